@@ -1,0 +1,12 @@
+//! firmcast.
+pub mod agent;
+pub mod flash;
+pub mod image;
+pub mod kexec;
+pub mod keys;
+pub mod mtd;
+pub mod net;
+pub mod recovery;
+pub mod session;
+pub mod transfer;
+pub mod wire;
