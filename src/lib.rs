@@ -9,4 +9,5 @@ pub mod net;
 pub mod recovery;
 pub mod session;
 pub mod transfer;
+pub mod time;
 pub mod wire;
