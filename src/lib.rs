@@ -6,6 +6,7 @@ pub mod kexec;
 pub mod keys;
 pub mod mtd;
 pub mod net;
+pub mod reason;
 pub mod recovery;
 pub mod session;
 pub mod transfer;

@@ -1,1 +1,22 @@
-//! wire
+//! Bytes to messages and back; docs/PROTOCOL.md describes the same from outside.
+//!
+//! - [`datagram`]: what lies in a UDP datagram before anything is decrypted.
+//! - [`broadcast`]: the two sealed datagrams that go to many hosts: fragment and status request.
+//! - [`command`]: what a manager says inside a session.
+//! - [`answer`]: what a host says inside a session.
+//!
+//! Parsing takes any bytes, never panics, and accepts nothing that [`emit`](codec::Writer) would not produce.
+
+pub mod answer;
+pub mod codec;
+pub mod command;
+pub mod datagram;
+
+/// The version that every datagram carries in its second byte.
+pub const PROTOCOL_VERSION: u8 = 1;
+
+/// The UDP port of agents and recovery environments, when none is configured.
+pub const DEFAULT_PORT: u16 = 9847;
+
+/// The most bytes of a message inside a session, so that its datagram fits every path of 1280 bytes MTU.
+pub const MESSAGE_SIZE_MAX: usize = 1152;

@@ -1,0 +1,211 @@
+//! Why something ended: one list for host, manager, history and documents.
+//!
+//! A [`Reason`] travels as its code (docs/PROTOCOL.md, section "Reasons"); codes are never reused. docs/OPERATIONS.md
+//! says what to do about each.
+
+use std::fmt;
+
+/// What the flash chip holds at an end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[repr(u8)]
+pub enum FlashState {
+    /// Nothing was erased or written.
+    #[default]
+    Untouched = 0,
+    /// The new image, read back and compared as a whole.
+    Updated = 1,
+    /// The old contents again: the backup was written back, read back and compared as a whole.
+    Restored = 2,
+    /// Neither of these, or it could not be read.
+    Damaged = 3,
+}
+
+impl FlashState {
+    /// The state with this code, if there is one.
+    pub fn from_code(code: u8) -> Option<Self> {
+        [Self::Untouched, Self::Updated, Self::Restored, Self::Damaged]
+            .into_iter()
+            .find(|state| *state as u8 == code)
+    }
+
+    /// Whether the machine may be reset: the chip holds all of the old or all of the new image.
+    pub fn reboot_is_safe(self) -> bool {
+        self != Self::Damaged
+    }
+
+    /// Whether the contents differ from those at the start.
+    pub fn contents_changed(self) -> bool {
+        matches!(self, Self::Updated | Self::Damaged)
+    }
+
+    /// The name in JSON and in the manager's table.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Untouched => "untouched",
+            Self::Updated => "updated",
+            Self::Restored => "restored",
+            Self::Damaged => "damaged",
+        }
+    }
+}
+
+impl fmt::Display for FlashState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let reboot = if self.reboot_is_safe() { "safe" } else { "NOT safe" };
+        write!(f, "flash {}, reboot {reboot}", self.name())
+    }
+}
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $variant:ident = $code:literal, $name:literal, $sentence:literal, $advice:literal;)*) => {
+        /// Why a host refused, failed, or ended well.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u16)]
+        pub enum Reason {
+            $($(#[$doc])* $variant = $code,)*
+        }
+
+        impl Reason {
+            /// Every reason, in the order of the codes.
+            pub const ALL: &'static [Reason] = &[$(Reason::$variant,)*];
+
+            /// The name in JSON and documents.
+            pub fn name(self) -> &'static str {
+                match self { $(Reason::$variant => $name,)* }
+            }
+
+            /// What happened, for an operator.
+            pub fn sentence(self) -> &'static str {
+                match self { $(Reason::$variant => $sentence,)* }
+            }
+
+            /// What to do next.
+            pub fn advice(self) -> &'static str {
+                match self { $(Reason::$variant => $advice,)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// No end yet, or nothing to say.
+    None = 0, "none", "nothing to report", "nothing to do";
+
+    // 1 to 99: refused by the host; nothing has happened.
+    /// Signature by no trusted release key.
+    ManifestUntrusted = 1, "manifest-untrusted", "no trusted release key signed this bundle", "check which release key signed it (firmcast bundle show) and the host's trusted_releases";
+    /// Bytes that are no manifest.
+    ManifestMalformed = 2, "manifest-malformed", "the manifest cannot be understood", "make the bundle again, and update firmcastd if the bundle comes from a newer firmcast";
+    /// Vendor or product does not match.
+    WrongBoard = 3, "wrong-board", "the bundle is for another board", "use the bundle whose vendor and product match what firmcast discover shows for this host";
+    /// Below the version floor.
+    SecurityVersionTooOld = 4, "security-version-too-old", "the bundle's security version is below this host's floor", "use a bundle with a security version at least as high as the one installed";
+    /// Installed version is not one the bundle may start from.
+    UpdateFromNotMet = 5, "update-from-not-met", "the installed version is not one that this bundle updates from", "install the intermediate version that the bundle names first";
+    /// Image and chip differ in size.
+    ImageSizeMismatch = 6, "image-size-mismatch", "the image does not have the size of the flash chip", "use an image of the whole chip for this board";
+    /// No such MTD.
+    FlashNotFound = 7, "flash-not-found", "the flash chip was not found", "load the chip's MTD driver and set flash in agent.toml to a name from /proc/mtd";
+    /// Write protection in force.
+    FlashLocked = 8, "flash-locked", "the flash chip is write protected", "lift the protection in the firmware setup or by the board's jumper";
+    /// Device understood not to be usable.
+    FlashUnsupported = 9, "flash-unsupported", "the flash device cannot be updated", "see the detail; firmcastd check shows what was found";
+    /// Recovery kernel or initramfs unusable.
+    RecoveryMissing = 10, "recovery-missing", "the recovery kernel or initramfs is missing or unreadable", "run firmcast-mkrecovery and check recovery_kernel and recovery_initramfs in agent.toml";
+    /// kexec forbidden or failed.
+    KexecUnavailable = 11, "kexec-unavailable", "the kernel does not let firmcastd load the recovery kernel", "see the detail: kexec_load_disabled, lockdown without a signed kernel, or missing CAP_SYS_BOOT";
+    /// Not enough RAM.
+    MemoryTooLow = 12, "memory-too-low", "there is not enough free memory for the image and a complete backup", "free memory on the host and try again";
+    /// Another campaign holds the host.
+    Busy = 13, "busy", "another campaign is under way on this host", "wait for the other campaign or end it first";
+    /// Instruction for a campaign whose manifest the host does not hold.
+    ManifestIncomplete = 14, "manifest-incomplete", "the host does not hold this campaign's manifest", "start the update again";
+    /// Not the time for this command.
+    NotPossibleNow = 15, "not-possible-now", "the host cannot do this in its present state", "look at the host's phase and start the update again";
+    /// Network configuration could not be read.
+    NetworkUnknown = 16, "network-unknown", "the network configuration towards the manager could not be read", "check the route from the host to the manager";
+
+    // 100 to 199: ends of the recovery environment.
+    /// All well.
+    Updated = 100, "updated", "the new image stands in flash and was verified", "nothing to do";
+    /// Image already there.
+    AlreadyCurrent = 101, "already-current", "the flash already held this image", "nothing to do";
+    /// The manager let the host go.
+    Released = 102, "released", "the manager ended the campaign before flashing", "start the update again when ready";
+    /// No session with the manager.
+    ManagerNotReached = 103, "manager-not-reached", "the manager was not reached from the recovery environment", "check that the manager still runs and that UDP passes both ways; then start the update again";
+    /// Transfer deadline passed.
+    TransferTimedOut = 104, "transfer-timed-out", "the transfer did not complete in time", "check the manager and the network, lower --rate, and start the update again";
+    /// Bytes arrived whole but are not the signed image.
+    PayloadInvalid = 105, "payload-invalid", "the received image does not match the signed manifest", "look for a second sender in the network; start the update again";
+    /// No link or address.
+    NetworkUnavailable = 106, "network-unavailable", "no network link or address in the recovery environment", "check cable, VLAN and DHCP, and that the NIC's module is in the recovery initramfs";
+    /// Backup impossible.
+    BackupFailed = 107, "backup-failed", "a complete backup of the flash could not be read", "the chip does not read reliably; check the hardware before the next try";
+    /// Write failed, old image back.
+    WriteFailed = 108, "write-failed", "the flash could not be written", "see the detail for the failing block; check write protection and the chip";
+    /// Nobody asked for the reboot or said what to do.
+    RecoveryFailed = 109, "recovery-failed", "the recovery environment could not go on", "see the detail and the host's console";
+    /// Came back without a record of why.
+    ReturnedSilently = 110, "returned-silently", "the host came back from recovery without a record of why", "look at the host's console; the flash is as it was unless the digest says otherwise";
+
+    // 200 to 299: what the manager finds.
+    /// No answer from the agent.
+    HostUnreachable = 200, "host-unreachable", "the host does not answer", "check address, port, firewall, and that the host trusts this manager's key";
+    /// Recovery never called.
+    NoReady = 201, "no-ready", "the host did not call back from the recovery environment", "look at its console; without contact it returns to its normal OS by itself";
+    /// Left behind.
+    LeftBehind = 202, "left-behind", "the host stopped answering during the transfer and was left behind", "it returns to its normal OS by itself; check its link and start the update again for it";
+    /// Lost while flashing.
+    LostWhileFlashing = 203, "lost-while-flashing", "the host fell silent after it was told to write its flash", "do not power it off; look at its console";
+    /// No agent after the reboot.
+    NoAgentAfterReboot = 204, "no-agent-after-reboot", "the host did not come back after the reboot", "look at its console or BMC; the flash was verified before the reboot";
+    /// Other version after the boot.
+    WrongVersion = 205, "wrong-version", "the host runs another version than the bundle names", "check that the board booted from the chip that was written; a power cycle may be needed";
+    /// Other digest after the boot.
+    WrongDigest = 206, "wrong-digest", "the flash does not hold the bundle's image outside its preserved regions", "check what changed the chip at boot; add regions the firmware writes itself to --preserve";
+    /// New version confirmed.
+    Confirmed = 207, "confirmed", "the host booted and runs the new firmware", "nothing to do";
+    /// Operator's interrupt.
+    Interrupted = 208, "interrupted", "the operator interrupted the campaign", "start the update again; hosts return to their normal OS by themselves";
+    /// Manager's own trouble.
+    ManagerFailed = 209, "manager-failed", "the manager could not go on", "see the detail";
+}
+
+impl Reason {
+    /// The reason with this code, if there is one.
+    pub fn from_code(code: u16) -> Option<Self> {
+        Self::ALL.iter().copied().find(|reason| *reason as u16 == code)
+    }
+
+    /// The code in datagrams.
+    pub fn code(self) -> u16 {
+        self as u16
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.sentence())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_and_names_are_unique_and_found_again() {
+        for (index, reason) in Reason::ALL.iter().enumerate() {
+            assert_eq!(Reason::from_code(reason.code()), Some(*reason));
+            assert!(Reason::ALL[..index].iter().all(|other| other.name() != reason.name()));
+        }
+        assert_eq!(Reason::from_code(65535), None);
+    }
+
+    #[test]
+    fn only_a_damaged_chip_makes_a_reboot_unsafe() {
+        assert!(FlashState::Restored.reboot_is_safe() && !FlashState::Damaged.reboot_is_safe());
+        assert_eq!(FlashState::from_code(4), None);
+    }
+}

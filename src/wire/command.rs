@@ -1,0 +1,157 @@
+//! What a manager says to a host inside a session (docs/PROTOCOL.md, section "Commands").
+//!
+//! Commands are idempotent: the manager repeats one until the host's answer shows that it was done.
+
+use std::net::IpAddr;
+
+use super::MESSAGE_SIZE_MAX;
+use super::broadcast::TransferParameters;
+use super::codec::{DecodeError, Reader, Writer};
+
+/// The most bytes of a manifest in one [`Command::ManifestPart`].
+pub const MANIFEST_PART_SIZE_MAX: usize = 1024;
+
+/// The longest manifest that may be sent, in bytes.
+pub const MANIFEST_SIZE_MAX: u32 = 64 * 1024;
+
+const _: () = assert!(MANIFEST_PART_SIZE_MAX + 17 <= MESSAGE_SIZE_MAX);
+
+/// An instruction or a question. The first byte is the type, then come the fields in this order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// `01`: who are you, and how are you? Answered with an identity.
+    Query,
+    /// `02`: a piece of the campaign's signed manifest: campaign u64, total u32, offset u32, then the bytes.
+    /// Answered with how many bytes from the start the host holds now.
+    ManifestPart {
+        /// Campaign that the manifest is for.
+        campaign: u64,
+        /// Size of the whole manifest in bytes, at most [`MANIFEST_SIZE_MAX`].
+        total_bytes: u32,
+        /// Where this piece begins.
+        offset_bytes: u32,
+        /// The piece, at most [`MANIFEST_PART_SIZE_MAX`] bytes.
+        bytes: Vec<u8>,
+    },
+    /// `03`: begin the recovery procedure: campaign u64, reach deadline u16, transfer deadline u16.
+    /// Answered with a report: accepted or refused.
+    Begin {
+        /// Campaign whose manifest the host holds.
+        campaign: u64,
+        /// How long the recovery environment looks for the manager, in seconds.
+        reach_timeout_s: u16,
+        /// How long it waits without any progress of the transfer, in seconds.
+        transfer_timeout_s: u16,
+    },
+    /// `04`: receive the image: transfer parameters (46 bytes), report interval u16, then the address family of the
+    /// multicast group u8 (0 for none, 4, 6) and the group's address.
+    Join {
+        /// Group key and shape of the transfer.
+        parameters: TransferParameters,
+        /// How often the host repeats its report, in milliseconds.
+        report_interval_ms: u16,
+        /// Multicast group to join; none for broadcast and unicast.
+        group: Option<IpAddr>,
+    },
+    /// `05`: write the verified image to flash: campaign u64.
+    Commit {
+        /// Campaign to commit.
+        campaign: u64,
+    },
+    /// `06`: the campaign is over for this host, reboot if that is safe: campaign u64.
+    Release {
+        /// Campaign to end.
+        campaign: u64,
+    },
+    /// `07`: compare what stands in flash now with the manifest that the host holds: campaign u64.
+    /// Answered with a measurement.
+    Measure {
+        /// Campaign whose manifest the host holds.
+        campaign: u64,
+    },
+}
+
+impl Command {
+    /// Reads a command.
+    ///
+    /// # Errors
+    /// Every byte sequence that [`Command::emit`] does not make is a [`DecodeError`].
+    pub fn parse(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(bytes);
+        let command = match reader.u8()? {
+            0x01 => Self::Query,
+            0x02 => return Self::parse_manifest_part(reader),
+            0x03 => Self::Begin {
+                campaign: reader.u64()?,
+                reach_timeout_s: reader.u16()?,
+                transfer_timeout_s: reader.u16()?,
+            },
+            0x04 => Self::Join {
+                parameters: TransferParameters::parse(reader.take(TransferParameters::SIZE)?)?,
+                report_interval_ms: reader.u16()?,
+                group: parse_group(&mut reader)?,
+            },
+            0x05 => Self::Commit { campaign: reader.u64()? },
+            0x06 => Self::Release { campaign: reader.u64()? },
+            0x07 => Self::Measure { campaign: reader.u64()? },
+            other => return Err(DecodeError::UnknownType(other)),
+        };
+        reader.finish()?;
+        Ok(command)
+    }
+
+    fn parse_manifest_part(mut reader: Reader<'_>) -> Result<Self, DecodeError> {
+        let campaign = reader.u64()?;
+        let total_bytes = reader.u32()?;
+        let offset_bytes = reader.u32()?;
+        let bytes = reader.rest();
+        let end = u64::from(offset_bytes) + bytes.len() as u64;
+        if total_bytes > MANIFEST_SIZE_MAX || bytes.is_empty() || end > u64::from(total_bytes) {
+            return Err(DecodeError::Value("manifest part"));
+        }
+        if bytes.len() > MANIFEST_PART_SIZE_MAX {
+            return Err(DecodeError::Value("manifest part size"));
+        }
+        Ok(Self::ManifestPart { campaign, total_bytes, offset_bytes, bytes: bytes.to_vec() })
+    }
+
+    /// Writes the command.
+    pub fn emit(&self) -> Vec<u8> {
+        let mut writer = Writer::new();
+        match self {
+            Self::Query => writer.u8(0x01),
+            Self::ManifestPart { campaign, total_bytes, offset_bytes, bytes } => {
+                writer.u8(0x02).u64(*campaign).u32(*total_bytes).u32(*offset_bytes).bytes(bytes)
+            }
+            Self::Begin { campaign, reach_timeout_s, transfer_timeout_s } => {
+                writer.u8(0x03).u64(*campaign).u16(*reach_timeout_s).u16(*transfer_timeout_s)
+            }
+            Self::Join { parameters, report_interval_ms, group } => {
+                writer.u8(0x04).bytes(&parameters.emit()).u16(*report_interval_ms);
+                emit_group(&mut writer, *group)
+            }
+            Self::Commit { campaign } => writer.u8(0x05).u64(*campaign),
+            Self::Release { campaign } => writer.u8(0x06).u64(*campaign),
+            Self::Measure { campaign } => writer.u8(0x07).u64(*campaign),
+        };
+        writer.finish()
+    }
+}
+
+fn parse_group(reader: &mut Reader<'_>) -> Result<Option<IpAddr>, DecodeError> {
+    let group = match reader.u8()? {
+        0 => return Ok(None),
+        4 => IpAddr::from(reader.array::<4>()?),
+        6 => IpAddr::from(reader.array::<16>()?),
+        _ => return Err(DecodeError::Value("group family")),
+    };
+    if group.is_multicast() { Ok(Some(group)) } else { Err(DecodeError::Value("group address")) }
+}
+
+fn emit_group(writer: &mut Writer, group: Option<IpAddr>) -> &mut Writer {
+    match group {
+        None => writer.u8(0),
+        Some(IpAddr::V4(address)) => writer.u8(4).bytes(&address.octets()),
+        Some(IpAddr::V6(address)) => writer.u8(6).bytes(&address.octets()),
+    }
+}
