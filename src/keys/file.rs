@@ -1,0 +1,172 @@
+//! Key files: the secret in FILE, readable by its owner only; the public key in FILE.pub.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use zeroize::Zeroizing;
+
+use super::{KeyError, PublicKey, SecretKey, text};
+
+/// Largest key file that is read, in bytes.
+pub const KEY_FILE_MAX: usize = 4096;
+
+/// Why a key file could not be read or made.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyFileError {
+    /// The contents are not the key that was asked for.
+    #[error("cannot use key file {path}")]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with its contents.
+        #[source]
+        source: KeyError,
+    },
+    /// A key given in place of a file's name is not one.
+    #[error("cannot use the key that was given as text")]
+    Text(#[source] KeyError),
+    /// Others than the owner have access to a secret key.
+    #[error(
+        "key file {path} has mode {mode:04o}, so others can read it: run `chmod 600 {path}`, and make a new key if someone may have"
+    )]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// A key file is never overwritten.
+    #[error("{path} exists already and is not overwritten: choose another name or move it away")]
+    Exists {
+        /// The file that stands in the way.
+        path: PathBuf,
+    },
+    /// Not a regular file, or too large to be a key.
+    #[error("{path} is not a key file: expected a regular file of at most {KEY_FILE_MAX} bytes")]
+    NotAKeyFile {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file system refused.
+    #[error("cannot {action} {path}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Where the public key of the secret in `secret_path` lies: the same name with `.pub` appended.
+pub fn public_path(secret_path: &Path) -> PathBuf {
+    let mut name = secret_path.as_os_str().to_owned();
+    name.push(".pub");
+    name.into()
+}
+
+/// A public key from a configuration value: the key itself, or the path of its file.
+///
+/// A value that starts with `firmcast-` and holds a space is taken as the key itself.
+///
+/// # Errors
+/// When the file cannot be read or the text is not a public key of type `K`.
+pub fn load_public<K: PublicKey>(path_or_text: &str) -> Result<K, KeyFileError> {
+    if path_or_text.starts_with("firmcast-") && path_or_text.contains(' ') {
+        return path_or_text.parse().map_err(KeyFileError::Text);
+    }
+    let path = Path::new(path_or_text);
+    let file = open(path)?;
+    parse(path, &read(path, file)?)
+}
+
+/// The secret key in the file `path`.
+///
+/// # Errors
+/// When group or others have any access, the file cannot be read, or it is not a secret key of type `S`.
+pub fn load_secret<S: SecretKey>(path: &Path) -> Result<S, KeyFileError> {
+    let file = open(path)?;
+    let mode = file.metadata().map_err(io_error("read", path))?.permissions().mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        return Err(KeyFileError::Exposed { path: path.into(), mode });
+    }
+    parse(path, &read(path, file)?)
+}
+
+/// Writes `key` to the new file `path` (mode 0600) and its public key, with `comment`, to `path`.pub (mode 0644).
+///
+/// # Errors
+/// When either file exists or cannot be written; then neither is left behind.
+pub fn create_pair<S: SecretKey>(
+    path: &Path,
+    key: &S,
+    comment: Option<&str>,
+) -> Result<(), KeyFileError> {
+    let public_path = public_path(path);
+    let mut line = key.public().to_string();
+    if let Some(comment) = comment {
+        text::check_comment(comment)
+            .map_err(|source| KeyFileError::Key { path: public_path.clone(), source })?;
+        line.push(' ');
+        line.push_str(comment);
+    }
+    line.push('\n');
+    create(&public_path, 0o644, line.as_bytes())?;
+    create(path, 0o600, key.to_text().as_bytes()).inspect_err(|_| {
+        // Best effort: the error that counts is the one that led here.
+        let _ = fs::remove_file(&public_path);
+    })
+}
+
+/// Writes a file that did not exist, durably; removes it again when that fails.
+fn create(path: &Path, mode: u32, contents: &[u8]) -> Result<(), KeyFileError> {
+    let opened = OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
+    let mut file = opened.map_err(|source| match source.kind() {
+        io::ErrorKind::AlreadyExists => KeyFileError::Exists { path: path.into() },
+        _ => KeyFileError::Io { action: "create", path: path.into(), source },
+    })?;
+    file.write_all(contents).and_then(|()| file.sync_all()).map_err(|source| {
+        // Best effort: the error that counts is the one that led here.
+        let _ = fs::remove_file(path);
+        KeyFileError::Io { action: "write", path: path.into(), source }
+    })
+}
+
+fn open(path: &Path) -> Result<File, KeyFileError> {
+    // Without O_NONBLOCK a FIFO would hang the open.
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(nix::libc::O_NONBLOCK)
+        .open(path)
+        .map_err(io_error("open", path))?;
+    if !file.metadata().map_err(io_error("read", path))?.is_file() {
+        return Err(KeyFileError::NotAKeyFile { path: path.into() });
+    }
+    Ok(file)
+}
+
+fn read(path: &Path, file: File) -> Result<Zeroizing<String>, KeyFileError> {
+    // Room for everything from the start: growing would leave unwiped copies of a secret behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(KEY_FILE_MAX + 1));
+    let limit = KEY_FILE_MAX as u64 + 1;
+    file.take(limit).read_to_end(&mut bytes).map_err(io_error("read", path))?;
+    if bytes.len() > KEY_FILE_MAX {
+        return Err(KeyFileError::NotAKeyFile { path: path.into() });
+    }
+    match std::str::from_utf8(&bytes) {
+        Ok(text) => Ok(Zeroizing::new(text.to_owned())),
+        Err(_) => Err(KeyFileError::Key { path: path.into(), source: KeyError::NotAKey }),
+    }
+}
+
+fn parse<K: std::str::FromStr<Err = KeyError>>(path: &Path, text: &str) -> Result<K, KeyFileError> {
+    text.parse().map_err(|source| KeyFileError::Key { path: path.into(), source })
+}
+
+fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> KeyFileError {
+    move |source| KeyFileError::Io { action, path: path.into(), source }
+}
