@@ -9,6 +9,6 @@ pub mod net;
 pub mod reason;
 pub mod recovery;
 pub mod session;
-pub mod transfer;
 pub mod time;
+pub mod transfer;
 pub mod wire;

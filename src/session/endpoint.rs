@@ -182,7 +182,8 @@ impl Endpoint {
     pub fn disconnect(&mut self, peer: &PeerKey) {
         self.indices.retain(|_, owner| owner != peer);
         if let Some(peer) = self.peers.get_mut(peer) {
-            (peer.attempt, peer.unconfirmed, peer.current, peer.previous) = (None, None, None, None);
+            (peer.attempt, peer.unconfirmed, peer.current, peer.previous) =
+                (None, None, None, None);
         }
     }
 
@@ -211,7 +212,12 @@ impl Endpoint {
     }
 
     /// Takes a datagram from the socket. Everything that is not for a session of ours, or not authentic, is ignored.
-    pub fn handle_datagram(&mut self, now: Time, from: SocketAddr, datagram: &[u8]) -> Option<Event> {
+    pub fn handle_datagram(
+        &mut self,
+        now: Time,
+        from: SocketAddr,
+        datagram: &[u8],
+    ) -> Option<Event> {
         match datagram.first()? {
             1 => {
                 self.handle_initiation(now, from, &Initiation::parse(datagram).ok()?);
@@ -230,7 +236,11 @@ impl Endpoint {
 
     /// When [`Endpoint::handle_timeout`] wants to be called; never on a host that only listens.
     pub fn poll_timeout(&self) -> Option<Time> {
-        self.peers.values().filter_map(|peer| peer.attempt.as_ref()).map(|attempt| attempt.next).min()
+        self.peers
+            .values()
+            .filter_map(|peer| peer.attempt.as_ref())
+            .map(|attempt| attempt.next)
+            .min()
     }
 
     /// Sends the initiations that are due.
@@ -317,7 +327,12 @@ impl Endpoint {
         self.transmit(from, response.emit());
     }
 
-    fn handle_response(&mut self, now: Time, from: SocketAddr, response: &Response) -> Option<Event> {
+    fn handle_response(
+        &mut self,
+        now: Time,
+        from: SocketAddr,
+        response: &Response,
+    ) -> Option<Event> {
         if !self.own_mac.verify(&response.checked(), &response.mac) {
             return None;
         }
@@ -345,7 +360,12 @@ impl Endpoint {
         }
     }
 
-    fn handle_transport(&mut self, now: Time, from: SocketAddr, datagram: &Transport) -> Option<Event> {
+    fn handle_transport(
+        &mut self,
+        now: Time,
+        from: SocketAddr,
+        datagram: &Transport,
+    ) -> Option<Event> {
         let key = *self.indices.get(&datagram.receiver)?;
         let peer = self.peers.get_mut(&key)?;
         let (message, first) = peer.open(now, datagram)?;

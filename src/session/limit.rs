@@ -20,8 +20,10 @@ impl RateLimit {
     pub fn take(&mut self, now: Time) -> bool {
         let micros = u64::try_from(now.since(self.filled).as_micros()).unwrap_or(u64::MAX);
         let full = u64::from(self.per_second) * 1_000_000;
-        self.tokens_micro =
-            micros.saturating_mul(self.per_second.into()).saturating_add(self.tokens_micro).min(full);
+        self.tokens_micro = micros
+            .saturating_mul(self.per_second.into())
+            .saturating_add(self.tokens_micro)
+            .min(full);
         self.filled = self.filled.max(now);
         match self.tokens_micro.checked_sub(1_000_000) {
             Some(left) => {

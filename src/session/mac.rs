@@ -27,6 +27,6 @@ impl MacKey {
     }
 
     fn mac(&self, bytes: &[u8]) -> Blake2sMac<U16> {
-        Blake2sMac::<U16>::new(&self.0.into()).chain_update(bytes)
+        <Blake2sMac<U16> as KeyInit>::new(&self.0.into()).chain_update(bytes)
     }
 }

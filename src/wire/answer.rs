@@ -3,8 +3,8 @@
 //! In the normal OS a host only answers. In the recovery environment it repeats its [`Report`] until the manager
 //! acts on it, so no answer needs an acknowledgement of its own.
 
-use super::broadcast::FragmentStatus;
 use super::codec::{DecodeError, Reader, Writer};
+use super::fragment_status::FragmentStatus;
 use crate::reason::{FlashState, Reason};
 
 /// The longest name in an [`Identity`], in bytes.

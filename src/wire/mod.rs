@@ -8,9 +8,11 @@
 //! Parsing takes any bytes, never panics, and accepts nothing that [`emit`](codec::Writer) would not produce.
 
 pub mod answer;
+pub mod broadcast;
 pub mod codec;
 pub mod command;
 pub mod datagram;
+pub mod fragment_status;
 
 /// The version that every datagram carries in its second byte.
 pub const PROTOCOL_VERSION: u8 = 1;
@@ -20,3 +22,6 @@ pub const DEFAULT_PORT: u16 = 9847;
 
 /// The most bytes of a message inside a session, so that its datagram fits every path of 1280 bytes MTU.
 pub const MESSAGE_SIZE_MAX: usize = 1152;
+
+#[cfg(test)]
+mod message_tests;

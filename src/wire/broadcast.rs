@@ -1,0 +1,481 @@
+//! The two datagrams that go to many hosts at once (docs/PROTOCOL.md, section "Broadcast datagrams").
+//!
+//! They stand outside the sessions and are sealed with ChaCha20-Poly1305 (RFC 8439) under the group key, which each
+//! host gets inside its own session and which serves one campaign only. The nonce is made of type, block and number.
+//! That is safe without a counter: in one campaign the plaintext of a fragment number never changes, so a rebroadcast
+//! is the identical datagram, and the number of a status request is never used for a second one.
+
+use std::fmt;
+
+use chacha20poly1305::aead::AeadInPlace;
+use chacha20poly1305::{ChaCha20Poly1305, Key, KeyInit, Nonce, Tag};
+use thiserror::Error;
+use zeroize::Zeroize;
+
+use super::PROTOCOL_VERSION;
+use super::codec::{DecodeError, Reader, Writer};
+
+pub use super::fragment_status::{FragmentRange, FragmentStatus, Missing};
+
+/// Bytes in front of the sealed data; they are its additional authenticated data.
+pub const BROADCAST_HEADER_SIZE: usize = 16;
+
+/// Bytes of the authentication tag behind the sealed data.
+pub const BROADCAST_TAG_SIZE: usize = 16;
+
+/// The largest payload of one transfer, in bytes.
+pub const PAYLOAD_SIZE_MAX: u32 = 256 * 1024 * 1024;
+
+/// The smallest fragment, in bytes of payload: it fits the 576 bytes that every IPv4 path carries.
+pub const FRAGMENT_SIZE_MIN: u16 = 512;
+
+/// The largest fragment, in bytes of payload: it fills an IPv4 datagram on a path of 9000 bytes MTU.
+pub const FRAGMENT_SIZE_MAX: u16 = 8940;
+
+/// The longest answer window that a status request may name, in milliseconds.
+pub const ANSWER_WINDOW_MS_MAX: u32 = 10_000;
+
+const FRAGMENT: u8 = 6;
+const STATUS_REQUEST: u8 = 7;
+const STATUS_REQUEST_SIZE: usize = 12;
+const UDP_HEADER_SIZE: u16 = 8;
+const FLAG_REPEAT_COMPLETE: u32 = 1;
+
+/// The payload bytes per fragment that fill an IP datagram of `mtu` bytes exactly (or all but one, sizes are even).
+///
+/// `ip_header_size` is 20 for IPv4 and 40 for IPv6. `None` when the path is too narrow for [`FRAGMENT_SIZE_MIN`].
+pub fn fragment_size_for_mtu(mtu: u16, ip_header_size: u16) -> Option<u16> {
+    let overhead = (BROADCAST_HEADER_SIZE + BROADCAST_TAG_SIZE) as u16 + UDP_HEADER_SIZE;
+    let room = mtu.checked_sub(ip_header_size)?.checked_sub(overhead)? & !1;
+    (room >= FRAGMENT_SIZE_MIN).then_some(room.min(FRAGMENT_SIZE_MAX))
+}
+
+/// The key that all hosts of one campaign share. Drawn anew for each campaign, wiped when dropped, never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct GroupKey([u8; 32]);
+
+impl GroupKey {
+    /// The key that is these bytes.
+    pub fn new(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+}
+
+impl Drop for GroupKey {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+impl fmt::Debug for GroupKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("GroupKey(..)")
+    }
+}
+
+/// What a host must know to receive a transfer; sent inside its session. All other figures follow from these.
+///
+/// | bytes | field |
+/// | --- | --- |
+/// | 0..8 | campaign u64 |
+/// | 8..40 | group key |
+/// | 40..44 | payload size in bytes u32, 1 to [`PAYLOAD_SIZE_MAX`] |
+/// | 44..46 | payload bytes per fragment u16, even, [`FRAGMENT_SIZE_MIN`] to [`FRAGMENT_SIZE_MAX`] |
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TransferParameters {
+    /// Campaign whose fragments these are.
+    pub campaign: u64,
+    /// Key of the campaign's fragments and status requests.
+    pub group_key: GroupKey,
+    /// Size of the payload in bytes.
+    pub payload_size_bytes: u32,
+    /// Payload bytes in each fragment; the last one is filled up with zeros.
+    pub fragment_size_bytes: u16,
+}
+
+impl TransferParameters {
+    /// Size on the wire.
+    pub const SIZE: usize = 46;
+
+    /// Reads the parameters.
+    ///
+    /// # Errors
+    /// [`DecodeError`] when the bytes are not exactly [`TransferParameters::SIZE`] or a size is out of bounds.
+    pub fn parse(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(bytes);
+        let parameters = Self {
+            campaign: reader.u64()?,
+            group_key: GroupKey(reader.array()?),
+            payload_size_bytes: reader.u32()?,
+            fragment_size_bytes: reader.u16()?,
+        };
+        reader.finish()?;
+        parameters.check()?;
+        Ok(parameters)
+    }
+
+    /// Writes the parameters.
+    pub fn emit(&self) -> Vec<u8> {
+        Writer::new()
+            .u64(self.campaign)
+            .bytes(&self.group_key.0)
+            .u32(self.payload_size_bytes)
+            .u16(self.fragment_size_bytes)
+            .finish()
+    }
+
+    /// Whether both sizes are within their bounds.
+    ///
+    /// # Errors
+    /// [`DecodeError::Value`] names the field that is not.
+    pub fn check(&self) -> Result<(), DecodeError> {
+        if !(1..=PAYLOAD_SIZE_MAX).contains(&self.payload_size_bytes) {
+            return Err(DecodeError::Value("payload size"));
+        }
+        let size = self.fragment_size_bytes;
+        if !(FRAGMENT_SIZE_MIN..=FRAGMENT_SIZE_MAX).contains(&size) || size % 2 != 0 {
+            return Err(DecodeError::Value("fragment size"));
+        }
+        Ok(())
+    }
+}
+
+/// Why a broadcast datagram was not opened.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum OpenError {
+    /// Damaged, forged, or sealed with the key of another campaign.
+    #[error("the datagram does not open with the campaign's group key")]
+    Sealed,
+    /// Sealed with the right key, but what is inside is not a message of this version.
+    #[error("the sealed message is malformed")]
+    Malformed(#[from] DecodeError),
+}
+
+/// A broadcast datagram whose header was read and whose seal is still closed.
+///
+/// | bytes | field |
+/// | --- | --- |
+/// | 0 | type u8: 6 fragment, 7 status request |
+/// | 1 | version u8: 1 |
+/// | 2..4 | fragment: block u16; status request: reserved, zero |
+/// | 4..12 | campaign u64 |
+/// | 12..16 | fragment: number in the block u32; status request: round u32 |
+/// | 16.. | sealed data: a piece of the payload or of its erasure code; or a [`StatusRequest`] |
+/// | last 16 | tag |
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Broadcast<'a> {
+    /// Fragment or status request.
+    pub kind: BroadcastKind,
+    /// Campaign that the datagram belongs to.
+    pub campaign: u64,
+    datagram: &'a [u8],
+}
+
+/// Which of the two, with what stands in the header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BroadcastKind {
+    /// A numbered fragment.
+    Fragment {
+        /// Code block.
+        block: u16,
+        /// Number in the block: first the source fragments, then the repair fragments.
+        number: u32,
+    },
+    /// A question to all hosts of the campaign.
+    StatusRequest {
+        /// Its number, never used twice in a campaign.
+        round: u32,
+    },
+}
+
+impl<'a> Broadcast<'a> {
+    /// Reads the header.
+    ///
+    /// # Errors
+    /// [`DecodeError`] when the datagram is too short, of another type or version, or uses reserved bytes.
+    pub fn parse(datagram: &'a [u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(datagram);
+        let kind = reader.u8()?;
+        let version = reader.u8()?;
+        if version != PROTOCOL_VERSION {
+            return Err(DecodeError::UnknownVersion(version));
+        }
+        let block = reader.u16()?;
+        let campaign = reader.u64()?;
+        let number = reader.u32()?;
+        reader.take(BROADCAST_TAG_SIZE)?;
+        let kind = match kind {
+            FRAGMENT => BroadcastKind::Fragment { block, number },
+            STATUS_REQUEST if block != 0 => return Err(DecodeError::Value("reserved")),
+            STATUS_REQUEST => BroadcastKind::StatusRequest { round: number },
+            other => return Err(DecodeError::UnknownType(other)),
+        };
+        Ok(Self { kind, campaign, datagram })
+    }
+
+    /// Size of what is sealed, in bytes.
+    pub fn data_size(&self) -> usize {
+        self.datagram.len() - BROADCAST_HEADER_SIZE - BROADCAST_TAG_SIZE
+    }
+}
+
+/// What a status request asks, under its seal.
+///
+/// | bytes | field |
+/// | --- | --- |
+/// | 0..4 | answer window in ms u32, at most [`ANSWER_WINDOW_MS_MAX`] |
+/// | 4..8 | fragments sent so far u32, modulo 2^32 |
+/// | 8..12 | flags u32: bit 0, hosts that are complete and have said so shall say it again; the others are zero |
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StatusRequest {
+    /// Campaign that is asked.
+    pub campaign: u64,
+    /// Number of the request; stands in the header.
+    pub round: u32,
+    /// Each host answers after a random delay that is shorter than this, in milliseconds.
+    pub answer_window_ms: u32,
+    /// Fragments that the sender has sent so far, modulo 2^32, so that a host can tell its loss.
+    pub sent_fragments: u32,
+    /// Whether hosts that already answered that they are complete shall answer again.
+    pub repeat_complete: bool,
+}
+
+impl StatusRequest {
+    /// Reads what was sealed.
+    ///
+    /// # Errors
+    /// [`DecodeError`] when it has another size, a window out of bounds, or unknown flags.
+    pub fn parse(campaign: u64, round: u32, bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(bytes);
+        let answer_window_ms = reader.u32()?;
+        let sent_fragments = reader.u32()?;
+        let flags = reader.u32()?;
+        reader.finish()?;
+        if answer_window_ms > ANSWER_WINDOW_MS_MAX {
+            return Err(DecodeError::Value("answer window"));
+        }
+        if flags & !FLAG_REPEAT_COMPLETE != 0 {
+            return Err(DecodeError::Value("flags"));
+        }
+        let repeat_complete = flags & FLAG_REPEAT_COMPLETE != 0;
+        Ok(Self { campaign, round, answer_window_ms, sent_fragments, repeat_complete })
+    }
+
+    fn emit(&self) -> Vec<u8> {
+        Writer::new()
+            .u32(self.answer_window_ms)
+            .u32(self.sent_fragments)
+            .u32(if self.repeat_complete { FLAG_REPEAT_COMPLETE } else { 0 })
+            .finish()
+    }
+}
+
+/// Seals and opens the broadcast datagrams of one campaign.
+pub struct GroupCipher(ChaCha20Poly1305);
+
+impl fmt::Debug for GroupCipher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("GroupCipher(..)")
+    }
+}
+
+impl GroupCipher {
+    /// A cipher with the campaign's key.
+    pub fn new(key: &GroupKey) -> Self {
+        Self(ChaCha20Poly1305::new(Key::from_slice(&key.0)))
+    }
+
+    /// The datagram of a fragment: always the same for the same number of a campaign.
+    pub fn seal_fragment(&self, campaign: u64, block: u16, number: u32, data: &[u8]) -> Vec<u8> {
+        self.seal(FRAGMENT, campaign, block, number, data)
+    }
+
+    /// The datagram of a status request, whose round no other request of the campaign may have.
+    pub fn seal_status_request(&self, request: &StatusRequest) -> Vec<u8> {
+        self.seal(STATUS_REQUEST, request.campaign, 0, request.round, &request.emit())
+    }
+
+    /// Opens a datagram into `data`, which must be [`Broadcast::data_size`] long.
+    ///
+    /// # Errors
+    /// [`OpenError::Sealed`]; what is then in `data` means nothing.
+    pub fn open(&self, sealed: &Broadcast<'_>, data: &mut [u8]) -> Result<(), OpenError> {
+        let (header, rest) = sealed.datagram.split_at(BROADCAST_HEADER_SIZE);
+        let (body, tag) = rest.split_at(sealed.data_size());
+        data.copy_from_slice(body);
+        self.0
+            .decrypt_in_place_detached(&nonce(header), header, data, Tag::from_slice(tag))
+            .map_err(|_| OpenError::Sealed)
+    }
+
+    /// Opens a status request.
+    ///
+    /// # Errors
+    /// [`OpenError::Sealed`], or [`OpenError::Malformed`] when it is not a status request of this version.
+    pub fn open_status_request(&self, sealed: &Broadcast<'_>) -> Result<StatusRequest, OpenError> {
+        let BroadcastKind::StatusRequest { round } = sealed.kind else {
+            return Err(DecodeError::Value("type").into());
+        };
+        if sealed.data_size() != STATUS_REQUEST_SIZE {
+            return Err(DecodeError::Value("size").into());
+        }
+        let mut data = [0; STATUS_REQUEST_SIZE];
+        self.open(sealed, &mut data)?;
+        Ok(StatusRequest::parse(sealed.campaign, round, &data)?)
+    }
+
+    fn seal(&self, kind: u8, campaign: u64, block: u16, number: u32, data: &[u8]) -> Vec<u8> {
+        let mut datagram =
+            Vec::with_capacity(BROADCAST_HEADER_SIZE + data.len() + BROADCAST_TAG_SIZE);
+        let header = Writer::new()
+            .u8(kind)
+            .u8(PROTOCOL_VERSION)
+            .u16(block)
+            .u64(campaign)
+            .u32(number)
+            .finish();
+        datagram.extend_from_slice(&header);
+        datagram.extend_from_slice(data);
+        let tag = self
+            .0
+            .encrypt_in_place_detached(
+                &nonce(&header),
+                &header,
+                &mut datagram[BROADCAST_HEADER_SIZE..],
+            )
+            .expect("a datagram is far shorter than the cipher's limit");
+        datagram.extend_from_slice(&tag);
+        datagram
+    }
+}
+
+/// Type, five zero bytes, block, number: unique for each plaintext under a campaign's key.
+fn nonce(header: &[u8]) -> Nonce {
+    let mut nonce = Nonce::default();
+    nonce[0] = header[0];
+    nonce[6..8].copy_from_slice(&header[2..4]);
+    nonce[8..12].copy_from_slice(&header[12..16]);
+    nonce
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use proptest::prelude::*;
+
+    const CAMPAIGN: u64 = 0x0102_0304_0506_0708;
+
+    fn cipher() -> GroupCipher {
+        GroupCipher::new(&GroupKey::new([7; 32]))
+    }
+
+    fn request() -> StatusRequest {
+        StatusRequest {
+            campaign: CAMPAIGN,
+            round: 9,
+            answer_window_ms: 50,
+            sent_fragments: 1000,
+            repeat_complete: true,
+        }
+    }
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    #[test]
+    fn golden_bytes() {
+        assert_eq!(hex(&cipher().seal_fragment(CAMPAIGN, 2, 0x10, b"firmware")), "GOLDEN_FRAGMENT");
+        assert_eq!(hex(&cipher().seal_status_request(&request())), "GOLDEN_REQUEST");
+        let parameters = TransferParameters {
+            campaign: CAMPAIGN,
+            group_key: GroupKey::new([7; 32]),
+            payload_size_bytes: 0x0100_0000,
+            fragment_size_bytes: 1440,
+        };
+        let bytes = parameters.emit();
+        assert_eq!(
+            hex(&bytes),
+            format!("0102030405060708{}0100000005a0", "07".repeat(32)),
+            "transfer parameters"
+        );
+        assert_eq!(TransferParameters::parse(&bytes), Ok(parameters));
+        for length in 0..bytes.len() {
+            assert!(TransferParameters::parse(&bytes[..length]).is_err());
+        }
+    }
+
+    #[test]
+    fn sizes_fill_the_path_exactly() {
+        assert_eq!(fragment_size_for_mtu(1500, 20), Some(1440));
+        assert_eq!(fragment_size_for_mtu(1500, 40), Some(1420));
+        assert_eq!(fragment_size_for_mtu(9000, 20), Some(FRAGMENT_SIZE_MAX));
+        assert_eq!(fragment_size_for_mtu(576, 20), Some(516));
+        assert_eq!(fragment_size_for_mtu(500, 20), None);
+        assert_eq!(fragment_size_for_mtu(0, 20), None);
+        let datagram = cipher().seal_fragment(1, 0, 0, &[0; 1440]);
+        assert_eq!(datagram.len() + 20 + 8, 1500);
+    }
+
+    #[test]
+    fn any_changed_byte_or_other_key_closes_the_seal() {
+        let fragment = cipher().seal_fragment(CAMPAIGN, 2, 0x10, b"firmware");
+        let other = GroupCipher::new(&GroupKey::new([8; 32]));
+        let mut data = [0; 8];
+        cipher().open(&Broadcast::parse(&fragment).unwrap(), &mut data).unwrap();
+        assert_eq!(&data, b"firmware");
+        let sealed = Broadcast::parse(&fragment).unwrap();
+        assert_eq!(other.open(&sealed, &mut data), Err(OpenError::Sealed));
+        for position in 0..fragment.len() {
+            let mut changed = fragment.clone();
+            changed[position] ^= 1;
+            if let Ok(sealed) = Broadcast::parse(&changed) {
+                assert_eq!(cipher().open(&sealed, &mut data), Err(OpenError::Sealed));
+            }
+        }
+    }
+
+    #[test]
+    fn a_status_request_comes_back_and_every_truncation_fails() {
+        let datagram = cipher().seal_status_request(&request());
+        let sealed = Broadcast::parse(&datagram).unwrap();
+        assert_eq!(cipher().open_status_request(&sealed), Ok(request()));
+        for length in 0..datagram.len() {
+            let opened = Broadcast::parse(&datagram[..length])
+                .map_err(OpenError::from)
+                .and_then(|sealed| cipher().open_status_request(&sealed));
+            assert!(opened.is_err(), "length {length}");
+        }
+    }
+
+    #[test]
+    fn sealed_nonsense_is_malformed() {
+        let (window, flags) = ([0, 0, 0x27, 0x11, 0, 0, 0, 0, 0, 0, 0, 0], [0xff; 12]);
+        for data in [&window[..], &flags[..]] {
+            let datagram = cipher().seal(STATUS_REQUEST, CAMPAIGN, 0, 1, data);
+            let opened = cipher().open_status_request(&Broadcast::parse(&datagram).unwrap());
+            assert!(matches!(opened, Err(OpenError::Malformed(_))));
+        }
+        let reserved = cipher().seal(STATUS_REQUEST, CAMPAIGN, 1, 1, &[0; 12]);
+        assert_eq!(Broadcast::parse(&reserved), Err(DecodeError::Value("reserved")));
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200), kind in 5u8..9) {
+            let mut bytes = bytes;
+            if bytes.len() > 1 {
+                bytes[0] = kind;
+                bytes[1] = PROTOCOL_VERSION;
+            }
+            if let Ok(sealed) = Broadcast::parse(&bytes) {
+                let mut data = vec![0; sealed.data_size()];
+                prop_assert!(cipher().open(&sealed, &mut data).is_err());
+                prop_assert!(cipher().open_status_request(&sealed).is_err());
+            }
+            let _ = TransferParameters::parse(&bytes);
+            let _ = StatusRequest::parse(1, 1, &bytes);
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Golden bytes (append-only), round trips, and hostile bytes for commands and answers.
+
+#![allow(clippy::unwrap_used)]
+
+use std::fmt::Debug;
+
+use proptest::prelude::*;
+
+use super::answer::{Answer, End, Environment, Identity, Measurement, Phase, Report};
+use super::codec::DecodeError;
+use super::command::Command;
+use crate::reason::{FlashState, Reason};
+
+fn commands() -> Vec<(Command, &'static str)> {
+    vec![
+        (Command::Query, "01"),
+        (
+            Command::ManifestPart {
+                campaign: 0x0102030405060708,
+                total_bytes: 4,
+                offset_bytes: 2,
+                bytes: vec![0xaa, 0xbb],
+            },
+            "0201020304050607080000000400000002aabb",
+        ),
+        (
+            Command::Begin { campaign: 1, reach_timeout_s: 300, transfer_timeout_s: 120 },
+            "030000000000000001012c0078",
+        ),
+        (Command::Commit { campaign: 2 }, "050000000000000002"),
+        (Command::Release { campaign: 3 }, "060000000000000003"),
+        (Command::Measure { campaign: 4 }, "070000000000000004"),
+    ]
+}
+
+fn answers() -> Vec<(Answer, String)> {
+    let end = End {
+        campaign: 7,
+        reason: Reason::ManagerNotReached,
+        flash: FlashState::Untouched,
+        detail: "why".into(),
+    };
+    let identity = Identity {
+        environment: Environment::Recovery,
+        boot_id: [0x11; 16],
+        flash_size_bytes: 0x200000,
+        obstacle: Reason::FlashLocked,
+        security_version_floor: 5,
+        host_name: "h".into(),
+        vendor: "v".into(),
+        product: "p".into(),
+        bios_version: "b".into(),
+        flash_name: "f".into(),
+        agent_version: "a".into(),
+        obstacle_detail: "o".into(),
+        last_end: Some(end),
+    };
+    let report = Report {
+        campaign: 7,
+        phase: Phase::Updated,
+        reason: Reason::Updated,
+        flash: FlashState::Updated,
+        done: 3,
+        total: 4,
+        digests: Some(([0x22; 32], [0x33; 32])),
+        detail: String::new(),
+    };
+    let measurement = Measurement {
+        campaign: 7,
+        matches: true,
+        stable_digest: [0x44; 32],
+        boot_id: [0x55; 16],
+        bios_version: "b".into(),
+        bios_vendor: "v".into(),
+        detail: String::new(),
+    };
+    let (x11, x22, x33) = ("11".repeat(16), "22".repeat(32), "33".repeat(32));
+    vec![
+        (
+            Answer::Identity(identity),
+            format!(
+                "8101{x11}0000000000200000000800000000000000050168017601700162016601\
+                 61016f0100000000000000070067000377 6879"
+            )
+            .replace(' ', ""),
+        ),
+        (
+            Answer::Report(report),
+            format!("8200000000000000070a006401000000030000000401{x22}{x33}00"),
+        ),
+        (Answer::ManifestHeld { campaign: 7, held_bytes: 9 }, "83000000000000000700000009".into()),
+        (
+            Answer::Measurement(measurement),
+            format!("85000000000000000701{}{}01620176 00", "44".repeat(32), "55".repeat(16))
+                .replace(' ', ""),
+        ),
+    ]
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn check<M: Debug + PartialEq>(
+    message: &M,
+    bytes: &[u8],
+    golden: &str,
+    parse: impl Fn(&[u8]) -> Result<M, DecodeError>,
+) {
+    assert_eq!(hex(bytes), golden, "{message:?}");
+    assert_eq!(parse(bytes).as_ref(), Ok(message));
+    for length in 0..bytes.len() {
+        // A shorter manifest part is another manifest part; everything else must be refused.
+        if bytes[0] != 0x02 || length < 18 {
+            assert!(parse(&bytes[..length]).is_err(), "{message:?} cut to {length}");
+        }
+    }
+    if bytes[0] != 0x02 {
+        assert_eq!(parse(&[bytes, &[0]].concat()), Err(DecodeError::Trailing(1)));
+    }
+}
+
+#[test]
+fn golden_bytes_and_every_truncation() {
+    for (command, golden) in commands() {
+        check(&command, &command.emit(), golden, Command::parse);
+    }
+    for (answer, golden) in answers() {
+        check(&answer, &answer.emit(), &golden, Answer::parse);
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_refused_or_come_back_the_same(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        if let Ok(command) = Command::parse(&bytes) {
+            prop_assert_eq!(command.emit(), bytes.clone());
+        }
+        if let Ok(answer) = Answer::parse(&bytes) {
+            prop_assert_eq!(answer.emit(), bytes);
+        }
+    }
+}
+
+#[test]
+fn manifest_parts_outside_their_bounds_are_refused() {
+    let part = |total_bytes, offset_bytes, size| {
+        let bytes = vec![0; size];
+        Command::parse(
+            &Command::ManifestPart { campaign: 1, total_bytes, offset_bytes, bytes }.emit(),
+        )
+    };
+    assert!(part(2000, 976, 1024).is_ok());
+    for (total, offset, size) in
+        [(2000, 977, 1024), (2000, 0, 1025), (2000, 0, 0), (65537, 0, 1), (10, u32::MAX, 1)]
+    {
+        assert!(part(total, offset, size).is_err(), "{total} {offset} {size}");
+    }
+}
