@@ -190,6 +190,31 @@ impl fmt::Display for Reason {
     }
 }
 
+/// Why a host does not do what it was told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The reason's code.
+    pub reason: Reason,
+    /// The facts behind it.
+    pub detail: String,
+}
+
+impl Refusal {
+    /// A refusal for `reason`, with the facts.
+    pub fn new(reason: Reason, detail: impl fmt::Display) -> Self {
+        Self { reason, detail: detail.to_string() }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.detail.as_str() {
+            "" => self.reason.fmt(f),
+            detail => write!(f, "{}: {detail}", self.reason),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

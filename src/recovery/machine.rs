@@ -1,0 +1,539 @@
+//! What the recovery environment does, from the first call to the manager to the reboot. Sans-IO.
+//!
+//! ```text
+//!  Waiting --manifest verified, Join--> Receiving --whole image verified--> Verified --Commit--> Flashing
+//!     |                                    |                                   |                    |
+//!     |  manager not reached, silence, Release, manifest refused, image wrong  |                    |
+//!     '------------------------------------+-----------------------------------'                    |
+//!                                          v                                                        v
+//!                       Ended (flash untouched) <------------- chip holds all old or all new -------'
+//!                          | Release, or nobody says so in time                                     | neither
+//!                          v                                                                        v
+//!                       Rebooting                                                                Damaged: never reboots,
+//!                                                                                                tries again, asks for help
+//! ```
+//!
+//! The host repeats its report until the manager acts on it. The drive rule is the endpoint's
+//! ([`crate::session::endpoint`]), and after every call the driver does what [`Recovery::poll_action`] says.
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use log::{info, warn};
+use rand_chacha::ChaCha20Rng;
+use rand_core::{RngCore, SeedableRng};
+
+use crate::image::assembly::ManifestAssembly;
+use crate::image::{Board, VerifiedImage, VerifiedManifest};
+use crate::keys::{HostSecretKey, ManagerPublicKey, ReleasePublicKey};
+use crate::reason::{FlashState, Reason, Refusal};
+use crate::session::{Endpoint, Event, PeerKey, Transmit};
+use crate::time::Time;
+use crate::transfer::{Received, Receiver};
+use crate::wire::answer::{Answer, End, Identity, Phase, Report};
+use crate::wire::broadcast::{Broadcast, TransferParameters};
+use crate::wire::command::Command;
+
+/// Time between two reports until the manager names another.
+pub const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// Bounds of the interval that a manager may name, in milliseconds.
+pub const REPORT_INTERVAL_MS: std::ops::RangeInclusive<u16> = 100..=30_000;
+/// After this long without a word from the manager, a new session is opened beside the old one: it may have restarted.
+pub const RECONNECT_AFTER: Duration = Duration::from_secs(10);
+/// The longest stay with untouched flash, whatever the manager says.
+pub const UNTOUCHED_STAY_MAX: Duration = Duration::from_secs(3600);
+/// How long an ended host waits to be released before it reboots by itself.
+pub const RELEASE_WAIT: Duration = Duration::from_secs(60);
+/// How often a damaged chip is written again without being asked.
+pub const RESCUE_ATTEMPTS_MAX: u32 = 3;
+/// Pause before each of them.
+pub const RESCUE_PAUSE: Duration = Duration::from_secs(10);
+
+/// What the recovery environment was started for.
+#[derive(Debug)]
+pub struct Mission {
+    /// The campaign.
+    pub campaign: u64,
+    /// The manager that gave the instruction.
+    pub manager: ManagerPublicKey,
+    /// Where it is.
+    pub manager_address: SocketAddr,
+    /// This host's key.
+    pub host_key: HostSecretKey,
+    /// Keys of releases that may be flashed.
+    pub releases: Vec<ReleasePublicKey>,
+    /// What the manifest must fit.
+    pub board: Board,
+    /// What the host says of itself.
+    pub identity: Identity,
+    /// How long to look for the manager.
+    pub reach_timeout: Duration,
+    /// How long to wait without a word from the manager or a new fragment.
+    pub transfer_timeout: Duration,
+}
+
+/// What the driver has to do.
+#[derive(Debug)]
+pub enum Action {
+    /// Receive what is sent to this multicast group.
+    JoinGroup(IpAddr),
+    /// Write this image, saying how it goes with [`Recovery::flash_progress`] and [`Recovery::flash_ended`].
+    Flash {
+        /// The image.
+        image: VerifiedImage,
+        /// Whether the chip is known to be damaged.
+        rescue: bool,
+    },
+    /// Leave word of this end for the normal OS, and reboot. Only ever given when a reboot is safe.
+    Reboot(End),
+}
+
+/// How a flash job ended.
+#[derive(Clone, Debug)]
+pub struct FlashEnd {
+    /// What the chip holds.
+    pub flash: FlashState,
+    /// Why.
+    pub reason: Reason,
+    /// SHA-256 of the chip before and after.
+    pub digests: Option<([u8; 32], [u8; 32])>,
+    /// In words.
+    pub detail: String,
+}
+
+#[derive(Debug)]
+enum State {
+    Waiting,
+    Receiving,
+    Verified,
+    Flashing(Phase),
+    Ended { until: Time },
+    Damaged { next_try: Option<Time> },
+    Rebooting,
+}
+
+/// The recovery environment of one host.
+#[derive(Debug)]
+pub struct Recovery {
+    mission: Mission,
+    endpoint: Endpoint,
+    rng: ChaCha20Rng,
+    started: Time,
+    /// When the manager was last heard.
+    heard: Option<Time>,
+    /// When the manager was last heard, or a new fragment arrived.
+    progress: Time,
+    called: Time,
+    assembly: Option<ManifestAssembly>,
+    manifest: Option<VerifiedManifest>,
+    parameters: Option<TransferParameters>,
+    /// Goes on to answer status requests when it is complete.
+    receiver: Option<Box<Receiver>>,
+    /// Set when it is verified, and kept for another try on a damaged chip.
+    image: Option<VerifiedImage>,
+    rescues: u32,
+    state: State,
+    report: Report,
+    report_interval: Duration,
+    next_report: Time,
+    actions: VecDeque<Action>,
+}
+
+impl Recovery {
+    /// Starts calling the manager. `seed` must come from the system's random source and be used once.
+    pub fn new(now: Time, mission: Mission, seed: [u8; 32]) -> Self {
+        let mut rng = ChaCha20Rng::from_seed(seed);
+        let mut endpoint_seed = [0; 32];
+        rng.fill_bytes(&mut endpoint_seed);
+        let mut endpoint = Endpoint::new(*mission.host_key.exchange(), endpoint_seed);
+        endpoint.connect(now, *mission.manager.exchange(), mission.manager_address);
+        let report = Report {
+            campaign: mission.campaign,
+            phase: Phase::Ready,
+            reason: Reason::None,
+            flash: FlashState::Untouched,
+            done: 0,
+            total: 0,
+            digests: None,
+            detail: String::new(),
+        };
+        Self {
+            mission,
+            endpoint,
+            rng,
+            started: now,
+            heard: None,
+            progress: now,
+            called: now,
+            assembly: None,
+            manifest: None,
+            parameters: None,
+            receiver: None,
+            image: None,
+            rescues: 0,
+            state: State::Waiting,
+            report,
+            report_interval: REPORT_INTERVAL,
+            next_report: now,
+            actions: VecDeque::new(),
+        }
+    }
+
+    /// Where the host stands.
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+
+    /// Takes a datagram from the socket.
+    pub fn handle_datagram(&mut self, now: Time, from: SocketAddr, datagram: &[u8]) {
+        if Broadcast::is_one(datagram) {
+            self.handle_broadcast(now, datagram);
+            return;
+        }
+        match self.endpoint.handle_datagram(now, from, datagram) {
+            Some(Event::Connected { peer, .. }) => self.hear(now, peer),
+            Some(Event::Message { peer, bytes, .. }) => {
+                self.hear(now, peer);
+                self.handle_command(now, &bytes);
+            }
+            None => {}
+        }
+    }
+
+    /// Does what is due at `now`.
+    pub fn handle_timeout(&mut self, now: Time) {
+        self.endpoint.handle_timeout(now);
+        self.answer_status_request(now);
+        self.keep_in_touch(now);
+        match self.state {
+            State::Waiting | State::Receiving | State::Verified => self.check_deadlines(now),
+            State::Ended { until } if now >= until => self.reboot(),
+            State::Damaged { next_try: Some(at) } if now >= at => self.flash(true),
+            _ => {}
+        }
+        if now >= self.next_report {
+            self.send_report(now);
+        }
+    }
+
+    /// When [`Recovery::handle_timeout`] wants to be called.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        let receiver = self.receiver.as_ref().and_then(|receiver| receiver.poll_timeout());
+        let state = match self.state {
+            State::Waiting | State::Receiving | State::Verified => Some(self.deadline().0),
+            State::Ended { until } => Some(until),
+            State::Damaged { next_try } => next_try,
+            State::Flashing(_) | State::Rebooting => None,
+        };
+        [self.endpoint.poll_timeout(), receiver, state, Some(self.next_report)]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// The next datagram to send.
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.endpoint.poll_transmit()
+    }
+
+    /// What the driver has to do next.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// Takes note how far the flash job is; `done` and `total` are eraseblocks.
+    pub fn flash_progress(&mut self, now: Time, phase: Phase, done: u32, total: u32) {
+        if let State::Flashing(current) = &mut self.state {
+            let changed = std::mem::replace(current, phase) != phase;
+            (self.report.phase, self.report.done, self.report.total) = (phase, done, total);
+            if changed {
+                info!("{}", phase.name());
+                self.send_report(now);
+            }
+        }
+    }
+
+    /// Takes note how the flash job ended.
+    pub fn flash_ended(&mut self, now: Time, end: FlashEnd) {
+        if !matches!(self.state, State::Flashing(_)) {
+            return;
+        }
+        self.report.digests = end.digests;
+        if end.flash.reboot_is_safe() {
+            let phase =
+                if end.flash == FlashState::Updated { Phase::Updated } else { Phase::Failed };
+            self.end(now, phase, end.flash, &Refusal { reason: end.reason, detail: end.detail });
+            return;
+        }
+        warn!("the flash is damaged, this machine will not reboot by itself: {}", end.detail);
+        let next_try = (self.rescues < RESCUE_ATTEMPTS_MAX).then(|| now + RESCUE_PAUSE);
+        self.rescues += 1;
+        self.state = State::Damaged { next_try };
+        self.report.phase = Phase::Failed;
+        (self.report.reason, self.report.flash) = (end.reason, end.flash);
+        self.report.detail = end.detail;
+        self.send_report(now);
+    }
+
+    /// Ends the stay because something outside this machine failed, e.g. there is no network. Nothing was flashed.
+    pub fn give_up(&mut self, now: Time, refusal: &Refusal) {
+        if matches!(self.state, State::Waiting | State::Receiving | State::Verified) {
+            self.end(now, Phase::Failed, FlashState::Untouched, refusal);
+        }
+    }
+
+    fn manager(&self) -> PeerKey {
+        *self.mission.manager.exchange()
+    }
+
+    fn hear(&mut self, now: Time, peer: PeerKey) {
+        if peer != self.manager() {
+            return;
+        }
+        if self.heard.is_none() {
+            info!("the manager {} answers", self.mission.manager_address);
+            self.next_report = now;
+        }
+        self.heard = Some(now);
+        self.progress = now;
+    }
+
+    fn handle_broadcast(&mut self, now: Time, datagram: &[u8]) {
+        let Some(receiver) = &mut self.receiver else { return };
+        let received = receiver.handle_datagram(now, datagram);
+        if !matches!(received, Received::Useful | Received::StatusRequest) {
+            return;
+        }
+        (self.heard, self.progress) = (Some(now), now);
+        if received == Received::Useful && matches!(self.state, State::Receiving) {
+            (self.report.done, self.report.total) = receiver.progress();
+            if receiver.is_complete() {
+                self.open_payload(now);
+            }
+        }
+    }
+
+    fn handle_command(&mut self, now: Time, bytes: &[u8]) {
+        let campaign = self.mission.campaign;
+        match Command::parse(bytes) {
+            Ok(Command::Query) => {
+                self.send(now, &Answer::Identity(self.mission.identity.clone()));
+            }
+            Ok(Command::ManifestPart { campaign: c, total_bytes, offset_bytes, bytes })
+                if c == campaign =>
+            {
+                self.take_manifest(now, total_bytes, offset_bytes, &bytes);
+            }
+            Ok(Command::Join { parameters, report_interval_ms, group })
+                if parameters.campaign == campaign =>
+            {
+                let interval = report_interval_ms
+                    .clamp(*REPORT_INTERVAL_MS.start(), *REPORT_INTERVAL_MS.end());
+                self.report_interval = Duration::from_millis(interval.into());
+                self.join(now, parameters, group);
+                self.send_report(now);
+            }
+            Ok(Command::Commit { campaign: c }) if c == campaign => {
+                self.commit();
+                self.send_report(now);
+            }
+            Ok(Command::Release { campaign: c }) if c == campaign => self.release(now),
+            Ok(_) => self.send_report(now),
+            Err(error) => warn!("command from the manager not understood: {error}"),
+        }
+    }
+
+    fn take_manifest(&mut self, now: Time, total_bytes: u32, offset_bytes: u32, bytes: &[u8]) {
+        let campaign = self.mission.campaign;
+        let mut assembly = self
+            .assembly
+            .take()
+            .filter(|assembly| assembly.is_for(campaign, total_bytes))
+            .unwrap_or_else(|| ManifestAssembly::new(campaign, total_bytes));
+        assembly.add(offset_bytes, bytes);
+        let held_bytes = assembly.held_bytes();
+        if self.manifest.is_none()
+            && let Some(whole) = assembly.complete()
+        {
+            match self.admit(whole) {
+                Ok(manifest) => self.manifest = Some(manifest),
+                Err(refusal) => self.give_up(now, &refusal),
+            }
+        }
+        self.assembly = Some(assembly);
+        self.send(now, &Answer::ManifestHeld { campaign, held_bytes });
+    }
+
+    fn admit(&self, manifest: &[u8]) -> Result<VerifiedManifest, Refusal> {
+        let manifest = VerifiedManifest::verify(manifest, &self.mission.releases)
+            .map_err(|error| Refusal::from(&error))?;
+        self.mission.board.admit(&manifest)?;
+        info!("the manifest of version {} is signed by a trusted release key", manifest.version());
+        Ok(manifest)
+    }
+
+    fn join(&mut self, now: Time, parameters: TransferParameters, group: Option<IpAddr>) {
+        let Some(manifest) = &self.manifest else { return };
+        let fits = parameters.payload_size_bytes as usize == manifest.payload_size_bytes();
+        let open = matches!(self.state, State::Waiting | State::Receiving);
+        if !open || !fits || self.parameters.as_ref() == Some(&parameters) {
+            return;
+        }
+        let seed = self.rng.next_u64();
+        match Receiver::new(&parameters, seed) {
+            Ok(receiver) => {
+                self.actions.extend(group.map(Action::JoinGroup));
+                self.report.phase = Phase::Receiving;
+                (self.report.done, self.report.total) = receiver.progress();
+                self.parameters = Some(parameters);
+                self.receiver = Some(Box::new(receiver));
+                self.state = State::Receiving;
+                info!("receiving the image");
+            }
+            Err(error) => self.give_up(now, &Refusal::new(Reason::RecoveryFailed, error)),
+        }
+    }
+
+    /// Checks the payload that is whole now; one that is wrong is received again.
+    fn open_payload(&mut self, now: Time) {
+        let (Some(receiver), Some(manifest)) = (&mut self.receiver, &self.manifest) else { return };
+        let opened = match receiver.take_payload() {
+            Ok(payload) => manifest.open_payload(&payload).map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        match opened {
+            Ok(image) => {
+                info!("the whole image is verified");
+                self.image = Some(image);
+                self.report.phase = Phase::Verified;
+                self.state = State::Verified;
+                self.send_report(now);
+            }
+            Err(error) => {
+                warn!("the received image is not the signed one: {error}");
+                if receiver.restart().is_err() {
+                    self.give_up(now, &Refusal::new(Reason::PayloadInvalid, error));
+                }
+            }
+        }
+    }
+
+    fn commit(&mut self) {
+        match self.state {
+            State::Verified => self.flash(false),
+            State::Damaged { .. } => self.flash(true),
+            _ => {}
+        }
+    }
+
+    fn flash(&mut self, rescue: bool) {
+        let Some(image) = self.image.clone() else { return };
+        self.state = State::Flashing(Phase::BackingUp);
+        self.report.phase = Phase::BackingUp;
+        (self.report.done, self.report.total) = (0, 0);
+        self.actions.push_back(Action::Flash { image, rescue });
+    }
+
+    fn release(&mut self, now: Time) {
+        match self.state {
+            State::Waiting | State::Receiving | State::Verified => {
+                self.give_up(now, &Refusal::new(Reason::Released, ""));
+                self.reboot();
+            }
+            State::Ended { .. } => self.reboot(),
+            State::Flashing(_) | State::Damaged { .. } | State::Rebooting => {}
+        }
+        self.send_report(now);
+    }
+
+    fn end(&mut self, now: Time, phase: Phase, flash: FlashState, refusal: &Refusal) {
+        info!("{}: {refusal} ({flash})", phase.name());
+        self.report.phase = phase;
+        (self.report.reason, self.report.flash) = (refusal.reason, flash);
+        self.report.detail = refusal.detail.clone();
+        (self.image, self.receiver) = (None, None);
+        self.state = State::Ended { until: now + RELEASE_WAIT };
+        // Who never heard the manager has nobody to wait for.
+        if self.heard.is_none() {
+            self.reboot();
+        }
+        self.send_report(now);
+    }
+
+    fn reboot(&mut self) {
+        if matches!(self.state, State::Rebooting) {
+            return;
+        }
+        self.state = State::Rebooting;
+        self.report.phase = Phase::Rebooting;
+        self.actions.push_back(Action::Reboot(End {
+            campaign: self.mission.campaign,
+            reason: self.report.reason,
+            flash: self.report.flash,
+            detail: self.report.detail.clone(),
+        }));
+    }
+
+    /// The next deadline of a host whose flash is untouched, and what it means to miss it.
+    fn deadline(&self) -> (Time, Reason) {
+        let stay = (self.started + UNTOUCHED_STAY_MAX, Reason::TransferTimedOut);
+        let wait = match self.heard {
+            None => (self.started + self.mission.reach_timeout, Reason::ManagerNotReached),
+            Some(_) => (self.progress + self.mission.transfer_timeout, Reason::TransferTimedOut),
+        };
+        if wait.0 <= stay.0 { wait } else { stay }
+    }
+
+    fn check_deadlines(&mut self, now: Time) {
+        let (deadline, reason) = self.deadline();
+        if now < deadline {
+            return;
+        }
+        let detail = match reason {
+            Reason::ManagerNotReached => {
+                let seconds = self.mission.reach_timeout.as_secs();
+                format!("{} did not answer within {seconds} s", self.mission.manager_address)
+            }
+            _ => format!(
+                "{} of {} fragments, then nothing for {} s",
+                self.report.done,
+                self.report.total,
+                now.since(self.progress).as_secs()
+            ),
+        };
+        self.give_up(now, &Refusal::new(reason, detail));
+    }
+
+    /// Opens a new session when the manager fell silent.
+    fn keep_in_touch(&mut self, now: Time) {
+        let silent_since = self.heard.unwrap_or(self.started).max(self.called);
+        let over = matches!(self.state, State::Rebooting);
+        if !over && now.since(silent_since) >= RECONNECT_AFTER {
+            self.called = now;
+            let (manager, address) = (self.manager(), self.mission.manager_address);
+            self.endpoint.connect(now, manager, address);
+        }
+    }
+
+    fn answer_status_request(&mut self, now: Time) {
+        if let Some(receiver) = &mut self.receiver
+            && let Some(status) = receiver.poll_status(now)
+        {
+            self.send(now, &Answer::FragmentStatus(status));
+        }
+    }
+
+    fn send_report(&mut self, now: Time) {
+        let report = Answer::Report(self.report.clone());
+        self.send(now, &report);
+        let jitter_permille = 900 + self.rng.next_u32() % 200;
+        self.next_report = now + self.report_interval * jitter_permille / 1000;
+    }
+
+    fn send(&mut self, now: Time, answer: &Answer) {
+        // Without a session nothing can be said yet; the report is repeated.
+        let manager = self.manager();
+        self.endpoint.send(now, &manager, &answer.emit());
+    }
+}
