@@ -1,5 +1,39 @@
 //! Bundles: the signed manifest and the firmware image, from untrusted bytes to a [`VerifiedImage`].
+//!
+//! ```text
+//! bytes --Bundle::parse--> manifest bytes --SignedManifest::parse, verify--> VerifiedManifest
+//!                          payload bytes ---VerifiedManifest::open_payload-> VerifiedImage
+//! ```
+//! Nothing is decompressed before its digest was found in a manifest that a trusted key signed.
 
+mod bundle;
+mod format;
+mod manifest;
+mod manifest_cbor;
+mod payload;
+mod signed;
+mod stable;
 mod verified;
 
+pub use bundle::{BUNDLE_MAX, Bundle, BundleError};
+pub use format::FirmwareFormat;
+pub use manifest::{
+    BLOCK_BYTES_MIN, BLOCKS_MAX, Description, IMAGE_MAX, Manifest, ManifestError, PAYLOAD_MAX,
+    PRESERVE_MAX, PRODUCTS_MAX, PayloadFormat, TEXT_MAX, UPDATE_FROM_MAX,
+};
+pub use payload::ImageError;
+pub use signed::{MANIFEST_MAX, SignedManifest, VerifiedManifest};
+pub use stable::StableHasher;
 pub use verified::{Region, VerifiedImage};
+
+use sha2::{Digest as _, Sha256};
+
+/// A SHA-256 digest.
+pub type Digest = [u8; 32];
+
+fn sha256(bytes: &[u8]) -> Digest {
+    Sha256::digest(bytes).into()
+}
+
+#[cfg(test)]
+mod tests;

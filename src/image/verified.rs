@@ -19,6 +19,11 @@ pub struct VerifiedImage {
 }
 
 impl VerifiedImage {
+    /// Only for bytes whose digest a verified manifest names.
+    pub(super) fn new(bytes: Vec<u8>, preserve: Vec<Region>) -> Self {
+        Self { bytes, preserve }
+    }
+
     /// The image, as it shall stand in flash outside the preserved regions.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes

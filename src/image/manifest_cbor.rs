@@ -1,0 +1,208 @@
+//! The manifest's bytes: one CBOR map (RFC 8949) with integer labels, in deterministic encoding (section 4.2.1).
+//!
+//! | label | field | RFC 9124 element | CBOR |
+//! | --- | --- | --- | --- |
+//! | 1 | structure version, 1 | 3.1 Version ID of the Manifest Structure | uint |
+//! | 2 | security version | 3.2 Monotonic Sequence Number | uint |
+//! | 3 | vendor | 3.3 Vendor ID | tstr |
+//! | 4 | products | 3.4 Class ID | \[1\* tstr\] |
+//! | 5 | update from (absent: any) | 3.6 Required Image Version List | \[1\* tstr\] |
+//! | 6 | payload format: 0 raw, 1 zstd | 3.8 Payload Format | uint |
+//! | 7 | payload size | 3.14 Size | uint |
+//! | 8 | payload digest | 3.13 Payload Digests | bstr, 32 bytes |
+//! | 9 | image size | 3.14 Size | uint |
+//! | 10 | image digest | 3.13 Payload Digests | bstr, 32 bytes |
+//! | 11 | block size | 3.14 Size | uint |
+//! | 12 | block digests | 3.13 Payload Digests | bstr, 32 bytes for each block |
+//! | 13 | version | 3.17 Manifest Text Information | tstr |
+//! | 14 | expected version (absent: not known) | 3.17 Manifest Text Information | tstr |
+//! | 15 | preserved regions (absent: none) | 3.10 Storage Location | \[1\* \[name tstr, offset uint, length uint\]\] |
+//!
+//! Vendor and class are the DMI strings themselves, not UUIDs made from them: an operator can read and compare them.
+//! A label that is not in the table is an error, because it may restrict what the bundle is for.
+
+use ciborium::Value;
+
+use super::manifest::{Description, Manifest, ManifestError, PayloadFormat};
+use super::{Digest, Region};
+
+const STRUCTURE_VERSION: u64 = 1;
+
+/// Label and name of each field, the label being the index plus one.
+const FIELDS: [&str; 15] = [
+    "structure version",
+    "security version",
+    "vendor",
+    "products",
+    "update from",
+    "payload format",
+    "payload size",
+    "payload digest",
+    "image size",
+    "image digest",
+    "block size",
+    "block digests",
+    "version",
+    "expected version",
+    "preserved regions",
+];
+
+/// The bytes of `manifest`; the same contents always give the same bytes.
+pub(super) fn emit(manifest: &Manifest) -> Vec<u8> {
+    let d = &manifest.description;
+    let fields = [
+        Some(STRUCTURE_VERSION.into()),
+        Some(d.security_version.into()),
+        Some(d.vendor.as_str().into()),
+        texts(&d.products),
+        texts(&d.update_from),
+        Some((manifest.payload_format as u64).into()),
+        Some(manifest.payload_bytes.into()),
+        Some(Value::Bytes(manifest.payload_digest.to_vec())),
+        Some(manifest.image_bytes.into()),
+        Some(Value::Bytes(manifest.image_digest.to_vec())),
+        Some(manifest.block_bytes.into()),
+        Some(Value::Bytes(manifest.block_digests.concat())),
+        Some(d.version.as_str().into()),
+        d.expect_version.as_deref().map(Value::from),
+        list(d.preserve.iter().map(region_value).collect()),
+    ];
+    let labelled = fields.into_iter().zip(1u64..);
+    let map = labelled.filter_map(|(value, label)| Some((label.into(), value?))).collect();
+    let mut bytes = Vec::new();
+    ciborium::into_writer(&Value::Map(map), &mut bytes).expect("a Vec takes all bytes");
+    bytes
+}
+
+/// The manifest in `bytes`, every rule checked.
+pub(super) fn parse(bytes: &[u8]) -> Result<Manifest, ManifestError> {
+    let mut rest = bytes;
+    let value: Value = ciborium::from_reader(&mut rest).map_err(|_| bad("it is not CBOR"))?;
+    let Value::Map(entries) = value else { return Err(bad("it is not a CBOR map")) };
+    let mut fields = Fields::default();
+    for (label, value) in entries {
+        fields.insert(label, value)?;
+    }
+    let manifest = fields.into_manifest()?;
+    manifest.check()?;
+    // Also catches duplicate labels, other orders and lengths, and bytes behind the map.
+    if emit(&manifest) != bytes {
+        return Err(ManifestError::NotDeterministic);
+    }
+    Ok(manifest)
+}
+
+/// The values of the map, by label.
+#[derive(Default)]
+struct Fields([Option<Value>; FIELDS.len()]);
+
+impl Fields {
+    fn insert(&mut self, label: Value, value: Value) -> Result<(), ManifestError> {
+        let label: i128 = label.into_integer().map_err(|_| bad("a label is not a number"))?.into();
+        let index = usize::try_from(label - 1).ok().filter(|&index| index < FIELDS.len());
+        let index = index.ok_or(ManifestError::Newer { what: "field", value: label })?;
+        self.0[index] = Some(value);
+        Ok(())
+    }
+
+    fn into_manifest(mut self) -> Result<Manifest, ManifestError> {
+        match self.uint(1)? {
+            STRUCTURE_VERSION => (),
+            value => return Err(ManifestError::Newer { what: "version", value: value.into() }),
+        }
+        let description = Description {
+            security_version: self.uint(2)?,
+            vendor: self.take(3).and_then(text)?,
+            products: self.take(4).and_then(text_list)?,
+            update_from: self.0[4].take().map_or(Ok(Vec::new()), text_list)?,
+            version: self.take(13).and_then(text)?,
+            expect_version: self.0[13].take().map(text).transpose()?,
+            preserve: self.0[14].take().map_or(Ok(Vec::new()), region_list)?,
+        };
+        Ok(Manifest {
+            description,
+            payload_format: payload_format(self.uint(6)?)?,
+            payload_bytes: self.uint(7)?,
+            payload_digest: self.take(8).and_then(digest)?,
+            image_bytes: self.uint(9)?,
+            image_digest: self.take(10).and_then(digest)?,
+            block_bytes: self.uint(11)?,
+            block_digests: self.take(12).and_then(digest_list)?,
+        })
+    }
+
+    fn take(&mut self, label: u8) -> Result<Value, ManifestError> {
+        let index = usize::from(label) - 1;
+        self.0[index].take().ok_or(ManifestError::Missing { label, name: FIELDS[index] })
+    }
+
+    fn uint(&mut self, label: u8) -> Result<u64, ManifestError> {
+        self.take(label).and_then(uint)
+    }
+}
+
+fn bad(what: &'static str) -> ManifestError {
+    ManifestError::Malformed { what }
+}
+
+fn texts(texts: &[String]) -> Option<Value> {
+    list(texts.iter().map(|text| text.as_str().into()).collect())
+}
+
+/// An array, or nothing for an empty one: absence has only one form.
+fn list(values: Vec<Value>) -> Option<Value> {
+    (!values.is_empty()).then_some(Value::Array(values))
+}
+
+fn region_value(region: &Region) -> Value {
+    let fields =
+        [region.name.as_str().into(), region.offset_bytes.into(), region.length_bytes.into()];
+    Value::Array(fields.into())
+}
+
+fn payload_format(number: u64) -> Result<PayloadFormat, ManifestError> {
+    match number {
+        0 => Ok(PayloadFormat::Raw),
+        1 => Ok(PayloadFormat::Zstd),
+        value => Err(ManifestError::Newer { what: "payload format", value: value.into() }),
+    }
+}
+
+fn uint(value: Value) -> Result<u64, ManifestError> {
+    let number = value.as_integer().and_then(|number| u64::try_from(number).ok());
+    number.ok_or(bad("expected an unsigned number"))
+}
+
+fn text(value: Value) -> Result<String, ManifestError> {
+    value.into_text().map_err(|_| bad("expected a text"))
+}
+
+fn array(value: Value) -> Result<Vec<Value>, ManifestError> {
+    value.into_array().map_err(|_| bad("expected a list"))
+}
+
+fn text_list(value: Value) -> Result<Vec<String>, ManifestError> {
+    array(value)?.into_iter().map(text).collect()
+}
+
+fn digest(value: Value) -> Result<Digest, ManifestError> {
+    let bytes = value.into_bytes().map_err(|_| bad("expected a digest"))?;
+    bytes.try_into().map_err(|_| bad("expected a digest of 32 bytes"))
+}
+
+fn digest_list(value: Value) -> Result<Vec<Digest>, ManifestError> {
+    let bytes = value.into_bytes().map_err(|_| bad("expected the digests of the blocks"))?;
+    let (digests, rest) = bytes.as_chunks::<32>();
+    if rest.is_empty() { Ok(digests.to_vec()) } else { Err(bad("expected digests of 32 bytes")) }
+}
+
+fn region_list(value: Value) -> Result<Vec<Region>, ManifestError> {
+    array(value)?.into_iter().map(region).collect()
+}
+
+fn region(value: Value) -> Result<Region, ManifestError> {
+    let fields = array(value)?.try_into();
+    let [name, offset, length]: [Value; 3] =
+        fields.map_err(|_| bad("expected a region of name, offset and length"))?;
+    Ok(Region { name: text(name)?, offset_bytes: uint(offset)?, length_bytes: uint(length)? })
+}

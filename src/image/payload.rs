@@ -1,0 +1,174 @@
+//! From the payload, as it travelled, to the image.
+
+use std::io::Read as _;
+
+use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
+
+use super::manifest::{Manifest, PayloadFormat};
+use super::{VerifiedImage, VerifiedManifest, sha256};
+
+/// Largest distance that the decompressor looks back, in bytes, when the frame does not state the image's size alone.
+const WINDOW_MAX: u64 = 8 << 20;
+
+/// Why a payload is not the image that its manifest promises.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ImageError {
+    /// Not all of it, or more.
+    #[error(
+        "the payload has {got_bytes} bytes, the manifest says {expected_bytes}: get the bundle again"
+    )]
+    PayloadSize {
+        /// From the manifest.
+        expected_bytes: usize,
+        /// What was given.
+        got_bytes: usize,
+    },
+    /// Other bytes than those the manifest names.
+    #[error("the payload's SHA-256 is {}, the manifest says {}: get the bundle again", hex(.got), hex(.expected))]
+    PayloadDigest {
+        /// From the manifest.
+        expected: super::Digest,
+        /// Over what was given.
+        got: super::Digest,
+    },
+    /// The signed payload cannot be decompressed.
+    #[error(
+        "the payload cannot be decompressed at {offset_bytes:#x}: {what}; the bundle was made wrongly, make it again"
+    )]
+    Decompress {
+        /// How many bytes of the payload were used.
+        offset_bytes: u64,
+        /// What the decompressor found.
+        what: String,
+    },
+    /// The image has another size than the manifest says.
+    #[error(
+        "the image has {got_bytes} bytes or more, the manifest says {expected_bytes}: the bundle was made wrongly, make it again"
+    )]
+    ImageSize {
+        /// From the manifest.
+        expected_bytes: usize,
+        /// What was found.
+        got_bytes: usize,
+    },
+    /// A block of the image has another digest than the manifest says.
+    #[error(
+        "the image's block at {offset_bytes:#x} does not have the SHA-256 that the manifest says: the bundle was made wrongly, make it again"
+    )]
+    BlockDigest {
+        /// Where the first such block starts.
+        offset_bytes: usize,
+    },
+    /// The image as a whole has another digest than the manifest says.
+    #[error("the image's SHA-256 is {}, the manifest says {}: the bundle was made wrongly, make it again", hex(.got), hex(.expected))]
+    ImageDigest {
+        /// From the manifest.
+        expected: super::Digest,
+        /// Over the image.
+        got: super::Digest,
+    },
+}
+
+impl Manifest {
+    /// Fails unless `payload` is the one that the manifest names.
+    ///
+    /// # Errors
+    /// [`ImageError::PayloadSize`] or [`ImageError::PayloadDigest`].
+    pub fn check_payload(&self, payload: &[u8]) -> Result<(), ImageError> {
+        let (expected_bytes, got_bytes) = (self.payload_size_bytes(), payload.len());
+        if got_bytes != expected_bytes {
+            return Err(ImageError::PayloadSize { expected_bytes, got_bytes });
+        }
+        let (expected, got) = (*self.payload_digest(), sha256(payload));
+        if got != expected {
+            return Err(ImageError::PayloadDigest { expected, got });
+        }
+        Ok(())
+    }
+}
+
+impl VerifiedManifest {
+    /// The image in `payload`: the payload's digest is checked first, then it is decompressed, then the image's digests
+    /// are checked.
+    ///
+    /// # Errors
+    /// When anything differs from what the manifest says.
+    pub fn open_payload(&self, payload: &[u8]) -> Result<VerifiedImage, ImageError> {
+        self.check_payload(payload)?;
+        let image = match self.payload_format() {
+            PayloadFormat::Raw => payload.to_vec(),
+            PayloadFormat::Zstd => decompress(payload, self.image_size_bytes())?,
+        };
+        self.check_image(&image)?;
+        Ok(VerifiedImage::new(image, self.preserve().to_vec()))
+    }
+
+    fn check_image(&self, image: &[u8]) -> Result<(), ImageError> {
+        let (expected_bytes, got_bytes) = (self.image_size_bytes(), image.len());
+        if got_bytes != expected_bytes {
+            return Err(ImageError::ImageSize { expected_bytes, got_bytes });
+        }
+        let blocks = image.chunks(self.block_size_bytes());
+        let wrong = blocks.zip(self.block_digests()).position(|(block, d)| sha256(block) != *d);
+        if let Some(index) = wrong {
+            let offset_bytes = index * self.block_size_bytes();
+            return Err(ImageError::BlockDigest { offset_bytes });
+        }
+        let (expected, got) = (*self.image_digest(), sha256(image));
+        if got != expected {
+            return Err(ImageError::ImageDigest { expected, got });
+        }
+        Ok(())
+    }
+}
+
+/// Decompresses one Zstandard frame of exactly `image_bytes`, in memory of about twice that at most.
+fn decompress(payload: &[u8], image_bytes: usize) -> Result<Vec<u8>, ImageError> {
+    let mut rest = payload;
+    let failed = |rest: &[u8], what: String| ImageError::Decompress {
+        offset_bytes: (payload.len() - rest.len()) as u64,
+        what,
+    };
+    check_window(payload).map_err(|what| failed(payload, what.to_owned()))?;
+    let mut decoder = FrameDecoder::new();
+    decoder.init(&mut rest).map_err(|error| failed(rest, error.to_string()))?;
+    // The window of a single-segment frame is its stated size; zero means that it states none.
+    if decoder.content_size() > image_bytes as u64 {
+        let got_bytes = usize::try_from(decoder.content_size()).unwrap_or(usize::MAX);
+        return Err(ImageError::ImageSize { expected_bytes: image_bytes, got_bytes });
+    }
+    let mut image = Vec::with_capacity(image_bytes);
+    while !decoder.is_finished() {
+        decoder
+            .decode_blocks(&mut rest, BlockDecodingStrategy::UptoBlocks(1))
+            .map_err(|error| failed(rest, error.to_string()))?;
+        let got_bytes = image.len() + decoder.can_collect();
+        if got_bytes > image_bytes {
+            return Err(ImageError::ImageSize { expected_bytes: image_bytes, got_bytes });
+        }
+        (&mut decoder)
+            .take((image_bytes - image.len()) as u64)
+            .read_to_end(&mut image)
+            .map_err(|error| failed(rest, error.to_string()))?;
+    }
+    if !rest.is_empty() {
+        return Err(failed(rest, format!("{} bytes behind the frame", rest.len())));
+    }
+    Ok(image)
+}
+
+/// Refuses frames whose window would let the decompressor hold back more than it should (RFC 8878, section 3.1.1.1).
+fn check_window(frame: &[u8]) -> Result<(), &'static str> {
+    const SINGLE_SEGMENT: u8 = 0x20;
+    let &[_, _, _, _, descriptor, window, ..] = frame else { return Err("the frame is too short") };
+    let base_bytes = 1u64 << (10 + (window >> 3));
+    let window_bytes = base_bytes + base_bytes / 8 * u64::from(window & 7);
+    if descriptor & SINGLE_SEGMENT == 0 && window_bytes > WINDOW_MAX {
+        return Err("its window is larger than 8 MiB");
+    }
+    Ok(())
+}
+
+fn hex(digest: &super::Digest) -> String {
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,74 @@
+//! The digest of what an update changes for good.
+
+use sha2::{Digest as _, Sha256};
+
+use super::{Digest, Manifest, Region};
+
+/// SHA-256 over the first `image size` bytes of a chip or image, in order, with the bytes of preserved regions left out.
+///
+/// Firmware rewrites its variable store whenever it runs, so only this digest tells whether a machine still holds what
+/// was flashed. Chunks may be of any size; bytes behind the image's size are ignored.
+#[derive(Clone, Debug)]
+pub struct StableHasher<'a> {
+    hash: Sha256,
+    position_bytes: u64,
+    image_bytes: u64,
+    /// Regions that end behind the position, sorted.
+    preserve: &'a [Region],
+}
+
+impl Manifest {
+    /// A hasher to be fed with the contents of a chip from its first byte on.
+    pub fn stable_hasher(&self) -> StableHasher<'_> {
+        StableHasher {
+            hash: Sha256::new(),
+            position_bytes: 0,
+            image_bytes: self.image_bytes,
+            preserve: self.preserve(),
+        }
+    }
+
+    /// The digest of `contents`, which is a chip or an image as a whole.
+    pub fn stable_digest(&self, contents: &[u8]) -> Digest {
+        let mut hasher = self.stable_hasher();
+        hasher.update(contents);
+        hasher.finish()
+    }
+}
+
+impl StableHasher<'_> {
+    /// Takes the next bytes.
+    pub fn update(&mut self, mut chunk: &[u8]) {
+        while !chunk.is_empty() && self.position_bytes < self.image_bytes {
+            let (skip, until_bytes) = self.stretch();
+            let stretch_bytes = usize::try_from(until_bytes - self.position_bytes);
+            let (now, later) = chunk.split_at(chunk.len().min(stretch_bytes.unwrap_or(usize::MAX)));
+            if !skip {
+                self.hash.update(now);
+            }
+            self.position_bytes += now.len() as u64;
+            chunk = later;
+        }
+    }
+
+    /// The digest of all bytes so far.
+    pub fn finish(self) -> Digest {
+        self.hash.finalize().into()
+    }
+
+    /// Whether the bytes at the position are preserved, and where that changes next.
+    fn stretch(&mut self) -> (bool, u64) {
+        while let Some((first, rest)) = self.preserve.split_first()
+            && first.offset_bytes + first.length_bytes <= self.position_bytes
+        {
+            self.preserve = rest;
+        }
+        match self.preserve.first() {
+            Some(region) if region.offset_bytes <= self.position_bytes => {
+                (true, region.offset_bytes + region.length_bytes)
+            }
+            Some(region) => (false, region.offset_bytes),
+            None => (false, self.image_bytes),
+        }
+    }
+}
