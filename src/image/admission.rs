@@ -56,7 +56,9 @@ impl Board {
 impl From<&ManifestError> for Refusal {
     fn from(error: &ManifestError) -> Self {
         let reason = match error {
-            ManifestError::Untrusted { .. } => Reason::ManifestUntrusted,
+            ManifestError::UntrustedSigner { .. } | ManifestError::BadSignature { .. } => {
+                Reason::ManifestUntrusted
+            }
             _ => Reason::ManifestMalformed,
         };
         Refusal::new(reason, error)

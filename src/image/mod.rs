@@ -6,6 +6,8 @@
 //! ```
 //! Nothing is decompressed before its digest was found in a manifest that a trusted key signed.
 
+mod admission;
+pub mod assembly;
 mod bundle;
 mod format;
 mod manifest;
@@ -15,6 +17,7 @@ mod signed;
 mod stable;
 mod verified;
 
+pub use admission::Board;
 pub use bundle::{BUNDLE_MAX, Bundle, BundleError};
 pub use format::FirmwareFormat;
 pub use manifest::{

@@ -187,7 +187,7 @@ impl Recovery {
 
     /// Takes a datagram from the socket.
     pub fn handle_datagram(&mut self, now: Time, from: SocketAddr, datagram: &[u8]) {
-        if Broadcast::is_one(datagram) {
+        if Broadcast::parse(datagram).is_ok() {
             self.handle_broadcast(now, datagram);
             return;
         }

@@ -1,1 +1,5 @@
-//! recovery
+//! The recovery environment: from the first call to the manager to the reboot.
+
+pub mod machine;
+#[cfg(test)]
+mod machine_tests;
