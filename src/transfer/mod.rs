@@ -1,1 +1,90 @@
-//! transfer
+//! One payload to many receivers, by numbered fragments over datagrams that may be lost.
+//!
+//! The payload is cut into source fragments; a systematic erasure code adds repair fragments, each of which is worth
+//! as much as any other to every host that lacks one. [`Sender`] sends all source fragments once, asks everyone how
+//! many they lack, sends that many repair fragments (or, when few are named, exactly those), and asks again.
+//! [`Receiver`] keeps what arrives, answers, and decodes.
+//!
+//! Both are sans-IO. How to drive a `Sender`: whenever it was told something, or its `poll_timeout` has passed, call
+//! `poll_transmit` until it gives nothing, then `poll_event` until it gives nothing. A `Receiver`: hand it each
+//! datagram, and call `poll_status` when `poll_timeout` has passed. Early and repeated calls are harmless.
+//!
+//! - [`geometry`]: which fragments a payload has, and where they lie in it.
+//! - [`code`]: the erasure code of one block.
+//! - [`shards`]: the fragments that a receiver holds.
+//! - [`receiver`]: datagrams in, status out, payload at the end.
+//! - [`pacing`]: the operator's rate cap, and the rate below it.
+//! - [`audience`]: what the sender knows of each host.
+//! - [`plan`]: which fragments the next repair pass sends.
+//! - [`sender`]: passes and rounds.
+
+use thiserror::Error;
+
+use crate::wire::codec::DecodeError;
+
+mod audience;
+mod code;
+mod geometry;
+mod pacing;
+mod plan;
+mod receiver;
+mod sender;
+mod shards;
+
+pub use audience::{HOSTS_MAX, HostId, HostProgress};
+pub use geometry::Geometry;
+pub use receiver::{RESTARTS_MAX, Received, Receiver};
+pub use sender::{Event, Sender, SenderConfig, SenderStats, Stall};
+
+/// Why a step of a transfer was not possible.
+#[derive(Clone, Debug, Error, PartialEq)]
+pub enum TransferError {
+    /// The sizes are out of bounds.
+    #[error("the transfer parameters are not usable")]
+    Parameters(#[from] DecodeError),
+    /// The payload does not have the size that the parameters name.
+    #[error("the payload has {got} bytes, its transfer parameters name {expected}")]
+    PayloadSize {
+        /// Bytes as in the parameters.
+        expected: usize,
+        /// Bytes of the payload.
+        got: usize,
+    },
+    /// The payload was asked for too early.
+    #[error("the payload is not complete: {have} of {need} fragments received")]
+    Incomplete {
+        /// Useful fragments held.
+        have: u32,
+        /// Fragments that make the payload complete.
+        need: u32,
+    },
+    /// The payload was handed out already.
+    #[error("the payload was taken already; restart the receiver to receive it again")]
+    Taken,
+    /// The payload was received too often without being what the manifest names.
+    #[error(
+        "the payload was wrong {0} times, a host that holds the group key may forge fragments; \
+         find that host or update this one alone"
+    )]
+    RestartsExhausted(u32),
+    /// The erasure code refused; a bug, since all its inputs were checked.
+    #[error("the erasure code failed: {0}")]
+    Code(#[from] reed_solomon_simd::Error),
+    /// A status from a host that the sender was not told of.
+    #[error("host {0} does not take part in the transfer")]
+    UnknownHost(u32),
+    /// A status of another transfer.
+    #[error("status of campaign {got:#x}, expected {expected:#x}")]
+    ForeignStatus {
+        /// Campaign of the sender.
+        expected: u64,
+        /// Campaign of the status.
+        got: u64,
+    },
+    /// A status that no host of this transfer can have.
+    #[error("status names {0} outside the transfer")]
+    ImpossibleStatus(&'static str),
+    /// More hosts than one transfer serves.
+    #[error("one transfer serves at most {HOSTS_MAX} hosts; run several campaigns")]
+    TooManyHosts,
+}

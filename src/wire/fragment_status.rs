@@ -31,6 +31,20 @@ impl FragmentRange {
     pub fn end(&self) -> u64 {
         u64::from(self.first) + u64::from(self.count)
     }
+
+    /// Adds a fragment that lies behind the last of `ranges`.
+    pub(crate) fn append(ranges: &mut Vec<Self>, block: u16, number: u32) {
+        match ranges.last_mut() {
+            Some(last)
+                if last.block == block
+                    && last.end() == u64::from(number)
+                    && last.count < u16::MAX =>
+            {
+                last.count += 1;
+            }
+            _ => ranges.push(Self { block, first: number, count: 1 }),
+        }
+    }
 }
 
 /// What a host lacks.

@@ -1,0 +1,162 @@
+//! Which fragments a payload has, and where they lie in it.
+
+use super::TransferError;
+use crate::wire::broadcast::TransferParameters;
+use crate::wire::fragment_status::BLOCKS_MAX;
+
+/// The most source fragments in one code block. With [`REPAIR_OF_LARGE_BLOCK`] it fills GF(2^16) exactly.
+const SOURCE_COUNT_MAX: u32 = 49_152;
+
+/// Up to this many source fragments a block has as many repair fragments, enough for a loss of one half.
+const SOURCE_COUNT_DOUBLED_MAX: u32 = 32_768;
+
+/// Repair fragments of a block that is larger than that.
+const REPAIR_OF_LARGE_BLOCK: u32 = 16_384;
+
+/// The fewest repair fragments of a block: tiny payloads need a high rate of repair.
+const REPAIR_COUNT_MIN: u32 = 32;
+
+const _: () = assert!(
+    (crate::wire::broadcast::PAYLOAD_SIZE_MAX / crate::wire::broadcast::FRAGMENT_SIZE_MIN as u32)
+        .div_ceil(SOURCE_COUNT_MAX) as usize
+        <= BLOCKS_MAX
+);
+
+/// The shape of a transfer; it follows from payload size and fragment size alone.
+///
+/// Source fragment `i` of the payload is number `i / blocks` of block `i % blocks`, so that a burst of losses is shared
+/// by all blocks. In each block the numbers from `source_count` on are the repair fragments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Geometry {
+    payload_size: usize,
+    fragment_size: usize,
+    source_total: u32,
+    block_count: u16,
+}
+
+impl Geometry {
+    /// The shape that the parameters describe.
+    ///
+    /// # Errors
+    /// [`TransferError::Parameters`] when a size is out of bounds.
+    pub fn new(parameters: &TransferParameters) -> Result<Self, TransferError> {
+        parameters.check()?;
+        let source_total =
+            parameters.payload_size_bytes.div_ceil(u32::from(parameters.fragment_size_bytes));
+        Ok(Self {
+            payload_size: parameters.payload_size_bytes as usize,
+            fragment_size: usize::from(parameters.fragment_size_bytes),
+            source_total,
+            block_count: source_total.div_ceil(SOURCE_COUNT_MAX) as u16,
+        })
+    }
+
+    /// Payload in bytes.
+    pub fn payload_size(&self) -> usize {
+        self.payload_size
+    }
+
+    /// Payload bytes in each fragment.
+    pub fn fragment_size(&self) -> usize {
+        self.fragment_size
+    }
+
+    /// Source fragments of all blocks: so many fragments make a payload.
+    pub fn source_total(&self) -> u32 {
+        self.source_total
+    }
+
+    /// Source fragments in bytes: the payload, filled up to whole fragments.
+    pub fn padded_size(&self) -> usize {
+        self.source_total as usize * self.fragment_size
+    }
+
+    /// Code blocks, at most [`BLOCKS_MAX`].
+    pub fn block_count(&self) -> u16 {
+        self.block_count
+    }
+
+    /// Source fragments of a block; any so many of its fragments restore it.
+    pub fn source_count(&self, block: u16) -> u32 {
+        let blocks = u32::from(self.block_count);
+        self.source_total / blocks + u32::from(u32::from(block) < self.source_total % blocks)
+    }
+
+    /// Repair fragments of a block.
+    pub fn repair_count(&self, block: u16) -> u32 {
+        match self.source_count(block) {
+            count if count <= SOURCE_COUNT_DOUBLED_MAX => count.max(REPAIR_COUNT_MIN),
+            _ => REPAIR_OF_LARGE_BLOCK,
+        }
+    }
+
+    /// Source and repair fragments of a block.
+    pub fn fragment_count(&self, block: u16) -> u32 {
+        self.source_count(block) + self.repair_count(block)
+    }
+
+    /// Whether the transfer has this fragment.
+    pub fn has(&self, block: u16, number: u32) -> bool {
+        block < self.block_count && number < self.fragment_count(block)
+    }
+
+    /// Block and number of the payload's source fragment `index`.
+    pub(super) fn source_at(&self, index: u32) -> (u16, u32) {
+        let blocks = u32::from(self.block_count);
+        ((index % blocks) as u16, index / blocks)
+    }
+
+    /// Where a source fragment lies in the padded payload, in bytes.
+    pub(super) fn source_range(&self, block: u16, number: u32) -> std::ops::Range<usize> {
+        let index = number as usize * usize::from(self.block_count) + usize::from(block);
+        index * self.fragment_size..(index + 1) * self.fragment_size
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::wire::broadcast::{GroupKey, PAYLOAD_SIZE_MAX};
+    use proptest::prelude::*;
+
+    fn geometry(payload_size_bytes: u32, fragment_size_bytes: u16) -> Geometry {
+        let group_key = GroupKey::new([0; 32]);
+        let parameters =
+            TransferParameters { campaign: 1, group_key, payload_size_bytes, fragment_size_bytes };
+        Geometry::new(&parameters).unwrap()
+    }
+
+    #[test]
+    fn known_shapes() {
+        let small = geometry(1, 1440);
+        assert_eq!((small.source_total(), small.repair_count(0)), (1, 32));
+        let bios = geometry(16 << 20, 1440);
+        assert_eq!((bios.block_count(), bios.source_total()), (1, 11_651));
+        let large = geometry(64 << 20, 1440);
+        assert_eq!((large.block_count(), large.repair_count(0)), (1, 16_384));
+        let largest = geometry(PAYLOAD_SIZE_MAX, 512);
+        assert_eq!(largest.block_count(), 11);
+    }
+
+    proptest! {
+        #[test]
+        fn every_shape_is_one_that_the_code_supports(size in 1..=PAYLOAD_SIZE_MAX, half in 256u16..=4470) {
+            let geometry = geometry(size, half * 2);
+            let mut total = 0;
+            for block in 0..geometry.block_count() {
+                total += geometry.source_count(block);
+                prop_assert!(reed_solomon_simd::ReedSolomonEncoder::supports(
+                    geometry.source_count(block) as usize,
+                    geometry.repair_count(block) as usize,
+                ));
+            }
+            prop_assert_eq!(total, geometry.source_total());
+            let last = geometry.source_total() - 1;
+            let (block, number) = geometry.source_at(last);
+            prop_assert!(number < geometry.source_count(block));
+            prop_assert_eq!(geometry.source_range(block, number).end, geometry.padded_size());
+            prop_assert!(geometry.padded_size() - size as usize <= geometry.fragment_size());
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! The operator's rate cap, and the rate below it.
+
+use std::time::Duration;
+
+use crate::time::Time;
+
+/// How far the rate may fall below the cap: to this part of it.
+const FLOOR_DIVISOR: u64 = 16;
+
+/// Bursts are no longer than what the rate allows in this time: enough for batched sending and a 1 ms timer.
+const BURST_MS: u64 = 2;
+
+/// ... but long enough for this many of the largest frames, whatever the rate.
+const BURST_FRAMES_MIN: u64 = 2;
+
+/// Loss of the worst healthy host, above which the rate is halved.
+const LOSS_CONGESTED: f64 = 0.30;
+
+/// Loss below which the rate grows again.
+const LOSS_RELAXED: f64 = 0.15;
+
+/// Halving helped when less than this part of the loss is left.
+const LOSS_LEFT_MAX: f64 = 0.75;
+
+/// How many measurements the rate stays when halving did not help: that loss is not made by the rate.
+const HOLD_MEASUREMENTS: u32 = 16;
+
+/// A token bucket whose rate never exceeds the cap. It counts whole frames; credit is in bits times 10^-6.
+#[derive(Debug)]
+pub(super) struct Pacing {
+    cap_bits_per_s: u64,
+    rate_bits_per_s: u64,
+    frame_size_max: u64,
+    credit: u64,
+    filled_at: Option<Time>,
+    loss_before_halving: Option<f64>,
+    hold: u32,
+}
+
+impl Pacing {
+    /// A full bucket. `frame_size_max` is the largest frame in bytes, headers included.
+    pub(super) fn new(cap_bits_per_s: u64, frame_size_max: usize) -> Self {
+        let cap_bits_per_s = cap_bits_per_s.max(1);
+        let mut pacing = Self {
+            cap_bits_per_s,
+            rate_bits_per_s: cap_bits_per_s,
+            frame_size_max: frame_size_max as u64,
+            credit: 0,
+            filled_at: None,
+            loss_before_halving: None,
+            hold: 0,
+        };
+        pacing.credit = pacing.burst();
+        pacing
+    }
+
+    /// The present rate, at most the cap.
+    pub(super) fn rate_bits_per_s(&self) -> u64 {
+        self.rate_bits_per_s
+    }
+
+    /// Whether a frame may be sent now.
+    pub(super) fn is_ready(&mut self, now: Time) -> bool {
+        let elapsed = now.since(self.filled_at.unwrap_or(now)).as_micros() as u64;
+        self.filled_at = Some(self.filled_at.map_or(now, |filled| filled.max(now)));
+        let earned = elapsed.saturating_mul(self.rate_bits_per_s);
+        self.credit = self.credit.saturating_add(earned).min(self.burst());
+        self.credit >= cost(self.frame_size_max)
+    }
+
+    /// Pays for a frame of that size.
+    pub(super) fn spend(&mut self, frame_size: usize) {
+        self.credit = self.credit.saturating_sub(cost(frame_size as u64));
+    }
+
+    /// When the next frame may be sent.
+    pub(super) fn ready_at(&self) -> Time {
+        let lacking = cost(self.frame_size_max).saturating_sub(self.credit);
+        let wait = Duration::from_micros(lacking.div_ceil(self.rate_bits_per_s));
+        self.filled_at.unwrap_or(Time::ZERO) + wait
+    }
+
+    /// Takes the loss of the worst healthy host, 0 to 1, measured since the last call.
+    pub(super) fn adapt(&mut self, loss: f64) {
+        if self.hold > 0 {
+            self.hold -= 1;
+        } else if loss < LOSS_RELAXED {
+            self.set_rate(self.rate_bits_per_s.saturating_add(self.rate_bits_per_s / 2));
+            self.loss_before_halving = None;
+        } else if loss <= LOSS_CONGESTED {
+            self.loss_before_halving = None;
+        } else if self.loss_before_halving.is_some_and(|before| loss > before * LOSS_LEFT_MAX) {
+            self.set_rate(self.rate_bits_per_s.saturating_mul(2));
+            self.loss_before_halving = None;
+            self.hold = HOLD_MEASUREMENTS;
+        } else {
+            self.set_rate(self.rate_bits_per_s / 2);
+            self.loss_before_halving = Some(loss);
+        }
+    }
+
+    fn set_rate(&mut self, rate_bits_per_s: u64) {
+        let floor = (self.cap_bits_per_s / FLOOR_DIVISOR).max(1);
+        self.rate_bits_per_s = rate_bits_per_s.clamp(floor, self.cap_bits_per_s);
+    }
+
+    fn burst(&self) -> u64 {
+        let by_time = self.rate_bits_per_s.saturating_mul(BURST_MS * 1000);
+        by_time.max(cost(BURST_FRAMES_MIN * self.frame_size_max))
+    }
+}
+
+fn cost(bytes: u64) -> u64 {
+    bytes * 8 * 1_000_000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// However the driver's calls are spaced, no interval carries more than the cap and one burst.
+        #[test]
+        fn the_cap_always_holds(
+            cap in 1_000_000u64..2_000_000_000,
+            steps in proptest::collection::vec((0u64..5000, 0usize..1600), 1..300),
+        ) {
+            let mut pacing = Pacing::new(cap, 1600);
+            let burst_bits = (cap / 500).max(2 * 1600 * 8);
+            let (mut now, mut sent_bits) = (Time::ZERO, 0);
+            for (wait_us, size) in steps {
+                now += Duration::from_micros(wait_us);
+                while pacing.is_ready(now) {
+                    pacing.spend(size.max(60));
+                    sent_bits += size.max(60) as u64 * 8;
+                }
+                prop_assert!(pacing.ready_at() > now);
+                prop_assert!(sent_bits <= burst_bits + 1 + cap * now.as_micros() / 1_000_000);
+            }
+        }
+    }
+
+    #[test]
+    fn waiting_as_told_reaches_the_cap() {
+        let mut pacing = Pacing::new(100_000_000, 1514);
+        let (mut now, mut sent) = (Time::ZERO, 0u64);
+        while now < Time::from_micros(1_000_000) {
+            while pacing.is_ready(now) {
+                pacing.spend(1514);
+                sent += 1514 * 8;
+            }
+            now = pacing.ready_at();
+        }
+        assert!(sent > 99_900_000, "{sent}");
+    }
+
+    #[test]
+    fn congestion_halves_and_relaxes_but_other_loss_does_not_slow_for_long() {
+        let mut pacing = Pacing::new(1600, 1514);
+        pacing.adapt(0.6);
+        assert_eq!(pacing.rate_bits_per_s(), 800);
+        pacing.adapt(0.35);
+        assert_eq!(pacing.rate_bits_per_s(), 400);
+        pacing.adapt(0.0);
+        pacing.adapt(0.0);
+        assert_eq!(pacing.rate_bits_per_s(), 900);
+        for _ in 0..4 {
+            pacing.adapt(0.0);
+        }
+        assert_eq!(pacing.rate_bits_per_s(), 1600);
+        pacing.adapt(0.5);
+        pacing.adapt(0.5);
+        assert_eq!(pacing.rate_bits_per_s(), 1600, "halving did not help");
+        pacing.adapt(0.5);
+        assert_eq!(pacing.rate_bits_per_s(), 1600, "and is not tried again at once");
+        let mut jammed = Pacing::new(1600, 1514);
+        for loss in [0.99, 0.7, 0.5, 0.36, 0.31, 0.305] {
+            jammed.adapt(loss);
+        }
+        assert!(jammed.rate_bits_per_s() >= 100);
+    }
+}

@@ -1,0 +1,101 @@
+//! Which fragments the next repair pass sends.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use super::audience::Host;
+use super::geometry::Geometry;
+use crate::wire::broadcast::FragmentRange;
+
+/// A pass allows for at most this loss; what a worse host lacks then is for the next pass.
+const LOSS_ALLOWED_MAX: f64 = 0.5;
+
+/// Passes up to this length get a margin, since a further round would cost more than a few fragments.
+const SHORT_PASS: u32 = 64;
+
+/// The margin of a short pass: one fragment, and this part of its length.
+const SHORT_PASS_MARGIN_DIVISOR: u32 = 8;
+
+/// The next fragment number to send in each block: first the fresh repair fragments, then everything again.
+#[derive(Debug)]
+pub(super) struct Cursors(Vec<u32>);
+
+impl Cursors {
+    /// All source fragments were sent, no repair fragment was.
+    pub(super) fn new(geometry: &Geometry) -> Self {
+        Self((0..geometry.block_count()).map(|block| geometry.source_count(block)).collect())
+    }
+
+    /// The next `count` numbers of a block, wrapping to number 0 behind the last.
+    fn take(
+        &mut self,
+        geometry: &Geometry,
+        block: u16,
+        mut count: u32,
+        pass: &mut VecDeque<FragmentRange>,
+    ) {
+        let end = geometry.fragment_count(block);
+        let next = &mut self.0[usize::from(block)];
+        while count > 0 {
+            let run = count.min(end - *next).min(u32::from(u16::MAX));
+            pass.push_back(FragmentRange { block, first: *next, count: run as u16 });
+            *next = (*next + run) % end;
+            count -= run;
+        }
+    }
+}
+
+/// The next pass for these hosts. What serves one host serves all: for each block it is as long as the neediest host's
+/// need and loss ask for, unless naming the fragments makes a shorter one.
+pub(super) fn plan<'a>(
+    geometry: &Geometry,
+    cursors: &mut Cursors,
+    hosts: impl Iterator<Item = &'a Host> + Clone,
+) -> VecDeque<FragmentRange> {
+    let needed: u32 = (0..geometry.block_count())
+        .map(|block| hosts.clone().map(|host| host.needs()[usize::from(block)]).max().unwrap_or(0))
+        .sum();
+    if let Some(named) = union_of_named(hosts.clone(), needed as usize) {
+        return named;
+    }
+    let mut pass = VecDeque::new();
+    for block in 0..geometry.block_count() {
+        let longest = hosts
+            .clone()
+            .map(|host| fragments_for(host.needs()[usize::from(block)], host.loss()))
+            .max()
+            .unwrap_or(0);
+        cursors.take(geometry, block, longest.min(geometry.fragment_count(block)), &mut pass);
+    }
+    pass
+}
+
+/// Fragments to send so that about `need` arrive.
+fn fragments_for(need: u32, loss: f64) -> u32 {
+    if need == 0 {
+        return 0;
+    }
+    let count = (f64::from(need) / (1.0 - loss.min(LOSS_ALLOWED_MAX))).ceil() as u32;
+    if count <= SHORT_PASS { count + 1 + count / SHORT_PASS_MARGIN_DIVISOR } else { count }
+}
+
+/// All fragments that the hosts name, if every host does and they are no more than `count_max`.
+fn union_of_named<'a>(
+    hosts: impl Iterator<Item = &'a Host>,
+    count_max: usize,
+) -> Option<VecDeque<FragmentRange>> {
+    let mut union = BTreeSet::new();
+    for host in hosts {
+        for range in host.named()? {
+            let numbers = range.first..range.first + u32::from(range.count);
+            union.extend(numbers.map(|number| (range.block, number)));
+            if union.len() > count_max {
+                return None;
+            }
+        }
+    }
+    let mut pass = Vec::new();
+    for (block, number) in union {
+        FragmentRange::append(&mut pass, block, number);
+    }
+    Some(pass.into())
+}
