@@ -1,1 +1,85 @@
-//! flash
+//! The flash engine: from a [`VerifiedImage`](crate::image::VerifiedImage) in memory to a chip that holds it.
+//!
+//! ```text
+//! VerifiedImage --> Job --> Placement  which eraseblocks the image lies on (good blocks, in order)
+//!                    |----> Backup     what they hold now, in memory, proven by a second read
+//!                    |----> FlashPlan  which of them change, how, and in which order (pure)
+//!                    '----> Execution  erase, write, read back; compare everything; restore on failure
+//!                              |
+//!                            Flash     MtdDevice (crate::mtd) or SimulatedFlash
+//! ```
+//!
+//! The engine owns no clock and no thread. Its owner calls [`Job::step`] until the job has ended; each call does at most
+//! about one eraseblock of work, so that the network can be served in between.
+
+mod block;
+mod error;
+mod execute;
+mod geometry;
+mod job;
+mod outcome;
+mod placement;
+mod plan;
+mod prepare;
+mod simulated;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+
+pub use block::BlockFault;
+pub use error::FlashError;
+pub use execute::BLOCK_ATTEMPTS_MAX;
+pub use geometry::{
+    BLOCKS_MAX, EraseBlock, EraseRegion, Geometry, GeometryError, REGIONS_MAX, WriteRule,
+};
+pub use job::{Job, Phase, Step};
+pub use outcome::{BlockHolds, DamagedBlocks, End, Outcome, Progress, Statistics};
+pub use placement::Placement;
+pub use plan::{Change, FlashPlan, Operation};
+pub use prepare::{READ_ATTEMPTS_MAX, SPAN_BYTES_MAX};
+pub use simulated::{Fault, SimulatedFlash};
+
+/// A flash chip, or the part of one that may be used.
+///
+/// Offsets are bytes from the start of the chip. An operation that returns an error may have been done in part.
+pub trait Flash {
+    /// Size, eraseblocks and write rule. Never changes.
+    fn geometry(&self) -> &Geometry;
+
+    /// Fills `buffer` with the bytes at `offset_bytes`.
+    ///
+    /// # Errors
+    /// What the device reports, and `EBADMSG` when bytes were read that ECC could not correct: then they are not the chip's contents.
+    fn read(&mut self, offset_bytes: u64, buffer: &mut [u8]) -> io::Result<()>;
+
+    /// Sets every byte of `block` to FFh.
+    ///
+    /// # Errors
+    /// What the device reports; the block's contents are unknown then.
+    fn erase(&mut self, block: EraseBlock) -> io::Result<()>;
+
+    /// Writes `data` at `offset_bytes`, both multiples of the geometry's write size.
+    ///
+    /// # Errors
+    /// What the device reports; the range's contents are unknown then.
+    fn write(&mut self, offset_bytes: u64, data: &[u8]) -> io::Result<()>;
+
+    /// Whether any byte of `block` is protected against change. A device without locks says `false`.
+    ///
+    /// # Errors
+    /// What the device reports; whoever asks takes that as locked.
+    fn is_locked(&mut self, block: EraseBlock) -> io::Result<bool>;
+
+    /// Takes the protection of `block` away.
+    ///
+    /// # Errors
+    /// What the device reports.
+    fn unlock(&mut self, block: EraseBlock) -> io::Result<()>;
+
+    /// Whether `block` is marked bad. A device without bad blocks says `false`.
+    ///
+    /// # Errors
+    /// What the device reports.
+    fn is_bad(&mut self, block: EraseBlock) -> io::Result<bool>;
+}

@@ -1,0 +1,114 @@
+//! One attempt to bring one eraseblock to its new contents: erase, write, read back.
+
+use std::io;
+use std::ops::Range;
+
+use super::plan::written_ranges;
+use super::{Change, EraseBlock, Flash, Statistics, WriteRule};
+
+/// Why an eraseblock did not take its contents.
+#[derive(Debug, thiserror::Error)]
+pub enum BlockFault {
+    /// The erase failed.
+    #[error("the erase failed")]
+    Erase(#[source] io::Error),
+    /// A write failed.
+    #[error("the write of {length_bytes:#x} bytes at {offset_bytes:#x} failed")]
+    Write {
+        /// Offset on the chip.
+        offset_bytes: u64,
+        /// Length of the write.
+        length_bytes: u64,
+        /// What the device said.
+        source: io::Error,
+    },
+    /// The block could not be read back.
+    #[error("the read back failed")]
+    ReadBack(#[source] io::Error),
+    /// The device reported success, but holds other bytes.
+    #[error("the byte at {offset_bytes:#x} reads back as {got:#04x} instead of {expected:#04x}")]
+    Differs {
+        /// Offset of the first byte that differs.
+        offset_bytes: u64,
+        /// As it was written.
+        expected: u8,
+        /// As it was read.
+        got: u8,
+    },
+}
+
+/// Brings `block` to `contents` by `change`, and proves it by reading the block back.
+///
+/// # Errors
+/// The first thing that went wrong; the block's contents are unknown then.
+pub(super) fn rewrite(
+    flash: &mut dyn Flash,
+    block: EraseBlock,
+    contents: &[u8],
+    change: &Change,
+    statistics: &mut Statistics,
+) -> Result<(), BlockFault> {
+    match change {
+        Change::WriteOnly(ranges) => {
+            statistics.erases_saved += 1;
+            write(flash, block, contents, ranges, statistics)?;
+        }
+        Change::EraseAndWrite => {
+            statistics.erases += 1;
+            flash.erase(block).map_err(BlockFault::Erase)?;
+            let ranges = written_ranges(contents, flash.geometry().write_bytes() as usize);
+            write(flash, block, contents, &ranges, statistics)?;
+        }
+    }
+    read_back(flash, block, contents)
+}
+
+/// The change that works whatever the block holds: for a second attempt, and for the restore.
+pub(super) fn unconditional(rule: WriteRule, length_bytes: usize) -> Change {
+    match rule {
+        WriteRule::Overwrite => Change::WriteOnly(std::iter::once(0..length_bytes).collect()),
+        WriteRule::ClearBits | WriteRule::PageOnce => Change::EraseAndWrite,
+    }
+}
+
+fn write(
+    flash: &mut dyn Flash,
+    block: EraseBlock,
+    contents: &[u8],
+    ranges: &[Range<usize>],
+    statistics: &mut Statistics,
+) -> Result<(), BlockFault> {
+    for range in ranges {
+        let offset_bytes = block.offset_bytes() + range.start as u64;
+        let length_bytes = range.len() as u64;
+        statistics.bytes_written += length_bytes;
+        flash
+            .write(offset_bytes, &contents[range.clone()])
+            .map_err(|source| BlockFault::Write { offset_bytes, length_bytes, source })?;
+    }
+    Ok(())
+}
+
+fn read_back(flash: &mut dyn Flash, block: EraseBlock, contents: &[u8]) -> Result<(), BlockFault> {
+    // Another pattern than any block has, so that a read that does nothing is noticed.
+    let mut buffer: Vec<u8> = contents.iter().map(|byte| !byte).collect();
+    flash.read(block.offset_bytes(), &mut buffer).map_err(BlockFault::ReadBack)?;
+    match first_difference(contents, &buffer) {
+        None => Ok(()),
+        Some((at, expected, got)) => Err(BlockFault::Differs {
+            offset_bytes: block.offset_bytes() + at as u64,
+            expected,
+            got,
+        }),
+    }
+}
+
+/// Position and both values of the first byte in which two equally long slices differ.
+pub(super) fn first_difference(expected: &[u8], got: &[u8]) -> Option<(usize, u8, u8)> {
+    debug_assert_eq!(expected.len(), got.len());
+    // The comparison of whole slices is vectorised; the search is only for the rare case.
+    if expected == got {
+        return None;
+    }
+    expected.iter().zip(got).enumerate().find(|(_, (a, b))| a != b).map(|(at, (a, b))| (at, *a, *b))
+}

@@ -1,0 +1,170 @@
+//! What can go wrong with a flash chip, in words for the operator.
+
+use std::io;
+
+use super::BlockFault;
+
+/// Why a job refused the chip or failed on it.
+///
+/// Variants up to [`FlashError::Cancelled`] come before the first change: the chip holds what it held. For the later ones
+/// [`End`](super::End) says what it holds now, and whether a reboot is safe.
+#[derive(Debug, thiserror::Error)]
+pub enum FlashError {
+    /// The image does not fit the chip.
+    #[error(
+        "the image has {image_bytes:#x} bytes, the flash chip {chip_bytes:#x}: use a bundle that was made for this chip; \
+         nothing was changed"
+    )]
+    ImageSize {
+        /// Length of the image.
+        image_bytes: u64,
+        /// Size of the chip.
+        chip_bytes: u64,
+    },
+    /// An image for NAND that ends inside an eraseblock.
+    #[error(
+        "the image of {image_bytes:#x} bytes ends inside an eraseblock of {block_bytes:#x} bytes: pad it with FFh to whole \
+         eraseblocks; nothing was changed"
+    )]
+    PartialBlock {
+        /// Length of the image.
+        image_bytes: u64,
+        /// Size of the block it ends in.
+        block_bytes: u32,
+    },
+    /// Bad blocks leave too little room.
+    #[error(
+        "the image needs {image_bytes:#x} bytes, but only {good_bytes:#x} are left beside {bad_blocks} bad eraseblocks: \
+         make a smaller image or replace the chip; nothing was changed"
+    )]
+    TooFewGoodBlocks {
+        /// Length of the image.
+        image_bytes: u64,
+        /// Sum of the good blocks.
+        good_bytes: u64,
+        /// Number of bad blocks.
+        bad_blocks: u32,
+    },
+    /// A bad block on a chip that has to be good everywhere.
+    #[error(
+        "the eraseblock at {offset_bytes:#x} is marked bad and cannot be skipped: replace the chip; nothing was changed"
+    )]
+    BadBlock {
+        /// Offset of the block.
+        offset_bytes: u64,
+    },
+    /// The chip did not answer a question about a block.
+    #[error(
+        "cannot find out whether the eraseblock at {offset_bytes:#x} {asked}: see the kernel log; nothing was changed"
+    )]
+    Survey {
+        /// Offset of the block.
+        offset_bytes: u64,
+        /// The question.
+        asked: &'static str,
+        /// What the device said.
+        source: io::Error,
+    },
+    /// A write-protected block has to change.
+    #[error(
+        "the eraseblock at {offset_bytes:#x} has to change, but is locked and did not unlock: take the write protection \
+         away (BIOS setup, jumper, WP pin) and start again; nothing was changed"
+    )]
+    Locked {
+        /// Offset of the block.
+        offset_bytes: u64,
+    },
+    /// A backup with holes is not a backup.
+    #[error(
+        "cannot read {length_bytes:#x} bytes at {offset_bytes:#x} for the backup: see the kernel log; nothing was changed"
+    )]
+    Unreadable {
+        /// Offset on the chip.
+        offset_bytes: u64,
+        /// Length of the read.
+        length_bytes: u64,
+        /// What the device said.
+        source: io::Error,
+    },
+    /// Two reads gave different bytes.
+    #[error(
+        "the byte at {offset_bytes:#x} read as {first:#04x}, then as {second:#04x}: something else writes to the chip, or its \
+         connection is bad; nothing was changed"
+    )]
+    UnstableRead {
+        /// Offset of the first byte that differs.
+        offset_bytes: u64,
+        /// As the backup has it.
+        first: u8,
+        /// As it was read again.
+        second: u8,
+    },
+    /// A preserved region that is not inside the image.
+    #[error(
+        "preserved region \"{name}\" has {length_bytes:#x} bytes at {offset_bytes:#x}, the image {image_bytes:#x}: make a bundle \
+         whose regions lie inside its image; nothing was changed"
+    )]
+    PreserveOutside {
+        /// Name of the region.
+        name: String,
+        /// Its offset.
+        offset_bytes: u64,
+        /// Its length.
+        length_bytes: u64,
+        /// Length of the image.
+        image_bytes: u64,
+    },
+    /// A block that has to change and to stay.
+    #[error(
+        "the eraseblock of {length_bytes:#x} bytes at {offset_bytes:#x} has to be rewritten, but holds part of preserved region \
+         \"{name}\" (at {region_offset_bytes:#x}), which a power cut would lose: make a bundle that preserves whole eraseblocks; \
+         nothing was changed"
+    )]
+    PreserveShares {
+        /// Name of the region.
+        name: String,
+        /// Its offset.
+        region_offset_bytes: u64,
+        /// Offset of the block.
+        offset_bytes: u64,
+        /// Length of the block.
+        length_bytes: u32,
+    },
+    /// The owner of the job gave up before the first change.
+    #[error("the update was cancelled before the first change; nothing was changed")]
+    Cancelled,
+    /// A block did not take its new contents.
+    #[error(
+        "the eraseblock at {offset_bytes:#x} did not take its new contents in {attempts} attempts"
+    )]
+    Block {
+        /// Offset of the block.
+        offset_bytes: u64,
+        /// How often it was tried.
+        attempts: u32,
+        /// What went wrong the last time.
+        source: BlockFault,
+    },
+    /// The final read failed.
+    #[error("cannot read {length_bytes:#x} bytes at {offset_bytes:#x} for the final comparison")]
+    VerifyRead {
+        /// Offset on the chip.
+        offset_bytes: u64,
+        /// Length of the read.
+        length_bytes: u64,
+        /// What the device said.
+        source: io::Error,
+    },
+    /// The final read found other bytes than were written.
+    #[error(
+        "the final comparison found {got:#04x} at {offset_bytes:#x} where {expected:#04x} should be"
+    )]
+    VerifyDiffers {
+        /// Offset of the first byte that differs.
+        offset_bytes: u64,
+        /// As it should be.
+        expected: u8,
+        /// As it was read.
+        got: u8,
+    },
+}

@@ -1,0 +1,261 @@
+//! Everything from the first change on: write, compare, and on failure restore.
+//!
+//! ```text
+//! Writing --all blocks written--> Verifying --all equal--> end: Updated
+//!    | a block failed                 | a difference
+//!    '------------> Restoring <-------'
+//!                       | every touched block tried
+//!                       v
+//!                   Confirming --all old--> end: Restored (Unchanged, if nothing was touched)
+//!                       '-------otherwise--> end: Damaged
+//! ```
+
+use sha2::{Digest, Sha256};
+
+use super::block::{first_difference, rewrite, unconditional};
+use super::plan::is_erased;
+use super::prepare::{READ_ATTEMPTS_MAX, SPAN_BYTES_MAX, Work, read};
+use super::{
+    BlockHolds, DamagedBlocks, End, EraseBlock, Flash, FlashError, Outcome, Phase, Statistics,
+};
+
+/// How often the change of an eraseblock is tried before the job gives up on it.
+pub const BLOCK_ATTEMPTS_MAX: u32 = 3;
+
+#[derive(Debug)]
+pub(super) struct Execution {
+    work: Work,
+    state: State,
+    /// Operations that were begun: the blocks of the first so many may hold anything.
+    touched: usize,
+    error: Option<FlashError>,
+}
+
+#[derive(Debug)]
+enum State {
+    Writing { operation: usize, attempts: u32 },
+    Verifying { next_block: usize, hasher: Sha256 },
+    Restoring { operation: usize, attempts: u32 },
+    Confirming { next_block: usize, hasher: Option<Sha256>, damaged: Vec<DamagedBlocks> },
+}
+
+impl Execution {
+    pub(super) fn new(work: Work) -> Self {
+        Self { work, state: State::Writing { operation: 0, attempts: 0 }, touched: 0, error: None }
+    }
+
+    /// Phase, blocks done and blocks to do.
+    pub(super) fn progress(&self) -> (Phase, usize, usize) {
+        let all = self.work.placement.block_count();
+        match self.state {
+            State::Writing { operation, .. } => {
+                (Phase::Writing, operation, self.work.plan.operations().len())
+            }
+            State::Verifying { next_block, .. } => (Phase::Verifying, next_block, all),
+            State::Restoring { operation, .. } => (Phase::Restoring, operation, self.touched),
+            State::Confirming { next_block, .. } => (Phase::Confirming, next_block, all),
+        }
+    }
+
+    pub(super) fn step(
+        &mut self,
+        flash: &mut dyn Flash,
+        statistics: &mut Statistics,
+    ) -> Option<End> {
+        match self.state {
+            State::Writing { operation, attempts } => {
+                self.write(operation, attempts, flash, statistics)
+            }
+            State::Verifying { next_block, .. }
+                if next_block < self.work.placement.block_count() =>
+            {
+                self.verify(next_block, flash, statistics);
+            }
+            State::Restoring { operation, attempts } => {
+                self.restore(operation, attempts, flash, statistics)
+            }
+            State::Confirming { next_block, .. }
+                if next_block < self.work.placement.block_count() =>
+            {
+                self.confirm(next_block, flash, statistics);
+            }
+            State::Verifying { .. } | State::Confirming { .. } => {
+                return Some(self.end(*statistics));
+            }
+        }
+        None
+    }
+
+    fn write(
+        &mut self,
+        operation: usize,
+        attempts: u32,
+        flash: &mut dyn Flash,
+        statistics: &mut Statistics,
+    ) {
+        let Some(planned) = self.work.plan.operations().get(operation) else {
+            self.state = State::Verifying { next_block: 0, hasher: Sha256::new() };
+            return;
+        };
+        self.touched = operation + 1;
+        let block = self.work.placement.block(planned.block);
+        let contents = &self.work.plan.target()[self.work.placement.range(planned.block)];
+        let again = unconditional(flash.geometry().rule(), contents.len());
+        let change = if attempts == 0 { &planned.change } else { &again };
+        match rewrite(flash, block, contents, change, statistics) {
+            Ok(()) => self.state = State::Writing { operation: operation + 1, attempts: 0 },
+            Err(_) if attempts + 1 < BLOCK_ATTEMPTS_MAX => {
+                statistics.retries += 1;
+                self.state = State::Writing { operation, attempts: attempts + 1 };
+            }
+            Err(source) => {
+                let offset_bytes = block.offset_bytes();
+                self.fail(FlashError::Block { offset_bytes, attempts: BLOCK_ATTEMPTS_MAX, source });
+            }
+        }
+    }
+
+    fn verify(&mut self, first: usize, flash: &mut dyn Flash, statistics: &mut Statistics) {
+        let span = self.work.placement.span(first, SPAN_BYTES_MAX);
+        let expected = &self.work.plan.target()[span.image_offset..span.image_offset + span.length];
+        let mut got = vec![0; span.length];
+        let mut difference = None;
+        for attempt in 0..READ_ATTEMPTS_MAX {
+            statistics.retries += u32::from(attempt > 0);
+            if let Err(source) = read(flash, span.chip_offset_bytes, &mut got, statistics) {
+                let (offset_bytes, length_bytes) = (span.chip_offset_bytes, span.length as u64);
+                return self.fail(FlashError::VerifyRead { offset_bytes, length_bytes, source });
+            }
+            difference = first_difference(expected, &got);
+            if difference.is_none() {
+                break;
+            }
+        }
+        if let Some((at, expected, got)) = difference {
+            let offset_bytes = span.chip_offset_bytes + at as u64;
+            return self.fail(FlashError::VerifyDiffers { offset_bytes, expected, got });
+        }
+        if let State::Verifying { next_block, hasher } = &mut self.state {
+            hasher.update(&got);
+            *next_block = span.after;
+        }
+    }
+
+    fn fail(&mut self, error: FlashError) {
+        self.error = Some(error);
+        self.state = State::Restoring { operation: 0, attempts: 0 };
+    }
+
+    /// In the plan's order, so that the block that makes the firmware bootable is the last one here, too.
+    fn restore(
+        &mut self,
+        operation: usize,
+        attempts: u32,
+        flash: &mut dyn Flash,
+        statistics: &mut Statistics,
+    ) {
+        if operation == self.touched {
+            self.state = State::Confirming {
+                next_block: 0,
+                hasher: Some(Sha256::new()),
+                damaged: Vec::new(),
+            };
+            return;
+        }
+        let nth = self.work.plan.operations()[operation].block;
+        let block = self.work.placement.block(nth);
+        let contents = &self.work.backup[self.work.placement.range(nth)];
+        let next = State::Restoring { operation: operation + 1, attempts: 0 };
+        if !self.work.readable[nth] || holds(flash, block, contents) {
+            self.state = next;
+            return;
+        }
+        let change = unconditional(flash.geometry().rule(), contents.len());
+        self.state = match rewrite(flash, block, contents, &change, statistics) {
+            Err(_) if attempts + 1 < BLOCK_ATTEMPTS_MAX => {
+                statistics.retries += 1;
+                State::Restoring { operation, attempts: attempts + 1 }
+            }
+            // Given up: the other blocks are restored all the same, and the confirmation says what this one holds.
+            Ok(()) | Err(_) => next,
+        };
+    }
+
+    fn confirm(&mut self, nth: usize, flash: &mut dyn Flash, statistics: &mut Statistics) {
+        let block = self.work.placement.block(nth);
+        let mut bytes = vec![0; block.length_bytes() as usize];
+        let was_read = read(flash, block.offset_bytes(), &mut bytes, statistics).is_ok();
+        let hold = if was_read { self.work.classify(nth, &bytes) } else { BlockHolds::Unknown };
+        let State::Confirming { next_block, hasher, damaged } = &mut self.state else { return };
+        *next_block += 1;
+        match hasher {
+            Some(hasher) if was_read => hasher.update(&bytes),
+            _ => *hasher = None,
+        }
+        if hold != BlockHolds::Old {
+            push(damaged, block, hold);
+        }
+    }
+
+    fn end(&mut self, mut statistics: Statistics) -> End {
+        statistics.blocks_changed = self.touched as u32;
+        statistics.blocks_equal =
+            (self.work.placement.block_count() - self.work.plan.operations().len()) as u32;
+        let (outcome, hasher) = match &mut self.state {
+            State::Confirming { hasher, .. } if self.touched == 0 => {
+                (Outcome::Unchanged, hasher.take())
+            }
+            State::Confirming { hasher, damaged, .. } => match std::mem::take(damaged) {
+                blocks if blocks.is_empty() => (Outcome::Restored, hasher.take()),
+                blocks => (Outcome::Damaged { blocks }, hasher.take()),
+            },
+            State::Verifying { hasher, .. } => (Outcome::Updated, Some(hasher.clone())),
+            State::Writing { .. } | State::Restoring { .. } => {
+                unreachable!("only complete reads of the chip end a job")
+            }
+        };
+        let reboot_is_safe = match outcome {
+            Outcome::Updated => true,
+            Outcome::Unchanged | Outcome::Restored => !self.work.rescue,
+            Outcome::Damaged { .. } => false,
+        };
+        End {
+            outcome,
+            error: self.error.take(),
+            before_digest: self.work.before_digest,
+            after_digest: hasher.map(|hasher| hasher.finalize().into()),
+            statistics,
+            reboot_is_safe,
+        }
+    }
+}
+
+impl Work {
+    fn classify(&self, nth: usize, bytes: &[u8]) -> BlockHolds {
+        let range = self.placement.range(nth);
+        match bytes {
+            bytes if self.readable[nth] && *bytes == self.backup[range.clone()] => BlockHolds::Old,
+            bytes if *bytes == self.plan.target()[range] => BlockHolds::New,
+            bytes if is_erased(bytes) => BlockHolds::Erased,
+            _ => BlockHolds::Unknown,
+        }
+    }
+}
+
+fn holds(flash: &mut dyn Flash, block: EraseBlock, contents: &[u8]) -> bool {
+    let mut bytes = vec![0; contents.len()];
+    flash.read(block.offset_bytes(), &mut bytes).is_ok() && bytes == contents
+}
+
+fn push(damaged: &mut Vec<DamagedBlocks>, block: EraseBlock, hold: BlockHolds) {
+    let length_bytes = u64::from(block.length_bytes());
+    match damaged.last_mut() {
+        Some(last)
+            if last.hold == hold
+                && last.offset_bytes + last.length_bytes == block.offset_bytes() =>
+        {
+            last.length_bytes += length_bytes;
+        }
+        _ => damaged.push(DamagedBlocks { offset_bytes: block.offset_bytes(), length_bytes, hold }),
+    }
+}

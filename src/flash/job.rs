@@ -1,0 +1,197 @@
+//! One flash job from beginning to end, step by step.
+//!
+//! ```text
+//! Surveying -> BackingUp -> Planning -> Checking -> ReadyToChange --allow_change()--> Writing -> Verifying -> Ended
+//!     |            |            |           |            | cancel()                     |           |
+//!     '------------+------------+-----------+------------'--> Ended (Unchanged)         '-----------+-> Restoring -> Confirming -> Ended
+//! ```
+
+use super::execute::Execution;
+use super::prepare::{Backup, Work};
+use super::{End, Flash, FlashError, Outcome, Placement, Progress, Statistics};
+use crate::image::VerifiedImage;
+
+/// What a job does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Asks which eraseblocks the image lies on.
+    Surveying,
+    /// Reads the chip into memory.
+    BackingUp,
+    /// Works out what has to change.
+    Planning,
+    /// Reads what will change a second time and unlocks it.
+    Checking,
+    /// Waits for [`Job::allow_change`]: the chip is untouched until then.
+    ReadyToChange,
+    /// Erases, writes and reads back the blocks that differ.
+    Writing,
+    /// Reads everything and compares it with the target.
+    Verifying,
+    /// Writes the backup over the blocks that were touched.
+    Restoring,
+    /// Reads everything to say what the chip holds after the restore.
+    Confirming,
+    /// Nothing more to do.
+    Ended,
+}
+
+/// What [`Job::step`] asks of its caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Call `step` again.
+    Continue,
+    /// Stop the watchdog and whatever else may interrupt, then call [`Job::allow_change`]; or [`Job::cancel`].
+    ReadyToChange,
+    /// [`Job::end`] says how it went.
+    Ended,
+}
+
+/// Brings a chip to a verified image, or back to what it held.
+#[derive(Debug)]
+pub struct Job {
+    image: VerifiedImage,
+    rescue: bool,
+    stage: Stage,
+    statistics: Statistics,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Surveying,
+    BackingUp(Backup),
+    Checking(Work, usize),
+    Ready(Work),
+    Executing(Execution),
+    Ended(End),
+}
+
+impl Job {
+    /// A job for a chip whose contents are good: what cannot be read is a reason to refuse.
+    pub fn new(image: VerifiedImage) -> Self {
+        Self { image, rescue: false, stage: Stage::Surveying, statistics: Statistics::default() }
+    }
+
+    /// A job for a chip whose contents are known to be bad, e.g. after a power cut in the middle of a job. Blocks that cannot be read
+    /// (half-written NAND pages) are rewritten without a backup, and only a complete update makes a reboot safe.
+    pub fn rescue(image: VerifiedImage) -> Self {
+        Self { rescue: true, ..Self::new(image) }
+    }
+
+    /// Goes on with at most about one eraseblock of changes, or [`SPAN_BYTES_MAX`](super::SPAN_BYTES_MAX) of reading. `flash` is the same chip each time.
+    pub fn step(&mut self, flash: &mut dyn Flash) -> Step {
+        let stage = std::mem::replace(&mut self.stage, Stage::Surveying);
+        self.stage = self.advance(stage, flash);
+        match self.stage {
+            Stage::Ready(_) => Step::ReadyToChange,
+            Stage::Ended(_) => Step::Ended,
+            _ => Step::Continue,
+        }
+    }
+
+    /// Lets the job make changes from now on. No effect unless it is in [`Phase::ReadyToChange`].
+    pub fn allow_change(&mut self) {
+        let stage = std::mem::replace(&mut self.stage, Stage::Surveying);
+        self.stage = match stage {
+            Stage::Ready(work) => Stage::Executing(Execution::new(work)),
+            stage => stage,
+        };
+    }
+
+    /// Gives up. Says whether that was still possible: from the first change on, the job has to go to its end.
+    pub fn cancel(&mut self) -> bool {
+        let before_digest = match &self.stage {
+            Stage::Executing(_) | Stage::Ended(_) => return false,
+            Stage::Checking(work, _) | Stage::Ready(work) => work.before_digest,
+            Stage::Surveying | Stage::BackingUp(_) => None,
+        };
+        self.stage = self.refuse(FlashError::Cancelled, before_digest);
+        true
+    }
+
+    /// How far it is.
+    pub fn progress(&self) -> Progress {
+        let (phase, done, total) = match &self.stage {
+            Stage::Surveying => (Phase::Surveying, 0, 1),
+            Stage::BackingUp(backup) if backup.is_complete() => (Phase::Planning, 0, 1),
+            Stage::BackingUp(backup) => {
+                (Phase::BackingUp, backup.done_blocks(), backup.total_blocks())
+            }
+            Stage::Checking(work, done) => (Phase::Checking, *done, work.check_count()),
+            Stage::Ready(work) => (Phase::ReadyToChange, 0, work.plan.operations().len()),
+            Stage::Executing(execution) => execution.progress(),
+            Stage::Ended(_) => (Phase::Ended, 1, 1),
+        };
+        // Both fit: a chip has at most BLOCKS_MAX blocks.
+        Progress { phase, done_blocks: done as u32, total_blocks: total as u32 }
+    }
+
+    /// How it ended; `None` before the end.
+    pub fn end(&self) -> Option<&End> {
+        match &self.stage {
+            Stage::Ended(end) => Some(end),
+            _ => None,
+        }
+    }
+
+    /// How it ended, to keep; `None` before the end.
+    pub fn into_end(self) -> Option<End> {
+        match self.stage {
+            Stage::Ended(end) => Some(end),
+            _ => None,
+        }
+    }
+
+    fn advance(&mut self, stage: Stage, flash: &mut dyn Flash) -> Stage {
+        match stage {
+            Stage::Surveying => match Placement::survey(flash, self.image.bytes().len()) {
+                Ok(placement) => Stage::BackingUp(Backup::new(placement)),
+                Err(error) => self.refuse(error, None),
+            },
+            Stage::BackingUp(backup) => self.back_up(backup, flash),
+            Stage::Checking(work, done) if done < work.check_count() => {
+                match work.check(done, flash, &mut self.statistics) {
+                    Ok(()) => Stage::Checking(work, done + 1),
+                    // A digest of bytes that may have been misread says nothing.
+                    Err(error @ FlashError::UnstableRead { .. }) => self.refuse(error, None),
+                    Err(error) => self.refuse(error, work.before_digest),
+                }
+            }
+            // Nothing to change needs no permission.
+            Stage::Checking(work, _) if work.plan.operations().is_empty() => {
+                Stage::Executing(Execution::new(work))
+            }
+            Stage::Checking(work, _) => Stage::Ready(work),
+            Stage::Executing(mut execution) => match execution.step(flash, &mut self.statistics) {
+                Some(end) => Stage::Ended(end),
+                None => Stage::Executing(execution),
+            },
+            Stage::Ready(_) | Stage::Ended(_) => stage,
+        }
+    }
+
+    fn back_up(&mut self, mut backup: Backup, flash: &mut dyn Flash) -> Stage {
+        if !backup.is_complete() {
+            return match backup.step(flash, self.rescue, &mut self.statistics) {
+                Ok(()) => Stage::BackingUp(backup),
+                Err(error) => self.refuse(error, None),
+            };
+        }
+        let before_digest = backup.digest();
+        match backup.plan(&self.image, flash, self.rescue) {
+            Ok(work) => Stage::Checking(work, 0),
+            Err(error) => self.refuse(error, before_digest),
+        }
+    }
+
+    fn refuse(&self, error: FlashError, before_digest: Option<[u8; 32]>) -> Stage {
+        Stage::Ended(End {
+            outcome: Outcome::Unchanged,
+            error: Some(error),
+            before_digest,
+            after_digest: before_digest,
+            statistics: self.statistics,
+            reboot_is_safe: !self.rescue,
+        })
+    }
+}

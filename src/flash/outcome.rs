@@ -1,0 +1,136 @@
+//! How a job stands, and how it ended.
+
+use std::fmt;
+
+use super::{FlashError, Phase};
+
+/// How far a job is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// What it does now.
+    pub phase: Phase,
+    /// Eraseblocks that are done in this phase.
+    pub done_blocks: u32,
+    /// Eraseblocks that this phase has to do.
+    pub total_blocks: u32,
+}
+
+/// What a job asked of the chip.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Statistics {
+    /// Eraseblocks that held the right contents already.
+    pub blocks_equal: u32,
+    /// Eraseblocks that had to change.
+    pub blocks_changed: u32,
+    /// Erases that were started.
+    pub erases: u32,
+    /// Block changes that needed no erase.
+    pub erases_saved: u32,
+    /// Bytes that were handed to the device to write.
+    pub bytes_written: u64,
+    /// Operations that were repeated after a failure.
+    pub retries: u32,
+}
+
+/// What the chip holds in the end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The target: the image with the preserved regions. A read of everything proved it.
+    Updated,
+    /// What it held before; no erase and no write was started.
+    Unchanged,
+    /// What it held before: changes failed and were taken back. A read proved it.
+    Restored,
+    /// Neither: these blocks, sorted by offset, do not hold what they held before.
+    Damaged {
+        /// The blocks; neighbours in the same state are joined.
+        blocks: Vec<DamagedBlocks>,
+    },
+}
+
+/// Neighbouring eraseblocks that could not be restored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DamagedBlocks {
+    /// First byte on the chip.
+    pub offset_bytes: u64,
+    /// Length.
+    pub length_bytes: u64,
+    /// What they hold.
+    pub hold: BlockHolds,
+}
+
+/// What an eraseblock was found to hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BlockHolds {
+    /// The contents of before the job.
+    Old,
+    /// The target contents.
+    New,
+    /// Nothing but FFh.
+    Erased,
+    /// Something else, or it could not be read.
+    Unknown,
+}
+
+/// The end of a job. Its `Display` is the sentence for the operator.
+#[derive(Debug)]
+pub struct End {
+    /// What the chip holds.
+    pub outcome: Outcome,
+    /// What went wrong, if anything did.
+    pub error: Option<FlashError>,
+    /// SHA-256 of the image's range of the chip before the job (the whole chip, except for NAND), when it could be read.
+    pub before_digest: Option<[u8; 32]>,
+    /// The same after the job, from a fresh read.
+    pub after_digest: Option<[u8; 32]>,
+    /// What was asked of the chip.
+    pub statistics: Statistics,
+    /// Whether the machine can be started from the chip: it holds the whole new image, or whole old contents that were not to be rescued.
+    pub reboot_is_safe: bool,
+}
+
+impl End {
+    /// Whether the chip holds something else than before the job.
+    pub fn contents_changed(&self) -> bool {
+        match &self.outcome {
+            Outcome::Updated => self.statistics.blocks_changed > 0,
+            Outcome::Unchanged | Outcome::Restored => false,
+            Outcome::Damaged { .. } => true,
+        }
+    }
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.outcome {
+            Outcome::Updated => write!(out, "the flash holds the new firmware")?,
+            Outcome::Unchanged => write!(out, "the flash was not changed")?,
+            Outcome::Restored => {
+                write!(out, "the flash was restored and holds what it held before")?
+            }
+            Outcome::Damaged { blocks } => {
+                write!(out, "the flash is damaged:")?;
+                for (nth, blocks) in blocks.iter().enumerate() {
+                    let comma = if nth == 0 { "" } else { "," };
+                    let last = blocks.offset_bytes + blocks.length_bytes - 1;
+                    write!(out, "{comma} {:#x}-{last:#x} {}", blocks.offset_bytes, blocks.hold)?;
+                }
+            }
+        }
+        match self.reboot_is_safe {
+            true => write!(out, "; a reboot is safe"),
+            false => write!(out, "; do not reboot or power off, start the update again"),
+        }
+    }
+}
+
+impl fmt::Display for BlockHolds {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            BlockHolds::Old => "old",
+            BlockHolds::New => "new",
+            BlockHolds::Erased => "erased",
+            BlockHolds::Unknown => "unknown",
+        })
+    }
+}

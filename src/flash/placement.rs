@@ -1,0 +1,118 @@
+//! On which eraseblocks an image lies.
+
+use super::{EraseBlock, Flash, FlashError, WriteRule};
+
+/// The eraseblocks that hold an image, in the image's order.
+///
+/// On a chip without bad blocks the image covers the whole chip. On one with pages that are written once (NAND) it is laid over
+/// the good blocks in order, as `nandwrite` does; good blocks that are left over at the end stay as they are.
+#[derive(Clone, Debug)]
+pub struct Placement {
+    blocks: Vec<EraseBlock>,
+    /// Image offset of each block's first byte.
+    image_offsets: Vec<usize>,
+    image_bytes: usize,
+}
+
+/// Eraseblocks of a placement that follow one another on the chip, to be read at once.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Span {
+    pub(super) first: usize,
+    pub(super) after: usize,
+    pub(super) chip_offset_bytes: u64,
+    pub(super) image_offset: usize,
+    pub(super) length: usize,
+}
+
+impl Placement {
+    /// Finds the blocks for an image of `image_bytes`, asking the chip which ones are bad.
+    ///
+    /// # Errors
+    /// An image of another size than the chip; on NAND: one that ends inside a block, or more blocks needed than are good.
+    /// A bad block on a chip that the image must cover. An answer that the chip does not give.
+    pub fn survey(flash: &mut dyn Flash, image_bytes: usize) -> Result<Self, FlashError> {
+        let geometry = flash.geometry().clone();
+        let skips_bad = geometry.rule() == WriteRule::PageOnce;
+        let chip_bytes = geometry.size_bytes();
+        if image_bytes == 0
+            || image_bytes as u64 > chip_bytes
+            || (!skips_bad && image_bytes as u64 != chip_bytes)
+        {
+            return Err(FlashError::ImageSize { image_bytes: image_bytes as u64, chip_bytes });
+        }
+        let mut placement = Self { blocks: Vec::new(), image_offsets: Vec::new(), image_bytes };
+        let (mut placed_bytes, mut bad_blocks) = (0, 0);
+        for block in geometry.blocks() {
+            if placed_bytes >= image_bytes {
+                break;
+            }
+            let offset_bytes = block.offset_bytes();
+            if flash.is_bad(block).map_err(|source| FlashError::Survey {
+                offset_bytes,
+                asked: "is bad",
+                source,
+            })? {
+                if !skips_bad {
+                    return Err(FlashError::BadBlock { offset_bytes });
+                }
+                bad_blocks += 1;
+                continue;
+            }
+            placement.blocks.push(block);
+            placement.image_offsets.push(placed_bytes);
+            placed_bytes += block.length_bytes() as usize;
+        }
+        match placed_bytes {
+            placed if placed < image_bytes => Err(FlashError::TooFewGoodBlocks {
+                image_bytes: image_bytes as u64,
+                good_bytes: placed as u64,
+                bad_blocks,
+            }),
+            placed if placed > image_bytes => Err(FlashError::PartialBlock {
+                image_bytes: image_bytes as u64,
+                block_bytes: placement.blocks.last().map_or(0, |block| block.length_bytes()),
+            }),
+            _ => Ok(placement),
+        }
+    }
+
+    /// How many eraseblocks the image takes.
+    pub fn block_count(&self) -> usize {
+        self.blocks.len()
+    }
+
+    /// The eraseblock with this number in the image's order.
+    pub fn block(&self, nth: usize) -> EraseBlock {
+        self.blocks[nth]
+    }
+
+    /// Where in the image this eraseblock's bytes are.
+    pub fn range(&self, nth: usize) -> std::ops::Range<usize> {
+        let start = self.image_offsets[nth];
+        start..start + self.blocks[nth].length_bytes() as usize
+    }
+
+    /// Length of the image.
+    pub fn image_bytes(&self) -> usize {
+        self.image_bytes
+    }
+
+    /// The longest span from block `first` that lies in one piece on the chip and has at most `length_max` bytes, but at least one block.
+    pub(super) fn span(&self, first: usize, length_max: usize) -> Span {
+        let mut after = first + 1;
+        while after < self.blocks.len()
+            && self.blocks[after].offset_bytes() == self.blocks[after - 1].end_bytes()
+            && self.range(after).end - self.image_offsets[first] <= length_max
+        {
+            after += 1;
+        }
+        let image_offset = self.image_offsets[first];
+        Span {
+            first,
+            after,
+            chip_offset_bytes: self.blocks[first].offset_bytes(),
+            image_offset,
+            length: self.range(after - 1).end - image_offset,
+        }
+    }
+}

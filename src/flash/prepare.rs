@@ -1,0 +1,217 @@
+//! Everything before the first change: the backup, the plan, and the proof that both can be relied on.
+
+use std::io;
+
+use sha2::{Digest, Sha256};
+
+use super::block::first_difference;
+use super::{EraseBlock, Flash, FlashError, FlashPlan, Placement, Statistics};
+use crate::image::VerifiedImage;
+
+/// How often a read is tried before it counts as failed.
+pub const READ_ATTEMPTS_MAX: u32 = 3;
+
+/// The most that one step reads, unless a single eraseblock is larger.
+pub const SPAN_BYTES_MAX: usize = 256 * 1024;
+
+/// The backup in the making.
+#[derive(Debug)]
+pub(super) struct Backup {
+    placement: Placement,
+    contents: Vec<u8>,
+    readable: Vec<bool>,
+    next_block: usize,
+    hasher: Sha256,
+}
+
+/// What a change needs: where, from what, to what.
+#[derive(Debug)]
+pub(super) struct Work {
+    pub(super) placement: Placement,
+    pub(super) plan: FlashPlan,
+    /// Contents of the placement's blocks before the job; zeros where `readable` is false.
+    pub(super) backup: Vec<u8>,
+    pub(super) readable: Vec<bool>,
+    pub(super) before_digest: Option<[u8; 32]>,
+    pub(super) rescue: bool,
+}
+
+impl Backup {
+    pub(super) fn new(placement: Placement) -> Self {
+        Self {
+            contents: vec![0; placement.image_bytes()],
+            readable: vec![true; placement.block_count()],
+            placement,
+            next_block: 0,
+            hasher: Sha256::new(),
+        }
+    }
+
+    pub(super) fn done_blocks(&self) -> usize {
+        self.next_block
+    }
+
+    pub(super) fn total_blocks(&self) -> usize {
+        self.placement.block_count()
+    }
+
+    /// Reads the next span into the backup. `rescue` allows blocks that cannot be read: they have no backup.
+    pub(super) fn step(
+        &mut self,
+        flash: &mut dyn Flash,
+        rescue: bool,
+        statistics: &mut Statistics,
+    ) -> Result<(), FlashError> {
+        let span = self.placement.span(self.next_block, SPAN_BYTES_MAX);
+        let range = span.image_offset..span.image_offset + span.length;
+        if read(flash, span.chip_offset_bytes, &mut self.contents[range.clone()], statistics)
+            .is_err()
+        {
+            for nth in span.first..span.after {
+                self.read_block(nth, flash, rescue, statistics)?;
+            }
+        }
+        self.hasher.update(&self.contents[range]);
+        self.next_block = span.after;
+        Ok(())
+    }
+
+    fn read_block(
+        &mut self,
+        nth: usize,
+        flash: &mut dyn Flash,
+        rescue: bool,
+        statistics: &mut Statistics,
+    ) -> Result<(), FlashError> {
+        let block = self.placement.block(nth);
+        let contents = &mut self.contents[self.placement.range(nth)];
+        if let Err(source) = read(flash, block.offset_bytes(), contents, statistics) {
+            if !rescue {
+                let length_bytes = u64::from(block.length_bytes());
+                return Err(FlashError::Unreadable {
+                    offset_bytes: block.offset_bytes(),
+                    length_bytes,
+                    source,
+                });
+            }
+            contents.fill(0);
+            self.readable[nth] = false;
+        }
+        Ok(())
+    }
+
+    pub(super) fn is_complete(&self) -> bool {
+        self.next_block == self.placement.block_count()
+    }
+
+    /// Digest of the chip's contents; `None` when some could not be read.
+    pub(super) fn digest(&self) -> Option<[u8; 32]> {
+        let whole = self.is_complete() && self.readable.iter().all(|readable| *readable);
+        whole.then(|| self.hasher.clone().finalize().into())
+    }
+
+    /// Makes the plan.
+    pub(super) fn plan(
+        self,
+        image: &VerifiedImage,
+        flash: &dyn Flash,
+        rescue: bool,
+    ) -> Result<Work, FlashError> {
+        let geometry = flash.geometry();
+        let write = (geometry.rule(), geometry.write_bytes());
+        let plan = FlashPlan::new(image, &self.placement, &self.contents, &self.readable, write)?;
+        let before_digest = self.digest();
+        Ok(Work {
+            placement: self.placement,
+            plan,
+            backup: self.contents,
+            readable: self.readable,
+            before_digest,
+            rescue,
+        })
+    }
+}
+
+impl Work {
+    /// How many checks [`Work::check`] has.
+    pub(super) fn check_count(&self) -> usize {
+        self.plan.operations().len() + self.plan.kept().len()
+    }
+
+    /// Checks one block whose first read nothing else confirms: it reads the same again. If it will change, it is not locked, or unlocks.
+    ///
+    /// # Errors
+    /// The block is not fit to be changed.
+    pub(super) fn check(
+        &self,
+        nth: usize,
+        flash: &mut dyn Flash,
+        statistics: &mut Statistics,
+    ) -> Result<(), FlashError> {
+        let operations = self.plan.operations();
+        match operations.get(nth) {
+            Some(operation) => {
+                self.reads_the_same(operation.block, flash, statistics)?;
+                unlocks(self.placement.block(operation.block), flash)
+            }
+            None => {
+                self.reads_the_same(self.plan.kept()[nth - operations.len()], flash, statistics)
+            }
+        }
+    }
+
+    fn reads_the_same(
+        &self,
+        nth: usize,
+        flash: &mut dyn Flash,
+        statistics: &mut Statistics,
+    ) -> Result<(), FlashError> {
+        if !self.readable[nth] {
+            return Ok(());
+        }
+        let offset_bytes = self.placement.block(nth).offset_bytes();
+        let first = &self.backup[self.placement.range(nth)];
+        let mut second = vec![0; first.len()];
+        let length_bytes = first.len() as u64;
+        read(flash, offset_bytes, &mut second, statistics)
+            .map_err(|source| FlashError::Unreadable { offset_bytes, length_bytes, source })?;
+        match first_difference(first, &second) {
+            None => Ok(()),
+            Some((at, first, second)) => Err(FlashError::UnstableRead {
+                offset_bytes: offset_bytes + at as u64,
+                first,
+                second,
+            }),
+        }
+    }
+}
+
+fn unlocks(block: EraseBlock, flash: &mut dyn Flash) -> Result<(), FlashError> {
+    let offset_bytes = block.offset_bytes();
+    let survey = |source| FlashError::Survey { offset_bytes, asked: "is locked", source };
+    if !flash.is_locked(block).map_err(survey)? {
+        return Ok(());
+    }
+    // Chips that lock themselves at power-up unlock here; for all others the second question decides.
+    match flash.unlock(block).is_ok() && !flash.is_locked(block).map_err(survey)? {
+        true => Ok(()),
+        false => Err(FlashError::Locked { offset_bytes }),
+    }
+}
+
+/// Reads, and tries again when that fails.
+pub(super) fn read(
+    flash: &mut dyn Flash,
+    offset_bytes: u64,
+    buffer: &mut [u8],
+    statistics: &mut Statistics,
+) -> io::Result<()> {
+    let mut attempts = 1;
+    loop {
+        match flash.read(offset_bytes, buffer) {
+            Err(_) if attempts < READ_ATTEMPTS_MAX => attempts += 1,
+            result => return result,
+        }
+        statistics.retries += 1;
+    }
+}
