@@ -229,7 +229,7 @@ fn check_units(block_bytes: u32, write_bytes: u32) -> Result<(), GeometryError> 
     if block_bytes == 0 || write_bytes == 0 {
         return Err(GeometryError::ZeroUnit { block_bytes, write_bytes });
     }
-    if block_bytes % write_bytes != 0 {
+    if !block_bytes.is_multiple_of(write_bytes) {
         return Err(GeometryError::WriteUnit { block_bytes, write_bytes });
     }
     Ok(())

@@ -62,7 +62,7 @@ enum Stage {
     BackingUp(Backup),
     Checking(Work, usize),
     Ready(Work),
-    Executing(Execution),
+    Executing(Box<Execution>),
     Ended(End),
 }
 
@@ -93,7 +93,7 @@ impl Job {
     pub fn allow_change(&mut self) {
         let stage = std::mem::replace(&mut self.stage, Stage::Surveying);
         self.stage = match stage {
-            Stage::Ready(work) => Stage::Executing(Execution::new(work)),
+            Stage::Ready(work) => Stage::Executing(Box::new(Execution::new(work))),
             stage => stage,
         };
     }
@@ -159,7 +159,7 @@ impl Job {
             }
             // Nothing to change needs no permission.
             Stage::Checking(work, _) if work.plan.operations().is_empty() => {
-                Stage::Executing(Execution::new(work))
+                Stage::Executing(Box::new(Execution::new(work)))
             }
             Stage::Checking(work, _) => Stage::Ready(work),
             Stage::Executing(mut execution) => match execution.step(flash, &mut self.statistics) {

@@ -39,7 +39,7 @@ impl FlashPlan {
     /// Plans the way from `live`, the contents of the placement's blocks, to `image` with the preserved regions of `live` merged in.
     ///
     /// Blocks that are equal already are left alone. The others are in ascending order: firmware starts from the top block on x86, so
-    /// the block that makes it bootable comes last. A block that is not `readable` is always erased and written.
+    /// the block that makes it bootable comes last. A block that is not `readable` (one flag for each block of the placement) is always erased and written.
     ///
     /// # Errors
     /// A preserved region that ends beyond the image, that cannot be read, or that shares an eraseblock with bytes that change: a power
@@ -53,11 +53,11 @@ impl FlashPlan {
     ) -> Result<Self, FlashError> {
         let target = merge(image, live)?;
         let (mut operations, mut kept) = (Vec::new(), Vec::new());
-        for block in 0..placement.block_count() {
+        for (block, readable) in readable.iter().copied().enumerate() {
             let range = placement.range(block);
             let (old, new) = (&live[range.clone()], &target[range.clone()]);
             let preserved = preserved_in(image.preserve(), &range);
-            if readable[block] && old == new {
+            if readable && old == new {
                 kept.extend(preserved.map(|_| block));
                 continue;
             }
@@ -69,7 +69,7 @@ impl FlashPlan {
                     length_bytes: placement.block(block).length_bytes(),
                 });
             }
-            let change = match readable[block] {
+            let change = match readable {
                 true => change(old, new, rule, write_bytes as usize),
                 false => Change::EraseAndWrite,
             };

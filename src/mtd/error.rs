@@ -1,0 +1,126 @@
+//! What can go wrong with finding and opening an MTD device.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::flash::GeometryError;
+
+/// Why an MTD device cannot be used. None of these changes anything on a chip.
+#[derive(Debug, thiserror::Error)]
+pub enum MtdError {
+    /// No device has this name or number.
+    #[error(
+        "there is no MTD device \"{selector}\"; there is: {known}. Load the driver of the flash chip, or name one of these"
+    )]
+    NotFound {
+        /// What was asked for.
+        selector: String,
+        /// What there is, for people.
+        known: String,
+    },
+    /// Several devices have this name.
+    #[error(
+        "{count} MTD devices are named \"{selector}\": name one by its path, as /dev/mtd{first}"
+    )]
+    Ambiguous {
+        /// What was asked for.
+        selector: String,
+        /// How many have the name.
+        count: usize,
+        /// Number of the first.
+        first: u32,
+    },
+    /// sysfs cannot be read.
+    #[error("cannot read {}: is sysfs mounted, and the device still there?", path.display())]
+    Sysfs {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// sysfs says something that is not understood.
+    #[error("{} holds \"{text}\", which is not a number", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What it holds.
+        text: String,
+    },
+    /// Not a kind of memory that firmware is flashed to.
+    #[error(
+        "MTD device {index} (\"{name}\") is of type \"{kind}\"; firmware can be flashed to nor, nand, dataflash and ram"
+    )]
+    Unsupported {
+        /// Number of the device.
+        index: u32,
+        /// Its name.
+        name: String,
+        /// Its type.
+        kind: String,
+    },
+    /// The driver allows no writes.
+    #[error(
+        "MTD device {index} (\"{name}\") is read-only: load its driver with writing enabled (e.g. intel-spi with writeable=1), and \
+         take the write protection of the board away"
+    )]
+    ReadOnly {
+        /// Number of the device.
+        index: u32,
+        /// Its name.
+        name: String,
+    },
+    /// The device node cannot be opened.
+    #[error("cannot open {}", path.display())]
+    Open {
+        /// The device node.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Another firmcast has it.
+    #[error("{} is locked by another program that flashes it: wait until that ends", path.display())]
+    Locked {
+        /// The device node.
+        path: PathBuf,
+    },
+    /// Another program has it open.
+    #[error("{} is in use by {program} (process {pid}): stop that first", path.display())]
+    InUse {
+        /// The device node.
+        path: PathBuf,
+        /// The other program's name.
+        program: String,
+        /// Its process.
+        pid: u32,
+    },
+    /// The device does not answer.
+    #[error("{} does not answer {ioctl}", path.display())]
+    Ioctl {
+        /// The device node.
+        path: PathBuf,
+        /// What was asked.
+        ioctl: &'static str,
+        /// What came back.
+        source: io::Error,
+    },
+    /// The device node is not the device that sysfs describes.
+    #[error("{} has {what} {device:#x}, but sysfs says {sysfs:#x}: the device node belongs to another device", path.display())]
+    Disagree {
+        /// The device node.
+        path: PathBuf,
+        /// What differs.
+        what: &'static str,
+        /// The device's answer.
+        device: u64,
+        /// The answer of sysfs.
+        sysfs: u64,
+    },
+    /// Eraseblocks that make no sense.
+    #[error("the eraseblocks of {} make no sense", path.display())]
+    Geometry {
+        /// The device node.
+        path: PathBuf,
+        /// Why.
+        source: GeometryError,
+    },
+}
