@@ -86,8 +86,7 @@ impl Bench {
             expect_version: None,
             preserve: Vec::new(),
         };
-        let manifest =
-            Manifest::describe(description, image, PayloadFormat::Raw, image).unwrap();
+        let manifest = Manifest::describe(description, image, PayloadFormat::Raw, image).unwrap();
         SignedManifest::sign(&manifest, &self.release).unwrap()
     }
 
@@ -125,7 +124,10 @@ impl Bench {
         for (index, bytes) in manifest.chunks(1024).enumerate() {
             let (offset_bytes, bytes) = (index as u32 * 1024, bytes.to_vec());
             let campaign = CAMPAIGN;
-            self.command(now, &Command::ManifestPart { campaign, total_bytes, offset_bytes, bytes });
+            self.command(
+                now,
+                &Command::ManifestPart { campaign, total_bytes, offset_bytes, bytes },
+            );
         }
     }
 

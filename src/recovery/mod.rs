@@ -1,5 +1,6 @@
 //! The recovery environment: from the first call to the manager to the reboot.
 
+pub mod flashing;
 pub mod machine;
 #[cfg(test)]
 mod machine_tests;

@@ -168,8 +168,7 @@ impl Host {
             } else {
                 self.stuck_rounds += 1;
             }
-            self.stalled =
-                (self.stuck_rounds >= STUCK_ROUNDS_MAX).then_some(Stall::NoProgress);
+            self.stalled = (self.stuck_rounds >= STUCK_ROUNDS_MAX).then_some(Stall::NoProgress);
         }
         self.stalled
     }

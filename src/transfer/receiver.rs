@@ -146,8 +146,7 @@ impl Receiver {
         let window_us = u64::from(request.answer_window_ms) * 1000;
         let delay_us = if window_us == 0 { 0 } else { self.random.next_u64() % window_us };
         let due = now + Duration::from_micros(delay_us);
-        self.pending =
-            Some(PendingAnswer { round: request.round, due, counters: self.counters });
+        self.pending = Some(PendingAnswer { round: request.round, due, counters: self.counters });
         Received::StatusRequest
     }
 

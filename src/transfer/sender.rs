@@ -147,10 +147,8 @@ impl Sender {
             return Err(TransferError::PayloadSize { expected, got });
         }
         payload.resize(geometry.padded_size(), 0);
-        let frame_size = FRAME_OVERHEAD
-            + BROADCAST_HEADER_SIZE
-            + geometry.fragment_size()
-            + BROADCAST_TAG_SIZE;
+        let frame_size =
+            FRAME_OVERHEAD + BROADCAST_HEADER_SIZE + geometry.fragment_size() + BROADCAST_TAG_SIZE;
         Ok(Self {
             campaign: parameters.campaign,
             cipher: GroupCipher::new(&parameters.group_key),
@@ -223,14 +221,8 @@ impl Sender {
             self.grace = late.max(self.grace).clamp(GRACE_MIN, GRACE_MAX);
         }
         let newest = status.round == self.round;
-        let is_complete = self.audience.take_status(
-            now,
-            id,
-            status,
-            &self.geometry,
-            newest,
-            sent_fragments,
-        )?;
+        let is_complete =
+            self.audience.take_status(now, id, status, &self.geometry, newest, sent_fragments)?;
         if is_complete {
             self.events.push_back(Event::Complete(id));
         }
@@ -314,9 +306,7 @@ impl Sender {
                 self.request = Some(self.new_request(now));
             }
             Phase::Sending { .. } => {}
-            Phase::Asking { deadline, .. }
-                if self.audience.awaited() == 0 || *deadline <= now =>
-            {
+            Phase::Asking { deadline, .. } if self.audience.awaited() == 0 || *deadline <= now => {
                 self.close_round(now);
             }
             Phase::Asking { repeat_at, request, .. } => {

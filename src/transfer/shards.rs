@@ -33,7 +33,8 @@ struct Block {
 
 impl Shards {
     pub(super) fn new(geometry: Geometry) -> Self {
-        let blocks = (0..geometry.block_count()).map(|block| Block::new(&geometry, block)).collect();
+        let blocks =
+            (0..geometry.block_count()).map(|block| Block::new(&geometry, block)).collect();
         Self { geometry, buffer: vec![0; geometry.padded_size()], blocks, held_total: 0 }
     }
 
@@ -107,11 +108,13 @@ impl Shards {
 
     /// Decodes what is not there as it was sent, and gives the payload. All blocks must be complete.
     pub(super) fn into_payload(mut self) -> Result<Vec<u8>, TransferError> {
-        for (index, block) in self.blocks.iter().enumerate().filter(|(_, block)| block.repairs > 0) {
+        for (index, block) in self.blocks.iter().enumerate().filter(|(_, block)| block.repairs > 0)
+        {
             let index = index as u16;
-            let held = block.slots.iter().enumerate().map(|(slot, number)| {
-                (*number, self.geometry.source_range(index, slot as u32))
-            });
+            let held =
+                block.slots.iter().enumerate().map(|(slot, number)| {
+                    (*number, self.geometry.source_range(index, slot as u32))
+                });
             code::decode(&self.geometry, index, &mut self.buffer, held)?;
         }
         self.buffer.truncate(self.geometry.payload_size());
@@ -192,15 +195,21 @@ mod tests {
                 slot.fill(0xaa);
                 Err(())
             });
-            assert_eq!((failed, shards.missing()), (Err(()), before), "a failed insert leaves no trace");
+            assert_eq!(
+                (failed, shards.missing()),
+                (Err(()), before),
+                "a failed insert leaves no trace"
+            );
             let fragment = match number.checked_sub(geometry.source_count(0)) {
                 None => &payload[geometry.source_range(0, number)],
                 Some(index) => repairs.fragment(&geometry, &payload, 0, index).unwrap(),
             };
-            shards.insert(0, number, |slot| -> Result<(), ()> {
-                slot.copy_from_slice(fragment);
-                Ok(())
-            }).unwrap();
+            shards
+                .insert(0, number, |slot| -> Result<(), ()> {
+                    slot.copy_from_slice(fragment);
+                    Ok(())
+                })
+                .unwrap();
         }
         assert!(shards.is_complete());
         assert_eq!(shards.missing(), Missing::Numbers(vec![]));

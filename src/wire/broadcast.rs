@@ -387,8 +387,14 @@ mod tests {
     /// The sealed bytes were also computed by another implementation of RFC 8439.
     #[test]
     fn golden_bytes() {
-        assert_eq!(hex(&cipher().seal_fragment(CAMPAIGN, 2, 0x10, b"firmware")), "06010002010203040506070800000010befd10717e89a0145667cceb99276d7f9f7c87f9366d2d2a");
-        assert_eq!(hex(&cipher().seal_status_request(&request())), "07010000010203040506070800000009815c653d3ca3e5dfdee63dcdffa2f5913a8ee8642c3e8bdc39ce2f5d");
+        assert_eq!(
+            hex(&cipher().seal_fragment(CAMPAIGN, 2, 0x10, b"firmware")),
+            "06010002010203040506070800000010befd10717e89a0145667cceb99276d7f9f7c87f9366d2d2a"
+        );
+        assert_eq!(
+            hex(&cipher().seal_status_request(&request())),
+            "07010000010203040506070800000009815c653d3ca3e5dfdee63dcdffa2f5913a8ee8642c3e8bdc39ce2f5d"
+        );
         let parameters = TransferParameters {
             campaign: CAMPAIGN,
             group_key: GroupKey::new([7; 32]),

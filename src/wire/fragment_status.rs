@@ -175,10 +175,7 @@ fn read_counts(reader: &mut Reader<'_>, entries: usize) -> Result<Vec<u16>, Deco
     (0..entries).map(|_| reader.u16()).collect()
 }
 
-fn read_ranges(
-    reader: &mut Reader<'_>,
-    entries: usize,
-) -> Result<Vec<FragmentRange>, DecodeError> {
+fn read_ranges(reader: &mut Reader<'_>, entries: usize) -> Result<Vec<FragmentRange>, DecodeError> {
     if entries > RANGES_MAX {
         return Err(DecodeError::Value("count of ranges"));
     }
@@ -224,7 +221,8 @@ mod tests {
             FragmentRange { block: 0, first: 7, count: 2 },
             FragmentRange { block: 1, first: 0, count: 1 },
         ]);
-        let head = "0102030405060708_00000003_00000003_00000064_00000001_00000002_00000004_00000005";
+        let head =
+            "0102030405060708_00000003_00000003_00000064_00000001_00000002_00000004_00000005";
         for (missing, tail) in [
             (named, "01_00_0002_0000_00000007_0002_0001_00000000_0001"),
             (Missing::Counts(vec![1, 2]), "00_00_0002_0001_0002"),

@@ -1,0 +1,125 @@
+//! Runs the flash job for the state machine: one step at a time, and what each step means to the manager.
+
+use log::info;
+
+use super::machine::{FlashEnd, Recovery};
+use crate::flash::{End, Flash, FlashError, Job, Outcome, Phase as JobPhase, Step};
+use crate::image::VerifiedImage;
+use crate::reason::{FlashState, Reason};
+use crate::time::Time;
+use crate::wire::answer::Phase;
+
+/// A flash job under way.
+#[derive(Debug)]
+pub struct Flashing {
+    job: Job,
+    rescue: bool,
+}
+
+impl Flashing {
+    /// A job that writes `image`; `rescue` when the chip is known to be damaged.
+    pub fn new(image: VerifiedImage, rescue: bool) -> Self {
+        let job = if rescue { Job::rescue(image) } else { Job::new(image) };
+        Self { job, rescue }
+    }
+
+    /// How it ended when the chip could not even be opened.
+    pub fn not_started(&self, detail: &str) -> FlashEnd {
+        let (flash, reason) = (self.unchanged(), Reason::FlashUnsupported);
+        FlashEnd { flash, reason, digests: None, detail: detail.to_owned() }
+    }
+
+    /// Does about one eraseblock of work and tells `recovery` how it went. `before_change` is called once, right before the
+    /// first change; its error ends the job with the chip untouched. Gives back whether there is more to do.
+    pub fn step(
+        &mut self,
+        now: Time,
+        flash: &mut dyn Flash,
+        recovery: &mut Recovery,
+        before_change: impl FnOnce() -> Result<(), String>,
+    ) -> bool {
+        match self.job.step(flash) {
+            Step::Continue => {}
+            Step::ReadyToChange => match before_change() {
+                Ok(()) => self.job.allow_change(),
+                Err(error) => {
+                    self.job.cancel();
+                    recovery.flash_ended(now, self.refused(error));
+                    return false;
+                }
+            },
+            Step::Ended => {
+                if let Some(end) = self.job.end() {
+                    recovery.flash_ended(now, self.outcome(end));
+                }
+                return false;
+            }
+        }
+        let progress = self.job.progress();
+        let phase = match progress.phase {
+            JobPhase::Writing => Phase::Writing,
+            JobPhase::Verifying => Phase::Verifying,
+            JobPhase::Restoring | JobPhase::Confirming => Phase::Restoring,
+            _ => Phase::BackingUp,
+        };
+        recovery.flash_progress(now, phase, progress.done_blocks, progress.total_blocks);
+        true
+    }
+
+    fn refused(&self, detail: String) -> FlashEnd {
+        FlashEnd { flash: self.unchanged(), reason: Reason::RecoveryFailed, digests: None, detail }
+    }
+
+    /// What a chip is that this job did not change.
+    fn unchanged(&self) -> FlashState {
+        if self.rescue { FlashState::Damaged } else { FlashState::Untouched }
+    }
+
+    fn outcome(&self, end: &End) -> FlashEnd {
+        let statistics = &end.statistics;
+        info!(
+            "{end}; {} eraseblocks changed, {} equal, {} erases, {} retries",
+            statistics.blocks_changed,
+            statistics.blocks_equal,
+            statistics.erases,
+            statistics.retries
+        );
+        let (flash, reason) = match end.outcome {
+            Outcome::Updated if statistics.blocks_changed == 0 => {
+                (FlashState::Updated, Reason::AlreadyCurrent)
+            }
+            Outcome::Updated => (FlashState::Updated, Reason::Updated),
+            Outcome::Unchanged => (self.unchanged(), reason_of(end.error.as_ref())),
+            Outcome::Restored if end.reboot_is_safe => (FlashState::Restored, Reason::WriteFailed),
+            Outcome::Restored | Outcome::Damaged { .. } => {
+                (FlashState::Damaged, Reason::WriteFailed)
+            }
+        };
+        let detail = match (&end.error, flash) {
+            (Some(error), FlashState::Damaged) => format!("{}: {end}", chain(error)),
+            (Some(error), _) => chain(error),
+            (None, _) => String::new(),
+        };
+        FlashEnd { flash, reason, digests: end.before_digest.zip(end.after_digest), detail }
+    }
+}
+
+fn reason_of(error: Option<&FlashError>) -> Reason {
+    match error {
+        Some(FlashError::Locked { .. }) => Reason::FlashLocked,
+        Some(FlashError::Unreadable { .. } | FlashError::UnstableRead { .. }) => {
+            Reason::BackupFailed
+        }
+        Some(FlashError::ImageSize { .. } | FlashError::PartialBlock { .. }) => {
+            Reason::ImageSizeMismatch
+        }
+        _ => Reason::FlashUnsupported,
+    }
+}
+
+fn chain(error: &FlashError) -> String {
+    match std::error::Error::source(error) {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    }
+}
