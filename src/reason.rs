@@ -229,6 +229,21 @@ mod tests {
     }
 
     #[test]
+    fn the_operations_manual_explains_each_reason() {
+        let manual = include_str!("../docs/OPERATIONS.md");
+        for reason in &Reason::ALL[1..] {
+            let row = format!(
+                "| {} | `{}` | {} | {} |",
+                reason.code(),
+                reason.name(),
+                reason.sentence(),
+                reason.advice()
+            );
+            assert!(manual.contains(&row), "docs/OPERATIONS.md lacks {row}");
+        }
+    }
+
+    #[test]
     fn only_a_damaged_chip_makes_a_reboot_unsafe() {
         assert!(FlashState::Restored.reboot_is_safe() && !FlashState::Damaged.reboot_is_safe());
         assert_eq!(FlashState::from_code(4), None);
