@@ -1,1 +1,253 @@
-//! kexec
+//! The way from the normal OS into the recovery environment: `kexec_file_load(2)` of the distribution's own kernel and of
+//! the recovery initramfs, with the handoff in a second archive, then an orderly `reboot(LINUX_REBOOT_CMD_KEXEC)`.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use nix::sys::reboot::{RebootMode, reboot};
+
+mod archive;
+mod cmdline;
+mod handoff;
+mod preflight;
+mod syscall;
+
+pub use archive::INITRAMFS_SIZE_MAX;
+pub use cmdline::{CMDLINE_LENGTH_MAX, RECOVERY_INIT, recovery_cmdline};
+pub use handoff::{
+    Deadlines, HANDOFF_PATH, HANDOFF_SIZE_MAX, HANDOFF_VERSION, Handoff, MailboxPlace,
+    ManagerContact, SecretText,
+};
+pub use preflight::{KernelImage, Lockdown, Preflight, preflight};
+
+const LOADED_FLAG: &str = "/sys/kernel/kexec_loaded";
+const SYSTEMD_MARK: &str = "/run/systemd/system";
+
+/// Why the recovery environment cannot be entered. In every case nothing has changed yet.
+#[derive(Debug, thiserror::Error)]
+pub enum KexecError {
+    /// The kernel file cannot be opened.
+    #[error("cannot read the recovery kernel {}; set recovery_kernel to the distribution's kernel", path.display())]
+    KernelFile {
+        /// The file asked for.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The kernel file is none.
+    #[error("{} is no kernel that can be started: {found}; set recovery_kernel to the distribution's kernel", path.display())]
+    KernelForm {
+        /// The file asked for.
+        path: PathBuf,
+        /// What it looks like.
+        found: &'static str,
+    },
+    /// The initramfs file cannot be opened.
+    #[error("cannot read the recovery initramfs {}; build it with firmcast-mkrecovery", path.display())]
+    InitramfsFile {
+        /// The file asked for.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The initramfs file is none.
+    #[error("{} is no initramfs (neither cpio nor a compression the kernel knows); build it with firmcast-mkrecovery", path.display())]
+    InitramfsForm {
+        /// The file asked for.
+        path: PathBuf,
+    },
+    /// The initramfs is empty or too large.
+    #[error(
+        "the recovery initramfs has {size} bytes, expected 1 to {limit}; build it again with firmcast-mkrecovery"
+    )]
+    InitramfsSize {
+        /// Its size in bytes.
+        size: u64,
+        /// [`INITRAMFS_SIZE_MAX`].
+        limit: u64,
+    },
+    /// The joined initramfs could not be made.
+    #[error("cannot put the recovery initramfs together in memory")]
+    Initramfs(#[source] io::Error),
+    /// The handoff is larger than recovery would read.
+    #[error("the handoff has {size} bytes, expected at most {limit}; trust fewer keys")]
+    HandoffTooLarge {
+        /// Its size in bytes.
+        size: usize,
+        /// [`HANDOFF_SIZE_MAX`].
+        limit: usize,
+    },
+    /// The handoff is not what this version writes.
+    #[error(
+        "the handoff is malformed; build the recovery initramfs again with the installed firmcastd"
+    )]
+    HandoffForm(#[source] serde_json::Error),
+    /// The handoff is of another version.
+    #[error(
+        "the handoff has version {got}, expected {expected}; build the recovery initramfs again with the installed firmcastd"
+    )]
+    HandoffVersion {
+        /// The version in the file.
+        got: u32,
+        /// [`HANDOFF_VERSION`].
+        expected: u32,
+    },
+    /// The handoff is there but cannot be read.
+    #[error("cannot read the handoff {}", path.display())]
+    HandoffRead {
+        /// Where it is.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The command line is too long or holds a NUL.
+    #[error(
+        "the recovery kernel's command line has {length} bytes, expected at most {limit} and no NUL"
+    )]
+    Cmdline {
+        /// Its length in bytes.
+        length: usize,
+        /// [`CMDLINE_LENGTH_MAX`].
+        limit: usize,
+    },
+    /// This process may not load a kernel.
+    #[error(
+        "loading a kernel needs CAP_SYS_BOOT; run firmcastd as root, with CAP_SYS_BOOT in its service file"
+    )]
+    NoPermission,
+    /// The administrator has switched loading off until the next boot.
+    #[error(
+        "loading a kernel is disabled (kernel.kexec_load_disabled is 1, until the next boot); remove the sysctl setting and reboot"
+    )]
+    LoadDisabled,
+    /// The running kernel has no kexec_file_load.
+    #[error(
+        "the running kernel has no kexec_file_load (CONFIG_KEXEC_FILE); use the distribution's standard kernel"
+    )]
+    NotSupported,
+    /// The kernel refused what it was given.
+    #[error(
+        "the kernel refused to load the recovery kernel; under Secure Boot it must be the distribution's signed one"
+    )]
+    Load(#[source] io::Error),
+    /// Too little memory for the recovery kernel, its initramfs and the image.
+    #[error(
+        "{available_bytes} bytes of memory are available, expected at least {needed_bytes}; free memory first"
+    )]
+    Memory {
+        /// `MemAvailable` of /proc/meminfo.
+        available_bytes: u64,
+        /// What is needed to load.
+        needed_bytes: u64,
+    },
+    /// A file under /proc or /sys cannot be read.
+    #[error("cannot read {path}")]
+    Probe {
+        /// The file.
+        path: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// No recovery kernel is loaded.
+    #[error("no recovery kernel is loaded; load it first")]
+    NotLoaded,
+    /// systemd would not do it.
+    #[error("systemctl kexec failed with {status}: {message}")]
+    Systemctl {
+        /// How it ended.
+        status: std::process::ExitStatus,
+        /// What it printed.
+        message: String,
+    },
+    /// The last step failed.
+    #[error("cannot start the recovery kernel")]
+    Start(#[source] io::Error),
+}
+
+/// Loads `kernel` and `initramfs` with `handoff` for [`start`]; nothing else changes.
+///
+/// `cmdline` is usually [`current_recovery_cmdline`].
+///
+/// # Errors
+/// A [`KexecError`] that says which part is wrong; no kernel is loaded then.
+pub fn load(
+    kernel: &Path,
+    initramfs: &Path,
+    handoff: &Handoff,
+    cmdline: &str,
+) -> Result<(), KexecError> {
+    let too_long = || KexecError::Cmdline { length: cmdline.len(), limit: CMDLINE_LENGTH_MAX };
+    if cmdline.len() > CMDLINE_LENGTH_MAX {
+        return Err(too_long());
+    }
+    let cmdline_text = CString::new(cmdline).map_err(|_| too_long())?;
+    let kernel_file = preflight::open_kernel(kernel)?.0;
+    let mut initramfs_file = preflight::open_initramfs(initramfs)?.0;
+    let joined = archive::join(&mut initramfs_file, handoff)?;
+    syscall::kexec_file_load(kernel_file.as_fd(), joined.as_fd(), &cmdline_text)
+        .map_err(KexecError::Load)
+}
+
+/// Forgets a loaded kernel, so that a later reboot is an ordinary one.
+///
+/// # Errors
+/// [`KexecError::Load`].
+pub fn unload() -> Result<(), KexecError> {
+    syscall::kexec_file_unload().map_err(KexecError::Load)
+}
+
+/// [`recovery_cmdline`] for the running kernel.
+///
+/// # Errors
+/// [`KexecError::Probe`] when /proc/cmdline cannot be read.
+pub fn current_recovery_cmdline() -> Result<String, KexecError> {
+    let path = "/proc/cmdline";
+    let running =
+        std::fs::read_to_string(path).map_err(|source| KexecError::Probe { path, source })?;
+    let systab = std::fs::read_to_string("/sys/firmware/efi/systab").unwrap_or_default();
+    Ok(recovery_cmdline(&running, cmdline::rsdp_of_systab(&systab)))
+}
+
+/// Whether a kernel is loaded.
+pub fn is_loaded() -> bool {
+    std::fs::read_to_string(LOADED_FLAG).is_ok_and(|text| text.trim() == "1")
+}
+
+/// Leaves the normal OS for the loaded kernel: through systemd where it runs, so that services end in their order,
+/// else at once.
+///
+/// With systemd this returns when the shutdown has been asked for; the caller goes on until it is stopped. Without, it
+/// returns only on error.
+///
+/// # Errors
+/// [`KexecError::NotLoaded`], [`KexecError::Systemctl`], [`KexecError::Start`].
+pub fn start() -> Result<(), KexecError> {
+    if !is_loaded() {
+        return Err(KexecError::NotLoaded);
+    }
+    if Path::new(SYSTEMD_MARK).exists() {
+        return start_by_systemd();
+    }
+    nix::unistd::sync();
+    match reboot(RebootMode::RB_KEXEC) {
+        Ok(never) => match never {},
+        Err(errno) => Err(KexecError::Start(errno.into())),
+    }
+}
+
+/// `systemctl kexec` takes the kernel that is already loaded.
+fn start_by_systemd() -> Result<(), KexecError> {
+    let output = Command::new("systemctl")
+        .args(["--no-block", "kexec"])
+        .stdin(Stdio::null())
+        .output()
+        .map_err(KexecError::Start)?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let message = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    Err(KexecError::Systemctl { status: output.status, message })
+}

@@ -1,1 +1,66 @@
-//! net
+//! The network around firmcast: the one UDP socket, the configuration of interfaces by netlink, and DHCP.
+//!
+//! - [`udp`]: the socket of agent, recovery and manager, and sending many datagrams by one call;
+//! - [`config`]: what the agent hands over, read by [`survey`];
+//! - [`link`]: bringing interfaces up in recovery; [`dhcp`]: the client state machine for when nothing was handed over;
+//! - `netlink`: requests to and events from the kernel.
+
+use std::io;
+use std::net::IpAddr;
+
+pub mod config;
+pub mod dhcp;
+pub mod link;
+mod netlink;
+pub mod survey;
+mod syscall;
+pub mod udp;
+
+pub use config::{InterfaceAddress, InterfaceConfig, MacAddress, Route};
+pub use netlink::{Events, Netlink, Uevents};
+
+/// Why the network is not as wanted.
+#[derive(Debug, thiserror::Error)]
+pub enum NetError {
+    /// A socket call failed.
+    #[error("cannot {action}")]
+    Socket {
+        /// What was tried.
+        action: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// A netlink request failed.
+    #[error("the kernel refused to {action}")]
+    Netlink {
+        /// What was asked for.
+        action: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The kernel's answer is none that netlink has.
+    #[error("cannot understand the kernel's answer to \"{action}\": {reason}")]
+    NetlinkForm {
+        /// What was asked for.
+        action: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// There is no way to the manager.
+    #[error("no route to the manager {0}; check the routing table")]
+    NoRoute(IpAddr),
+    /// The way to the manager is one that recovery cannot take.
+    #[error("the manager is reached through {interface}, {reason}; recovery would ask DHCP")]
+    Unsuitable {
+        /// The interface's name.
+        interface: String,
+        /// Why not.
+        reason: String,
+    },
+    /// The socket that systemd handed over is not what the agent needs.
+    #[error("systemd handed over {got}, expected one bound UDP socket; check the socket unit")]
+    Inherited {
+        /// What it was.
+        got: String,
+    },
+}

@@ -1,0 +1,294 @@
+//! Whether the recovery environment could be entered from here, found out without changing anything.
+
+use std::fs::File;
+use std::io::{self, Read, Seek};
+use std::path::Path;
+
+use super::{INITRAMFS_SIZE_MAX, KexecError, syscall};
+
+/// Bytes of a file that are enough to tell what it is; x86's setup header lies within.
+const HEAD_SIZE: usize = 0x1000;
+
+/// Longest version text taken from a kernel image.
+const KERNEL_VERSION_LENGTH_MAX: usize = 256;
+
+/// What the recovery kernel needs beside its own files while it is loaded: page tables, the second copy while
+/// relocating, and the normal OS's way down.
+const MEMORY_MARGIN_BYTES: u64 = 64 << 20;
+
+/// The facts, one by one, so that `firmcastd check` can show each.
+#[derive(Debug)]
+pub struct Preflight {
+    /// The system call is there, allowed for this process, and not disabled.
+    pub loading: Result<(), KexecError>,
+    /// What the kernel's lockdown asks for.
+    pub lockdown: Lockdown,
+    /// The kernel file.
+    pub kernel: Result<KernelImage, KexecError>,
+    /// The initramfs file: its size in bytes.
+    pub initramfs: Result<u64, KexecError>,
+    /// Available memory in bytes, when it is enough to load both.
+    pub memory: Result<u64, KexecError>,
+}
+
+/// `/sys/kernel/security/lockdown`. Unless it is `Off`, the kernel loads only signed kernels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lockdown {
+    /// `none`: any kernel may be loaded.
+    Off,
+    /// `integrity`: signed kernels only.
+    Integrity,
+    /// `confidentiality`: signed kernels only.
+    Confidentiality,
+    /// The file cannot be read or says something else: the kernel may have no lockdown, or this process may not see it.
+    Unknown,
+}
+
+/// What a kernel file says about itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KernelImage {
+    /// The size of the file in bytes.
+    pub size_bytes: u64,
+    /// The release it was built as ("6.1.0-40-amd64"), where the format tells it.
+    pub release: Option<String>,
+}
+
+/// Collects the facts for these two files.
+pub fn preflight(kernel: &Path, initramfs: &Path) -> Preflight {
+    let kernel = open_kernel(kernel).map(|(_, image)| image);
+    let initramfs = open_initramfs(initramfs).map(|(_, size)| size);
+    let kernel_bytes = kernel.as_ref().map_or(0, |image| image.size_bytes);
+    let initramfs_bytes = initramfs.as_ref().map_or(0, |size| *size);
+    Preflight {
+        loading: probe_loading(),
+        lockdown: lockdown(),
+        memory: probe_memory(kernel_bytes + initramfs_bytes),
+        kernel,
+        initramfs,
+    }
+}
+
+fn probe_loading() -> Result<(), KexecError> {
+    let disabled = std::fs::read_to_string("/proc/sys/kernel/kexec_load_disabled");
+    if disabled.is_ok_and(|text| text.trim() == "1") {
+        return Err(KexecError::LoadDisabled);
+    }
+    match syscall::kexec_file_load_is_allowed() {
+        Ok(()) => Ok(()),
+        Err(error) => Err(match error.raw_os_error() {
+            Some(libc::EPERM) => KexecError::NoPermission,
+            Some(libc::ENOSYS) => KexecError::NotSupported,
+            _ => KexecError::Load(error),
+        }),
+    }
+}
+
+fn lockdown() -> Lockdown {
+    let text = std::fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default();
+    parse_lockdown(&text)
+}
+
+fn parse_lockdown(text: &str) -> Lockdown {
+    let chosen =
+        text.split_ascii_whitespace().find_map(|word| word.strip_prefix('[')?.strip_suffix(']'));
+    match chosen {
+        Some("none") => Lockdown::Off,
+        Some("integrity") => Lockdown::Integrity,
+        Some("confidentiality") => Lockdown::Confidentiality,
+        _ => Lockdown::Unknown,
+    }
+}
+
+/// The files are held twice for a moment: as file pages and in the kernel's copy.
+fn probe_memory(files_bytes: u64) -> Result<u64, KexecError> {
+    let path = "/proc/meminfo";
+    let text =
+        std::fs::read_to_string(path).map_err(|source| KexecError::Probe { path, source })?;
+    let available_bytes = available_bytes(&text).ok_or_else(|| KexecError::Probe {
+        path,
+        source: io::Error::new(io::ErrorKind::InvalidData, "no line MemAvailable"),
+    })?;
+    let needed_bytes = files_bytes.saturating_mul(2).saturating_add(MEMORY_MARGIN_BYTES);
+    if available_bytes < needed_bytes {
+        return Err(KexecError::Memory { available_bytes, needed_bytes });
+    }
+    Ok(available_bytes)
+}
+
+fn available_bytes(meminfo: &str) -> Option<u64> {
+    let value = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    value.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+}
+
+/// Opens `path` and checks that it looks like a kernel.
+pub(super) fn open_kernel(path: &Path) -> Result<(File, KernelImage), KexecError> {
+    let unreadable = |source| KexecError::KernelFile { path: path.to_owned(), source };
+    let (file, head, size_bytes) = open_with_head(path).map_err(unreadable)?;
+    match release_of_kernel(&head) {
+        Ok(release) => Ok((file, KernelImage { size_bytes, release })),
+        Err(found) => Err(KexecError::KernelForm { path: path.to_owned(), found }),
+    }
+}
+
+/// Opens `path` and checks that it looks like an initramfs.
+pub(super) fn open_initramfs(path: &Path) -> Result<(File, u64), KexecError> {
+    let unreadable = |source| KexecError::InitramfsFile { path: path.to_owned(), source };
+    let (file, head, size) = open_with_head(path).map_err(unreadable)?;
+    if size == 0 || size > INITRAMFS_SIZE_MAX {
+        return Err(KexecError::InitramfsSize { size, limit: INITRAMFS_SIZE_MAX });
+    }
+    if !INITRAMFS_MAGICS.iter().any(|magic| head.starts_with(magic)) {
+        return Err(KexecError::InitramfsForm { path: path.to_owned() });
+    }
+    Ok((file, size))
+}
+
+fn open_with_head(path: &Path) -> io::Result<(File, Vec<u8>, u64)> {
+    let mut file = File::open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    }
+    let mut head = Vec::with_capacity(HEAD_SIZE);
+    Read::by_ref(&mut file).take(HEAD_SIZE as u64).read_to_end(&mut head)?;
+    // The version text of an x86 kernel may lie in any of its setup sectors.
+    let version_end =
+        x86_version_offset(&head).map_or(0, |offset| offset + KERNEL_VERSION_LENGTH_MAX);
+    if let Some(want) = version_end.checked_sub(head.len()) {
+        Read::by_ref(&mut file).take(want as u64).read_to_end(&mut head)?;
+    }
+    file.rewind()?;
+    Ok((file, head, metadata.len()))
+}
+
+/// cpio (newc, newc with checksum) and the compressions of the kernel's lib/decompress.c.
+const INITRAMFS_MAGICS: &[&[u8]] = &[
+    b"070701",
+    b"070702",
+    &[0x1f, 0x8b],
+    &[0xfd, b'7', b'z', b'X', b'Z', 0],
+    &[0x28, 0xb5, 0x2f, 0xfd],
+    &[0x02, 0x21, 0x4c, 0x18],
+    &[0x5d, 0, 0],
+    &[0x89, b'L', b'Z', b'O'],
+    b"BZh",
+];
+
+/// The release in the head of a kernel file (Documentation/arch/x86/boot.rst, arch/arm64/booting.rst), or what the file
+/// looks like instead.
+fn release_of_kernel(head: &[u8]) -> Result<Option<String>, &'static str> {
+    if at(head, 0x1fe, &[0x55, 0xaa]) && at(head, 0x202, b"HdrS") {
+        return Ok(x86_version_offset(head).and_then(|offset| release_at(head, offset)));
+    }
+    if at(head, 0x38, b"ARM\x64") || at(head, 4, b"zimg") {
+        return Ok(None);
+    }
+    Err(match head {
+        [] => "an empty file",
+        [0x1f, 0x8b, ..] => "a gzip file (unpack it first)",
+        [0x7f, b'E', b'L', b'F', ..] => "an ELF file (use the bzImage, usually /boot/vmlinuz-*)",
+        [b'M', b'Z', ..] => "an EFI program without a Linux header",
+        [b'0', b'7', b'0', b'7', ..] => "a cpio archive (kernel and initramfs exchanged?)",
+        _ => "an unknown format",
+    })
+}
+
+fn at(bytes: &[u8], offset: usize, expected: &[u8]) -> bool {
+    bytes.get(offset..offset + expected.len()) == Some(expected)
+}
+
+/// `kernel_version` of the setup header, little-endian, counted from 0x200; 0 means none.
+fn x86_version_offset(head: &[u8]) -> Option<usize> {
+    if !at(head, 0x202, b"HdrS") {
+        return None;
+    }
+    let field = head.get(0x20e..0x210)?;
+    match u16::from_le_bytes([field[0], field[1]]) {
+        0 => None,
+        offset => Some(usize::from(offset) + 0x200),
+    }
+}
+
+fn release_at(head: &[u8], offset: usize) -> Option<String> {
+    let text = head.get(offset..)?;
+    let text = &text[..text.len().min(KERNEL_VERSION_LENGTH_MAX)];
+    let end = text.iter().position(|&byte| byte == b' ' || byte == 0)?;
+    let release = std::str::from_utf8(&text[..end]).ok()?;
+    let is_plain = !release.is_empty() && release.bytes().all(|byte| byte.is_ascii_graphic());
+    is_plain.then(|| release.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use proptest::prelude::*;
+    use std::io::Write;
+
+    fn bzimage(version_offset: usize, version: &str) -> Vec<u8> {
+        let mut image = vec![0; 0x6000];
+        image[0x1fe..0x200].copy_from_slice(&[0x55, 0xaa]);
+        image[0x202..0x206].copy_from_slice(b"HdrS");
+        image[0x20e..0x210].copy_from_slice(&((version_offset - 0x200) as u16).to_le_bytes());
+        image[version_offset..version_offset + version.len()].copy_from_slice(version.as_bytes());
+        image
+    }
+
+    fn file_of(bytes: &[u8]) -> tempfile::NamedTempFile {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(bytes).unwrap();
+        file
+    }
+
+    #[test]
+    fn tells_a_kernel_and_its_release_from_other_files() {
+        for offset in [0x300, 0xfff, 0x3d40] {
+            let kernel = file_of(&bzimage(offset, "6.1.0-40-amd64 (debian-kernel@) #1"));
+            let (mut file, image) = open_kernel(kernel.path()).unwrap();
+            assert_eq!(image.release.as_deref(), Some("6.1.0-40-amd64"));
+            assert_eq!((image.size_bytes, file.stream_position().unwrap()), (0x6000, 0));
+        }
+        for (bytes, word) in [(&b"070701"[..], "cpio"), (b"\x7fELF\x02", "ELF"), (b"", "empty")] {
+            let error = open_kernel(file_of(bytes).path()).unwrap_err();
+            assert!(error.to_string().contains(word), "{error}");
+        }
+        assert!(matches!(open_kernel(Path::new("/")), Err(KexecError::KernelFile { .. })));
+        assert!(matches!(open_kernel(Path::new("/nowhere")), Err(KexecError::KernelFile { .. })));
+    }
+
+    #[test]
+    fn tells_an_initramfs_from_other_files() {
+        assert_eq!(open_initramfs(file_of(b"070701rest").path()).unwrap().1, 10);
+        assert_eq!(open_initramfs(file_of(&[0x28, 0xb5, 0x2f, 0xfd, 1]).path()).unwrap().1, 5);
+        assert!(matches!(
+            open_initramfs(file_of(b"hello").path()),
+            Err(KexecError::InitramfsForm { .. })
+        ));
+        assert!(matches!(
+            open_initramfs(file_of(b"").path()),
+            Err(KexecError::InitramfsSize { .. })
+        ));
+    }
+
+    #[test]
+    fn reads_lockdown_and_memory() {
+        assert_eq!(parse_lockdown("[none] integrity confidentiality\n"), Lockdown::Off);
+        assert_eq!(parse_lockdown("none [integrity] confidentiality\n"), Lockdown::Integrity);
+        assert_eq!(parse_lockdown(""), Lockdown::Unknown);
+        assert_eq!(available_bytes("MemFree: 1 kB\nMemAvailable:   2048 kB\n"), Some(2 << 20));
+        assert_eq!(available_bytes("MemAvailable: 99999999999999999999 kB\n"), None);
+        assert!(matches!(probe_memory(u64::MAX / 4), Err(KexecError::Memory { .. })));
+    }
+
+    proptest! {
+        #[test]
+        fn any_head_is_an_answer(mut head in proptest::collection::vec(any::<u8>(), 0..2000)) {
+            let _ = release_of_kernel(&head);
+            if head.len() >= 0x210 {
+                head[0x1fe..0x200].copy_from_slice(&[0x55, 0xaa]);
+                head[0x202..0x206].copy_from_slice(b"HdrS");
+                prop_assert!(release_of_kernel(&head).is_ok());
+            }
+        }
+    }
+}

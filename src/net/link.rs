@@ -1,0 +1,227 @@
+//! Brings interfaces up: what `ip link`, `ip address` and `ip route` would do, without them.
+
+use std::net::IpAddr;
+
+use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
+use netlink_packet_route::link::{
+    InfoData, InfoKind, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+};
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope,
+    RouteType, RouteVia,
+};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+
+use super::NetError;
+use super::config::{InterfaceAddress, InterfaceConfig, MacAddress, Route};
+use super::netlink::{Existing, Netlink};
+use super::survey::View;
+
+/// The loopback interface is always the first.
+const LOOPBACK_INDEX: u32 = 1;
+
+/// An Ethernet NIC as it is now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Nic {
+    /// The kernel's number for it.
+    pub index: u32,
+    /// Its name here and now.
+    pub name: String,
+    /// Its permanent address, else its current one.
+    pub mac: MacAddress,
+    /// There is a cable with something at its other end. Seen only while the NIC is up.
+    pub has_carrier: bool,
+}
+
+/// The NICs: Ethernet hardware, and the virtual cables of namespaces.
+///
+/// # Errors
+/// When the kernel does not answer.
+pub fn nics(netlink: &mut Netlink) -> Result<Vec<Nic>, NetError> {
+    let links = netlink.links()?;
+    Ok(links.iter().filter_map(|link| nic_of(&View(link))).collect())
+}
+
+fn nic_of(view: &View<'_>) -> Option<Nic> {
+    if !matches!(view.kind(), None | Some(InfoKind::Veth)) {
+        return None;
+    }
+    Some(Nic {
+        index: view.0.header.index,
+        name: view.name().to_owned(),
+        mac: view.nic_address()?,
+        has_carrier: view.has_carrier(),
+    })
+}
+
+/// Sets the loopback interface up.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn set_loopback_up(netlink: &mut Netlink) -> Result<(), NetError> {
+    set_up(netlink, LOOPBACK_INDEX)
+}
+
+/// Sets an interface up. A NIC begins to look for a carrier then.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn set_up(netlink: &mut Netlink, index: u32) -> Result<(), NetError> {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    message.header.flags = LinkFlags::Up;
+    message.header.change_mask = LinkFlags::Up;
+    netlink.modify("set an interface up", RouteNetlinkMessage::SetLink(message))
+}
+
+/// Gives `nic`, which is up, the VLAN and the MTU of `config`; gives back index and name of the interface to
+/// use. The addresses and routes are [`address`]'s.
+///
+/// # Errors
+/// When the kernel refuses the VLAN. An MTU that this NIC or driver cannot do is only told: small packets still pass.
+pub fn stack(
+    netlink: &mut Netlink,
+    nic: &Nic,
+    config: &InterfaceConfig,
+) -> Result<(u32, String), NetError> {
+    set_mtu(netlink, &nic.name, nic.index, config.mtu);
+    let Some(id) = config.vlan else { return Ok((nic.index, nic.name.clone())) };
+    let name = vlan_name(id);
+    add_vlan(netlink, nic.index, id, &name)?;
+    let links = netlink.links()?;
+    let vlan = links.iter().map(View).find(|view| view.name() == name).ok_or_else(|| {
+        NetError::Unsuitable { interface: name.clone(), reason: "which is gone already".into() }
+    })?;
+    let index = vlan.0.header.index;
+    set_mtu(netlink, &name, index, config.mtu);
+    set_up(netlink, index)?;
+    Ok((index, name))
+}
+
+/// Names of interfaces end at 15 characters, so this one does not hold the NIC's.
+fn vlan_name(id: u16) -> String {
+    format!("vlan{id}")
+}
+
+/// Sets an MTU. One that this NIC or driver cannot do is only told: small packets still pass.
+pub fn set_mtu(netlink: &mut Netlink, name: &str, index: u32, mtu: u32) {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    message.attributes.push(LinkAttribute::Mtu(mtu));
+    let set = netlink.modify("set an MTU", RouteNetlinkMessage::SetLink(message));
+    if let Err(NetError::Netlink { source, .. }) = set {
+        log::warn!("{name} does not take an MTU of {mtu} bytes ({source}); it keeps its own");
+    }
+}
+
+fn add_vlan(netlink: &mut Netlink, parent: u32, id: u16, name: &str) -> Result<(), NetError> {
+    let mut message = LinkMessage::default();
+    message.attributes = vec![
+        LinkAttribute::IfName(name.to_owned()),
+        LinkAttribute::Link(parent),
+        LinkAttribute::LinkInfo(vec![
+            LinkInfo::Kind(InfoKind::Vlan),
+            LinkInfo::Data(InfoData::Vlan(vec![InfoVlan::Id(id)])),
+        ]),
+    ];
+    let action = format!("make the VLAN {id}");
+    let made = netlink.change(&action, RouteNetlinkMessage::NewLink(message), Existing::Refuse);
+    match made {
+        Err(NetError::Netlink { source, .. }) if source.raw_os_error() == Some(libc::EEXIST) => {
+            Ok(())
+        }
+        made => made,
+    }
+}
+
+/// Gives interface `index`, which is up, these addresses and routes. Gateways that need another route to be reached come
+/// after it.
+///
+/// # Errors
+/// When the kernel refuses an address, or every route. A single route that is refused is only told: the manager may be
+/// reached without it.
+pub fn address(
+    netlink: &mut Netlink,
+    index: u32,
+    addresses: &[InterfaceAddress],
+    routes: &[Route],
+) -> Result<(), NetError> {
+    for address in addresses {
+        let action = format!("add the address {address}");
+        let message = RouteNetlinkMessage::NewAddress(address_message(index, address));
+        netlink.change(&action, message, Existing::Replace)?;
+    }
+    let (direct, routed): (Vec<&Route>, Vec<&Route>) =
+        routes.iter().partition(|route| route.gateway.is_none());
+    for route in direct.into_iter().chain(routed) {
+        let action = format!("add the route {route}");
+        let message = RouteNetlinkMessage::NewRoute(route_message(index, route));
+        match netlink.change(&action, message, Existing::Replace) {
+            Err(NetError::Netlink { source, .. }) => log::warn!("cannot {action}: {source}"),
+            added => added?,
+        }
+    }
+    Ok(())
+}
+
+/// Takes an address away, with the routes that came with it.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn remove_address(
+    netlink: &mut Netlink,
+    index: u32,
+    address: &InterfaceAddress,
+) -> Result<(), NetError> {
+    let action = format!("remove the address {address}");
+    netlink.modify(&action, RouteNetlinkMessage::DelAddress(address_message(index, address)))
+}
+
+fn address_message(index: u32, address: &InterfaceAddress) -> AddressMessage {
+    let mut message = AddressMessage::default();
+    message.header.index = index;
+    message.header.prefix_len = address.prefix_len;
+    message.header.family = family_of(address.address);
+    message.attributes = vec![AddressAttribute::Local(address.address)];
+    message.attributes.push(AddressAttribute::Address(address.address));
+    if address.address.is_ipv6() {
+        // The host has had this address until a moment ago: no need to wait for a duplicate to answer.
+        message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
+    }
+    message
+}
+
+fn route_message(index: u32, route: &Route) -> RouteMessage {
+    let mut message = RouteMessage::default();
+    let header = &mut message.header;
+    header.address_family = family_of(route.destination);
+    header.destination_prefix_length = route.prefix_len;
+    header.table = RouteHeader::RT_TABLE_MAIN;
+    header.protocol = RouteProtocol::Boot;
+    header.kind = RouteType::Unicast;
+    header.scope = match (route.gateway, route.destination) {
+        (None, IpAddr::V4(_)) => RouteScope::Link,
+        _ => RouteScope::Universe,
+    };
+    if route.on_link {
+        header.flags = RouteFlags::Onlink;
+    }
+    let attributes = &mut message.attributes;
+    attributes.push(RouteAttribute::Oif(index));
+    if route.prefix_len > 0 {
+        attributes.push(RouteAttribute::Destination(RouteAddress::from(route.destination)));
+    }
+    attributes.extend(route.gateway.map(|gateway| match (gateway, route.destination) {
+        (IpAddr::V6(gateway), IpAddr::V4(_)) => RouteAttribute::Via(RouteVia::Inet6(gateway)),
+        (gateway, _) => RouteAttribute::Gateway(RouteAddress::from(gateway)),
+    }));
+    attributes.extend(route.metric.map(RouteAttribute::Priority));
+    message
+}
+
+fn family_of(address: IpAddr) -> AddressFamily {
+    match address {
+        IpAddr::V4(_) => AddressFamily::Inet,
+        IpAddr::V6(_) => AddressFamily::Inet6,
+    }
+}
