@@ -1,0 +1,254 @@
+//! The agent's configuration: defaults, the TOML file above them, `FIRMCAST_*` in the environment above both.
+//!
+//! docs/agent.toml is the commented example. A key that does not exist is an error that names it, wherever it stands.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use figment::Figment;
+use figment::error::Kind;
+use figment::providers::{Env, Format as _, Serialized, Toml};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::wire::DEFAULT_PORT;
+
+/// The configuration file when none is named; it need not exist.
+pub const CONFIG_PATH_DEFAULT: &str = "/etc/firmcast/agent.toml";
+
+/// Largest configuration file that is read, in bytes.
+pub const CONFIG_SIZE_MAX: usize = 64 * 1024;
+
+/// Most entries in each trust list; keys rotate, so two or three are usual.
+pub const TRUSTED_MAX: usize = 16;
+
+/// What every environment variable of the agent starts with.
+const ENVIRONMENT_PREFIX: &str = "FIRMCAST_";
+
+/// The agent's settings, all with a default.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Address and UDP port to listen on.
+    pub listen: SocketAddr,
+    /// The file of this host's secret key; made at the first start.
+    pub host_key: PathBuf,
+    /// Managers that may give instructions: files of public keys, or the keys themselves.
+    pub trusted_managers: Vec<String>,
+    /// Release keys whose bundles may be flashed: files of public keys, or the keys themselves.
+    pub trusted_releases: Vec<String>,
+    /// The firmware's flash chip: an MTD name or `/dev/mtdN`. Empty: this machine is not updated.
+    pub flash: String,
+    /// The distribution's kernel that the recovery initramfs was built for.
+    pub recovery_kernel: PathBuf,
+    /// The recovery initramfs.
+    pub recovery_initramfs: PathBuf,
+    /// Where the agent keeps the security version floor and the record of the last campaign.
+    pub state_dir: PathBuf,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), DEFAULT_PORT),
+            host_key: "/var/lib/firmcast/host.key".into(),
+            trusted_managers: Vec::new(),
+            trusted_releases: Vec::new(),
+            flash: String::new(),
+            recovery_kernel: "/boot/firmcast/vmlinuz".into(),
+            recovery_initramfs: "/boot/firmcast/initramfs".into(),
+            state_dir: "/var/lib/firmcast".into(),
+        }
+    }
+}
+
+/// Why there is no configuration.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// The file could not be read.
+    #[error("cannot read the configuration {path}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// Longer than any configuration.
+    #[error("the configuration {path} is longer than {CONFIG_SIZE_MAX} bytes: is it the right file?")]
+    TooLong {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A key that does not exist.
+    #[error("unknown key `{key}` in {place}; the keys are {known}")]
+    UnknownKey {
+        /// As it is written.
+        key: String,
+        /// The file, or the environment.
+        place: String,
+        /// The keys that exist.
+        known: String,
+    },
+    /// A value of another kind than the key's.
+    #[error("{place}: {problem}; docs/agent.toml shows every key")]
+    Invalid {
+        /// The file, or the environment.
+        place: String,
+        /// What is wrong, with the key where there is one.
+        problem: String,
+    },
+    /// More keys than the agent keeps.
+    #[error("{list} has {found} entries, at most {TRUSTED_MAX} are possible")]
+    TooManyKeys {
+        /// The list.
+        list: &'static str,
+        /// Its length.
+        found: usize,
+    },
+}
+
+impl Config {
+    /// The configuration from `path`, or from [`CONFIG_PATH_DEFAULT`] if that exists, under the environment.
+    ///
+    /// # Errors
+    /// When a named file cannot be read, or for anything in it or in the environment that is not understood.
+    pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
+        let default_path = Path::new(CONFIG_PATH_DEFAULT);
+        let shown_path = path.unwrap_or(default_path);
+        let text = match read(shown_path) {
+            Err(ConfigError::Read { source, .. })
+                if path.is_none() && source.kind() == io::ErrorKind::NotFound =>
+            {
+                String::new()
+            }
+            other => other?,
+        };
+        Self::from_layers(shown_path, &text, Env::prefixed(ENVIRONMENT_PREFIX))
+    }
+
+    fn from_layers(path: &Path, text: &str, environment: Env) -> Result<Self, ConfigError> {
+        let config: Self = Figment::from(Serialized::defaults(Self::default()))
+            .merge(Toml::string(text))
+            .merge(environment)
+            .extract()
+            .map_err(|error| explain(path, error))?;
+        let lists = [
+            ("trusted_managers", config.trusted_managers.len()),
+            ("trusted_releases", config.trusted_releases.len()),
+        ];
+        match lists.into_iter().find(|(_, found)| *found > TRUSTED_MAX) {
+            Some((list, found)) => Err(ConfigError::TooManyKeys { list, found }),
+            None => Ok(config),
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<String, ConfigError> {
+    let failed = |source| ConfigError::Read { path: path.into(), source };
+    let mut text = String::new();
+    let limit = CONFIG_SIZE_MAX as u64 + 1;
+    File::open(path).and_then(|file| file.take(limit).read_to_string(&mut text)).map_err(failed)?;
+    if text.len() > CONFIG_SIZE_MAX {
+        return Err(ConfigError::TooLong { path: path.into() });
+    }
+    Ok(text)
+}
+
+/// figment's error in the words of whoever wrote the file.
+fn explain(path: &Path, error: figment::Error) -> ConfigError {
+    let from_environment =
+        error.metadata.as_ref().is_some_and(|metadata| metadata.name.contains("environment"));
+    let in_environment = |key: &str| format!("{ENVIRONMENT_PREFIX}{}", key.to_uppercase());
+    let place =
+        if from_environment { "the environment".to_owned() } else { path.display().to_string() };
+    match error.kind {
+        Kind::UnknownField(key, known) => ConfigError::UnknownKey {
+            key: if from_environment { in_environment(&key) } else { key },
+            place,
+            known: known.join(", "),
+        },
+        kind => {
+            let key = error.path.join(".");
+            let problem = match kind.to_string() {
+                text if key.is_empty() => text.trim_end().to_owned(),
+                text if from_environment => format!("{}: {text}", in_environment(&key)),
+                text => format!("{key}: {text}"),
+            };
+            ConfigError::Invalid { place, problem }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, ConfigError> {
+        let no_environment = Env::prefixed("FIRMCAST_TEST_WITHOUT_ENVIRONMENT_");
+        Config::from_layers(Path::new("agent.toml"), text, no_environment)
+    }
+
+    #[test]
+    fn the_commented_example_shows_the_defaults() {
+        let example = include_str!("../../docs/agent.toml");
+        assert_eq!(parse(example).unwrap(), Config::default());
+        let uncommented: String = example
+            .lines()
+            .map(|line| match line.strip_prefix('#') {
+                Some(setting) if setting.starts_with(char::is_alphabetic) => setting,
+                _ => "",
+            })
+            .flat_map(|line| [line, "\n"])
+            .collect();
+        let config = parse(&uncommented).unwrap();
+        let defaults = Config {
+            trusted_managers: config.trusted_managers.clone(),
+            trusted_releases: config.trusted_releases.clone(),
+            flash: config.flash.clone(),
+            ..Config::default()
+        };
+        assert_eq!(config, defaults);
+        assert!(!config.flash.is_empty() && !config.trusted_managers.is_empty());
+    }
+
+    #[test]
+    fn errors_say_where_and_what() {
+        let cases = [
+            (
+                "flsh = \"BIOS\"",
+                "unknown key `flsh` in agent.toml; the keys are listen, host_key, trusted_managers, trusted_releases, flash, recovery_kernel, recovery_initramfs, state_dir",
+            ),
+            (
+                "flash = 3",
+                "agent.toml: flash: invalid type: found signed int `3`, expected a string; docs/agent.toml shows every key",
+            ),
+            (
+                "listen = \"here\"",
+                "agent.toml: listen: invalid socket address syntax; docs/agent.toml shows every key",
+            ),
+            (
+                "flash = \"BIOS\nlisten",
+                "agent.toml: TOML parse error at line 1, column 14\n  |\n1 | flash = \"BIOS\n  |              ^\ninvalid basic string; docs/agent.toml shows every key",
+            ),
+        ];
+        for (text, message) in cases {
+            assert_eq!(parse(text).unwrap_err().to_string(), message);
+        }
+        let many = format!("trusted_managers = [{}]", "\"x\",".repeat(TRUSTED_MAX + 1));
+        assert_eq!(
+            parse(&many).unwrap_err().to_string(),
+            "trusted_managers has 17 entries, at most 16 are possible"
+        );
+    }
+
+    #[test]
+    fn only_the_default_file_may_be_absent() {
+        let absent = Path::new("/nonexistent/agent.toml");
+        assert!(matches!(Config::load(Some(absent)), Err(ConfigError::Read { .. })));
+        assert!(matches!(read(Path::new("/dev/zero")), Err(ConfigError::TooLong { .. })));
+    }
+}

@@ -1,0 +1,416 @@
+//! What the agent does with each datagram. Sans-IO: time, bytes and the computer are handed in.
+//!
+//! ```text
+//!                 ManifestPart        Begin, preflight passed, recovery loaded
+//!   Idle ----------> Idle (held) -----------------------------------------> Entering
+//!    ^                    | Begin, anything off: Refused                       |  |
+//!    '--------------------'      Release, or recovery could not be started     |  '--> Action::EnterRecovery,
+//!    '-------------------------------------------------------------------------'       after the answer was sent
+//! ```
+//!
+//! The drive rule: after every call send all of [`Agent::poll_transmit`], then do what [`Agent::poll_action`] says.
+//! There is no timeout: an agent that nobody talks to has nothing to do.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use log::{error, info, warn};
+use rand_chacha::ChaCha20Rng;
+use rand_core::{RngCore as _, SeedableRng as _};
+
+use super::assembly::ManifestAssembly;
+use super::logging::LogBudget;
+use crate::image::{ManifestError, VerifiedManifest};
+use crate::keys::{HostSecretKey, ManagerPublicKey, ReleasePublicKey};
+use crate::reason::{FlashState, Reason};
+use crate::session::discovery::DiscoveryResponder;
+use crate::session::{Endpoint, Event, PeerKey, Transmit};
+use crate::time::Time;
+use crate::wire::answer::{Answer, Identity, Measurement, Phase, Report};
+use crate::wire::command::Command;
+
+/// How long a measurement answers repeated questions, so that a lost answer does not cost a second read of the chip.
+pub const MEASUREMENT_LIFETIME: Duration = Duration::from_secs(120);
+
+/// Why a host does not do what it was told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The reason's code.
+    pub reason: Reason,
+    /// The facts behind it.
+    pub detail: String,
+}
+
+impl Refusal {
+    /// A refusal for `reason`, with the facts.
+    pub fn new(reason: Reason, detail: impl fmt::Display) -> Self {
+        Self { reason, detail: detail.to_string() }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.detail.as_str() {
+            "" => self.reason.fmt(f),
+            detail => write!(f, "{}: {detail}", self.reason),
+        }
+    }
+}
+
+/// An instruction to begin the recovery procedure; its manifest's signature is checked.
+#[derive(Clone, Copy, Debug)]
+pub struct Order<'a> {
+    /// The campaign.
+    pub campaign: u64,
+    /// Who gave the instruction.
+    pub manager: &'a ManagerPublicKey,
+    /// Where that manager is.
+    pub manager_address: SocketAddr,
+    /// How long the recovery environment looks for the manager, in seconds.
+    pub reach_timeout_s: u16,
+    /// How long it waits without any progress of the transfer, in seconds.
+    pub transfer_timeout_s: u16,
+    /// What shall be flashed.
+    pub manifest: &'a VerifiedManifest,
+}
+
+/// The computer that the agent runs on: the real one, or one of the simulator's.
+pub trait HostSystem {
+    /// Who this host is and whether it could be updated.
+    fn identity(&mut self) -> Identity;
+
+    /// Checks every precondition and makes the recovery environment ready to be entered.
+    ///
+    /// # Errors
+    /// The first thing that is off. Then nothing has happened, and nothing is left behind.
+    fn prepare(&mut self, order: &Order<'_>) -> Result<(), Refusal>;
+
+    /// Takes back what [`HostSystem::prepare`] did.
+    fn abandon(&mut self);
+
+    /// Compares what stands in flash with the manifest's image.
+    fn measure(&mut self, campaign: u64, manifest: &VerifiedManifest) -> Measurement;
+}
+
+/// What the driver has to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Leave the normal operating system for the prepared recovery environment. If that fails, say so with
+    /// [`Agent::recovery_failed`].
+    EnterRecovery,
+}
+
+/// The agent of one host.
+pub struct Agent {
+    endpoint: Endpoint,
+    discovery: DiscoveryResponder,
+    host_key: HostSecretKey,
+    managers: BTreeMap<PeerKey, ManagerPublicKey>,
+    releases: Vec<ReleasePublicKey>,
+    rng: ChaCha20Rng,
+    /// One at most for each trusted manager.
+    assemblies: BTreeMap<PeerKey, ManifestAssembly>,
+    entering: Option<Entering>,
+    measured: Option<Measured>,
+    /// What waits to be sent outside of sessions; answers inside wait in the endpoint.
+    answers: VecDeque<Transmit>,
+    action: Option<Action>,
+    log: LogBudget,
+}
+
+/// The campaign whose recovery environment is being entered, and whose it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Entering {
+    campaign: u64,
+    manager: PeerKey,
+}
+
+#[derive(Clone, Debug)]
+struct Measured {
+    by: PeerKey,
+    until: Time,
+    measurement: Measurement,
+}
+
+impl fmt::Debug for Agent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Agent").field("entering", &self.entering).finish_non_exhaustive()
+    }
+}
+
+impl Agent {
+    /// The agent of the host with this key, which trusts these managers and releases. `seed` must come from the system's
+    /// random source and be used once.
+    pub fn new(
+        host_key: HostSecretKey,
+        managers: Vec<ManagerPublicKey>,
+        releases: Vec<ReleasePublicKey>,
+        seed: [u8; 32],
+    ) -> Self {
+        let mut rng = ChaCha20Rng::from_seed(seed);
+        let mut endpoint = Endpoint::new(*host_key.exchange(), fresh_seed(&mut rng));
+        managers.iter().for_each(|manager| endpoint.allow(*manager.exchange()));
+        Self {
+            endpoint,
+            discovery: DiscoveryResponder::new(managers.clone()),
+            host_key,
+            managers: managers.into_iter().map(|key| (*key.exchange(), key)).collect(),
+            releases,
+            rng,
+            assemblies: BTreeMap::new(),
+            entering: None,
+            measured: None,
+            answers: VecDeque::new(),
+            action: None,
+            log: LogBudget::default(),
+        }
+    }
+
+    /// Takes a datagram from the socket.
+    pub fn handle_datagram(
+        &mut self,
+        now: Time,
+        from: SocketAddr,
+        bytes: &[u8],
+        system: &mut dyn HostSystem,
+    ) {
+        if let Some(asked) = self.discovery.handle(now, bytes) {
+            let seed = fresh_seed(&mut self.rng);
+            let answer = self.discovery.answer(&asked, &self.host_key, &system.identity(), seed);
+            self.answers.extend(answer.map(|bytes| Transmit { to: from, bytes }));
+            return;
+        }
+        match self.endpoint.handle_datagram(now, from, bytes) {
+            Some(Event::Message { peer, address, bytes }) => {
+                self.handle_message(now, peer, address, &bytes, system);
+            }
+            Some(Event::Connected { .. }) => {}
+            None => match self.endpoint.poll_transmit() {
+                Some(handshake) => self.answers.push_back(handshake),
+                None => self.log.count_dropped(now),
+            },
+        }
+    }
+
+    /// The next datagram to send.
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.answers.pop_front().or_else(|| self.endpoint.poll_transmit())
+    }
+
+    /// What the driver has to do, once.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.action.take()
+    }
+
+    /// Takes note that the recovery environment could not be entered: the campaign is refused after all.
+    pub fn recovery_failed(&mut self, now: Time, refusal: &Refusal, system: &mut dyn HostSystem) {
+        let Some(Entering { campaign, manager }) = self.entering.take() else { return };
+        system.abandon();
+        self.log.line(now, || error!("campaign {campaign:016x} cannot go on: {refusal}"));
+        self.send(now, &manager, &refused(campaign, refusal));
+    }
+
+    fn handle_message(
+        &mut self,
+        now: Time,
+        peer: PeerKey,
+        address: SocketAddr,
+        bytes: &[u8],
+        system: &mut dyn HostSystem,
+    ) {
+        let answer = match Command::parse(bytes) {
+            Ok(Command::Query) => Answer::Identity(system.identity()),
+            Ok(Command::ManifestPart { campaign, total_bytes, offset_bytes, bytes }) => {
+                let assembly = self.assembly(peer, campaign, total_bytes);
+                assembly.add(offset_bytes, &bytes);
+                Answer::ManifestHeld { campaign, held_bytes: assembly.held_bytes() }
+            }
+            Ok(Command::Begin { campaign, reach_timeout_s, transfer_timeout_s }) => {
+                let timeouts = (reach_timeout_s, transfer_timeout_s);
+                self.begin(now, peer, address, campaign, timeouts, system)
+            }
+            Ok(Command::Measure { campaign }) => self.measure(now, peer, campaign, system),
+            Ok(Command::Release { campaign }) => self.release(now, peer, campaign, system),
+            Ok(Command::Join { parameters, .. }) => only_in_recovery(parameters.campaign),
+            Ok(Command::Commit { campaign }) => only_in_recovery(campaign),
+            Err(error) => {
+                self.log.line(now, || warn!("command from {address} not understood: {error}"));
+                return;
+            }
+        };
+        self.send(now, &peer, &answer);
+    }
+
+    fn send(&mut self, now: Time, peer: &PeerKey, answer: &Answer) {
+        // Without a session, or in one at its end, nothing can be said; the manager opens a new one and asks again.
+        self.endpoint.send(now, peer, &answer.emit());
+    }
+
+    /// The manager's manifest in the making; an older one of the same manager makes room.
+    fn assembly(&mut self, peer: PeerKey, campaign: u64, total_bytes: u32) -> &mut ManifestAssembly {
+        let fresh = || ManifestAssembly::new(campaign, total_bytes);
+        let assembly = self.assemblies.entry(peer).or_insert_with(fresh);
+        if !assembly.is_for(campaign, total_bytes) {
+            *assembly = fresh();
+        }
+        assembly
+    }
+
+    fn begin(
+        &mut self,
+        now: Time,
+        peer: PeerKey,
+        address: SocketAddr,
+        campaign: u64,
+        (reach_timeout_s, transfer_timeout_s): (u16, u16),
+        system: &mut dyn HostSystem,
+    ) -> Answer {
+        let asked = Entering { campaign, manager: peer };
+        let outcome = match self.entering {
+            Some(entering) if entering == asked => return accepted(campaign),
+            Some(other) => Err(Refusal::new(
+                Reason::Busy,
+                format_args!("campaign {:016x} is being started", other.campaign),
+            )),
+            None => self.prepare(peer, campaign, |manager, manifest| {
+                system.prepare(&Order {
+                    campaign,
+                    manager,
+                    manager_address: address,
+                    reach_timeout_s,
+                    transfer_timeout_s,
+                    manifest,
+                })
+            }),
+        };
+        match outcome {
+            Ok(()) => {
+                self.log.line(now, || info!("campaign {campaign:016x} of {address}: accepted"));
+                self.entering = Some(asked);
+                self.action = Some(Action::EnterRecovery);
+                accepted(campaign)
+            }
+            Err(refusal) => {
+                self.log
+                    .line(now, || warn!("campaign {campaign:016x} of {address} refused: {refusal}"));
+                refused(campaign, &refusal)
+            }
+        }
+    }
+
+    fn prepare(
+        &mut self,
+        peer: PeerKey,
+        campaign: u64,
+        prepare: impl FnOnce(&ManagerPublicKey, &VerifiedManifest) -> Result<(), Refusal>,
+    ) -> Result<(), Refusal> {
+        let manifest = self.manifest(peer, campaign)?;
+        let manager = self.managers.get(&peer).ok_or_else(|| {
+            Refusal::new(Reason::NotPossibleNow, "the manager is no longer trusted")
+        })?;
+        prepare(manager, &manifest)
+    }
+
+    /// The campaign's manifest if it is there and a trusted release key signed it. One that is wrong is dropped, so that
+    /// it can be sent again.
+    fn manifest(&mut self, peer: PeerKey, campaign: u64) -> Result<VerifiedManifest, Refusal> {
+        let held = self.assemblies.get(&peer).filter(|assembly| assembly.campaign() == campaign);
+        let bytes = held.and_then(ManifestAssembly::complete).ok_or_else(|| {
+            let held_bytes = held.map_or(0, ManifestAssembly::held_bytes);
+            Refusal::new(Reason::ManifestIncomplete, format_args!("{held_bytes} bytes are held"))
+        })?;
+        let verified = VerifiedManifest::verify(bytes, &self.releases);
+        verified.map_err(|error| {
+            self.assemblies.remove(&peer);
+            refusal_of(&error)
+        })
+    }
+
+    fn measure(
+        &mut self,
+        now: Time,
+        peer: PeerKey,
+        campaign: u64,
+        system: &mut dyn HostSystem,
+    ) -> Answer {
+        let again = self.measured.as_ref().filter(|known| {
+            known.by == peer && known.measurement.campaign == campaign && now < known.until
+        });
+        if let Some(known) = again {
+            return Answer::Measurement(known.measurement.clone());
+        }
+        match self.manifest(peer, campaign) {
+            Ok(manifest) => {
+                let measurement = system.measure(campaign, &manifest);
+                self.log.line(now, || log_measurement(&measurement));
+                let until = now + MEASUREMENT_LIFETIME;
+                self.measured = Some(Measured { by: peer, until, measurement: measurement.clone() });
+                Answer::Measurement(measurement)
+            }
+            Err(refusal) => refused(campaign, &refusal),
+        }
+    }
+
+    /// Forgets the campaign. What is being entered is taken back, as far as that is still possible.
+    fn release(
+        &mut self,
+        now: Time,
+        peer: PeerKey,
+        campaign: u64,
+        system: &mut dyn HostSystem,
+    ) -> Answer {
+        if self.assemblies.get(&peer).is_some_and(|assembly| assembly.campaign() == campaign) {
+            self.assemblies.remove(&peer);
+        }
+        self.measured = None;
+        if self.entering == Some(Entering { campaign, manager: peer }) {
+            self.log.line(now, || info!("campaign {campaign:016x}: released by its manager"));
+            (self.entering, self.action) = (None, None);
+            system.abandon();
+        }
+        Answer::Report(report(campaign, Phase::Idle, Reason::None, String::new()))
+    }
+}
+
+fn fresh_seed(rng: &mut ChaCha20Rng) -> [u8; 32] {
+    let mut seed = [0; 32];
+    rng.fill_bytes(&mut seed);
+    seed
+}
+
+fn report(campaign: u64, phase: Phase, reason: Reason, detail: String) -> Report {
+    let flash = FlashState::Untouched;
+    Report { campaign, phase, reason, flash, done: 0, total: 0, digests: None, detail }
+}
+
+fn accepted(campaign: u64) -> Answer {
+    Answer::Report(report(campaign, Phase::Accepted, Reason::None, String::new()))
+}
+
+fn refused(campaign: u64, refusal: &Refusal) -> Answer {
+    Answer::Report(report(campaign, Phase::Refused, refusal.reason, refusal.detail.clone()))
+}
+
+fn only_in_recovery(campaign: u64) -> Answer {
+    let detail = "the host runs its normal OS, this command is for the recovery environment";
+    refused(campaign, &Refusal::new(Reason::NotPossibleNow, detail))
+}
+
+fn refusal_of(error: &ManifestError) -> Refusal {
+    let reason = match error {
+        ManifestError::Untrusted { .. } => Reason::ManifestUntrusted,
+        _ => Reason::ManifestMalformed,
+    };
+    Refusal::new(reason, error)
+}
+
+fn log_measurement(measurement: &Measurement) {
+    let campaign = measurement.campaign;
+    match (measurement.matches, measurement.detail.as_str()) {
+        (true, _) => info!("campaign {campaign:016x}: the flash holds its image"),
+        (false, "") => warn!("campaign {campaign:016x}: the flash holds another image"),
+        (false, detail) => warn!("campaign {campaign:016x}: the flash was not measured: {detail}"),
+    }
+}

@@ -1,0 +1,252 @@
+//! What the agent keeps over reboots, in `state_dir`: the security version floor and how the last campaign went.
+//!
+//! Files are replaced whole and durably: after a power cut there is the old one or the new one.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::reason::{FlashState, Reason};
+use crate::wire::answer::End;
+
+const FLOOR_FILE: &str = "security-version-floor";
+const CAMPAIGN_FILE: &str = "last-campaign.json";
+
+/// Largest state file that is read, in bytes.
+const STATE_FILE_SIZE_MAX: u64 = 64 * 1024;
+
+/// A state file that cannot be used.
+#[derive(Debug, Error)]
+pub enum StateError {
+    /// Not readable, or not writable.
+    #[error("cannot {action} {path}: {source}; check state_dir in agent.toml, its permissions, and the free space")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// Contents that the agent did not write.
+    #[error("{path} holds something else than the agent's {expected}; restore it, or remove it to start anew")]
+    Contents {
+        /// The file.
+        path: PathBuf,
+        /// What should be there.
+        expected: &'static str,
+    },
+}
+
+/// The agent's folder.
+#[derive(Clone, Debug)]
+pub struct State {
+    folder: PathBuf,
+}
+
+/// The last campaign that this host accepted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CampaignRecord {
+    /// The campaign.
+    pub campaign: u64,
+    /// The boot in which it was accepted: in another one, the recovery environment has ended.
+    pub boot_id: [u8; 16],
+    /// How it ended, once that is known.
+    pub end: Option<RecordedEnd>,
+}
+
+/// An [`End`] in a file: codes as on the wire.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordedEnd {
+    reason: u16,
+    flash: u8,
+    detail: String,
+}
+
+impl CampaignRecord {
+    /// The end as an answer carries it.
+    pub fn end(&self) -> Option<End> {
+        let recorded = self.end.as_ref()?;
+        Some(End {
+            campaign: self.campaign,
+            reason: Reason::from_code(recorded.reason)?,
+            flash: FlashState::from_code(recorded.flash)?,
+            detail: recorded.detail.clone(),
+        })
+    }
+}
+
+impl From<&End> for RecordedEnd {
+    fn from(end: &End) -> Self {
+        Self { reason: end.reason.code(), flash: end.flash as u8, detail: end.detail.clone() }
+    }
+}
+
+impl State {
+    /// The state in `folder`, which is made when something is first written.
+    pub fn new(folder: PathBuf) -> Self {
+        Self { folder }
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The highest security version that was confirmed on this host; 0 when there was none.
+    ///
+    /// # Errors
+    /// When the file is there but cannot be understood: then nobody knows what may be flashed.
+    pub fn security_version_floor(&self) -> Result<u64, StateError> {
+        let path = self.folder.join(FLOOR_FILE);
+        let Some(text) = read(&path)? else { return Ok(0) };
+        let expected = "security version, a number";
+        text.trim().parse().map_err(|_| StateError::Contents { path, expected })
+    }
+
+    /// Makes the floor at least `version`.
+    ///
+    /// # Errors
+    /// When the old floor cannot be read or the new one not written; the old one stays then.
+    pub fn raise_security_version_floor(&self, version: u64) -> Result<(), StateError> {
+        if version <= self.security_version_floor()? {
+            return Ok(());
+        }
+        self.replace(FLOOR_FILE, format!("{version}\n").as_bytes())
+    }
+
+    /// The last campaign that was accepted here.
+    ///
+    /// # Errors
+    /// When the file is there but cannot be understood.
+    pub fn last_campaign(&self) -> Result<Option<CampaignRecord>, StateError> {
+        let path = self.folder.join(CAMPAIGN_FILE);
+        let Some(text) = read(&path)? else { return Ok(None) };
+        let expected = "record of a campaign";
+        serde_json::from_str(&text).map(Some).map_err(|_| StateError::Contents { path, expected })
+    }
+
+    /// Keeps `record` as the last campaign.
+    ///
+    /// # Errors
+    /// When it cannot be written; the old one stays then.
+    pub fn record_campaign(&self, record: &CampaignRecord) -> Result<(), StateError> {
+        let json = serde_json::to_vec(record)
+            .map_err(|error| io_error("write", &self.folder.join(CAMPAIGN_FILE))(error.into()))?;
+        self.replace(CAMPAIGN_FILE, &json)
+    }
+
+    /// Forgets the last campaign.
+    ///
+    /// # Errors
+    /// When the file is there and cannot be removed.
+    pub fn forget_campaign(&self) -> Result<(), StateError> {
+        let path = self.folder.join(CAMPAIGN_FILE);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other.map_err(io_error("remove", &path)),
+        }
+    }
+
+    /// Tries out whether a state file could be written now.
+    ///
+    /// # Errors
+    /// What stands in the way.
+    pub fn probe(&self) -> Result<(), StateError> {
+        let path = self.folder.join("probe.new");
+        self.write_new(&path, &[0; 4096])?;
+        fs::remove_file(&path).map_err(io_error("remove", &path))
+    }
+
+    fn replace(&self, name: &str, contents: &[u8]) -> Result<(), StateError> {
+        let path = self.folder.join(name);
+        let new_path = self.folder.join(format!("{name}.new"));
+        self.write_new(&new_path, contents)?;
+        fs::rename(&new_path, &path)
+            .and_then(|()| File::open(&self.folder)?.sync_all())
+            .map_err(io_error("write", &path))
+    }
+
+    fn write_new(&self, path: &Path, contents: &[u8]) -> Result<(), StateError> {
+        fs::create_dir_all(&self.folder)
+            .and_then(|()| File::create(path))
+            .and_then(|mut file| file.write_all(contents).and_then(|()| file.sync_all()))
+            .map_err(io_error("write", path))
+    }
+}
+
+fn read(path: &Path) -> Result<Option<String>, StateError> {
+    let size = match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other.map_err(io_error("read", path))?.len(),
+    };
+    if size > STATE_FILE_SIZE_MAX {
+        return Err(StateError::Contents { path: path.into(), expected: "state" });
+    }
+    fs::read_to_string(path).map(Some).map_err(io_error("read", path))
+}
+
+fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StateError {
+    move |source| StateError::Io { action, path: path.into(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn state() -> (tempfile::TempDir, State) {
+        let folder = tempfile::tempdir().unwrap();
+        let state = State::new(folder.path().join("made/when/needed"));
+        (folder, state)
+    }
+
+    #[test]
+    fn the_floor_only_rises_and_is_never_guessed() {
+        let (_folder, state) = state();
+        assert_eq!(state.security_version_floor().unwrap(), 0);
+        state.raise_security_version_floor(7).unwrap();
+        state.raise_security_version_floor(3).unwrap();
+        assert_eq!(state.security_version_floor().unwrap(), 7);
+        fs::write(state.folder().join(FLOOR_FILE), "seven").unwrap();
+        assert!(matches!(state.security_version_floor(), Err(StateError::Contents { .. })));
+        assert!(state.raise_security_version_floor(9).is_err());
+    }
+
+    #[test]
+    fn a_campaign_is_remembered_with_its_end() {
+        let (_folder, state) = state();
+        assert_eq!(state.last_campaign().unwrap(), None);
+        let mut record = CampaignRecord { campaign: u64::MAX, boot_id: [9; 16], end: None };
+        state.record_campaign(&record).unwrap();
+        assert_eq!(state.last_campaign().unwrap().unwrap(), record);
+        let end = End {
+            campaign: u64::MAX,
+            reason: Reason::ManagerNotReached,
+            flash: FlashState::Untouched,
+            detail: "for 300 s".into(),
+        };
+        record.end = Some(RecordedEnd::from(&end));
+        state.record_campaign(&record).unwrap();
+        assert_eq!(state.last_campaign().unwrap().unwrap().end(), Some(end));
+        state.forget_campaign().unwrap();
+        state.forget_campaign().unwrap();
+        assert_eq!(state.last_campaign().unwrap(), None);
+        fs::write(state.folder().join(CAMPAIGN_FILE), "{").unwrap();
+        assert!(matches!(state.last_campaign(), Err(StateError::Contents { .. })));
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_written_is_found_out() {
+        let (folder, state) = state();
+        state.probe().unwrap();
+        assert_eq!(fs::read_dir(state.folder()).unwrap().count(), 0);
+        let file = folder.path().join("file");
+        fs::write(&file, "").unwrap();
+        assert!(State::new(file.join("below")).probe().is_err());
+    }
+}
