@@ -400,7 +400,9 @@ fn only_in_recovery(campaign: u64) -> Answer {
 
 fn refusal_of(error: &ManifestError) -> Refusal {
     let reason = match error {
-        ManifestError::Untrusted { .. } => Reason::ManifestUntrusted,
+        ManifestError::UntrustedSigner { .. } | ManifestError::BadSignature { .. } => {
+            Reason::ManifestUntrusted
+        }
         _ => Reason::ManifestMalformed,
     };
     Refusal::new(reason, error)
@@ -414,3 +416,6 @@ fn log_measurement(measurement: &Measurement) {
         (false, detail) => warn!("campaign {campaign:016x}: the flash was not measured: {detail}"),
     }
 }
+
+#[cfg(test)]
+mod tests;
