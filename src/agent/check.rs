@@ -4,8 +4,7 @@ use std::fmt::{self, Display};
 
 use serde_json::{Value, json};
 
-use super::machine::Refusal;
-use crate::reason::Reason;
+use crate::reason::{Reason, Refusal};
 
 /// What was found about one precondition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,8 +37,10 @@ pub struct Check {
     pub verdict: Verdict,
     /// The reason that an update is refused for; [`Reason::None`] unless the verdict is [`Verdict::NotOk`].
     pub reason: Reason,
-    /// The facts, and where they do not say it themselves, what to do.
+    /// The facts.
     pub detail: String,
+    /// What to do, where there is something to do.
+    pub advice: &'static str,
 }
 
 /// Every precondition that was looked at, in the order in which an update would be refused for them.
@@ -51,34 +52,49 @@ pub struct Checklist {
 impl Checklist {
     /// Adds a precondition that is met.
     pub fn ok(&mut self, name: &'static str, detail: impl Display) {
-        self.add(name, Verdict::Ok, Reason::None, detail);
-    }
-
-    /// Adds a precondition that is not met.
-    pub fn not_ok(&mut self, name: &'static str, reason: Reason, detail: impl Display) {
-        self.add(name, Verdict::NotOk, reason, detail);
+        self.add(name, Verdict::Ok, Reason::None, detail, "");
     }
 
     /// Adds a precondition that cannot be told.
     pub fn unknown(&mut self, name: &'static str, detail: impl Display) {
-        self.add(name, Verdict::Unknown, Reason::None, detail);
+        self.add(name, Verdict::Unknown, Reason::None, detail, "");
     }
 
-    /// Adds a precondition that is met exactly if there is no error, for which an update is refused with `reason`.
+    /// Adds a precondition that is not met: an update is refused with `reason`.
+    pub fn not_ok(
+        &mut self,
+        name: &'static str,
+        reason: Reason,
+        detail: impl Display,
+        advice: &'static str,
+    ) {
+        self.add(name, Verdict::NotOk, reason, detail, advice);
+    }
+
+    /// Adds a precondition that is met exactly if there is no error.
     pub fn result(
         &mut self,
         name: &'static str,
         reason: Reason,
         result: Result<impl Display, impl Display>,
+        advice: &'static str,
     ) {
         match result {
             Ok(detail) => self.ok(name, detail),
-            Err(problem) => self.not_ok(name, reason, problem),
+            Err(problem) => self.not_ok(name, reason, problem, advice),
         }
     }
 
-    fn add(&mut self, name: &'static str, verdict: Verdict, reason: Reason, detail: impl Display) {
-        self.checks.push(Check { name, verdict, reason, detail: detail.to_string() });
+    fn add(
+        &mut self,
+        name: &'static str,
+        verdict: Verdict,
+        reason: Reason,
+        detail: impl Display,
+        advice: &'static str,
+    ) {
+        let detail = detail.to_string();
+        self.checks.push(Check { name, verdict, reason, detail, advice });
     }
 
     /// All checks, in order.
@@ -112,7 +128,7 @@ fn check_json(check: &Check) -> Value {
         "verdict": check.verdict.name(),
         "reason": reason.map(Reason::name),
         "detail": (!check.detail.is_empty()).then_some(&check.detail),
-        "advice": reason.map(Reason::advice),
+        "advice": (!check.advice.is_empty()).then_some(check.advice),
     })
 }
 
@@ -124,8 +140,8 @@ impl Display for Checklist {
                 other => other.name(),
             };
             writeln!(f, "{verdict:<8}{:<20}{}", check.name, check.detail)?;
-            if check.reason != Reason::None {
-                writeln!(f, "{:<28}{}: {}", "", check.reason, check.reason.advice())?;
+            if !check.advice.is_empty() {
+                writeln!(f, "{:<28}-> {}", "", check.advice)?;
             }
         }
         let in_the_way = self.checks.iter().filter(|check| check.verdict == Verdict::NotOk).count();
@@ -150,8 +166,9 @@ mod tests {
         assert_eq!(list.verdict(), Ok(()));
         assert!(list.to_string().ends_with("could start.\n"));
 
-        list.result("flash-locks", Reason::FlashLocked, Err::<&str, _>("3 of 512 eraseblocks"));
-        list.not_ok("memory", Reason::MemoryTooLow, "");
+        let locked = Err::<&str, _>("3 of 512 eraseblocks");
+        list.result("flash-locks", Reason::FlashLocked, locked, "unlock them");
+        list.not_ok("memory", Reason::MemoryTooLow, "", "");
         let refusal = list.verdict().unwrap_err();
         assert_eq!(refusal, Refusal::new(Reason::FlashLocked, "3 of 512 eraseblocks"));
         assert!(list.to_string().ends_with("2 things are in the way.\n"));
@@ -161,9 +178,9 @@ mod tests {
                 { "name": "flash", "verdict": "ok", "reason": null, "detail": "mtd0", "advice": null },
                 { "name": "power", "verdict": "unknown", "reason": null, "detail": null, "advice": null },
                 { "name": "flash-locks", "verdict": "not-ok", "reason": "flash-locked",
-                  "detail": "3 of 512 eraseblocks", "advice": Reason::FlashLocked.advice() },
+                  "detail": "3 of 512 eraseblocks", "advice": "unlock them" },
                 { "name": "memory", "verdict": "not-ok", "reason": "memory-too-low",
-                  "detail": null, "advice": Reason::MemoryTooLow.advice() },
+                  "detail": null, "advice": null },
             ]})
         );
     }

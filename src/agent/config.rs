@@ -77,7 +77,9 @@ pub enum ConfigError {
         source: io::Error,
     },
     /// Longer than any configuration.
-    #[error("the configuration {path} is longer than {CONFIG_SIZE_MAX} bytes: is it the right file?")]
+    #[error(
+        "the configuration {path} is longer than {CONFIG_SIZE_MAX} bytes: is it the right file?"
+    )]
     TooLong {
         /// The file.
         path: PathBuf,

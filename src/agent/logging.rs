@@ -51,7 +51,8 @@ impl LogBudget {
     }
 }
 
-/// Sends the log to stderr if that is a terminal or `foreground` is asked for, else to syslog; panics too.
+/// Sends the log to stderr if that is a terminal or `foreground` is asked for, else to syslog; panics too. Errors go to
+/// stderr in any case.
 pub fn start(foreground: bool) {
     let logger: &'static dyn Log =
         if foreground || stderr().is_terminal() { &StderrLog } else { &SyslogLog };
@@ -95,7 +96,8 @@ impl Log for SyslogLog {
             Level::Warn => syslog.warning(record.args()),
             _ => syslog.info(record.args()),
         });
-        if written.is_err() {
+        // Whoever starts firmcastd by a script sees at once why it does not start.
+        if written.is_err() || record.level() == Level::Error {
             StderrLog.log(record);
         }
     }

@@ -20,11 +20,11 @@ use log::{error, info, warn};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore as _, SeedableRng as _};
 
-use super::assembly::ManifestAssembly;
 use super::logging::LogBudget;
-use crate::image::{ManifestError, VerifiedManifest};
+use crate::image::VerifiedManifest;
+use crate::image::assembly::ManifestAssembly;
 use crate::keys::{HostSecretKey, ManagerPublicKey, ReleasePublicKey};
-use crate::reason::{FlashState, Reason};
+use crate::reason::{FlashState, Reason, Refusal};
 use crate::session::discovery::DiscoveryResponder;
 use crate::session::{Endpoint, Event, PeerKey, Transmit};
 use crate::time::Time;
@@ -33,31 +33,6 @@ use crate::wire::command::Command;
 
 /// How long a measurement answers repeated questions, so that a lost answer does not cost a second read of the chip.
 pub const MEASUREMENT_LIFETIME: Duration = Duration::from_secs(120);
-
-/// Why a host does not do what it was told.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// The reason's code.
-    pub reason: Reason,
-    /// The facts behind it.
-    pub detail: String,
-}
-
-impl Refusal {
-    /// A refusal for `reason`, with the facts.
-    pub fn new(reason: Reason, detail: impl fmt::Display) -> Self {
-        Self { reason, detail: detail.to_string() }
-    }
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.detail.as_str() {
-            "" => self.reason.fmt(f),
-            detail => write!(f, "{}: {detail}", self.reason),
-        }
-    }
-}
 
 /// An instruction to begin the recovery procedure; its manifest's signature is checked.
 #[derive(Clone, Copy, Debug)]
@@ -249,7 +224,12 @@ impl Agent {
     }
 
     /// The manager's manifest in the making; an older one of the same manager makes room.
-    fn assembly(&mut self, peer: PeerKey, campaign: u64, total_bytes: u32) -> &mut ManifestAssembly {
+    fn assembly(
+        &mut self,
+        peer: PeerKey,
+        campaign: u64,
+        total_bytes: u32,
+    ) -> &mut ManifestAssembly {
         let fresh = || ManifestAssembly::new(campaign, total_bytes);
         let assembly = self.assemblies.entry(peer).or_insert_with(fresh);
         if !assembly.is_for(campaign, total_bytes) {
@@ -293,8 +273,9 @@ impl Agent {
                 accepted(campaign)
             }
             Err(refusal) => {
-                self.log
-                    .line(now, || warn!("campaign {campaign:016x} of {address} refused: {refusal}"));
+                self.log.line(now, || {
+                    warn!("campaign {campaign:016x} of {address} refused: {refusal}")
+                });
                 refused(campaign, &refusal)
             }
         }
@@ -324,7 +305,7 @@ impl Agent {
         let verified = VerifiedManifest::verify(bytes, &self.releases);
         verified.map_err(|error| {
             self.assemblies.remove(&peer);
-            refusal_of(&error)
+            Refusal::from(&error)
         })
     }
 
@@ -346,7 +327,8 @@ impl Agent {
                 let measurement = system.measure(campaign, &manifest);
                 self.log.line(now, || log_measurement(&measurement));
                 let until = now + MEASUREMENT_LIFETIME;
-                self.measured = Some(Measured { by: peer, until, measurement: measurement.clone() });
+                self.measured =
+                    Some(Measured { by: peer, until, measurement: measurement.clone() });
                 Answer::Measurement(measurement)
             }
             Err(refusal) => refused(campaign, &refusal),
@@ -396,16 +378,6 @@ fn refused(campaign: u64, refusal: &Refusal) -> Answer {
 fn only_in_recovery(campaign: u64) -> Answer {
     let detail = "the host runs its normal OS, this command is for the recovery environment";
     refused(campaign, &Refusal::new(Reason::NotPossibleNow, detail))
-}
-
-fn refusal_of(error: &ManifestError) -> Refusal {
-    let reason = match error {
-        ManifestError::UntrustedSigner { .. } | ManifestError::BadSignature { .. } => {
-            Reason::ManifestUntrusted
-        }
-        _ => Reason::ManifestMalformed,
-    };
-    Refusal::new(reason, error)
 }
 
 fn log_measurement(measurement: &Measurement) {

@@ -2,21 +2,21 @@
 //!
 //! - [`config`]: the settings.
 //! - [`machine`]: what the agent does with each datagram; sans-IO, its computer behind [`HostSystem`].
-//! - [`assembly`]: the manifest as it arrives in parts.
 //! - [`check`]: every precondition of an update, for `firmcastd check` and for the preflight alike.
 //! - [`system`]: the real computer; [`dmi`], [`state`] and [`trust`] are its parts.
 //! - [`idle`]: the event loop around it all.
 //! - [`logging`]: syslog, or stderr when run by hand.
 
-pub mod assembly;
 pub mod check;
 pub mod config;
 pub mod dmi;
-//pub mod idle;
+pub mod idle;
 pub mod logging;
 pub mod machine;
+pub mod measure;
+mod preflight;
 pub mod state;
-//pub mod system;
+pub mod system;
 pub mod trust;
 
-pub use machine::{Action, Agent, HostSystem, Order, Refusal};
+pub use machine::{Action, Agent, HostSystem, Order};

@@ -22,7 +22,9 @@ const STATE_FILE_SIZE_MAX: u64 = 64 * 1024;
 #[derive(Debug, Error)]
 pub enum StateError {
     /// Not readable, or not writable.
-    #[error("cannot {action} {path}: {source}; check state_dir in agent.toml, its permissions, and the free space")]
+    #[error(
+        "cannot {action} {path}: {source}; check state_dir in agent.toml, its permissions, and the free space"
+    )]
     Io {
         /// What was tried.
         action: &'static str,
@@ -33,7 +35,9 @@ pub enum StateError {
         source: io::Error,
     },
     /// Contents that the agent did not write.
-    #[error("{path} holds something else than the agent's {expected}; restore it, or remove it to start anew")]
+    #[error(
+        "{path} holds something else than the agent's {expected}; restore it, or remove it to start anew"
+    )]
     Contents {
         /// The file.
         path: PathBuf,
@@ -152,30 +156,15 @@ impl State {
         }
     }
 
-    /// Tries out whether a state file could be written now.
-    ///
-    /// # Errors
-    /// What stands in the way.
-    pub fn probe(&self) -> Result<(), StateError> {
-        let path = self.folder.join("probe.new");
-        self.write_new(&path, &[0; 4096])?;
-        fs::remove_file(&path).map_err(io_error("remove", &path))
-    }
-
     fn replace(&self, name: &str, contents: &[u8]) -> Result<(), StateError> {
         let path = self.folder.join(name);
         let new_path = self.folder.join(format!("{name}.new"));
-        self.write_new(&new_path, contents)?;
-        fs::rename(&new_path, &path)
+        fs::create_dir_all(&self.folder)
+            .and_then(|()| File::create(&new_path))
+            .and_then(|mut file| file.write_all(contents).and_then(|()| file.sync_all()))
+            .and_then(|()| fs::rename(&new_path, &path))
             .and_then(|()| File::open(&self.folder)?.sync_all())
             .map_err(io_error("write", &path))
-    }
-
-    fn write_new(&self, path: &Path, contents: &[u8]) -> Result<(), StateError> {
-        fs::create_dir_all(&self.folder)
-            .and_then(|()| File::create(path))
-            .and_then(|mut file| file.write_all(contents).and_then(|()| file.sync_all()))
-            .map_err(io_error("write", path))
     }
 }
 
@@ -241,12 +230,11 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_cannot_be_written_is_found_out() {
-        let (folder, state) = state();
-        state.probe().unwrap();
-        assert_eq!(fs::read_dir(state.folder()).unwrap().count(), 0);
+    fn a_folder_that_cannot_be_written_is_told() {
+        let (folder, _) = state();
         let file = folder.path().join("file");
         fs::write(&file, "").unwrap();
-        assert!(State::new(file.join("below")).probe().is_err());
+        let error = State::new(file.join("below")).raise_security_version_floor(1).unwrap_err();
+        assert!(error.to_string().contains("state_dir"), "{error}");
     }
 }

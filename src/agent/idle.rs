@@ -1,0 +1,162 @@
+//! The agent's event loop: one thread, one UDP socket, no timer. While nobody talks to it, it does not wake up.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use log::{error, info, warn};
+use mio::net::UdpSocket;
+use mio::{Events, Interest, Poll, Token};
+use rand_core::{OsRng, RngCore as _};
+use thiserror::Error;
+
+use super::config::Config;
+use super::machine::{Action, Agent};
+use super::system::System;
+use super::trust::{Trust, load_or_make_host_key, with_causes};
+use crate::kexec;
+use crate::keys::{KeyFileError, PublicKey as _, SecretKey as _};
+use crate::net::{NetError, udp};
+use crate::reason::{Reason, Refusal};
+use crate::time::Time;
+
+/// Room for any datagram that an agent understands; what fills it is longer and ignored.
+const DATAGRAM_SIZE_MAX: usize = 1536;
+
+/// Errors of the socket in a row after which the loop waits for the next event.
+const RECEIVE_ERRORS_MAX: u32 = 16;
+
+/// Why the agent does not run.
+#[derive(Debug, Error)]
+pub enum AgentError {
+    /// No usable key of its own.
+    #[error("no host key")]
+    HostKey(#[source] KeyFileError),
+    /// No socket.
+    #[error("cannot listen on {listen}")]
+    Listen {
+        /// The configured address.
+        listen: SocketAddr,
+        /// What is in the way.
+        #[source]
+        source: NetError,
+    },
+    /// The kernel does not let it wait.
+    #[error("cannot wait for datagrams")]
+    Wait(#[source] io::Error),
+}
+
+/// Runs the agent until it is stopped.
+///
+/// # Errors
+/// Without key or socket the agent does not start; whatever else this machine lacks, it idles and tells who asks.
+pub fn run(config: Config) -> Result<Infallible, AgentError> {
+    let host_key = load_or_make_host_key(&config.host_key).map_err(AgentError::HostKey)?;
+    let trust = Trust::load(&config);
+    for problem in trust.manager_problems.iter().chain(&trust.release_problems) {
+        warn!("not trusted: {problem}");
+    }
+    let socket = open_socket(&config)?;
+    info!(
+        "{} listens on {} with host key {}; {} managers and {} releases are trusted",
+        env!("CARGO_PKG_VERSION"),
+        socket.local_addr().unwrap_or(config.listen),
+        host_key.public().fingerprint(),
+        trust.managers.len(),
+        trust.releases.len()
+    );
+    let mut seed = [0; 32];
+    OsRng.fill_bytes(&mut seed);
+    let agent = Agent::new(host_key, trust.managers.clone(), trust.releases.clone(), seed);
+    let mut system = System::new(config, trust);
+    system.look_back();
+    Driver { started: Instant::now(), agent, system, socket }.run().map_err(AgentError::Wait)
+}
+
+fn open_socket(config: &Config) -> Result<UdpSocket, AgentError> {
+    let listen = config.listen;
+    let opened = match udp::inherit() {
+        Ok(Some(socket)) => Ok(socket),
+        Ok(None) => udp::open(&udp::UdpOptions::at(listen)),
+        Err(error) => Err(error),
+    };
+    opened.map_err(|source| AgentError::Listen { listen, source })
+}
+
+struct Driver {
+    started: Instant,
+    agent: Agent,
+    system: System,
+    socket: UdpSocket,
+}
+
+impl Driver {
+    fn run(mut self) -> io::Result<Infallible> {
+        let mut poll = Poll::new()?;
+        let mut events = Events::with_capacity(1);
+        poll.registry().register(&mut self.socket, Token(0), Interest::READABLE)?;
+        loop {
+            match poll.poll(&mut events, None) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => other?,
+            }
+            self.receive();
+        }
+    }
+
+    /// Takes datagrams until the socket has no more: it tells of new ones only then.
+    fn receive(&mut self) {
+        let mut buffer = [0; DATAGRAM_SIZE_MAX];
+        let mut errors = 0;
+        while errors < RECEIVE_ERRORS_MAX {
+            match self.socket.recv_from(&mut buffer) {
+                Ok((length, from)) if length < buffer.len() => {
+                    errors = 0;
+                    self.handle(from, &buffer[..length]);
+                }
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) => {
+                    errors += 1;
+                    if errors == RECEIVE_ERRORS_MAX {
+                        warn!("cannot receive: {error}");
+                    }
+                }
+            }
+        }
+    }
+
+    fn handle(&mut self, from: SocketAddr, datagram: &[u8]) {
+        let now = self.now();
+        self.agent.handle_datagram(now, from, datagram, &mut self.system);
+        self.send();
+        match self.agent.poll_action() {
+            Some(Action::EnterRecovery) => self.enter_recovery(),
+            None => {}
+        }
+    }
+
+    fn now(&self) -> Time {
+        Time::ZERO + self.started.elapsed()
+    }
+
+    /// What the socket does not take is lost, as it might be on the way: whoever waits for it asks again.
+    fn send(&mut self) {
+        while let Some(transmit) = self.agent.poll_transmit() {
+            let _ = self.socket.send_to(&transmit.bytes, transmit.to);
+        }
+    }
+
+    /// With systemd this asks for an orderly shutdown, and the agent goes on to answer until it is stopped.
+    fn enter_recovery(&mut self) {
+        info!("entering the recovery environment");
+        if let Err(failure) = kexec::start() {
+            let refusal = Refusal::new(Reason::KexecUnavailable, with_causes(&failure));
+            error!("{refusal}");
+            let now = self.now();
+            self.agent.recovery_failed(now, &refusal, &mut self.system);
+            self.send();
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! The real computer under the agent.
+
+use std::path::{Path, PathBuf};
+
+use log::{error, info, warn};
+
+use super::check::Checklist;
+use super::config::Config;
+use super::dmi::{Dmi, read_line};
+use super::machine::{HostSystem, Order};
+use super::measure::{self, Comparison};
+use super::preflight;
+use super::state::{CampaignRecord, RecordedEnd, State};
+use super::trust::{Trust, with_causes};
+use crate::image::VerifiedManifest;
+use crate::kexec::{
+    self, Deadlines, HANDOFF_VERSION, Handoff, KexecError, ManagerContact, SecretText,
+};
+use crate::keys::{HostSecretKey, SecretKey as _, load_secret};
+use crate::mtd::{Access, MtdDevice};
+use crate::net::{InterfaceConfig, NetError, Netlink, survey};
+use crate::reason::{FlashState, Reason, Refusal};
+use crate::wire::answer::{End, Environment, Identity, Measurement};
+
+/// The machine that firmcastd runs on.
+#[derive(Debug)]
+pub struct System {
+    pub(super) root: PathBuf,
+    pub(super) config: Config,
+    pub(super) trust: Trust,
+    pub(super) state: State,
+    boot_id: [u8; 16],
+    last_end: Option<End>,
+}
+
+impl System {
+    /// This machine with these settings. Nothing is touched yet.
+    pub fn new(config: Config, trust: Trust) -> Self {
+        let root = PathBuf::from("/");
+        let state = State::new(config.state_dir.clone());
+        Self { boot_id: boot_id(&root), root, config, trust, state, last_end: None }
+    }
+
+    /// Finds out how the last campaign ended, if the recovery environment was entered for it and has been left.
+    pub fn look_back(&mut self) {
+        self.last_end = match self.state.last_campaign() {
+            Ok(Some(record)) if record.end.is_some() => record.end(),
+            Ok(Some(record)) if record.boot_id != self.boot_id => {
+                let end = silent_end(record.campaign);
+                warn!("campaign {:016x} ended: {} ({})", end.campaign, end.reason, end.flash);
+                self.keep_end(record, end)
+            }
+            Ok(_) => None,
+            Err(error) => {
+                warn!("{error}");
+                None
+            }
+        }
+    }
+
+    fn keep_end(&self, mut record: CampaignRecord, end: End) -> Option<End> {
+        record.end = Some(RecordedEnd::from(&end));
+        if let Err(error) = self.state.record_campaign(&record) {
+            warn!("{error}");
+        }
+        Some(end)
+    }
+
+    /// Every precondition of an update of this machine, whatever the bundle.
+    pub fn check(&self) -> Checklist {
+        preflight::checklist(self, None)
+    }
+
+    /// How `manager` is reached, to be set up again in the recovery environment; nothing where only DHCP can do that.
+    pub(super) fn network(&self, order: &Order<'_>) -> Result<Vec<InterfaceConfig>, NetError> {
+        let manager = order.manager_address.ip().to_canonical();
+        match survey::survey(&mut Netlink::open()?, manager) {
+            Ok(interface) => Ok(vec![interface]),
+            Err(NetError::Unsuitable { .. }) => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn handoff(&self, order: &Order<'_>) -> Result<Handoff, Refusal> {
+        let key: HostSecretKey = load_secret(&self.config.host_key)
+            .map_err(|error| Refusal::new(Reason::NotPossibleNow, with_causes(&error)))?;
+        let network = self
+            .network(order)
+            .map_err(|error| Refusal::new(Reason::NetworkUnknown, with_causes(&error)))?;
+        let floor = self
+            .state
+            .security_version_floor()
+            .map_err(|error| Refusal::new(Reason::NotPossibleNow, error))?;
+        let mut address = order.manager_address;
+        address.set_ip(address.ip().to_canonical());
+        Ok(Handoff {
+            version: HANDOFF_VERSION,
+            host_name: host_name(),
+            host_key: SecretText::new(key.to_text().to_string()),
+            trusted_managers: self.trust.managers.iter().map(ToString::to_string).collect(),
+            trusted_releases: self.trust.releases.iter().map(ToString::to_string).collect(),
+            manager: ManagerContact { address, public_key: order.manager.to_string() },
+            campaign: order.campaign,
+            deadlines: Deadlines {
+                reach_manager_s: order.reach_timeout_s.into(),
+                transfer_s: order.transfer_timeout_s.into(),
+            },
+            security_version_floor: floor,
+            flash: self.config.flash.clone(),
+            listen_port: self.config.listen.port(),
+            network,
+            result_mailbox: None,
+        })
+    }
+
+    fn load_recovery(&self, order: &Order<'_>) -> Result<(), Refusal> {
+        let handoff = self.handoff(order)?;
+        let refuse = |error: KexecError| Refusal::new(kexec_reason(&error), with_causes(&error));
+        let cmdline = kexec::current_recovery_cmdline().map_err(refuse)?;
+        let (kernel, initramfs) = (&self.config.recovery_kernel, &self.config.recovery_initramfs);
+        kexec::load(kernel, initramfs, &handoff, &cmdline).map_err(refuse)
+    }
+
+    fn compare(&self, manifest: &VerifiedManifest) -> Result<Comparison, String> {
+        let mut flash = MtdDevice::open(&self.config.flash, Access::ReadOnly)
+            .map_err(|error| with_causes(&error))?;
+        measure::compare(&mut flash, manifest).map_err(|error| with_causes(&error))
+    }
+
+    /// The flash holds the manifest's image: from now on nothing with a lower security version is taken.
+    fn confirm(&mut self, campaign: u64, manifest: &VerifiedManifest) {
+        if let Err(error) = self.state.raise_security_version_floor(manifest.security_version()) {
+            error!("the security version floor was not raised: {error}");
+        }
+        let record = match self.state.last_campaign() {
+            Ok(Some(record)) if record.campaign == campaign => record,
+            _ => return,
+        };
+        if record.boot_id != self.boot_id {
+            let (reason, flash) = (Reason::Updated, FlashState::Updated);
+            let end = End { campaign, reason, flash, detail: String::new() };
+            self.last_end = self.keep_end(record, end);
+        }
+    }
+}
+
+impl HostSystem for System {
+    fn identity(&mut self) -> Identity {
+        let dmi = Dmi::read(&self.root);
+        let flash = MtdDevice::open(&self.config.flash, Access::ReadOnly).ok();
+        let info = flash.as_ref().map(MtdDevice::info);
+        let obstacle = self.check().verdict().err();
+        let obstacle = obstacle.unwrap_or_else(|| Refusal::new(Reason::None, ""));
+        Identity {
+            environment: Environment::NormalOs,
+            boot_id: self.boot_id,
+            flash_size_bytes: info.map_or(0, |info| info.size_bytes),
+            obstacle: obstacle.reason,
+            security_version_floor: self.state.security_version_floor().unwrap_or(u64::MAX),
+            host_name: host_name(),
+            vendor: dmi.vendor,
+            product: dmi.product,
+            bios_version: dmi.bios_version,
+            flash_name: info.map_or_else(String::new, |info| info.name.clone()),
+            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            obstacle_detail: obstacle.detail,
+            last_end: self.last_end.clone(),
+        }
+    }
+
+    fn prepare(&mut self, order: &Order<'_>) -> Result<(), Refusal> {
+        preflight::checklist(self, Some(order)).verdict()?;
+        self.load_recovery(order)?;
+        let record = CampaignRecord { campaign: order.campaign, boot_id: self.boot_id, end: None };
+        self.state.record_campaign(&record).map_err(|error| {
+            self.abandon();
+            Refusal::new(Reason::NotPossibleNow, error)
+        })?;
+        info!(
+            "recovery loaded for campaign {:016x}, version {}",
+            order.campaign,
+            order.manifest.version()
+        );
+        Ok(())
+    }
+
+    fn abandon(&mut self) {
+        if let Err(error) = kexec::unload() {
+            error!("{}", with_causes(&error));
+        }
+        if let Err(error) = self.state.forget_campaign() {
+            error!("{error}");
+        }
+    }
+
+    fn measure(&mut self, campaign: u64, manifest: &VerifiedManifest) -> Measurement {
+        let dmi = Dmi::read(&self.root);
+        let compared = self.compare(manifest);
+        let matches = compared.as_ref().is_ok_and(|found| found.differs_at_bytes.is_none());
+        if matches {
+            self.confirm(campaign, manifest);
+        }
+        Measurement {
+            campaign,
+            matches,
+            stable_digest: compared.as_ref().map_or([0; 32], |found| found.stable_digest),
+            boot_id: self.boot_id,
+            bios_version: dmi.bios_version,
+            bios_vendor: dmi.bios_vendor,
+            detail: compared.err().unwrap_or_default(),
+        }
+    }
+}
+
+fn silent_end(campaign: u64) -> End {
+    let (reason, flash) = (Reason::ReturnedSilently, FlashState::Untouched);
+    End { campaign, reason, flash, detail: String::new() }
+}
+
+fn kexec_reason(error: &KexecError) -> Reason {
+    match error {
+        KexecError::KernelFile { .. }
+        | KexecError::KernelForm { .. }
+        | KexecError::InitramfsFile { .. }
+        | KexecError::InitramfsForm { .. }
+        | KexecError::InitramfsSize { .. } => Reason::RecoveryMissing,
+        KexecError::Memory { .. } => Reason::MemoryTooLow,
+        _ => Reason::KexecUnavailable,
+    }
+}
+
+fn host_name() -> String {
+    nix::unistd::gethostname()
+        .map_or_else(|_| String::new(), |name| name.to_string_lossy().into_owned())
+}
+
+/// `/proc/sys/kernel/random/boot_id`; zeros when it cannot be read, which no boot has.
+fn boot_id(root: &Path) -> [u8; 16] {
+    let text = read_line(&root.join("proc/sys/kernel/random/boot_id")).unwrap_or_default();
+    let digits: String = text.chars().filter(|digit| *digit != '-').collect();
+    u128::from_str_radix(&digits, 16).unwrap_or(0).to_be_bytes()
+}

@@ -1,0 +1,259 @@
+//! The real firmcastd on loopback: what it tells by hand, and what it does while nobody talks to it.
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::net::{SocketAddr, UdpSocket};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use firmcast::keys::{HostSecretKey, ManagerSecretKey, SecretKey as _, load_secret};
+use firmcast::session::discovery::Discovery;
+use firmcast::session::{Endpoint, Event};
+use firmcast::time::Time;
+use firmcast::wire::answer::{Answer, Environment, Identity};
+use firmcast::wire::command::Command as Instruction;
+use rand_chacha::ChaCha20Rng;
+use rand_core::{RngCore as _, SeedableRng as _};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A firmcastd that ends with the test.
+struct Agent {
+    process: Child,
+    address: SocketAddr,
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+}
+
+impl Agent {
+    /// Starts an agent that trusts `manager`; waits until it has its socket.
+    fn start(folder: &Path, manager: &ManagerSecretKey) -> Self {
+        let address = free_address();
+        let config = write_config(folder, address, &manager.public().to_string());
+        let log = fs::File::create(folder.join("log")).unwrap();
+        let process = firmcastd()
+            .arg("--foreground")
+            .arg("--config")
+            .arg(config)
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let agent = Self { process, address };
+        let listens = || fs::read_to_string(folder.join("log")).unwrap().contains("listens on");
+        wait_until("the agent listens", listens);
+        agent
+    }
+
+    fn proc_file(&self, name: &str) -> String {
+        fs::read_to_string(format!("/proc/{}/{name}", self.process.id())).unwrap()
+    }
+
+    /// Both kinds together: whatever made the agent run is counted.
+    fn context_switches(&self) -> u64 {
+        self.proc_file("status")
+            .lines()
+            .filter(|line| line.contains("ctxt_switches"))
+            .map(|line| line.split_whitespace().last().unwrap().parse::<u64>().unwrap())
+            .sum()
+    }
+
+    fn sockets(&self) -> Vec<String> {
+        let files = fs::read_dir(format!("/proc/{}/fd", self.process.id())).unwrap();
+        let targets = files.map(|file| fs::read_link(file.unwrap().path()).unwrap());
+        let names = targets.map(|target| target.display().to_string());
+        names.filter(|name| name.starts_with("socket:")).collect()
+    }
+}
+
+fn firmcastd() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_firmcastd"));
+    command.env_clear().stdin(Stdio::null());
+    command
+}
+
+fn free_address() -> SocketAddr {
+    UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+fn write_config(folder: &Path, listen: SocketAddr, manager: &str) -> std::path::PathBuf {
+    let path = folder.join("agent.toml");
+    let shown = folder.display();
+    let text = format!(
+        "listen = \"{listen}\"\nhost_key = \"{shown}/host.key\"\nstate_dir = \"{shown}/state\"\n\
+         trusted_managers = [\"{manager}\"]\n"
+    );
+    fs::write(&path, text).unwrap();
+    path
+}
+
+fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    let started = Instant::now();
+    while !is_so() {
+        assert!(started.elapsed() < PATIENCE, "waited in vain: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn manager() -> (ChaCha20Rng, ManagerSecretKey) {
+    let mut rng = ChaCha20Rng::from_seed([3; 32]);
+    let secret = ManagerSecretKey::generate(&mut rng);
+    (rng, secret)
+}
+
+fn manager_socket() -> UdpSocket {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    socket
+}
+
+/// Asks the agent who it is, in a session.
+fn query(agent: &Agent, manager: &ManagerSecretKey, host_key: &Path) -> Identity {
+    let host: HostSecretKey = load_secret(host_key).unwrap();
+    let host = *host.public().exchange();
+    let mut endpoint = Endpoint::new(*manager.exchange(), [5; 32]);
+    endpoint.set_stamp(1_000_000);
+    let socket = manager_socket();
+    let started = Instant::now();
+    endpoint.connect(Time::ZERO, host, agent.address);
+    let mut buffer = [0; 2048];
+    while started.elapsed() < PATIENCE {
+        let now = Time::ZERO + started.elapsed();
+        endpoint.handle_timeout(now);
+        while let Some(transmit) = endpoint.poll_transmit() {
+            socket.send_to(&transmit.bytes, transmit.to).unwrap();
+        }
+        let Ok((length, from)) = socket.recv_from(&mut buffer) else { continue };
+        match endpoint.handle_datagram(now, from, &buffer[..length]) {
+            Some(Event::Connected { .. }) => {
+                assert!(endpoint.send(now, &host, &Instruction::Query.emit()));
+            }
+            Some(Event::Message { bytes, .. }) => match Answer::parse(&bytes).unwrap() {
+                Answer::Identity(identity) => return identity,
+                other => panic!("{other:?}"),
+            },
+            None => {}
+        }
+    }
+    panic!("no answer");
+}
+
+#[test]
+fn an_idle_agent_has_one_thread_and_one_socket_and_does_not_wake_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, manager) = manager();
+    let agent = Agent::start(folder.path(), &manager);
+    let identity = query(&agent, &manager, &folder.path().join("host.key"));
+    assert_eq!(identity.environment, Environment::NormalOs);
+    assert_ne!(identity.boot_id, [0; 16]);
+
+    // The answer was the last thing; give it time to go back to sleep.
+    std::thread::sleep(Duration::from_millis(300));
+    let before = agent.context_switches();
+    std::thread::sleep(Duration::from_millis(1500));
+    assert_eq!(agent.context_switches(), before);
+    assert!(agent.proc_file("status").contains("Threads:\t1\n"));
+    assert_eq!(agent.sockets().len(), 1, "{:?}", agent.sockets());
+}
+
+#[test]
+fn garbage_gets_no_answer_and_a_manager_still_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut rng, manager) = manager();
+    let agent = Agent::start(folder.path(), &manager);
+    let socket = manager_socket();
+    for round in 0..3000u32 {
+        let mut datagram = vec![0; rng.next_u32() as usize % 2000];
+        rng.fill_bytes(&mut datagram);
+        if let [kind, version, ..] = datagram.as_mut_slice() {
+            (*kind, *version) = ((round % 9) as u8, 1);
+        }
+        socket.send_to(&datagram, agent.address).unwrap();
+    }
+    let silence = socket.recv_from(&mut [0; 2048]).unwrap_err();
+    assert_eq!(silence.kind(), std::io::ErrorKind::WouldBlock);
+
+    let discovery = Discovery::new(&manager, 1, [8; 16]);
+    let mut buffer = [0; 2048];
+    let started = Instant::now();
+    let length = loop {
+        // The first may fall out of a socket buffer that is still full.
+        assert!(started.elapsed() < PATIENCE, "no answer");
+        socket.send_to(&discovery.request(), agent.address).unwrap();
+        if let Ok((length, _)) = socket.recv_from(&mut buffer) {
+            break length;
+        }
+    };
+    let (key, _) = discovery.open(&manager, &buffer[..length]).unwrap();
+    let host: HostSecretKey = load_secret(&folder.path().join("host.key")).unwrap();
+    assert_eq!(key, host.public());
+    let log = fs::read_to_string(folder.path().join("log")).unwrap();
+    assert!(log.lines().count() < 10, "a flood fills the log:\n{log}");
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+    firmcastd().args(arguments).envs(environment.iter().copied()).output().unwrap()
+}
+
+#[test]
+fn check_tells_what_is_in_the_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = write_config(folder.path(), free_address(), "/none.pub");
+    let config = config.to_str().unwrap();
+    let output = run(&["check", "--json", "--config", config], &[("FIRMCAST_FLASH", "nosuch")]);
+    assert_eq!(output.status.code(), Some(1));
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(json["ready"], false);
+    let check = |name: &str| {
+        let checks = json["checks"].as_array().unwrap();
+        checks.iter().find(|check| check["name"] == name).unwrap().clone()
+    };
+    let flash = check("flash");
+    assert_eq!(
+        (&flash["verdict"], &flash["reason"]),
+        (&"not-ok".into(), &"flash-not-found".into())
+    );
+    assert!(flash["detail"].as_str().unwrap().contains("nosuch"));
+    assert!(check("trusted-managers")["detail"].as_str().unwrap().contains("/none.pub"));
+    assert_eq!(check("recovery-kernel")["reason"], "recovery-missing");
+    assert_eq!(check("host-key")["verdict"], "unknown");
+    assert!(!folder.path().join("host.key").exists(), "check changes nothing");
+
+    let output = run(&["check", "--config", config], &[]);
+    assert!(text(&output.stdout).contains("things are in the way."));
+}
+
+#[test]
+fn mistakes_are_told_in_one_line_with_the_right_status() {
+    let cases = [
+        (
+            &["--config", "/none.toml"][..],
+            1,
+            "firmcastd: error: cannot read the configuration /none.toml: No such file",
+        ),
+        (&["--json"][..], 2, "firmcastd: unknown argument --json; see firmcastd --help"),
+        (&["check", "--config"][..], 2, "firmcastd: --config needs the name of a file"),
+    ];
+    for (arguments, status, message) in cases {
+        let output = run(arguments, &[]);
+        assert_eq!(output.status.code(), Some(status), "{arguments:?}");
+        assert!(text(&output.stderr).starts_with(message), "{}", text(&output.stderr));
+        assert_eq!(text(&output.stderr).lines().count(), 1);
+    }
+    let output = run(&["check"], &[("FIRMCAST_FLSH", "BIOS")]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("unknown key `FIRMCAST_FLSH` in the environment"));
+    assert_eq!(
+        text(&run(&["--version"], &[]).stdout),
+        concat!("firmcastd ", env!("CARGO_PKG_VERSION"), "\n")
+    );
+}
