@@ -18,7 +18,7 @@ fn completed(room: &Room) -> usize {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(60))]
+    #![proptest_config(ProptestConfig::with_cases(40))]
     /// Whatever the network does, short of losing nearly everything, everyone gets the payload in time.
     #[test]
     fn everyone_gets_the_payload(
@@ -41,25 +41,14 @@ proptest! {
 
 #[test]
 fn a_thousand_receivers_are_served_like_one() {
-    let mut room = Room::new(200_000, 1440, 100, 1);
+    let mut room = Room::new(30_000, 1440, 100, 1);
     let faults = Faults { loss: 0.05, answer_loss: 0.05, ..Faults::default() };
     room.add_hosts(1000, faults);
     assert!(room.run(Duration::from_secs(2)), "{:?}", room.sender.stats());
     assert_eq!(completed(&room), 1000);
     room.assert_all_have_the_payload();
     let stats = room.sender.stats();
-    assert!(stats.fragments < 139 * 13 / 10, "the worst of 1000 hosts lost some 20: {stats:?}");
-}
-
-#[test]
-fn several_blocks_are_restored_from_any_of_their_fragments() {
-    let mut room = Room::new(26_000_000, 512, 1000, 2);
-    assert_eq!(firmcast::transfer::Geometry::new(&room.parameters).unwrap().block_count(), 2);
-    room.add_hosts(2, Faults { loss: 0.1, ..Faults::default() });
-    assert!(room.run(MINUTE));
-    room.assert_all_have_the_payload();
-    let stats = room.sender.stats();
-    assert!(stats.fragments < 50_782 * 115 / 100, "{stats:?}");
+    assert!(stats.fragments < 21 + 20, "the worst of 1000 hosts lost some 7 of 21: {stats:?}");
 }
 
 #[test]
@@ -130,7 +119,7 @@ fn a_host_that_never_gets_nearer_is_reported() {
 }
 
 fn status_round(datagram: &[u8]) -> Option<u32> {
-    let round = u32::from_be_bytes(datagram.get(12..16)?.try_into().ok()?);
+    let round = u32::from_be_bytes(datagram.get(8..12)?.try_into().ok()?);
     (datagram[0] == 7).then_some(round)
 }
 
@@ -181,19 +170,21 @@ fn impossible_statuses_are_errors() {
 fn bad_fragments_are_counted_and_dropped() {
     let mut room = Room::new(14_400, 1440, 100, 8);
     room.add_hosts(1, Faults::default());
-    let (campaign, now) = (room.parameters.campaign, Time::ZERO);
-    let cipher = GroupCipher::new(&room.parameters.group_key);
+    let now = Time::ZERO;
+    let parameters = &room.parameters;
+    let cipher = GroupCipher::new(parameters.campaign, &parameters.group_key);
     let receiver = &mut room.hosts[0].receiver;
-    let good = cipher.seal_fragment(campaign, 0, 1, &room.payload[1440..2880]);
+    let good = cipher.seal_fragment(0, 1, &room.payload[1440..2880]);
     let mut damaged = good.clone();
     damaged[100] ^= 1;
-    let foreign = cipher.seal_fragment(campaign + 1, 0, 2, &[0; 1440]);
+    let other = GroupCipher::new(parameters.campaign + 1, &parameters.group_key);
+    let foreign = other.seal_fragment(0, 2, &[0; 1440]);
     let out_of_range = [
-        cipher.seal_fragment(campaign, 1, 2, &[0; 1440]),
-        cipher.seal_fragment(campaign, 0, 42, &[0; 1440]),
-        cipher.seal_fragment(campaign, 0, u32::MAX, &[0; 1440]),
-        cipher.seal_fragment(campaign, 0, 2, &[0; 1438]),
-        cipher.seal_fragment(campaign, 0, 2, &[]),
+        cipher.seal_fragment(1, 2, &[0; 1440]),
+        cipher.seal_fragment(0, 42, &[0; 1440]),
+        cipher.seal_fragment(0, u32::MAX, &[0; 1440]),
+        cipher.seal_fragment(0, 2, &[0; 1438]),
+        cipher.seal_fragment(0, 2, &[]),
     ];
     assert_eq!(receiver.handle_datagram(now, &damaged), Received::Corrupt);
     assert_eq!(receiver.handle_datagram(now, &good), Received::Useful);
@@ -213,9 +204,9 @@ fn a_status_request_is_answered_once_within_its_window_and_never_replayed() {
     use firmcast::wire::broadcast::StatusRequest;
     let mut room = Room::new(14_400, 1440, 100, 9);
     room.add_hosts(1, Faults::default());
-    let cipher = GroupCipher::new(&room.parameters.group_key);
+    let parameters = &room.parameters;
+    let cipher = GroupCipher::new(parameters.campaign, &parameters.group_key);
     let mut request = StatusRequest {
-        campaign: room.parameters.campaign,
         round: 1,
         answer_window_ms: 100,
         sent_fragments: 0,
@@ -243,9 +234,10 @@ fn a_status_request_is_answered_once_within_its_window_and_never_replayed() {
 fn a_payload_forged_by_an_insider_is_received_again_but_not_for_ever() {
     let mut room = Room::new(144_000, 1440, 100, 10);
     room.add_hosts(1, Faults { loss: 0.2, ..Faults::default() });
-    let cipher = GroupCipher::new(&room.parameters.group_key);
+    let parameters = &room.parameters;
+    let cipher = GroupCipher::new(parameters.campaign, &parameters.group_key);
     for attempt in 0..=RESTARTS_MAX {
-        let forged = cipher.seal_fragment(room.parameters.campaign, 0, attempt, &[0xff; 1440]);
+        let forged = cipher.seal_fragment(0, attempt, &[0xff; 1440]);
         let receiver = &mut room.hosts[0].receiver;
         assert_eq!(receiver.handle_datagram(room.now, &forged), Received::Useful);
         assert!(room.run(MINUTE));

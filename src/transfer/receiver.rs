@@ -76,7 +76,7 @@ impl Receiver {
         let geometry = Geometry::new(parameters)?;
         Ok(Self {
             campaign: parameters.campaign,
-            cipher: GroupCipher::new(&parameters.group_key),
+            cipher: GroupCipher::new(parameters.campaign, &parameters.group_key),
             geometry,
             shards: Some(Shards::new(geometry)),
             counters: Counters::default(),
@@ -105,7 +105,7 @@ impl Receiver {
 
     fn sort_datagram(&mut self, now: Time, datagram: &[u8]) -> Received {
         let Ok(sealed) = Broadcast::parse(datagram) else { return Received::Corrupt };
-        if sealed.campaign != self.campaign {
+        if !self.cipher.is_of_campaign(&sealed) {
             return Received::Foreign;
         }
         match sealed.kind {

@@ -151,7 +151,7 @@ impl Sender {
             FRAME_OVERHEAD + BROADCAST_HEADER_SIZE + geometry.fragment_size() + BROADCAST_TAG_SIZE;
         Ok(Self {
             campaign: parameters.campaign,
-            cipher: GroupCipher::new(&parameters.group_key),
+            cipher: GroupCipher::new(parameters.campaign, &parameters.group_key),
             geometry,
             payload,
             repairs: RepairCache::new(),
@@ -339,7 +339,6 @@ impl Sender {
         let sent_fragments = self.sent_fragments;
         self.asked.push_front(Asked { round: self.round, at: now, sent_fragments });
         self.cipher.seal_status_request(&StatusRequest {
-            campaign: self.campaign,
             round: self.round,
             answer_window_ms: self.answer_window().as_millis() as u32,
             sent_fragments,
@@ -394,7 +393,7 @@ impl Sender {
                 .fragment(&self.geometry, &self.payload, block, index)
                 .expect("a geometry is only made of blocks that the code supports"),
         };
-        self.cipher.seal_fragment(self.campaign, block, number, data)
+        self.cipher.seal_fragment(block, number, data)
     }
 }
 

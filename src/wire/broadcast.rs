@@ -18,7 +18,7 @@ use super::codec::{DecodeError, Reader, Writer};
 pub use super::fragment_status::{FragmentRange, FragmentStatus, Missing};
 
 /// Bytes in front of the sealed data; they are its additional authenticated data.
-pub const BROADCAST_HEADER_SIZE: usize = 16;
+pub const BROADCAST_HEADER_SIZE: usize = 12;
 
 /// Bytes of the authentication tag behind the sealed data.
 pub const BROADCAST_TAG_SIZE: usize = 16;
@@ -30,7 +30,7 @@ pub const PAYLOAD_SIZE_MAX: u32 = 256 * 1024 * 1024;
 pub const FRAGMENT_SIZE_MIN: u16 = 512;
 
 /// The largest fragment, in bytes of payload: it fills an IPv4 datagram on a path of 9000 bytes MTU.
-pub const FRAGMENT_SIZE_MAX: u16 = 8940;
+pub const FRAGMENT_SIZE_MAX: u16 = 8944;
 
 /// The longest answer window that a status request may name, in milliseconds.
 pub const ANSWER_WINDOW_MS_MAX: u32 = 10_000;
@@ -158,16 +158,15 @@ pub enum OpenError {
 /// | 0 | type u8: 6 fragment, 7 status request |
 /// | 1 | version u8: 1 |
 /// | 2..4 | fragment: block u16; status request: reserved, zero |
-/// | 4..12 | campaign u64 |
-/// | 12..16 | fragment: number in the block u32; status request: round u32 |
-/// | 16.. | sealed data: a piece of the payload or of its erasure code; or a [`StatusRequest`] |
+/// | 4..8 | campaign u32: the low half. Two campaigns that agree in it still have different keys |
+/// | 8..12 | fragment: number in the block u32; status request: round u32 |
+/// | 12.. | sealed data: a piece of the payload or of its erasure code; or a [`StatusRequest`] |
 /// | last 16 | tag |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Broadcast<'a> {
     /// Fragment or status request.
     pub kind: BroadcastKind,
-    /// Campaign that the datagram belongs to.
-    pub campaign: u64,
+    campaign_low: u32,
     datagram: &'a [u8],
 }
 
@@ -201,7 +200,7 @@ impl<'a> Broadcast<'a> {
             return Err(DecodeError::UnknownVersion(version));
         }
         let block = reader.u16()?;
-        let campaign = reader.u64()?;
+        let campaign_low = reader.u32()?;
         let number = reader.u32()?;
         reader.take(BROADCAST_TAG_SIZE)?;
         let kind = match kind {
@@ -210,7 +209,7 @@ impl<'a> Broadcast<'a> {
             STATUS_REQUEST => BroadcastKind::StatusRequest { round: number },
             other => return Err(DecodeError::UnknownType(other)),
         };
-        Ok(Self { kind, campaign, datagram })
+        Ok(Self { kind, campaign_low, datagram })
     }
 
     /// Size of what is sealed, in bytes.
@@ -228,8 +227,6 @@ impl<'a> Broadcast<'a> {
 /// | 8..12 | flags u32: bit 0, hosts that are complete and have said so shall say it again; the others are zero |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StatusRequest {
-    /// Campaign that is asked.
-    pub campaign: u64,
     /// Number of the request; stands in the header.
     pub round: u32,
     /// Each host answers after a random delay that is shorter than this, in milliseconds.
@@ -245,7 +242,7 @@ impl StatusRequest {
     ///
     /// # Errors
     /// [`DecodeError`] when it has another size, a window out of bounds, or unknown flags.
-    pub fn parse(campaign: u64, round: u32, bytes: &[u8]) -> Result<Self, DecodeError> {
+    pub fn parse(round: u32, bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(bytes);
         let answer_window_ms = reader.u32()?;
         let sent_fragments = reader.u32()?;
@@ -258,7 +255,7 @@ impl StatusRequest {
             return Err(DecodeError::Value("flags"));
         }
         let repeat_complete = flags & FLAG_REPEAT_COMPLETE != 0;
-        Ok(Self { campaign, round, answer_window_ms, sent_fragments, repeat_complete })
+        Ok(Self { round, answer_window_ms, sent_fragments, repeat_complete })
     }
 
     fn emit(&self) -> Vec<u8> {
@@ -271,7 +268,10 @@ impl StatusRequest {
 }
 
 /// Seals and opens the broadcast datagrams of one campaign.
-pub struct GroupCipher(ChaCha20Poly1305);
+pub struct GroupCipher {
+    campaign_low: u32,
+    cipher: ChaCha20Poly1305,
+}
 
 impl fmt::Debug for GroupCipher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -280,19 +280,25 @@ impl fmt::Debug for GroupCipher {
 }
 
 impl GroupCipher {
-    /// A cipher with the campaign's key.
-    pub fn new(key: &GroupKey) -> Self {
-        Self(ChaCha20Poly1305::new(Key::from_slice(&key.0)))
+    /// The cipher of a campaign with its key.
+    pub fn new(campaign: u64, key: &GroupKey) -> Self {
+        let cipher = ChaCha20Poly1305::new(Key::from_slice(&key.0));
+        Self { campaign_low: campaign as u32, cipher }
+    }
+
+    /// Whether the datagram says that it is of this campaign.
+    pub fn is_of_campaign(&self, sealed: &Broadcast<'_>) -> bool {
+        sealed.campaign_low == self.campaign_low
     }
 
     /// The datagram of a fragment: always the same for the same number of a campaign.
-    pub fn seal_fragment(&self, campaign: u64, block: u16, number: u32, data: &[u8]) -> Vec<u8> {
-        self.seal(FRAGMENT, campaign, block, number, data)
+    pub fn seal_fragment(&self, block: u16, number: u32, data: &[u8]) -> Vec<u8> {
+        self.seal(FRAGMENT, block, number, data)
     }
 
     /// The datagram of a status request, whose round no other request of the campaign may have.
     pub fn seal_status_request(&self, request: &StatusRequest) -> Vec<u8> {
-        self.seal(STATUS_REQUEST, request.campaign, 0, request.round, &request.emit())
+        self.seal(STATUS_REQUEST, 0, request.round, &request.emit())
     }
 
     /// Opens a datagram into `data`, which must be [`Broadcast::data_size`] long.
@@ -303,7 +309,7 @@ impl GroupCipher {
         let (header, rest) = sealed.datagram.split_at(BROADCAST_HEADER_SIZE);
         let (body, tag) = rest.split_at(sealed.data_size());
         data.copy_from_slice(body);
-        self.0
+        self.cipher
             .decrypt_in_place_detached(&nonce(header), header, data, Tag::from_slice(tag))
             .map_err(|_| OpenError::Sealed)
     }
@@ -321,23 +327,23 @@ impl GroupCipher {
         }
         let mut data = [0; STATUS_REQUEST_SIZE];
         self.open(sealed, &mut data)?;
-        Ok(StatusRequest::parse(sealed.campaign, round, &data)?)
+        Ok(StatusRequest::parse(round, &data)?)
     }
 
-    fn seal(&self, kind: u8, campaign: u64, block: u16, number: u32, data: &[u8]) -> Vec<u8> {
+    fn seal(&self, kind: u8, block: u16, number: u32, data: &[u8]) -> Vec<u8> {
         let mut datagram =
             Vec::with_capacity(BROADCAST_HEADER_SIZE + data.len() + BROADCAST_TAG_SIZE);
         let header = Writer::new()
             .u8(kind)
             .u8(PROTOCOL_VERSION)
             .u16(block)
-            .u64(campaign)
+            .u32(self.campaign_low)
             .u32(number)
             .finish();
         datagram.extend_from_slice(&header);
         datagram.extend_from_slice(data);
         let tag = self
-            .0
+            .cipher
             .encrypt_in_place_detached(
                 &nonce(&header),
                 &header,
@@ -354,7 +360,7 @@ fn nonce(header: &[u8]) -> Nonce {
     let mut nonce = Nonce::default();
     nonce[0] = header[0];
     nonce[6..8].copy_from_slice(&header[2..4]);
-    nonce[8..12].copy_from_slice(&header[12..16]);
+    nonce[8..12].copy_from_slice(&header[8..12]);
     nonce
 }
 
@@ -367,12 +373,11 @@ mod tests {
     const CAMPAIGN: u64 = 0x0102_0304_0506_0708;
 
     fn cipher() -> GroupCipher {
-        GroupCipher::new(&GroupKey::new([7; 32]))
+        GroupCipher::new(CAMPAIGN, &GroupKey::new([7; 32]))
     }
 
     fn request() -> StatusRequest {
         StatusRequest {
-            campaign: CAMPAIGN,
             round: 9,
             answer_window_ms: 50,
             sent_fragments: 1000,
@@ -388,12 +393,12 @@ mod tests {
     #[test]
     fn golden_bytes() {
         assert_eq!(
-            hex(&cipher().seal_fragment(CAMPAIGN, 2, 0x10, b"firmware")),
-            "06010002010203040506070800000010befd10717e89a0145667cceb99276d7f9f7c87f9366d2d2a"
+            hex(&cipher().seal_fragment(2, 0x10, b"firmware")),
+            "060100020506070800000010befd10717e89a014b66b766b613a33b3698e0038a3b4456b"
         );
         assert_eq!(
             hex(&cipher().seal_status_request(&request())),
-            "07010000010203040506070800000009815c653d3ca3e5dfdee63dcdffa2f5913a8ee8642c3e8bdc39ce2f5d"
+            "070100000506070800000009815c653d3ca3e5dfdee63dcdac662aa4a4538ba40d0ef6ece9170e62"
         );
         let parameters = TransferParameters {
             campaign: CAMPAIGN,
@@ -415,20 +420,20 @@ mod tests {
 
     #[test]
     fn sizes_fill_the_path_exactly() {
-        assert_eq!(fragment_size_for_mtu(1500, 20), Some(1440));
-        assert_eq!(fragment_size_for_mtu(1500, 40), Some(1420));
+        assert_eq!(fragment_size_for_mtu(1500, 20), Some(1444));
+        assert_eq!(fragment_size_for_mtu(1500, 40), Some(1424));
         assert_eq!(fragment_size_for_mtu(9000, 20), Some(FRAGMENT_SIZE_MAX));
-        assert_eq!(fragment_size_for_mtu(576, 20), Some(516));
+        assert_eq!(fragment_size_for_mtu(576, 20), Some(520));
         assert_eq!(fragment_size_for_mtu(500, 20), None);
         assert_eq!(fragment_size_for_mtu(0, 20), None);
-        let datagram = cipher().seal_fragment(1, 0, 0, &[0; 1440]);
+        let datagram = cipher().seal_fragment(0, 0, &[0; 1444]);
         assert_eq!(datagram.len() + 20 + 8, 1500);
     }
 
     #[test]
     fn any_changed_byte_or_other_key_closes_the_seal() {
-        let fragment = cipher().seal_fragment(CAMPAIGN, 2, 0x10, b"firmware");
-        let other = GroupCipher::new(&GroupKey::new([8; 32]));
+        let fragment = cipher().seal_fragment(2, 0x10, b"firmware");
+        let other = GroupCipher::new(CAMPAIGN, &GroupKey::new([8; 32]));
         let mut data = [0; 8];
         cipher().open(&Broadcast::parse(&fragment).unwrap(), &mut data).unwrap();
         assert_eq!(&data, b"firmware");
@@ -460,11 +465,11 @@ mod tests {
     fn sealed_nonsense_is_malformed() {
         let (window, flags) = ([0, 0, 0x27, 0x11, 0, 0, 0, 0, 0, 0, 0, 0], [0xff; 12]);
         for data in [&window[..], &flags[..]] {
-            let datagram = cipher().seal(STATUS_REQUEST, CAMPAIGN, 0, 1, data);
+            let datagram = cipher().seal(STATUS_REQUEST, 0, 1, data);
             let opened = cipher().open_status_request(&Broadcast::parse(&datagram).unwrap());
             assert!(matches!(opened, Err(OpenError::Malformed(_))));
         }
-        let reserved = cipher().seal(STATUS_REQUEST, CAMPAIGN, 1, 1, &[0; 12]);
+        let reserved = cipher().seal(STATUS_REQUEST, 1, 1, &[0; 12]);
         assert_eq!(Broadcast::parse(&reserved), Err(DecodeError::Value("reserved")));
     }
 
@@ -482,7 +487,7 @@ mod tests {
                 prop_assert!(cipher().open_status_request(&sealed).is_err());
             }
             let _ = TransferParameters::parse(&bytes);
-            let _ = StatusRequest::parse(1, 1, &bytes);
+            let _ = StatusRequest::parse(1, &bytes);
         }
     }
 }
