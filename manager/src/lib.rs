@@ -1,1 +1,5 @@
-//! The manager.
+//! The manager's library: what the command line is made of.
+//!
+//! - [`state`]: where the manager keeps what outlives one run.
+
+pub mod state;

@@ -1,0 +1,32 @@
+//! `firmcast bundle`: make and inspect signed bundles.
+
+mod create;
+mod file;
+mod show;
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+
+#[derive(Debug, Args)]
+pub(crate) struct BundleArgs {
+    #[command(subcommand)]
+    command: BundleCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum BundleCommand {
+    /// Sign a firmware image and say what it is for
+    Create(create::CreateArgs),
+    /// Show what a bundle contains, and whether a trusted key signed it
+    Show(show::ShowArgs),
+}
+
+impl BundleArgs {
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        match self.command {
+            BundleCommand::Create(args) => args.run(),
+            BundleCommand::Show(args) => args.run(),
+        }
+    }
+}

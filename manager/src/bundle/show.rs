@@ -1,0 +1,189 @@
+//! `firmcast bundle show`.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Args;
+use firmcast::image::{Bundle, Digest, FirmwareFormat, Manifest, PayloadFormat, SignedManifest};
+use firmcast::keys::{self, ReleasePublicKey};
+use serde::Serialize;
+
+use super::file;
+use crate::output;
+
+#[derive(Debug, Args)]
+pub(crate) struct ShowArgs {
+    /// The bundle file
+    #[arg(value_name = "FILE")]
+    bundle: PathBuf,
+    /// A public release key, or the file that holds it: fail unless one of these signed the bundle; may be repeated
+    #[arg(long = "trust", value_name = "KEY")]
+    trust: Vec<String>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// What is shown. The names are part of the command's interface.
+#[derive(Debug, Serialize)]
+struct Report {
+    version: String,
+    security_version: u64,
+    vendor: String,
+    products: Vec<String>,
+    update_from: Vec<String>,
+    expect_version: Option<String>,
+    preserve: Vec<PreservedRegion>,
+    image: Image,
+    payload: Payload,
+    signature: Signature,
+}
+
+#[derive(Debug, Serialize)]
+struct PreservedRegion {
+    name: String,
+    offset_bytes: u64,
+    length_bytes: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Image {
+    size_bytes: usize,
+    sha256: String,
+    block_size_bytes: usize,
+    blocks: usize,
+    /// Only looked at when the signature was checked.
+    format: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Payload {
+    compression: &'static str,
+    size_bytes: usize,
+    sha256: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Signature {
+    key: String,
+    trusted: bool,
+}
+
+impl ShowArgs {
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        let report = self.report().with_context(|| format!("bundle {}", self.bundle.display()))?;
+        if self.json {
+            let json = serde_json::to_string_pretty(&report).context("cannot make JSON")?;
+            output::print(&(json + "\n"))
+        } else {
+            output::print(&report.table())
+        }
+    }
+
+    /// Looks at all of the bundle before anything is shown.
+    fn report(&self) -> anyhow::Result<Report> {
+        let trusted = self.trust.iter().map(|key| keys::load_public(key));
+        let trusted: Vec<ReleasePublicKey> = trusted.collect::<Result<_, _>>()?;
+        let bytes = file::read_bundle(&self.bundle)?;
+        let bundle = Bundle::parse(&bytes)?;
+        let signed = SignedManifest::parse(bundle.manifest)?;
+        let key = signed.signer().to_string();
+        if trusted.is_empty() {
+            let manifest = signed.unverified()?;
+            manifest.check_payload(bundle.payload)?;
+            return Ok(Report::new(&manifest, None, Signature { key, trusted: false }));
+        }
+        let manifest = signed.verify(&trusted)?;
+        let image = manifest.open_payload(bundle.payload)?;
+        let format = FirmwareFormat::recognise(image.bytes())
+            .map_or("not known".to_owned(), |format| format.to_string());
+        Ok(Report::new(&manifest, Some(format), Signature { key, trusted: true }))
+    }
+}
+
+impl Report {
+    fn new(manifest: &Manifest, format: Option<String>, signature: Signature) -> Self {
+        let regions = manifest.preserve().iter().cloned();
+        Report {
+            version: manifest.version().to_owned(),
+            security_version: manifest.security_version(),
+            vendor: manifest.vendor().to_owned(),
+            products: manifest.products().to_vec(),
+            update_from: manifest.update_from().to_vec(),
+            expect_version: manifest.expect_version().map(str::to_owned),
+            preserve: regions
+                .map(|r| PreservedRegion {
+                    name: r.name,
+                    offset_bytes: r.offset_bytes,
+                    length_bytes: r.length_bytes,
+                })
+                .collect(),
+            image: Image {
+                size_bytes: manifest.image_size_bytes(),
+                sha256: hex(manifest.image_digest()),
+                block_size_bytes: manifest.block_size_bytes(),
+                blocks: manifest.block_digests().len(),
+                format,
+            },
+            payload: Payload {
+                compression: match manifest.payload_format() {
+                    PayloadFormat::Raw => "none",
+                    PayloadFormat::Zstd => "zstd",
+                },
+                size_bytes: manifest.payload_size_bytes(),
+                sha256: hex(manifest.payload_digest()),
+            },
+            signature,
+        }
+    }
+
+    fn table(&self) -> String {
+        let mut table = String::new();
+        let mut row = |name: &str, value: &str| {
+            // Writing to a String does not fail.
+            let _ = writeln!(table, "{name:<17} {value}");
+        };
+        row("version", &self.version);
+        row("security version", &self.security_version.to_string());
+        row("vendor", &self.vendor);
+        self.products.iter().for_each(|product| row("product", product));
+        row("updates from", &any_of(&self.update_from));
+        row("shows as", self.expect_version.as_deref().unwrap_or("not stated"));
+        row("image", &format!("{} bytes", self.image.size_bytes));
+        row("image sha256", &self.image.sha256);
+        if let Some(format) = &self.image.format {
+            row("image format", format);
+        }
+        let Payload { compression, size_bytes, .. } = &self.payload;
+        row("payload", &format!("{size_bytes} bytes, compression {compression}"));
+        for region in &self.preserve {
+            let PreservedRegion { name, offset_bytes, length_bytes } = region;
+            row("preserves", &format!("{name}: {length_bytes:#x} bytes at {offset_bytes:#x}"));
+        }
+        row("signature", &self.signature.text());
+        table
+    }
+}
+
+impl Signature {
+    fn text(&self) -> String {
+        if self.trusted {
+            format!("good, by trusted release key {}", self.key)
+        } else {
+            format!(
+                "NOT CHECKED: claims release key {}; give --trust RELEASE.pub to check it",
+                self.key
+            )
+        }
+    }
+}
+
+fn any_of(versions: &[String]) -> String {
+    if versions.is_empty() { "any version".to_owned() } else { versions.join(", ") }
+}
+
+fn hex(digest: &Digest) -> String {
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}

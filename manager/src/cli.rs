@@ -1,0 +1,50 @@
+//! The command line: global options and one file for each subcommand.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use firmcast_manager::state;
+
+use crate::{bundle, key};
+
+/// Replaces and rescues the firmware of many networked computers at once.
+///
+/// Exit status: 0 when everything asked for was done, 1 on any failure, 2 on wrong usage.
+#[derive(Debug, Parser)]
+#[command(name = "firmcast", version)]
+pub(crate) struct Cli {
+    /// Where the manager's key, inventory and campaign records are kept
+    /// [default: /var/lib/firmcast-manager for root, else $XDG_STATE_HOME/firmcast]
+    #[arg(long, global = true, value_name = "DIR")]
+    state: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make keys
+    Key(key::KeyArgs),
+    /// Make and inspect signed bundles
+    Bundle(bundle::BundleArgs),
+}
+
+impl Cli {
+    /// Does what the command line says.
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        let state = self.state;
+        match self.command {
+            Command::Key(args) => args.run(|| state_dir(state)),
+            Command::Bundle(args) => args.run(),
+        }
+    }
+}
+
+/// The state directory: as given, else the default for this user.
+fn state_dir(given: Option<PathBuf>) -> anyhow::Result<PathBuf> {
+    given
+        .or_else(state::default_dir)
+        .context("no state directory: neither XDG_STATE_HOME nor HOME is set; give --state DIR")
+}

@@ -1,0 +1,93 @@
+//! `firmcast key`: make keys.
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Args, Subcommand, ValueEnum};
+use firmcast::keys::{
+    self, HostSecretKey, ManagerSecretKey, PublicKey as _, ReleaseSecretKey, Role, SecretKey,
+};
+use firmcast_manager::state::MANAGER_KEY;
+use rand_core::OsRng;
+
+use crate::output;
+
+#[derive(Debug, Args)]
+pub(crate) struct KeyArgs {
+    #[command(subcommand)]
+    command: KeyCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum KeyCommand {
+    /// Make a new key: the private key in FILE, the public key in FILE.pub
+    New(NewArgs),
+}
+
+#[derive(Debug, Args)]
+struct NewArgs {
+    /// What the key is for
+    #[arg(long, value_enum)]
+    role: RoleArg,
+    /// Where the private key goes, mode 0600; never overwritten
+    /// [default for a manager key: manager.key in the state directory]
+    #[arg(long, value_name = "FILE", required_if_eq_any = [("role", "release"), ("role", "host")])]
+    out: Option<PathBuf>,
+    /// A note for people, written behind the public key
+    #[arg(long, value_name = "TEXT")]
+    comment: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum RoleArg {
+    /// Signs bundles; keep it offline
+    Release,
+    /// Gives instructions to hosts
+    Manager,
+    /// Identifies one host
+    Host,
+}
+
+impl KeyArgs {
+    /// `state_dir` is asked only when no file was named.
+    pub(crate) fn run(
+        self,
+        state_dir: impl FnOnce() -> anyhow::Result<PathBuf>,
+    ) -> anyhow::Result<ExitCode> {
+        let KeyCommand::New(args) = self.command;
+        let out = match args.out {
+            Some(out) => out,
+            None => private_dir(state_dir()?)?.join(MANAGER_KEY),
+        };
+        let comment = args.comment.as_deref();
+        match args.role {
+            RoleArg::Release => create(&out, &ReleaseSecretKey::generate(&mut OsRng), comment),
+            RoleArg::Manager => create(&out, &ManagerSecretKey::generate(&mut OsRng), comment),
+            RoleArg::Host => create(&out, &HostSecretKey::generate(&mut OsRng), comment),
+        }
+    }
+}
+
+fn create<S: SecretKey>(out: &Path, key: &S, comment: Option<&str>) -> anyhow::Result<ExitCode> {
+    keys::create_pair(out, key, comment)?;
+    let role: Role = S::Public::ROLE;
+    output::print(&format!(
+        "{role} key {}\nprivate key: {} (keep it secret)\npublic key:  {}\n",
+        key.public().fingerprint(),
+        out.display(),
+        keys::public_path(out).display(),
+    ))
+}
+
+/// Makes the directory, for its owner only, unless it is there.
+fn private_dir(dir: PathBuf) -> anyhow::Result<PathBuf> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&dir)
+        .with_context(|| format!("cannot create state directory {}", dir.display()))?;
+    Ok(dir)
+}

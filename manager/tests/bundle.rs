@@ -1,0 +1,317 @@
+//! `firmcast key` and `firmcast bundle`, as an operator runs them.
+
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use firmcast::image::{Bundle, FirmwareFormat};
+use firmcast::keys::{HostSecretKey, ManagerSecretKey, ReleaseSecretKey, load_secret};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A directory with a release key and an image of a legacy BIOS.
+struct Desk {
+    dir: TempDir,
+}
+
+impl Desk {
+    fn new() -> Self {
+        let desk = Desk { dir: tempfile::tempdir().unwrap() };
+        let made = desk.run(&["key", "new", "--role", "release", "--out", "release.key"]);
+        assert_eq!(made.status.code(), Some(0), "{made:?}");
+        fs::write(desk.path("bios.bin"), bios()).unwrap();
+        desk
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_firmcast"))
+            .args(args)
+            .current_dir(self.dir.path())
+            .output()
+            .unwrap()
+    }
+
+    fn create(&self, more: &[&str]) -> Output {
+        let args = [
+            "bundle",
+            "create",
+            "--image",
+            "bios.bin",
+            "--version",
+            "1.1",
+            "--security-version",
+            "7",
+            "--vendor",
+            "QEMU",
+            "--product",
+            "Standard PC",
+            "--key",
+            "release.key",
+            "--out",
+            "new.fcb",
+        ];
+        self.run(&[&args, more].concat())
+    }
+
+    fn show(&self, more: &[&str]) -> Output {
+        self.run(&[&["bundle", "show", "new.fcb"], more].concat())
+    }
+
+    fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.dir.path()).unwrap();
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+}
+
+/// 1 KiB that ends in a far jump to F000:E05B.
+fn bios() -> Vec<u8> {
+    let mut image: Vec<u8> = (0..1024u32).map(|i| (i / 8) as u8).collect();
+    image[1008..1013].copy_from_slice(&[0xea, 0x5b, 0xe0, 0x00, 0xf0]);
+    assert_eq!(FirmwareFormat::recognise(&image), Some(FirmwareFormat::LegacyBios));
+    image
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o7777
+}
+
+/// Fails with status 1, says `why`, and shows nothing as if it were a result.
+fn assert_refused(output: &Output, why: &str) {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.starts_with("firmcast: ") && stderr.contains(why), "{stderr}");
+    assert!(!stderr.contains("panicked"), "{stderr}");
+    assert_eq!(output.stdout, b"");
+}
+
+#[test]
+fn keys_are_private_loadable_and_never_overwritten() {
+    let desk = Desk::new();
+    for role in ["release", "manager", "host"] {
+        let name = format!("{role}.new");
+        let args = ["key", "new", "--role", role, "--out", &name, "--comment", "rack 7"];
+        assert_eq!(desk.run(&args).status.code(), Some(0));
+        assert_eq!(mode(&desk.path(&name)), 0o600);
+        let line = fs::read_to_string(desk.path(&format!("{name}.pub"))).unwrap();
+        assert!(line.starts_with(&format!("firmcast-{role}-key ")), "{line}");
+        assert!(line.contains(" SHA256:") && line.ends_with(" rack 7\n"), "{line}");
+        assert_eq!(line.lines().count(), 1);
+        let before = fs::read(desk.path(&name)).unwrap();
+        assert_refused(&desk.run(&args), "exists already");
+        assert_eq!(fs::read(desk.path(&name)).unwrap(), before);
+    }
+    load_secret::<ReleaseSecretKey>(&desk.path("release.new")).unwrap();
+    load_secret::<ManagerSecretKey>(&desk.path("manager.new")).unwrap();
+    load_secret::<HostSecretKey>(&desk.path("host.new")).unwrap();
+    let default = desk.run(&["--state", "a/state", "key", "new", "--role", "manager"]);
+    assert_eq!(default.status.code(), Some(0), "{default:?}");
+    assert_eq!(mode(&desk.path("a/state")), 0o700);
+    assert_eq!(mode(&desk.path("a/state/manager.key")), 0o600);
+    for usage in [
+        &["key", "new", "--role", "release"][..],
+        &["key", "new", "--role", "king", "--out", "k"],
+        &["key", "new", "--out", "k"],
+        &["bundle", "create"],
+        &["bundle", "show"],
+        &[],
+    ] {
+        assert_eq!(desk.run(usage).status.code(), Some(2), "{usage:?}");
+    }
+}
+
+#[test]
+fn a_bundle_says_what_it_was_told() {
+    let desk = Desk::new();
+    let created = desk.create(&[
+        "--product",
+        "pc",
+        "--update-from",
+        "1.0",
+        "--expect-version",
+        "1.1 (ULM)",
+        "--preserve",
+        "mac=0x20:2",
+        "--preserve",
+        "vars=0:16",
+    ]);
+    assert_eq!(created.status.code(), Some(0), "{created:?}");
+    assert_eq!(created.stderr, b"");
+    assert_eq!(mode(&desk.path("new.fcb")) & 0o600, 0o600);
+
+    let unchecked = desk.show(&[]);
+    assert_eq!(unchecked.status.code(), Some(0), "{unchecked:?}");
+    let table = String::from_utf8(unchecked.stdout).unwrap();
+    assert!(table.contains("NOT CHECKED: claims release key SHA256:"), "{table}");
+
+    let shown = desk.show(&["--trust", "release.key.pub", "--json"]);
+    assert_eq!(shown.status.code(), Some(0), "{shown:?}");
+    let json: Value = serde_json::from_slice(&shown.stdout).unwrap();
+    assert_eq!(json["version"], "1.1");
+    assert_eq!(json["security_version"], 7);
+    assert_eq!(json["products"], serde_json::json!(["Standard PC", "pc"]));
+    assert_eq!(json["update_from"], serde_json::json!(["1.0"]));
+    assert_eq!(json["expect_version"], "1.1 (ULM)");
+    assert_eq!(json["preserve"][0]["name"], "vars");
+    assert_eq!(json["preserve"][1]["offset_bytes"], 32);
+    assert_eq!(json["image"]["size_bytes"], 1024);
+    assert_eq!(json["image"]["format"], "legacy BIOS");
+    assert_eq!(json["payload"]["compression"], "zstd");
+    assert_eq!(json["signature"]["trusted"], true);
+
+    let key = fs::read_to_string(desk.path("release.key.pub")).unwrap();
+    let inline = desk.show(&["--trust", key.trim_end()]);
+    assert!(String::from_utf8(inline.stdout).unwrap().contains("good, by trusted release key"));
+}
+
+#[test]
+fn an_unknown_format_is_a_warning_and_noise_is_not_compressed() {
+    let desk = Desk::new();
+    let mut state = 1u32;
+    let noise = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    });
+    fs::write(desk.path("bios.bin"), noise.take(4096).collect::<Vec<u8>>()).unwrap();
+    let created = desk.create(&[]);
+    assert_eq!(created.status.code(), Some(0));
+    assert!(String::from_utf8_lossy(&created.stderr).contains("warning: bios.bin is of no"));
+    let json: Value = serde_json::from_slice(&desk.show(&["--json"]).stdout).unwrap();
+    assert_eq!(json["payload"]["compression"], "none");
+    assert_eq!(json["image"]["format"], Value::Null, "nothing unverified is examined");
+}
+
+#[test]
+fn what_cannot_be_made_leaves_nothing_behind() {
+    let desk = Desk::new();
+    let before = desk.names();
+    let refused = |more: &[&str], why: &str| {
+        assert_refused(&desk.create(more), why);
+        assert_eq!(desk.names(), before, "{why}");
+    };
+    refused(&["--preserve", "vars=0:2M"], "preserved region \"vars\"");
+    refused(&["--preserve", "a=0:8", "--preserve", "b=4:8"], "not overlap");
+    refused(&["--preserve", "a=0:1K"], "nothing would be updated");
+    refused(&["--product", "\u{202e}pc"], "printable");
+    let no_usage = desk.create(&["--preserve", "a=1"]);
+    assert_eq!(no_usage.status.code(), Some(2));
+
+    fs::set_permissions(desk.path("release.key"), fs::Permissions::from_mode(0o644)).unwrap();
+    refused(&[], "chmod 600");
+    fs::set_permissions(desk.path("release.key"), fs::Permissions::from_mode(0o600)).unwrap();
+    fs::write(desk.path("bios.bin"), b"").unwrap();
+    refused(&[], "the image has 0 bytes");
+    let sparse = fs::File::create(desk.path("bios.bin")).unwrap();
+    sparse.set_len((256 << 20) + 1).unwrap();
+    refused(&[], "expected at most 268435456 bytes");
+    fs::write(desk.path("bios.bin"), bios()).unwrap();
+
+    assert_eq!(desk.create(&[]).status.code(), Some(0));
+    let bundle = fs::read(desk.path("new.fcb")).unwrap();
+    assert_refused(&desk.create(&["--preserve", "a=0:1"]), "exists already");
+    assert_eq!(fs::read(desk.path("new.fcb")).unwrap(), bundle);
+}
+
+#[test]
+fn a_full_disk_leaves_no_bundle() {
+    let desk = Desk::new();
+    // A file-size limit fails the write as a full disk does, but needs no file system of its own.
+    let script = "trap '' XFSZ; ulimit -f 1; exec \"$0\" \"$@\"";
+    let mut noise = bios().repeat(64);
+    (0u32..)
+        .zip(&mut noise)
+        .for_each(|(i, byte)| *byte ^= (i.wrapping_mul(2_654_435_761) >> 24) as u8);
+    fs::write(desk.path("bios.bin"), noise).unwrap();
+    let before = desk.names();
+    let full = Command::new("sh")
+        .args(["-c", script, env!("CARGO_BIN_EXE_firmcast")])
+        .args(["bundle", "create", "--image", "bios.bin", "--version", "1", "--security-version"])
+        .args(["1", "--vendor", "v", "--product", "p", "--key", "release.key", "--out", "new.fcb"])
+        .current_dir(desk.dir.path())
+        .output()
+        .unwrap();
+    assert_refused(&full, "cannot write new.fcb");
+    assert_eq!(desk.names(), before);
+}
+
+#[test]
+fn damage_anywhere_is_seen_with_and_without_a_trusted_key() {
+    let desk = Desk::new();
+    assert_eq!(desk.create(&[]).status.code(), Some(0));
+    let good = fs::read(desk.path("new.fcb")).unwrap();
+    let trusts = [&[][..], &["--trust", "release.key.pub"]];
+    for at in 0..good.len() {
+        let mut bad = good.clone();
+        bad[at] ^= 1 << (at % 8);
+        fs::write(desk.path("new.fcb"), &bad).unwrap();
+        assert_refused(&desk.show(trusts[at % 2]), "bundle new.fcb: ");
+        fs::write(desk.path("new.fcb"), &good[..at]).unwrap();
+        assert_refused(&desk.show(trusts[(at + 1) % 2]), "bundle new.fcb: ");
+    }
+    fs::write(desk.path("new.fcb"), [&good[..], b"\n"].concat()).unwrap();
+    assert_refused(&desk.show(&[]), "appended");
+
+    // A forger sets the CRC right: then only the signature and the digests are left.
+    let parts = Bundle::parse(&good).unwrap();
+    for at in (0..parts.manifest.len()).step_by(5) {
+        let mut manifest = parts.manifest.to_vec();
+        manifest[at] ^= 0x80;
+        let forged = Bundle { manifest: &manifest, ..parts }.emit().unwrap();
+        fs::write(desk.path("new.fcb"), forged).unwrap();
+        assert_refused(&desk.show(trusts[1]), "bundle new.fcb: ");
+    }
+    let mut payload = parts.payload.to_vec();
+    payload[9] ^= 1;
+    let forged = Bundle { payload: &payload, ..parts }.emit().unwrap();
+    fs::write(desk.path("new.fcb"), forged).unwrap();
+    for trust in trusts {
+        assert_refused(&desk.show(trust), "payload's SHA-256");
+    }
+}
+
+#[test]
+fn wrong_keys_and_wrong_files_are_named() {
+    let desk = Desk::new();
+    assert_eq!(desk.create(&[]).status.code(), Some(0));
+    desk.run(&["key", "new", "--role", "release", "--out", "other.key"]);
+    desk.run(&["key", "new", "--role", "host", "--out", "host.key"]);
+    assert_refused(&desk.show(&["--trust", "other.key.pub"]), "not trusted here");
+    let both = desk.show(&["--trust", "other.key.pub", "--trust", "release.key.pub"]);
+    assert_eq!(both.status.code(), Some(0));
+    assert_refused(&desk.show(&["--trust", "host.key.pub"]), "this is a host key");
+    assert_refused(&desk.show(&["--trust", "release.key"]), "PRIVATE key");
+    assert_refused(&desk.show(&["--trust", "absent.pub"]), "absent.pub");
+    for (file, why) in [
+        ("bios.bin", "not a firmcast bundle"),
+        ("absent.fcb", "cannot read bundle absent.fcb: No such file"),
+        (".", "not a regular file"),
+        ("/dev/zero", "not a regular file"),
+    ] {
+        assert_refused(&desk.run(&["bundle", "show", file]), why);
+    }
+}
+
+#[test]
+fn a_reader_that_leaves_early_is_no_failure() {
+    let desk = Desk::new();
+    assert_eq!(desk.create(&[]).status.code(), Some(0));
+    let mut child = Command::new(env!("CARGO_BIN_EXE_firmcast"))
+        .args(["bundle", "show", "new.fcb"])
+        .current_dir(desk.dir.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), output.stderr), (Some(0), vec![]));
+}
