@@ -1,0 +1,64 @@
+"""The programs under test, built as a release is; a path in the environment takes the place of a build."""
+
+import os
+from pathlib import Path
+
+from .cache import cached
+from .paths import PROJECT, TARGET
+from .shell import run
+
+STATIC_TARGET = "x86_64-unknown-linux-gnu"
+STATIC = {"RUSTFLAGS": "-C target-feature=+crt-static"}
+STATIC_RELEASE = TARGET / STATIC_TARGET / "release"
+
+
+def firmcastd():
+    """The static agent (`FIRMCASTD` overrides)."""
+    return _given("FIRMCASTD") or _static("--bin", "firmcastd")
+
+
+def flash_exercise():
+    """The static program that drives the MTD layer and the flash engine on a device (`FLASH_EXERCISE` overrides)."""
+    return _given("FLASH_EXERCISE") or _static("--example", "flash_exercise")
+
+
+def firmcast():
+    """The manager (`FIRMCAST` overrides)."""
+    return _given("FIRMCAST") or _build(TARGET / "fast" / "firmcast", "--profile", "fast", "-p", "firmcast-manager")
+
+
+def recovery_initramfs(kernel, extra_modules=()):
+    """The recovery initramfs, built by the command that an administrator uses, for a kernel that is not installed."""
+    agent = firmcastd()
+    builder = PROJECT / "initramfs"
+    modules = [*extra_modules]
+
+    def make(folder):
+        extra = [word for module in modules for word in ("--extra-module", module)]
+        run(
+            builder / "build", "--firmcastd", agent, "--kernel-version", kernel.version,
+            "--modules-dir", kernel.root, *extra, "--output", folder / "recovery.img",
+        )  # fmt: skip
+
+    return cached("recovery", [agent, builder, kernel.root.name, *modules], make) / "recovery.img"
+
+
+def _given(variable):
+    return Path(os.environ[variable]).resolve() if os.environ.get(variable) else None
+
+
+def _static(kind, name):
+    folder = STATIC_RELEASE / ("examples" if kind == "--example" else "")
+    return _build(folder / name, "--release", "--target", STATIC_TARGET, kind, name, env=STATIC)
+
+
+_built = {}
+
+
+def _build(path, *arguments, env=None):
+    """Lets cargo build it, once per run."""
+    if path not in _built:
+        print(f"lab: building {path.name}", flush=True)
+        run("cargo", "build", "--locked", *arguments, cwd=PROJECT, env=env, timeout_s=3600)
+        _built[path] = path
+    return path

@@ -1,0 +1,79 @@
+"""Real firmware images for a 2 MiB flash chip."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import packages
+from .cache import cached
+
+CHIP_BYTES = 2 * 1024 * 1024
+ERASE_BLOCK_BYTES = 4096
+# OVMF keeps its UEFI variables here and rewrites them whenever it boots.
+OVMF_VARIABLES_BYTES = 0x20000
+MARKED_BLOCKS = 64
+
+
+@dataclass(frozen=True)
+class Firmware:
+    """Paths of the images that the scenarios flash."""
+
+    ovmf_old: Path
+    ovmf_new: Path
+    seabios: Path
+    oversized: Path
+
+
+def prepare():
+    """Two different OVMF images, SeaBIOS, and an image that is twice as large as the chip."""
+    found = packages.versions("ovmf")
+    seabios = Path("/usr/share/seabios/bios-256k.bin")
+
+    def make(folder):
+        _make_ovmf(folder, found)
+        legacy = seabios.read_bytes()
+        (folder / "seabios.fd").write_bytes(b"\xff" * (CHIP_BYTES - len(legacy)) + legacy)
+        newest = (folder / "ovmf-new.fd").read_bytes()
+        (folder / "oversized.fd").write_bytes(b"\xff" * CHIP_BYTES + newest)
+
+    folder = cached("firmware", [*found, seabios, Path(__file__)], make)
+    return Firmware(*(folder / f"{name}.fd" for name in ("ovmf-old", "ovmf-new", "seabios", "oversized")))
+
+
+def _make_ovmf(folder, found):
+    images = []
+    for version in found:
+        place = folder / version.replace(":", "_")
+        place.mkdir()
+        packages.unpack("ovmf", version, place)
+        image = (place / "usr/share/ovmf/OVMF.fd").read_bytes()
+        if len(image) != CHIP_BYTES:
+            raise packages.LabCannotRun(f"OVMF.fd of {version}: expected 0x{CHIP_BYTES:x} bytes, got 0x{len(image):x}")
+        images.append(image)
+    different = [image for image in images if _code(image) != _code(images[0])]
+    if different:
+        old = different[-1]
+    else:
+        print(
+            f"lab: WARNING: apt offers only one build of ovmf ({', '.join(found)}). The 'old' firmware is the same\n"
+            f"lab: WARNING: build with marked free space: updates are real, but change only {MARKED_BLOCKS} blocks.",
+            file=sys.stderr,
+        )
+        old = mark_free_space(images[0])
+    (folder / "ovmf-new.fd").write_bytes(images[0])
+    (folder / "ovmf-old.fd").write_bytes(old)
+
+
+def _code(image):
+    return image[OVMF_VARIABLES_BYTES:]
+
+
+def mark_free_space(image):
+    """The same firmware with other bytes where it has none: the end of a block, between two blocks that are erased."""
+    marked = bytearray(image)
+    erased = b"\xff" * ERASE_BLOCK_BYTES
+    blocks = range(OVMF_VARIABLES_BYTES, len(image) - ERASE_BLOCK_BYTES, ERASE_BLOCK_BYTES)
+    free = [at for at in blocks if image[at - ERASE_BLOCK_BYTES : at + ERASE_BLOCK_BYTES] == 2 * erased]
+    for at in free[-MARKED_BLOCKS:]:
+        marked[at + ERASE_BLOCK_BYTES - 16 : at + ERASE_BLOCK_BYTES] = b"free space mark."
+    return bytes(marked)

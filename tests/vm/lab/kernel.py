@@ -1,0 +1,60 @@
+"""The distribution's kernel, unpacked, with the lab's own modules beside the distribution's."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import packages
+from .cache import cached
+from .paths import VM_DIR
+from .shell import run
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A kernel with its modules under `root/lib/modules/<version>`, as if installed there."""
+
+    version: str
+    root: Path
+
+    @property
+    def image(self):
+        """The bootable kernel."""
+        return self.root / "boot" / f"vmlinuz-{self.version}"
+
+    def module(self, name):
+        """One of the lab's own modules."""
+        return self.root / "lab-modules" / f"{name}.ko"
+
+
+def prepare():
+    """Debian's kernel; the module `bios_flash` is among its modules, `flash_fault` only beside them."""
+    package = packages.dependency("linux-image-amd64", r"linux-image-\S+")
+    version = package.removeprefix("linux-image-")
+    package_version = packages.versions(package)[0]
+    packages.install(f"linux-headers-{version}")
+    sources = [VM_DIR / "bios_flash", VM_DIR / "flash_fault"]
+
+    def make(folder):
+        packages.unpack(package, package_version, folder)
+        if (folder / "usr/lib/modules").exists() and not (folder / "lib").exists():
+            (folder / "lib").symlink_to("usr/lib")
+        own = folder / "lab-modules"
+        own.mkdir()
+        for source in sources:
+            shutil.copy(_build_module(source, version, folder / "build"), own)
+        shutil.rmtree(folder / "build")
+        extra = folder / "lib/modules" / version / "extra"
+        extra.mkdir()
+        shutil.copy(own / "bios_flash.ko", extra)
+        run("depmod", "-b", folder, version)
+
+    return Kernel(version, cached("kernel", [package, package_version, *sources], make))
+
+
+def _build_module(source, version, workplace):
+    """Builds one out-of-tree module against the headers of `version`."""
+    shutil.rmtree(workplace, ignore_errors=True)
+    shutil.copytree(source, workplace)
+    run("make", "-C", f"/usr/src/linux-headers-{version}", f"M={workplace}", "modules")
+    return workplace / f"{source.name}.ko"

@@ -1,0 +1,90 @@
+"""The manager's side of a lab: keys, bundles, and the `firmcast` program inside the lab's network."""
+
+import json
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import binaries
+from .firmware import OVMF_VARIABLES_BYTES
+from .network import MANAGER_INTERFACE
+from .server import VENDOR
+from .shell import run
+
+PRESERVE_VARIABLES = f"vars=0:0x{OVMF_VARIABLES_BYTES:x}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run of `firmcast` ended."""
+
+    status: int
+    output: str
+
+    def events(self):
+        """The JSON objects of its output, one per line."""
+        lines = (line.strip() for line in self.output.splitlines())
+        return [json.loads(line) for line in lines if line.startswith("{")]
+
+
+class Manager:
+    """Keys and bundles lie under `folder`; everything that `firmcast` says goes to `manager.log` beside it."""
+
+    def __init__(self, folder, network):
+        self.folder = folder / "manager"
+        self.state = self.folder / "state"
+        self.log = folder / "manager.log"
+        self._network = network
+        self._runs = 0
+        self.state.mkdir(parents=True, exist_ok=True)
+        self.program = binaries.firmcast()
+        self.key = self.new_key("manager")
+        self.release_key = self.new_key("release")
+
+    def new_key(self, role, name=None):
+        """Makes a key and returns the private key's file; the public key is beside it, with `.pub` at its end."""
+        file = self.folder / f"{name or role}.key"
+        run(self.program, "key", "new", "--role", role, "--out", file)
+        return file
+
+    def bundle(self, name, image, *, version, security_version=1, product="Virtual Server 1", key=None, preserve=True,
+               expect_version=None):  # fmt: skip
+        """Makes a signed bundle for the lab's servers."""
+        file = self.folder / f"{name}.fcb"
+        options = ["--preserve", PRESERVE_VARIABLES] if preserve else []
+        if expect_version:
+            options += ["--expect-version", expect_version]
+        run(
+            self.program, "bundle", "create", "--image", image, "--version", version,
+            "--security-version", security_version, "--vendor", VENDOR, "--product", product,
+            *options, "--key", key or self.release_key, "--out", file,
+        )  # fmt: skip
+        return file
+
+    def start(self, *arguments):
+        """Starts `firmcast` in the lab's network; returns the process, its output goes to `process.output_file`."""
+        self._runs += 1
+        output = self.folder / f"run-{self._runs}.out"
+        command = self._network.inside("setpriv", "--pdeathsig", "KILL", self.program, *arguments)
+        with open(output, "w") as out, open(self.log, "a") as log:
+            log.write(f"$ firmcast {' '.join(str(a) for a in arguments)}    (output in {output.name})\n")
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT)
+        process.output_file = Path(output)
+        return process
+
+    def credentials(self):
+        """The options by which the program knows who it is."""
+        return ["--state", self.state, "--key", self.key]
+
+    def start_enrolment(self):
+        """Finds the hosts on the lab's network and keeps them."""
+        return self.start("discover", "--interface", MANAGER_INTERFACE, "--enroll", "--json", *self.credentials())
+
+    def start_update(self, bundle, *options):
+        """Starts a campaign."""
+        return self.start("update", "--bundle", bundle, "--json", *options, *self.credentials())
+
+
+def outcome(process):
+    """What an ended process said."""
+    return Outcome(process.returncode, process.output_file.read_text(errors="replace"))

@@ -1,0 +1,112 @@
+"""One private network per lab: a namespace with a bridge, a port for the manager and a tap for each server."""
+
+import os
+import signal
+import subprocess
+import time
+
+from .shell import CommandFailed, run
+
+PREFIX = "firmcast-lab-"
+BRIDGE = "bridge0"
+MANAGER_INTERFACE = "manager0"
+MANAGER_PORT = "manager-port"
+MANAGER_ADDRESS = "10.77.0.1"
+SUBNET_BITS = 24
+ENDED_PROCESS_WAIT_S = 5
+
+
+class Network:
+    """The namespace is named for this process, so that parallel runs do not meet."""
+
+    def __init__(self, label=""):
+        sweep()
+        self.namespace = f"{PREFIX}{os.getpid()}{label}"
+        self._taps = 0
+        self._loss = {"to_servers": 0, "to_manager": 0}
+        self._manager_cut_off = False
+        run("ip", "netns", "add", self.namespace)
+        # Before any interface exists: nothing but IPv4 unless a scenario asks, so that captures stay readable.
+        self.run("sysctl", "-q", "-w", "net.ipv6.conf.default.disable_ipv6=1")
+        self.run("ip", "link", "set", "lo", "up")
+        self.run("ip", "link", "add", BRIDGE, "type", "bridge", "stp_state", "0", "forward_delay", "0")
+        self.run("ip", "link", "set", BRIDGE, "up")
+        self.run("ip", "link", "add", MANAGER_INTERFACE, "type", "veth", "peer", "name", MANAGER_PORT)
+        self.run("ip", "link", "set", MANAGER_PORT, "master", BRIDGE, "up")
+        self.run("ip", "addr", "add", f"{MANAGER_ADDRESS}/{SUBNET_BITS}", "broadcast", "+", "dev", MANAGER_INTERFACE)
+        self.run("ip", "link", "set", MANAGER_INTERFACE, "up")
+
+    def inside(self, *command):
+        """The command line that runs `command` in this network."""
+        return ["ip", "netns", "exec", self.namespace, *(str(word) for word in command)]
+
+    def run(self, *command, **options):
+        """Runs a program in this network."""
+        return run(*self.inside(*command), **options)
+
+    def add_tap(self):
+        """A new port on the bridge for one server; returns its name."""
+        self._taps += 1
+        name = f"tap{self._taps}"
+        self.run("ip", "tuntap", "add", name, "mode", "tap")
+        self.run("ip", "link", "set", name, "master", BRIDGE, "up")
+        return name
+
+    def set_loss(self, to_servers=0, to_manager=0):
+        """Percent of UDP datagrams that are lost, for each server on its own."""
+        self._loss = {"to_servers": to_servers, "to_manager": to_manager}
+        self._apply_rules()
+
+    def cut_off_manager(self, cut_off=True):
+        """Pulls the manager's cable, or plugs it in again."""
+        self._manager_cut_off = cut_off
+        self._apply_rules()
+
+    def _apply_rules(self):
+        rules = []
+        if self._manager_cut_off:
+            rules += [f'oifname "{MANAGER_PORT}" drop', f'iifname "{MANAGER_PORT}" drop']
+        for percent, port in ((self._loss["to_servers"], "!="), (self._loss["to_manager"], "==")):
+            if percent:
+                # A broadcast passes here once for each port, so every server loses other fragments.
+                rules.append(
+                    f'oifname {port} "{MANAGER_PORT}" ip protocol udp numgen random mod 1000 < {round(percent * 10)} counter drop'
+                )
+        chain = "type filter hook forward priority 0; policy accept;\n" + "\n".join(rules)
+        table = f"table bridge lab\ndelete table bridge lab\ntable bridge lab {{ chain forward {{ {chain} }} }}\n"
+        self.run("nft", "-f", "-", stdin=table)
+
+    def lost(self):
+        """What the loss rules have dropped so far, as nftables tells it."""
+        return self.run("nft", "list", "table", "bridge", "lab")
+
+    def remove(self):
+        """Ends what still runs in the namespace and removes it."""
+        _remove(self.namespace)
+
+
+def sweep():
+    """Removes the networks of lab processes that are gone without cleaning up."""
+    for line in run("ip", "netns", "list").splitlines():
+        name = line.split()[0] if line.strip() else ""
+        owner = name.removeprefix(PREFIX).split(".")[0]
+        if name.startswith(PREFIX) and owner.isdigit() and not os.path.exists(f"/proc/{owner}"):
+            _remove(name)
+
+
+def _remove(namespace):
+    deadline = time.monotonic() + ENDED_PROCESS_WAIT_S
+    while time.monotonic() < deadline:
+        found = subprocess.run(["ip", "netns", "pids", namespace], capture_output=True, text=True).stdout.split()
+        if not found:
+            break
+        for process in found:
+            try:
+                os.kill(int(process), signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        time.sleep(0.1)
+    try:
+        run("ip", "netns", "del", namespace)
+    except CommandFailed as failure:
+        print(f"lab: {failure}")

@@ -1,0 +1,172 @@
+"""A lab: some servers, one manager, one network, and the waiting that keeps them all going."""
+
+import os
+import re
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+from . import binaries, firmware, initramfs, kernel, packages
+from .boot import LightBoot
+from .manager import Manager, outcome
+from .network import MANAGER_ADDRESS, SUBNET_BITS, Network
+from .server import POLL_S, Machine, Server
+from .shell import run, write
+
+PATIENCE = float(os.environ.get("FIRMCAST_LAB_PATIENCE", "1"))
+BOOT_TIMEOUT_S = 240
+MANAGER_TIMEOUT_S = 600
+DISK_BYTES = 256 * 1024 * 1024
+OS_IS_UP = r"^server: starting firmcastd"
+
+
+class CheckFailed(Exception):
+    """Something that a scenario checks does not hold."""
+
+
+class Lab:
+    """Use as a context manager: at its end every process and the network are gone, the files stay."""
+
+    def __init__(self, folder, kvm=False, with_manager=True):
+        packages.require_root()
+        packages.install(*packages.NEEDED)
+        self.folder = Path(folder).resolve()
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True)
+        self.kernel = kernel.prepare()
+        self.firmware = firmware.prepare()
+        self.kvm = kvm
+        self.checked = []
+        self.servers = []
+        self.deadline = None
+        # The paths of Unix sockets may not be long, those of a checkout may.
+        self._sockets = Path(tempfile.mkdtemp(prefix="firmcast-lab-"))
+        self.network = Network(f".{self.folder.name[:24]}")
+        self._boot = LightBoot(self.kernel.image, initramfs.prepare(self.kernel))
+        self.manager = Manager(self.folder, self.network) if with_manager else None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def close(self):
+        """Switches everything off."""
+        for server in self.servers:
+            server.power_cut()
+        self.network.remove()
+        shutil.rmtree(self._sockets, ignore_errors=True)
+
+    # Servers
+
+    def add_server(self, flash, *, address=None, recovery_modules=(), files=None, agent=True, **machine):
+        """A new server, switched off, with `flash` in its chip. `address` "dhcp" makes it ask for one.
+
+        `files` puts more files on its state disk (name -> path); `recovery_modules` adds modules to its recovery initramfs.
+        """
+        number = len(self.servers) + 1
+        machine = Machine(kvm=self.kvm, **machine)
+        server = Server(f"server{number}", number, machine, self.network, self.folder, self._sockets, self._boot)
+        server.insert_flash(flash)
+        stage = self.folder / f"{server.name}.stage"
+        write(
+            stage / "etc/server.conf",
+            f"NAME={server.name}\nADDRESS={address or f'{server.address}/{SUBNET_BITS}'}\nGATEWAY={MANAGER_ADDRESS}\n",
+        )
+        for name in ("lib", "boot", "bin"):
+            (stage / name).mkdir()
+        for name, source in (files or {}).items():
+            shutil.copy(source, stage / name)
+        if agent:
+            self._install_agent(stage, server, recovery_modules)
+        with open(server.disk, "wb") as disk:
+            disk.truncate(DISK_BYTES)
+        run("mke2fs", "-q", "-F", "-t", "ext4", "-d", stage, server.disk)
+        shutil.rmtree(stage)
+        self.servers.append(server)
+        return server
+
+    def _install_agent(self, stage, server, recovery_modules):
+        """What the packages and the administrator put on a host."""
+        shutil.copy(binaries.firmcastd(), stage / "bin/firmcastd")
+        shutil.copy(self.kernel.image, stage / "boot/vmlinuz")
+        shutil.copy(binaries.recovery_initramfs(self.kernel, recovery_modules), stage / "boot/firmcast-recovery.img")
+        host_key = self.manager.new_key("host", server.name)
+        shutil.copy(host_key, stage / "lib/host.key")
+        shutil.copy(f"{host_key}.pub", stage / "lib/host.key.pub")
+        shutil.copy(f"{self.manager.key}.pub", stage / "etc/manager.pub")
+        shutil.copy(f"{self.manager.release_key}.pub", stage / "etc/release.pub")
+        write(
+            stage / "etc/agent.toml",
+            'listen = "0.0.0.0:9847"\n'
+            'host_key = "/var/lib/firmcast/host.key"\n'
+            'trusted_managers = ["/etc/firmcast/manager.pub"]\n'
+            'trusted_releases = ["/etc/firmcast/release.pub"]\n'
+            'flash = "physmap-flash.0"\n'
+            'recovery_kernel = "/boot/vmlinuz"\n'
+            'recovery_initramfs = "/boot/firmcast-recovery.img"\n'
+            'state_dir = "/var/lib/firmcast"\n',
+        )
+
+    def boot(self, *servers):
+        """Switches servers on and waits until their OS is up."""
+        for server in servers:
+            server.mark()
+            server.start()
+        for server in servers:
+            self.wait_for(server, OS_IS_UP, BOOT_TIMEOUT_S)
+
+    # Waiting
+
+    def wait_until(self, condition, timeout_s, what):
+        """Waits until `condition()` is true, and returns its value; completes power cycles meanwhile."""
+        end = time.monotonic() + timeout_s * PATIENCE
+        if self.deadline is not None:
+            end = min(end, self.deadline)
+        while True:
+            for server in self.servers:
+                server.tend()
+            value = condition()
+            if value:
+                return value
+            if time.monotonic() > end:
+                raise CheckFailed(f"waited too long for: {what}")
+            time.sleep(POLL_S)
+
+    def wait_for(self, server, pattern, timeout_s=BOOT_TIMEOUT_S):
+        """Waits until the console of `server`, since its mark, shows a regular expression; returns the match."""
+        return self.wait_until(lambda: server.shows(pattern), timeout_s, f"/{pattern}/ on the console of {server.name}")
+
+    def finish(self, process, timeout_s=MANAGER_TIMEOUT_S):
+        """Waits for the end of a manager's process; returns its outcome."""
+        self.wait_until(lambda: process.poll() is not None, timeout_s, f"the end of `{' '.join(process.args[5:])}`")
+        return outcome(process)
+
+    def enroll(self, *servers):
+        """Makes the hosts known to the manager."""
+        def all_found():
+            found = self.finish(self.manager.start_enrolment(), 60)
+            return found.status == 0 and found.output.count('"fingerprint"') >= len(servers)
+        self.wait_until(all_found, 90, f"{len(servers)} hosts in the manager's inventory")
+
+    def update(self, bundle, *options, timeout_s=MANAGER_TIMEOUT_S):
+        """Runs a campaign to its end; returns its outcome."""
+        return self.finish(self.manager.start_update(bundle, *options), timeout_s)
+
+    # Checking
+
+    def check(self, what, holds, found=""):
+        """Records one thing that must hold, in the words of the report; raises `CheckFailed` when it does not."""
+        if not holds:
+            raise CheckFailed(f"does not hold: {what}" + (f"; found: {found}" if found != "" else ""))
+        self.checked.append(what)
+
+    def check_status(self, what, result, expected):
+        """Checks the exit status of the manager, and shows what it said when it is another."""
+        self.check(f"{what} (exit status {expected})", result.status == expected, f"{result.status}\n{result.output[-3000:]}")
+
+    def check_says(self, what, result, pattern):
+        """Checks that the manager's output matches a regular expression."""
+        self.check(what, re.search(pattern, result.output, re.IGNORECASE), f"no /{pattern}/ in\n{result.output[-3000:]}")
