@@ -72,8 +72,8 @@ class Network:
                 rules.append(
                     f'oifname {port} "{MANAGER_PORT}" ip protocol udp numgen random mod 1000 < {round(percent * 10)} counter drop'
                 )
-        chain = "type filter hook forward priority 0; policy accept;\n" + "\n".join(rules)
-        table = f"table bridge lab\ndelete table bridge lab\ntable bridge lab {{ chain forward {{ {chain} }} }}\n"
+        chain = "\n".join(["type filter hook forward priority 0; policy accept;", *rules])
+        table = f"table bridge lab\ndelete table bridge lab\ntable bridge lab {{\nchain forward {{\n{chain}\n}}\n}}\n"
         self.run("nft", "-f", "-", stdin=table)
 
     def lost(self):

@@ -18,7 +18,7 @@ PATIENCE = float(os.environ.get("FIRMCAST_LAB_PATIENCE", "1"))
 BOOT_TIMEOUT_S = 240
 MANAGER_TIMEOUT_S = 600
 DISK_BYTES = 256 * 1024 * 1024
-OS_IS_UP = r"^server: starting firmcastd"
+OS_IS_UP = r"^server: OS is up"
 
 
 class CheckFailed(Exception):
@@ -104,7 +104,7 @@ class Lab:
             'host_key = "/var/lib/firmcast/host.key"\n'
             'trusted_managers = ["/etc/firmcast/manager.pub"]\n'
             'trusted_releases = ["/etc/firmcast/release.pub"]\n'
-            'flash = "physmap-flash.0"\n'
+            'flash = "bios"\n'
             'recovery_kernel = "/boot/vmlinuz"\n'
             'recovery_initramfs = "/boot/firmcast-recovery.img"\n'
             'state_dir = "/var/lib/firmcast"\n',
