@@ -61,14 +61,15 @@ class Manager:
         )  # fmt: skip
         return file
 
-    def start(self, *arguments):
-        """Starts `firmcast` in the lab's network; returns the process, its output goes to `process.output_file`."""
+    def start(self, *arguments, show=False):
+        """Starts `firmcast` in the lab's network; its output goes to `process.output_file`, or to this terminal."""
         self._runs += 1
         output = self.folder / f"run-{self._runs}.out"
         command = self._network.inside("setpriv", "--pdeathsig", "KILL", self.program, *arguments)
         with open(output, "w") as out, open(self.log, "a") as log:
             log.write(f"$ firmcast {' '.join(str(a) for a in arguments)}    (output in {output.name})\n")
-            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT)
+            streams = {} if show else {"stdout": out, "stderr": subprocess.STDOUT}
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, **streams)
         process.output_file = Path(output)
         return process
 
@@ -80,9 +81,10 @@ class Manager:
         """Finds the hosts on the lab's network and keeps them."""
         return self.start("discover", "--interface", MANAGER_INTERFACE, "--enroll", "--json", *self.credentials())
 
-    def start_update(self, bundle, *options):
+    def start_update(self, bundle, *options, show=False):
         """Starts a campaign."""
-        return self.start("update", "--bundle", bundle, "--json", *options, *self.credentials())
+        form = [] if show else ["--json"]
+        return self.start("update", "--bundle", bundle, *form, *options, *self.credentials(), show=show)
 
 
 def outcome(process):

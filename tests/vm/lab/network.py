@@ -1,6 +1,7 @@
 """One private network per lab: a namespace with a bridge, a port for the manager and a tap for each server."""
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -76,9 +77,28 @@ class Network:
         table = f"table bridge lab\ndelete table bridge lab\ntable bridge lab {{\nchain forward {{\n{chain}\n}}\n}}\n"
         self.run("nft", "-f", "-", stdin=table)
 
-    def lost(self):
-        """What the loss rules have dropped so far, as nftables tells it."""
-        return self.run("nft", "list", "table", "bridge", "lab")
+    def lost_packets(self):
+        """How many datagrams the loss rules have dropped so far."""
+        table = self.run("nft", "list", "table", "bridge", "lab")
+        return sum(int(count) for count in re.findall(r"counter packets (\d+)", table))
+
+    def manager_bytes(self):
+        """How many bytes the manager has sent so far."""
+        return int(self.run("cat", f"/sys/class/net/{MANAGER_INTERFACE}/statistics/tx_bytes"))
+
+    def start_dhcp_server(self, folder):
+        """Gives out addresses from 10.77.0.100 on at the manager's interface; returns the server's log."""
+        config, leases, log = folder / "dhcp.conf", folder / "dhcp.leases", folder / "dhcp.log"
+        config.write_text(
+            f"start 10.77.0.100\nend 10.77.0.150\nmax_leases 51\ninterface {MANAGER_INTERFACE}\n"
+            "option subnet 255.255.255.0\noption router 10.77.0.1\noption lease 3600\n"
+            f"lease_file {leases}\npidfile {folder / 'dhcp.pid'}\n"
+        )
+        leases.touch()
+        with open(log, "w") as output:
+            command = self.inside("setpriv", "--pdeathsig", "KILL", "busybox", "udhcpd", "-f", config)
+            subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        return log
 
     def remove(self):
         """Ends what still runs in the namespace and removes it."""

@@ -110,6 +110,10 @@ class Lab:
             'state_dir = "/var/lib/firmcast"\n',
         )
 
+    def start_dhcp_server(self):
+        """Servers whose address is "dhcp" need one; returns its log file."""
+        return self.network.start_dhcp_server(self.folder)
+
     def boot(self, *servers):
         """Switches servers on and waits until their OS is up."""
         for server in servers:
@@ -151,9 +155,9 @@ class Lab:
             return found.status == 0 and found.output.count('"fingerprint"') >= len(servers)
         self.wait_until(all_found, 90, f"{len(servers)} hosts in the manager's inventory")
 
-    def update(self, bundle, *options, timeout_s=MANAGER_TIMEOUT_S):
-        """Runs a campaign to its end; returns its outcome."""
-        return self.finish(self.manager.start_update(bundle, *options), timeout_s)
+    def update(self, bundle, *options, timeout_s=MANAGER_TIMEOUT_S, show=False):
+        """Runs a campaign to its end; returns its outcome. `show` lets it use this terminal instead of its log."""
+        return self.finish(self.manager.start_update(bundle, *options, show=show), timeout_s)
 
     # Checking
 

@@ -1,0 +1,1 @@
+"""The scenarios: every function marked with `@scenario` in this folder."""
