@@ -1,0 +1,70 @@
+# firmcast: one entry point for each thing to do. Every target installs what it needs by itself (Debian 12, as root where
+# packages or virtual machines are needed). Rust comes from rustup or the distribution.
+
+SHELL := /bin/sh
+LAB := tests/vm/lab.py
+# How many labs of virtual machines run at a time.
+VM_JOBS ?= 2
+# Seconds that `make fuzz` gives each fuzz target.
+FUZZ_SECONDS ?= 30
+# `make lint` takes no network; the advisory database of cargo-deny would need it.
+DENY_CHECKS := licenses bans sources
+
+.PHONY: help build demo test test-unit test-sim test-vm bench fuzz lint
+
+help: ## what can be made
+	@sed -n 's/^\([a-z-]*\):[^#]*## /  make \1\t/p' Makefile | expand -t 18
+
+build: need-cc ## the static firmcastd and the manager firmcast, as released
+	RUSTFLAGS='-C target-feature=+crt-static' cargo build --locked --release --target x86_64-unknown-linux-gnu --bin firmcastd
+	cargo build --locked --profile fast -p firmcast-manager
+
+demo: need-cc need-python3 ## two virtual servers get another BIOS over the network and boot it
+	$(LAB) run demo
+
+test: test-unit test-sim test-vm ## everything that decides whether firmcast is right
+
+test-unit: need-cc ## unit and property tests
+	$(call cargo-test,--workspace --exclude firmcast-sim)
+	cargo test --locked --workspace --exclude firmcast-sim --doc
+
+test-sim: need-cc ## the simulator: SEEDS=n runs more seeds, SEED=n runs one again
+	$(call cargo-test,-p firmcast-sim)
+
+test-vm: need-cc need-python3 ## real kernels with real firmware in emulated flash (docs/LAB.md)
+	$(LAB) run --jobs $(VM_JOBS)
+
+bench: need-cc need-python3 ## prints a table and writes target/bench/*.json; decides nothing
+	tests/bench/run
+
+fuzz: need-cc ## every parser, FUZZ_SECONDS each
+	@command -v cargo-fuzz >/dev/null || { echo "fuzz: building cargo-fuzz, this takes minutes"; cargo install --locked cargo-fuzz; }
+	@for target in $$(cargo fuzz list); do \
+		echo "fuzz: $$target for $(FUZZ_SECONDS) s"; \
+		RUSTC_BOOTSTRAP=1 cargo fuzz run "$$target" -- -max_total_time=$(FUZZ_SECONDS) || exit 1; \
+	done
+
+lint: need-cc ## format, clippy with warnings denied, licences and sources of the dependencies
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	@if command -v cargo-deny >/dev/null; then \
+		cargo deny --locked check $(DENY_CHECKS); \
+	else \
+		echo "lint: cargo-deny is not there, licences and sources were NOT checked (cargo install --locked cargo-deny)"; \
+	fi
+
+# cargo-nextest where it is there, with the same tests.
+define cargo-test
+	@if command -v cargo-nextest >/dev/null; then \
+		echo "cargo nextest run --locked $(1)"; cargo nextest run --locked $(1); \
+	else \
+		echo "cargo test --locked $(1) --all-targets"; cargo test --locked $(1) --all-targets; \
+	fi
+endef
+
+.PHONY: need-cc need-python3
+need-cc:
+	@.ci/need cc gcc libc6-dev
+	@command -v cargo >/dev/null || { echo "cargo is missing: install Rust (https://rustup.rs)"; exit 1; }
+need-python3:
+	@.ci/need python3 python3
