@@ -1,17 +1,29 @@
-"""What a server boots after its firmware: the light OS."""
+"""What a server boots after its firmware. QEMU hands kernel and initramfs to the firmware, as a boot loader would."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 
 @dataclass(frozen=True)
-class LightBoot:
-    """The light OS, handed to the machine's firmware by QEMU, as a boot loader would."""
+class Boot:
+    """A kernel, the lab's initramfs, and the kernel's command line."""
 
     kernel: Path
     initramfs: Path
+    command_line: str
 
     def qemu_arguments(self):
         """The part of QEMU's command line that says what to boot."""
-        append = "console=ttyS0 panic=30"
-        return ["-kernel", str(self.kernel), "-initrd", str(self.initramfs), "-append", append]
+        return ["-kernel", str(self.kernel), "-initrd", str(self.initramfs), "-append", self.command_line]
+
+
+def light(kernel, initramfs):
+    """The light OS, all in the initramfs."""
+    return Boot(kernel, initramfs, "console=ttyS0 panic=30")
+
+
+def debian(kernel, initramfs):
+    """A whole Debian on the server's disk; its journal shows on the console too."""
+    return Boot(
+        kernel, initramfs, "console=ttyS0 panic=30 rdinit=/init-root systemd.journald.forward_to_console=1"
+    )

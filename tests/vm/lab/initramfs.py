@@ -22,10 +22,12 @@ def prepare(kernel):
         (tree / "sbin/modprobe").symlink_to("/bin/busybox")
         shutil.copy(SERVER_OS / "init", tree / "init")
         shutil.copy(SERVER_OS / "udhcpc.script", tree / "etc/udhcpc.script")
+        shutil.copy(SERVER_OS / "init-root", tree / "init-root")
         (tree / "init").chmod(0o755)
+        (tree / "init-root").chmod(0o755)
         (tree / "etc/udhcpc.script").chmod(0o755)
         shutil.copy(SERVER_OS / "modules", tree / "etc/modules")
-        _copy_modules(kernel, tree)
+        copy_modules(kernel, tree)
         run("sh", "-c", f"find . | cpio --quiet -o -H newc -R 0:0 | gzip -1 > {folder / 'server-os.img'}", cwd=tree)
         shutil.rmtree(tree)
 
@@ -33,7 +35,7 @@ def prepare(kernel):
     return cached("server-os", parts, make) / "server-os.img"
 
 
-def _copy_modules(kernel, tree):
+def copy_modules(kernel, tree):
     """Copies the listed modules with all that they need; the paths stay those of the kernel's package."""
     names = (SERVER_OS / "modules").read_text().split() + (SERVER_OS / "modules-at-hand").read_text().split()
     for name in names:

@@ -7,8 +7,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from . import binaries, firmware, initramfs, kernel, packages
-from .boot import LightBoot
+from . import binaries, boot, debian, firmware, initramfs, kernel, packages
 from .manager import Manager, outcome
 from .network import MANAGER_ADDRESS, SUBNET_BITS, Network
 from .server import POLL_S, Machine, Server
@@ -17,8 +16,18 @@ from .shell import run, write
 PATIENCE = float(os.environ.get("FIRMCAST_LAB_PATIENCE", "1"))
 BOOT_TIMEOUT_S = 240
 MANAGER_TIMEOUT_S = 600
-DISK_BYTES = 256 * 1024 * 1024
+DISK_BYTES = {"light": 256 * 1024 * 1024, "debian": 1536 * 1024 * 1024}
 OS_IS_UP = r"^server: OS is up"
+AGENT_CONFIG = """\
+listen = "0.0.0.0:9847"
+host_key = "/var/lib/firmcast/host.key"
+trusted_managers = ["/etc/firmcast/manager.pub"]
+trusted_releases = ["/etc/firmcast/release.pub"]
+flash = "bios"
+recovery_kernel = "/boot/vmlinuz"
+recovery_initramfs = "/boot/firmcast-recovery.img"
+state_dir = "/var/lib/firmcast"
+"""
 
 
 class CheckFailed(Exception):
@@ -43,7 +52,7 @@ class Lab:
         # The paths of Unix sockets may not be long, those of a checkout may.
         self._sockets = Path(tempfile.mkdtemp(prefix="firmcast-lab-"))
         self.network = Network(f".{self.folder.name[:24]}")
-        self._boot = LightBoot(self.kernel.image, initramfs.prepare(self.kernel))
+        self._initramfs = initramfs.prepare(self.kernel)
         self.manager = Manager(self.folder, self.network) if with_manager else None
 
     def __enter__(self):
@@ -61,54 +70,64 @@ class Lab:
 
     # Servers
 
-    def add_server(self, flash, *, address=None, recovery_modules=(), files=None, agent=True, **machine):
+    def add_server(self, flash, *, system="light", address=None, agent=True, recovery_modules=(), files=None, **machine):
         """A new server, switched off, with `flash` in its chip. `address` "dhcp" makes it ask for one.
 
-        `files` puts more files on its state disk (name -> path); `recovery_modules` adds modules to its recovery initramfs.
+        `system` is "light" or "debian"; `files` puts more files on its disk (name -> path); `recovery_modules` adds modules
+        to its recovery initramfs; the rest describes the `Machine`.
         """
         number = len(self.servers) + 1
         machine = Machine(kvm=self.kvm, **machine)
-        server = Server(f"server{number}", number, machine, self.network, self.folder, self._sockets, self._boot)
+        boots = (boot.light if system == "light" else boot.debian)(self.kernel.image, self._initramfs)
+        server = Server(f"server{number}", number, machine, self.network, self.folder, self._sockets, boots)
         server.insert_flash(flash)
         stage = self.folder / f"{server.name}.stage"
-        write(
-            stage / "etc/server.conf",
-            f"NAME={server.name}\nADDRESS={address or f'{server.address}/{SUBNET_BITS}'}\nGATEWAY={MANAGER_ADDRESS}\n",
-        )
-        for name in ("lib", "boot", "bin"):
-            (stage / name).mkdir()
+        places = self._stage_light(stage) if system == "light" else self._stage_debian(stage)
+        wanted = address or f"{server.address}/{SUBNET_BITS}"
+        if system == "light":
+            settings = f"NAME={server.name}\nADDRESS={wanted}\nGATEWAY={MANAGER_ADDRESS}\n"
+            write(stage / "etc/server.conf", settings)
+        else:
+            debian.configure(stage, server.name, wanted, MANAGER_ADDRESS)
         for name, source in (files or {}).items():
             shutil.copy(source, stage / name)
         if agent:
-            self._install_agent(stage, server, recovery_modules)
+            self._install_agent(server, recovery_modules, **places)
+            if system == "debian":
+                debian.install_units(stage)
         with open(server.disk, "wb") as disk:
-            disk.truncate(DISK_BYTES)
+            disk.truncate(DISK_BYTES[system])
         run("mke2fs", "-q", "-F", "-t", "ext4", "-d", stage, server.disk)
         shutil.rmtree(stage)
         self.servers.append(server)
         return server
 
-    def _install_agent(self, stage, server, recovery_modules):
+    def _stage_light(self, stage):
+        """The state disk of the light OS, which binds its folders to their usual places."""
+        places = {"programs": stage / "bin", "etc": stage / "etc", "state": stage / "lib", "kernels": stage / "boot"}
+        for place in places.values():
+            place.mkdir(parents=True)
+        return places
+
+    def _stage_debian(self, stage):
+        """The whole disk of a Debian."""
+        debian.copy_tree(self.kernel, stage)
+        places = {"etc": stage / "etc/firmcast", "state": stage / "var/lib/firmcast"}
+        for place in places.values():
+            place.mkdir(parents=True)
+        return {**places, "programs": stage / "usr/sbin", "kernels": stage / "boot"}
+
+    def _install_agent(self, server, recovery_modules, *, programs, etc, state, kernels):
         """What the packages and the administrator put on a host."""
-        shutil.copy(binaries.firmcastd(), stage / "bin/firmcastd")
-        shutil.copy(self.kernel.image, stage / "boot/vmlinuz")
-        shutil.copy(binaries.recovery_initramfs(self.kernel, recovery_modules), stage / "boot/firmcast-recovery.img")
+        shutil.copy(binaries.firmcastd(), programs / "firmcastd")
+        shutil.copy(self.kernel.image, kernels / "vmlinuz")
+        shutil.copy(binaries.recovery_initramfs(self.kernel, recovery_modules), kernels / "firmcast-recovery.img")
         host_key = self.manager.new_key("host", server.name)
-        shutil.copy(host_key, stage / "lib/host.key")
-        shutil.copy(f"{host_key}.pub", stage / "lib/host.key.pub")
-        shutil.copy(f"{self.manager.key}.pub", stage / "etc/manager.pub")
-        shutil.copy(f"{self.manager.release_key}.pub", stage / "etc/release.pub")
-        write(
-            stage / "etc/agent.toml",
-            'listen = "0.0.0.0:9847"\n'
-            'host_key = "/var/lib/firmcast/host.key"\n'
-            'trusted_managers = ["/etc/firmcast/manager.pub"]\n'
-            'trusted_releases = ["/etc/firmcast/release.pub"]\n'
-            'flash = "bios"\n'
-            'recovery_kernel = "/boot/vmlinuz"\n'
-            'recovery_initramfs = "/boot/firmcast-recovery.img"\n'
-            'state_dir = "/var/lib/firmcast"\n',
-        )
+        shutil.copy(host_key, state / "host.key")
+        shutil.copy(f"{host_key}.pub", state / "host.key.pub")
+        shutil.copy(f"{self.manager.key}.pub", etc / "manager.pub")
+        shutil.copy(f"{self.manager.release_key}.pub", etc / "release.pub")
+        write(etc / "agent.toml", AGENT_CONFIG)
 
     def start_dhcp_server(self):
         """Servers whose address is "dhcp" need one; returns its log file."""

@@ -33,5 +33,5 @@ def mtd_layer_in_vm(lab):
 
 def exercise(lab, server, what, device):
     """Runs the exercise on one device."""
-    status, output = server.command(f"flash_exercise --device '{device}'", timeout_s=200)
+    status, output = server.command(f"flash_exercise --device '{device}' --destroy-contents", timeout_s=200)
     lab.check(f"flash_exercise passes on {what}", status == 0, f"status {status}\n{output}")

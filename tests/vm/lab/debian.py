@@ -1,0 +1,60 @@
+"""The whole server OS: a minimal Debian with systemd, made by debootstrap."""
+
+import shutil
+from pathlib import Path
+
+from . import packages
+from .cache import cached
+from .initramfs import SERVER_OS, copy_modules
+from .paths import PROJECT
+from .shell import run, run_with_retries, write
+
+SUITE = "bookworm"
+PACKAGES = "systemd,systemd-sysv,dbus,udev,kmod,iproute2,procps"
+FILES = SERVER_OS / "debian"
+WAIT_ONLINE_S = 60
+
+
+def prepare(kernel):
+    """The tree of the OS, without what belongs to one server."""
+    packages.install("debootstrap")
+
+    def make(folder):
+        tree = folder / "tree"
+        run_with_retries("debootstrap", "--variant=minbase", f"--include={PACKAGES}", SUITE, tree)
+        copy_modules(kernel, tree)
+        shutil.copy(FILES / "lab-control", tree / "usr/local/sbin")
+        shutil.copy(FILES / "lab-control.service", tree / "etc/systemd/system")
+        run("chroot", tree, "systemctl", "enable", "lab-control.service", "systemd-networkd.service")
+        run("chroot", tree, "passwd", "-d", "root")
+        shutil.rmtree(tree / "var/cache/apt", ignore_errors=True)
+
+    return cached("debian", [SUITE, PACKAGES, FILES, kernel.root.name, Path(__file__)], make) / "tree"
+
+
+def copy_tree(kernel, stage):
+    """A tree for one server; unchanged files share their storage with the cached tree."""
+    run("cp", "-al", prepare(kernel), stage)
+
+
+def configure(stage, name, address, gateway):
+    """Host name and network of one server."""
+    replace(stage / "etc/hostname", f"{name}\n")
+    replace(stage / "etc/hosts", f"127.0.0.1 localhost {name}\n")
+    network = "DHCP=ipv4\n" if address == "dhcp" else f"Address={address}\nGateway={gateway}\n"
+    replace(stage / "etc/systemd/network/lab.network", f"[Match]\nName=en* eth*\n\n[Network]\n{network}")
+
+
+def install_units(stage):
+    """The agent as its package installs it: units that the distribution's systemd finds and enables."""
+    enabled = []
+    for unit in sorted((PROJECT / "systemd").glob("firmcastd.*")):
+        shutil.copy(unit, stage / "etc/systemd/system")
+        enabled += [unit.name] if "[Install]" in unit.read_text() else []
+    run("chroot", stage, "systemctl", "enable", *enabled)
+
+
+def replace(file, text):
+    """Writes a file anew: the old one may share its storage with the cached tree."""
+    file.unlink(missing_ok=True)
+    write(file, text)
