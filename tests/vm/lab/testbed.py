@@ -54,6 +54,9 @@ class Lab:
         self.network = Network(f".{self.folder.name[:24]}")
         self._initramfs = initramfs.prepare(self.kernel)
         self.manager = Manager(self.folder, self.network) if with_manager else None
+        if with_manager:
+            # Built before the scenario's time begins to run.
+            binaries.recovery_initramfs(self.kernel)
 
     def __enter__(self):
         return self
