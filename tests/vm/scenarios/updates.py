@@ -17,7 +17,7 @@ def code_of(server):
 
 def check_ready(lab, server):
     """The agent itself says that an update could start here."""
-    status, output = server.command("firmcastd --config /etc/firmcast/agent.toml check")
+    status, output = server.command("firmcastd check")
     lab.check(f"`firmcastd check` on {server.name} finds nothing in the way", status == 0, output)
 
 
