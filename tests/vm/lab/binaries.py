@@ -31,7 +31,7 @@ def recovery_initramfs(kernel, extra_modules=()):
     """The recovery initramfs, built by the command that an administrator uses, for a kernel that is not installed."""
     agent = firmcastd()
     builder = PROJECT / "initramfs"
-    modules = [*extra_modules]
+    modules = [kernel.module("bios_flash"), *extra_modules]
 
     def make(folder):
         extra = [word for module in modules for word in ("--extra-module", module)]

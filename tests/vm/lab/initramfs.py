@@ -36,8 +36,10 @@ def prepare(kernel):
 
 
 def copy_modules(kernel, tree):
-    """Copies the listed modules with all that they need; the paths stay those of the kernel's package."""
+    """Copies the listed modules with all that they need, and `bios_flash`; the paths stay those of the kernel's package."""
+    own = kernel.module("bios_flash")
     names = (SERVER_OS / "modules").read_text().split() + (SERVER_OS / "modules-at-hand").read_text().split()
+    names += [name for name in run("modinfo", "-F", "depends", own).strip().split(",") if name]
     for name in names:
         try:
             needed = run("modprobe", "-d", kernel.root, "-S", kernel.version, "--show-depends", name)
@@ -50,4 +52,7 @@ def copy_modules(kernel, tree):
                 target = tree / "lib/modules" / kernel.version / str(file).split(f"/{kernel.version}/", 1)[1]
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(file, target)
+    extra = tree / "lib/modules" / kernel.version / "extra"
+    extra.mkdir(parents=True)
+    shutil.copy(own, extra)
     run("depmod", "-b", tree, kernel.version)

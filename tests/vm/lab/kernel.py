@@ -1,4 +1,4 @@
-"""The distribution's kernel, unpacked, with the lab's own modules beside the distribution's."""
+"""The distribution's kernel, unpacked, and the lab's own modules for it."""
 
 import shutil
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class Kernel:
 
 
 def prepare():
-    """Debian's kernel; the module `bios_flash` is among its modules, `flash_fault` only beside them."""
+    """Debian's kernel and its modules, and the lab's own modules apart from them."""
     package = packages.dependency("linux-image-amd64", r"linux-image-\S+")
     version = package.removeprefix("linux-image-")
     package_version = packages.versions(package)[0]
@@ -44,9 +44,6 @@ def prepare():
         for source in sources:
             shutil.copy(_build_module(source, version, folder / "build"), own)
         shutil.rmtree(folder / "build")
-        extra = folder / "lib/modules" / version / "extra"
-        extra.mkdir()
-        shutil.copy(own / "bios_flash.ko", extra)
         run("depmod", "-b", folder, version)
 
     return Kernel(version, cached("kernel", [package, package_version, *sources], make))

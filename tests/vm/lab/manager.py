@@ -38,12 +38,12 @@ class Manager:
         self._runs = 0
         self.state.mkdir(parents=True, exist_ok=True)
         self.program = binaries.firmcast()
-        self.key = self.new_key("manager")
+        self.key = self.new_key("manager", self.state / "manager.key")
         self.release_key = self.new_key("release")
 
-    def new_key(self, role, name=None):
+    def new_key(self, role, file=None):
         """Makes a key and returns the private key's file; the public key is beside it, with `.pub` at its end."""
-        file = self.folder / f"{name or role}.key"
+        file = file or self.folder / f"{role}.key"
         run(self.program, "key", "new", "--role", role, "--out", file)
         return file
 
@@ -74,8 +74,8 @@ class Manager:
         return process
 
     def credentials(self):
-        """The options by which the program knows who it is."""
-        return ["--state", self.state, "--key", self.key]
+        """The options by which the program finds its key, its inventory and its history."""
+        return ["--state", self.state]
 
     def start_enrolment(self):
         """Finds the hosts on the lab's network and keeps them."""

@@ -125,7 +125,7 @@ class Lab:
         shutil.copy(binaries.firmcastd(), programs / "firmcastd")
         shutil.copy(self.kernel.image, kernels / "vmlinuz")
         shutil.copy(binaries.recovery_initramfs(self.kernel, recovery_modules), kernels / "firmcast-recovery.img")
-        host_key = self.manager.new_key("host", server.name)
+        host_key = self.manager.new_key("host", self.manager.folder / f"{server.name}.key")
         shutil.copy(host_key, state / "host.key")
         shutil.copy(f"{host_key}.pub", state / "host.key.pub")
         shutil.copy(f"{self.manager.key}.pub", etc / "manager.pub")

@@ -14,7 +14,7 @@ def one_server(lab):
 @scenario(group="refusals", limit_s=240)
 def wrong_release_key(lab):
     """A bundle signed with a release key that the host does not trust is refused"""
-    stranger = lab.manager.new_key("release", "stranger")
+    stranger = lab.manager.new_key("release", lab.manager.folder / "stranger.key")
     bundle = lab.manager.bundle("stranger", lab.firmware.ovmf_new, version="2", key=stranger)
     refused(lab, bundle, "manifest-untrusted")
 
