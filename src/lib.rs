@@ -1,5 +1,6 @@
 //! firmcast.
 pub mod agent;
+pub mod dmi;
 pub mod flash;
 pub mod image;
 pub mod kexec;

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use firmcast::agent::config::Config;
 use firmcast::agent::system::System;
 use firmcast::agent::trust::Trust;
@@ -65,7 +65,7 @@ fn run(task: Task) -> Result<ExitCode> {
             let trust = Trust::load(&config);
             check(&System::new(config, trust), json)
         }
-        Task::Recover => bail!("not yet"),
+        Task::Recover => match firmcast::recovery::run()? {},
         Task::Help => print(HELP),
         Task::Version => print(concat!("firmcastd ", env!("CARGO_PKG_VERSION"), "\n")),
     }

@@ -3,13 +3,12 @@
 //! - [`config`]: the settings.
 //! - [`machine`]: what the agent does with each datagram; sans-IO, its computer behind [`HostSystem`].
 //! - [`check`]: every precondition of an update, for `firmcastd check` and for the preflight alike.
-//! - [`system`]: the real computer; [`dmi`], [`state`] and [`trust`] are its parts.
+//! - [`system`]: the real computer; [`state`] and [`trust`] are its parts.
 //! - [`idle`]: the event loop around it all.
 //! - [`logging`]: syslog, or stderr when run by hand.
 
 pub mod check;
 pub mod config;
-pub mod dmi;
 pub mod idle;
 pub mod logging;
 pub mod machine;

@@ -7,10 +7,10 @@ use nix::sys::sysinfo::sysinfo;
 use nix::unistd::{AccessFlags, access};
 
 use super::check::Checklist;
-use super::dmi::{Dmi, read_line};
 use super::machine::Order;
 use super::system::System;
 use super::trust::with_causes;
+use crate::dmi::{Dmi, read_line};
 use crate::flash::Flash as _;
 use crate::image::Board;
 use crate::kexec::{self, KexecError, Lockdown};

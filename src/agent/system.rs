@@ -1,17 +1,17 @@
 //! The real computer under the agent.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use log::{error, info, warn};
 
 use super::check::Checklist;
 use super::config::Config;
-use super::dmi::{Dmi, read_line};
 use super::machine::{HostSystem, Order};
 use super::measure::{self, Comparison};
 use super::preflight;
 use super::state::{CampaignRecord, RecordedEnd, State};
 use super::trust::{Trust, with_causes};
+use crate::dmi::{Dmi, boot_id};
 use crate::image::VerifiedManifest;
 use crate::kexec::{
     self, Deadlines, HANDOFF_VERSION, Handoff, KexecError, ManagerContact, SecretText,
@@ -232,11 +232,4 @@ fn kexec_reason(error: &KexecError) -> Reason {
 fn host_name() -> String {
     nix::unistd::gethostname()
         .map_or_else(|_| String::new(), |name| name.to_string_lossy().into_owned())
-}
-
-/// `/proc/sys/kernel/random/boot_id`; zeros when it cannot be read, which no boot has.
-fn boot_id(root: &Path) -> [u8; 16] {
-    let text = read_line(&root.join("proc/sys/kernel/random/boot_id")).unwrap_or_default();
-    let digits: String = text.chars().filter(|digit| *digit != '-').collect();
-    u128::from_str_radix(&digits, 16).unwrap_or(0).to_be_bytes()
 }

@@ -17,12 +17,11 @@ use super::mailbox;
 use super::platform::{self, Ending, NetworkUp, Platform, PlatformError, chain};
 use crate::dmi::Dmi;
 use crate::image::Board;
-use crate::kexec::KexecError;
-use crate::kexec::handoff::{HANDOFF_PATH, Handoff};
+use crate::kexec::{HANDOFF_PATH, Handoff, KexecError};
 use crate::keys::KeyError;
 use crate::mtd::{Access, MtdDevice, MtdInfo, SYSFS_MTD};
-use crate::net::udp::{self, UdpOptions};
 use crate::net::NetError;
+use crate::net::udp::{self, UdpOptions};
 use crate::reason::{FlashState, Reason, Refusal};
 use crate::time::Time;
 use crate::wire::answer::{End, Environment, Identity};
@@ -42,7 +41,9 @@ const REBOOT_PAUSE: Duration = Duration::from_secs(1);
 #[derive(Debug, thiserror::Error)]
 pub enum RecoveryError {
     /// Nobody said what to do.
-    #[error("there is no handoff at {HANDOFF_PATH}: this environment is entered by an agent's kexec")]
+    #[error(
+        "there is no handoff at {HANDOFF_PATH}: this environment is entered by an agent's kexec"
+    )]
     NoHandoff,
     /// The handoff could not be read.
     #[error("the handoff cannot be used")]
@@ -255,7 +256,9 @@ fn elapsed(started: Instant) -> Time {
 
 /// From here on the three keys are a signal that nobody listens to.
 fn disable_ctrl_alt_del() {
-    if platform::is_init() && let Err(error) = nix::sys::reboot::set_cad_enabled(false) {
+    if platform::is_init()
+        && let Err(error) = nix::sys::reboot::set_cad_enabled(false)
+    {
         warn!("ctrl-alt-del may reboot this machine: {error}");
     }
 }
@@ -266,7 +269,12 @@ fn find_flash(platform: &mut Platform, selector: &str) -> Result<Option<MtdInfo>
     platform.wait_for(FLASH_PATIENCE, || find().is_ok())?;
     match find() {
         Ok(info) => {
-            info!("flash: {} at {}, {:#x} bytes", info.name, info.path().display(), info.size_bytes);
+            info!(
+                "flash: {} at {}, {:#x} bytes",
+                info.name,
+                info.path().display(),
+                info.size_bytes
+            );
             Ok(Some(info))
         }
         Err(error) => {
@@ -287,7 +295,7 @@ fn open_socket(handoff: &Handoff) -> Result<UdpSocket, NetError> {
 }
 
 fn mission(handoff: &Handoff, flash: Option<&MtdInfo>) -> Result<Mission, RecoveryError> {
-    let dmi = Dmi::read(Path::new(crate::dmi::SYSFS_DMI));
+    let dmi = Dmi::read(Path::new("/"));
     let board = Board {
         vendor: dmi.vendor.clone(),
         product: dmi.product.clone(),
@@ -312,7 +320,7 @@ fn mission(handoff: &Handoff, flash: Option<&MtdInfo>) -> Result<Mission, Recove
 fn identity(handoff: &Handoff, flash: Option<&MtdInfo>, dmi: &Dmi) -> Identity {
     Identity {
         environment: Environment::Recovery,
-        boot_id: crate::dmi::boot_id(),
+        boot_id: crate::dmi::boot_id(Path::new("/")),
         flash_size_bytes: flash.map_or(0, |flash| flash.size_bytes),
         obstacle: if flash.is_some() { Reason::None } else { Reason::FlashNotFound },
         security_version_floor: handoff.security_version_floor,

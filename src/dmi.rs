@@ -34,8 +34,15 @@ impl Dmi {
     }
 }
 
+/// `/proc/sys/kernel/random/boot_id`; zeros when it cannot be read, which no boot has.
+pub fn boot_id(root: &Path) -> [u8; 16] {
+    let text = read_line(&root.join("proc/sys/kernel/random/boot_id")).unwrap_or_default();
+    let digits: String = text.chars().filter(|digit| *digit != '-').collect();
+    u128::from_str_radix(&digits, 16).unwrap_or(0).to_be_bytes()
+}
+
 /// The text of a small file of the kernel's, without the spaces around it.
-pub(super) fn read_line(path: &Path) -> Option<String> {
+pub fn read_line(path: &Path) -> Option<String> {
     let mut bytes = Vec::new();
     File::open(path).ok()?.take(TEXT_SIZE_MAX).read_to_end(&mut bytes).ok()?;
     Some(String::from_utf8_lossy(&bytes).trim().to_owned())
