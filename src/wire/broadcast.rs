@@ -133,7 +133,7 @@ impl TransferParameters {
             return Err(DecodeError::Value("payload size"));
         }
         let size = self.fragment_size_bytes;
-        if !(FRAGMENT_SIZE_MIN..=FRAGMENT_SIZE_MAX).contains(&size) || size % 2 != 0 {
+        if !(FRAGMENT_SIZE_MIN..=FRAGMENT_SIZE_MAX).contains(&size) || !size.is_multiple_of(2) {
             return Err(DecodeError::Value("fragment size"));
         }
         Ok(())
