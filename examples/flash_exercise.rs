@@ -45,6 +45,7 @@ fn bench(device: &str, files: &[&str]) -> anyhow::Result<()> {
     for file in files {
         let image =
             sign(std::fs::read(file).with_context(|| format!("cannot read {file}"))?, Vec::new())?;
+        // The bundle was checked when it was received; this is the time of the chip.
         let started = Instant::now();
         let mut chip = MtdDevice::open(device, Access::Exclusive)?;
         let end = run(Job::new(image), &mut chip)?;

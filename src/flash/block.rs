@@ -1,4 +1,4 @@
-//! One attempt to bring one eraseblock to its new contents: erase, write, read back.
+//! One attempt to bring eraseblocks to their new contents: erase, write, read back.
 
 use std::io;
 use std::ops::Range;
@@ -37,30 +37,40 @@ pub enum BlockFault {
     },
 }
 
-/// Brings `block` to `contents` by `change`, and proves it by reading the block back.
+/// Brings `blocks`, which follow one another on the chip, to `contents`, each by its change, and proves it by reading them back.
+///
+/// All are erased, then all are written, then all are read: chips and drivers change slowly from one of these to the other.
 ///
 /// # Errors
-/// The first thing that went wrong; the block's contents are unknown then.
+/// The first thing that went wrong; what the blocks hold is unknown then.
 pub(super) fn rewrite(
     flash: &mut dyn Flash,
-    block: EraseBlock,
+    blocks: &[(EraseBlock, &Change)],
     contents: &[u8],
-    change: &Change,
     statistics: &mut Statistics,
 ) -> Result<(), BlockFault> {
-    match change {
-        Change::WriteOnly(ranges) => {
-            statistics.erases_saved += 1;
-            write(flash, block, contents, ranges, statistics)?;
-        }
-        Change::EraseAndWrite => {
-            statistics.erases += 1;
-            flash.erase(block).map_err(BlockFault::Erase)?;
-            let ranges = written_ranges(contents, flash.geometry().write_bytes() as usize);
-            write(flash, block, contents, &ranges, statistics)?;
+    let Some((first, _)) = blocks.first() else { return Ok(()) };
+    for (block, change) in blocks {
+        match change {
+            Change::WriteOnly(_) => statistics.erases_saved += 1,
+            Change::EraseAndWrite => {
+                statistics.erases += 1;
+                flash.erase(*block).map_err(BlockFault::Erase)?;
+            }
         }
     }
-    read_back(flash, block, contents)
+    let write_bytes = flash.geometry().write_bytes() as usize;
+    for (block, change) in blocks {
+        let start = (block.offset_bytes() - first.offset_bytes()) as usize;
+        let contents = &contents[start..start + block.length_bytes() as usize];
+        match change {
+            Change::WriteOnly(ranges) => write(flash, *block, contents, ranges, statistics)?,
+            Change::EraseAndWrite => {
+                write(flash, *block, contents, &written_ranges(contents, write_bytes), statistics)?
+            }
+        }
+    }
+    read_back(flash, first.offset_bytes(), contents)
 }
 
 /// The change that works whatever the block holds: for a second attempt, and for the restore.
@@ -89,17 +99,15 @@ fn write(
     Ok(())
 }
 
-fn read_back(flash: &mut dyn Flash, block: EraseBlock, contents: &[u8]) -> Result<(), BlockFault> {
-    // Another pattern than any block has, so that a read that does nothing is noticed.
+fn read_back(flash: &mut dyn Flash, offset_bytes: u64, contents: &[u8]) -> Result<(), BlockFault> {
+    // Another pattern than was written, so that a read that does nothing is noticed.
     let mut buffer: Vec<u8> = contents.iter().map(|byte| !byte).collect();
-    flash.read(block.offset_bytes(), &mut buffer).map_err(BlockFault::ReadBack)?;
+    flash.read(offset_bytes, &mut buffer).map_err(BlockFault::ReadBack)?;
     match first_difference(contents, &buffer) {
         None => Ok(()),
-        Some((at, expected, got)) => Err(BlockFault::Differs {
-            offset_bytes: block.offset_bytes() + at as u64,
-            expected,
-            got,
-        }),
+        Some((at, expected, got)) => {
+            Err(BlockFault::Differs { offset_bytes: offset_bytes + at as u64, expected, got })
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Writing --all blocks written--> Verifying --all equal--> end: Updated
-//!    | a block failed                 | a difference
+//!    | a block failed thrice          | a difference
 //!    '------------> Restoring <-------'
 //!                       | every touched block tried
 //!                       v
@@ -16,11 +16,15 @@ use super::block::{first_difference, rewrite, unconditional};
 use super::plan::is_erased;
 use super::prepare::{READ_ATTEMPTS_MAX, SPAN_BYTES_MAX, Work, read};
 use super::{
-    BlockHolds, DamagedBlocks, End, EraseBlock, Flash, FlashError, Outcome, Phase, Statistics,
+    BlockFault, BlockHolds, DamagedBlocks, End, EraseBlock, Flash, FlashError, Outcome, Phase,
+    Statistics,
 };
 
 /// How often the change of an eraseblock is tried before the job gives up on it.
 pub const BLOCK_ATTEMPTS_MAX: u32 = 3;
+
+/// The most that one step erases and writes, unless a single eraseblock is larger.
+pub const BATCH_BYTES_MAX: usize = 64 * 1024;
 
 #[derive(Debug)]
 pub(super) struct Execution {
@@ -33,15 +37,35 @@ pub(super) struct Execution {
 
 #[derive(Debug)]
 enum State {
-    Writing { operation: usize, attempts: u32 },
-    Verifying { next_block: usize, hasher: Sha256 },
-    Restoring { operation: usize, attempts: u32 },
-    Confirming { next_block: usize, hasher: Option<Sha256>, damaged: Vec<DamagedBlocks> },
+    /// From `operation` on, in batches. One that failed leaves its operations to be done singly, up to number `singly`.
+    Writing {
+        operation: usize,
+        attempts: u32,
+        singly: usize,
+    },
+    Verifying {
+        next_block: usize,
+        hasher: Sha256,
+    },
+    Restoring {
+        operation: usize,
+        attempts: u32,
+    },
+    Confirming {
+        next_block: usize,
+        hasher: Option<Sha256>,
+        damaged: Vec<DamagedBlocks>,
+    },
 }
 
 impl Execution {
     pub(super) fn new(work: Work) -> Self {
-        Self { work, state: State::Writing { operation: 0, attempts: 0 }, touched: 0, error: None }
+        Self {
+            work,
+            state: State::Writing { operation: 0, attempts: 0, singly: 0 },
+            touched: 0,
+            error: None,
+        }
     }
 
     /// Phase, blocks done and blocks to do.
@@ -63,8 +87,14 @@ impl Execution {
         statistics: &mut Statistics,
     ) -> Option<End> {
         match self.state {
-            State::Writing { operation, attempts } => {
-                self.write(operation, attempts, flash, statistics)
+            State::Writing { operation, .. } if operation == self.work.plan.operations().len() => {
+                self.state = State::Verifying { next_block: 0, hasher: Sha256::new() };
+            }
+            State::Writing { operation, singly, .. } if operation >= singly => {
+                self.write_batch(operation, flash, statistics);
+            }
+            State::Writing { operation, attempts, singly } => {
+                self.write_again(operation, attempts, singly, flash, statistics);
             }
             State::Verifying { next_block, .. }
                 if next_block < self.work.placement.block_count() =>
@@ -86,31 +116,46 @@ impl Execution {
         None
     }
 
-    fn write(
+    fn write_batch(&mut self, first: usize, flash: &mut dyn Flash, statistics: &mut Statistics) {
+        let after = self.work.batch_end(first);
+        self.touched = self.touched.max(after);
+        let operations = &self.work.plan.operations()[first..after];
+        let blocks: Vec<_> = operations
+            .iter()
+            .map(|operation| (self.work.placement.block(operation.block), &operation.change))
+            .collect();
+        let start = self.work.placement.range(operations[0].block).start;
+        let end = self.work.placement.range(operations[operations.len() - 1].block).end;
+        let contents = &self.work.plan.target()[start..end];
+        self.state = match rewrite(flash, &blocks, contents, statistics) {
+            Ok(()) => State::Writing { operation: after, attempts: 0, singly: 0 },
+            Err(_) => State::Writing { operation: first, attempts: 1, singly: after },
+        };
+    }
+
+    /// What a block of a failed batch holds is unknown: the planned change may no longer be enough.
+    fn write_again(
         &mut self,
         operation: usize,
         attempts: u32,
+        singly: usize,
         flash: &mut dyn Flash,
         statistics: &mut Statistics,
     ) {
-        let Some(planned) = self.work.plan.operations().get(operation) else {
-            self.state = State::Verifying { next_block: 0, hasher: Sha256::new() };
-            return;
-        };
-        self.touched = operation + 1;
-        let block = self.work.placement.block(planned.block);
-        let contents = &self.work.plan.target()[self.work.placement.range(planned.block)];
-        let again = unconditional(flash.geometry().rule(), contents.len());
-        let change = if attempts == 0 { &planned.change } else { &again };
-        match rewrite(flash, block, contents, change, statistics) {
-            Ok(()) => self.state = State::Writing { operation: operation + 1, attempts: 0 },
+        let nth = self.work.plan.operations()[operation].block;
+        let block = self.work.placement.block(nth);
+        let contents = &self.work.plan.target()[self.work.placement.range(nth)];
+        match put(flash, block, contents, statistics) {
+            Ok(()) => {
+                self.state = State::Writing { operation: operation + 1, attempts: 1, singly };
+            }
             Err(_) if attempts + 1 < BLOCK_ATTEMPTS_MAX => {
-                statistics.retries += 1;
-                self.state = State::Writing { operation, attempts: attempts + 1 };
+                self.state = State::Writing { operation, attempts: attempts + 1, singly };
             }
             Err(source) => {
                 let offset_bytes = block.offset_bytes();
-                self.fail(FlashError::Block { offset_bytes, attempts: BLOCK_ATTEMPTS_MAX, source });
+                let attempts = BLOCK_ATTEMPTS_MAX;
+                self.fail(FlashError::Block { offset_bytes, attempts, source });
             }
         }
     }
@@ -166,17 +211,16 @@ impl Execution {
         let block = self.work.placement.block(nth);
         let contents = &self.work.backup[self.work.placement.range(nth)];
         let next = State::Restoring { operation: operation + 1, attempts: 0 };
-        if !self.work.readable[nth] || holds(flash, block, contents) {
+        if !self.work.readable[nth] {
             self.state = next;
             return;
         }
-        let change = unconditional(flash.geometry().rule(), contents.len());
-        self.state = match rewrite(flash, block, contents, &change, statistics) {
+        self.state = match put(flash, block, contents, statistics) {
             Err(_) if attempts + 1 < BLOCK_ATTEMPTS_MAX => {
-                statistics.retries += 1;
                 State::Restoring { operation, attempts: attempts + 1 }
             }
-            // Given up: the other blocks are restored all the same, and the confirmation says what this one holds.
+            // Given up: the other blocks are restored all the same, and the confirmation says what
+            // this one holds.
             Ok(()) | Err(_) => next,
         };
     }
@@ -231,6 +275,26 @@ impl Execution {
 }
 
 impl Work {
+    /// The end of the batch that starts with this operation: neighbours on the chip, except that
+    /// the last operation of the plan stands alone. It may be the one that makes the firmware
+    /// bootable, so all others are proven before it begins.
+    fn batch_end(&self, first: usize) -> usize {
+        let operations = self.plan.operations();
+        let start = self.placement.range(operations[first].block).start;
+        let mut after = first + 1;
+        while after + 1 < operations.len() {
+            let (last, next) = (operations[after - 1].block, operations[after].block);
+            let end_of_last = self.placement.block(last).end_bytes();
+            let adjacent =
+                next == last + 1 && self.placement.block(next).offset_bytes() == end_of_last;
+            if !adjacent || self.placement.range(next).end - start > BATCH_BYTES_MAX {
+                break;
+            }
+            after += 1;
+        }
+        after
+    }
+
     fn classify(&self, nth: usize, bytes: &[u8]) -> BlockHolds {
         let range = self.placement.range(nth);
         match bytes {
@@ -242,9 +306,20 @@ impl Work {
     }
 }
 
-fn holds(flash: &mut dyn Flash, block: EraseBlock, contents: &[u8]) -> bool {
+/// Brings a block to `contents`, whatever it holds; leaves it alone when it holds them already.
+fn put(
+    flash: &mut dyn Flash,
+    block: EraseBlock,
+    contents: &[u8],
+    statistics: &mut Statistics,
+) -> Result<(), BlockFault> {
     let mut bytes = vec![0; contents.len()];
-    flash.read(block.offset_bytes(), &mut bytes).is_ok() && bytes == contents
+    if flash.read(block.offset_bytes(), &mut bytes).is_ok() && bytes == contents {
+        return Ok(());
+    }
+    statistics.retries += 1;
+    let change = unconditional(flash.geometry().rule(), contents.len());
+    rewrite(flash, &[(block, &change)], contents, statistics)
 }
 
 fn push(damaged: &mut Vec<DamagedBlocks>, block: EraseBlock, hold: BlockHolds) {

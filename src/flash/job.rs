@@ -78,7 +78,8 @@ impl Job {
         Self { rescue: true, ..Self::new(image) }
     }
 
-    /// Goes on with at most about one eraseblock of changes, or [`SPAN_BYTES_MAX`](super::SPAN_BYTES_MAX) of reading. `flash` is the same chip each time.
+    /// Goes on with at most [`BATCH_BYTES_MAX`](super::BATCH_BYTES_MAX) of changes or
+    /// [`SPAN_BYTES_MAX`](super::SPAN_BYTES_MAX) of reading, but at least one eraseblock. `flash` is the same chip each time.
     pub fn step(&mut self, flash: &mut dyn Flash) -> Step {
         let stage = std::mem::replace(&mut self.stage, Stage::Surveying);
         self.stage = self.advance(stage, flash);

@@ -10,7 +10,7 @@
 //! ```
 //!
 //! The engine owns no clock and no thread. Its owner calls [`Job::step`] until the job has ended; each call does at most
-//! about one eraseblock of work, so that the network can be served in between.
+//! [`BATCH_BYTES_MAX`] (or one eraseblock) of changes, so that the network can be served in between.
 
 mod block;
 mod error;
@@ -29,7 +29,7 @@ use std::io;
 
 pub use block::BlockFault;
 pub use error::FlashError;
-pub use execute::BLOCK_ATTEMPTS_MAX;
+pub use execute::{BATCH_BYTES_MAX, BLOCK_ATTEMPTS_MAX};
 pub use geometry::{
     BLOCKS_MAX, EraseBlock, EraseRegion, Geometry, GeometryError, REGIONS_MAX, WriteRule,
 };

@@ -424,28 +424,27 @@ fn damage_is_described_block_by_block() {
     let mut job = Job::new(image(vec![1; 1024]));
     while job.step(&mut flash) == Step::Continue {}
     job.allow_change();
-    // Two blocks get through; then the chip dies for writing, and the third keeps what half an erase left.
-    job.step(&mut flash);
-    job.step(&mut flash);
-    let first_erase_of_third = flash.operations();
-    flash.inject(first_erase_of_third, Fault::HalfDone);
+    // The first batch leaves two blocks erased and the third half erased; then the chip dies.
+    let third_erase = flash.operations() + 2;
+    flash.inject(third_erase, Fault::HalfDone);
     job.step(&mut flash);
     let blocks: Vec<EraseBlock> = flash.geometry().blocks().collect();
     blocks.iter().for_each(|block| flash.wear_out(*block));
     let job = run(job, &mut flash);
     let end = job.end().unwrap();
-    let new = DamagedBlocks { offset_bytes: 0, length_bytes: 0x200, hold: BlockHolds::New };
+    let erased = DamagedBlocks { offset_bytes: 0, length_bytes: 0x200, hold: BlockHolds::Erased };
     let unknown =
         DamagedBlocks { offset_bytes: 0x200, length_bytes: 0x100, hold: BlockHolds::Unknown };
-    assert_eq!(end.outcome, Outcome::Damaged { blocks: vec![new, unknown] });
+    assert_eq!(end.outcome, Outcome::Damaged { blocks: vec![erased, unknown] });
     assert_eq!(
         end.to_string(),
-        "the flash is damaged: 0x0-0x1ff new, 0x200-0x2ff unknown; do not reboot or power off, start the update again"
+        "the flash is damaged: 0x0-0x1ff erased, 0x200-0x2ff unknown; \
+         do not reboot or power off, start the update again"
     );
     let error = end.error.as_ref().unwrap();
     assert_eq!(
         error.to_string(),
-        "the eraseblock at 0x200 did not take its new contents in 3 attempts"
+        "the eraseblock at 0x0 did not take its new contents in 3 attempts"
     );
 }
 
