@@ -117,16 +117,18 @@ impl Execution {
     }
 
     fn write_batch(&mut self, first: usize, flash: &mut dyn Flash, statistics: &mut Statistics) {
-        let after = self.work.batch_end(first);
-        self.touched = self.touched.max(after);
-        let operations = &self.work.plan.operations()[first..after];
-        let blocks: Vec<_> = operations
+        let operations = self.work.plan.operations();
+        // The last operation stands alone: it may be the one that makes the firmware bootable, so all
+        // others are proven before it begins.
+        let batch = &operations[first..operations.len().max(first + 2) - 1];
+        let span = self.work.placement.span(batch.iter().map(|next| next.block), BATCH_BYTES_MAX);
+        let after = first + span.blocks.len();
+        let blocks: Vec<_> = operations[first..after]
             .iter()
             .map(|operation| (self.work.placement.block(operation.block), &operation.change))
             .collect();
-        let start = self.work.placement.range(operations[0].block).start;
-        let end = self.work.placement.range(operations[operations.len() - 1].block).end;
-        let contents = &self.work.plan.target()[start..end];
+        self.touched = self.touched.max(after);
+        let contents = &self.work.plan.target()[span.image];
         self.state = match rewrite(flash, &blocks, contents, statistics) {
             Ok(()) => State::Writing { operation: after, attempts: 0, singly: 0 },
             Err(_) => State::Writing { operation: first, attempts: 1, singly: after },
@@ -161,14 +163,15 @@ impl Execution {
     }
 
     fn verify(&mut self, first: usize, flash: &mut dyn Flash, statistics: &mut Statistics) {
-        let span = self.work.placement.span(first, SPAN_BYTES_MAX);
-        let expected = &self.work.plan.target()[span.image_offset..span.image_offset + span.length];
-        let mut got = vec![0; span.length];
+        let count = self.work.placement.block_count();
+        let span = self.work.placement.span(first..count, SPAN_BYTES_MAX);
+        let expected = &self.work.plan.target()[span.image];
+        let mut got = vec![0; expected.len()];
         let mut difference = None;
         for attempt in 0..READ_ATTEMPTS_MAX {
             statistics.retries += u32::from(attempt > 0);
             if let Err(source) = read(flash, span.chip_offset_bytes, &mut got, statistics) {
-                let (offset_bytes, length_bytes) = (span.chip_offset_bytes, span.length as u64);
+                let (offset_bytes, length_bytes) = (span.chip_offset_bytes, expected.len() as u64);
                 return self.fail(FlashError::VerifyRead { offset_bytes, length_bytes, source });
             }
             difference = first_difference(expected, &got);
@@ -182,7 +185,7 @@ impl Execution {
         }
         if let State::Verifying { next_block, hasher } = &mut self.state {
             hasher.update(&got);
-            *next_block = span.after;
+            *next_block = span.blocks.end;
         }
     }
 
@@ -275,26 +278,6 @@ impl Execution {
 }
 
 impl Work {
-    /// The end of the batch that starts with this operation: neighbours on the chip, except that
-    /// the last operation of the plan stands alone. It may be the one that makes the firmware
-    /// bootable, so all others are proven before it begins.
-    fn batch_end(&self, first: usize) -> usize {
-        let operations = self.plan.operations();
-        let start = self.placement.range(operations[first].block).start;
-        let mut after = first + 1;
-        while after + 1 < operations.len() {
-            let (last, next) = (operations[after - 1].block, operations[after].block);
-            let end_of_last = self.placement.block(last).end_bytes();
-            let adjacent =
-                next == last + 1 && self.placement.block(next).offset_bytes() == end_of_last;
-            if !adjacent || self.placement.range(next).end - start > BATCH_BYTES_MAX {
-                break;
-            }
-            after += 1;
-        }
-        after
-    }
-
     fn classify(&self, nth: usize, bytes: &[u8]) -> BlockHolds {
         let range = self.placement.range(nth);
         match bytes {

@@ -152,7 +152,7 @@ impl Job {
             Stage::BackingUp(backup) => self.back_up(backup, flash),
             Stage::Checking(work, done) if done < work.check_count() => {
                 match work.check(done, flash, &mut self.statistics) {
-                    Ok(()) => Stage::Checking(work, done + 1),
+                    Ok(next) => Stage::Checking(work, next),
                     // A digest of bytes that may have been misread says nothing.
                     Err(error @ FlashError::UnstableRead { .. }) => self.refuse(error, None),
                     Err(error) => self.refuse(error, work.before_digest),

@@ -1,5 +1,7 @@
 //! On which eraseblocks an image lies.
 
+use std::ops::Range;
+
 use super::{EraseBlock, Flash, FlashError, WriteRule};
 
 /// The eraseblocks that hold an image, in the image's order.
@@ -14,14 +16,15 @@ pub struct Placement {
     image_bytes: usize,
 }
 
-/// Eraseblocks of a placement that follow one another on the chip, to be read at once.
-#[derive(Clone, Copy, Debug)]
+/// Eraseblocks of a placement that follow one another on the chip, to be read or changed at once.
+#[derive(Clone, Debug)]
 pub(super) struct Span {
-    pub(super) first: usize,
-    pub(super) after: usize,
+    /// Their numbers in the placement.
+    pub(super) blocks: Range<usize>,
+    /// Where they start on the chip.
     pub(super) chip_offset_bytes: u64,
-    pub(super) image_offset: usize,
-    pub(super) length: usize,
+    /// Where their bytes are in the image.
+    pub(super) image: Range<usize>,
 }
 
 impl Placement {
@@ -87,7 +90,7 @@ impl Placement {
     }
 
     /// Where in the image this eraseblock's bytes are.
-    pub fn range(&self, nth: usize) -> std::ops::Range<usize> {
+    pub fn range(&self, nth: usize) -> Range<usize> {
         let start = self.image_offsets[nth];
         start..start + self.blocks[nth].length_bytes() as usize
     }
@@ -97,22 +100,26 @@ impl Placement {
         self.image_bytes
     }
 
-    /// The longest span from block `first` that lies in one piece on the chip and has at most `length_max` bytes, but at least one block.
-    pub(super) fn span(&self, first: usize, length_max: usize) -> Span {
-        let mut after = first + 1;
-        while after < self.blocks.len()
-            && self.blocks[after].offset_bytes() == self.blocks[after - 1].end_bytes()
-            && self.range(after).end - self.image_offsets[first] <= length_max
-        {
-            after += 1;
+    /// As many of these blocks as lie in one piece on the chip and have at most `length_max` bytes;
+    /// at least the first, if there is one.
+    pub(super) fn span(&self, blocks: impl IntoIterator<Item = usize>, length_max: usize) -> Span {
+        let mut blocks = blocks.into_iter();
+        let Some(first) = blocks.next() else {
+            return Span { blocks: 0..0, chip_offset_bytes: 0, image: 0..0 };
+        };
+        let mut last = first;
+        for next in blocks {
+            let adjacent = next == last + 1
+                && self.blocks[next].offset_bytes() == self.blocks[last].end_bytes();
+            if !adjacent || self.range(next).end - self.range(first).start > length_max {
+                break;
+            }
+            last = next;
         }
-        let image_offset = self.image_offsets[first];
         Span {
-            first,
-            after,
+            blocks: first..last + 1,
             chip_offset_bytes: self.blocks[first].offset_bytes(),
-            image_offset,
-            length: self.range(after - 1).end - image_offset,
+            image: self.range(first).start..self.range(last).end,
         }
     }
 }

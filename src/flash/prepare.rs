@@ -5,6 +5,7 @@ use std::io;
 use sha2::{Digest, Sha256};
 
 use super::block::first_difference;
+use super::placement::Span;
 use super::{EraseBlock, Flash, FlashError, FlashPlan, Placement, Statistics};
 use crate::image::VerifiedImage;
 
@@ -62,17 +63,16 @@ impl Backup {
         rescue: bool,
         statistics: &mut Statistics,
     ) -> Result<(), FlashError> {
-        let span = self.placement.span(self.next_block, SPAN_BYTES_MAX);
-        let range = span.image_offset..span.image_offset + span.length;
-        if read(flash, span.chip_offset_bytes, &mut self.contents[range.clone()], statistics)
-            .is_err()
-        {
-            for nth in span.first..span.after {
+        let count = self.placement.block_count();
+        let span = self.placement.span(self.next_block..count, SPAN_BYTES_MAX);
+        let contents = &mut self.contents[span.image.clone()];
+        if read(flash, span.chip_offset_bytes, contents, statistics).is_err() {
+            for nth in span.blocks.clone() {
                 self.read_block(nth, flash, rescue, statistics)?;
             }
         }
-        self.hasher.update(&self.contents[range]);
-        self.next_block = span.after;
+        self.hasher.update(&self.contents[span.image]);
+        self.next_block = span.blocks.end;
         Ok(())
     }
 
@@ -138,39 +138,48 @@ impl Work {
         self.plan.operations().len() + self.plan.kept().len()
     }
 
-    /// Checks one block whose first read nothing else confirms: it reads the same again. If it will change, it is not locked, or unlocks.
+    /// Goes on with the checks from number `first` and says which number comes next. A block whose first read nothing else confirms reads
+    /// the same again. If it will change, it is not locked, or unlocks.
     ///
     /// # Errors
-    /// The block is not fit to be changed.
+    /// A block is not fit to be changed.
     pub(super) fn check(
         &self,
-        nth: usize,
+        first: usize,
         flash: &mut dyn Flash,
         statistics: &mut Statistics,
-    ) -> Result<(), FlashError> {
+    ) -> Result<usize, FlashError> {
         let operations = self.plan.operations();
-        match operations.get(nth) {
-            Some(operation) => {
-                self.reads_the_same(operation.block, flash, statistics)?;
-                unlocks(self.placement.block(operation.block), flash)
-            }
-            None => {
-                self.reads_the_same(self.plan.kept()[nth - operations.len()], flash, statistics)
-            }
+        let changing = operations.iter().map(|operation| operation.block);
+        let blocks = changing.chain(self.plan.kept().iter().copied()).skip(first);
+        let span = self.placement.span(blocks, SPAN_BYTES_MAX);
+        let after = first + span.blocks.len();
+        for piece in self.readable_pieces(&span) {
+            self.reads_the_same(&piece, flash, statistics)?;
         }
+        for operation in operations.iter().take(after).skip(first) {
+            unlocks(self.placement.block(operation.block), flash)?;
+        }
+        Ok(after)
+    }
+
+    /// The span without its blocks that could not be read the first time.
+    fn readable_pieces(&self, span: &Span) -> Vec<Span> {
+        if self.readable[span.blocks.clone()].iter().all(|readable| *readable) {
+            return vec![span.clone()];
+        }
+        let readable = span.blocks.clone().filter(|nth| self.readable[*nth]);
+        readable.map(|nth| self.placement.span([nth], SPAN_BYTES_MAX)).collect()
     }
 
     fn reads_the_same(
         &self,
-        nth: usize,
+        span: &Span,
         flash: &mut dyn Flash,
         statistics: &mut Statistics,
     ) -> Result<(), FlashError> {
-        if !self.readable[nth] {
-            return Ok(());
-        }
-        let offset_bytes = self.placement.block(nth).offset_bytes();
-        let first = &self.backup[self.placement.range(nth)];
+        let offset_bytes = span.chip_offset_bytes;
+        let first = &self.backup[span.image.clone()];
         let mut second = vec![0; first.len()];
         let length_bytes = first.len() as u64;
         read(flash, offset_bytes, &mut second, statistics)

@@ -35,7 +35,7 @@ fn geometry(kind: u8) -> Geometry {
         2 => (regions(&[(1024, 9)]), 256, WriteRule::PageOnce),
         3 => (regions(&[(512, 6)]), 1, WriteRule::Overwrite),
         // Larger than one span of reading.
-        _ => (regions(&[(0x2_0000, 5)]), 512, WriteRule::PageOnce),
+        _ => (regions(&[(0x1_8000, 4)]), 512, WriteRule::PageOnce),
     };
     let size_bytes =
         sizes.iter().map(|region| u64::from(region.block_bytes) * region.block_count).sum();
