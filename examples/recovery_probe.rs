@@ -1,0 +1,91 @@
+//! Walks the way into the recovery environment by itself, without agent and manager: for trying a kernel, an initramfs or a
+//! board before trusting them with an update.
+//!
+//! - `recovery_probe enter KERNEL INITRAMFS MANAGER_IP [--dhcp]` in the normal OS: reads the network's configuration, loads
+//!   the recovery kernel and starts it;
+//! - as init of the recovery environment (built with `--firmcastd recovery_probe`): brings the machine up, prints the handoff,
+//!   the network and the flash that it found, then reboots.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use firmcast::kexec::{
+    self, Deadlines, HANDOFF_PATH, HANDOFF_VERSION, Handoff, ManagerContact, SecretText,
+};
+use firmcast::net::{Netlink, survey::survey};
+use firmcast::recovery::platform::{Ending, LINK_PATIENCE, Platform, end, is_init};
+
+/// How long the probe shows what it has found.
+const SHOW: Duration = Duration::from_secs(2);
+
+fn main() -> anyhow::Result<()> {
+    if is_init() {
+        if let Err(error) = recover() {
+            eprintln!("recovery_probe: failed: {error:#}");
+        }
+        std::thread::sleep(SHOW);
+        end(Ending::Restart)?;
+    }
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["enter", kernel, initramfs, manager] => enter(kernel, initramfs, manager.parse()?, false),
+        ["enter", kernel, initramfs, manager, "--dhcp"] => {
+            enter(kernel, initramfs, manager.parse()?, true)
+        }
+        _ => bail!("usage: recovery_probe enter KERNEL INITRAMFS MANAGER_IP [--dhcp]"),
+    }
+}
+
+fn enter(kernel: &str, initramfs: &str, manager: IpAddr, asks_dhcp: bool) -> anyhow::Result<()> {
+    let (kernel, initramfs) = (Path::new(kernel), Path::new(initramfs));
+    println!("recovery_probe: {:?}", kexec::preflight(kernel, initramfs));
+    let mut config = survey(&mut Netlink::open()?, manager)?;
+    if asks_dhcp {
+        config.addresses.clear();
+        config.routes.clear();
+    }
+    let handoff = Handoff {
+        version: HANDOFF_VERSION,
+        host_name: "probe".into(),
+        host_key: SecretText::new("no key".into()),
+        trusted_managers: Vec::new(),
+        trusted_releases: Vec::new(),
+        manager: ManagerContact {
+            address: SocketAddr::new(manager, 7117),
+            public_key: "none".into(),
+        },
+        campaign: 1,
+        deadlines: Deadlines { reach_manager_s: 300, transfer_s: 600 },
+        security_version_floor: 0,
+        flash: "mtd0".into(),
+        listen_port: 7117,
+        network: vec![config],
+        result_mailbox: None,
+    };
+    let cmdline = kexec::current_recovery_cmdline()?;
+    println!("recovery_probe: command line {cmdline}");
+    kexec::load(kernel, initramfs, &handoff, &cmdline)?;
+    println!("recovery_probe: loaded {}", kexec::is_loaded());
+    kexec::start()?;
+    Ok(())
+}
+
+fn recover() -> anyhow::Result<()> {
+    let mut platform = Platform::start()?;
+    let handoff = Handoff::read(Path::new(HANDOFF_PATH))?;
+    println!("recovery_probe: handoff {handoff:?}");
+    let wanted = handoff.map(|handoff| handoff.network).unwrap_or_default();
+    let up = platform.network(&wanted, LINK_PATIENCE)?;
+    println!("recovery_probe: network {up:?}");
+    for file in ["/proc/mtd", "/proc/cmdline", "/proc/uptime", "/proc/sys/kernel/panic"] {
+        let text = std::fs::read_to_string(file).with_context(|| file.to_owned())?;
+        println!("recovery_probe: {file}: {}", text.trim().replace('\n', " | "));
+    }
+    println!("recovery_probe: watchdog armed {}", platform.watchdog().is_armed());
+    platform.before_first_erase()?;
+    let panic = std::fs::read_to_string("/proc/sys/kernel/panic")?;
+    println!("recovery_probe: ready for the first erase, kernel.panic {}", panic.trim());
+    Ok(())
+}
