@@ -6,6 +6,8 @@ mod show;
 
 use std::process::ExitCode;
 
+pub(crate) use file::read_bundle;
+
 use clap::{Args, Subcommand};
 
 #[derive(Debug, Args)]

@@ -7,11 +7,12 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use firmcast_manager::state;
 
-use crate::{bundle, key};
+use crate::{bundle, discover, history, key, update};
 
 /// Replaces and rescues the firmware of many networked computers at once.
 ///
-/// Exit status: 0 when everything asked for was done, 1 on any failure, 2 on wrong usage.
+/// Exit status: 0 when everything asked for was done, 1 on any failure, 2 on wrong usage; firmcast update also has 3
+/// when nothing was started.
 #[derive(Debug, Parser)]
 #[command(name = "firmcast", version)]
 pub(crate) struct Cli {
@@ -29,6 +30,12 @@ enum Command {
     Key(key::KeyArgs),
     /// Make and inspect signed bundles
     Bundle(bundle::BundleArgs),
+    /// List the hosts that answer, and keep them in the inventory
+    Discover(discover::DiscoverArgs),
+    /// Replace the firmware of hosts
+    Update(update::UpdateArgs),
+    /// Show earlier campaigns
+    History(history::HistoryArgs),
 }
 
 impl Cli {
@@ -38,6 +45,9 @@ impl Cli {
         match self.command {
             Command::Key(args) => args.run(|| state_dir(state)),
             Command::Bundle(args) => args.run(),
+            Command::Discover(args) => args.run(&state_dir(state)?),
+            Command::Update(args) => Ok(args.run(&state_dir(state)?)),
+            Command::History(args) => args.run(&state_dir(state)?),
         }
     }
 }

@@ -1,5 +1,13 @@
 //! The manager's library: what the command line is made of.
 //!
-//! - [`state`]: where the manager keeps what outlives one run.
+//! - [`campaign`]: an update campaign over many hosts, sans-IO.
+//! - [`news`]: what happens in a campaign, as JSON; [`record`] keeps it durably.
+//! - [`inventory`]: the hosts that the manager knows.
+//! - [`state`]: where the manager keeps what outlives one run; [`clock`]: time for people.
 
+pub mod campaign;
+pub mod clock;
+pub mod inventory;
+pub mod news;
+pub mod record;
 pub mod state;

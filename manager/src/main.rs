@@ -2,8 +2,15 @@
 
 mod bundle;
 mod cli;
+mod discover;
+mod display;
+mod history;
 mod key;
+mod network;
 mod output;
+mod targets;
+mod update;
+mod wait;
 
 use std::process::ExitCode;
 

@@ -1,0 +1,322 @@
+//! One host's way through a campaign: what its answers mean.
+
+use firmcast::reason::{FlashState, Reason};
+use firmcast::time::Time;
+use firmcast::wire::answer::{Answer, Environment, Identity, Measurement, Phase, Report};
+use firmcast::wire::command::Command;
+use rand_chacha::ChaCha20Rng;
+
+use super::event::Outcome;
+use super::host::{Host, Plan};
+use super::stage::Stage;
+
+/// So many reports in a row that say "ready" show that a receiving host lost what it was told.
+const READY_REPORTS_MAX: u32 = 3;
+
+impl Host {
+    /// Takes an authentic answer of this host.
+    pub(super) fn handle_answer(
+        &mut self,
+        now: Time,
+        answer: &Answer,
+        plan: &Plan,
+        rng: &mut ChaCha20Rng,
+    ) {
+        self.heard = now;
+        match answer {
+            Answer::Identity(identity) => self.handle_identity(now, identity, plan),
+            Answer::Report(report) if report.campaign == plan.campaign() => {
+                self.handle_report(now, report, plan);
+            }
+            Answer::ManifestHeld { campaign, held_bytes } if *campaign == plan.campaign() => {
+                self.handle_manifest_held(now, *held_bytes, plan, rng);
+            }
+            Answer::Measurement(measurement) if measurement.campaign == plan.campaign() => {
+                self.handle_measurement(measurement, plan);
+            }
+            Answer::Report(_)
+            | Answer::ManifestHeld { .. }
+            | Answer::Measurement(_)
+            | Answer::FragmentStatus(_) => {}
+        }
+    }
+
+    fn handle_identity(&mut self, now: Time, identity: &Identity, plan: &Plan) {
+        let in_normal_os = identity.environment == Environment::NormalOs;
+        if self.stage == Stage::Connect {
+            self.identity = Some(identity.clone());
+            if in_normal_os {
+                self.enter(now, Stage::Manifest, plan);
+            }
+            return;
+        }
+        if !in_normal_os {
+            // It still waits for the release, which was lost.
+            if self.stage == Stage::Reboot {
+                self.aside = Some(Command::Release { campaign: plan.campaign() });
+            }
+            return;
+        }
+        let rebooted = self.identity.as_ref().is_none_or(|old| old.boot_id != identity.boot_id);
+        let end = identity.last_end.as_ref().filter(|end| end.campaign == plan.campaign());
+        match self.stage {
+            Stage::Reach | Stage::RecoveryManifest | Stage::Join | Stage::Transfer
+                if rebooted || end.is_some() =>
+            {
+                self.end(returned(identity, plan));
+            }
+            Stage::Commit | Stage::Flash if rebooted => {
+                // Its agent may know why; whether it was updated after all, only the measurement tells.
+                self.came_back =
+                    Some(returned(identity, plan)).filter(|end| !is_update(end.reason));
+                self.enter(now, Stage::ConfirmManifest, plan);
+            }
+            Stage::Release if rebooted => match self.ending.take() {
+                Some(outcome) => self.end(outcome),
+                None => self.enter(now, Stage::ConfirmManifest, plan),
+            },
+            Stage::Reboot if rebooted => self.enter(now, Stage::ConfirmManifest, plan),
+            _ => {}
+        }
+    }
+
+    fn handle_manifest_held(
+        &mut self,
+        now: Time,
+        held_bytes: u32,
+        plan: &Plan,
+        rng: &mut ChaCha20Rng,
+    ) {
+        let next = match self.stage {
+            Stage::Manifest => Stage::Begin,
+            Stage::RecoveryManifest => Stage::Join,
+            Stage::ConfirmManifest => Stage::Measure,
+            _ => return,
+        };
+        if !self.upload.acknowledge(held_bytes, &plan.manifest) {
+            return;
+        }
+        if self.upload.is_complete(&plan.manifest) {
+            self.enter(now, next, plan);
+        } else {
+            self.retry.postpone(now, rng);
+            self.extend_deadline(now, plan);
+        }
+    }
+
+    fn handle_report(&mut self, now: Time, report: &Report, plan: &Plan) {
+        if self.stage == Stage::Ended {
+            self.release_late_caller(report, plan);
+            return;
+        }
+        if report.digests.is_some() {
+            self.digests = report.digests;
+        }
+        if report.phase != Phase::Ready {
+            self.ready_in_a_row = 0;
+        }
+        match report.phase {
+            Phase::Idle => self.idle(),
+            Phase::Accepted if self.stage == Stage::Begin => self.enter(now, Stage::Reach, plan),
+            Phase::Accepted => {}
+            Phase::Refused => self.refused(report),
+            Phase::Ready => self.ready(now, plan),
+            Phase::Receiving => self.receiving(now, report, plan),
+            Phase::Verified => self.verified(now, plan),
+            Phase::BackingUp | Phase::Writing | Phase::Verifying | Phase::Restoring => {
+                self.flashing(now, report, plan);
+            }
+            Phase::Updated => self.updated(now, plan),
+            Phase::Failed => self.failed(now, report, plan),
+            Phase::Rebooting => self.rebooting(now, report, plan),
+        }
+        if self.stage != Stage::Ended {
+            self.phase = report.phase;
+        }
+    }
+
+    /// Sends home a host that calls after the campaign has ended for it.
+    fn release_late_caller(&mut self, report: &Report, plan: &Plan) {
+        if (Phase::Ready..Phase::BackingUp).contains(&report.phase)
+            || matches!(report.phase, Phase::Updated | Phase::Failed)
+        {
+            self.aside = Some(Command::Release { campaign: plan.campaign() });
+        }
+    }
+
+    /// The agent was released before it left its normal OS.
+    fn idle(&mut self) {
+        if self.stage == Stage::Release
+            && let Some(outcome) = self.ending.take()
+        {
+            self.end(outcome);
+        }
+    }
+
+    fn refused(&mut self, report: &Report) {
+        match self.stage {
+            // Also in Reach: the agent had accepted, but could not enter the recovery environment.
+            Stage::Manifest
+            | Stage::Begin
+            | Stage::Reach
+            | Stage::ConfirmManifest
+            | Stage::Measure => self.end(ended_by(report)),
+            // Only the agent refuses: the host is back in its normal OS, and the agent may know why.
+            stage if stage.is_in_recovery() => self.aside = Some(Command::Query),
+            _ => {}
+        }
+    }
+
+    fn ready(&mut self, now: Time, plan: &Plan) {
+        self.ready_in_a_row += 1;
+        match self.stage {
+            Stage::Manifest | Stage::Begin | Stage::Reach => {
+                self.enter(now, Stage::RecoveryManifest, plan);
+            }
+            // Its recovery environment started over. One such report may only be late.
+            Stage::Transfer if self.ready_in_a_row >= READY_REPORTS_MAX => {
+                let deadline = self.deadline;
+                self.enter(now, Stage::RecoveryManifest, plan);
+                self.deadline = deadline;
+            }
+            _ => {}
+        }
+    }
+
+    fn receiving(&mut self, now: Time, report: &Report, plan: &Plan) {
+        match self.stage {
+            Stage::Begin | Stage::Reach => self.enter(now, Stage::RecoveryManifest, plan),
+            Stage::Join => self.enter(now, Stage::Transfer, plan),
+            _ => {}
+        }
+        if self.stage == Stage::Transfer {
+            self.take_progress(now, report, plan);
+        }
+    }
+
+    fn verified(&mut self, now: Time, plan: &Plan) {
+        match self.stage {
+            Stage::Begin | Stage::Reach => self.enter(now, Stage::RecoveryManifest, plan),
+            Stage::RecoveryManifest | Stage::Join | Stage::Transfer => {
+                self.enter(now, Stage::Commit, plan);
+            }
+            _ => {}
+        }
+    }
+
+    fn flashing(&mut self, now: Time, report: &Report, plan: &Plan) {
+        if self.stage == Stage::Commit {
+            self.enter(now, Stage::Flash, plan);
+        }
+        if self.stage == Stage::Flash {
+            if report.phase != self.phase {
+                (self.done, self.total) = (0, 0);
+                self.extend_deadline(now, plan);
+            }
+            self.take_progress(now, report, plan);
+        }
+    }
+
+    /// Takes over how far the host is; only a step forward gives it more time.
+    fn take_progress(&mut self, now: Time, report: &Report, plan: &Plan) {
+        if report.done > self.done {
+            self.extend_deadline(now, plan);
+        }
+        (self.done, self.total) = (report.done.min(report.total), report.total);
+    }
+
+    fn updated(&mut self, now: Time, plan: &Plan) {
+        match self.stage {
+            Stage::Begin | Stage::Reach => self.enter(now, Stage::RecoveryManifest, plan),
+            Stage::Commit | Stage::Flash => {
+                self.ending = None;
+                self.enter(now, Stage::Release, plan);
+            }
+            // It still waits for the release, which was lost.
+            Stage::Reboot => self.aside = Some(Command::Release { campaign: plan.campaign() }),
+            _ => {}
+        }
+    }
+
+    fn failed(&mut self, now: Time, report: &Report, plan: &Plan) {
+        if self.stage >= Stage::Release {
+            return;
+        }
+        if is_update(report.reason) {
+            self.updated(now, plan);
+        } else if report.flash == FlashState::Damaged {
+            // It does not reboot with a damaged chip, whatever it is told, but tries to write it again. So it has the
+            // time of the stage to get out of this.
+            self.ending = Some(ended_by(report));
+            if self.stage != Stage::Flash {
+                self.enter(now, Stage::Flash, plan);
+            }
+        } else {
+            self.end_after_release(now, ended_by(report), plan);
+        }
+    }
+
+    fn rebooting(&mut self, now: Time, report: &Report, plan: &Plan) {
+        match self.stage {
+            Stage::Release => match self.ending.take() {
+                Some(outcome) => self.end(outcome),
+                None => self.enter(now, Stage::Reboot, plan),
+            },
+            Stage::Commit | Stage::Flash if report.flash == FlashState::Updated => {
+                self.enter(now, Stage::Reboot, plan);
+            }
+            stage if stage.is_in_recovery() => self.end(ended_by(report)),
+            _ => {}
+        }
+    }
+
+    fn handle_measurement(&mut self, measurement: &Measurement, plan: &Plan) {
+        if self.stage != Stage::Measure {
+            return;
+        }
+        // The agent may still be looking for the chip: ask again until the deadline.
+        if !measurement.matches && !measurement.detail.is_empty() {
+            self.came_back.get_or_insert_with(|| {
+                Outcome::new(Reason::WrongDigest, None, measurement.detail.clone())
+            });
+            return;
+        }
+        let version = Some(measurement.bios_version.clone());
+        let outcome = if !measurement.matches {
+            let unmatched = || Outcome::new(Reason::WrongDigest, None, "");
+            self.came_back.take().unwrap_or_else(unmatched)
+        } else {
+            let expected = plan.expect_version.as_ref();
+            match expected.filter(|expected| **expected != measurement.bios_version) {
+                Some(expected) => {
+                    let got = &measurement.bios_version;
+                    let detail = format!("expected {expected:?}, got {got:?}");
+                    Outcome::new(Reason::WrongVersion, Some(FlashState::Updated), detail)
+                }
+                None => Outcome::new(Reason::Confirmed, Some(FlashState::Updated), ""),
+            }
+        };
+        self.end(Outcome { bios_version: version, ..outcome });
+    }
+}
+
+fn is_update(reason: Reason) -> bool {
+    matches!(reason, Reason::Updated | Reason::AlreadyCurrent)
+}
+
+/// The end that a report tells of.
+fn ended_by(report: &Report) -> Outcome {
+    let reason = match report.reason {
+        Reason::None => Reason::RecoveryFailed,
+        reason => reason,
+    };
+    Outcome::new(reason, Some(report.flash), report.detail.clone())
+}
+
+/// The end of a host that is back in its normal OS without having been told to go.
+fn returned(identity: &Identity, plan: &Plan) -> Outcome {
+    match identity.last_end.as_ref().filter(|end| end.campaign == plan.campaign()) {
+        Some(end) => Outcome::new(end.reason, Some(end.flash), end.detail.clone()),
+        None => Outcome::new(Reason::ReturnedSilently, None, ""),
+    }
+}

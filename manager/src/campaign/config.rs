@@ -1,0 +1,123 @@
+//! What a campaign is told at its start, and its limits.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use firmcast::session::PeerKey;
+
+/// Most hosts in one campaign.
+pub const HOSTS_MAX: usize = 10_000;
+
+/// Most hosts that are being instructed or given the manifest at the same time; the others wait for their turn.
+pub const DIALOGUES_MAX: usize = 64;
+
+/// How the image travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// To the broadcast address of the hosts' network.
+    Broadcast,
+    /// To a multicast group.
+    Group(IpAddr),
+    /// To each host's own address.
+    Unicast,
+}
+
+impl Delivery {
+    /// The name in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Broadcast => "broadcast",
+            Self::Group(_) => "multicast",
+            Self::Unicast => "unicast",
+        }
+    }
+}
+
+/// One host that shall be updated.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// What the operator calls it.
+    pub name: String,
+    /// Its X25519 key; none when nobody answered at its address, which ends it at once.
+    pub key: Option<PeerKey>,
+    /// Where its agent listens.
+    pub address: SocketAddr,
+}
+
+/// How long each phase may take. Past it the host ends with the reason named here.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadlines {
+    /// Session and identity of the agent: `host-unreachable`.
+    pub connect: Duration,
+    /// Without progress while the manifest is brought: `host-unreachable` before the kexec, `left-behind` after it.
+    pub manifest: Duration,
+    /// An answer to the instruction; then the call from the recovery environment is waited for.
+    pub begin: Duration,
+    /// The first call from the recovery environment: `no-ready`. Hosts are told it too: so long they try.
+    pub reach: Duration,
+    /// Without progress of the transfer: `left-behind`. Hosts are told it too.
+    pub transfer: Duration,
+    /// A first report of flashing after the commit, and the longest silence while flashing: `lost-while-flashing`.
+    pub flash: Duration,
+    /// An answer to the release; then the reboot is waited for.
+    pub release: Duration,
+    /// The agent after the reboot: `no-agent-after-reboot`.
+    pub boot: Duration,
+    /// The measurement by the agent: `wrong-digest`.
+    pub measure: Duration,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(15),
+            manifest: Duration::from_secs(30),
+            begin: Duration::from_secs(60),
+            reach: Duration::from_secs(300),
+            transfer: Duration::from_secs(120),
+            flash: Duration::from_secs(180),
+            release: Duration::from_secs(8),
+            boot: Duration::from_secs(600),
+            measure: Duration::from_secs(180),
+        }
+    }
+}
+
+impl Deadlines {
+    /// How long hosts that are ready wait for the others before the stream starts: well inside what they bear.
+    pub(super) fn join_window(&self) -> Duration {
+        (self.transfer / 2).min(Duration::from_secs(60))
+    }
+}
+
+/// Everything about a campaign but its hosts.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Number of the campaign; a random one.
+    pub campaign: u64,
+    /// How the image travels.
+    pub delivery: Delivery,
+    /// Most megabits per second on the wire.
+    pub rate_mbit: u32,
+    /// Data bytes in each fragment, for the path's MTU.
+    pub fragment_size_bytes: u16,
+    /// Deadlines of the phases.
+    pub deadlines: Deadlines,
+    /// The manager's X25519 secret.
+    pub exchange_secret: [u8; 32],
+    /// Unix time in microseconds: grows from run to run, so that old handshakes are worth nothing.
+    pub stamp: u64,
+    /// Seed of everything random: group key, session keys, spread of retries. From the system's random source.
+    pub seed: [u8; 32],
+}
+
+/// What is brought to the hosts: the parts of a bundle.
+#[derive(Clone, Debug)]
+pub struct Contents {
+    /// The signed manifest.
+    pub manifest: Vec<u8>,
+    /// The payload, as it travels.
+    pub payload: Vec<u8>,
+    /// DMI BIOS version that a host must show afterwards, if the bundle names one.
+    pub expect_version: Option<String>,
+}

@@ -1,0 +1,85 @@
+//! What a campaign tells its driver.
+
+use std::net::SocketAddr;
+
+use firmcast::reason::{FlashState, Reason};
+
+use super::Stage;
+
+/// How a campaign ended for one host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// Why; [`Reason::Confirmed`] is the only success.
+    pub reason: Reason,
+    /// What the flash holds; none when the manager cannot know.
+    pub flash: Option<FlashState>,
+    /// Explanation, maybe empty.
+    pub detail: String,
+    /// DMI BIOS version after the boot, when it was asked for.
+    pub bios_version: Option<String>,
+    /// SHA-256 of the whole chip before and after, when the host said so.
+    pub digests: Option<([u8; 32], [u8; 32])>,
+}
+
+impl Outcome {
+    /// An end without more to say than this.
+    pub(super) fn new(
+        reason: Reason,
+        flash: Option<FlashState>,
+        detail: impl Into<String>,
+    ) -> Self {
+        Self { reason, flash, detail: detail.into(), bios_version: None, digests: None }
+    }
+
+    /// Whether the host was seen running the new firmware.
+    pub fn is_confirmed(&self) -> bool {
+        self.reason == Reason::Confirmed
+    }
+}
+
+/// News. Hosts are named by their index in the list that the campaign was made with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A host came to another stage.
+    Stage {
+        /// The host.
+        host: usize,
+        /// Where it stands now.
+        stage: Stage,
+    },
+    /// A host got on within its stage.
+    Progress {
+        /// The host.
+        host: usize,
+    },
+    /// The campaign is over for a host.
+    Ended {
+        /// The host.
+        host: usize,
+        /// How.
+        outcome: Outcome,
+    },
+    /// The stream began, with this many hosts.
+    TransferStarted {
+        /// Hosts that had joined by then.
+        hosts: usize,
+    },
+}
+
+/// Where a datagram goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// To one host.
+    Host(SocketAddr),
+    /// To the broadcast address or multicast group that the driver knows.
+    Group,
+}
+
+/// A datagram to send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transmit {
+    /// Where to.
+    pub destination: Destination,
+    /// The datagram.
+    pub bytes: Vec<u8>,
+}

@@ -1,0 +1,363 @@
+//! One host's way through a campaign: what it is told and when, and what silence means.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use firmcast::reason::{FlashState, Reason};
+use firmcast::time::Time;
+use firmcast::wire::answer::{Identity, Phase};
+use firmcast::wire::broadcast::TransferParameters;
+use firmcast::wire::command::Command;
+use rand_chacha::ChaCha20Rng;
+
+use super::config::{Deadlines, Target};
+use super::event::Outcome;
+use super::retry::Retry;
+use super::stage::Stage;
+use super::upload::Upload;
+
+/// After so long a silence from the recovery environment the agent is asked whether the host is back, and again then.
+const PROBE_INTERVAL: Duration = Duration::from_secs(20);
+
+/// After so long a silence of an agent its session may be one from before its last boot: a fresh one is tried.
+const STALE_SILENCE: Duration = Duration::from_secs(5);
+
+/// What is the same for all hosts of a campaign.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) manifest: Vec<u8>,
+    pub(super) expect_version: Option<String>,
+    pub(super) parameters: TransferParameters,
+    pub(super) group: Option<std::net::IpAddr>,
+    pub(super) report_interval_ms: u16,
+    pub(super) deadlines: Deadlines,
+}
+
+impl Plan {
+    pub(super) fn campaign(&self) -> u64 {
+        self.parameters.campaign
+    }
+}
+
+/// One host of a campaign.
+#[derive(Debug)]
+pub struct Host {
+    pub(super) target: Target,
+    pub(super) stage: Stage,
+    /// Holds one of the campaign's dialogues, or needs none.
+    pub(super) may_speak: bool,
+    pub(super) deadline: Option<Time>,
+    pub(super) retry: Retry,
+    pub(super) upload: Upload,
+    pub(super) heard: Time,
+    pub(super) probe: Option<Time>,
+    /// A command that is due once, next to what the stage repeats.
+    pub(super) aside: Option<Command>,
+    /// How it ends after the release; none for an updated host.
+    pub(super) ending: Option<Outcome>,
+    pub(super) identity: Option<Identity>,
+    pub(super) recovery_address: Option<SocketAddr>,
+    pub(super) phase: Phase,
+    pub(super) done: u32,
+    pub(super) total: u32,
+    pub(super) digests: Option<([u8; 32], [u8; 32])>,
+    /// Why the agent says that the host came back without an update, until the measurement shows better.
+    pub(super) came_back: Option<Outcome>,
+    pub(super) ready_in_a_row: u32,
+    pub(super) outcome: Option<Outcome>,
+}
+
+impl Host {
+    pub(super) fn new(target: Target) -> Self {
+        Self {
+            target,
+            stage: Stage::Connect,
+            may_speak: false,
+            deadline: None,
+            retry: Retry::starting(Time::ZERO),
+            upload: Upload::default(),
+            heard: Time::ZERO,
+            probe: None,
+            aside: None,
+            ending: None,
+            identity: None,
+            recovery_address: None,
+            phase: Phase::Idle,
+            done: 0,
+            total: 0,
+            digests: None,
+            came_back: None,
+            ready_in_a_row: 0,
+            outcome: None,
+        }
+    }
+
+    /// What the operator calls it and where its agent is.
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// Where it stands.
+    pub fn stage(&self) -> Stage {
+        self.stage
+    }
+
+    /// Whether it waits until other hosts are further.
+    pub fn is_waiting(&self) -> bool {
+        !self.may_speak && self.stage != Stage::Ended
+    }
+
+    /// What the agent said about itself.
+    pub fn identity(&self) -> Option<&Identity> {
+        self.identity.as_ref()
+    }
+
+    /// What the recovery environment last said it was doing.
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Steps of the stage done, and in all; zero in all when the stage has no steps.
+    pub fn progress(&self) -> (u32, u32) {
+        (self.done, self.total)
+    }
+
+    /// How it ended.
+    pub fn outcome(&self) -> Option<&Outcome> {
+        self.outcome.as_ref()
+    }
+
+    /// Goes to `stage`.
+    pub(super) fn enter(&mut self, now: Time, stage: Stage, plan: &Plan) {
+        let keeps_dialogue = self.may_speak && self.stage.needs_dialogue();
+        self.stage = stage;
+        self.may_speak = !stage.needs_dialogue() || keeps_dialogue;
+        self.retry = Retry::starting(now);
+        self.upload = Upload::default();
+        self.probe = stage.is_in_recovery().then_some(now + PROBE_INTERVAL);
+        (self.done, self.total) = (0, 0);
+        self.deadline = None;
+        if self.may_speak {
+            self.extend_deadline(now, plan);
+        }
+    }
+
+    /// Gives it one of the dialogues that it waits for.
+    pub(super) fn grant_dialogue(&mut self, now: Time, plan: &Plan) {
+        self.may_speak = true;
+        self.retry = Retry::starting(now);
+        self.extend_deadline(now, plan);
+    }
+
+    /// Starts the time of the stage anew: at its begin, and when the host shows progress.
+    pub(super) fn extend_deadline(&mut self, now: Time, plan: &Plan) {
+        let deadlines = &plan.deadlines;
+        let span = match self.stage {
+            Stage::Connect => deadlines.connect,
+            Stage::Manifest | Stage::RecoveryManifest | Stage::ConfirmManifest => {
+                deadlines.manifest
+            }
+            Stage::Begin => deadlines.begin,
+            Stage::Reach => deadlines.reach,
+            // A host that joined first waits out the join window of the others.
+            Stage::Join | Stage::Transfer => deadlines.transfer + deadlines.join_window(),
+            Stage::Commit | Stage::Flash => deadlines.flash,
+            Stage::Release => deadlines.release,
+            Stage::Reboot => deadlines.boot,
+            Stage::Measure => deadlines.measure,
+            Stage::Ended => return,
+        };
+        self.deadline = Some(now + span);
+    }
+
+    /// Ends it here.
+    pub(super) fn end(&mut self, outcome: Outcome) {
+        self.stage = Stage::Ended;
+        self.may_speak = true;
+        (self.deadline, self.probe) = (None, None);
+        self.outcome = Some(Outcome { digests: self.digests, ..outcome });
+    }
+
+    /// Ends it after its recovery environment was told so.
+    pub(super) fn end_after_release(&mut self, now: Time, outcome: Outcome, plan: &Plan) {
+        self.ending = Some(outcome);
+        self.enter(now, Stage::Release, plan);
+    }
+
+    /// When [`Host::handle_timeout`] or [`Host::commands`] have something to do.
+    pub(super) fn poll_timeout(&self) -> Option<Time> {
+        let retry = (self.may_speak && self.repeats()).then(|| self.retry.next());
+        [self.deadline, retry, self.probe].into_iter().flatten().min()
+    }
+
+    fn repeats(&self) -> bool {
+        !matches!(self.stage, Stage::Reach | Stage::Transfer | Stage::Flash | Stage::Ended)
+    }
+
+    /// Whether the agent should be asked now if the host came back by itself.
+    pub(super) fn take_probe(&mut self, now: Time) -> bool {
+        let Some(probe) = self.probe.filter(|probe| *probe <= now) else { return false };
+        if now.since(self.heard) < PROBE_INTERVAL {
+            self.probe = Some(self.heard + PROBE_INTERVAL);
+            return false;
+        }
+        self.probe = Some(probe.max(now) + PROBE_INTERVAL);
+        true
+    }
+
+    /// A session is there: what was said before may have been lost with the old one.
+    pub(super) fn connected(&mut self, now: Time) {
+        self.retry = Retry::starting(now);
+        self.upload.rewind();
+        if self.stage.is_in_recovery() {
+            self.aside = Some(Command::Query);
+        }
+    }
+
+    /// Whether the agent must be called: there is no session, or only one from before its last boot.
+    pub(super) fn wants_call(&self, now: Time, connected: bool) -> bool {
+        self.may_speak
+            && self.stage.is_with_agent()
+            && (!connected || now.since(self.heard) >= STALE_SILENCE)
+    }
+
+    /// What the host is told now.
+    pub(super) fn commands(
+        &mut self,
+        now: Time,
+        plan: &Plan,
+        rng: &mut ChaCha20Rng,
+    ) -> Vec<Command> {
+        let mut commands: Vec<Command> = self.aside.take().into_iter().collect();
+        if !self.may_speak || !self.repeats() {
+            return commands;
+        }
+        let due = self.retry.take(now, rng);
+        if self.uploads() {
+            if due {
+                self.upload.rewind();
+            }
+            let next = || self.upload.next_part(plan.campaign(), &plan.manifest);
+            commands.extend(std::iter::from_fn(next));
+        } else if due {
+            commands.extend(self.repeated_command(plan));
+        }
+        commands
+    }
+
+    fn uploads(&self) -> bool {
+        matches!(self.stage, Stage::Manifest | Stage::RecoveryManifest | Stage::ConfirmManifest)
+    }
+
+    fn repeated_command(&self, plan: &Plan) -> Option<Command> {
+        let campaign = plan.campaign();
+        Some(match self.stage {
+            Stage::Connect | Stage::Reboot => Command::Query,
+            Stage::Begin => Command::Begin {
+                campaign,
+                reach_timeout_s: whole_seconds(plan.deadlines.reach),
+                transfer_timeout_s: whole_seconds(plan.deadlines.transfer),
+            },
+            Stage::Join => Command::Join {
+                parameters: plan.parameters.clone(),
+                report_interval_ms: plan.report_interval_ms,
+                group: plan.group,
+            },
+            Stage::Commit => Command::Commit { campaign },
+            Stage::Release => Command::Release { campaign },
+            Stage::Measure => Command::Measure { campaign },
+            _ => return None,
+        })
+    }
+
+    /// Acts on a deadline that has passed.
+    pub(super) fn handle_timeout(&mut self, now: Time, plan: &Plan) {
+        if self.deadline.is_none_or(|deadline| deadline > now) {
+            return;
+        }
+        let untouched = Some(FlashState::Untouched);
+        match self.stage {
+            Stage::Connect if self.identity.is_some() => {
+                let detail = "it is in the recovery environment of another campaign";
+                self.end(Outcome::new(Reason::Busy, None, detail));
+            }
+            Stage::Connect | Stage::Manifest => {
+                let detail = format!("no answer while {}", self.stage.name());
+                self.end(Outcome::new(Reason::HostUnreachable, untouched, detail));
+            }
+            // The acceptance may be lost and the host already on its way.
+            Stage::Begin => self.enter(now, Stage::Reach, plan),
+            Stage::Reach => self.end(Outcome::new(Reason::NoReady, untouched, "")),
+            Stage::RecoveryManifest | Stage::Join | Stage::Transfer => {
+                let detail = format!("no progress while {}", self.stage.name());
+                self.leave_behind(now, detail, plan);
+            }
+            Stage::Commit | Stage::Flash => {
+                let detail = format!("last heard of while {}", self.phase.name());
+                let lost = Outcome::new(Reason::LostWhileFlashing, None, detail);
+                let outcome = self.ending.take().unwrap_or(lost);
+                self.end(outcome);
+            }
+            Stage::Release => match self.ending.take() {
+                Some(outcome) => self.end(outcome),
+                None => self.enter(now, Stage::Reboot, plan),
+            },
+            Stage::Reboot | Stage::ConfirmManifest => {
+                let detail = format!("no answer while {}", self.stage.name());
+                self.end(Outcome::new(
+                    Reason::NoAgentAfterReboot,
+                    Some(FlashState::Updated),
+                    detail,
+                ));
+            }
+            Stage::Measure => self.end_unmeasured(),
+            Stage::Ended => {}
+        }
+    }
+
+    /// The stream goes on without it; it is told so in case it listens.
+    pub(super) fn leave_behind(&mut self, now: Time, detail: String, plan: &Plan) {
+        let outcome = Outcome::new(Reason::LeftBehind, Some(FlashState::Untouched), detail);
+        self.end_after_release(now, outcome, plan);
+    }
+
+    fn end_unmeasured(&mut self) {
+        let outcome = self.came_back.take().unwrap_or_else(|| {
+            Outcome::new(Reason::WrongDigest, None, "the agent did not measure the flash in time")
+        });
+        self.end(outcome);
+    }
+
+    /// Ends what the operator interrupted, unless the flash may be in change.
+    pub(super) fn interrupt(&mut self, now: Time, plan: &Plan) {
+        let outcome =
+            |detail| Outcome::new(Reason::Interrupted, Some(FlashState::Untouched), detail);
+        match self.stage {
+            Stage::Connect => self.end(outcome("")),
+            // Its recovery environment does not hear yet; it is released should it call while others are let finish.
+            Stage::Reach => self.end(outcome("it was on its way to the recovery environment")),
+            stage if stage < Stage::Commit => self.end_after_release(now, outcome(""), plan),
+            _ => {}
+        }
+    }
+
+    /// Ends it at once, wherever it is.
+    pub(super) fn abandon(&mut self) {
+        let (flash, detail) = match self.stage.is_committed() {
+            true => (None, "it may have been writing its flash: it goes on by itself"),
+            false => (Some(FlashState::Untouched), ""),
+        };
+        let outcome = Outcome::new(Reason::Interrupted, flash, detail);
+        let outcome = self.ending.take().unwrap_or(outcome);
+        self.end(outcome);
+    }
+
+    /// Whether nothing was heard of it for so long that nobody may be there.
+    pub(super) fn is_silent(&self, now: Time) -> bool {
+        now.since(self.heard) >= STALE_SILENCE
+    }
+}
+
+fn whole_seconds(span: Duration) -> u16 {
+    u16::try_from(span.as_secs()).unwrap_or(u16::MAX)
+}

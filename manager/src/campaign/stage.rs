@@ -1,0 +1,114 @@
+//! Where one host stands, as the manager sees it.
+
+/// Stages of one host.
+///
+/// ```text
+///  Connect ──► Manifest ──► Begin ──► Reach ──► RecoveryManifest ──► Join ──► Transfer
+///     │            │          │         │               │             │          │ image verified
+///     │ silent     │ silent   │ refused │ silent, or    └─────────────┴──────────┤
+///     │            │          │         │ back in the                  left behind│ Commit ──► Flash
+///     ▼            ▼          ▼         ▼ normal OS                             ▼    │          │
+///   Ended        Ended      Ended     Ended ◄──────────── Release ◄─── any failure ──┴──────────┤
+///                                                                                               │ updated
+///   Ended ◄── Measure ◄── ConfirmManifest ◄── Reboot ◄── Release ◄──────────────────────────────┘
+/// ```
+/// A host that is seen in its normal OS after another boot ends with the reason its agent knows when it had not been
+/// told to write yet; afterwards it goes to `ConfirmManifest`, because only the measurement tells what stands in flash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Stage {
+    /// Waits for its turn, then for a session with the agent and for its identity.
+    Connect,
+    /// The manifest is brought to the agent.
+    Manifest,
+    /// The agent is told to begin.
+    Begin,
+    /// The agent accepted; the recovery environment must call.
+    Reach,
+    /// The recovery environment called; the manifest is brought to it.
+    RecoveryManifest,
+    /// It is told what to receive.
+    Join,
+    /// It receives fragments.
+    Transfer,
+    /// It holds the verified image and is told to write it.
+    Commit,
+    /// It writes.
+    Flash,
+    /// It is told that the campaign is over for it, so that it reboots.
+    Release,
+    /// It was updated and reboots; the agent is looked for.
+    Reboot,
+    /// The manifest is brought to the agent again.
+    ConfirmManifest,
+    /// The agent compares the flash with it.
+    Measure,
+    /// Over.
+    Ended,
+}
+
+impl Stage {
+    /// Every stage, in the order of an update.
+    pub const ALL: [Stage; 14] = [
+        Self::Connect,
+        Self::Manifest,
+        Self::Begin,
+        Self::Reach,
+        Self::RecoveryManifest,
+        Self::Join,
+        Self::Transfer,
+        Self::Commit,
+        Self::Flash,
+        Self::Release,
+        Self::Reboot,
+        Self::ConfirmManifest,
+        Self::Measure,
+        Self::Ended,
+    ];
+
+    /// The name in JSON, history and table.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Connect => "connecting",
+            Self::Manifest => "instructing",
+            Self::Begin => "preflight",
+            Self::Reach => "entering-recovery",
+            Self::RecoveryManifest => "ready",
+            Self::Join => "joining",
+            Self::Transfer => "receiving",
+            Self::Commit => "verified",
+            Self::Flash => "flashing",
+            Self::Release => "releasing",
+            Self::Reboot => "rebooting",
+            Self::ConfirmManifest => "back",
+            Self::Measure => "measuring",
+            Self::Ended => "ended",
+        }
+    }
+
+    /// Whether the host needs one of the bounded number of dialogues in this stage.
+    pub(super) fn needs_dialogue(self) -> bool {
+        matches!(
+            self,
+            Self::Connect
+                | Self::Manifest
+                | Self::Begin
+                | Self::RecoveryManifest
+                | Self::ConfirmManifest
+        )
+    }
+
+    /// Whether the manager speaks to the agent in the normal OS, and may call it.
+    pub(super) fn is_with_agent(self) -> bool {
+        self <= Self::Begin || matches!(self, Self::Reboot | Self::ConfirmManifest | Self::Measure)
+    }
+
+    /// Whether the host is, or should be, in its recovery environment.
+    pub(super) fn is_in_recovery(self) -> bool {
+        (Self::Reach..=Self::Flash).contains(&self)
+    }
+
+    /// Whether the host may already have been told to write its flash, so that it must be let finish.
+    pub(super) fn is_committed(self) -> bool {
+        (Self::Commit..Self::Ended).contains(&self)
+    }
+}

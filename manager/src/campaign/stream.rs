@@ -1,0 +1,154 @@
+//! The image on its way to all hosts at once.
+
+use std::collections::VecDeque;
+
+use firmcast::time::Time;
+use firmcast::transfer::{self, HostId, HostProgress, Sender, SenderConfig, SenderStats};
+use firmcast::transfer::{Stall, TransferError};
+use firmcast::wire::broadcast::{FragmentStatus, TransferParameters};
+
+use super::config::{Config, Deadlines, Delivery};
+use super::event::{Destination, Transmit};
+use super::host::Host;
+use super::stage::Stage;
+
+const BITS_PER_MBIT: u64 = 1_000_000;
+
+/// The sender of a campaign, and who listens to it.
+#[derive(Debug)]
+pub struct Stream {
+    sender: Sender,
+    delivery: Delivery,
+    /// When the first host joined: the others have the join window from then on.
+    first_joined: Option<Time>,
+    started: bool,
+    /// When the stream must start without the hosts that have not joined.
+    window_end: Option<Time>,
+    /// Copies for single hosts, of the datagram that was sent last.
+    copies: VecDeque<Transmit>,
+}
+
+impl Stream {
+    pub(super) fn new(
+        config: &Config,
+        parameters: &TransferParameters,
+        payload: Vec<u8>,
+        reachable_hosts: usize,
+    ) -> Result<Self, TransferError> {
+        // By unicast each host costs a copy of the stream, and the cap is for all together.
+        let copies = match config.delivery {
+            Delivery::Unicast => reachable_hosts.max(1) as u64,
+            Delivery::Broadcast | Delivery::Group(_) => 1,
+        };
+        let rate_cap_bits_per_s = (u64::from(config.rate_mbit) * BITS_PER_MBIT / copies).max(1);
+        Ok(Self {
+            sender: Sender::new(payload, parameters, SenderConfig { rate_cap_bits_per_s })?,
+            delivery: config.delivery,
+            first_joined: None,
+            started: false,
+            window_end: None,
+            copies: VecDeque::new(),
+        })
+    }
+
+    /// Whether it has begun.
+    pub fn has_started(&self) -> bool {
+        self.started
+    }
+
+    /// Figures so far, of one copy of the stream.
+    pub fn stats(&self) -> SenderStats {
+        self.sender.stats()
+    }
+
+    /// The present rate of one copy of the stream.
+    pub fn rate_bits_per_s(&self) -> u64 {
+        self.sender.rate_bits_per_s()
+    }
+
+    /// How far a host was when it last answered a status request.
+    pub fn host_progress(&self, host: usize) -> Option<HostProgress> {
+        self.sender.host_progress(id(host)?)
+    }
+
+    /// Takes over that a host came from one stage to another.
+    pub(super) fn host_moved(&mut self, now: Time, host: usize, from: Stage, to: Stage) {
+        let Some(id) = id(host) else { return };
+        if to == Stage::Transfer {
+            self.first_joined.get_or_insert(now);
+            // A campaign has fewer hosts than a sender serves.
+            let _ = self.sender.add_host(now, id);
+        } else if from == Stage::Transfer {
+            self.sender.remove_host(id);
+        }
+    }
+
+    pub(super) fn handle_status(&mut self, now: Time, host: usize, status: &FragmentStatus) {
+        if let Some(id) = id(host) {
+            // A host that answers what nobody asked counts as one that does not answer.
+            let _ = self.sender.handle_status(now, id, status);
+        }
+    }
+
+    /// Starts when no host is still on its way, or the join window is over. Gives the number of hosts then.
+    pub(super) fn start_if_ready(
+        &mut self,
+        now: Time,
+        hosts: &[Host],
+        deadlines: &Deadlines,
+    ) -> Option<usize> {
+        let first_joined = self.first_joined.filter(|_| !self.started)?;
+        let window_end = first_joined + deadlines.join_window();
+        let on_the_way = hosts.iter().any(|host| host.stage < Stage::Transfer);
+        self.window_end = Some(window_end);
+        if on_the_way && now < window_end {
+            return None;
+        }
+        (self.started, self.window_end) = (true, None);
+        self.sender.start(now);
+        Some(hosts.iter().filter(|host| host.stage == Stage::Transfer).count())
+    }
+
+    /// Hosts that the stream no longer waits for, and why.
+    pub(super) fn take_stalled(&mut self) -> Vec<(usize, &'static str)> {
+        let mut stalled = Vec::new();
+        while let Some(event) = self.sender.poll_event() {
+            if let transfer::Event::Stalled(HostId(host), stall) = event {
+                let why = match stall {
+                    Stall::Silent => "it does not answer status requests",
+                    Stall::NoProgress => "it answers but no fragment reaches it",
+                };
+                stalled.push((host as usize, why));
+            }
+        }
+        stalled
+    }
+
+    pub(super) fn poll_transmit(&mut self, now: Time, hosts: &[Host]) -> Option<Transmit> {
+        if let Some(copy) = self.copies.pop_front() {
+            return Some(copy);
+        }
+        loop {
+            let bytes = self.sender.poll_transmit(now)?;
+            if self.delivery != Delivery::Unicast {
+                return Some(Transmit { destination: Destination::Group, bytes });
+            }
+            let receivers = hosts.iter().filter(|host| host.stage == Stage::Transfer);
+            self.copies = receivers
+                .filter_map(|host| host.recovery_address)
+                .map(|to| Transmit { destination: Destination::Host(to), bytes: bytes.clone() })
+                .collect();
+            if let Some(copy) = self.copies.pop_front() {
+                return Some(copy);
+            }
+        }
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Time> {
+        [self.window_end, self.sender.poll_timeout()].into_iter().flatten().min()
+    }
+}
+
+fn id(host: usize) -> Option<HostId> {
+    u32::try_from(host).ok().map(HostId)
+}

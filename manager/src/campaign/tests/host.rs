@@ -1,0 +1,387 @@
+//! A host that follows a script. Its sessions and its receiver are the real ones; its state machine is only as large as
+//! the campaign's tests need.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use firmcast::keys::{HostSecretKey, SecretKey as _};
+use firmcast::reason::{FlashState, Reason};
+use firmcast::session::{self, Endpoint, PeerKey};
+use firmcast::time::Time;
+use firmcast::transfer::Receiver;
+use firmcast::wire::answer::{Answer, End, Environment, Identity, Measurement, Phase, Report};
+use firmcast::wire::command::Command;
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng;
+
+const HEARTBEAT: Duration = Duration::from_secs(1);
+const FLASH_STEPS: u32 = 3;
+
+/// What goes wrong.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Script {
+    pub(super) silent: bool,
+    pub(super) refuse: Option<Reason>,
+    pub(super) recovery_boot: Duration,
+    pub(super) home_boot: Duration,
+    pub(super) dies_in_kexec: bool,
+    pub(super) gives_up_in_recovery: bool,
+    pub(super) deaf_to_fragments: bool,
+    pub(super) dies_while_flashing: bool,
+    pub(super) fails_to_write: Option<FlashState>,
+    pub(super) reboots_without_release: bool,
+    pub(super) never_boots_again: bool,
+    pub(super) other_digest: bool,
+    pub(super) other_version: bool,
+}
+
+impl Default for Script {
+    fn default() -> Self {
+        Self {
+            silent: false,
+            refuse: None,
+            recovery_boot: Duration::from_secs(15),
+            home_boot: Duration::from_secs(40),
+            dies_in_kexec: false,
+            gives_up_in_recovery: false,
+            deaf_to_fragments: false,
+            dies_while_flashing: false,
+            fails_to_write: None,
+            reboots_without_release: false,
+            never_boots_again: false,
+            other_digest: false,
+            other_version: false,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Os,
+    Recovery,
+    Boot { until: Time, into_recovery: bool },
+    Dead,
+}
+
+/// What should arrive.
+#[derive(Clone, Debug)]
+pub(super) struct Cargo {
+    pub(super) manifest: Vec<u8>,
+    pub(super) payload: Vec<u8>,
+}
+
+pub(super) struct ScriptedHost {
+    pub(super) address: SocketAddr,
+    pub(super) writes: u32,
+    script: Script,
+    secret: HostSecretKey,
+    manager: PeerKey,
+    /// Where the instruction came from.
+    manager_address: SocketAddr,
+    cargo: Cargo,
+    endpoint: Endpoint,
+    boots: u8,
+    place: Place,
+    campaign: u64,
+    manifest: Vec<u8>,
+    receiver: Option<Receiver>,
+    report: Report,
+    last_end: Option<End>,
+    next_report: Option<Time>,
+    /// When it gives up in recovery: nobody said anything new.
+    give_up: Option<Time>,
+    outbox: Vec<(SocketAddr, Vec<u8>)>,
+}
+
+impl ScriptedHost {
+    pub(super) fn new(index: usize, script: Script, manager: PeerKey, cargo: Cargo) -> Self {
+        let mut seed = [3; 32];
+        seed[..8].copy_from_slice(&(index as u64).to_be_bytes());
+        let secret = HostSecretKey::generate(&mut ChaCha20Rng::from_seed(seed));
+        let octets = (index as u16 + 2).to_be_bytes();
+        let mut host = Self {
+            address: SocketAddr::from(([10, 0, octets[0], octets[1]], 9847)),
+            writes: 0,
+            script,
+            endpoint: Endpoint::new(*secret.exchange(), seed),
+            secret,
+            manager,
+            manager_address: SocketAddr::from(([0; 4], 0)),
+            cargo,
+            boots: 0,
+            place: Place::Os,
+            campaign: 0,
+            manifest: Vec::new(),
+            receiver: None,
+            report: report(Phase::Idle),
+            last_end: None,
+            next_report: None,
+            give_up: None,
+            outbox: Vec::new(),
+        };
+        host.boot(Time::ZERO, false);
+        host
+    }
+
+    pub(super) fn key(&self) -> PeerKey {
+        *self.secret.public().exchange()
+    }
+
+    pub(super) fn is_in_normal_os(&self) -> bool {
+        self.place == Place::Os
+    }
+
+    fn boot(&mut self, now: Time, into_recovery: bool) {
+        self.boots += 1;
+        let mut seed = [self.boots; 32];
+        seed[16..].copy_from_slice(&self.key()[..16]);
+        self.endpoint = Endpoint::new(*self.secret.exchange(), seed);
+        self.endpoint.allow(self.manager);
+        self.place = if into_recovery { Place::Recovery } else { Place::Os };
+        self.manifest.clear();
+        self.receiver = None;
+        self.report = report(if into_recovery { Phase::Ready } else { Phase::Idle });
+        self.report.campaign = self.campaign;
+        (self.next_report, self.give_up) = (None, None);
+        if into_recovery {
+            self.endpoint.connect(now, self.manager, self.manager_address);
+            self.next_report = Some(now);
+            self.give_up = Some(now + Duration::from_secs(200));
+        }
+    }
+
+    fn restart(&mut self, now: Time, into_recovery: bool, span: Duration) {
+        self.place = Place::Boot { until: now + span, into_recovery };
+        (self.next_report, self.give_up) = (None, None);
+    }
+
+    /// Back to the normal OS, with a note of why.
+    fn go_home(&mut self, now: Time, reason: Reason) {
+        let flash = self.report.flash;
+        let detail = String::new();
+        self.last_end = Some(End { campaign: self.campaign, reason, flash, detail });
+        self.restart(now, false, self.script.home_boot);
+        if self.script.never_boots_again {
+            self.place = Place::Dead;
+        }
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Time> {
+        match self.place {
+            Place::Dead => None,
+            Place::Boot { until, .. } => Some(until),
+            Place::Os | Place::Recovery => {
+                let receiver = self.receiver.as_ref().and_then(Receiver::poll_timeout);
+                [self.next_report, self.give_up, self.endpoint.poll_timeout(), receiver]
+                    .into_iter()
+                    .flatten()
+                    .min()
+            }
+        }
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Time) {
+        match self.place {
+            Place::Dead => return,
+            Place::Boot { until, into_recovery } if until <= now => self.boot(now, into_recovery),
+            Place::Boot { .. } => return,
+            Place::Os | Place::Recovery => {}
+        }
+        self.endpoint.handle_timeout(now);
+        if self.give_up.is_some_and(|at| at <= now) {
+            self.go_home(now, Reason::ManagerNotReached);
+        }
+        if let Some(status) = self.receiver.as_mut().and_then(|r| r.poll_status(now)) {
+            self.answer(now, &Answer::FragmentStatus(status));
+        }
+        if self.next_report.is_some_and(|at| at <= now) {
+            self.next_report = Some(now + HEARTBEAT);
+            self.step_flash(now);
+            self.answer(now, &Answer::Report(self.report.clone()));
+        }
+    }
+
+    /// Flashing gets on with each heartbeat.
+    fn step_flash(&mut self, now: Time) {
+        if self.report.phase == Phase::Ready && self.script.gives_up_in_recovery {
+            self.go_home(now, Reason::NetworkUnavailable);
+        }
+        if self.report.phase != Phase::Writing {
+            return;
+        }
+        self.report.done += 1;
+        if self.script.dies_while_flashing {
+            self.place = Place::Dead;
+        } else if let Some(flash) = self.script.fails_to_write {
+            self.report =
+                Report { flash, reason: Reason::WriteFailed, ..self.state(Phase::Failed) };
+        } else if self.report.done == FLASH_STEPS {
+            self.writes += 1;
+            let digests = Some(([1; 32], [2; 32]));
+            let flash = FlashState::Updated;
+            self.report = Report { digests, flash, ..self.state(Phase::Updated) };
+            if self.script.reboots_without_release {
+                self.go_home(now, Reason::Updated);
+            }
+        }
+    }
+
+    fn state(&self, phase: Phase) -> Report {
+        Report { campaign: self.campaign, ..report(phase) }
+    }
+
+    pub(super) fn handle_datagram(&mut self, now: Time, from: SocketAddr, bytes: &[u8]) {
+        let listens = matches!(self.place, Place::Os | Place::Recovery) && !self.script.silent;
+        if !listens {
+            return;
+        }
+        if let Some(receiver) = self.receiver.as_mut().filter(|_| matches!(bytes[0], 6 | 7)) {
+            if !self.script.deaf_to_fragments || bytes[0] == 7 {
+                let before = receiver.progress().0;
+                receiver.handle_datagram(now, bytes);
+                if receiver.progress().0 > before {
+                    self.give_up = Some(now + Duration::from_secs(200));
+                }
+            }
+            if receiver.is_complete() && self.report.phase == Phase::Receiving {
+                let payload = receiver.take_payload().unwrap();
+                assert_eq!(payload, self.cargo.payload);
+                self.report = self.state(Phase::Verified);
+                self.next_report = Some(now);
+            }
+        }
+        if let Some(session::Event::Message { bytes, .. }) =
+            self.endpoint.handle_datagram(now, from, bytes)
+        {
+            if self.place == Place::Os {
+                self.manager_address = from;
+            }
+            self.handle_command(now, Command::parse(&bytes).unwrap());
+        }
+    }
+
+    fn handle_command(&mut self, now: Time, command: Command) {
+        let in_recovery = self.place == Place::Recovery;
+        match command {
+            Command::Query => self.answer(now, &Answer::Identity(self.identity())),
+            Command::ManifestPart { campaign, offset_bytes, bytes, .. } => {
+                self.campaign = campaign;
+                if offset_bytes as usize == self.manifest.len() {
+                    self.manifest.extend(bytes);
+                }
+                let held_bytes = self.manifest.len() as u32;
+                self.answer(now, &Answer::ManifestHeld { campaign, held_bytes });
+            }
+            Command::Begin { .. } if !in_recovery => self.begin(now),
+            Command::Join { parameters, .. } if in_recovery && self.receiver.is_none() => {
+                assert_eq!(self.manifest, self.cargo.manifest);
+                self.receiver = Some(Receiver::new(&parameters, 9).unwrap());
+                self.report = self.state(Phase::Receiving);
+            }
+            Command::Commit { .. } if self.report.phase == Phase::Verified => {
+                self.report = Report { total: FLASH_STEPS, ..self.state(Phase::Writing) };
+                self.give_up = None;
+            }
+            Command::Release { .. } if in_recovery && self.report.phase != Phase::Writing => {
+                self.release(now);
+            }
+            Command::Measure { campaign } => {
+                let measurement = Measurement {
+                    campaign,
+                    matches: self.writes > 0 && !self.script.other_digest,
+                    stable_digest: [0; 32],
+                    boot_id: [self.boots; 16],
+                    bios_version: self.bios_version(),
+                    bios_vendor: "V".into(),
+                    detail: String::new(),
+                };
+                self.answer(now, &Answer::Measurement(measurement));
+            }
+            _ => {}
+        }
+    }
+
+    fn begin(&mut self, now: Time) {
+        let answer = match self.script.refuse {
+            Some(reason) => Report { reason, ..self.state(Phase::Refused) },
+            None => self.state(Phase::Accepted),
+        };
+        self.answer(now, &Answer::Report(answer));
+        if self.script.dies_in_kexec {
+            self.place = Place::Dead;
+        } else if self.script.refuse.is_none() {
+            self.restart(now, true, self.script.recovery_boot);
+        }
+    }
+
+    fn release(&mut self, now: Time) {
+        if self.report.flash == FlashState::Damaged {
+            return;
+        }
+        let report = Report { flash: self.report.flash, ..self.state(Phase::Rebooting) };
+        self.answer(now, &Answer::Report(report));
+        let reason = match self.report.phase {
+            Phase::Updated => Reason::Updated,
+            _ => Reason::Released,
+        };
+        self.go_home(now, reason);
+    }
+
+    fn bios_version(&self) -> String {
+        if self.writes > 0 && !self.script.other_version { "2.0".into() } else { "1.0".into() }
+    }
+
+    fn identity(&self) -> Identity {
+        Identity {
+            environment: match self.place {
+                Place::Recovery => Environment::Recovery,
+                _ => Environment::NormalOs,
+            },
+            boot_id: [self.boots; 16],
+            flash_size_bytes: 1 << 20,
+            obstacle: Reason::None,
+            security_version_floor: 0,
+            host_name: "host".into(),
+            vendor: "V".into(),
+            product: "P".into(),
+            bios_version: self.bios_version(),
+            flash_name: "bios".into(),
+            agent_version: "0".into(),
+            obstacle_detail: String::new(),
+            last_end: self.last_end.clone(),
+        }
+    }
+
+    fn answer(&mut self, now: Time, answer: &Answer) {
+        self.endpoint.send(now, &self.manager, &answer.emit());
+        // What is said on the way into a reboot still goes out.
+        self.collect();
+    }
+
+    fn collect(&mut self) {
+        while let Some(transmit) = self.endpoint.poll_transmit() {
+            self.outbox.push((transmit.to, transmit.bytes));
+        }
+    }
+
+    pub(super) fn take_outbox(&mut self) -> Vec<(SocketAddr, Vec<u8>)> {
+        self.collect();
+        if self.script.silent {
+            self.outbox.clear();
+        }
+        std::mem::take(&mut self.outbox)
+    }
+}
+
+fn report(phase: Phase) -> Report {
+    Report {
+        campaign: 0,
+        phase,
+        reason: Reason::None,
+        flash: FlashState::Untouched,
+        done: 0,
+        total: 0,
+        digests: None,
+        detail: String::new(),
+    }
+}

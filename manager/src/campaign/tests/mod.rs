@@ -1,0 +1,164 @@
+//! Campaigns against scripted hosts that speak through real sessions and receive through the real transfer.
+#![allow(clippy::unwrap_used)]
+
+mod host;
+mod world;
+
+use std::time::Duration;
+
+use firmcast::reason::{FlashState, Reason};
+
+use super::{Delivery, Event, Stage};
+use host::Script;
+use world::World;
+
+/// Ten minutes of virtual time suffice for every end but those that wait for a boot that never comes.
+const LONG: Duration = Duration::from_secs(600);
+
+fn ends(script: Script) -> super::Outcome {
+    let mut world = World::new(vec![script], Delivery::Broadcast, 0.0);
+    world.run_to_end(Duration::from_secs(3600));
+    world.outcome(0)
+}
+
+#[test]
+fn hosts_are_updated_and_confirmed_though_a_tenth_of_all_datagrams_is_lost() {
+    for delivery in [Delivery::Broadcast, Delivery::Unicast] {
+        let mut world = World::new(vec![Script::default(); 3], delivery, 0.1);
+        world.run_to_end(LONG);
+        for index in 0..3 {
+            let outcome = world.outcome(index);
+            assert_eq!(outcome.reason, Reason::Confirmed, "{delivery:?} {outcome:?}");
+            assert_eq!(outcome.flash, Some(FlashState::Updated));
+            assert_eq!(outcome.bios_version.as_deref(), Some("2.0"));
+            assert_eq!(outcome.digests, Some(([1; 32], [2; 32])));
+            assert_eq!(world.hosts[index].writes, 1);
+        }
+    }
+}
+
+#[test]
+fn stages_come_in_order_and_each_once() {
+    let mut world = World::new(vec![Script::default()], Delivery::Broadcast, 0.0);
+    world.run_to_end(LONG);
+    let stages: Vec<Stage> = (world.events.iter())
+        .filter_map(|event| match event {
+            Event::Stage { stage, .. } => Some(*stage),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(stages, Stage::ALL[1..13]);
+}
+
+#[test]
+fn two_hundred_hosts_are_updated_past_a_dead_one_and_a_refusing_one() {
+    let mut scripts = vec![Script::default(); 200];
+    scripts[7].silent = true;
+    scripts[9].refuse = Some(Reason::WrongBoard);
+    let mut world = World::new(scripts, Delivery::Broadcast, 0.02);
+    world.run_to_end(LONG);
+    for index in 0..200 {
+        let expected = match index {
+            7 => Reason::HostUnreachable,
+            9 => Reason::WrongBoard,
+            _ => Reason::Confirmed,
+        };
+        let outcome = world.outcome(index);
+        assert_eq!(outcome.reason, expected, "host {index}: {outcome:?}");
+    }
+    // One stream serves all: little more than the image in a network that loses one in fifty.
+    let fragments = world.campaign.stream().stats().fragments;
+    assert!(fragments < world.source_fragments() * 11 / 10, "{fragments}");
+}
+
+#[test]
+fn every_failure_ends_with_its_reason_and_what_is_known_of_the_flash() {
+    let untouched = Some(FlashState::Untouched);
+    let script = Script::default();
+    let cases = [
+        (Script { silent: true, ..script }, Reason::HostUnreachable, untouched),
+        (Script { refuse: Some(Reason::FlashLocked), ..script }, Reason::FlashLocked, untouched),
+        (Script { dies_in_kexec: true, ..script }, Reason::NoReady, untouched),
+        (Script { gives_up_in_recovery: true, ..script }, Reason::NetworkUnavailable, untouched),
+        (Script { deaf_to_fragments: true, ..script }, Reason::LeftBehind, untouched),
+        (Script { dies_while_flashing: true, ..script }, Reason::LostWhileFlashing, None),
+        (
+            Script { fails_to_write: Some(FlashState::Restored), ..script },
+            Reason::WriteFailed,
+            Some(FlashState::Restored),
+        ),
+        (
+            Script { fails_to_write: Some(FlashState::Damaged), ..script },
+            Reason::WriteFailed,
+            Some(FlashState::Damaged),
+        ),
+        (
+            Script { never_boots_again: true, ..script },
+            Reason::NoAgentAfterReboot,
+            Some(FlashState::Updated),
+        ),
+        (Script { other_digest: true, ..script }, Reason::WrongDigest, None),
+        (Script { other_version: true, ..script }, Reason::WrongVersion, Some(FlashState::Updated)),
+    ];
+    for (script, reason, flash) in cases {
+        let outcome = ends(script);
+        assert_eq!((outcome.reason, outcome.flash), (reason, flash), "{script:?}: {outcome:?}");
+    }
+}
+
+#[test]
+fn a_late_host_is_served_by_the_same_stream() {
+    let mut scripts = vec![Script::default(); 3];
+    scripts[2].recovery_boot = Duration::from_secs(100);
+    let mut world = World::new(scripts, Delivery::Broadcast, 0.05);
+    world.run_to_end(LONG);
+    assert!((0..3).all(|index| world.outcome(index).reason == Reason::Confirmed));
+    let started = world.events.iter().find(|event| matches!(event, Event::TransferStarted { .. }));
+    assert_eq!(started, Some(&Event::TransferStarted { hosts: 2 }));
+}
+
+#[test]
+fn an_update_that_finished_unseen_is_confirmed_by_the_measurement() {
+    let script = Script { reboots_without_release: true, ..Script::default() };
+    assert_eq!(ends(script).reason, Reason::Confirmed);
+}
+
+#[test]
+fn an_interrupt_sends_home_whom_it_can_and_lets_flashing_hosts_finish() {
+    for stage in &Stage::ALL[..13] {
+        let mut scripts = vec![Script::default(); 2];
+        scripts[1].silent = true;
+        let mut world = World::new(scripts, Delivery::Broadcast, 0.0);
+        world.run_until(LONG, |campaign| campaign.hosts()[0].stage() == *stage);
+        assert_eq!(world.campaign.hosts()[0].stage(), *stage);
+        let now = world.now;
+        world.campaign.interrupt(now);
+        world.run_to_end(LONG);
+        let reason = world.outcome(0).reason;
+        let expected = if *stage < Stage::Commit { Reason::Interrupted } else { Reason::Confirmed };
+        assert_eq!(reason, expected, "{stage:?}");
+        world.run_for(Duration::from_secs(600));
+        assert!(world.hosts[0].is_in_normal_os(), "{stage:?}: the host got out of it by itself");
+        assert_eq!(world.hosts[0].writes, u32::from(*stage >= Stage::Commit));
+    }
+}
+
+#[test]
+fn a_second_interrupt_ends_the_campaign_at_once() {
+    let mut world = World::new(vec![Script::default()], Delivery::Broadcast, 0.0);
+    world.run_until(LONG, |campaign| campaign.hosts()[0].stage() == Stage::Flash);
+    let now = world.now;
+    world.campaign.interrupt(now);
+    assert!(!world.campaign.is_finished());
+    world.campaign.interrupt(now);
+    assert!(world.campaign.is_finished());
+    assert_eq!(world.outcome(0).flash, None);
+}
+
+#[test]
+fn noise_from_strangers_and_lying_hosts_changes_nothing() {
+    let mut world = World::new(vec![Script::default()], Delivery::Broadcast, 0.0);
+    world.chatter = true;
+    world.run_to_end(LONG);
+    assert_eq!(world.outcome(0).reason, Reason::Confirmed);
+}

@@ -1,0 +1,206 @@
+//! A virtual network and clock around one campaign and its scripted hosts.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use firmcast::keys::{ManagerSecretKey, SecretKey as _};
+use firmcast::time::Time;
+use rand_chacha::ChaCha20Rng;
+use rand_core::{RngCore, SeedableRng};
+
+use super::host::{Cargo, Script, ScriptedHost};
+use crate::campaign::{
+    Campaign, Config, Contents, Deadlines, Delivery, Destination, Event, Outcome, Target, Transmit,
+};
+
+const DELAY: Duration = Duration::from_millis(1);
+const TICK_US: u64 = 1_000;
+const FRAGMENT_SIZE_BYTES: u16 = 1440;
+
+pub(super) fn payload() -> Vec<u8> {
+    let mut bytes = vec![0; 200_000];
+    ChaCha20Rng::from_seed([4; 32]).fill_bytes(&mut bytes);
+    bytes
+}
+
+pub(super) fn manifest() -> Vec<u8> {
+    (0..20_000u32).map(|index| index as u8).collect()
+}
+
+pub(super) struct World {
+    pub(super) now: Time,
+    pub(super) campaign: Campaign,
+    pub(super) hosts: Vec<ScriptedHost>,
+    pub(super) events: Vec<Event>,
+    /// Strangers and broken software talk to the manager all the time.
+    pub(super) chatter: bool,
+    /// By time of arrival, then in the order of sending.
+    in_flight: BTreeMap<(Time, u64), Packet>,
+    sent: u64,
+    loss: f64,
+    rng: ChaCha20Rng,
+    manager_address: SocketAddr,
+}
+
+struct Packet {
+    from: SocketAddr,
+    /// None for all hosts.
+    to: Option<SocketAddr>,
+    bytes: Vec<u8>,
+}
+
+impl World {
+    pub(super) fn new(scripts: Vec<Script>, delivery: Delivery, loss: f64) -> Self {
+        let mut rng = ChaCha20Rng::from_seed([1; 32]);
+        let secret = ManagerSecretKey::generate(&mut rng);
+        let manager_address = SocketAddr::from(([10, 0, 0, 1], 40_000));
+        let manager = *secret.public().exchange();
+        let cargo = Cargo { manifest: manifest(), payload: payload() };
+        let hosts: Vec<_> = (scripts.into_iter().enumerate())
+            .map(|(index, script)| ScriptedHost::new(index, script, manager, cargo.clone()))
+            .collect();
+        let targets = hosts.iter().map(|host| Target {
+            name: host.address.to_string(),
+            key: Some(host.key()),
+            address: host.address,
+        });
+        let config = Config {
+            campaign: 0x1234,
+            delivery,
+            rate_mbit: 100,
+            fragment_size_bytes: FRAGMENT_SIZE_BYTES,
+            deadlines: Deadlines::default(),
+            exchange_secret: *secret.exchange(),
+            stamp: 1,
+            seed: [2; 32],
+        };
+        let expect_version = Some("2.0".into());
+        let contents = Contents { manifest: manifest(), payload: payload(), expect_version };
+        let campaign = Campaign::new(Time::ZERO, &config, contents, targets.collect()).unwrap();
+        Self {
+            now: Time::ZERO,
+            campaign,
+            hosts,
+            events: Vec::new(),
+            chatter: false,
+            in_flight: BTreeMap::new(),
+            sent: 0,
+            loss,
+            rng,
+            manager_address,
+        }
+    }
+
+    pub(super) fn source_fragments(&self) -> u64 {
+        payload().len().div_ceil(usize::from(FRAGMENT_SIZE_BYTES)) as u64
+    }
+
+    pub(super) fn outcome(&self, host: usize) -> Outcome {
+        self.campaign.hosts()[host].outcome().cloned().unwrap()
+    }
+
+    pub(super) fn run_to_end(&mut self, limit: Duration) {
+        self.run_until(limit, Campaign::is_finished);
+        assert!(self.campaign.is_finished(), "not finished after {limit:?}");
+    }
+
+    pub(super) fn run_for(&mut self, span: Duration) {
+        self.run_until(span, |_| false);
+    }
+
+    pub(super) fn run_until(&mut self, limit: Duration, done: impl Fn(&Campaign) -> bool) {
+        let end = self.now + limit;
+        loop {
+            self.collect();
+            if done(&self.campaign) {
+                return;
+            }
+            match self.next_step() {
+                Some(next) if next <= end => self.now = next.max(self.now),
+                _ => return,
+            }
+            self.step();
+        }
+    }
+
+    fn next_step(&self) -> Option<Time> {
+        let arrival = self.in_flight.keys().next().map(|(at, _)| *at);
+        let hosts = self.hosts.iter().filter_map(ScriptedHost::poll_timeout).min();
+        let next = [arrival, hosts, self.campaign.poll_timeout()].into_iter().flatten().min()?;
+        // Everything waits for the next tick: fewer steps, and timeouts that are served late.
+        Some(Time::from_micros(next.as_micros().div_ceil(TICK_US) * TICK_US))
+    }
+
+    fn step(&mut self) {
+        let now = self.now;
+        while let Some(entry) = self.in_flight.first_entry().filter(|entry| entry.key().0 <= now) {
+            let packet = entry.remove();
+            self.deliver(&packet);
+        }
+        if self.campaign.poll_timeout().is_some_and(|at| at <= now) {
+            self.campaign.handle_timeout(now);
+        }
+        for host in &mut self.hosts {
+            if host.poll_timeout().is_some_and(|at| at <= now) {
+                host.handle_timeout(now);
+            }
+        }
+        if self.chatter {
+            self.chatter();
+        }
+    }
+
+    fn chatter(&mut self) {
+        let mut bytes = vec![0; (self.rng.next_u32() % 1500) as usize];
+        self.rng.fill_bytes(&mut bytes);
+        if let Some(first) = bytes.first_mut() {
+            *first %= 9;
+        }
+        let from = self.hosts[0].address;
+        self.campaign.handle_datagram(self.now, from, &bytes);
+    }
+
+    fn deliver(&mut self, packet: &Packet) {
+        if packet.to == Some(self.manager_address) {
+            self.campaign.handle_datagram(self.now, packet.from, &packet.bytes);
+            return;
+        }
+        for host in &mut self.hosts {
+            if packet.to.is_some_and(|to| to != host.address) || self.loss > unit(&mut self.rng) {
+                continue;
+            }
+            host.handle_datagram(self.now, packet.from, &packet.bytes);
+        }
+    }
+
+    fn collect(&mut self) {
+        while let Some(Transmit { destination, bytes }) = self.campaign.poll_transmit(self.now) {
+            let to = match destination {
+                Destination::Host(address) => Some(address),
+                Destination::Group => None,
+            };
+            self.post(Packet { from: self.manager_address, to, bytes });
+        }
+        for index in 0..self.hosts.len() {
+            for (to, bytes) in self.hosts[index].take_outbox() {
+                let from = self.hosts[index].address;
+                if self.loss <= unit(&mut self.rng) {
+                    self.post(Packet { from, to: Some(to), bytes });
+                }
+            }
+        }
+        while let Some(event) = self.campaign.poll_event() {
+            self.events.push(event);
+        }
+    }
+
+    fn post(&mut self, packet: Packet) {
+        self.sent += 1;
+        self.in_flight.insert((self.now + DELAY, self.sent), packet);
+    }
+}
+
+fn unit(rng: &mut ChaCha20Rng) -> f64 {
+    f64::from(rng.next_u32()) / f64::from(u32::MAX)
+}

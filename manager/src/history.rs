@@ -1,0 +1,272 @@
+//! `firmcast history`: what the records of earlier campaigns say.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Args;
+use nix::fcntl::{Flock, FlockArg};
+use serde::Serialize;
+
+use crate::output;
+
+use firmcast_manager::news::{BundleFacts, Entry, HostResult, News};
+use firmcast_manager::record;
+
+/// The largest record that is read; a campaign of 10,000 hosts stays far below.
+const RECORD_SIZE_MAX: u64 = 256 * 1024 * 1024;
+
+/// What became of a campaign.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum State {
+    /// A manager works on it.
+    Running,
+    /// It ended for every host.
+    Finished,
+    /// Its manager ended before it did: hosts that were not flashing went back by themselves.
+    Unfinished,
+}
+
+/// One campaign, as its record tells it.
+#[derive(Clone, Debug, Serialize)]
+struct Campaign {
+    /// Its number, 16 hexadecimal digits.
+    campaign: String,
+    /// When it began.
+    started: String,
+    /// The last entry's time.
+    last_entry: String,
+    /// What became of it.
+    state: State,
+    /// Whether the operator interrupted it.
+    interrupted: bool,
+    /// What was brought to the hosts.
+    bundle: BundleFacts,
+    /// Hosts confirmed.
+    confirmed: usize,
+    /// The hosts.
+    hosts: Vec<Host>,
+}
+
+/// One host of a campaign.
+#[derive(Clone, Debug, Serialize)]
+struct Host {
+    /// Its name.
+    host: String,
+    /// The last stage that was recorded.
+    stage: String,
+    /// How it ended; none when the manager ended first.
+    result: Option<HostResult>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HistoryArgs {
+    /// Print one JSON array
+    #[arg(long)]
+    json: bool,
+}
+
+impl HistoryArgs {
+    /// Shows all campaigns, the oldest first. Records that cannot be read are named on standard error.
+    pub(crate) fn run(self, state: &Path) -> anyhow::Result<ExitCode> {
+        show(&read_all(state)?, state, self.json)
+    }
+}
+
+fn show(campaigns: &[Campaign], state: &Path, json: bool) -> anyhow::Result<ExitCode> {
+    if json {
+        return output::print(&(serde_json::to_string_pretty(campaigns)? + "\n"));
+    }
+    if campaigns.is_empty() {
+        return output::print(&format!("no campaigns in {}\n", state.display()));
+    }
+    output::print(&campaigns.iter().map(to_text).collect::<String>())
+}
+
+fn to_text(campaign: &Campaign) -> String {
+    let Campaign { campaign: number, started, bundle, hosts, confirmed, .. } = campaign;
+    let state = match (campaign.state, campaign.interrupted) {
+        (State::Running, _) => "running",
+        (State::Finished, false) => "finished",
+        (State::Finished, true) => "interrupted by the operator",
+        (State::Unfinished, _) => "UNFINISHED: its manager ended before it did",
+    };
+    let total = hosts.len();
+    let mut text = format!(
+        "{started}  {number}  {} {}  {confirmed} of {total} confirmed, {state}\n",
+        bundle.vendor, bundle.version
+    );
+    for host in hosts {
+        text += &match &host.result {
+            Some(result) => format!("    {}: {}\n", host.host, result.to_text()),
+            None => format!("    {}: no result, last seen {}\n", host.host, host.stage),
+        };
+    }
+    text
+}
+
+fn read_all(state: &Path) -> anyhow::Result<Vec<Campaign>> {
+    let directory = record::directory(state);
+    let entries = match fs::read_dir(&directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error).context(format!("cannot read {}", directory.display())),
+    };
+    let mut paths = Vec::new();
+    for entry in entries {
+        let path = entry.with_context(|| format!("cannot read {}", directory.display()))?.path();
+        if path.extension().is_some_and(|extension| extension == "jsonl") {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    let mut campaigns = Vec::new();
+    for path in paths {
+        match read(&path) {
+            Ok(campaign) => campaigns.push(campaign),
+            Err(error) => eprintln!("firmcast: {}: {error:#}", path.display()),
+        }
+    }
+    Ok(campaigns)
+}
+
+fn read(path: &Path) -> anyhow::Result<Campaign> {
+    let mut file = File::open(path)?;
+    let mut bytes = Vec::new();
+    (&mut file).take(RECORD_SIZE_MAX).read_to_end(&mut bytes)?;
+    let is_running = Flock::lock(file, FlockArg::LockSharedNonblock).is_err();
+    summarise(&String::from_utf8_lossy(&bytes), is_running)
+}
+
+/// Reads the lines of a record; the last one may be torn, because the manager died while it was written.
+fn summarise(text: &str, is_running: bool) -> anyhow::Result<Campaign> {
+    let mut lines = text.lines();
+    let first = lines.next().unwrap_or_default();
+    let first: Entry = serde_json::from_str(first).context("its first line is damaged")?;
+    let News::Started { bundle, hosts, .. } = first.news else {
+        anyhow::bail!("its first line does not start a campaign");
+    };
+    let not_begun = |facts: firmcast_manager::news::HostFacts| Host {
+        host: facts.host,
+        stage: "connecting".into(),
+        result: None,
+    };
+    let mut campaign = Campaign {
+        campaign: first.campaign,
+        started: first.time.clone(),
+        last_entry: first.time,
+        state: if is_running { State::Running } else { State::Unfinished },
+        interrupted: false,
+        bundle,
+        confirmed: 0,
+        hosts: hosts.into_iter().map(not_begun).collect(),
+    };
+    let named = |(index, host): (usize, &Host)| (host.host.clone(), index);
+    let by_name: HashMap<String, usize> = campaign.hosts.iter().enumerate().map(named).collect();
+    // A line is torn where the manager died or the disk was full; what follows may be whole again.
+    for entry in lines.filter_map(|line| serde_json::from_str::<Entry>(line).ok()) {
+        campaign.apply(entry, &by_name);
+    }
+    let is_confirmed = |host: &&Host| host.result.as_ref().is_some_and(|result| result.confirmed);
+    campaign.confirmed = campaign.hosts.iter().filter(is_confirmed).count();
+    Ok(campaign)
+}
+
+impl Campaign {
+    fn apply(&mut self, entry: Entry, by_name: &HashMap<String, usize>) {
+        self.last_entry = entry.time;
+        match entry.news {
+            News::Stage { host: name, stage } => {
+                if let Some(known) = self.host(by_name, &name) {
+                    known.stage = stage;
+                }
+            }
+            News::Result(result) => {
+                if let Some(known) = self.host(by_name, &result.host) {
+                    known.stage = "ended".into();
+                    known.result = Some(*result);
+                }
+            }
+            News::Interrupted => self.interrupted = true,
+            News::Finished { .. } => self.state = State::Finished,
+            News::Started { .. }
+            | News::Progress { .. }
+            | News::TransferStarted { .. }
+            | News::Warning { .. } => {}
+        }
+    }
+
+    fn host(&mut self, by_name: &HashMap<String, usize>, name: &str) -> Option<&mut Host> {
+        self.hosts.get_mut(*by_name.get(name)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use firmcast::reason::Reason;
+    use firmcast_manager::campaign::{Outcome, Stage};
+    use firmcast_manager::news::{self, HostFacts};
+
+    fn record() -> String {
+        let bundle = BundleFacts {
+            file: "b.fcb".into(),
+            version: "2".into(),
+            security_version: 2,
+            vendor: "V".into(),
+            products: vec!["P".into()],
+            image_sha256: "00".into(),
+            image_size_bytes: 1,
+            payload_size_bytes: 1,
+            signer: "SHA256:x".into(),
+            signature_checked: true,
+        };
+        let host = |name: &str| HostFacts { host: name.into(), address: "a".into(), key: None };
+        let started = News::Started {
+            bundle,
+            delivery: "broadcast".into(),
+            rate_mbit: 100,
+            hosts: vec![host("a"), host("b")],
+        };
+        let outcome = Outcome {
+            reason: Reason::Confirmed,
+            flash: None,
+            detail: String::new(),
+            bios_version: Some("2".into()),
+            digests: None,
+        };
+        [
+            started,
+            news::stage("b", Stage::Flash),
+            News::Result(Box::new(HostResult::new("a", &outcome))),
+            News::Finished { confirmed: 1, failed: 1 },
+        ]
+        .map(|news| Entry::now(7, news).to_line() + "\n")
+        .concat()
+    }
+
+    #[test]
+    fn a_record_is_told_as_far_as_it_goes_wherever_it_is_torn() {
+        let record = record();
+        let whole = summarise(&record, false).unwrap();
+        assert_eq!((whole.state, whole.confirmed, whole.hosts.len()), (State::Finished, 1, 2));
+        assert_eq!(whole.hosts[1].stage, "flashing");
+        let first_line = record.lines().next().unwrap().len();
+        for length in 0..record.len() - 1 {
+            let torn = summarise(&record[..length], false);
+            if length < first_line {
+                assert!(torn.is_err());
+            } else {
+                let torn = torn.unwrap();
+                let complete = length >= record.trim_end().len();
+                assert_eq!(torn.state == State::Finished, complete, "{length}");
+            }
+        }
+        assert_eq!(summarise(record.lines().next().unwrap(), true).unwrap().state, State::Running);
+    }
+}

@@ -1,0 +1,286 @@
+//! The hosts that the manager knows: `inventory.json` in the state directory.
+
+use std::collections::BTreeSet;
+use std::fs::{DirBuilder, File};
+use std::io::{self, Write as _};
+use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+use firmcast::keys::{Fingerprint, HostPublicKey, PublicKey as _};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// The largest inventory that is read.
+const INVENTORY_SIZE_MAX: u64 = 64 * 1024 * 1024;
+
+/// The only form of the file so far.
+const FORM: u32 = 1;
+
+/// Why the inventory could not be read or kept.
+#[derive(Debug, Error)]
+pub enum InventoryError {
+    /// The file system refused.
+    #[error("cannot {action} {path}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The file is not an inventory.
+    #[error("{path} is not an inventory: {reason}; move it away and enrol the hosts again")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// A known host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    /// Its name: unique in the inventory.
+    pub name: String,
+    /// Its public key, one line of text.
+    #[serde(with = "key_text")]
+    pub key: HostPublicKey,
+    /// Where its agent was last seen.
+    pub address: SocketAddr,
+    /// DMI vendor.
+    pub vendor: String,
+    /// DMI product.
+    pub product: String,
+}
+
+mod key_text {
+    use firmcast::keys::HostPublicKey;
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+
+    pub(super) fn serialize<S: Serializer>(key: &HostPublicKey, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(key)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<HostPublicKey, D::Error> {
+        String::deserialize(from)?.parse().map_err(D::Error::custom)
+    }
+}
+
+/// All known hosts, sorted by name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Inventory {
+    form: u32,
+    hosts: Vec<Entry>,
+}
+
+/// What the inventory says about a host that was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Not known yet.
+    New,
+    /// Known by this name and key.
+    Known(String),
+    /// Its name or address belongs to another key. Someone made a new key there, or is not who they seem to be.
+    Conflict {
+        /// Name in the inventory.
+        name: String,
+        /// Fingerprint of the known key.
+        known: Fingerprint,
+    },
+}
+
+impl Inventory {
+    /// Reads the inventory of a state directory; a missing one is empty.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or is no inventory.
+    pub fn load(state: &Path) -> Result<Self, InventoryError> {
+        let path = path(state);
+        let io_error = |source| InventoryError::Io { action: "read", path: path.clone(), source };
+        let damaged = |reason: String| InventoryError::Damaged { path: path.clone(), reason };
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(Self { form: FORM, hosts: Vec::new() });
+            }
+            Err(error) => return Err(io_error(error)),
+        };
+        let size_bytes = file.metadata().map_err(io_error)?.len();
+        if size_bytes > INVENTORY_SIZE_MAX {
+            return Err(damaged(format!("it has {size_bytes} bytes")));
+        }
+        let text = io::read_to_string(file).map_err(io_error)?;
+        let inventory: Self =
+            serde_json::from_str(&text).map_err(|error| damaged(error.to_string()))?;
+        match inventory.form {
+            FORM => Ok(inventory),
+            other => Err(damaged(format!("form {other}, expected {FORM}"))),
+        }
+    }
+
+    /// Replaces the inventory of a state directory, durably and as a whole.
+    ///
+    /// # Errors
+    /// When it cannot be written; then the old one still stands.
+    pub fn save(&self, state: &Path) -> Result<(), InventoryError> {
+        let path = path(state);
+        let failed = |action| {
+            let path = path.clone();
+            move |source| InventoryError::Io { action, path, source }
+        };
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(state)
+            .map_err(failed("create the directory of"))?;
+        let mut text = serde_json::to_string_pretty(self).unwrap_or_default();
+        text.push('\n');
+        let mut file = tempfile::Builder::new()
+            .prefix(".inventory-")
+            .tempfile_in(state)
+            .map_err(failed("write"))?;
+        file.write_all(text.as_bytes())
+            .and_then(|()| file.as_file().sync_all())
+            .map_err(failed("write"))?;
+        file.persist(&path).map_err(|error| failed("replace")(error.error))?;
+        File::open(state).and_then(|dir| dir.sync_all()).map_err(failed("sync"))
+    }
+
+    /// The hosts, sorted by name.
+    pub fn hosts(&self) -> &[Entry] {
+        &self.hosts
+    }
+
+    /// The host with this name.
+    pub fn named(&self, name: &str) -> Option<&Entry> {
+        self.hosts.iter().find(|host| host.name == name)
+    }
+
+    /// The host whose agent was last seen at this address.
+    pub fn at(&self, address: SocketAddr) -> Option<&Entry> {
+        self.hosts.iter().find(|host| host.address == address)
+    }
+
+    /// What is known of a host that was found. `answered` are all keys that were found with it: a known key that
+    /// answered too still lives, so another host merely has the same name.
+    pub fn standing(&self, found: &Entry, answered: &BTreeSet<[u8; 32]>) -> Standing {
+        if let Some(known) = self.hosts.iter().find(|host| host.key == found.key) {
+            return Standing::Known(known.name.clone());
+        }
+        let lives = |host: &Entry| answered.contains(host.key.exchange());
+        let clash = self.hosts.iter().find(|host| {
+            (host.name == found.name || host.address == found.address) && !lives(host)
+        });
+        match clash {
+            Some(host) => {
+                Standing::Conflict { name: host.name.clone(), known: host.key.fingerprint() }
+            }
+            None => Standing::New,
+        }
+    }
+
+    /// Takes a found host in, or brings what is known of it up to date; gives the name it has here. With `replace` a
+    /// host in conflict takes the place of the known one; without it nothing happens.
+    pub fn enrol(
+        &mut self,
+        found: &Entry,
+        answered: &BTreeSet<[u8; 32]>,
+        replace: bool,
+    ) -> Option<String> {
+        let name = match self.standing(found, answered) {
+            Standing::Known(name) => name,
+            Standing::New => self.free_name(&found.name),
+            Standing::Conflict { name, .. } if replace => name,
+            Standing::Conflict { .. } => return None,
+        };
+        self.hosts.retain(|host| host.name != name);
+        self.hosts.push(Entry { name: name.clone(), ..found.clone() });
+        self.hosts.sort_by(|a, b| a.name.cmp(&b.name));
+        Some(name)
+    }
+
+    fn free_name(&self, wanted: &str) -> String {
+        let wanted = if wanted.is_empty() { "host" } else { wanted };
+        let numbered = (2..).map(|number| format!("{wanted}-{number}"));
+        std::iter::once(wanted.to_owned())
+            .chain(numbered)
+            .find(|name| self.named(name).is_none())
+            .unwrap_or_default()
+    }
+}
+
+fn path(state: &Path) -> PathBuf {
+    state.join("inventory.json")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::fs;
+
+    use super::*;
+    use firmcast::keys::{HostSecretKey, SecretKey as _};
+    use rand_chacha::ChaCha20Rng;
+    use rand_core::SeedableRng;
+
+    fn host(name: &str, key: u8, address: &str) -> Entry {
+        let secret = HostSecretKey::generate(&mut ChaCha20Rng::from_seed([key; 32]));
+        Entry {
+            name: name.into(),
+            key: secret.public(),
+            address: address.parse().unwrap(),
+            vendor: "V".into(),
+            product: "P".into(),
+        }
+    }
+
+    #[test]
+    fn hosts_are_kept_and_a_changed_key_is_never_taken_over_silently() {
+        let state = tempfile::tempdir().unwrap();
+        let none = BTreeSet::new();
+        let mut inventory = Inventory::load(state.path()).unwrap();
+        let first = host("a", 1, "10.0.0.1:9847");
+        assert_eq!(inventory.enrol(&first, &none, false).as_deref(), Some("a"));
+        let moved = Entry { address: "10.0.0.9:9847".parse().unwrap(), ..first.clone() };
+        assert_eq!(inventory.enrol(&moved, &none, false).as_deref(), Some("a"));
+        assert_eq!(inventory.at(moved.address), Some(&moved));
+
+        let impostor = host("a", 2, "10.0.0.2:9847");
+        let known = first.key.fingerprint();
+        let conflict = Standing::Conflict { name: "a".into(), known };
+        assert_eq!(inventory.standing(&impostor, &none), conflict);
+        assert_eq!(inventory.enrol(&impostor, &none, false), None);
+        assert_eq!(inventory.named("a").unwrap().key, first.key);
+
+        let both = BTreeSet::from([*first.key.exchange(), *impostor.key.exchange()]);
+        assert_eq!(inventory.enrol(&impostor, &both, false).as_deref(), Some("a-2"));
+        let reinstalled = host("a", 3, "10.0.0.9:9847");
+        assert_eq!(inventory.enrol(&reinstalled, &none, true).as_deref(), Some("a"));
+        assert_eq!(inventory.hosts().len(), 2);
+
+        inventory.save(state.path()).unwrap();
+        assert_eq!(Inventory::load(state.path()).unwrap(), inventory);
+        assert_eq!(fs::read_dir(state.path()).unwrap().count(), 1, "no leftovers");
+    }
+
+    #[test]
+    fn a_damaged_inventory_is_an_error_that_names_the_file() {
+        let state = tempfile::tempdir().unwrap();
+        let mut inventory = Inventory::load(state.path()).unwrap();
+        inventory.enrol(&host("a", 1, "[fe80::1]:9847"), &BTreeSet::new(), false).unwrap();
+        inventory.save(state.path()).unwrap();
+        let text = fs::read_to_string(path(state.path())).unwrap();
+        for length in 0..text.trim_end().len() {
+            fs::write(path(state.path()), &text[..length]).unwrap();
+            let error = Inventory::load(state.path()).unwrap_err().to_string();
+            assert!(error.contains("inventory.json"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! The durable record of campaigns: one file each, one JSON object per line, made durable before the manager goes on.
+//!
+//! The file lies in `campaigns/` of the state directory, named by time and campaign. While a manager works on the
+//! campaign it holds a lock on the file, so that history can tell a running campaign from one whose manager died.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{FallocateFlags, Flock, FlockArg, fallocate};
+use thiserror::Error;
+
+use crate::news::{Entry, News};
+
+/// Room that is reserved for a campaign, so that a full disk shows before it starts.
+const RESERVED_BYTES: i64 = 64 * 1024;
+const RESERVED_BYTES_PER_HOST: i64 = 4 * 1024;
+
+/// Why the record could not be kept.
+#[derive(Debug, Error)]
+#[error("cannot {action} {path} (make room, or choose another --state directory)")]
+pub struct RecordError {
+    action: &'static str,
+    path: PathBuf,
+    source: io::Error,
+}
+
+/// The record of the campaign that this manager works on.
+#[derive(Debug)]
+pub struct Record {
+    file: Flock<File>,
+    path: PathBuf,
+    /// The last line may lack its end.
+    is_torn: bool,
+}
+
+/// Where the records lie.
+pub fn directory(state: &Path) -> PathBuf {
+    state.join("campaigns")
+}
+
+impl Record {
+    /// Begins the record with its first entry, durably, with room for all that may come.
+    ///
+    /// # Errors
+    /// When the directory or file cannot be made, written or made durable: the campaign must not start.
+    pub fn create(state: &Path, started: &Entry, hosts: usize) -> Result<Self, RecordError> {
+        let directory = directory(state);
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&directory)
+            .map_err(failed("create", &directory))?;
+        let time: String = started.time.chars().filter(char::is_ascii_alphanumeric).collect();
+        let path = directory.join(format!("{time}-{}.jsonl", started.campaign));
+        let file = OpenOptions::new()
+            .append(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(failed("create", &path))?;
+        let mut record =
+            Self::begin(file, path.clone(), hosts).inspect_err(|_| drop(fs::remove_file(&path)))?;
+        record
+            .append(std::slice::from_ref(started))
+            .inspect_err(|_| drop(fs::remove_file(&path)))?;
+        File::open(&directory)
+            .and_then(|dir| dir.sync_all())
+            .map_err(failed("sync", &directory))?;
+        Ok(record)
+    }
+
+    fn begin(file: File, path: PathBuf, hosts: usize) -> Result<Self, RecordError> {
+        let hosts = i64::try_from(hosts).unwrap_or(i64::MAX);
+        let length = hosts.saturating_mul(RESERVED_BYTES_PER_HOST).saturating_add(RESERVED_BYTES);
+        match fallocate(&file, FallocateFlags::FALLOC_FL_KEEP_SIZE, 0, length) {
+            // Not every file system can reserve.
+            Ok(()) | Err(Errno::EOPNOTSUPP | Errno::ENOSYS) => {}
+            Err(errno) => return Err(failed("reserve room for", &path)(errno.into())),
+        }
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(file) => Ok(Self { file, path, is_torn: false }),
+            Err((_, errno)) => Err(failed("lock", &path)(errno.into())),
+        }
+    }
+
+    /// Appends entries and makes them durable.
+    ///
+    /// # Errors
+    /// When they cannot be written or made durable; some may stand there then.
+    pub fn append(&mut self, entries: &[Entry]) -> Result<(), RecordError> {
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let mut lines = String::from(if self.is_torn { "\n" } else { "" });
+        for entry in entries {
+            lines += &entry.to_line();
+            lines.push('\n');
+        }
+        let written = self.file.write_all(lines.as_bytes()).and_then(|()| self.file.sync_data());
+        self.is_torn = written.is_err();
+        written.map_err(failed("write", &self.path))
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// Whether news belong into the record; progress would only wear the disk.
+pub fn is_kept(news: &News) -> bool {
+    !matches!(news, News::Progress { .. })
+}
+
+fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> RecordError {
+    let path = path.to_owned();
+    move |source| RecordError { action, path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn started() -> Entry {
+        Entry::now(7, News::TransferStarted { hosts: 1 })
+    }
+
+    #[test]
+    fn entries_are_appended_as_lines() {
+        let state = tempfile::tempdir().unwrap();
+        let mut record = Record::create(state.path(), &started(), 1).unwrap();
+        record.append(&[Entry::now(7, News::Interrupted)]).unwrap();
+        let text = fs::read_to_string(record.path()).unwrap();
+        let events: Vec<Entry> =
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(events.len(), 2);
+        assert_eq!(events[1].news, News::Interrupted);
+    }
+
+    #[test]
+    fn a_state_directory_that_cannot_be_written_is_noticed_at_the_start() {
+        let state = tempfile::tempdir().unwrap();
+        let file = state.path().join("file");
+        fs::write(&file, "").unwrap();
+        let error = Record::create(&file, &started(), 1).unwrap_err().to_string();
+        assert!(error.contains("--state") && error.contains("file/campaigns"), "{error}");
+    }
+
+    #[test]
+    fn a_full_disk_is_an_error_of_the_append() {
+        // Every write to this device fails as on a full disk.
+        let file = OpenOptions::new().append(true).open("/dev/full").unwrap();
+        let file = Flock::lock(file, FlockArg::LockSharedNonblock).map_err(|(_, e)| e).unwrap();
+        let mut record = Record { file, path: "/dev/full".into(), is_torn: false };
+        let error = record.append(&[started()]).unwrap_err();
+        assert_eq!(error.source.kind(), io::ErrorKind::StorageFull);
+    }
+}

@@ -1,0 +1,224 @@
+//! `firmcast update`: one campaign.
+
+mod drive;
+mod sender;
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context as _, ensure};
+use clap::Args;
+use firmcast::image::{Bundle, Manifest, SignedManifest};
+use firmcast::keys::{self, ManagerSecretKey, PublicKey as _, ReleasePublicKey};
+use firmcast::wire::DEFAULT_PORT;
+use firmcast_manager::campaign::{Campaign, Config, Contents, Deadlines, Delivery, Target};
+use firmcast_manager::clock;
+use firmcast_manager::inventory::Inventory;
+use firmcast_manager::news::{BundleFacts, Entry, HostFacts, News, hex};
+use firmcast_manager::record::Record;
+use mio::net::UdpSocket;
+use rand_core::{OsRng, RngCore as _};
+
+use crate::display::Display;
+use crate::network::Route;
+use crate::targets::Meant;
+use crate::wait::Waiter;
+use crate::{bundle, network, targets};
+use drive::Drive;
+
+/// Exit status when nothing was started.
+const NOTHING_STARTED: u8 = 3;
+
+/// Exit status: 0 all hosts confirmed, 1 some failed, 2 wrong usage, 3 nothing was started.
+#[derive(Debug, Args)]
+pub(crate) struct UpdateArgs {
+    /// The manager's private key [default: manager.key in the state directory]
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+    /// The bundle to bring to the hosts
+    #[arg(long, value_name = "FILE")]
+    bundle: PathBuf,
+    /// A public release key, or its file: start only if one of these signed the bundle; may be repeated
+    #[arg(long = "trust", value_name = "KEY")]
+    trust: Vec<String>,
+    /// A host: its name in the inventory, or its address; may be repeated
+    #[arg(long = "host", value_name = "ADDRESS|NAME", num_args = 1.., required_unless_present = "all")]
+    hosts: Vec<String>,
+    /// All hosts of the inventory
+    #[arg(long, conflicts_with = "hosts")]
+    all: bool,
+    /// Interface to broadcast on [default: that whose network holds the hosts]
+    #[arg(long, value_name = "NAME")]
+    interface: Option<String>,
+    /// Send the image to this multicast group instead of broadcasting it
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "unicast")]
+    group: Option<IpAddr>,
+    /// Send the image to each host's own address
+    #[arg(long)]
+    unicast: bool,
+    /// Most megabits per second that the image may take on the wire
+    #[arg(long, value_name = "MBIT", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    rate: u32,
+    /// Print one JSON object for each event
+    #[arg(long)]
+    json: bool,
+    /// UDP port of the agents
+    #[arg(long, value_name = "PORT", default_value_t = DEFAULT_PORT)]
+    port: u16,
+    /// Address and port of the manager's own socket [default: any free port]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<SocketAddr>,
+    /// How long hosts may take to call back from the recovery environment, in seconds
+    #[arg(long, value_name = "S", default_value_t = 300, value_parser = clap::value_parser!(u64).range(10..=7200))]
+    reach_timeout: u64,
+    /// How long the transfer to a host may make no progress, in seconds
+    #[arg(long, value_name = "S", default_value_t = 120, value_parser = clap::value_parser!(u64).range(10..=7200))]
+    transfer_timeout: u64,
+    /// How long hosts may take to come back with the new firmware, in seconds
+    #[arg(long, value_name = "S", default_value_t = 600, value_parser = clap::value_parser!(u64).range(10..=86400))]
+    boot_timeout: u64,
+}
+
+impl UpdateArgs {
+    pub(crate) fn run(self, state: &Path) -> ExitCode {
+        match self.prepare(state).map(Drive::run) {
+            Ok(code) => code,
+            Err(error) => {
+                eprintln!("firmcast: {error:#}; nothing was started");
+                ExitCode::from(NOTHING_STARTED)
+            }
+        }
+    }
+
+    /// Everything that can be off before a host is told anything.
+    fn prepare(self, state: &Path) -> anyhow::Result<Drive> {
+        let (contents, facts) = self.read_bundle()?;
+        let secret = targets::load_manager_key(self.key.as_deref(), state)?;
+        let inventory = Inventory::load(state)?;
+        let meant = targets::meant(&inventory, &self.hosts, self.port)?;
+        let addresses: Vec<SocketAddr> = meant.iter().map(|host| host.address).collect();
+        let mut socket = network::open(self.listen, &addresses)?;
+        let interface = self.interface.as_deref();
+        let route = network::route(&socket, self.delivery(), interface, &addresses, self.port)?;
+        let mut waiter = Waiter::new(&mut socket, true)?;
+        let meant = targets::with_keys(&mut waiter, &socket, &secret, meant)?;
+        self.begin(state, &secret, &meant, contents, facts, socket, waiter, &route)
+    }
+
+    #[allow(clippy::too_many_arguments)] // They are the parts that `prepare` gathered, once.
+    fn begin(
+        &self,
+        state: &Path,
+        secret: &ManagerSecretKey,
+        meant: &[Meant],
+        contents: Contents,
+        bundle: BundleFacts,
+        socket: UdpSocket,
+        waiter: Waiter,
+        route: &Route,
+    ) -> anyhow::Result<Drive> {
+        let config = self.config(secret, route);
+        let started = News::Started {
+            bundle,
+            delivery: config.delivery.name().to_owned(),
+            rate_mbit: config.rate_mbit,
+            hosts: meant.iter().map(host_facts).collect(),
+        };
+        let started = Entry::now(config.campaign, started);
+        let targets: Vec<Target> = meant.iter().map(Meant::target).collect();
+        let hosts = targets.len();
+        let campaign = Campaign::new(waiter.now(), &config, contents, targets)
+            .context("the bundle's payload cannot be sent")?;
+        let record = Record::create(state, &started, hosts)?;
+        let display = Display::new(self.json, &started, hosts);
+        Ok(Drive::new(config.campaign, campaign, record, display, waiter, socket, route.group))
+    }
+
+    fn delivery(&self) -> Delivery {
+        match self.group {
+            Some(group) => Delivery::Group(group),
+            None if self.unicast => Delivery::Unicast,
+            None => Delivery::Broadcast,
+        }
+    }
+
+    fn config(&self, secret: &ManagerSecretKey, route: &Route) -> Config {
+        let mut seed = [0; 32];
+        OsRng.fill_bytes(&mut seed);
+        let deadlines = Deadlines {
+            reach: Duration::from_secs(self.reach_timeout),
+            transfer: Duration::from_secs(self.transfer_timeout),
+            boot: Duration::from_secs(self.boot_timeout),
+            ..Deadlines::default()
+        };
+        Config {
+            // Zero means no campaign.
+            campaign: OsRng.next_u64().max(1),
+            delivery: self.delivery(),
+            rate_mbit: self.rate,
+            fragment_size_bytes: route.fragment_size_bytes,
+            deadlines,
+            exchange_secret: *secret.exchange(),
+            stamp: clock::unix_micros(SystemTime::now()),
+            seed,
+        }
+    }
+
+    fn read_bundle(&self) -> anyhow::Result<(Contents, BundleFacts)> {
+        let what = || format!("bundle {}", self.bundle.display());
+        let bytes = bundle::read_bundle(&self.bundle)?;
+        self.open_bundle(&bytes).with_context(what)
+    }
+
+    /// Checks as much of a bundle as can be checked here; hosts check all of it again.
+    fn open_bundle(&self, bytes: &[u8]) -> anyhow::Result<(Contents, BundleFacts)> {
+        let trusted: Vec<ReleasePublicKey> =
+            self.trust.iter().map(|key| keys::load_public(key)).collect::<Result<_, _>>()?;
+        let bundle = Bundle::parse(bytes)?;
+        let signed = SignedManifest::parse(bundle.manifest)?;
+        let manifest = signed.unverified()?;
+        if trusted.is_empty() {
+            manifest.check_payload(bundle.payload)?;
+        } else {
+            signed.verify(&trusted)?.open_payload(bundle.payload)?;
+        }
+        ensure!(!bundle.payload.is_empty(), "its payload is empty");
+        let facts = self.facts(&manifest, &signed, !trusted.is_empty());
+        let contents = Contents {
+            manifest: bundle.manifest.to_vec(),
+            payload: bundle.payload.to_vec(),
+            expect_version: manifest.expect_version().map(str::to_owned),
+        };
+        Ok((contents, facts))
+    }
+
+    fn facts(
+        &self,
+        manifest: &Manifest,
+        signed: &SignedManifest,
+        signature_checked: bool,
+    ) -> BundleFacts {
+        BundleFacts {
+            file: self.bundle.display().to_string(),
+            version: manifest.version().to_owned(),
+            security_version: manifest.security_version(),
+            vendor: manifest.vendor().to_owned(),
+            products: manifest.products().to_vec(),
+            image_sha256: hex(manifest.image_digest()),
+            image_size_bytes: manifest.image_size_bytes() as u64,
+            payload_size_bytes: manifest.payload_size_bytes() as u64,
+            signer: signed.signer().to_string(),
+            signature_checked,
+        }
+    }
+}
+
+fn host_facts(host: &Meant) -> HostFacts {
+    HostFacts {
+        host: host.target().name,
+        address: host.address.to_string(),
+        key: host.key.map(|key| key.fingerprint().to_string()),
+    }
+}

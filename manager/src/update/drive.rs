@@ -1,0 +1,227 @@
+//! The loop around a campaign: socket, clock, signals, record and display.
+
+use std::io;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use firmcast::time::Time;
+use firmcast_manager::campaign::{Campaign, Event};
+use firmcast_manager::news::{self, Entry, HostResult, News};
+use firmcast_manager::record::{self, Record};
+use mio::net::UdpSocket;
+
+use super::sender::Sender;
+use crate::discover::is_network_error;
+use crate::display::Display;
+use crate::wait::Waiter;
+
+/// Most datagrams that are read before something is sent again.
+const RECEIVE_MAX: usize = 4096;
+
+/// A host's progress is told at most this often.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The table is drawn this often.
+const REFRESH_INTERVAL: Duration = Duration::from_millis(200);
+
+/// How long the last datagrams, to hosts that end, may take to leave.
+const LINGER: Duration = Duration::from_millis(200);
+
+/// A campaign that is under way.
+pub(crate) struct Drive {
+    number: u64,
+    campaign: Campaign,
+    record: Record,
+    record_failed: bool,
+    display: Display,
+    waiter: Waiter,
+    socket: UdpSocket,
+    sender: Sender,
+    /// When each host's progress was last told.
+    told: Vec<Option<Time>>,
+    refreshed: Time,
+    /// Told, but not yet in the record.
+    unrecorded: Vec<Entry>,
+}
+
+impl Drive {
+    pub(crate) fn new(
+        number: u64,
+        campaign: Campaign,
+        record: Record,
+        display: Display,
+        waiter: Waiter,
+        socket: UdpSocket,
+        group: Option<SocketAddr>,
+    ) -> Self {
+        let told = vec![None; campaign.hosts().len()];
+        Self {
+            number,
+            campaign,
+            record,
+            record_failed: false,
+            display,
+            waiter,
+            socket,
+            sender: Sender::new(group),
+            told,
+            refreshed: Time::ZERO,
+            unrecorded: Vec::new(),
+        }
+    }
+
+    /// Runs it to its end.
+    pub(crate) fn run(mut self) -> ExitCode {
+        let worked = self.work();
+        if let Err(error) = &worked {
+            self.warn(format!(
+                "{error:#}; the manager cannot go on, hosts get out of it by themselves"
+            ));
+        }
+        let confirmed = self.confirmed();
+        let failed = self.campaign.hosts().len() - confirmed;
+        self.tell(News::Finished { confirmed, failed });
+        self.keep();
+        self.display.finish(&self.campaign);
+        let all_well = worked.is_ok() && failed == 0 && !self.record_failed;
+        if all_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+
+    fn work(&mut self) -> anyhow::Result<()> {
+        while !self.campaign.is_finished() {
+            self.turn(None)?;
+        }
+        // The last releases are still to be sent.
+        let end = self.waiter.now() + LINGER;
+        while self.waiter.now() < end {
+            self.turn(Some(end))?;
+        }
+        Ok(())
+    }
+
+    fn turn(&mut self, until: Option<Time>) -> anyhow::Result<()> {
+        let now = self.waiter.now();
+        if let Some(warning) = self.sender.send(now, &mut self.campaign, &self.socket) {
+            self.warn(warning);
+        }
+        self.tell_news(now);
+        self.refresh(now);
+        let due = [self.campaign.poll_timeout(), self.sender.poll_timeout(), until];
+        let refresh = self.refreshed + REFRESH_INTERVAL;
+        self.waiter.wait(due.into_iter().flatten().min().unwrap_or(refresh).min(refresh))?;
+        let now = self.waiter.now();
+        for _ in 0..self.waiter.stop_requests()? {
+            self.interrupt(now);
+        }
+        self.receive(now);
+        if self.campaign.poll_timeout().is_some_and(|due| due <= now) {
+            self.campaign.handle_timeout(now);
+        }
+        Ok(())
+    }
+
+    fn receive(&mut self, now: Time) {
+        let mut buffer = [0; 2048];
+        for _ in 0..RECEIVE_MAX {
+            match self.socket.recv_from(&mut buffer) {
+                Ok((size, from)) => self.campaign.handle_datagram(now, from, &buffer[..size]),
+                // The network says that an earlier datagram did not arrive.
+                Err(error) if is_network_error(&error) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) => {
+                    self.warn(format!("cannot receive: {error}"));
+                    return;
+                }
+            }
+        }
+    }
+
+    fn interrupt(&mut self, now: Time) {
+        let again = self.campaign.is_interrupted();
+        self.tell(News::Interrupted);
+        self.campaign.interrupt(now);
+        if !again && !self.campaign.is_finished() {
+            self.warn(
+                "interrupted: hosts that do not write their flash are sent back, the others are let \
+                 finish; once more to stop at once"
+                    .into(),
+            );
+        }
+    }
+
+    fn tell_news(&mut self, now: Time) {
+        while let Some(event) = self.campaign.poll_event() {
+            if let Some(news) = self.news(now, event) {
+                self.tell(news);
+            }
+        }
+        self.keep();
+    }
+
+    fn news(&mut self, now: Time, event: Event) -> Option<News> {
+        let name = |host: usize| self.campaign.hosts()[host].target().name.as_str();
+        Some(match event {
+            Event::Stage { host, stage } => news::stage(name(host), stage),
+            Event::Ended { host, outcome } => {
+                News::Result(Box::new(HostResult::new(name(host), &outcome)))
+            }
+            Event::TransferStarted { hosts } => News::TransferStarted { hosts },
+            Event::Progress { host } => {
+                let told = self.told.get_mut(host)?;
+                if told.is_some_and(|told| now.since(told) < PROGRESS_INTERVAL) {
+                    return None;
+                }
+                *told = Some(now);
+                let progress = self.campaign.stream().host_progress(host);
+                let loss_percent = progress.map(|progress| (progress.loss * 1000.0).round() / 10.0);
+                let host = &self.campaign.hosts()[host];
+                let (done, total) = host.progress();
+                News::Progress {
+                    host: host.target().name.clone(),
+                    stage: host.stage().name().to_owned(),
+                    phase: host.phase().name().to_owned(),
+                    done,
+                    total,
+                    loss_percent,
+                }
+            }
+        })
+    }
+
+    fn warn(&mut self, message: String) {
+        self.tell(News::Warning { message });
+    }
+
+    fn tell(&mut self, news: News) {
+        let entry = Entry::now(self.number, news);
+        self.display.tell(&entry);
+        if record::is_kept(&entry.news) {
+            self.unrecorded.push(entry);
+        }
+    }
+
+    /// Makes durable what was told. Without a record the hosts are still brought to a safe end.
+    fn keep(&mut self) {
+        let entries = std::mem::take(&mut self.unrecorded);
+        if let Err(error) = self.record.append(&entries)
+            && !std::mem::replace(&mut self.record_failed, true)
+        {
+            let error = anyhow::Error::from(error);
+            let message = format!("THE RECORD IS NOT KEPT: {error:#}");
+            self.display.tell(&Entry::now(self.number, News::Warning { message }));
+        }
+    }
+
+    fn refresh(&mut self, now: Time) {
+        if now.since(self.refreshed) >= REFRESH_INTERVAL {
+            self.refreshed = now;
+            self.display.refresh(now, &self.campaign);
+        }
+    }
+
+    fn confirmed(&self) -> usize {
+        let hosts = self.campaign.hosts().iter();
+        hosts.filter(|host| host.outcome().is_some_and(|outcome| outcome.is_confirmed())).count()
+    }
+}

@@ -1,0 +1,81 @@
+//! Waiting for the socket and for signals.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use firmcast::time::Time;
+use mio::net::UdpSocket;
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+use nix::errno::Errno;
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use std::os::fd::AsRawFd as _;
+
+const SOCKET: Token = Token(0);
+const SIGNALS: Token = Token(1);
+
+/// Signals by which an operator, a terminal or a service manager asks to stop.
+const STOP_SIGNALS: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
+
+/// The one place where the manager waits; it also owns the clock.
+pub(crate) struct Waiter {
+    poll: Poll,
+    events: Events,
+    signals: Option<SignalFd>,
+    origin: Instant,
+}
+
+impl Waiter {
+    /// Watches `socket`. With `catch_signals`, signals to stop are counted by [`Waiter::stop_requests`] instead of
+    /// ending the process.
+    pub(crate) fn new(socket: &mut UdpSocket, catch_signals: bool) -> anyhow::Result<Self> {
+        let poll = Poll::new().context("cannot wait for events")?;
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        poll.registry().register(socket, SOCKET, interest).context("cannot watch the socket")?;
+        let signals = if catch_signals { Some(watch_signals(&poll)?) } else { None };
+        Ok(Self { poll, events: Events::with_capacity(8), signals, origin: Instant::now() })
+    }
+
+    /// The present time.
+    pub(crate) fn now(&self) -> Time {
+        Time::ZERO + self.origin.elapsed()
+    }
+
+    /// Waits until the socket or a signal has news, at most until `until`.
+    pub(crate) fn wait(&mut self, until: Time) -> anyhow::Result<()> {
+        let timeout = until.since(self.now()).min(Duration::from_secs(3600));
+        match self.poll.poll(&mut self.events, Some(timeout)) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+            waited => waited.context("cannot wait for events"),
+        }
+    }
+
+    /// How many signals to stop have come since the last call.
+    pub(crate) fn stop_requests(&mut self) -> anyhow::Result<u32> {
+        let Some(signals) = &mut self.signals else { return Ok(0) };
+        let mut count = 0;
+        loop {
+            match signals.read_signal() {
+                Ok(Some(_)) => count += 1,
+                Ok(None) | Err(Errno::EAGAIN) => return Ok(count),
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno).context("cannot read signals"),
+            }
+        }
+    }
+}
+
+fn watch_signals(poll: &Poll) -> anyhow::Result<SignalFd> {
+    let set: SigSet = STOP_SIGNALS.into_iter().collect();
+    set.thread_block().context("cannot block signals")?;
+    let signals = SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
+        .context("cannot watch signals")?;
+    let descriptor = signals.as_raw_fd();
+    let mut source = SourceFd(&descriptor);
+    poll.registry()
+        .register(&mut source, SIGNALS, Interest::READABLE)
+        .context("cannot watch signals")?;
+    Ok(signals)
+}

@@ -1,0 +1,288 @@
+//! `firmcast update` as a process, against scripted hosts on real sockets.
+#![allow(clippy::unwrap_used)]
+
+#[allow(dead_code)] // Shared with the campaign's own tests.
+#[path = "../src/campaign/tests/host.rs"]
+mod host;
+
+use std::net::UdpSocket;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use firmcast::image::Bundle;
+use firmcast::keys::{self, ManagerSecretKey, SecretKey as _};
+use firmcast::reason::Reason;
+use firmcast::time::Time;
+use host::{Cargo, Script, ScriptedHost};
+use serde_json::Value;
+
+/// A manager's directory with keys and a bundle.
+struct Manager {
+    directory: tempfile::TempDir,
+}
+
+impl Manager {
+    fn new() -> Self {
+        let manager = Self { directory: tempfile::tempdir().unwrap() };
+        let image: Vec<u8> = (0..300_000u32).map(|i| (i.wrapping_mul(i) >> 7) as u8).collect();
+        std::fs::write(manager.path("image"), image).unwrap();
+        let key = |role, file| ["key", "new", "--role", role, "--out", file];
+        manager.must(&key("release", "release.key"));
+        manager.must(&key("manager", "manager.key"));
+        manager.must(&[
+            "bundle",
+            "create",
+            "--image",
+            "image",
+            "--version",
+            "2.0",
+            "--security-version",
+            "1",
+            "--vendor",
+            "V",
+            "--product",
+            "P",
+            "--expect-version",
+            "2.0",
+            "--key",
+            "release.key",
+            "--out",
+            "b.fcb",
+        ]);
+        manager
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_firmcast"));
+        command.current_dir(self.directory.path()).args(["--state", "state"]).args(arguments);
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    fn must(&self, arguments: &[&str]) {
+        let output = self.run(arguments);
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+    }
+
+    fn key(&self) -> ManagerSecretKey {
+        keys::load_secret(&self.path("manager.key")).unwrap()
+    }
+
+    fn cargo(&self) -> Cargo {
+        let file = std::fs::read(self.path("b.fcb")).unwrap();
+        let bundle = Bundle::parse(&file).unwrap();
+        Cargo { manifest: bundle.manifest.to_vec(), payload: bundle.payload.to_vec() }
+    }
+
+    /// Enrols a host by hand, as discovery would.
+    fn enrol(&self, hosts: &[&Server]) {
+        let line = |server: &&Server| {
+            serde_json::json!({
+                "name": server.name, "key": server.key, "address": server.address,
+                "vendor": "V", "product": "P",
+            })
+        };
+        let hosts: Vec<Value> = hosts.iter().map(line).collect();
+        std::fs::create_dir_all(self.path("state")).unwrap();
+        let text = serde_json::json!({ "form": 1, "hosts": hosts }).to_string();
+        std::fs::write(self.path("state/inventory.json"), text).unwrap();
+    }
+
+    fn update(&self, more: &[&str]) -> Output {
+        let common = ["update", "--bundle", "b.fcb", "--key", "manager.key", "--unicast"];
+        self.run(&[&common, more].concat())
+    }
+}
+
+/// A scripted host behind a socket of its own.
+struct Server {
+    name: String,
+    key: String,
+    address: String,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    fn start(index: usize, script: Script, manager: &Manager) -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(2))).unwrap();
+        let mut host =
+            ScriptedHost::new(index, script, *manager.key().public().exchange(), manager.cargo());
+        let key = keys::HostPublicKey::from_exchange(host.key()).unwrap().to_string();
+        let address = socket.local_addr().unwrap().to_string();
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        let thread = std::thread::spawn(move || {
+            let origin = Instant::now();
+            let mut buffer = [0; 2048];
+            while !stopped.load(Ordering::Relaxed) {
+                let received = socket.recv_from(&mut buffer);
+                let now = Time::ZERO + origin.elapsed();
+                if let Ok((size, from)) = received {
+                    host.handle_datagram(now, from, &buffer[..size]);
+                }
+                if host.poll_timeout().is_some_and(|due| due <= now) {
+                    host.handle_timeout(now);
+                }
+                for (to, bytes) in host.take_outbox() {
+                    socket.send_to(&bytes, to).unwrap();
+                }
+            }
+        });
+        Self { name: format!("host-{index}"), key, address, stop, thread: Some(thread) }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.take().unwrap().join().unwrap();
+    }
+}
+
+fn quick() -> Script {
+    let boot = Duration::from_millis(300);
+    Script { recovery_boot: boot, home_boot: boot, ..Script::default() }
+}
+
+fn events(output: &Output) -> Vec<Value> {
+    let text = String::from_utf8(output.stdout.clone()).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn hosts_are_updated_over_real_sockets_and_one_refusal_makes_exit_status_1() {
+    let manager = Manager::new();
+    let refusing = Script { refuse: Some(Reason::WrongBoard), ..quick() };
+    let good = Server::start(0, quick(), &manager);
+    let bad = Server::start(1, refusing, &manager);
+    manager.enrol(&[&good, &bad]);
+
+    let output = manager.update(&["--json", "--host", "host-0"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let events = events(&output);
+    assert_eq!(events[0]["event"], "started");
+    assert_eq!(events[0]["bundle"]["version"], "2.0");
+    let result = events.iter().find(|event| event["event"] == "result").unwrap();
+    assert_eq!((&result["reason"], &result["bios_version"]), (&"confirmed".into(), &"2.0".into()));
+    assert_eq!(events.last().unwrap()["confirmed"], 1);
+    assert!(events.iter().all(|event| event["campaign"] == events[0]["campaign"]));
+
+    let output = manager.update(&["--all"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("host-0: confirmed, BIOS version 2.0"), "{text}");
+    assert!(text.contains("host-1: FAILED: the bundle is for another board"), "{text}");
+
+    let history = manager.run(&["history", "--json"]);
+    let history: Value = serde_json::from_slice(&history.stdout).unwrap();
+    assert_eq!(history[0]["confirmed"], 1);
+    assert_eq!(history[1]["hosts"][1]["result"]["reason"], "wrong-board");
+    assert!(history.as_array().unwrap().iter().all(|campaign| campaign["state"] == "finished"));
+}
+
+#[test]
+fn an_interrupt_lets_the_host_go_and_a_killed_manager_leaves_an_unfinished_record() {
+    let manager = Manager::new();
+    let slow = Script { recovery_boot: Duration::from_secs(60), ..quick() };
+    let host = Server::start(0, slow, &manager);
+    manager.enrol(&[&host]);
+    let start = || {
+        let arguments = ["update", "--bundle", "b.fcb", "--key", "manager.key", "--unicast"];
+        let mut command = manager.command(&[&arguments[..], &["--json", "--all"]].concat());
+        let child = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
+        wait_for_record(&manager, "entering-recovery");
+        child
+    };
+    let interrupted = start();
+    let pid = nix::unistd::Pid::from_raw(interrupted.id().try_into().unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
+    let output = interrupted.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let events = events(&output);
+    assert!(events.iter().any(|event| event["event"] == "interrupted"));
+    let result = events.iter().find(|event| event["event"] == "result").unwrap();
+    assert_eq!(result["reason"], "interrupted");
+
+    drop(host);
+    std::fs::remove_dir_all(manager.path("state/campaigns")).unwrap();
+    let host = Server::start(0, slow, &manager);
+    manager.enrol(&[&host]);
+    let mut killed = start();
+    let state = || -> Value {
+        serde_json::from_slice(&manager.run(&["history", "--json"]).stdout).unwrap()
+    };
+    assert_eq!(state()[0]["state"], "running");
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    assert_eq!(state()[0]["state"], "unfinished");
+    assert_eq!(state()[0]["hosts"][0]["stage"], "entering-recovery");
+}
+
+fn wait_for_record(manager: &Manager, word: &str) {
+    for _ in 0..500 {
+        std::thread::sleep(Duration::from_millis(20));
+        let Ok(records) = std::fs::read_dir(manager.path("state/campaigns")) else { continue };
+        let read = |entry: std::io::Result<std::fs::DirEntry>| {
+            std::fs::read_to_string(entry.unwrap().path()).unwrap()
+        };
+        if records.map(read).any(|text| text.contains(word)) {
+            return;
+        }
+    }
+    panic!("{word} was not recorded");
+}
+
+#[test]
+fn nothing_is_started_when_anything_is_off_and_wrong_usage_is_told_apart() {
+    let manager = Manager::new();
+    let status = |output: &Output| (output.status.code(), text(&output.stderr));
+    std::fs::write(manager.path("not-a-directory"), "").unwrap();
+    let starts: [(&[&str], &str); 5] = [
+        (&["--all"], "inventory is empty"),
+        (&["--host", "127.0.0.1:9", "--bundle-missing"], ""),
+        (&["--host", "127.0.0.1:9", "--trust", "manager.key.pub"], "expected a release key"),
+        (&["--host", "no such name"], "neither in the inventory"),
+        (&["--host", "127.0.0.1:9", "127.0.0.1:9"], "named twice"),
+    ];
+    for (arguments, expected) in starts {
+        let (code, error) = status(&manager.update(arguments));
+        let usage = arguments.contains(&"--bundle-missing");
+        assert_eq!(code, Some(if usage { 2 } else { 3 }), "{arguments:?} {error}");
+        assert!(error.contains(expected), "{arguments:?} {error}");
+    }
+    let common = ["update", "--bundle", "b.fcb", "--key", "manager.key", "--unicast", "--host"];
+    let mut command = Command::new(env!("CARGO_BIN_EXE_firmcast"));
+    command.current_dir(manager.directory.path()).args(["--state", "not-a-directory"]);
+    let (code, error) = status(&command.args(common).arg("127.0.0.1:9").output().unwrap());
+    assert_eq!(code, Some(3), "{error}");
+    assert!(error.contains("not-a-directory") && error.contains("nothing was started"), "{error}");
+
+    for arguments in [
+        &["update", "--bundle", "b.fcb"][..],
+        &["update", "--all"],
+        &["update", "--bundle", "b.fcb", "--all", "--host", "a"],
+        &["update", "--bundle", "b.fcb", "--all", "--unicast", "--group", "239.0.0.1"],
+        &["update", "--bundle", "b.fcb", "--all", "--rate", "0"],
+        &["discover", "--replace"],
+    ] {
+        assert_eq!(manager.run(arguments).status.code(), Some(2), "{arguments:?}");
+    }
+    assert!(!Path::new(&manager.path("state")).exists(), "nothing was left behind");
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
