@@ -131,6 +131,15 @@ impl Config {
         Self::from_layers(shown_path, &text, Env::prefixed(ENVIRONMENT_PREFIX))
     }
 
+    /// The configuration in `text` alone, without file and environment.
+    ///
+    /// # Errors
+    /// For anything in it that is not understood.
+    pub fn parse(text: &str) -> Result<Self, ConfigError> {
+        // No variable has a name with a zero byte in it.
+        Self::from_layers(Path::new(CONFIG_PATH_DEFAULT), text, Env::prefixed("\0"))
+    }
+
     fn from_layers(path: &Path, text: &str, environment: Env) -> Result<Self, ConfigError> {
         let config: Self = Figment::from(Serialized::defaults(Self::default()))
             .merge(Toml::string(text))
@@ -190,8 +199,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<Config, ConfigError> {
-        let no_environment = Env::prefixed("FIRMCAST_TEST_WITHOUT_ENVIRONMENT_");
-        Config::from_layers(Path::new("agent.toml"), text, no_environment)
+        Config::parse(text)
     }
 
     #[test]

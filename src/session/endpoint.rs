@@ -342,22 +342,15 @@ impl Endpoint {
         if attempt.index != Some(response.receiver) {
             return None;
         }
-        match noise::open_response(attempt.handshake.take()?, &response.noise) {
-            Ok(keys) => {
-                peer.attempt = None;
-                peer.address = Some(from);
-                let session = Session::new(now, response.receiver, response.sender, keys);
-                let old = peer.install(session);
-                self.forget(old);
-                // An empty message shows the other side at once that this session is no replay.
-                self.send(now, &key, &[]);
-                Some(Event::Connected { peer: key, address: from })
-            }
-            Err(handshake) => {
-                attempt.handshake = handshake;
-                None
-            }
-        }
+        let keys = noise::open_response(&mut attempt.handshake, &response.noise)?;
+        peer.attempt = None;
+        peer.address = Some(from);
+        let session = Session::new(now, response.receiver, response.sender, keys);
+        let old = peer.install(session);
+        self.forget(old);
+        // An empty message shows the other side at once that this session is no replay.
+        self.send(now, &key, &[]);
+        Some(Event::Connected { peer: key, address: from })
     }
 
     fn handle_transport(

@@ -98,15 +98,13 @@ pub(super) fn respond(initiated: Initiated) -> Option<(StatelessTransportState, 
 
 /// Opens the second message of a session.
 ///
-/// The state is given back when the message is not authentic, because the right one may still come.
+/// The handshake stays when the message is not authentic, because the right one may still come.
 pub(super) fn open_response(
-    mut state: HandshakeState,
+    handshake: &mut Option<HandshakeState>,
     message: &[u8; 48],
-) -> Result<StatelessTransportState, Option<HandshakeState>> {
-    match state.read_message(message, &mut []) {
-        Ok(0) => state.into_stateless_transport_mode().map_err(|_| None),
-        _ => Err(Some(state)),
-    }
+) -> Option<StatelessTransportState> {
+    handshake.as_mut()?.read_message(message, &mut []).ok()?;
+    handshake.take()?.into_stateless_transport_mode().ok()
 }
 
 /// Seals one message from the owner of `secret` to the owner of `peer`.
