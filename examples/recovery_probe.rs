@@ -1,8 +1,9 @@
 //! Walks the way into the recovery environment by itself, without agent and manager: for trying a kernel, an initramfs or a
 //! board before trusting them with an update.
 //!
-//! - `recovery_probe enter KERNEL INITRAMFS MANAGER_IP [--dhcp]` in the normal OS: reads the network's configuration, loads
-//!   the recovery kernel and starts it;
+//! - `recovery_probe enter KERNEL INITRAMFS MANAGER_IP [--dhcp] [--state DIR]` in the normal OS: reads the network's
+//!   configuration, makes a result mailbox in DIR, loads the recovery kernel and starts it;
+//! - `recovery_probe result DIR` in the normal OS: prints what recovery has left there;
 //! - as init of the recovery environment (built with `--firmcastd recovery_probe`): brings the machine up, prints the handoff,
 //!   the network and the flash that it found, then reboots.
 
@@ -15,7 +16,11 @@ use firmcast::kexec::{
     self, Deadlines, HANDOFF_PATH, HANDOFF_VERSION, Handoff, ManagerContact, SecretText,
 };
 use firmcast::net::{Netlink, survey::survey};
+use firmcast::recovery::mailbox::{self, Record};
 use firmcast::recovery::platform::{Ending, LINK_PATIENCE, Platform, end, is_init};
+
+/// How long disks may take to appear.
+const DISK_PATIENCE: Duration = Duration::from_secs(20);
 
 /// How long the probe shows what it has found.
 const SHOW: Duration = Duration::from_secs(2);
@@ -29,23 +34,31 @@ fn main() -> anyhow::Result<()> {
         end(Ending::Restart)?;
     }
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["enter", kernel, initramfs, manager] => enter(kernel, initramfs, manager.parse()?, false),
-        ["enter", kernel, initramfs, manager, "--dhcp"] => {
-            enter(kernel, initramfs, manager.parse()?, true)
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words[..] {
+        ["enter", kernel, initramfs, manager, ref options @ ..] => {
+            enter(Path::new(kernel), Path::new(initramfs), manager.parse()?, options)
         }
-        _ => bail!("usage: recovery_probe enter KERNEL INITRAMFS MANAGER_IP [--dhcp]"),
+        ["result", state_dir] => {
+            println!("recovery_probe: result {:?}", mailbox::read(Path::new(state_dir))?);
+            Ok(())
+        }
+        _ => bail!(
+            "usage: recovery_probe enter KERNEL INITRAMFS MANAGER_IP [--dhcp] [--state DIR] | result DIR"
+        ),
     }
 }
 
-fn enter(kernel: &str, initramfs: &str, manager: IpAddr, asks_dhcp: bool) -> anyhow::Result<()> {
-    let (kernel, initramfs) = (Path::new(kernel), Path::new(initramfs));
+fn enter(kernel: &Path, initramfs: &Path, manager: IpAddr, options: &[&str]) -> anyhow::Result<()> {
     println!("recovery_probe: {:?}", kexec::preflight(kernel, initramfs));
     let mut config = survey(&mut Netlink::open()?, manager)?;
-    if asks_dhcp {
+    if options.contains(&"--dhcp") {
         config.addresses.clear();
         config.routes.clear();
     }
+    let state_dir = options.iter().skip_while(|option| **option != "--state").nth(1);
+    let result_mailbox =
+        state_dir.map(|state_dir| mailbox::prepare(Path::new(state_dir))).transpose()?;
     let handoff = Handoff {
         version: HANDOFF_VERSION,
         host_name: "probe".into(),
@@ -62,7 +75,7 @@ fn enter(kernel: &str, initramfs: &str, manager: IpAddr, asks_dhcp: bool) -> any
         flash: "mtd0".into(),
         listen_port: 7117,
         network: vec![config],
-        result_mailbox: None,
+        result_mailbox,
     };
     let cmdline = kexec::current_recovery_cmdline()?;
     println!("recovery_probe: command line {cmdline}");
@@ -76,6 +89,7 @@ fn recover() -> anyhow::Result<()> {
     let mut platform = Platform::start()?;
     let handoff = Handoff::read(Path::new(HANDOFF_PATH))?;
     println!("recovery_probe: handoff {handoff:?}");
+    let mailbox = handoff.as_ref().and_then(|handoff| handoff.result_mailbox.clone());
     let wanted = handoff.map(|handoff| handoff.network).unwrap_or_default();
     let up = platform.network(&wanted, LINK_PATIENCE)?;
     println!("recovery_probe: network {up:?}");
@@ -87,5 +101,15 @@ fn recover() -> anyhow::Result<()> {
     platform.before_first_erase()?;
     let panic = std::fs::read_to_string("/proc/sys/kernel/panic")?;
     println!("recovery_probe: ready for the first erase, kernel.panic {}", panic.trim());
+    if let Some(place) = mailbox {
+        let record =
+            Record { campaign: 1, reason: 0, flash_state: 0, text: "the probe was here".into() };
+        let mut delivered = Err(None);
+        platform.wait_for(DISK_PATIENCE, || {
+            delivered = mailbox::deliver(&place, &record).map_err(Some);
+            delivered.is_ok()
+        })?;
+        println!("recovery_probe: mailbox {place:?} {delivered:?}");
+    }
     Ok(())
 }

@@ -1,5 +1,4 @@
-//! The watchdog's ioctls (`linux/watchdog.h`) and the mailbox's are the only system calls that the platform makes without a
-//! safe wrapper.
+//! The watchdog's ioctls (`linux/watchdog.h`).
 #![allow(unsafe_code)]
 
 use std::io;

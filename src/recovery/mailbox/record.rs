@@ -1,0 +1,218 @@
+//! What stands in the mailbox: bytes to record and back.
+
+use super::{MAILBOX_SIZE, MailboxError};
+
+/// Longest text in bytes.
+pub const TEXT_LENGTH_MAX: usize = 1024;
+
+/// Length of the nonce in bytes.
+pub(super) const NONCE_LEN: usize = 32;
+
+/// A block of the mailbox, aligned as direct reads and writes of disks want it.
+#[repr(C, align(4096))]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Block(pub(super) [u8; MAILBOX_SIZE]);
+
+/// What recovery tells the agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// The campaign that recovery belonged to.
+    pub campaign: u64,
+    /// The reason's code.
+    pub reason: u16,
+    /// The code of what is known about the flash.
+    pub flash_state: u8,
+    /// The reason in words, for the log. Longer texts are cut to [`TEXT_LENGTH_MAX`] bytes.
+    pub text: String,
+}
+
+// The block, big-endian:
+//
+//   offset  length  field
+//   0x000   16      "firmcast-mailbox"
+//   0x010   2       version, 1
+//   0x012   2       0: empty, 1: holds a record
+//   0x014   32      nonce
+//   0x034   8       campaign       }
+//   0x03c   2       reason         }
+//   0x03e   1       flash state    } zero when empty
+//   0x03f   1       zero           }
+//   0x040   2       text length    }
+//   0x042   1024    text (UTF-8), zero after its end
+//   0x442   3002    zero
+//   0xffc   4       CRC-32 (IEEE) of everything before
+const MAGIC: &[u8; 16] = b"firmcast-mailbox";
+const VERSION: u16 = 1;
+const EMPTY: u16 = 0;
+const FULL: u16 = 1;
+const NONCE_AT: usize = 0x14;
+const CAMPAIGN_AT: usize = 0x34;
+const REASON_AT: usize = 0x3c;
+const FLASH_STATE_AT: usize = 0x3e;
+const TEXT_LENGTH_AT: usize = 0x40;
+const TEXT_AT: usize = 0x42;
+const CRC_AT: usize = MAILBOX_SIZE - 4;
+
+impl Block {
+    /// The block without a record.
+    pub(super) fn empty(nonce: &[u8; NONCE_LEN]) -> Self {
+        let mut block = Block([0; MAILBOX_SIZE]);
+        block.0[..MAGIC.len()].copy_from_slice(MAGIC);
+        block.0[0x10..0x12].copy_from_slice(&VERSION.to_be_bytes());
+        block.0[0x12..0x14].copy_from_slice(&EMPTY.to_be_bytes());
+        block.0[NONCE_AT..NONCE_AT + NONCE_LEN].copy_from_slice(nonce);
+        block.seal();
+        block
+    }
+
+    /// The block with `record`.
+    pub(super) fn full(nonce: &[u8; NONCE_LEN], record: &Record) -> Self {
+        let mut block = Block::empty(nonce);
+        let bytes = &mut block.0;
+        bytes[0x12..0x14].copy_from_slice(&FULL.to_be_bytes());
+        bytes[CAMPAIGN_AT..CAMPAIGN_AT + 8].copy_from_slice(&record.campaign.to_be_bytes());
+        bytes[REASON_AT..REASON_AT + 2].copy_from_slice(&record.reason.to_be_bytes());
+        bytes[FLASH_STATE_AT] = record.flash_state;
+        let text = &record.text.as_bytes()[..record.text.floor_char_boundary(TEXT_LENGTH_MAX)];
+        bytes[TEXT_LENGTH_AT..TEXT_AT].copy_from_slice(&(text.len() as u16).to_be_bytes());
+        bytes[TEXT_AT..TEXT_AT + text.len()].copy_from_slice(text);
+        block.seal();
+        block
+    }
+
+    fn seal(&mut self) {
+        let crc = crc32fast::hash(&self.0[..CRC_AT]);
+        self.0[CRC_AT..].copy_from_slice(&crc.to_be_bytes());
+    }
+
+    /// Whether this is the whole, undamaged mailbox with `nonce`.
+    pub(super) fn is_mailbox_of(&self, nonce: &[u8; NONCE_LEN]) -> bool {
+        self.check().is_ok() && self.0[NONCE_AT..NONCE_AT + NONCE_LEN] == *nonce
+    }
+
+    /// The record, if it holds one.
+    ///
+    /// # Errors
+    /// [`MailboxError::Malformed`].
+    pub(super) fn record(&self) -> Result<Option<Record>, MailboxError> {
+        self.check()?;
+        match self.u16_at(0x12) {
+            EMPTY => return Ok(None),
+            FULL => {}
+            _ => return Err(MailboxError::Malformed("neither empty nor full")),
+        }
+        let length = usize::from(self.u16_at(TEXT_LENGTH_AT));
+        if length > TEXT_LENGTH_MAX {
+            return Err(MailboxError::Malformed("text too long"));
+        }
+        let text = std::str::from_utf8(&self.0[TEXT_AT..TEXT_AT + length])
+            .map_err(|_| MailboxError::Malformed("text is not UTF-8"))?;
+        let mut campaign = [0; 8];
+        campaign.copy_from_slice(&self.0[CAMPAIGN_AT..CAMPAIGN_AT + 8]);
+        Ok(Some(Record {
+            campaign: u64::from_be_bytes(campaign),
+            reason: self.u16_at(REASON_AT),
+            flash_state: self.0[FLASH_STATE_AT],
+            text: text.to_owned(),
+        }))
+    }
+
+    fn check(&self) -> Result<(), MailboxError> {
+        if self.0[..MAGIC.len()] != *MAGIC {
+            return Err(MailboxError::Malformed("no mailbox"));
+        }
+        if self.u16_at(0x10) != VERSION {
+            return Err(MailboxError::Malformed("another version"));
+        }
+        if crc32fast::hash(&self.0[..CRC_AT]).to_be_bytes() != self.0[CRC_AT..] {
+            return Err(MailboxError::Malformed("wrong checksum"));
+        }
+        Ok(())
+    }
+
+    fn u16_at(&self, offset: usize) -> u16 {
+        u16::from_be_bytes([self.0[offset], self.0[offset + 1]])
+    }
+}
+
+/// 64 hexadecimal digits.
+pub(super) fn nonce_text(nonce: &[u8; NONCE_LEN]) -> String {
+    nonce.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The inverse of [`nonce_text`].
+///
+/// # Errors
+/// [`MailboxError::Nonce`].
+pub(super) fn parse_nonce(text: &str) -> Result<[u8; NONCE_LEN], MailboxError> {
+    let wrong = || MailboxError::Nonce { got: text.len() };
+    if text.len() != 2 * NONCE_LEN || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return Err(wrong());
+    }
+    let mut nonce = [0; NONCE_LEN];
+    for (number, byte) in nonce.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&text[2 * number..2 * number + 2], 16).map_err(|_| wrong())?;
+    }
+    Ok(nonce)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use proptest::prelude::*;
+
+    const NONCE: [u8; NONCE_LEN] = [0xa5; NONCE_LEN];
+
+    #[test]
+    fn golden_bytes() {
+        let record =
+            Record { campaign: 7, reason: 0x0102, flash_state: 3, text: "no manager".into() };
+        let block = Block::full(&NONCE, &record);
+        assert_eq!(&block.0[..0x14], b"firmcast-mailbox\x00\x01\x00\x01");
+        assert_eq!(&block.0[0x34..0x4c], b"\0\0\0\0\0\0\0\x07\x01\x02\x03\0\0\x0ano manager");
+        assert_eq!(block.0[0xffc..], crc32fast::hash(&block.0[..0xffc]).to_be_bytes());
+        assert_eq!(Block::empty(&NONCE).0[0xffc..], [0x2d, 0xd7, 0x6d, 0xbf]);
+    }
+
+    #[test]
+    fn every_damaged_byte_is_noticed() {
+        let record = Record { campaign: 1, reason: 2, flash_state: 0, text: "x".into() };
+        let good = Block::full(&NONCE, &record);
+        assert!(good.is_mailbox_of(&NONCE) && !good.is_mailbox_of(&[0; NONCE_LEN]));
+        for offset in 0..MAILBOX_SIZE {
+            let mut bad = good.clone();
+            bad.0[offset] ^= 1;
+            assert!(bad.record().is_err() && !bad.is_mailbox_of(&NONCE), "{offset:#x}");
+        }
+    }
+
+    #[test]
+    fn nonces_come_back_and_others_are_refused() {
+        assert_eq!(parse_nonce(&nonce_text(&NONCE)).unwrap(), NONCE);
+        for text in ["", "a5", &"g5".repeat(32), &"ä".repeat(32)] {
+            assert!(parse_nonce(text).is_err());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn records_come_back(campaign: u64, reason: u16, flash_state: u8, text in ".{0,600}") {
+            let record = Record { campaign, reason, flash_state, text };
+            let back = Block::full(&NONCE, &record).record().unwrap().unwrap();
+            prop_assert!(record.text.starts_with(&back.text));
+            prop_assert!(back.text == record.text || back.text.len() > TEXT_LENGTH_MAX - 4);
+            prop_assert_eq!(Record { text: back.text.clone(), ..record }, back);
+            prop_assert_eq!(Block::empty(&NONCE).record().unwrap(), None);
+        }
+
+        /// Right checksum over any content: an answer or an error, never a panic.
+        #[test]
+        fn any_sealed_content_is_survived(head in proptest::collection::vec(any::<u8>(), 0x60)) {
+            let mut block = Block::empty(&NONCE);
+            block.0[0x12..0x12 + 0x60].copy_from_slice(&head);
+            block.seal();
+            let _ = block.record();
+        }
+    }
+}
