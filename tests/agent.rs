@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -44,10 +45,13 @@ impl Agent {
             .stderr(log)
             .spawn()
             .unwrap();
-        let agent = Self { process, address };
+        Self { process, address }.when_it_listens(folder)
+    }
+
+    fn when_it_listens(self, folder: &Path) -> Self {
         let listens = || fs::read_to_string(folder.join("log")).unwrap().contains("listens on");
         wait_until("the agent listens", listens);
-        agent
+        self
     }
 
     fn proc_file(&self, name: &str) -> String {
@@ -69,6 +73,32 @@ impl Agent {
         let names = targets.map(|target| target.display().to_string());
         names.filter(|name| name.starts_with("socket:")).collect()
     }
+}
+
+/// Starts an agent on a socket that stands open already, as systemd does it: LISTEN_FDS, from descriptor 3 on.
+fn start_on_inherited_socket(folder: &Path, manager: &ManagerSecretKey) -> Agent {
+    let config = write_config(folder, free_address(), &manager.public().to_string());
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    let script = "exec 3<&0 </dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" \"$@\"";
+    let process = Command::new("/bin/sh")
+        .args(["-c", script, env!("CARGO_BIN_EXE_firmcastd"), "--foreground", "--config"])
+        .arg(config)
+        .stdin(OwnedFd::from(socket))
+        .stderr(fs::File::create(folder.join("log")).unwrap())
+        .spawn()
+        .unwrap();
+    Agent { process, address }.when_it_listens(folder)
+}
+
+#[test]
+fn a_socket_from_systemd_is_used_instead_of_an_own_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, manager) = manager();
+    let agent = start_on_inherited_socket(folder.path(), &manager);
+    let identity = query(&agent, &manager, &folder.path().join("host.key"));
+    assert_eq!(identity.environment, Environment::NormalOs);
+    assert_eq!(agent.sockets().len(), 1, "{:?}", agent.sockets());
 }
 
 fn firmcastd() -> Command {

@@ -34,6 +34,9 @@ use crate::wire::command::Command;
 /// How long a measurement answers repeated questions, so that a lost answer does not cost a second read of the chip.
 pub const MEASUREMENT_LIFETIME: Duration = Duration::from_secs(120);
 
+/// How long an accepted campaign keeps others out. The normal OS has gone by then, or it hangs in its shutdown.
+pub const ENTERING_LIFETIME: Duration = Duration::from_secs(900);
+
 /// An instruction to begin the recovery procedure; its manifest's signature is checked.
 #[derive(Clone, Copy, Debug)]
 pub struct Order<'a> {
@@ -95,11 +98,18 @@ pub struct Agent {
     log: LogBudget,
 }
 
-/// The campaign whose recovery environment is being entered, and whose it is.
+/// The campaign whose recovery environment is being entered, whose it is, and until when it keeps others out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Entering {
     campaign: u64,
     manager: PeerKey,
+    until: Time,
+}
+
+impl Entering {
+    fn is(&self, campaign: u64, manager: PeerKey) -> bool {
+        self.campaign == campaign && self.manager == manager
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -181,7 +191,7 @@ impl Agent {
 
     /// Takes note that the recovery environment could not be entered: the campaign is refused after all.
     pub fn recovery_failed(&mut self, now: Time, refusal: &Refusal, system: &mut dyn HostSystem) {
-        let Some(Entering { campaign, manager }) = self.entering.take() else { return };
+        let Some(Entering { campaign, manager, .. }) = self.entering.take() else { return };
         system.abandon();
         self.log.line(now, || error!("campaign {campaign:016x} cannot go on: {refusal}"));
         self.send(now, &manager, &refused(campaign, refusal));
@@ -247,9 +257,12 @@ impl Agent {
         (reach_timeout_s, transfer_timeout_s): (u16, u16),
         system: &mut dyn HostSystem,
     ) -> Answer {
-        let asked = Entering { campaign, manager: peer };
+        if self.entering.is_some_and(|entering| now >= entering.until) {
+            self.entering = None;
+            system.abandon();
+        }
         let outcome = match self.entering {
-            Some(entering) if entering == asked => return accepted(campaign),
+            Some(entering) if entering.is(campaign, peer) => return accepted(campaign),
             Some(other) => Err(Refusal::new(
                 Reason::Busy,
                 format_args!("campaign {:016x} is being started", other.campaign),
@@ -268,7 +281,8 @@ impl Agent {
         match outcome {
             Ok(()) => {
                 self.log.line(now, || info!("campaign {campaign:016x} of {address}: accepted"));
-                self.entering = Some(asked);
+                let until = now + ENTERING_LIFETIME;
+                self.entering = Some(Entering { campaign, manager: peer, until });
                 self.action = Some(Action::EnterRecovery);
                 accepted(campaign)
             }
@@ -347,7 +361,7 @@ impl Agent {
             self.assemblies.remove(&peer);
         }
         self.measured = None;
-        if self.entering == Some(Entering { campaign, manager: peer }) {
+        if self.entering.is_some_and(|entering| entering.is(campaign, peer)) {
             self.log.line(now, || info!("campaign {campaign:016x}: released by its manager"));
             (self.entering, self.action) = (None, None);
             system.abandon();

@@ -18,6 +18,9 @@ use crate::keys::{HostSecretKey, PublicKey, SecretKey as _, load_secret};
 use crate::mtd::{Access, MTD_POWERUP_LOCK, MtdDevice, MtdError};
 use crate::reason::Reason;
 
+/// Most eraseblocks that are asked whether they are locked: a question takes a chip up to 0.1 ms.
+const LOCK_PROBES_MAX: u32 = 1024;
+
 /// How often the image may lie in the recovery environment's memory: as payload, as repair fragments, as image, as
 /// backup, and as the contents to write.
 const IMAGE_COPIES: u64 = 5;
@@ -177,8 +180,11 @@ fn bundle(list: &mut Checklist, board: &Board, order: Option<&Order<'_>>) {
     }
 }
 
+/// Asks every eraseblock, or on chips with very many as many as [`LOCK_PROBES_MAX`], evenly spread: those lock in
+/// ranges. Recovery asks each block again before it changes it.
 fn flash_locks(list: &mut Checklist, flash: &mut MtdDevice) {
-    let blocks: Vec<_> = flash.geometry().blocks().collect();
+    let step = flash.geometry().block_count().div_ceil(LOCK_PROBES_MAX).max(1);
+    let blocks: Vec<_> = flash.geometry().blocks().step_by(step as usize).collect();
     let mut locked = Vec::new();
     for block in &blocks {
         match flash.is_locked(*block) {
@@ -197,15 +203,12 @@ fn flash_locks(list: &mut Checklist, flash: &mut MtdDevice) {
         list.ok("flash-locks", "none");
         return;
     };
-    let found = format!(
-        "{} of {} eraseblocks are locked, the first at {first:#x}",
-        locked.len(),
-        blocks.len()
-    );
+    let (count, asked) = (locked.len(), blocks.len());
+    let found = format!("{count} of {asked} eraseblocks are locked, the first at {first:#x}");
     if flash.info().flags & MTD_POWERUP_LOCK != 0 {
         list.ok(
             "flash-locks",
-            format_args!("{found}; the chip does that at power-up and can be unlocked"),
+            format_args!("{found}, as after each power-up; they can be unlocked"),
         );
     } else {
         let advice = Reason::FlashLocked.advice();

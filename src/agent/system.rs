@@ -233,3 +233,44 @@ fn host_name() -> String {
     nix::unistd::gethostname()
         .map_or_else(|_| String::new(), |name| name.to_string_lossy().into_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::path::Path;
+
+    fn system(folder: &Path) -> System {
+        let config = Config { state_dir: folder.join("state"), ..Config::default() };
+        System::new(config, Trust::default())
+    }
+
+    #[test]
+    fn after_a_silent_return_the_campaign_has_an_end_that_lasts() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut system = system(folder.path());
+        system.look_back();
+        assert_eq!(system.identity().last_end, None);
+
+        let mut record = CampaignRecord { campaign: 7, boot_id: system.boot_id, end: None };
+        system.state.record_campaign(&record).unwrap();
+        system.look_back();
+        assert_eq!(system.identity().last_end, None, "this boot has not been left yet");
+
+        record.boot_id[0] ^= 1;
+        system.state.record_campaign(&record).unwrap();
+        for _ in 0..2 {
+            system.look_back();
+            assert_eq!(system.identity().last_end, Some(silent_end(7)));
+        }
+        assert!(system.state.last_campaign().unwrap().unwrap().end.is_some());
+    }
+
+    #[test]
+    fn a_machine_without_anything_still_says_who_it_is_and_what_it_lacks() {
+        let folder = tempfile::tempdir().unwrap();
+        let identity = system(folder.path()).identity();
+        assert_ne!(identity.obstacle, Reason::None);
+        assert_eq!((identity.flash_size_bytes, identity.environment), (0, Environment::NormalOs));
+    }
+}

@@ -210,6 +210,10 @@ fn an_order_is_prepared_once_and_recovery_entered_after_the_answer() {
     world.send_manifest(1, 0xcb);
     assert_eq!(world.begin(1, 0xcb), (Phase::Refused, Reason::Busy));
     assert_eq!(world.system.abandoned, 0);
+
+    world.now += ENTERING_LIFETIME;
+    assert_eq!(world.begin(1, 0xcb), (Phase::Accepted, Reason::None));
+    assert_eq!(world.system.abandoned, 1);
 }
 
 #[test]
