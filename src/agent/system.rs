@@ -14,12 +14,13 @@ use super::trust::{Trust, with_causes};
 use crate::dmi::{Dmi, boot_id};
 use crate::image::VerifiedManifest;
 use crate::kexec::{
-    self, Deadlines, HANDOFF_VERSION, Handoff, KexecError, ManagerContact, SecretText,
+    self, Deadlines, HANDOFF_VERSION, Handoff, KexecError, MailboxPlace, ManagerContact, SecretText,
 };
 use crate::keys::{HostSecretKey, SecretKey as _, load_secret};
 use crate::mtd::{Access, MtdDevice};
 use crate::net::{InterfaceConfig, NetError, Netlink, survey};
 use crate::reason::{FlashState, Reason, Refusal};
+use crate::recovery::mailbox;
 use crate::wire::answer::{End, Environment, Identity, Measurement};
 
 /// The machine that firmcastd runs on.
@@ -46,8 +47,8 @@ impl System {
         self.last_end = match self.state.last_campaign() {
             Ok(Some(record)) if record.end.is_some() => record.end(),
             Ok(Some(record)) if record.boot_id != self.boot_id => {
-                let end = silent_end(record.campaign);
-                warn!("campaign {:016x} ended: {} ({})", end.campaign, end.reason, end.flash);
+                let end = self.word_from_recovery(record.campaign);
+                warn_of(&end);
                 self.keep_end(record, end)
             }
             Ok(_) => None,
@@ -56,6 +57,20 @@ impl System {
                 None
             }
         }
+    }
+
+    /// What the recovery environment left in the mailbox about this campaign, if it left anything.
+    fn word_from_recovery(&self, campaign: u64) -> End {
+        let found = mailbox::read(self.state.folder()).unwrap_or_else(|error| {
+            warn!("{}", with_causes(&error));
+            None
+        });
+        let end = found.filter(|word| word.campaign == campaign).and_then(|word| {
+            let reason = Reason::from_code(word.reason)?;
+            let flash = FlashState::from_code(word.flash_state)?;
+            Some(End { campaign, reason, flash, detail: word.text })
+        });
+        end.unwrap_or_else(|| silent_end(campaign))
     }
 
     fn keep_end(&self, mut record: CampaignRecord, end: End) -> Option<End> {
@@ -109,8 +124,14 @@ impl System {
             flash: self.config.flash.clone(),
             listen_port: self.config.listen.port(),
             network,
-            result_mailbox: None,
+            result_mailbox: self.mailbox(),
         })
+    }
+
+    /// Not every file system has a place for it; then the agent tells less about an end.
+    fn mailbox(&self) -> Option<MailboxPlace> {
+        let place = mailbox::prepare(self.state.folder());
+        place.inspect_err(|error| warn!("{}", with_causes(error))).ok()
     }
 
     fn load_recovery(&self, order: &Order<'_>) -> Result<(), Refusal> {
@@ -210,6 +231,13 @@ impl HostSystem for System {
             detail: compared.err().unwrap_or_default(),
         }
     }
+}
+
+fn warn_of(end: &End) {
+    let End { campaign, reason, flash, detail } = end;
+    warn!(
+        "campaign {campaign:016x} ended in the recovery environment: {reason} ({flash}) {detail}"
+    );
 }
 
 fn silent_end(campaign: u64) -> End {
