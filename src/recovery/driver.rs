@@ -104,7 +104,13 @@ fn failure(handoff: &Handoff, error: &RecoveryError) -> End {
 
 fn leave_word(handoff: &Handoff, end: &End) {
     let Some(place) = &handoff.result_mailbox else { return };
-    match mailbox::post(place, end) {
+    let record = mailbox::Record {
+        campaign: end.campaign,
+        reason: end.reason.code(),
+        flash_state: end.flash as u8,
+        text: end.detail.clone(),
+    };
+    match mailbox::deliver(place, &record) {
         Ok(()) => info!("left word for the normal OS: {}", end.reason),
         Err(error) => warn!("cannot leave word for the normal OS: {}", chain(&error)),
     }
