@@ -21,7 +21,7 @@ pub use handoff::{
     Deadlines, HANDOFF_PATH, HANDOFF_SIZE_MAX, HANDOFF_VERSION, Handoff, MailboxPlace,
     ManagerContact, SecretText,
 };
-pub use preflight::{KernelImage, Lockdown, Preflight, preflight};
+pub use preflight::{InitramfsImage, KernelImage, Lockdown, Preflight, preflight};
 
 const LOADED_FLAG: &str = "/sys/kernel/kexec_loaded";
 const SYSTEMD_MARK: &str = "/run/systemd/system";
@@ -68,6 +68,16 @@ pub enum KexecError {
         size: u64,
         /// [`INITRAMFS_SIZE_MAX`].
         limit: u64,
+    },
+    /// Kernel and initramfs do not belong together.
+    #[error(
+        "the recovery kernel is {kernel}, but the recovery initramfs has the modules of {initramfs}; build it again with firmcast-mkrecovery"
+    )]
+    Releases {
+        /// The kernel's release.
+        kernel: String,
+        /// The release that the modules are for.
+        initramfs: String,
     },
     /// The joined initramfs could not be made.
     #[error("cannot put the recovery initramfs together in memory")]
@@ -184,8 +194,9 @@ pub fn load(
         return Err(too_long());
     }
     let cmdline_text = CString::new(cmdline).map_err(|_| too_long())?;
-    let kernel_file = preflight::open_kernel(kernel)?.0;
-    let mut initramfs_file = preflight::open_initramfs(initramfs)?.0;
+    let (kernel_file, kernel_image) = preflight::open_kernel(kernel)?;
+    let (mut initramfs_file, initramfs_image) = preflight::open_initramfs(initramfs)?;
+    preflight::same_release(&kernel_image, &initramfs_image)?;
     let joined = archive::join(&mut initramfs_file, handoff)?;
     syscall::kexec_file_load(kernel_file.as_fd(), joined.as_fd(), &cmdline_text)
         .map_err(KexecError::Load)

@@ -25,8 +25,10 @@ pub struct Preflight {
     pub lockdown: Lockdown,
     /// The kernel file.
     pub kernel: Result<KernelImage, KexecError>,
-    /// The initramfs file: its size in bytes.
-    pub initramfs: Result<u64, KexecError>,
+    /// The initramfs file.
+    pub initramfs: Result<InitramfsImage, KexecError>,
+    /// The initramfs has the modules of this kernel; also where one of them does not tell.
+    pub releases: Result<(), KexecError>,
     /// Available memory in bytes, when it is enough to load both.
     pub memory: Result<u64, KexecError>,
 }
@@ -53,18 +55,45 @@ pub struct KernelImage {
     pub release: Option<String>,
 }
 
+/// What an initramfs file says about itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InitramfsImage {
+    /// The size of the file in bytes.
+    pub size_bytes: u64,
+    /// The release of the kernel that its modules are for; firmcast-mkrecovery writes it.
+    pub release: Option<String>,
+}
+
 /// Collects the facts for these two files.
 pub fn preflight(kernel: &Path, initramfs: &Path) -> Preflight {
     let kernel = open_kernel(kernel).map(|(_, image)| image);
-    let initramfs = open_initramfs(initramfs).map(|(_, size)| size);
+    let initramfs = open_initramfs(initramfs).map(|(_, image)| image);
     let kernel_bytes = kernel.as_ref().map_or(0, |image| image.size_bytes);
-    let initramfs_bytes = initramfs.as_ref().map_or(0, |size| *size);
+    let initramfs_bytes = initramfs.as_ref().map_or(0, |image| image.size_bytes);
+    let releases = match (&kernel, &initramfs) {
+        (Ok(kernel), Ok(initramfs)) => same_release(kernel, initramfs),
+        _ => Ok(()),
+    };
     Preflight {
         loading: probe_loading(),
         lockdown: lockdown(),
         memory: probe_memory(kernel_bytes + initramfs_bytes),
         kernel,
         initramfs,
+        releases,
+    }
+}
+
+/// Modules of another kernel do not load: recovery would have neither network nor flash.
+pub(super) fn same_release(
+    kernel: &KernelImage,
+    initramfs: &InitramfsImage,
+) -> Result<(), KexecError> {
+    match (&kernel.release, &initramfs.release) {
+        (Some(kernel), Some(initramfs)) if kernel != initramfs => {
+            Err(KexecError::Releases { kernel: kernel.clone(), initramfs: initramfs.clone() })
+        }
+        _ => Ok(()),
     }
 }
 
@@ -131,7 +160,7 @@ pub(super) fn open_kernel(path: &Path) -> Result<(File, KernelImage), KexecError
 }
 
 /// Opens `path` and checks that it looks like an initramfs.
-pub(super) fn open_initramfs(path: &Path) -> Result<(File, u64), KexecError> {
+pub(super) fn open_initramfs(path: &Path) -> Result<(File, InitramfsImage), KexecError> {
     let unreadable = |source| KexecError::InitramfsFile { path: path.to_owned(), source };
     let (file, head, size) = open_with_head(path).map_err(unreadable)?;
     if size == 0 || size > INITRAMFS_SIZE_MAX {
@@ -140,7 +169,23 @@ pub(super) fn open_initramfs(path: &Path) -> Result<(File, u64), KexecError> {
     if !INITRAMFS_MAGICS.iter().any(|magic| head.starts_with(magic)) {
         return Err(KexecError::InitramfsForm { path: path.to_owned() });
     }
-    Ok((file, size))
+    Ok((file, InitramfsImage { size_bytes: size, release: release_of_initramfs(&head) }))
+}
+
+/// The name of the file with the release, in the first archive of an initramfs that firmcast-mkrecovery has made.
+const RELEASE_FILE: &str = "firmcast-kernel-release";
+
+fn release_of_initramfs(head: &[u8]) -> Option<String> {
+    let mut entry = cpio::newc::Reader::new(head).ok()?;
+    if entry.entry().name() != RELEASE_FILE {
+        return None;
+    }
+    let mut text = String::new();
+    Read::by_ref(&mut entry)
+        .take(KERNEL_VERSION_LENGTH_MAX as u64)
+        .read_to_string(&mut text)
+        .ok()?;
+    Some(text.trim().to_owned())
 }
 
 fn open_with_head(path: &Path) -> io::Result<(File, Vec<u8>, u64)> {
@@ -258,8 +303,9 @@ mod tests {
 
     #[test]
     fn tells_an_initramfs_from_other_files() {
-        assert_eq!(open_initramfs(file_of(b"070701rest").path()).unwrap().1, 10);
-        assert_eq!(open_initramfs(file_of(&[0x28, 0xb5, 0x2f, 0xfd, 1]).path()).unwrap().1, 5);
+        let size = |bytes| open_initramfs(file_of(bytes).path()).unwrap().1.size_bytes;
+        assert_eq!(size(b"070701rest"), 10);
+        assert_eq!(size(&[0x28, 0xb5, 0x2f, 0xfd, 1]), 5);
         assert!(matches!(
             open_initramfs(file_of(b"hello").path()),
             Err(KexecError::InitramfsForm { .. })
@@ -268,6 +314,24 @@ mod tests {
             open_initramfs(file_of(b"").path()),
             Err(KexecError::InitramfsSize { .. })
         ));
+    }
+
+    #[test]
+    fn modules_of_another_kernel_are_noticed() {
+        let mut archive = Vec::new();
+        let builder = cpio::newc::Builder::new(RELEASE_FILE).mode(0o100_600);
+        let mut entry = builder.write(&mut archive, 15);
+        entry.write_all(b"6.1.0-40-amd64\n").unwrap();
+        entry.finish().unwrap();
+        let initramfs = file_of(&archive);
+        let newer = file_of(&bzimage(0x300, "6.1.0-41-amd64 #1"));
+        let error = preflight(newer.path(), initramfs.path()).releases.unwrap_err().to_string();
+        assert!(error.contains("6.1.0-40-amd64") && error.contains("6.1.0-41-amd64"), "{error}");
+        let same = file_of(&bzimage(0x300, "6.1.0-40-amd64 #1"));
+        assert!(preflight(same.path(), initramfs.path()).releases.is_ok());
+        for end in 0..archive.len() {
+            let _ = release_of_initramfs(&archive[..end]);
+        }
     }
 
     #[test]
@@ -284,6 +348,7 @@ mod tests {
         #[test]
         fn any_head_is_an_answer(mut head in proptest::collection::vec(any::<u8>(), 0..2000)) {
             let _ = release_of_kernel(&head);
+            let _ = release_of_initramfs(&head);
             if head.len() >= 0x210 {
                 head[0x1fe..0x200].copy_from_slice(&[0x55, 0xaa]);
                 head[0x202..0x206].copy_from_slice(b"HdrS");

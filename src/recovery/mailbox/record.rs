@@ -73,7 +73,9 @@ impl Block {
         bytes[CAMPAIGN_AT..CAMPAIGN_AT + 8].copy_from_slice(&record.campaign.to_be_bytes());
         bytes[REASON_AT..REASON_AT + 2].copy_from_slice(&record.reason.to_be_bytes());
         bytes[FLASH_STATE_AT] = record.flash_state;
-        let text = &record.text.as_bytes()[..record.text.floor_char_boundary(TEXT_LENGTH_MAX)];
+        let fits = |end: &usize| record.text.is_char_boundary(*end);
+        let end = (0..=record.text.len().min(TEXT_LENGTH_MAX)).rev().find(fits).unwrap_or(0);
+        let text = &record.text.as_bytes()[..end];
         bytes[TEXT_LENGTH_AT..TEXT_AT].copy_from_slice(&(text.len() as u16).to_be_bytes());
         bytes[TEXT_AT..TEXT_AT + text.len()].copy_from_slice(text);
         block.seal();
