@@ -219,15 +219,17 @@ fn flash_locks(list: &mut Checklist, flash: &mut MtdDevice) {
 fn recovery(list: &mut Checklist, system: &System, flash_size_bytes: u64) {
     let config = &system.config;
     let found = kexec::preflight(&config.recovery_kernel, &config.recovery_initramfs);
-    let initramfs_bytes = *found.initramfs.as_ref().unwrap_or(&0);
+    let initramfs_bytes = found.initramfs.as_ref().map_or(0, |image| image.size_bytes);
     let kernel = found.kernel.map(|kernel| {
         let release = kernel.release.unwrap_or_else(|| "of unknown release".into());
         format!("{}: {release}", config.recovery_kernel.display())
     });
     list.result("recovery-kernel", Reason::RecoveryMissing, said(kernel), "");
-    let initramfs = found
-        .initramfs
-        .map(|bytes| format!("{}: {bytes} bytes", config.recovery_initramfs.display()));
+    let initramfs = found.initramfs.and_then(|image| {
+        found.releases?;
+        let path = config.recovery_initramfs.display();
+        Ok(format!("{path}: {} bytes", image.size_bytes))
+    });
     list.result("recovery-initramfs", Reason::RecoveryMissing, said(initramfs), "");
     let lockdown = match found.lockdown {
         Lockdown::Off => "allowed",
