@@ -197,6 +197,7 @@ fn explain(path: &Path, error: figment::Error) -> ConfigError {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use proptest::prelude::*;
 
     fn parse(text: &str) -> Result<Config, ConfigError> {
         Config::parse(text)
@@ -253,6 +254,17 @@ mod tests {
             parse(&many).unwrap_err().to_string(),
             "trusted_managers has 17 entries, at most 16 are possible"
         );
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_configuration_or_an_error(
+            lines in proptest::collection::vec("[a-z_]{0,18} ?=? ?[\\[\"]?\\PC{0,20}[\\]\"]?", 0..6),
+        ) {
+            if let Ok(config) = parse(&lines.join("\n")) {
+                prop_assert!(config.trusted_managers.len() <= TRUSTED_MAX);
+            }
+        }
     }
 
     #[test]

@@ -62,14 +62,22 @@ pub fn start(foreground: bool) {
     }
 }
 
+/// Libraries have nothing to say to an operator.
+fn is_ours(metadata: &Metadata<'_>) -> bool {
+    metadata.target().starts_with("firmcast")
+}
+
 struct StderrLog;
 
 impl Log for StderrLog {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        is_ours(metadata)
     }
 
     fn log(&self, record: &Record<'_>) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
         // Nobody is left to tell when stderr is gone.
         let _ = writeln!(stderr(), "firmcastd: {}: {}", word(record.level()), record.args());
     }
@@ -80,11 +88,14 @@ impl Log for StderrLog {
 struct SyslogLog;
 
 impl Log for SyslogLog {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        is_ours(metadata)
     }
 
     fn log(&self, record: &Record<'_>) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
         let formatter = Formatter3164 {
             facility: Facility::LOG_DAEMON,
             hostname: None,
