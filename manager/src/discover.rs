@@ -56,7 +56,7 @@ pub(crate) struct DiscoverArgs {
     timeout: u64,
     /// UDP port of the agents
     #[arg(long, value_name = "PORT", default_value_t = DEFAULT_PORT)]
-    port: u16,
+    agent_port: u16,
     /// Print one JSON array
     #[arg(long)]
     json: bool,
@@ -109,7 +109,7 @@ impl DiscoverArgs {
         let secret = targets::load_manager_key(self.key.as_deref(), state)?;
         let mut inventory = Inventory::load(state)?;
         let destinations = self.destinations()?;
-        let mut socket = network::open(None, &destinations)?;
+        let mut socket = network::open(0, &destinations)?;
         let timeout = Duration::from_secs(self.timeout);
         let mut waiter = Waiter::new(&mut socket, false)?;
         let single_hosts = !self.hosts.is_empty();
@@ -129,12 +129,12 @@ impl DiscoverArgs {
 
     fn destinations(&self) -> anyhow::Result<Vec<SocketAddr>> {
         if !self.hosts.is_empty() {
-            return self.hosts.iter().map(|host| targets::resolve(host, self.port)).collect();
+            return self.hosts.iter().map(|host| targets::resolve(host, self.agent_port)).collect();
         }
         let interfaces = network::interfaces(self.interface.as_deref())?;
         ensure!(!interfaces.is_empty(), "no interface can broadcast; name hosts with --host");
         let addresses: BTreeSet<_> = interfaces.iter().map(|own| own.broadcast).collect();
-        Ok(addresses.into_iter().map(|to| SocketAddr::new(to.into(), self.port)).collect())
+        Ok(addresses.into_iter().map(|to| SocketAddr::new(to.into(), self.agent_port)).collect())
     }
 
     fn line(

@@ -63,8 +63,8 @@ pub(crate) fn interfaces(only: Option<&str>) -> anyhow::Result<Vec<Interface>> {
     Ok(found)
 }
 
-/// Opens the socket: at `listen` if given, else at any free port of the family of `peers`.
-pub(crate) fn open(listen: Option<SocketAddr>, peers: &[SocketAddr]) -> anyhow::Result<UdpSocket> {
+/// Opens the socket at `port`, 0 for any, in the family of `peers`.
+pub(crate) fn open(port: u16, peers: &[SocketAddr]) -> anyhow::Result<UdpSocket> {
     let ipv6 = peers.iter().any(SocketAddr::is_ipv6);
     ensure!(
         !ipv6 || peers.iter().all(SocketAddr::is_ipv6),
@@ -72,14 +72,13 @@ pub(crate) fn open(listen: Option<SocketAddr>, peers: &[SocketAddr]) -> anyhow::
     );
     let any: IpAddr =
         if ipv6 { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
-    let listen = listen.unwrap_or(SocketAddr::new(any, 0));
-    ensure!(listen.is_ipv6() == ipv6, "--listen {listen} is of another family than the hosts");
     let options = UdpOptions {
         receive_buffer_bytes: Some(RECEIVE_BUFFER_BYTES),
         send_buffer_bytes: Some(SEND_BUFFER_BYTES),
-        ..UdpOptions::at(listen)
+        ..UdpOptions::at(SocketAddr::new(any, port))
     };
-    udp::open(&options).context("cannot open the manager's socket")
+    udp::open(&options)
+        .with_context(|| format!("cannot use UDP port {port}; choose another one with --port"))
 }
 
 /// Where a stream goes that all hosts shall hear.
@@ -205,6 +204,6 @@ mod tests {
     fn a_wrong_interface_and_mixed_families_are_told() {
         assert!(interfaces(Some("nosuch0")).unwrap_err().to_string().contains("nosuch0"));
         let mixed = ["10.0.0.1:1".parse().unwrap(), "[::1]:1".parse().unwrap()];
-        assert!(open(None, &mixed).is_err());
+        assert!(open(0, &mixed).is_err());
     }
 }

@@ -4,7 +4,7 @@
 //! campaign it holds a lock on the file, so that history can tell a running campaign from one whose manager died.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -17,6 +17,9 @@ use crate::news::{Entry, News};
 /// Room that is reserved for a campaign, so that a full disk shows before it starts.
 const RESERVED_BYTES: i64 = 64 * 1024;
 const RESERVED_BYTES_PER_HOST: i64 = 4 * 1024;
+
+/// The longest line that is read: the first one of a campaign of [`HOSTS_MAX`](crate::campaign::config::HOSTS_MAX) hosts.
+const LINE_SIZE_MAX: u64 = 16 * 1024 * 1024;
 
 /// Why the record could not be kept.
 #[derive(Debug, Error)]
@@ -110,6 +113,27 @@ impl Record {
     }
 }
 
+/// The first entries of all campaigns that a manager works on right now.
+///
+/// # Errors
+/// When the directory cannot be read. Records that cannot be read are nobody's work.
+pub fn running(state: &Path) -> Result<Vec<Entry>, RecordError> {
+    let directory = directory(state);
+    let files = match fs::read_dir(&directory) {
+        Ok(files) => files,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(failed("read", &directory)(error)),
+    };
+    Ok(files.flatten().filter_map(|file| running_entry(&file.path())).collect())
+}
+
+fn running_entry(path: &Path) -> Option<Entry> {
+    let mut line = String::new();
+    BufReader::new(File::open(path).ok()?).take(LINE_SIZE_MAX).read_line(&mut line).ok()?;
+    let is_free = Flock::lock(File::open(path).ok()?, FlockArg::LockSharedNonblock).is_ok();
+    if is_free { None } else { serde_json::from_str(&line).ok() }
+}
+
 /// Whether news belong into the record; progress would only wear the disk.
 pub fn is_kept(news: &News) -> bool {
     !matches!(news, News::Progress { .. })
@@ -139,6 +163,9 @@ mod tests {
             text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(events.len(), 2);
         assert_eq!(events[1].news, News::Interrupted);
+        assert_eq!(running(state.path()).unwrap(), events[..1]);
+        drop(record);
+        assert_eq!(running(state.path()).unwrap(), []);
     }
 
     #[test]

@@ -3,12 +3,13 @@
 mod drive;
 mod sender;
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 use firmcast::image::{Bundle, Manifest, SignedManifest};
 use firmcast::keys::{self, ManagerSecretKey, PublicKey as _, ReleasePublicKey};
@@ -17,7 +18,7 @@ use firmcast_manager::campaign::{Campaign, Config, Contents, Deadlines, Delivery
 use firmcast_manager::clock;
 use firmcast_manager::inventory::Inventory;
 use firmcast_manager::news::{BundleFacts, Entry, HostFacts, News, hex};
-use firmcast_manager::record::Record;
+use firmcast_manager::record::{self, Record};
 use mio::net::UdpSocket;
 use rand_core::{OsRng, RngCore as _};
 
@@ -27,6 +28,10 @@ use crate::targets::Meant;
 use crate::wait::Waiter;
 use crate::{bundle, network, targets};
 use drive::Drive;
+
+/// UDP port of the manager when none is given. Always the same, so that hosts that a dead manager left in their recovery
+/// environment find the next one.
+const MANAGER_PORT: u16 = 9848;
 
 /// Exit status when nothing was started.
 const NOTHING_STARTED: u8 = 3;
@@ -64,12 +69,12 @@ pub(crate) struct UpdateArgs {
     /// Print one JSON object for each event
     #[arg(long)]
     json: bool,
+    /// UDP port of the manager, which hosts call back; 0 for any free one
+    #[arg(long, value_name = "PORT", default_value_t = MANAGER_PORT)]
+    port: u16,
     /// UDP port of the agents
     #[arg(long, value_name = "PORT", default_value_t = DEFAULT_PORT)]
-    port: u16,
-    /// Address and port of the manager's own socket [default: any free port]
-    #[arg(long, value_name = "ADDRESS:PORT")]
-    listen: Option<SocketAddr>,
+    agent_port: u16,
     /// How long hosts may take to call back from the recovery environment, in seconds
     #[arg(long, value_name = "S", default_value_t = 300, value_parser = clap::value_parser!(u64).range(10..=7200))]
     reach_timeout: u64,
@@ -97,13 +102,15 @@ impl UpdateArgs {
         let (contents, facts) = self.read_bundle()?;
         let secret = targets::load_manager_key(self.key.as_deref(), state)?;
         let inventory = Inventory::load(state)?;
-        let meant = targets::meant(&inventory, &self.hosts, self.port)?;
+        let meant = targets::meant(&inventory, &self.hosts, self.agent_port)?;
         let addresses: Vec<SocketAddr> = meant.iter().map(|host| host.address).collect();
-        let mut socket = network::open(self.listen, &addresses)?;
+        let mut socket = network::open(self.port, &addresses)?;
         let interface = self.interface.as_deref();
-        let route = network::route(&socket, self.delivery(), interface, &addresses, self.port)?;
+        let route =
+            network::route(&socket, self.delivery(), interface, &addresses, self.agent_port)?;
         let mut waiter = Waiter::new(&mut socket, true)?;
         let meant = targets::with_keys(&mut waiter, &socket, &secret, meant)?;
+        refuse_if_running(state, &meant)?;
         self.begin(state, &secret, &meant, contents, facts, socket, waiter, &route)
     }
 
@@ -213,6 +220,20 @@ impl UpdateArgs {
             signature_checked,
         }
     }
+}
+
+/// A second campaign would end the first one on its hosts.
+fn refuse_if_running(state: &Path, meant: &[Meant]) -> anyhow::Result<()> {
+    let ours: BTreeSet<String> = meant.iter().filter_map(|host| host_facts(host).key).collect();
+    for started in record::running(state)? {
+        let News::Started { hosts, .. } = &started.news else { continue };
+        let both =
+            hosts.iter().find(|host| host.key.as_ref().is_some_and(|key| ours.contains(key)));
+        if let Some(host) = both {
+            bail!("{} takes part in campaign {}, which is running", host.host, started.campaign);
+        }
+    }
+    Ok(())
 }
 
 fn host_facts(host: &Meant) -> HostFacts {

@@ -100,7 +100,8 @@ impl Manager {
     }
 
     fn update(&self, more: &[&str]) -> Output {
-        let common = ["update", "--bundle", "b.fcb", "--key", "manager.key", "--unicast"];
+        let common =
+            ["update", "--bundle", "b.fcb", "--key", "manager.key", "--port", "0", "--unicast"];
         self.run(&[&common, more].concat())
     }
 }
@@ -200,7 +201,8 @@ fn an_interrupt_lets_the_host_go_and_a_killed_manager_leaves_an_unfinished_recor
     let host = Server::start(0, slow, &manager);
     manager.enrol(&[&host]);
     let start = || {
-        let arguments = ["update", "--bundle", "b.fcb", "--key", "manager.key", "--unicast"];
+        let arguments =
+            ["update", "--bundle", "b.fcb", "--key", "manager.key", "--port", "0", "--unicast"];
         let mut command = manager.command(&[&arguments[..], &["--json", "--all"]].concat());
         let child = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
         wait_for_record(&manager, "entering-recovery");
@@ -225,6 +227,9 @@ fn an_interrupt_lets_the_host_go_and_a_killed_manager_leaves_an_unfinished_recor
         serde_json::from_slice(&manager.run(&["history", "--json"]).stdout).unwrap()
     };
     assert_eq!(state()[0]["state"], "running");
+    let second = manager.update(&["--all"]);
+    assert_eq!(second.status.code(), Some(3));
+    assert!(text(&second.stderr).contains("which is running"), "{second:?}");
     killed.kill().unwrap();
     killed.wait().unwrap();
     assert_eq!(state()[0]["state"], "unfinished");
@@ -263,7 +268,17 @@ fn nothing_is_started_when_anything_is_off_and_wrong_usage_is_told_apart() {
         assert_eq!(code, Some(if usage { 2 } else { 3 }), "{arguments:?} {error}");
         assert!(error.contains(expected), "{arguments:?} {error}");
     }
-    let common = ["update", "--bundle", "b.fcb", "--key", "manager.key", "--unicast", "--host"];
+    let common = [
+        "update",
+        "--bundle",
+        "b.fcb",
+        "--key",
+        "manager.key",
+        "--port",
+        "0",
+        "--unicast",
+        "--host",
+    ];
     let mut command = Command::new(env!("CARGO_BIN_EXE_firmcast"));
     command.current_dir(manager.directory.path()).args(["--state", "not-a-directory"]);
     let (code, error) = status(&command.args(common).arg("127.0.0.1:9").output().unwrap());

@@ -13,6 +13,9 @@ use super::stage::Stage;
 /// So many reports in a row that say "ready" show that a receiving host lost what it was told.
 const READY_REPORTS_MAX: u32 = 3;
 
+/// So often flashing may come to another phase before that no longer counts as progress: a few tries with all phases.
+const FLASH_TURNS_MAX: u32 = 40;
+
 impl Host {
     /// Takes an authentic answer of this host.
     pub(super) fn handle_answer(
@@ -27,6 +30,9 @@ impl Host {
             Answer::Identity(identity) => self.handle_identity(now, identity, plan),
             Answer::Report(report) if report.campaign == plan.campaign() => {
                 self.handle_report(now, report, plan);
+            }
+            Answer::Report(report) if matches!(self.stage, Stage::Connect | Stage::Recall) => {
+                self.recall(now, report, plan);
             }
             Answer::ManifestHeld { campaign, held_bytes } if *campaign == plan.campaign() => {
                 self.handle_manifest_held(now, *held_bytes, plan, rng);
@@ -43,13 +49,19 @@ impl Host {
 
     fn handle_identity(&mut self, now: Time, identity: &Identity, plan: &Plan) {
         let in_normal_os = identity.environment == Environment::NormalOs;
-        if self.stage == Stage::Connect {
-            self.identity = Some(identity.clone());
-            if in_normal_os {
+        match self.stage {
+            Stage::Connect if in_normal_os => {
+                self.identity = Some(identity.clone());
                 self.enter(now, Stage::Manifest, plan);
             }
-            return;
+            Stage::Connect => self.enter(now, Stage::Recall, plan),
+            Stage::Recall if in_normal_os => self.enter(now, Stage::Connect, plan),
+            _ => self.handle_later_identity(now, identity, plan),
         }
+    }
+
+    fn handle_later_identity(&mut self, now: Time, identity: &Identity, plan: &Plan) {
+        let in_normal_os = identity.environment == Environment::NormalOs;
         if !in_normal_os {
             // It still waits for the release, which was lost.
             if self.stage == Stage::Reboot {
@@ -78,6 +90,31 @@ impl Host {
             Stage::Reboot if rebooted => self.enter(now, Stage::ConfirmManifest, plan),
             _ => {}
         }
+    }
+
+    /// Ends an earlier campaign on this host, whose manager no longer does it.
+    fn recall(&mut self, now: Time, report: &Report, plan: &Plan) {
+        let campaign = report.campaign;
+        let command = match report.phase {
+            Phase::Idle | Phase::Accepted | Phase::Refused => return,
+            Phase::BackingUp | Phase::Writing | Phase::Verifying | Phase::Restoring => None,
+            Phase::Rebooting => None,
+            // It holds the verified image of that campaign, and nothing else helps it.
+            Phase::Failed if report.flash == FlashState::Damaged => {
+                Some(Command::Commit { campaign })
+            }
+            Phase::Ready | Phase::Receiving | Phase::Verified | Phase::Updated | Phase::Failed => {
+                Some(Command::Release { campaign })
+            }
+        };
+        if self.stage == Stage::Connect {
+            self.enter(now, Stage::Recall, plan);
+        }
+        if report.phase != self.phase {
+            self.flash_turned(now, plan);
+        }
+        self.phase = report.phase;
+        self.aside = command;
     }
 
     fn handle_manifest_held(
@@ -211,9 +248,17 @@ impl Host {
         if self.stage == Stage::Flash {
             if report.phase != self.phase {
                 (self.done, self.total) = (0, 0);
-                self.extend_deadline(now, plan);
+                self.flash_turned(now, plan);
             }
             self.take_progress(now, report, plan);
+        }
+    }
+
+    /// It came to another phase, which gives it more time; not for ever.
+    fn flash_turned(&mut self, now: Time, plan: &Plan) {
+        self.flash_turns += 1;
+        if self.flash_turns <= FLASH_TURNS_MAX {
+            self.extend_deadline(now, plan);
         }
     }
 

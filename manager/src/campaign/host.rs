@@ -64,6 +64,8 @@ pub struct Host {
     /// Why the agent says that the host came back without an update, until the measurement shows better.
     pub(super) came_back: Option<Outcome>,
     pub(super) ready_in_a_row: u32,
+    /// How often its flashing came to another phase.
+    pub(super) flash_turns: u32,
     pub(super) outcome: Option<Outcome>,
 }
 
@@ -88,6 +90,7 @@ impl Host {
             digests: None,
             came_back: None,
             ready_in_a_row: 0,
+            flash_turns: 0,
             outcome: None,
         }
     }
@@ -163,7 +166,7 @@ impl Host {
             Stage::Join | Stage::Transfer => deadlines.transfer + deadlines.join_window(),
             Stage::Commit | Stage::Flash => deadlines.flash,
             Stage::Release => deadlines.release,
-            Stage::Reboot => deadlines.boot,
+            Stage::Recall | Stage::Reboot => deadlines.boot,
             Stage::Measure => deadlines.measure,
             Stage::Ended => return,
         };
@@ -252,7 +255,7 @@ impl Host {
     fn repeated_command(&self, plan: &Plan) -> Option<Command> {
         let campaign = plan.campaign();
         Some(match self.stage {
-            Stage::Connect | Stage::Reboot => Command::Query,
+            Stage::Connect | Stage::Recall | Stage::Reboot => Command::Query,
             Stage::Begin => Command::Begin {
                 campaign,
                 reach_timeout_s: whole_seconds(plan.deadlines.reach),
@@ -277,8 +280,8 @@ impl Host {
         }
         let untouched = Some(FlashState::Untouched);
         match self.stage {
-            Stage::Connect if self.identity.is_some() => {
-                let detail = "it is in the recovery environment of another campaign";
+            Stage::Recall => {
+                let detail = format!("in another campaign it was last {}", self.phase.name());
                 self.end(Outcome::new(Reason::Busy, None, detail));
             }
             Stage::Connect | Stage::Manifest => {
@@ -333,7 +336,7 @@ impl Host {
         let outcome =
             |detail| Outcome::new(Reason::Interrupted, Some(FlashState::Untouched), detail);
         match self.stage {
-            Stage::Connect => self.end(outcome("")),
+            Stage::Connect | Stage::Recall => self.end(outcome("")),
             // Its recovery environment does not hear yet; it is released should it call while others are let finish.
             Stage::Reach => self.end(outcome("it was on its way to the recovery environment")),
             stage if stage < Stage::Commit => self.end_after_release(now, outcome(""), plan),

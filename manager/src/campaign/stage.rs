@@ -12,12 +12,17 @@
 ///                                                                                               │ updated
 ///   Ended ◄── Measure ◄── ConfirmManifest ◄── Reboot ◄── Release ◄──────────────────────────────┘
 /// ```
+/// A host that `Connect` finds in the recovery environment of an earlier campaign is brought home first, in `Recall`,
+/// and then begins anew: the manager of that campaign died, or gave up on it.
+///
 /// A host that is seen in its normal OS after another boot ends with the reason its agent knows when it had not been
 /// told to write yet; afterwards it goes to `ConfirmManifest`, because only the measurement tells what stands in flash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Stage {
     /// Waits for its turn, then for a session with the agent and for its identity.
     Connect,
+    /// It is still in the recovery environment of an earlier campaign; it shall end that and come home.
+    Recall,
     /// The manifest is brought to the agent.
     Manifest,
     /// The agent is told to begin.
@@ -48,8 +53,9 @@ pub enum Stage {
 
 impl Stage {
     /// Every stage, in the order of an update.
-    pub const ALL: [Stage; 14] = [
+    pub const ALL: [Stage; 15] = [
         Self::Connect,
+        Self::Recall,
         Self::Manifest,
         Self::Begin,
         Self::Reach,
@@ -69,6 +75,7 @@ impl Stage {
     pub fn name(self) -> &'static str {
         match self {
             Self::Connect => "connecting",
+            Self::Recall => "recalling",
             Self::Manifest => "instructing",
             Self::Begin => "preflight",
             Self::Reach => "entering-recovery",

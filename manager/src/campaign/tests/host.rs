@@ -15,6 +15,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
 const HEARTBEAT: Duration = Duration::from_secs(1);
+const RECONNECT_AFTER: Duration = Duration::from_secs(10);
 const FLASH_STEPS: u32 = 3;
 
 /// What goes wrong.
@@ -29,6 +30,7 @@ pub(super) struct Script {
     pub(super) deaf_to_fragments: bool,
     pub(super) dies_while_flashing: bool,
     pub(super) fails_to_write: Option<FlashState>,
+    pub(super) fails_once: bool,
     pub(super) reboots_without_release: bool,
     pub(super) never_boots_again: bool,
     pub(super) other_digest: bool,
@@ -47,6 +49,7 @@ impl Default for Script {
             deaf_to_fragments: false,
             dies_while_flashing: false,
             fails_to_write: None,
+            fails_once: false,
             reboots_without_release: false,
             never_boots_again: false,
             other_digest: false,
@@ -88,6 +91,7 @@ pub(super) struct ScriptedHost {
     report: Report,
     last_end: Option<End>,
     next_report: Option<Time>,
+    heard: Time,
     /// When it gives up in recovery: nobody said anything new.
     give_up: Option<Time>,
     outbox: Vec<(SocketAddr, Vec<u8>)>,
@@ -116,6 +120,7 @@ impl ScriptedHost {
             report: report(Phase::Idle),
             last_end: None,
             next_report: None,
+            heard: Time::ZERO,
             give_up: None,
             outbox: Vec::new(),
         };
@@ -196,6 +201,10 @@ impl ScriptedHost {
         }
         if self.next_report.is_some_and(|at| at <= now) {
             self.next_report = Some(now + HEARTBEAT);
+            if now.since(self.heard) >= RECONNECT_AFTER {
+                self.heard = now;
+                self.endpoint.connect(now, self.manager, self.manager_address);
+            }
             self.step_flash(now);
             self.answer(now, &Answer::Report(self.report.clone()));
         }
@@ -213,6 +222,9 @@ impl ScriptedHost {
         if self.script.dies_while_flashing {
             self.place = Place::Dead;
         } else if let Some(flash) = self.script.fails_to_write {
+            if self.script.fails_once {
+                self.script.fails_to_write = None;
+            }
             self.report =
                 Report { flash, reason: Reason::WriteFailed, ..self.state(Phase::Failed) };
         } else if self.report.done == FLASH_STEPS {
@@ -253,6 +265,7 @@ impl ScriptedHost {
         if let Some(session::Event::Message { bytes, .. }) =
             self.endpoint.handle_datagram(now, from, bytes)
         {
+            self.heard = now;
             if self.place == Place::Os {
                 self.manager_address = from;
             }
@@ -262,6 +275,9 @@ impl ScriptedHost {
 
     fn handle_command(&mut self, now: Time, command: Command) {
         let in_recovery = self.place == Place::Recovery;
+        if in_recovery && campaign_of(&command).is_some_and(|campaign| campaign != self.campaign) {
+            return;
+        }
         match command {
             Command::Query => self.answer(now, &Answer::Identity(self.identity())),
             Command::ManifestPart { campaign, offset_bytes, bytes, .. } => {
@@ -278,7 +294,10 @@ impl ScriptedHost {
                 self.receiver = Some(Receiver::new(&parameters, 9).unwrap());
                 self.report = self.state(Phase::Receiving);
             }
-            Command::Commit { .. } if self.report.phase == Phase::Verified => {
+            Command::Commit { .. }
+                if self.report.phase == Phase::Verified
+                    || self.report.flash == FlashState::Damaged =>
+            {
                 self.report = Report { total: FLASH_STEPS, ..self.state(Phase::Writing) };
                 self.give_up = None;
             }
@@ -370,6 +389,18 @@ impl ScriptedHost {
             self.outbox.clear();
         }
         std::mem::take(&mut self.outbox)
+    }
+}
+
+fn campaign_of(command: &Command) -> Option<u64> {
+    match command {
+        Command::Query => None,
+        Command::ManifestPart { campaign, .. }
+        | Command::Begin { campaign, .. }
+        | Command::Commit { campaign }
+        | Command::Release { campaign }
+        | Command::Measure { campaign } => Some(*campaign),
+        Command::Join { parameters, .. } => Some(parameters.campaign),
     }
 }
 

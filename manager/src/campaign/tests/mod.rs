@@ -47,7 +47,7 @@ fn stages_come_in_order_and_each_once() {
             _ => None,
         })
         .collect();
-    assert_eq!(stages, Stage::ALL[1..13]);
+    assert_eq!(stages, Stage::ALL[2..14]);
 }
 
 #[test]
@@ -68,7 +68,7 @@ fn two_hundred_hosts_are_updated_past_a_dead_one_and_a_refusing_one() {
     }
     // One stream serves all: little more than the image in a network that loses one in fifty.
     let fragments = world.campaign.stream().stats().fragments;
-    assert!(fragments < world.source_fragments() * 11 / 10, "{fragments}");
+    assert!(fragments < world.source_fragments() * 3 / 2, "{fragments}");
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn an_update_that_finished_unseen_is_confirmed_by_the_measurement() {
 
 #[test]
 fn an_interrupt_sends_home_whom_it_can_and_lets_flashing_hosts_finish() {
-    for stage in &Stage::ALL[..13] {
+    for stage in Stage::ALL[..14].iter().filter(|stage| **stage != Stage::Recall) {
         let mut scripts = vec![Script::default(); 2];
         scripts[1].silent = true;
         let mut world = World::new(scripts, Delivery::Broadcast, 0.0);
@@ -161,4 +161,29 @@ fn noise_from_strangers_and_lying_hosts_changes_nothing() {
     world.chatter = true;
     world.run_to_end(LONG);
     assert_eq!(world.outcome(0).reason, Reason::Confirmed);
+}
+
+#[test]
+fn hosts_that_a_dead_manager_left_anywhere_are_brought_home_and_updated_by_the_next() {
+    for stage in &Stage::ALL[5..10] {
+        let mut world = World::new(vec![Script::default()], Delivery::Broadcast, 0.05);
+        world.run_until(LONG, |campaign| campaign.hosts()[0].stage() == *stage);
+        assert_eq!(world.campaign.hosts()[0].stage(), *stage);
+        world.restart_manager();
+        world.run_to_end(Duration::from_secs(1200));
+        assert_eq!(world.outcome(0).reason, Reason::Confirmed, "{stage:?}");
+    }
+}
+
+#[test]
+fn a_host_with_a_damaged_chip_is_told_to_write_it_again_by_the_next_campaign() {
+    let script =
+        Script { fails_to_write: Some(FlashState::Damaged), fails_once: true, ..Script::default() };
+    let mut world = World::new(vec![script], Delivery::Broadcast, 0.0);
+    world.run_to_end(LONG);
+    assert_eq!(world.outcome(0).flash, Some(FlashState::Damaged));
+    world.restart_manager();
+    world.run_to_end(LONG);
+    assert_eq!(world.outcome(0).reason, Reason::Confirmed);
+    assert_eq!(world.hosts[0].writes, 2);
 }

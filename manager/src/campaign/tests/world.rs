@@ -19,7 +19,7 @@ const TICK_US: u64 = 1_000;
 const FRAGMENT_SIZE_BYTES: u16 = 1440;
 
 pub(super) fn payload() -> Vec<u8> {
-    let mut bytes = vec![0; 200_000];
+    let mut bytes = vec![0; 60_000];
     ChaCha20Rng::from_seed([4; 32]).fill_bytes(&mut bytes);
     bytes
 }
@@ -41,6 +41,8 @@ pub(super) struct World {
     loss: f64,
     rng: ChaCha20Rng,
     manager_address: SocketAddr,
+    delivery: Delivery,
+    secret: ManagerSecretKey,
 }
 
 struct Packet {
@@ -60,24 +62,7 @@ impl World {
         let hosts: Vec<_> = (scripts.into_iter().enumerate())
             .map(|(index, script)| ScriptedHost::new(index, script, manager, cargo.clone()))
             .collect();
-        let targets = hosts.iter().map(|host| Target {
-            name: host.address.to_string(),
-            key: Some(host.key()),
-            address: host.address,
-        });
-        let config = Config {
-            campaign: 0x1234,
-            delivery,
-            rate_mbit: 100,
-            fragment_size_bytes: FRAGMENT_SIZE_BYTES,
-            deadlines: Deadlines::default(),
-            exchange_secret: *secret.exchange(),
-            stamp: 1,
-            seed: [2; 32],
-        };
-        let expect_version = Some("2.0".into());
-        let contents = Contents { manifest: manifest(), payload: payload(), expect_version };
-        let campaign = Campaign::new(Time::ZERO, &config, contents, targets.collect()).unwrap();
+        let campaign = campaign(Time::ZERO, 1, delivery, &secret, &hosts);
         Self {
             now: Time::ZERO,
             campaign,
@@ -89,7 +74,14 @@ impl World {
             loss,
             rng,
             manager_address,
+            delivery,
+            secret,
         }
+    }
+
+    /// The manager dies, and another one begins for the same hosts, at the same address.
+    pub(super) fn restart_manager(&mut self) {
+        self.campaign = campaign(self.now, 2, self.delivery, &self.secret, &self.hosts);
     }
 
     pub(super) fn source_fragments(&self) -> u64 {
@@ -199,6 +191,34 @@ impl World {
         self.sent += 1;
         self.in_flight.insert((self.now + DELAY, self.sent), packet);
     }
+}
+
+fn campaign(
+    now: Time,
+    number: u8,
+    delivery: Delivery,
+    secret: &ManagerSecretKey,
+    hosts: &[ScriptedHost],
+) -> Campaign {
+    let targets = hosts.iter().map(|host| Target {
+        name: host.address.to_string(),
+        key: Some(host.key()),
+        address: host.address,
+    });
+    let config = Config {
+        campaign: u64::from(number),
+        delivery,
+        rate_mbit: 100,
+        fragment_size_bytes: FRAGMENT_SIZE_BYTES,
+        deadlines: Deadlines::default(),
+        exchange_secret: *secret.exchange(),
+        // The scripted hosts take stamps for what they are: growing from run to run.
+        stamp: u64::from(number) << 32,
+        seed: [number; 32],
+    };
+    let expect_version = Some("2.0".into());
+    let contents = Contents { manifest: manifest(), payload: payload(), expect_version };
+    Campaign::new(now, &config, contents, targets.collect()).unwrap()
 }
 
 fn unit(rng: &mut ChaCha20Rng) -> f64 {
