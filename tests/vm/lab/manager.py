@@ -19,12 +19,22 @@ class Outcome:
     """How a run of `firmcast` ended."""
 
     status: int
-    output: str
+    stdout: str
+    stderr: str
 
-    def events(self):
-        """The JSON objects of its output, one per line."""
-        lines = (line.strip() for line in self.output.splitlines())
-        return [json.loads(line) for line in lines if line.startswith("{")]
+    @property
+    def output(self):
+        """All that it said."""
+        return self.stdout + self.stderr
+
+    def json(self):
+        """Its output as one JSON value."""
+        return json.loads(self.stdout)
+
+    def results(self):
+        """How a campaign ended for each host, by the host's name, from `update --json`."""
+        events = [json.loads(line) for line in self.stdout.splitlines()]
+        return {event["host"]: event for event in events if event["event"] == "result"}
 
 
 class Manager:
@@ -66,11 +76,12 @@ class Manager:
         self._runs += 1
         output = self.folder / f"run-{self._runs}.out"
         command = self._network.inside("setpriv", "--pdeathsig", "KILL", self.program, *arguments)
-        with open(output, "w") as out, open(self.log, "a") as log:
+        errors = output.with_suffix(".err")
+        with open(output, "w") as out, open(errors, "w") as err, open(self.log, "a") as log:
             log.write(f"$ firmcast {' '.join(str(a) for a in arguments)}    (output in {output.name})\n")
-            streams = {} if show else {"stdout": out, "stderr": subprocess.STDOUT}
+            streams = {} if show else {"stdout": out, "stderr": err}
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, **streams)
-        process.output_file = Path(output)
+        process.output_file, process.error_file = output, errors
         return process
 
     def credentials(self):
@@ -89,4 +100,5 @@ class Manager:
 
 def outcome(process):
     """What an ended process said."""
-    return Outcome(process.returncode, process.output_file.read_text(errors="replace"))
+    said = (file.read_text(errors="replace") for file in (process.output_file, process.error_file))
+    return Outcome(process.returncode, *said)

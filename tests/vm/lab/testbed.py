@@ -1,7 +1,6 @@
 """A lab: some servers, one manager, one network, and the waiting that keeps them all going."""
 
 import os
-import re
 import shutil
 import tempfile
 import time
@@ -167,15 +166,17 @@ class Lab:
 
     def finish(self, process, timeout_s=MANAGER_TIMEOUT_S):
         """Waits for the end of a manager's process; returns its outcome."""
-        self.wait_until(lambda: process.poll() is not None, timeout_s, f"the end of `{' '.join(process.args[5:])}`")
+        self.wait_until(lambda: process.poll() is not None, timeout_s, f"the end of `{' '.join(str(a) for a in process.args[7:])}`")
         return outcome(process)
 
     def enroll(self, *servers):
-        """Makes the hosts known to the manager."""
+        """Makes the hosts known to the manager: waits until their agents answer a discovery."""
+
         def all_found():
             found = self.finish(self.manager.start_enrolment(), 60)
-            return found.status == 0 and found.output.count('"fingerprint"') >= len(servers)
-        self.wait_until(all_found, 90, f"{len(servers)} hosts in the manager's inventory")
+            return found.status == 0 and len(found.json()) >= len(servers) and found
+
+        return self.wait_until(all_found, 90, f"{len(servers)} agents that answer the manager").json()
 
     def update(self, bundle, *options, timeout_s=MANAGER_TIMEOUT_S, show=False):
         """Runs a campaign to its end; returns its outcome. `show` lets it use this terminal instead of its log."""
@@ -193,6 +194,10 @@ class Lab:
         """Checks the exit status of the manager, and shows what it said when it is another."""
         self.check(f"{what} (exit status {expected})", result.status == expected, f"{result.status}\n{result.output[-3000:]}")
 
-    def check_says(self, what, result, pattern):
-        """Checks that the manager's output matches a regular expression."""
-        self.check(what, re.search(pattern, result.output, re.IGNORECASE), f"no /{pattern}/ in\n{result.output[-3000:]}")
+    def check_ends(self, result, hosts, **expected):
+        """Checks how the manager says that a campaign ended for its hosts: `reason`, `flash` and the like."""
+        ends = result.results()
+        self.check(f"the manager reports on {hosts} hosts", len(ends) == hosts, result.output[-3000:])
+        for host, end in ends.items():
+            for field, value in expected.items():
+                self.check(f"{host} ended with {field} {value}", end.get(field) == value, end)

@@ -5,8 +5,10 @@ from lab.scenario import scenario
 from scenarios.updates import RATE_MBIT, code_of
 
 SLOW_RATE_MBIT = 1
+TRANSFER_TIMEOUT_S = 30
+REACH_TIMEOUT_S = 60
 RETURN_TIMEOUT_S = 600
-RECOVERY_BOOTS = r"Command line:.*\brdinit="
+RECOVERY_BOOTS = r"Command line:.*\befi=noruntime"
 OS_IS_UP = r"^server: OS is up"
 
 
@@ -34,14 +36,15 @@ def manager_killed_during_transfer(lab):
     server, bundle = one_enrolled_server(lab)
     before = code_of(server)
     process = lab.manager.start_update(
-        bundle, "--all", "--interface", MANAGER_INTERFACE, "--rate", SLOW_RATE_MBIT
-    )
-    lab.wait_until(lambda: "transfer" in process.output_file.read_text(), 240, "the start of the transfer")
+        bundle, "--all", "--interface", MANAGER_INTERFACE, "--rate", SLOW_RATE_MBIT,
+        "--transfer-timeout", TRANSFER_TIMEOUT_S, "--reach-timeout", REACH_TIMEOUT_S,
+    )  # fmt: skip
+    lab.wait_until(lambda: '"transfer-started"' in process.output_file.read_text(), 240, "the start of the transfer")
     sent_before = lab.network.manager_bytes()
     lab.wait_until(lambda: lab.network.manager_bytes() > sent_before + 100_000, 60, "100 kB of the transfer")
+    lab.check("the transfer had begun and was not over", process.poll() is None)
     process.kill()
-    lab.check("the transfer had begun and was not over", not server.shows("(?i)image (complete|verified)"))
-    check_returned(lab, server, before, "transfer-timed-out|transfer did not complete|manager-not-reached")
+    check_returned(lab, server, before, "the transfer did not complete in time")
 
 
 @scenario(limit_s=900)
@@ -49,11 +52,11 @@ def manager_gone_after_kexec(lab):
     """The manager is not there any more after the kexec: the host goes back to its normal OS and tells why"""
     server, bundle = one_enrolled_server(lab)
     before = code_of(server)
-    process = lab.manager.start_update(bundle, "--all", "--interface", MANAGER_INTERFACE)
+    process = lab.manager.start_update(bundle, "--all", "--interface", MANAGER_INTERFACE, "--reach-timeout", REACH_TIMEOUT_S)
     lab.wait_for(server, RECOVERY_BOOTS, 120)
     process.kill()
     lab.network.cut_off_manager()
-    check_returned(lab, server, before, "manager-not-reached|manager was not reached")
+    check_returned(lab, server, before, "the manager was not reached")
     lab.network.cut_off_manager(False)
     lab.enroll(server)
     lab.check("the agent answers the manager again", True)
@@ -67,8 +70,7 @@ def flash_write_fails_half_way(lab):
     before = code_of(server)
     result = lab.update(bundle, "--all", "--interface", MANAGER_INTERFACE, "--rate", RATE_MBIT)
     lab.check_status("the manager reports failure", result, 1)
-    lab.check_says("it says why: write-failed", result, r"\bwrite-failed\b")
-    lab.check_says("it says what the chip holds: restored", result, r"\brestored\b")
+    lab.check_ends(result, 1, reason="write-failed", flash="restored", reboot_safe=True)
     lab.check("the kernel did fail writes", server.shows(r"flash_fault: write of .* fails half-way"))
     lab.check("the chip holds the old firmware, byte for byte", code_of(server) == before)
     lab.wait_for(server, OS_IS_UP, RETURN_TIMEOUT_S)

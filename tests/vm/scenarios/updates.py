@@ -41,6 +41,8 @@ def update_both(lab, show=False):
         options = ["--all", "--interface", MANAGER_INTERFACE, "--rate", RATE_MBIT]
         result = lab.update(bundle, *options, show=show)
         lab.check_status("every host is confirmed with the new firmware", result, 0)
+        if not show:
+            lab.check_ends(result, len(lab.servers), reason="confirmed")
 
 
 @scenario(group="two-servers", limit_s=600)
@@ -64,7 +66,7 @@ def broadcast_update(lab, show):
         lab.check(f"{server.name} holds the old firmware", code_of(server) == old[OVMF_VARIABLES_BYTES:])
     update_both(lab, show)
     for server in lab.servers:
-        lab.check(f"{server.name} went through the recovery kernel", server.shows(r"Command line:.*\brdinit="))
+        lab.check(f"{server.name} went through the recovery kernel", server.shows(r"Command line:.*\befi=noruntime"))
         lab.check(f"{server.name} booted its normal OS again", server.shows(r"^server: OS is up"))
         lab.check(f"the chip of {server.name} holds the new firmware", code_of(server) == new[OVMF_VARIABLES_BYTES:])
         kept = server.flash_bytes(0, OVMF_VARIABLES_BYTES)
@@ -72,7 +74,7 @@ def broadcast_update(lab, show):
     lost = lab.network.lost_packets()
     lab.check(f"the network lost datagrams meanwhile ({lost})", lost > 0)
     history = lab.finish(lab.manager.start("history", "--json", *lab.manager.credentials()), 30)
-    lab.check_says("the campaign is in the manager's history", history, "confirmed")
+    lab.check("the campaign is in the manager's history", "confirmed" in history.stdout, history.output)
 
 
 @scenario(group="two-servers", limit_s=600)
@@ -90,8 +92,8 @@ def refused(lab, bundle, reason):
     for server in lab.servers:
         server.mark()
     result = lab.update(bundle, "--host", *[server.address for server in lab.servers], timeout_s=120)
-    lab.check("the manager reports failure", result.status in (1, 3), f"{result.status}\n{result.output}")
-    lab.check_says(f"it says why: {reason}", result, rf"\b{reason}\b")
+    lab.check_status("the manager reports failure", result, 1)
+    lab.check_ends(result, len(lab.servers), reason=reason, flash="untouched")
     for server, flash in zip(lab.servers, before):
         lab.check(f"not one byte in the chip of {server.name} changed", server.flash_bytes() == flash)
         lab.check(f"{server.name} did not leave its OS", not server.shows(r"Command line:"))
@@ -147,4 +149,4 @@ def systemd_host(lab):
     lab.check_status("the host is confirmed with the new firmware", result, 0)
     lab.check("systemd stopped the services first", server.shows(r"Stopped target .*Multi-User"))
     lab.check("its kexec target was reached", server.shows(r"Reached target .*[Kk]exec"))
-    lab.check("the host went through the recovery kernel", server.shows(r"Command line:.*\brdinit="))
+    lab.check("the host went through the recovery kernel", server.shows(r"Command line:.*\befi=noruntime"))
