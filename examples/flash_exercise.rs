@@ -1,12 +1,15 @@
-//! Runs the flash engine on a real MTD device and says what held: for virtual machines, whose chips may be destroyed.
+//! Runs the flash engine on a real MTD device and says what held: for virtual machines, whose chips
+//! may be destroyed.
 //!
 //! ```text
 //! flash_exercise --device NAME --destroy-contents   exercises the engine: lines "ok ..." and "FAIL ...", status 1 if any failed
+//! flash_exercise --device NAME --beyond-4-gib       writes, erases and reads one block there, and nothing below
 //! flash_exercise --device NAME --bench FILE ...     flashes each file in turn: one JSON object for each, with its time
 //! ```
 //! The contents of the chip are put back at the end of an exercise.
 
-use std::process::ExitCode;
+use std::fs::File;
+use std::process::{Command, ExitCode};
 use std::time::Instant;
 
 use anyhow::{Context as _, bail, ensure};
@@ -26,9 +29,10 @@ fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let result = match arguments[..] {
         ["--device", device, "--destroy-contents"] => exercise(device),
+        ["--device", device, "--beyond-4-gib"] => beyond_4_gib(device).map(|()| true),
         ["--device", device, "--bench", ref files @ ..] => bench(device, files).map(|()| true),
         _ => Err(anyhow::anyhow!(
-            "usage: flash_exercise --device NAME (--destroy-contents | --bench FILE ...)"
+            "usage: flash_exercise --device NAME (--destroy-contents | --beyond-4-gib | --bench FILE ...)"
         )),
     };
     match result {
@@ -58,8 +62,33 @@ fn bench(device: &str, files: &[&str]) -> anyhow::Result<()> {
             statistics.bytes_written,
             end.outcome == Outcome::Updated
         );
-        ensure!(end.outcome == Outcome::Updated, "{end}");
+        ensure!(end.outcome == Outcome::Updated, "{end}: {:?}", end.error);
     }
+    Ok(())
+}
+
+/// On a device too large to be read as a whole: offsets of more than 32 bits reach the right block.
+fn beyond_4_gib(device: &str) -> anyhow::Result<()> {
+    let mut chip = MtdDevice::open(device, Access::Exclusive)?;
+    let last = chip.geometry().size_bytes() - 1;
+    let high = chip.geometry().block_at(last).context("the device is empty")?;
+    ensure!(high.offset_bytes() >= 1 << 32, "the device ends at {last:#x}");
+    let low = chip.geometry().block_at(high.offset_bytes() % (1 << 32)).context("no such block")?;
+    let length = high.length_bytes() as usize;
+    let (mut low_before, mut low_after) = (vec![0; length], vec![0; length]);
+    let mut read = vec![0; length];
+    chip.read(low.offset_bytes(), &mut low_before)?;
+    ensure!(!chip.is_bad(high)? && !chip.is_locked(high)?, "the last block is bad or locked");
+    chip.erase(high)?;
+    chip.read(high.offset_bytes(), &mut read)?;
+    ensure!(read.iter().all(|byte| *byte == 0xFF), "the last block was not erased");
+    let data: Vec<u8> = (0..length).map(|at| at as u8 ^ 0x5A).collect();
+    chip.write(high.offset_bytes(), &data)?;
+    chip.read(high.offset_bytes(), &mut read)?;
+    ensure!(read == data, "the last block does not hold what was written");
+    chip.read(low.offset_bytes(), &mut low_after)?;
+    ensure!(low_before == low_after, "the block 4 GiB below changed");
+    println!("ok beyond 4 GiB: the block at {:#x} of {last:#x}", high.offset_bytes());
     Ok(())
 }
 
@@ -74,6 +103,10 @@ struct Bench {
 type Check = fn(&mut Bench) -> anyhow::Result<String>;
 
 fn exercise(device: &str) -> anyhow::Result<bool> {
+    match another_user(device) {
+        Ok(detail) => println!("ok another user: {detail}"),
+        Err(error) => bail!("another user: {error:#}"),
+    }
     let chip = MtdDevice::open(device, Access::Exclusive)?;
     let mut bench = Bench {
         device: device.to_owned(),
@@ -155,7 +188,8 @@ impl Bench {
         run(Job::new(sign(image, preserve)?), &mut self.chip)
     }
 
-    /// Flashes and compares: what the chip holds then must be `image`, proven by the reads of `contents`.
+    /// Flashes and compares: what the chip holds then must be `image`, proven by the reads of
+    /// `contents`.
     fn update(&mut self, image: &[u8]) -> anyhow::Result<End> {
         let end = self.flash(image.to_vec(), Vec::new())?;
         ensure!(end.outcome == Outcome::Updated, "{end}: {:?}", end.error);
@@ -215,6 +249,19 @@ fn exclusive_use(bench: &mut Bench) -> anyhow::Result<String> {
     match MtdDevice::open(&bench.device, Access::Exclusive) {
         Err(error @ MtdError::Locked { .. }) => Ok(error.to_string()),
         other => bail!("expected that the device is locked, got {other:?}"),
+    }
+}
+
+/// A program that knows nothing of locks has the device open.
+fn another_user(device: &str) -> anyhow::Result<String> {
+    let node = MtdDevice::open(device, Access::ReadOnly)?.info().path();
+    let mut user = Command::new("sleep").arg("30").stdin(File::open(node)?).spawn()?;
+    let opened = MtdDevice::open(device, Access::Exclusive);
+    user.kill()?;
+    user.wait()?;
+    match opened {
+        Err(error @ MtdError::InUse { .. }) => Ok(error.to_string()),
+        other => bail!("expected that the device is in use, got {other:?}"),
     }
 }
 

@@ -37,9 +37,11 @@ pub enum BlockFault {
     },
 }
 
-/// Brings `blocks`, which follow one another on the chip, to `contents`, each by its change, and proves it by reading them back.
+/// Brings `blocks`, which follow one another on the chip, to `contents`, each by its change, and
+/// proves it by reading them back.
 ///
-/// All are erased, then all are written, then all are read: chips and drivers change slowly from one of these to the other.
+/// All are erased, then all are written, then all are read: chips and drivers change slowly from
+/// one of these to the other.
 ///
 /// # Errors
 /// The first thing that went wrong; what the blocks hold is unknown then.

@@ -6,8 +6,9 @@ use super::BlockFault;
 
 /// Why a job refused the chip or failed on it.
 ///
-/// Variants up to [`FlashError::Cancelled`] come before the first change: the chip holds what it held. For the later ones
-/// [`End`](super::End) says what it holds now, and whether a reboot is safe.
+/// Variants up to [`FlashError::Cancelled`] come before the first change: the chip holds what it
+/// held. For the later ones [`End`](super::End) says what it holds now, and whether a reboot is
+/// safe.
 #[derive(Debug, thiserror::Error)]
 pub enum FlashError {
     /// The image does not fit the chip.

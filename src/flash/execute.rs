@@ -37,7 +37,8 @@ pub(super) struct Execution {
 
 #[derive(Debug)]
 enum State {
-    /// From `operation` on, in batches. One that failed leaves its operations to be done singly, up to number `singly`.
+    /// From `operation` on, in batches. One that failed leaves its operations to be done singly, up
+    /// to number `singly`.
     Writing {
         operation: usize,
         attempts: u32,
@@ -118,8 +119,8 @@ impl Execution {
 
     fn write_batch(&mut self, first: usize, flash: &mut dyn Flash, statistics: &mut Statistics) {
         let operations = self.work.plan.operations();
-        // The last operation stands alone: it may be the one that makes the firmware bootable, so all
-        // others are proven before it begins.
+        // The last operation stands alone: it may be the one that makes the firmware bootable, so
+        // all others are proven before it begins.
         let batch = &operations[first..operations.len().max(first + 2) - 1];
         let span = self.work.placement.span(batch.iter().map(|next| next.block), BATCH_BYTES_MAX);
         let after = first + span.blocks.len();
@@ -194,7 +195,8 @@ impl Execution {
         self.state = State::Restoring { operation: 0, attempts: 0 };
     }
 
-    /// In the plan's order, so that the block that makes the firmware bootable is the last one here, too.
+    /// In the plan's order, so that the block that makes the firmware bootable is the last one
+    /// here, too.
     fn restore(
         &mut self,
         operation: usize,

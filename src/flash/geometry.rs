@@ -1,6 +1,7 @@
 //! What a flash chip looks like, and the eraseblocks that can be made from it.
 
-/// The most eraseblocks that a chip may have: 16 GiB of 4 KiB blocks is far beyond any firmware chip.
+/// The most eraseblocks that a chip may have: 16 GiB of 4 KiB blocks is far beyond any firmware
+/// chip.
 pub const BLOCKS_MAX: u64 = 1 << 22;
 
 /// The most runs of equal eraseblocks that a chip may have (CFI allows 255).
@@ -26,7 +27,8 @@ pub struct EraseRegion {
     pub block_count: u64,
 }
 
-/// One eraseblock of a chip. Only [`Geometry`] makes these, so its offset and length are always those of a whole block.
+/// One eraseblock of a chip. Only [`Geometry`] makes these, so its offset and length are always
+/// those of a whole block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EraseBlock {
     index: u32,
@@ -139,10 +141,12 @@ impl Geometry {
         Self::new(size_bytes, &[EraseRegion { block_bytes, block_count }], write_bytes, rule)
     }
 
-    /// A chip of `size_bytes` made of `regions`, in order from its first byte. `write_bytes` is the smallest write (`writesize` of MTD).
+    /// A chip of `size_bytes` made of `regions`, in order from its first byte. `write_bytes` is the
+    /// smallest write (`writesize` of MTD).
     ///
     /// # Errors
-    /// A size or unit of zero, blocks that do not add up to the size, or more blocks than are understood.
+    /// A size or unit of zero, blocks that do not add up to the size, or more blocks than are
+    /// understood.
     pub fn new(
         size_bytes: u64,
         regions: &[EraseRegion],

@@ -1,9 +1,15 @@
 //! One flash job from beginning to end, step by step.
 //!
 //! ```text
-//! Surveying -> BackingUp -> Planning -> Checking -> ReadyToChange --allow_change()--> Writing -> Verifying -> Ended
-//!     |            |            |           |            | cancel()                     |           |
-//!     '------------+------------+-----------+------------'--> Ended (Unchanged)         '-----------+-> Restoring -> Confirming -> Ended
+//! Surveying -> BackingUp -> Planning -> Checking -> ReadyToChange
+//!     |            |           |           |          |       |
+//!     |            |           |           | cancel() |       | allow_change()
+//!     '------------+-----------+-----------+----------'       v
+//!                  v                                       Writing -> Verifying -> Ended: Updated
+//!          Ended: Unchanged                                   |           |
+//!                                                             '-----------+-> Restoring
+//!                                                                                 v
+//!             Ended: Restored, Damaged, or Unchanged if nothing was touched <- Confirming
 //! ```
 
 use super::execute::Execution;
@@ -41,7 +47,8 @@ pub enum Phase {
 pub enum Step {
     /// Call `step` again.
     Continue,
-    /// Stop the watchdog and whatever else may interrupt, then call [`Job::allow_change`]; or [`Job::cancel`].
+    /// Stop the watchdog and whatever else may interrupt, then call [`Job::allow_change`]; or
+    /// [`Job::cancel`].
     ReadyToChange,
     /// [`Job::end`] says how it went.
     Ended,
@@ -72,14 +79,16 @@ impl Job {
         Self { image, rescue: false, stage: Stage::Surveying, statistics: Statistics::default() }
     }
 
-    /// A job for a chip whose contents are known to be bad, e.g. after a power cut in the middle of a job. Blocks that cannot be read
-    /// (half-written NAND pages) are rewritten without a backup, and only a complete update makes a reboot safe.
+    /// A job for a chip whose contents are known to be bad, e.g. after a power cut in the middle of
+    /// a job. Blocks that cannot be read (half-written NAND pages) are rewritten without a backup,
+    /// and only a complete update makes a reboot safe.
     pub fn rescue(image: VerifiedImage) -> Self {
         Self { rescue: true, ..Self::new(image) }
     }
 
     /// Goes on with at most [`BATCH_BYTES_MAX`](super::BATCH_BYTES_MAX) of changes or
-    /// [`SPAN_BYTES_MAX`](super::SPAN_BYTES_MAX) of reading, but at least one eraseblock. `flash` is the same chip each time.
+    /// [`SPAN_BYTES_MAX`](super::SPAN_BYTES_MAX) of reading, but at least one eraseblock. `flash`
+    /// is the same chip each time.
     pub fn step(&mut self, flash: &mut dyn Flash) -> Step {
         let stage = std::mem::replace(&mut self.stage, Stage::Surveying);
         self.stage = self.advance(stage, flash);
@@ -99,7 +108,8 @@ impl Job {
         };
     }
 
-    /// Gives up. Says whether that was still possible: from the first change on, the job has to go to its end.
+    /// Gives up. Says whether that was still possible: from the first change on, the job has to go
+    /// to its end.
     pub fn cancel(&mut self) -> bool {
         let before_digest = match &self.stage {
             Stage::Executing(_) | Stage::Ended(_) => return false,

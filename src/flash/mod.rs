@@ -1,4 +1,5 @@
-//! The flash engine: from a [`VerifiedImage`](crate::image::VerifiedImage) in memory to a chip that holds it.
+//! The flash engine: from a [`VerifiedImage`](crate::image::VerifiedImage) in memory to a chip that
+//! holds it.
 //!
 //! ```text
 //! VerifiedImage --> Job --> Placement  which eraseblocks the image lies on (good blocks, in order)
@@ -9,8 +10,9 @@
 //!                            Flash     MtdDevice (crate::mtd) or SimulatedFlash
 //! ```
 //!
-//! The engine owns no clock and no thread. Its owner calls [`Job::step`] until the job has ended; each call does at most
-//! [`BATCH_BYTES_MAX`] (or one eraseblock) of changes, so that the network can be served in between.
+//! The engine owns no clock and no thread. Its owner calls [`Job::step`] until the job has ended;
+//! each call does at most [`BATCH_BYTES_MAX`] (or one eraseblock) of changes, so that the network
+//! can be served in between.
 
 mod block;
 mod error;
@@ -42,7 +44,8 @@ pub use simulated::{Fault, SimulatedFlash};
 
 /// A flash chip, or the part of one that may be used.
 ///
-/// Offsets are bytes from the start of the chip. An operation that returns an error may have been done in part.
+/// Offsets are bytes from the start of the chip. An operation that returns an error may have been
+/// done in part.
 pub trait Flash {
     /// Size, eraseblocks and write rule. Never changes.
     fn geometry(&self) -> &Geometry;
@@ -50,7 +53,8 @@ pub trait Flash {
     /// Fills `buffer` with the bytes at `offset_bytes`.
     ///
     /// # Errors
-    /// What the device reports, and `EBADMSG` when bytes were read that ECC could not correct: then they are not the chip's contents.
+    /// What the device reports, and `EBADMSG` when bytes were read that ECC could not correct: then
+    /// they are not the chip's contents.
     fn read(&mut self, offset_bytes: u64, buffer: &mut [u8]) -> io::Result<()>;
 
     /// Sets every byte of `block` to FFh.
@@ -65,7 +69,8 @@ pub trait Flash {
     /// What the device reports; the range's contents are unknown then.
     fn write(&mut self, offset_bytes: u64, data: &[u8]) -> io::Result<()>;
 
-    /// Whether any byte of `block` is protected against change. A device without locks says `false`.
+    /// Whether any byte of `block` is protected against change. A device without locks says
+    /// `false`.
     ///
     /// # Errors
     /// What the device reports; whoever asks takes that as locked.

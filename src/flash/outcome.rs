@@ -79,13 +79,15 @@ pub struct End {
     pub outcome: Outcome,
     /// What went wrong, if anything did.
     pub error: Option<FlashError>,
-    /// SHA-256 of the image's range of the chip before the job (the whole chip, except for NAND), when it could be read.
+    /// SHA-256 of the image's range of the chip before the job (the whole chip, except for NAND),
+    /// when it could be read.
     pub before_digest: Option<[u8; 32]>,
     /// The same after the job, from a fresh read.
     pub after_digest: Option<[u8; 32]>,
     /// What was asked of the chip.
     pub statistics: Statistics,
-    /// Whether the machine can be started from the chip: it holds the whole new image, or whole old contents that were not to be rescued.
+    /// Whether the machine can be started from the chip: it holds the whole new image, or whole old
+    /// contents that were not to be rescued.
     pub reboot_is_safe: bool,
 }
 

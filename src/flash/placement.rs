@@ -6,8 +6,9 @@ use super::{EraseBlock, Flash, FlashError, WriteRule};
 
 /// The eraseblocks that hold an image, in the image's order.
 ///
-/// On a chip without bad blocks the image covers the whole chip. On one with pages that are written once (NAND) it is laid over
-/// the good blocks in order, as `nandwrite` does; good blocks that are left over at the end stay as they are.
+/// On a chip without bad blocks the image covers the whole chip. On one with pages that are written
+/// once (NAND) it is laid over the good blocks in order, as `nandwrite` does; good blocks that are
+/// left over at the end stay as they are.
 #[derive(Clone, Debug)]
 pub struct Placement {
     blocks: Vec<EraseBlock>,
@@ -31,8 +32,9 @@ impl Placement {
     /// Finds the blocks for an image of `image_bytes`, asking the chip which ones are bad.
     ///
     /// # Errors
-    /// An image of another size than the chip; on NAND: one that ends inside a block, or more blocks needed than are good.
-    /// A bad block on a chip that the image must cover. An answer that the chip does not give.
+    /// An image of another size than the chip; on NAND: one that ends inside a block, or more
+    /// blocks needed than are good. A bad block on a chip that the image must cover. An answer that
+    /// the chip does not give.
     pub fn survey(flash: &mut dyn Flash, image_bytes: usize) -> Result<Self, FlashError> {
         let geometry = flash.geometry().clone();
         let skips_bad = geometry.rule() == WriteRule::PageOnce;

@@ -1,12 +1,14 @@
-//! The policy: what is to be changed on a chip, and in which order. Pure; nothing here touches a device.
+//! The policy: what is to be changed on a chip, and in which order. Pure; nothing here touches a
+//! device.
 
 use std::ops::Range;
 
 use super::{FlashError, Placement, WriteRule};
 use crate::image::{Region, VerifiedImage};
 
-/// A block is looked at in pieces of this size (rounded up to the chip's write size) when it is decided what need not be written:
-/// small enough to save time, large enough not to turn one block into hundreds of system calls.
+/// A block is looked at in pieces of this size (rounded up to the chip's write size) when it is
+/// decided what need not be written: small enough to save time, large enough not to turn one block
+/// into hundreds of system calls.
 const PIECE_BYTES: usize = 256;
 
 /// How an eraseblock comes to its new contents.
@@ -14,7 +16,8 @@ const PIECE_BYTES: usize = 256;
 pub enum Change {
     /// Erase the block, then write what is not FFh.
     EraseAndWrite,
-    /// The rule of the chip allows the change without an erase: write these ranges of the block, in bytes from its start.
+    /// The rule of the chip allows the change without an erase: write these ranges of the block, in
+    /// bytes from its start.
     WriteOnly(Vec<Range<usize>>),
 }
 
@@ -36,14 +39,18 @@ pub struct FlashPlan {
 }
 
 impl FlashPlan {
-    /// Plans the way from `live`, the contents of the placement's blocks, to `image` with the preserved regions of `live` merged in.
+    /// Plans the way from `live`, the contents of the placement's blocks, to `image` with the
+    /// preserved regions of `live` merged in.
     ///
-    /// Blocks that are equal already are left alone. The others are in ascending order: firmware starts from the top block on x86, so
-    /// the block that makes it bootable comes last. A block that is not `readable` (one flag for each block of the placement) is always erased and written.
+    /// Blocks that are equal already are left alone. The others are in ascending order: firmware
+    /// starts from the top block on x86, so the block that makes it bootable comes last. A block
+    /// that is not `readable` (one flag for each block of the placement) is always erased and
+    /// written.
     ///
     /// # Errors
-    /// A preserved region that ends beyond the image, that cannot be read, or that shares an eraseblock with bytes that change: a power
-    /// cut while that block is rewritten would lose what was to be preserved.
+    /// A preserved region that ends beyond the image, that cannot be read, or that shares an
+    /// eraseblock with bytes that change: a power cut while that block is rewritten would lose what
+    /// was to be preserved.
     pub fn new(
         image: &VerifiedImage,
         placement: &Placement,
@@ -88,7 +95,8 @@ impl FlashPlan {
         &self.operations
     }
 
-    /// Numbers of the blocks that stay because they hold preserved bytes. A wrong read of one of these would become part of the target.
+    /// Numbers of the blocks that stay because they hold preserved bytes. A wrong read of one of
+    /// these would become part of the target.
     pub fn kept(&self) -> &[usize] {
         &self.kept
     }
@@ -128,7 +136,8 @@ fn change(old: &[u8], new: &[u8], rule: WriteRule, write_bytes: usize) -> Change
     let no_erase = match rule {
         WriteRule::Overwrite => true,
         WriteRule::ClearBits => old.iter().zip(new).all(|(old, new)| old & new == *new),
-        // A page that reads as FFh may still have been programmed, with an ECC of its own: only an erase makes it writable.
+        // A page that reads as FFh may still have been programmed, with an ECC of its own: only an
+        // erase makes it writable.
         WriteRule::PageOnce => false,
     };
     match no_erase {

@@ -1,4 +1,5 @@
-//! Everything before the first change: the backup, the plan, and the proof that both can be relied on.
+//! Everything before the first change: the backup, the plan, and the proof that both can be relied
+//! on.
 
 use std::io;
 
@@ -56,7 +57,8 @@ impl Backup {
         self.placement.block_count()
     }
 
-    /// Reads the next span into the backup. `rescue` allows blocks that cannot be read: they have no backup.
+    /// Reads the next span into the backup. `rescue` allows blocks that cannot be read: they have
+    /// no backup.
     pub(super) fn step(
         &mut self,
         flash: &mut dyn Flash,
@@ -138,8 +140,9 @@ impl Work {
         self.plan.operations().len() + self.plan.kept().len()
     }
 
-    /// Goes on with the checks from number `first` and says which number comes next. A block whose first read nothing else confirms reads
-    /// the same again. If it will change, it is not locked, or unlocks.
+    /// Goes on with the checks from number `first` and says which number comes next. A block whose
+    /// first read nothing else confirms reads the same again. If it will change, it is not locked,
+    /// or unlocks.
     ///
     /// # Errors
     /// A block is not fit to be changed.
@@ -201,7 +204,8 @@ fn unlocks(block: EraseBlock, flash: &mut dyn Flash) -> Result<(), FlashError> {
     if !flash.is_locked(block).map_err(survey)? {
         return Ok(());
     }
-    // Chips that lock themselves at power-up unlock here; for all others the second question decides.
+    // Chips that lock themselves at power-up unlock here; for all others the second question
+    // decides.
     match flash.unlock(block).is_ok() && !flash.is_locked(block).map_err(survey)? {
         true => Ok(()),
         false => Err(FlashError::Locked { offset_bytes }),

@@ -16,13 +16,15 @@ pub enum Fault {
     HalfDone,
     /// It is done in part, and everything after it fails until [`SimulatedFlash::power_on`].
     PowerCut,
-    /// It reports success, but a byte of its range is wrong: in the buffer for a read, on the chip for the others.
+    /// It reports success, but a byte of its range is wrong: in the buffer for a read, on the chip
+    /// for the others.
     WrongByte,
 }
 
 /// A simulated NOR, NAND or RAM chip.
 ///
-/// Reads, erases and writes are numbered from 0 in the order in which they are asked for; a fault is bound to such a number.
+/// Reads, erases and writes are numbered from 0 in the order in which they are asked for; a fault
+/// is bound to such a number.
 #[derive(Clone, Debug)]
 pub struct SimulatedFlash {
     geometry: Geometry,

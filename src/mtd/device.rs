@@ -62,8 +62,8 @@ impl MtdDevice {
     /// Opens the device that `selector` means: a name, `mtdN`, or `/dev/mtdN`.
     ///
     /// # Errors
-    /// It is not found, is of a kind that firmware is not flashed to, contradicts itself, or cannot be opened. For
-    /// [`Access::Exclusive`] also: it is read-only, or another program has it open.
+    /// It is not found, is of a kind that firmware is not flashed to, contradicts itself, or cannot
+    /// be opened. For [`Access::Exclusive`] also: it is read-only, or another program has it open.
     pub fn open(selector: &str, access: Access) -> Result<Self, MtdError> {
         let info = MtdInfo::find(Path::new(SYSFS_MTD), selector)?;
         let Some(rule) = info.write_rule() else {
@@ -130,7 +130,8 @@ fn open_exclusive(info: &MtdInfo, path: &Path) -> Result<Handle, MtdError> {
     }
 }
 
-/// A device node can be stale, and sysfs of another namespace: what is flashed is what was asked for, or nothing.
+/// A device node can be stale, and sysfs of another namespace: what is flashed is what was asked
+/// for, or nothing.
 fn check_identity(device: &File, info: &MtdInfo, path: &Path) -> Result<(), MtdError> {
     let answer = ioctl::info(device).map_err(|source| MtdError::Ioctl {
         path: path.to_owned(),
@@ -194,7 +195,8 @@ impl Flash for MtdDevice {
         if self.info.kind != MtdKind::Nand {
             return self.handle.read_exact_at(buffer, offset_bytes);
         }
-        // read(2) of an MTD device hands out bytes that ECC could not correct as if nothing had happened; only the counter tells.
+        // read(2) of an MTD device hands out bytes that ECC could not correct as if nothing had
+        // happened; only the counter tells.
         let failed_before = ioctl::ecc_stats(&self.handle)?.failed;
         self.handle.read_exact_at(buffer, offset_bytes)?;
         match ioctl::ecc_stats(&self.handle)?.failed == failed_before {
@@ -212,7 +214,8 @@ impl Flash for MtdDevice {
     }
 
     fn is_locked(&mut self, block: EraseBlock) -> io::Result<bool> {
-        // The ioctl takes 32-bit offsets. Beyond them the question is only whether the device has locks at all.
+        // The ioctl takes 32-bit offsets. Beyond them the question is only whether the device has
+        // locks at all.
         let beyond = block.end_bytes() > u64::from(u32::MAX);
         let offset_bytes = if beyond { 0 } else { block.offset_bytes() as u32 };
         match ioctl::is_locked(&self.handle, offset_bytes, block.length_bytes()) {

@@ -1,13 +1,15 @@
 //! Who else has an MTD device open.
 //!
-//! The kernel lets any number of programs open an MTD device for writing: there is no exclusive open, and programs such as flashcp take
-//! no lock. So the open files of all processes are looked through. Root sees them all.
+//! The kernel lets any number of programs open an MTD device for writing: there is no exclusive
+//! open, and programs such as flashcp take no lock. So the open files of all processes are looked
+//! through. Root sees them all.
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
-/// Major number of `/dev/mtdN`: N has the minors 2N and 2N+1, the second for `/dev/mtdNro` (Linux `Documentation/admin-guide/devices.txt`).
+/// Major number of `/dev/mtdN`: N has the minors 2N and 2N+1, the second for `/dev/mtdNro` (Linux
+/// `Documentation/admin-guide/devices.txt`).
 const MTD_CHAR_MAJOR: u64 = 90;
 /// Major number of `/dev/mtdblockN`, minor N.
 const MTD_BLOCK_MAJOR: u64 = 31;
@@ -19,7 +21,8 @@ pub(super) struct Holder {
     pub(super) program: String,
 }
 
-/// The first process other than this one that has MTD device `index` open, as character or as block device. `proc` is `/proc`.
+/// The first process other than this one that has MTD device `index` open, as character or as block
+/// device. `proc` is `/proc`.
 ///
 /// Processes that go away meanwhile, or that may not be looked at, are passed over.
 pub(super) fn find(proc: &Path, index: u32) -> Option<Holder> {

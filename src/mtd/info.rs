@@ -55,7 +55,8 @@ pub struct MtdInfo {
 }
 
 impl MtdInfo {
-    /// All devices under `sysfs_mtd` (see [`SYSFS_MTD`]), by number. None when the kernel has no MTD support loaded.
+    /// All devices under `sysfs_mtd` (see [`SYSFS_MTD`]), by number. None when the kernel has no
+    /// MTD support loaded.
     ///
     /// # Errors
     /// sysfs cannot be read or understood.
@@ -210,7 +211,8 @@ mod tests {
         }
     }
 
-    /// Values as Linux 6.1 shows them for the CFI chip of QEMU, nandsim, and two partitions of the same name.
+    /// Values as Linux 6.1 shows them for the CFI chip of QEMU, nandsim, and two partitions of the
+    /// same name.
     fn tree() -> tempfile::TempDir {
         let root = tempfile::tempdir().unwrap();
         let flash = ["physmap-flash.0", "nor", "0xc00", "2097152", "4096", "1", "0"];

@@ -75,7 +75,8 @@ const ECCGETSTATS: Ioctl = nix::request_code_read!(b'M', 18, size_of::<EccStats>
 const MEMERASE64: Ioctl = nix::request_code_write!(b'M', 20, size_of::<EraseInfoUser64>()) as Ioctl;
 const MEMISLOCKED: Ioctl = nix::request_code_read!(b'M', 23, size_of::<EraseInfoUser>()) as Ioctl;
 
-// As a C compiler computes them from the kernel's header, on every architecture with the generic _IOC layout.
+// As a C compiler computes them from the kernel's header, on every architecture with the generic
+// _IOC layout.
 #[cfg(any(
     target_arch = "x86_64",
     target_arch = "aarch64",
@@ -111,8 +112,9 @@ ioctl_write_ptr_bad!(memislocked, MEMISLOCKED, EraseInfoUser);
 /// What the device is.
 pub(super) fn info(device: &File) -> io::Result<MtdInfoUser> {
     let mut info = MtdInfoUser::default();
-    // SAFETY: the fd is open for the whole call, as `device` is borrowed. The kernel writes one `struct mtd_info_user`, whose size and
-    // layout `MtdInfoUser` has (asserted above); any bytes are valid in it.
+    // SAFETY: the fd is open for the whole call, as `device` is borrowed. The kernel writes one
+    // `struct mtd_info_user`, whose size and layout `MtdInfoUser` has (asserted above); any bytes
+    // are valid in it.
     unsafe { memgetinfo(device.as_raw_fd(), &mut info) }?;
     Ok(info)
 }
@@ -128,8 +130,9 @@ pub(super) fn region_count(device: &File) -> io::Result<u32> {
 /// The run with this index.
 pub(super) fn region(device: &File, index: u32) -> io::Result<RegionInfoUser> {
     let mut region = RegionInfoUser { regionindex: index, ..RegionInfoUser::default() };
-    // SAFETY: the fd is open for the whole call. The kernel reads `regionindex` and writes `struct region_info_user`, whose size
-    // `RegionInfoUser` has (part of the asserted ioctl number); any bytes are valid in it.
+    // SAFETY: the fd is open for the whole call. The kernel reads `regionindex` and writes `struct
+    // region_info_user`, whose size `RegionInfoUser` has (part of the asserted ioctl number); any
+    // bytes are valid in it.
     unsafe { memgetregioninfo(device.as_raw_fd(), &mut region) }?;
     Ok(region)
 }
@@ -137,14 +140,16 @@ pub(super) fn region(device: &File, index: u32) -> io::Result<RegionInfoUser> {
 /// Whether the eraseblock at this offset is marked bad.
 pub(super) fn is_bad(device: &File, offset_bytes: u64) -> io::Result<bool> {
     let offset = loff(offset_bytes)?;
-    // SAFETY: the fd is open for the whole call. The kernel reads one 64-bit offset from the pointer and keeps nothing.
+    // SAFETY: the fd is open for the whole call. The kernel reads one 64-bit offset from the
+    // pointer and keeps nothing.
     Ok(unsafe { memgetbadblock(device.as_raw_fd(), &offset) }? > 0)
 }
 
 /// Marks the eraseblock at this offset bad, for good.
 pub(super) fn mark_bad(device: &File, offset_bytes: u64) -> io::Result<()> {
     let offset = loff(offset_bytes)?;
-    // SAFETY: the fd is open for the whole call. The kernel reads one 64-bit offset from the pointer and keeps nothing.
+    // SAFETY: the fd is open for the whole call. The kernel reads one 64-bit offset from the
+    // pointer and keeps nothing.
     unsafe { memsetbadblock(device.as_raw_fd(), &offset) }?;
     Ok(())
 }
@@ -152,8 +157,8 @@ pub(super) fn mark_bad(device: &File, offset_bytes: u64) -> io::Result<()> {
 /// ECC and bad block counters.
 pub(super) fn ecc_stats(device: &File) -> io::Result<EccStats> {
     let mut stats = EccStats::default();
-    // SAFETY: the fd is open for the whole call. The kernel writes one `struct mtd_ecc_stats`, whose size `EccStats` has (part of the
-    // asserted ioctl number); any bytes are valid in it.
+    // SAFETY: the fd is open for the whole call. The kernel writes one `struct mtd_ecc_stats`,
+    // whose size `EccStats` has (part of the asserted ioctl number); any bytes are valid in it.
     unsafe { eccgetstats(device.as_raw_fd(), &mut stats) }?;
     Ok(stats)
 }
@@ -161,8 +166,9 @@ pub(super) fn ecc_stats(device: &File) -> io::Result<EccStats> {
 /// Erases a range of whole eraseblocks; returns when it is done.
 pub(super) fn erase(device: &File, offset_bytes: u64, length_bytes: u64) -> io::Result<()> {
     let range = EraseInfoUser64 { start: offset_bytes, length: length_bytes };
-    // SAFETY: the fd is open for the whole call. The kernel reads one `struct erase_info_user64`, whose size `EraseInfoUser64` has (part
-    // of the asserted ioctl number), checks the range against the device, and keeps nothing.
+    // SAFETY: the fd is open for the whole call. The kernel reads one `struct erase_info_user64`,
+    // whose size `EraseInfoUser64` has (part of the asserted ioctl number), checks the range
+    // against the device, and keeps nothing.
     unsafe { memerase64(device.as_raw_fd(), &range) }?;
     Ok(())
 }
@@ -170,16 +176,16 @@ pub(super) fn erase(device: &File, offset_bytes: u64, length_bytes: u64) -> io::
 /// Whether a range below 4 GiB is locked.
 pub(super) fn is_locked(device: &File, offset_bytes: u32, length_bytes: u32) -> io::Result<bool> {
     let range = EraseInfoUser { start: offset_bytes, length: length_bytes };
-    // SAFETY: the fd is open for the whole call. The kernel reads one `struct erase_info_user`, whose size `EraseInfoUser` has (part of
-    // the asserted ioctl number), and writes nothing back.
+    // SAFETY: the fd is open for the whole call. The kernel reads one `struct erase_info_user`,
+    // whose size `EraseInfoUser` has (part of the asserted ioctl number), and writes nothing back.
     Ok(unsafe { memislocked(device.as_raw_fd(), &range) }? > 0)
 }
 
 /// Unlocks a range below 4 GiB.
 pub(super) fn unlock(device: &File, offset_bytes: u32, length_bytes: u32) -> io::Result<()> {
     let range = EraseInfoUser { start: offset_bytes, length: length_bytes };
-    // SAFETY: the fd is open for the whole call. The kernel reads one `struct erase_info_user`, whose size `EraseInfoUser` has (part of
-    // the asserted ioctl number), and keeps nothing.
+    // SAFETY: the fd is open for the whole call. The kernel reads one `struct erase_info_user`,
+    // whose size `EraseInfoUser` has (part of the asserted ioctl number), and keeps nothing.
     unsafe { memunlock(device.as_raw_fd(), &range) }?;
     Ok(())
 }

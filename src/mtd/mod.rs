@@ -1,6 +1,7 @@
 //! Flash chips as Linux shows them: MTD devices.
 //!
-//! [`MtdInfo`] describes and finds them (sysfs); [`MtdDevice`] is one that is open, as a [`Flash`](crate::flash::Flash).
+//! [`MtdInfo`] describes and finds them (sysfs); [`MtdDevice`] is one that is open, as a
+//! [`Flash`](crate::flash::Flash).
 
 mod device;
 mod error;
