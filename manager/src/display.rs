@@ -6,7 +6,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 
 use firmcast::time::Time;
 use firmcast_manager::campaign::Campaign;
-use firmcast_manager::news::{Entry, News};
+use firmcast_manager::news::{self, Entry, News};
 
 use table::Table;
 
@@ -78,11 +78,11 @@ fn plain_line(entry: &Entry) -> Option<String> {
                 "signature left to the hosts to check"
             };
             format!(
-                "campaign {}: {} {} to {} hosts by {delivery}, at most {rate_mbit} Mbit/s, {signature}",
+                "campaign {}: {} {} to {} by {delivery}, at most {rate_mbit} Mbit/s, {signature}",
                 entry.campaign,
                 bundle.vendor,
                 bundle.version,
-                hosts.len()
+                news::hosts(hosts.len())
             )
         }
         News::Stage { host, stage } => format!("{host}: {stage}"),
@@ -92,7 +92,7 @@ fn plain_line(entry: &Entry) -> Option<String> {
             format!("{host}: {phase} {percent} % ({done} of {total}){loss}")
         }
         News::Progress { .. } => return None,
-        News::TransferStarted { hosts } => format!("sending the image to {hosts} hosts"),
+        News::TransferStarted { hosts } => format!("sending the image to {}", news::hosts(*hosts)),
         News::Result(result) => format!("{}: {}", result.host, result.to_text()),
         News::Interrupted => "interrupted by the operator".into(),
         News::Warning { message } => format!("WARNING: {message}"),

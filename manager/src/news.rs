@@ -1,11 +1,11 @@
 //! What happens in a campaign, one JSON object per event: for `--json`, and for the record.
 //!
 //! Every object has `time` (RFC 3339, UTC), `campaign` (16 hexadecimal digits) and `event`; the other fields follow from
-//! `event`. docs/OPERATIONS.md lists them for users; new fields may be added, none changes its meaning.
+//! `event`. docs/EVENTS.md lists them for users; new fields may be added, none changes its meaning.
 
 use std::time::SystemTime;
 
-use firmcast::reason::{FlashState, Reason};
+use firmcast::reason::FlashState;
 use serde::{Deserialize, Serialize};
 
 use crate::campaign::{Outcome, Stage};
@@ -202,14 +202,14 @@ impl HostResult {
     }
 }
 
-/// The reason with this name, if there is one.
-pub fn reason_named(name: &str) -> Option<Reason> {
-    Reason::ALL.iter().copied().find(|reason| reason.name() == name)
-}
-
 /// News of a host's stage.
 pub fn stage(host: &str, stage: Stage) -> News {
     News::Stage { host: host.to_owned(), stage: stage.name().to_owned() }
+}
+
+/// A number of hosts, in words.
+pub fn hosts(count: usize) -> String {
+    if count == 1 { "1 host".to_owned() } else { format!("{count} hosts") }
 }
 
 /// Bytes as lower-case hexadecimal digits.
@@ -220,6 +220,8 @@ pub fn hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use firmcast::reason::Reason;
+
     use super::*;
 
     #[test]

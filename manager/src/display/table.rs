@@ -1,12 +1,13 @@
 //! The live table. What stands in it is made by pure functions; crate indicatif only keeps it on the screen.
 
 use std::collections::BTreeMap;
+use std::io::{self, Write as _};
 use std::time::Duration;
 
 use console::Term;
 use firmcast::time::Time;
 use firmcast_manager::campaign::{Campaign, Host, Stage};
-use firmcast_manager::news::Entry;
+use firmcast_manager::news::{self, Entry};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::lasting_line;
@@ -59,6 +60,8 @@ impl Table {
                 None => line.finish_and_clear(),
             }
         }
+        // The shell's prompt shall not stand behind the last line.
+        let _ = writeln!(io::stdout());
     }
 }
 
@@ -73,7 +76,7 @@ fn screen_height() -> usize {
 fn blank_line(bars: &MultiProgress) -> ProgressBar {
     let bar = bars.add(ProgressBar::no_length());
     bar.with_style(
-        ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_bar()),
+        ProgressStyle::with_template("{wide_msg}").unwrap_or_else(|_| ProgressStyle::default_bar()),
     )
 }
 
@@ -113,8 +116,8 @@ fn header(campaign: &Campaign) -> String {
     };
     let interrupted = if campaign.is_interrupted() { " INTERRUPTED:" } else { "" };
     format!(
-        "{} hosts:{interrupted} {} confirmed, {} failed, {under_way} under way{stream}",
-        hosts.len(),
+        "{}:{interrupted} {} confirmed, {} failed, {under_way} under way{stream}",
+        news::hosts(hosts.len()),
         confirmed.len(),
         failed.len()
     )
