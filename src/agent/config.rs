@@ -199,14 +199,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn parse(text: &str) -> Result<Config, ConfigError> {
-        Config::parse(text)
-    }
-
     #[test]
     fn the_commented_example_shows_the_defaults() {
         let example = include_str!("../../docs/agent.toml");
-        assert_eq!(parse(example).unwrap(), Config::default());
+        assert_eq!(Config::parse(example).unwrap(), Config::default());
         let uncommented: String = example
             .lines()
             .map(|line| match line.strip_prefix('#') {
@@ -215,7 +211,7 @@ mod tests {
             })
             .flat_map(|line| [line, "\n"])
             .collect();
-        let config = parse(&uncommented).unwrap();
+        let config = Config::parse(&uncommented).unwrap();
         let defaults = Config {
             trusted_managers: config.trusted_managers.clone(),
             trusted_releases: config.trusted_releases.clone(),
@@ -231,27 +227,27 @@ mod tests {
         let cases = [
             (
                 "flsh = \"BIOS\"",
-                "unknown key `flsh` in agent.toml; the keys are listen, host_key, trusted_managers, trusted_releases, flash, recovery_kernel, recovery_initramfs, state_dir",
+                "unknown key `flsh` in /etc/firmcast/agent.toml; the keys are listen, host_key, trusted_managers, trusted_releases, flash, recovery_kernel, recovery_initramfs, state_dir",
             ),
             (
                 "flash = 3",
-                "agent.toml: flash: invalid type: found signed int `3`, expected a string; docs/agent.toml shows every key",
+                "/etc/firmcast/agent.toml: flash: invalid type: found signed int `3`, expected a string; docs/agent.toml shows every key",
             ),
             (
                 "listen = \"here\"",
-                "agent.toml: listen: invalid socket address syntax; docs/agent.toml shows every key",
+                "/etc/firmcast/agent.toml: listen: invalid socket address syntax; docs/agent.toml shows every key",
             ),
             (
                 "flash = \"BIOS\nlisten",
-                "agent.toml: TOML parse error at line 1, column 14\n  |\n1 | flash = \"BIOS\n  |              ^\ninvalid basic string; docs/agent.toml shows every key",
+                "/etc/firmcast/agent.toml: TOML parse error at line 1, column 14\n  |\n1 | flash = \"BIOS\n  |              ^\ninvalid basic string; docs/agent.toml shows every key",
             ),
         ];
         for (text, message) in cases {
-            assert_eq!(parse(text).unwrap_err().to_string(), message);
+            assert_eq!(Config::parse(text).unwrap_err().to_string(), message);
         }
         let many = format!("trusted_managers = [{}]", "\"x\",".repeat(TRUSTED_MAX + 1));
         assert_eq!(
-            parse(&many).unwrap_err().to_string(),
+            Config::parse(&many).unwrap_err().to_string(),
             "trusted_managers has 17 entries, at most 16 are possible"
         );
     }
@@ -261,7 +257,7 @@ mod tests {
         fn any_text_is_a_configuration_or_an_error(
             lines in proptest::collection::vec("[a-z_]{0,18} ?=? ?[\\[\"]?\\PC{0,20}[\\]\"]?", 0..6),
         ) {
-            if let Ok(config) = parse(&lines.join("\n")) {
+            if let Ok(config) = Config::parse(&lines.join("\n")) {
                 prop_assert!(config.trusted_managers.len() <= TRUSTED_MAX);
             }
         }
