@@ -39,6 +39,7 @@ const KEPT_NAMES: &[&str] = &[
     "mem",
     "memmap",
     "mitigations",
+    "no_timer_check",
     "noapic",
     "nolapic",
     "nomodeset",
