@@ -102,7 +102,7 @@ class Network:
 
     def remove(self):
         """Ends what still runs in the namespace and removes it."""
-        _remove(self.namespace)
+        remove_namespace(self.namespace)
 
 
 def sweep():
@@ -111,10 +111,11 @@ def sweep():
         name = line.split()[0] if line.strip() else ""
         owner = name.removeprefix(PREFIX).split(".")[0]
         if name.startswith(PREFIX) and owner.isdigit() and not os.path.exists(f"/proc/{owner}"):
-            _remove(name)
+            remove_namespace(name)
 
 
-def _remove(namespace):
+def remove_namespace(namespace):
+    """Ends what runs in a namespace and removes it."""
     deadline = time.monotonic() + ENDED_PROCESS_WAIT_S
     while time.monotonic() < deadline:
         found = subprocess.run(["ip", "netns", "pids", namespace], capture_output=True, text=True).stdout.split()

@@ -1,0 +1,402 @@
+//! One transfer over real sockets, for benchmarks: the real sessions, sender and receiver, without firmware around them.
+//!
+//! ```text
+//! transfer_bench send --listen ADDRESS:PORT --broadcast ADDRESS:PORT --hosts N --rate MBIT --file FILE
+//! transfer_bench receive --listen ADDRESS:PORT --manager ADDRESS:PORT --number 1..=N --output FILE
+//! ```
+//! Each receiver opens a session and repeats its report, as a host in recovery does. The sender lets everyone join,
+//! sends until each host says that it holds the payload, prints one JSON object and ends; receivers run until killed.
+//! The keys are fixed: nothing here is secret.
+
+use std::io;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use firmcast::net::udp::{self, BatchSender, SEND_BATCH_MAX, UdpOptions};
+use firmcast::reason::{FlashState, Reason};
+use firmcast::session::{Endpoint, Event, PeerKey};
+use firmcast::time::Time;
+use firmcast::transfer::{HostId, Receiver, Sender, SenderConfig, SenderStats};
+use firmcast::wire::answer::{Answer, Phase, Report};
+use firmcast::wire::broadcast::{GroupKey, TransferParameters, fragment_size_for_mtu};
+use firmcast::wire::command::Command;
+use mio::net::UdpSocket;
+use mio::{Events, Interest, Poll, Token};
+use rand_core::{OsRng, RngCore as _};
+use x25519_dalek::{PublicKey, StaticSecret};
+
+const CAMPAIGN: u64 = 0xbe9c;
+const MTU: u16 = 1500;
+const IPV4_HEADER_SIZE: u16 = 20;
+const RECEIVE_BUFFER_BYTES: usize = 8 << 20;
+const SEND_BUFFER_BYTES: usize = 1 << 20;
+const REPORT_INTERVAL_MS: u16 = 250;
+const HOSTS_MAX: u8 = 200;
+/// Datagrams that are taken before something else gets its turn.
+const TURN_MAX: usize = 256;
+/// How long to wait when the socket has no room.
+const PAUSE: Duration = Duration::from_millis(1);
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let result = match arguments[..] {
+        [
+            "send",
+            "--listen",
+            listen,
+            "--broadcast",
+            to,
+            "--hosts",
+            hosts,
+            "--rate",
+            rate,
+            "--file",
+            file,
+        ] => send(listen, to, hosts, rate, file),
+        [
+            "receive",
+            "--listen",
+            listen,
+            "--manager",
+            manager,
+            "--number",
+            number,
+            "--output",
+            file,
+        ] => receive(listen, manager, number, file),
+        _ => Err(anyhow::anyhow!("usage: see the first lines of examples/transfer_bench.rs")),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("transfer_bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Socket, clock, sessions.
+struct Station {
+    started: Instant,
+    socket: UdpSocket,
+    poll: Poll,
+    events: Events,
+    endpoint: Endpoint,
+}
+
+impl Station {
+    fn open(listen: &str, secret: [u8; 32]) -> anyhow::Result<Self> {
+        let listen = listen.parse().context("--listen takes an address and a port")?;
+        let mut socket = udp::open(&UdpOptions {
+            receive_buffer_bytes: Some(RECEIVE_BUFFER_BYTES),
+            send_buffer_bytes: Some(SEND_BUFFER_BYTES),
+            ..UdpOptions::at(listen)
+        })?;
+        let poll = Poll::new()?;
+        poll.registry().register(&mut socket, Token(0), Interest::READABLE)?;
+        let mut seed = [0; 32];
+        OsRng.fill_bytes(&mut seed);
+        let endpoint = Endpoint::new(secret, seed);
+        let events = Events::with_capacity(4);
+        Ok(Self { started: Instant::now(), socket, poll, events, endpoint })
+    }
+
+    fn now(&self) -> Time {
+        Time::ZERO + self.started.elapsed()
+    }
+
+    fn next_datagram<'a>(&self, buffer: &'a mut [u8]) -> Option<(SocketAddr, &'a [u8])> {
+        let (size, from) = self.socket.recv_from(buffer).ok()?;
+        Some((from, &buffer[..size]))
+    }
+
+    fn send_sessions(&mut self) {
+        while let Some(transmit) = self.endpoint.poll_transmit() {
+            let _ = self.socket.send_to(&transmit.bytes, transmit.to);
+        }
+    }
+
+    fn wait(&mut self, until: Option<Time>) -> anyhow::Result<()> {
+        let due = [until, self.endpoint.poll_timeout()].into_iter().flatten().min();
+        let wait = due.map(|due| due.since(self.now()));
+        match self.poll.poll(&mut self.events, wait) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn manager_secret() -> [u8; 32] {
+    [255; 32]
+}
+
+fn host_secret(number: u8) -> [u8; 32] {
+    [number; 32]
+}
+
+fn public(secret: [u8; 32]) -> PeerKey {
+    *PublicKey::from(&StaticSecret::from(secret)).as_bytes()
+}
+
+fn send(listen: &str, to: &str, hosts: &str, rate: &str, file: &str) -> anyhow::Result<()> {
+    let hosts: u8 = hosts.parse().context("--hosts takes a number")?;
+    if hosts > HOSTS_MAX {
+        bail!("--hosts takes at most {HOSTS_MAX}");
+    }
+    let rate_mbit: u64 = rate.parse().context("--rate takes Mbit/s")?;
+    let payload = std::fs::read(file).with_context(|| format!("cannot read {file}"))?;
+    let mut group_key = [0; 32];
+    OsRng.fill_bytes(&mut group_key);
+    let parameters = TransferParameters {
+        campaign: CAMPAIGN,
+        group_key: GroupKey::new(group_key),
+        payload_size_bytes: u32::try_from(payload.len()).context("the file is too large")?,
+        fragment_size_bytes: fragment_size_for_mtu(MTU, IPV4_HEADER_SIZE).context("the MTU")?,
+    };
+    let config = SenderConfig { rate_cap_bits_per_s: rate_mbit * 1_000_000 };
+    let mut station = Station::open(listen, manager_secret())?;
+    station.endpoint.serve_hosts(u32::from(hosts) * 4);
+    let members = (1..=hosts).map(|number| Member::new(public(host_secret(number)))).collect();
+    let mut source = Source {
+        sender: Sender::new(payload, &parameters, config)?,
+        parameters,
+        members,
+        batch: Vec::new(),
+        started: None,
+    };
+    for member in &source.members {
+        station.endpoint.allow(member.key);
+    }
+    source.run(&mut station, to.parse().context("--broadcast takes an address and a port")?)
+}
+
+struct Member {
+    key: PeerKey,
+    joined: bool,
+    verified: bool,
+}
+
+impl Member {
+    fn new(key: PeerKey) -> Self {
+        Self { key, joined: false, verified: false }
+    }
+}
+
+struct Source {
+    sender: Sender,
+    parameters: TransferParameters,
+    members: Vec<Member>,
+    /// What the socket has not taken yet.
+    batch: Vec<Vec<u8>>,
+    started: Option<Time>,
+}
+
+impl Source {
+    fn run(mut self, station: &mut Station, to: SocketAddr) -> anyhow::Result<()> {
+        let mut batches = BatchSender::new();
+        let mut buffer = [0; 2048];
+        while !self.members.iter().all(|member| member.verified) {
+            let pause = self.send(station, &mut batches, to)?;
+            station.send_sessions();
+            station.wait(pause.or(self.sender.poll_timeout()))?;
+            for _ in 0..TURN_MAX {
+                let Some((from, datagram)) = station.next_datagram(&mut buffer) else { break };
+                self.take(station, from, datagram);
+            }
+        }
+        let ended = station.now();
+        print_figures(self.sender.stats(), self.started.unwrap_or(ended), ended);
+        Ok(())
+    }
+
+    /// Sends what the rate allows; gives the time to go on at when the socket has no room.
+    fn send(
+        &mut self,
+        station: &Station,
+        batches: &mut BatchSender,
+        to: SocketAddr,
+    ) -> anyhow::Result<Option<Time>> {
+        let now = station.now();
+        loop {
+            while self.batch.len() < SEND_BATCH_MAX {
+                let Some(datagram) = self.sender.poll_transmit(now) else { break };
+                self.batch.push(datagram);
+            }
+            match batches.send(&station.socket, to, &self.batch) {
+                Ok(0) => return Ok(None),
+                Ok(count) => drop(self.batch.drain(..count)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Ok(Some(now + PAUSE));
+                }
+                Err(error) => return Err(error).context("cannot send"),
+            }
+        }
+    }
+
+    fn take(&mut self, station: &mut Station, from: SocketAddr, datagram: &[u8]) {
+        let now = station.now();
+        let event = station.endpoint.handle_datagram(now, from, datagram);
+        let Some(Event::Message { peer, bytes, .. }) = event else { return };
+        let Some(index) = self.members.iter().position(|member| member.key == peer) else { return };
+        let id = HostId(index as u32);
+        match Answer::parse(&bytes) {
+            Ok(Answer::Report(report)) => self.take_report(station, now, id, report.phase),
+            Ok(Answer::FragmentStatus(status)) => {
+                let _ = self.sender.handle_status(now, id, &status);
+            }
+            _ => {}
+        }
+    }
+
+    fn take_report(&mut self, station: &mut Station, now: Time, id: HostId, phase: Phase) {
+        let member = &mut self.members[id.0 as usize];
+        match phase {
+            Phase::Ready => {
+                let join = Command::Join {
+                    parameters: self.parameters.clone(),
+                    report_interval_ms: REPORT_INTERVAL_MS,
+                    group: None,
+                };
+                station.endpoint.send(now, &member.key, &join.emit());
+            }
+            Phase::Verified => member.verified = true,
+            _ if !member.joined => {
+                member.joined = true;
+                let _ = self.sender.add_host(now, id);
+                if self.members.iter().all(|member| member.joined) {
+                    self.started = Some(now);
+                    self.sender.start(now);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn print_figures(stats: SenderStats, started: Time, ended: Time) {
+    println!(
+        "{{\"transfer_s\":{:.3},\"join_s\":{:.3},\"fragments\":{},\"requests\":{},\"passes\":{},\"stream_bytes\":{}}}",
+        ended.since(started).as_secs_f64(),
+        started.since(Time::ZERO).as_secs_f64(),
+        stats.fragments,
+        stats.requests,
+        stats.passes,
+        stats.wire_bytes,
+    );
+}
+
+fn receive(listen: &str, manager: &str, number: &str, file: &str) -> anyhow::Result<()> {
+    let number: u8 = number.parse().context("--number takes a number")?;
+    let manager_address = manager.parse().context("--manager takes an address and a port")?;
+    let mut station = Station::open(listen, host_secret(number))?;
+    let mut sink = Sink {
+        manager: public(manager_secret()),
+        seed: OsRng.next_u64(),
+        receiver: None,
+        written: false,
+        report_at: Time::ZERO,
+    };
+    station.endpoint.connect(station.now(), sink.manager, manager_address);
+    let mut buffer = [0; 2048];
+    loop {
+        for _ in 0..TURN_MAX {
+            let Some((from, datagram)) = station.next_datagram(&mut buffer) else { break };
+            sink.take(&mut station, from, datagram)?;
+        }
+        station.endpoint.handle_timeout(station.now());
+        sink.keep(file, &station)?;
+        sink.speak(&mut station);
+        station.send_sessions();
+        station.wait(Some(sink.poll_timeout()))?;
+    }
+}
+
+struct Sink {
+    manager: PeerKey,
+    seed: u64,
+    receiver: Option<Receiver>,
+    written: bool,
+    report_at: Time,
+}
+
+impl Sink {
+    fn take(
+        &mut self,
+        station: &mut Station,
+        from: SocketAddr,
+        datagram: &[u8],
+    ) -> anyhow::Result<()> {
+        let now = station.now();
+        match (datagram.first(), &mut self.receiver) {
+            (Some(6 | 7), Some(receiver)) => {
+                receiver.handle_datagram(now, datagram);
+            }
+            (Some(6 | 7), None) => {}
+            _ => match station.endpoint.handle_datagram(now, from, datagram) {
+                Some(Event::Connected { .. }) => self.report_at = now,
+                Some(Event::Message { bytes, .. }) => self.join(now, &bytes)?,
+                None => {}
+            },
+        }
+        Ok(())
+    }
+
+    fn join(&mut self, now: Time, message: &[u8]) -> anyhow::Result<()> {
+        let Ok(Command::Join { parameters, .. }) = Command::parse(message) else { return Ok(()) };
+        if self.receiver.is_none() {
+            self.receiver = Some(Receiver::new(&parameters, self.seed)?);
+            self.report_at = now;
+        }
+        Ok(())
+    }
+
+    fn keep(&mut self, file: &str, station: &Station) -> anyhow::Result<()> {
+        let Some(receiver) = &mut self.receiver else { return Ok(()) };
+        if !self.written && receiver.is_complete() {
+            std::fs::write(file, receiver.take_payload()?).context("cannot write the payload")?;
+            self.written = true;
+            self.report_at = station.now();
+        }
+        Ok(())
+    }
+
+    fn speak(&mut self, station: &mut Station) {
+        let now = station.now();
+        if let Some(status) = self.receiver.as_mut().and_then(|receiver| receiver.poll_status(now))
+        {
+            station.endpoint.send(now, &self.manager, &Answer::FragmentStatus(status).emit());
+        }
+        if self.report_at <= now {
+            station.endpoint.send(now, &self.manager, &self.report().emit());
+            self.report_at = now + Duration::from_millis(REPORT_INTERVAL_MS.into());
+        }
+    }
+
+    fn report(&self) -> Answer {
+        let progress = self.receiver.as_ref().map(Receiver::progress);
+        let (done, total) = progress.unwrap_or_default();
+        let phase = match progress {
+            None => Phase::Ready,
+            Some(_) if self.written => Phase::Verified,
+            Some(_) => Phase::Receiving,
+        };
+        Answer::Report(Report {
+            campaign: CAMPAIGN,
+            phase,
+            reason: Reason::None,
+            flash: FlashState::Untouched,
+            done,
+            total,
+            digests: None,
+            detail: String::new(),
+        })
+    }
+
+    fn poll_timeout(&self) -> Time {
+        let answer = self.receiver.as_ref().and_then(Receiver::poll_timeout);
+        answer.map_or(self.report_at, |answer| answer.min(self.report_at))
+    }
+}

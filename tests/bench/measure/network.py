@@ -1,0 +1,95 @@
+"""One sender and some receivers, each in a network namespace of its own, on one bridge that loses nothing by itself."""
+
+import os
+
+from lab.network import remove_namespace
+from lab.shell import run
+
+PREFIX = "firmcast-bench-"
+INTERFACE = "eth0"
+BROADCAST = "10.78.0.255"
+SENDER_ADDRESS = "10.78.0.1"
+
+
+class Star:
+    """Use as a context manager. Receivers are numbered from 1."""
+
+    def __init__(self, receivers=0):
+        sweep()
+        self.receivers = range(1, receivers + 1)
+        self._switch = self._add_namespace("switch")
+        # Snooping would need a querier; without it a group is flooded as a broadcast is.
+        self._run_in(self._switch, "ip", "link", "add", "bridge0", "type", "bridge", "mcast_snooping", "0", "stp_state", "0")
+        self._run_in(self._switch, "ip", "link", "set", "bridge0", "up")
+        self.sender = self._add_station("sender", SENDER_ADDRESS)
+        self._stations = {number: self._add_station(f"r{number}", self.address(number)) for number in self.receivers}
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for namespace in [*self._stations.values(), self.sender, self._switch]:
+            remove_namespace(namespace)
+
+    @staticmethod
+    def address(number):
+        """The address of a receiver."""
+        return f"10.78.0.{10 + number}"
+
+    def at_sender(self, *command):
+        """The command line that runs `command` at the sender."""
+        return _inside(self.sender, command)
+
+    def at_receiver(self, number, *command):
+        """The command line that runs `command` at a receiver."""
+        return _inside(self._stations[number], command)
+
+    def set_loss(self, percent):
+        """UDP datagrams that each receiver loses, on its own, of those that reach it."""
+        rule = f"meta l4proto udp numgen random mod 100 < {percent} counter drop" if percent else ""
+        chain = f"chain input {{\ntype filter hook input priority 0; policy accept;\n{rule}\n}}"
+        table = f"table inet bench\ndelete table inet bench\ntable inet bench {{\n{chain}\n}}\n"
+        for namespace in self._stations.values():
+            run(*_inside(namespace, ["nft", "-f", "-"]), stdin=table)
+
+    def sent_bytes(self):
+        """Bytes of the Ethernet frames that the sender has put on its cable."""
+        return int(self._run_in(self.sender, "cat", f"/sys/class/net/{INTERFACE}/statistics/tx_bytes"))
+
+    def answered_bytes(self):
+        """Bytes of the Ethernet frames that reached the sender."""
+        return int(self._run_in(self.sender, "cat", f"/sys/class/net/{INTERFACE}/statistics/rx_bytes"))
+
+    def _add_namespace(self, name):
+        namespace = f"{PREFIX}{os.getpid()}.{name}"
+        run("ip", "netns", "add", namespace)
+        self._run_in(namespace, "sysctl", "-q", "-w", "net.ipv6.conf.default.disable_ipv6=1")
+        self._run_in(namespace, "ip", "link", "set", "lo", "up")
+        return namespace
+
+    def _add_station(self, name, address):
+        namespace = self._add_namespace(name)
+        port = f"port-{name}"
+        self._run_in(namespace, "ip", "link", "add", INTERFACE, "type", "veth", "peer", "name", port, "netns", self._switch)
+        self._run_in(self._switch, "ip", "link", "set", port, "master", "bridge0", "up")
+        self._run_in(namespace, "ip", "addr", "add", f"{address}/24", "broadcast", "+", "dev", INTERFACE)
+        self._run_in(namespace, "ip", "link", "set", INTERFACE, "up")
+        self._run_in(namespace, "ip", "route", "add", "default", "dev", INTERFACE)
+        return namespace
+
+    @staticmethod
+    def _run_in(namespace, *command):
+        return run(*_inside(namespace, command))
+
+
+def _inside(namespace, command):
+    return ["ip", "netns", "exec", namespace, *(str(word) for word in command)]
+
+
+def sweep():
+    """Removes the namespaces of runs that are gone without cleaning up."""
+    for line in run("ip", "netns", "list").splitlines():
+        name = line.split()[0] if line.strip() else ""
+        owner = name.removeprefix(PREFIX).split(".")[0]
+        if name.startswith(PREFIX) and owner.isdigit() and not os.path.exists(f"/proc/{owner}"):
+            remove_namespace(name)

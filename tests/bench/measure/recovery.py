@@ -1,0 +1,59 @@
+"""From the instruction to the new firmware: the stages of an update in the VM lab, and the size of the recovery initramfs."""
+
+import os
+from datetime import datetime
+
+from lab import binaries
+from lab.network import MANAGER_INTERFACE
+from lab.paths import OUTPUT
+from lab.testbed import Lab
+
+RATE_MBIT = 20
+LIMIT_S = 900
+# The NIC models of the servers, one update at a time: two machines would share the processors.
+NICS = os.environ.get("BENCH_NICS", "virtio-net-pci,e1000e").split(",")
+# What the manager's events call them.
+ACCEPTED, READY, RECEIVING, VERIFIED, FLASHING, RELEASING = (
+    "entering-recovery", "ready", "receiving", "verified", "flashing", "releasing",
+)  # fmt: skip
+
+
+def measure(report):
+    """One update for each NIC model, without loss."""
+    for nic in NICS:
+        with Lab(OUTPUT / f"bench-{nic}") as lab:
+            report.row(nic=nic, **update(lab, nic))
+    kernel = lab.kernel
+    initramfs = binaries.recovery_initramfs(kernel)
+    report.row(file="recovery initramfs", bytes=initramfs.stat().st_size)
+    report.row(file="kernel", bytes=kernel.image.stat().st_size)
+    report.note(f"kernel {kernel.version}, QEMU without KVM (TCG): a real machine is many times faster")
+    report.note("seconds between the manager's events; ready: the recovery environment has called the manager after the kexec")
+
+
+def update(lab, nic):
+    """Updates one server; returns how long each stage took."""
+    server = lab.add_server(lab.firmware.ovmf_old, nic=nic)
+    lab.boot(server)
+    lab.enroll(server)
+    bundle = lab.manager.bundle("newer", lab.firmware.ovmf_new, version="2")
+    server.mark()
+    options = ["--host", server.address, "--interface", MANAGER_INTERFACE, "--rate", RATE_MBIT]
+    result = lab.update(bundle, *options, timeout_s=LIMIT_S)
+    if result.status != 0:
+        raise RuntimeError(f"the update failed:\n{result.output[-3000:]}")
+    return stages(result.events())
+
+
+def stages(events):
+    """Seconds from stage to stage of the only host."""
+    at = {event["stage"]: seconds(event) for event in events if event["event"] == "stage"}
+    ended = next(seconds(event) for event in events if event["event"] == "result")
+    order = [at[ACCEPTED], at[READY], at[RECEIVING], at[VERIFIED], at[FLASHING], at[RELEASING], ended]
+    names = ["kexec to ready", "manifest", "transfer", "commit", "flash", "reboot to confirmed"]
+    return {name: round(until - since, 2) for name, since, until in zip(names, order, order[1:])}
+
+
+def seconds(event):
+    """When an event was."""
+    return datetime.fromisoformat(event["time"].replace("Z", "+00:00")).timestamp()
