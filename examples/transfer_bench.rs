@@ -160,7 +160,7 @@ fn send(listen: &str, to: &str, hosts: &str, rate: &str, file: &str) -> anyhow::
     let mut station = Station::open(listen, manager_secret())?;
     station.endpoint.serve_hosts(u32::from(hosts) * 4);
     let members = (1..=hosts).map(|number| Member::new(public(host_secret(number)))).collect();
-    let mut source = Source {
+    let source = Source {
         sender: Sender::new(payload, &parameters, config)?,
         parameters,
         members,

@@ -74,7 +74,7 @@ class Star:
         self._run_in(self._switch, "ip", "link", "set", port, "master", "bridge0", "up")
         self._run_in(namespace, "ip", "addr", "add", f"{address}/24", "broadcast", "+", "dev", INTERFACE)
         self._run_in(namespace, "ip", "link", "set", INTERFACE, "up")
-        self._run_in(namespace, "ip", "route", "add", "default", "dev", INTERFACE)
+        self._run_in(namespace, "ip", "route", "add", "224.0.0.0/4", "dev", INTERFACE)
         return namespace
 
     @staticmethod

@@ -153,7 +153,7 @@ class Uftp:
 
     def receiver(self, number, output):
         # Its identity follows from its address.
-        return ["uftpd", "-d", "-I", INTERFACE, "-B", RECEIVE_BUFFER_BYTES, "-D", output]
+        return ["uftpd", "-d", "-q", "-I", INTERFACE, "-B", RECEIVE_BUFFER_BYTES, "-D", output]
 
     def output(self, folder, image):
         return folder / image.name
