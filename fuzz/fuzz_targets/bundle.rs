@@ -12,5 +12,5 @@ fuzz_target!(|file: &[u8]| {
     let Ok(signed) = SignedManifest::parse(bundle.manifest) else { return };
     let Ok(manifest) = signed.unverified() else { return };
     let _ = manifest.check_payload(bundle.payload);
-    let _ = manifest.stable_digest(bundle.payload);
+    let _ = manifest.stable_digest_of(bundle.payload);
 });

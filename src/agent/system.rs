@@ -2,17 +2,17 @@
 
 use std::path::PathBuf;
 
-use log::{error, info, warn};
+use log::{Level, error, info, log, warn};
 
 use super::check::Checklist;
 use super::config::Config;
 use super::machine::{HostSystem, Order};
-use super::measure::{self, Comparison};
+use super::measure;
 use super::preflight;
 use super::state::{CampaignRecord, RecordedEnd, State};
 use super::trust::{Trust, with_causes};
 use crate::dmi::{Dmi, boot_id};
-use crate::image::VerifiedManifest;
+use crate::image::{Digest, VerifiedManifest};
 use crate::kexec::{
     self, Deadlines, HANDOFF_VERSION, Handoff, KexecError, MailboxPlace, ManagerContact, SecretText,
 };
@@ -48,7 +48,7 @@ impl System {
             Ok(Some(record)) if record.end.is_some() => record.end(),
             Ok(Some(record)) if record.boot_id != self.boot_id => {
                 let end = self.word_from_recovery(record.campaign);
-                warn_of(&end);
+                tell(&end);
                 self.keep_end(record, end)
             }
             Ok(_) => None,
@@ -142,10 +142,10 @@ impl System {
         kexec::load(kernel, initramfs, &handoff, &cmdline).map_err(refuse)
     }
 
-    fn compare(&self, manifest: &VerifiedManifest) -> Result<Comparison, String> {
+    fn stable_digest(&self, manifest: &VerifiedManifest) -> Result<Digest, String> {
         let mut flash = MtdDevice::open(&self.config.flash, Access::ReadOnly)
             .map_err(|error| with_causes(&error))?;
-        measure::compare(&mut flash, manifest).map_err(|error| with_causes(&error))
+        measure::stable_digest(&mut flash, manifest).map_err(|error| with_causes(&error))
     }
 
     /// The flash holds the manifest's image: from now on nothing with a lower security version is taken.
@@ -216,26 +216,28 @@ impl HostSystem for System {
 
     fn measure(&mut self, campaign: u64, manifest: &VerifiedManifest) -> Measurement {
         let dmi = Dmi::read(&self.root);
-        let compared = self.compare(manifest);
-        let matches = compared.as_ref().is_ok_and(|found| found.differs_at_bytes.is_none());
+        let found = self.stable_digest(manifest);
+        let matches = found.as_ref().is_ok_and(|digest| digest == manifest.stable_digest());
         if matches {
             self.confirm(campaign, manifest);
         }
         Measurement {
             campaign,
             matches,
-            stable_digest: compared.as_ref().map_or([0; 32], |found| found.stable_digest),
+            stable_digest: found.as_ref().copied().unwrap_or_default(),
             boot_id: self.boot_id,
             bios_version: dmi.bios_version,
             bios_vendor: dmi.bios_vendor,
-            detail: compared.err().unwrap_or_default(),
+            detail: found.err().unwrap_or_default(),
         }
     }
 }
 
-fn warn_of(end: &End) {
+fn tell(end: &End) {
     let End { campaign, reason, flash, detail } = end;
-    warn!(
+    let level = if *flash == FlashState::Updated { Level::Info } else { Level::Warn };
+    log!(
+        level,
         "campaign {campaign:016x} ended in the recovery environment: {reason} ({flash}) {detail}"
     );
 }

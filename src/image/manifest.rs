@@ -200,6 +200,7 @@ pub struct Manifest {
     pub(super) image_digest: Digest,
     pub(super) block_bytes: u64,
     pub(super) block_digests: Vec<Digest>,
+    pub(super) stable_digest: Digest,
 }
 
 impl Manifest {
@@ -215,7 +216,7 @@ impl Manifest {
     ) -> Result<Self, ManifestError> {
         check_size("image", IMAGE_MAX, image.len() as u64)?;
         let block_bytes = block_bytes_for(image.len());
-        let manifest = Manifest {
+        let mut manifest = Manifest {
             description,
             payload_format,
             payload_bytes: payload.len() as u64,
@@ -224,8 +225,10 @@ impl Manifest {
             image_digest: sha256(image),
             block_bytes: block_bytes as u64,
             block_digests: image.chunks(block_bytes).map(sha256).collect(),
+            stable_digest: Digest::default(),
         };
         manifest.check()?;
+        manifest.stable_digest = manifest.stable_digest_of(image);
         Ok(manifest)
     }
 
@@ -297,6 +300,12 @@ impl Manifest {
     /// SHA-256 of each block of the image: 1 to [`BLOCKS_MAX`].
     pub fn block_digests(&self) -> &[Digest] {
         &self.block_digests
+    }
+
+    /// SHA-256 of the image outside the preserved regions: what a chip still holds after the firmware has run
+    /// ([`Manifest::stable_hasher`]).
+    pub fn stable_digest(&self) -> &Digest {
+        &self.stable_digest
     }
 
     /// Whether the image is for a board with these DMI strings (`sys_vendor`, `product_name`).

@@ -17,6 +17,7 @@
 //! | 13 | version | 3.17 Manifest Text Information | tstr |
 //! | 14 | expected version (absent: not known) | 3.17 Manifest Text Information | tstr |
 //! | 15 | preserved regions (absent: none) | 3.10 Storage Location | \[1\* \[name tstr, offset uint, length uint\]\] |
+//! | 16 | stable digest: of the image outside the preserved regions | 3.13 Payload Digests | bstr, 32 bytes |
 //!
 //! Vendor and class are the DMI strings themselves, not UUIDs made from them: an operator can read and compare them.
 //! A label that is not in the table is an error, because it may restrict what the bundle is for.
@@ -29,7 +30,7 @@ use super::{Digest, Region};
 const STRUCTURE_VERSION: u64 = 1;
 
 /// Label and name of each field, the label being the index plus one.
-const FIELDS: [&str; 15] = [
+const FIELDS: [&str; 16] = [
     "structure version",
     "security version",
     "vendor",
@@ -45,6 +46,7 @@ const FIELDS: [&str; 15] = [
     "version",
     "expected version",
     "preserved regions",
+    "stable digest",
 ];
 
 /// The bytes of `manifest`; the same contents always give the same bytes.
@@ -66,6 +68,7 @@ pub(super) fn emit(manifest: &Manifest) -> Vec<u8> {
         Some(d.version.as_str().into()),
         d.expect_version.as_deref().map(Value::from),
         list(d.preserve.iter().map(region_value).collect()),
+        Some(Value::Bytes(manifest.stable_digest.to_vec())),
     ];
     let labelled = fields.into_iter().zip(1u64..);
     let map = labelled.filter_map(|(value, label)| Some((label.into(), value?))).collect();
@@ -128,6 +131,7 @@ impl Fields {
             image_digest: self.take(10).and_then(digest)?,
             block_bytes: self.uint(11)?,
             block_digests: self.take(12).and_then(digest_list)?,
+            stable_digest: self.take(16).and_then(digest)?,
         })
     }
 

@@ -67,6 +67,14 @@ pub enum ImageError {
         /// Over the image.
         got: super::Digest,
     },
+    /// The image outside the preserved regions has another digest than the manifest says.
+    #[error("outside the preserved regions the image's SHA-256 is {}, the manifest says {}: the bundle was made wrongly, make it again", hex(.got), hex(.expected))]
+    StableDigest {
+        /// From the manifest.
+        expected: super::Digest,
+        /// Over the image.
+        got: super::Digest,
+    },
 }
 
 impl Manifest {
@@ -117,6 +125,10 @@ impl VerifiedManifest {
         let (expected, got) = (*self.image_digest(), sha256(image));
         if got != expected {
             return Err(ImageError::ImageDigest { expected, got });
+        }
+        let (expected, got) = (*self.stable_digest(), self.stable_digest_of(image));
+        if got != expected {
+            return Err(ImageError::StableDigest { expected, got });
         }
         Ok(())
     }

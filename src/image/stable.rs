@@ -29,7 +29,7 @@ impl Manifest {
     }
 
     /// The digest of `contents`, which is a chip or an image as a whole.
-    pub fn stable_digest(&self, contents: &[u8]) -> Digest {
+    pub fn stable_digest_of(&self, contents: &[u8]) -> Digest {
         let mut hasher = self.stable_hasher();
         hasher.update(contents);
         hasher.finish()

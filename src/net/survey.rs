@@ -267,10 +267,11 @@ fn keep_address(message: &AddressMessage) -> Option<InterfaceAddress> {
         | AddressHeaderFlags::Dadfailed
         | AddressHeaderFlags::Deprecated;
     let is_ipv6 = message.header.family == AddressFamily::Inet6;
-    // For IPv6 the flag "secondary" means "temporary".
-    if message.header.flags.intersects(unwanted)
-        || (is_ipv6 && message.header.flags.contains(AddressHeaderFlags::Secondary))
-    {
+    // An IPv4 address with a lifetime is leased: recovery asks for a lease of its own, which it renews. For IPv6 the
+    // flag "secondary" means "temporary".
+    let is_leased = !is_ipv6 && !message.header.flags.contains(AddressHeaderFlags::Permanent);
+    let is_temporary = is_ipv6 && message.header.flags.contains(AddressHeaderFlags::Secondary);
+    if message.header.flags.intersects(unwanted) || is_leased || is_temporary {
         return None;
     }
     let mut address = None;
