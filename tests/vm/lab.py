@@ -82,7 +82,8 @@ def run(arguments):
     if unknown:
         print(f"lab: no scenario {', '.join(unknown)}; `lab.py list` shows them", file=sys.stderr)
         return 2
-    chosen = [known[name] for name in arguments.names] or [s for s in known.values() if not s.on_demand]
+    # In their own order, whatever the command line's: scenarios of one group may stand on each other.
+    chosen = [s for s in known.values() if (s.name in arguments.names if arguments.names else not s.on_demand)]
     return runner.run(chosen, arguments.kvm, arguments.keep, arguments.jobs)
 
 
