@@ -13,8 +13,8 @@ LIMIT_S = 900
 # The NIC models of the servers, one update at a time: two machines would share the processors.
 NICS = os.environ.get("BENCH_NICS", "virtio-net-pci,e1000e").split(",")
 # What the manager's events call them.
-ACCEPTED, READY, RECEIVING, VERIFIED, FLASHING, RELEASING = (
-    "entering-recovery", "ready", "receiving", "verified", "flashing", "releasing",
+PREFLIGHT, ACCEPTED, READY, RECEIVING, VERIFIED, FLASHING, RELEASING = (
+    "preflight", "entering-recovery", "ready", "receiving", "verified", "flashing", "releasing",
 )  # fmt: skip
 
 
@@ -49,8 +49,8 @@ def stages(events):
     """Seconds from stage to stage of the only host."""
     at = {event["stage"]: seconds(event) for event in events if event["event"] == "stage"}
     ended = next(seconds(event) for event in events if event["event"] == "result")
-    order = [at[ACCEPTED], at[READY], at[RECEIVING], at[VERIFIED], at[FLASHING], at[RELEASING], ended]
-    names = ["kexec to ready", "manifest", "transfer", "commit", "flash", "reboot to confirmed"]
+    order = [at[PREFLIGHT], at[ACCEPTED], at[READY], at[RECEIVING], at[VERIFIED], at[FLASHING], at[RELEASING], ended]
+    names = ["preflight and load", "kexec to ready", "manifest", "transfer", "commit", "flash", "reboot to confirmed"]
     return {name: round(until - since, 2) for name, since, until in zip(names, order, order[1:])}
 
 
