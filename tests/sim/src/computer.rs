@@ -1,0 +1,219 @@
+//! The computer under a virtual host: chip, disk, firmware. What [`firmcast::agent::system`] is on a real one.
+
+use std::rc::Rc;
+
+use firmcast::agent::{HostSystem, Order, measure};
+use firmcast::flash::{Fault, Flash, Geometry, SimulatedFlash, WriteRule};
+use firmcast::image::{Board, VerifiedManifest};
+use firmcast::keys::ManagerPublicKey;
+use firmcast::reason::{FlashState, Reason, Refusal};
+use firmcast::recovery::machine::Mission;
+use firmcast::wire::answer::{End, Environment, Identity, Measurement};
+
+use crate::chance::Chance;
+use crate::truth::{BLOCK_BYTES, FLOOR, Holds, PRODUCT, Truth, VENDOR};
+
+/// Flash operations in a row that go wrong: once, a few, or for good.
+const FAULT_LENGTHS: [u64; 5] = [1, 1, 3, 12, 2000];
+
+/// What was handed over to the recovery environment by kexec.
+#[derive(Clone, Debug)]
+pub(crate) struct Handoff {
+    pub(crate) campaign: u64,
+    manager: ManagerPublicKey,
+    manager_address: std::net::SocketAddr,
+    reach_timeout_s: u16,
+    transfer_timeout_s: u16,
+}
+
+#[derive(Debug)]
+pub(crate) struct Computer {
+    pub(crate) number: usize,
+    pub(crate) truth: Rc<Truth>,
+    pub(crate) flash: SimulatedFlash,
+    pub(crate) chance: Chance,
+    pub(crate) loaded: Option<Handoff>,
+    boot: u64,
+    /// The version of the firmware that booted last.
+    version: &'static str,
+    /// On disk: the version floor, the campaign that was accepted and in which boot, and how it ended.
+    floor: u64,
+    accepted: Option<(u64, u64)>,
+    last_end: Option<End>,
+    /// What the recovery environment left behind.
+    word: Option<End>,
+}
+
+impl Computer {
+    pub(crate) fn new(number: usize, truth: Rc<Truth>, seed: u64, is_current: bool) -> Self {
+        let mut chance = Chance::new(seed, 1000 + number as u64);
+        let mut contents = if is_current { truth.new.clone() } else { truth.old.clone() };
+        for region in &truth.preserve {
+            contents[region.clone()].copy_from_slice(&chance.bytes(region.len()));
+        }
+        Self {
+            number,
+            truth,
+            flash: chip(contents),
+            chance,
+            loaded: None,
+            boot: 0,
+            version: if is_current { "2.0" } else { "1.0" },
+            floor: FLOOR,
+            accepted: None,
+            last_end: None,
+            word: None,
+        }
+    }
+
+    /// What stands on the chip, whatever its reads say.
+    pub(crate) fn holds(&self) -> Holds {
+        self.truth.holds(self.flash.contents())
+    }
+
+    /// Whether the firmware that booted last is the new one.
+    pub(crate) fn runs_new(&self) -> bool {
+        self.version == "2.0"
+    }
+
+    /// The firmware runs, rewrites its variables, and the agent looks back. False when there is no firmware to run.
+    pub(crate) fn boot_os(&mut self) -> bool {
+        self.version = match self.holds() {
+            Holds::Old => "1.0",
+            Holds::New => "2.0",
+            Holds::Other => return false,
+        };
+        let mut contents = self.flash.contents().to_vec();
+        for region in self.truth.preserve.clone() {
+            let place = self.chance.within(region.start as u64..region.end as u64) as usize;
+            contents[place] = contents[place].wrapping_add(1);
+        }
+        self.flash = chip(contents);
+        self.boot += 1;
+        self.loaded = None;
+        self.look_back();
+        true
+    }
+
+    fn look_back(&mut self) {
+        let Some((campaign, boot)) = self.accepted else { return };
+        if let Some(word) = self.word.take().filter(|word| word.campaign == campaign) {
+            self.last_end = Some(word);
+        } else if boot != self.boot && self.last_end.as_ref().is_none_or(|end| end.campaign != campaign) {
+            let (reason, flash) = (Reason::ReturnedSilently, FlashState::Untouched);
+            self.last_end = Some(End { campaign, reason, flash, detail: String::new() });
+        }
+    }
+
+    pub(crate) fn leave_word(&mut self, end: End) {
+        self.word = Some(end);
+    }
+
+    /// A flash job begins: something will be wrong with one of its operations, or with many.
+    pub(crate) fn break_flash(&mut self) {
+        let blocks = u64::from(self.flash.geometry().block_count());
+        let first = self.flash.operations() + self.chance.within(0..5 * blocks + 8);
+        let fault = *self.chance.pick(&[Fault::Error, Fault::HalfDone, Fault::WrongByte]);
+        let count = match fault {
+            // A chip that reads the same wrong byte twice is believed by everybody.
+            Fault::WrongByte => 1,
+            _ => *self.chance.pick(&FAULT_LENGTHS),
+        };
+        (first..first + count).for_each(|operation| self.flash.inject(operation, fault));
+    }
+
+    /// What the recovery environment is started with, if kexec was prepared.
+    pub(crate) fn mission(&mut self) -> Option<Mission> {
+        let handoff = self.loaded.take()?;
+        Some(Mission {
+            campaign: handoff.campaign,
+            manager: handoff.manager,
+            manager_address: handoff.manager_address,
+            host_key: self.truth.host_key(self.number),
+            releases: vec![self.truth.release.clone()],
+            board: self.board(),
+            identity: Identity { environment: Environment::Recovery, ..self.identity() },
+            reach_timeout: std::time::Duration::from_secs(handoff.reach_timeout_s.into()),
+            transfer_timeout: std::time::Duration::from_secs(handoff.transfer_timeout_s.into()),
+        })
+    }
+
+    fn board(&self) -> Board {
+        Board {
+            vendor: VENDOR.into(),
+            product: PRODUCT.into(),
+            bios_version: self.version.into(),
+            flash_size_bytes: self.flash.geometry().size_bytes(),
+            security_version_floor: self.floor,
+        }
+    }
+
+    fn boot_id(&self) -> [u8; 16] {
+        (u128::from(self.boot) << 64 | self.number as u128).to_be_bytes()
+    }
+}
+
+impl HostSystem for Computer {
+    fn identity(&mut self) -> Identity {
+        Identity {
+            environment: Environment::NormalOs,
+            boot_id: self.boot_id(),
+            flash_size_bytes: self.flash.geometry().size_bytes(),
+            obstacle: Reason::None,
+            security_version_floor: self.floor,
+            host_name: format!("host{}", self.number),
+            vendor: VENDOR.into(),
+            product: PRODUCT.into(),
+            bios_version: self.version.into(),
+            flash_name: "bios".into(),
+            agent_version: "0".into(),
+            obstacle_detail: String::new(),
+            last_end: self.last_end.clone(),
+        }
+    }
+
+    fn prepare(&mut self, order: &Order<'_>) -> Result<(), Refusal> {
+        self.board().admit(order.manifest)?;
+        self.loaded = Some(Handoff {
+            campaign: order.campaign,
+            manager: order.manager.clone(),
+            manager_address: order.manager_address,
+            reach_timeout_s: order.reach_timeout_s,
+            transfer_timeout_s: order.transfer_timeout_s,
+        });
+        self.accepted = Some((order.campaign, self.boot));
+        Ok(())
+    }
+
+    fn abandon(&mut self) {
+        (self.loaded, self.accepted) = (None, None);
+    }
+
+    fn measure(&mut self, campaign: u64, manifest: &VerifiedManifest) -> Measurement {
+        let compared = measure::compare(&mut self.flash, manifest);
+        let matches = compared.as_ref().is_ok_and(|found| found.differs_at_bytes.is_none());
+        if matches {
+            self.floor = self.floor.max(manifest.security_version());
+            if self.accepted.is_some_and(|(accepted, boot)| accepted == campaign && boot != self.boot) {
+                let (reason, flash) = (Reason::Updated, FlashState::Updated);
+                self.last_end = Some(End { campaign, reason, flash, detail: String::new() });
+            }
+        }
+        Measurement {
+            campaign,
+            matches,
+            stable_digest: compared.as_ref().map_or([0; 32], |found| found.stable_digest),
+            boot_id: self.boot_id(),
+            bios_version: self.version.into(),
+            bios_vendor: VENDOR.into(),
+            detail: compared.err().map(|error| error.to_string()).unwrap_or_default(),
+        }
+    }
+}
+
+fn chip(contents: Vec<u8>) -> SimulatedFlash {
+    let size_bytes = contents.len() as u64;
+    let geometry = Geometry::uniform(size_bytes, BLOCK_BYTES as u32, 1, WriteRule::ClearBits)
+        .expect("whole blocks");
+    SimulatedFlash::new(geometry, contents)
+}

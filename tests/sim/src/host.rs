@@ -1,0 +1,431 @@
+//! One virtual host: the real agent, the real recovery environment and the real flash job, on a simulated computer.
+//!
+//! ```text
+//!   Os (agent) --EnterRecovery--> Leaving --kexec--> Booting --> Recovery --Reboot--> Booting --> Os
+//!        '------ power cut or restart, except while the chip is being changed ------> Booting --> Os
+//! ```
+//! The safety invariants of a host are checked after every step, right here.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use firmcast::agent::{self, Agent};
+use firmcast::image::VerifiedImage;
+use firmcast::keys::SecretKey as _;
+use firmcast::reason::{FlashState, Reason, Refusal};
+use firmcast::recovery::flashing::Flashing;
+use firmcast::recovery::machine::{Action, RESCUE_ATTEMPTS_MAX, Recovery};
+use firmcast::session::Transmit;
+use firmcast::time::Time;
+use firmcast::wire::answer::{End, Phase};
+
+use crate::computer::Computer;
+use crate::scenario::Scenario;
+use crate::truth::{Holds, Truth};
+
+/// Longest datagram that the agent's driver takes.
+const AGENT_DATAGRAM_MAX: usize = 1535;
+/// So many datagrams a host may want to send after one thing happened to it.
+const TRANSMITS_MAX: usize = 64;
+/// An orderly shutdown before the kexec: the agent still answers.
+const SHUTDOWN_MAX: Duration = Duration::from_secs(3);
+
+/// A broken invariant.
+pub(crate) type Violation = String;
+
+pub(crate) enum Place {
+    Os(Box<Agent>),
+    /// The agent still answers, and the shutdown goes on until then.
+    Leaving(Box<Agent>, Time),
+    Booting { until: Time, into_recovery: bool },
+    Recovery(Box<Stay>),
+}
+
+/// One stay in the recovery environment.
+pub(crate) struct Stay {
+    recovery: Recovery,
+    campaign: u64,
+    job: Option<(Flashing, Time)>,
+    /// What stood on the chip when it began, and the preserved regions.
+    held: Holds,
+    preserved: Vec<u8>,
+    /// Erases and bytes written on the chip when it was last looked at.
+    changes: (u64, u64),
+    was_verified: bool,
+    /// From the first change on, until the chip is known to hold all of an image.
+    changing: bool,
+    group_joined: bool,
+    /// Flash jobs that left the chip damaged.
+    damages: u32,
+}
+
+pub(crate) struct VirtualHost {
+    pub(crate) address: SocketAddr,
+    pub(crate) computer: Computer,
+    pub(crate) place: Place,
+    /// The clock of the environment that runs began here.
+    origin: Time,
+    /// Campaigns that told this host to write, as the managers say.
+    pub(crate) commits: Vec<u64>,
+    /// The campaigns in which the chip was changed.
+    pub(crate) changed_in: Vec<u64>,
+    /// The campaigns whose manager said at their end that the chip is untouched.
+    pub(crate) ended_untouched: Vec<u64>,
+    /// How the last stay in recovery ended.
+    pub(crate) last_end: Option<End>,
+    pub(crate) outbox: Vec<Transmit>,
+    scenario: Rc<Scenario>,
+    /// Whether chips and kexec may still fail.
+    pub(crate) faulty: bool,
+}
+
+impl VirtualHost {
+    pub(crate) fn new(number: usize, scenario: Rc<Scenario>, truth: Rc<Truth>, is_current: bool) -> Self {
+        let octets = (number as u16 + 256).to_be_bytes();
+        let computer = Computer::new(number, truth, scenario.seed, is_current);
+        let mut host = Self {
+            address: SocketAddr::from(([10, 0, octets[0], octets[1]], 9847)),
+            computer,
+            place: Place::Booting { until: Time::ZERO, into_recovery: false },
+            origin: Time::ZERO,
+            commits: Vec::new(),
+            changed_in: Vec::new(),
+            ended_untouched: Vec::new(),
+            last_end: None,
+            outbox: Vec::new(),
+            faulty: scenario.faults_end > Duration::ZERO,
+            scenario,
+        };
+        host.place = Place::Os(host.fresh_agent());
+        host
+    }
+
+    fn fresh_agent(&mut self) -> Box<Agent> {
+        let truth = self.computer.truth.clone();
+        let managers = truth.managers.iter().map(|manager| manager.public()).collect();
+        let (key, seed) = (truth.host_key(self.computer.number), self.computer.chance.seed());
+        Box::new(Agent::new(key, managers, vec![truth.release.clone()], seed))
+    }
+
+    pub(crate) fn is_home(&self) -> bool {
+        matches!(self.place, Place::Os(_))
+    }
+
+    /// It stays in recovery with a damaged chip that nobody could repair while the faults lasted.
+    pub(crate) fn needs_rescue(&self) -> bool {
+        matches!(&self.place, Place::Recovery(stay) if stay.needs_rescue())
+    }
+
+    pub(crate) fn is_confirmed(&self) -> bool {
+        self.is_home() && self.computer.runs_new() && self.computer.holds() == Holds::New
+    }
+
+    pub(crate) fn hears_group(&self) -> bool {
+        matches!(&self.place, Place::Recovery(stay) if stay.group_joined)
+    }
+
+    /// Where it is, for a person.
+    pub(crate) fn describe(&self) -> String {
+        match &self.place {
+            Place::Os(_) => "os".into(),
+            Place::Leaving(..) => "leaving".into(),
+            Place::Booting { into_recovery: true, .. } => "booting into recovery".into(),
+            Place::Booting { .. } => "booting".into(),
+            Place::Recovery(stay) => {
+                let report = stay.recovery.report();
+                format!("recovery {} {:?} {}", report.phase.name(), report.reason, report.flash)
+            }
+        }
+    }
+
+    /// When it wants to be woken.
+    pub(crate) fn poll_timeout(&self) -> Option<Time> {
+        match &self.place {
+            Place::Os(_) => None,
+            Place::Leaving(_, until) | Place::Booting { until, .. } => Some(*until),
+            Place::Recovery(stay) => {
+                let timer = stay.recovery.poll_timeout().map(|at| self.origin + at.since(Time::ZERO));
+                [timer, stay.job.as_ref().map(|(_, at)| *at)].into_iter().flatten().min()
+            }
+        }
+    }
+
+    pub(crate) fn handle_datagram(
+        &mut self,
+        now: Time,
+        from: SocketAddr,
+        bytes: &[u8],
+    ) -> Result<(), Violation> {
+        let local = self.local(now);
+        match &mut self.place {
+            Place::Os(agent) | Place::Leaving(agent, _) if bytes.len() <= AGENT_DATAGRAM_MAX => {
+                agent.handle_datagram(local, from, bytes, &mut self.computer);
+            }
+            Place::Recovery(stay) => stay.recovery.handle_datagram(local, from, bytes),
+            _ => {}
+        }
+        self.follow(now)
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Time) -> Result<(), Violation> {
+        match &self.place {
+            Place::Booting { until, into_recovery } if *until <= now => {
+                let into_recovery = *into_recovery;
+                self.come_up(now, into_recovery)?;
+            }
+            Place::Leaving(_, until) if *until <= now => self.kexec(now),
+            Place::Recovery(_) => self.stay_on(now)?,
+            _ => {}
+        }
+        self.follow(now)
+    }
+
+    /// The power fails, or somebody resets it. Not while its chip is being changed: such a host needs a rescue from
+    /// outside, which is another matter.
+    pub(crate) fn restart(&mut self, now: Time) -> bool {
+        let spared = matches!(&self.place, Place::Recovery(stay) if stay.changing);
+        if !spared {
+            self.boot(now, false);
+        }
+        !spared
+    }
+
+    fn local(&self, now: Time) -> Time {
+        Time::ZERO + now.since(self.origin)
+    }
+
+    fn boot(&mut self, now: Time, into_recovery: bool) {
+        let spans = &self.scenario;
+        let span = if into_recovery { &spans.recovery_boot } else { &spans.os_boot };
+        let until = now + self.computer.chance.span(span.clone());
+        self.place = Place::Booting { until, into_recovery };
+    }
+
+    fn come_up(&mut self, now: Time, into_recovery: bool) -> Result<(), Violation> {
+        self.origin = now;
+        if into_recovery && let Some(mission) = self.computer.mission() {
+            let seed = self.computer.chance.seed();
+            self.place = Place::Recovery(Box::new(Stay {
+                campaign: mission.campaign,
+                recovery: Recovery::new(Time::ZERO, mission, seed),
+                job: None,
+                held: self.computer.holds(),
+                preserved: self.computer.truth.preserved(self.computer.flash.contents()),
+                changes: changes(&self.computer),
+                was_verified: false,
+                changing: false,
+                group_joined: false,
+                damages: 0,
+            }));
+            return Ok(());
+        }
+        if !self.computer.boot_os() {
+            return Err("it booted with a chip that holds neither the old nor the new firmware".into());
+        }
+        self.place = Place::Os(self.fresh_agent());
+        Ok(())
+    }
+
+    /// The shutdown is over. What was taken back meanwhile leads to a plain reboot.
+    fn kexec(&mut self, now: Time) {
+        let into_recovery = self.computer.loaded.is_some();
+        self.boot(now, into_recovery);
+    }
+
+    fn stay_on(&mut self, now: Time) -> Result<(), Violation> {
+        let local = self.local(now);
+        let Place::Recovery(stay) = &mut self.place else { return Ok(()) };
+        stay.recovery.handle_timeout(local);
+        let Some((flashing, at)) = &mut stay.job else { return Ok(()) };
+        if *at > now {
+            return Ok(());
+        }
+        let chance = &mut self.computer.chance;
+        let refuses = self.faulty && chance.happens(self.scenario.flash_faults * 0.02);
+        let changing = &mut stay.changing;
+        let goes_on = flashing.step(local, &mut self.computer.flash, &mut stay.recovery, || {
+            *changing = !refuses;
+            if refuses { Err("the watchdog cannot be stopped".into()) } else { Ok(()) }
+        });
+        let changed = changes(&self.computer);
+        if changed != stay.changes {
+            stay.changes = changed;
+            if !stay.changing || !stay.was_verified || !self.commits.contains(&stay.campaign) {
+                return Err("the chip was changed before verification and commit".into());
+            }
+            if self.ended_untouched.contains(&stay.campaign) {
+                return Err("the chip was changed after the manager said it is untouched".into());
+            }
+            if self.changed_in.last() != Some(&stay.campaign) {
+                self.changed_in.push(stay.campaign);
+            }
+        }
+        if goes_on {
+            *at = now + self.scenario.flash_step;
+            return Ok(());
+        }
+        stay.job = None;
+        let flash = stay.recovery.report().flash;
+        stay.changing = !flash.reboot_is_safe();
+        stay.damages += u32::from(stay.changing);
+        check_end(stay, &self.computer, flash)
+    }
+
+    /// Takes what the state machines want to send and done, then looks at the invariants.
+    fn follow(&mut self, now: Time) -> Result<(), Violation> {
+        let before = self.outbox.len();
+        match &mut self.place {
+            Place::Os(agent) | Place::Leaving(agent, _) => {
+                self.outbox.extend(std::iter::from_fn(|| agent.poll_transmit()));
+                if let Some(agent::Action::EnterRecovery) = agent.poll_action() {
+                    self.enter_recovery(now);
+                }
+            }
+            Place::Recovery(stay) => {
+                self.outbox.extend(std::iter::from_fn(|| stay.recovery.poll_transmit()));
+                stay.look()?;
+                while let Place::Recovery(stay) = &mut self.place
+                    && let Some(action) = stay.recovery.poll_action()
+                {
+                    self.act(now, action)?;
+                }
+            }
+            Place::Booting { .. } => {}
+        }
+        if self.outbox.len() - before > TRANSMITS_MAX {
+            return Err(format!("{} datagrams at once", self.outbox.len() - before));
+        }
+        self.check_untouched()
+    }
+
+    fn enter_recovery(&mut self, now: Time) {
+        let place = std::mem::replace(&mut self.place, Place::Booting { until: now, into_recovery: false });
+        let (Place::Os(mut agent) | Place::Leaving(mut agent, _)) = place else { return };
+        let chance = &mut self.computer.chance;
+        if self.faulty && chance.happens(0.03) {
+            let refusal = Refusal::new(Reason::KexecUnavailable, "not today");
+            let local = Time::ZERO + now.since(self.origin);
+            agent.recovery_failed(local, &refusal, &mut self.computer);
+            self.outbox.extend(std::iter::from_fn(|| agent.poll_transmit()));
+            self.place = Place::Os(agent);
+        } else {
+            let until = now + chance.span(Duration::ZERO..SHUTDOWN_MAX);
+            self.place = Place::Leaving(agent, until);
+        }
+    }
+
+    fn act(&mut self, now: Time, action: Action) -> Result<(), Violation> {
+        let local = self.local(now);
+        let Place::Recovery(stay) = &mut self.place else { return Ok(()) };
+        match action {
+            Action::JoinGroup(_) => stay.group_joined = true,
+            Action::Flash { image, rescue } => {
+                check_image(stay, &self.computer.truth, &self.commits, &image, rescue)?;
+                let chance = &mut self.computer.chance;
+                let flashing = Flashing::new(image, rescue);
+                if self.faulty && chance.happens(self.scenario.flash_faults * 0.03) {
+                    stay.recovery.flash_ended(local, flashing.not_started("no such device"));
+                    stay.damages += u32::from(rescue);
+                    return Ok(());
+                }
+                if self.faulty && chance.happens(self.scenario.flash_faults) {
+                    self.computer.break_flash();
+                }
+                stay.job = Some((flashing, now + self.scenario.flash_step));
+            }
+            Action::Reboot(end) => {
+                check_reboot(stay, &self.computer, &end)?;
+                if self.scenario.mailbox {
+                    self.computer.leave_word(end.clone());
+                }
+                self.last_end = Some(end);
+                self.boot(now, false);
+            }
+        }
+        Ok(())
+    }
+
+    /// Outside of a flash job nothing may change the chip, and a job changes it only in its own steps.
+    fn check_untouched(&self) -> Result<(), Violation> {
+        let Place::Recovery(stay) = &self.place else {
+            return match changes(&self.computer) {
+                (0, 0) => Ok(()),
+                _ if matches!(self.place, Place::Booting { .. }) => Ok(()),
+                _ => Err("the chip was changed in the normal OS".into()),
+            };
+        };
+        match stay.changes == changes(&self.computer) {
+            true => Ok(()),
+            false => Err("the chip was changed outside of a flash job".into()),
+        }
+    }
+}
+
+impl Stay {
+    fn needs_rescue(&self) -> bool {
+        self.job.is_none() && self.damages > RESCUE_ATTEMPTS_MAX
+    }
+
+    /// Notes what was reported.
+    fn look(&mut self) -> Result<(), Violation> {
+        let report = self.recovery.report();
+        self.was_verified |= report.phase == Phase::Verified;
+        let ended = matches!(report.phase, Phase::Failed | Phase::Updated | Phase::Rebooting);
+        match ended && report.reason == Reason::None {
+            true => Err(format!("{:?} without a reason", report.phase)),
+            false => Ok(()),
+        }
+    }
+}
+
+fn changes(computer: &Computer) -> (u64, u64) {
+    (computer.flash.erases(), computer.flash.bytes_written())
+}
+
+/// Only the signed image, only after verification and commit.
+fn check_image(
+    stay: &Stay,
+    truth: &Truth,
+    commits: &[u64],
+    image: &VerifiedImage,
+    rescue: bool,
+) -> Result<(), Violation> {
+    if image.bytes() != truth.new {
+        return Err("an image shall be written that is not the signed one".into());
+    }
+    if !stay.was_verified || !commits.contains(&stay.campaign) {
+        return Err("an image shall be written without verification or commit".into());
+    }
+    match rescue == stay.changing {
+        true => Ok(()),
+        false => Err(format!("rescue is {rescue}, the chip was left changed: {}", stay.changing)),
+    }
+}
+
+/// What the host says of its chip is what stands there.
+fn check_end(stay: &Stay, computer: &Computer, flash: FlashState) -> Result<(), Violation> {
+    let holds = computer.holds();
+    let expected = match flash {
+        FlashState::Updated => Holds::New,
+        FlashState::Untouched | FlashState::Restored => stay.held,
+        FlashState::Damaged => return Ok(()),
+    };
+    if holds != expected {
+        return Err(format!("it says {flash:?}, but the chip holds {holds:?}, not {expected:?}"));
+    }
+    if computer.truth.preserved(computer.flash.contents()) != stay.preserved {
+        return Err(format!("it says {flash:?}, but the preserved regions changed"));
+    }
+    Ok(())
+}
+
+fn check_reboot(stay: &Stay, computer: &Computer, end: &End) -> Result<(), Violation> {
+    if end.reason == Reason::None || end.campaign != stay.campaign {
+        return Err(format!("it ends with {end:?} in campaign {:x}", stay.campaign));
+    }
+    if stay.changing || stay.job.is_some() || end.flash == FlashState::Damaged {
+        return Err(format!("it reboots while its chip is being changed or damaged: {end:?}"));
+    }
+    check_end(stay, computer, end.flash)
+}

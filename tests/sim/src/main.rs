@@ -1,0 +1,147 @@
+//! `firmcast-sim [--seeds N] [--first N] [--seed N]`: hosts, managers, a faulty network and faulty flash under one virtual clock.
+//!
+//! Everything random comes from a seed, so each world can be run again: `--seed N` does so with every line of what happened.
+//! See [`world`] for the worlds, [`host`] and [`operator`] for the invariants, [`scenario`] for what goes wrong in a seed.
+
+mod chance;
+mod computer;
+mod host;
+mod network;
+mod operator;
+mod scenario;
+mod trace;
+mod truth;
+mod world;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::time::Instant;
+
+use scenario::Scenario;
+use world::{Summary, World};
+
+const SEEDS_DEFAULT: u64 = 200;
+/// Every so manieth seed is run twice, to see that it goes the same way.
+const TWICE_EVERY: u64 = 10;
+
+fn main() -> ExitCode {
+    let options = match Options::parse(std::env::args().skip(1)) {
+        Ok(options) => options,
+        Err(problem) => {
+            eprintln!("{problem}\nusage: firmcast-sim [--seeds N] [--first N] | --seed N");
+            return ExitCode::from(2);
+        }
+    };
+    match options.only {
+        Some(seed) => look_into(seed),
+        None => run_all(options.first..options.first + options.seeds),
+    }
+}
+
+struct Options {
+    seeds: u64,
+    first: u64,
+    only: Option<u64>,
+}
+
+impl Options {
+    fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Self, String> {
+        let mut options = Self { seeds: SEEDS_DEFAULT, first: 0, only: None };
+        while let Some(name) = arguments.next() {
+            let value = arguments.next().ok_or_else(|| format!("{name} needs a number"))?;
+            let number = value.parse().map_err(|_| format!("{name} needs a number, got {value:?}"))?;
+            match name.as_str() {
+                "--seeds" => options.seeds = number,
+                "--first" => options.first = number,
+                "--seed" => options.only = Some(number),
+                _ => return Err(format!("unknown option {name}")),
+            }
+        }
+        Ok(options)
+    }
+}
+
+/// Runs one seed and prints all that happens.
+fn look_into(seed: u64) -> ExitCode {
+    println!("{:#?}", Scenario::of(seed));
+    let result = run(seed, true);
+    println!("seed {seed}: {result:#?}");
+    ExitCode::from(u8::from(result.is_err()))
+}
+
+fn run_all(seeds: std::ops::Range<u64>) -> ExitCode {
+    println!("simulator: seeds {} to {}", seeds.start, seeds.end - 1);
+    let started = Instant::now();
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let next = AtomicU64::new(seeds.start);
+    let (results, inbox) = mpsc::channel();
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            let (next, results, end) = (&next, results.clone(), seeds.end);
+            scope.spawn(move || {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= end || results.send((seed, run_checked(seed))).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(results);
+        report(inbox, started)
+    })
+}
+
+fn report(inbox: mpsc::Receiver<(u64, Result<Summary, String>)>, started: Instant) -> ExitCode {
+    let (mut passed, mut failed, mut steps, mut virtual_s) = (0u64, 0u64, 0, 0);
+    for (seed, result) in inbox {
+        match result {
+            Ok(summary) => {
+                passed += 1;
+                steps += summary.steps;
+                virtual_s += summary.virtual_time.as_secs();
+            }
+            Err(violation) => {
+                failed += 1;
+                println!("FAILED seed {seed}: {violation}\n  again: make test-sim SEED={seed}");
+            }
+        }
+    }
+    println!(
+        "{steps} steps, {} virtual hours in {} s",
+        virtual_s / 3600,
+        started.elapsed().as_secs()
+    );
+    println!("{passed} passed, {failed} failed");
+    ExitCode::from(u8::from(failed > 0))
+}
+
+fn run_checked(seed: u64) -> Result<Summary, String> {
+    let summary = run(seed, false)?;
+    if seed % TWICE_EVERY == 3 {
+        let again = run(seed, false)?;
+        if again != summary {
+            return Err(format!("it goes another way the second time: {summary:?}, then {again:?}"));
+        }
+    }
+    Ok(summary)
+}
+
+/// Runs one world; a panic in the code under test is a failure like any other.
+fn run(seed: u64, verbose: bool) -> Result<Summary, String> {
+    let mut now = firmcast::time::Time::ZERO;
+    let ran = catch_unwind(AssertUnwindSafe(|| {
+        let mut world = World::new(Scenario::of(seed), verbose);
+        let result = world.run();
+        now = world.now;
+        result
+    }));
+    let at = |violation| format!("at {:.3} s: {violation}", now.as_micros() as f64 / 1e6);
+    ran.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        Err(text.unwrap_or_else(|| "a panic, see above".into()))
+    })
+    .map_err(at)
+}

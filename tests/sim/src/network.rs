@@ -1,0 +1,160 @@
+//! The network: every host has a link to the one segment on which the managers are.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use firmcast::time::Time;
+
+use crate::chance::Chance;
+use crate::scenario::{LinkFaults, Scenario};
+
+/// What every datagram takes at least.
+const LATENCY: Duration = Duration::from_micros(200);
+/// Datagrams that the adversary remembers.
+const MEMORY_MAX: usize = 256;
+
+/// Which way a datagram goes on a host's link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    ToHost,
+    FromHost,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Link {
+    faults: LinkFaults,
+    burst_until: Time,
+}
+
+/// Some hosts hear or reach nobody for a while.
+#[derive(Clone, Debug)]
+struct Partition {
+    from: Time,
+    until: Time,
+    /// Every host with a number below this, cut off.
+    hosts_below: usize,
+    /// Both ways when none.
+    way: Option<Way>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Network {
+    chance: Chance,
+    links: Vec<Link>,
+    partitions: Vec<Partition>,
+    memory: Vec<Rc<[u8]>>,
+}
+
+impl Network {
+    pub(crate) fn new(scenario: &Scenario) -> Self {
+        let mut chance = Chance::new(scenario.seed, 1);
+        let links = (0..scenario.hosts)
+            .map(|_| {
+                let mut faults = scenario.link;
+                if chance.happens(scenario.bad_links) {
+                    faults.loss = (faults.loss * 2.0 + 0.3).min(0.8);
+                }
+                Link { faults, burst_until: Time::ZERO }
+            })
+            .collect();
+        let end = scenario.faults_end.max(Duration::from_secs(1));
+        let partitions = (0..scenario.partitions)
+            .map(|_| {
+                let from = Time::ZERO + chance.span(Duration::ZERO..end);
+                let longest = Duration::from_secs(*chance.pick(&[5, 60, 600]));
+                Partition {
+                    from,
+                    until: from + chance.span(Duration::from_secs(1)..longest),
+                    hosts_below: chance.within(1..scenario.hosts as u64 + 1) as usize,
+                    way: *chance.pick(&[None, None, Some(Way::ToHost), Some(Way::FromHost)]),
+                }
+            })
+            .collect();
+        Self { chance, links, partitions, memory: Vec::new() }
+    }
+
+    /// From now on nothing is lost, damaged or doubled any more.
+    pub(crate) fn calm_down(&mut self) {
+        for link in &mut self.links {
+            let jitter_max = link.faults.jitter_max.min(Duration::from_millis(5));
+            *link = Link { faults: LinkFaults { jitter_max, ..LinkFaults::default() }, ..Link::default() };
+        }
+        self.partitions.clear();
+    }
+
+    /// When, and as what, a datagram arrives at the other end of a host's link.
+    pub(crate) fn carry(
+        &mut self,
+        now: Time,
+        host: usize,
+        way: Way,
+        bytes: &Rc<[u8]>,
+    ) -> Vec<(Time, Rc<[u8]>)> {
+        self.remember(bytes);
+        let (faults, chance) = (self.links[host].faults, &mut self.chance);
+        let burst_until = &mut self.links[host].burst_until;
+        if now >= *burst_until && chance.happens(faults.burst) {
+            *burst_until = now + chance.span(Duration::from_millis(20)..faults.burst_max);
+        }
+        let cut = self.partitions.iter().any(|partition| {
+            (partition.from..partition.until).contains(&now)
+                && host < partition.hosts_below
+                && partition.way.is_none_or(|cut| cut == way)
+        });
+        let copies = 1 + usize::from(chance.happens(faults.duplication));
+        let mut arrivals = Vec::with_capacity(copies);
+        for _ in 0..copies {
+            if cut || now < *burst_until || chance.happens(faults.loss) {
+                continue;
+            }
+            let mut at = now + LATENCY + chance.span(Duration::ZERO..faults.jitter_max + LATENCY);
+            if chance.happens(faults.reorder) {
+                at += chance.span(Duration::ZERO..faults.reorder_max);
+            }
+            let damaged = chance.happens(faults.corruption);
+            arrivals.push((at, if damaged { damage(chance, bytes) } else { bytes.clone() }));
+        }
+        arrivals
+    }
+
+    /// What somebody sends who has no keys: an old datagram as it was, damaged or cut, or any bytes.
+    pub(crate) fn forge(&mut self) -> (SocketAddr, Rc<[u8]>) {
+        let chance = &mut self.chance;
+        let from = SocketAddr::from(([10, 9, 9, chance.within(0..250) as u8], 9847));
+        let fresh = self.memory.is_empty() || chance.happens(0.3);
+        if fresh {
+            let size = chance.within(0..1500) as usize;
+            let mut bytes = chance.bytes(size);
+            if let Some(first) = bytes.first_mut() {
+                *first %= 10;
+            }
+            return (from, bytes.into());
+        }
+        let old = chance.pick(&self.memory).clone();
+        let bytes = match chance.within(0..3) {
+            0 => damage(chance, &old),
+            1 => old[..chance.within(0..old.len() as u64 + 1) as usize].into(),
+            _ => old,
+        };
+        (from, bytes)
+    }
+
+    fn remember(&mut self, bytes: &Rc<[u8]>) {
+        if self.memory.len() < MEMORY_MAX {
+            self.memory.push(bytes.clone());
+        } else if self.chance.happens(0.02) {
+            let place = self.chance.within(0..MEMORY_MAX as u64) as usize;
+            self.memory[place] = bytes.clone();
+        }
+    }
+}
+
+fn damage(chance: &mut Chance, bytes: &[u8]) -> Rc<[u8]> {
+    let mut damaged = bytes.to_vec();
+    if !damaged.is_empty() {
+        let place = chance.within(0..damaged.len() as u64) as usize;
+        damaged[place] ^= 1 << chance.within(0..8);
+    }
+    damaged.into()
+}

@@ -1,0 +1,111 @@
+//! Managers: the operator's, which is started again and again until all hosts are confirmed, and a rogue's.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use firmcast::keys::SecretKey as _;
+use firmcast::reason::{FlashState, Reason};
+use firmcast::time::Time;
+use firmcast_manager::campaign::{Campaign, Config, Contents, Deadlines, Outcome, Target};
+
+use crate::chance::Chance;
+use crate::host::{VirtualHost, Violation};
+use crate::scenario::Scenario;
+use crate::truth::{Holds, Truth};
+
+/// Unix time in microseconds at which virtual time begins.
+const EPOCH_US: u64 = 1_700_000_000_000_000;
+const PORT: u16 = 40_000;
+
+/// One run of the manager's program.
+pub(crate) struct Manager {
+    pub(crate) campaign: Campaign,
+    pub(crate) number: u64,
+    pub(crate) address: SocketAddr,
+    pub(crate) is_rogue: bool,
+    /// Which virtual hosts its hosts are.
+    pub(crate) targets: Vec<usize>,
+    /// When its next wake is planned.
+    pub(crate) wake: Option<Time>,
+    origin: Time,
+}
+
+impl Manager {
+    /// A manager that starts now, for these hosts.
+    pub(crate) fn start(
+        now: Time,
+        scenario: &Scenario,
+        truth: &Truth,
+        chance: &mut Chance,
+        is_rogue: bool,
+        hosts: &[VirtualHost],
+        targets: Vec<usize>,
+    ) -> Result<Self, Violation> {
+        let number = chance.number();
+        let which = usize::from(is_rogue && chance.happens(0.5));
+        let genuine = || truth.genuine.clone();
+        let contents: Contents =
+            if is_rogue { truth.rogue.clone().unwrap_or_else(genuine) } else { genuine() };
+        let config = Config {
+            campaign: number,
+            delivery: scenario.delivery,
+            rate_mbit: scenario.rate_mbit,
+            fragment_size_bytes: scenario.fragment_size_bytes,
+            deadlines: Deadlines::default(),
+            exchange_secret: *truth.managers[which].exchange(),
+            stamp: EPOCH_US + now.as_micros(),
+            seed: chance.seed(),
+        };
+        let target = |host: &usize| Target {
+            name: format!("host{host}"),
+            key: Some(*truth.host_key(*host).public().exchange()),
+            address: hosts[*host].address,
+        };
+        let campaign = Campaign::new(Time::ZERO, &config, contents, targets.iter().map(target).collect())
+            .map_err(|error| format!("the campaign cannot start: {error}"))?;
+        // Like a program with a fixed port, or one with any free port.
+        let port = if is_rogue { PORT - 1 } else { PORT + chance.within(0..3) as u16 };
+        let address = SocketAddr::from(([10, 0, 0, 1], port));
+        Ok(Self { campaign, number, address, is_rogue, targets, wake: None, origin: now })
+    }
+
+    /// Its own clock.
+    pub(crate) fn local(&self, now: Time) -> Time {
+        Time::ZERO + now.since(self.origin)
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Time> {
+        self.campaign.poll_timeout().map(|at| self.origin + at.since(Time::ZERO))
+    }
+}
+
+/// What a manager says of a host at the end is true, as far as it says anything.
+pub(crate) fn check_outcome(
+    manager: &Manager,
+    host: &mut VirtualHost,
+    outcome: &Outcome,
+) -> Result<(), Violation> {
+    let (number, holds) = (manager.number, host.computer.holds());
+    if outcome.reason == Reason::None {
+        return Err(format!("it ended without a reason: {outcome:?}"));
+    }
+    let is_wrong = match (outcome.is_confirmed(), outcome.flash) {
+        (true, _) => manager.is_rogue || !host.computer.runs_new() || holds != Holds::New,
+        (false, Some(FlashState::Updated)) => holds != Holds::New,
+        (false, Some(FlashState::Untouched)) => {
+            host.ended_untouched.push(number);
+            host.changed_in.contains(&number)
+        }
+        (false, Some(FlashState::Restored)) => holds == Holds::Other,
+        (false, Some(FlashState::Damaged) | None) => false,
+    };
+    match is_wrong {
+        false => Ok(()),
+        true => Err(format!("{outcome:?}, but it is {} and holds {holds:?}", host.describe())),
+    }
+}
+
+/// How long an operator waits before the next try.
+pub(crate) fn pause(chance: &mut Chance) -> Duration {
+    chance.span(Duration::from_secs(1)..Duration::from_secs(*chance.clone().pick(&[10, 180])))
+}

@@ -1,0 +1,193 @@
+//! What a seed stands for: how many hosts, which network, what goes wrong and until when.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use firmcast_manager::campaign::Delivery;
+
+use crate::chance::Chance;
+
+/// How bad it gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Weather {
+    /// A network that loses, doubles and reorders a little, and nothing else: every host must be confirmed at once.
+    Fair,
+    /// All faults, until they end.
+    Stormy,
+}
+
+/// Probabilities for each datagram on each host's link.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct LinkFaults {
+    pub(crate) loss: f64,
+    /// That a burst begins in which all is lost.
+    pub(crate) burst: f64,
+    pub(crate) burst_max: Duration,
+    pub(crate) corruption: f64,
+    pub(crate) duplication: f64,
+    /// That it takes up to `reorder_max` longer.
+    pub(crate) reorder: f64,
+    pub(crate) reorder_max: Duration,
+    pub(crate) jitter_max: Duration,
+}
+
+/// Who else gives instructions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rogue {
+    /// A trusted manager brings a bundle that no trusted release key signed.
+    UntrustedRelease,
+    /// A trusted manager sends other bytes than the signed ones.
+    ForgedPayload,
+    /// A trusted manager brings a bundle for another board.
+    OtherBoard,
+    /// A trusted manager brings an old bundle with a genuine signature.
+    OldSecurityVersion,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Scenario {
+    pub(crate) seed: u64,
+    pub(crate) weather: Weather,
+    pub(crate) hosts: usize,
+    pub(crate) chip_bytes: usize,
+    pub(crate) preserve: Vec<Range<usize>>,
+    pub(crate) delivery: Delivery,
+    pub(crate) rate_mbit: u32,
+    pub(crate) fragment_size_bytes: u16,
+    pub(crate) link: LinkFaults,
+    /// Share of hosts whose link is worse by far.
+    pub(crate) bad_links: f64,
+    pub(crate) partitions: usize,
+    /// When all faults end.
+    pub(crate) faults_end: Duration,
+    pub(crate) rogue: Option<Rogue>,
+    /// Mean time between deaths of the manager; none when it does not die.
+    pub(crate) manager_life: Option<Duration>,
+    /// How many restarts of hosts are spread over the time of faults.
+    pub(crate) restarts: usize,
+    /// That something is wrong with the chip in a flash job.
+    pub(crate) flash_faults: f64,
+    /// That the operator loses patience with a campaign.
+    pub(crate) interrupt: f64,
+    /// Pause between datagrams of somebody who replays and forges.
+    pub(crate) adversary: Option<Duration>,
+    pub(crate) recovery_boot: Range<Duration>,
+    pub(crate) os_boot: Range<Duration>,
+    /// Time that one step of a flash job takes.
+    pub(crate) flash_step: Duration,
+    /// Whether the recovery environment can leave word for the agent.
+    pub(crate) mailbox: bool,
+    /// Share of hosts that hold the new image already.
+    pub(crate) current: f64,
+}
+
+const fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+impl Scenario {
+    /// Most seeds have few hosts, some a hundred, a few a thousand.
+    pub(crate) fn of(seed: u64) -> Self {
+        let mut chance = Chance::new(seed, 0);
+        let weather = if seed % 4 == 0 { Weather::Fair } else { Weather::Stormy };
+        let hosts = match seed % 50 {
+            24 | 49 if seed % 100 != 24 => 1000,
+            6 | 19 | 33 | 44 => 100,
+            _ => chance.within(2..21) as usize,
+        };
+        let chip_bytes = match hosts {
+            0..=20 => *chance.pick(&[64, 128, 256, 512]) * 1024,
+            _ => 32 * 1024,
+        };
+        let stormy = weather == Weather::Stormy;
+        let mut scenario = Self {
+            seed,
+            weather,
+            hosts,
+            chip_bytes,
+            preserve: preserve(&mut chance, chip_bytes),
+            delivery: *chance.pick(&[
+                Delivery::Broadcast,
+                Delivery::Broadcast,
+                Delivery::Group([239, 1, 2, 3].into()),
+                Delivery::Unicast,
+            ]),
+            rate_mbit: *chance.pick(&[2, 10, 100, 1000]),
+            fragment_size_bytes: *chance.pick(&[512, 1024, 1440]),
+            link: LinkFaults {
+                loss: *chance.pick(&[0.0, 0.01, 0.05]),
+                duplication: *chance.pick(&[0.0, 0.02]),
+                reorder: *chance.pick(&[0.0, 0.05]),
+                reorder_max: Duration::from_millis(20),
+                jitter_max: Duration::from_millis(*chance.pick(&[1, 5])),
+                ..LinkFaults::default()
+            },
+            bad_links: 0.0,
+            partitions: 0,
+            faults_end: Duration::ZERO,
+            rogue: None,
+            manager_life: None,
+            restarts: 0,
+            flash_faults: 0.0,
+            interrupt: 0.0,
+            adversary: chance.happens(0.5).then(|| Duration::from_millis(500)),
+            recovery_boot: seconds(5)..seconds(*chance.pick(&[20, 50])),
+            os_boot: seconds(20)..seconds(*chance.pick(&[40, 120])),
+            flash_step: Duration::from_millis(*chance.pick(&[50, 400, 2000])),
+            mailbox: chance.happens(0.5),
+            current: *chance.pick(&[0.0, 0.0, 0.2]),
+        };
+        if hosts > 20 && scenario.delivery == Delivery::Unicast {
+            scenario.delivery = Delivery::Broadcast;
+        }
+        if stormy {
+            scenario.blow(&mut chance);
+        }
+        scenario
+    }
+
+    fn blow(&mut self, chance: &mut Chance) {
+        self.faults_end = chance.span(seconds(60)..seconds(900));
+        self.link = LinkFaults {
+            loss: *chance.pick(&[0.0, 0.02, 0.1, 0.3]),
+            burst: *chance.pick(&[0.0, 0.001, 0.02]),
+            burst_max: chance.span(seconds(1)..seconds(8)),
+            corruption: *chance.pick(&[0.0, 0.01, 0.1]),
+            duplication: *chance.pick(&[0.0, 0.05, 0.3]),
+            reorder: *chance.pick(&[0.0, 0.05, 0.3]),
+            reorder_max: *chance.pick(&[Duration::from_millis(50), seconds(2)]),
+            jitter_max: Duration::from_millis(*chance.pick(&[1, 10, 100])),
+        };
+        self.bad_links = *chance.pick(&[0.0, 0.1]);
+        self.partitions = *chance.pick(&[0, 0, 1, 3]);
+        self.rogue = *chance.pick(&[
+            None,
+            None,
+            None,
+            None,
+            Some(Rogue::UntrustedRelease),
+            Some(Rogue::ForgedPayload),
+            Some(Rogue::OtherBoard),
+            Some(Rogue::OldSecurityVersion),
+        ]);
+        self.manager_life = *chance.pick(&[None, Some(seconds(40)), Some(seconds(200))]);
+        self.restarts = *chance.pick(&[0, 1, self.hosts / 2, self.hosts * 2]);
+        self.flash_faults = *chance.pick(&[0.0, 0.2, 0.7]);
+        self.interrupt = *chance.pick(&[0.0, 0.0, 0.3]);
+        self.recovery_boot = seconds(5)..seconds(*chance.pick(&[20, 50, 200, 400]));
+        self.os_boot = seconds(20)..seconds(*chance.pick(&[40, 120, 300]));
+    }
+}
+
+/// None, one or two regions, mostly not at block boundaries.
+fn preserve(chance: &mut Chance, chip_bytes: usize) -> Vec<Range<usize>> {
+    let quarter = chip_bytes as u64 / 4;
+    let mut region = |start: u64| {
+        let offset = start + chance.within(0..quarter / 2);
+        let length = chance.within(1..quarter / 2);
+        offset as usize..(offset + length) as usize
+    };
+    let regions = [region(0), region(2 * quarter)];
+    let count = chance.within(0..3) as usize;
+    regions[..count].to_vec()
+}

@@ -1,0 +1,145 @@
+//! What is true in a simulated world: images, keys, bundles. The invariants compare with it; hosts and managers do not see it.
+
+use std::ops::Range;
+
+use firmcast::image::{Description, Manifest, PayloadFormat, Region, SignedManifest};
+use firmcast::keys::{HostSecretKey, ManagerSecretKey, ReleasePublicKey, ReleaseSecretKey, SecretKey as _};
+use firmcast_manager::campaign::Contents;
+
+use crate::chance::Chance;
+use crate::scenario::{Rogue, Scenario};
+
+/// Erase and program unit of the chips.
+pub(crate) const BLOCK_BYTES: usize = 4096;
+pub(crate) const VENDOR: &str = "Simulated";
+pub(crate) const PRODUCT: &str = "Board 1";
+/// What hosts have at the start, and what the campaign's bundle has.
+pub(crate) const FLOOR: u64 = 5;
+const SECURITY_VERSION: u64 = 7;
+
+/// What a chip holds outside of its preserved regions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Holds {
+    Old,
+    New,
+    /// Anything else.
+    Other,
+}
+
+#[derive(Debug)]
+pub(crate) struct Truth {
+    pub(crate) old: Vec<u8>,
+    pub(crate) new: Vec<u8>,
+    pub(crate) preserve: Vec<Range<usize>>,
+    pub(crate) genuine: Contents,
+    pub(crate) rogue: Option<Contents>,
+    pub(crate) release: ReleasePublicKey,
+    /// The operator's, and the other one that hosts trust.
+    pub(crate) managers: [ManagerSecretKey; 2],
+    host_key_seed: u64,
+}
+
+impl Truth {
+    pub(crate) fn new(scenario: &Scenario) -> Self {
+        let mut chance = Chance::new(scenario.seed, 2);
+        let release = ReleaseSecretKey::generate(chance.rng());
+        let stranger = ReleaseSecretKey::generate(chance.rng());
+        let old = chance.bytes(scenario.chip_bytes);
+        let new = next_image(&mut chance, &old);
+        let bundle = |image: &[u8], product: &str, security_version, key| {
+            contents(image, product, security_version, &scenario.preserve, key)
+        };
+        let genuine = bundle(&new, PRODUCT, SECURITY_VERSION, &release);
+        let other = next_image(&mut chance, &old);
+        let rogue = scenario.rogue.map(|rogue| match rogue {
+            Rogue::UntrustedRelease => bundle(&other, PRODUCT, SECURITY_VERSION, &stranger),
+            Rogue::ForgedPayload => Contents { payload: other.clone(), ..genuine.clone() },
+            Rogue::OtherBoard => bundle(&other, "Board 2", SECURITY_VERSION, &release),
+            Rogue::OldSecurityVersion => bundle(&other, PRODUCT, FLOOR - 1, &release),
+        });
+        Self {
+            old,
+            new,
+            preserve: scenario.preserve.clone(),
+            genuine,
+            rogue,
+            release: release.public(),
+            managers: [0, 1].map(|_| ManagerSecretKey::generate(chance.rng())),
+            host_key_seed: chance.number(),
+        }
+    }
+
+    /// The key of the host with this number; the same each time.
+    pub(crate) fn host_key(&self, host: usize) -> HostSecretKey {
+        HostSecretKey::generate(Chance::new(self.host_key_seed, host as u64).rng())
+    }
+
+    /// What a chip with these contents holds outside of its preserved regions.
+    pub(crate) fn holds(&self, contents: &[u8]) -> Holds {
+        if self.equal(contents, &self.new) {
+            Holds::New
+        } else if self.equal(contents, &self.old) {
+            Holds::Old
+        } else {
+            Holds::Other
+        }
+    }
+
+    /// The bytes of the preserved regions, one region after the other.
+    pub(crate) fn preserved(&self, contents: &[u8]) -> Vec<u8> {
+        self.preserve.iter().flat_map(|region| contents[region.clone()].iter().copied()).collect()
+    }
+
+    fn equal(&self, contents: &[u8], image: &[u8]) -> bool {
+        let mut at = 0;
+        for region in &self.preserve {
+            if contents[at..region.start] != image[at..region.start] {
+                return false;
+            }
+            at = region.end;
+        }
+        contents[at..] == image[at..]
+    }
+}
+
+/// An image of which a part of the blocks is as before, and some are erased.
+fn next_image(chance: &mut Chance, old: &[u8]) -> Vec<u8> {
+    let mut image = old.to_vec();
+    for (index, block) in image.chunks_mut(BLOCK_BYTES).enumerate() {
+        match chance.within(0..8) {
+            // The first block always differs, so that old and new are never the same.
+            0 | 1 if index > 0 => {}
+            2 => block.fill(0xFF),
+            3 => block.iter_mut().for_each(|byte| *byte &= 0x5F),
+            _ => block.copy_from_slice(&chance.bytes(block.len())),
+        }
+    }
+    image
+}
+
+fn contents(
+    image: &[u8],
+    product: &str,
+    security_version: u64,
+    preserve: &[Range<usize>],
+    key: &ReleaseSecretKey,
+) -> Contents {
+    let region = |(index, range): (usize, &Range<usize>)| Region {
+        name: format!("region {index}"),
+        offset_bytes: range.start as u64,
+        length_bytes: range.len() as u64,
+    };
+    let description = Description {
+        version: "2.0".into(),
+        security_version,
+        vendor: VENDOR.into(),
+        products: vec!["Board 0".into(), product.into()],
+        update_from: Vec::new(),
+        expect_version: Some("2.0".into()),
+        preserve: preserve.iter().enumerate().map(region).collect(),
+    };
+    let manifest = Manifest::describe(description, image, PayloadFormat::Raw, image)
+        .and_then(|manifest| SignedManifest::sign(&manifest, key))
+        .expect("a bundle by the rules");
+    Contents { manifest, payload: image.to_vec(), expect_version: Some("2.0".into()) }
+}
