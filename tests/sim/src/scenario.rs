@@ -6,6 +6,7 @@ use std::time::Duration;
 use firmcast_manager::campaign::Delivery;
 
 use crate::chance::Chance;
+use crate::truth::BLOCK_BYTES;
 
 /// How bad it gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,13 +180,13 @@ impl Scenario {
     }
 }
 
-/// None, one or two regions, mostly not at block boundaries.
+/// None, one or two regions of whole blocks: others are refused.
 fn preserve(chance: &mut Chance, chip_bytes: usize) -> Vec<Range<usize>> {
-    let quarter = chip_bytes as u64 / 4;
-    let mut region = |start: u64| {
-        let offset = start + chance.within(0..quarter / 2);
-        let length = chance.within(1..quarter / 2);
-        offset as usize..(offset + length) as usize
+    let quarter = chip_bytes / BLOCK_BYTES / 4;
+    let mut region = |first: usize| {
+        let first = first + chance.within(0..quarter as u64) as usize;
+        let end = first + 1 + chance.within(0..quarter as u64) as usize;
+        first * BLOCK_BYTES..end * BLOCK_BYTES
     };
     let regions = [region(0), region(2 * quarter)];
     let count = chance.within(0..3) as usize;

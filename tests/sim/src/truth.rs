@@ -105,10 +105,11 @@ impl Truth {
 /// An image of which a part of the blocks is as before, and some are erased.
 fn next_image(chance: &mut Chance, old: &[u8]) -> Vec<u8> {
     let mut image = old.to_vec();
+    let blocks = old.len() / BLOCK_BYTES;
     for (index, block) in image.chunks_mut(BLOCK_BYTES).enumerate() {
         match chance.within(0..8) {
-            // The first block always differs, so that old and new are never the same.
-            0 | 1 if index > 0 => {}
+            // The last block always differs and is never preserved, so that old and new are never the same.
+            0 | 1 if index < blocks - 1 => {}
             2 => block.fill(0xFF),
             3 => block.iter_mut().for_each(|byte| *byte &= 0x5F),
             _ => block.copy_from_slice(&chance.bytes(block.len())),
