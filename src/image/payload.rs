@@ -93,22 +93,20 @@ impl Manifest {
         }
         Ok(())
     }
-}
 
-impl VerifiedManifest {
-    /// The image in `payload`: the payload's digest is checked first, then it is decompressed, then the image's digests
-    /// are checked.
+    /// The bytes of the image in `payload`: the payload's digest is checked first, then it is decompressed, then the
+    /// image's digests are checked. Whether the manifest itself can be trusted is another question.
     ///
     /// # Errors
     /// When anything differs from what the manifest says.
-    pub fn open_payload(&self, payload: &[u8]) -> Result<VerifiedImage, ImageError> {
+    pub fn unpack_payload(&self, payload: &[u8]) -> Result<Vec<u8>, ImageError> {
         self.check_payload(payload)?;
         let image = match self.payload_format() {
             PayloadFormat::Raw => payload.to_vec(),
             PayloadFormat::Zstd => decompress(payload, self.image_size_bytes())?,
         };
         self.check_image(&image)?;
-        Ok(VerifiedImage::new(image, self.preserve().to_vec()))
+        Ok(image)
     }
 
     fn check_image(&self, image: &[u8]) -> Result<(), ImageError> {
@@ -131,6 +129,17 @@ impl VerifiedManifest {
             return Err(ImageError::StableDigest { expected, got });
         }
         Ok(())
+    }
+}
+
+impl VerifiedManifest {
+    /// The image in `payload`, as [`Manifest::unpack_payload`] finds it.
+    ///
+    /// # Errors
+    /// When anything differs from what the manifest says.
+    pub fn open_payload(&self, payload: &[u8]) -> Result<VerifiedImage, ImageError> {
+        let image = self.unpack_payload(payload)?;
+        Ok(VerifiedImage::new(image, self.preserve().to_vec()))
     }
 }
 

@@ -152,10 +152,11 @@ impl Host {
 
     /// The round is over: counts silence and standing still. Gives the stall that this is now.
     fn close_round(&mut self, now: Time, round: u32) -> Option<Stall> {
+        // Also of a host that became complete by answering an older round.
+        self.awaited = false;
         if !self.is_active() {
             return None;
         }
-        self.awaited = false;
         if self.answered_round != Some(round) {
             self.silent_rounds += 1;
             let silent =

@@ -27,6 +27,7 @@ const STALE_SILENCE: Duration = Duration::from_secs(5);
 pub(super) struct Plan {
     pub(super) manifest: Vec<u8>,
     pub(super) expect_version: Option<String>,
+    pub(super) stable_digest: [u8; 32],
     pub(super) parameters: TransferParameters,
     pub(super) group: Option<std::net::IpAddr>,
     pub(super) report_interval_ms: u16,

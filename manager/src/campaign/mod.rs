@@ -87,6 +87,7 @@ impl Campaign {
         let plan = Plan {
             manifest: contents.manifest,
             expect_version: contents.expect_version,
+            stable_digest: contents.stable_digest,
             parameters,
             group: multicast_group(config.delivery),
             report_interval_ms: report_interval_ms(targets.len()),

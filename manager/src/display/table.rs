@@ -227,7 +227,12 @@ mod tests {
             key: (!index.is_multiple_of(10)).then_some([index as u8 + 1; 32]),
             address: "10.0.0.1:9847".parse().unwrap(),
         };
-        let contents = Contents { manifest: vec![1], payload: vec![1], expect_version: None };
+        let contents = Contents {
+            manifest: vec![1],
+            payload: vec![1],
+            expect_version: None,
+            stable_digest: [0; 32],
+        };
         let targets = (0..hosts).map(target).collect();
         Campaign::new(Time::ZERO, &config, contents, targets).unwrap()
     }

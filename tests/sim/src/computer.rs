@@ -99,7 +99,9 @@ impl Computer {
         let Some((campaign, boot)) = self.accepted else { return };
         if let Some(word) = self.word.take().filter(|word| word.campaign == campaign) {
             self.last_end = Some(word);
-        } else if boot != self.boot && self.last_end.as_ref().is_none_or(|end| end.campaign != campaign) {
+        } else if boot != self.boot
+            && self.last_end.as_ref().is_none_or(|end| end.campaign != campaign)
+        {
             let (reason, flash) = (Reason::ReturnedSilently, FlashState::Untouched);
             self.last_end = Some(End { campaign, reason, flash, detail: String::new() });
         }
@@ -194,7 +196,10 @@ impl HostSystem for Computer {
         let matches = compared.as_ref().is_ok_and(|found| found.differs_at_bytes.is_none());
         if matches {
             self.floor = self.floor.max(manifest.security_version());
-            if self.accepted.is_some_and(|(accepted, boot)| accepted == campaign && boot != self.boot) {
+            if self
+                .accepted
+                .is_some_and(|(accepted, boot)| accepted == campaign && boot != self.boot)
+            {
                 let (reason, flash) = (Reason::Updated, FlashState::Updated);
                 self.last_end = Some(End { campaign, reason, flash, detail: String::new() });
             }

@@ -38,7 +38,10 @@ pub(crate) enum Place {
     Os(Box<Agent>),
     /// The agent still answers, and the shutdown goes on until then.
     Leaving(Box<Agent>, Time),
-    Booting { until: Time, into_recovery: bool },
+    Booting {
+        until: Time,
+        into_recovery: bool,
+    },
     Recovery(Box<Stay>),
 }
 
@@ -81,7 +84,12 @@ pub(crate) struct VirtualHost {
 }
 
 impl VirtualHost {
-    pub(crate) fn new(number: usize, scenario: Rc<Scenario>, truth: Rc<Truth>, is_current: bool) -> Self {
+    pub(crate) fn new(
+        number: usize,
+        scenario: Rc<Scenario>,
+        truth: Rc<Truth>,
+        is_current: bool,
+    ) -> Self {
         let octets = (number as u16 + 256).to_be_bytes();
         let computer = Computer::new(number, truth, scenario.seed, is_current);
         let mut host = Self {
@@ -145,7 +153,8 @@ impl VirtualHost {
             Place::Os(_) => None,
             Place::Leaving(_, until) | Place::Booting { until, .. } => Some(*until),
             Place::Recovery(stay) => {
-                let timer = stay.recovery.poll_timeout().map(|at| self.origin + at.since(Time::ZERO));
+                let timer =
+                    stay.recovery.poll_timeout().map(|at| self.origin + at.since(Time::ZERO));
                 [timer, stay.job.as_ref().map(|(_, at)| *at)].into_iter().flatten().min()
             }
         }
@@ -198,7 +207,10 @@ impl VirtualHost {
     fn boot(&mut self, now: Time, into_recovery: bool) {
         let spans = &self.scenario;
         let span = if into_recovery { &spans.recovery_boot } else { &spans.os_boot };
-        let until = now + self.computer.chance.span(span.clone());
+        let mut until = now + self.computer.chance.span(span.clone());
+        if self.faulty {
+            until += self.computer.chance.span(Duration::ZERO..self.scenario.slow_boot);
+        }
         self.place = Place::Booting { until, into_recovery };
     }
 
@@ -221,7 +233,9 @@ impl VirtualHost {
             return Ok(());
         }
         if !self.computer.boot_os() {
-            return Err("it booted with a chip that holds neither the old nor the new firmware".into());
+            return Err(
+                "it booted with a chip that holds neither the old nor the new firmware".into()
+            );
         }
         self.place = Place::Os(self.fresh_agent());
         Ok(())
@@ -300,7 +314,8 @@ impl VirtualHost {
     }
 
     fn enter_recovery(&mut self, now: Time) {
-        let place = std::mem::replace(&mut self.place, Place::Booting { until: now, into_recovery: false });
+        let place =
+            std::mem::replace(&mut self.place, Place::Booting { until: now, into_recovery: false });
         let (Place::Os(mut agent) | Place::Leaving(mut agent, _)) = place else { return };
         let chance = &mut self.computer.chance;
         if self.faulty && chance.happens(0.03) {

@@ -13,6 +13,7 @@ mod trace;
 mod truth;
 mod world;
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -51,7 +52,8 @@ impl Options {
         let mut options = Self { seeds: SEEDS_DEFAULT, first: 0, only: None };
         while let Some(name) = arguments.next() {
             let value = arguments.next().ok_or_else(|| format!("{name} needs a number"))?;
-            let number = value.parse().map_err(|_| format!("{name} needs a number, got {value:?}"))?;
+            let number =
+                value.parse().map_err(|_| format!("{name} needs a number, got {value:?}"))?;
             match name.as_str() {
                 "--seeds" => options.seeds = number,
                 "--first" => options.first = number,
@@ -95,13 +97,19 @@ fn run_all(seeds: std::ops::Range<u64>) -> ExitCode {
 }
 
 fn report(inbox: mpsc::Receiver<(u64, Result<Summary, String>)>, started: Instant) -> ExitCode {
-    let (mut passed, mut failed, mut steps, mut virtual_s) = (0u64, 0u64, 0, 0);
+    let (mut passed, mut failed) = (0, 0);
+    let (mut steps, mut virtual_s, mut rescues) = (0, 0, 0);
+    let mut ends = BTreeMap::<_, u64>::new();
     for (seed, result) in inbox {
         match result {
             Ok(summary) => {
                 passed += 1;
                 steps += summary.steps;
                 virtual_s += summary.virtual_time.as_secs();
+                rescues += summary.rescues;
+                for (reason, count) in summary.ends {
+                    *ends.entry(reason).or_default() += count;
+                }
             }
             Err(violation) => {
                 failed += 1;
@@ -109,11 +117,14 @@ fn report(inbox: mpsc::Receiver<(u64, Result<Summary, String>)>, started: Instan
             }
         }
     }
+    let (hours, elapsed_s) = (virtual_s / 3600, started.elapsed().as_secs());
+    let ends: Vec<String> =
+        ends.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
+    println!("ends that managers saw: {}", ends.join(", "));
     println!(
-        "{steps} steps, {} virtual hours in {} s",
-        virtual_s / 3600,
-        started.elapsed().as_secs()
+        "{rescues} hosts were left damaged by chips that failed for too long, and did not reboot"
     );
+    println!("{steps} steps, {hours} virtual hours in {elapsed_s} s");
     println!("{passed} passed, {failed} failed");
     ExitCode::from(u8::from(failed > 0))
 }
@@ -123,7 +134,9 @@ fn run_checked(seed: u64) -> Result<Summary, String> {
     if seed % TWICE_EVERY == 3 {
         let again = run(seed, false)?;
         if again != summary {
-            return Err(format!("it goes another way the second time: {summary:?}, then {again:?}"));
+            return Err(format!(
+                "it goes another way the second time: {summary:?}, then {again:?}"
+            ));
         }
     }
     Ok(summary)

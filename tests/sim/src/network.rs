@@ -78,7 +78,10 @@ impl Network {
     pub(crate) fn calm_down(&mut self) {
         for link in &mut self.links {
             let jitter_max = link.faults.jitter_max.min(Duration::from_millis(5));
-            *link = Link { faults: LinkFaults { jitter_max, ..LinkFaults::default() }, ..Link::default() };
+            *link = Link {
+                faults: LinkFaults { jitter_max, ..LinkFaults::default() },
+                ..Link::default()
+            };
         }
         self.partitions.clear();
     }

@@ -9,7 +9,7 @@ use firmcast::time::Time;
 use firmcast_manager::campaign::{Campaign, Config, Contents, Deadlines, Outcome, Target};
 
 use crate::chance::Chance;
-use crate::host::{VirtualHost, Violation};
+use crate::host::{Violation, VirtualHost};
 use crate::scenario::Scenario;
 use crate::truth::{Holds, Truth};
 
@@ -61,8 +61,9 @@ impl Manager {
             key: Some(*truth.host_key(*host).public().exchange()),
             address: hosts[*host].address,
         };
-        let campaign = Campaign::new(Time::ZERO, &config, contents, targets.iter().map(target).collect())
-            .map_err(|error| format!("the campaign cannot start: {error}"))?;
+        let campaign =
+            Campaign::new(Time::ZERO, &config, contents, targets.iter().map(target).collect())
+                .map_err(|error| format!("the campaign cannot start: {error}"))?;
         // Like a program with a fixed port, or one with any free port.
         let port = if is_rogue { PORT - 1 } else { PORT + chance.within(0..3) as u16 };
         let address = SocketAddr::from(([10, 0, 0, 1], port));

@@ -74,6 +74,8 @@ pub(crate) struct Scenario {
     pub(crate) adversary: Option<Duration>,
     pub(crate) recovery_boot: Range<Duration>,
     pub(crate) os_boot: Range<Duration>,
+    /// How much longer boots may take while there are faults: longer than managers wait.
+    pub(crate) slow_boot: Duration,
     /// Time that one step of a flash job takes.
     pub(crate) flash_step: Duration,
     /// Whether the recovery environment can leave word for the agent.
@@ -134,6 +136,7 @@ impl Scenario {
             adversary: chance.happens(0.5).then(|| Duration::from_millis(500)),
             recovery_boot: seconds(5)..seconds(*chance.pick(&[20, 50])),
             os_boot: seconds(20)..seconds(*chance.pick(&[40, 120])),
+            slow_boot: Duration::ZERO,
             flash_step: Duration::from_millis(*chance.pick(&[50, 400, 2000])),
             mailbox: chance.happens(0.5),
             current: *chance.pick(&[0.0, 0.0, 0.2]),
@@ -175,8 +178,7 @@ impl Scenario {
         self.restarts = *chance.pick(&[0, 1, self.hosts / 2, self.hosts * 2]);
         self.flash_faults = *chance.pick(&[0.0, 0.2, 0.7]);
         self.interrupt = *chance.pick(&[0.0, 0.0, 0.3]);
-        self.recovery_boot = seconds(5)..seconds(*chance.pick(&[20, 50, 200, 400]));
-        self.os_boot = seconds(20)..seconds(*chance.pick(&[40, 120, 300]));
+        self.slow_boot = seconds(*chance.pick(&[1, 1, 100, 400]));
     }
 }
 

@@ -3,7 +3,9 @@
 use std::ops::Range;
 
 use firmcast::image::{Description, Manifest, PayloadFormat, Region, SignedManifest};
-use firmcast::keys::{HostSecretKey, ManagerSecretKey, ReleasePublicKey, ReleaseSecretKey, SecretKey as _};
+use firmcast::keys::{
+    HostSecretKey, ManagerSecretKey, ReleasePublicKey, ReleaseSecretKey, SecretKey as _,
+};
 use firmcast_manager::campaign::Contents;
 
 use crate::chance::Chance;
@@ -125,6 +127,7 @@ fn contents(
     preserve: &[Range<usize>],
     key: &ReleaseSecretKey,
 ) -> Contents {
+    let expect_version = (preserve.len() != 1).then(|| "2.0".to_owned());
     let region = |(index, range): (usize, &Range<usize>)| Region {
         name: format!("region {index}"),
         offset_bytes: range.start as u64,
@@ -136,11 +139,16 @@ fn contents(
         vendor: VENDOR.into(),
         products: vec!["Board 0".into(), product.into()],
         update_from: Vec::new(),
-        expect_version: Some("2.0".into()),
+        expect_version: expect_version.clone(),
         preserve: preserve.iter().enumerate().map(region).collect(),
     };
     let manifest = Manifest::describe(description, image, PayloadFormat::Raw, image)
-        .and_then(|manifest| SignedManifest::sign(&manifest, key))
-        .expect("a bundle by the rules");
-    Contents { manifest, payload: image.to_vec(), expect_version: Some("2.0".into()) }
+        .expect("a description by the rules");
+    Contents {
+        manifest: SignedManifest::sign(&manifest, key).expect("a manifest by the rules"),
+        payload: image.to_vec(),
+        // Only sometimes: the digest alone must tell, too.
+        expect_version,
+        stable_digest: manifest.stable_digest(image),
+    }
 }

@@ -25,6 +25,8 @@ pub(crate) const FINISH_MAX: Duration = Duration::from_secs(2400);
 const IN_FLIGHT_PER_HOST_MAX: usize = 4_000;
 /// Most datagrams that a manager sends at a time, for each host.
 const TRANSMITS_PER_HOST_MAX: usize = 32;
+/// Most fragments that a manager sends at a time, for a millisecond at the highest rate here.
+const BURST_MAX: usize = 500;
 /// More steps than any world needs: something spins.
 const STEPS_MAX: u64 = 30_000_000;
 
@@ -43,7 +45,7 @@ enum Happening {
 }
 
 /// What came out of a world in which no invariant was broken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Summary {
     pub(crate) digest: u64,
     pub(crate) steps: u64,
@@ -51,6 +53,8 @@ pub(crate) struct Summary {
     pub(crate) campaigns: u32,
     /// Hosts that stay in recovery with a chip that could not be written while the faults lasted.
     pub(crate) rescues: usize,
+    /// How many ends of each kind the managers saw: whether the faults bite.
+    pub(crate) ends: BTreeMap<&'static str, u64>,
 }
 
 pub(crate) struct World {
@@ -66,6 +70,7 @@ pub(crate) struct World {
     operator_done: bool,
     rogue_to_come: bool,
     started: u32,
+    ends: BTreeMap<&'static str, u64>,
     faults_ended: bool,
     queue: BinaryHeap<Reverse<(Time, u64)>>,
     happenings: BTreeMap<u64, Happening>,
@@ -96,6 +101,7 @@ impl World {
             operator_done: false,
             rogue_to_come: scenario.rogue.is_some(),
             started: 0,
+            ends: BTreeMap::new(),
             faults_ended: scenario.faults_end.is_zero(),
             queue: BinaryHeap::new(),
             happenings: BTreeMap::new(),
@@ -167,6 +173,7 @@ impl World {
             virtual_time: self.now.since(Time::ZERO),
             campaigns: self.started,
             rescues: self.hosts.iter().filter(|host| host.needs_rescue()).count(),
+            ends: std::mem::take(&mut self.ends),
         })
     }
 
@@ -182,15 +189,26 @@ impl World {
     fn stragglers(&self) -> String {
         let mut found: Vec<String> = (self.managers.values())
             .map(|manager| {
-                let ended = manager.campaign.hosts().iter().filter(|host| host.stage() == Stage::Ended);
-                format!("campaign {:x}: {} of {} ended", manager.number, ended.count(), manager.targets.len())
+                let ended =
+                    manager.campaign.hosts().iter().filter(|host| host.stage() == Stage::Ended);
+                format!(
+                    "campaign {:x}: {} of {} ended",
+                    manager.number,
+                    ended.count(),
+                    manager.targets.len()
+                )
             })
             .collect();
         let missing = |host: &&VirtualHost| !host.is_confirmed() && !host.needs_rescue();
         let hosts = self.hosts.iter().filter(missing).take(5);
         found.extend(hosts.map(|host| {
             let holds = host.computer.holds();
-            format!("host{} {} holds {holds:?}, last end {:?}", host.computer.number, host.describe(), host.last_end)
+            format!(
+                "host{} {} holds {holds:?}, last end {:?}",
+                host.computer.number,
+                host.describe(),
+                host.last_end
+            )
         }));
         found.join("; ")
     }
@@ -305,7 +323,10 @@ impl World {
         let (slot, number) = (self.started as usize, manager.number);
         self.trace.line(
             self.now,
-            format_args!("campaign {number:x} starts for {} hosts, rogue: {is_rogue}", manager.targets.len()),
+            format_args!(
+                "campaign {number:x} starts for {} hosts, rogue: {is_rogue}",
+                manager.targets.len()
+            ),
         );
         self.started += 1;
         self.managers.insert(slot, manager);
@@ -325,7 +346,8 @@ impl World {
         }
         let slot = *self.chance.pick(&slots);
         let Some(manager) = self.managers.remove(&slot) else { return };
-        self.trace.line(self.now, format_args!("the manager of campaign {:x} dies", manager.number));
+        self.trace
+            .line(self.now, format_args!("the manager of campaign {:x} dies", manager.number));
         if !manager.is_rogue {
             let pause = operator::pause(&mut self.chance);
             self.after(pause, Happening::OperatorStarts);
@@ -334,7 +356,9 @@ impl World {
 
     fn interrupt(&mut self, number: u64) -> Result<(), Violation> {
         let found = self.managers.iter().find(|(_, manager)| manager.number == number);
-        let Some(slot) = found.map(|(slot, _)| *slot).filter(|_| !self.faults_ended) else { return Ok(()) };
+        let Some(slot) = found.map(|(slot, _)| *slot).filter(|_| !self.faults_ended) else {
+            return Ok(());
+        };
         self.trace.line(self.now, format_args!("campaign {number:x} is interrupted"));
         if let Some(manager) = self.managers.get_mut(&slot) {
             manager.campaign.interrupt(manager.local(self.now));
@@ -344,11 +368,15 @@ impl World {
 
     fn forge(&mut self) {
         let (from, bytes) = self.network.forge();
-        let managers: Vec<SocketAddr> = self.managers.values().map(|manager| manager.address).collect();
+        let managers: Vec<SocketAddr> =
+            self.managers.values().map(|manager| manager.address).collect();
         match managers.is_empty() || self.chance.happens(0.5) {
             true => {
                 let host = self.chance.within(0..self.hosts.len() as u64) as usize;
-                self.after(Duration::ZERO, Happening::ToHost { host, from, bytes, by_group: false });
+                self.after(
+                    Duration::ZERO,
+                    Happening::ToHost { host, from, bytes, by_group: false },
+                );
             }
             false => {
                 let to = *self.chance.pick(&managers);
@@ -394,7 +422,7 @@ impl World {
             count += 1;
             self.carry_from_manager(manager.address, transmit);
         }
-        if count > TRANSMITS_PER_HOST_MAX * (manager.targets.len() + 4) {
+        if count > BURST_MAX + TRANSMITS_PER_HOST_MAX * manager.targets.len() {
             return Err(format!("the manager sends {count} datagrams at once"));
         }
         if self.happenings.len() > IN_FLIGHT_PER_HOST_MAX * (self.hosts.len() + 4) {
@@ -427,14 +455,22 @@ impl World {
             Event::Ended { host, outcome } => {
                 let host = manager.targets[*host];
                 self.trace.count(outcome.reason.code().into());
+                *self.ends.entry(outcome.reason.name()).or_default() += 1;
                 self.trace.line(
                     self.now,
-                    format_args!("host{host} ended: {} {:?} {}", outcome.reason.name(), outcome.flash, outcome.detail),
+                    format_args!(
+                        "host{host} ended: {} {:?} {}",
+                        outcome.reason.name(),
+                        outcome.flash,
+                        outcome.detail
+                    ),
                 );
                 operator::check_outcome(manager, &mut self.hosts[host], outcome)
                     .map_err(|violation| format!("host{host}: {violation}"))?;
                 if self.scenario.weather == Weather::Fair && !outcome.is_confirmed() {
-                    return Err(format!("host{host} is not confirmed in fair weather: {outcome:?}"));
+                    return Err(format!(
+                        "host{host} is not confirmed in fair weather: {outcome:?}"
+                    ));
                 }
                 if !manager.is_rogue && outcome.is_confirmed() {
                     self.unconfirmed.retain(|other| *other != host);

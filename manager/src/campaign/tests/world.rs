@@ -217,7 +217,12 @@ fn campaign(
         seed: [number; 32],
     };
     let expect_version = Some("2.0".into());
-    let contents = Contents { manifest: manifest(), payload: payload(), expect_version };
+    let contents = Contents {
+        manifest: manifest(),
+        payload: payload(),
+        expect_version,
+        stable_digest: [0; 32],
+    };
     Campaign::new(now, &config, contents, targets.collect()).unwrap()
 }
 
