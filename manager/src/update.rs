@@ -186,17 +186,18 @@ impl UpdateArgs {
         let bundle = Bundle::parse(bytes)?;
         let signed = SignedManifest::parse(bundle.manifest)?;
         let manifest = signed.unverified()?;
-        if !trusted.is_empty() {
-            signed.verify(&trusted)?;
+        if trusted.is_empty() {
+            manifest.check_payload(bundle.payload)?;
+        } else {
+            signed.verify(&trusted)?.open_payload(bundle.payload)?;
         }
-        let image = manifest.unpack_payload(bundle.payload)?;
         ensure!(!bundle.payload.is_empty(), "its payload is empty");
         let facts = self.facts(&manifest, &signed, !trusted.is_empty());
         let contents = Contents {
             manifest: bundle.manifest.to_vec(),
             payload: bundle.payload.to_vec(),
             expect_version: manifest.expect_version().map(str::to_owned),
-            stable_digest: manifest.stable_digest(&image),
+            stable_digest: *manifest.stable_digest(),
         };
         Ok((contents, facts))
     }

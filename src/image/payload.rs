@@ -93,20 +93,22 @@ impl Manifest {
         }
         Ok(())
     }
+}
 
-    /// The bytes of the image in `payload`: the payload's digest is checked first, then it is decompressed, then the
-    /// image's digests are checked. Whether the manifest itself can be trusted is another question.
+impl VerifiedManifest {
+    /// The image in `payload`: the payload's digest is checked first, then it is decompressed, then the image's digests
+    /// are checked.
     ///
     /// # Errors
     /// When anything differs from what the manifest says.
-    pub fn unpack_payload(&self, payload: &[u8]) -> Result<Vec<u8>, ImageError> {
+    pub fn open_payload(&self, payload: &[u8]) -> Result<VerifiedImage, ImageError> {
         self.check_payload(payload)?;
         let image = match self.payload_format() {
             PayloadFormat::Raw => payload.to_vec(),
             PayloadFormat::Zstd => decompress(payload, self.image_size_bytes())?,
         };
         self.check_image(&image)?;
-        Ok(image)
+        Ok(VerifiedImage::new(image, self.preserve().to_vec()))
     }
 
     fn check_image(&self, image: &[u8]) -> Result<(), ImageError> {
@@ -129,17 +131,6 @@ impl Manifest {
             return Err(ImageError::StableDigest { expected, got });
         }
         Ok(())
-    }
-}
-
-impl VerifiedManifest {
-    /// The image in `payload`, as [`Manifest::unpack_payload`] finds it.
-    ///
-    /// # Errors
-    /// When anything differs from what the manifest says.
-    pub fn open_payload(&self, payload: &[u8]) -> Result<VerifiedImage, ImageError> {
-        let image = self.unpack_payload(payload)?;
-        Ok(VerifiedImage::new(image, self.preserve().to_vec()))
     }
 }
 

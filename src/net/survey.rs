@@ -437,8 +437,9 @@ mod tests {
         };
         let none = AddressHeaderFlags::empty();
         let addresses = [
-            address("192.0.2.7", none),
-            address("192.0.2.8", AddressHeaderFlags::Secondary),
+            address("192.0.2.6", none),
+            address("192.0.2.7", AddressHeaderFlags::Permanent),
+            address("192.0.2.8", AddressHeaderFlags::Permanent | AddressHeaderFlags::Secondary),
             address("fe80::1", none),
             address("2001:db8::7", none),
             address("2001:db8::8", AddressHeaderFlags::Secondary),

@@ -327,7 +327,7 @@ impl Host {
             return;
         }
         let version = Some(measurement.bios_version.clone());
-        // The host has no digests to compare blocks with that hold a part of a preserved region; the whole tells.
+        // The host says what it found and what it makes of it; both must be right.
         let matches = measurement.matches && measurement.stable_digest == plan.stable_digest;
         let outcome = if !matches {
             let unmatched = || Outcome::new(Reason::WrongDigest, None, "");

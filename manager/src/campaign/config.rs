@@ -120,6 +120,6 @@ pub struct Contents {
     pub payload: Vec<u8>,
     /// DMI BIOS version that a host must show afterwards, if the bundle names one.
     pub expect_version: Option<String>,
-    /// SHA-256 of the image outside the preserved regions ([`firmcast::image::StableHasher`]): what an updated host measures.
+    /// The manifest's stable digest: what an updated host measures.
     pub stable_digest: [u8; 32],
 }
