@@ -18,7 +18,7 @@ use firmcast::net::udp::{self, BatchSender, SEND_BATCH_MAX, UdpOptions};
 use firmcast::reason::{FlashState, Reason};
 use firmcast::session::{Endpoint, Event, PeerKey};
 use firmcast::time::Time;
-use firmcast::transfer::{HostId, Receiver, Sender, SenderConfig, SenderStats};
+use firmcast::transfer::{self, HostId, Receiver, Sender, SenderConfig};
 use firmcast::wire::answer::{Answer, Phase, Report};
 use firmcast::wire::broadcast::{GroupKey, TransferParameters, fragment_size_for_mtu};
 use firmcast::wire::command::Command;
@@ -166,6 +166,7 @@ fn send(listen: &str, to: &str, hosts: &str, rate: &str, file: &str) -> anyhow::
         members,
         batch: Vec::new(),
         started: None,
+        complete: None,
     };
     for member in &source.members {
         station.endpoint.allow(member.key);
@@ -192,6 +193,8 @@ struct Source {
     /// What the socket has not taken yet.
     batch: Vec<Vec<u8>>,
     started: Option<Time>,
+    /// When a host had its last fragment.
+    complete: Option<Time>,
 }
 
 impl Source {
@@ -206,9 +209,13 @@ impl Source {
                 let Some((from, datagram)) = station.next_datagram(&mut buffer) else { break };
                 self.take(station, from, datagram);
             }
+            while let Some(event) = self.sender.poll_event() {
+                if matches!(event, transfer::Event::Complete(_)) {
+                    self.complete = Some(station.now());
+                }
+            }
         }
-        let ended = station.now();
-        print_figures(self.sender.stats(), self.started.unwrap_or(ended), ended);
+        self.print_figures(station.now());
         Ok(())
     }
 
@@ -274,18 +281,21 @@ impl Source {
             _ => {}
         }
     }
-}
 
-fn print_figures(stats: SenderStats, started: Time, ended: Time) {
-    println!(
-        "{{\"transfer_s\":{:.3},\"join_s\":{:.3},\"fragments\":{},\"requests\":{},\"passes\":{},\"stream_bytes\":{}}}",
-        ended.since(started).as_secs_f64(),
-        started.since(Time::ZERO).as_secs_f64(),
-        stats.fragments,
-        stats.requests,
-        stats.passes,
-        stats.wire_bytes,
-    );
+    fn print_figures(&self, ended: Time) {
+        let stats = self.sender.stats();
+        let started = self.started.unwrap_or(ended);
+        println!(
+            "{{\"join_s\":{:.3},\"complete_s\":{:.3},\"verified_s\":{:.3},\"fragments\":{},\"requests\":{},\"passes\":{},\"stream_bytes\":{}}}",
+            started.since(Time::ZERO).as_secs_f64(),
+            self.complete.unwrap_or(ended).since(started).as_secs_f64(),
+            ended.since(started).as_secs_f64(),
+            stats.fragments,
+            stats.requests,
+            stats.passes,
+            stats.wire_bytes,
+        );
+    }
 }
 
 fn receive(listen: &str, manager: &str, number: &str, file: &str) -> anyhow::Result<()> {

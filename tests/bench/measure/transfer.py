@@ -41,8 +41,8 @@ def measure(report):
                 report.row(**{"loss %": loss}, program=program.name, **transfer(program, star, image, place, loss))
     report.note(f"{RECEIVERS} receivers, cap {RATE_MBIT} Mbit/s, random loss at each receiver; goal: {GOAL} / (1 - loss)")
     report.note("wire: Ethernet frames as the sender's interface counts them, handshakes and questions included")
-    report.note(f"seconds: from the start of the sender to its end; a program that needs more than {LIMIT_S} s is stopped")
-    report.note("udpcast is stopped by its receivers' silence when it loses too much; a row without seconds did not finish")
+    report.note(f"seconds: from the start of the sender to its end; without a number: stopped after {LIMIT_S} s")
+    report.note("stream seconds: from firmcast's first fragment to the last host's word that it has enough of them")
 
 
 def build():
@@ -138,8 +138,8 @@ class Firmcast:
         return folder / "image"
 
     def stream_seconds(self, log):
-        """From the first fragment until all receivers said that they hold the image."""
-        return json.loads(log.read_text())["transfer_s"]
+        """From the first fragment until all receivers said that they have enough."""
+        return json.loads(log.read_text())["complete_s"]
 
 
 class Uftp:
