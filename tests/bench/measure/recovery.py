@@ -1,5 +1,6 @@
 """From the instruction to the new firmware: the stages of an update in the VM lab, and the size of the recovery initramfs."""
 
+import json
 import os
 from datetime import datetime
 
@@ -42,7 +43,7 @@ def update(lab, nic):
     result = lab.update(bundle, *options, timeout_s=LIMIT_S)
     if result.status != 0:
         raise RuntimeError(f"the update failed:\n{result.output[-3000:]}")
-    return stages(result.events())
+    return stages([json.loads(line) for line in result.stdout.splitlines()])
 
 
 def stages(events):
