@@ -10,7 +10,6 @@ import time
 from pathlib import Path
 
 from lab import binaries
-from lab.paths import TARGET
 
 from .network import BROADCAST, INTERFACE, SENDER_ADDRESS, Star
 
@@ -28,7 +27,7 @@ RECEIVE_BUFFER_BYTES = 8 * 1024 * 1024
 
 def measure(report):
     """Every program with every loss. What a program brings does not count unless all receivers hold the very image."""
-    programs = [Firmcast(build()), Uftp(), Udpcast()]
+    programs = [Firmcast(binaries.transfer_bench()), Uftp(), Udpcast()]
     with tempfile.TemporaryDirectory(prefix="firmcast-bench-") as folder, Star(RECEIVERS) as star:
         image = Path(folder) / "image"
         # The same image each time; it cannot be compressed.
@@ -43,13 +42,6 @@ def measure(report):
     report.note("wire: Ethernet frames as the sender's interface counts them, handshakes and questions included")
     report.note(f"seconds: from the start of the sender to its end; without a number: stopped after {LIMIT_S} s")
     report.note("stream seconds: from firmcast's first fragment to the last host's word that it has enough of them")
-
-
-def build():
-    """The driver of the real sender, receiver and sessions (`TRANSFER_BENCH` overrides)."""
-    given = os.environ.get("TRANSFER_BENCH")
-    path = TARGET / "fast" / "examples" / "transfer_bench"
-    return Path(given) if given else binaries._build(path, "--profile", "fast", "--example", "transfer_bench")
 
 
 def transfer(program, star, image, place, loss):

@@ -27,6 +27,12 @@ def firmcast():
     return _given("FIRMCAST") or _build(TARGET / "fast" / "firmcast", "--profile", "fast", "-p", "firmcast-manager")
 
 
+def transfer_bench():
+    """The driver of one transfer over real sockets, for benchmarks (`TRANSFER_BENCH` overrides)."""
+    built = TARGET / "fast" / "examples" / "transfer_bench"
+    return _given("TRANSFER_BENCH") or _build(built, "--profile", "fast", "--example", "transfer_bench")
+
+
 def recovery_initramfs(kernel, extra_modules=()):
     """The recovery initramfs, built by the command that an administrator uses, for a kernel that is not installed."""
     agent = firmcastd()
