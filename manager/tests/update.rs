@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use firmcast::image::Bundle;
+use firmcast::image::{Bundle, SignedManifest};
 use firmcast::keys::{self, ManagerSecretKey, SecretKey as _};
 use firmcast::reason::Reason;
 use firmcast::time::Time;
@@ -82,7 +82,12 @@ impl Manager {
     fn cargo(&self) -> Cargo {
         let file = std::fs::read(self.path("b.fcb")).unwrap();
         let bundle = Bundle::parse(&file).unwrap();
-        Cargo { manifest: bundle.manifest.to_vec(), payload: bundle.payload.to_vec() }
+        let signed = SignedManifest::parse(bundle.manifest).unwrap();
+        Cargo {
+            manifest: bundle.manifest.to_vec(),
+            payload: bundle.payload.to_vec(),
+            stable_digest: *signed.unverified().unwrap().stable_digest(),
+        }
     }
 
     /// Enrols a host by hand, as discovery would.

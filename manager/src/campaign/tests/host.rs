@@ -71,6 +71,7 @@ enum Place {
 pub(super) struct Cargo {
     pub(super) manifest: Vec<u8>,
     pub(super) payload: Vec<u8>,
+    pub(super) stable_digest: [u8; 32],
 }
 
 pub(super) struct ScriptedHost {
@@ -308,7 +309,7 @@ impl ScriptedHost {
                 let measurement = Measurement {
                     campaign,
                     matches: self.writes > 0 && !self.script.other_digest,
-                    stable_digest: [0; 32],
+                    stable_digest: self.cargo.stable_digest,
                     boot_id: [self.boots; 16],
                     bios_version: self.bios_version(),
                     bios_vendor: "V".into(),

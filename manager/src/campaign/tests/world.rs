@@ -14,6 +14,8 @@ use crate::campaign::{
     Campaign, Config, Contents, Deadlines, Delivery, Destination, Event, Outcome, Target, Transmit,
 };
 
+const STABLE_DIGEST: [u8; 32] = [5; 32];
+
 const DELAY: Duration = Duration::from_millis(1);
 const TICK_US: u64 = 1_000;
 const FRAGMENT_SIZE_BYTES: u16 = 1440;
@@ -58,7 +60,8 @@ impl World {
         let secret = ManagerSecretKey::generate(&mut rng);
         let manager_address = SocketAddr::from(([10, 0, 0, 1], 40_000));
         let manager = *secret.public().exchange();
-        let cargo = Cargo { manifest: manifest(), payload: payload() };
+        let cargo =
+            Cargo { manifest: manifest(), payload: payload(), stable_digest: STABLE_DIGEST };
         let hosts: Vec<_> = (scripts.into_iter().enumerate())
             .map(|(index, script)| ScriptedHost::new(index, script, manager, cargo.clone()))
             .collect();
@@ -221,7 +224,7 @@ fn campaign(
         manifest: manifest(),
         payload: payload(),
         expect_version,
-        stable_digest: [0; 32],
+        stable_digest: STABLE_DIGEST,
     };
     Campaign::new(now, &config, contents, targets.collect()).unwrap()
 }
