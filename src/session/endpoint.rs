@@ -118,6 +118,9 @@ struct Session {
     counter: u64,
     window: ReplayWindow,
     end: Time,
+    /// Who was called follows its caller to another address. Who called stays with the address that it called, so that
+    /// somebody on the way who is faster than a datagram cannot draw its answers away.
+    follows: bool,
 }
 
 impl Endpoint {
@@ -316,7 +319,7 @@ impl Endpoint {
         let index = self.fresh_index(key);
         let Some(peer) = self.peers.get_mut(&key) else { return };
         peer.newest_stamp = Some(stamp);
-        let session = Session::new(now, index, initiation.sender, keys);
+        let session = Session::new(now, index, initiation.sender, keys, true);
         let replaced = peer.unconfirmed.replace(session);
         let mut response =
             Response { sender: index, receiver: initiation.sender, noise, mac: [0; MAC_SIZE] };
@@ -343,9 +346,9 @@ impl Endpoint {
             return None;
         }
         let keys = noise::open_response(&mut attempt.handshake, &response.noise)?;
+        peer.address = Some(attempt.address);
         peer.attempt = None;
-        peer.address = Some(from);
-        let session = Session::new(now, response.receiver, response.sender, keys);
+        let session = Session::new(now, response.receiver, response.sender, keys, false);
         let old = peer.install(session);
         self.forget(old);
         // An empty message shows the other side at once that this session is no replay.
@@ -361,8 +364,10 @@ impl Endpoint {
     ) -> Option<Event> {
         let key = *self.indices.get(&datagram.receiver)?;
         let peer = self.peers.get_mut(&key)?;
-        let (message, first) = peer.open(now, datagram)?;
-        peer.address = Some(from);
+        let Opened { message, first, follows } = peer.open(now, datagram)?;
+        if follows {
+            peer.address = Some(from);
+        }
         if first && let Some(session) = peer.unconfirmed.take() {
             let old = peer.install(session);
             self.forget(old);
@@ -411,20 +416,37 @@ impl Peer {
     }
 
     /// Opens a message of any of the sessions, and says whether it was the first of an unconfirmed one.
-    fn open(&mut self, now: Time, datagram: &Transport) -> Option<(Vec<u8>, bool)> {
-        if let Some(session) = self.unconfirmed.as_mut().filter(|s| s.index == datagram.receiver) {
-            return session.open(now, datagram).map(|message| (message, true));
-        }
-        let mut sessions = [self.current.as_mut(), self.previous.as_mut()].into_iter().flatten();
+    fn open(&mut self, now: Time, datagram: &Transport) -> Option<Opened> {
+        let first = self.unconfirmed.as_ref().is_some_and(|s| s.index == datagram.receiver);
+        let sessions = match first {
+            true => [self.unconfirmed.as_mut(), None],
+            false => [self.current.as_mut(), self.previous.as_mut()],
+        };
+        let mut sessions = sessions.into_iter().flatten();
         let session = sessions.find(|session| session.index == datagram.receiver)?;
-        session.open(now, datagram).map(|message| (message, false))
+        let message = session.open(now, datagram)?;
+        Some(Opened { message, first, follows: session.follows })
     }
 }
 
+/// A message, and what is known of the session that it came in.
+struct Opened {
+    message: Vec<u8>,
+    /// It was the first of an unconfirmed session.
+    first: bool,
+    follows: bool,
+}
+
 impl Session {
-    fn new(now: Time, index: u32, peer_index: u32, keys: StatelessTransportState) -> Self {
-        let window = ReplayWindow::default();
-        Self { index, peer_index, keys, counter: 0, window, end: now + SESSION_LIFETIME }
+    fn new(
+        now: Time,
+        index: u32,
+        peer_index: u32,
+        keys: StatelessTransportState,
+        follows: bool,
+    ) -> Self {
+        let (window, end) = (ReplayWindow::default(), now + SESSION_LIFETIME);
+        Self { index, peer_index, keys, counter: 0, window, end, follows }
     }
 
     fn seal(&mut self, message: &[u8]) -> Option<Vec<u8>> {

@@ -223,6 +223,11 @@ impl Audience {
         Ok(())
     }
 
+    /// The stream begins: nobody was asked before, so nobody was silent.
+    pub(super) fn start(&mut self, now: Time) {
+        self.hosts.values_mut().for_each(|host| host.heard_at = now);
+    }
+
     pub(super) fn remove(&mut self, id: HostId) {
         if let Some(host) = self.hosts.remove(&id) {
             self.active -= usize::from(host.is_active());

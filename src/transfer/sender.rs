@@ -192,6 +192,7 @@ impl Sender {
     /// Begins to send; before, hosts are only gathered. Repeated calls change nothing.
     pub fn start(&mut self, now: Time) {
         if matches!(self.phase, Phase::Waiting) {
+            self.audience.start(now);
             self.begin_pass(now, Pass::Source { next: 0 });
         }
     }

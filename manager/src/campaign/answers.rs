@@ -13,6 +13,9 @@ use super::stage::Stage;
 /// So many reports in a row that say "ready" show that a receiving host lost what it was told.
 const READY_REPORTS_MAX: u32 = 3;
 
+/// How often an agent that lost its manifest, most likely because it was restarted, is brought it again.
+const MANIFESTS_LOST_MAX: u32 = 3;
+
 /// So often flashing may come to another phase before that no longer counts as progress: a few tries with all phases.
 const FLASH_TURNS_MAX: u32 = 40;
 
@@ -156,7 +159,7 @@ impl Host {
             Phase::Idle => self.idle(),
             Phase::Accepted if self.stage == Stage::Begin => self.enter(now, Stage::Reach, plan),
             Phase::Accepted => {}
-            Phase::Refused => self.refused(report),
+            Phase::Refused => self.refused(now, report, plan),
             Phase::Ready => self.ready(now, plan),
             Phase::Receiving => self.receiving(now, report, plan),
             Phase::Verified => self.verified(now, plan),
@@ -190,14 +193,27 @@ impl Host {
         }
     }
 
-    fn refused(&mut self, report: &Report) {
+    fn refused(&mut self, now: Time, report: &Report, plan: &Plan) {
+        let again = match self.stage {
+            Stage::Begin => Some(Stage::Manifest),
+            Stage::Measure => Some(Stage::ConfirmManifest),
+            _ => None,
+        };
+        if let Some(stage) = again
+            && report.reason == Reason::ManifestIncomplete
+            && self.manifests_lost < MANIFESTS_LOST_MAX
+        {
+            self.manifests_lost += 1;
+            self.enter(now, stage, plan);
+            return;
+        }
         match self.stage {
             // Also in Reach: the agent had accepted, but could not enter the recovery environment.
-            Stage::Manifest
-            | Stage::Begin
-            | Stage::Reach
-            | Stage::ConfirmManifest
-            | Stage::Measure => self.end(ended_by(report)),
+            Stage::Manifest | Stage::Begin | Stage::Reach => self.end(ended_by(report)),
+            // The agent does not know what was written before it came up.
+            Stage::ConfirmManifest | Stage::Measure => {
+                self.end(Outcome { flash: None, ..ended_by(report) });
+            }
             // Only the agent refuses: the host is back in its normal OS, and the agent may know why.
             stage if stage.is_in_recovery() => self.aside = Some(Command::Query),
             _ => {}

@@ -65,6 +65,8 @@ pub struct Host {
     /// Why the agent says that the host came back without an update, until the measurement shows better.
     pub(super) came_back: Option<Outcome>,
     pub(super) ready_in_a_row: u32,
+    /// How often its agent lost the manifest that it held.
+    pub(super) manifests_lost: u32,
     /// How often its flashing came to another phase.
     pub(super) flash_turns: u32,
     pub(super) outcome: Option<Outcome>,
@@ -91,6 +93,7 @@ impl Host {
             digests: None,
             came_back: None,
             ready_in_a_row: 0,
+            manifests_lost: 0,
             flash_turns: 0,
             outcome: None,
         }

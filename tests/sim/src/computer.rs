@@ -192,8 +192,8 @@ impl HostSystem for Computer {
     }
 
     fn measure(&mut self, campaign: u64, manifest: &VerifiedManifest) -> Measurement {
-        let compared = measure::compare(&mut self.flash, manifest);
-        let matches = compared.as_ref().is_ok_and(|found| found.differs_at_bytes.is_none());
+        let found = measure::stable_digest(&mut self.flash, manifest);
+        let matches = found.as_ref().is_ok_and(|digest| digest == manifest.stable_digest());
         if matches {
             self.floor = self.floor.max(manifest.security_version());
             if self
@@ -207,11 +207,11 @@ impl HostSystem for Computer {
         Measurement {
             campaign,
             matches,
-            stable_digest: compared.as_ref().map_or([0; 32], |found| found.stable_digest),
+            stable_digest: found.as_ref().copied().unwrap_or_default(),
             boot_id: self.boot_id(),
             bios_version: self.version.into(),
             bios_vendor: VENDOR.into(),
-            detail: compared.err().map(|error| error.to_string()).unwrap_or_default(),
+            detail: found.err().map(|error| error.to_string()).unwrap_or_default(),
         }
     }
 }

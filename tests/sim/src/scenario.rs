@@ -93,9 +93,9 @@ impl Scenario {
     pub(crate) fn of(seed: u64) -> Self {
         let mut chance = Chance::new(seed, 0);
         let weather = if seed % 4 == 0 { Weather::Fair } else { Weather::Stormy };
-        let hosts = match seed % 50 {
-            24 | 49 if seed % 100 != 24 => 1000,
-            6 | 19 | 33 | 44 => 100,
+        let hosts = match seed % 100 {
+            49 | 88 => 1000,
+            6 | 33 | 57 | 84 => 100,
             _ => chance.within(2..21) as usize,
         };
         let chip_bytes = match hosts {
@@ -168,8 +168,8 @@ impl Scenario {
             None,
             None,
             None,
-            None,
             Some(Rogue::UntrustedRelease),
+            Some(Rogue::ForgedPayload),
             Some(Rogue::ForgedPayload),
             Some(Rogue::OtherBoard),
             Some(Rogue::OldSecurityVersion),

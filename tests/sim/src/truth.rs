@@ -149,6 +149,6 @@ fn contents(
         payload: image.to_vec(),
         // Only sometimes: the digest alone must tell, too.
         expect_version,
-        stable_digest: manifest.stable_digest(image),
+        stable_digest: *manifest.stable_digest(),
     }
 }

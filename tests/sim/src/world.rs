@@ -116,7 +116,10 @@ impl World {
     /// Everything that will happen whatever the hosts and managers do.
     fn plan(&mut self) {
         let (scenario, end) = (self.scenario.clone(), self.scenario.faults_end);
-        self.at(Duration::ZERO, Happening::OperatorStarts);
+        // A rogue may come first.
+        let start = Duration::from_secs(if scenario.rogue.is_some() { 60 } else { 1 });
+        let start = self.chance.span(Duration::ZERO..start);
+        self.at(start, Happening::OperatorStarts);
         if scenario.adversary.is_some() {
             self.at(Duration::ZERO, Happening::Forgery);
         }
@@ -125,7 +128,8 @@ impl World {
         }
         self.at(end, Happening::FaultsEnd);
         if scenario.rogue.is_some() {
-            let at = self.chance.span(Duration::ZERO..end);
+            let latest = *self.chance.pick(&[Duration::from_secs(1), Duration::from_secs(40), end]);
+            let at = self.chance.span(Duration::ZERO..latest);
             self.at(at, Happening::RogueStarts);
         }
         for _ in 0..scenario.restarts {
