@@ -92,7 +92,7 @@ impl Scenario {
     /// Most seeds have few hosts, some a hundred, a few a thousand.
     pub(crate) fn of(seed: u64) -> Self {
         let mut chance = Chance::new(seed, 0);
-        let weather = if seed % 4 == 0 { Weather::Fair } else { Weather::Stormy };
+        let weather = if seed.is_multiple_of(4) { Weather::Fair } else { Weather::Stormy };
         let hosts = match seed % 100 {
             49 | 88 => 1000,
             6 | 33 | 57 | 84 => 100,
