@@ -33,6 +33,9 @@ pub const TRANSMITS_MAX: usize = 65_536;
 /// Handshakes that a host answers in a second; the public-key work behind each is bounded by this.
 pub const HANDSHAKES_PER_SECOND: u32 = 20;
 
+/// Answered handshakes of one peer that may wait for its first message.
+const UNCONFIRMED_MAX: usize = 4;
+
 /// How long a session may be used.
 pub const SESSION_LIFETIME: Duration = Duration::from_secs(3 * 3600);
 
@@ -94,8 +97,9 @@ struct Peer {
     may_call: bool,
     newest_stamp: Option<u64>,
     attempt: Option<Attempt>,
-    /// Made by answering; used once the caller's first message shows that it is no replay.
-    unconfirmed: Option<Session>,
+    /// Made by answering; one is used once the caller's first message shows that it is no replay. Several, because a
+    /// doubled or late initiation is answered too, and only the caller knows which answer it took.
+    unconfirmed: VecDeque<Session>,
     current: Option<Session>,
     /// Still received, for datagrams that were under way when `current` was made.
     previous: Option<Session>,
@@ -185,8 +189,8 @@ impl Endpoint {
     pub fn disconnect(&mut self, peer: &PeerKey) {
         self.indices.retain(|_, owner| owner != peer);
         if let Some(peer) = self.peers.get_mut(peer) {
-            (peer.attempt, peer.unconfirmed, peer.current, peer.previous) =
-                (None, None, None, None);
+            peer.unconfirmed.clear();
+            (peer.attempt, peer.current, peer.previous) = (None, None, None);
         }
     }
 
@@ -266,7 +270,7 @@ impl Endpoint {
             may_call: false,
             newest_stamp: None,
             attempt: None,
-            unconfirmed: None,
+            unconfirmed: VecDeque::new(),
             current: None,
             previous: None,
         }))
@@ -320,7 +324,9 @@ impl Endpoint {
         let Some(peer) = self.peers.get_mut(&key) else { return };
         peer.newest_stamp = Some(stamp);
         let session = Session::new(now, index, initiation.sender, keys, true);
-        let replaced = peer.unconfirmed.replace(session);
+        let full = peer.unconfirmed.len() == UNCONFIRMED_MAX;
+        let replaced = if full { peer.unconfirmed.pop_front() } else { None };
+        peer.unconfirmed.push_back(session);
         let mut response =
             Response { sender: index, receiver: initiation.sender, noise, mac: [0; MAC_SIZE] };
         response.mac = peer.mac.compute(&response.checked());
@@ -368,9 +374,14 @@ impl Endpoint {
         if follows {
             peer.address = Some(from);
         }
-        if first && let Some(session) = peer.unconfirmed.take() {
-            let old = peer.install(session);
-            self.forget(old);
+        if first {
+            for session in std::mem::take(&mut peer.unconfirmed) {
+                let out = match session.index == datagram.receiver {
+                    true => peer.install(session),
+                    false => Some(session),
+                };
+                out.and_then(|out| self.indices.remove(&out.index));
+            }
         }
         if message.is_empty() {
             return first.then_some(Event::Connected { peer: key, address: from });
@@ -417,12 +428,9 @@ impl Peer {
 
     /// Opens a message of any of the sessions, and says whether it was the first of an unconfirmed one.
     fn open(&mut self, now: Time, datagram: &Transport) -> Option<Opened> {
-        let first = self.unconfirmed.as_ref().is_some_and(|s| s.index == datagram.receiver);
-        let sessions = match first {
-            true => [self.unconfirmed.as_mut(), None],
-            false => [self.current.as_mut(), self.previous.as_mut()],
-        };
-        let mut sessions = sessions.into_iter().flatten();
+        let first = self.unconfirmed.iter().any(|session| session.index == datagram.receiver);
+        let established = [self.current.as_mut(), self.previous.as_mut()].into_iter().flatten();
+        let mut sessions = self.unconfirmed.iter_mut().chain(established);
         let session = sessions.find(|session| session.index == datagram.receiver)?;
         let message = session.open(now, datagram)?;
         Some(Opened { message, first, follows: session.follows })
@@ -568,7 +576,7 @@ mod tests {
         }
         let answers = std::iter::from_fn(|| host.poll_transmit()).count();
         assert_eq!(answers, HANDSHAKES_PER_SECOND as usize);
-        assert_eq!(host.indices.len(), 1);
+        assert_eq!(host.indices.len(), UNCONFIRMED_MAX);
     }
 
     #[test]
@@ -592,6 +600,27 @@ mod tests {
         assert!(manager.send(now, &public(HOST), b"found"));
         assert_eq!(run(&mut manager, &mut restarted, now).0.len(), 1);
         assert!(manager.indices.len() <= 3);
+    }
+
+    #[test]
+    fn a_doubled_call_leaves_a_session_that_both_sides_use() {
+        let (mut manager, mut host) = pair();
+        manager.connect(Time::ZERO, public(HOST), address(2));
+        host.serve_hosts(HANDSHAKES_PER_SECOND);
+        let initiation = manager.poll_transmit().unwrap().bytes;
+        for _ in 0..UNCONFIRMED_MAX {
+            host.handle_datagram(Time::ZERO, address(1), &initiation);
+        }
+        let answers: Vec<_> = std::iter::from_fn(|| host.poll_transmit()).collect();
+        assert_eq!(answers.len(), UNCONFIRMED_MAX);
+        // A copy that comes from elsewhere, and earlier, does not draw the caller's messages there.
+        for answer in &answers {
+            manager.handle_datagram(Time::ZERO, address(9), &answer.bytes);
+        }
+        assert!(manager.send(Time::ZERO, &public(HOST), b"begin"));
+        let (events, _) = run(&mut manager, &mut host, Time::ZERO);
+        assert!(events.iter().any(|event| matches!(event, Event::Message { .. })), "{events:?}");
+        assert_eq!(host.indices.len(), 1);
     }
 
     #[test]

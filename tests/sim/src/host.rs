@@ -142,7 +142,9 @@ impl VirtualHost {
             Place::Booting { .. } => "booting".into(),
             Place::Recovery(stay) => {
                 let report = stay.recovery.report();
-                format!("recovery {} {:?} {}", report.phase.name(), report.reason, report.flash)
+                let (done, total) = (report.done, report.total);
+                let (phase, flash) = (report.phase.name(), report.flash);
+                format!("recovery {phase} {done}/{total} {:?} {flash}", report.reason)
             }
         }
     }
