@@ -94,7 +94,8 @@ impl Scenario {
         let mut chance = Chance::new(seed, 0);
         let weather = if seed.is_multiple_of(4) { Weather::Fair } else { Weather::Stormy };
         let hosts = match seed % 100 {
-            49 | 88 => 1000,
+            88 => 1000,
+            49 => 300,
             6 | 33 | 57 | 84 => 100,
             _ => chance.within(2..21) as usize,
         };

@@ -121,6 +121,22 @@ def ovmf_to_seabios_unicast(lab):
 
 
 @scenario(limit_s=420)
+def multicast_group(lab):
+    """One server gets another OVMF through a multicast group that only its recovery environment joins"""
+    server = lab.add_server(lab.firmware.ovmf_old)
+    lab.boot(server)
+    lab.enroll(server)
+    bundle = lab.manager.bundle("newer", lab.firmware.ovmf_new, version="2")
+    server.mark()
+    options = ["--group", "239.255.98.47", "--interface", MANAGER_INTERFACE, "--rate", RATE_MBIT]
+    result = lab.update(bundle, "--host", server.address, *options)
+    lab.check_status("the host is confirmed with the new firmware", result, 0)
+    lab.check("the image travelled by multicast", '"delivery":"multicast"' in result.output.replace(" ", ""))
+    new = lab.firmware.ovmf_new.read_bytes()
+    lab.check("the chip holds the new firmware", code_of(server) == new[OVMF_VARIABLES_BYTES:])
+
+
+@scenario(limit_s=420)
 def dhcp_in_recovery(lab):
     """A server whose address was leased asks for one in the recovery environment too"""
     log = lab.start_dhcp_server()
