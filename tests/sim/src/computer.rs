@@ -114,7 +114,7 @@ impl Computer {
     /// A flash job begins: something will be wrong with one of its operations, or with many.
     pub(crate) fn break_flash(&mut self) {
         let blocks = u64::from(self.flash.geometry().block_count());
-        let first = self.flash.operations() + self.chance.within(0..5 * blocks + 8);
+        let first = self.flash.operations() + self.chance.within(0..2 * blocks + 8);
         let fault = *self.chance.pick(&[Fault::Error, Fault::HalfDone, Fault::WrongByte]);
         let count = match fault {
             // A chip that reads the same wrong byte twice is believed by everybody.

@@ -24,7 +24,7 @@ use scenario::Scenario;
 use world::{Summary, World};
 
 const SEEDS_DEFAULT: u64 = 200;
-/// Every so manieth seed is run twice, to see that it goes the same way.
+/// Every tenth seed is run twice, to see that it goes the same way.
 const TWICE_EVERY: u64 = 10;
 
 fn main() -> ExitCode {

@@ -134,7 +134,9 @@ impl Scenario {
             restarts: 0,
             flash_faults: 0.0,
             interrupt: 0.0,
-            adversary: chance.happens(0.5).then(|| Duration::from_millis(500)),
+            adversary: chance
+                .happens(0.7)
+                .then(|| Duration::from_millis(*chance.pick(&[500, 500, 15]))),
             recovery_boot: seconds(5)..seconds(*chance.pick(&[20, 50])),
             os_boot: seconds(20)..seconds(*chance.pick(&[40, 120])),
             slow_boot: Duration::ZERO,
