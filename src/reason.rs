@@ -147,7 +147,7 @@ reasons! {
     /// Nobody asked for the reboot or said what to do.
     RecoveryFailed = 109, "recovery-failed", "the recovery environment could not go on", "see the detail and the host's console";
     /// Came back without a record of why.
-    ReturnedSilently = 110, "returned-silently", "the host came back from recovery without a record of why", "look at the host's console; the flash is as it was unless the digest says otherwise";
+    ReturnedSilently = 110, "returned-silently", "the host came back from recovery without a record of why", "look at the host's console; only a measurement tells what the flash holds, start the update again";
 
     // 200 to 299: what the manager finds.
     /// No answer from the agent.

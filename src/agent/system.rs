@@ -235,6 +235,10 @@ impl HostSystem for System {
 
 fn tell(end: &End) {
     let End { campaign, reason, flash, detail } = end;
+    if *reason == Reason::ReturnedSilently {
+        warn!("campaign {campaign:016x}: {reason}; only a measurement tells what the flash holds");
+        return;
+    }
     let level = if *flash == FlashState::Updated { Level::Info } else { Level::Warn };
     log!(
         level,
@@ -242,6 +246,7 @@ fn tell(end: &End) {
     );
 }
 
+/// Nothing is known of the flash then; the reason says so, and its state in the record means nothing.
 fn silent_end(campaign: u64) -> End {
     let (reason, flash) = (Reason::ReturnedSilently, FlashState::Untouched);
     End { campaign, reason, flash, detail: String::new() }

@@ -379,7 +379,11 @@ fn ended_by(report: &Report) -> Outcome {
 /// The end of a host that is back in its normal OS without having been told to go.
 fn returned(identity: &Identity, plan: &Plan) -> Outcome {
     match identity.last_end.as_ref().filter(|end| end.campaign == plan.campaign()) {
-        Some(end) => Outcome::new(end.reason, Some(end.flash), end.detail.clone()),
+        // Without a record from recovery the agent does not know what was written before it came up.
+        Some(end) => {
+            let flash = (end.reason != Reason::ReturnedSilently).then_some(end.flash);
+            Outcome::new(end.reason, flash, end.detail.clone())
+        }
         None => Outcome::new(Reason::ReturnedSilently, None, ""),
     }
 }
