@@ -17,7 +17,7 @@ use firmcast::flash::{
     End, EraseBlock, Flash, FlashError, Geometry, Job, Outcome, Placement, Step, WriteRule,
 };
 use firmcast::image::{
-    Description, Manifest, PayloadFormat, Region, SignedManifest, VerifiedImage,
+    Description, Manifest, PayloadFormat, Region, RegionAction, SignedManifest, VerifiedImage,
 };
 use firmcast::keys::{ReleaseSecretKey, SecretKey as _};
 use firmcast::mtd::{Access, MtdDevice, MtdError};
@@ -184,8 +184,8 @@ impl Bench {
         Ok(image)
     }
 
-    fn flash(&mut self, image: Vec<u8>, preserve: Vec<Region>) -> anyhow::Result<End> {
-        run(Job::new(sign(image, preserve)?), &mut self.chip)
+    fn flash(&mut self, image: Vec<u8>, regions: Vec<Region>) -> anyhow::Result<End> {
+        run(Job::new(sign(image, regions)?), &mut self.chip)
     }
 
     /// Flashes and compares: what the chip holds then must be `image`, proven by the reads of
@@ -199,16 +199,15 @@ impl Bench {
 }
 
 /// A bundle's way from bytes to a verified image, with a key that nobody keeps.
-fn sign(image: Vec<u8>, preserve: Vec<Region>) -> anyhow::Result<VerifiedImage> {
+fn sign(image: Vec<u8>, regions: Vec<Region>) -> anyhow::Result<VerifiedImage> {
     let key = ReleaseSecretKey::generate(&mut OsRng);
     let description = Description {
         version: "1".to_owned(),
         security_version: 1,
         vendor: "vendor".to_owned(),
         products: vec!["product".to_owned()],
-        update_from: Vec::new(),
-        expect_version: None,
-        preserve,
+        regions,
+        ..Description::default()
     };
     let manifest = Manifest::describe(description, &image, PayloadFormat::Raw, &image)?;
     let signed = SignedManifest::parse(&SignedManifest::sign(&manifest, &key)?)?;
@@ -349,6 +348,7 @@ fn preserved(bench: &mut Bench) -> anyhow::Result<String> {
         name: name.to_owned(),
         offset_bytes,
         length_bytes,
+        action: RegionAction::Preserve,
     };
     let regions =
         vec![region("first", 0, 2 * block_bytes), region("middle", 5 * block_bytes, block_bytes)];
@@ -372,7 +372,12 @@ fn preserved_inside(bench: &mut Bench) -> anyhow::Result<String> {
     let image = bench.random_image()?;
     let end = bench.flash(
         image,
-        vec![Region { name: "mac".to_owned(), offset_bytes: 0x10, length_bytes: 6 }],
+        vec![Region {
+            name: "mac".to_owned(),
+            offset_bytes: 0x10,
+            length_bytes: 6,
+            action: RegionAction::Preserve,
+        }],
     )?;
     ensure!(end.outcome == Outcome::Unchanged && bench.contents()? == before, "{end}");
     match end.error {

@@ -124,6 +124,10 @@ reasons! {
     NotPossibleNow = 15, "not-possible-now", "the host cannot do this in its present state", "look at the host's phase and start the update again";
     /// Network configuration could not be read.
     NetworkUnknown = 16, "network-unknown", "the network configuration towards the manager could not be read", "check the route from the host to the manager";
+    /// Layouts of image and chip differ.
+    LayoutMismatch = 17, "layout-mismatch", "the image's layout is not the flash chip's", "use the image for this board; if its maker changed the layout on purpose, make the bundle with --new-layout";
+    /// Made from another host's backup.
+    WrongHost = 18, "wrong-host", "the bundle is a backup of another host", "restore the backup that was made on this host";
 
     // 100 to 199: ends of the recovery environment.
     /// All well.

@@ -161,8 +161,8 @@ fn a_bundle_says_what_it_was_told() {
     assert_eq!(json["products"], serde_json::json!(["Standard PC", "pc"]));
     assert_eq!(json["update_from"], serde_json::json!(["1.0"]));
     assert_eq!(json["expect_version"], "1.1 (ULM)");
-    assert_eq!(json["preserve"][0]["name"], "vars");
-    assert_eq!(json["preserve"][1]["offset_bytes"], 32);
+    assert_eq!(json["regions"][0]["name"], "vars");
+    assert_eq!(json["regions"][1]["offset_bytes"], 32);
     assert_eq!(json["image"]["size_bytes"], 1024);
     assert_eq!(json["image"]["format"], "legacy BIOS");
     assert_eq!(json["payload"]["compression"], "zstd");
@@ -198,7 +198,7 @@ fn what_cannot_be_made_leaves_nothing_behind() {
         assert_refused(&desk.create(more), why);
         assert_eq!(desk.names(), before, "{why}");
     };
-    refused(&["--preserve", "vars=0:2M"], "preserved region \"vars\"");
+    refused(&["--preserve", "vars=0:2M"], "region \"vars\"");
     refused(&["--preserve", "a=0:8", "--preserve", "b=4:8"], "not overlap");
     refused(&["--preserve", "a=0:1K"], "nothing would be updated");
     refused(&["--product", "\u{202e}pc"], "printable");

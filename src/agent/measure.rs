@@ -48,20 +48,19 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::flash::{Geometry, SimulatedFlash, WriteRule};
-    use crate::image::{Description, PayloadFormat, Region};
+    use crate::image::{Description, PayloadFormat, Region, RegionAction};
     use proptest::prelude::*;
 
     const BLOCK_BYTES: usize = 4096;
 
-    fn manifest(image: &[u8], preserve: Vec<Region>) -> Manifest {
+    fn manifest(image: &[u8], regions: Vec<Region>) -> Manifest {
         let description = Description {
             version: "1".into(),
             security_version: 1,
             vendor: "V".into(),
             products: vec!["P".into()],
-            update_from: Vec::new(),
-            expect_version: None,
-            preserve,
+            regions,
+            ..Description::default()
         };
         Manifest::describe(description, image, PayloadFormat::Raw, image).unwrap()
     }
@@ -78,7 +77,7 @@ mod tests {
         fn one_changed_byte_is_found_unless_it_is_preserved(at in 0usize..0x30000, salt in any::<u8>()) {
             let image: Vec<u8> = (0..0x30000u32).map(|n| (n >> 8) as u8 ^ n as u8 ^ salt).collect();
             // Neither begins nor ends where one of the manifest's blocks or an eraseblock does.
-            let region = Region { name: "vars".into(), offset_bytes: 0x10123, length_bytes: 0xff00 };
+            let region = Region { name: "vars".into(), offset_bytes: 0x10123, length_bytes: 0xff00, action: RegionAction::Preserve };
             let manifest = manifest(&image, vec![region]);
             let mut contents = image;
             contents[at] ^= 1;

@@ -126,8 +126,10 @@ fn board(list: &mut Checklist, system: &System) -> Board {
     }
     let floor = system.state.security_version_floor();
     let security_version_floor = *floor.as_ref().unwrap_or(&u64::MAX);
+    let host = load_secret::<HostSecretKey>(&system.config.host_key).ok();
+    let host = host.map(|key| key.public().fingerprint());
     list.result("security-version", Reason::NotPossibleNow, floor, "");
-    Board { vendor, product, bios_version, flash_size_bytes: 0, security_version_floor }
+    Board { vendor, product, bios_version, flash_size_bytes: 0, security_version_floor, host }
 }
 
 fn open_flash(list: &mut Checklist, system: &System) -> Option<MtdDevice> {

@@ -3,7 +3,7 @@
 use std::io;
 use std::ops::Range;
 
-use super::plan::written_ranges;
+use super::plan::{join, written_ranges};
 use super::{Change, EraseBlock, Flash, Statistics, WriteRule};
 
 /// Why an eraseblock did not take its contents.
@@ -62,15 +62,20 @@ pub(super) fn rewrite(
         }
     }
     let write_bytes = flash.geometry().write_bytes() as usize;
+    // Ranges that meet at the border of two blocks become one write.
+    let mut ranges: Vec<Range<usize>> = Vec::new();
     for (block, change) in blocks {
         let start = (block.offset_bytes() - first.offset_bytes()) as usize;
-        let contents = &contents[start..start + block.length_bytes() as usize];
-        match change {
-            Change::WriteOnly(ranges) => write(flash, *block, contents, ranges, statistics)?,
+        let of_block = match change {
+            Change::WriteOnly(ranges) => ranges.clone(),
             Change::EraseAndWrite => {
-                write(flash, *block, contents, &written_ranges(contents, write_bytes), statistics)?
+                written_ranges(&contents[start..start + block.length_bytes() as usize], write_bytes)
             }
-        }
+        };
+        ranges.extend(of_block.into_iter().map(|range| range.start + start..range.end + start));
+    }
+    for range in join(ranges.into_iter()) {
+        write(flash, first.offset_bytes(), contents, range, statistics)?;
     }
     read_back(flash, first.offset_bytes(), contents)
 }
@@ -85,25 +90,23 @@ pub(super) fn unconditional(rule: WriteRule, length_bytes: usize) -> Change {
 
 fn write(
     flash: &mut dyn Flash,
-    block: EraseBlock,
+    start_bytes: u64,
     contents: &[u8],
-    ranges: &[Range<usize>],
+    range: Range<usize>,
     statistics: &mut Statistics,
 ) -> Result<(), BlockFault> {
-    for range in ranges {
-        let offset_bytes = block.offset_bytes() + range.start as u64;
-        let length_bytes = range.len() as u64;
-        statistics.bytes_written += length_bytes;
-        flash
-            .write(offset_bytes, &contents[range.clone()])
-            .map_err(|source| BlockFault::Write { offset_bytes, length_bytes, source })?;
-    }
-    Ok(())
+    let offset_bytes = start_bytes + range.start as u64;
+    let length_bytes = range.len() as u64;
+    statistics.bytes_written += length_bytes;
+    flash.write(offset_bytes, &contents[range]).map_err(|source| BlockFault::Write {
+        offset_bytes,
+        length_bytes,
+        source,
+    })
 }
 
 fn read_back(flash: &mut dyn Flash, offset_bytes: u64, contents: &[u8]) -> Result<(), BlockFault> {
-    // Another pattern than was written, so that a read that does nothing is noticed.
-    let mut buffer: Vec<u8> = contents.iter().map(|byte| !byte).collect();
+    let mut buffer = complement(contents);
     flash.read(offset_bytes, &mut buffer).map_err(BlockFault::ReadBack)?;
     match first_difference(contents, &buffer) {
         None => Ok(()),
@@ -111,6 +114,12 @@ fn read_back(flash: &mut dyn Flash, offset_bytes: u64, contents: &[u8]) -> Resul
             Err(BlockFault::Differs { offset_bytes: offset_bytes + at as u64, expected, got })
         }
     }
+}
+
+/// A buffer for a read that shall find `contents`, with other bytes in every place: a read that does nothing, or
+/// stops half way, is noticed.
+pub(super) fn complement(contents: &[u8]) -> Vec<u8> {
+    contents.iter().map(|byte| !byte).collect()
 }
 
 /// Position and both values of the first byte in which two equally long slices differ.

@@ -100,12 +100,12 @@ pub enum FlashError {
         /// As it was read again.
         second: u8,
     },
-    /// A preserved region that is not inside the image.
+    /// A region that is not inside the image.
     #[error(
-        "preserved region \"{name}\" has {length_bytes:#x} bytes at {offset_bytes:#x}, the image {image_bytes:#x}: make a bundle \
+        "region \"{name}\" has {length_bytes:#x} bytes at {offset_bytes:#x}, the image {image_bytes:#x}: make a bundle \
          whose regions lie inside its image; nothing was changed"
     )]
-    PreserveOutside {
+    RegionOutside {
         /// Name of the region.
         name: String,
         /// Its offset.

@@ -13,6 +13,7 @@
 use sha2::{Digest, Sha256};
 
 use super::block::{first_difference, rewrite, unconditional};
+use super::job::Mode;
 use super::plan::is_erased;
 use super::prepare::{READ_ATTEMPTS_MAX, SPAN_BYTES_MAX, Work, read};
 use super::{
@@ -46,7 +47,8 @@ enum State {
     },
     Verifying {
         next_block: usize,
-        hasher: Sha256,
+        /// Where the digest of the target is not known yet.
+        hasher: Option<Sha256>,
     },
     Restoring {
         operation: usize,
@@ -89,7 +91,8 @@ impl Execution {
     ) -> Option<End> {
         match self.state {
             State::Writing { operation, .. } if operation == self.work.plan.operations().len() => {
-                self.state = State::Verifying { next_block: 0, hasher: Sha256::new() };
+                let hasher = self.work.plan.target_digest().is_none().then(Sha256::new);
+                self.state = State::Verifying { next_block: 0, hasher };
             }
             State::Writing { operation, singly, .. } if operation >= singly => {
                 self.write_batch(operation, flash, statistics);
@@ -165,7 +168,8 @@ impl Execution {
 
     fn verify(&mut self, first: usize, flash: &mut dyn Flash, statistics: &mut Statistics) {
         let count = self.work.placement.block_count();
-        let span = self.work.placement.span(first..count, SPAN_BYTES_MAX);
+        let compared = (first..count).filter(|nth| !self.work.plan.is_unread(*nth));
+        let span = self.work.placement.span(compared, SPAN_BYTES_MAX);
         let expected = &self.work.plan.target()[span.image];
         let mut got = vec![0; expected.len()];
         let mut difference = None;
@@ -185,8 +189,10 @@ impl Execution {
             return self.fail(FlashError::VerifyDiffers { offset_bytes, expected, got });
         }
         if let State::Verifying { next_block, hasher } = &mut self.state {
-            hasher.update(&got);
-            *next_block = span.blocks.end;
+            if let Some(hasher) = hasher {
+                hasher.update(&got);
+            }
+            *next_block = if span.blocks.is_empty() { count } else { span.blocks.end };
         }
     }
 
@@ -241,7 +247,7 @@ impl Execution {
             Some(hasher) if was_read => hasher.update(&bytes),
             _ => *hasher = None,
         }
-        if hold != BlockHolds::Old {
+        if hold != BlockHolds::Old && !self.work.plan.is_unread(nth) {
             push(damaged, block, hold);
         }
     }
@@ -258,21 +264,27 @@ impl Execution {
                 blocks if blocks.is_empty() => (Outcome::Restored, hasher.take()),
                 blocks => (Outcome::Damaged { blocks }, hasher.take()),
             },
-            State::Verifying { hasher, .. } => (Outcome::Updated, Some(hasher.clone())),
+            State::Verifying { hasher, .. } => (Outcome::Updated, hasher.take()),
             State::Writing { .. } | State::Restoring { .. } => {
                 unreachable!("only complete reads of the chip end a job")
             }
         };
+        let after_digest = match (&outcome, self.work.plan.target_digest()) {
+            _ if self.work.plan.has_unread() => None,
+            // Every byte was compared with these.
+            (Outcome::Updated, Some(digest)) => Some(digest),
+            _ => hasher.map(|hasher| hasher.finalize().into()),
+        };
         let reboot_is_safe = match outcome {
             Outcome::Updated => true,
-            Outcome::Unchanged | Outcome::Restored => !self.work.rescue,
+            Outcome::Unchanged | Outcome::Restored => self.work.mode != Mode::Rescue,
             Outcome::Damaged { .. } => false,
         };
         End {
             outcome,
             error: self.error.take(),
             before_digest: self.work.before_digest,
-            after_digest: hasher.map(|hasher| hasher.finalize().into()),
+            after_digest,
             statistics,
             reboot_is_safe,
         }

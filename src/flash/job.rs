@@ -14,7 +14,7 @@
 
 use super::execute::Execution;
 use super::prepare::{Backup, Work};
-use super::{End, Flash, FlashError, Outcome, Placement, Progress, Statistics};
+use super::{End, Flash, FlashError, FlashPlan, Outcome, Placement, Progress, Statistics};
 use crate::image::VerifiedImage;
 
 /// What a job does.
@@ -58,9 +58,17 @@ pub enum Step {
 #[derive(Debug)]
 pub struct Job {
     image: VerifiedImage,
-    rescue: bool,
+    mode: Mode,
     stage: Stage,
     statistics: Statistics,
+}
+
+/// What a job is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    Update,
+    Rescue,
+    Preview,
 }
 
 #[derive(Debug)]
@@ -76,14 +84,24 @@ enum Stage {
 impl Job {
     /// A job for a chip whose contents are good: what cannot be read is a reason to refuse.
     pub fn new(image: VerifiedImage) -> Self {
-        Self { image, rescue: false, stage: Stage::Surveying, statistics: Statistics::default() }
+        Self::with_mode(image, Mode::Update)
     }
 
     /// A job for a chip whose contents are known to be bad, e.g. after a power cut in the middle of
     /// a job. Blocks that cannot be read (half-written NAND pages) are rewritten without a backup,
     /// and only a complete update makes a reboot safe.
     pub fn rescue(image: VerifiedImage) -> Self {
-        Self { rescue: true, ..Self::new(image) }
+        Self::with_mode(image, Mode::Rescue)
+    }
+
+    /// A job that goes as far as [`Phase::ReadyToChange`], for [`Job::plan`], and never changes anything: it
+    /// counts locked blocks instead of unlocking them.
+    pub fn preview(image: VerifiedImage) -> Self {
+        Self::with_mode(image, Mode::Preview)
+    }
+
+    fn with_mode(image: VerifiedImage, mode: Mode) -> Self {
+        Self { image, mode, stage: Stage::Surveying, statistics: Statistics::default() }
     }
 
     /// Goes on with at most [`BATCH_BYTES_MAX`](super::BATCH_BYTES_MAX) of changes or
@@ -99,8 +117,19 @@ impl Job {
         }
     }
 
-    /// Lets the job make changes from now on. No effect unless it is in [`Phase::ReadyToChange`].
+    /// What will change, on which blocks, and how many of those are locked; only in [`Phase::ReadyToChange`].
+    pub fn plan(&self) -> Option<(&FlashPlan, &Placement, u32)> {
+        match &self.stage {
+            Stage::Ready(work) => Some((&work.plan, &work.placement, work.locked_blocks)),
+            _ => None,
+        }
+    }
+
+    /// Lets the job make changes from now on. No effect unless it is in [`Phase::ReadyToChange`], and none in a preview.
     pub fn allow_change(&mut self) {
+        if self.mode == Mode::Preview {
+            return;
+        }
         let stage = std::mem::replace(&mut self.stage, Stage::Surveying);
         self.stage = match stage {
             Stage::Ready(work) => Stage::Executing(Box::new(Execution::new(work))),
@@ -160,7 +189,7 @@ impl Job {
                 Err(error) => self.refuse(error, None),
             },
             Stage::BackingUp(backup) => self.back_up(backup, flash),
-            Stage::Checking(work, done) if done < work.check_count() => {
+            Stage::Checking(mut work, done) if done < work.check_count() => {
                 match work.check(done, flash, &mut self.statistics) {
                     Ok(next) => Stage::Checking(work, next),
                     // A digest of bytes that may have been misread says nothing.
@@ -169,7 +198,9 @@ impl Job {
                 }
             }
             // Nothing to change needs no permission.
-            Stage::Checking(work, _) if work.plan.operations().is_empty() => {
+            Stage::Checking(work, _)
+                if work.plan.operations().is_empty() && self.mode != Mode::Preview =>
+            {
                 Stage::Executing(Box::new(Execution::new(work)))
             }
             Stage::Checking(work, _) => Stage::Ready(work),
@@ -183,13 +214,18 @@ impl Job {
 
     fn back_up(&mut self, mut backup: Backup, flash: &mut dyn Flash) -> Stage {
         if !backup.is_complete() {
-            return match backup.step(flash, self.rescue, &mut self.statistics) {
+            return match backup.step(
+                flash,
+                &self.image,
+                self.mode == Mode::Rescue,
+                &mut self.statistics,
+            ) {
                 Ok(()) => Stage::BackingUp(backup),
                 Err(error) => self.refuse(error, None),
             };
         }
         let before_digest = backup.digest();
-        match backup.plan(&self.image, flash, self.rescue) {
+        match backup.plan(&self.image, flash, self.mode) {
             Ok(work) => Stage::Checking(work, 0),
             Err(error) => self.refuse(error, before_digest),
         }
@@ -202,7 +238,7 @@ impl Job {
             before_digest,
             after_digest: before_digest,
             statistics: self.statistics,
-            reboot_is_safe: !self.rescue,
+            reboot_is_safe: self.mode != Mode::Rescue,
         })
     }
 }

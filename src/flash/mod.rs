@@ -16,6 +16,7 @@
 
 mod block;
 mod error;
+mod estimate;
 mod execute;
 mod geometry;
 mod job;
@@ -31,6 +32,7 @@ use std::io;
 
 pub use block::BlockFault;
 pub use error::FlashError;
+pub use estimate::{Estimate, Workload};
 pub use execute::{BATCH_BYTES_MAX, BLOCK_ATTEMPTS_MAX};
 pub use geometry::{
     BLOCKS_MAX, EraseBlock, EraseRegion, Geometry, GeometryError, REGIONS_MAX, WriteRule,
@@ -38,7 +40,7 @@ pub use geometry::{
 pub use job::{Job, Phase, Step};
 pub use outcome::{BlockHolds, DamagedBlocks, End, Outcome, Progress, Statistics};
 pub use placement::Placement;
-pub use plan::{Change, FlashPlan, Operation};
+pub use plan::{Change, FlashPlan, Live, Operation};
 pub use prepare::{READ_ATTEMPTS_MAX, SPAN_BYTES_MAX};
 pub use simulated::{Fault, SimulatedFlash};
 

@@ -91,6 +91,13 @@ impl Placement {
         self.blocks[nth]
     }
 
+    /// Number of the eraseblock that holds this byte of the image; `None` beyond the image.
+    pub fn block_of(&self, image_offset_bytes: u64) -> Option<usize> {
+        let inside = image_offset_bytes < self.image_bytes as u64;
+        let after = self.image_offsets.partition_point(|start| *start as u64 <= image_offset_bytes);
+        inside.then(|| after - 1)
+    }
+
     /// Where in the image this eraseblock's bytes are.
     pub fn range(&self, nth: usize) -> Range<usize> {
         let start = self.image_offsets[nth];

@@ -4,12 +4,25 @@
 use std::ops::Range;
 
 use super::{FlashError, Placement, WriteRule};
-use crate::image::{Region, VerifiedImage};
+use crate::image::{Digest, Region, RegionAction, VerifiedImage};
 
 /// A block is looked at in pieces of this size (rounded up to the chip's write size) when it is
 /// decided what need not be written: small enough to save time, large enough not to turn one block
 /// into hundreds of system calls.
 const PIECE_BYTES: usize = 256;
+
+/// What is on the chip now.
+#[derive(Clone, Copy, Debug)]
+pub struct Live<'a> {
+    /// Contents of the placement's blocks, one after the other; zeros where they cannot be read.
+    pub contents: &'a [u8],
+    /// For each block of the placement whether it can be read.
+    pub readable: &'a [bool],
+    /// What a write may do.
+    pub rule: WriteRule,
+    /// Smallest write.
+    pub write_bytes: u32,
+}
 
 /// How an eraseblock comes to its new contents.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,39 +49,64 @@ pub struct FlashPlan {
     target: Vec<u8>,
     operations: Vec<Operation>,
     kept: Vec<usize>,
+    unread: Vec<bool>,
+    boot_block: Option<usize>,
+    target_digest: Option<Digest>,
 }
 
 impl FlashPlan {
-    /// Plans the way from `live`, the contents of the placement's blocks, to `image` with the
-    /// preserved regions of `live` merged in.
+    /// Plans the way from `live` to `image` with the regions that the bundle's policy treats otherwise.
     ///
-    /// Blocks that are equal already are left alone. The others are in ascending order: firmware
-    /// starts from the top block on x86, so the block that makes it bootable comes last. A block
-    /// that is not `readable` (one flag for each block of the placement) is always erased and
-    /// written.
+    /// Blocks that are equal already are left alone. The others are in ascending order, but the
+    /// block at which the processor starts comes last: until then, the chip starts as it did, or
+    /// not at all. A block that cannot be read is erased and written, or left alone when it holds
+    /// nothing but preserved bytes.
     ///
     /// # Errors
-    /// A preserved region that ends beyond the image, that cannot be read, or that shares an
-    /// eraseblock with bytes that change: a power cut while that block is rewritten would lose what
-    /// was to be preserved.
+    /// A region that ends beyond the image, preserved bytes that cannot be read and lie in a block
+    /// that changes, or a preserved region that shares an eraseblock with bytes that change: a power
+    /// cut while that block is rewritten would lose what was to be preserved.
     pub fn new(
         image: &VerifiedImage,
         placement: &Placement,
-        live: &[u8],
-        readable: &[bool],
-        (rule, write_bytes): (WriteRule, u32),
+        live: Live<'_>,
     ) -> Result<Self, FlashError> {
-        let target = merge(image, live)?;
-        let (mut operations, mut kept) = (Vec::new(), Vec::new());
-        for (block, readable) in readable.iter().copied().enumerate() {
-            let range = placement.range(block);
-            let (old, new) = (&live[range.clone()], &target[range.clone()]);
-            let preserved = preserved_in(image.preserve(), &range);
-            if readable && old == new {
-                kept.extend(preserved.map(|_| block));
-                continue;
-            }
-            if let Some(region) = preserved {
+        check_regions(image)?;
+        let target = merge(image, live.contents);
+        let boot_block = placement.block_of(image.boot_offset_bytes());
+        let mut plan = Self {
+            target,
+            operations: Vec::new(),
+            kept: Vec::new(),
+            unread: vec![false; placement.block_count()],
+            boot_block: None,
+            target_digest: image_digest(image),
+        };
+        for block in 0..placement.block_count() {
+            plan.add(block, image.regions(), placement, live)?;
+        }
+        // The boot block is the last one; sorting is stable.
+        plan.operations.sort_by_key(|operation| Some(operation.block) == boot_block);
+        plan.boot_block = boot_block.filter(|_| !plan.operations.is_empty());
+        Ok(plan)
+    }
+
+    fn add(
+        &mut self,
+        block: usize,
+        regions: &[Region],
+        placement: &Placement,
+        live: Live<'_>,
+    ) -> Result<(), FlashError> {
+        let range = placement.range(block);
+        let (old, new) = (&live.contents[range.clone()], &self.target[range.clone()]);
+        let readable = live.readable[block];
+        let preserved = preserved_in(regions, &range);
+        match preserved {
+            // Nothing of it is known, and nothing of it is to change.
+            Some(region) if !readable && covers(region, &range) => self.unread[block] = true,
+            Some(_) if readable && old == new => self.kept.push(block),
+            Some(region) => {
                 return Err(FlashError::PreserveShares {
                     name: region.name.clone(),
                     region_offset_bytes: region.offset_bytes,
@@ -76,18 +114,26 @@ impl FlashPlan {
                     length_bytes: placement.block(block).length_bytes(),
                 });
             }
-            let change = match readable {
-                true => change(old, new, rule, write_bytes as usize),
-                false => Change::EraseAndWrite,
-            };
-            operations.push(Operation { block, change });
+            None if readable && old == new => {}
+            None => {
+                let change = match readable {
+                    true => change(old, new, live.rule, live.write_bytes as usize),
+                    false => Change::EraseAndWrite,
+                };
+                self.operations.push(Operation { block, change });
+            }
         }
-        Ok(Self { target, operations, kept })
+        Ok(())
     }
 
-    /// What the chip shall hold in the end, in the image's order.
+    /// What the chip shall hold in the end, in the image's order; zeros for [`FlashPlan::is_unread`].
     pub fn target(&self) -> &[u8] {
         &self.target
+    }
+
+    /// SHA-256 of the target where it is known without reading it: that of the image as it is.
+    pub(super) fn target_digest(&self) -> Option<Digest> {
+        self.target_digest
     }
 
     /// The blocks that change, in the order of execution.
@@ -100,36 +146,77 @@ impl FlashPlan {
     pub fn kept(&self) -> &[usize] {
         &self.kept
     }
-}
 
-fn merge(image: &VerifiedImage, live: &[u8]) -> Result<Vec<u8>, FlashError> {
-    let mut target = image.bytes().to_vec();
-    for region in image.preserve() {
-        let range =
-            byte_range(region).filter(|range| range.end <= target.len()).ok_or_else(|| {
-                FlashError::PreserveOutside {
-                    name: region.name.clone(),
-                    offset_bytes: region.offset_bytes,
-                    length_bytes: region.length_bytes,
-                    image_bytes: target.len() as u64,
-                }
-            })?;
-        target[range.clone()].copy_from_slice(&live[range]);
+    /// Whether this block holds preserved bytes only and cannot be read: it is left alone and not
+    /// compared either.
+    pub fn is_unread(&self, block: usize) -> bool {
+        self.unread[block]
     }
-    Ok(target)
+
+    /// Whether some blocks are left alone unread, so that there is no digest of the whole.
+    pub fn has_unread(&self) -> bool {
+        self.unread.contains(&true)
+    }
+
+    /// The block that makes the firmware bootable; if it changes, it changes last.
+    pub fn boot_block(&self) -> Option<usize> {
+        self.boot_block
+    }
 }
 
-fn byte_range(region: &Region) -> Option<Range<usize>> {
-    let end = region.offset_bytes.checked_add(region.length_bytes)?;
-    Some(usize::try_from(region.offset_bytes).ok()?..usize::try_from(end).ok()?)
+fn check_regions(image: &VerifiedImage) -> Result<(), FlashError> {
+    let image_bytes = image.bytes().len() as u64;
+    let ends_inside = |region: &&Region| {
+        region
+            .offset_bytes
+            .checked_add(region.length_bytes)
+            .is_none_or(|end_bytes| end_bytes > image_bytes)
+    };
+    match image.regions().iter().find(ends_inside) {
+        None => Ok(()),
+        Some(region) => Err(FlashError::RegionOutside {
+            name: region.name.clone(),
+            offset_bytes: region.offset_bytes,
+            length_bytes: region.length_bytes,
+            image_bytes,
+        }),
+    }
 }
 
-fn preserved_in<'a>(preserve: &'a [Region], range: &Range<usize>) -> Option<&'a Region> {
-    preserve.iter().find(|region| {
-        byte_range(region).is_some_and(|kept| {
-            kept.start < range.end && range.start < kept.end && !kept.is_empty()
-        })
+fn image_digest(image: &VerifiedImage) -> Option<Digest> {
+    let is_target = image.regions().iter().all(|region| region.action == RegionAction::Replace);
+    is_target.then(|| *image.digest())
+}
+
+fn merge(image: &VerifiedImage, live: &[u8]) -> Vec<u8> {
+    let mut target = image.bytes().to_vec();
+    for region in image.regions() {
+        match region.action {
+            RegionAction::Preserve => {
+                target[region.range()].copy_from_slice(&live[region.range()]);
+            }
+            RegionAction::Reset => target[region.range()].fill(0xFF),
+            RegionAction::Replace => {}
+        }
+    }
+    target
+}
+
+fn preserved_in<'a>(regions: &'a [Region], block: &Range<usize>) -> Option<&'a Region> {
+    regions.iter().find(|region| {
+        let kept = region.range();
+        region.action == RegionAction::Preserve && kept.start < block.end && block.start < kept.end
     })
+}
+
+/// Whether a block of which these are the image's bytes holds nothing but preserved bytes of one region.
+pub(super) fn is_preserved(regions: &[Region], block: &Range<usize>) -> bool {
+    preserved_in(regions, block).is_some_and(|region| covers(region, block))
+}
+
+fn covers(region: &Region, block: &Range<usize>) -> bool {
+    let kept = region.range();
+    kept.start <= block.start && block.end <= kept.end
 }
 
 fn change(old: &[u8], new: &[u8], rule: WriteRule, write_bytes: usize) -> Change {
@@ -165,7 +252,7 @@ fn pieces(length: usize, write_bytes: usize) -> impl Iterator<Item = Range<usize
 }
 
 /// Makes one range of those that follow one another.
-fn join(ranges: impl Iterator<Item = Range<usize>>) -> Vec<Range<usize>> {
+pub(super) fn join(ranges: impl Iterator<Item = Range<usize>>) -> Vec<Range<usize>> {
     let mut joined: Vec<Range<usize>> = Vec::new();
     for range in ranges {
         match joined.last_mut() {

@@ -5,9 +5,11 @@ use std::io;
 
 use sha2::{Digest, Sha256};
 
-use super::block::first_difference;
+use super::block::{complement, first_difference};
+use super::job::Mode;
 use super::placement::Span;
-use super::{EraseBlock, Flash, FlashError, FlashPlan, Placement, Statistics};
+use super::plan::is_preserved;
+use super::{EraseBlock, Flash, FlashError, FlashPlan, Live, Placement, Statistics};
 use crate::image::VerifiedImage;
 
 /// How often a read is tried before it counts as failed.
@@ -35,7 +37,9 @@ pub(super) struct Work {
     pub(super) backup: Vec<u8>,
     pub(super) readable: Vec<bool>,
     pub(super) before_digest: Option<[u8; 32]>,
-    pub(super) rescue: bool,
+    pub(super) mode: Mode,
+    /// How many blocks would have to be unlocked; only counted in a preview.
+    pub(super) locked_blocks: u32,
 }
 
 impl Backup {
@@ -57,11 +61,12 @@ impl Backup {
         self.placement.block_count()
     }
 
-    /// Reads the next span into the backup. `rescue` allows blocks that cannot be read: they have
-    /// no backup.
+    /// Reads the next span into the backup. A rescue allows blocks that cannot be read: they have
+    /// no backup. So does an update where nothing but preserved bytes are: those are left alone.
     pub(super) fn step(
         &mut self,
         flash: &mut dyn Flash,
+        image: &VerifiedImage,
         rescue: bool,
         statistics: &mut Statistics,
     ) -> Result<(), FlashError> {
@@ -70,7 +75,8 @@ impl Backup {
         let contents = &mut self.contents[span.image.clone()];
         if read(flash, span.chip_offset_bytes, contents, statistics).is_err() {
             for nth in span.blocks.clone() {
-                self.read_block(nth, flash, rescue, statistics)?;
+                let needed = !rescue && !is_preserved(image.regions(), &self.placement.range(nth));
+                self.read_block(nth, flash, needed, statistics)?;
             }
         }
         self.hasher.update(&self.contents[span.image]);
@@ -82,13 +88,13 @@ impl Backup {
         &mut self,
         nth: usize,
         flash: &mut dyn Flash,
-        rescue: bool,
+        needed: bool,
         statistics: &mut Statistics,
     ) -> Result<(), FlashError> {
         let block = self.placement.block(nth);
         let contents = &mut self.contents[self.placement.range(nth)];
         if let Err(source) = read(flash, block.offset_bytes(), contents, statistics) {
-            if !rescue {
+            if needed {
                 let length_bytes = u64::from(block.length_bytes());
                 return Err(FlashError::Unreadable {
                     offset_bytes: block.offset_bytes(),
@@ -117,11 +123,16 @@ impl Backup {
         self,
         image: &VerifiedImage,
         flash: &dyn Flash,
-        rescue: bool,
+        mode: Mode,
     ) -> Result<Work, FlashError> {
         let geometry = flash.geometry();
-        let write = (geometry.rule(), geometry.write_bytes());
-        let plan = FlashPlan::new(image, &self.placement, &self.contents, &self.readable, write)?;
+        let live = Live {
+            contents: &self.contents,
+            readable: &self.readable,
+            rule: geometry.rule(),
+            write_bytes: geometry.write_bytes(),
+        };
+        let plan = FlashPlan::new(image, &self.placement, live)?;
         let before_digest = self.digest();
         Ok(Work {
             placement: self.placement,
@@ -129,7 +140,8 @@ impl Backup {
             backup: self.contents,
             readable: self.readable,
             before_digest,
-            rescue,
+            mode,
+            locked_blocks: 0,
         })
     }
 }
@@ -147,7 +159,7 @@ impl Work {
     /// # Errors
     /// A block is not fit to be changed.
     pub(super) fn check(
-        &self,
+        &mut self,
         first: usize,
         flash: &mut dyn Flash,
         statistics: &mut Statistics,
@@ -161,7 +173,11 @@ impl Work {
             self.reads_the_same(&piece, flash, statistics)?;
         }
         for operation in operations.iter().take(after).skip(first) {
-            unlocks(self.placement.block(operation.block), flash)?;
+            let block = self.placement.block(operation.block);
+            match self.mode {
+                Mode::Preview => self.locked_blocks += u32::from(is_locked(block, flash)?),
+                Mode::Update | Mode::Rescue => unlocks(block, flash)?,
+            }
         }
         Ok(after)
     }
@@ -183,7 +199,7 @@ impl Work {
     ) -> Result<(), FlashError> {
         let offset_bytes = span.chip_offset_bytes;
         let first = &self.backup[span.image.clone()];
-        let mut second = vec![0; first.len()];
+        let mut second = complement(first);
         let length_bytes = first.len() as u64;
         read(flash, offset_bytes, &mut second, statistics)
             .map_err(|source| FlashError::Unreadable { offset_bytes, length_bytes, source })?;
@@ -199,17 +215,18 @@ impl Work {
 }
 
 fn unlocks(block: EraseBlock, flash: &mut dyn Flash) -> Result<(), FlashError> {
-    let offset_bytes = block.offset_bytes();
-    let survey = |source| FlashError::Survey { offset_bytes, asked: "is locked", source };
-    if !flash.is_locked(block).map_err(survey)? {
-        return Ok(());
-    }
     // Chips that lock themselves at power-up unlock here; for all others the second question
     // decides.
-    match flash.unlock(block).is_ok() && !flash.is_locked(block).map_err(survey)? {
-        true => Ok(()),
-        false => Err(FlashError::Locked { offset_bytes }),
+    if !is_locked(block, flash)? || (flash.unlock(block).is_ok() && !is_locked(block, flash)?) {
+        return Ok(());
     }
+    Err(FlashError::Locked { offset_bytes: block.offset_bytes() })
+}
+
+fn is_locked(block: EraseBlock, flash: &mut dyn Flash) -> Result<bool, FlashError> {
+    let offset_bytes = block.offset_bytes();
+    let survey = |source| FlashError::Survey { offset_bytes, asked: "is locked", source };
+    flash.is_locked(block).map_err(survey)
 }
 
 /// Reads, and tries again when that fails.

@@ -10,7 +10,7 @@ use rand_core::{RngCore, SeedableRng};
 use sha2::{Digest, Sha256};
 
 use super::*;
-use crate::image::{Region, VerifiedImage};
+use crate::image::{Region, RegionAction, VerifiedImage};
 
 /// A chip, what is on it, and what shall come onto it.
 struct Scenario {
@@ -89,6 +89,7 @@ impl Scenario {
                     name: format!("kept at {offset_bytes:#x}"),
                     offset_bytes,
                     length_bytes,
+                    action: RegionAction::Preserve,
                 });
             }
             target.extend_from_slice(if preserved { old } else { &new });
@@ -383,7 +384,8 @@ fn locks_are_taken_away_or_refused_before_the_first_change() {
 #[test]
 fn a_preserved_region_that_shares_a_changing_block_is_refused() {
     let preserve = |offset_bytes, length_bytes| {
-        vec![Region { name: "mac".to_owned(), offset_bytes, length_bytes }]
+        let action = RegionAction::Preserve;
+        vec![Region { name: "mac".to_owned(), offset_bytes, length_bytes, action }]
     };
     let mut flash = SimulatedFlash::new(nor(3), vec![0; 768]);
     let error = refusal(VerifiedImage::for_tests(vec![1; 768], preserve(0x110, 6)), &mut flash);
@@ -392,7 +394,7 @@ fn a_preserved_region_that_shares_a_changing_block_is_refused() {
     for (offset, length) in [(0x2FF, 2), (0x300, 1), (u64::MAX, 2), (0, u64::MAX)] {
         let error =
             refusal(VerifiedImage::for_tests(vec![1; 768], preserve(offset, length)), &mut flash);
-        assert!(matches!(error, FlashError::PreserveOutside { .. }), "{error}");
+        assert!(matches!(error, FlashError::RegionOutside { .. }), "{error}");
     }
     // The rest of the block does not change: nothing is at risk.
     let job = run(Job::new(VerifiedImage::for_tests(vec![0; 768], preserve(0x110, 6))), &mut flash);

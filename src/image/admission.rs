@@ -3,6 +3,7 @@
 //! The agent asks before anything happens, and the recovery environment asks again.
 
 use super::{Manifest, ManifestError};
+use crate::keys::Fingerprint;
 use crate::reason::{Reason, Refusal};
 
 /// What a host knows of itself.
@@ -18,10 +19,12 @@ pub struct Board {
     pub flash_size_bytes: u64,
     /// Highest security version that was confirmed here.
     pub security_version_floor: u64,
+    /// This host's key; `None` while it has none.
+    pub host: Option<Fingerprint>,
 }
 
 impl Board {
-    /// Checks match list, version floor, installed version and size.
+    /// Checks match list, host, version floor, installed version and size.
     ///
     /// # Errors
     /// The first that is off, with both sides.
@@ -33,6 +36,13 @@ impl Board {
                 self.vendor, self.product
             );
             return Err(Refusal::new(Reason::WrongBoard, detail));
+        }
+        if let Some(host) = manifest.host()
+            && self.host != Some(*host)
+        {
+            let own = self.host.map_or("none".to_owned(), |own| own.to_string());
+            let detail = format!("bundle: {host}; this host: {own}");
+            return Err(Refusal::new(Reason::WrongHost, detail));
         }
         let (offered, floor) = (manifest.security_version(), self.security_version_floor);
         if offered < floor {

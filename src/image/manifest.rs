@@ -1,13 +1,14 @@
 //! What a manifest says, and the rules that every manifest obeys.
 
-use super::{Digest, Region, sha256};
+use super::{Digest, Region, RegionAction, sha256};
+use crate::keys::Fingerprint;
 
 /// Largest firmware image, in bytes.
 pub const IMAGE_MAX: usize = 256 << 20;
 /// Largest payload, in bytes: compression is only used when it helps.
 pub const PAYLOAD_MAX: usize = IMAGE_MAX;
-/// Most preserved regions.
-pub const PRESERVE_MAX: usize = 64;
+/// Most regions with a rule of their own.
+pub const REGIONS_MAX: usize = 64;
 /// Most products that one bundle fits.
 pub const PRODUCTS_MAX: usize = 64;
 /// Most versions that a bundle may be limited to update from.
@@ -121,9 +122,9 @@ pub enum ManifestError {
         /// How many digests.
         got: usize,
     },
-    /// A preserved region is empty or not inside the image.
+    /// A region is empty or not inside the image.
     #[error(
-        "preserved region {name:?} is {length_bytes:#x} bytes at {offset_bytes:#x}, expected 1 byte or more inside the image of {image_bytes:#x} bytes"
+        "region {name:?} is {length_bytes:#x} bytes at {offset_bytes:#x}, expected 1 byte or more inside the image of {image_bytes:#x} bytes"
     )]
     RegionOutside {
         /// Its name.
@@ -135,9 +136,9 @@ pub enum ManifestError {
         /// Size of the image.
         image_bytes: u64,
     },
-    /// Preserved regions overlap or are not sorted.
+    /// Regions overlap or are not sorted.
     #[error(
-        "preserved region {second:?} at {second_offset_bytes:#x} starts before the end of {first:?} at {first_end_bytes:#x}: regions must be sorted by offset and not overlap"
+        "region {second:?} at {second_offset_bytes:#x} starts before the end of {first:?} at {first_end_bytes:#x}: regions must be sorted by offset and not overlap"
     )]
     RegionOverlap {
         /// The region before.
@@ -149,11 +150,21 @@ pub enum ManifestError {
         /// Where it starts.
         second_offset_bytes: u64,
     },
-    /// Two preserved regions have one name.
-    #[error("two preserved regions are named {name:?}: give each its own name")]
+    /// Two regions have one name.
+    #[error("two regions are named {name:?}: give each its own name")]
     RegionNameTwice {
         /// The name.
         name: String,
+    },
+    /// The processor would start outside the image.
+    #[error(
+        "the firmware starts at {offset_bytes:#x}, expected an offset inside the image of {image_bytes:#x} bytes"
+    )]
+    BootOutside {
+        /// Where.
+        offset_bytes: u64,
+        /// Size of the image.
+        image_bytes: u64,
     },
     /// Nothing would be written.
     #[error("the preserved regions cover the whole image: nothing would be updated")]
@@ -170,7 +181,7 @@ pub enum PayloadFormat {
 }
 
 /// What the maker of a bundle says about an image.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Description {
     /// Version, for people.
     pub version: String,
@@ -185,8 +196,12 @@ pub struct Description {
     pub update_from: Vec<String>,
     /// DMI `bios_version` that the new firmware shows once it runs, when known.
     pub expect_version: Option<String>,
-    /// Regions whose live contents stay, sorted by offset (RFC 9124, section 3.10, Storage Location).
-    pub preserve: Vec<Region>,
+    /// Regions with a rule of their own, sorted by offset (RFC 9124, section 3.10, Storage Location).
+    pub regions: Vec<Region>,
+    /// The byte of the image at which the processor starts; the last one when not stated.
+    pub boot_offset_bytes: Option<u64>,
+    /// The only host that the image is for, when it was made from that host's backup.
+    pub host: Option<Fingerprint>,
 }
 
 /// A well-formed manifest; who made it is another question, see [`super::VerifiedManifest`].
@@ -262,9 +277,19 @@ impl Manifest {
         self.description.expect_version.as_deref()
     }
 
-    /// Regions whose live contents stay: inside the image, sorted by offset, not overlapping.
-    pub fn preserve(&self) -> &[Region] {
-        &self.description.preserve
+    /// Regions with a rule of their own: inside the image, sorted by offset, not overlapping.
+    pub fn regions(&self) -> &[Region] {
+        &self.description.regions
+    }
+
+    /// Where the processor starts: the eraseblock with this byte makes the firmware bootable.
+    pub fn boot_offset_bytes(&self) -> u64 {
+        self.description.boot_offset_bytes.unwrap_or(self.image_bytes - 1)
+    }
+
+    /// The only host that the image is for, if there is such a host.
+    pub fn host(&self) -> Option<&Fingerprint> {
+        self.description.host.as_ref()
     }
 
     /// How the payload is made from the image.
@@ -302,7 +327,7 @@ impl Manifest {
         &self.block_digests
     }
 
-    /// SHA-256 of the image outside the preserved regions: what a chip still holds after the firmware has run
+    /// SHA-256 of the image outside [`Manifest::regions`]: what a chip still holds after the firmware has run
     /// ([`Manifest::stable_hasher`]).
     pub fn stable_digest(&self) -> &Digest {
         &self.stable_digest
@@ -330,6 +355,11 @@ impl Manifest {
         d.expect_version.iter().try_for_each(|v| check_text("the expected version", v))?;
         check_size("payload", PAYLOAD_MAX, self.payload_bytes)?;
         check_size("image", IMAGE_MAX, self.image_bytes)?;
+        if let Some(offset_bytes) = d.boot_offset_bytes
+            && offset_bytes >= self.image_bytes
+        {
+            return Err(ManifestError::BootOutside { offset_bytes, image_bytes: self.image_bytes });
+        }
         self.check_blocks()?;
         self.check_regions()
     }
@@ -347,8 +377,8 @@ impl Manifest {
     }
 
     fn check_regions(&self) -> Result<(), ManifestError> {
-        let regions = self.preserve();
-        check_count("preserved regions", 0, PRESERVE_MAX, regions.len())?;
+        let regions = self.regions();
+        check_count("regions", 0, REGIONS_MAX, regions.len())?;
         let mut previous: Option<(&Region, u64)> = None;
         for region in regions {
             let end_bytes = self.check_region(region)?;
@@ -369,7 +399,8 @@ impl Manifest {
                 return Err(ManifestError::RegionNameTwice { name: region.name.clone() });
             }
         }
-        let preserved_bytes: u64 = regions.iter().map(|r| r.length_bytes).sum();
+        let preserved = regions.iter().filter(|region| region.action == RegionAction::Preserve);
+        let preserved_bytes: u64 = preserved.map(|region| region.length_bytes).sum();
         if preserved_bytes == self.image_bytes {
             return Err(ManifestError::NothingToWrite);
         }

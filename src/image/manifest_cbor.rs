@@ -17,7 +17,11 @@
 //! | 13 | version | 3.17 Manifest Text Information | tstr |
 //! | 14 | expected version (absent: not known) | 3.17 Manifest Text Information | tstr |
 //! | 15 | preserved regions (absent: none) | 3.10 Storage Location | \[1\* \[name tstr, offset uint, length uint\]\] |
-//! | 16 | stable digest: of the image outside the preserved regions | 3.13 Payload Digests | bstr, 32 bytes |
+//! | 16 | stable digest: of the image outside the regions of 15, 17 and 18 | 3.13 Payload Digests | bstr, 32 bytes |
+//! | 17 | reset regions (absent: none) | 3.10 Storage Location | as 15 |
+//! | 18 | replaced regions that the firmware changes when it runs (absent: none) | 3.10 Storage Location | as 15 |
+//! | 19 | where the processor starts (absent: at the image's last byte) | 3.10 Storage Location | uint |
+//! | 20 | the only host that the image is for (absent: any) | none | bstr, 32 bytes |
 //!
 //! Vendor and class are the DMI strings themselves, not UUIDs made from them: an operator can read and compare them.
 //! A label that is not in the table is an error, because it may restrict what the bundle is for.
@@ -25,12 +29,13 @@
 use ciborium::Value;
 
 use super::manifest::{Description, Manifest, ManifestError, PayloadFormat};
-use super::{Digest, Region};
+use super::{Digest, Region, RegionAction};
+use crate::keys::Fingerprint;
 
 const STRUCTURE_VERSION: u64 = 1;
 
 /// Label and name of each field, the label being the index plus one.
-const FIELDS: [&str; 16] = [
+const FIELDS: [&str; 20] = [
     "structure version",
     "security version",
     "vendor",
@@ -47,7 +52,14 @@ const FIELDS: [&str; 16] = [
     "expected version",
     "preserved regions",
     "stable digest",
+    "reset regions",
+    "replaced regions",
+    "boot offset",
+    "host",
 ];
+
+/// The labels of the lists of regions, in the order of [`RegionAction::ALL`].
+const REGION_LABELS: [usize; 3] = [15, 17, 18];
 
 /// The bytes of `manifest`; the same contents always give the same bytes.
 pub(super) fn emit(manifest: &Manifest) -> Vec<u8> {
@@ -67,8 +79,12 @@ pub(super) fn emit(manifest: &Manifest) -> Vec<u8> {
         Some(Value::Bytes(manifest.block_digests.concat())),
         Some(d.version.as_str().into()),
         d.expect_version.as_deref().map(Value::from),
-        list(d.preserve.iter().map(region_value).collect()),
+        regions(&d.regions, RegionAction::Preserve),
         Some(Value::Bytes(manifest.stable_digest.to_vec())),
+        regions(&d.regions, RegionAction::Reset),
+        regions(&d.regions, RegionAction::Replace),
+        d.boot_offset_bytes.map(Value::from),
+        d.host.map(|host| Value::Bytes(host.as_bytes().to_vec())),
     ];
     let labelled = fields.into_iter().zip(1u64..);
     let map = labelled.filter_map(|(value, label)| Some((label.into(), value?))).collect();
@@ -120,7 +136,9 @@ impl Fields {
             update_from: self.0[4].take().map_or(Ok(Vec::new()), text_list)?,
             version: self.take(13).and_then(text)?,
             expect_version: self.0[13].take().map(text).transpose()?,
-            preserve: self.0[14].take().map_or(Ok(Vec::new()), region_list)?,
+            regions: self.regions()?,
+            boot_offset_bytes: self.0[18].take().map(uint).transpose()?,
+            host: self.0[19].take().map(digest).transpose()?.map(Fingerprint::from_bytes),
         };
         Ok(Manifest {
             description,
@@ -133,6 +151,19 @@ impl Fields {
             block_digests: self.take(12).and_then(digest_list)?,
             stable_digest: self.take(16).and_then(digest)?,
         })
+    }
+
+    fn regions(&mut self) -> Result<Vec<Region>, ManifestError> {
+        let mut regions = Vec::new();
+        for (label, action) in REGION_LABELS.into_iter().zip(RegionAction::ALL) {
+            if let Some(list) = self.0[label - 1].take() {
+                for value in array(list)? {
+                    regions.push(region(value, action)?);
+                }
+            }
+        }
+        regions.sort_by_key(|region| region.offset_bytes);
+        Ok(regions)
     }
 
     fn take(&mut self, label: u8) -> Result<Value, ManifestError> {
@@ -156,6 +187,10 @@ fn texts(texts: &[String]) -> Option<Value> {
 /// An array, or nothing for an empty one: absence has only one form.
 fn list(values: Vec<Value>) -> Option<Value> {
     (!values.is_empty()).then_some(Value::Array(values))
+}
+
+fn regions(regions: &[Region], action: RegionAction) -> Option<Value> {
+    list(regions.iter().filter(|region| region.action == action).map(region_value).collect())
 }
 
 fn region_value(region: &Region) -> Value {
@@ -200,13 +235,10 @@ fn digest_list(value: Value) -> Result<Vec<Digest>, ManifestError> {
     if rest.is_empty() { Ok(digests.to_vec()) } else { Err(bad("expected digests of 32 bytes")) }
 }
 
-fn region_list(value: Value) -> Result<Vec<Region>, ManifestError> {
-    array(value)?.into_iter().map(region).collect()
-}
-
-fn region(value: Value) -> Result<Region, ManifestError> {
+fn region(value: Value, action: RegionAction) -> Result<Region, ManifestError> {
     let fields = array(value)?.try_into();
     let [name, offset, length]: [Value; 3] =
         fields.map_err(|_| bad("expected a region of name, offset and length"))?;
-    Ok(Region { name: text(name)?, offset_bytes: uint(offset)?, length_bytes: uint(length)? })
+    let (offset_bytes, length_bytes) = (uint(offset)?, uint(length)?);
+    Ok(Region { name: text(name)?, offset_bytes, length_bytes, action })
 }

@@ -13,6 +13,7 @@ mod format;
 mod manifest;
 mod manifest_cbor;
 mod payload;
+mod region;
 mod signed;
 mod stable;
 mod verified;
@@ -22,12 +23,13 @@ pub use bundle::{BUNDLE_MAX, Bundle, BundleError};
 pub use format::FirmwareFormat;
 pub use manifest::{
     BLOCK_BYTES_MIN, BLOCKS_MAX, Description, IMAGE_MAX, Manifest, ManifestError, PAYLOAD_MAX,
-    PRESERVE_MAX, PRODUCTS_MAX, PayloadFormat, TEXT_MAX, UPDATE_FROM_MAX,
+    PRODUCTS_MAX, PayloadFormat, REGIONS_MAX, TEXT_MAX, UPDATE_FROM_MAX,
 };
 pub use payload::ImageError;
+pub use region::{Region, RegionAction};
 pub use signed::{MANIFEST_MAX, SignedManifest, VerifiedManifest};
 pub use stable::StableHasher;
-pub use verified::{Region, VerifiedImage};
+pub use verified::VerifiedImage;
 
 use sha2::{Digest as _, Sha256};
 

@@ -108,7 +108,8 @@ impl VerifiedManifest {
             PayloadFormat::Zstd => decompress(payload, self.image_size_bytes())?,
         };
         self.check_image(&image)?;
-        Ok(VerifiedImage::new(image, self.preserve().to_vec()))
+        let (digest, regions) = (*self.image_digest(), self.regions().to_vec());
+        Ok(VerifiedImage::new(image, digest, regions, self.boot_offset_bytes()))
     }
 
     fn check_image(&self, image: &[u8]) -> Result<(), ImageError> {

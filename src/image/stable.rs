@@ -4,7 +4,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{Digest, Manifest, Region};
 
-/// SHA-256 over the first `image size` bytes of a chip or image, in order, with the bytes of preserved regions left out.
+/// SHA-256 over the first `image size` bytes of a chip or image, in order, with the bytes of [`Manifest::regions`] left out.
 ///
 /// Firmware rewrites its variable store whenever it runs, so only this digest tells whether a machine still holds what
 /// was flashed. Chunks may be of any size; bytes behind the image's size are ignored.
@@ -14,7 +14,7 @@ pub struct StableHasher<'a> {
     position_bytes: u64,
     image_bytes: u64,
     /// Regions that end behind the position, sorted.
-    preserve: &'a [Region],
+    regions: &'a [Region],
 }
 
 impl Manifest {
@@ -24,7 +24,7 @@ impl Manifest {
             hash: Sha256::new(),
             position_bytes: 0,
             image_bytes: self.image_bytes,
-            preserve: self.preserve(),
+            regions: self.regions(),
         }
     }
 
@@ -56,14 +56,14 @@ impl StableHasher<'_> {
         self.hash.finalize().into()
     }
 
-    /// Whether the bytes at the position are preserved, and where that changes next.
+    /// Whether the bytes at the position are left out, and where that changes next.
     fn stretch(&mut self) -> (bool, u64) {
-        while let Some((first, rest)) = self.preserve.split_first()
+        while let Some((first, rest)) = self.regions.split_first()
             && first.offset_bytes + first.length_bytes <= self.position_bytes
         {
-            self.preserve = rest;
+            self.regions = rest;
         }
-        match self.preserve.first() {
+        match self.regions.first() {
             Some(region) if region.offset_bytes <= self.position_bytes => {
                 (true, region.offset_bytes + region.length_bytes)
             }

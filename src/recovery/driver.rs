@@ -18,7 +18,7 @@ use super::platform::{self, Ending, NetworkUp, Platform, PlatformError, chain};
 use crate::dmi::Dmi;
 use crate::image::Board;
 use crate::kexec::{HANDOFF_PATH, Handoff, KexecError};
-use crate::keys::KeyError;
+use crate::keys::{HostSecretKey, KeyError, PublicKey as _, SecretKey as _};
 use crate::mtd::{Access, MtdDevice, MtdInfo, SYSFS_MTD};
 use crate::net::NetError;
 use crate::net::udp::{self, UdpOptions};
@@ -302,7 +302,9 @@ fn open_socket(handoff: &Handoff) -> Result<UdpSocket, NetError> {
 
 fn mission(handoff: &Handoff, flash: Option<&MtdInfo>) -> Result<Mission, RecoveryError> {
     let dmi = Dmi::read(Path::new("/"));
+    let host_key: HostSecretKey = handoff.host_key.expose().parse().map_err(RecoveryError::Key)?;
     let board = Board {
+        host: Some(host_key.public().fingerprint()),
         vendor: dmi.vendor.clone(),
         product: dmi.product.clone(),
         bios_version: dmi.bios_version.clone(),
@@ -314,7 +316,7 @@ fn mission(handoff: &Handoff, flash: Option<&MtdInfo>) -> Result<Mission, Recove
         campaign: handoff.campaign,
         manager: handoff.manager.public_key.parse().map_err(RecoveryError::Key)?,
         manager_address: handoff.manager.address,
-        host_key: handoff.host_key.expose().parse().map_err(RecoveryError::Key)?,
+        host_key,
         releases: releases.collect::<Result<_, _>>().map_err(RecoveryError::Key)?,
         identity: identity(handoff, flash, &dmi),
         board,

@@ -60,6 +60,7 @@ impl Bench {
             bios_version: "1".into(),
             flash_size_bytes: CHIP as u64,
             security_version_floor: 3,
+            host: Some(host_key.public().fingerprint()),
         };
         let mission = Mission {
             campaign: CAMPAIGN,
@@ -82,9 +83,7 @@ impl Bench {
             security_version,
             vendor: "V".into(),
             products: vec!["P".into()],
-            update_from: Vec::new(),
-            expect_version: None,
-            preserve: Vec::new(),
+            ..Description::default()
         };
         let manifest = Manifest::describe(description, image, PayloadFormat::Raw, image).unwrap();
         SignedManifest::sign(&manifest, &self.release).unwrap()

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, ensure};
 use clap::Args;
 use firmcast::image::{
-    Bundle, Description, FirmwareFormat, IMAGE_MAX, Manifest, PayloadFormat, Region,
+    Bundle, Description, FirmwareFormat, IMAGE_MAX, Manifest, PayloadFormat, Region, RegionAction,
     SignedManifest, VerifiedManifest,
 };
 use firmcast::keys::{self, PublicKey as _, ReleaseSecretKey, SecretKey as _};
@@ -82,8 +82,8 @@ impl CreateArgs {
     }
 
     fn description(&self) -> Description {
-        let mut preserve = self.preserve.clone();
-        preserve.sort_by_key(|region| region.offset_bytes);
+        let mut regions = self.preserve.clone();
+        regions.sort_by_key(|region| region.offset_bytes);
         Description {
             version: self.version.clone(),
             security_version: self.security_version,
@@ -91,7 +91,8 @@ impl CreateArgs {
             products: self.products.clone(),
             update_from: self.update_from.clone(),
             expect_version: self.expect_version.clone(),
-            preserve,
+            regions,
+            ..Description::default()
         }
     }
 }
@@ -124,6 +125,7 @@ fn parse_region(text: &str) -> Result<Region, String> {
         name: name.to_owned(),
         offset_bytes: parse_bytes(offset)?,
         length_bytes: parse_bytes(length)?,
+        action: RegionAction::Preserve,
     })
 }
 
@@ -151,7 +153,8 @@ mod tests {
     #[test]
     fn regions_are_read_as_documented() {
         let region = |name: &str, offset_bytes, length_bytes| {
-            Ok(Region { name: name.into(), offset_bytes, length_bytes })
+            let action = RegionAction::Preserve;
+            Ok(Region { name: name.into(), offset_bytes, length_bytes, action })
         };
         assert_eq!(parse_region("vars=0x0:128K"), region("vars", 0, 0x2_0000));
         assert_eq!(parse_region("a=b=16:0x1M"), region("a=b", 16, 1 << 20));

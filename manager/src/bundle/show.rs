@@ -35,15 +35,16 @@ struct Report {
     products: Vec<String>,
     update_from: Vec<String>,
     expect_version: Option<String>,
-    preserve: Vec<PreservedRegion>,
+    regions: Vec<PolicyRegion>,
     image: Image,
     payload: Payload,
     signature: Signature,
 }
 
 #[derive(Debug, Serialize)]
-struct PreservedRegion {
+struct PolicyRegion {
     name: String,
+    action: &'static str,
     offset_bytes: u64,
     length_bytes: u64,
 }
@@ -105,7 +106,7 @@ impl ShowArgs {
 
 impl Report {
     fn new(manifest: &Manifest, format: Option<String>, signature: Signature) -> Self {
-        let regions = manifest.preserve().iter().cloned();
+        let regions = manifest.regions().iter().cloned();
         Report {
             version: manifest.version().to_owned(),
             security_version: manifest.security_version(),
@@ -113,9 +114,10 @@ impl Report {
             products: manifest.products().to_vec(),
             update_from: manifest.update_from().to_vec(),
             expect_version: manifest.expect_version().map(str::to_owned),
-            preserve: regions
-                .map(|r| PreservedRegion {
+            regions: regions
+                .map(|r| PolicyRegion {
                     name: r.name,
+                    action: r.action.name(),
                     offset_bytes: r.offset_bytes,
                     length_bytes: r.length_bytes,
                 })
@@ -158,9 +160,11 @@ impl Report {
         }
         let Payload { compression, size_bytes, .. } = &self.payload;
         row("payload", &format!("{size_bytes} bytes, compression {compression}"));
-        for region in &self.preserve {
-            let PreservedRegion { name, offset_bytes, length_bytes } = region;
-            row("preserves", &format!("{name}: {length_bytes:#x} bytes at {offset_bytes:#x}"));
+        for PolicyRegion { name, action, offset_bytes, length_bytes } in &self.regions {
+            row(
+                &format!("{action}s"),
+                &format!("{name}: {length_bytes:#x} bytes at {offset_bytes:#x}"),
+            );
         }
         row("signature", &self.signature.text());
         table

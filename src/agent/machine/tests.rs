@@ -184,9 +184,7 @@ fn signed_manifest(release: &ReleaseSecretKey, version: &str) -> Vec<u8> {
         security_version: 1,
         vendor: "V".into(),
         products: vec!["P".into()],
-        update_from: Vec::new(),
-        expect_version: None,
-        preserve: Vec::new(),
+        ..Description::default()
     };
     let image = vec![0x5a; 4 << 20];
     let manifest = Manifest::describe(description, &image, PayloadFormat::Raw, &image).unwrap();

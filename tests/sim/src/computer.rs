@@ -147,6 +147,7 @@ impl Computer {
             bios_version: self.version.into(),
             flash_size_bytes: self.flash.geometry().size_bytes(),
             security_version_floor: self.floor,
+            host: None,
         }
     }
 

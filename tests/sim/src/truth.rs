@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use firmcast::image::{Description, Manifest, PayloadFormat, Region, SignedManifest};
+use firmcast::image::{Description, Manifest, PayloadFormat, Region, RegionAction, SignedManifest};
 use firmcast::keys::{
     HostSecretKey, ManagerSecretKey, ReleasePublicKey, ReleaseSecretKey, SecretKey as _,
 };
@@ -132,15 +132,16 @@ fn contents(
         name: format!("region {index}"),
         offset_bytes: range.start as u64,
         length_bytes: range.len() as u64,
+        action: RegionAction::Preserve,
     };
     let description = Description {
         version: "2.0".into(),
         security_version,
         vendor: VENDOR.into(),
         products: vec!["Board 0".into(), product.into()],
-        update_from: Vec::new(),
         expect_version: expect_version.clone(),
-        preserve: preserve.iter().enumerate().map(region).collect(),
+        regions: preserve.iter().enumerate().map(region).collect(),
+        ..Description::default()
     };
     let manifest = Manifest::describe(description, image, PayloadFormat::Raw, image)
         .expect("a description by the rules");

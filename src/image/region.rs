@@ -1,0 +1,46 @@
+//! Regions of a chip, and what an update does with them.
+
+/// What an update does with a region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RegionAction {
+    /// What the chip holds there stays.
+    Preserve,
+    /// It is erased and left so: the firmware makes it anew when it starts.
+    Reset,
+    /// It gets the image's contents like everything else, but the firmware changes it when it runs.
+    Replace,
+}
+
+impl RegionAction {
+    /// Every action, in the order of the manifest's labels.
+    pub const ALL: [Self; 3] = [Self::Preserve, Self::Reset, Self::Replace];
+
+    /// The word on the command line and in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Preserve => "preserve",
+            Self::Reset => "reset",
+            Self::Replace => "replace",
+        }
+    }
+}
+
+/// A range of the flash chip that the bundle's policy names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Region {
+    /// Name from the bundle, for people.
+    pub name: String,
+    /// First byte, from the start of the chip.
+    pub offset_bytes: u64,
+    /// Length.
+    pub length_bytes: u64,
+    /// What the update does with it.
+    pub action: RegionAction,
+}
+
+impl Region {
+    /// Its bytes in an image that it lies in.
+    pub fn range(&self) -> std::ops::Range<usize> {
+        self.offset_bytes as usize..(self.offset_bytes + self.length_bytes) as usize
+    }
+}
