@@ -10,6 +10,7 @@ mod admission;
 pub mod assembly;
 mod bundle;
 mod format;
+pub mod layout;
 mod manifest;
 mod manifest_cbor;
 mod payload;

@@ -1,0 +1,22 @@
+//! Little-endian fields at an offset of untrusted bytes: `None` where the bytes end before the field does.
+
+pub(in crate::image) fn array<const N: usize>(bytes: &[u8], offset: usize) -> Option<[u8; N]> {
+    bytes.get(offset..)?.first_chunk().copied()
+}
+
+pub(in crate::image) fn u16_at(bytes: &[u8], offset: usize) -> Option<u16> {
+    array(bytes, offset).map(u16::from_le_bytes)
+}
+
+pub(in crate::image) fn u32_at(bytes: &[u8], offset: usize) -> Option<u32> {
+    array(bytes, offset).map(u32::from_le_bytes)
+}
+
+pub(in crate::image) fn u64_at(bytes: &[u8], offset: usize) -> Option<u64> {
+    array(bytes, offset).map(u64::from_le_bytes)
+}
+
+/// A length of 24 bits, as firmware file systems have it.
+pub(in crate::image) fn u24_at(bytes: &[u8], offset: usize) -> Option<u32> {
+    array(bytes, offset).map(|[low, middle, high]| u32::from_le_bytes([low, middle, high, 0]))
+}

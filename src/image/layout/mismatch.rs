@@ -1,0 +1,77 @@
+//! Where the layout of an image and that of the chip differ.
+
+use std::fmt;
+
+use super::{Layout, LayoutRegion};
+
+/// How many differences a [`LayoutMismatch`] shows; the others are counted.
+pub const DIFFERENCES_SHOWN_MAX: usize = 3;
+
+/// The first differences between the layout of an image and that of the chip it shall go to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LayoutMismatch {
+    shown: Vec<Difference>,
+    count: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Difference {
+    OnlyInImage(LayoutRegion),
+    OnlyOnChip(LayoutRegion),
+    Differs { image: LayoutRegion, chip: LayoutRegion },
+}
+
+impl LayoutMismatch {
+    pub(super) fn between(image: &Layout, chip: &Layout) -> Option<Self> {
+        let mut differences = Vec::new();
+        for region in image.regions() {
+            match chip.named(&region.name) {
+                None => differences.push(Difference::OnlyInImage(region.clone())),
+                Some(other) if other == region => {}
+                Some(other) => differences
+                    .push(Difference::Differs { image: region.clone(), chip: other.clone() }),
+            }
+        }
+        let only_on_chip =
+            chip.regions().iter().filter(|region| image.named(&region.name).is_none());
+        differences.extend(only_on_chip.cloned().map(Difference::OnlyOnChip));
+        let count = differences.len();
+        differences.truncate(DIFFERENCES_SHOWN_MAX);
+        (count > 0).then_some(Self { shown: differences, count })
+    }
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OnlyInImage(region) => {
+                write!(f, "image has {region}, the chip has no {}", region.name)
+            }
+            Self::OnlyOnChip(region) => {
+                write!(f, "the chip has {region}, the image has no {}", region.name)
+            }
+            Self::Differs { image, chip } if image.range() == chip.range() => {
+                write!(f, "image has {image} as {}, the chip has it as {}", image.kind, chip.kind)
+            }
+            Self::Differs { image, chip } => write!(
+                f,
+                "image has {image}, the chip has it at 0x{:x}-0x{:x}",
+                chip.offset_bytes,
+                chip.last_byte()
+            ),
+        }
+    }
+}
+
+impl fmt::Display for LayoutMismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, difference) in self.shown.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "; " };
+            write!(f, "{separator}{difference}")?;
+        }
+        match self.count - self.shown.len() {
+            0 => Ok(()),
+            more => write!(f, "; and {more} more"),
+        }
+    }
+}
