@@ -17,6 +17,7 @@ mod payload;
 mod region;
 mod signed;
 mod stable;
+pub mod validity;
 mod verified;
 
 pub use admission::Board;

@@ -18,7 +18,7 @@ use std::fmt;
 use std::ops::Range;
 
 pub use boot::boot_offset;
-pub(in crate::image) use boot::{begins_with_arm_branch, has_x86_reset_vector};
+pub(in crate::image) use boot::{RESET_VECTOR_BYTES, begins_with_arm_branch, has_x86_reset_vector};
 pub(in crate::image) use descriptor::Descriptor;
 pub use descriptor::HostAccess;
 pub use error::LayoutError;

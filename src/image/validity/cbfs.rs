@@ -1,0 +1,175 @@
+//! The coreboot file system (CBFS): files one after the other in an area of the flash map.
+//!
+//! | offset | bytes | field (big-endian) |
+//! | --- | --- | --- |
+//! | 0 | 8 | `LARCHIVE` |
+//! | 8 | 4 | length of the contents |
+//! | 12 | 4 | type; 1 is the boot block |
+//! | 16 | 4 | offset of the attributes, 0 for none |
+//! | 20 | 4 | offset of the contents |
+//! | 24 | | name, ended by a zero; attributes; contents |
+//!
+//! The next file begins at the next multiple of 64. Source: coreboot, `cbfs_serialized.h`.
+
+use std::ops::Range;
+
+use sha2::{Digest as _, Sha256};
+
+use super::{Damage, Evidence};
+use crate::image::layout::{FlashMap, array};
+
+const MAGIC: &[u8; 8] = b"LARCHIVE";
+const HEADER_BYTES: usize = 24;
+const ALIGNMENT: usize = 64;
+const TYPE_BOOT_BLOCK: u32 = 1;
+const ATTRIBUTE_HASH: u32 = 0x6873_6148;
+const HASH_SHA256: u32 = 2;
+/// The area that coreboot starts from: cbfstool covers it with files to its end, so a gap is damage.
+const MAIN_AREA: &str = "COREBOOT";
+/// Areas that hold a file system when they hold anything.
+const OTHER_AREAS: [&str; 3] = ["FW_MAIN_A", "FW_MAIN_B", "RW_LEGACY"];
+
+/// An area with a file system.
+#[derive(Clone, Debug)]
+pub(super) struct Area {
+    pub(super) range: Range<usize>,
+    name: String,
+}
+
+/// What was found whole.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Found {
+    areas: usize,
+    files: usize,
+    digests: usize,
+    /// Whether the boot block of an x86 processor is there: it ends with the image.
+    pub(super) ends_with_boot_block: bool,
+}
+
+impl Found {
+    pub(super) fn evidence(&self) -> Option<Evidence> {
+        let Self { files, digests, .. } = *self;
+        (self.areas > 0).then_some(Evidence::CorebootFiles { files, digests })
+    }
+}
+
+/// The areas of a flash map that hold file systems.
+pub(super) fn areas(map: &FlashMap) -> Vec<Area> {
+    let holds_files = |name: &str| name == MAIN_AREA || OTHER_AREAS.contains(&name);
+    let areas = map.areas.iter().filter(|area| holds_files(&area.name));
+    areas
+        .map(|area| {
+            let range = area.range();
+            Area { range: range.start as usize..range.end as usize, name: area.name.clone() }
+        })
+        .collect()
+}
+
+/// Walks the files of every area.
+pub(super) fn check(image: &[u8], areas: &[Area]) -> Result<Found, Damage> {
+    let mut found = Found::default();
+    for area in areas {
+        let Some(bytes) = image.get(area.range.clone()) else { continue };
+        let is_main = area.name == MAIN_AREA;
+        let is_empty = !bytes.starts_with(MAGIC);
+        if is_empty && !is_main {
+            continue;
+        }
+        found.areas += 1;
+        let end = check_files(bytes, area, &mut found)?;
+        check_rest(bytes, end, area)?;
+    }
+    Ok(found)
+}
+
+/// Walks the chain of files and returns where it ends.
+fn check_files(bytes: &[u8], area: &Area, found: &mut Found) -> Result<usize, Damage> {
+    let mut offset = 0;
+    while bytes.get(offset..).is_some_and(|rest| rest.starts_with(MAGIC)) {
+        let start = area.range.start + offset;
+        let file = File::parse(bytes, offset).ok_or_else(|| {
+            Damage::new(start, format!("coreboot file ends outside its area {}", area.name))
+        })?;
+        found.files += 1;
+        found.digests += usize::from(file.check_digest(start)?);
+        found.ends_with_boot_block |=
+            file.kind == TYPE_BOOT_BLOCK && area.name == MAIN_AREA && file.end == bytes.len();
+        offset = file.end.next_multiple_of(ALIGNMENT);
+    }
+    Ok(offset.min(bytes.len()))
+}
+
+/// Behind the last file there is nothing, and in the main area not even room for it.
+fn check_rest(bytes: &[u8], end: usize, area: &Area) -> Result<(), Damage> {
+    let rest = &bytes[end..];
+    let lost = rest.chunks(ALIGNMENT).position(|chunk| chunk.starts_with(MAGIC));
+    let start = area.range.start + end;
+    if area.name == MAIN_AREA && rest.len() > ALIGNMENT {
+        return Err(Damage::new(
+            start,
+            format!(
+                "the coreboot files of area {} end 0x{:x} bytes before it, expected files up to the end",
+                area.name,
+                rest.len()
+            ),
+        ));
+    }
+    match lost {
+        None => Ok(()),
+        Some(index) => Err(Damage::new(
+            start,
+            format!(
+                "coreboot file expected, there is none before the one at 0x{:x}",
+                start + index * ALIGNMENT
+            ),
+        )),
+    }
+}
+
+struct File<'a> {
+    kind: u32,
+    attributes: &'a [u8],
+    contents: &'a [u8],
+    end: usize,
+}
+
+impl<'a> File<'a> {
+    fn parse(bytes: &'a [u8], offset: usize) -> Option<Self> {
+        let field = |at: usize| array(bytes, offset + at).map(u32::from_be_bytes);
+        let (length, kind, attributes) = (field(8)? as usize, field(12)?, field(16)? as usize);
+        let contents_offset = field(20)? as usize;
+        let file = bytes.get(offset..)?;
+        if contents_offset < HEADER_BYTES {
+            return None;
+        }
+        let contents = file.get(contents_offset..)?.get(..length)?;
+        let attributes = match attributes {
+            0 => &[],
+            start => file.get(start..contents_offset)?,
+        };
+        Some(Self { kind, attributes, contents, end: offset + contents_offset + length })
+    }
+
+    /// Checks the SHA-256 digest among the attributes; `false` when there is none.
+    fn check_digest(&self, start: usize) -> Result<bool, Damage> {
+        let Some(expected) = self.digest() else { return Ok(false) };
+        let got: [u8; 32] = Sha256::digest(self.contents).into();
+        if got == expected {
+            return Ok(true);
+        }
+        Err(Damage::new(start, "coreboot file: its contents do not have its SHA-256 digest"))
+    }
+
+    /// Each attribute: tag, length with both of these, then here the algorithm and the digest.
+    fn digest(&self) -> Option<[u8; 32]> {
+        let mut attributes = self.attributes;
+        loop {
+            let tag = u32::from_be_bytes(array(attributes, 0)?);
+            let length = u32::from_be_bytes(array(attributes, 4)?) as usize;
+            if tag == ATTRIBUTE_HASH && array(attributes, 8)? == HASH_SHA256.to_be_bytes() {
+                return array(attributes.get(..length)?, 12);
+            }
+            attributes = attributes.get(length.max(8)..)?;
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! Validity: what the bytes of a firmware image say about whether it is whole.
+//!
+//! This is no proof that the firmware boots, only that none of the structures it consists of is damaged. Contents of
+//! compressed sections are not looked into: no decompressor for them is among the dependencies, and their headers, the
+//! chain of sections around them and, where the firmware has them, checksums of whole files are checked. Variables are left
+//! out, they change all the time.
+
+mod cbfs;
+pub mod ffs;
+mod reset_vector;
+mod section;
+mod volumes;
+
+use std::fmt;
+
+use super::layout::{Descriptor, FlashMap, Layout};
+
+/// Whether an image is whole firmware.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Everything that is known of its formats was found, and whole.
+    Valid {
+        /// What was checked.
+        by: Vec<Evidence>,
+    },
+    /// Something is damaged.
+    Invalid {
+        /// Where, from the start of the image.
+        offset_bytes: u64,
+        /// What, for an operator.
+        why: String,
+    },
+    /// Nothing in it can be checked.
+    Unknown {
+        /// Why not, for an operator.
+        why: String,
+    },
+}
+
+/// A structure that was found whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Evidence {
+    /// The Intel flash descriptor, its regions apart and inside the image.
+    Descriptor,
+    /// The flash map, its areas inside the image.
+    FlashMap,
+    /// Coreboot file systems.
+    CorebootFiles {
+        /// How many files.
+        files: usize,
+        /// How many of them have a SHA-256 digest, which was checked.
+        digests: usize,
+    },
+    /// UEFI firmware volumes, those inside files included.
+    Volumes {
+        /// How many volumes.
+        volumes: usize,
+        /// How many files are in them.
+        files: usize,
+        /// How many of these have a checksum of their contents, which was checked.
+        checksums: usize,
+    },
+    /// An x86 reset vector before the end of the image.
+    ResetVector,
+    /// A legacy BIOS: a far jump at the reset vector, and code where it leads.
+    LegacyBios,
+}
+
+impl fmt::Display for Evidence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Descriptor => f.write_str("intel flash descriptor"),
+            Self::FlashMap => f.write_str("flash map"),
+            Self::CorebootFiles { files, digests } => {
+                write!(f, "{files} coreboot files, {digests} of them with a digest")
+            }
+            Self::Volumes { volumes, files, checksums } => write!(
+                f,
+                "{volumes} firmware volumes with {files} files, {checksums} of them with a checksum of the contents"
+            ),
+            Self::ResetVector => f.write_str("reset vector"),
+            Self::LegacyBios => f.write_str("legacy reset vector"),
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Valid { by } => {
+                f.write_str("valid: ")?;
+                for (index, evidence) in by.iter().enumerate() {
+                    write!(f, "{}{evidence}", if index == 0 { "" } else { ", " })?;
+                }
+                Ok(())
+            }
+            Self::Invalid { offset_bytes, why } => {
+                write!(f, "invalid at 0x{offset_bytes:x}: {why}")
+            }
+            Self::Unknown { why } => write!(f, "unknown: {why}"),
+        }
+    }
+}
+
+/// Something damaged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Damage {
+    /// Where, from the start of the image.
+    offset_bytes: usize,
+    /// What.
+    why: String,
+}
+
+impl Damage {
+    fn new(offset_bytes: usize, why: impl Into<String>) -> Self {
+        Self { offset_bytes, why: why.into() }
+    }
+}
+
+/// Checks all of `image`, a whole chip or the image for one, that is of a known format.
+pub fn validate(image: &[u8]) -> Verdict {
+    match collect_evidence(image) {
+        Ok(by) if by.is_empty() => Verdict::Unknown {
+            why:
+                "no intel flash descriptor, flash map, firmware volume or legacy reset vector found"
+                    .to_owned(),
+        },
+        Ok(by) => Verdict::Valid { by },
+        Err(Damage { offset_bytes, why }) => {
+            Verdict::Invalid { offset_bytes: offset_bytes as u64, why }
+        }
+    }
+}
+
+fn collect_evidence(image: &[u8]) -> Result<Vec<Evidence>, Damage> {
+    check_not_blank(image)?;
+    let layout_damage = |error: super::layout::LayoutError| {
+        Damage::new(error.offset_bytes() as usize, error.to_string())
+    };
+    let mut by = Vec::new();
+    Layout::read(image).map_err(layout_damage)?;
+    if Descriptor::find(image).map_err(layout_damage)?.is_some() {
+        by.push(Evidence::Descriptor);
+    }
+    let map = FlashMap::find(image).map_err(layout_damage)?;
+    let file_systems = map.as_ref().map(cbfs::areas).unwrap_or_default();
+    if map.is_some() {
+        by.push(Evidence::FlashMap);
+    }
+    let coreboot = cbfs::check(image, &file_systems)?;
+    let found = volumes::check(image, &file_systems)?;
+    let needs_reset_vector = coreboot.ends_with_boot_block || found.needs_reset_vector(image);
+    by.extend(coreboot.evidence());
+    by.extend(found.evidence());
+    by.extend(reset_vector::check(image, needs_reset_vector, by.is_empty())?);
+    Ok(by)
+}
+
+/// Erased flash, or one that does not answer.
+fn check_not_blank(image: &[u8]) -> Result<(), Damage> {
+    let Some(&first) = image.first() else {
+        return Err(Damage::new(0, "the image has 0 bytes, expected firmware"));
+    };
+    if matches!(first, 0x00 | 0xff) && image.iter().all(|&byte| byte == first) {
+        return Err(Damage::new(0, format!("every byte is 0x{first:02x}, expected firmware")));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;
