@@ -128,6 +128,8 @@ reasons! {
     LayoutMismatch = 17, "layout-mismatch", "the image's layout is not the flash chip's", "use the image for this board; if its maker changed the layout on purpose, make the bundle with --new-layout";
     /// Made from another host's backup.
     WrongHost = 18, "wrong-host", "the bundle is a backup of another host", "restore the backup that was made on this host";
+    /// What would stand in flash would not start.
+    ImageInvalid = 21, "image-invalid", "the image is damaged in itself", "get the image again from its maker and make a new bundle";
 
     // 100 to 199: ends of the recovery environment.
     /// All well.

@@ -3,6 +3,7 @@
 use std::io;
 
 use super::BlockFault;
+use crate::image::layout::{LayoutError, LayoutMismatch};
 
 /// Why a job refused the chip or failed on it.
 ///
@@ -87,6 +88,9 @@ pub enum FlashError {
         /// What the device said.
         source: io::Error,
     },
+    /// Nothing at all could be read.
+    #[error("no eraseblock could be read: see the kernel log; nothing was changed")]
+    NothingReadable,
     /// Two reads gave different bytes.
     #[error(
         "the byte at {offset_bytes:#x} read as {first:#04x}, then as {second:#04x}: something else writes to the chip, or its \
@@ -130,6 +134,35 @@ pub enum FlashError {
         offset_bytes: u64,
         /// Length of the block.
         length_bytes: u32,
+    },
+    /// The chip's layout contradicts itself.
+    #[error(
+        "the layout on the flash chip cannot be relied on: {0}; make the bundle with --new-layout if the image's is to replace \
+         it; nothing was changed"
+    )]
+    LiveLayout(LayoutError),
+    /// Image and chip are divided in different ways.
+    #[error(
+        "the image and the flash chip have different layouts: {0}; use the image for this board, or make the bundle with \
+         --new-layout if its maker changed the layout; nothing was changed"
+    )]
+    LayoutMismatch(Box<LayoutMismatch>),
+    /// The image would not start.
+    #[error("what would be written is damaged at {offset_bytes:#x}: {why}; nothing was changed")]
+    ImageInvalid {
+        /// Where.
+        offset_bytes: u64,
+        /// What is wrong there.
+        why: String,
+    },
+    /// The Intel flash descriptor keeps the host's processor from writing.
+    #[error(
+        "the eraseblock at {offset_bytes:#x} has to change, but the chip's flash descriptor does not let the host write it: \
+         make a bundle that preserves this region, or update it by the board's own means; nothing was changed"
+    )]
+    NotForHost {
+        /// Offset of the block.
+        offset_bytes: u64,
     },
     /// The owner of the job gave up before the first change.
     #[error("the update was cancelled before the first change; nothing was changed")]

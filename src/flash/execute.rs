@@ -13,7 +13,6 @@
 use sha2::{Digest, Sha256};
 
 use super::block::{first_difference, rewrite, unconditional};
-use super::job::Mode;
 use super::plan::is_erased;
 use super::prepare::{READ_ATTEMPTS_MAX, SPAN_BYTES_MAX, Work, read};
 use super::{
@@ -170,6 +169,12 @@ impl Execution {
         let count = self.work.placement.block_count();
         let compared = (first..count).filter(|nth| !self.work.plan.is_unread(*nth));
         let span = self.work.placement.span(compared, SPAN_BYTES_MAX);
+        if span.blocks.is_empty() {
+            if let State::Verifying { next_block, .. } = &mut self.state {
+                *next_block = count;
+            }
+            return;
+        }
         let expected = &self.work.plan.target()[span.image];
         let mut got = vec![0; expected.len()];
         let mut difference = None;
@@ -192,7 +197,7 @@ impl Execution {
             if let Some(hasher) = hasher {
                 hasher.update(&got);
             }
-            *next_block = if span.blocks.is_empty() { count } else { span.blocks.end };
+            *next_block = span.blocks.end;
         }
     }
 
@@ -277,7 +282,7 @@ impl Execution {
         };
         let reboot_is_safe = match outcome {
             Outcome::Updated => true,
-            Outcome::Unchanged | Outcome::Restored => self.work.mode != Mode::Rescue,
+            Outcome::Unchanged | Outcome::Restored => !self.work.plan.is_repair(),
             Outcome::Damaged { .. } => false,
         };
         End {

@@ -59,6 +59,8 @@ pub enum Step {
 pub struct Job {
     image: VerifiedImage,
     mode: Mode,
+    /// The chip is known to hold no whole firmware.
+    damaged: bool,
     stage: Stage,
     statistics: Statistics,
 }
@@ -101,7 +103,9 @@ impl Job {
     }
 
     fn with_mode(image: VerifiedImage, mode: Mode) -> Self {
-        Self { image, mode, stage: Stage::Surveying, statistics: Statistics::default() }
+        let damaged = mode == Mode::Rescue;
+        let (stage, statistics) = (Stage::Surveying, Statistics::default());
+        Self { image, mode, damaged, stage, statistics }
     }
 
     /// Goes on with at most [`BATCH_BYTES_MAX`](super::BATCH_BYTES_MAX) of changes or
@@ -226,7 +230,10 @@ impl Job {
         }
         let before_digest = backup.digest();
         match backup.plan(&self.image, flash, self.mode) {
-            Ok(work) => Stage::Checking(work, 0),
+            Ok(work) => {
+                self.damaged = work.plan.is_repair();
+                Stage::Checking(work, 0)
+            }
             Err(error) => self.refuse(error, before_digest),
         }
     }
@@ -238,7 +245,7 @@ impl Job {
             before_digest,
             after_digest: before_digest,
             statistics: self.statistics,
-            reboot_is_safe: self.mode != Mode::Rescue,
+            reboot_is_safe: !self.damaged,
         })
     }
 }

@@ -18,6 +18,7 @@ mod block;
 mod error;
 mod estimate;
 mod execute;
+mod fitness;
 mod geometry;
 mod job;
 mod outcome;

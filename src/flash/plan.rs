@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 
+use super::fitness::Fitness;
 use super::{FlashError, Placement, WriteRule};
 use crate::image::{Digest, Region, RegionAction, VerifiedImage};
 
@@ -22,6 +23,8 @@ pub struct Live<'a> {
     pub rule: WriteRule,
     /// Smallest write.
     pub write_bytes: u32,
+    /// Whether the chip is known to hold no whole firmware.
+    pub damaged: bool,
 }
 
 /// How an eraseblock comes to its new contents.
@@ -51,6 +54,7 @@ pub struct FlashPlan {
     kept: Vec<usize>,
     unread: Vec<bool>,
     boot_block: Option<usize>,
+    damaged: bool,
     target_digest: Option<Digest>,
 }
 
@@ -62,17 +66,24 @@ impl FlashPlan {
     /// not at all. A block that cannot be read is erased and written, or left alone when it holds
     /// nothing but preserved bytes.
     ///
+    /// On a damaged chip, preserved regions that are erased get the image's contents.
+    ///
     /// # Errors
-    /// A region that ends beyond the image, preserved bytes that cannot be read and lie in a block
-    /// that changes, or a preserved region that shares an eraseblock with bytes that change: a power
-    /// cut while that block is rewritten would lose what was to be preserved.
+    /// - A region that ends beyond the image.
+    /// - A chip with another layout than the image, or a target that is no whole firmware.
+    /// - A block that changes although the host may not write it by the Intel flash descriptor.
+    /// - Preserved bytes that cannot be read and lie in a block that changes, or a preserved region
+    ///   that shares an eraseblock with bytes that change: a power cut while that block is rewritten
+    ///   would lose what was to be preserved.
     pub fn new(
         image: &VerifiedImage,
         placement: &Placement,
         live: Live<'_>,
     ) -> Result<Self, FlashError> {
         check_regions(image)?;
-        let target = merge(image, live.contents);
+        let fitness = Fitness::of(image, live)?;
+        let regions = fitness.regions(image.regions(), live.contents);
+        let target = merge(image.bytes(), &regions, live.contents);
         let boot_block = placement.block_of(image.boot_offset_bytes());
         let mut plan = Self {
             target,
@@ -80,11 +91,13 @@ impl FlashPlan {
             kept: Vec::new(),
             unread: vec![false; placement.block_count()],
             boot_block: None,
-            target_digest: image_digest(image),
+            damaged: fitness.damaged,
+            target_digest: image_digest(image, &regions),
         };
         for block in 0..placement.block_count() {
-            plan.add(block, image.regions(), placement, live)?;
+            plan.add(block, &regions, placement, live)?;
         }
+        fitness.check(&plan, placement)?;
         // The boot block is the last one; sorting is stable.
         plan.operations.sort_by_key(|operation| Some(operation.block) == boot_block);
         plan.boot_block = boot_block.filter(|_| !plan.operations.is_empty());
@@ -158,6 +171,11 @@ impl FlashPlan {
         self.unread.contains(&true)
     }
 
+    /// Whether the chip holds no whole firmware now, so that only an update makes it start.
+    pub fn is_repair(&self) -> bool {
+        self.damaged
+    }
+
     /// The block that makes the firmware bootable; if it changes, it changes last.
     pub fn boot_block(&self) -> Option<usize> {
         self.boot_block
@@ -183,14 +201,14 @@ fn check_regions(image: &VerifiedImage) -> Result<(), FlashError> {
     }
 }
 
-fn image_digest(image: &VerifiedImage) -> Option<Digest> {
-    let is_target = image.regions().iter().all(|region| region.action == RegionAction::Replace);
+fn image_digest(image: &VerifiedImage, regions: &[Region]) -> Option<Digest> {
+    let is_target = regions.iter().all(|region| region.action == RegionAction::Replace);
     is_target.then(|| *image.digest())
 }
 
-fn merge(image: &VerifiedImage, live: &[u8]) -> Vec<u8> {
-    let mut target = image.bytes().to_vec();
-    for region in image.regions() {
+fn merge(image: &[u8], regions: &[Region], live: &[u8]) -> Vec<u8> {
+    let mut target = image.to_vec();
+    for region in regions {
         match region.action {
             RegionAction::Preserve => {
                 target[region.range()].copy_from_slice(&live[region.range()]);

@@ -125,12 +125,16 @@ impl Backup {
         flash: &dyn Flash,
         mode: Mode,
     ) -> Result<Work, FlashError> {
+        if mode != Mode::Rescue && !self.readable.contains(&true) {
+            return Err(FlashError::NothingReadable);
+        }
         let geometry = flash.geometry();
         let live = Live {
             contents: &self.contents,
             readable: &self.readable,
             rule: geometry.rule(),
             write_bytes: geometry.write_bytes(),
+            damaged: mode == Mode::Rescue,
         };
         let plan = FlashPlan::new(image, &self.placement, live)?;
         let before_digest = self.digest();

@@ -387,7 +387,7 @@ fn a_preserved_region_that_shares_a_changing_block_is_refused() {
         let action = RegionAction::Preserve;
         vec![Region { name: "mac".to_owned(), offset_bytes, length_bytes, action }]
     };
-    let mut flash = SimulatedFlash::new(nor(3), vec![0; 768]);
+    let mut flash = SimulatedFlash::new(nor(3), vec![7; 768]);
     let error = refusal(VerifiedImage::for_tests(vec![1; 768], preserve(0x110, 6)), &mut flash);
     assert!(matches!(error, FlashError::PreserveShares { offset_bytes: 0x100, .. }), "{error}");
     // Beyond the image: no bundle should say so, but the engine does not rely on it.
@@ -397,7 +397,7 @@ fn a_preserved_region_that_shares_a_changing_block_is_refused() {
         assert!(matches!(error, FlashError::RegionOutside { .. }), "{error}");
     }
     // The rest of the block does not change: nothing is at risk.
-    let job = run(Job::new(VerifiedImage::for_tests(vec![0; 768], preserve(0x110, 6))), &mut flash);
+    let job = run(Job::new(VerifiedImage::for_tests(vec![7; 768], preserve(0x110, 6))), &mut flash);
     assert_eq!(job.end().unwrap().outcome, Outcome::Updated);
 }
 

@@ -1,5 +1,6 @@
 //! What a manifest says, and the rules that every manifest obeys.
 
+use super::layout::{Layout, LayoutError};
 use super::{Digest, Region, RegionAction, sha256};
 use crate::keys::Fingerprint;
 
@@ -156,6 +157,9 @@ pub enum ManifestError {
         /// The name.
         name: String,
     },
+    /// The image's layout contradicts itself.
+    #[error("the image has no usable layout: {0}")]
+    Layout(LayoutError),
     /// The processor would start outside the image.
     #[error(
         "the firmware starts at {offset_bytes:#x}, expected an offset inside the image of {image_bytes:#x} bytes"
@@ -202,6 +206,8 @@ pub struct Description {
     pub boot_offset_bytes: Option<u64>,
     /// The only host that the image is for, when it was made from that host's backup.
     pub host: Option<Fingerprint>,
+    /// Whether the image may have another layout than the chip.
+    pub new_layout: bool,
 }
 
 /// A well-formed manifest; who made it is another question, see [`super::VerifiedManifest`].
@@ -216,6 +222,7 @@ pub struct Manifest {
     pub(super) block_bytes: u64,
     pub(super) block_digests: Vec<Digest>,
     pub(super) stable_digest: Digest,
+    pub(super) layout: Layout,
 }
 
 impl Manifest {
@@ -241,6 +248,7 @@ impl Manifest {
             block_bytes: block_bytes as u64,
             block_digests: image.chunks(block_bytes).map(sha256).collect(),
             stable_digest: Digest::default(),
+            layout: Layout::read(image).map_err(ManifestError::Layout)?,
         };
         manifest.check()?;
         manifest.stable_digest = manifest.stable_digest_of(image);
@@ -285,6 +293,17 @@ impl Manifest {
     /// Where the processor starts: the eraseblock with this byte makes the firmware bootable.
     pub fn boot_offset_bytes(&self) -> u64 {
         self.description.boot_offset_bytes.unwrap_or(self.image_bytes - 1)
+    }
+
+    /// The layout that the image has in itself; a chip with another one is not written, unless
+    /// [`Manifest::may_change_layout`].
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// Whether the image may have another layout than the chip.
+    pub fn may_change_layout(&self) -> bool {
+        self.description.new_layout
     }
 
     /// The only host that the image is for, if there is such a host.

@@ -22,12 +22,15 @@
 //! | 18 | replaced regions that the firmware changes when it runs (absent: none) | 3.10 Storage Location | as 15 |
 //! | 19 | where the processor starts (absent: at the image's last byte) | 3.10 Storage Location | uint |
 //! | 20 | the only host that the image is for (absent: any) | none | bstr, 32 bytes |
+//! | 21 | the image's layout (absent: none is known) | 3.10 Storage Location | \[1* \[kind uint, name tstr, offset uint, length uint\]\] |
+//! | 22 | 1: the layout may differ from the chip's (absent: it may not) | 3.10 Storage Location | uint |
 //!
 //! Vendor and class are the DMI strings themselves, not UUIDs made from them: an operator can read and compare them.
 //! A label that is not in the table is an error, because it may restrict what the bundle is for.
 
 use ciborium::Value;
 
+use super::layout::{Layout, LayoutRegion, RegionKind};
 use super::manifest::{Description, Manifest, ManifestError, PayloadFormat};
 use super::{Digest, Region, RegionAction};
 use crate::keys::Fingerprint;
@@ -35,7 +38,7 @@ use crate::keys::Fingerprint;
 const STRUCTURE_VERSION: u64 = 1;
 
 /// Label and name of each field, the label being the index plus one.
-const FIELDS: [&str; 20] = [
+const FIELDS: [&str; 22] = [
     "structure version",
     "security version",
     "vendor",
@@ -56,6 +59,8 @@ const FIELDS: [&str; 20] = [
     "replaced regions",
     "boot offset",
     "host",
+    "layout",
+    "new layout",
 ];
 
 /// The labels of the lists of regions, in the order of [`RegionAction::ALL`].
@@ -85,6 +90,8 @@ pub(super) fn emit(manifest: &Manifest) -> Vec<u8> {
         regions(&d.regions, RegionAction::Replace),
         d.boot_offset_bytes.map(Value::from),
         d.host.map(|host| Value::Bytes(host.as_bytes().to_vec())),
+        list(manifest.layout.regions().iter().map(layout_value).collect()),
+        d.new_layout.then(|| 1.into()),
     ];
     let labelled = fields.into_iter().zip(1u64..);
     let map = labelled.filter_map(|(value, label)| Some((label.into(), value?))).collect();
@@ -139,17 +146,22 @@ impl Fields {
             regions: self.regions()?,
             boot_offset_bytes: self.0[18].take().map(uint).transpose()?,
             host: self.0[19].take().map(digest).transpose()?.map(Fingerprint::from_bytes),
+            new_layout: self.0[21].take().map_or(Ok(false), flag)?,
         };
+        let image_bytes = self.uint(9)?;
         Ok(Manifest {
             description,
             payload_format: payload_format(self.uint(6)?)?,
             payload_bytes: self.uint(7)?,
             payload_digest: self.take(8).and_then(digest)?,
-            image_bytes: self.uint(9)?,
+            image_bytes,
             image_digest: self.take(10).and_then(digest)?,
             block_bytes: self.uint(11)?,
             block_digests: self.take(12).and_then(digest_list)?,
             stable_digest: self.take(16).and_then(digest)?,
+            layout: self.0[20]
+                .take()
+                .map_or(Ok(Layout::default()), |list| layout(list, image_bytes))?,
         })
     }
 
@@ -199,6 +211,16 @@ fn region_value(region: &Region) -> Value {
     Value::Array(fields.into())
 }
 
+fn layout_value(region: &LayoutRegion) -> Value {
+    let (kind, name) = (region.kind as u8, region.name.as_str());
+    Value::Array(vec![
+        kind.into(),
+        name.into(),
+        region.offset_bytes.into(),
+        region.length_bytes.into(),
+    ])
+}
+
 fn payload_format(number: u64) -> Result<PayloadFormat, ManifestError> {
     match number {
         0 => Ok(PayloadFormat::Raw),
@@ -233,6 +255,28 @@ fn digest_list(value: Value) -> Result<Vec<Digest>, ManifestError> {
     let bytes = value.into_bytes().map_err(|_| bad("expected the digests of the blocks"))?;
     let (digests, rest) = bytes.as_chunks::<32>();
     if rest.is_empty() { Ok(digests.to_vec()) } else { Err(bad("expected digests of 32 bytes")) }
+}
+
+fn flag(value: Value) -> Result<bool, ManifestError> {
+    if uint(value)? == 1 { Ok(true) } else { Err(bad("expected 1 or nothing")) }
+}
+
+fn layout(value: Value, image_bytes: u64) -> Result<Layout, ManifestError> {
+    let regions = array(value)?.into_iter().map(layout_region).collect::<Result<_, _>>()?;
+    Layout::new(regions, image_bytes).map_err(ManifestError::Layout)
+}
+
+fn layout_region(value: Value) -> Result<LayoutRegion, ManifestError> {
+    let [kind, name, offset, length]: [Value; 4] = array(value)?
+        .try_into()
+        .map_err(|_| bad("expected a region of kind, name, offset and length"))?;
+    let kind = u8::try_from(uint(kind)?).ok().and_then(RegionKind::from_code);
+    Ok(LayoutRegion {
+        kind: kind.ok_or(bad("a kind of region is not known"))?,
+        name: text(name)?,
+        offset_bytes: uint(offset)?,
+        length_bytes: uint(length)?,
+    })
 }
 
 fn region(value: Value, action: RegionAction) -> Result<Region, ManifestError> {

@@ -4,6 +4,7 @@ use std::io::Read as _;
 
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
+use super::layout::Layout;
 use super::manifest::{Manifest, PayloadFormat};
 use super::{VerifiedImage, VerifiedManifest, sha256};
 
@@ -67,6 +68,11 @@ pub enum ImageError {
         /// Over the image.
         got: super::Digest,
     },
+    /// The image has another layout than the manifest says.
+    #[error(
+        "the image does not have the layout that the manifest says: the bundle was made wrongly, make it again"
+    )]
+    Layout,
     /// The image outside the preserved regions has another digest than the manifest says.
     #[error("outside the preserved regions the image's SHA-256 is {}, the manifest says {}: the bundle was made wrongly, make it again", hex(.got), hex(.expected))]
     StableDigest {
@@ -108,8 +114,7 @@ impl VerifiedManifest {
             PayloadFormat::Zstd => decompress(payload, self.image_size_bytes())?,
         };
         self.check_image(&image)?;
-        let (digest, regions) = (*self.image_digest(), self.regions().to_vec());
-        Ok(VerifiedImage::new(image, digest, regions, self.boot_offset_bytes()))
+        Ok(VerifiedImage::new(image, self))
     }
 
     fn check_image(&self, image: &[u8]) -> Result<(), ImageError> {
@@ -126,6 +131,9 @@ impl VerifiedManifest {
         let (expected, got) = (*self.image_digest(), sha256(image));
         if got != expected {
             return Err(ImageError::ImageDigest { expected, got });
+        }
+        if Layout::read(image).ok().as_ref() != Some(self.layout()) {
+            return Err(ImageError::Layout);
         }
         let (expected, got) = (*self.stable_digest(), self.stable_digest_of(image));
         if got != expected {

@@ -260,6 +260,7 @@ fn the_largest_manifest_fits() {
         regions: (0..REGIONS_MAX).map(|i| region(&text(i), (1 << 27) + i as u64, 1)).collect(),
         boot_offset_bytes: Some(IMAGE_MAX as u64 - 1),
         host: Some(key().public().fingerprint()),
+        new_layout: true,
     };
     let manifest =
         Manifest::describe(description, &image, PayloadFormat::Raw, &image[..1]).unwrap();

@@ -1,6 +1,7 @@
 //! The image that may be flashed.
 
-use super::{Digest, Region};
+use super::layout::Layout;
+use super::{Digest, Manifest, Region};
 
 /// A whole image whose signature and digests were checked; nothing else can be planned or flashed.
 #[derive(Clone, Debug)]
@@ -9,17 +10,21 @@ pub struct VerifiedImage {
     digest: Digest,
     regions: Vec<Region>,
     boot_offset_bytes: u64,
+    layout: Layout,
+    may_change_layout: bool,
 }
 
 impl VerifiedImage {
-    /// Only for bytes whose digest a verified manifest names.
-    pub(super) fn new(
-        bytes: Vec<u8>,
-        digest: Digest,
-        regions: Vec<Region>,
-        boot_offset_bytes: u64,
-    ) -> Self {
-        Self { bytes, digest, regions, boot_offset_bytes }
+    /// Only for bytes whose digest this verified manifest names.
+    pub(super) fn new(bytes: Vec<u8>, manifest: &Manifest) -> Self {
+        Self {
+            bytes,
+            digest: *manifest.image_digest(),
+            regions: manifest.regions().to_vec(),
+            boot_offset_bytes: manifest.boot_offset_bytes(),
+            layout: manifest.layout().clone(),
+            may_change_layout: manifest.may_change_layout(),
+        }
     }
 
     /// The image, as it shall stand in flash outside the regions with another rule.
@@ -42,9 +47,25 @@ impl VerifiedImage {
         self.boot_offset_bytes
     }
 
+    /// The layout that the image has in itself.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// Whether the chip may have another layout.
+    pub fn may_change_layout(&self) -> bool {
+        self.may_change_layout
+    }
+
     #[cfg(test)]
     pub(crate) fn for_tests(bytes: Vec<u8>, regions: Vec<Region>) -> Self {
-        let (digest, top) = (super::sha256(&bytes), (bytes.len() as u64).saturating_sub(1));
-        Self::new(bytes, digest, regions, top)
+        Self {
+            digest: super::sha256(&bytes),
+            boot_offset_bytes: (bytes.len() as u64).saturating_sub(1),
+            layout: Layout::read(&bytes).unwrap_or_default(),
+            bytes,
+            regions,
+            may_change_layout: false,
+        }
     }
 }

@@ -89,7 +89,10 @@ impl Flashing {
                 (FlashState::Updated, Reason::AlreadyCurrent)
             }
             Outcome::Updated => (FlashState::Updated, Reason::Updated),
-            Outcome::Unchanged => (self.unchanged(), reason_of(end.error.as_ref())),
+            Outcome::Unchanged if end.reboot_is_safe => {
+                (FlashState::Untouched, reason_of(end.error.as_ref()))
+            }
+            Outcome::Unchanged => (FlashState::Damaged, reason_of(end.error.as_ref())),
             Outcome::Restored if end.reboot_is_safe => (FlashState::Restored, Reason::WriteFailed),
             Outcome::Restored | Outcome::Damaged { .. } => {
                 (FlashState::Damaged, Reason::WriteFailed)
@@ -106,10 +109,14 @@ impl Flashing {
 
 fn reason_of(error: Option<&FlashError>) -> Reason {
     match error {
-        Some(FlashError::Locked { .. }) => Reason::FlashLocked,
-        Some(FlashError::Unreadable { .. } | FlashError::UnstableRead { .. }) => {
-            Reason::BackupFailed
-        }
+        Some(FlashError::Locked { .. } | FlashError::NotForHost { .. }) => Reason::FlashLocked,
+        Some(FlashError::LayoutMismatch(_) | FlashError::LiveLayout(_)) => Reason::LayoutMismatch,
+        Some(FlashError::ImageInvalid { .. }) => Reason::ImageInvalid,
+        Some(
+            FlashError::Unreadable { .. }
+            | FlashError::UnstableRead { .. }
+            | FlashError::NothingReadable,
+        ) => Reason::BackupFailed,
         Some(FlashError::ImageSize { .. } | FlashError::PartialBlock { .. }) => {
             Reason::ImageSizeMismatch
         }

@@ -1,0 +1,67 @@
+//! Whether image and chip fit together: decided from the bytes of both, before anything changes.
+
+use std::ops::Range;
+
+use super::plan::is_erased;
+use super::{FlashError, FlashPlan, Live, Placement};
+use crate::image::layout::{Layout, host_access};
+use crate::image::validity::{Verdict, validate};
+use crate::image::{Region, RegionAction, VerifiedImage};
+
+/// What the bytes on the chip say about the update.
+#[derive(Debug)]
+pub(super) struct Fitness {
+    /// The chip holds no whole firmware.
+    pub(super) damaged: bool,
+    /// What the host's processor may not write.
+    no_write: Vec<Range<u64>>,
+}
+
+impl Fitness {
+    /// Compares the layouts. Those of a damaged chip mean nothing.
+    pub(super) fn of(image: &VerifiedImage, live: Live<'_>) -> Result<Self, FlashError> {
+        // Bytes that could not be read say nothing.
+        let is_whole = live.readable.iter().all(|readable| *readable);
+        let is_invalid = is_whole && matches!(validate(live.contents), Verdict::Invalid { .. });
+        let damaged = live.damaged || is_invalid;
+        if damaged {
+            let no_write = host_access(live.contents).map_or(Vec::new(), |access| access.no_write);
+            return Ok(Self { damaged, no_write });
+        }
+        let no_write = host_access(live.contents).map_err(FlashError::LiveLayout)?.no_write;
+        if !image.may_change_layout() {
+            let layout = Layout::read(live.contents).map_err(FlashError::LiveLayout)?;
+            if let Some(mismatch) = image.layout().mismatch(&layout) {
+                return Err(FlashError::LayoutMismatch(Box::new(mismatch)));
+            }
+        }
+        Ok(Self { damaged, no_write })
+    }
+
+    /// The regions whose rules hold on this chip: of a damaged one, nothing erased is preserved.
+    pub(super) fn regions(&self, regions: &[Region], live: &[u8]) -> Vec<Region> {
+        let is_gone = |region: &Region| {
+            self.damaged
+                && region.action == RegionAction::Preserve
+                && is_erased(&live[region.range()])
+        };
+        regions.iter().filter(|region| !is_gone(region)).cloned().collect()
+    }
+
+    /// Fails unless the plan leads to whole firmware by blocks that may be written.
+    pub(super) fn check(&self, plan: &FlashPlan, placement: &Placement) -> Result<(), FlashError> {
+        if !plan.has_unread()
+            && let Verdict::Invalid { offset_bytes, why } = validate(plan.target())
+        {
+            return Err(FlashError::ImageInvalid { offset_bytes, why });
+        }
+        for operation in plan.operations() {
+            let block = placement.block(operation.block);
+            let (start, end) = (block.offset_bytes(), block.end_bytes());
+            if self.no_write.iter().any(|range| range.start < end && start < range.end) {
+                return Err(FlashError::NotForHost { offset_bytes: start });
+            }
+        }
+        Ok(())
+    }
+}
