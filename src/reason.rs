@@ -128,6 +128,10 @@ reasons! {
     LayoutMismatch = 17, "layout-mismatch", "the image's layout is not the flash chip's", "use the image for this board; if its maker changed the layout on purpose, make the bundle with --new-layout";
     /// Made from another host's backup.
     WrongHost = 18, "wrong-host", "the bundle is a backup of another host", "restore the backup that was made on this host";
+    /// On battery, or the mains failed.
+    PowerUnsafe = 19, "power-unsafe", "the machine may lose its power while its flash is written", "connect it to the mains, wait until the UPS is no longer on battery, and start the update again";
+    /// Something else writes, or may write, to the chip.
+    FlashBusy = 20, "flash-busy", "something else uses the flash chip", "end the program or unmount the file system that the detail names, and start the update again";
     /// What would stand in flash would not start.
     ImageInvalid = 21, "image-invalid", "the image is damaged in itself", "get the image again from its maker and make a new bundle";
 

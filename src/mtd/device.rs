@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
-use super::{MtdError, MtdInfo, MtdKind, SYSFS_MTD, holders, ioctl};
+use super::holders::{self, Opened};
+use super::{Holders, MtdError, MtdInfo, MtdKind, Overlap, Protection, SYSFS_MTD, ioctl};
 use crate::flash::{EraseBlock, EraseRegion, Flash, Geometry, WriteRule};
 
 /// What a device is opened for.
@@ -38,6 +39,7 @@ pub struct MtdDevice {
     handle: Handle,
     info: MtdInfo,
     geometry: Geometry,
+    protection: Protection,
 }
 
 /// The open file; with the lock, where it is held for changes.
@@ -71,22 +73,36 @@ impl MtdDevice {
             return Err(MtdError::Unsupported { index: info.index, name: info.name, kind });
         };
         let path = info.path();
+        let protection = Protection::of(Path::new(SYSFS_MTD), &info)?;
         let handle = match access {
             Access::ReadOnly => {
                 let file = File::open(&path)
                     .map_err(|source| MtdError::Open { path: path.clone(), source })?;
                 Handle::Shared(file)
             }
-            Access::Exclusive => open_exclusive(&info, &path)?,
+            Access::Exclusive => open_exclusive(&info, &path, &protection)?,
         };
         check_identity(&handle, &info, &path)?;
         let geometry = read_geometry(&handle, &info, rule, path)?;
-        Ok(Self { handle, info, geometry })
+        Ok(Self { handle, info, geometry, protection })
     }
 
     /// What sysfs says of the device.
     pub fn info(&self) -> &MtdInfo {
         &self.info
+    }
+
+    /// What sysfs says of its write protection, as it was when the device was opened.
+    pub fn protection(&self) -> &Protection {
+        &self.protection
+    }
+
+    /// Who else could write to this device's bytes now, through it or through another device that has some of them.
+    ///
+    /// # Errors
+    /// sysfs cannot be read or understood.
+    pub fn other_writers(&self) -> Result<Holders, MtdError> {
+        find_holders(&self.info, Opened::ForWriting)
     }
 
     /// ECC and bad block counters.
@@ -111,9 +127,17 @@ impl MtdDevice {
     }
 }
 
-fn open_exclusive(info: &MtdInfo, path: &Path) -> Result<Handle, MtdError> {
+fn open_exclusive(
+    info: &MtdInfo,
+    path: &Path,
+    protection: &Protection,
+) -> Result<Handle, MtdError> {
     if !info.is_writeable() {
         return Err(MtdError::ReadOnly { index: info.index, name: info.name.clone() });
+    }
+    if !protection.locks.is_empty() {
+        let locks = protection.locks.join(", ");
+        return Err(MtdError::Protected { path: path.to_owned(), locks });
     }
     let file = OpenOptions::new().read(true).write(true).open(path);
     let file = file.map_err(|source| MtdError::Open { path: path.to_owned(), source })?;
@@ -122,12 +146,18 @@ fn open_exclusive(info: &MtdInfo, path: &Path) -> Result<Handle, MtdError> {
             Errno::EWOULDBLOCK => MtdError::Locked { path: path.to_owned() },
             errno => MtdError::Open { path: path.to_owned(), source: errno.into() },
         })?;
-    match holders::find(Path::new("/proc"), info.index) {
-        Some(holder) => {
-            Err(MtdError::InUse { path: path.to_owned(), program: holder.program, pid: holder.pid })
-        }
+    match find_holders(info, Opened::Anyhow)?.first {
+        Some(held) => Err(MtdError::InUse { held }),
         None => Ok(Handle::Locked(locked)),
     }
+}
+
+/// Who else uses the device, or one that shares bytes with it.
+fn find_holders(info: &MtdInfo, opened: Opened) -> Result<Holders, MtdError> {
+    let overlaps = Overlap::list(Path::new(SYSFS_MTD), info)?;
+    let mut devices = vec![(info.index, info.name.as_str())];
+    devices.extend(overlaps.iter().map(|other| (other.index, other.name.as_str())));
+    Ok(holders::find(Path::new("/"), &devices, opened))
 }
 
 /// A device node can be stale, and sysfs of another namespace: what is flashed is what was asked
@@ -214,6 +244,10 @@ impl Flash for MtdDevice {
     }
 
     fn is_locked(&mut self, block: EraseBlock) -> io::Result<bool> {
+        let read_only = self.protection.read_only_in(block.offset_bytes(), block.end_bytes());
+        if read_only.is_some() {
+            return Ok(true);
+        }
         // The ioctl takes 32-bit offsets. Beyond them the question is only whether the device has
         // locks at all.
         let beyond = block.end_bytes() > u64::from(u32::MAX);

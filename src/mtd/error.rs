@@ -3,7 +3,9 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::Held;
 use crate::flash::GeometryError;
+use crate::reason::Reason;
 
 /// Why an MTD device cannot be used. None of these changes anything on a chip.
 #[derive(Debug, thiserror::Error)]
@@ -39,7 +41,7 @@ pub enum MtdError {
         source: io::Error,
     },
     /// sysfs says something that is not understood.
-    #[error("{} holds \"{text}\", which is not a number", path.display())]
+    #[error("{} holds \"{text}\", which is not a number that can be there", path.display())]
     Malformed {
         /// The file.
         path: PathBuf,
@@ -83,15 +85,23 @@ pub enum MtdError {
         /// The device node.
         path: PathBuf,
     },
-    /// Another program has it open.
-    #[error("{} is in use by {program} (process {pid}): stop that first", path.display())]
+    /// Something else uses it, or another device that has bytes of it.
+    #[error("{held}: stop that first")]
     InUse {
+        /// Who, and what of.
+        held: Held,
+    },
+    /// Another source than the device's own flag says that it is write protected.
+    #[error(
+        "{} is write protected: {locks}; load its driver with writing enabled (e.g. spi_intel with writeable=1), and take the \
+         write protection of the board away",
+        path.display()
+    )]
+    Protected {
         /// The device node.
         path: PathBuf,
-        /// The other program's name.
-        program: String,
-        /// Its process.
-        pid: u32,
+        /// What says so.
+        locks: String,
     },
     /// The device does not answer.
     #[error("{} does not answer {ioctl}", path.display())]
@@ -123,4 +133,16 @@ pub enum MtdError {
         /// Why.
         source: GeometryError,
     },
+}
+
+impl MtdError {
+    /// Why an update is refused then.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::NotFound { .. } | Self::Ambiguous { .. } => Reason::FlashNotFound,
+            Self::ReadOnly { .. } | Self::Protected { .. } => Reason::FlashLocked,
+            Self::Locked { .. } | Self::InUse { .. } => Reason::FlashBusy,
+            _ => Reason::FlashUnsupported,
+        }
+    }
 }

@@ -110,15 +110,21 @@ impl MtdInfo {
 
     fn read(directory: &Path, index: u32) -> Result<Self, MtdError> {
         let number = |name: &str| number(&directory.join(name));
+        // A value that does not fit is not cut to one that does.
+        let narrow = |name: &str| {
+            let wide = number(name)?;
+            let malformed = |_| MtdError::Malformed { path: directory.join(name), text: wide.to_string() };
+            u32::try_from(wide).map_err(malformed)
+        };
         Ok(Self {
             index,
             name: text(&directory.join("name"))?,
             kind: MtdKind::from_sysfs(text(&directory.join("type"))?),
-            flags: number("flags")? as u32,
+            flags: narrow("flags")?,
             size_bytes: number("size")?,
-            erase_bytes: number("erasesize")? as u32,
-            write_bytes: number("writesize")? as u32,
-            oob_bytes: number("oobsize")? as u32,
+            erase_bytes: narrow("erasesize")?,
+            write_bytes: narrow("writesize")?,
+            oob_bytes: narrow("oobsize")?,
         })
     }
 
@@ -167,7 +173,7 @@ impl std::fmt::Display for MtdKind {
     }
 }
 
-fn parse_index(name: &str) -> Option<u32> {
+pub(super) fn parse_index(name: &str) -> Option<u32> {
     let digits = name.strip_prefix("mtd")?;
     digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?
 }
@@ -188,7 +194,7 @@ fn text(path: &Path) -> Result<String, MtdError> {
 }
 
 /// `flags` is hexadecimal with 0x, the others are decimal.
-fn number(path: &Path) -> Result<u64, MtdError> {
+pub(super) fn number(path: &Path) -> Result<u64, MtdError> {
     let text = text(path)?;
     let number = match text.strip_prefix("0x") {
         Some(digits) => u64::from_str_radix(digits, 16),
@@ -280,7 +286,7 @@ mod tests {
         let root = tree();
         fs::write(root.path().join("mtd0/size"), "-1\n").unwrap();
         let error = MtdInfo::list(root.path()).unwrap_err().to_string();
-        assert!(error.ends_with("mtd0/size holds \"-1\", which is not a number"), "{error}");
+        assert!(error.ends_with("mtd0/size holds \"-1\", which is not a number that can be there"), "{error}");
         fs::remove_file(root.path().join("mtd0/size")).unwrap();
         assert!(MtdInfo::list(root.path()).unwrap_err().to_string().contains("mtd0/size"));
     }

@@ -8,9 +8,16 @@ mod error;
 mod holders;
 mod info;
 mod ioctl;
+mod overlap;
+mod protection;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use device::{Access, EccCounters, MtdDevice};
 pub use error::MtdError;
+pub use holders::{Held, HeldBy, Holders};
 pub use info::{
     MTD_BIT_WRITEABLE, MTD_NO_ERASE, MTD_POWERUP_LOCK, MTD_WRITEABLE, MtdInfo, MtdKind, SYSFS_MTD,
 };
+pub use overlap::Overlap;
+pub use protection::Protection;
