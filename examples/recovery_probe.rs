@@ -16,6 +16,7 @@ use firmcast::kexec::{
     self, Deadlines, HANDOFF_PATH, HANDOFF_VERSION, Handoff, ManagerContact, SecretText,
 };
 use firmcast::net::{Netlink, survey::survey};
+use firmcast::reason::FlashState;
 use firmcast::recovery::mailbox::{self, Record};
 use firmcast::recovery::platform::{Ending, LINK_PATIENCE, Platform, end, is_init};
 
@@ -98,7 +99,7 @@ fn recover() -> anyhow::Result<()> {
         println!("recovery_probe: {file}: {}", text.trim().replace('\n', " | "));
     }
     println!("recovery_probe: watchdog armed {}", platform.watchdog().is_armed());
-    platform.before_first_erase()?;
+    platform.before_first_erase(FlashState::Untouched)?;
     let panic = std::fs::read_to_string("/proc/sys/kernel/panic")?;
     println!("recovery_probe: ready for the first erase, kernel.panic {}", panic.trim());
     if let Some(place) = mailbox {

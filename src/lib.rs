@@ -4,7 +4,8 @@
 //!
 //! ```text
 //! agent, recovery              state machines and their loops
-//! kexec, net, dmi, mtd, flash  the outside world in few small rooms; flash is pure but for its device
+//! kexec, net, dmi, power, mtd, flash
+//!                              the outside world in few small rooms; flash is pure but for its device
 //! image                        bundles: from untrusted bytes to a VerifiedImage
 //! transfer, session, keys      fragments and erasure code; Noise sessions; who may do what
 //! wire, reason, time           bytes and messages; why something ended; time as it is handed in
@@ -21,6 +22,7 @@ pub mod kexec;
 pub mod keys;
 pub mod mtd;
 pub mod net;
+pub mod power;
 pub mod reason;
 pub mod recovery;
 pub mod session;

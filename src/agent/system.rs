@@ -8,7 +8,7 @@ use super::check::Checklist;
 use super::config::Config;
 use super::machine::{HostSystem, Order};
 use super::measure;
-use super::preflight;
+use super::preflight::{self, Purpose};
 use super::state::{CampaignRecord, RecordedEnd, State};
 use super::trust::{Trust, with_causes};
 use crate::dmi::{Dmi, boot_id};
@@ -81,9 +81,9 @@ impl System {
         Some(end)
     }
 
-    /// Every precondition of an update of this machine, whatever the bundle.
+    /// Every precondition of an update of this machine, whatever the bundle. Reads the chip twice.
     pub fn check(&self) -> Checklist {
-        preflight::checklist(self, None)
+        preflight::checklist(self, Purpose::Check)
     }
 
     /// How `manager` is reached, to be set up again in the recovery environment; nothing where only DHCP can do that.
@@ -170,7 +170,7 @@ impl HostSystem for System {
         let dmi = Dmi::read(&self.root);
         let flash = MtdDevice::open(&self.config.flash, Access::ReadOnly).ok();
         let info = flash.as_ref().map(MtdDevice::info);
-        let obstacle = self.check().verdict().err();
+        let obstacle = preflight::checklist(self, Purpose::Query).verdict().err();
         let obstacle = obstacle.unwrap_or_else(|| Refusal::new(Reason::None, ""));
         Identity {
             environment: Environment::NormalOs,
@@ -190,7 +190,7 @@ impl HostSystem for System {
     }
 
     fn prepare(&mut self, order: &Order<'_>) -> Result<(), Refusal> {
-        preflight::checklist(self, Some(order)).verdict()?;
+        preflight::checklist(self, Purpose::Order(order)).verdict()?;
         self.load_recovery(order)?;
         let record = CampaignRecord { campaign: order.campaign, boot_id: self.boot_id, end: None };
         self.state.record_campaign(&record).map_err(|error| {

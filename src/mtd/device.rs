@@ -9,8 +9,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
-use super::holders::{self, Opened};
-use super::{Holders, MtdError, MtdInfo, MtdKind, Overlap, Protection, SYSFS_MTD, ioctl};
+use super::{Holders, MtdError, MtdInfo, MtdKind, Protection, SYSFS_MTD, ioctl};
 use crate::flash::{EraseBlock, EraseRegion, Flash, Geometry, WriteRule};
 
 /// What a device is opened for.
@@ -68,10 +67,7 @@ impl MtdDevice {
     /// be opened. For [`Access::Exclusive`] also: it is read-only, or another program has it open.
     pub fn open(selector: &str, access: Access) -> Result<Self, MtdError> {
         let info = MtdInfo::find(Path::new(SYSFS_MTD), selector)?;
-        let Some(rule) = info.write_rule() else {
-            let kind = info.kind.to_string();
-            return Err(MtdError::Unsupported { index: info.index, name: info.name, kind });
-        };
+        let rule = Self::check_kind(&info)?;
         let path = info.path();
         let protection = Protection::of(Path::new(SYSFS_MTD), &info)?;
         let handle = match access {
@@ -87,6 +83,18 @@ impl MtdDevice {
         Ok(Self { handle, info, geometry, protection })
     }
 
+    /// What a write to such a device may do.
+    ///
+    /// # Errors
+    /// [`MtdError::Unsupported`]: it is of a kind that firmware is not flashed to.
+    pub(crate) fn check_kind(info: &MtdInfo) -> Result<WriteRule, MtdError> {
+        info.write_rule().ok_or_else(|| MtdError::Unsupported {
+            index: info.index,
+            name: info.name.clone(),
+            kind: info.kind.to_string(),
+        })
+    }
+
     /// What sysfs says of the device.
     pub fn info(&self) -> &MtdInfo {
         &self.info
@@ -95,14 +103,6 @@ impl MtdDevice {
     /// What sysfs says of its write protection, as it was when the device was opened.
     pub fn protection(&self) -> &Protection {
         &self.protection
-    }
-
-    /// Who else could write to this device's bytes now, through it or through another device that has some of them.
-    ///
-    /// # Errors
-    /// sysfs cannot be read or understood.
-    pub fn other_writers(&self) -> Result<Holders, MtdError> {
-        find_holders(&self.info, Opened::ForWriting)
     }
 
     /// ECC and bad block counters.
@@ -146,18 +146,10 @@ fn open_exclusive(
             Errno::EWOULDBLOCK => MtdError::Locked { path: path.to_owned() },
             errno => MtdError::Open { path: path.to_owned(), source: errno.into() },
         })?;
-    match find_holders(info, Opened::Anyhow)?.first {
+    match Holders::users(Path::new("/"), info)?.first {
         Some(held) => Err(MtdError::InUse { held }),
         None => Ok(Handle::Locked(locked)),
     }
-}
-
-/// Who else uses the device, or one that shares bytes with it.
-fn find_holders(info: &MtdInfo, opened: Opened) -> Result<Holders, MtdError> {
-    let overlaps = Overlap::list(Path::new(SYSFS_MTD), info)?;
-    let mut devices = vec![(info.index, info.name.as_str())];
-    devices.extend(overlaps.iter().map(|other| (other.index, other.name.as_str())));
-    Ok(holders::find(Path::new("/"), &devices, opened))
 }
 
 /// A device node can be stale, and sysfs of another namespace: what is flashed is what was asked

@@ -10,6 +10,8 @@ use std::io::ErrorKind;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
+use super::{MtdError, MtdInfo, Overlap};
+
 /// Major number of `/dev/mtdN`: N has the minors 2N and 2N+1, the second for `/dev/mtdNro` (Linux
 /// `Documentation/admin-guide/devices.txt`).
 const MTD_CHAR_MAJOR: u64 = 90;
@@ -51,7 +53,7 @@ pub struct Held {
 
 /// Which open files count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Opened {
+enum Opened {
     /// All.
     Anyhow,
     /// Those that can be written through.
@@ -65,6 +67,32 @@ pub struct Holders {
     pub first: Option<Held>,
     /// Processes that may not be looked at.
     pub unseen_processes: usize,
+}
+
+impl Holders {
+    /// Who else could write to the bytes of `device` now, through it or through another device that has some of them.
+    /// `root` is `/`.
+    ///
+    /// # Errors
+    /// sysfs cannot be read or understood.
+    pub fn writers(root: &Path, device: &MtdInfo) -> Result<Self, MtdError> {
+        Self::of(root, device, Opened::ForWriting)
+    }
+
+    /// The same with those that can only read.
+    ///
+    /// # Errors
+    /// As [`Holders::writers`].
+    pub fn users(root: &Path, device: &MtdInfo) -> Result<Self, MtdError> {
+        Self::of(root, device, Opened::Anyhow)
+    }
+
+    fn of(root: &Path, device: &MtdInfo, opened: Opened) -> Result<Self, MtdError> {
+        let overlaps = Overlap::list(&root.join("sys/class/mtd"), device)?;
+        let mut devices = vec![(device.index, device.name.as_str())];
+        devices.extend(overlaps.iter().map(|other| (other.index, other.name.as_str())));
+        Ok(find(root, &devices, opened))
+    }
 }
 
 impl fmt::Display for Held {
@@ -81,7 +109,7 @@ impl fmt::Display for Held {
 /// Who else uses one of `devices` (number and name). `root` is `/`.
 ///
 /// Processes that go away meanwhile are passed over.
-pub(super) fn find(root: &Path, devices: &[(u32, &str)], opened: Opened) -> Holders {
+fn find(root: &Path, devices: &[(u32, &str)], opened: Opened) -> Holders {
     let mut holders = Holders::default();
     holders.first = mounted(root, devices).or_else(|| attached(root, devices));
     let own = std::process::id();
@@ -119,7 +147,8 @@ fn open_device(
             Err(error) if error.kind() == ErrorKind::PermissionDenied => return Err(Unseen),
             Err(_) => continue,
         };
-        let index = devices.iter().map(|(index, _)| *index).find(|index| is_device(&metadata, *index));
+        let index =
+            devices.iter().map(|(index, _)| *index).find(|index| is_device(&metadata, *index));
         let info = process.join("fdinfo").join(file.file_name());
         if index.is_some() && (opened == Opened::Anyhow || is_for_writing(&info)) {
             return Ok(index);
@@ -233,10 +262,7 @@ mod tests {
         put(root.path(), "sys/class/ubi/ubi0/mtd_num", "30\n");
         assert_eq!(first(root.path(), Opened::ForWriting), None);
         put(root.path(), "sys/class/ubi/ubi7/mtd_num", "3\n");
-        assert_eq!(
-            first(root.path(), Opened::ForWriting).unwrap(),
-            "/dev/mtd3 is in use by ubi7"
-        );
+        assert_eq!(first(root.path(), Opened::ForWriting).unwrap(), "/dev/mtd3 is in use by ubi7");
     }
 
     #[test]

@@ -113,7 +113,8 @@ impl MtdInfo {
         // A value that does not fit is not cut to one that does.
         let narrow = |name: &str| {
             let wide = number(name)?;
-            let malformed = |_| MtdError::Malformed { path: directory.join(name), text: wide.to_string() };
+            let malformed =
+                |_| MtdError::Malformed { path: directory.join(name), text: wide.to_string() };
             u32::try_from(wide).map_err(malformed)
         };
         Ok(Self {
@@ -286,7 +287,10 @@ mod tests {
         let root = tree();
         fs::write(root.path().join("mtd0/size"), "-1\n").unwrap();
         let error = MtdInfo::list(root.path()).unwrap_err().to_string();
-        assert!(error.ends_with("mtd0/size holds \"-1\", which is not a number that can be there"), "{error}");
+        assert!(
+            error.ends_with("mtd0/size holds \"-1\", which is not a number that can be there"),
+            "{error}"
+        );
         fs::remove_file(root.path().join("mtd0/size")).unwrap();
         assert!(MtdInfo::list(root.path()).unwrap_err().to_string().contains("mtd0/size"));
     }

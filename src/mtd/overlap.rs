@@ -131,10 +131,7 @@ mod tests {
             [(0, true, 0, 0xc000), (3, false, 0x2000, 0x3000)]
         );
         assert_eq!(overlaps(&tree, "/dev/mtd4"), [(6, false, 0x7800, 0x8000)]);
-        assert_eq!(
-            overlaps(&tree, "/dev/mtd6"),
-            [(4, true, 0, 0x800), (5, false, 0x800, 0x1000)]
-        );
+        assert_eq!(overlaps(&tree, "/dev/mtd6"), [(4, true, 0, 0x800), (5, false, 0x800, 0x1000)]);
     }
 
     #[test]
@@ -146,6 +143,9 @@ mod tests {
         tree.write(0, "offset", "x");
         let device = MtdInfo::find(&tree.mtd(), "/dev/mtd1").unwrap();
         let error = Overlap::list(&tree.mtd(), &device).unwrap_err().to_string();
-        assert!(error.ends_with("mtd0/offset holds \"x\", which is not a number that can be there"), "{error}");
+        assert!(
+            error.ends_with("mtd0/offset holds \"x\", which is not a number that can be there"),
+            "{error}"
+        );
     }
 }

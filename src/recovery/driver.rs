@@ -19,7 +19,7 @@ use crate::dmi::Dmi;
 use crate::image::Board;
 use crate::kexec::{HANDOFF_PATH, Handoff, KexecError};
 use crate::keys::{HostSecretKey, KeyError, PublicKey as _, SecretKey as _};
-use crate::mtd::{Access, MtdDevice, MtdInfo, SYSFS_MTD};
+use crate::mtd::{Access, Holders, MtdDevice, MtdInfo, SYSFS_MTD};
 use crate::net::NetError;
 use crate::net::udp::{self, UdpOptions};
 use crate::reason::{FlashState, Reason, Refusal};
@@ -158,6 +158,7 @@ impl<'a> Stay<'a> {
         let mut events = Events::with_capacity(4);
         loop {
             self.platform.watchdog().feed();
+            self.platform.tell_held_off();
             self.recovery.handle_timeout(self.now());
             self.receive();
             self.flash();
@@ -217,10 +218,15 @@ impl<'a> Stay<'a> {
     fn flash(&mut self) {
         let now = self.now();
         let Some((flashing, device)) = &mut self.job else { return };
-        let platform = &mut *self.platform;
-        let before_change = || platform.before_first_erase().map_err(|error| chain(&error));
+        let (platform, chip) = (&mut *self.platform, self.recovery.report().flash);
+        let before_change = || platform.before_first_erase(chip).map_err(|error| chain(&error));
         if !flashing.step(now, device, &mut self.recovery, before_change) {
+            warn_of_users(device.info());
             self.job = None;
+            self.transmit();
+            if self.recovery.report().flash.reboot_is_safe() {
+                self.platform.after_safe_end();
+            }
         }
     }
 
@@ -233,7 +239,8 @@ impl<'a> Stay<'a> {
                     Ok(device) => self.job = Some((flashing, device)),
                     Err(error) => {
                         let now = self.now();
-                        self.recovery.flash_ended(now, flashing.not_started(&chain(&error)));
+                        self.recovery
+                            .flash_ended(now, flashing.not_started(error.reason(), &chain(&error)));
                     }
                 }
             }
@@ -266,6 +273,15 @@ fn disable_ctrl_alt_del() {
         && let Err(error) = nix::sys::reboot::set_cad_enabled(false)
     {
         warn!("ctrl-alt-del may reboot this machine: {error}");
+    }
+}
+
+/// What has opened the chip while it was written. Its contents were compared after the last write, but may change again.
+fn warn_of_users(chip: &MtdInfo) {
+    match Holders::users(Path::new("/"), chip) {
+        Ok(Holders { first: Some(held), .. }) => warn!("{held}, since the flashing began"),
+        Ok(_) => {}
+        Err(error) => warn!("{}", chain(&error)),
     }
 }
 

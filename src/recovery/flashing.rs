@@ -24,9 +24,8 @@ impl Flashing {
     }
 
     /// How it ended when the chip could not even be opened.
-    pub fn not_started(&self, detail: &str) -> FlashEnd {
-        let (flash, reason) = (self.unchanged(), Reason::FlashUnsupported);
-        FlashEnd { flash, reason, digests: None, detail: detail.to_owned() }
+    pub fn not_started(&self, reason: Reason, detail: &str) -> FlashEnd {
+        FlashEnd { flash: self.unchanged(), reason, digests: None, detail: detail.to_owned() }
     }
 
     /// Does about one eraseblock of work and tells `recovery` how it went. `before_change` is called once, right before the

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use rand_core::{OsRng, RngCore};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::hold::block_signals_of_thread;
 use super::modules::wait_readable;
 use super::{PlatformError, chain};
 use crate::net::dhcp::{CLIENT_PORT, DATAGRAM_SIZE_MAX, DhcpClient, Event, Lease};
@@ -74,7 +75,10 @@ impl DhcpDriver {
     /// Keeps the lease for as long as the process lives, in a thread of its own, because leases are renewed in hours and
     /// the recovery loop has more to do.
     pub(super) fn keep(self, lease: Lease) {
-        let run = move || self.renew_for_ever(lease);
+        let run = move || {
+            block_signals_of_thread();
+            self.renew_for_ever(lease);
+        };
         if let Err(error) = std::thread::Builder::new().name("dhcp".into()).spawn(run) {
             log::warn!(
                 "cannot start a thread to prolong the DHCP lease ({error}); it will run out"

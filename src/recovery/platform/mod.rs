@@ -2,11 +2,15 @@
 //! way out. The recovery state machine decides; this does.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::net::{InterfaceConfig, NetError};
+use crate::power::Power;
+use crate::reason::FlashState;
 
+mod efi;
+mod hold;
 mod lease;
 mod log_kmsg;
 mod modules;
@@ -65,10 +69,17 @@ pub enum PlatformError {
         /// What was there: NICs, carriers, DHCP.
         state: String,
     },
-    /// The kernel would still reboot by itself in the middle of the update.
-    #[error(
-        "cannot keep the kernel from rebooting by itself; not a byte of flash has been changed"
-    )]
+    /// Signals cannot be held off.
+    #[error("cannot hold off signals")]
+    Signals(#[source] nix::Error),
+    /// The firmware may run while its flash is rewritten.
+    #[error("{0}")]
+    FirmwareRuns(String),
+    /// The machine may lose its power.
+    #[error("{why}: {0}", why = crate::reason::Reason::PowerUnsafe)]
+    Power(String),
+    /// Something could interrupt the update in its middle.
+    #[error("this machine might be interrupted while its flash is written; nothing was changed")]
     Unsafe(#[source] Box<PlatformError>),
 }
 
@@ -77,6 +88,7 @@ pub enum PlatformError {
 pub struct Platform {
     modules: modules::Modules,
     watchdog: Watchdog,
+    hold: Option<hold::Hold>,
 }
 
 impl Platform {
@@ -87,7 +99,9 @@ impl Platform {
     /// When a file system cannot be mounted or the kernel's events cannot be had. Missing modules or watchdogs are only
     /// told.
     pub fn start() -> Result<Self, PlatformError> {
+        let mut hold = None;
         if is_init() {
+            hold = Some(hold::Hold::signals()?);
             mounts::mount_all()?;
             mounts::take_console();
             log_kmsg::install();
@@ -96,7 +110,7 @@ impl Platform {
         let mut modules = modules::Modules::new()?;
         modules.load_listed();
         modules.settle(SETTLE_QUIET, Instant::now() + SETTLE_MAX)?;
-        Ok(Platform { modules, watchdog: Watchdog::arm() })
+        Ok(Platform { modules, watchdog: Watchdog::arm(), hold })
     }
 
     /// Loads modules for devices that appear, until `condition` holds or `patience` is over; whether it holds.
@@ -139,15 +153,55 @@ impl Platform {
         &mut self.watchdog
     }
 
-    /// Makes sure that neither the watchdog nor a panicking kernel reboots the machine by itself from here on. Must
-    /// succeed before the first erase.
+    /// Makes sure that from here on nothing interrupts the flashing: no firmware code, no empty battery, no watchdog, no
+    /// panicking kernel, no signal, no SysRq key. Must succeed before the first erase, and may be called again before the
+    /// next try. `flash` is what the chip holds: damaged flash is written on battery too, it cannot get worse.
     ///
     /// # Errors
     /// [`PlatformError::Unsafe`].
-    pub fn before_first_erase(&mut self) -> Result<(), PlatformError> {
-        let is_safe =
-            power::forbid_reboot_on_panic().and_then(|()| self.watchdog.disarm_or_keep_fed());
-        is_safe.map_err(|error| PlatformError::Unsafe(Box::new(error)))
+    pub fn before_first_erase(&mut self, flash: FlashState) -> Result<(), PlatformError> {
+        self.prepare_to_flash(flash).map_err(|error| {
+            self.after_safe_end();
+            PlatformError::Unsafe(Box::new(error))
+        })
+    }
+
+    fn prepare_to_flash(&mut self, flash: FlashState) -> Result<(), PlatformError> {
+        efi::runtime_is_off(Path::new("/")).map_err(PlatformError::FirmwareRuns)?;
+        if let Power::Unsafe(why) = Power::read(Path::new("/"))
+            && flash != FlashState::Damaged
+        {
+            return Err(PlatformError::Power(why));
+        }
+        let hold = match self.hold.take() {
+            Some(hold) => hold,
+            None => hold::Hold::signals()?,
+        };
+        self.hold.insert(hold).forbid_sysrq()?;
+        power::forbid_reboot_on_panic()?;
+        self.watchdog.disarm_or_keep_fed()?;
+        log::info!("signals, ctrl-alt-del and SysRq keys are held off until a safe end");
+        Ok(())
+    }
+
+    /// Tells of requests to end that came while they are held off.
+    pub fn tell_held_off(&mut self) {
+        if let Some(hold) = &mut self.hold {
+            hold.tell();
+        }
+    }
+
+    /// The flash holds all of the old or all of the new image, and nothing writes to it: what was held off may happen, which
+    /// may be the end of this process. PID 1 still ends only by its own reboot.
+    pub fn after_safe_end(&mut self) {
+        match self.hold.take() {
+            Some(mut hold) if is_init() => {
+                hold.allow_sysrq();
+                self.hold = Some(hold);
+            }
+            Some(hold) => hold.release(),
+            None => {}
+        }
     }
 
     /// Collects children that nobody waits for. As PID 1 firmcastd inherits all orphans. Only between own child processes:

@@ -342,7 +342,10 @@ impl VirtualHost {
                 let chance = &mut self.computer.chance;
                 let flashing = Flashing::new(image, rescue);
                 if self.faulty && chance.happens(self.scenario.flash_faults * 0.03) {
-                    stay.recovery.flash_ended(local, flashing.not_started("no such device"));
+                    stay.recovery.flash_ended(
+                        local,
+                        flashing.not_started(Reason::FlashUnsupported, "no such device"),
+                    );
                     stay.damages += u32::from(rescue);
                     return Ok(());
                 }

@@ -1,0 +1,266 @@
+//! The flash chip: that it is there, of a kind that is understood, not protected, and nobody else's.
+
+use std::path::Path;
+
+use crate::agent::check::Checklist;
+use crate::agent::system::System;
+use crate::agent::trust::with_causes;
+use crate::flash::{Flash as _, Geometry};
+use crate::mtd::{Access, Holders, MTD_POWERUP_LOCK, MtdDevice, MtdError, MtdInfo, Protection};
+use crate::reason::Reason;
+
+/// Most eraseblocks that are asked whether they are locked: a question takes a chip up to 0.1 ms.
+const LOCK_PROBES_MAX: u32 = 1024;
+
+/// What to do about a driver or a board that forbids writes.
+const UNLOCK: &str = "load its driver with writing enabled, lift the board's write protection";
+
+/// Looks at the chip that the configuration names; gives it back if it can at least be read.
+pub(super) fn flash(list: &mut Checklist, system: &System) -> Option<MtdDevice> {
+    let selector = &system.config.flash;
+    if selector.is_empty() {
+        let advice = "set flash in agent.toml to the chip's name in /proc/mtd";
+        list.not_ok("flash", Reason::FlashNotFound, "flash in agent.toml is not set", advice);
+        return None;
+    }
+    let sysfs = system.root.join("sys/class/mtd");
+    let info = match MtdInfo::find(&sysfs, selector) {
+        Ok(info) => info,
+        Err(error) => {
+            list.not_ok("flash", error.reason(), with_causes(&error), "");
+            return None;
+        }
+    };
+    let device = open(list, &info);
+    protection(list, Protection::of(&sysfs, &info));
+    users(list, Holders::writers(&system.root, &info));
+    device
+}
+
+fn open(list: &mut Checklist, info: &MtdInfo) -> Option<MtdDevice> {
+    let path = info.path();
+    match MtdDevice::open(&path.to_string_lossy(), Access::ReadOnly) {
+        Ok(device) if device.info() != info => {
+            let problem = format!("{} is not what sysfs says", path.display());
+            list.not_ok("flash", Reason::FlashUnsupported, problem, "");
+            None
+        }
+        Ok(device) => {
+            let shown = shown(&path, info, device.geometry());
+            if info.is_writeable() {
+                list.ok("flash", shown);
+            } else {
+                let problem = format!("{shown}: read-only");
+                list.not_ok("flash", Reason::FlashLocked, problem, UNLOCK);
+            }
+            Some(device)
+        }
+        Err(error) => {
+            list.not_ok("flash", error.reason(), with_causes(&error), "");
+            None
+        }
+    }
+}
+
+fn shown(path: &Path, info: &MtdInfo, geometry: &Geometry) -> String {
+    let (path, size, blocks) = (path.display(), info.size_bytes, geometry.block_count());
+    let (name, kind, runs) = (&info.name, &info.kind, runs(geometry));
+    format!("{path} \"{name}\", {kind}, {size:#x} bytes in {blocks} eraseblocks ({runs})")
+}
+
+/// "512 of 0x1000", or "8 of 0x2000, 31 of 0x10000" on chips whose eraseblocks differ.
+fn runs(geometry: &Geometry) -> String {
+    let mut runs: Vec<(u32, u32)> = Vec::new();
+    for block in geometry.blocks() {
+        match runs.last_mut() {
+            Some((count, bytes)) if *bytes == block.length_bytes() => *count += 1,
+            _ => runs.push((1, block.length_bytes())),
+        }
+    }
+    let runs: Vec<String> =
+        runs.iter().map(|(count, bytes)| format!("{count} of {bytes:#x}")).collect();
+    runs.join(", ")
+}
+
+/// Every source counts, whatever the others say.
+fn protection(list: &mut Checklist, protection: Result<Protection, MtdError>) {
+    const NAME: &str = "flash-protection";
+    let found = match protection {
+        Ok(found) => found,
+        Err(error) => {
+            list.not_ok(NAME, Reason::FlashLocked, with_causes(&error), UNLOCK);
+            return;
+        }
+    };
+    let mut locks = found.locks;
+    locks.extend(found.read_only.iter().map(|part| {
+        let (start, last) = (part.start_bytes, part.end_bytes - 1);
+        format!("{start:#x}-{last:#x} is mtd{} \"{}\", which is read-only", part.index, part.name)
+    }));
+    if locks.is_empty() {
+        let remarks = found.remarks.join(", ");
+        list.ok(NAME, if remarks.is_empty() { "none" } else { &remarks });
+    } else {
+        list.not_ok(NAME, Reason::FlashLocked, locks.join("; "), UNLOCK);
+    }
+}
+
+fn users(list: &mut Checklist, holders: Result<Holders, MtdError>) {
+    const NAME: &str = "flash-users";
+    match holders {
+        Ok(Holders { first: Some(held), .. }) => {
+            let advice = Reason::FlashBusy.advice();
+            list.not_ok(NAME, Reason::FlashBusy, held, advice);
+        }
+        Ok(Holders { unseen_processes: 0, .. }) => list.ok(NAME, "nothing else writes to it"),
+        Ok(Holders { unseen_processes, .. }) => list.unknown(
+            NAME,
+            format_args!(
+                "none found, but {unseen_processes} processes may not be looked at; recovery looks again"
+            ),
+        ),
+        Err(error) => list.not_ok(NAME, Reason::FlashBusy, with_causes(&error), ""),
+    }
+}
+
+/// Asks every eraseblock, or on chips with very many as many as [`LOCK_PROBES_MAX`], evenly spread: those lock in
+/// ranges. Recovery asks each block again before it changes it.
+pub(super) fn flash_locks(list: &mut Checklist, flash: &mut MtdDevice) {
+    let step = flash.geometry().block_count().div_ceil(LOCK_PROBES_MAX).max(1);
+    let blocks: Vec<_> = flash.geometry().blocks().step_by(step as usize).collect();
+    let mut locked = Vec::new();
+    for block in &blocks {
+        match flash.is_locked(*block) {
+            Ok(false) => {}
+            Ok(true) => locked.push(block.offset_bytes()),
+            Err(error) => {
+                let offset = block.offset_bytes();
+                let problem =
+                    format!("the chip does not say whether {offset:#x} is locked: {error}");
+                list.not_ok("flash-locks", Reason::FlashLocked, problem, "");
+                return;
+            }
+        }
+    }
+    let Some(first) = locked.first() else {
+        list.ok("flash-locks", "none");
+        return;
+    };
+    let (count, asked) = (locked.len(), blocks.len());
+    let found = format!("{count} of {asked} eraseblocks are locked, the first at {first:#x}");
+    if flash.info().flags & MTD_POWERUP_LOCK != 0 {
+        list.ok(
+            "flash-locks",
+            format_args!("{found}, as after each power-up; they can be unlocked"),
+        );
+    } else {
+        let advice = Reason::FlashLocked.advice();
+        list.not_ok("flash-locks", Reason::FlashLocked, found, advice);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::agent::check::Verdict;
+    use crate::agent::config::Config;
+    use crate::agent::trust::Trust;
+    use crate::flash::{EraseRegion, WriteRule};
+    use crate::mtd::testing::SysfsTree;
+
+    const CONTROLLER: &str = "sys/devices/pci0000:00/0000:00:1f.5";
+    const CHIP: &str = "devices/pci0000:00/0000:00:1f.5/spi_master/spi0/spi0.0/mtd/mtd990";
+
+    /// What is found about the chip of `tree`, whose device node does not exist: (verdict, reason, detail).
+    fn looked_at(tree: &SysfsTree, name: &str) -> (Verdict, Reason, String) {
+        let config = Config { flash: "part990".into(), ..Config::default() };
+        let mut system = System::new(config, Trust::default());
+        system.root = tree.root().to_owned();
+        let mut list = Checklist::default();
+        assert!(flash(&mut list, &system).is_none(), "there is no device node");
+        let check = list.checks().iter().find(|check| check.name == name).unwrap();
+        (check.verdict, check.reason, check.detail.clone())
+    }
+
+    fn writeable_chip() -> SysfsTree {
+        let tree = SysfsTree::new();
+        tree.add(990, CHIP, 0xc00, 0x10000, None);
+        tree
+    }
+
+    #[test]
+    fn each_source_of_protection_refuses_alone() {
+        let tree = writeable_chip();
+        let none = (Verdict::Ok, Reason::None, "none".to_owned());
+        assert_eq!(looked_at(&tree, "flash-protection"), none);
+
+        tree.put(&format!("{CONTROLLER}/intel_spi_locked"), "1\n");
+        let (verdict, _, detail) = looked_at(&tree, "flash-protection");
+        assert_eq!((verdict, detail.as_str()), (Verdict::Ok, "intel_spi_locked is 1"));
+
+        tree.put(&format!("{CONTROLLER}/intel_spi_protected"), "0\n");
+        tree.put(&format!("{CONTROLLER}/intel_spi_bios_locked"), "1\n");
+        let (_, reason, detail) = looked_at(&tree, "flash-protection");
+        assert_eq!((reason, detail.as_str()), (Reason::FlashLocked, "intel_spi_bios_locked is 1"));
+
+        let tree = writeable_chip();
+        tree.add(991, &format!("{CHIP}/mtd991"), 0x800, 0x1000, Some(0xf000));
+        let (_, reason, detail) = looked_at(&tree, "flash-protection");
+        let expected = "0xf000-0xffff is mtd991 \"part991\", which is read-only";
+        assert_eq!((reason, detail.as_str()), (Reason::FlashLocked, expected));
+    }
+
+    #[test]
+    fn a_user_of_any_part_of_the_chip_is_in_the_way() {
+        let tree = writeable_chip();
+        tree.add(991, &format!("{CHIP}/mtd991"), 0xc00, 0x1000, Some(0));
+        tree.put("proc/mounts", "proc /proc proc rw 0 0\n");
+        assert_eq!(looked_at(&tree, "flash-users").0, Verdict::Ok);
+        tree.put("proc/mounts", "/dev/mtdblock991 /mnt jffs2 rw 0 0\n");
+        let (_, reason, detail) = looked_at(&tree, "flash-users");
+        let expected = "/dev/mtd991 is in use by the file system that is mounted on /mnt";
+        assert_eq!((reason, detail.as_str()), (Reason::FlashBusy, expected));
+    }
+
+    #[test]
+    fn kinds_and_sizes_that_are_not_understood_are_refused() {
+        let cases = [
+            ("type", "rom", "firmware can be flashed to nor, nand, dataflash and ram"),
+            ("type", "absent", "is of type \"absent\""),
+            ("size", "4294967296x", "is not a number"),
+            ("erasesize", "4294967296", "4294967296"),
+        ];
+        for (file, value, says) in cases {
+            let tree = writeable_chip();
+            tree.write(990, file, value);
+            let system_info = MtdInfo::find(&tree.mtd(), "part990");
+            let refused = match system_info {
+                Ok(info) => MtdDevice::check_kind(&info).unwrap_err(),
+                Err(error) => error,
+            };
+            assert!(refused.to_string().contains(says), "{file} {value}: {refused}");
+            assert_eq!(refused.reason(), Reason::FlashUnsupported);
+        }
+        let tree = writeable_chip();
+        for (size, erase) in [("0", "4096"), ("65536", "0"), ("65536", "131072"), ("65537", "4096")]
+        {
+            tree.write(990, "size", size);
+            tree.write(990, "erasesize", erase);
+            let info = MtdInfo::find(&tree.mtd(), "part990").unwrap();
+            let rule = info.write_rule().unwrap();
+            let made = Geometry::uniform(info.size_bytes, info.erase_bytes, info.write_bytes, rule);
+            assert!(made.is_err(), "{size} in {erase}");
+        }
+    }
+
+    #[test]
+    fn eraseblocks_of_different_sizes_are_shown() {
+        let regions = [
+            EraseRegion { block_bytes: 0x2000, block_count: 8 },
+            EraseRegion { block_bytes: 0x10000, block_count: 31 },
+        ];
+        let chip = Geometry::new(0x20_0000, &regions, 1, WriteRule::ClearBits).unwrap();
+        assert_eq!(runs(&chip), "8 of 0x2000, 31 of 0x10000");
+    }
+}
