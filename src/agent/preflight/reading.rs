@@ -172,9 +172,11 @@ mod tests {
         assert_eq!((found, small.reads), (Verdict::Ok, 6), "a bad block is not read");
         assert_eq!(detail, "all 3 eraseblocks, twice the same");
 
-        let mut large = chip(CHECK_BYTES_MAX * 3 / 2);
+        let (size_bytes, rule) = (CHECK_BYTES_MAX * 3 / 2, WriteRule::ClearBits);
+        let geometry = Geometry::uniform(size_bytes, 0x10_0000, 1, rule).unwrap();
+        let mut large = Chip { geometry, ..chip(0x4000) };
         let (_, _, detail) = verdict(&mut large, Purpose::Check).unwrap();
-        assert_eq!(detail, "12288 eraseblocks, one of 2, twice the same");
+        assert_eq!(detail, "48 eraseblocks, one of 2, twice the same");
 
         let mut unread = chip(0x4000);
         assert_eq!((verdict(&mut unread, Purpose::Query), unread.reads), (None, 0));
