@@ -68,7 +68,7 @@ impl Hold {
             if !self.came.contains(&number) {
                 self.came.push(number);
                 let name = Signal::try_from(number).map_or("a signal", Signal::as_str);
-                log::warn!("{name} of process {} is held off until a safe end", info.ssi_pid);
+                log::warn!("{name} of process {} is held off", info.ssi_pid);
             }
         }
     }

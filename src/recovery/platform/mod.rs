@@ -79,7 +79,7 @@ pub enum PlatformError {
     #[error("{why}: {0}", why = crate::reason::Reason::PowerUnsafe)]
     Power(String),
     /// Something could interrupt the update in its middle.
-    #[error("this machine might be interrupted while its flash is written; nothing was changed")]
+    #[error("this machine might be interrupted while its flash is written, so nothing was written")]
     Unsafe(#[source] Box<PlatformError>),
 }
 
@@ -161,7 +161,9 @@ impl Platform {
     /// [`PlatformError::Unsafe`].
     pub fn before_first_erase(&mut self, flash: FlashState) -> Result<(), PlatformError> {
         self.prepare_to_flash(flash).map_err(|error| {
-            self.after_safe_end();
+            if flash.reboot_is_safe() {
+                self.after_safe_end();
+            }
             PlatformError::Unsafe(Box::new(error))
         })
     }
