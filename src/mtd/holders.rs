@@ -110,8 +110,8 @@ impl fmt::Display for Held {
 ///
 /// Processes that go away meanwhile are passed over.
 fn find(root: &Path, devices: &[(u32, &str)], opened: Opened) -> Holders {
-    let mut holders = Holders::default();
-    holders.first = mounted(root, devices).or_else(|| attached(root, devices));
+    let first = mounted(root, devices).or_else(|| attached(root, devices));
+    let mut holders = Holders { first, unseen_processes: 0 };
     let own = std::process::id();
     for process in fs::read_dir(root.join("proc")).into_iter().flatten().flatten() {
         let pid = process.file_name().to_str().and_then(|name| name.parse().ok());
