@@ -43,7 +43,7 @@ pub use outcome::{BlockHolds, DamagedBlocks, End, Outcome, Progress, Statistics}
 pub use placement::Placement;
 pub use plan::{Change, FlashPlan, Live, Operation};
 pub use prepare::{READ_ATTEMPTS_MAX, SPAN_BYTES_MAX};
-pub use simulated::{Fault, SimulatedFlash};
+pub use simulated::{Asked, Fault, SimulatedFlash};
 
 /// A flash chip, or the part of one that may be used.
 ///

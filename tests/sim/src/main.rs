@@ -1,10 +1,13 @@
-//! `firmcast-sim [--seeds N] [--first N] [--seed N]`: hosts, managers, a faulty network and faulty flash under one virtual clock.
+//! `firmcast-sim [--seeds N] [--first N] [--flash-seeds N] [--seed N] [--flash-seed N]`: hosts, managers, a faulty network and
+//! faulty flash under one virtual clock, and the flash engine alone against chips that break at every operation.
 //!
-//! Everything random comes from a seed, so each world can be run again: `--seed N` does so with every line of what happened.
-//! See [`world`] for the worlds, [`host`] and [`operator`] for the invariants, [`scenario`] for what goes wrong in a seed.
+//! Everything random comes from a seed, so each world can be run again: `--seed N` does so with every line of what happened,
+//! `--flash-seed N` does it for a chip. See [`world`] for the worlds, [`host`] and [`operator`] for the invariants, [`scenario`] for
+//! what goes wrong in a seed, [`flash`] for the chips.
 
 mod chance;
 mod computer;
+mod flash;
 mod host;
 mod network;
 mod operator;
@@ -24,6 +27,7 @@ use scenario::Scenario;
 use world::{Summary, World};
 
 const SEEDS_DEFAULT: u64 = 200;
+const FLASH_SEEDS_DEFAULT: u64 = 200;
 /// Every tenth seed is run twice, to see that it goes the same way.
 const TWICE_EVERY: u64 = 10;
 
@@ -31,25 +35,46 @@ fn main() -> ExitCode {
     let options = match Options::parse(std::env::args().skip(1)) {
         Ok(options) => options,
         Err(problem) => {
-            eprintln!("{problem}\nusage: firmcast-sim [--seeds N] [--first N] | --seed N");
+            eprintln!(
+                "{problem}\nusage: firmcast-sim [--seeds N] [--first N] [--flash-seeds N] | --seed N | --flash-seed N"
+            );
             return ExitCode::from(2);
         }
     };
-    match options.only {
-        Some(seed) => look_into(seed),
-        None => run_all(options.first..options.first + options.seeds),
+    match (options.only, options.only_flash) {
+        (Some(seed), _) => look_into(seed),
+        (None, Some(seed)) => ExitCode::from(u8::from(!flash::look_into(seed))),
+        (None, None) => run_both(&options),
     }
+}
+
+fn run_both(options: &Options) -> ExitCode {
+    let seeds = |count| options.first..options.first + count;
+    let flash_is_well = options.flash_seeds == 0 || flash::run_all(seeds(options.flash_seeds));
+    let worlds = match options.seeds {
+        0 => ExitCode::SUCCESS,
+        count => run_all(seeds(count)),
+    };
+    if flash_is_well { worlds } else { ExitCode::FAILURE }
 }
 
 struct Options {
     seeds: u64,
     first: u64,
+    flash_seeds: u64,
     only: Option<u64>,
+    only_flash: Option<u64>,
 }
 
 impl Options {
     fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Self, String> {
-        let mut options = Self { seeds: SEEDS_DEFAULT, first: 0, only: None };
+        let mut options = Self {
+            seeds: SEEDS_DEFAULT,
+            first: 0,
+            flash_seeds: FLASH_SEEDS_DEFAULT,
+            only: None,
+            only_flash: None,
+        };
         while let Some(name) = arguments.next() {
             let value = arguments.next().ok_or_else(|| format!("{name} needs a number"))?;
             let number =
@@ -57,7 +82,9 @@ impl Options {
             match name.as_str() {
                 "--seeds" => options.seeds = number,
                 "--first" => options.first = number,
+                "--flash-seeds" => options.flash_seeds = number,
                 "--seed" => options.only = Some(number),
+                "--flash-seed" => options.only_flash = Some(number),
                 _ => return Err(format!("unknown option {name}")),
             }
         }

@@ -1,0 +1,343 @@
+//! A flash chip in memory that keeps the rules of real ones, and breaks on request.
+
+mod cells;
+mod fault;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::ops::Range;
+
+use nix::libc::{EBADMSG, EINVAL, EIO, ENODEV, EROFS};
+
+use super::{EraseBlock, Flash, Geometry};
+use cells::{Cells, Part, random_byte};
+pub use fault::{Asked, Fault};
+
+/// A simulated NOR, NAND or RAM chip.
+///
+/// Operations are numbered from 0 in the order in which they are asked for; a fault is bound to
+/// such a number.
+#[derive(Clone, Debug)]
+pub struct SimulatedFlash {
+    geometry: Geometry,
+    cells: Cells,
+    bad: BTreeSet<u32>,
+    locked: BTreeSet<u32>,
+    /// Locked again each time that the chip gets power.
+    locked_at_power_on: BTreeSet<u32>,
+    stays_locked: BTreeSet<u32>,
+    worn_out: BTreeSet<u32>,
+    reads_short: bool,
+    faults: BTreeMap<u64, Fault>,
+    powered: bool,
+    history: Vec<Asked>,
+    erases: u64,
+    bytes_written: u64,
+    corrected_bits: u64,
+    touched: BTreeSet<u32>,
+}
+
+impl SimulatedFlash {
+    /// A chip with these contents.
+    ///
+    /// # Panics
+    /// `contents` must have the size of the geometry.
+    pub fn new(geometry: Geometry, contents: Vec<u8>) -> Self {
+        assert_eq!(geometry.size_bytes(), contents.len() as u64, "contents must fill the chip");
+        Self {
+            cells: Cells::new(geometry.rule(), geometry.write_bytes() as usize, contents),
+            geometry,
+            bad: BTreeSet::new(),
+            locked: BTreeSet::new(),
+            locked_at_power_on: BTreeSet::new(),
+            stays_locked: BTreeSet::new(),
+            worn_out: BTreeSet::new(),
+            reads_short: false,
+            faults: BTreeMap::new(),
+            powered: true,
+            history: Vec::new(),
+            erases: 0,
+            bytes_written: 0,
+            corrected_bits: 0,
+            touched: BTreeSet::new(),
+        }
+    }
+
+    /// Makes the operation with this number go wrong.
+    pub fn inject(&mut self, operation: u64, fault: Fault) {
+        self.faults.insert(operation, fault);
+    }
+
+    /// Takes all faults away that were injected. What they did to the chip stays, but its reads are
+    /// whole again.
+    pub fn clear_faults(&mut self) {
+        self.faults.clear();
+        self.reads_short = false;
+    }
+
+    /// Marks a block bad.
+    pub fn mark_bad(&mut self, block: EraseBlock) {
+        self.bad.insert(block.index());
+    }
+
+    /// Lets every erase and write of a block fail from now on.
+    pub fn wear_out(&mut self, block: EraseBlock) {
+        self.worn_out.insert(block.index());
+    }
+
+    /// Locks a block: `for_good`, or so that it unlocks when asked to and is locked again after
+    /// each power cut.
+    pub fn lock(&mut self, block: EraseBlock, for_good: bool) {
+        self.locked.insert(block.index());
+        match for_good {
+            true => self.stays_locked.insert(block.index()),
+            false => self.locked_at_power_on.insert(block.index()),
+        };
+    }
+
+    /// Ends a power cut.
+    pub fn power_on(&mut self) {
+        self.powered = true;
+        self.locked.extend(&self.locked_at_power_on);
+    }
+
+    /// Whether the chip has power.
+    pub fn is_powered(&self) -> bool {
+        self.powered
+    }
+
+    /// What is on the chip, whatever its reads say.
+    pub fn contents(&self) -> &[u8] {
+        self.cells.bytes()
+    }
+
+    /// What an honest read of a block would give; `None` where ECC cannot correct it.
+    pub fn stored(&self, block: EraseBlock) -> Option<&[u8]> {
+        let range = block.offset_bytes() as usize..block.end_bytes() as usize;
+        self.cells.is_correctable(range.clone()).then(|| &self.contents()[range])
+    }
+
+    /// Whether a write of this range keeps the rule that a page takes one write after an erase;
+    /// always true for other chips.
+    pub fn is_writable(&self, offset_bytes: u64, length: usize) -> bool {
+        self.range(offset_bytes, length).is_ok_and(|range| self.cells.is_writable(range))
+    }
+
+    /// Operations so far.
+    pub fn operations(&self) -> u64 {
+        self.history.len() as u64
+    }
+
+    /// The operations so far, by number.
+    pub fn history(&self) -> &[Asked] {
+        &self.history
+    }
+
+    /// Erases so far.
+    pub fn erases(&self) -> u64 {
+        self.erases
+    }
+
+    /// Bytes that were written so far.
+    pub fn bytes_written(&self) -> u64 {
+        self.bytes_written
+    }
+
+    /// Bits that ECC corrected so far.
+    pub fn corrected_bits(&self) -> u64 {
+        self.corrected_bits
+    }
+
+    /// Numbers of the blocks on which an erase or a write was tried.
+    pub fn touched(&self) -> &BTreeSet<u32> {
+        &self.touched
+    }
+
+    /// Numbers an operation and says what goes wrong with it.
+    fn begin(&mut self, asked: Asked) -> io::Result<Option<Fault>> {
+        if !self.powered {
+            return Err(io::Error::from_raw_os_error(ENODEV));
+        }
+        let fault = self.faults.get(&self.operations()).copied();
+        let fault = fault.filter(|fault| fault.applies_to(asked, self.geometry.rule()));
+        self.history.push(asked);
+        self.powered = !matches!(fault, Some(Fault::CutBefore));
+        match fault {
+            Some(Fault::CutBefore | Fault::Error) => Err(io::Error::from_raw_os_error(EIO)),
+            fault => Ok(fault),
+        }
+    }
+
+    /// What an operation reports in the end.
+    fn finish(&mut self, fault: Option<Fault>) -> io::Result<()> {
+        if fault.is_some_and(Fault::is_cut) {
+            self.powered = false;
+        }
+        match fault {
+            Some(Fault::HalfDone | Fault::CutInside | Fault::CutTorn | Fault::WearOut) => {
+                Err(io::Error::from_raw_os_error(EIO))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn range(&self, offset_bytes: u64, length: usize) -> io::Result<Range<usize>> {
+        let end = offset_bytes
+            .checked_add(length as u64)
+            .filter(|end| *end <= self.geometry.size_bytes());
+        let end = end.ok_or_else(|| io::Error::from_raw_os_error(EINVAL))? as usize;
+        Ok(end - length..end)
+    }
+
+    /// What becomes of a block that shall be changed, before it is.
+    fn change_block(&mut self, block: EraseBlock, fault: Option<Fault>) -> io::Result<()> {
+        self.touched.insert(block.index());
+        if fault == Some(Fault::Lock) {
+            self.lock(block, true);
+        }
+        if self.locked.contains(&block.index()) {
+            return Err(io::Error::from_raw_os_error(EROFS));
+        }
+        if self.bad.contains(&block.index()) || self.worn_out.contains(&block.index()) {
+            return Err(io::Error::from_raw_os_error(EIO));
+        }
+        if fault == Some(Fault::WearOut) {
+            self.wear_out(block);
+        }
+        Ok(())
+    }
+
+    /// What becomes of the bytes of a range that was changed in whole.
+    fn spoil(&mut self, range: Range<usize>, fault: Option<Fault>) {
+        let at = self.somewhere(&range);
+        match fault {
+            Some(Fault::WrongByte) => self.cells.flip(at, 0x5A),
+            Some(Fault::StuckBits) => {
+                self.cells.stick(at, 0x10);
+                self.cells.stick(range.start, 0x04);
+            }
+            _ => {}
+        }
+    }
+
+    /// Differs from operation to operation.
+    fn noise(&self) -> u64 {
+        self.operations()
+    }
+
+    /// A position in a range that is not empty.
+    fn somewhere(&self, range: &Range<usize>) -> usize {
+        range.start + usize::from(random_byte(self.noise(), 0)) * range.len() / 256
+    }
+
+    fn answer(&mut self, fault: Option<Fault>, truth: bool) -> io::Result<bool> {
+        self.finish(fault)?;
+        Ok(truth != (fault == Some(Fault::WrongByte)))
+    }
+}
+
+impl Flash for SimulatedFlash {
+    fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+
+    fn read(&mut self, offset_bytes: u64, buffer: &mut [u8]) -> io::Result<()> {
+        let fault = self.begin(Asked::Read)?;
+        let range = self.range(offset_bytes, buffer.len())?;
+        self.reads_short |= fault == Some(Fault::ShortReads);
+        let half = range.start + range.len() / 2;
+        let filled = match fault {
+            Some(Fault::NotDone) => range.start..range.start,
+            Some(Fault::ShortRead | Fault::HalfDone | Fault::CutInside) => range.start..half,
+            _ if self.reads_short => range.start..half,
+            _ => range.clone(),
+        };
+        buffer[..filled.len()].copy_from_slice(&self.cells.bytes()[filled]);
+        match fault {
+            Some(Fault::WrongByte) if !range.is_empty() => {
+                buffer[self.somewhere(&range) - range.start] ^= 0x5A;
+            }
+            Some(Fault::Corrected) => self.corrected_bits += 1,
+            Some(Fault::Decay) if !range.is_empty() => self.cells.decay(self.somewhere(&range)),
+            _ => {}
+        }
+        if !self.cells.is_correctable(range) {
+            return Err(io::Error::from_raw_os_error(EBADMSG));
+        }
+        self.finish(fault)
+    }
+
+    fn erase(&mut self, block: EraseBlock) -> io::Result<()> {
+        let fault = self.begin(Asked::Erase)?;
+        let range = self.range(block.offset_bytes(), block.length_bytes() as usize)?;
+        self.change_block(block, fault)?;
+        self.erases += 1;
+        let (half, noise) = (range.len() / 2, self.noise());
+        match fault {
+            Some(Fault::NotDone) => {}
+            Some(Fault::HalfDone | Fault::CutInside | Fault::WearOut) => {
+                self.cells.erase_in_part(range, half, noise);
+            }
+            Some(Fault::CutTorn) => self.cells.erase_in_part(range, 0, noise),
+            _ => {
+                self.cells.erase(range.clone());
+                self.spoil(range, fault);
+            }
+        }
+        self.finish(fault)
+    }
+
+    fn write(&mut self, offset_bytes: u64, data: &[u8]) -> io::Result<()> {
+        let fault = self.begin(Asked::Write)?;
+        let range = self.range(offset_bytes, data.len())?;
+        let write_bytes = self.geometry.write_bytes() as usize;
+        if range.is_empty() || range.start % write_bytes != 0 || range.end % write_bytes != 0 {
+            return Err(io::Error::from_raw_os_error(EINVAL));
+        }
+        let mut next = Some(offset_bytes);
+        while let Some(block) = next.and_then(|offset| self.geometry.block_at(offset)) {
+            self.change_block(block, fault)?;
+            next = (block.end_bytes() < range.end as u64).then(|| block.end_bytes());
+        }
+        self.bytes_written += data.len() as u64;
+        let (start, noise) = (range.start, self.noise());
+        let inside = Part { done_bytes: data.len() / 2, torn_bytes: write_bytes };
+        let torn = Part { done_bytes: 0, torn_bytes: data.len() };
+        match fault {
+            Some(Fault::NotDone) => {}
+            Some(Fault::HalfDone | Fault::CutInside | Fault::WearOut) => {
+                self.cells.write_in_part(start, data, inside, noise);
+            }
+            Some(Fault::CutTorn) => self.cells.write_in_part(start, data, torn, noise),
+            _ => {
+                self.cells.write(start, data);
+                self.spoil(range, fault);
+            }
+        }
+        self.finish(fault)
+    }
+
+    fn is_locked(&mut self, block: EraseBlock) -> io::Result<bool> {
+        let fault = self.begin(Asked::IsLocked)?;
+        if fault == Some(Fault::Lock) {
+            self.lock(block, true);
+        }
+        self.answer(fault, self.locked.contains(&block.index()))
+    }
+
+    fn unlock(&mut self, block: EraseBlock) -> io::Result<()> {
+        let fault = self.begin(Asked::Unlock)?;
+        if self.stays_locked.contains(&block.index()) {
+            return Err(io::Error::from_raw_os_error(EROFS));
+        }
+        if fault != Some(Fault::NotDone) {
+            self.locked.remove(&block.index());
+        }
+        self.finish(fault)
+    }
+
+    fn is_bad(&mut self, block: EraseBlock) -> io::Result<bool> {
+        let fault = self.begin(Asked::IsBad)?;
+        self.answer(fault, self.bad.contains(&block.index()))
+    }
+}

@@ -1,0 +1,239 @@
+//! One job from beginning to end on a watched chip, and whether what it says in the end is true.
+
+use firmcast::flash::{
+    BlockHolds, DamagedBlocks, EraseBlock, Flash as _, Job, Outcome, SimulatedFlash, Step,
+};
+
+use super::log::Log;
+use super::subject::{Subject, range};
+use super::totals::Totals;
+use super::watch::{Rules, Watch};
+
+/// What was violated, in words.
+pub(crate) type Violation = String;
+
+/// Which bundle a job flashes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bundle {
+    New,
+    /// The one that the machine was made with: a restore.
+    Old,
+}
+
+/// What the engine may believe of the chip's answers in a trial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Trust {
+    /// They are true, or errors that go away: damage is described exactly.
+    Full,
+    /// The same, but erases and writes may lie.
+    LyingChanges,
+    /// Reads and questions may lie, too: a block may be called damaged that is not.
+    LyingReads,
+}
+
+/// A job on a chip.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Trial<'a> {
+    pub(crate) subject: &'a Subject,
+    pub(crate) bundle: Bundle,
+    /// Whether the contents are known to be bad.
+    pub(crate) rescue: bool,
+    pub(crate) trust: Trust,
+    /// Errors may last until a read is given up: then a block may be called unknown that is not.
+    pub(crate) errors_last: bool,
+}
+
+/// How a job ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) outcome: Outcome,
+    pub(crate) reboot_is_safe: bool,
+    pub(crate) error: String,
+    pub(crate) operations: u64,
+}
+
+impl Trial<'_> {
+    /// A job without any fault must reach its target.
+    pub(crate) fn must_update(
+        &self,
+        chip: &mut SimulatedFlash,
+        log: &mut Log,
+        totals: &mut Totals,
+    ) -> Result<Ended, Violation> {
+        let ended = self.run(chip, log, totals)?;
+        match ended.outcome == Outcome::Updated && ended.reboot_is_safe {
+            true => Ok(ended),
+            false => Err(format!(
+                "no fault is left, but {:?} rescue {} ends {:?}: {}",
+                self.bundle, self.rescue, ended.outcome, ended.error
+            )),
+        }
+    }
+
+    /// Runs the job to its end, whatever becomes of the chip.
+    pub(crate) fn run(
+        &self,
+        chip: &mut SimulatedFlash,
+        log: &mut Log,
+        totals: &mut Totals,
+    ) -> Result<Ended, Violation> {
+        let image = match self.bundle {
+            Bundle::New => self.subject.new.clone(),
+            Bundle::Old => self.subject.old.clone(),
+        };
+        let mut job = if self.rescue { Job::rescue(image) } else { Job::new(image) };
+        log.line(format_args!("-- {:?}, rescue: {}", self.bundle, self.rescue));
+        let rules = self.rules(chip);
+        let (operations, changes) = {
+            let mut watch = Watch::new(chip, &rules, log);
+            drive(&mut job, &mut watch)?;
+            (watch.operations, watch.changes)
+        };
+        let Some(end) = job.into_end() else { return Err("an ended job has no end".into()) };
+        log.line(format_args!("-- {end}; {:?}", end.error));
+        totals.job(operations, &end.outcome);
+        let claims = Claims { trial: self, rules: &rules, chip, changes };
+        claims.check(&end.outcome, end.reboot_is_safe)?;
+        if end.outcome != Outcome::Updated && end.error.is_none() {
+            return Err(format!("{:?} without an error", end.outcome));
+        }
+        let error = end.error.map(|error| error.to_string()).unwrap_or_default();
+        Ok(Ended { outcome: end.outcome, reboot_is_safe: end.reboot_is_safe, error, operations })
+    }
+
+    fn rules(&self, chip: &SimulatedFlash) -> Rules {
+        let subject = self.subject;
+        let target = match self.bundle {
+            Bundle::New => &subject.target,
+            Bundle::Old => &subject.live,
+        };
+        let mut may_change = vec![false; chip.geometry().block_count() as usize];
+        for block in &subject.blocks {
+            let bytes = range(*block);
+            let kept = subject.preserved.iter().any(|p| p.start < bytes.end && bytes.start < p.end);
+            may_change[block.index() as usize] = match self.trust {
+                // Who reads the same wrong byte twice rewrites a block that is right.
+                Trust::LyingReads => !kept,
+                _ => chip.stored(*block) != Some(&target[bytes]) && subject.refusal.is_none(),
+            };
+        }
+        Rules {
+            before: chip.clone(),
+            may_change,
+            target: target.clone(),
+            honest: self.trust == Trust::Full,
+            operations_max: 200 + 100 * subject.blocks.len() as u64,
+        }
+    }
+}
+
+/// The drive rule of a job, with a limit.
+fn drive(job: &mut Job, watch: &mut Watch<'_>) -> Result<(), Violation> {
+    let steps_max = watch.steps_max();
+    for _ in 0..steps_max {
+        match job.step(watch) {
+            Step::Continue => {}
+            Step::ReadyToChange if watch.changes > 0 => {
+                return Err("the chip was changed before that was allowed".into());
+            }
+            Step::ReadyToChange => job.allow_change(),
+            Step::Ended => return watch.violation.take().map_or(Ok(()), Err),
+        }
+        if let Some(violation) = watch.violation.take() {
+            return Err(violation);
+        }
+    }
+    Err(format!("not ended after {steps_max} steps: {:?}", job.progress()))
+}
+
+/// What a job said, beside what the chip holds.
+struct Claims<'a> {
+    trial: &'a Trial<'a>,
+    rules: &'a Rules,
+    chip: &'a SimulatedFlash,
+    changes: u64,
+}
+
+impl Claims<'_> {
+    fn check(&self, outcome: &Outcome, reboot_is_safe: bool) -> Result<(), Violation> {
+        let true_claim = match outcome {
+            Outcome::Updated => self.is_new(),
+            Outcome::Unchanged => self.changes == 0 && self.is_as_before(),
+            Outcome::Restored => self.is_as_before(),
+            Outcome::Damaged { blocks } => return self.check_damage(blocks, reboot_is_safe),
+        };
+        if !true_claim {
+            return Err(format!("it says {outcome:?}, but a fresh read finds otherwise"));
+        }
+        match reboot_is_safe && !self.is_new() && self.trial.rescue {
+            true => Err(format!("a rescue says {outcome:?} and that a reboot is safe")),
+            false => Ok(()),
+        }
+    }
+
+    fn is_new(&self) -> bool {
+        self.trial.subject.blocks.iter().all(|block| {
+            self.chip.stored(*block) == Some(&self.rules.target[range(*block)])
+        })
+    }
+
+    fn is_as_before(&self) -> bool {
+        self.chip.contents() == self.rules.before.contents()
+    }
+
+    fn check_damage(&self, damaged: &[DamagedBlocks], reboot: bool) -> Result<(), Violation> {
+        if reboot {
+            return Err("the chip is damaged, and a reboot is called safe".into());
+        }
+        let geometry = self.chip.geometry();
+        let ends: Vec<u64> = damaged.iter().map(|one| one.offset_bytes + one.length_bytes).collect();
+        if damaged.iter().skip(1).zip(&ends).any(|(next, end)| next.offset_bytes < *end) {
+            return Err(format!("the damage is not sorted: {damaged:?}"));
+        }
+        for block in geometry.blocks() {
+            let listed = damaged.iter().find(|one| {
+                (one.offset_bytes..one.offset_bytes + one.length_bytes).contains(&block.offset_bytes())
+            });
+            let said = listed.map_or(BlockHolds::Old, |one| one.hold);
+            let placed = self.trial.subject.blocks.contains(&block);
+            let holds = if placed { self.holds(block) } else { BlockHolds::Old };
+            if !self.agree(said, holds, block) {
+                return Err(format!(
+                    "the block at {:#x} is called {said:?}, but holds {holds:?}",
+                    block.offset_bytes()
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn agree(&self, said: BlockHolds, holds: BlockHolds, block: EraseBlock) -> bool {
+        let placed = self.trial.subject.blocks.contains(&block);
+        let may_not_know = self.trial.errors_last
+            || self.trial.trust == Trust::LyingReads
+            || !self.chip.is_powered();
+        let stored = self.chip.stored(block);
+        match said {
+            _ if said == holds => true,
+            BlockHolds::Unknown => placed && may_not_know,
+            // What is old may be new or erased as well; who took a wrong backup cannot know the old.
+            BlockHolds::New if self.trial.trust == Trust::LyingReads => {
+                stored == Some(&self.rules.target[range(block)])
+            }
+            BlockHolds::Erased if self.trial.trust == Trust::LyingReads => {
+                stored.is_some_and(|bytes| bytes.iter().all(|byte| *byte == 0xFF))
+            }
+            _ => false,
+        }
+    }
+
+    fn holds(&self, block: EraseBlock) -> BlockHolds {
+        match self.chip.stored(block) {
+            None => BlockHolds::Unknown,
+            stored if stored == self.rules.before.stored(block) => BlockHolds::Old,
+            Some(bytes) if *bytes == self.rules.target[range(block)] => BlockHolds::New,
+            Some(bytes) if bytes.iter().all(|byte| *byte == 0xFF) => BlockHolds::Erased,
+            Some(_) => BlockHolds::Unknown,
+        }
+    }
+}

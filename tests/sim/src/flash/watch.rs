@@ -1,0 +1,186 @@
+//! A chip that is watched: the invariants that hold after each single operation.
+
+use std::io;
+use std::ops::Range;
+
+use firmcast::flash::{EraseBlock, Flash, Geometry, SimulatedFlash, WriteRule};
+
+use super::log::Log;
+use super::subject::range;
+
+/// What a job may do to the chip, worked out from the chip and its target alone.
+#[derive(Debug)]
+pub(crate) struct Rules {
+    /// What the chip held before the job.
+    pub(crate) before: SimulatedFlash,
+    /// By block number: whether it may be erased and written.
+    pub(crate) may_change: Vec<bool>,
+    /// What the whole chip shall hold.
+    pub(crate) target: Vec<u8>,
+    /// No operation of this job lies: then the chip's rules can be held against the engine.
+    pub(crate) honest: bool,
+    pub(crate) operations_max: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Watch<'a> {
+    chip: &'a mut SimulatedFlash,
+    rules: &'a Rules,
+    log: &'a mut Log,
+    frozen: Vec<Range<usize>>,
+    /// The block that has to come last, until it is begun.
+    top: Option<EraseBlock>,
+    pub(crate) operations: u64,
+    /// Erases and writes that were asked for.
+    pub(crate) changes: u64,
+    /// The first one counts.
+    pub(crate) violation: Option<String>,
+}
+
+impl<'a> Watch<'a> {
+    pub(crate) fn new(chip: &'a mut SimulatedFlash, rules: &'a Rules, log: &'a mut Log) -> Self {
+        let blocks = || chip.geometry().blocks();
+        let may_change = |block: &EraseBlock| rules.may_change[block.index() as usize];
+        let mut frozen: Vec<Range<usize>> = Vec::new();
+        for range in blocks().filter(|block| !may_change(block)).map(range) {
+            match frozen.last_mut() {
+                Some(last) if last.end == range.start => last.end = range.end,
+                _ => frozen.push(range),
+            }
+        }
+        let top = blocks().filter(may_change).last();
+        Self { rules, log, frozen, top, operations: 0, changes: 0, violation: None, chip }
+    }
+
+    /// How many steps a job may take.
+    pub(crate) fn steps_max(&self) -> u64 {
+        // A step without any operation only goes from one phase to the next.
+        self.rules.operations_max + 20
+    }
+
+    fn violate(&mut self, violation: String) {
+        self.violation.get_or_insert(violation);
+    }
+
+    fn count(&mut self) {
+        self.operations += 1;
+        if self.operations > self.rules.operations_max {
+            self.violate(format!("more than {} operations", self.rules.operations_max));
+        }
+    }
+
+    /// Before an erase or a write of a range.
+    fn before_change(&mut self, what: &str, bytes: Range<usize>) {
+        self.changes += 1;
+        let geometry = self.chip.geometry().clone();
+        let blocks: Vec<EraseBlock> = geometry
+            .blocks()
+            .filter(|block| range(*block).start < bytes.end && bytes.start < range(*block).end)
+            .collect();
+        for block in &blocks {
+            if !self.rules.may_change[block.index() as usize] {
+                self.violate(format!("{what} of {bytes:#x?} outside of the plan"));
+            }
+        }
+        if blocks.len() > 1 {
+            self.violate(format!("{what} of {bytes:#x?} crosses the end of an eraseblock"));
+        }
+        if blocks.last() == self.top.as_ref() {
+            self.top = None;
+            self.check_all_but_last(blocks.last().copied());
+        }
+    }
+
+    /// The last block makes the firmware bootable: it may be begun only when all others are done.
+    fn check_all_but_last(&mut self, last: Option<EraseBlock>) {
+        let rules = self.rules;
+        let undone = self.chip.geometry().blocks().find(|block| {
+            rules.may_change[block.index() as usize]
+                && Some(*block) != last
+                && self.chip.stored(*block) != Some(&rules.target[range(*block)])
+        });
+        if let Some(block) = undone
+            && rules.honest
+        {
+            self.violate(format!(
+                "the last block is begun while the one at {:#x} is not done",
+                block.offset_bytes()
+            ));
+        }
+    }
+
+    fn after_change(&mut self) {
+        let (now, before) = (self.chip.contents(), self.rules.before.contents());
+        let changed = self.frozen.iter().find(|range| now[(*range).clone()] != before[(*range).clone()]);
+        if let Some(range) = changed {
+            self.violate(format!("something changed in {range:#x?}, outside of the plan"));
+        }
+    }
+
+    fn note<T: std::fmt::Debug>(&mut self, what: std::fmt::Arguments<'_>, result: &io::Result<T>) {
+        let number = self.chip.operations();
+        match result {
+            Ok(answer) => self.log.line(format_args!("{number:>5} {what}: {answer:?}")),
+            Err(error) => self.log.line(format_args!("{number:>5} {what}: {error}")),
+        }
+    }
+}
+
+impl Flash for Watch<'_> {
+    fn geometry(&self) -> &Geometry {
+        self.chip.geometry()
+    }
+
+    fn read(&mut self, offset_bytes: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.count();
+        let result = self.chip.read(offset_bytes, buffer);
+        self.note(format_args!("read {offset_bytes:#x} +{:#x}", buffer.len()), &result);
+        result
+    }
+
+    fn erase(&mut self, block: EraseBlock) -> io::Result<()> {
+        self.count();
+        self.before_change("erase", range(block));
+        if self.chip.geometry().rule() == WriteRule::Overwrite {
+            self.violate("erase of a chip that is not erased".into());
+        }
+        let result = self.chip.erase(block);
+        self.after_change();
+        self.note(format_args!("erase {:#x}", block.offset_bytes()), &result);
+        result
+    }
+
+    fn write(&mut self, offset_bytes: u64, data: &[u8]) -> io::Result<()> {
+        self.count();
+        let bytes = offset_bytes as usize..offset_bytes as usize + data.len();
+        self.before_change("write", bytes.clone());
+        if self.rules.honest && !self.chip.is_writable(offset_bytes, data.len()) {
+            self.violate(format!("write of {bytes:#x?} over pages that are not erased"));
+        }
+        let result = self.chip.write(offset_bytes, data);
+        self.after_change();
+        self.note(format_args!("write {offset_bytes:#x} +{:#x}", data.len()), &result);
+        result
+    }
+
+    fn is_locked(&mut self, block: EraseBlock) -> io::Result<bool> {
+        self.count();
+        let result = self.chip.is_locked(block);
+        self.note(format_args!("is {:#x} locked", block.offset_bytes()), &result);
+        result
+    }
+
+    fn unlock(&mut self, block: EraseBlock) -> io::Result<()> {
+        self.count();
+        let result = self.chip.unlock(block);
+        self.note(format_args!("unlock {:#x}", block.offset_bytes()), &result);
+        result
+    }
+
+    fn is_bad(&mut self, block: EraseBlock) -> io::Result<bool> {
+        self.count();
+        let result = self.chip.is_bad(block);
+        self.note(format_args!("is {:#x} bad", block.offset_bytes()), &result);
+        result
+    }
+}
