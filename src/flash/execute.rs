@@ -12,7 +12,7 @@
 
 use sha2::{Digest, Sha256};
 
-use super::block::{first_difference, rewrite, unconditional};
+use super::block::{complement, first_difference, rewrite, unconditional};
 use super::plan::is_erased;
 use super::prepare::{READ_ATTEMPTS_MAX, SPAN_BYTES_MAX, Work, read};
 use super::{
@@ -176,10 +176,11 @@ impl Execution {
             return;
         }
         let expected = &self.work.plan.target()[span.image];
-        let mut got = vec![0; expected.len()];
+        let mut got = Vec::new();
         let mut difference = None;
         for attempt in 0..READ_ATTEMPTS_MAX {
             statistics.retries += u32::from(attempt > 0);
+            got = complement(expected);
             if let Err(source) = read(flash, span.chip_offset_bytes, &mut got, statistics) {
                 let (offset_bytes, length_bytes) = (span.chip_offset_bytes, expected.len() as u64);
                 return self.fail(FlashError::VerifyRead { offset_bytes, length_bytes, source });
@@ -243,7 +244,7 @@ impl Execution {
 
     fn confirm(&mut self, nth: usize, flash: &mut dyn Flash, statistics: &mut Statistics) {
         let block = self.work.placement.block(nth);
-        let mut bytes = vec![0; block.length_bytes() as usize];
+        let mut bytes = self.work.unlike(nth);
         let was_read = read(flash, block.offset_bytes(), &mut bytes, statistics).is_ok();
         let hold = if was_read { self.work.classify(nth, &bytes) } else { BlockHolds::Unknown };
         let State::Confirming { next_block, hasher, damaged } = &mut self.state else { return };
@@ -297,6 +298,14 @@ impl Execution {
 }
 
 impl Work {
+    /// A buffer that differs in every byte from the old, the new, and the erased contents of a block.
+    fn unlike(&self, nth: usize) -> Vec<u8> {
+        let range = self.placement.range(nth);
+        let (old, new) = (&self.backup[range.clone()], &self.plan.target()[range]);
+        let other = |(old, new)| (0..3).find(|byte| byte != old && byte != new).unwrap_or_default();
+        old.iter().zip(new).map(other).collect()
+    }
+
     fn classify(&self, nth: usize, bytes: &[u8]) -> BlockHolds {
         let range = self.placement.range(nth);
         match bytes {
@@ -315,7 +324,7 @@ fn put(
     contents: &[u8],
     statistics: &mut Statistics,
 ) -> Result<(), BlockFault> {
-    let mut bytes = vec![0; contents.len()];
+    let mut bytes = complement(contents);
     if flash.read(block.offset_bytes(), &mut bytes).is_ok() && bytes == contents {
         return Ok(());
     }
