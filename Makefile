@@ -5,6 +5,8 @@ SHELL := /bin/sh
 LAB := tests/vm/lab.py
 # How many seeds `make test-sim` runs.
 SEEDS ?= 200
+# How many chips `make test-sim` breaks.
+FLASH_SEEDS ?= 400
 # How many labs of virtual machines run at a time.
 VM_JOBS ?= 2
 # Seconds that `make fuzz` gives each fuzz target.
@@ -30,8 +32,8 @@ test-unit: need-cc ## unit and property tests
 	$(call cargo-test,--workspace --exclude firmcast-sim)
 	cargo test --locked --workspace --exclude firmcast-sim --doc
 
-test-sim: need-cc ## the simulator: SEEDS=n runs that many seeds (200), SEED=n runs one again and tells all
-	CARGO_PROFILE_DEV_OPT_LEVEL=2 cargo run --locked -p firmcast-sim -- $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
+test-sim: need-cc ## the simulator: SEEDS=n worlds (200) and FLASH_SEEDS=n chips (400); SEED=n, FLASH_SEED=n run one again and tell all
+	CARGO_PROFILE_DEV_OPT_LEVEL=2 cargo run --locked -p firmcast-sim -- $(if $(FLASH_SEED),--flash-seed $(FLASH_SEED),$(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --flash-seeds $(FLASH_SEEDS)))
 
 test-vm: need-cc need-python3 ## real kernels with real firmware in emulated flash (docs/LAB.md)
 	$(LAB) run --jobs $(VM_JOBS)

@@ -114,6 +114,11 @@ impl Cells {
         self.hold_stuck(at..at + 1);
     }
 
+    /// Whether a bit of the range stays 0.
+    pub(super) fn is_stuck(&self, range: Range<usize>) -> bool {
+        self.stuck.range(range).next().is_some()
+    }
+
     fn hold_stuck(&mut self, range: Range<usize>) {
         for (at, mask) in self.stuck.range(range) {
             self.bytes[*at] &= !mask;

@@ -117,6 +117,15 @@ impl SimulatedFlash {
         self.cells.is_correctable(range.clone()).then(|| &self.contents()[range])
     }
 
+    /// Whether a block can still be read and given any contents: it is not bad, worn out, locked for
+    /// good, and none of its bits stays 0.
+    pub fn takes_contents(&self, block: EraseBlock) -> bool {
+        let lost = [&self.bad, &self.worn_out, &self.stays_locked];
+        lost.iter().all(|blocks| !blocks.contains(&block.index()))
+            && self.stored(block).is_some()
+            && !self.cells.is_stuck(block.offset_bytes() as usize..block.end_bytes() as usize)
+    }
+
     /// Whether a write of this range keeps the rule that a page takes one write after an erase;
     /// always true for other chips.
     pub fn is_writable(&self, offset_bytes: u64, length: usize) -> bool {

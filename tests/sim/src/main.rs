@@ -27,7 +27,7 @@ use scenario::Scenario;
 use world::{Summary, World};
 
 const SEEDS_DEFAULT: u64 = 200;
-const FLASH_SEEDS_DEFAULT: u64 = 200;
+const FLASH_SEEDS_DEFAULT: u64 = 400;
 /// Every tenth seed is run twice, to see that it goes the same way.
 const TWICE_EVERY: u64 = 10;
 

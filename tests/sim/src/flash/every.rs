@@ -127,11 +127,13 @@ impl<'a> Every<'a> {
             return Err(format!("one fault that goes away, and it ends {:?}", ended.outcome));
         }
         if stays_on_chip(fault) {
-            return Ok(());
+            return check_only_spoilt(&chip, &ended.outcome);
         }
         chip.clear_faults();
         self.log.begin(format!("{fault:?} at operation {operation}, then a rescue"));
-        self.rescue(Bundle::New, Trust::Full).must_update(&mut chip, self.log, self.totals).map(drop)
+        self.rescue(Bundle::New, Trust::Full)
+            .must_update(&mut chip, self.log, self.totals)
+            .map(drop)
     }
 
     fn update(&self, trust: Trust) -> Trial<'a> {
@@ -165,6 +167,21 @@ fn goes_away(fault: Fault) -> bool {
 /// Whether a block is spoilt for good, or what it held is lost.
 pub(crate) fn stays_on_chip(fault: Fault) -> bool {
     matches!(fault, Fault::WearOut | Fault::StuckBits | Fault::Lock | Fault::Decay)
+}
+
+/// One bad block is no excuse for another: all that can be restored are.
+fn check_only_spoilt(chip: &SimulatedFlash, outcome: &Outcome) -> Result<(), Violation> {
+    let Outcome::Damaged { blocks } = outcome else { return Ok(()) };
+    let damaged = |offset| {
+        blocks.iter().any(|b| (b.offset_bytes..b.offset_bytes + b.length_bytes).contains(&offset))
+    };
+    let mut needless = chip.geometry().blocks().filter(|block| damaged(block.offset_bytes()));
+    match needless.find(|block| chip.takes_contents(*block)) {
+        Some(block) => {
+            Err(format!("the good block at {:#x} was not restored", block.offset_bytes()))
+        }
+        None => Ok(()),
+    }
 }
 
 fn check_refusal(refusal: Refusal, ended: &Ended) -> Result<(), Violation> {

@@ -24,7 +24,10 @@ pub(crate) fn storms(
         let chance = Chance::new(subject.seed, 2 << 32 | number);
         let mut storm = Storm::new(subject, chance);
         totals.storms += 1;
-        log.begin(format!("storm {number}: {:?} with probability {}", storm.kinds, storm.probability));
+        log.begin(format!(
+            "storm {number}: {:?} with probability {}",
+            storm.kinds, storm.probability
+        ));
         storm.blow(log, totals)?;
     }
     Ok(())
@@ -59,14 +62,20 @@ impl<'a> Storm<'a> {
             let trial = self.trial(bundle, !safe);
             self.break_chip(log, totals);
             let ended = trial.run(&mut self.chip, log, totals)?;
-            safe = ended.reboot_is_safe && self.chip.is_powered() && (safe || ended.outcome == Outcome::Updated);
+            safe = ended.reboot_is_safe
+                && self.chip.is_powered()
+                && (safe || ended.outcome == Outcome::Updated);
             self.chip.clear_faults();
             self.chip.power_on();
         }
         match self.kinds.iter().copied().any(stays_on_chip) {
             true => Ok(()),
             false => {
-                let calm = Trial { trust: Trust::Full, errors_last: false, ..self.trial(Bundle::New, true) };
+                let calm = Trial {
+                    trust: Trust::Full,
+                    errors_last: false,
+                    ..self.trial(Bundle::New, true)
+                };
                 calm.must_update(&mut self.chip, log, totals).map(drop)
             }
         }

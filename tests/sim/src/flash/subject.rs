@@ -241,7 +241,8 @@ impl<'a> Image<'a> {
     fn spoil(&mut self, chance: &mut Chance, chip: &mut SimulatedFlash, live: &[u8]) -> Refusal {
         let nth = self.blocks.len() - 1;
         let (bytes, first) = (self.range(nth), range(self.blocks[nth]).start);
-        self.regions.retain(|region| region.offset_bytes + region.length_bytes <= bytes.start as u64);
+        self.regions
+            .retain(|region| region.offset_bytes + region.length_bytes <= bytes.start as u64);
         self.bytes[bytes.start] = !live[first];
         match chance.happens(0.5) {
             true => {
@@ -259,12 +260,14 @@ impl<'a> Image<'a> {
     fn preserved(&self) -> Vec<Range<usize>> {
         let mut preserved = Vec::new();
         for region in &self.regions {
-            let kept = region.offset_bytes as usize..(region.offset_bytes + region.length_bytes) as usize;
+            let kept =
+                region.offset_bytes as usize..(region.offset_bytes + region.length_bytes) as usize;
             for (nth, block) in self.blocks.iter().enumerate() {
                 let (bytes, chip) = (self.range(nth), range(*block));
                 let (start, end) = (kept.start.max(bytes.start), kept.end.min(bytes.end));
                 if start < end {
-                    preserved.push(chip.start + start - bytes.start..chip.start + end - bytes.start);
+                    preserved
+                        .push(chip.start + start - bytes.start..chip.start + end - bytes.start);
                 }
             }
         }
@@ -318,5 +321,8 @@ fn sign(image: &[u8], preserve: &[Region], key: &ReleaseSecretKey) -> VerifiedIm
         .expect("a description by the rules");
     let signed = SignedManifest::sign(&manifest, key).expect("a manifest by the rules");
     let verified = SignedManifest::parse(&signed).and_then(|signed| signed.verify(&[key.public()]));
-    verified.expect("signed a moment ago").open_payload(image).expect("the image that was described")
+    verified
+        .expect("signed a moment ago")
+        .open_payload(image)
+        .expect("the image that was described")
 }

@@ -172,9 +172,11 @@ impl Claims<'_> {
     }
 
     fn is_new(&self) -> bool {
-        self.trial.subject.blocks.iter().all(|block| {
-            self.chip.stored(*block) == Some(&self.rules.target[range(*block)])
-        })
+        self.trial
+            .subject
+            .blocks
+            .iter()
+            .all(|block| self.chip.stored(*block) == Some(&self.rules.target[range(*block)]))
     }
 
     fn is_as_before(&self) -> bool {
@@ -186,13 +188,15 @@ impl Claims<'_> {
             return Err("the chip is damaged, and a reboot is called safe".into());
         }
         let geometry = self.chip.geometry();
-        let ends: Vec<u64> = damaged.iter().map(|one| one.offset_bytes + one.length_bytes).collect();
+        let ends: Vec<u64> =
+            damaged.iter().map(|one| one.offset_bytes + one.length_bytes).collect();
         if damaged.iter().skip(1).zip(&ends).any(|(next, end)| next.offset_bytes < *end) {
             return Err(format!("the damage is not sorted: {damaged:?}"));
         }
         for block in geometry.blocks() {
             let listed = damaged.iter().find(|one| {
-                (one.offset_bytes..one.offset_bytes + one.length_bytes).contains(&block.offset_bytes())
+                (one.offset_bytes..one.offset_bytes + one.length_bytes)
+                    .contains(&block.offset_bytes())
             });
             let said = listed.map_or(BlockHolds::Old, |one| one.hold);
             let placed = self.trial.subject.blocks.contains(&block);
@@ -215,15 +219,14 @@ impl Claims<'_> {
         let stored = self.chip.stored(block);
         match said {
             _ if said == holds => true,
-            BlockHolds::Unknown => placed && may_not_know,
-            // What is old may be new or erased as well; who took a wrong backup cannot know the old.
-            BlockHolds::New if self.trial.trust == Trust::LyingReads => {
-                stored == Some(&self.rules.target[range(block)])
-            }
-            BlockHolds::Erased if self.trial.trust == Trust::LyingReads => {
+            _ if !may_not_know || !placed => false,
+            BlockHolds::Unknown => true,
+            // Who has no backup, or a wrong one, cannot know what is old: what was said must be true all the same.
+            BlockHolds::New => stored == Some(&self.rules.target[range(block)]),
+            BlockHolds::Erased => {
                 stored.is_some_and(|bytes| bytes.iter().all(|byte| *byte == 0xFF))
             }
-            _ => false,
+            BlockHolds::Old => false,
         }
     }
 

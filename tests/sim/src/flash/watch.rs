@@ -111,7 +111,8 @@ impl<'a> Watch<'a> {
 
     fn after_change(&mut self) {
         let (now, before) = (self.chip.contents(), self.rules.before.contents());
-        let changed = self.frozen.iter().find(|range| now[(*range).clone()] != before[(*range).clone()]);
+        let changed =
+            self.frozen.iter().find(|range| now[(*range).clone()] != before[(*range).clone()]);
         if let Some(range) = changed {
             self.violate(format!("something changed in {range:#x?}, outside of the plan"));
         }
