@@ -293,7 +293,7 @@ fn and(old: &[u8], new: Vec<u8>) -> Vec<u8> {
 fn mix(chance: &mut Chance, old: &[u8]) -> Vec<u8> {
     let half = old.len() / 2;
     let mut new = old.to_vec();
-    match chance.within(0..9) {
+    match chance.within(0..10) {
         0 | 1 => {}
         2 => new.fill(0xFF),
         3 => new = and(old, chance.bytes(old.len())),
@@ -301,6 +301,8 @@ fn mix(chance: &mut Chance, old: &[u8]) -> Vec<u8> {
         5 => new[half..].fill(0xFF),
         6 => new[chance.within(0..old.len() as u64) as usize] ^= 1 << chance.within(0..8),
         7 => new[..half].copy_from_slice(&chance.bytes(half)),
+        // As an unfilled buffer, for reads that are short.
+        8 => new.fill(0),
         _ => new = chance.bytes(old.len()),
     }
     new
