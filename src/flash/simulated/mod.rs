@@ -85,6 +85,11 @@ impl SimulatedFlash {
         self.worn_out.insert(block.index());
     }
 
+    /// Lets a page of a NAND block no longer match its ECC, until the block is erased.
+    pub fn decay(&mut self, block: EraseBlock) {
+        self.cells.decay(block.offset_bytes() as usize);
+    }
+
     /// Locks a block: `for_good`, or so that it unlocks when asked to and is locked again after
     /// each power cut.
     pub fn lock(&mut self, block: EraseBlock, for_good: bool) {
@@ -117,12 +122,11 @@ impl SimulatedFlash {
         self.cells.is_correctable(range.clone()).then(|| &self.contents()[range])
     }
 
-    /// Whether a block can still be read and given any contents: it is not bad, worn out, locked for
-    /// good, and none of its bits stays 0.
+    /// Whether a block can be given any contents: it is not bad, worn out or locked for good, and none
+    /// of its bits stays 0.
     pub fn takes_contents(&self, block: EraseBlock) -> bool {
         let lost = [&self.bad, &self.worn_out, &self.stays_locked];
         lost.iter().all(|blocks| !blocks.contains(&block.index()))
-            && self.stored(block).is_some()
             && !self.cells.is_stuck(block.offset_bytes() as usize..block.end_bytes() as usize)
     }
 
@@ -270,10 +274,11 @@ impl Flash for SimulatedFlash {
             Some(Fault::Decay) if !range.is_empty() => self.cells.decay(self.somewhere(&range)),
             _ => {}
         }
-        if !self.cells.is_correctable(range) {
-            return Err(io::Error::from_raw_os_error(EBADMSG));
+        self.finish(fault)?;
+        match self.cells.is_correctable(range) {
+            true => Ok(()),
+            false => Err(io::Error::from_raw_os_error(EBADMSG)),
         }
-        self.finish(fault)
     }
 
     fn erase(&mut self, block: EraseBlock) -> io::Result<()> {
@@ -303,10 +308,17 @@ impl Flash for SimulatedFlash {
         if range.is_empty() || range.start % write_bytes != 0 || range.end % write_bytes != 0 {
             return Err(io::Error::from_raw_os_error(EINVAL));
         }
-        let mut next = Some(offset_bytes);
-        while let Some(block) = next.and_then(|offset| self.geometry.block_at(offset)) {
-            self.change_block(block, fault)?;
-            next = (block.end_bytes() < range.end as u64).then(|| block.end_bytes());
+        let victim = self.geometry.block_at((range.start + data.len() / 2) as u64);
+        let mut next = self.geometry.block_at(offset_bytes);
+        while let Some(block) = next.filter(|block| block.offset_bytes() < range.end as u64) {
+            let fault = fault.filter(|_| victim == Some(block));
+            if let Err(error) = self.change_block(block, fault) {
+                // The blocks before it were written.
+                let before = (block.offset_bytes() as usize).saturating_sub(range.start);
+                self.cells.write(range.start, &data[..before]);
+                return Err(error);
+            }
+            next = self.geometry.block_at(block.end_bytes());
         }
         self.bytes_written += data.len() as u64;
         let (start, noise) = (range.start, self.noise());

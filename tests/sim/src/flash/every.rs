@@ -3,7 +3,7 @@
 use firmcast::flash::{Asked, Fault, Flash as _, Outcome, SimulatedFlash};
 
 use super::log::Log;
-use super::subject::{Refusal, Subject};
+use super::subject::{Refusal, Subject, range};
 use super::totals::Totals;
 use super::trial::{Bundle, Ended, Trial, Trust, Violation};
 use crate::chance::Chance;
@@ -127,13 +127,30 @@ impl<'a> Every<'a> {
             return Err(format!("one fault that goes away, and it ends {:?}", ended.outcome));
         }
         if stays_on_chip(fault) {
-            return check_only_spoilt(&chip, &ended.outcome);
+            check_only_spoilt(&chip, &ended.outcome)?;
+        }
+        if stays_on_chip(fault) && !self.is_mendable(&chip) {
+            return Ok(());
         }
         chip.clear_faults();
         self.log.begin(format!("{fault:?} at operation {operation}, then a rescue"));
         self.rescue(Bundle::New, Trust::Full)
             .must_update(&mut chip, self.log, self.totals)
             .map(drop)
+    }
+
+    /// Whether all blocks that have to change can be: a page that lost its contents is one of those, or is to be left alone.
+    fn is_mendable(&self, chip: &SimulatedFlash) -> bool {
+        let subject = self.subject;
+        subject.blocks.iter().all(|block| {
+            let bytes = range(*block);
+            let kept = subject.preserved.iter().any(|p| p.start < bytes.end && bytes.start < p.end);
+            match chip.stored(*block) {
+                None if kept => subject.preserved.contains(&bytes),
+                None => chip.takes_contents(*block),
+                stored => chip.takes_contents(*block) || stored == Some(&subject.target[bytes]),
+            }
+        })
     }
 
     fn update(&self, trust: Trust) -> Trial<'a> {
@@ -178,7 +195,7 @@ fn check_only_spoilt(chip: &SimulatedFlash, outcome: &Outcome) -> Result<(), Vio
         blocks.iter().any(|b| (b.offset_bytes..b.offset_bytes + b.length_bytes).contains(&offset))
     };
     let mut needless = chip.geometry().blocks().filter(|block| damaged(block.offset_bytes()));
-    match needless.find(|block| chip.takes_contents(*block)) {
+    match needless.find(|block| chip.takes_contents(*block) && chip.stored(*block).is_some()) {
         Some(block) => {
             Err(format!("the good block at {:#x} was not restored", block.offset_bytes()))
         }

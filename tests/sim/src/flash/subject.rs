@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use firmcast::flash::{EraseBlock, EraseRegion, Flash as _, Geometry, SimulatedFlash, WriteRule};
 use firmcast::image::{
-    Description, Manifest, PayloadFormat, Region, SignedManifest, VerifiedImage,
+    Description, Manifest, PayloadFormat, Region, RegionAction, SignedManifest, VerifiedImage,
 };
 use firmcast::keys::{ReleaseSecretKey, SecretKey as _};
 
@@ -50,6 +50,8 @@ pub(crate) struct Subject {
     pub(crate) target: Vec<u8>,
     /// Ranges of the chip that never change.
     pub(crate) preserved: Vec<Range<usize>>,
+    /// The block that makes the firmware bootable.
+    pub(crate) boot: EraseBlock,
     pub(crate) refusal: Option<Refusal>,
     /// Too large for every fault at every operation: each operation has one.
     pub(crate) large: bool,
@@ -74,17 +76,26 @@ impl Subject {
             Mood::Sparse,
         ]);
         let mut image = Image::draw(&mut chance, &blocks, &live, mood);
-        image.preserve(&mut chance, &live);
+        image.rule_regions(&mut chance, &live);
+        image.boot_offset_bytes =
+            chance.happens(0.4).then(|| chance.within(0..image.bytes.len() as u64));
         let refused = seed % REFUSED_EVERY == REFUSED_EVERY - 1;
         let refusal = refused.then(|| image.spoil(&mut chance, &mut chip, &live));
         let release = ReleaseSecretKey::generate(chance.rng());
         let old: Vec<u8> = blocks.iter().flat_map(|block| live[range(*block)].to_vec()).collect();
+        let preserved = image.preserved();
+        if refusal.is_none() && chance.happens(0.3) {
+            // Preserved blocks that cannot be read are left alone.
+            let whole = |block: &&EraseBlock| preserved.contains(&range(**block));
+            blocks.iter().filter(whole).take(1).for_each(|block| chip.decay(*block));
+        }
         Self {
             seed,
             target: image.target(&live),
-            preserved: image.preserved(),
-            new: sign(&image.bytes, &image.regions, &release),
-            old: sign(&old, &image.regions, &release),
+            preserved,
+            new: image.sign(&release),
+            old: Image { bytes: old, ..image.of_preserved() }.sign(&release),
+            boot: image.boot_block(),
             chip,
             refusal,
             large,
@@ -172,6 +183,7 @@ struct Image<'a> {
     blocks: &'a [EraseBlock],
     bytes: Vec<u8>,
     regions: Vec<Region>,
+    boot_offset_bytes: Option<u64>,
 }
 
 impl<'a> Image<'a> {
@@ -188,7 +200,7 @@ impl<'a> Image<'a> {
                 Mood::Sparse | Mood::Mixed => mix(chance, old),
             });
         }
-        Self { blocks, bytes, regions: Vec::new() }
+        Self { blocks, bytes, regions: Vec::new(), boot_offset_bytes: None }
     }
 
     /// Where the bytes of a block are in the image.
@@ -197,8 +209,8 @@ impl<'a> Image<'a> {
         start..start + self.blocks[nth].length_bytes() as usize
     }
 
-    /// Up to three regions, of whole blocks or inside one that does not change otherwise.
-    fn preserve(&mut self, chance: &mut Chance, live: &[u8]) {
+    /// Up to three regions: of whole blocks, or preserved inside one that does not change otherwise, or of any bytes.
+    fn rule_regions(&mut self, chance: &mut Chance, live: &[u8]) {
         let mut next = 0;
         for _ in 0..chance.within(0..4) {
             let first = next + chance.within(0..self.blocks.len() as u64 / 2) as usize;
@@ -207,34 +219,60 @@ impl<'a> Image<'a> {
                 return;
             }
             let mut bytes = self.range(first).start..self.range(last).end;
+            let action = *chance.pick(&[
+                RegionAction::Preserve,
+                RegionAction::Preserve,
+                RegionAction::Reset,
+                RegionAction::Replace,
+            ]);
             if chance.happens(0.3) {
-                bytes = self.range(first).start + 7..self.range(first).end - 9;
-                self.keep_outside(first, &bytes, live);
+                bytes = bytes.start + 7..bytes.end - 9;
+                if action == RegionAction::Preserve {
+                    self.keep_outside(first..last + 1, &bytes, live);
+                }
             }
-            self.region(bytes);
+            self.region(bytes, action);
             next = last + 1;
         }
         // A bundle that preserves everything cannot be made.
-        if self.regions.iter().map(|region| region.length_bytes).sum::<u64>()
-            == self.bytes.len() as u64
-        {
+        if self.preserved().iter().map(Range::len).sum::<usize>() == self.bytes.len() {
             self.regions.clear();
         }
     }
 
-    fn region(&mut self, bytes: Range<usize>) {
+    fn region(&mut self, bytes: Range<usize>, action: RegionAction) {
         self.regions.push(Region {
             name: format!("region {}", self.regions.len()),
             offset_bytes: bytes.start as u64,
             length_bytes: bytes.len() as u64,
+            action,
         });
     }
 
-    fn keep_outside(&mut self, nth: usize, kept: &Range<usize>, live: &[u8]) {
-        let whole = self.range(nth);
-        for at in whole.clone().filter(|at| !kept.contains(at)) {
-            self.bytes[at] = live[range(self.blocks[nth]).start + at - whole.start];
+    fn keep_outside(&mut self, blocks: Range<usize>, kept: &Range<usize>, live: &[u8]) {
+        for nth in blocks {
+            let whole = self.range(nth);
+            for at in whole.clone().filter(|at| !kept.contains(at)) {
+                self.bytes[at] = live[range(self.blocks[nth]).start + at - whole.start];
+            }
         }
+    }
+
+    /// With the preserved regions only.
+    fn of_preserved(&self) -> Self {
+        let preserved = |region: &&Region| region.action == RegionAction::Preserve;
+        Self {
+            bytes: self.bytes.clone(),
+            regions: self.regions.iter().filter(preserved).cloned().collect(),
+            ..*self
+        }
+    }
+
+    fn boot_block(&self) -> EraseBlock {
+        let top = self.bytes.len() - 1;
+        let boot = self.boot_offset_bytes.map_or(top, |offset| offset as usize);
+        let nth = (0..self.blocks.len()).find(|nth| self.range(*nth).contains(&boot));
+        self.blocks[nth.unwrap_or_default()]
     }
 
     /// Makes the plan one that must be refused.
@@ -246,7 +284,7 @@ impl<'a> Image<'a> {
         self.bytes[bytes.start] = !live[first];
         match chance.happens(0.5) {
             true => {
-                self.region(bytes.start + 8..bytes.start + 14);
+                self.region(bytes.start + 8..bytes.start + 14, RegionAction::Preserve);
                 Refusal::SharedBlock
             }
             false => {
@@ -258,20 +296,24 @@ impl<'a> Image<'a> {
 
     /// Where the preserved bytes are on the chip.
     fn preserved(&self) -> Vec<Range<usize>> {
-        let mut preserved = Vec::new();
-        for region in &self.regions {
+        self.placed(RegionAction::Preserve)
+    }
+
+    /// Where the bytes of the regions with this rule are on the chip.
+    fn placed(&self, action: RegionAction) -> Vec<Range<usize>> {
+        let mut placed = Vec::new();
+        for region in self.regions.iter().filter(|region| region.action == action) {
             let kept =
                 region.offset_bytes as usize..(region.offset_bytes + region.length_bytes) as usize;
             for (nth, block) in self.blocks.iter().enumerate() {
                 let (bytes, chip) = (self.range(nth), range(*block));
                 let (start, end) = (kept.start.max(bytes.start), kept.end.min(bytes.end));
                 if start < end {
-                    preserved
-                        .push(chip.start + start - bytes.start..chip.start + end - bytes.start);
+                    placed.push(chip.start + start - bytes.start..chip.start + end - bytes.start);
                 }
             }
         }
-        preserved
+        placed
     }
 
     fn target(&self, live: &[u8]) -> Vec<u8> {
@@ -282,7 +324,30 @@ impl<'a> Image<'a> {
         for kept in self.preserved() {
             target[kept.clone()].copy_from_slice(&live[kept]);
         }
+        for reset in self.placed(RegionAction::Reset) {
+            target[reset].fill(0xFF);
+        }
         target
+    }
+
+    /// A bundle's way from bytes to a verified image.
+    fn sign(&self, key: &ReleaseSecretKey) -> VerifiedImage {
+        let description = Description {
+            version: "1".into(),
+            security_version: 1,
+            vendor: "Simulated".into(),
+            products: vec!["Board".into()],
+            regions: self.regions.clone(),
+            boot_offset_bytes: self.boot_offset_bytes,
+            ..Description::default()
+        };
+        let image = &self.bytes[..];
+        let manifest = Manifest::describe(description, image, PayloadFormat::Raw, image)
+            .expect("a description by the rules");
+        let signed = SignedManifest::sign(&manifest, key).expect("a manifest by the rules");
+        let verified = SignedManifest::parse(&signed).and_then(|one| one.verify(&[key.public()]));
+        let verified = verified.expect("signed a moment ago");
+        verified.open_payload(image).expect("the image that was described")
     }
 }
 
@@ -306,25 +371,4 @@ fn mix(chance: &mut Chance, old: &[u8]) -> Vec<u8> {
         _ => new = chance.bytes(old.len()),
     }
     new
-}
-
-/// A bundle's way from bytes to a verified image.
-fn sign(image: &[u8], preserve: &[Region], key: &ReleaseSecretKey) -> VerifiedImage {
-    let description = Description {
-        version: "1".into(),
-        security_version: 1,
-        vendor: "Simulated".into(),
-        products: vec!["Board".into()],
-        update_from: Vec::new(),
-        expect_version: None,
-        preserve: preserve.to_vec(),
-    };
-    let manifest = Manifest::describe(description, image, PayloadFormat::Raw, image)
-        .expect("a description by the rules");
-    let signed = SignedManifest::sign(&manifest, key).expect("a manifest by the rules");
-    let verified = SignedManifest::parse(&signed).and_then(|signed| signed.verify(&[key.public()]));
-    verified
-        .expect("signed a moment ago")
-        .open_payload(image)
-        .expect("the image that was described")
 }

@@ -17,6 +17,8 @@ pub(crate) struct Rules {
     pub(crate) may_change: Vec<bool>,
     /// What the whole chip shall hold.
     pub(crate) target: Vec<u8>,
+    /// The block that makes the firmware bootable.
+    pub(crate) boot: Option<EraseBlock>,
     /// No operation of this job lies: then the chip's rules can be held against the engine.
     pub(crate) honest: bool,
     pub(crate) operations_max: u64,
@@ -29,7 +31,7 @@ pub(crate) struct Watch<'a> {
     log: &'a mut Log,
     frozen: Vec<Range<usize>>,
     /// The block that has to come last, until it is begun.
-    top: Option<EraseBlock>,
+    boot: Option<EraseBlock>,
     pub(crate) operations: u64,
     /// Erases and writes that were asked for.
     pub(crate) changes: u64,
@@ -48,8 +50,16 @@ impl<'a> Watch<'a> {
                 _ => frozen.push(range),
             }
         }
-        let top = blocks().filter(may_change).last();
-        Self { rules, log, frozen, top, operations: 0, changes: 0, violation: None, chip }
+        Self {
+            rules,
+            log,
+            frozen,
+            boot: rules.boot,
+            operations: 0,
+            changes: 0,
+            violation: None,
+            chip,
+        }
     }
 
     /// How many steps a job may take.
@@ -82,28 +92,24 @@ impl<'a> Watch<'a> {
                 self.violate(format!("{what} of {bytes:#x?} outside of the plan"));
             }
         }
-        if blocks.len() > 1 {
-            self.violate(format!("{what} of {bytes:#x?} crosses the end of an eraseblock"));
-        }
-        if blocks.last() == self.top.as_ref() {
-            self.top = None;
-            self.check_all_but_last(blocks.last().copied());
+        if let Some(boot) = self.boot.take_if(|boot| blocks.contains(boot)) {
+            self.check_all_but(boot);
         }
     }
 
-    /// The last block makes the firmware bootable: it may be begun only when all others are done.
-    fn check_all_but_last(&mut self, last: Option<EraseBlock>) {
+    /// The boot block may be begun only when all others are done.
+    fn check_all_but(&mut self, boot: EraseBlock) {
         let rules = self.rules;
         let undone = self.chip.geometry().blocks().find(|block| {
             rules.may_change[block.index() as usize]
-                && Some(*block) != last
+                && *block != boot
                 && self.chip.stored(*block) != Some(&rules.target[range(*block)])
         });
         if let Some(block) = undone
             && rules.honest
         {
             self.violate(format!(
-                "the last block is begun while the one at {:#x} is not done",
+                "the boot block is begun while the one at {:#x} is not done",
                 block.offset_bytes()
             ));
         }
