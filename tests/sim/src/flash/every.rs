@@ -3,6 +3,7 @@
 use firmcast::flash::{Asked, Fault, Flash as _, Outcome, SimulatedFlash};
 
 use super::log::Log;
+use super::preview;
 use super::subject::{Refusal, Subject, range};
 use super::totals::Totals;
 use super::trial::{Bundle, Ended, Trial, Trust, Violation};
@@ -23,6 +24,7 @@ impl<'a> Every<'a> {
     /// Without a fault, then with each.
     pub(crate) fn run(&mut self) -> Result<(), Violation> {
         self.totals.plans += 1;
+        preview::check(self.subject, &self.update(Trust::Full), self.log)?;
         self.log.begin("no fault".into());
         let mut chip = self.subject.chip.clone();
         if let Some(refusal) = self.subject.refusal {

@@ -101,7 +101,8 @@ impl Trial<'_> {
         Ok(Ended { outcome: end.outcome, reboot_is_safe: end.reboot_is_safe, error, operations })
     }
 
-    fn rules(&self, chip: &SimulatedFlash) -> Rules {
+    /// What the job may do to the chip as it is.
+    pub(crate) fn rules(&self, chip: &SimulatedFlash) -> Rules {
         let subject = self.subject;
         let target = match self.bundle {
             Bundle::New => &subject.target,

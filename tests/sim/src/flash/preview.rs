@@ -1,0 +1,50 @@
+//! A preview says what an update will do, and does nothing.
+
+use std::collections::BTreeSet;
+
+use firmcast::flash::{Asked, Job, Step};
+
+use super::log::Log;
+use super::subject::{Refusal, Subject};
+use super::trial::{Trial, Violation};
+use super::watch::Watch;
+
+/// Runs a preview of the subject's update and compares its plan with the right one.
+pub(crate) fn check(subject: &Subject, trial: &Trial<'_>, log: &mut Log) -> Result<(), Violation> {
+    log.begin("preview".into());
+    let mut chip = subject.chip.clone();
+    let rules = trial.rules(&chip);
+    let mut job = Job::preview(subject.new.clone());
+    let step = {
+        let mut watch = Watch::new(&mut chip, &rules, log);
+        let steps_max = watch.steps_max();
+        let last =
+            (0..steps_max).map(|_| job.step(&mut watch)).find(|step| *step != Step::Continue);
+        job.allow_change();
+        if job.step(&mut watch) != last.unwrap_or(Step::Continue) || watch.changes > 0 {
+            return Err("a preview goes on to change the chip".into());
+        }
+        last
+    };
+    if chip.history().contains(&Asked::Unlock) {
+        return Err("a preview unlocks".into());
+    }
+    match (step, job.plan(), subject.refusal) {
+        (Some(Step::Ended), None, Some(Refusal::SharedBlock)) => Ok(()),
+        (Some(Step::ReadyToChange), Some((_, _, 1..)), Some(Refusal::Locked)) => Ok(()),
+        (Some(Step::ReadyToChange), Some((plan, placement, _)), None) => {
+            let operations = plan.operations().iter();
+            let planned: BTreeSet<u32> =
+                operations.map(|operation| placement.block(operation.block).index()).collect();
+            let right = (0..).zip(&rules.may_change).filter(|(_, changes)| **changes);
+            let right: BTreeSet<u32> = right.map(|(index, _)| index).collect();
+            match planned == right {
+                true => Ok(()),
+                false => Err(format!("{planned:?} are planned to change, expected {right:?}")),
+            }
+        }
+        (step, plan, _) => {
+            Err(format!("a preview ends with {step:?}, planned: {}", plan.is_some()))
+        }
+    }
+}
