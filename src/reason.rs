@@ -158,6 +158,8 @@ reasons! {
     RecoveryFailed = 109, "recovery-failed", "the recovery environment could not go on", "see the detail and the host's console";
     /// Came back without a record of why.
     ReturnedSilently = 110, "returned-silently", "the host came back from recovery without a record of why", "look at the host's console; only a measurement tells what the flash holds, start the update again";
+    /// The manager did not say that it keeps the backup.
+    EscrowFailed = 111, "escrow-failed", "the backup could not be stored at the manager, so the flash was not changed", "see the detail: room in the manager's state directory, and UDP from the host to the manager; then start the update again";
 
     // 200 to 299: what the manager finds.
     /// No answer from the agent.

@@ -30,6 +30,7 @@ use crate::session::{Endpoint, Event, PeerKey, Transmit};
 use crate::time::Time;
 use crate::wire::answer::{Answer, Identity, Measurement, Phase, Report};
 use crate::wire::command::Command;
+use crate::wire::fragment_status::FragmentStatus;
 
 /// How long a measurement answers repeated questions, so that a lost answer does not cost a second read of the chip.
 pub const MEASUREMENT_LIFETIME: Duration = Duration::from_secs(120);
@@ -219,7 +220,12 @@ impl Agent {
             Ok(Command::Measure { campaign }) => self.measure(now, peer, campaign, system),
             Ok(Command::Release { campaign }) => self.release(now, peer, campaign, system),
             Ok(Command::Join { parameters, .. }) => only_in_recovery(parameters.campaign),
-            Ok(Command::Commit { campaign }) => only_in_recovery(campaign),
+            Ok(
+                Command::Commit { campaign }
+                | Command::CommitWithEscrow { campaign, .. }
+                | Command::BackupStored { campaign, .. }
+                | Command::BackupStatus(FragmentStatus { campaign, .. }),
+            ) => only_in_recovery(campaign),
             Err(error) => {
                 self.log.line(now, || warn!("command from {address} not understood: {error}"));
                 return;

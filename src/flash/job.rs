@@ -170,6 +170,15 @@ impl Job {
         Progress { phase, done_blocks: done as u32, total_blocks: total as u32 }
     }
 
+    /// What the blocks that the image lies on held before the job, and its SHA-256, which is missing when some of it
+    /// could not be read. `None` unless the job is in [`Phase::ReadyToChange`].
+    pub fn backup(&self) -> Option<(&[u8], Option<[u8; 32]>)> {
+        match &self.stage {
+            Stage::Ready(work) => Some((&work.backup, work.before_digest)),
+            _ => None,
+        }
+    }
+
     /// How it ended; `None` before the end.
     pub fn end(&self) -> Option<&End> {
         match &self.stage {

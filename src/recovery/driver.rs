@@ -185,7 +185,7 @@ impl<'a> Stay<'a> {
 
     /// How long to wait for the next datagram.
     fn patience(&self) -> Duration {
-        if self.job.is_some() {
+        if self.job.as_ref().is_some_and(|(flashing, _)| !flashing.waits()) {
             return Duration::ZERO;
         }
         let timer = self.recovery.poll_timeout().map_or(Duration::MAX, |at| at.since(self.now()));

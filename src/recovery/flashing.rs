@@ -2,10 +2,10 @@
 
 use log::info;
 
-use super::machine::{FlashEnd, Recovery};
+use super::machine::{FlashEnd, Permit, Recovery};
 use crate::flash::{End, Flash, FlashError, Job, Outcome, Phase as JobPhase, Step};
 use crate::image::VerifiedImage;
-use crate::reason::{FlashState, Reason};
+use crate::reason::{FlashState, Reason, Refusal};
 use crate::time::Time;
 use crate::wire::answer::Phase;
 
@@ -14,13 +14,19 @@ use crate::wire::answer::Phase;
 pub struct Flashing {
     job: Job,
     rescue: bool,
+    waits: bool,
 }
 
 impl Flashing {
     /// A job that writes `image`; `rescue` when the chip is known to be damaged.
     pub fn new(image: VerifiedImage, rescue: bool) -> Self {
         let job = if rescue { Job::rescue(image) } else { Job::new(image) };
-        Self { job, rescue }
+        Self { job, rescue, waits: false }
+    }
+
+    /// Whether it can only go on when something is heard from the manager, or a timer of the state machine is due.
+    pub fn waits(&self) -> bool {
+        self.waits
     }
 
     /// How it ended when the chip could not even be opened.
@@ -28,8 +34,9 @@ impl Flashing {
         FlashEnd { flash: self.unchanged(), reason, digests: None, detail: detail.to_owned() }
     }
 
-    /// Does about one eraseblock of work and tells `recovery` how it went. `before_change` is called once, right before the
-    /// first change; its error ends the job with the chip untouched. Gives back whether there is more to do.
+    /// Does about one eraseblock of work and tells `recovery` how it went. Before the first change `recovery` must permit
+    /// it; then `before_change` is called once, and its error ends the job with the chip untouched. Gives back whether
+    /// there is more to do.
     pub fn step(
         &mut self,
         now: Time,
@@ -39,14 +46,22 @@ impl Flashing {
     ) -> bool {
         match self.job.step(flash) {
             Step::Continue => {}
-            Step::ReadyToChange => match before_change() {
-                Ok(()) => self.job.allow_change(),
-                Err(error) => {
+            Step::ReadyToChange => {
+                let permit = recovery.may_change(now, self.job.backup(), self.rescue);
+                self.waits = permit == Permit::Wait;
+                let allowed = match permit {
+                    Permit::Wait => return true,
+                    Permit::Refused(refusal) => Err(refusal),
+                    Permit::Given => before_change()
+                        .map_err(|error| Refusal::new(Reason::RecoveryFailed, error)),
+                };
+                if let Err(refusal) = allowed {
                     self.job.cancel();
-                    recovery.flash_ended(now, self.refused(error));
+                    recovery.flash_ended(now, self.refused(refusal));
                     return false;
                 }
-            },
+                self.job.allow_change();
+            }
             Step::Ended => {
                 if let Some(end) = self.job.end() {
                     recovery.flash_ended(now, self.outcome(end));
@@ -65,8 +80,8 @@ impl Flashing {
         true
     }
 
-    fn refused(&self, detail: String) -> FlashEnd {
-        FlashEnd { flash: self.unchanged(), reason: Reason::RecoveryFailed, digests: None, detail }
+    fn refused(&self, Refusal { reason, detail }: Refusal) -> FlashEnd {
+        FlashEnd { flash: self.unchanged(), reason, digests: None, detail }
     }
 
     /// What a chip is that this job did not change.

@@ -13,8 +13,14 @@
 //!                                                                                                tries again, asks for help
 //! ```
 //!
+//! With a commit that asks for escrow, a flashing host uploads its backup before the first change; until
+//! then it can still be released.
+//!
 //! The host repeats its report until the manager acts on it. The drive rule is the endpoint's
 //! ([`crate::session::endpoint`]), and after every call the driver does what [`Recovery::poll_action`] says.
+
+mod escrow;
+mod receive;
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -34,6 +40,10 @@ use crate::transfer::{Received, Receiver};
 use crate::wire::answer::{Answer, End, Identity, Phase, Report};
 use crate::wire::broadcast::{Broadcast, TransferParameters};
 use crate::wire::command::Command;
+
+pub use escrow::{ESCROW_SILENCE_MAX, FRAGMENTS_WAITING_MAX, JobBackup, OFFER_INTERVAL, Permit};
+
+use escrow::Escrow;
 
 /// Time between two reports until the manager names another.
 pub const REPORT_INTERVAL: Duration = Duration::from_secs(1);
@@ -133,6 +143,7 @@ pub struct Recovery {
     /// Set when it is verified, and kept for another try on a damaged chip.
     image: Option<VerifiedImage>,
     rescues: u32,
+    escrow: Escrow,
     state: State,
     report: Report,
     report_interval: Duration,
@@ -172,6 +183,7 @@ impl Recovery {
             receiver: None,
             image: None,
             rescues: 0,
+            escrow: Escrow::new(),
             state: State::Waiting,
             report,
             report_interval: REPORT_INTERVAL,
@@ -204,6 +216,8 @@ impl Recovery {
     /// Does what is due at `now`.
     pub fn handle_timeout(&mut self, now: Time) {
         self.endpoint.handle_timeout(now);
+        self.escrow.handle_timeout(now);
+        self.offer_backup(now);
         self.answer_status_request(now);
         self.keep_in_touch(now);
         match self.state {
@@ -226,7 +240,8 @@ impl Recovery {
             State::Damaged { next_try } => next_try,
             State::Flashing(_) | State::Rebooting => None,
         };
-        [self.endpoint.poll_timeout(), receiver, state, Some(self.next_report)]
+        let escrow = self.escrow.poll_timeout();
+        [self.endpoint.poll_timeout(), receiver, escrow, state, Some(self.next_report)]
             .into_iter()
             .flatten()
             .min()
@@ -234,7 +249,7 @@ impl Recovery {
 
     /// The next datagram to send.
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
-        self.endpoint.poll_transmit()
+        self.endpoint.poll_transmit().or_else(|| self.poll_backup_fragment())
     }
 
     /// What the driver has to do next.
@@ -242,7 +257,7 @@ impl Recovery {
         self.actions.pop_front()
     }
 
-    /// Takes note how far the flash job is; `done` and `total` are eraseblocks.
+    /// Takes note how far the flash job is; `done` and `total` are eraseblocks, or fragments in escrow.
     pub fn flash_progress(&mut self, now: Time, phase: Phase, done: u32, total: u32) {
         if let State::Flashing(current) = &mut self.state {
             let changed = std::mem::replace(current, phase) != phase;
@@ -255,9 +270,13 @@ impl Recovery {
     }
 
     /// Takes note how the flash job ended.
-    pub fn flash_ended(&mut self, now: Time, end: FlashEnd) {
+    pub fn flash_ended(&mut self, now: Time, mut end: FlashEnd) {
         if !matches!(self.state, State::Flashing(_)) {
             return;
+        }
+        if let Some(note) = self.escrow.note() {
+            let separator = if end.detail.is_empty() { "" } else { "; " };
+            end.detail = format!("{note}{separator}{}", end.detail);
         }
         self.report.digests = end.digests;
         if end.flash.reboot_is_safe() {
@@ -335,7 +354,16 @@ impl Recovery {
                 self.send_report(now);
             }
             Ok(Command::Commit { campaign: c }) if c == campaign => {
-                self.commit();
+                self.commit(None);
+                self.send_report(now);
+            }
+            Ok(Command::CommitWithEscrow { campaign: c, rate_kbit_s }) if c == campaign => {
+                self.commit(Some(rate_kbit_s));
+                self.send_report(now);
+            }
+            Ok(Command::BackupStatus(status)) => self.handle_backup_status(now, &status),
+            Ok(Command::BackupStored { campaign: c, digest }) if c == campaign => {
+                self.handle_backup_stored(&digest);
                 self.send_report(now);
             }
             Ok(Command::Release { campaign: c }) if c == campaign => self.release(now),
@@ -344,87 +372,15 @@ impl Recovery {
         }
     }
 
-    fn take_manifest(&mut self, now: Time, total_bytes: u32, offset_bytes: u32, bytes: &[u8]) {
-        let campaign = self.mission.campaign;
-        let mut assembly = self
-            .assembly
-            .take()
-            .filter(|assembly| assembly.is_for(campaign, total_bytes))
-            .unwrap_or_else(|| ManifestAssembly::new(campaign, total_bytes));
-        assembly.add(offset_bytes, bytes);
-        let held_bytes = assembly.held_bytes();
-        if self.manifest.is_none()
-            && let Some(whole) = assembly.complete()
-        {
-            match self.admit(whole) {
-                Ok(manifest) => self.manifest = Some(manifest),
-                Err(refusal) => self.give_up(now, &refusal),
-            }
-        }
-        self.assembly = Some(assembly);
-        self.send(now, &Answer::ManifestHeld { campaign, held_bytes });
-    }
-
-    fn admit(&self, manifest: &[u8]) -> Result<VerifiedManifest, Refusal> {
-        let manifest = VerifiedManifest::verify(manifest, &self.mission.releases)
-            .map_err(|error| Refusal::from(&error))?;
-        self.mission.board.admit(&manifest)?;
-        info!("the manifest of version {} is signed by a trusted release key", manifest.version());
-        Ok(manifest)
-    }
-
-    fn join(&mut self, now: Time, parameters: TransferParameters, group: Option<IpAddr>) {
-        let Some(manifest) = &self.manifest else { return };
-        let fits = parameters.payload_size_bytes as usize == manifest.payload_size_bytes();
-        let open = matches!(self.state, State::Waiting | State::Receiving);
-        if !open || !fits || self.parameters.as_ref() == Some(&parameters) {
-            return;
-        }
-        let seed = self.rng.next_u64();
-        match Receiver::new(&parameters, seed) {
-            Ok(receiver) => {
-                self.actions.extend(group.map(Action::JoinGroup));
-                self.report.phase = Phase::Receiving;
-                (self.report.done, self.report.total) = receiver.progress();
-                self.parameters = Some(parameters);
-                self.receiver = Some(Box::new(receiver));
-                self.state = State::Receiving;
-                info!("receiving the image");
-            }
-            Err(error) => self.give_up(now, &Refusal::new(Reason::RecoveryFailed, error)),
-        }
-    }
-
-    /// Checks the payload that is whole now; one that is wrong is received again.
-    fn open_payload(&mut self, now: Time) {
-        let (Some(receiver), Some(manifest)) = (&mut self.receiver, &self.manifest) else { return };
-        let opened = match receiver.take_payload() {
-            Ok(payload) => manifest.open_payload(&payload).map_err(|error| error.to_string()),
-            Err(error) => Err(error.to_string()),
+    /// Flashes; with the rate of an upload, not before the manager keeps the backup.
+    fn commit(&mut self, escrow_rate_kbit_s: Option<u32>) {
+        let rescue = match self.state {
+            State::Verified => false,
+            State::Damaged { .. } => true,
+            _ => return,
         };
-        match opened {
-            Ok(image) => {
-                info!("the whole image is verified");
-                self.image = Some(image);
-                self.report.phase = Phase::Verified;
-                self.state = State::Verified;
-                self.send_report(now);
-            }
-            Err(error) => {
-                warn!("the received image is not the signed one: {error}");
-                if receiver.restart().is_err() {
-                    self.give_up(now, &Refusal::new(Reason::PayloadInvalid, error));
-                }
-            }
-        }
-    }
-
-    fn commit(&mut self) {
-        match self.state {
-            State::Verified => self.flash(false),
-            State::Damaged { .. } => self.flash(true),
-            _ => {}
-        }
+        self.escrow.begin(escrow_rate_kbit_s);
+        self.flash(rescue);
     }
 
     fn flash(&mut self, rescue: bool) {
@@ -442,7 +398,9 @@ impl Recovery {
                 self.reboot();
             }
             State::Ended { .. } => self.reboot(),
-            State::Flashing(_) | State::Damaged { .. } | State::Rebooting => {}
+            // Without effect once the chip may be changed.
+            State::Flashing(_) => self.escrow.withdraw(Refusal::new(Reason::Released, "")),
+            State::Damaged { .. } | State::Rebooting => {}
         }
         self.send_report(now);
     }
@@ -513,14 +471,6 @@ impl Recovery {
             self.called = now;
             let (manager, address) = (self.manager(), self.mission.manager_address);
             self.endpoint.connect(now, manager, address);
-        }
-    }
-
-    fn answer_status_request(&mut self, now: Time) {
-        if let Some(receiver) = &mut self.receiver
-            && let Some(status) = receiver.poll_status(now)
-        {
-            self.send(now, &Answer::FragmentStatus(status));
         }
     }
 

@@ -159,22 +159,31 @@ impl Receiver {
     pub fn poll_status(&mut self, now: Time) -> Option<FragmentStatus> {
         let pending = self.pending.take_if(|pending| pending.due <= now)?;
         self.said_complete = self.is_complete();
+        Some(self.status(pending.round, pending.counters))
+    }
+
+    /// The answer to round 0, which no sender asks: tells one that waits for its receiver that there is one.
+    pub fn first_status(&self) -> FragmentStatus {
+        self.status(0, self.counters)
+    }
+
+    fn status(&self, round: u32, counters: Counters) -> FragmentStatus {
         let missing = match &self.shards {
             Some(shards) => shards.missing(),
             None => crate::wire::broadcast::Missing::Numbers(Vec::new()),
         };
         let (have, need) = self.progress();
-        Some(FragmentStatus {
+        FragmentStatus {
             campaign: self.campaign,
-            round: pending.round,
+            round,
             missing_total: need - have,
-            received: pending.counters.useful,
-            corrupt: pending.counters.corrupt,
-            duplicate: pending.counters.duplicate,
-            foreign: pending.counters.foreign,
-            out_of_range: pending.counters.out_of_range,
+            received: counters.useful,
+            corrupt: counters.corrupt,
+            duplicate: counters.duplicate,
+            foreign: counters.foreign,
+            out_of_range: counters.out_of_range,
             missing,
-        })
+        }
     }
 
     /// Whether enough fragments are there; they may still turn out to be forged.

@@ -4,6 +4,7 @@
 //! acts on it, so no answer needs an acknowledgement of its own.
 
 use super::codec::{DecodeError, Reader, Writer};
+use super::escrow::BackupOffer;
 use super::fragment_status::FragmentStatus;
 use crate::reason::{FlashState, Reason};
 
@@ -43,11 +44,13 @@ pub enum Phase {
     Failed = 11,
     /// About to reboot.
     Rebooting = 12,
+    /// Uploading the backup; the flash is untouched until the manager keeps it.
+    Escrow = 13,
 }
 
 impl Phase {
     /// Every phase, in the order of the codes.
-    pub const ALL: [Phase; 13] = [
+    pub const ALL: [Phase; 14] = [
         Self::Idle,
         Self::Accepted,
         Self::Refused,
@@ -61,6 +64,7 @@ impl Phase {
         Self::Updated,
         Self::Failed,
         Self::Rebooting,
+        Self::Escrow,
     ];
 
     /// The name in JSON, logs and the manager's table.
@@ -79,6 +83,7 @@ impl Phase {
             Self::Updated => "updated",
             Self::Failed => "failed",
             Self::Rebooting => "rebooting",
+            Self::Escrow => "escrow",
         }
     }
 }
@@ -148,7 +153,7 @@ pub struct Report {
     pub reason: Reason,
     /// What the flash holds.
     pub flash: FlashState,
-    /// Steps of the phase done: fragments while receiving, eraseblocks while flashing.
+    /// Steps of the phase done: fragments while receiving or uploading, eraseblocks while flashing.
     pub done: u32,
     /// Steps of the phase in all.
     pub total: u32,
@@ -195,6 +200,8 @@ pub enum Answer {
     FragmentStatus(FragmentStatus),
     /// `85`: measurement.
     Measurement(Measurement),
+    /// `86`: the backup is read and can be uploaded.
+    BackupOffer(BackupOffer),
 }
 
 impl Answer {
@@ -210,6 +217,7 @@ impl Answer {
             0x83 => Self::ManifestHeld { campaign: reader.u64()?, held_bytes: reader.u32()? },
             0x84 => Self::FragmentStatus(FragmentStatus::parse(reader.rest())?),
             0x85 => Self::Measurement(Measurement::read(&mut reader)?),
+            0x86 => Self::BackupOffer(BackupOffer::read(&mut reader)?),
             other => return Err(DecodeError::UnknownType(other)),
         };
         reader.finish()?;
@@ -229,6 +237,7 @@ impl Answer {
                 writer.u8(0x84).bytes(&status.emit());
             }
             Self::Measurement(measurement) => measurement.write(writer.u8(0x85)),
+            Self::BackupOffer(offer) => offer.write(writer.u8(0x86)),
         }
         writer.finish()
     }

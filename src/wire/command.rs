@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use super::MESSAGE_SIZE_MAX;
 use super::broadcast::TransferParameters;
 use super::codec::{DecodeError, Reader, Writer};
+use super::fragment_status::FragmentStatus;
 
 /// The most bytes of a manifest in one [`Command::ManifestPart`].
 pub const MANIFEST_PART_SIZE_MAX: usize = 1024;
@@ -69,6 +70,24 @@ pub enum Command {
         /// Campaign whose manifest the host holds.
         campaign: u64,
     },
+    /// `08`: write the verified image to flash, but not before this manager keeps the backup: campaign u64, rate of the
+    /// upload in kbit/s u32. Answered with a report; the host sends a backup offer when it has read the backup.
+    CommitWithEscrow {
+        /// Campaign to commit.
+        campaign: u64,
+        /// The most that the upload may take on the wire, in 1000 bits per second of whole frames; not 0.
+        rate_kbit_s: u32,
+    },
+    /// `09`: how much of the backup has arrived; the manager is the receiver here. Answers a status request of the
+    /// upload, or with round 0 the offer.
+    BackupStatus(FragmentStatus),
+    /// `0A`: the backup with this digest is durable at the manager, the flash may be changed: campaign u64, SHA-256.
+    BackupStored {
+        /// Campaign of the backup.
+        campaign: u64,
+        /// SHA-256 of what was stored.
+        digest: [u8; 32],
+    },
 }
 
 impl Command {
@@ -94,6 +113,15 @@ impl Command {
             0x05 => Self::Commit { campaign: reader.u64()? },
             0x06 => Self::Release { campaign: reader.u64()? },
             0x07 => Self::Measure { campaign: reader.u64()? },
+            0x08 => Self::CommitWithEscrow {
+                campaign: reader.u64()?,
+                rate_kbit_s: match reader.u32()? {
+                    0 => return Err(DecodeError::Value("rate of the upload")),
+                    rate => rate,
+                },
+            },
+            0x09 => Self::BackupStatus(FragmentStatus::parse(reader.rest())?),
+            0x0a => Self::BackupStored { campaign: reader.u64()?, digest: reader.array()? },
             other => return Err(DecodeError::UnknownType(other)),
         };
         reader.finish()?;
@@ -133,6 +161,13 @@ impl Command {
             Self::Commit { campaign } => writer.u8(0x05).u64(*campaign),
             Self::Release { campaign } => writer.u8(0x06).u64(*campaign),
             Self::Measure { campaign } => writer.u8(0x07).u64(*campaign),
+            Self::CommitWithEscrow { campaign, rate_kbit_s } => {
+                writer.u8(0x08).u64(*campaign).u32(*rate_kbit_s)
+            }
+            Self::BackupStatus(status) => writer.u8(0x09).bytes(&status.emit()),
+            Self::BackupStored { campaign, digest } => {
+                writer.u8(0x0a).u64(*campaign).bytes(digest)
+            }
         };
         writer.finish()
     }

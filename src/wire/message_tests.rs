@@ -7,8 +7,10 @@ use std::fmt::Debug;
 use proptest::prelude::*;
 
 use super::answer::{Answer, End, Environment, Identity, Measurement, Phase, Report};
+use super::broadcast::{FragmentStatus, GroupKey, Missing, TransferParameters};
 use super::codec::DecodeError;
 use super::command::Command;
+use super::escrow::BackupOffer;
 use crate::reason::{FlashState, Reason};
 
 fn commands() -> Vec<(Command, &'static str)> {
@@ -30,6 +32,26 @@ fn commands() -> Vec<(Command, &'static str)> {
         (Command::Commit { campaign: 2 }, "050000000000000002"),
         (Command::Release { campaign: 3 }, "060000000000000003"),
         (Command::Measure { campaign: 4 }, "070000000000000004"),
+        (Command::CommitWithEscrow { campaign: 5, rate_kbit_s: 6250 }, "0800000000000000050000186a"),
+        (
+            Command::BackupStatus(FragmentStatus {
+                campaign: 6,
+                round: 1,
+                missing_total: 2,
+                received: 3,
+                corrupt: 4,
+                duplicate: 5,
+                foreign: 6,
+                out_of_range: 7,
+                missing: Missing::Counts(vec![2]),
+            }),
+            "090000000000000006000000010000000200000003000000040000000500000006000000070000\
+             00010002",
+        ),
+        (
+            Command::BackupStored { campaign: 7, digest: [0xab; 32] },
+            "0a0000000000000007abababababababababababababababababababababababababababababababab",
+        ),
     ]
 }
 
@@ -74,6 +96,15 @@ fn answers() -> Vec<(Answer, String)> {
         bios_vendor: "v".into(),
         detail: String::new(),
     };
+    let offer = BackupOffer {
+        parameters: TransferParameters {
+            campaign: 7,
+            group_key: GroupKey::new([0x66; 32]),
+            payload_size_bytes: 0x200000,
+            fragment_size_bytes: 1440,
+        },
+        digest: [0x77; 32],
+    };
     let (x11, x22, x33) = ("11".repeat(16), "22".repeat(32), "33".repeat(32));
     vec![
         (
@@ -93,6 +124,10 @@ fn answers() -> Vec<(Answer, String)> {
             Answer::Measurement(measurement),
             format!("85000000000000000701{}{}01620176 00", "44".repeat(32), "55".repeat(16))
                 .replace(' ', ""),
+        ),
+        (
+            Answer::BackupOffer(offer),
+            format!("860000000000000007{}0020000005a0{}", "66".repeat(32), "77".repeat(32)),
         ),
     ]
 }
@@ -140,6 +175,12 @@ proptest! {
             prop_assert_eq!(answer.emit(), bytes);
         }
     }
+}
+
+#[test]
+fn an_upload_without_a_rate_is_refused() {
+    let commit = Command::CommitWithEscrow { campaign: 1, rate_kbit_s: 0 };
+    assert!(Command::parse(&commit.emit()).is_err());
 }
 
 #[test]

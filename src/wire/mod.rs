@@ -3,7 +3,7 @@
 //! - [`datagram`]: what lies in a UDP datagram before anything is decrypted.
 //! - [`broadcast`]: the two sealed datagrams that go to many hosts: fragment and status request.
 //! - [`command`]: what a manager says inside a session.
-//! - [`answer`]: what a host says inside a session.
+//! - [`answer`]: what a host says inside a session; [`escrow`]: what it says of its backup.
 //!
 //! Parsing takes any bytes, never panics, and accepts nothing that [`emit`](codec::Writer) would not produce.
 
@@ -12,6 +12,7 @@ pub mod broadcast;
 pub mod codec;
 pub mod command;
 pub mod datagram;
+pub mod escrow;
 pub mod fragment_status;
 
 /// The version that every datagram carries in its second byte.

@@ -1,0 +1,295 @@
+//! Giving the backup into the manager's keeping before the first change of the chip.
+//!
+//! ```text
+//! Given <--BackupStored-- Uploading <--job has read its backup-- Wanted <--CommitWithEscrow-- Given
+//!                            |                                     |
+//!                            '--- Release, or no progress ---------'--> Withdrawn
+//! ```
+//! The roles of the transfer are reversed: the host is the sender, of one payload to one receiver.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use log::{info, warn};
+use rand_core::RngCore;
+
+use super::{Recovery, UNTOUCHED_STAY_MAX};
+use crate::reason::{Reason, Refusal};
+use crate::session::Transmit;
+use crate::time::Time;
+use crate::transfer::{Event, Geometry, HostId, Sender, SenderConfig, TransferError};
+use crate::wire::answer::{Answer, Phase};
+use crate::wire::broadcast::{FragmentStatus, GroupKey, TransferParameters};
+use crate::wire::escrow::BackupOffer;
+
+/// How long an upload may make no progress.
+pub const ESCROW_SILENCE_MAX: Duration = Duration::from_secs(60);
+/// Time between two offers until the manager takes one.
+pub const OFFER_INTERVAL: Duration = Duration::from_millis(500);
+/// Most fragments that wait to be taken by the driver.
+pub const FRAGMENTS_WAITING_MAX: usize = 64;
+
+/// The manager, as the sender numbers its only receiver.
+const MANAGER: HostId = HostId(0);
+
+const SKIPPED: &str = "no backup was stored at the manager: this chip was damaged before";
+
+/// Whether a flash job may make its first change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Permit {
+    /// It may.
+    Given,
+    /// Not yet: the backup is on its way to the manager. Ask again at every turn of the loop.
+    Wait,
+    /// It has to end with the chip untouched.
+    Refused(Refusal),
+}
+
+/// The chip's backup as a job has it: its bytes, and their SHA-256 when none is missing.
+pub type JobBackup<'a> = (&'a [u8], Option<[u8; 32]>);
+
+#[derive(Debug)]
+enum Permission {
+    Given,
+    Wanted { rate_kbit_s: u32 },
+    Uploading(Box<Upload>),
+    Withdrawn(Refusal),
+}
+
+/// What stands between a job and its first change.
+#[derive(Debug)]
+pub(super) struct Escrow {
+    permission: Permission,
+    /// The manager has the backup of what this chip held when this stay began.
+    is_stored: bool,
+    /// A backup was wanted, but there was none to be had.
+    was_skipped: bool,
+}
+
+impl Escrow {
+    pub(super) fn new() -> Self {
+        Self { permission: Permission::Given, is_stored: false, was_skipped: false }
+    }
+
+    /// Takes a commit, with the rate of the upload if the backup shall be stored first.
+    pub(super) fn begin(&mut self, rate_kbit_s: Option<u32>) {
+        self.was_skipped = false;
+        self.permission = match rate_kbit_s {
+            Some(rate_kbit_s) if !self.is_stored => Permission::Wanted { rate_kbit_s },
+            _ => Permission::Given,
+        };
+    }
+
+    /// What an operator should know of a job that ends.
+    pub(super) fn note(&self) -> Option<&'static str> {
+        self.was_skipped.then_some(SKIPPED)
+    }
+
+    /// The manager lets the host go. No effect once the job may change the chip.
+    pub(super) fn withdraw(&mut self, refusal: Refusal) {
+        if !matches!(self.permission, Permission::Given) {
+            self.permission = Permission::Withdrawn(refusal);
+        }
+    }
+
+    fn upload(&mut self) -> Option<&mut Upload> {
+        match &mut self.permission {
+            Permission::Uploading(upload) => Some(upload),
+            _ => None,
+        }
+    }
+
+    fn handle_stored(&mut self, digest: &[u8; 32]) {
+        let Some(upload) = self.upload() else { return };
+        if upload.offer.digest == *digest {
+            info!("the manager keeps the backup");
+            self.is_stored = true;
+            self.permission = Permission::Given;
+        } else {
+            warn!("the manager says that it keeps another backup than this host's");
+        }
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Time) {
+        if let Some(upload) = self.upload() {
+            upload.pump(now);
+        }
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Time> {
+        match &self.permission {
+            Permission::Uploading(upload) => Some(upload.poll_timeout()),
+            _ => None,
+        }
+    }
+}
+
+/// An upload under way.
+#[derive(Debug)]
+struct Upload {
+    offer: BackupOffer,
+    sender: Sender,
+    total: u32,
+    /// The fewest fragments that the manager lacked; none until it took the offer.
+    missing: Option<u32>,
+    progress: Time,
+    next_offer: Time,
+    fragments: VecDeque<Vec<u8>>,
+}
+
+impl Upload {
+    fn new(
+        now: Time,
+        offer: BackupOffer,
+        backup: &[u8],
+        rate_kbit_s: u32,
+    ) -> Result<Self, TransferError> {
+        let config = SenderConfig { rate_cap_bits_per_s: u64::from(rate_kbit_s) * 1000 };
+        let mut sender = Sender::new(backup.to_vec(), &offer.parameters, config)?;
+        sender.add_host(now, MANAGER)?;
+        let total = Geometry::new(&offer.parameters)?.source_total();
+        let fragments = VecDeque::new();
+        Ok(Self { offer, sender, total, missing: None, progress: now, next_offer: now, fragments })
+    }
+
+    fn deadline(&self) -> Time {
+        self.progress + ESCROW_SILENCE_MAX
+    }
+
+    fn done(&self) -> u32 {
+        self.missing.map_or(0, |missing| self.total.saturating_sub(missing))
+    }
+
+    fn poll_timeout(&self) -> Time {
+        let offer = self.missing.is_none().then_some(self.next_offer);
+        let times = [offer, self.sender.poll_timeout()].into_iter().flatten();
+        times.fold(self.deadline(), Time::min)
+    }
+
+    /// The offer, when it is due: until the manager took it.
+    fn take_offer(&mut self, now: Time) -> Option<BackupOffer> {
+        if self.missing.is_some() || now < self.next_offer {
+            return None;
+        }
+        self.next_offer = now + OFFER_INTERVAL;
+        Some(self.offer.clone())
+    }
+
+    fn handle_status(&mut self, now: Time, status: &FragmentStatus) {
+        // A status that cannot be one of this upload counts as silence.
+        if self.sender.handle_status(now, MANAGER, status).is_err() {
+            return;
+        }
+        self.sender.start(now);
+        if self.missing.is_none_or(|missing| status.missing_total < missing) {
+            self.missing = Some(status.missing_total);
+            self.progress = now;
+        }
+        self.pump(now);
+    }
+
+    fn pump(&mut self, now: Time) {
+        while self.fragments.len() < FRAGMENTS_WAITING_MAX
+            && let Some(datagram) = self.sender.poll_transmit(now)
+        {
+            self.fragments.push_back(datagram);
+        }
+        while let Some(event) = self.sender.poll_event() {
+            // There is no other receiver to go on with: it is asked until this upload's own deadline.
+            if let Event::Stalled(manager, _) = event {
+                let _ = self.sender.add_host(now, manager);
+            }
+        }
+    }
+}
+
+impl Recovery {
+    /// Answers a job that is ready to make its first change. `backup` is what it read before, `rescue` whether the chip
+    /// was known to be damaged then.
+    pub fn may_change(
+        &mut self,
+        now: Time,
+        backup: Option<JobBackup<'_>>,
+        rescue: bool,
+    ) -> Permit {
+        match &self.escrow.permission {
+            Permission::Given => return Permit::Given,
+            Permission::Withdrawn(refusal) => return Permit::Refused(refusal.clone()),
+            Permission::Wanted { rate_kbit_s } => {
+                let rate_kbit_s = *rate_kbit_s;
+                if rescue {
+                    warn!("{SKIPPED}");
+                    (self.escrow.permission, self.escrow.was_skipped) = (Permission::Given, true);
+                    return Permit::Given;
+                }
+                match self.start_upload(now, backup, rate_kbit_s) {
+                    Ok(upload) => self.escrow.permission = Permission::Uploading(Box::new(upload)),
+                    Err(detail) => return refused(detail),
+                }
+            }
+            Permission::Uploading(_) => {}
+        }
+        let stay_end = self.started + UNTOUCHED_STAY_MAX;
+        let Permission::Uploading(upload) = &self.escrow.permission else { return Permit::Wait };
+        let (done, total) = (upload.done(), upload.total);
+        if now >= upload.deadline().min(stay_end) {
+            return refused(match upload.missing {
+                None => "the manager did not take the backup".into(),
+                Some(0) => "the manager has the backup, but did not store it".into(),
+                Some(_) => format!("{done} of {total} fragments of the backup were uploaded"),
+            });
+        }
+        self.flash_progress(now, Phase::Escrow, done, total);
+        self.offer_backup(now);
+        Permit::Wait
+    }
+
+    fn start_upload(
+        &mut self,
+        now: Time,
+        backup: Option<JobBackup<'_>>,
+        rate_kbit_s: u32,
+    ) -> Result<Upload, String> {
+        let Some((bytes, Some(digest))) = backup else {
+            return Err("the backup has holes: some of the flash could not be read".into());
+        };
+        // The image came in fragments of this size, so they fit the path.
+        let joined = self.parameters.as_ref().ok_or("the host has not joined a transfer")?;
+        let mut group_key = [0; 32];
+        self.rng.fill_bytes(&mut group_key);
+        let parameters = TransferParameters {
+            campaign: self.mission.campaign,
+            group_key: GroupKey::new(group_key),
+            payload_size_bytes: u32::try_from(bytes.len()).unwrap_or(u32::MAX),
+            fragment_size_bytes: joined.fragment_size_bytes,
+        };
+        info!("uploading the backup of {:#x} bytes", bytes.len());
+        Upload::new(now, BackupOffer { parameters, digest }, bytes, rate_kbit_s)
+            .map_err(|error| error.to_string())
+    }
+
+    pub(super) fn offer_backup(&mut self, now: Time) {
+        if let Some(offer) = self.escrow.upload().and_then(|upload| upload.take_offer(now)) {
+            self.send(now, &Answer::BackupOffer(offer));
+        }
+    }
+
+    pub(super) fn handle_backup_status(&mut self, now: Time, status: &FragmentStatus) {
+        if let Some(upload) = self.escrow.upload() {
+            upload.handle_status(now, status);
+        }
+    }
+
+    pub(super) fn handle_backup_stored(&mut self, digest: &[u8; 32]) {
+        self.escrow.handle_stored(digest);
+    }
+
+    pub(super) fn poll_backup_fragment(&mut self) -> Option<Transmit> {
+        let bytes = self.escrow.upload()?.fragments.pop_front()?;
+        Some(Transmit { to: self.mission.manager_address, bytes })
+    }
+}
+
+fn refused(detail: String) -> Permit {
+    Permit::Refused(Refusal::new(Reason::EscrowFailed, detail))
+}

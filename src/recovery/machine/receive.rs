@@ -1,0 +1,100 @@
+//! Taking the manifest and the image.
+
+use std::net::IpAddr;
+
+use log::{info, warn};
+use rand_core::RngCore;
+
+use super::{Action, Recovery, State};
+use crate::image::VerifiedManifest;
+use crate::image::assembly::ManifestAssembly;
+use crate::reason::{Reason, Refusal};
+use crate::time::Time;
+use crate::transfer::Receiver;
+use crate::wire::answer::{Answer, Phase};
+use crate::wire::broadcast::TransferParameters;
+
+impl Recovery {
+    pub(super) fn take_manifest(&mut self, now: Time, total_bytes: u32, offset_bytes: u32, bytes: &[u8]) {
+        let campaign = self.mission.campaign;
+        let mut assembly = self
+            .assembly
+            .take()
+            .filter(|assembly| assembly.is_for(campaign, total_bytes))
+            .unwrap_or_else(|| ManifestAssembly::new(campaign, total_bytes));
+        assembly.add(offset_bytes, bytes);
+        let held_bytes = assembly.held_bytes();
+        if self.manifest.is_none()
+            && let Some(whole) = assembly.complete()
+        {
+            match self.admit(whole) {
+                Ok(manifest) => self.manifest = Some(manifest),
+                Err(refusal) => self.give_up(now, &refusal),
+            }
+        }
+        self.assembly = Some(assembly);
+        self.send(now, &Answer::ManifestHeld { campaign, held_bytes });
+    }
+
+    fn admit(&self, manifest: &[u8]) -> Result<VerifiedManifest, Refusal> {
+        let manifest = VerifiedManifest::verify(manifest, &self.mission.releases)
+            .map_err(|error| Refusal::from(&error))?;
+        self.mission.board.admit(&manifest)?;
+        info!("the manifest of version {} is signed by a trusted release key", manifest.version());
+        Ok(manifest)
+    }
+
+    pub(super) fn join(&mut self, now: Time, parameters: TransferParameters, group: Option<IpAddr>) {
+        let Some(manifest) = &self.manifest else { return };
+        let fits = parameters.payload_size_bytes as usize == manifest.payload_size_bytes();
+        let open = matches!(self.state, State::Waiting | State::Receiving);
+        if !open || !fits || self.parameters.as_ref() == Some(&parameters) {
+            return;
+        }
+        let seed = self.rng.next_u64();
+        match Receiver::new(&parameters, seed) {
+            Ok(receiver) => {
+                self.actions.extend(group.map(Action::JoinGroup));
+                self.report.phase = Phase::Receiving;
+                (self.report.done, self.report.total) = receiver.progress();
+                self.parameters = Some(parameters);
+                self.receiver = Some(Box::new(receiver));
+                self.state = State::Receiving;
+                info!("receiving the image");
+            }
+            Err(error) => self.give_up(now, &Refusal::new(Reason::RecoveryFailed, error)),
+        }
+    }
+
+    /// Checks the payload that is whole now; one that is wrong is received again.
+    pub(super) fn open_payload(&mut self, now: Time) {
+        let (Some(receiver), Some(manifest)) = (&mut self.receiver, &self.manifest) else { return };
+        let opened = match receiver.take_payload() {
+            Ok(payload) => manifest.open_payload(&payload).map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        match opened {
+            Ok(image) => {
+                info!("the whole image is verified");
+                self.image = Some(image);
+                self.report.phase = Phase::Verified;
+                self.state = State::Verified;
+                self.send_report(now);
+            }
+            Err(error) => {
+                warn!("the received image is not the signed one: {error}");
+                if receiver.restart().is_err() {
+                    self.give_up(now, &Refusal::new(Reason::PayloadInvalid, error));
+                }
+            }
+        }
+    }
+
+    pub(super) fn answer_status_request(&mut self, now: Time) {
+        if let Some(receiver) = &mut self.receiver
+            && let Some(status) = receiver.poll_status(now)
+        {
+            self.send(now, &Answer::FragmentStatus(status));
+        }
+    }
+}
