@@ -3,10 +3,12 @@
 mod create;
 mod file;
 mod show;
+mod sign;
 
 use std::process::ExitCode;
 
-pub(crate) use file::read_bundle;
+pub(crate) use file::{ensure_absent, read_bundle, write_new};
+pub(crate) use sign::sign;
 
 use clap::{Args, Subcommand};
 

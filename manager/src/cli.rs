@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use firmcast_manager::state;
 
-use crate::{bundle, discover, history, key, update};
+use crate::{backup, bundle, discover, history, key, update};
 
 /// Replaces and rescues the firmware of many networked computers at once.
 ///
@@ -34,6 +34,8 @@ enum Command {
     Discover(discover::DiscoverArgs),
     /// Replace the firmware of hosts
     Update(update::UpdateArgs),
+    /// Show the backups that hosts gave, and make bundles of them
+    Backup(backup::BackupArgs),
     /// Show earlier campaigns
     History(history::HistoryArgs),
 }
@@ -47,6 +49,7 @@ impl Cli {
             Command::Bundle(args) => args.run(),
             Command::Discover(args) => args.run(&state_dir(state)?),
             Command::Update(args) => Ok(args.run(&state_dir(state)?)),
+            Command::Backup(args) => args.run(&state_dir(state)?),
             Command::History(args) => args.run(&state_dir(state)?),
         }
     }

@@ -71,7 +71,7 @@ fn print_line(line: &str) {
 /// A line for people; none for what would be too much.
 fn plain_line(entry: &Entry) -> Option<String> {
     let text = match &entry.news {
-        News::Started { bundle, delivery, rate_mbit, hosts } => {
+        News::Started { bundle, delivery, rate_mbit, hosts, .. } => {
             let signature = if bundle.signature_checked {
                 "signature checked"
             } else {
@@ -93,6 +93,7 @@ fn plain_line(entry: &Entry) -> Option<String> {
         }
         News::Progress { .. } => return None,
         News::TransferStarted { hosts } => format!("sending the image to {}", news::hosts(*hosts)),
+        News::BackupStored { host, sha256, .. } => format!("{host}: backup {sha256} stored"),
         News::Result(result) => format!("{}: {}", result.host, result.to_text()),
         News::Interrupted => "interrupted by the operator".into(),
         News::Warning { message } => format!("WARNING: {message}"),

@@ -196,6 +196,7 @@ impl Campaign {
             News::Started { .. }
             | News::Progress { .. }
             | News::TransferStarted { .. }
+            | News::BackupStored { .. }
             | News::Warning { .. } => {}
         }
     }
@@ -231,6 +232,7 @@ mod tests {
             bundle,
             delivery: "broadcast".into(),
             rate_mbit: 100,
+            escrow: false,
             hosts: vec![host("a"), host("b")],
         };
         let outcome = Outcome {

@@ -2,9 +2,10 @@
 //!
 //! - [`campaign`]: an update campaign over many hosts, sans-IO.
 //! - [`news`]: what happens in a campaign, as JSON; [`record`] keeps it durably.
-//! - [`inventory`]: the hosts that the manager knows.
+//! - [`inventory`]: the hosts that the manager knows; [`backups`]: what their flash held before an update.
 //! - [`state`]: where the manager keeps what outlives one run; [`clock`]: time for people.
 
+pub mod backups;
 pub mod campaign;
 pub mod clock;
 pub mod inventory;

@@ -1,5 +1,6 @@
 //! `firmcast`: the manager's command line.
 
+mod backup;
 mod bundle;
 mod cli;
 mod discover;

@@ -52,6 +52,9 @@ pub enum News {
         delivery: String,
         /// Cap on the rate.
         rate_mbit: u32,
+        /// Whether hosts give their backup into keeping before their flash is changed.
+        #[serde(default)]
+        escrow: bool,
         /// The hosts.
         hosts: Vec<HostFacts>,
     },
@@ -70,7 +73,7 @@ pub enum News {
         stage: String,
         /// What the host says it does.
         phase: String,
-        /// Steps done: fragments, or eraseblocks while flashing.
+        /// Steps done: fragments, or eraseblocks while the chip is read or written.
         done: u32,
         /// Steps in all.
         total: u32,
@@ -82,6 +85,15 @@ pub enum News {
     TransferStarted {
         /// Hosts that had joined by then.
         hosts: usize,
+    },
+    /// A host's backup is durable; from here on its flash may be changed.
+    BackupStored {
+        /// Host name.
+        host: String,
+        /// SHA-256 of the backup.
+        sha256: String,
+        /// Its size.
+        size_bytes: u64,
     },
     /// The campaign is over for a host.
     Result(Box<HostResult>),

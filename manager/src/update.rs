@@ -14,6 +14,7 @@ use clap::Args;
 use firmcast::image::{Bundle, Manifest, SignedManifest};
 use firmcast::keys::{self, ManagerSecretKey, PublicKey as _, ReleasePublicKey};
 use firmcast::wire::DEFAULT_PORT;
+use firmcast_manager::backups::Store;
 use firmcast_manager::campaign::{Campaign, Config, Contents, Deadlines, Delivery, Target};
 use firmcast_manager::clock;
 use firmcast_manager::inventory::Inventory;
@@ -27,7 +28,7 @@ use crate::network::Route;
 use crate::targets::Meant;
 use crate::wait::Waiter;
 use crate::{bundle, network, targets};
-use drive::Drive;
+use drive::{Drive, Outside};
 
 /// UDP port of the manager when none is given. Always the same, so that hosts that a dead manager left in their recovery
 /// environment find the next one.
@@ -66,6 +67,9 @@ pub(crate) struct UpdateArgs {
     /// Most megabits per second that the image may take on the wire
     #[arg(long, value_name = "MBIT", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     rate: u32,
+    /// Have each host upload its backup before it changes its flash; see firmcast backup
+    #[arg(long)]
+    escrow: bool,
     /// Print one JSON object for each event
     #[arg(long)]
     json: bool,
@@ -131,16 +135,22 @@ impl UpdateArgs {
             bundle,
             delivery: config.delivery.name().to_owned(),
             rate_mbit: config.rate_mbit,
+            escrow: config.escrow,
             hosts: meant.iter().map(host_facts).collect(),
         };
         let started = Entry::now(config.campaign, started);
         let targets: Vec<Target> = meant.iter().map(Meant::target).collect();
         let hosts = targets.len();
+        let backups = Store::new(state);
+        if self.escrow {
+            backups.prepare(hosts, contents.image_size_bytes)?;
+        }
         let campaign = Campaign::new(waiter.now(), &config, contents, targets)
             .context("the bundle's payload cannot be sent")?;
         let record = Record::create(state, &started, hosts)?;
         let display = Display::new(self.json, &started, hosts);
-        Ok(Drive::new(config.campaign, campaign, record, display, waiter, socket, route.group))
+        let outside = Outside { record, display, waiter, socket, backups };
+        Ok(Drive::new(config.campaign, campaign, outside, route.group))
     }
 
     fn delivery(&self) -> Delivery {
@@ -166,6 +176,7 @@ impl UpdateArgs {
             delivery: self.delivery(),
             rate_mbit: self.rate,
             fragment_size_bytes: route.fragment_size_bytes,
+            escrow: self.escrow,
             deadlines,
             exchange_secret: *secret.exchange(),
             stamp: clock::unix_micros(SystemTime::now()),
@@ -196,6 +207,7 @@ impl UpdateArgs {
         let contents = Contents {
             manifest: bundle.manifest.to_vec(),
             payload: bundle.payload.to_vec(),
+            image_size_bytes: manifest.image_size_bytes(),
             expect_version: manifest.expect_version().map(str::to_owned),
             stable_digest: *manifest.stable_digest(),
         };

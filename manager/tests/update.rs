@@ -86,6 +86,7 @@ impl Manager {
         Cargo {
             manifest: bundle.manifest.to_vec(),
             payload: bundle.payload.to_vec(),
+            image_size_bytes: signed.unverified().unwrap().image_size_bytes(),
             stable_digest: *signed.unverified().unwrap().stable_digest(),
         }
     }

@@ -32,7 +32,7 @@ pub(super) fn read(what: &str, path: &Path, max_bytes: usize) -> anyhow::Result<
 }
 
 /// Fails when `path` is taken, before any work is done for it.
-pub(super) fn ensure_absent(path: &Path) -> anyhow::Result<()> {
+pub(crate) fn ensure_absent(path: &Path) -> anyhow::Result<()> {
     match path.symlink_metadata() {
         Ok(_) => bail!("{}", exists(path)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -41,7 +41,7 @@ pub(super) fn ensure_absent(path: &Path) -> anyhow::Result<()> {
 }
 
 /// Writes the new file `path`: durable and whole, or not there at all.
-pub(super) fn write_new(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let cannot = || format!("cannot write {}", path.display());
     let dir = match path.parent() {
         Some(dir) if !dir.as_os_str().is_empty() => dir,

@@ -43,6 +43,7 @@ impl Host {
             Answer::Measurement(measurement) if measurement.campaign == plan.campaign() => {
                 self.handle_measurement(measurement, plan);
             }
+            Answer::BackupOffer(offer) => self.handle_offer(now, offer, plan, rng),
             Answer::Report(_)
             | Answer::ManifestHeld { .. }
             | Answer::Measurement(_)
@@ -80,7 +81,7 @@ impl Host {
             {
                 self.end(returned(identity, plan));
             }
-            Stage::Commit | Stage::Flash if rebooted => {
+            Stage::Escrow | Stage::Commit | Stage::Flash if rebooted => {
                 // Its agent may know why; whether it was updated after all, only the measurement tells.
                 self.came_back =
                     Some(returned(identity, plan)).filter(|end| !is_update(end.reason));
@@ -106,9 +107,12 @@ impl Host {
             Phase::Failed if report.flash == FlashState::Damaged => {
                 Some(Command::Commit { campaign })
             }
-            Phase::Ready | Phase::Receiving | Phase::Verified | Phase::Updated | Phase::Failed => {
-                Some(Command::Release { campaign })
-            }
+            Phase::Ready
+            | Phase::Receiving
+            | Phase::Verified
+            | Phase::Escrow
+            | Phase::Updated
+            | Phase::Failed => Some(Command::Release { campaign }),
         };
         if self.stage == Stage::Connect {
             self.enter(now, Stage::Recall, plan);
@@ -163,9 +167,11 @@ impl Host {
             Phase::Ready => self.ready(now, plan),
             Phase::Receiving => self.receiving(now, report, plan),
             Phase::Verified => self.verified(now, plan),
-            Phase::BackingUp | Phase::Writing | Phase::Verifying | Phase::Restoring => {
-                self.flashing(now, report, plan);
-            }
+            Phase::BackingUp
+            | Phase::Escrow
+            | Phase::Writing
+            | Phase::Verifying
+            | Phase::Restoring => self.flashing(now, report, plan),
             Phase::Updated => self.updated(now, plan),
             Phase::Failed => self.failed(now, report, plan),
             Phase::Rebooting => self.rebooting(now, report, plan),
@@ -178,7 +184,7 @@ impl Host {
     /// Sends home a host that calls after the campaign has ended for it.
     fn release_late_caller(&mut self, report: &Report, plan: &Plan) {
         if (Phase::Ready..Phase::BackingUp).contains(&report.phase)
-            || matches!(report.phase, Phase::Updated | Phase::Failed)
+            || matches!(report.phase, Phase::Escrow | Phase::Updated | Phase::Failed)
         {
             self.aside = Some(Command::Release { campaign: plan.campaign() });
         }
@@ -250,6 +256,9 @@ impl Host {
     fn verified(&mut self, now: Time, plan: &Plan) {
         match self.stage {
             Stage::Begin | Stage::Reach => self.enter(now, Stage::RecoveryManifest, plan),
+            Stage::RecoveryManifest | Stage::Join | Stage::Transfer if plan.escrow.is_some() => {
+                self.enter(now, Stage::Escrow, plan);
+            }
             Stage::RecoveryManifest | Stage::Join | Stage::Transfer => {
                 self.enter(now, Stage::Commit, plan);
             }
@@ -258,8 +267,13 @@ impl Host {
     }
 
     fn flashing(&mut self, now: Time, report: &Report, plan: &Plan) {
-        if self.stage == Stage::Commit {
-            self.enter(now, Stage::Flash, plan);
+        let is_secured = !matches!(report.phase, Phase::BackingUp | Phase::Escrow);
+        match self.stage {
+            Stage::Escrow if !is_secured => self.secures_backup(now, report, plan),
+            // Said before it heard that its backup is stored.
+            Stage::Commit if !is_secured && plan.escrow.is_some() => {}
+            Stage::Escrow | Stage::Commit => self.enter(now, Stage::Flash, plan),
+            _ => {}
         }
         if self.stage == Stage::Flash {
             if report.phase != self.phase {
@@ -271,7 +285,7 @@ impl Host {
     }
 
     /// It came to another phase, which gives it more time; not for ever.
-    fn flash_turned(&mut self, now: Time, plan: &Plan) {
+    pub(super) fn flash_turned(&mut self, now: Time, plan: &Plan) {
         self.flash_turns += 1;
         if self.flash_turns <= FLASH_TURNS_MAX {
             self.extend_deadline(now, plan);
@@ -279,7 +293,7 @@ impl Host {
     }
 
     /// Takes over how far the host is; only a step forward gives it more time.
-    fn take_progress(&mut self, now: Time, report: &Report, plan: &Plan) {
+    pub(super) fn take_progress(&mut self, now: Time, report: &Report, plan: &Plan) {
         if report.done > self.done {
             self.extend_deadline(now, plan);
         }
@@ -289,7 +303,8 @@ impl Host {
     fn updated(&mut self, now: Time, plan: &Plan) {
         match self.stage {
             Stage::Begin | Stage::Reach => self.enter(now, Stage::RecoveryManifest, plan),
-            Stage::Commit | Stage::Flash => {
+            // In escrow when nothing had to be changed.
+            Stage::Escrow | Stage::Commit | Stage::Flash => {
                 self.ending = None;
                 self.enter(now, Stage::Release, plan);
             }
@@ -323,7 +338,9 @@ impl Host {
                 Some(outcome) => self.end(outcome),
                 None => self.enter(now, Stage::Reboot, plan),
             },
-            Stage::Commit | Stage::Flash if report.flash == FlashState::Updated => {
+            Stage::Escrow | Stage::Commit | Stage::Flash
+                if report.flash == FlashState::Updated =>
+            {
                 self.enter(now, Stage::Reboot, plan);
             }
             stage if stage.is_in_recovery() => self.end(ended_by(report)),

@@ -57,6 +57,8 @@ pub struct Deadlines {
     pub reach: Duration,
     /// Without progress of the transfer: `left-behind`. Hosts are told it too.
     pub transfer: Duration,
+    /// Without progress of the backup, on its way to the manager: `escrow-failed`.
+    pub escrow: Duration,
     /// A first report of flashing after the commit, and the longest silence while flashing: `lost-while-flashing`.
     pub flash: Duration,
     /// An answer to the release; then the reboot is waited for.
@@ -75,6 +77,7 @@ impl Default for Deadlines {
             begin: Duration::from_secs(60),
             reach: Duration::from_secs(300),
             transfer: Duration::from_secs(120),
+            escrow: Duration::from_secs(120),
             flash: Duration::from_secs(180),
             release: Duration::from_secs(8),
             boot: Duration::from_secs(600),
@@ -87,6 +90,11 @@ impl Deadlines {
     /// How long hosts that are ready wait for the others before the stream starts: well inside what they bear.
     pub(super) fn join_window(&self) -> Duration {
         (self.transfer / 2).min(Duration::from_secs(60))
+    }
+
+    /// How often hosts that wait for their turn hear from the manager, so that they do not go home.
+    pub(super) fn sign_of_life(&self) -> Duration {
+        (self.transfer / 4).min(Duration::from_secs(30))
     }
 }
 
@@ -101,6 +109,8 @@ pub struct Config {
     pub rate_mbit: u32,
     /// Data bytes in each fragment, for the path's MTU.
     pub fragment_size_bytes: u16,
+    /// Whether hosts give their backup into the manager's keeping before they change their flash.
+    pub escrow: bool,
     /// Deadlines of the phases.
     pub deadlines: Deadlines,
     /// The manager's X25519 secret.
@@ -118,6 +128,8 @@ pub struct Contents {
     pub manifest: Vec<u8>,
     /// The payload, as it travels.
     pub payload: Vec<u8>,
+    /// Size of the image in the payload, and of each host's backup.
+    pub image_size_bytes: usize,
     /// DMI BIOS version that a host must show afterwards, if the bundle names one.
     pub expect_version: Option<String>,
     /// The manifest's stable digest: what an updated host measures.

@@ -11,6 +11,7 @@ use firmcast::wire::command::Command;
 use rand_chacha::ChaCha20Rng;
 
 use super::config::{Deadlines, Target};
+use super::escrow::Deposit;
 use super::event::Outcome;
 use super::retry::Retry;
 use super::stage::Stage;
@@ -32,6 +33,17 @@ pub(super) struct Plan {
     pub(super) group: Option<std::net::IpAddr>,
     pub(super) report_interval_ms: u16,
     pub(super) deadlines: Deadlines,
+    /// None when flash is changed without the manager keeping the backup.
+    pub(super) escrow: Option<EscrowPlan>,
+}
+
+/// What is the same for all uploads of backups.
+#[derive(Debug)]
+pub(super) struct EscrowPlan {
+    /// Rate of each upload.
+    pub(super) rate_kbit_s: u32,
+    /// Size of each backup.
+    pub(super) image_size_bytes: usize,
 }
 
 impl Plan {
@@ -50,6 +62,8 @@ pub struct Host {
     pub(super) deadline: Option<Time>,
     pub(super) retry: Retry,
     pub(super) upload: Upload,
+    /// Its backup, on its way here.
+    pub(super) deposit: Deposit,
     pub(super) heard: Time,
     pub(super) probe: Option<Time>,
     /// A command that is due once, next to what the stage repeats.
@@ -81,6 +95,7 @@ impl Host {
             deadline: None,
             retry: Retry::starting(Time::ZERO),
             upload: Upload::default(),
+            deposit: Deposit::default(),
             heard: Time::ZERO,
             probe: None,
             aside: None,
@@ -136,11 +151,16 @@ impl Host {
 
     /// Goes to `stage`.
     pub(super) fn enter(&mut self, now: Time, stage: Stage, plan: &Plan) {
-        let keeps_dialogue = self.may_speak && self.stage.needs_dialogue();
+        let keeps_dialogue =
+            self.may_speak && self.stage.needs_dialogue() && stage.needs_dialogue();
         self.stage = stage;
-        self.may_speak = !stage.needs_dialogue() || keeps_dialogue;
-        self.retry = Retry::starting(now);
+        self.may_speak = !stage.needs_turn() || keeps_dialogue;
+        self.retry = match self.waits_for_upload() {
+            true => Retry::every(now, plan.deadlines.sign_of_life()),
+            false => Retry::starting(now),
+        };
         self.upload = Upload::default();
+        self.deposit.end_upload();
         self.probe = stage.is_in_recovery().then_some(now + PROBE_INTERVAL);
         (self.done, self.total) = (0, 0);
         self.deadline = None;
@@ -149,8 +169,8 @@ impl Host {
         }
     }
 
-    /// Gives it one of the dialogues that it waits for.
-    pub(super) fn grant_dialogue(&mut self, now: Time, plan: &Plan) {
+    /// Gives it the turn that it waits for: a dialogue or an upload.
+    pub(super) fn grant_turn(&mut self, now: Time, plan: &Plan) {
         self.may_speak = true;
         self.retry = Retry::starting(now);
         self.extend_deadline(now, plan);
@@ -168,6 +188,7 @@ impl Host {
             Stage::Reach => deadlines.reach,
             // A host that joined first waits out the join window of the others.
             Stage::Join | Stage::Transfer => deadlines.transfer + deadlines.join_window(),
+            Stage::Escrow => deadlines.escrow,
             Stage::Commit | Stage::Flash => deadlines.flash,
             Stage::Release => deadlines.release,
             Stage::Recall | Stage::Reboot => deadlines.boot,
@@ -182,6 +203,7 @@ impl Host {
         self.stage = Stage::Ended;
         self.may_speak = true;
         (self.deadline, self.probe) = (None, None);
+        self.deposit.end_upload();
         self.outcome = Some(Outcome { digests: self.digests, ..outcome });
     }
 
@@ -193,12 +215,14 @@ impl Host {
 
     /// When [`Host::handle_timeout`] or [`Host::commands`] have something to do.
     pub(super) fn poll_timeout(&self) -> Option<Time> {
-        let retry = (self.may_speak && self.repeats()).then(|| self.retry.next());
-        [self.deadline, retry, self.probe].into_iter().flatten().min()
+        let retry = self.repeats().then(|| self.retry.next());
+        [self.deadline, retry, self.probe, self.deposit.poll_timeout()].into_iter().flatten().min()
     }
 
     fn repeats(&self) -> bool {
-        !matches!(self.stage, Stage::Reach | Stage::Transfer | Stage::Flash | Stage::Ended)
+        let is_quiet =
+            matches!(self.stage, Stage::Reach | Stage::Transfer | Stage::Flash | Stage::Ended);
+        !is_quiet && (self.may_speak || self.waits_for_upload())
     }
 
     /// Whether the agent should be asked now if the host came back by itself.
@@ -214,7 +238,9 @@ impl Host {
 
     /// A session is there: what was said before may have been lost with the old one.
     pub(super) fn connected(&mut self, now: Time) {
-        self.retry = Retry::starting(now);
+        if !self.waits_for_upload() {
+            self.retry = Retry::starting(now);
+        }
         self.upload.rewind();
         if self.stage.is_in_recovery() {
             self.aside = Some(Command::Query);
@@ -236,7 +262,8 @@ impl Host {
         rng: &mut ChaCha20Rng,
     ) -> Vec<Command> {
         let mut commands: Vec<Command> = self.aside.take().into_iter().collect();
-        if !self.may_speak || !self.repeats() {
+        commands.extend(self.deposit.commands(now));
+        if !self.repeats() {
             return commands;
         }
         let due = self.retry.take(now, rng);
@@ -270,7 +297,15 @@ impl Host {
                 report_interval_ms: plan.report_interval_ms,
                 group: plan.group,
             },
-            Stage::Commit => Command::Commit { campaign },
+            Stage::Escrow if self.waits_for_upload() => Command::Query,
+            Stage::Escrow => {
+                let rate_kbit_s = plan.escrow.as_ref()?.rate_kbit_s;
+                Command::CommitWithEscrow { campaign, rate_kbit_s }
+            }
+            Stage::Commit => match self.deposit.stored() {
+                Some(digest) => Command::BackupStored { campaign, digest },
+                None => Command::Commit { campaign },
+            },
             Stage::Release => Command::Release { campaign },
             Stage::Measure => Command::Measure { campaign },
             _ => return None,
@@ -298,6 +333,10 @@ impl Host {
             Stage::RecoveryManifest | Stage::Join | Stage::Transfer => {
                 let detail = format!("no progress while {}", self.stage.name());
                 self.leave_behind(now, detail, plan);
+            }
+            Stage::Escrow => {
+                let detail = format!("no progress, last heard of while {}", self.phase.name());
+                self.escrow_failed(now, detail, plan);
             }
             Stage::Commit | Stage::Flash => {
                 let detail = format!("last heard of while {}", self.phase.name());

@@ -1,18 +1,20 @@
 //! An update campaign over many hosts, sans-IO.
 //!
-//! The drive rule: after every call that takes `now`, take all of [`Campaign::poll_transmit`] and
-//! [`Campaign::poll_event`], then wait for a datagram until [`Campaign::poll_timeout`]. Early or repeated timeouts are
+//! The drive rule: after every call that takes `now`, take all of [`Campaign::poll_transmit`],
+//! [`Campaign::poll_event`] and [`Campaign::poll_backup`], then wait for a datagram until [`Campaign::poll_timeout`]. Early or repeated timeouts are
 //! harmless. The campaign is over when [`Campaign::is_finished`].
 //!
 //! - [`config`]: what it is told; its limits and deadlines.
 //! - [`stage`]: where a host stands; `host` and `answers`: one host's way; `upload`, `retry`: how it is told things.
 //! - `stream`: the image on its way to all hosts at once.
+//! - [`escrow`]: backups on their way here, before anything is changed.
 //! - [`event`]: what the campaign tells its driver.
 //!
 //! No host waits for another, but for one thing: the stream starts when all hosts are ready or the join window is over.
 
 mod answers;
 pub mod config;
+pub mod escrow;
 pub mod event;
 mod host;
 mod retry;
@@ -28,16 +30,17 @@ use firmcast::session::{self, Endpoint, PeerKey};
 use firmcast::time::Time;
 use firmcast::transfer::TransferError;
 use firmcast::wire::answer::Answer;
-use firmcast::wire::broadcast::{GroupKey, TransferParameters};
+use firmcast::wire::broadcast::{Broadcast, GroupKey, TransferParameters};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore, SeedableRng};
 
 pub use config::{Config, Contents, Deadlines, Delivery, Target};
+pub use escrow::{Backup, UPLOADS_MAX};
 pub use event::{Destination, Event, Outcome, Transmit};
 pub use host::Host;
 pub use stage::Stage;
 
-use host::Plan;
+use host::{EscrowPlan, Plan};
 use stream::Stream;
 
 /// Handshakes that the manager answers in a second: all hosts of a campaign may call in the same moment.
@@ -59,6 +62,9 @@ pub struct Campaign {
     rng: ChaCha20Rng,
     events: VecDeque<Event>,
     interrupts: u32,
+    /// Hosts that have a turn to upload their backup.
+    uploading: Vec<usize>,
+    backups: VecDeque<Backup>,
 }
 
 impl Campaign {
@@ -92,6 +98,10 @@ impl Campaign {
             group: multicast_group(config.delivery),
             report_interval_ms: report_interval_ms(targets.len()),
             deadlines: config.deadlines,
+            escrow: config.escrow.then(|| EscrowPlan {
+                rate_kbit_s: upload_rate_kbit_s(config.rate_mbit, reachable),
+                image_size_bytes: contents.image_size_bytes,
+            }),
         };
         let by_key = targets.iter().enumerate().filter_map(|(i, t)| Some((t.key?, i))).collect();
         let hosts = targets.into_iter().map(Host::new).collect();
@@ -104,6 +114,8 @@ impl Campaign {
             rng,
             events: VecDeque::new(),
             interrupts: 0,
+            uploading: Vec::new(),
+            backups: VecDeque::new(),
         };
         campaign.start(now);
         Ok(campaign)
@@ -140,6 +152,10 @@ impl Campaign {
 
     /// Takes a datagram from the socket.
     pub fn handle_datagram(&mut self, now: Time, from: SocketAddr, datagram: &[u8]) {
+        if Broadcast::parse(datagram).is_ok() {
+            self.handle_fragment(now, from, datagram);
+            return;
+        }
         match self.endpoint.handle_datagram(now, from, datagram) {
             Some(session::Event::Connected { peer, .. }) => {
                 if let Some(index) = self.by_key.get(&peer).copied() {
@@ -167,6 +183,36 @@ impl Campaign {
             }
             host.handle_answer(now, &answer, plan, rng);
         });
+        self.settle(now);
+    }
+
+    /// A fragment or status request of an upload: from where its host speaks, and sealed with the key of its offer.
+    fn handle_fragment(&mut self, now: Time, from: SocketAddr, datagram: &[u8]) {
+        let speaks_there = |index: &&usize| self.hosts[**index].recovery_address == Some(from);
+        let Some(index) = self.uploading.iter().find(speaks_there).copied() else { return };
+        let mut arrived = None;
+        self.touch(now, index, |host, plan, _| {
+            arrived = host.handle_fragment(now, datagram, plan);
+        });
+        if let Some((digest, bytes)) = arrived {
+            self.backups.push_back(Backup { host: index, digest, bytes });
+        }
+    }
+
+    /// The next backup to be made durable.
+    pub fn poll_backup(&mut self) -> Option<Backup> {
+        self.backups.pop_front()
+    }
+
+    /// Takes note that this host's backup with this digest is durable. From here on the host may change its flash.
+    pub fn backup_stored(&mut self, now: Time, host: usize, digest: [u8; 32]) {
+        self.touch(now, host, |host, plan, _| host.backup_stored(now, digest, plan));
+        self.settle(now);
+    }
+
+    /// Takes note that this host's backup could not be made durable, and why: its flash stays as it is.
+    pub fn backup_not_stored(&mut self, now: Time, host: usize, why: String) {
+        self.touch(now, host, |host, plan, _| host.escrow_failed(now, why, plan));
         self.settle(now);
     }
 
@@ -286,6 +332,7 @@ impl Campaign {
     /// What concerns all hosts, after something happened to some.
     fn settle(&mut self, now: Time) {
         self.grant_dialogues(now);
+        self.grant_uploads(now);
         for (index, why) in self.stream.take_stalled() {
             self.touch(now, index, |host, plan, _| {
                 if host.stage == Stage::Transfer {
@@ -303,11 +350,29 @@ impl Campaign {
         let needs = |host: &&Host| host.stage.needs_dialogue();
         let held = self.hosts.iter().filter(needs).filter(|host| host.may_speak).count();
         let free = config::DIALOGUES_MAX.saturating_sub(held);
-        let waits = |index: &usize| self.hosts[*index].is_waiting();
+        let waits = |index: &usize| {
+            let host = &self.hosts[*index];
+            host.is_waiting() && host.stage.needs_dialogue()
+        };
         let mut waiting: Vec<usize> = (0..self.hosts.len()).filter(waits).collect();
         waiting.sort_by_key(|index| std::cmp::Reverse(self.hosts[*index].stage));
         for index in waiting.into_iter().take(free) {
-            self.touch(now, index, |host, plan, _| host.grant_dialogue(now, plan));
+            self.touch(now, index, |host, plan, _| host.grant_turn(now, plan));
+        }
+    }
+
+    /// Gives free turns to upload to hosts that wait for one.
+    fn grant_uploads(&mut self, now: Time) {
+        if self.plan.escrow.is_none() {
+            return;
+        }
+        self.uploading.retain(|index| self.hosts[*index].stage == Stage::Escrow);
+        let free = UPLOADS_MAX - self.uploading.len();
+        let waits = |index: &usize| self.hosts[*index].waits_for_upload();
+        let waiting: Vec<usize> = (0..self.hosts.len()).filter(waits).take(free).collect();
+        for index in waiting {
+            self.uploading.push(index);
+            self.touch(now, index, |host, plan, _| host.grant_turn(now, plan));
         }
     }
 }
@@ -337,6 +402,12 @@ fn multicast_group(delivery: Delivery) -> Option<IpAddr> {
         Delivery::Group(group) => Some(group),
         Delivery::Broadcast | Delivery::Unicast => None,
     }
+}
+
+/// All uploads together stay below the operator's cap.
+fn upload_rate_kbit_s(rate_mbit: u32, hosts: usize) -> u32 {
+    let uploads = u32::try_from(hosts.clamp(1, UPLOADS_MAX)).unwrap_or(u32::MAX);
+    (rate_mbit.saturating_mul(1000) / uploads).max(1)
 }
 
 fn report_interval_ms(hosts: usize) -> u16 {

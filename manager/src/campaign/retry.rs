@@ -25,6 +25,11 @@ impl Retry {
         Self { next: now, wait: FIRST }
     }
 
+    /// Due after `wait`, and each time after another: a sign of life, to which no answer is awaited.
+    pub(super) fn every(now: Time, wait: Duration) -> Self {
+        Self { next: now + wait, wait }
+    }
+
     /// When it is due next.
     pub(super) fn next(&self) -> Time {
         self.next
@@ -36,7 +41,7 @@ impl Retry {
             return false;
         }
         self.next = now + spread(self.wait, rng);
-        self.wait = (self.wait * 2).min(WAIT_MAX);
+        self.wait = (self.wait * 2).min(WAIT_MAX.max(self.wait));
         true
     }
 

@@ -5,7 +5,7 @@
 /// ```text
 ///  Connect ──► Manifest ──► Begin ──► Reach ──► RecoveryManifest ──► Join ──► Transfer
 ///     │            │          │         │               │             │          │ image verified
-///     │ silent     │ silent   │ refused │ silent, or    └─────────────┴──────────┤
+///     │ silent     │ silent   │ refused │ silent, or    └─────────────┴──────────┤ (Escrow: backup stored)
 ///     │            │          │         │ back in the                  left behind│ Commit ──► Flash
 ///     ▼            ▼          ▼         ▼ normal OS                             ▼    │          │
 ///   Ended        Ended      Ended     Ended ◄──────────── Release ◄─── any failure ──┴──────────┤
@@ -35,6 +35,9 @@ pub enum Stage {
     Join,
     /// It receives fragments.
     Transfer,
+    /// It holds the verified image; waits for its turn, then uploads its backup, which is stored. Only in a campaign
+    /// with escrow.
+    Escrow,
     /// It holds the verified image and is told to write it.
     Commit,
     /// It writes.
@@ -53,7 +56,7 @@ pub enum Stage {
 
 impl Stage {
     /// Every stage, in the order of an update.
-    pub const ALL: [Stage; 15] = [
+    pub const ALL: [Stage; 16] = [
         Self::Connect,
         Self::Recall,
         Self::Manifest,
@@ -62,6 +65,7 @@ impl Stage {
         Self::RecoveryManifest,
         Self::Join,
         Self::Transfer,
+        Self::Escrow,
         Self::Commit,
         Self::Flash,
         Self::Release,
@@ -82,6 +86,7 @@ impl Stage {
             Self::RecoveryManifest => "ready",
             Self::Join => "joining",
             Self::Transfer => "receiving",
+            Self::Escrow => "escrow",
             Self::Commit => "verified",
             Self::Flash => "flashing",
             Self::Release => "releasing",
@@ -102,6 +107,11 @@ impl Stage {
                 | Self::RecoveryManifest
                 | Self::ConfirmManifest
         )
+    }
+
+    /// Whether it must be given a turn before it is told what the stage is about.
+    pub(super) fn needs_turn(self) -> bool {
+        self.needs_dialogue() || self == Self::Escrow
     }
 
     /// Whether the manager speaks to the agent in the normal OS, and may call it.

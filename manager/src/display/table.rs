@@ -144,7 +144,8 @@ fn row(now: Time, campaign: &Campaign, index: usize, paces: &Paces) -> String {
     }
     let stage = match host.stage() {
         _ if host.is_waiting() => "waiting",
-        Stage::Flash => host.phase().name(),
+        // What the host does there has a name of its own.
+        Stage::Escrow | Stage::Flash => host.phase().name(),
         stage => stage.name(),
     };
     let (done, total) = host.progress();
@@ -216,6 +217,7 @@ mod tests {
             delivery: Delivery::Broadcast,
             rate_mbit: 100,
             fragment_size_bytes: 1440,
+            escrow: false,
             deadlines: Deadlines::default(),
             exchange_secret: [1; 32],
             stamp: 1,
@@ -230,6 +232,7 @@ mod tests {
         let contents = Contents {
             manifest: vec![1],
             payload: vec![1],
+            image_size_bytes: 1,
             expect_version: None,
             stable_digest: [0; 32],
         };

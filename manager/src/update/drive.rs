@@ -3,11 +3,16 @@
 use std::io;
 use std::net::SocketAddr;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use firmcast::keys::{HostPublicKey, PublicKey as _};
 use firmcast::time::Time;
-use firmcast_manager::campaign::{Campaign, Event};
-use firmcast_manager::news::{self, Entry, HostResult, News};
+use firmcast::wire::answer::Identity;
+use firmcast::wire::broadcast::{BROADCAST_HEADER_SIZE, BROADCAST_TAG_SIZE, FRAGMENT_SIZE_MAX};
+use firmcast_manager::backups::{self, Store};
+use firmcast_manager::campaign::{Backup, Campaign, Event};
+use firmcast_manager::clock;
+use firmcast_manager::news::{self, Entry, HostResult, News, hex};
 use firmcast_manager::record::{self, Record};
 use mio::net::UdpSocket;
 
@@ -15,6 +20,10 @@ use super::sender::Sender;
 use crate::discover::is_network_error;
 use crate::display::Display;
 use crate::wait::Waiter;
+
+/// The largest datagram: a fragment of a host's backup, on a path with large frames.
+const DATAGRAM_SIZE_MAX: usize =
+    FRAGMENT_SIZE_MAX as usize + BROADCAST_HEADER_SIZE + BROADCAST_TAG_SIZE;
 
 /// Most datagrams that are read before something is sent again.
 const RECEIVE_MAX: usize = 4096;
@@ -28,6 +37,15 @@ const REFRESH_INTERVAL: Duration = Duration::from_millis(200);
 /// How long the last datagrams, to hosts that end, may take to leave.
 const LINGER: Duration = Duration::from_millis(200);
 
+/// What a campaign has to do with.
+pub(crate) struct Outside {
+    pub(crate) record: Record,
+    pub(crate) display: Display,
+    pub(crate) waiter: Waiter,
+    pub(crate) socket: UdpSocket,
+    pub(crate) backups: Store,
+}
+
 /// A campaign that is under way.
 pub(crate) struct Drive {
     number: u64,
@@ -37,6 +55,7 @@ pub(crate) struct Drive {
     display: Display,
     waiter: Waiter,
     socket: UdpSocket,
+    backups: Store,
     sender: Sender,
     /// When each host's progress was last told.
     told: Vec<Option<Time>>,
@@ -49,12 +68,10 @@ impl Drive {
     pub(crate) fn new(
         number: u64,
         campaign: Campaign,
-        record: Record,
-        display: Display,
-        waiter: Waiter,
-        socket: UdpSocket,
+        outside: Outside,
         group: Option<SocketAddr>,
     ) -> Self {
+        let Outside { record, display, waiter, socket, backups } = outside;
         let told = vec![None; campaign.hosts().len()];
         Self {
             number,
@@ -64,6 +81,7 @@ impl Drive {
             display,
             waiter,
             socket,
+            backups,
             sender: Sender::new(group),
             told,
             refreshed: Time::ZERO,
@@ -115,6 +133,7 @@ impl Drive {
             self.interrupt(now);
         }
         self.receive(now);
+        self.store_backups(now);
         if self.campaign.poll_timeout().is_some_and(|due| due <= now) {
             self.campaign.handle_timeout(now);
         }
@@ -122,7 +141,7 @@ impl Drive {
     }
 
     fn receive(&mut self, now: Time) {
-        let mut buffer = [0; 2048];
+        let mut buffer = [0; DATAGRAM_SIZE_MAX];
         for _ in 0..RECEIVE_MAX {
             match self.socket.recv_from(&mut buffer) {
                 Ok((size, from)) => self.campaign.handle_datagram(now, from, &buffer[..size]),
@@ -134,6 +153,48 @@ impl Drive {
                     return;
                 }
             }
+        }
+    }
+
+    /// Makes the backups durable that arrived whole. Their hosts are told only then that they may go on.
+    fn store_backups(&mut self, now: Time) {
+        while let Some(backup) = self.campaign.poll_backup() {
+            let (host, digest) = (backup.host, backup.digest);
+            match self.backups.put(&self.backup_record(&backup), &backup.bytes) {
+                Ok(_) => {
+                    self.tell(News::BackupStored {
+                        host: self.campaign.hosts()[host].target().name.clone(),
+                        sha256: hex(&digest),
+                        size_bytes: backup.bytes.len() as u64,
+                    });
+                    self.campaign.backup_stored(now, host, digest);
+                }
+                Err(error) => {
+                    let error = format!("{:#}", anyhow::Error::from(error));
+                    self.campaign.backup_not_stored(now, host, error);
+                }
+            }
+        }
+    }
+
+    fn backup_record(&self, backup: &Backup) -> backups::Record {
+        let host = &self.campaign.hosts()[backup.host];
+        let target = host.target();
+        let key = target.key.and_then(|key| HostPublicKey::from_exchange(key).ok());
+        let identity = host.identity();
+        let text = |of: fn(&Identity) -> &String| identity.map(of).cloned().unwrap_or_default();
+        backups::Record {
+            time: clock::rfc3339(SystemTime::now()),
+            campaign: news::campaign_text(self.number),
+            sha256: hex(&backup.digest),
+            size_bytes: backup.bytes.len() as u64,
+            host: target.name.clone(),
+            key: key.map(|key| key.fingerprint().to_string()).unwrap_or_default(),
+            host_name: text(|identity| &identity.host_name),
+            vendor: text(|identity| &identity.vendor),
+            product: text(|identity| &identity.product),
+            bios_version: text(|identity| &identity.bios_version),
+            security_version_floor: identity.map_or(0, |identity| identity.security_version_floor),
         }
     }
 

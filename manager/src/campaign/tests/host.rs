@@ -8,11 +8,14 @@ use firmcast::keys::{HostSecretKey, SecretKey as _};
 use firmcast::reason::{FlashState, Reason};
 use firmcast::session::{self, Endpoint, PeerKey};
 use firmcast::time::Time;
-use firmcast::transfer::Receiver;
+use firmcast::transfer::{HostId, Receiver, Sender, SenderConfig};
 use firmcast::wire::answer::{Answer, End, Environment, Identity, Measurement, Phase, Report};
+use firmcast::wire::broadcast::{GroupKey, TransferParameters};
 use firmcast::wire::command::Command;
+use firmcast::wire::escrow::BackupOffer;
 use rand_chacha::ChaCha20Rng;
-use rand_core::SeedableRng;
+use rand_core::{RngCore as _, SeedableRng};
+use sha2::{Digest as _, Sha256};
 
 const HEARTBEAT: Duration = Duration::from_secs(1);
 const RECONNECT_AFTER: Duration = Duration::from_secs(10);
@@ -28,6 +31,7 @@ pub(super) struct Script {
     pub(super) dies_in_kexec: bool,
     pub(super) gives_up_in_recovery: bool,
     pub(super) deaf_to_fragments: bool,
+    pub(super) backup: ScriptedBackup,
     pub(super) dies_while_flashing: bool,
     pub(super) fails_to_write: Option<FlashState>,
     pub(super) fails_once: bool,
@@ -47,6 +51,7 @@ impl Default for Script {
             dies_in_kexec: false,
             gives_up_in_recovery: false,
             deaf_to_fragments: false,
+            backup: ScriptedBackup::Good,
             dies_while_flashing: false,
             fails_to_write: None,
             fails_once: false,
@@ -56,6 +61,18 @@ impl Default for Script {
             other_version: false,
         }
     }
+}
+
+/// What a host uploads when it is asked for its backup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ScriptedBackup {
+    Good,
+    /// It says that it is on it, and no more.
+    Nothing,
+    OtherSize,
+    OtherDigest,
+    /// It falls silent when it has offered its backup.
+    Offer,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +88,7 @@ enum Place {
 pub(super) struct Cargo {
     pub(super) manifest: Vec<u8>,
     pub(super) payload: Vec<u8>,
+    pub(super) image_size_bytes: usize,
     pub(super) stable_digest: [u8; 32],
 }
 
@@ -89,6 +107,7 @@ pub(super) struct ScriptedHost {
     campaign: u64,
     manifest: Vec<u8>,
     receiver: Option<Receiver>,
+    upload: Option<(BackupOffer, Sender)>,
     report: Report,
     last_end: Option<End>,
     next_report: Option<Time>,
@@ -118,6 +137,7 @@ impl ScriptedHost {
             campaign: 0,
             manifest: Vec::new(),
             receiver: None,
+            upload: None,
             report: report(Phase::Idle),
             last_end: None,
             next_report: None,
@@ -133,6 +153,17 @@ impl ScriptedHost {
         *self.secret.public().exchange()
     }
 
+    /// What its chip held at the start.
+    pub(super) fn backup(&self) -> Vec<u8> {
+        let mut bytes = vec![0; self.cargo.image_size_bytes];
+        ChaCha20Rng::from_seed(self.key()).fill_bytes(&mut bytes);
+        bytes
+    }
+
+    pub(super) fn is_changing(&self) -> bool {
+        self.writes > 0 || self.report.phase == Phase::Writing
+    }
+
     pub(super) fn is_in_normal_os(&self) -> bool {
         self.place == Place::Os
     }
@@ -145,7 +176,7 @@ impl ScriptedHost {
         self.endpoint.allow(self.manager);
         self.place = if into_recovery { Place::Recovery } else { Place::Os };
         self.manifest.clear();
-        self.receiver = None;
+        (self.receiver, self.upload) = (None, None);
         self.report = report(if into_recovery { Phase::Ready } else { Phase::Idle });
         self.report.campaign = self.campaign;
         (self.next_report, self.give_up) = (None, None);
@@ -178,7 +209,8 @@ impl ScriptedHost {
             Place::Boot { until, .. } => Some(until),
             Place::Os | Place::Recovery => {
                 let receiver = self.receiver.as_ref().and_then(Receiver::poll_timeout);
-                [self.next_report, self.give_up, self.endpoint.poll_timeout(), receiver]
+                let upload = self.upload.as_ref().and_then(|(_, sender)| sender.poll_timeout());
+                [self.next_report, self.give_up, self.endpoint.poll_timeout(), receiver, upload]
                     .into_iter()
                     .flatten()
                     .min()
@@ -200,8 +232,16 @@ impl ScriptedHost {
         if let Some(status) = self.receiver.as_mut().and_then(|r| r.poll_status(now)) {
             self.answer(now, &Answer::FragmentStatus(status));
         }
+        if let Some((_, sender)) = &mut self.upload {
+            while let Some(datagram) = sender.poll_transmit(now) {
+                self.outbox.push((self.manager_address, datagram));
+            }
+        }
         if self.next_report.is_some_and(|at| at <= now) {
             self.next_report = Some(now + HEARTBEAT);
+            if let Some((offer, _)) = &self.upload {
+                self.answer(now, &Answer::BackupOffer(offer.clone()));
+            }
             if now.since(self.heard) >= RECONNECT_AFTER {
                 self.heard = now;
                 self.endpoint.connect(now, self.manager, self.manager_address);
@@ -280,7 +320,12 @@ impl ScriptedHost {
             return;
         }
         match command {
-            Command::Query => self.answer(now, &Answer::Identity(self.identity())),
+            Command::Query => {
+                if in_recovery && self.give_up.is_some() {
+                    self.give_up = Some(now + Duration::from_secs(200));
+                }
+                self.answer(now, &Answer::Identity(self.identity()));
+            }
             Command::ManifestPart { campaign, offset_bytes, bytes, .. } => {
                 self.campaign = campaign;
                 if offset_bytes as usize == self.manifest.len() {
@@ -299,6 +344,30 @@ impl ScriptedHost {
                 if self.report.phase == Phase::Verified
                     || self.report.flash == FlashState::Damaged =>
             {
+                self.report = Report { total: FLASH_STEPS, ..self.state(Phase::Writing) };
+                self.give_up = None;
+            }
+            Command::CommitWithEscrow { rate_kbit_s, .. }
+                if self.report.phase == Phase::Verified =>
+            {
+                self.report = self.state(Phase::Escrow);
+                self.next_report = Some(now);
+                if self.script.backup != ScriptedBackup::Nothing {
+                    self.upload = Some(self.start_upload(now, rate_kbit_s));
+                }
+            }
+            Command::BackupStatus(status) => {
+                if let Some((_, sender)) = &mut self.upload {
+                    sender.handle_status(now, HostId(0), &status).unwrap();
+                    sender.start(now);
+                }
+                if self.script.backup == ScriptedBackup::Offer {
+                    self.restart(now, false, Duration::from_secs(1000));
+                }
+            }
+            Command::BackupStored { digest, .. } if self.report.phase == Phase::Escrow => {
+                let (offer, _) = self.upload.take().unwrap();
+                assert_eq!(digest, offer.digest);
                 self.report = Report { total: FLASH_STEPS, ..self.state(Phase::Writing) };
                 self.give_up = None;
             }
@@ -321,6 +390,26 @@ impl ScriptedHost {
         }
     }
 
+    fn start_upload(&self, now: Time, rate_kbit_s: u32) -> (BackupOffer, Sender) {
+        let mut bytes = self.backup();
+        let digest = Sha256::digest(&bytes).into();
+        match self.script.backup {
+            ScriptedBackup::OtherSize => bytes.push(0),
+            ScriptedBackup::OtherDigest => bytes[0] ^= 1,
+            _ => {}
+        }
+        let parameters = TransferParameters {
+            campaign: self.campaign,
+            group_key: GroupKey::new(self.key()),
+            payload_size_bytes: bytes.len() as u32,
+            fragment_size_bytes: 1440,
+        };
+        let config = SenderConfig { rate_cap_bits_per_s: u64::from(rate_kbit_s) * 1000 };
+        let mut sender = Sender::new(bytes, &parameters, config).unwrap();
+        sender.add_host(now, HostId(0)).unwrap();
+        (BackupOffer { parameters, digest }, sender)
+    }
+
     fn begin(&mut self, now: Time) {
         let answer = match self.script.refuse {
             Some(reason) => Report { reason, ..self.state(Phase::Refused) },
@@ -340,6 +429,7 @@ impl ScriptedHost {
         }
         let report = Report { flash: self.report.flash, ..self.state(Phase::Rebooting) };
         self.answer(now, &Answer::Report(report));
+        self.upload = None;
         let reason = match self.report.phase {
             Phase::Updated => Reason::Updated,
             _ => Reason::Released,
@@ -399,9 +489,12 @@ fn campaign_of(command: &Command) -> Option<u64> {
         Command::ManifestPart { campaign, .. }
         | Command::Begin { campaign, .. }
         | Command::Commit { campaign }
+        | Command::CommitWithEscrow { campaign, .. }
+        | Command::BackupStored { campaign, .. }
         | Command::Release { campaign }
         | Command::Measure { campaign } => Some(*campaign),
         Command::Join { parameters, .. } => Some(parameters.campaign),
+        Command::BackupStatus(status) => Some(status.campaign),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Campaigns against scripted hosts that speak through real sessions and receive through the real transfer.
 #![allow(clippy::unwrap_used)]
 
+mod escrow;
 mod host;
 mod world;
 
@@ -10,7 +11,7 @@ use firmcast::reason::{FlashState, Reason};
 
 use super::{Delivery, Event, Stage};
 use host::Script;
-use world::World;
+use world::{Escrow, World};
 
 /// Ten minutes of virtual time suffice for every end but those that wait for a boot that never comes.
 const LONG: Duration = Duration::from_secs(600);
@@ -39,15 +40,22 @@ fn hosts_are_updated_and_confirmed_though_a_tenth_of_all_datagrams_is_lost() {
 
 #[test]
 fn stages_come_in_order_and_each_once() {
-    let mut world = World::new(vec![Script::default()], Delivery::Broadcast, 0.0);
-    world.run_to_end(LONG);
-    let stages: Vec<Stage> = (world.events.iter())
-        .filter_map(|event| match event {
-            Event::Stage { stage, .. } => Some(*stage),
-            _ => None,
-        })
-        .collect();
-    assert_eq!(stages, Stage::ALL[2..14]);
+    let scripts = || vec![Script::default()];
+    for (mut world, escrow) in [
+        (World::new(scripts(), Delivery::Broadcast, 0.0), false),
+        (World::with_escrow(scripts(), 0.0, Escrow::default()), true),
+    ] {
+        world.run_to_end(LONG);
+        let stages: Vec<Stage> = (world.events.iter())
+            .filter_map(|event| match event {
+                Event::Stage { stage, .. } => Some(*stage),
+                _ => None,
+            })
+            .collect();
+        let mut expected = Stage::ALL[2..15].to_vec();
+        expected.retain(|stage| escrow || *stage != Stage::Escrow);
+        assert_eq!(stages, expected);
+    }
 }
 
 #[test]
@@ -125,10 +133,10 @@ fn an_update_that_finished_unseen_is_confirmed_by_the_measurement() {
 
 #[test]
 fn an_interrupt_sends_home_whom_it_can_and_lets_flashing_hosts_finish() {
-    for stage in Stage::ALL[..14].iter().filter(|stage| **stage != Stage::Recall) {
+    for stage in Stage::ALL[..15].iter().filter(|stage| **stage != Stage::Recall) {
         let mut scripts = vec![Script::default(); 2];
         scripts[1].silent = true;
-        let mut world = World::new(scripts, Delivery::Broadcast, 0.0);
+        let mut world = World::with_escrow(scripts, 0.0, Escrow::default());
         world.run_until(LONG, |campaign| campaign.hosts()[0].stage() == *stage);
         assert_eq!(world.campaign.hosts()[0].stage(), *stage);
         let now = world.now;
@@ -165,8 +173,8 @@ fn noise_from_strangers_and_lying_hosts_changes_nothing() {
 
 #[test]
 fn hosts_that_a_dead_manager_left_anywhere_are_brought_home_and_updated_by_the_next() {
-    for stage in &Stage::ALL[5..10] {
-        let mut world = World::new(vec![Script::default()], Delivery::Broadcast, 0.05);
+    for stage in &Stage::ALL[5..11] {
+        let mut world = World::with_escrow(vec![Script::default()], 0.05, Escrow::default());
         world.run_until(LONG, |campaign| campaign.hosts()[0].stage() == *stage);
         assert_eq!(world.campaign.hosts()[0].stage(), *stage);
         world.restart_manager();

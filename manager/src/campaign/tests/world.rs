@@ -11,7 +11,8 @@ use rand_core::{RngCore, SeedableRng};
 
 use super::host::{Cargo, Script, ScriptedHost};
 use crate::campaign::{
-    Campaign, Config, Contents, Deadlines, Delivery, Destination, Event, Outcome, Target, Transmit,
+    Backup, Campaign, Config, Contents, Deadlines, Delivery, Destination, Event, Host, Outcome,
+    Stage, Target, Transmit,
 };
 
 const STABLE_DIGEST: [u8; 32] = [5; 32];
@@ -30,6 +31,13 @@ pub(super) fn manifest() -> Vec<u8> {
     (0..20_000u32).map(|index| index as u8).collect()
 }
 
+/// What becomes of backups that arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Disk {
+    Good,
+    Full,
+}
+
 pub(super) struct World {
     pub(super) now: Time,
     pub(super) campaign: Campaign,
@@ -37,6 +45,12 @@ pub(super) struct World {
     pub(super) events: Vec<Event>,
     /// Strangers and broken software talk to the manager all the time.
     pub(super) chatter: bool,
+    pub(super) disk: Disk,
+    /// What was stored, in order.
+    pub(super) backups: Vec<Backup>,
+    /// Most hosts that uploaded at a time.
+    pub(super) uploads: usize,
+    escrow: Option<Escrow>,
     /// By time of arrival, then in the order of sending.
     in_flight: BTreeMap<(Time, u64), Packet>,
     sent: u64,
@@ -54,24 +68,58 @@ struct Packet {
     bytes: Vec<u8>,
 }
 
+/// How a campaign with escrow is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Escrow {
+    pub(super) image_size_bytes: usize,
+    pub(super) rate_mbit: u32,
+}
+
+impl Default for Escrow {
+    fn default() -> Self {
+        Self { image_size_bytes: 60_000, rate_mbit: 100 }
+    }
+}
+
 impl World {
     pub(super) fn new(scripts: Vec<Script>, delivery: Delivery, loss: f64) -> Self {
+        Self::with(scripts, delivery, loss, None)
+    }
+
+    pub(super) fn with_escrow(scripts: Vec<Script>, loss: f64, escrow: Escrow) -> Self {
+        Self::with(scripts, Delivery::Broadcast, loss, Some(escrow))
+    }
+
+    fn with(
+        scripts: Vec<Script>,
+        delivery: Delivery,
+        loss: f64,
+        escrow: Option<Escrow>,
+    ) -> Self {
         let mut rng = ChaCha20Rng::from_seed([1; 32]);
         let secret = ManagerSecretKey::generate(&mut rng);
         let manager_address = SocketAddr::from(([10, 0, 0, 1], 40_000));
         let manager = *secret.public().exchange();
-        let cargo =
-            Cargo { manifest: manifest(), payload: payload(), stable_digest: STABLE_DIGEST };
+        let cargo = Cargo {
+            manifest: manifest(),
+            payload: payload(),
+            image_size_bytes: escrow.unwrap_or_default().image_size_bytes,
+            stable_digest: STABLE_DIGEST,
+        };
         let hosts: Vec<_> = (scripts.into_iter().enumerate())
             .map(|(index, script)| ScriptedHost::new(index, script, manager, cargo.clone()))
             .collect();
-        let campaign = campaign(Time::ZERO, 1, delivery, &secret, &hosts);
+        let campaign = campaign(Time::ZERO, 1, delivery, escrow, &secret, &hosts);
         Self {
             now: Time::ZERO,
             campaign,
             hosts,
             events: Vec::new(),
             chatter: false,
+            disk: Disk::Good,
+            backups: Vec::new(),
+            uploads: 0,
+            escrow,
             in_flight: BTreeMap::new(),
             sent: 0,
             loss,
@@ -84,7 +132,8 @@ impl World {
 
     /// The manager dies, and another one begins for the same hosts, at the same address.
     pub(super) fn restart_manager(&mut self) {
-        self.campaign = campaign(self.now, 2, self.delivery, &self.secret, &self.hosts);
+        let (now, delivery, escrow) = (self.now, self.delivery, self.escrow);
+        self.campaign = campaign(now, 2, delivery, escrow, &self.secret, &self.hosts);
     }
 
     pub(super) fn source_fragments(&self) -> u64 {
@@ -144,6 +193,32 @@ impl World {
         if self.chatter {
             self.chatter();
         }
+        if self.escrow.is_some() {
+            self.keep_backups();
+        }
+    }
+
+    /// No host changes its flash before its backup is stored.
+    fn keep_backups(&mut self) {
+        let uploads = |host: &&Host| host.stage() == Stage::Escrow && !host.is_waiting();
+        let uploads = self.campaign.hosts().iter().filter(uploads).count();
+        self.uploads = self.uploads.max(uploads);
+        for (index, host) in self.hosts.iter().enumerate() {
+            let stored = || self.backups.iter().any(|backup| backup.host == index);
+            assert!(!host.is_changing() || stored(), "host {index}");
+        }
+        while let Some(backup) = self.campaign.poll_backup() {
+            match self.disk {
+                Disk::Good => {
+                    self.campaign.backup_stored(self.now, backup.host, backup.digest);
+                    self.backups.push(backup);
+                }
+                Disk::Full => {
+                    let why = "no space left on device".into();
+                    self.campaign.backup_not_stored(self.now, backup.host, why);
+                }
+            }
+        }
     }
 
     fn chatter(&mut self) {
@@ -200,6 +275,7 @@ fn campaign(
     now: Time,
     number: u8,
     delivery: Delivery,
+    escrow: Option<Escrow>,
     secret: &ManagerSecretKey,
     hosts: &[ScriptedHost],
 ) -> Campaign {
@@ -211,8 +287,9 @@ fn campaign(
     let config = Config {
         campaign: u64::from(number),
         delivery,
-        rate_mbit: 100,
+        rate_mbit: escrow.unwrap_or_default().rate_mbit,
         fragment_size_bytes: FRAGMENT_SIZE_BYTES,
+        escrow: escrow.is_some(),
         deadlines: Deadlines::default(),
         exchange_secret: *secret.exchange(),
         // The scripted hosts take stamps for what they are: growing from run to run.
@@ -223,6 +300,7 @@ fn campaign(
     let contents = Contents {
         manifest: manifest(),
         payload: payload(),
+        image_size_bytes: escrow.unwrap_or_default().image_size_bytes,
         expect_version,
         stable_digest: STABLE_DIGEST,
     };

@@ -1,0 +1,146 @@
+//! `firmcast backup`: the backups that hosts gave before their flash was changed.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail, ensure};
+use clap::{Args, Subcommand};
+use firmcast::image::Description;
+use firmcast::keys::{self, ReleaseSecretKey};
+use firmcast_manager::backups::{Record, Store};
+
+use crate::{bundle, output};
+
+/// Fewest digits of a digest that name a backup.
+const DIGITS_MIN: usize = 8;
+
+#[derive(Debug, Args)]
+pub(crate) struct BackupArgs {
+    #[command(subcommand)]
+    command: BackupCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum BackupCommand {
+    /// Show what is kept of which host, the oldest first
+    List(ListArgs),
+    /// Make a signed bundle that brings a backup back to the host that gave it, and to no other
+    Restore(RestoreArgs),
+}
+
+#[derive(Debug, Args)]
+struct ListArgs {
+    /// Print one JSON array
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct RestoreArgs {
+    /// SHA-256 of the backup, or its first digits
+    digest: String,
+    /// Which host's, when several gave the same bytes: its name, or the fingerprint of its key
+    #[arg(long, value_name = "NAME|FINGERPRINT")]
+    host: Option<String>,
+    /// The private release key that signs the bundle
+    #[arg(long, value_name = "FILE")]
+    release_key: PathBuf,
+    /// The bundle file to make; never overwritten
+    #[arg(long, value_name = "FILE")]
+    output: PathBuf,
+    /// Security version of the bundle; must be at least the host's floor, which an update may have raised
+    /// [default: the host's floor when it gave the backup]
+    #[arg(long, value_name = "N")]
+    security_version: Option<u64>,
+}
+
+impl BackupArgs {
+    pub(crate) fn run(self, state: &Path) -> anyhow::Result<ExitCode> {
+        let store = Store::new(state);
+        match self.command {
+            BackupCommand::List(args) => list(&store, args.json),
+            BackupCommand::Restore(args) => args.run(&store),
+        }
+    }
+}
+
+fn list(store: &Store, json: bool) -> anyhow::Result<ExitCode> {
+    let (records, problems) = store.list()?;
+    let complete = problems.is_empty();
+    for problem in problems {
+        eprintln!("firmcast: {:#}", anyhow::Error::from(problem));
+    }
+    let printed = if json {
+        let text = serde_json::to_string_pretty(&records).context("cannot print the backups")?;
+        output::print(&(text + "\n"))
+    } else if records.is_empty() {
+        output::print("no backups; firmcast update --escrow keeps them\n")
+    } else {
+        output::print(&records.iter().map(line).collect::<String>())
+    };
+    printed.map(|code| if complete { code } else { ExitCode::FAILURE })
+}
+
+fn line(record: &Record) -> String {
+    let Record { time, host, vendor, product, bios_version, sha256, .. } = record;
+    format!("{time}  {host}  {vendor} {product}  {bios_version}  {sha256}\n")
+}
+
+impl RestoreArgs {
+    fn run(self, store: &Store) -> anyhow::Result<ExitCode> {
+        bundle::ensure_absent(&self.output)?;
+        let record = self.record(store)?;
+        let key: ReleaseSecretKey = keys::load_secret(&self.release_key)?;
+        let image = store.read(&record.sha256)?;
+        let bytes = bundle::sign(self.description(&record)?, &image, &key)
+            .with_context(|| format!("cannot make a bundle of the backup of {}", record.host))?;
+        bundle::write_new(&self.output, &bytes)?;
+        output::print(&format!(
+            "{}: brings {} back to BIOS version {} of {}\n",
+            self.output.display(),
+            record.host,
+            record.bios_version,
+            record.time
+        ))
+    }
+
+    /// The newest record that is meant.
+    fn record(&self, store: &Store) -> anyhow::Result<Record> {
+        let digest = self.digest.to_ascii_lowercase();
+        ensure!(
+            digest.len() >= DIGITS_MIN && digest.bytes().all(|byte| byte.is_ascii_hexdigit()),
+            "{:?} is no digest: expected at least {DIGITS_MIN} hexadecimal digits from firmcast backup list",
+            self.digest
+        );
+        let (mut records, _) = store.list()?;
+        records.retain(|record| record.sha256.starts_with(&digest));
+        if let Some(host) = &self.host {
+            records.retain(|record| [&record.host, &record.host_name, &record.key].contains(&host));
+        }
+        let distinct = |of: fn(&Record) -> &String| records.iter().map(of).collect::<BTreeSet<_>>();
+        if distinct(|record| &record.sha256).len() > 1 {
+            bail!("several backups begin with {digest}: give more of its digits");
+        }
+        let hosts = distinct(|record| &record.key);
+        if hosts.len() > 1 {
+            let names: Vec<&str> = distinct(|record| &record.host).into_iter().map(String::as_str).collect();
+            bail!("several hosts gave this backup ({}): choose one with --host", names.join(", "));
+        }
+        records.pop().with_context(|| format!("no backup {digest}; firmcast backup list shows them"))
+    }
+
+    /// Every byte is this machine's own, so nothing is preserved; it fits no other machine.
+    fn description(&self, record: &Record) -> anyhow::Result<Description> {
+        let date = record.time.split('T').next().unwrap_or_default();
+        Ok(Description {
+            version: format!("backup of {} {date}", record.host),
+            security_version: self.security_version.unwrap_or(record.security_version_floor),
+            vendor: record.vendor.clone(),
+            products: vec![record.product.clone()],
+            update_from: Vec::new(),
+            expect_version: Some(record.bios_version.clone()).filter(|text| !text.is_empty()),
+            preserve: Vec::new(),
+        })
+    }
+}

@@ -1,0 +1,319 @@
+//! The backups that hosts gave into the manager's keeping before their flash was changed.
+//!
+//! They lie in `backups/` of the state directory: the bytes in a file named by their SHA-256, and beside it, with
+//! `.jsonl` behind the name, one JSON line for each time that a host gave these bytes. Both are replaced as a whole and
+//! made durable before the host is told that it may change its flash.
+
+use std::fs::{DirBuilder, File, Permissions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use firmcast::wire::broadcast::PAYLOAD_SIZE_MAX;
+use nix::fcntl::{Flock, FlockArg};
+use nix::sys::statvfs::statvfs;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use thiserror::Error;
+
+use crate::news::hex;
+
+/// The largest list of records of one backup that is read: some ten thousand hosts with the same bytes.
+const RECORDS_SIZE_MAX: u64 = 16 * 1024 * 1024;
+
+/// Digits of a SHA-256 in hexadecimal.
+const DIGEST_DIGITS: usize = 64;
+
+/// Why a backup could not be kept or found.
+#[derive(Debug, Error)]
+pub enum BackupError {
+    /// The file system refused.
+    #[error("cannot {action} {path} (make room, or choose another --state directory)")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// With what.
+        path: PathBuf,
+        /// The kernel's reason.
+        source: io::Error,
+    },
+    /// Too little room for the backups of a campaign.
+    #[error(
+        "the backups of {hosts} hosts take {need} bytes, {path} has {free} free: make room, or choose another --state \
+         directory"
+    )]
+    NoRoom {
+        /// Hosts of the campaign.
+        hosts: usize,
+        /// Bytes that their backups take.
+        need: u64,
+        /// Bytes that are there.
+        free: u64,
+        /// Where.
+        path: PathBuf,
+    },
+    /// A record that is none.
+    #[error("{path} is damaged, its backup can be listed no more")]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+    /// A backup that rotted.
+    #[error("{path} is damaged: expected SHA-256 {expected}, got {got}; do not restore it")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Its name.
+        expected: String,
+        /// Digest of what it holds.
+        got: String,
+    },
+}
+
+/// One time that a host gave its backup.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// When, RFC 3339 in UTC.
+    pub time: String,
+    /// The campaign, 16 hexadecimal digits.
+    pub campaign: String,
+    /// SHA-256 of the backup: the name of its file.
+    pub sha256: String,
+    /// Size of the backup.
+    pub size_bytes: u64,
+    /// The host, as the operator called it.
+    pub host: String,
+    /// Fingerprint of its key.
+    pub key: String,
+    /// What it called itself.
+    pub host_name: String,
+    /// DMI `sys_vendor`.
+    pub vendor: String,
+    /// DMI `product_name`.
+    pub product: String,
+    /// DMI `bios_version` that ran from these bytes.
+    pub bios_version: String,
+    /// Its security version floor then.
+    pub security_version_floor: u64,
+}
+
+/// Where backups are kept.
+#[derive(Clone, Debug)]
+pub struct Store {
+    directory: PathBuf,
+}
+
+impl Store {
+    /// The backups of this state directory; nothing is made or read yet.
+    pub fn new(state: &Path) -> Self {
+        Self { directory: state.join("backups") }
+    }
+
+    /// Makes sure that the backups of a campaign will find room.
+    ///
+    /// # Errors
+    /// When the directory cannot be made, or has too little room: the campaign must not start.
+    pub fn prepare(&self, hosts: usize, size_bytes: usize) -> Result<(), BackupError> {
+        let directory = &self.directory;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)
+            .map_err(failed("create", directory))?;
+        let space = statvfs(directory).map_err(|errno| failed("look at", directory)(errno.into()))?;
+        let free = space.blocks_available().saturating_mul(space.fragment_size());
+        let need = (hosts as u64).saturating_mul(size_bytes as u64);
+        match need > free {
+            true => Err(BackupError::NoRoom { hosts, need, free, path: directory.clone() }),
+            false => Ok(()),
+        }
+    }
+
+    /// Keeps `bytes`, whose SHA-256 `record` names, durably. A backup that is there already gets one more record.
+    ///
+    /// # Errors
+    /// When anything could not be written and made durable: the host must not change its flash.
+    pub fn put(&self, record: &Record, bytes: &[u8]) -> Result<PathBuf, BackupError> {
+        // Another manager may keep the same bytes of another host right now.
+        let _alone = self.lock()?;
+        let path = self.directory.join(&record.sha256);
+        self.replace(&path, bytes)?;
+        let records = records_path(&path);
+        let mut lines = match read_limited(&records, RECORDS_SIZE_MAX) {
+            Ok(lines) => lines,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(failed("read", &records)(error)),
+        };
+        lines.extend(serde_json::to_string(record).unwrap_or_default().into_bytes());
+        lines.push(b'\n');
+        self.replace(&records, &lines)?;
+        self.sync()?;
+        Ok(path)
+    }
+
+    /// All records, the oldest first, and what could not be read.
+    ///
+    /// # Errors
+    /// When the directory is there but cannot be read.
+    pub fn list(&self) -> Result<(Vec<Record>, Vec<BackupError>), BackupError> {
+        let files = match std::fs::read_dir(&self.directory) {
+            Ok(files) => files,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Default::default()),
+            Err(error) => return Err(failed("read", &self.directory)(error)),
+        };
+        let (mut records, mut problems) = (Vec::new(), Vec::new());
+        for path in files.flatten().map(|file| file.path()) {
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            let is_ours = name.strip_suffix(".jsonl").is_some_and(is_digest);
+            if is_ours {
+                match read_records(&path) {
+                    Ok(found) => records.extend(found),
+                    Err(error) => problems.push(error),
+                }
+            }
+        }
+        records.sort_by(|a, b| (&a.time, &a.host).cmp(&(&b.time, &b.host)));
+        Ok((records, problems))
+    }
+
+    /// The bytes of the backup with this SHA-256, checked.
+    ///
+    /// # Errors
+    /// When they cannot be read, or are no longer what was stored.
+    pub fn read(&self, sha256: &str) -> Result<Vec<u8>, BackupError> {
+        let path = self.directory.join(sha256);
+        let bytes = read_limited(&path, PAYLOAD_SIZE_MAX.into()).map_err(failed("read", &path))?;
+        let got = hex(&Sha256::digest(&bytes));
+        match got == sha256 {
+            true => Ok(bytes),
+            false => Err(BackupError::Damaged { path, expected: sha256.to_owned(), got }),
+        }
+    }
+
+    fn lock(&self) -> Result<Flock<File>, BackupError> {
+        let directory =
+            File::open(&self.directory).map_err(failed("open", &self.directory))?;
+        Flock::lock(directory, FlockArg::LockExclusive)
+            .map_err(|(_, errno)| failed("lock", &self.directory)(errno.into()))
+    }
+
+    /// Puts a whole file where `path` is, or leaves what is there.
+    fn replace(&self, path: &Path, bytes: &[u8]) -> Result<(), BackupError> {
+        let mut file = tempfile::Builder::new()
+            .prefix(".backup-")
+            .permissions(Permissions::from_mode(0o600))
+            .tempfile_in(&self.directory)
+            .map_err(failed("create a file in", &self.directory))?;
+        file.write_all(bytes)
+            .and_then(|()| file.as_file().sync_all())
+            .map_err(failed("write", path))?;
+        file.persist(path).map(drop).map_err(|error| failed("write", path)(error.error))
+    }
+
+    fn sync(&self) -> Result<(), BackupError> {
+        File::open(&self.directory)
+            .and_then(|directory| directory.sync_all())
+            .map_err(failed("sync", &self.directory))
+    }
+}
+
+fn is_digest(name: &str) -> bool {
+    name.len() == DIGEST_DIGITS && name.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+fn records_path(backup: &Path) -> PathBuf {
+    backup.with_extension("jsonl")
+}
+
+fn read_records(path: &Path) -> Result<Vec<Record>, BackupError> {
+    let lines = read_limited(path, RECORDS_SIZE_MAX).map_err(failed("read", path))?;
+    let lines = lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    lines
+        .map(serde_json::from_slice)
+        .collect::<Result<_, _>>()
+        .map_err(|source| BackupError::Record { path: path.to_owned(), source })
+}
+
+fn read_limited(path: &Path, size_max: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(size_max + 1).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 > size_max {
+        true => Err(io::Error::other(format!("it is larger than {size_max} bytes"))),
+        false => Ok(bytes),
+    }
+}
+
+fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> BackupError {
+    let path = path.to_owned();
+    move |source| BackupError::Io { action, path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn record(host: &str, bytes: &[u8]) -> Record {
+        Record {
+            time: format!("2026-01-01T00:00:00.00{}Z", host.len()),
+            campaign: "1".into(),
+            sha256: hex(&Sha256::digest(bytes)),
+            size_bytes: bytes.len() as u64,
+            host: host.into(),
+            key: "SHA256:x".into(),
+            host_name: host.into(),
+            vendor: "V".into(),
+            product: "P".into(),
+            bios_version: "1.0".into(),
+            security_version_floor: 3,
+        }
+    }
+
+    #[test]
+    fn equal_backups_share_a_file_and_each_host_has_its_record() {
+        let state = tempfile::tempdir().unwrap();
+        let store = Store::new(state.path());
+        assert!(store.list().unwrap().0.is_empty(), "nothing is there yet");
+        store.prepare(2, 4).unwrap();
+        let (a, b, other) = (record("a", b"same"), record("bb", b"same"), record("ccc", b"more"));
+        let path = store.put(&b, b"same").unwrap();
+        store.put(&a, b"same").unwrap();
+        store.put(&other, b"more").unwrap();
+        // What a manager leaves that dies while it writes.
+        std::fs::write(state.path().join("backups/.backup-x"), "half").unwrap();
+        let (records, problems) = store.list().unwrap();
+        assert_eq!(records, [a.clone(), b, other]);
+        assert!(problems.is_empty());
+        assert_eq!(store.read(&a.sha256).unwrap(), b"same");
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_rotten_backup_and_a_rotten_record_are_told() {
+        let state = tempfile::tempdir().unwrap();
+        let store = Store::new(state.path());
+        store.prepare(1, 4).unwrap();
+        let record = record("a", b"good");
+        let path = store.put(&record, b"good").unwrap();
+        std::fs::write(&path, "evil").unwrap();
+        assert!(matches!(store.read(&record.sha256), Err(BackupError::Damaged { .. })));
+        // Stored again, it is whole again.
+        store.put(&record, b"good").unwrap();
+        assert_eq!(store.read(&record.sha256).unwrap(), b"good");
+        std::fs::write(records_path(&path), "{").unwrap();
+        let (records, problems) = store.list().unwrap();
+        assert!(records.is_empty() && problems.len() == 1, "{problems:?}");
+    }
+
+    #[test]
+    fn too_little_room_is_noticed_before_a_campaign_starts() {
+        let state = tempfile::tempdir().unwrap();
+        let error = Store::new(state.path()).prepare(usize::MAX, 1 << 24).unwrap_err();
+        assert!(matches!(error, BackupError::NoRoom { .. }), "{error}");
+        std::fs::write(state.path().join("file"), "").unwrap();
+        let error = Store::new(&state.path().join("file")).prepare(1, 1).unwrap_err();
+        assert!(error.to_string().contains("--state"), "{error}");
+    }
+}
