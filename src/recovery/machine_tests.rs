@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod escrow;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -166,8 +168,8 @@ impl Bench {
         self.reports.last().unwrap()
     }
 
-    /// A host that was told to flash `image`, and its action.
-    fn committed(image: &[u8]) -> (Self, Time) {
+    /// A host that holds `image`, verified.
+    fn verified(image: &[u8]) -> (Self, Time) {
         let mut bench = Self::new();
         bench.run(Time::ZERO);
         let manifest = bench.manifest(3, image);
@@ -176,6 +178,12 @@ impl Bench {
         let now = bench.transfer(Time::ZERO, &mut sender);
         bench.run(now);
         assert_eq!(bench.last().phase, Phase::Verified);
+        (bench, now)
+    }
+
+    /// A host that was told to flash `image`, and its action.
+    fn committed(image: &[u8]) -> (Self, Time) {
+        let (mut bench, now) = Self::verified(image);
         bench.command(now, &Command::Commit { campaign: CAMPAIGN });
         match bench.host.poll_action() {
             Some(Action::Flash { image: verified, rescue: false }) => {

@@ -15,7 +15,9 @@ use firmcast::image::VerifiedImage;
 use firmcast::keys::SecretKey as _;
 use firmcast::reason::{FlashState, Reason, Refusal};
 use firmcast::recovery::flashing::Flashing;
-use firmcast::recovery::machine::{Action, RESCUE_ATTEMPTS_MAX, Recovery};
+use firmcast::recovery::machine::{
+    Action, FRAGMENTS_WAITING_MAX, RESCUE_ATTEMPTS_MAX, Recovery,
+};
 use firmcast::session::Transmit;
 use firmcast::time::Time;
 use firmcast::wire::answer::{End, Phase};
@@ -27,7 +29,7 @@ use crate::truth::{Holds, Truth};
 /// Longest datagram that the agent's driver takes.
 const AGENT_DATAGRAM_MAX: usize = 1535;
 /// So many datagrams a host may want to send after one thing happened to it.
-const TRANSMITS_MAX: usize = 64;
+const TRANSMITS_MAX: usize = FRAGMENTS_WAITING_MAX + 32;
 /// An orderly shutdown before the kexec: the agent still answers.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(3);
 
@@ -69,8 +71,10 @@ pub(crate) struct VirtualHost {
     pub(crate) place: Place,
     /// The clock of the environment that runs began here.
     origin: Time,
-    /// Campaigns that told this host to write, as the managers say.
+    /// Campaigns that told this host to write, as the managers say; in those with escrow, after they stored its backup.
     pub(crate) commits: Vec<u64>,
+    /// Campaigns that told this host to read and upload its backup.
+    pub(crate) escrows: Vec<u64>,
     /// The campaigns in which the chip was changed.
     pub(crate) changed_in: Vec<u64>,
     /// The campaigns whose manager said at their end that the chip is untouched.
@@ -98,6 +102,7 @@ impl VirtualHost {
             place: Place::Booting { until: Time::ZERO, into_recovery: false },
             origin: Time::ZERO,
             commits: Vec::new(),
+            escrows: Vec::new(),
             changed_in: Vec::new(),
             ended_untouched: Vec::new(),
             last_end: None,
@@ -123,6 +128,16 @@ impl VirtualHost {
     /// It stays in recovery with a damaged chip that nobody could repair while the faults lasted.
     pub(crate) fn needs_rescue(&self) -> bool {
         matches!(&self.place, Place::Recovery(stay) if stay.needs_rescue())
+    }
+
+    /// A manager of `campaign` stores this backup now: while the host waits for that, its chip must hold it.
+    pub(crate) fn check_backup(&self, campaign: u64, backup: &[u8]) -> Result<(), Violation> {
+        let Place::Recovery(stay) = &self.place else { return Ok(()) };
+        let waits = stay.campaign == campaign && stay.job.is_some() && !stay.changing;
+        match waits && backup != self.computer.flash.contents() {
+            true => Err("its backup is not what the chip holds".into()),
+            false => Ok(()),
+        }
     }
 
     pub(crate) fn is_confirmed(&self) -> bool {
@@ -268,7 +283,7 @@ impl VirtualHost {
         if changed != stay.changes {
             stay.changes = changed;
             if !stay.changing || !stay.was_verified || !self.commits.contains(&stay.campaign) {
-                return Err("the chip was changed before verification and commit".into());
+                return Err("the chip was changed before verification, stored backup or commit".into());
             }
             if self.ended_untouched.contains(&stay.campaign) {
                 return Err("the chip was changed after the manager said it is untouched".into());
@@ -338,7 +353,9 @@ impl VirtualHost {
         match action {
             Action::JoinGroup(_) => stay.group_joined = true,
             Action::Flash { image, rescue } => {
-                check_image(stay, &self.computer.truth, &self.commits, &image, rescue)?;
+                let is_told = self.commits.contains(&stay.campaign)
+                    || self.escrows.contains(&stay.campaign);
+                check_image(stay, &self.computer.truth, is_told, &image, rescue)?;
                 let chance = &mut self.computer.chance;
                 let flashing = Flashing::new(image, rescue);
                 if self.faulty && chance.happens(self.scenario.flash_faults * 0.03) {
@@ -407,14 +424,14 @@ fn changes(computer: &Computer) -> (u64, u64) {
 fn check_image(
     stay: &Stay,
     truth: &Truth,
-    commits: &[u64],
+    is_told: bool,
     image: &VerifiedImage,
     rescue: bool,
 ) -> Result<(), Violation> {
     if image.bytes() != truth.new {
         return Err("an image shall be written that is not the signed one".into());
     }
-    if !stay.was_verified || !commits.contains(&stay.campaign) {
+    if !stay.was_verified || !is_told {
         return Err("an image shall be written without verification or commit".into());
     }
     match rescue == stay.changing {

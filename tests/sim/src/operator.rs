@@ -51,6 +51,7 @@ impl Manager {
             delivery: scenario.delivery,
             rate_mbit: scenario.rate_mbit,
             fragment_size_bytes: scenario.fragment_size_bytes,
+            escrow: scenario.escrow,
             deadlines: Deadlines::default(),
             exchange_secret: *truth.managers[which].exchange(),
             stamp: EPOCH_US + now.as_micros(),

@@ -76,6 +76,10 @@ pub(crate) struct Scenario {
     pub(crate) os_boot: Range<Duration>,
     /// How much longer boots may take while there are faults: longer than managers wait.
     pub(crate) slow_boot: Duration,
+    /// Whether hosts give their backup to the manager first.
+    pub(crate) escrow: bool,
+    /// That the manager's disk does not take a backup.
+    pub(crate) disk_faults: f64,
     /// Time that one step of a flash job takes.
     pub(crate) flash_step: Duration,
     /// Whether the recovery environment can leave word for the agent.
@@ -140,6 +144,8 @@ impl Scenario {
             recovery_boot: seconds(5)..seconds(*chance.pick(&[20, 50])),
             os_boot: seconds(20)..seconds(*chance.pick(&[40, 120])),
             slow_boot: Duration::ZERO,
+            escrow: seed % 5 < 2,
+            disk_faults: 0.0,
             flash_step: Duration::from_millis(*chance.pick(&[50, 400, 2000])),
             mailbox: chance.happens(0.5),
             current: *chance.pick(&[0.0, 0.0, 0.2]),
@@ -182,6 +188,7 @@ impl Scenario {
         self.flash_faults = *chance.pick(&[0.0, 0.2, 0.7]);
         self.interrupt = *chance.pick(&[0.0, 0.0, 0.3]);
         self.slow_boot = seconds(*chance.pick(&[1, 1, 100, 400]));
+        self.disk_faults = 0.1;
     }
 }
 

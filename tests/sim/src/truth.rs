@@ -148,6 +148,7 @@ fn contents(
     Contents {
         manifest: SignedManifest::sign(&manifest, key).expect("a manifest by the rules"),
         payload: image.to_vec(),
+        image_size_bytes: image.len(),
         // Only sometimes: the digest alone must tell, too.
         expect_version,
         stable_digest: *manifest.stable_digest(),

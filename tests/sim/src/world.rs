@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use firmcast::time::Time;
-use firmcast_manager::campaign::{Delivery, Destination, Event, Stage, Transmit};
+use firmcast_manager::campaign::{Backup, Delivery, Destination, Event, Stage, Transmit};
 
 use crate::chance::Chance;
 use crate::host::{Violation, VirtualHost};
@@ -36,6 +36,8 @@ enum Happening {
     HostWakes(usize),
     ManagerWakes(usize),
     HostRestarts(usize),
+    /// The disk of a manager took a backup, or did not.
+    DiskDone { slot: usize, backup: Backup, works: bool },
     ManagerDies,
     OperatorStarts,
     RogueStarts,
@@ -287,6 +289,7 @@ impl World {
                     self.host_moved(host, Ok(()))?;
                 }
             }
+            Happening::DiskDone { slot, backup, works } => self.disk_done(slot, &backup, works)?,
             Happening::ManagerDies => self.manager_dies(),
             Happening::OperatorInterrupts(number) => self.interrupt(number)?,
             Happening::Forgery => self.forge(),
@@ -420,6 +423,11 @@ impl World {
         while let Some(event) = manager.campaign.poll_event() {
             self.take_news(&manager, &event)?;
         }
+        while let Some(backup) = manager.campaign.poll_backup() {
+            let span = self.chance.span(Duration::from_millis(1)..Duration::from_secs(2));
+            let works = self.faults_ended || !self.chance.happens(self.scenario.disk_faults);
+            self.after(span, Happening::DiskDone { slot, backup, works });
+        }
         let local = manager.local(self.now);
         let mut count = 0;
         while let Some(transmit) = manager.campaign.poll_transmit(local) {
@@ -446,14 +454,33 @@ impl World {
         Ok(())
     }
 
+    /// Slots are never used again, so this is still the manager that was given the backup.
+    fn disk_done(&mut self, slot: usize, backup: &Backup, works: bool) -> Result<(), Violation> {
+        let Some(manager) = self.managers.get_mut(&slot) else { return Ok(()) };
+        let local = manager.local(self.now);
+        if works {
+            let host = manager.targets[backup.host];
+            self.hosts[host]
+                .check_backup(manager.number, &backup.bytes)
+                .map_err(|violation| format!("host{host}: {violation}"))?;
+            manager.campaign.backup_stored(local, backup.host, backup.digest);
+        } else {
+            let why = "no space left on device".into();
+            manager.campaign.backup_not_stored(local, backup.host, why);
+        }
+        self.manager_moved(slot)
+    }
+
     fn take_news(&mut self, manager: &Manager, event: &Event) -> Result<(), Violation> {
         match event {
             Event::Stage { host, stage } => {
                 let host = manager.targets[*host];
                 self.trace.count(*stage as u64);
                 self.trace.line(self.now, format_args!("host{host} {}", stage.name()));
-                if *stage == Stage::Commit {
-                    self.hosts[host].commits.push(manager.number);
+                match stage {
+                    Stage::Escrow => self.hosts[host].escrows.push(manager.number),
+                    Stage::Commit => self.hosts[host].commits.push(manager.number),
+                    _ => {}
                 }
             }
             Event::Ended { host, outcome } => {
