@@ -6,9 +6,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail, ensure};
 use clap::{Args, Subcommand};
-use firmcast::image::Description;
+use firmcast::image::{Description, Region, RegionAction};
 use firmcast::keys::{self, ReleaseSecretKey};
-use firmcast_manager::backups::{Record, Store};
+use firmcast_manager::backups::{Record, RegionFacts, Store};
 
 use crate::{bundle, output};
 
@@ -124,13 +124,16 @@ impl RestoreArgs {
         }
         let hosts = distinct(|record| &record.key);
         if hosts.len() > 1 {
-            let names: Vec<&str> = distinct(|record| &record.host).into_iter().map(String::as_str).collect();
+            let names: Vec<&str> =
+                distinct(|record| &record.host).into_iter().map(String::as_str).collect();
             bail!("several hosts gave this backup ({}): choose one with --host", names.join(", "));
         }
-        records.pop().with_context(|| format!("no backup {digest}; firmcast backup list shows them"))
+        records
+            .pop()
+            .with_context(|| format!("no backup {digest}; firmcast backup list shows them"))
     }
 
-    /// Every byte is this machine's own, so nothing is preserved; it fits no other machine.
+    /// Every byte is this machine's own, so all are brought back, but to no other machine.
     fn description(&self, record: &Record) -> anyhow::Result<Description> {
         let date = record.time.split('T').next().unwrap_or_default();
         Ok(Description {
@@ -140,7 +143,15 @@ impl RestoreArgs {
             products: vec![record.product.clone()],
             update_from: Vec::new(),
             expect_version: Some(record.bios_version.clone()).filter(|text| !text.is_empty()),
-            preserve: Vec::new(),
+            regions: record.regions.iter().map(replaced).collect(),
+            host: Some(record.key.parse().context("the record names no key of a host")?),
+            ..Description::default()
         })
     }
+}
+
+/// What the firmware writes itself comes back too, and may have changed when the host is measured after the boot.
+fn replaced(region: &RegionFacts) -> Region {
+    let RegionFacts { name, offset_bytes, length_bytes } = region.clone();
+    Region { name, offset_bytes, length_bytes, action: RegionAction::Replace }
 }

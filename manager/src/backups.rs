@@ -9,6 +9,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use firmcast::image::Region;
 use firmcast::wire::broadcast::PAYLOAD_SIZE_MAX;
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::statvfs::statvfs;
@@ -97,6 +98,27 @@ pub struct Record {
     pub bios_version: String,
     /// Its security version floor then.
     pub security_version_floor: u64,
+    /// Regions that its firmware may change when it runs, as the bundle of the campaign named them.
+    #[serde(default)]
+    pub regions: Vec<RegionFacts>,
+}
+
+/// A region of the chip that had a rule of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegionFacts {
+    /// Name, for people.
+    pub name: String,
+    /// First byte.
+    pub offset_bytes: u64,
+    /// Length.
+    pub length_bytes: u64,
+}
+
+impl From<&Region> for RegionFacts {
+    fn from(region: &Region) -> Self {
+        let Region { name, offset_bytes, length_bytes, .. } = region.clone();
+        Self { name, offset_bytes, length_bytes }
+    }
 }
 
 /// Where backups are kept.
@@ -122,7 +144,8 @@ impl Store {
             .mode(0o700)
             .create(directory)
             .map_err(failed("create", directory))?;
-        let space = statvfs(directory).map_err(|errno| failed("look at", directory)(errno.into()))?;
+        let space =
+            statvfs(directory).map_err(|errno| failed("look at", directory)(errno.into()))?;
         let free = space.blocks_available().saturating_mul(space.fragment_size());
         let need = (hosts as u64).saturating_mul(size_bytes as u64);
         match need > free {
@@ -193,8 +216,7 @@ impl Store {
     }
 
     fn lock(&self) -> Result<Flock<File>, BackupError> {
-        let directory =
-            File::open(&self.directory).map_err(failed("open", &self.directory))?;
+        let directory = File::open(&self.directory).map_err(failed("open", &self.directory))?;
         Flock::lock(directory, FlockArg::LockExclusive)
             .map_err(|(_, errno)| failed("lock", &self.directory)(errno.into()))
     }
@@ -268,6 +290,7 @@ mod tests {
             product: "P".into(),
             bios_version: "1.0".into(),
             security_version_floor: 3,
+            regions: vec![RegionFacts { name: "vars".into(), offset_bytes: 0, length_bytes: 2 }],
         }
     }
 

@@ -14,7 +14,7 @@ use clap::Args;
 use firmcast::image::{Bundle, Manifest, SignedManifest};
 use firmcast::keys::{self, ManagerSecretKey, PublicKey as _, ReleasePublicKey};
 use firmcast::wire::DEFAULT_PORT;
-use firmcast_manager::backups::Store;
+use firmcast_manager::backups::{RegionFacts, Store};
 use firmcast_manager::campaign::{Campaign, Config, Contents, Deadlines, Delivery, Target};
 use firmcast_manager::clock;
 use firmcast_manager::inventory::Inventory;
@@ -145,11 +145,13 @@ impl UpdateArgs {
         if self.escrow {
             backups.prepare(hosts, contents.image_size_bytes)?;
         }
+        let manifest = SignedManifest::parse(&contents.manifest)?.unverified()?;
+        let regions = manifest.regions().iter().map(RegionFacts::from).collect();
         let campaign = Campaign::new(waiter.now(), &config, contents, targets)
             .context("the bundle's payload cannot be sent")?;
         let record = Record::create(state, &started, hosts)?;
         let display = Display::new(self.json, &started, hosts);
-        let outside = Outside { record, display, waiter, socket, backups };
+        let outside = Outside { record, display, waiter, socket, backups, regions };
         Ok(Drive::new(config.campaign, campaign, outside, route.group))
     }
 

@@ -13,8 +13,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use firmcast::image::{Bundle, SignedManifest};
-use firmcast::keys::{self, ManagerSecretKey, SecretKey as _};
+use firmcast::image::{Board, Bundle, SignedManifest, VerifiedManifest};
+use firmcast::keys::{self, Fingerprint, ManagerSecretKey, ReleaseSecretKey, SecretKey as _};
 use firmcast::reason::Reason;
 use firmcast::time::Time;
 use host::{Cargo, Script, ScriptedHost};
@@ -116,6 +116,7 @@ impl Manager {
 struct Server {
     name: String,
     key: String,
+    backup: Vec<u8>,
     address: String,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -128,6 +129,7 @@ impl Server {
         let mut host =
             ScriptedHost::new(index, script, *manager.key().public().exchange(), manager.cargo());
         let key = keys::HostPublicKey::from_exchange(host.key()).unwrap().to_string();
+        let backup = host.backup();
         let address = socket.local_addr().unwrap().to_string();
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
@@ -148,7 +150,7 @@ impl Server {
                 }
             }
         });
-        Self { name: format!("host-{index}"), key, address, stop, thread: Some(thread) }
+        Self { name: format!("host-{index}"), key, backup, address, stop, thread: Some(thread) }
     }
 }
 
@@ -240,6 +242,67 @@ fn an_interrupt_lets_the_host_go_and_a_killed_manager_leaves_an_unfinished_recor
     killed.wait().unwrap();
     assert_eq!(state()[0]["state"], "unfinished");
     assert_eq!(state()[0]["hosts"][0]["stage"], "entering-recovery");
+}
+
+#[test]
+fn backups_are_kept_and_a_restored_one_is_a_bundle_for_its_host_alone() {
+    let manager = Manager::new();
+    let hosts = [0, 1].map(|index| Server::start(index, quick(), &manager));
+    manager.enrol(&[&hosts[0], &hosts[1]]);
+    let output = manager.update(&["--json", "--all", "--escrow"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let events = events(&output);
+    assert_eq!(events[0]["escrow"], true);
+    let stored: Vec<&Value> =
+        events.iter().filter(|event| event["event"] == "backup-stored").collect();
+    assert_eq!(stored.len(), 2, "{events:?}");
+
+    let list = manager.run(&["backup", "list", "--json"]);
+    let list: Vec<Value> = serde_json::from_slice(&list.stdout).unwrap();
+    let of_host = list.iter().find(|record| record["host"] == "host-0").unwrap();
+    assert_eq!((&of_host["vendor"], &of_host["bios_version"]), (&"V".into(), &"1.0".into()));
+    let digest = of_host["sha256"].as_str().unwrap();
+    let file = manager.path("state/backups").join(digest);
+    assert_eq!(std::fs::read(&file).unwrap(), hosts[0].backup);
+    assert!(text(&manager.run(&["backup", "list"]).stdout).contains(digest));
+
+    let restore = |digest: &str, output: &str| {
+        let arguments = ["backup", "restore", digest, "--security-version", "7"];
+        let files = ["--release-key", "release.key", "--output", output];
+        manager.run(&[&arguments[..], &files[..]].concat())
+    };
+    assert!(restore(&digest[..8], "old.fcb").status.success());
+    let bundle = std::fs::read(manager.path("old.fcb")).unwrap();
+    let bundle = Bundle::parse(&bundle).unwrap();
+    let release: ReleaseSecretKey = keys::load_secret(&manager.path("release.key")).unwrap();
+    let manifest = VerifiedManifest::verify(bundle.manifest, &[release.public()]).unwrap();
+    assert_eq!(manifest.open_payload(bundle.payload).unwrap().bytes(), hosts[0].backup);
+    let versions = (manifest.security_version(), manifest.expect_version());
+    assert_eq!(versions, (7, Some("1.0")));
+    assert!(manifest.version().starts_with("backup of host-0 2"), "{}", manifest.version());
+    let board = |key: &Value| Board {
+        vendor: "V".into(),
+        product: "P".into(),
+        flash_size_bytes: hosts[0].backup.len() as u64,
+        host: Some(key.as_str().unwrap().parse::<Fingerprint>().unwrap()),
+        ..Board::default()
+    };
+    board(&of_host["key"]).admit(&manifest).unwrap();
+    let other = list.iter().find(|record| record["host"] == "host-1").unwrap();
+    let refusal = board(&other["key"]).admit(&manifest).unwrap_err();
+    assert_eq!(refusal.reason, Reason::WrongHost);
+
+    let refused = [
+        (restore(digest, "old.fcb"), "exists already"),
+        (restore("1234567", "new.fcb"), "at least 8"),
+        (restore(&"0".repeat(64), "new.fcb"), "firmcast backup list"),
+    ];
+    std::fs::write(&file, "rotten").unwrap();
+    for (output, expected) in refused.into_iter().chain([(restore(digest, "new.fcb"), "damaged")]) {
+        let error = text(&output.stderr);
+        assert!(!output.status.success() && error.contains(expected), "{error}");
+    }
+    assert!(!manager.path("new.fcb").exists());
 }
 
 fn wait_for_record(manager: &Manager, word: &str) {

@@ -52,8 +52,9 @@ impl Flashing {
                 let allowed = match permit {
                     Permit::Wait => return true,
                     Permit::Refused(refusal) => Err(refusal),
-                    Permit::Given => before_change()
-                        .map_err(|error| Refusal::new(Reason::RecoveryFailed, error)),
+                    Permit::Given => {
+                        before_change().map_err(|error| Refusal::new(Reason::RecoveryFailed, error))
+                    }
                 };
                 if let Err(refusal) = allowed {
                     self.job.cancel();

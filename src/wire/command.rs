@@ -165,9 +165,7 @@ impl Command {
                 writer.u8(0x08).u64(*campaign).u32(*rate_kbit_s)
             }
             Self::BackupStatus(status) => writer.u8(0x09).bytes(&status.emit()),
-            Self::BackupStored { campaign, digest } => {
-                writer.u8(0x0a).u64(*campaign).bytes(digest)
-            }
+            Self::BackupStored { campaign, digest } => writer.u8(0x0a).u64(*campaign).bytes(digest),
         };
         writer.finish()
     }

@@ -32,7 +32,10 @@ fn commands() -> Vec<(Command, &'static str)> {
         (Command::Commit { campaign: 2 }, "050000000000000002"),
         (Command::Release { campaign: 3 }, "060000000000000003"),
         (Command::Measure { campaign: 4 }, "070000000000000004"),
-        (Command::CommitWithEscrow { campaign: 5, rate_kbit_s: 6250 }, "0800000000000000050000186a"),
+        (
+            Command::CommitWithEscrow { campaign: 5, rate_kbit_s: 6250 },
+            "0800000000000000050000186a",
+        ),
         (
             Command::BackupStatus(FragmentStatus {
                 campaign: 6,

@@ -3,19 +3,14 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use clap::Args;
-use firmcast::image::{
-    Bundle, Description, FirmwareFormat, IMAGE_MAX, Manifest, PayloadFormat, Region, RegionAction,
-    SignedManifest, VerifiedManifest,
-};
+use firmcast::image::{Description, FirmwareFormat, IMAGE_MAX, Region, RegionAction};
 use firmcast::keys::{self, PublicKey as _, ReleaseSecretKey, SecretKey as _};
 
 use super::file;
+use super::sign::sign;
 use crate::output;
-
-/// Bundles are made once and sent often: the best level that needs no extra memory to decompress.
-const COMPRESSION_LEVEL: i32 = 19;
 
 #[derive(Debug, Args)]
 pub(crate) struct CreateArgs {
@@ -56,15 +51,8 @@ impl CreateArgs {
         file::ensure_absent(&self.out)?;
         let key: ReleaseSecretKey = keys::load_secret(&self.key)?;
         let image = file::read("image", &self.image, IMAGE_MAX)?;
-        let description = self.description();
-        let (format, compressed) = compress(&image)?;
-        let payload = compressed.as_deref().unwrap_or(&image);
-        let manifest = Manifest::describe(description, &image, format, payload)
+        let bytes = sign(self.description(), &image, &key)
             .with_context(|| format!("cannot make a bundle of {}", self.image.display()))?;
-        let signed = SignedManifest::sign(&manifest, &key)?;
-        let bytes = Bundle { manifest: &signed, payload }.emit()?;
-        check(&bytes, &image, &key)
-            .context("the bundle does not open again, nothing was written")?;
         file::write_new(&self.out, &bytes)?;
         if FirmwareFormat::recognise(&image).is_none() {
             eprintln!(
@@ -75,7 +63,7 @@ impl CreateArgs {
         output::print(&format!(
             "{}: version {}, {} bytes, signed by {}\n",
             self.out.display(),
-            manifest.version(),
+            self.version,
             bytes.len(),
             key.public().fingerprint()
         ))
@@ -95,26 +83,6 @@ impl CreateArgs {
             ..Description::default()
         }
     }
-}
-
-/// The compressed image where it is smaller, else nothing.
-fn compress(image: &[u8]) -> anyhow::Result<(PayloadFormat, Option<Vec<u8>>)> {
-    let compressed =
-        zstd::bulk::compress(image, COMPRESSION_LEVEL).context("cannot compress the image")?;
-    Ok(if compressed.len() < image.len() {
-        (PayloadFormat::Zstd, Some(compressed))
-    } else {
-        (PayloadFormat::Raw, None)
-    })
-}
-
-/// Opens the bundle as a host would, with the host's decompressor.
-fn check(bytes: &[u8], image: &[u8], key: &ReleaseSecretKey) -> anyhow::Result<()> {
-    let bundle = Bundle::parse(bytes)?;
-    let opened =
-        VerifiedManifest::verify(bundle.manifest, &[key.public()])?.open_payload(bundle.payload)?;
-    ensure!(opened.bytes() == image, "it holds another image");
-    Ok(())
 }
 
 fn parse_region(text: &str) -> Result<Region, String> {

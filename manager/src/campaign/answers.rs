@@ -338,9 +338,7 @@ impl Host {
                 Some(outcome) => self.end(outcome),
                 None => self.enter(now, Stage::Reboot, plan),
             },
-            Stage::Escrow | Stage::Commit | Stage::Flash
-                if report.flash == FlashState::Updated =>
-            {
+            Stage::Escrow | Stage::Commit | Stage::Flash if report.flash == FlashState::Updated => {
                 self.enter(now, Stage::Reboot, plan);
             }
             stage if stage.is_in_recovery() => self.end(ended_by(report)),

@@ -9,7 +9,7 @@ use firmcast::keys::{HostPublicKey, PublicKey as _};
 use firmcast::time::Time;
 use firmcast::wire::answer::Identity;
 use firmcast::wire::broadcast::{BROADCAST_HEADER_SIZE, BROADCAST_TAG_SIZE, FRAGMENT_SIZE_MAX};
-use firmcast_manager::backups::{self, Store};
+use firmcast_manager::backups::{self, RegionFacts, Store};
 use firmcast_manager::campaign::{Backup, Campaign, Event};
 use firmcast_manager::clock;
 use firmcast_manager::news::{self, Entry, HostResult, News, hex};
@@ -44,6 +44,8 @@ pub(crate) struct Outside {
     pub(crate) waiter: Waiter,
     pub(crate) socket: UdpSocket,
     pub(crate) backups: Store,
+    /// What is kept with each backup: regions of the chip that firmware changes itself.
+    pub(crate) regions: Vec<RegionFacts>,
 }
 
 /// A campaign that is under way.
@@ -56,6 +58,7 @@ pub(crate) struct Drive {
     waiter: Waiter,
     socket: UdpSocket,
     backups: Store,
+    regions: Vec<RegionFacts>,
     sender: Sender,
     /// When each host's progress was last told.
     told: Vec<Option<Time>>,
@@ -71,7 +74,7 @@ impl Drive {
         outside: Outside,
         group: Option<SocketAddr>,
     ) -> Self {
-        let Outside { record, display, waiter, socket, backups } = outside;
+        let Outside { record, display, waiter, socket, backups, regions } = outside;
         let told = vec![None; campaign.hosts().len()];
         Self {
             number,
@@ -82,6 +85,7 @@ impl Drive {
             waiter,
             socket,
             backups,
+            regions,
             sender: Sender::new(group),
             told,
             refreshed: Time::ZERO,
@@ -195,6 +199,7 @@ impl Drive {
             product: text(|identity| &identity.product),
             bios_version: text(|identity| &identity.bios_version),
             security_version_floor: identity.map_or(0, |identity| identity.security_version_floor),
+            regions: self.regions.clone(),
         }
     }
 

@@ -206,12 +206,7 @@ impl Upload {
 impl Recovery {
     /// Answers a job that is ready to make its first change. `backup` is what it read before, `rescue` whether the chip
     /// was known to be damaged then.
-    pub fn may_change(
-        &mut self,
-        now: Time,
-        backup: Option<JobBackup<'_>>,
-        rescue: bool,
-    ) -> Permit {
+    pub fn may_change(&mut self, now: Time, backup: Option<JobBackup<'_>>, rescue: bool) -> Permit {
         match &self.escrow.permission {
             Permission::Given => return Permit::Given,
             Permission::Withdrawn(refusal) => return Permit::Refused(refusal.clone()),
@@ -224,7 +219,7 @@ impl Recovery {
                 }
                 match self.start_upload(now, backup, rate_kbit_s) {
                     Ok(upload) => self.escrow.permission = Permission::Uploading(Box::new(upload)),
-                    Err(detail) => return refused(detail),
+                    Err(detail) => return self.refuse_change(detail),
                 }
             }
             Permission::Uploading(_) => {}
@@ -233,15 +228,23 @@ impl Recovery {
         let Permission::Uploading(upload) = &self.escrow.permission else { return Permit::Wait };
         let (done, total) = (upload.done(), upload.total);
         if now >= upload.deadline().min(stay_end) {
-            return refused(match upload.missing {
+            let detail = match upload.missing {
                 None => "the manager did not take the backup".into(),
                 Some(0) => "the manager has the backup, but did not store it".into(),
                 Some(_) => format!("{done} of {total} fragments of the backup were uploaded"),
-            });
+            };
+            return self.refuse_change(detail);
         }
         self.flash_progress(now, Phase::Escrow, done, total);
         self.offer_backup(now);
         Permit::Wait
+    }
+
+    /// Ends the upload, too: nothing more is sent.
+    fn refuse_change(&mut self, detail: String) -> Permit {
+        let refusal = Refusal::new(Reason::EscrowFailed, detail);
+        self.escrow.withdraw(refusal.clone());
+        Permit::Refused(refusal)
     }
 
     fn start_upload(
@@ -288,8 +291,4 @@ impl Recovery {
         let bytes = self.escrow.upload()?.fragments.pop_front()?;
         Some(Transmit { to: self.mission.manager_address, bytes })
     }
-}
-
-fn refused(detail: String) -> Permit {
-    Permit::Refused(Refusal::new(Reason::EscrowFailed, detail))
 }

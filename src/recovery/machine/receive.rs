@@ -15,7 +15,13 @@ use crate::wire::answer::{Answer, Phase};
 use crate::wire::broadcast::TransferParameters;
 
 impl Recovery {
-    pub(super) fn take_manifest(&mut self, now: Time, total_bytes: u32, offset_bytes: u32, bytes: &[u8]) {
+    pub(super) fn take_manifest(
+        &mut self,
+        now: Time,
+        total_bytes: u32,
+        offset_bytes: u32,
+        bytes: &[u8],
+    ) {
         let campaign = self.mission.campaign;
         let mut assembly = self
             .assembly
@@ -44,7 +50,12 @@ impl Recovery {
         Ok(manifest)
     }
 
-    pub(super) fn join(&mut self, now: Time, parameters: TransferParameters, group: Option<IpAddr>) {
+    pub(super) fn join(
+        &mut self,
+        now: Time,
+        parameters: TransferParameters,
+        group: Option<IpAddr>,
+    ) {
         let Some(manifest) = &self.manifest else { return };
         let fits = parameters.payload_size_bytes as usize == manifest.payload_size_bytes();
         let open = matches!(self.state, State::Waiting | State::Receiving);

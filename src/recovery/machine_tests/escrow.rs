@@ -149,6 +149,14 @@ impl Keeping {
         assert!(self.flashing.is_none());
         self.expect_untouched();
     }
+
+    /// Nothing is uploaded any more.
+    fn expect_quiet(&mut self) {
+        self.bench.host.handle_timeout(self.now + SECOND);
+        while let Some(transmit) = self.bench.host.poll_transmit() {
+            assert!(Broadcast::parse(&transmit.bytes).is_err());
+        }
+    }
 }
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -206,6 +214,7 @@ fn a_manager_that_falls_silent_or_never_stores_leaves_the_chip_as_it_is() {
         assert!(patience <= ESCROW_SILENCE_MAX + 2 * SECOND, "{patience:?}");
         assert!(patience >= ESCROW_SILENCE_MAX - 2 * SECOND, "{patience:?}");
         keeping.expect_failed(Reason::EscrowFailed, detail);
+        keeping.expect_quiet();
         keeping.bench.host.handle_timeout(keeping.now + RELEASE_WAIT);
         keeping.bench.expect_reboot(Reason::EscrowFailed, FlashState::Untouched);
     }

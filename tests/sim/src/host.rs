@@ -15,9 +15,7 @@ use firmcast::image::VerifiedImage;
 use firmcast::keys::SecretKey as _;
 use firmcast::reason::{FlashState, Reason, Refusal};
 use firmcast::recovery::flashing::Flashing;
-use firmcast::recovery::machine::{
-    Action, FRAGMENTS_WAITING_MAX, RESCUE_ATTEMPTS_MAX, Recovery,
-};
+use firmcast::recovery::machine::{Action, FRAGMENTS_WAITING_MAX, RESCUE_ATTEMPTS_MAX, Recovery};
 use firmcast::session::Transmit;
 use firmcast::time::Time;
 use firmcast::wire::answer::{End, Phase};
@@ -283,7 +281,9 @@ impl VirtualHost {
         if changed != stay.changes {
             stay.changes = changed;
             if !stay.changing || !stay.was_verified || !self.commits.contains(&stay.campaign) {
-                return Err("the chip was changed before verification, stored backup or commit".into());
+                return Err(
+                    "the chip was changed before verification, stored backup or commit".into()
+                );
             }
             if self.ended_untouched.contains(&stay.campaign) {
                 return Err("the chip was changed after the manager said it is untouched".into());
@@ -353,8 +353,8 @@ impl VirtualHost {
         match action {
             Action::JoinGroup(_) => stay.group_joined = true,
             Action::Flash { image, rescue } => {
-                let is_told = self.commits.contains(&stay.campaign)
-                    || self.escrows.contains(&stay.campaign);
+                let is_told =
+                    self.commits.contains(&stay.campaign) || self.escrows.contains(&stay.campaign);
                 check_image(stay, &self.computer.truth, is_told, &image, rescue)?;
                 let chance = &mut self.computer.chance;
                 let flashing = Flashing::new(image, rescue);

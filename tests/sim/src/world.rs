@@ -31,13 +31,26 @@ const BURST_MAX: usize = 500;
 const STEPS_MAX: u64 = 30_000_000;
 
 enum Happening {
-    ToHost { host: usize, from: SocketAddr, bytes: Rc<[u8]>, by_group: bool },
-    ToManager { to: SocketAddr, from: SocketAddr, bytes: Rc<[u8]> },
+    ToHost {
+        host: usize,
+        from: SocketAddr,
+        bytes: Rc<[u8]>,
+        by_group: bool,
+    },
+    ToManager {
+        to: SocketAddr,
+        from: SocketAddr,
+        bytes: Rc<[u8]>,
+    },
     HostWakes(usize),
     ManagerWakes(usize),
     HostRestarts(usize),
     /// The disk of a manager took a backup, or did not.
-    DiskDone { slot: usize, backup: Backup, works: bool },
+    DiskDone {
+        slot: usize,
+        backup: Backup,
+        works: bool,
+    },
     ManagerDies,
     OperatorStarts,
     RogueStarts,

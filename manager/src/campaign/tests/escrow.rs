@@ -14,8 +14,7 @@ const LONG: Duration = Duration::from_secs(1200);
 fn each_backup_is_stored_before_its_host_changes_its_flash_though_a_tenth_is_lost() {
     let hosts = UPLOADS_MAX + 4;
     // World::step checks the order all the time.
-    let mut world =
-        World::with_escrow(vec![Script::default(); hosts], 0.1, Escrow::default());
+    let mut world = World::with_escrow(vec![Script::default(); hosts], 0.1, Escrow::default());
     world.run_to_end(LONG);
     for index in 0..hosts {
         assert_eq!(world.outcome(index).reason, Reason::Confirmed, "{index}");

@@ -90,12 +90,7 @@ impl World {
         Self::with(scripts, Delivery::Broadcast, loss, Some(escrow))
     }
 
-    fn with(
-        scripts: Vec<Script>,
-        delivery: Delivery,
-        loss: f64,
-        escrow: Option<Escrow>,
-    ) -> Self {
+    fn with(scripts: Vec<Script>, delivery: Delivery, loss: f64, escrow: Option<Escrow>) -> Self {
         let mut rng = ChaCha20Rng::from_seed([1; 32]);
         let secret = ManagerSecretKey::generate(&mut rng);
         let manager_address = SocketAddr::from(([10, 0, 0, 1], 40_000));
