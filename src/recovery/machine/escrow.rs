@@ -110,10 +110,21 @@ impl Escrow {
         }
     }
 
+    /// Sends on, or ends an upload that went on for too long without progress.
     pub(super) fn handle_timeout(&mut self, now: Time) {
-        if let Some(upload) = self.upload() {
+        let Some(upload) = self.upload() else { return };
+        if now < upload.deadline() {
             upload.pump(now);
+            return;
         }
+        let detail = match (upload.missing, upload.total) {
+            (None, _) => "the manager did not take the backup".into(),
+            (Some(0), _) => "the manager has the backup, but did not store it".into(),
+            (Some(_), total) => {
+                format!("{} of {total} fragments of the backup were uploaded", upload.done())
+            }
+        };
+        self.withdraw(Refusal::new(Reason::EscrowFailed, detail));
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Time> {
@@ -133,6 +144,8 @@ struct Upload {
     /// The fewest fragments that the manager lacked; none until it took the offer.
     missing: Option<u32>,
     progress: Time,
+    /// It must be over by then, whatever the manager says.
+    stay_end: Time,
     next_offer: Time,
     fragments: VecDeque<Vec<u8>>,
 }
@@ -143,17 +156,27 @@ impl Upload {
         offer: BackupOffer,
         backup: &[u8],
         rate_kbit_s: u32,
+        stay_end: Time,
     ) -> Result<Self, TransferError> {
         let config = SenderConfig { rate_cap_bits_per_s: u64::from(rate_kbit_s) * 1000 };
         let mut sender = Sender::new(backup.to_vec(), &offer.parameters, config)?;
         sender.add_host(now, MANAGER)?;
         let total = Geometry::new(&offer.parameters)?.source_total();
         let fragments = VecDeque::new();
-        Ok(Self { offer, sender, total, missing: None, progress: now, next_offer: now, fragments })
+        Ok(Self {
+            offer,
+            sender,
+            total,
+            missing: None,
+            progress: now,
+            stay_end,
+            next_offer: now,
+            fragments,
+        })
     }
 
     fn deadline(&self) -> Time {
-        self.progress + ESCROW_SILENCE_MAX
+        (self.progress + ESCROW_SILENCE_MAX).min(self.stay_end)
     }
 
     fn done(&self) -> u32 {
@@ -219,32 +242,19 @@ impl Recovery {
                 }
                 match self.start_upload(now, backup, rate_kbit_s) {
                     Ok(upload) => self.escrow.permission = Permission::Uploading(Box::new(upload)),
-                    Err(detail) => return self.refuse_change(detail),
+                    Err(detail) => {
+                        return Permit::Refused(Refusal::new(Reason::EscrowFailed, detail));
+                    }
                 }
             }
             Permission::Uploading(_) => {}
         }
-        let stay_end = self.started + UNTOUCHED_STAY_MAX;
-        let Permission::Uploading(upload) = &self.escrow.permission else { return Permit::Wait };
-        let (done, total) = (upload.done(), upload.total);
-        if now >= upload.deadline().min(stay_end) {
-            let detail = match upload.missing {
-                None => "the manager did not take the backup".into(),
-                Some(0) => "the manager has the backup, but did not store it".into(),
-                Some(_) => format!("{done} of {total} fragments of the backup were uploaded"),
-            };
-            return self.refuse_change(detail);
+        if let Some(upload) = self.escrow.upload() {
+            let (done, total) = (upload.done(), upload.total);
+            self.flash_progress(now, Phase::Escrow, done, total);
+            self.offer_backup(now);
         }
-        self.flash_progress(now, Phase::Escrow, done, total);
-        self.offer_backup(now);
         Permit::Wait
-    }
-
-    /// Ends the upload, too: nothing more is sent.
-    fn refuse_change(&mut self, detail: String) -> Permit {
-        let refusal = Refusal::new(Reason::EscrowFailed, detail);
-        self.escrow.withdraw(refusal.clone());
-        Permit::Refused(refusal)
     }
 
     fn start_upload(
@@ -267,7 +277,8 @@ impl Recovery {
             fragment_size_bytes: joined.fragment_size_bytes,
         };
         info!("uploading the backup of {:#x} bytes", bytes.len());
-        Upload::new(now, BackupOffer { parameters, digest }, bytes, rate_kbit_s)
+        let stay_end = self.started + UNTOUCHED_STAY_MAX;
+        Upload::new(now, BackupOffer { parameters, digest }, bytes, rate_kbit_s, stay_end)
             .map_err(|error| error.to_string())
     }
 
