@@ -1,96 +1,19 @@
-//! Runs the flash engine on a real MTD device and says what held: for virtual machines, whose chips
-//! may be destroyed.
-//!
-//! ```text
-//! flash_exercise --device NAME --destroy-contents   exercises the engine: lines "ok ..." and "FAIL ...", status 1 if any failed
-//! flash_exercise --device NAME --beyond-4-gib       writes, erases and reads one block there, and nothing below
-//! flash_exercise --device NAME --bench FILE ...     flashes each file in turn: one JSON object for each, with its time
-//! ```
-//! The contents of the chip are put back at the end of an exercise.
+//! What the engine promises, checked on a chip; its contents are put back at the end.
 
 use std::fs::File;
-use std::process::{Command, ExitCode};
+use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context as _, bail, ensure};
 use firmcast::flash::{
     End, EraseBlock, Flash, FlashError, Geometry, Job, Outcome, Placement, Step, WriteRule,
 };
-use firmcast::image::{
-    Description, Manifest, PayloadFormat, Region, RegionAction, SignedManifest, VerifiedImage,
-};
-use firmcast::keys::{ReleaseSecretKey, SecretKey as _};
+use firmcast::image::{Region, RegionAction};
 use firmcast::mtd::{Access, MtdDevice, MtdError};
 use rand_chacha::ChaCha20Rng;
-use rand_core::{OsRng, RngCore as _, SeedableRng as _};
+use rand_core::{RngCore as _, SeedableRng as _};
 
-fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let result = match arguments[..] {
-        ["--device", device, "--destroy-contents"] => exercise(device),
-        ["--device", device, "--beyond-4-gib"] => beyond_4_gib(device).map(|()| true),
-        ["--device", device, "--bench", ref files @ ..] => bench(device, files).map(|()| true),
-        _ => Err(anyhow::anyhow!(
-            "usage: flash_exercise --device NAME (--destroy-contents | --beyond-4-gib | --bench FILE ...)"
-        )),
-    };
-    match result {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            println!("FAIL {error:#}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn bench(device: &str, files: &[&str]) -> anyhow::Result<()> {
-    for file in files {
-        let image =
-            sign(std::fs::read(file).with_context(|| format!("cannot read {file}"))?, Vec::new())?;
-        // The bundle was checked when it was received; this is the time of the chip.
-        let started = Instant::now();
-        let mut chip = MtdDevice::open(device, Access::Exclusive)?;
-        let end = run(Job::new(image), &mut chip)?;
-        let time_ms = started.elapsed().as_micros() as f64 / 1000.0;
-        let statistics = end.statistics;
-        println!(
-            "{{\"tool\":\"firmcast\",\"device\":\"{device}\",\"file\":\"{file}\",\"time_ms\":{time_ms},\"erases\":{},\
-             \"bytes_written\":{},\"updated\":{}}}",
-            statistics.erases,
-            statistics.bytes_written,
-            end.outcome == Outcome::Updated
-        );
-        ensure!(end.outcome == Outcome::Updated, "{end}: {:?}", end.error);
-    }
-    Ok(())
-}
-
-/// On a device too large to be read as a whole: offsets of more than 32 bits reach the right block.
-fn beyond_4_gib(device: &str) -> anyhow::Result<()> {
-    let mut chip = MtdDevice::open(device, Access::Exclusive)?;
-    let last = chip.geometry().size_bytes() - 1;
-    let high = chip.geometry().block_at(last).context("the device is empty")?;
-    ensure!(high.offset_bytes() >= 1 << 32, "the device ends at {last:#x}");
-    let low = chip.geometry().block_at(high.offset_bytes() % (1 << 32)).context("no such block")?;
-    let length = high.length_bytes() as usize;
-    let (mut low_before, mut low_after) = (vec![0; length], vec![0; length]);
-    let mut read = vec![0; length];
-    chip.read(low.offset_bytes(), &mut low_before)?;
-    ensure!(!chip.is_bad(high)? && !chip.is_locked(high)?, "the last block is bad or locked");
-    chip.erase(high)?;
-    chip.read(high.offset_bytes(), &mut read)?;
-    ensure!(read.iter().all(|byte| *byte == 0xFF), "the last block was not erased");
-    let data: Vec<u8> = (0..length).map(|at| at as u8 ^ 0x5A).collect();
-    chip.write(high.offset_bytes(), &data)?;
-    chip.read(high.offset_bytes(), &mut read)?;
-    ensure!(read == data, "the last block does not hold what was written");
-    chip.read(low.offset_bytes(), &mut low_after)?;
-    ensure!(low_before == low_after, "the block 4 GiB below changed");
-    println!("ok beyond 4 GiB: the block at {:#x} of {last:#x}", high.offset_bytes());
-    Ok(())
-}
+use super::{run, sign};
 
 /// The chip under exercise.
 struct Bench {
@@ -102,7 +25,8 @@ struct Bench {
 
 type Check = fn(&mut Bench) -> anyhow::Result<String>;
 
-fn exercise(device: &str) -> anyhow::Result<bool> {
+/// Prints a line for each check; says whether all held.
+pub(super) fn exercise(device: &str) -> anyhow::Result<bool> {
     match another_user(device) {
         Ok(detail) => println!("ok another user: {detail}"),
         Err(error) => bail!("another user: {error:#}"),
@@ -195,32 +119,6 @@ impl Bench {
         ensure!(end.outcome == Outcome::Updated, "{end}: {:?}", end.error);
         ensure!(self.contents()? == image, "the chip does not hold the image");
         Ok(end)
-    }
-}
-
-/// A bundle's way from bytes to a verified image, with a key that nobody keeps.
-fn sign(image: Vec<u8>, regions: Vec<Region>) -> anyhow::Result<VerifiedImage> {
-    let key = ReleaseSecretKey::generate(&mut OsRng);
-    let description = Description {
-        version: "1".to_owned(),
-        security_version: 1,
-        vendor: "vendor".to_owned(),
-        products: vec!["product".to_owned()],
-        regions,
-        ..Description::default()
-    };
-    let manifest = Manifest::describe(description, &image, PayloadFormat::Raw, &image)?;
-    let signed = SignedManifest::parse(&SignedManifest::sign(&manifest, &key)?)?;
-    Ok(signed.verify(&[key.public()])?.open_payload(&image)?)
-}
-
-fn run(mut job: Job, chip: &mut dyn Flash) -> anyhow::Result<End> {
-    loop {
-        match job.step(chip) {
-            Step::Continue => {}
-            Step::ReadyToChange => job.allow_change(),
-            Step::Ended => return job.into_end().context("an ended job has no end"),
-        }
     }
 }
 
@@ -421,4 +319,29 @@ fn bad_blocks(bench: &mut Bench) -> anyhow::Result<String> {
         "the image lies on the bad block"
     );
     Ok(format!("image laid around {:#x}; {error}", bad.offset_bytes()))
+}
+
+/// On a device too large to be read as a whole: offsets of more than 32 bits reach the right block.
+pub(super) fn beyond_4_gib(device: &str) -> anyhow::Result<()> {
+    let mut chip = MtdDevice::open(device, Access::Exclusive)?;
+    let last = chip.geometry().size_bytes() - 1;
+    let high = chip.geometry().block_at(last).context("the device is empty")?;
+    ensure!(high.offset_bytes() >= 1 << 32, "the device ends at {last:#x}");
+    let low = chip.geometry().block_at(high.offset_bytes() % (1 << 32)).context("no such block")?;
+    let length = high.length_bytes() as usize;
+    let (mut low_before, mut low_after) = (vec![0; length], vec![0; length]);
+    let mut read = vec![0; length];
+    chip.read(low.offset_bytes(), &mut low_before)?;
+    ensure!(!chip.is_bad(high)? && !chip.is_locked(high)?, "the last block is bad or locked");
+    chip.erase(high)?;
+    chip.read(high.offset_bytes(), &mut read)?;
+    ensure!(read.iter().all(|byte| *byte == 0xFF), "the last block was not erased");
+    let data: Vec<u8> = (0..length).map(|at| at as u8 ^ 0x5A).collect();
+    chip.write(high.offset_bytes(), &data)?;
+    chip.read(high.offset_bytes(), &mut read)?;
+    ensure!(read == data, "the last block does not hold what was written");
+    chip.read(low.offset_bytes(), &mut low_after)?;
+    ensure!(low_before == low_after, "the block 4 GiB below changed");
+    println!("ok beyond 4 GiB: the block at {:#x} of {last:#x}", high.offset_bytes());
+    Ok(())
 }
