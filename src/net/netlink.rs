@@ -16,7 +16,7 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::protocols::{NETLINK_KOBJECT_UEVENT, NETLINK_ROUTE};
 use netlink_sys::{Socket, SocketAddr};
 use nix::sys::socket::{setsockopt, sockopt};
-use nix::sys::time::TimeVal;
+use nix::sys::time::{TimeVal, TimeValLike as _};
 
 use super::NetError;
 
@@ -64,7 +64,7 @@ impl Netlink {
             // With strict checking the kernel filters dumps by interface. Kernels before 4.20 have no such option; there
             // the callers' own filters do all the work.
             let _ = socket.set_netlink_get_strict_chk(true);
-            let timeout = TimeVal::new(REPLY_TIMEOUT.as_secs() as i64, 0);
+            let timeout = TimeVal::seconds(REPLY_TIMEOUT.as_secs() as i64);
             setsockopt(&socket, sockopt::ReceiveTimeout, &timeout)?;
             Ok(socket)
         };
