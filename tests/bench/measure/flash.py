@@ -1,5 +1,6 @@
-"""Rewrites of flash chips by firmcast, flashcp and flashrom, on the 2 MiB CFI chip of a virtual server."""
+"""Rewrites of flash chips by firmcast, flashcp and flashrom: the CFI chip of a virtual server, the SPI NOR of an ARM board."""
 
+import os
 import tempfile
 from pathlib import Path
 
@@ -8,8 +9,11 @@ from lab.firmware import CHIP_BYTES, ERASE_BLOCK_BYTES
 from lab.paths import OUTPUT
 from lab.testbed import Lab
 
+from .flash_nor import measure_nor
 from .rewrites import ROUNDS, Chip, Tool, compare, linked_with, make_images
 
+# Which chips are measured.
+CHIPS = os.environ.get("BENCH_FLASH_CHIPS", "cfi,nor").split(",")
 LIMIT_S = 300
 DISK = "/state"
 # Programs with libraries that the light OS does not have.
@@ -19,7 +23,10 @@ LINKED = f"{DISK}/bin/ld.so --library-path {DISK}/bin {DISK}/bin/"
 def measure(report):
     """Each chip with all programs that can write it."""
     packages.install("strace")
-    measure_cfi(report)
+    if "cfi" in CHIPS:
+        measure_cfi(report)
+    if "nor" in CHIPS:
+        measure_nor(report)
     report.note(f"median of {ROUNDS} rewrites each; emulated machines without KVM (TCG), whose chips take no time of their own")
     report.note("ms: firmcast from opening the chip to its verified end; the others from their start to their end")
     report.note("erases and bytes written: by the system calls on the device, under strace, in a run that is not timed")

@@ -7,6 +7,8 @@ import re
 import statistics
 from pathlib import Path
 
+from lab.shell import run
+
 # How often each program writes; the table has the median.
 ROUNDS = int(os.environ.get("BENCH_FLASH_ROUNDS", "5"))
 # Shares of the eraseblocks that differ, in percent.
@@ -87,6 +89,7 @@ def objects_of(output):
 
 def compare(report, chip_name, chip, tools, block_bytes):
     """One row for each share and tool. The tools take turns, so that what else this machine does meets all of them."""
+    splits = []
     for share in SHARES:
         image = f"differs-{share}"
         chip.put(tools[0], "base")
@@ -95,7 +98,8 @@ def compare(report, chip_name, chip, tools, block_bytes):
             for tool in tools:
                 runs[tool.name].append(chip.timed(tool, chip.other(image)))
         medians = {name: statistics.median(run["time_ms"] for run in found) for name, found in runs.items()}
-        best = min(ms for name, ms in medians.items() if name != tools[0].name)
+        least = {name: min(run["time_ms"] for run in found) for name, found in runs.items()}
+        best = min(ms for name, ms in least.items() if name != tools[0].name)
         for tool in tools:
             erased, written = chip.counted(tool, chip.other(image))
             report.row(**{
@@ -103,36 +107,37 @@ def compare(report, chip_name, chip, tools, block_bytes):
                 "differs %": share,
                 "program": tool.name,
                 "ms": round(medians[tool.name], 1),
-                "of best peer": round(medians[tool.name] / best, 3),
+                "least ms": round(least[tool.name], 1),
+                "least of best peer": round(least[tool.name] / best, 3),
                 "erases": erased // block_bytes,
                 "bytes written": written,
                 "memory KiB": max(run["memory_kib"] for run in runs[tool.name]),
             })  # fmt: skip
-        split(report, chip_name, share, runs[tools[0].name])
+        splits.append((share, runs[tools[0].name]))
+    for share, found in splits:
+        split(report, chip_name, share, found)
 
 
 def split(report, chip_name, share, runs):
-    """Where firmcast's time went, in the run of median length."""
-    run = sorted(runs, key=lambda run: run["time_ms"])[len(runs) // 2]
-    own_ms = run["time_ms"] - run["device_ms"]
-    kinds = {f"{kind} ms": run[kind]["ms"] for kind in ("read", "erase", "write", "status")}
-    calls = {f"{kind} calls": run[kind]["calls"] for kind in ("read", "write")}
+    """Where firmcast's time went, in its quickest run: what else this machine does adds least to that."""
+    quickest = min(runs, key=lambda found: found["time_ms"])
+    own_ms = quickest["time_ms"] - quickest["device_ms"]
+    kinds = {f"{kind} ms": quickest[kind]["ms"] for kind in ("read", "erase", "write", "status")}
+    calls = {f"{kind} calls": quickest[kind]["calls"] for kind in ("read", "write")}
     report.row(**{
         "firmcast on": chip_name,
         "differs %": share,
-        "ms": run["time_ms"],
+        "ms": quickest["time_ms"],
         **kinds,
         "own ms": round(own_ms, 1),
-        "own %": round(100 * own_ms / run["time_ms"], 1),
-        "read bytes": run["read"]["bytes"],
+        "own %": round(100 * own_ms / quickest["time_ms"], 1),
+        "read bytes": quickest["read"]["bytes"],
         **calls,
     })  # fmt: skip
 
 
 def linked_with(program):
     """The libraries of a program of this machine, as {name: path}, its loader among them as ld.so."""
-    from lab.shell import run
-
     listed = run("ldd", program)
     libraries = {name: Path(path).resolve() for name, path in re.findall(r"(\S+) => (/\S+)", listed)}
     loader = re.search(r"^\s*(/\S*ld-linux\S*)", listed, re.MULTILINE).group(1)

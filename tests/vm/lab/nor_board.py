@@ -9,7 +9,7 @@ from .kernel import Kernel
 from .shell import run
 
 # The chip that the board starts from is a small one, so that many rewrites of all of it take little time...
-SMALL_CHIP, SMALL_MODEL, SMALL_BYTES = "bmc", "w25q64", 8 * 1024 * 1024
+SMALL_CHIP, SMALL_MODEL, SMALL_BYTES = "bmc", "mx25l6405d", 8 * 1024 * 1024
 # ...and the one that holds the host's firmware has the board's own size.
 LARGE_CHIP, LARGE_BYTES = "pnor", 64 * 1024 * 1024
 ERASE_BLOCK_BYTES = 4096

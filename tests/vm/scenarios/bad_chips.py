@@ -1,0 +1,130 @@
+"""Chips that go away in the middle of a job, and NAND whose bits flip."""
+
+import re
+
+from lab.banks import DEVICE, Banks
+from lab.firmware import CHIP_BYTES
+from lab.initramfs import BUSYBOX
+from lab.scenario import scenario
+
+END = r"^(end|FAIL)\b.*"
+JOB_TIMEOUT_S = 120
+UNBIND = f"echo {DEVICE} > /sys/bus/platform/drivers/physmap-flash/unbind"
+BIND = f"echo {DEVICE} > /sys/bus/platform/drivers/physmap-flash/bind"
+
+
+@scenario(limit_s=300, with_manager=False)
+def chip_vanishes(lab):
+    """The chip's driver is taken away in the middle of flashing: the job ends, claims no success, and a rescue heals"""
+    images = {"images/old": lab.firmware.ovmf_old, "images/new": lab.firmware.ovmf_new}
+    banks = Banks(lab, images)
+    banks.chip.write_bytes(lab.firmware.ovmf_old.read_bytes())
+    machine = banks.machine
+    machine.start()
+    # The job runs beside the shell, which pulls the driver when the first blocks are written.
+    status, said = machine.command(
+        f"flash_exercise --device {DEVICE} --update /images/new > /work/log & job=$!; "
+        f"while ! grep -q 'Writing 64/' /work/log && kill -0 $job; do usleep 1000; done; {UNBIND}; echo unbound $?; "
+        "wait $job; echo job $?; cat /work/log",
+        JOB_TIMEOUT_S,
+    )
+    job = re.search(r"^job (\d+)$", said, re.MULTILINE)
+    lab.check("the driver was taken away in the middle of the job", "unbound 0" in said and "Writing 64/" in said, said[-3000:])
+    lab.check("the job ended by itself, with an error", job and job.group(1) == "1" and re.search(r"^error: ", said, re.MULTILINE), said[-3000:])
+    lab.check("it says that a reboot is not safe", "do not reboot or power off" in said, said[-3000:])
+    held = banks.chip.read_bytes()
+    lab.check("the chip is half-written", held not in (images["images/old"].read_bytes(), images["images/new"].read_bytes()))
+    status, said = machine.command(f"{BIND}; flash_exercise --device {DEVICE} --rescue /images/new", JOB_TIMEOUT_S)
+    lab.check("after its return a rescue succeeds", status == 0, said[-3000:])
+    lab.check("the chip holds the image", banks.chip.read_bytes()[:CHIP_BYTES] == lab.firmware.ovmf_new.read_bytes())
+    machine.power_cut()
+
+
+RAM = "mtdram test device"
+# Total and eraseblock size in KiB, and what is wrong with them.
+ODD_SIZES = ((100, 48, "a size that is no multiple of its eraseblocks"), (64, 128, "an eraseblock larger than itself"))
+
+
+@scenario(limit_s=200, with_manager=False)
+def odd_chips(lab):
+    """Chips of impossible sizes are refused; a module whose chip is being flashed cannot be removed"""
+    machine = Banks(lab, {}, at_hand="mtdram").machine
+    machine.start()
+    machine.command("dd if=/dev/urandom of=/work/image bs=1k count=64")
+    update = f"flash_exercise --device '{RAM}' --update /work/image"
+    for total, erase, what in ODD_SIZES:
+        status, said = machine.command(f"insmod /lib/mtdram.ko total_size={total} erase_size={erase}")
+        lab.check(f"the kernel makes a chip with {what}", status == 0, said)
+        status, said = machine.command(update)
+        lab.check(f"it is refused: {said.strip()}", status == 1 and re.fullmatch(r"FAIL .*\n", said), said)
+        lab.check("and it can go", machine.command("rmmod mtdram")[0] == 0)
+    status, said = machine.command("insmod /lib/mtdram.ko total_size=0 erase_size=4")
+    lab.check("the kernel makes no chip of size 0", status != 0, said)
+    status, said = machine.command(
+        f"insmod /lib/mtdram.ko total_size=64 erase_size=4; {update} | (while read -r line; do rmmod mtdram 2>&1; done) | sort | uniq -c"
+    )
+    lab.check(f"the module of a chip in use stays: {said.strip()}", "busy" in said or "unavailable" in said, said)
+    machine.power_cut()
+
+
+NAND = "NAND simulator partition 0"
+# A NAND of 16 MiB with pages of 512 bytes in eraseblocks of 16 KiB, whose ECC corrects one bit in 256 bytes.
+NANDSIM = "insmod /lib/nandsim.ko first_id_byte=0x20 second_id_byte=0x33"
+NAND_TIMEOUT_S = 200
+NAND_PAGES_PER_BLOCK = 32
+IMAGES = "dd if=/dev/urandom of=/work/a bs=16k count=64; dd if=/dev/urandom of=/work/b bs=16k count=64"
+
+
+def with_nand(lab, machine, what, parameters, command):
+    """Runs a command on a NAND with faults; returns its status and output."""
+    status, output = machine.command(f"{NANDSIM} {parameters}", NAND_TIMEOUT_S)
+    lab.check(f"a NAND is there with {what}", status == 0, output)
+    status, output = machine.command(command, NAND_TIMEOUT_S)
+    left = machine.command("rmmod nandsim", NAND_TIMEOUT_S)
+    lab.check(f"the NAND with {what} can go: nothing holds it", left[0] == 0, left[1] + output[-2000:])
+    return status, output
+
+
+@scenario(limit_s=400, with_manager=False)
+def nand_errors(lab):
+    """NAND whose bits flip: what ECC corrects does not disturb, what it cannot correct is refused or said"""
+    machine = Banks(lab, {}, at_hand="nandsim").machine
+    machine.start()
+    lab.check("images are made", machine.command(IMAGES)[0] == 0)
+    corrected_bits(lab, machine)
+    lost_page(lab, machine)
+    worn_block(lab, machine)
+    machine.power_cut()
+
+
+def corrected_bits(lab, machine):
+    """Single bits flip at random on reading."""
+    status, output = with_nand(
+        lab, machine, "flipping bits", "bitflips=1", f"flash_exercise --device '{NAND}' --destroy-contents"
+    )
+    lab.check("flash_exercise passes while bits flip", status == 0 and "FAIL" not in output, output)
+    counters = re.search(r"corrected_bits: (\d+), failed: (\d+)", output)
+    lab.check(f"ECC corrected bits and failed never ({counters.group()})", int(counters[1]) > 0 and int(counters[2]) == 0, output)
+
+
+def lost_page(lab, machine):
+    """A page loses its data after some reads."""
+    grave = 5 * NAND_PAGES_PER_BLOCK + 7
+    update = f"flash_exercise --device '{NAND}' --update"
+    status, output = with_nand(lab, machine, "a page that is lost", f"gravepages={grave}:1", f"{update} /work/a")
+    lab.check("an update that cannot read its backup is refused", status == 1 and "nothing was changed" in output, output[-3000:])
+    lab.check("it says where", f"{5 * 16384:#x}" in output and "the flash was not changed" in output, output[-3000:])
+
+
+def worn_block(lab, machine):
+    """An eraseblock takes one erase and no more."""
+    update = f"flash_exercise --device '{NAND}' --update"
+    status, output = with_nand(
+        lab, machine, "a block that takes one erase", "weakblocks=9:1",
+        f"{update} /work/a | tail -n 2; {update} /work/b >/work/log; echo second $?; tail -n 3 /work/log; {update} /work/a; echo third $?",
+    )  # fmt: skip
+    lab.check("the first update ends well", "the flash holds the new firmware" in output.partition("second")[0], output[-3000:])
+    second = output.partition("second 1")[2]
+    lab.check("the second fails and is taken back", "the flash was restored and holds what it held before" in second, output[-3000:])
+    lab.check("it says which block", f"{9 * 16384:#x}" in second, output[-3000:])
+    lab.check("what it held before is the first image: it needs no change", "third 0" in second and "blocks_changed: 0" in second, output[-3000:])
