@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from lab import binaries, firmware, initramfs, kernel, packages, runner, scenario
+from lab import armhf, binaries, firmware, initramfs, kernel, packages, runner, scenario
 from lab.paths import OUTPUT
 from lab.prompt import Prompt
 from lab.testbed import Lab
@@ -73,6 +73,7 @@ def prepare(_):
     print(f"firmware: {images.ovmf_old}, {images.ovmf_new}, {images.seabios}")
     print(f"firmcastd: {binaries.firmcastd()}\nfirmcast: {binaries.firmcast()}")
     print(f"recovery: {binaries.recovery_initramfs(found)}")
+    print(f"for the ARM board: {armhf.flash_exercise()}")
     return 0
 
 

@@ -21,7 +21,9 @@ CROSS_PACKAGES = ("gcc-arm-linux-gnueabihf", "libc6-dev-armhf-cross")
 # Debian has no newer Rust with a standard library for another architecture.
 RUST_PACKAGES = ("rustc-web", "libstd-rust-web-1.85", "libstd-rust-web-dev", f"libstd-rust-web-dev:{ARCHITECTURE}", "libllvm19")
 # What of the language and the library became stable after that version, in firmcast and in its dependencies.
-FEATURES = "let_chains,unsigned_is_multiple_of,integer_sign_cast,slice_as_chunks,os_str_display"
+FEATURES = "let_chains,unsigned_is_multiple_of,integer_sign_cast,slice_as_chunks"
+# Of the standard library, which not every dependency has: for firmcast alone.
+OWN_FEATURES = "os_str_display"
 # Dependencies whose locked version needs a newer Rust, and one that does not.
 OLDER_DEPENDENCIES = {"time": "0.3.41"}
 FOLDER = TARGET / ARCHITECTURE
@@ -117,13 +119,14 @@ def _compiler():
 root=$(dirname "$0")
 export LD_LIBRARY_PATH="$root/usr/lib/x86_64-linux-gnu" RUSTC_BOOTSTRAP=1
 case " $* " in
+*" --crate-name firmcast"*" --target armv7"*) set -- "$@" '-Zcrate-attr=feature({FEATURES},{OWN_FEATURES})' ;;
 *" --crate-name "*" --target armv7"*) set -- "$@" '-Zcrate-attr=feature({FEATURES})' ;;
 esac
 exec "$root/usr/bin/rustc" "$@"
 """)
         script.chmod(0o755)
 
-    return cached(f"rust-{ARCHITECTURE}", [*RUST_PACKAGES, FEATURES, Path(__file__)], make) / "rustc"
+    return cached(f"rust-{ARCHITECTURE}", [*RUST_PACKAGES, Path(__file__)], make) / "rustc"
 
 
 def _tree():

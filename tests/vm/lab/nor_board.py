@@ -34,7 +34,8 @@ class NorBoard:
         self.chips = {name: folder / f"{name}.flash" for name in (SMALL_CHIP, LARGE_CHIP)}
         drives = []
         for name, size_bytes in ((SMALL_CHIP, SMALL_BYTES), (LARGE_CHIP, LARGE_BYTES)):
-            self.chips[name].write_bytes(b"\xff" * size_bytes)
+            # Zeros: every eraseblock has to be erased before it can hold anything else.
+            self.chips[name].write_bytes(bytes(size_bytes))
             drives += ["-drive", f"if=mtd,format=raw,file={self.chips[name]}"]
         self.machine = ConsoleMachine(
             "nor-board",

@@ -72,6 +72,7 @@ NAND = "NAND simulator partition 0"
 NANDSIM = "insmod /lib/nandsim.ko first_id_byte=0x20 second_id_byte=0x33"
 NAND_TIMEOUT_S = 200
 NAND_PAGES_PER_BLOCK = 32
+NAND_BLOCK_BYTES = 16 * 1024
 IMAGES = "dd if=/dev/urandom of=/work/a bs=16k count=64; dd if=/dev/urandom of=/work/b bs=16k count=64"
 
 
@@ -108,12 +109,21 @@ def corrected_bits(lab, machine):
 
 
 def lost_page(lab, machine):
-    """A page loses its data after some reads."""
-    grave = 5 * NAND_PAGES_PER_BLOCK + 7
-    update = f"flash_exercise --device '{NAND}' --update"
-    status, output = with_nand(lab, machine, "a page that is lost", f"gravepages={grave}:1", f"{update} /work/a")
-    lab.check("an update that cannot read its backup is refused", status == 1 and "nothing was changed" in output, output[-3000:])
-    lab.check("it says where", f"{5 * 16384:#x}" in output and "the flash was not changed" in output, output[-3000:])
+    """A page loses its data after some reads: those that prove the first update."""
+    block = 5
+    job = f"flash_exercise --device '{NAND}'"
+    status, output = with_nand(
+        lab, machine, "a page that is lost", f"gravepages={block * NAND_PAGES_PER_BLOCK + 7}:2",
+        f"{job} --update /work/a | tail -n 1; {job} --update /work/b >/work/log; echo second $?; tail -n 2 /work/log; "
+        f"{job} --rescue /work/b >/work/log; echo third $?; tail -n 2 /work/log",
+    )  # fmt: skip
+    first, _, rest = output.partition("second ")
+    second, _, third = rest.partition("third ")
+    lab.check("the first update ends well", "the flash holds the new firmware" in first, output)
+    refused = second.startswith("1") and "nothing was changed" in second and "for the backup" in second
+    lab.check(f"the second is refused: it cannot read its backup, at {block * NAND_BLOCK_BYTES:#x}", refused and f"{block * NAND_BLOCK_BYTES:#x}" in second, output)
+    damaged = f"damaged: {block * NAND_BLOCK_BYTES:#x}-{(block + 1) * NAND_BLOCK_BYTES - 1:#x} unknown"
+    lab.check("a rescue claims no success and names the block", third.startswith("1") and damaged in third, output)
 
 
 def worn_block(lab, machine):
@@ -126,5 +136,5 @@ def worn_block(lab, machine):
     lab.check("the first update ends well", "the flash holds the new firmware" in output.partition("second")[0], output[-3000:])
     second = output.partition("second 1")[2]
     lab.check("the second fails and is taken back", "the flash was restored and holds what it held before" in second, output[-3000:])
-    lab.check("it says which block", f"{9 * 16384:#x}" in second, output[-3000:])
+    lab.check("it says which block", f"{9 * NAND_BLOCK_BYTES:#x}" in second, output[-3000:])
     lab.check("what it held before is the first image: it needs no change", "third 0" in second and "blocks_changed: 0" in second, output[-3000:])
