@@ -13,7 +13,7 @@ from pathlib import Path
 from . import packages
 from .cache import CACHE, cached, digest_of
 from .paths import PROJECT, TARGET
-from .shell import CommandFailed, run, run_with_retries
+from .shell import CommandFailed, run, run_with_retries, write
 
 ARCHITECTURE = "armhf"
 RUST_TARGET = "armv7-unknown-linux-gnueabihf"
@@ -111,22 +111,19 @@ def _build(kind, name):
 
 def _compiler():
     """A script that runs Debian's rustc out of its unpacked packages, with the features that are stable by now."""
-
-    def make(folder):
-        unpack(folder, *RUST_PACKAGES)
-        script = folder / "rustc"
-        script.write_text(f"""#!/bin/sh
-root=$(dirname "$0")
-export LD_LIBRARY_PATH="$root/usr/lib/x86_64-linux-gnu" RUSTC_BOOTSTRAP=1
+    root = cached(f"rust-{ARCHITECTURE}", RUST_PACKAGES, lambda folder: unpack(folder, *RUST_PACKAGES))
+    text = f"""#!/bin/sh
+export LD_LIBRARY_PATH="{root}/usr/lib/x86_64-linux-gnu" RUSTC_BOOTSTRAP=1
 case " $* " in
 *" --crate-name firmcast"*" --target armv7"*) set -- "$@" '-Zcrate-attr=feature({FEATURES},{OWN_FEATURES})' ;;
 *" --crate-name "*" --target armv7"*) set -- "$@" '-Zcrate-attr=feature({FEATURES})' ;;
 esac
-exec "$root/usr/bin/rustc" "$@"
-""")
-        script.chmod(0o755)
-
-    return cached(f"rust-{ARCHITECTURE}", [*RUST_PACKAGES, Path(__file__)], make) / "rustc"
+exec "{root}/usr/bin/rustc" "$@"
+"""
+    script = FOLDER / "rustc"
+    if not script.exists() or script.read_text() != text:
+        write(script, text).chmod(0o755)
+    return script
 
 
 def _tree():

@@ -10,6 +10,7 @@ from .cache import cached
 from .paths import VM_DIR
 from .server import ServerFailed
 from .shell import run
+from .testbed import PATIENCE
 
 CONSOLE_OS = VM_DIR / "console-os"
 READY = r"^machine: ready$"
@@ -96,7 +97,7 @@ class ConsoleMachine:
 
     def read_until(self, pattern, timeout_s):
         """Reads whole lines until one matches: what came before it, and the match."""
-        deadline = time.monotonic() + timeout_s
+        deadline = time.monotonic() + timeout_s * PATIENCE
         said = ""
         while True:
             line, end, rest = self._unread.partition("\n")

@@ -30,7 +30,8 @@ def chip_vanishes(lab):
     )
     job = re.search(r"^job (\d+)$", said, re.MULTILINE)
     lab.check("the driver was taken away in the middle of the job", "unbound 0" in said and "Writing 64/" in said, said[-3000:])
-    lab.check("the job ended by itself, with an error", job and job.group(1) == "1" and re.search(r"^error: ", said, re.MULTILINE), said[-3000:])
+    failed = job and job.group(1) == "1" and re.search(r"^error: ", said, re.MULTILINE)
+    lab.check("the job ended by itself, with an error", failed, said[-3000:])
     lab.check("it says that a reboot is not safe", "do not reboot or power off" in said, said[-3000:])
     held = banks.chip.read_bytes()
     lab.check("the chip is half-written", held not in (images["images/old"].read_bytes(), images["images/new"].read_bytes()))
@@ -61,7 +62,8 @@ def odd_chips(lab):
     status, said = machine.command("insmod /lib/mtdram.ko total_size=0 erase_size=4")
     lab.check("the kernel makes no chip of size 0", status != 0, said)
     status, said = machine.command(
-        f"insmod /lib/mtdram.ko total_size=64 erase_size=4; {update} | (while read -r line; do rmmod mtdram 2>&1; done) | sort | uniq -c"
+        f"insmod /lib/mtdram.ko total_size=64 erase_size=4; "
+        f"{update} | (while read -r line; do rmmod mtdram 2>&1; done) | sort | uniq -c"
     )
     lab.check(f"the module of a chip in use stays: {said.strip()}", "busy" in said or "unavailable" in said, said)
     machine.power_cut()
@@ -120,9 +122,10 @@ def lost_page(lab, machine):
     first, _, rest = output.partition("second ")
     second, _, third = rest.partition("third ")
     lab.check("the first update ends well", "the flash holds the new firmware" in first, output)
+    start, end = block * NAND_BLOCK_BYTES, (block + 1) * NAND_BLOCK_BYTES - 1
     refused = second.startswith("1") and "nothing was changed" in second and "for the backup" in second
-    lab.check(f"the second is refused: it cannot read its backup, at {block * NAND_BLOCK_BYTES:#x}", refused and f"{block * NAND_BLOCK_BYTES:#x}" in second, output)
-    damaged = f"damaged: {block * NAND_BLOCK_BYTES:#x}-{(block + 1) * NAND_BLOCK_BYTES - 1:#x} unknown"
+    lab.check(f"the second is refused: it cannot read its backup, at {start:#x}", refused and f"{start:#x}" in second, output)
+    damaged = f"damaged: {start:#x}-{end:#x} unknown"
     lab.check("a rescue claims no success and names the block", third.startswith("1") and damaged in third, output)
 
 
@@ -131,10 +134,12 @@ def worn_block(lab, machine):
     update = f"flash_exercise --device '{NAND}' --update"
     status, output = with_nand(
         lab, machine, "a block that takes one erase", "weakblocks=9:1",
-        f"{update} /work/a | tail -n 2; {update} /work/b >/work/log; echo second $?; tail -n 3 /work/log; {update} /work/a; echo third $?",
+        f"{update} /work/a | tail -n 2; {update} /work/b >/work/log; echo second $?; tail -n 3 /work/log; "
+        f"{update} /work/a; echo third $?",
     )  # fmt: skip
     lab.check("the first update ends well", "the flash holds the new firmware" in output.partition("second")[0], output[-3000:])
     second = output.partition("second 1")[2]
-    lab.check("the second fails and is taken back", "the flash was restored and holds what it held before" in second, output[-3000:])
+    lab.check("the second fails and is taken back", "was restored and holds what it held before" in second, output[-3000:])
     lab.check("it says which block", f"{9 * NAND_BLOCK_BYTES:#x}" in second, output[-3000:])
-    lab.check("what it held before is the first image: it needs no change", "third 0" in second and "blocks_changed: 0" in second, output[-3000:])
+    unchanged = "third 0" in second and "blocks_changed: 0" in second
+    lab.check("what it held before is the first image, which needs no change", unchanged, output[-3000:])

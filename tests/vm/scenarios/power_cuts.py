@@ -37,7 +37,8 @@ def power_cuts_while_flashing(lab):
         cuts.rescue()
     cuts.machine.power_cut()
     again = CUTS // RESCUE_CUT_EVERY
-    lab.check(f"after {CUTS} cuts of an update and {again} of its rescue, the rescue brought the chip to the image, byte for byte", True)
+    what = f"after {CUTS} cuts of an update and {again} of its rescue"
+    lab.check(f"{what}, the rescue brought the chip to the image, byte for byte", True)
     lab.check("after each cut and each rescue the preserved ranges were untouched", True)
     lab.check(
         f"{cuts.broke} of {CUTS + again} cuts left a chip that was neither old nor new (seed {seed})",
