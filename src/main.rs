@@ -2,20 +2,24 @@
 
 use std::ffi::OsString;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use firmcast::agent::config::Config;
+use firmcast::agent::plan::{self, PlanReport};
 use firmcast::agent::system::System;
 use firmcast::agent::trust::Trust;
 use firmcast::agent::{idle, logging};
+use firmcast::image::BUNDLE_MAX;
 
 const HELP: &str = "\
 firmcastd waits for a trusted manager's instruction to replace this machine's firmware.
 
 Usage: firmcastd [--config FILE] [--foreground]    run the agent
        firmcastd check [--config FILE] [--json]    tell whether this machine could be updated, and why not
+       firmcastd plan --bundle FILE [--config FILE] [--json]
+                                                   tell what an update with this bundle would change, or why it cannot be
        firmcastd recover                           be the recovery environment (what PID 1 does there)
        firmcastd --help | --version
 
@@ -23,13 +27,14 @@ Usage: firmcastd [--config FILE] [--foreground]    run the agent
   --foreground    log to stderr even if that is no terminal
   --json          print the result as one JSON object
 
-Exit status: 0 all well (check: an update could start), 1 failed (check: something is in the way), 2 wrong usage.
+Exit status: 0 all well (check, plan: an update could start), 1 failed (check, plan: something is in the way), 2 wrong usage.
 ";
 
 /// What the command line asks for.
 enum Task {
     Agent { config: Option<PathBuf>, foreground: bool },
     Check { config: Option<PathBuf>, json: bool },
+    Plan { config: Option<PathBuf>, bundle: PathBuf, json: bool },
     Recover,
     Help,
     Version,
@@ -65,6 +70,12 @@ fn run(task: Task) -> Result<ExitCode> {
             let trust = Trust::load(&config);
             check(&System::new(config, trust), json)
         }
+        Task::Plan { config, bundle, json } => {
+            logging::start(true);
+            let config = Config::load(config.as_deref())?;
+            let trust = Trust::load(&config);
+            plan(&System::new(config, trust), &bundle, json)
+        }
         Task::Recover => match firmcast::recovery::run()? {},
         Task::Help => print(HELP),
         Task::Version => print(concat!("firmcastd ", env!("CARGO_PKG_VERSION"), "\n")),
@@ -78,6 +89,30 @@ fn check(system: &System, json: bool) -> Result<ExitCode> {
     Ok(if list.verdict().is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+fn plan(system: &System, bundle: &Path, json: bool) -> Result<ExitCode> {
+    let size_bytes = std::fs::metadata(bundle)
+        .with_context(|| format!("cannot read the bundle {}", bundle.display()))?
+        .len();
+    ensure!(size_bytes <= BUNDLE_MAX as u64, "{} is too large for a bundle", bundle.display());
+    let bytes = std::fs::read(bundle)
+        .with_context(|| format!("cannot read the bundle {}", bundle.display()))?;
+    match PlanReport::new(system, &bytes) {
+        Ok(report) if json => print(&format!("{:#}\n", report.to_json())),
+        Ok(report) => print(&report.to_string()),
+        Err(refusal) => {
+            let text = match json {
+                true => format!("{:#}\n", plan::refusal_json(&refusal)),
+                false => format!(
+                    "An update would be refused: {refusal}\n-> {}\n",
+                    refusal.reason.advice()
+                ),
+            };
+            print(&text)?;
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
 fn print(text: &str) -> Result<ExitCode> {
     std::io::stdout().write_all(text.as_bytes()).context("cannot write to stdout")?;
     Ok(ExitCode::SUCCESS)
@@ -86,6 +121,7 @@ fn print(text: &str) -> Result<ExitCode> {
 #[derive(PartialEq)]
 enum Word {
     Check,
+    Plan,
     Recover,
 }
 
@@ -95,6 +131,7 @@ fn parse(mut arguments: impl Iterator<Item = OsString>) -> Result<Task, String> 
         return Ok(Task::Recover);
     }
     let (mut task, mut config, mut foreground, mut json) = (None, None, false, false);
+    let mut bundle = None;
     while let Some(argument) = arguments.next() {
         match argument.to_str() {
             Some("--help" | "-h") => return Ok(Task::Help),
@@ -103,8 +140,13 @@ fn parse(mut arguments: impl Iterator<Item = OsString>) -> Result<Task, String> 
                 Some(file) => config = Some(PathBuf::from(file)),
                 None => return Err("--config needs the name of a file".into()),
             },
+            Some("--bundle") if task == Some(Word::Plan) => match arguments.next() {
+                Some(file) => bundle = Some(PathBuf::from(file)),
+                None => return Err("--bundle needs the name of a file".into()),
+            },
             Some("--foreground") if task.is_none() => foreground = true,
-            Some("--json") if task == Some(Word::Check) => json = true,
+            Some("--json") if matches!(task, Some(Word::Check | Word::Plan)) => json = true,
+            Some("plan") if task.is_none() => task = Some(Word::Plan),
             Some("check") if task.is_none() => task = Some(Word::Check),
             Some("recover") if task.is_none() => task = Some(Word::Recover),
             _ => return Err(format!("unknown argument {}", argument.display())),
@@ -112,6 +154,10 @@ fn parse(mut arguments: impl Iterator<Item = OsString>) -> Result<Task, String> 
     }
     Ok(match task {
         Some(Word::Check) => Task::Check { config, json },
+        Some(Word::Plan) => {
+            let bundle = bundle.ok_or("plan needs --bundle FILE")?;
+            Task::Plan { config, bundle, json }
+        }
         Some(Word::Recover) => Task::Recover,
         None => Task::Agent { config, foreground },
     })

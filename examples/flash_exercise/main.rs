@@ -83,4 +83,3 @@ fn run(mut job: Job, chip: &mut dyn Flash) -> anyhow::Result<End> {
         }
     }
 }
-

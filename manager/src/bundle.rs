@@ -2,6 +2,7 @@
 
 mod create;
 mod file;
+mod policy;
 mod show;
 mod sign;
 

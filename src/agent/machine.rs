@@ -21,6 +21,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore as _, SeedableRng as _};
 
 use super::logging::LogBudget;
+use super::outlook::Outlook;
 use crate::image::VerifiedManifest;
 use crate::image::assembly::ManifestAssembly;
 use crate::keys::{HostSecretKey, ManagerPublicKey, ReleasePublicKey};
@@ -71,6 +72,12 @@ pub trait HostSystem {
 
     /// Compares what stands in flash with the manifest's image.
     fn measure(&mut self, campaign: u64, manifest: &VerifiedManifest) -> Measurement;
+
+    /// Says how much an update would change. Does nothing.
+    ///
+    /// # Errors
+    /// Why the update would be refused.
+    fn foresee(&mut self, order: &Order<'_>) -> Result<Outlook, Refusal>;
 }
 
 /// What the driver has to do.
@@ -92,6 +99,7 @@ pub struct Agent {
     /// One at most for each trusted manager.
     assemblies: BTreeMap<PeerKey, ManifestAssembly>,
     entering: Option<Entering>,
+    /// The last answer for which the whole chip was read.
     measured: Option<Measured>,
     /// What waits to be sent outside of sessions; answers inside wait in the endpoint.
     answers: VecDeque<Transmit>,
@@ -117,7 +125,8 @@ impl Entering {
 struct Measured {
     by: PeerKey,
     until: Time,
-    measurement: Measurement,
+    command: Command,
+    answer: Answer,
 }
 
 impl fmt::Debug for Agent {
@@ -217,7 +226,9 @@ impl Agent {
                 let timeouts = (reach_timeout_s, transfer_timeout_s);
                 self.begin(now, peer, address, campaign, timeouts, system)
             }
-            Ok(Command::Measure { campaign }) => self.measure(now, peer, campaign, system),
+            Ok(command @ (Command::Measure { .. } | Command::Foresee { .. })) => {
+                self.read_flash(now, peer, address, &command, system)
+            }
             Ok(Command::Release { campaign }) => self.release(now, peer, campaign, system),
             Ok(Command::Join { parameters, .. }) => only_in_recovery(parameters.campaign),
             Ok(
@@ -301,12 +312,12 @@ impl Agent {
         }
     }
 
-    fn prepare(
+    fn prepare<T>(
         &mut self,
         peer: PeerKey,
         campaign: u64,
-        prepare: impl FnOnce(&ManagerPublicKey, &VerifiedManifest) -> Result<(), Refusal>,
-    ) -> Result<(), Refusal> {
+        prepare: impl FnOnce(&ManagerPublicKey, &VerifiedManifest) -> Result<T, Refusal>,
+    ) -> Result<T, Refusal> {
         let manifest = self.manifest(peer, campaign)?;
         let manager = self.managers.get(&peer).ok_or_else(|| {
             Refusal::new(Reason::NotPossibleNow, "the manager is no longer trusted")
@@ -329,6 +340,35 @@ impl Agent {
         })
     }
 
+    /// Answers what takes a read of the whole chip; the same question again is answered from memory for a while.
+    fn read_flash(
+        &mut self,
+        now: Time,
+        peer: PeerKey,
+        address: SocketAddr,
+        command: &Command,
+        system: &mut dyn HostSystem,
+    ) -> Answer {
+        let again = self
+            .measured
+            .as_ref()
+            .filter(|known| known.by == peer && known.command == *command && now < known.until);
+        if let Some(known) = again {
+            return known.answer.clone();
+        }
+        let answer = match *command {
+            Command::Foresee { campaign } => self.foresee(peer, address, campaign, system),
+            Command::Measure { campaign } => self.measure(now, peer, campaign, system),
+            _ => unreachable!("only these two are handed on"),
+        };
+        if !matches!(answer, Answer::Report(_)) {
+            let until = now + MEASUREMENT_LIFETIME;
+            let (command, answer) = (command.clone(), answer.clone());
+            self.measured = Some(Measured { by: peer, until, command, answer });
+        }
+        answer
+    }
+
     fn measure(
         &mut self,
         now: Time,
@@ -336,21 +376,35 @@ impl Agent {
         campaign: u64,
         system: &mut dyn HostSystem,
     ) -> Answer {
-        let again = self.measured.as_ref().filter(|known| {
-            known.by == peer && known.measurement.campaign == campaign && now < known.until
-        });
-        if let Some(known) = again {
-            return Answer::Measurement(known.measurement.clone());
-        }
         match self.manifest(peer, campaign) {
             Ok(manifest) => {
                 let measurement = system.measure(campaign, &manifest);
                 self.log.line(now, || log_measurement(&measurement));
-                let until = now + MEASUREMENT_LIFETIME;
-                self.measured =
-                    Some(Measured { by: peer, until, measurement: measurement.clone() });
                 Answer::Measurement(measurement)
             }
+            Err(refusal) => refused(campaign, &refusal),
+        }
+    }
+
+    fn foresee(
+        &mut self,
+        peer: PeerKey,
+        manager_address: SocketAddr,
+        campaign: u64,
+        system: &mut dyn HostSystem,
+    ) -> Answer {
+        let foresight = self.prepare(peer, campaign, |manager, manifest| {
+            Ok(system.foresee(&Order {
+                campaign,
+                manager,
+                manager_address,
+                reach_timeout_s: 0,
+                transfer_timeout_s: 0,
+                manifest,
+            }))
+        });
+        match foresight {
+            Ok(outlook) => Answer::Foresight(Outlook::tell(outlook, campaign)),
             Err(refusal) => refused(campaign, &refusal),
         }
     }

@@ -3,6 +3,7 @@
 //! - [`config`]: the settings.
 //! - [`machine`]: what the agent does with each datagram; sans-IO, its computer behind [`HostSystem`].
 //! - [`check`]: every precondition of an update, for `firmcastd check` and for the preflight alike.
+//! - [`plan`]: what a bundle would change here; [`outlook`]: what its manifest alone tells of that.
 //! - [`system`]: the real computer; [`state`] and [`trust`] are its parts.
 //! - [`idle`]: the event loop around it all.
 //! - [`logging`]: syslog, or stderr when run by hand.
@@ -13,6 +14,8 @@ pub mod idle;
 pub mod logging;
 pub mod machine;
 pub mod measure;
+pub mod outlook;
+pub mod plan;
 mod preflight;
 pub mod state;
 pub mod system;

@@ -8,15 +8,17 @@ use super::check::Checklist;
 use super::config::Config;
 use super::machine::{HostSystem, Order};
 use super::measure;
+use super::outlook::{self, Outlook};
 use super::preflight::{self, Purpose};
 use super::state::{CampaignRecord, RecordedEnd, State};
 use super::trust::{Trust, with_causes};
 use crate::dmi::{Dmi, boot_id};
-use crate::image::{Digest, VerifiedManifest};
+use crate::flash::Flash as _;
+use crate::image::{Board, Digest, VerifiedManifest};
 use crate::kexec::{
     self, Deadlines, HANDOFF_VERSION, Handoff, KexecError, MailboxPlace, ManagerContact, SecretText,
 };
-use crate::keys::{HostSecretKey, SecretKey as _, load_secret};
+use crate::keys::{HostSecretKey, PublicKey as _, SecretKey as _, load_secret};
 use crate::mtd::{Access, MtdDevice};
 use crate::net::{InterfaceConfig, NetError, Netlink, survey};
 use crate::reason::{FlashState, Reason, Refusal};
@@ -84,6 +86,15 @@ impl System {
     /// Every precondition of an update of this machine, whatever the bundle. Reads the chip twice.
     pub fn check(&self) -> Checklist {
         preflight::checklist(self, Purpose::Check)
+    }
+
+    /// What this machine is, for [`Board::admit`]. The size of its flash is not known yet.
+    pub(super) fn board(&self) -> Board {
+        let Dmi { vendor, product, bios_version, .. } = Dmi::read(&self.root);
+        let security_version_floor = self.state.security_version_floor().unwrap_or(u64::MAX);
+        let key = load_secret::<HostSecretKey>(&self.config.host_key).ok();
+        let host = key.map(|key| key.public().fingerprint());
+        Board { vendor, product, bios_version, flash_size_bytes: 0, security_version_floor, host }
     }
 
     /// How `manager` is reached, to be set up again in the recovery environment; nothing where only DHCP can do that.
@@ -230,6 +241,17 @@ impl HostSystem for System {
             bios_vendor: dmi.bios_vendor,
             detail: found.err().unwrap_or_default(),
         }
+    }
+
+    fn foresee(&mut self, order: &Order<'_>) -> Result<Outlook, Refusal> {
+        preflight::checklist(self, Purpose::Order(order)).verdict()?;
+        let mut flash = MtdDevice::open(&self.config.flash, Access::ReadOnly)
+            .map_err(|error| Refusal::new(Reason::FlashUnsupported, with_causes(&error)))?;
+        // The preflight has found that this is the size of the image.
+        let mut contents = vec![0; flash.geometry().size_bytes() as usize];
+        flash.read(0, &mut contents).map_err(|error| Refusal::new(Reason::BackupFailed, error))?;
+        outlook::check_layout(&contents, order.manifest)?;
+        Ok(outlook::outlook(&contents, order.manifest, flash.geometry()))
     }
 }
 

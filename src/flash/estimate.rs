@@ -93,9 +93,9 @@ impl Pace {
 impl FlashPlan {
     /// What the plan asks of the chip, from the backup to the final comparison.
     pub fn workload(&self, placement: &Placement, geometry: &Geometry) -> Workload {
-        let mut work = Workload::default();
         // The backup, and the comparison of everything.
-        work.read_bytes = 2 * placement.image_bytes() as u64;
+        let read_bytes = 2 * placement.image_bytes() as u64;
+        let mut work = Workload { read_bytes, ..Workload::default() };
         for operation in self.operations() {
             let contents = &self.target()[placement.range(operation.block)];
             let length_bytes = contents.len() as u64;

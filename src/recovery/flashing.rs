@@ -122,6 +122,11 @@ impl Flashing {
     }
 }
 
+/// The reason and the words for a chip that an update cannot begin on.
+pub fn refusal_of(error: &FlashError) -> Refusal {
+    Refusal::new(reason_of(Some(error)), chain(error))
+}
+
 fn reason_of(error: Option<&FlashError>) -> Reason {
     match error {
         Some(FlashError::Locked { .. } | FlashError::NotForHost { .. }) => Reason::FlashLocked,

@@ -5,6 +5,7 @@
 
 use super::codec::{DecodeError, Reader, Writer};
 use super::escrow::BackupOffer;
+use super::foresight::Foresight;
 use super::fragment_status::FragmentStatus;
 use crate::reason::{FlashState, Reason};
 
@@ -202,6 +203,8 @@ pub enum Answer {
     Measurement(Measurement),
     /// `86`: the backup is read and can be uploaded.
     BackupOffer(BackupOffer),
+    /// `87`: what an update would change.
+    Foresight(Foresight),
 }
 
 impl Answer {
@@ -218,6 +221,7 @@ impl Answer {
             0x84 => Self::FragmentStatus(FragmentStatus::parse(reader.rest())?),
             0x85 => Self::Measurement(Measurement::read(&mut reader)?),
             0x86 => Self::BackupOffer(BackupOffer::read(&mut reader)?),
+            0x87 => Self::Foresight(Foresight::read(&mut reader)?),
             other => return Err(DecodeError::UnknownType(other)),
         };
         reader.finish()?;
@@ -238,6 +242,7 @@ impl Answer {
             }
             Self::Measurement(measurement) => measurement.write(writer.u8(0x85)),
             Self::BackupOffer(offer) => offer.write(writer.u8(0x86)),
+            Self::Foresight(foresight) => foresight.write(writer.u8(0x87)),
         }
         writer.finish()
     }
@@ -375,7 +380,7 @@ impl Measurement {
     }
 }
 
-fn read_reason(reader: &mut Reader<'_>) -> Result<Reason, DecodeError> {
+pub(super) fn read_reason(reader: &mut Reader<'_>) -> Result<Reason, DecodeError> {
     Reason::from_code(reader.u16()?).ok_or(DecodeError::Value("reason"))
 }
 

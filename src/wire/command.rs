@@ -88,6 +88,12 @@ pub enum Command {
         /// SHA-256 of what was stored.
         digest: [u8; 32],
     },
+    /// `0B`: would an update with the manifest that the host holds start, and how much would change: campaign u64.
+    /// Answered with a foresight; nothing is done.
+    Foresee {
+        /// Campaign whose manifest the host holds.
+        campaign: u64,
+    },
 }
 
 impl Command {
@@ -121,6 +127,7 @@ impl Command {
                 },
             },
             0x09 => Self::BackupStatus(FragmentStatus::parse(reader.rest())?),
+            0x0b => Self::Foresee { campaign: reader.u64()? },
             0x0a => Self::BackupStored { campaign: reader.u64()?, digest: reader.array()? },
             other => return Err(DecodeError::UnknownType(other)),
         };
@@ -165,6 +172,7 @@ impl Command {
                 writer.u8(0x08).u64(*campaign).u32(*rate_kbit_s)
             }
             Self::BackupStatus(status) => writer.u8(0x09).bytes(&status.emit()),
+            Self::Foresee { campaign } => writer.u8(0x0b).u64(*campaign),
             Self::BackupStored { campaign, digest } => writer.u8(0x0a).u64(*campaign).bytes(digest),
         };
         writer.finish()

@@ -11,6 +11,7 @@ use super::broadcast::{FragmentStatus, GroupKey, Missing, TransferParameters};
 use super::codec::DecodeError;
 use super::command::Command;
 use super::escrow::BackupOffer;
+use super::foresight::Foresight;
 use crate::reason::{FlashState, Reason};
 
 fn commands() -> Vec<(Command, &'static str)> {
@@ -108,6 +109,15 @@ fn answers() -> Vec<(Answer, String)> {
         },
         digest: [0x77; 32],
     };
+    let foresight = Foresight {
+        campaign: 7,
+        reason: Reason::FlashLocked,
+        blocks: 512,
+        changed_blocks_max: 16,
+        typical_ms: 1000,
+        longest_ms: 5000,
+        detail: "d".into(),
+    };
     let (x11, x22, x33) = ("11".repeat(16), "22".repeat(32), "33".repeat(32));
     vec![
         (
@@ -127,6 +137,10 @@ fn answers() -> Vec<(Answer, String)> {
             Answer::Measurement(measurement),
             format!("85000000000000000701{}{}01620176 00", "44".repeat(32), "55".repeat(16))
                 .replace(' ', ""),
+        ),
+        (
+            Answer::Foresight(foresight),
+            "8700000000000000070008000002000000001000000 3e8000013880164".replace(' ', ""),
         ),
         (
             Answer::BackupOffer(offer),

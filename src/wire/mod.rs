@@ -13,6 +13,7 @@ pub mod codec;
 pub mod command;
 pub mod datagram;
 pub mod escrow;
+pub mod foresight;
 pub mod fragment_status;
 
 /// The version that every datagram carries in its second byte.

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Args;
+use firmcast::image::layout::LayoutRegion;
 use firmcast::image::{Bundle, Digest, FirmwareFormat, Manifest, PayloadFormat, SignedManifest};
 use firmcast::keys::{self, ReleasePublicKey};
 use serde::Serialize;
@@ -36,6 +37,11 @@ struct Report {
     update_from: Vec<String>,
     expect_version: Option<String>,
     regions: Vec<PolicyRegion>,
+    /// What the image says of itself; hosts compare it with their chip.
+    layout: Vec<LayoutLine>,
+    new_layout: bool,
+    boot_offset_bytes: u64,
+    host: Option<String>,
     image: Image,
     payload: Payload,
     signature: Signature,
@@ -45,6 +51,14 @@ struct Report {
 struct PolicyRegion {
     name: String,
     action: &'static str,
+    offset_bytes: u64,
+    length_bytes: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct LayoutLine {
+    kind: &'static str,
+    name: String,
     offset_bytes: u64,
     length_bytes: u64,
 }
@@ -122,6 +136,10 @@ impl Report {
                     length_bytes: r.length_bytes,
                 })
                 .collect(),
+            layout: manifest.layout().regions().iter().map(LayoutLine::new).collect(),
+            new_layout: manifest.may_change_layout(),
+            boot_offset_bytes: manifest.boot_offset_bytes(),
+            host: manifest.host().map(ToString::to_string),
             image: Image {
                 size_bytes: manifest.image_size_bytes(),
                 sha256: hex(manifest.image_digest()),
@@ -166,8 +184,28 @@ impl Report {
                 &format!("{name}: {length_bytes:#x} bytes at {offset_bytes:#x}"),
             );
         }
+        for LayoutLine { kind, name, offset_bytes, length_bytes } in &self.layout {
+            row(
+                "layout",
+                &format!("{name} ({kind}): {length_bytes:#x} bytes at {offset_bytes:#x}"),
+            );
+        }
+        if self.new_layout {
+            row("new layout", "the chip may have another one");
+        }
+        row("starts at", &format!("{:#x}", self.boot_offset_bytes));
+        if let Some(host) = &self.host {
+            row("only for host", host);
+        }
         row("signature", &self.signature.text());
         table
+    }
+}
+
+impl LayoutLine {
+    fn new(region: &LayoutRegion) -> Self {
+        let LayoutRegion { kind, name, offset_bytes, length_bytes } = region.clone();
+        Self { kind: kind.name(), name, offset_bytes, length_bytes }
     }
 }
 

@@ -47,6 +47,7 @@ impl Host {
             Answer::Report(_)
             | Answer::ManifestHeld { .. }
             | Answer::Measurement(_)
+            | Answer::Foresight(_)
             | Answer::FragmentStatus(_) => {}
         }
     }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
+use crate::flash::Estimate;
 use crate::image::{Description, Manifest, PayloadFormat, SignedManifest};
 use crate::keys::{ManagerSecretKey, ReleaseSecretKey, SecretKey as _};
 use crate::session::discovery::Discovery;
@@ -67,6 +68,12 @@ impl HostSystem for TestSystem {
             bios_vendor: "V".into(),
             detail: String::new(),
         }
+    }
+
+    fn foresee(&mut self, _: &Order<'_>) -> Result<Outlook, Refusal> {
+        self.measured += 1;
+        let estimate = Estimate { typical_ms: 1, longest_ms: 2 };
+        Ok(Outlook { blocks: 512, changed_blocks_max: 7, estimate })
     }
 }
 

@@ -6,7 +6,6 @@ use nix::unistd::{AccessFlags, access};
 use crate::agent::check::Checklist;
 use crate::agent::system::System;
 use crate::agent::trust::with_causes;
-use crate::dmi::Dmi;
 use crate::image::Board;
 use crate::keys::{HostSecretKey, PublicKey, SecretKey as _, load_secret};
 use crate::reason::Reason;
@@ -72,7 +71,8 @@ pub(super) fn state_folder(list: &mut Checklist, system: &System) {
 }
 
 pub(super) fn board(list: &mut Checklist, system: &System) -> Board {
-    let Dmi { vendor, product, bios_version, .. } = Dmi::read(&system.root);
+    let board = system.board();
+    let Board { vendor, product, bios_version, .. } = &board;
     if vendor.is_empty() && product.is_empty() {
         list.not_ok(
             "board",
@@ -84,9 +84,6 @@ pub(super) fn board(list: &mut Checklist, system: &System) -> Board {
         list.ok("board", format_args!("{vendor} / {product}, firmware version {bios_version}"));
     }
     let floor = system.state.security_version_floor();
-    let security_version_floor = *floor.as_ref().unwrap_or(&u64::MAX);
-    let host = load_secret::<HostSecretKey>(&system.config.host_key).ok();
-    let host = host.map(|key| key.public().fingerprint());
     list.result("security-version", Reason::NotPossibleNow, floor, "");
-    Board { vendor, product, bios_version, flash_size_bytes: 0, security_version_floor, host }
+    board
 }

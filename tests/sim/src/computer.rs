@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use firmcast::agent::outlook::{self, Outlook};
 use firmcast::agent::{HostSystem, Order, measure};
 use firmcast::flash::{Fault, Flash, Geometry, SimulatedFlash, WriteRule};
 use firmcast::image::{Board, VerifiedManifest};
@@ -190,6 +191,11 @@ impl HostSystem for Computer {
 
     fn abandon(&mut self) {
         (self.loaded, self.accepted) = (None, None);
+    }
+
+    fn foresee(&mut self, order: &Order<'_>) -> Result<Outlook, Refusal> {
+        self.board().admit(order.manifest)?;
+        Ok(outlook::outlook(self.flash.contents(), order.manifest, self.flash.geometry()))
     }
 
     fn measure(&mut self, campaign: u64, manifest: &VerifiedManifest) -> Measurement {

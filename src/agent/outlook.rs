@@ -1,0 +1,133 @@
+//! How much an update would change, foreseen by an agent that has only the manifest: `firmcast update --dry-run`.
+
+use std::ops::Range;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::flash::{Estimate, Geometry, Workload};
+use crate::image::layout::Layout;
+use crate::image::validity::{Verdict, validate};
+use crate::image::{Manifest, RegionAction};
+use crate::reason::{Reason, Refusal};
+use crate::wire::foresight::Foresight;
+
+/// How much of a chip an update may change, as far as the manifest alone tells.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outlook {
+    /// Eraseblocks of the chip.
+    pub blocks: u32,
+    /// Eraseblocks that change, at most: the manifest's digests are of larger pieces.
+    pub changed_blocks_max: u32,
+    /// How long that takes.
+    pub estimate: Estimate,
+}
+
+impl Outlook {
+    /// The answer for a manager.
+    pub(super) fn tell(foreseen: Result<Self, Refusal>, campaign: u64) -> Foresight {
+        let (outlook, refusal) = match foreseen {
+            Ok(outlook) => (outlook, Refusal::new(Reason::None, "")),
+            Err(refusal) => (Self::default(), refusal),
+        };
+        let saturated = |ms| u32::try_from(ms).unwrap_or(u32::MAX);
+        Foresight {
+            campaign,
+            reason: refusal.reason,
+            blocks: outlook.blocks,
+            changed_blocks_max: outlook.changed_blocks_max,
+            typical_ms: saturated(outlook.estimate.typical_ms),
+            longest_ms: saturated(outlook.estimate.longest_ms),
+            detail: refusal.detail,
+        }
+    }
+}
+
+/// Fails when the chip, which holds `contents`, has another layout than the manifest's image and that matters.
+///
+/// # Errors
+/// [`Reason::LayoutMismatch`], with both sides.
+pub fn check_layout(contents: &[u8], manifest: &Manifest) -> Result<(), Refusal> {
+    let is_damaged = matches!(validate(contents), Verdict::Invalid { .. });
+    if is_damaged || manifest.may_change_layout() {
+        return Ok(());
+    }
+    let refuse = |detail: String| Refusal::new(Reason::LayoutMismatch, detail);
+    let live = Layout::read(contents).map_err(|error| refuse(error.to_string()))?;
+    match manifest.layout().mismatch(&live) {
+        Some(mismatch) => Err(refuse(mismatch.to_string())),
+        None => Ok(()),
+    }
+}
+
+/// Compares the pieces of the chip with the digests that the manifest has for them.
+pub fn outlook(contents: &[u8], manifest: &Manifest, geometry: &Geometry) -> Outlook {
+    let piece_bytes = manifest.block_size_bytes();
+    let differs: Vec<bool> = contents
+        .chunks(piece_bytes)
+        .zip(manifest.block_digests())
+        .map(|(piece, digest)| Sha256::digest(piece).as_slice() != digest)
+        .collect();
+    let preserved = |range: &Range<u64>| {
+        manifest.regions().iter().any(|region| {
+            region.action == RegionAction::Preserve
+                && region.offset_bytes <= range.start
+                && range.end <= region.offset_bytes + region.length_bytes
+        })
+    };
+    let mut work = Workload { read_bytes: 2 * contents.len() as u64, ..Workload::default() };
+    for block in geometry.blocks() {
+        let range = block.offset_bytes()..block.end_bytes();
+        let pieces = range.start / piece_bytes as u64..=(range.end - 1) / piece_bytes as u64;
+        let changes = pieces.into_iter().any(|n| differs.get(n as usize).copied().unwrap_or(false));
+        if changes && !preserved(&range) {
+            let length_bytes = u64::from(block.length_bytes());
+            work.erases += 1;
+            work.erase_bytes += length_bytes;
+            work.write_bytes += length_bytes;
+            work.read_bytes += 2 * length_bytes;
+        }
+    }
+    Outlook {
+        blocks: geometry.block_count(),
+        changed_blocks_max: work.erases as u32,
+        estimate: Estimate::of(work, geometry),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::flash::WriteRule;
+    use crate::image::{Description, PayloadFormat, Region};
+
+    #[test]
+    fn pieces_that_differ_count_all_their_blocks_but_the_preserved_ones() {
+        let image: Vec<u8> = (0..0x8_0000u32).map(|n| (n >> 12) as u8 | 1).collect();
+        let region = Region {
+            name: "vars".into(),
+            offset_bytes: 0,
+            length_bytes: 0x8000,
+            action: RegionAction::Preserve,
+        };
+        let description = Description {
+            version: "1".into(),
+            vendor: "V".into(),
+            products: vec!["P".into()],
+            regions: vec![region],
+            ..Description::default()
+        };
+        let manifest = Manifest::describe(description, &image, PayloadFormat::Raw, &image).unwrap();
+        assert_eq!(manifest.block_size_bytes(), 0x1_0000);
+        let chip = Geometry::uniform(0x8_0000, 0x1000, 1, WriteRule::ClearBits).unwrap();
+        let changed = |at: &[usize]| {
+            let mut contents = image.clone();
+            at.iter().for_each(|at| contents[*at] ^= 0x10);
+            outlook(&contents, &manifest, &chip).changed_blocks_max
+        };
+        assert_eq!(changed(&[]), 0);
+        // Half of the first piece is preserved.
+        assert_eq!(changed(&[0x9000]), 8);
+        assert_eq!(changed(&[0x1_0000, 0x1_ffff, 0x7_0000]), 32);
+    }
+}

@@ -1,0 +1,204 @@
+//! What a bundle would change on this machine: `firmcastd plan`. Nothing is changed to find out.
+
+use std::fmt;
+use std::ops::Range;
+
+use serde_json::{Value, json};
+
+use super::system::System;
+use super::trust::with_causes;
+use crate::flash::{Change, Estimate, Flash as _, FlashPlan, Job, Placement, Step};
+use crate::image::{Bundle, Region, RegionAction, VerifiedImage, VerifiedManifest};
+use crate::mtd::{Access, MtdDevice};
+use crate::reason::{Reason, Refusal};
+use crate::recovery::flashing::refusal_of;
+
+/// What an update with a bundle would do to the chip.
+#[derive(Clone, Debug)]
+pub struct PlanReport {
+    version: String,
+    device: String,
+    chip_bytes: u64,
+    block_count: usize,
+    /// Ranges of the chip that change, in the order in which they do, and whether they are erased first.
+    changes: Vec<(Range<u64>, bool)>,
+    changed_blocks: usize,
+    boot_block: Option<Range<u64>>,
+    locked_blocks: u32,
+    repair: bool,
+    regions: Vec<Region>,
+    erases: u64,
+    write_bytes: u64,
+    estimate: Estimate,
+}
+
+impl PlanReport {
+    /// Looks at `bundle` and at the chip of `system`.
+    ///
+    /// # Errors
+    /// Why an update with this bundle would be refused.
+    pub fn new(system: &System, bundle: &[u8]) -> Result<Self, Refusal> {
+        let (manifest, image) = open(system, bundle)?;
+        let mut flash = MtdDevice::open(&system.config.flash, Access::ReadOnly)
+            .map_err(|error| Refusal::new(Reason::FlashUnsupported, with_causes(&error)))?;
+        let mut board = system.board();
+        board.flash_size_bytes = flash.geometry().size_bytes();
+        board.admit(&manifest)?;
+        let mut job = Job::preview(image);
+        while job.step(&mut flash) == Step::Continue {}
+        if let Some(error) = job.end().and_then(|end| end.error.as_ref()) {
+            return Err(refusal_of(error));
+        }
+        let (plan, placement, locked_blocks) =
+            job.plan().ok_or_else(|| Refusal::new(Reason::FlashUnsupported, "no plan was made"))?;
+        let work = plan.workload(placement, flash.geometry());
+        Ok(Self {
+            version: manifest.version().to_owned(),
+            device: format!("{} \"{}\"", flash.info().path().display(), flash.info().name),
+            chip_bytes: flash.geometry().size_bytes(),
+            block_count: placement.block_count(),
+            changes: changes(plan, placement),
+            changed_blocks: plan.operations().len(),
+            boot_block: plan.boot_block().map(|block| chip_range(placement, block)),
+            locked_blocks,
+            repair: plan.is_repair(),
+            regions: manifest.regions().to_vec(),
+            erases: work.erases,
+            write_bytes: work.write_bytes,
+            estimate: Estimate::of(work, flash.geometry()),
+        })
+    }
+
+    /// One object; docs/OPERATIONS.md explains the fields.
+    pub fn to_json(&self) -> Value {
+        let change = |(range, erased): &(Range<u64>, bool)| {
+            json!({
+                "offset_bytes": range.start,
+                "length_bytes": range.end - range.start,
+                "operation": if *erased { "erase-and-write" } else { "write" },
+            })
+        };
+        let region = |region: &Region| {
+            json!({
+                "name": region.name,
+                "offset_bytes": region.offset_bytes,
+                "length_bytes": region.length_bytes,
+                "action": region.action.name(),
+            })
+        };
+        json!({
+            "possible": true,
+            "version": self.version,
+            "device": self.device,
+            "chip_bytes": self.chip_bytes,
+            "eraseblocks": self.block_count,
+            "changed_eraseblocks": self.changed_blocks,
+            "changes": self.changes.iter().map(change).collect::<Vec<_>>(),
+            "boot_block_offset_bytes": self.boot_block.as_ref().map(|range| range.start),
+            "regions": self.regions.iter().map(region).collect::<Vec<_>>(),
+            "backup_bytes": self.chip_bytes,
+            "locked_eraseblocks": self.locked_blocks,
+            "repairs_damaged_firmware": self.repair,
+            "erases": self.erases,
+            "write_bytes": self.write_bytes,
+            "typical_ms": self.estimate.typical_ms,
+            "longest_ms": self.estimate.longest_ms,
+        })
+    }
+}
+
+/// What `firmcastd plan --json` prints instead when an update would be refused.
+pub fn refusal_json(refusal: &Refusal) -> Value {
+    json!({
+        "possible": false,
+        "reason": refusal.reason.name(),
+        "detail": refusal.detail,
+        "advice": refusal.reason.advice(),
+    })
+}
+
+fn open(system: &System, bytes: &[u8]) -> Result<(VerifiedManifest, VerifiedImage), Refusal> {
+    let malformed = |error: &dyn fmt::Display| Refusal::new(Reason::ManifestMalformed, error);
+    let bundle = Bundle::parse(bytes).map_err(|error| malformed(&error))?;
+    let manifest = VerifiedManifest::verify(bundle.manifest, &system.trust.releases)
+        .map_err(|error| Refusal::from(&error))?;
+    let image = manifest
+        .open_payload(bundle.payload)
+        .map_err(|error| Refusal::new(Reason::PayloadInvalid, error))?;
+    Ok((manifest, image))
+}
+
+fn chip_range(placement: &Placement, block: usize) -> Range<u64> {
+    let block = placement.block(block);
+    block.offset_bytes()..block.end_bytes()
+}
+
+/// Neighbours that change in the same way, one after the other, are one range.
+fn changes(plan: &FlashPlan, placement: &Placement) -> Vec<(Range<u64>, bool)> {
+    let mut changes: Vec<(Range<u64>, bool)> = Vec::new();
+    for operation in plan.operations() {
+        let range = chip_range(placement, operation.block);
+        let erased = operation.change == Change::EraseAndWrite;
+        match changes.last_mut() {
+            Some((last, same)) if last.end == range.start && *same == erased => {
+                last.end = range.end;
+            }
+            _ => changes.push((range, erased)),
+        }
+    }
+    changes
+}
+
+impl fmt::Display for PlanReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "bundle     version {}", self.version)?;
+        writeln!(
+            f,
+            "chip       {}, {:#x} bytes in {} eraseblocks",
+            self.device, self.chip_bytes, self.block_count
+        )?;
+        if self.repair {
+            writeln!(f, "repair     the chip holds damaged firmware now")?;
+        }
+        writeln!(f, "backup     {:#x} bytes, in memory until the end", self.chip_bytes)?;
+        for Region { name, offset_bytes, length_bytes, action } in &self.regions {
+            let last = offset_bytes + length_bytes - 1;
+            let from = match action {
+                RegionAction::Preserve => "keeps what the chip holds",
+                RegionAction::Reset => "is erased",
+                RegionAction::Replace => "gets the image's contents",
+            };
+            writeln!(f, "region     {name} at {offset_bytes:#x}-{last:#x} {from}")?;
+        }
+        let (changed, all) = (self.changed_blocks, self.block_count);
+        let (erases, bytes) = (self.erases, self.write_bytes);
+        writeln!(
+            f,
+            "changes    {changed} of {all} eraseblocks: {erases} erases, {bytes:#x} bytes written"
+        )?;
+        for (range, erased) in &self.changes {
+            let how = if *erased { "erase and write" } else { "write" };
+            writeln!(f, "           {:#x}-{:#x} {how}", range.start, range.end - 1)?;
+        }
+        if let Some(boot) = &self.boot_block {
+            let (start, last) = (boot.start, boot.end - 1);
+            writeln!(
+                f,
+                "last       {start:#x}-{last:#x}, where the processor starts, if it changes at all"
+            )?;
+        }
+        if self.locked_blocks > 0 {
+            writeln!(
+                f,
+                "locked     {} eraseblocks; the update unlocks them, or is refused as a whole",
+                self.locked_blocks
+            )?;
+        }
+        let Estimate { typical_ms, longest_ms } = self.estimate;
+        let (typical_s, longest_s) = (typical_ms.div_ceil(1000), longest_ms.div_ceil(1000));
+        writeln!(
+            f,
+            "time       about {typical_s} s, at most {longest_s} s on a slow chip, without transfer and reboots"
+        )
+    }
+}

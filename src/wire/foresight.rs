@@ -1,0 +1,62 @@
+//! What a host foresees of an update (docs/PROTOCOL.md, section "Answers").
+
+use super::answer::{DETAIL_SIZE_MAX, read_reason};
+use super::codec::{DecodeError, Reader, Writer};
+use crate::reason::Reason;
+
+/// What an update would change on the host, or why it cannot be. The host knows only the manifest, not the image: its
+/// digests are of larger pieces than eraseblocks, so the numbers are upper bounds.
+///
+/// | bytes | field |
+/// | --- | --- |
+/// | 0..8 | campaign whose manifest was looked at |
+/// | 8..10 | reason that the update would be refused for; 0 when it could start |
+/// | 10..14 | eraseblocks of the chip |
+/// | 14..18 | eraseblocks that change, at most |
+/// | 18..22 | time for that in ms, with the times that data sheets call typical |
+/// | 22..26 | the same with those that they call maximal |
+/// | 26.. | why it would be refused, in words |
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Foresight {
+    /// Campaign whose manifest was looked at.
+    pub campaign: u64,
+    /// Why the update would be refused; [`Reason::None`] when it could start.
+    pub reason: Reason,
+    /// Eraseblocks of the chip.
+    pub blocks: u32,
+    /// Eraseblocks that change, at most.
+    pub changed_blocks_max: u32,
+    /// How long that takes on a typical chip, in milliseconds.
+    pub typical_ms: u32,
+    /// How long on a slow one, in milliseconds.
+    pub longest_ms: u32,
+    /// Why it would be refused, in words.
+    pub detail: String,
+}
+
+impl Foresight {
+    /// Reads the fields.
+    pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            campaign: reader.u64()?,
+            reason: read_reason(reader)?,
+            blocks: reader.u32()?,
+            changed_blocks_max: reader.u32()?,
+            typical_ms: reader.u32()?,
+            longest_ms: reader.u32()?,
+            detail: reader.text("foresight detail", DETAIL_SIZE_MAX)?,
+        })
+    }
+
+    /// Writes the fields.
+    pub(super) fn write(&self, writer: &mut Writer) {
+        writer
+            .u64(self.campaign)
+            .u16(self.reason.code())
+            .u32(self.blocks)
+            .u32(self.changed_blocks_max)
+            .u32(self.typical_ms)
+            .u32(self.longest_ms)
+            .text(&self.detail, DETAIL_SIZE_MAX);
+    }
+}
