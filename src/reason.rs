@@ -182,6 +182,8 @@ reasons! {
     Interrupted = 208, "interrupted", "the operator interrupted the campaign", "start the update again; hosts return to their normal OS by themselves";
     /// Manager's own trouble.
     ManagerFailed = 209, "manager-failed", "the manager could not go on", "see the detail";
+    /// Dry run only: nothing is in the way.
+    Possible = 210, "possible", "an update could start", "start it without --dry-run";
 }
 
 impl Reason {

@@ -233,6 +233,7 @@ mod tests {
             delivery: "broadcast".into(),
             rate_mbit: 100,
             escrow: false,
+            dry_run: false,
             hosts: vec![host("a"), host("b")],
         };
         let outcome = Outcome {

@@ -55,6 +55,9 @@ pub enum News {
         /// Whether hosts give their backup into keeping before their flash is changed.
         #[serde(default)]
         escrow: bool,
+        /// Whether hosts are only asked what an update would change.
+        #[serde(default)]
+        dry_run: bool,
         /// The hosts.
         hosts: Vec<HostFacts>,
     },

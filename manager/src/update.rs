@@ -70,6 +70,9 @@ pub(crate) struct UpdateArgs {
     /// Have each host upload its backup before it changes its flash; see firmcast backup
     #[arg(long)]
     escrow: bool,
+    /// Only ask each host what would change, how long it would take, or why it cannot be
+    #[arg(long, conflicts_with = "escrow")]
+    dry_run: bool,
     /// Print one JSON object for each event
     #[arg(long)]
     json: bool,
@@ -136,6 +139,7 @@ impl UpdateArgs {
             delivery: config.delivery.name().to_owned(),
             rate_mbit: config.rate_mbit,
             escrow: config.escrow,
+            dry_run: config.dry_run,
             hosts: meant.iter().map(host_facts).collect(),
         };
         let started = Entry::now(config.campaign, started);
@@ -179,6 +183,7 @@ impl UpdateArgs {
             rate_mbit: self.rate,
             fragment_size_bytes: route.fragment_size_bytes,
             escrow: self.escrow,
+            dry_run: self.dry_run,
             deadlines,
             exchange_secret: *secret.exchange(),
             stamp: clock::unix_micros(SystemTime::now()),

@@ -1,5 +1,7 @@
 //! What a host foresees of an update (docs/PROTOCOL.md, section "Answers").
 
+use std::fmt;
+
 use super::answer::{DETAIL_SIZE_MAX, read_reason};
 use super::codec::{DecodeError, Reader, Writer};
 use crate::reason::Reason;
@@ -32,6 +34,17 @@ pub struct Foresight {
     pub longest_ms: u32,
     /// Why it would be refused, in words.
     pub detail: String,
+}
+
+impl fmt::Display for Foresight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (changed, blocks) = (self.changed_blocks_max, self.blocks);
+        let [typical_s, longest_s] = [self.typical_ms, self.longest_ms].map(|ms| ms.div_ceil(1000));
+        write!(
+            f,
+            "at most {changed} of {blocks} eraseblocks change, in about {typical_s} s, {longest_s} s on a slow chip"
+        )
+    }
 }
 
 impl Foresight {

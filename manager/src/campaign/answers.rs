@@ -4,6 +4,7 @@ use firmcast::reason::{FlashState, Reason};
 use firmcast::time::Time;
 use firmcast::wire::answer::{Answer, Environment, Identity, Measurement, Phase, Report};
 use firmcast::wire::command::Command;
+use firmcast::wire::foresight::Foresight;
 use rand_chacha::ChaCha20Rng;
 
 use super::event::Outcome;
@@ -43,6 +44,9 @@ impl Host {
             Answer::Measurement(measurement) if measurement.campaign == plan.campaign() => {
                 self.handle_measurement(measurement, plan);
             }
+            Answer::Foresight(foresight) if foresight.campaign == plan.campaign() => {
+                self.handle_foresight(foresight);
+            }
             Answer::BackupOffer(offer) => self.handle_offer(now, offer, plan, rng),
             Answer::Report(_)
             | Answer::ManifestHeld { .. }
@@ -58,6 +62,11 @@ impl Host {
             Stage::Connect if in_normal_os => {
                 self.identity = Some(identity.clone());
                 self.enter(now, Stage::Manifest, plan);
+            }
+            // A dry run brings nobody out of anything.
+            Stage::Connect if plan.dry_run => {
+                let detail = "it is in the recovery environment of another campaign";
+                self.end(Outcome::new(Reason::Busy, None, detail));
             }
             Stage::Connect => self.enter(now, Stage::Recall, plan),
             Stage::Recall if in_normal_os => self.enter(now, Stage::Connect, plan),
@@ -133,6 +142,7 @@ impl Host {
         rng: &mut ChaCha20Rng,
     ) {
         let next = match self.stage {
+            Stage::Manifest if plan.dry_run => Stage::Foresee,
             Stage::Manifest => Stage::Begin,
             Stage::RecoveryManifest => Stage::Join,
             Stage::ConfirmManifest => Stage::Measure,
@@ -202,7 +212,7 @@ impl Host {
 
     fn refused(&mut self, now: Time, report: &Report, plan: &Plan) {
         let again = match self.stage {
-            Stage::Begin => Some(Stage::Manifest),
+            Stage::Foresee | Stage::Begin => Some(Stage::Manifest),
             Stage::Measure => Some(Stage::ConfirmManifest),
             _ => None,
         };
@@ -216,7 +226,9 @@ impl Host {
         }
         match self.stage {
             // Also in Reach: the agent had accepted, but could not enter the recovery environment.
-            Stage::Manifest | Stage::Begin | Stage::Reach => self.end(ended_by(report)),
+            Stage::Manifest | Stage::Foresee | Stage::Begin | Stage::Reach => {
+                self.end(ended_by(report));
+            }
             // The agent does not know what was written before it came up.
             Stage::ConfirmManifest | Stage::Measure => {
                 self.end(Outcome { flash: None, ..ended_by(report) });
@@ -345,6 +357,17 @@ impl Host {
             stage if stage.is_in_recovery() => self.end(ended_by(report)),
             _ => {}
         }
+    }
+
+    fn handle_foresight(&mut self, foresight: &Foresight) {
+        if self.stage != Stage::Foresee {
+            return;
+        }
+        let untouched = Some(FlashState::Untouched);
+        self.end(match foresight.reason {
+            Reason::None => Outcome::new(Reason::Possible, untouched, foresight.to_string()),
+            reason => Outcome::new(reason, untouched, foresight.detail.clone()),
+        });
     }
 
     fn handle_measurement(&mut self, measurement: &Measurement, plan: &Plan) {

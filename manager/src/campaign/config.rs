@@ -111,6 +111,8 @@ pub struct Config {
     pub fragment_size_bytes: u16,
     /// Whether hosts give their backup into the manager's keeping before they change their flash.
     pub escrow: bool,
+    /// Whether hosts are only asked what an update would change.
+    pub dry_run: bool,
     /// Deadlines of the phases.
     pub deadlines: Deadlines,
     /// The manager's X25519 secret.

@@ -9,7 +9,7 @@ use super::Stage;
 /// How a campaign ended for one host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
-    /// Why; [`Reason::Confirmed`] is the only success.
+    /// Why; [`Reason::Confirmed`] is the only success, or [`Reason::Possible`] in a dry run.
     pub reason: Reason,
     /// What the flash holds; none when the manager cannot know.
     pub flash: Option<FlashState>,
@@ -31,9 +31,9 @@ impl Outcome {
         Self { reason, flash, detail: detail.into(), bios_version: None, digests: None }
     }
 
-    /// Whether the host was seen running the new firmware.
+    /// Whether the host was seen running the new firmware, or in a dry run could be updated.
     pub fn is_confirmed(&self) -> bool {
-        self.reason == Reason::Confirmed
+        matches!(self.reason, Reason::Confirmed | Reason::Possible)
     }
 }
 

@@ -32,6 +32,7 @@ pub(super) struct Plan {
     pub(super) parameters: TransferParameters,
     pub(super) group: Option<std::net::IpAddr>,
     pub(super) report_interval_ms: u16,
+    pub(super) dry_run: bool,
     pub(super) deadlines: Deadlines,
     /// None when flash is changed without the manager keeping the backup.
     pub(super) escrow: Option<EscrowPlan>,
@@ -192,7 +193,7 @@ impl Host {
             Stage::Commit | Stage::Flash => deadlines.flash,
             Stage::Release => deadlines.release,
             Stage::Recall | Stage::Reboot => deadlines.boot,
-            Stage::Measure => deadlines.measure,
+            Stage::Foresee | Stage::Measure => deadlines.measure,
             Stage::Ended => return,
         };
         self.deadline = Some(now + span);
@@ -307,6 +308,7 @@ impl Host {
                 None => Command::Commit { campaign },
             },
             Stage::Release => Command::Release { campaign },
+            Stage::Foresee => Command::Foresee { campaign },
             Stage::Measure => Command::Measure { campaign },
             _ => return None,
         })
@@ -323,7 +325,7 @@ impl Host {
                 let detail = format!("in another campaign it was last {}", self.phase.name());
                 self.end(Outcome::new(Reason::Busy, None, detail));
             }
-            Stage::Connect | Stage::Manifest => {
+            Stage::Connect | Stage::Manifest | Stage::Foresee => {
                 let detail = format!("no answer while {}", self.stage.name());
                 self.end(Outcome::new(Reason::HostUnreachable, untouched, detail));
             }

@@ -98,6 +98,7 @@ impl Campaign {
             group: multicast_group(config.delivery),
             report_interval_ms: report_interval_ms(targets.len()),
             deadlines: config.deadlines,
+            dry_run: config.dry_run,
             escrow: config.escrow.then(|| EscrowPlan {
                 rate_kbit_s: upload_rate_kbit_s(config.rate_mbit, reachable),
                 image_size_bytes: contents.image_size_bytes,

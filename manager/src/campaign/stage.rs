@@ -1,6 +1,6 @@
 //! Where one host stands, as the manager sees it.
 
-/// Stages of one host.
+/// Stages of one host. In a dry run `Foresee` comes after `Manifest`, and then the end.
 ///
 /// ```text
 ///  Connect ──► Manifest ──► Begin ──► Reach ──► RecoveryManifest ──► Join ──► Transfer
@@ -25,6 +25,8 @@ pub enum Stage {
     Recall,
     /// The manifest is brought to the agent.
     Manifest,
+    /// The agent is asked what an update would change. Only in a dry run, which ends with it.
+    Foresee,
     /// The agent is told to begin.
     Begin,
     /// The agent accepted; the recovery environment must call.
@@ -56,10 +58,11 @@ pub enum Stage {
 
 impl Stage {
     /// Every stage, in the order of an update.
-    pub const ALL: [Stage; 16] = [
+    pub const ALL: [Stage; 17] = [
         Self::Connect,
         Self::Recall,
         Self::Manifest,
+        Self::Foresee,
         Self::Begin,
         Self::Reach,
         Self::RecoveryManifest,
@@ -81,6 +84,7 @@ impl Stage {
             Self::Connect => "connecting",
             Self::Recall => "recalling",
             Self::Manifest => "instructing",
+            Self::Foresee => "foreseeing",
             Self::Begin => "preflight",
             Self::Reach => "entering-recovery",
             Self::RecoveryManifest => "ready",
@@ -103,6 +107,7 @@ impl Stage {
             self,
             Self::Connect
                 | Self::Manifest
+                | Self::Foresee
                 | Self::Begin
                 | Self::RecoveryManifest
                 | Self::ConfirmManifest

@@ -218,6 +218,7 @@ mod tests {
             rate_mbit: 100,
             fragment_size_bytes: 1440,
             escrow: false,
+            dry_run: false,
             deadlines: Deadlines::default(),
             exchange_secret: [1; 32],
             stamp: 1,

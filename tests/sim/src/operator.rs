@@ -52,6 +52,7 @@ impl Manager {
             rate_mbit: scenario.rate_mbit,
             fragment_size_bytes: scenario.fragment_size_bytes,
             escrow: scenario.escrow,
+            dry_run: false,
             deadlines: Deadlines::default(),
             exchange_secret: *truth.managers[which].exchange(),
             stamp: EPOCH_US + now.as_micros(),

@@ -13,6 +13,7 @@ use firmcast::wire::answer::{Answer, End, Environment, Identity, Measurement, Ph
 use firmcast::wire::broadcast::{GroupKey, TransferParameters};
 use firmcast::wire::command::Command;
 use firmcast::wire::escrow::BackupOffer;
+use firmcast::wire::foresight::Foresight;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore as _, SeedableRng};
 use sha2::{Digest as _, Sha256};
@@ -374,6 +375,18 @@ impl ScriptedHost {
             Command::Release { .. } if in_recovery && self.report.phase != Phase::Writing => {
                 self.release(now);
             }
+            Command::Foresee { campaign } => {
+                let foresight = Foresight {
+                    campaign,
+                    reason: Reason::None,
+                    blocks: 512,
+                    changed_blocks_max: 16,
+                    typical_ms: 1,
+                    longest_ms: 2001,
+                    detail: String::new(),
+                };
+                self.answer(now, &Answer::Foresight(foresight));
+            }
             Command::Measure { campaign } => {
                 let measurement = Measurement {
                     campaign,
@@ -492,6 +505,7 @@ fn campaign_of(command: &Command) -> Option<u64> {
         | Command::CommitWithEscrow { campaign, .. }
         | Command::BackupStored { campaign, .. }
         | Command::Release { campaign }
+        | Command::Foresee { campaign }
         | Command::Measure { campaign } => Some(*campaign),
         Command::Join { parameters, .. } => Some(parameters.campaign),
         Command::BackupStatus(status) => Some(status.campaign),

@@ -52,8 +52,8 @@ fn stages_come_in_order_and_each_once() {
                 _ => None,
             })
             .collect();
-        let mut expected = Stage::ALL[2..15].to_vec();
-        expected.retain(|stage| escrow || *stage != Stage::Escrow);
+        let mut expected = Stage::ALL[2..16].to_vec();
+        expected.retain(|stage| *stage != Stage::Foresee && (escrow || *stage != Stage::Escrow));
         assert_eq!(stages, expected);
     }
 }
@@ -132,8 +132,24 @@ fn an_update_that_finished_unseen_is_confirmed_by_the_measurement() {
 }
 
 #[test]
+fn a_dry_run_asks_every_host_and_moves_none() {
+    let mut scripts = vec![Script::default(); 3];
+    scripts[1].silent = true;
+    let mut world = World::dry(scripts, 0.2);
+    world.run_to_end(LONG);
+    for host in [0, 2] {
+        let outcome = world.outcome(host);
+        assert_eq!((outcome.reason, outcome.is_confirmed()), (Reason::Possible, true));
+        assert!(outcome.detail.contains("at most 16 of 512 eraseblocks"), "{}", outcome.detail);
+    }
+    assert_eq!(world.outcome(1).reason, Reason::HostUnreachable);
+    assert!(world.hosts.iter().all(|host| host.is_in_normal_os() && host.writes == 0));
+}
+
+#[test]
 fn an_interrupt_sends_home_whom_it_can_and_lets_flashing_hosts_finish() {
-    for stage in Stage::ALL[..15].iter().filter(|stage| **stage != Stage::Recall) {
+    let not_there = [Stage::Recall, Stage::Foresee];
+    for stage in Stage::ALL[..16].iter().filter(|stage| !not_there.contains(stage)) {
         let mut scripts = vec![Script::default(); 2];
         scripts[1].silent = true;
         let mut world = World::with_escrow(scripts, 0.0, Escrow::default());
@@ -173,7 +189,7 @@ fn noise_from_strangers_and_lying_hosts_changes_nothing() {
 
 #[test]
 fn hosts_that_a_dead_manager_left_anywhere_are_brought_home_and_updated_by_the_next() {
-    for stage in &Stage::ALL[5..11] {
+    for stage in &Stage::ALL[6..12] {
         let mut world = World::with_escrow(vec![Script::default()], 0.05, Escrow::default());
         world.run_until(LONG, |campaign| campaign.hosts()[0].stage() == *stage);
         assert_eq!(world.campaign.hosts()[0].stage(), *stage);

@@ -90,6 +90,15 @@ impl World {
         Self::with(scripts, Delivery::Broadcast, loss, Some(escrow))
     }
 
+    /// A campaign that only asks.
+    pub(super) fn dry(scripts: Vec<Script>, loss: f64) -> Self {
+        let mut world = Self::new(scripts, Delivery::Broadcast, loss);
+        let config =
+            Config { dry_run: true, ..config(1, Delivery::Broadcast, None, &world.secret) };
+        world.campaign = campaign(Time::ZERO, config, None, &world.hosts);
+        world
+    }
+
     fn with(scripts: Vec<Script>, delivery: Delivery, loss: f64, escrow: Option<Escrow>) -> Self {
         let mut rng = ChaCha20Rng::from_seed([1; 32]);
         let secret = ManagerSecretKey::generate(&mut rng);
@@ -104,7 +113,8 @@ impl World {
         let hosts: Vec<_> = (scripts.into_iter().enumerate())
             .map(|(index, script)| ScriptedHost::new(index, script, manager, cargo.clone()))
             .collect();
-        let campaign = campaign(Time::ZERO, 1, delivery, escrow, &secret, &hosts);
+        let config = config(1, delivery, escrow, &secret);
+        let campaign = campaign(Time::ZERO, config, escrow, &hosts);
         Self {
             now: Time::ZERO,
             campaign,
@@ -128,7 +138,8 @@ impl World {
     /// The manager dies, and another one begins for the same hosts, at the same address.
     pub(super) fn restart_manager(&mut self) {
         let (now, delivery, escrow) = (self.now, self.delivery, self.escrow);
-        self.campaign = campaign(now, 2, delivery, escrow, &self.secret, &self.hosts);
+        let config = config(2, delivery, escrow, &self.secret);
+        self.campaign = campaign(now, config, escrow, &self.hosts);
     }
 
     pub(super) fn source_fragments(&self) -> u64 {
@@ -266,31 +277,33 @@ impl World {
     }
 }
 
-fn campaign(
-    now: Time,
+fn config(
     number: u8,
     delivery: Delivery,
     escrow: Option<Escrow>,
     secret: &ManagerSecretKey,
-    hosts: &[ScriptedHost],
-) -> Campaign {
-    let targets = hosts.iter().map(|host| Target {
-        name: host.address.to_string(),
-        key: Some(host.key()),
-        address: host.address,
-    });
-    let config = Config {
+) -> Config {
+    Config {
         campaign: u64::from(number),
         delivery,
         rate_mbit: escrow.unwrap_or_default().rate_mbit,
         fragment_size_bytes: FRAGMENT_SIZE_BYTES,
         escrow: escrow.is_some(),
+        dry_run: false,
         deadlines: Deadlines::default(),
         exchange_secret: *secret.exchange(),
         // The scripted hosts take stamps for what they are: growing from run to run.
         stamp: u64::from(number) << 32,
         seed: [number; 32],
-    };
+    }
+}
+
+fn campaign(now: Time, config: Config, escrow: Option<Escrow>, hosts: &[ScriptedHost]) -> Campaign {
+    let targets = hosts.iter().map(|host| Target {
+        name: host.address.to_string(),
+        key: Some(host.key()),
+        address: host.address,
+    });
     let expect_version = Some("2.0".into());
     let contents = Contents {
         manifest: manifest(),
