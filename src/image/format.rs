@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::layout::{FoundVolume, Volumes};
+
 /// A kind of firmware image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FirmwareFormat {
@@ -58,27 +60,7 @@ fn has_coreboot(image: &[u8]) -> bool {
 }
 
 fn has_uefi_volume(image: &[u8]) -> bool {
-    const SIGNATURE_OFFSET: usize = 40;
-    const ALIGNMENT: usize = 8;
-    (0..image.len()).step_by(ALIGNMENT).any(|start| {
-        let volume = &image[start..];
-        volume.get(SIGNATURE_OFFSET..SIGNATURE_OFFSET + 4) == Some(b"_FVH")
-            && is_uefi_volume(volume)
-    })
-}
-
-/// Whether the volume fits the image and its header's 16-bit words sum up to zero.
-fn is_uefi_volume(volume: &[u8]) -> bool {
-    const HEADER_BYTES_MIN: usize = 56;
-    let Some(fixed) = volume.first_chunk::<HEADER_BYTES_MIN>() else { return false };
-    let mut volume_bytes = [0; 8];
-    volume_bytes.copy_from_slice(&fixed[32..40]);
-    let header_bytes = usize::from(u16::from_le_bytes([fixed[48], fixed[49]]));
-    let Some(header) = volume.get(..header_bytes) else { return false };
-    let (words, rest) = header.as_chunks::<2>();
-    let sum = words.iter().fold(0u16, |sum, word| sum.wrapping_add(u16::from_le_bytes(*word)));
-    let fits = u64::from_le_bytes(volume_bytes) <= volume.len() as u64;
-    fits && header_bytes >= HEADER_BYTES_MIN && rest.is_empty() && sum == 0
+    Volumes::of(image).any(|found| matches!(found, FoundVolume::Whole(_)))
 }
 
 fn has_legacy_reset_vector(image: &[u8]) -> bool {

@@ -87,6 +87,8 @@ pub(in crate::image) struct Descriptor {
     regions: Vec<(usize, Range<u64>)>,
     host_master: u32,
     master_format: MasterFormat,
+    /// Apollo Lake and Gemini Lake, which have no FLMAP2, begin in the middle of what they call the BIOS region.
+    begins_at_end: bool,
 }
 
 impl Descriptor {
@@ -113,7 +115,7 @@ impl Descriptor {
             }
         }
         let host_master = word("master section", master_base)?;
-        let descriptor = Self { regions, host_master, master_format };
+        let descriptor = Self { regions, host_master, master_format, begins_at_end: map2 != 0 };
         descriptor.check_own_region()?;
         Ok(Some(descriptor))
     }
@@ -136,6 +138,14 @@ impl Descriptor {
             offset_bytes: range.start,
             length_bytes: range.end - range.start,
         })
+    }
+
+    /// Whether the host's processor begins at the end of a chip of `size_bytes`, so that a reset vector has to be there.
+    pub(in crate::image) fn needs_reset_vector(&self, size_bytes: u64) -> bool {
+        let ends_chip = |region: LayoutRegion| {
+            region.kind == RegionKind::Bios && region.range().end == size_bytes
+        };
+        self.begins_at_end && self.regions().any(ends_chip)
     }
 
     pub(in crate::image) fn host_access(&self) -> HostAccess {

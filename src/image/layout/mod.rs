@@ -11,6 +11,8 @@ mod fmap;
 mod guid;
 mod kind;
 mod mismatch;
+#[cfg(test)]
+pub(in crate::image) mod samples;
 mod text;
 mod volume;
 
@@ -27,7 +29,8 @@ pub(in crate::image) use fmap::FlashMap;
 pub use guid::Guid;
 pub use kind::{RegionKind, UnknownRegionKind};
 pub use mismatch::{DIFFERENCES_SHOWN_MAX, LayoutMismatch};
-pub use volume::{FFS1, FFS2, FFS3, FirmwareVolume, FoundVolume, NV_DATA, VolumeFlaw, Volumes};
+pub(in crate::image) use volume::{FFS2, FFS3};
+pub use volume::{FirmwareVolume, FoundVolume, VolumeFlaw, Volumes};
 
 /// Most regions that a layout may have.
 pub const REGIONS_MAX: usize = 128;

@@ -29,16 +29,16 @@ const ALIGNMENT: usize = 8;
 const ERASED_BITS_ARE_ONES: u32 = 0x800;
 
 /// Firmware file system of framework days.
-pub const FFS1: Guid =
+const FFS1: Guid =
     Guid::new(0x7a93_54d9, 0x0468, 0x444a, [0x81, 0xce, 0x0b, 0xf6, 0x17, 0xd8, 0x90, 0xdf]);
 /// Firmware file system 2.
-pub const FFS2: Guid =
+pub(in crate::image) const FFS2: Guid =
     Guid::new(0x8c8c_e578, 0x8a3d, 0x4f1c, [0x99, 0x35, 0x89, 0x61, 0x85, 0xc3, 0x2d, 0xd3]);
 /// Firmware file system 3: as 2, and files of 16 MiB and more.
-pub const FFS3: Guid =
+pub(in crate::image) const FFS3: Guid =
     Guid::new(0x5473_c07a, 0x3dcb, 0x4dca, [0xbd, 0x6f, 0x1e, 0x96, 0x89, 0xe7, 0x34, 0x9a]);
 /// `EFI_SYSTEM_NV_DATA_FV_GUID`: variables, and what an interrupted write of them left.
-pub const NV_DATA: Guid =
+pub(super) const NV_DATA: Guid =
     Guid::new(0xfff1_2b8d, 0x7696, 0x4c8b, [0xa9, 0x85, 0x27, 0x47, 0x07, 0x5b, 0x4f, 0x50]);
 /// `gEfiVariableGuid`: begins a store of variables.
 const VARIABLES: Guid =

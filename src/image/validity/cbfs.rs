@@ -22,6 +22,8 @@ const MAGIC: &[u8; 8] = b"LARCHIVE";
 const HEADER_BYTES: usize = 24;
 const ALIGNMENT: usize = 64;
 const TYPE_BOOT_BLOCK: u32 = 1;
+/// Types of room for files: deleted, and never written.
+const TYPES_OF_ROOM: [u32; 2] = [0, 0xffff_ffff];
 const ATTRIBUTE_HASH: u32 = 0x6873_6148;
 const HASH_SHA256: u32 = 2;
 /// The area that coreboot starts from: cbfstool covers it with files to its end, so a gap is damage.
@@ -90,7 +92,7 @@ fn check_files(bytes: &[u8], area: &Area, found: &mut Found) -> Result<usize, Da
         let file = File::parse(bytes, offset).ok_or_else(|| {
             Damage::new(start, format!("coreboot file ends outside its area {}", area.name))
         })?;
-        found.files += 1;
+        found.files += usize::from(!TYPES_OF_ROOM.contains(&file.kind));
         found.digests += usize::from(file.check_digest(start)?);
         found.ends_with_boot_block |=
             file.kind == TYPE_BOOT_BLOCK && area.name == MAIN_AREA && file.end == bytes.len();

@@ -1,9 +1,11 @@
 //! Validity: what the bytes of a firmware image say about whether it is whole.
 //!
-//! This is no proof that the firmware boots, only that none of the structures it consists of is damaged. Contents of
-//! compressed sections are not looked into: no decompressor for them is among the dependencies, and their headers, the
-//! chain of sections around them and, where the firmware has them, checksums of whole files are checked. Variables are left
-//! out, they change all the time.
+//! This is no proof that the firmware boots, only that none of the structures found in it is damaged:
+//! - Contents of compressed sections are not looked into: no decompressor for them is among the dependencies. Their headers and
+//!   the chain of sections around them are checked, and checksums of whole files where the firmware has them; EDK2 leaves these
+//!   out by default.
+//! - A volume of which not even the header is left is not missed. Only a digest of what should be there can tell that.
+//! - Variables are left out, they change all the time.
 
 mod cbfs;
 pub mod ffs;
@@ -13,7 +15,7 @@ mod volumes;
 
 use std::fmt;
 
-use super::layout::{Descriptor, FlashMap, Layout};
+use super::layout::{Descriptor, FlashMap, Layout, LayoutError};
 
 /// Whether an image is whole firmware.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +66,17 @@ pub enum Evidence {
     ResetVector,
     /// A legacy BIOS: a far jump at the reset vector, and code where it leads.
     LegacyBios,
+}
+
+impl Evidence {
+    /// Whether it shows that there are whole programs, not only that places for them were found.
+    fn is_of_programs(&self) -> bool {
+        match self {
+            Self::Descriptor | Self::FlashMap => false,
+            Self::Volumes { files, .. } | Self::CorebootFiles { files, .. } => *files > 0,
+            Self::ResetVector | Self::LegacyBios => true,
+        }
+    }
 }
 
 impl fmt::Display for Evidence {
@@ -117,41 +130,43 @@ impl Damage {
     }
 }
 
+impl From<LayoutError> for Damage {
+    fn from(error: LayoutError) -> Self {
+        Self::new(error.offset_bytes() as usize, error.to_string())
+    }
+}
+
 /// Checks all of `image`, a whole chip or the image for one, that is of a known format.
 pub fn validate(image: &[u8]) -> Verdict {
     match collect_evidence(image) {
-        Ok(by) if by.is_empty() => Verdict::Unknown {
-            why:
-                "no intel flash descriptor, flash map, firmware volume or legacy reset vector found"
-                    .to_owned(),
+        Ok(by) if by.iter().any(Evidence::is_of_programs) => Verdict::Valid { by },
+        Ok(_) => Verdict::Unknown {
+            why: "no program in it is of a known format (UEFI, coreboot, legacy BIOS), so nothing tells whether it is whole"
+                .to_owned(),
         },
-        Ok(by) => Verdict::Valid { by },
         Err(Damage { offset_bytes, why }) => {
-            Verdict::Invalid { offset_bytes: offset_bytes as u64, why }
+            // What a layout points to may lie outside.
+            Verdict::Invalid { offset_bytes: offset_bytes.min(image.len()) as u64, why }
         }
     }
 }
 
 fn collect_evidence(image: &[u8]) -> Result<Vec<Evidence>, Damage> {
     check_not_blank(image)?;
-    let layout_damage = |error: super::layout::LayoutError| {
-        Damage::new(error.offset_bytes() as usize, error.to_string())
-    };
+    Layout::read(image)?;
     let mut by = Vec::new();
-    Layout::read(image).map_err(layout_damage)?;
-    if Descriptor::find(image).map_err(layout_damage)?.is_some() {
-        by.push(Evidence::Descriptor);
-    }
-    let map = FlashMap::find(image).map_err(layout_damage)?;
+    let descriptor = Descriptor::find(image)?;
+    by.extend(descriptor.as_ref().map(|_| Evidence::Descriptor));
+    let map = FlashMap::find(image)?;
+    by.extend(map.as_ref().map(|_| Evidence::FlashMap));
     let file_systems = map.as_ref().map(cbfs::areas).unwrap_or_default();
-    if map.is_some() {
-        by.push(Evidence::FlashMap);
-    }
     let coreboot = cbfs::check(image, &file_systems)?;
-    let found = volumes::check(image, &file_systems)?;
-    let needs_reset_vector = coreboot.ends_with_boot_block || found.needs_reset_vector(image);
     by.extend(coreboot.evidence());
+    let found = volumes::check(image, &file_systems)?;
     by.extend(found.evidence());
+    let needs_reset_vector = coreboot.ends_with_boot_block
+        || found.needs_reset_vector(image)
+        || descriptor.is_some_and(|descriptor| descriptor.needs_reset_vector(image.len() as u64));
     by.extend(reset_vector::check(image, needs_reset_vector, by.is_empty())?);
     Ok(by)
 }

@@ -1,1 +1,353 @@
+#![allow(clippy::unwrap_used)]
 
+use proptest::prelude::*;
+
+use super::*;
+use crate::image::layout::samples::*;
+use crate::image::layout::{FFS2, Guid};
+
+const FREEFORM: u8 = 0x02;
+const DRIVER: u8 = 0x07;
+const VOLUME_IMAGE: u8 = 0x0b;
+const PAD: u8 = 0xf0;
+const JUMP: [u8; 5] = [0x90, 0x90, 0xe9, 0x5b, 0xff];
+/// Where the volume of [`firmware`] begins, behind its variables.
+const VOLUME_OFFSET: usize = 0x2000;
+const VOLUME_HEADER_BYTES: usize = 72;
+
+fn guided(guid: Guid, header: &[u8], data: &[u8]) -> Vec<u8> {
+    let mut contents = guid.0.to_vec();
+    contents.extend((24 + header.len() as u16).to_le_bytes());
+    contents.extend(1u16.to_le_bytes());
+    contents.extend(header);
+    contents.extend(data);
+    section(0x02, &contents)
+}
+
+fn crc32_section(data: &[u8]) -> Vec<u8> {
+    let guid =
+        Guid::new(0xfc1b_cdb0, 0x7d31, 0x49aa, [0x93, 0x6a, 0xa4, 0x60, 0x0d, 0x9d, 0xd0, 0x83]);
+    guided(guid, &crc32fast::hash(data).to_le_bytes(), data)
+}
+
+fn lzma_section() -> Vec<u8> {
+    let guid =
+        Guid::new(0xee4e_5898, 0x3914, 0x4259, [0x9d, 0x6e, 0xdc, 0x7b, 0xd7, 0x94, 0x03, 0xcf]);
+    let mut stream = vec![0x5d, 0, 0, 0x80, 0];
+    stream.extend(0x12_3456u64.to_le_bytes());
+    stream.extend([0x55; 40]);
+    guided(guid, &[], &stream)
+}
+
+/// Sections one after the other, at multiples of 4.
+fn sections(parts: &[Vec<u8>]) -> Vec<u8> {
+    let mut contents = Vec::new();
+    for part in parts {
+        contents.resize(contents.len().next_multiple_of(4), 0);
+        contents.extend(part);
+    }
+    contents
+}
+
+/// Variables, then a volume with files of every sort, the last of which is a volume with a driver, and a reset vector.
+fn firmware() -> Vec<u8> {
+    let program = section(0x10, b"MZ a driver with some code");
+    let name = section(0x15, b"D\0r\0\0\0");
+    let inner = file_volume(0x1000, &[file(0x77, DRIVER, true, &program)]);
+    let files = [
+        file(0x11, PAD, false, &[0xff; 33]),
+        file(0x22, DRIVER, true, &sections(&[program.clone(), name])),
+        file(0x33, FREEFORM, false, &sections(&[crc32_section(&program), lzma_section()])),
+        file(0x44, VOLUME_IMAGE, true, &sections(&[section(0x17, &inner)])),
+    ];
+    let mut image = variable_store(VOLUME_OFFSET);
+    image.extend(file_volume(0x3000, &files));
+    let end = image.len();
+    put(&mut image, end - 16, &JUMP);
+    image
+}
+
+fn invalid(image: &[u8]) -> (u64, String) {
+    match validate(image) {
+        Verdict::Invalid { offset_bytes, why } => (offset_bytes, why),
+        other => panic!("expected invalid, got {other}"),
+    }
+}
+
+/// The offset of the file whose name is sixteen times this byte.
+fn offset_of(image: &[u8], name: u8) -> usize {
+    image.windows(16).position(|window| window == [name; 16]).unwrap()
+}
+
+#[test]
+fn whole_firmware_is_valid_and_says_by_what() {
+    assert_eq!(
+        validate(&firmware()).to_string(),
+        "valid: 3 firmware volumes with 5 files, 3 of them with a checksum of the contents, reset vector"
+    );
+}
+
+#[test]
+fn every_flipped_bit_of_a_header_is_found_where_it_is() {
+    let image = firmware();
+    let mut damaged = image.clone();
+    let mut check = |offset: usize, bits: std::ops::Range<usize>, place: usize| {
+        for bit in bits {
+            damaged[offset] ^= 1 << bit;
+            let (at, why) = invalid(&damaged);
+            assert_eq!(at, place as u64, "bit {bit} of 0x{offset:x}: {why}");
+            damaged[offset] ^= 1 << bit;
+        }
+    };
+    for start in [0, VOLUME_OFFSET] {
+        for offset in 0..VOLUME_HEADER_BYTES {
+            check(start + offset, 0..8, start);
+        }
+    }
+    for name in [0x11, 0x22, 0x33, 0x44] {
+        let start = offset_of(&image, name);
+        for offset in 0..23 {
+            check(start + offset, 0..8, start);
+        }
+        // Bits 3 and 4 of the state say "marked for update" and "deleted", which whole files may be.
+        check(start + 23, 0..3, start);
+        check(start + 23, 5..8, start);
+    }
+    // Where nothing of the volume it lies in is checked: in the volume inside a file, the file's checksum is what is wrong.
+    check(offset_of(&image, 0x77), 0..8, offset_of(&image, 0x44));
+}
+
+#[test]
+fn damaged_contents_are_found_where_the_firmware_has_checksums() {
+    let image = firmware();
+    let refusal = |offset: usize, byte: u8| {
+        let mut damaged = image.clone();
+        damaged[offset] ^= byte;
+        invalid(&damaged).1
+    };
+    let driver = offset_of(&image, 0x22);
+    assert!(refusal(driver + 30, 1).contains("file checksum 0x"));
+    let freeform = offset_of(&image, 0x33);
+    // Section header, GUID and CRC-32 come before the contents.
+    let contents = freeform + 24 + 28;
+    assert!(refusal(contents + 8, 1).contains("CRC-32 0x"));
+    assert!(refusal(freeform + 24 + 3, 0x40).starts_with("section: type 0x42"));
+    assert!(refusal(freeform + 24 + 2, 0x40).contains("its size does not fit into its file"));
+    let lzma = image.windows(4).position(|window| window == [0xcf, 0x18, 0, 1]).unwrap() + 5;
+    assert!(refusal(lzma, 0xbf).contains("LZMA with properties"));
+    assert!(refusal(lzma + 10, 0x01).contains("expected plausible ones"));
+    // What is compressed, and variables, nobody looks into.
+    let mut unseen = image.clone();
+    unseen[lzma + 30] ^= 1;
+    unseen[0x1000] ^= 1;
+    assert!(matches!(validate(&unseen), Verdict::Valid { .. }));
+}
+
+#[test]
+fn what_an_interrupted_update_leaves_is_invalid() {
+    let image = firmware();
+    let refusal = |change: &dyn Fn(&mut [u8])| {
+        let mut damaged = image.clone();
+        change(&mut damaged);
+        invalid(&damaged)
+    };
+    // An erased block with a file in it, and a whole file behind.
+    let [second, third] = [0x22, 0x33].map(|name| offset_of(&image, name));
+    let (at, why) = refusal(&|image| image[second..third].fill(0xff));
+    assert_eq!(at, second as u64);
+    assert!(why.contains(&format!("the next one is only at 0x{third:x}")), "{why}");
+    // The block with the reset vector.
+    let end = image.len();
+    let (at, why) = refusal(&|image| image[end - 16..].fill(0xff));
+    assert_eq!(at, end as u64 - 16);
+    assert!(why.starts_with("reset vector: [ff, ff"), "{why}");
+    // A file that was being written.
+    let (_, why) = refusal(&|image| image[second + 23] = 0xfc);
+    assert!(why.contains("state 0x03, expected a file that is written as a whole"), "{why}");
+    for blank in [0x00, 0xff] {
+        assert_eq!(
+            invalid(&vec![blank; 0x1_0000]),
+            (0, format!("every byte is 0x{blank:02x}, expected firmware"))
+        );
+    }
+    assert_eq!(invalid(&[]).0, 0);
+}
+
+#[test]
+fn a_file_that_is_deleted_may_hold_anything() {
+    let mut image = firmware();
+    let start = offset_of(&image, 0x22);
+    image[start + 23] &= !0x10;
+    image[start + 40] ^= 0xff;
+    assert!(matches!(validate(&image), Verdict::Valid { .. }));
+}
+
+#[test]
+fn arm_firmware_has_no_reset_vector_at_the_end() {
+    let mut image = file_volume(0x2000, &[file(0x22, FREEFORM, true, &[])]);
+    assert!(invalid(&image).1.starts_with("reset vector"));
+    put(&mut image, 0, &[0x00, 0x04, 0x00, 0x14]);
+    fix_volume_checksum(&mut image);
+    assert!(matches!(validate(&image), Verdict::Valid { .. }));
+}
+
+#[test]
+fn a_legacy_bios_has_code_where_its_reset_vector_leads() {
+    let mut image = vec![0xff; 0x2_0000];
+    put(&mut image, 0x1_fff0, &[0xea, 0x5b, 0xe0, 0x00, 0xf0]);
+    assert_eq!(invalid(&image).0, 0x1_e05b);
+    put(&mut image, 0x1_e05b, &[0x31, 0xc0]);
+    assert_eq!(validate(&image), Verdict::Valid { by: vec![Evidence::LegacyBios] });
+    // Less than the segment it jumps into.
+    assert!(matches!(validate(&image[0x1_8000..]), Verdict::Unknown { .. }));
+}
+
+#[test]
+fn what_shows_no_program_is_unknown() {
+    let mut image = vec![0xff; 0x10_0000];
+    image[77] = 1;
+    put(&mut image, 0xf_fff0, &JUMP);
+    let unknown = |image: &[u8]| matches!(validate(image), Verdict::Unknown { .. });
+    assert!(unknown(&image));
+    assert!(unknown(&variable_store(0x1_0000)));
+    // Behind an Intel descriptor there is an x86 processor, so there has to be a reset vector, and then that is something.
+    let mut regions = [UNUSED; 16];
+    regions[0] = pages(0, 0);
+    regions[1] = pages(1, 0xff);
+    descriptor_skylake(&mut image, &regions, 0);
+    assert_eq!(validate(&image).to_string(), "valid: intel flash descriptor, reset vector");
+    image[0xf_fff0..].fill(0);
+    assert_eq!(invalid(&image).0, 0xf_fff0);
+}
+
+#[test]
+fn a_layout_that_contradicts_itself_is_invalid() {
+    let mut image = firmware();
+    let size = image.len() as u32;
+    put(&mut image, VOLUME_OFFSET - 0x200, &flash_map(size, &[(0x1000, 0x1001, "RW_VPD")]));
+    let (_, why) = invalid(&image);
+    assert_eq!(
+        why,
+        "region variable-store at 0x0-0x1fff overlaps region RW_VPD at 0x1000-0x2000, expected them apart or one inside the other"
+    );
+}
+
+fn coreboot_file(kind: u32, attributes: &[u8], contents: &[u8]) -> Vec<u8> {
+    let mut file = b"LARCHIVE".to_vec();
+    let attributes_offset = if attributes.is_empty() { 0 } else { 32u32 };
+    let contents_offset = 32 + attributes.len() as u32;
+    for field in [contents.len() as u32, kind, attributes_offset, contents_offset] {
+        file.extend(field.to_be_bytes());
+    }
+    file.extend(b"name\0\0\0\0");
+    file.extend(attributes);
+    file.extend(contents);
+    file
+}
+
+/// A flash map, and one area with a file that has a digest, room, and the boot block at the end.
+fn coreboot() -> Vec<u8> {
+    use sha2::{Digest as _, Sha256};
+    let mut hash = [0x6873_6148u32, 44, 2].map(u32::to_be_bytes).concat();
+    hash.extend(Sha256::digest([0x5a; 100]));
+    let mut boot_block = vec![0x90; 0x1000 - 0x40 - 32];
+    let end = boot_block.len();
+    put(&mut boot_block, end - 16, &JUMP);
+    let files = [
+        coreboot_file(0x50, &hash, &[0x5a; 100]),
+        coreboot_file(0xffff_ffff, &[], &[0xff; 0x100]),
+        coreboot_file(1, &[], &boot_block),
+    ];
+    let mut area = Vec::new();
+    for file in files {
+        area.resize(area.len().next_multiple_of(64), 0xff);
+        area.extend(file);
+    }
+    let start = 0x1000;
+    let size = start + area.len();
+    let areas = [(0, 0x1000, "FMAP"), (start as u32, area.len() as u32, "COREBOOT")];
+    let mut image = flash_map(size as u32, &areas);
+    image.resize(start, 0xff);
+    image.extend(area);
+    image
+}
+
+#[test]
+fn coreboot_files_follow_one_another_up_to_the_end_of_their_area() {
+    let image = coreboot();
+    assert_eq!(
+        validate(&image).to_string(),
+        "valid: flash map, 2 coreboot files, 1 of them with a digest, reset vector"
+    );
+    let refusal = |change: &dyn Fn(&mut Vec<u8>)| {
+        let mut damaged = image.clone();
+        change(&mut damaged);
+        invalid(&damaged)
+    };
+    let (at, why) = refusal(&|image| image[0x1000 + 100] ^= 1);
+    assert_eq!(
+        (at, why.as_str()),
+        (0x1000, "coreboot file: its contents do not have its SHA-256 digest")
+    );
+    let (at, why) = refusal(&|image| image[0x1000] ^= 1);
+    assert!(at == 0x1000 && why.contains("expected files up to the end"), "{why}");
+    let (at, why) = refusal(&|image| image[0x1000 + 8] = 0x7f);
+    assert!(at == 0x1000 && why == "coreboot file ends outside its area COREBOOT", "{why}");
+    // The boot block is erased, with its header.
+    let second = 0x1000 + 0x100;
+    let boot_block = image.len() - 0x1000 + 0x40;
+    let (at, why) = refusal(&|image| image[boot_block..].fill(0xff));
+    assert!(at > second as u64 && why.contains("expected files up to the end"), "{why}");
+    let end = image.len();
+    let (at, _) = refusal(&|image| image[end - 16..].fill(0));
+    assert_eq!(at, end as u64 - 16);
+}
+
+#[test]
+fn sections_that_nest_without_end_are_refused() {
+    let mut contents = section(0x19, b"");
+    for _ in 0..40 {
+        contents = section(0x03, &contents);
+    }
+    let volume = volume(FFS2, 0x1000, &file(0x22, FREEFORM, false, &contents));
+    assert!(invalid(&volume).1.starts_with("sections in sections"));
+}
+
+#[test]
+fn no_truncation_panics_and_a_cut_volume_is_never_whole() {
+    for image in [firmware(), coreboot()] {
+        for end in (0..image.len()).rev().step_by(7) {
+            let verdict = validate(&image[..end]);
+            if end > VOLUME_OFFSET + VOLUME_HEADER_BYTES {
+                assert!(!matches!(verdict, Verdict::Valid { .. }), "0x{end:x}: {verdict}");
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..0x400)) {
+        let _ = validate(&bytes);
+        let volume = volume(FFS2, 0x1000, &bytes);
+        let _ = validate(&volume);
+    }
+
+    /// Whatever happens to it, the verdict is about bytes that exist.
+    #[test]
+    fn arbitrary_changes_never_panic(
+        changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..16),
+        is_coreboot: bool,
+    ) {
+        let mut image = if is_coreboot { coreboot() } else { firmware() };
+        for (index, byte) in changes {
+            let index = index.index(image.len());
+            image[index] = byte;
+        }
+        if let Verdict::Invalid { offset_bytes, .. } = validate(&image) {
+            prop_assert!(offset_bytes <= image.len() as u64);
+        }
+    }
+}

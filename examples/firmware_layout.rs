@@ -1,0 +1,132 @@
+//! What firmcast sees in a firmware image, as JSON: layout, what the host may not access, firmware volumes and files that lie
+//! in no other one, and the verdict. `tests/firmware` compares it with what other tools see.
+//!
+//! Usage: `firmware_layout FILE`, or `firmware_layout --stdin` to judge damaged copies one after the other: for each line
+//! `FILE OFFSET BIT` a line with the verdict on that file with that bit flipped.
+
+use std::io::{BufRead as _, Write as _};
+
+use anyhow::{Context as _, bail};
+use firmcast::image::layout::{
+    FirmwareVolume, FoundVolume, HostAccess, Layout, LayoutError, Volumes, boot_offset, host_access,
+};
+use firmcast::image::validity::{Verdict, ffs::Files, validate};
+use serde_json::{Value, json};
+
+fn main() -> anyhow::Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.as_slice() {
+        [option] if option == "--stdin" => judge_damaged(),
+        [file] => {
+            let image = std::fs::read(file).with_context(|| format!("cannot read {file}"))?;
+            println!("{:#}", describe(&image));
+            Ok(())
+        }
+        _ => bail!("usage: firmware_layout FILE | --stdin"),
+    }
+}
+
+fn judge_damaged() -> anyhow::Result<()> {
+    let mut loaded = (String::new(), Vec::new());
+    let mut output = std::io::stdout().lock();
+    for line in std::io::stdin().lock().lines() {
+        let line = line?;
+        let mut words = line.rsplitn(3, ' ');
+        let (Some(bit), Some(offset), Some(file)) = (words.next(), words.next(), words.next())
+        else {
+            bail!("line {line:?}, expected FILE OFFSET BIT");
+        };
+        if loaded.0 != file {
+            loaded = (file.to_owned(), std::fs::read(file)?);
+        }
+        let (offset, mask) = (offset.parse::<usize>()?, 1u8 << bit.parse::<u8>()?);
+        let image = &mut loaded.1;
+        *image.get_mut(offset).context("offset outside the file")? ^= mask;
+        writeln!(output, "{}", verdict(image))?;
+        image[offset] ^= mask;
+    }
+    Ok(())
+}
+
+fn describe(image: &[u8]) -> Value {
+    json!({
+        "size": image.len(),
+        "boot_offset": boot_offset(image),
+        "layout": layout(Layout::read(image)),
+        "host_access": access(host_access(image)),
+        "volumes": Volumes::of(image).map(|found| volume(image, found)).collect::<Vec<_>>(),
+        "verdict": verdict(image),
+    })
+}
+
+fn layout(layout: Result<Layout, LayoutError>) -> Value {
+    match layout {
+        Err(error) => json!({ "error": error.to_string() }),
+        Ok(layout) => layout
+            .regions()
+            .iter()
+            .map(|region| {
+                json!({
+                    "name": region.name,
+                    "kind": region.kind.name(),
+                    "offset": region.offset_bytes,
+                    "length": region.length_bytes,
+                })
+            })
+            .collect(),
+    }
+}
+
+fn access(access: Result<HostAccess, LayoutError>) -> Value {
+    let pairs = |ranges: Vec<std::ops::Range<u64>>| -> Vec<_> {
+        ranges.into_iter().map(|range| [range.start, range.end]).collect()
+    };
+    match access {
+        Err(error) => json!({ "error": error.to_string() }),
+        Ok(access) => {
+            json!({ "no_read": pairs(access.no_read), "no_write": pairs(access.no_write) })
+        }
+    }
+}
+
+fn volume(image: &[u8], found: FoundVolume) -> Value {
+    match found {
+        FoundVolume::Damaged { offset_bytes, flaw } => {
+            json!({ "offset": offset_bytes, "error": flaw.to_string() })
+        }
+        FoundVolume::Whole(volume) => json!({
+            "offset": volume.offset_bytes,
+            "length": volume.length_bytes,
+            "header": volume.header_bytes,
+            "guid": volume.file_system.to_string(),
+            "files": files(image, &volume),
+        }),
+    }
+}
+
+fn files(image: &[u8], volume: &FirmwareVolume) -> Vec<Value> {
+    let files = Files::of(image, volume).into_iter().flatten();
+    files
+        .map(|file| match file {
+            Err(damaged) => json!({ "offset": damaged.offset_bytes, "error": damaged.to_string() }),
+            Ok(file) => json!({
+                "offset": file.offset_bytes,
+                "length": file.length_bytes,
+                "guid": file.name.to_string(),
+                "type": file.kind,
+            }),
+        })
+        .collect()
+}
+
+fn verdict(image: &[u8]) -> Value {
+    let verdict = validate(image);
+    let text = verdict.to_string();
+    match verdict {
+        Verdict::Valid { .. } => json!({ "verdict": "valid", "text": text }),
+        Verdict::Invalid { offset_bytes, .. } => {
+            json!({ "verdict": "invalid", "offset": offset_bytes, "text": text })
+        }
+        Verdict::Unknown { .. } => json!({ "verdict": "unknown", "text": text }),
+    }
+}
