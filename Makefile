@@ -14,7 +14,7 @@ FUZZ_SECONDS ?= 30
 # `make lint` takes no network; the advisory database of cargo-deny would need it.
 DENY_CHECKS := licenses bans sources
 
-.PHONY: help build demo test test-unit test-sim test-vm bench fuzz lint
+.PHONY: help build demo test test-unit test-sim test-firmware test-vm bench fuzz lint
 
 help: ## what can be made
 	@sed -n 's/^\([a-z-]*\):[^#]*## /  make \1\t/p' Makefile | expand -t 18
@@ -26,7 +26,7 @@ build: need-cc ## the static firmcastd and the manager firmcast, as released
 demo: need-cc need-python3 ## two virtual servers get another BIOS over the network and boot it
 	$(LAB) run demo
 
-test: test-unit test-sim test-vm ## everything that decides whether firmcast is right
+test: test-unit test-sim test-firmware test-vm ## everything that decides whether firmcast is right
 
 test-unit: need-cc ## unit and property tests
 	$(call cargo-test,--workspace --exclude firmcast-sim)
@@ -34,6 +34,9 @@ test-unit: need-cc ## unit and property tests
 
 test-sim: need-cc ## the simulator: SEEDS=n worlds (200) and FLASH_SEEDS=n chips (400); SEED=n, FLASH_SEED=n run one again and tell all
 	CARGO_PROFILE_DEV_OPT_LEVEL=2 cargo run --locked -p firmcast-sim -- $(if $(FLASH_SEED),--flash-seed $(FLASH_SEED),$(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --flash-seeds $(FLASH_SEEDS)))
+
+test-firmware: need-cc need-python3 ## layouts and validity of real firmware, compared with what other parsers see
+	tests/firmware/run
 
 test-vm: need-cc need-python3 ## real kernels with real firmware in emulated flash (docs/LAB.md)
 	$(LAB) run --jobs $(VM_JOBS)

@@ -1,0 +1,1 @@
+"""Other programs that read firmware, and where the firmware comes from."""
