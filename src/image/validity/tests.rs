@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::image::layout::samples::*;
-use crate::image::layout::{FFS2, Guid};
+use crate::image::layout::{FFS2, FFS3, Guid};
 
 const FREEFORM: u8 = 0x02;
 const DRIVER: u8 = 0x07;
@@ -180,6 +180,50 @@ fn a_file_that_is_deleted_may_hold_anything() {
     image[start + 23] &= !0x10;
     image[start + 40] ^= 0xff;
     assert!(matches!(validate(&image), Verdict::Valid { .. }));
+}
+
+/// The size of 8 bytes counts, and its bytes are part of the header's checksum, but only in FFS3.
+#[test]
+fn a_large_file_has_its_size_behind_the_header() {
+    let mut large = file(0x22, FREEFORM, false, &[0; 8]);
+    put(&mut large, 19, &[0x01, 0, 0, 0]);
+    put(&mut large, 24, &(32u64 + 8).to_le_bytes());
+    large.extend(section(0x19, b"raw!"));
+    large[16] = 0;
+    let sum = large[..32].iter().fold(0u8, |sum, &byte| sum.wrapping_add(byte));
+    large[16] = sum.wrapping_sub(large[17]).wrapping_sub(large[23]).wrapping_neg();
+    let image = |file_system, large: &[u8]| {
+        let mut image = volume(file_system, 0x1000, large);
+        put(&mut image, 0xff0, &JUMP);
+        image
+    };
+    assert!(matches!(validate(&image(FFS3, &large)), Verdict::Valid { .. }));
+    assert!(invalid(&image(FFS2, &large)).1.contains("header sums up to"));
+    large[31] ^= 1;
+    assert!(invalid(&image(FFS3, &large)).1.contains("header sums up to"));
+    large[16] = large[16].wrapping_sub(1);
+    assert!(invalid(&image(FFS3, &large)).1.contains("0x100000000000028 bytes, expected at most"));
+}
+
+/// EDK2 puts the extended header into a padding file; files begin behind it.
+#[test]
+fn files_begin_behind_the_extended_header() {
+    let extended = [[0x99; 16].as_slice(), &[20, 0, 0, 0]].concat();
+    let mut contents = extended;
+    contents.resize(24, 0xff);
+    contents.extend(file(0x22, FREEFORM, true, &[]));
+    let mut image = volume(FFS2, 0x1000, &contents);
+    put(&mut image, 0xff0, &JUMP);
+    assert!(invalid(&image).1.starts_with("firmware file 99999999-"));
+    put(&mut image, 52, &72u16.to_le_bytes());
+    fix_volume_checksum(&mut image);
+    assert_eq!(
+        validate(&image).to_string(),
+        "valid: 1 firmware volumes with 1 files, 1 of them with a checksum of the contents, reset vector"
+    );
+    // One that would end outside leaves no room for files.
+    put(&mut image, 72 + 16, &u32::MAX.to_le_bytes());
+    assert!(matches!(validate(&image), Verdict::Valid { .. } | Verdict::Unknown { .. }));
 }
 
 #[test]
