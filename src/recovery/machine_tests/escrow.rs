@@ -196,7 +196,8 @@ fn nothing_is_changed_before_the_manager_keeps_this_very_backup() {
 fn a_manager_that_falls_silent_or_never_stores_leaves_the_chip_as_it_is() {
     let whole = |keeping: &Keeping| keeping.bytes.is_some();
     let half = |keeping: &Keeping| keeping.uploaded() > 30;
-    let silences: [(&dyn Fn(&Keeping) -> bool, &str); 3] = [
+    type When<'a> = &'a dyn Fn(&Keeping) -> bool;
+    let silences: [(When<'_>, &str); 3] = [
         (&|_| true, "did not take"),
         (&half, "fragments of the backup were uploaded"),
         (&whole, "did not store"),
