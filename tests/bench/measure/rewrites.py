@@ -73,7 +73,7 @@ class Chip:
         """Erased bytes and written bytes, as the system calls on the device say."""
         said = self.put(
             tool, image,
-            before=f"{self._strace} -f -qq -P {self._device} -e trace=ioctl,write,pwrite64 -s 0 -o /tmp/trace ",
+            before=f"{self._strace} --seccomp-bpf -f -qq -P {self._device} -e trace=ioctl,write,pwrite64 -s 0 -o /tmp/trace ",
             after=r"; sed -n 's/.*MEMERASE.*length=\([0-9a-fx]*\).*= 0$/erased \1/p; s/.*write.* = \([0-9]*\)$/written \1/p' /tmp/trace"
                   " | sort | uniq -c",
         )  # fmt: skip

@@ -18,8 +18,8 @@ STEP = r"^Writing (\d+)/(\d+)$"
 END = r"^(end|FAIL|error)\b.*"
 STEP_TIMEOUT_S = 60
 JOB_TIMEOUT_S = 120
-# What belongs to the machine: the variable store, and one eraseblock of identity in the middle.
-PRESERVED = {"variables": (0, OVMF_VARIABLES_BYTES), "identity": (0x100000, ERASE_BLOCK_BYTES)}
+# What belongs to the machine: the variable store. Its last eraseblock is spare room, which holds something of this run.
+PRESERVED = {"variables": (0, OVMF_VARIABLES_BYTES)}
 OPTIONS = " ".join(f"--preserve {name},{offset},{length}" for name, (offset, length) in PRESERVED.items())
 
 
@@ -54,7 +54,8 @@ class Cuts:
         images = {"old": lab.firmware.ovmf_old, "new": lab.firmware.ovmf_new}
         banks = Banks(lab, {f"images/{name}": path for name, path in images.items()})
         self._chip, self.machine = banks.chip, banks.machine
-        self._preserved = {name: rng.randbytes(length) for name, (_, length) in PRESERVED.items()}
+        store = lab.firmware.ovmf_old.read_bytes()[: OVMF_VARIABLES_BYTES - ERASE_BLOCK_BYTES]
+        self._preserved = {"variables": store + rng.randbytes(ERASE_BLOCK_BYTES)}
         self._merged = {name: self._merge(path.read_bytes()) for name, path in images.items()}
         self._holds, self._target = "old", "new"
         self.broke = 0
