@@ -22,7 +22,7 @@ pub(crate) struct BundleArgs {
 #[derive(Debug, Subcommand)]
 enum BundleCommand {
     /// Sign a firmware image and say what it is for
-    Create(create::CreateArgs),
+    Create(Box<create::CreateArgs>),
     /// Show what a bundle contains, and whether a trusted key signed it
     Show(show::ShowArgs),
 }

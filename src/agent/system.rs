@@ -13,7 +13,7 @@ use super::preflight::{self, Purpose};
 use super::state::{CampaignRecord, RecordedEnd, State};
 use super::trust::{Trust, with_causes};
 use crate::dmi::{Dmi, boot_id};
-use crate::flash::Flash as _;
+use crate::flash::{Flash as _, Geometry};
 use crate::image::{Board, Digest, VerifiedManifest};
 use crate::kexec::{
     self, Deadlines, HANDOFF_VERSION, Handoff, KexecError, MailboxPlace, ManagerContact, SecretText,
@@ -86,6 +86,21 @@ impl System {
     /// Every precondition of an update of this machine, whatever the bundle. Reads the chip twice.
     pub fn check(&self) -> Checklist {
         preflight::checklist(self, Purpose::Check)
+    }
+
+    /// Everything that can be off before the normal OS is left; gives back what the chip holds.
+    fn preflight(&self, order: &Order<'_>) -> Result<(Vec<u8>, Geometry), Refusal> {
+        preflight::checklist(self, Purpose::Order(order)).verdict()?;
+        let mut flash = MtdDevice::open(&self.config.flash, Access::ReadOnly)
+            .map_err(|error| Refusal::new(Reason::FlashUnsupported, with_causes(&error)))?;
+        // The checklist has found that this is the size of the image.
+        let mut contents = vec![0; flash.geometry().size_bytes() as usize];
+        match flash.read(0, &mut contents) {
+            Ok(()) => outlook::check_layout(&contents, order.manifest)?,
+            // Recovery may leave alone what it cannot read; it decides.
+            Err(error) => warn!("the flash was not read as a whole: {error}"),
+        }
+        Ok((contents, flash.geometry().clone()))
     }
 
     /// What this machine is, for [`Board::admit`]. The size of its flash is not known yet.
@@ -201,7 +216,7 @@ impl HostSystem for System {
     }
 
     fn prepare(&mut self, order: &Order<'_>) -> Result<(), Refusal> {
-        preflight::checklist(self, Purpose::Order(order)).verdict()?;
+        self.preflight(order)?;
         self.load_recovery(order)?;
         let record = CampaignRecord { campaign: order.campaign, boot_id: self.boot_id, end: None };
         self.state.record_campaign(&record).map_err(|error| {
@@ -244,14 +259,8 @@ impl HostSystem for System {
     }
 
     fn foresee(&mut self, order: &Order<'_>) -> Result<Outlook, Refusal> {
-        preflight::checklist(self, Purpose::Order(order)).verdict()?;
-        let mut flash = MtdDevice::open(&self.config.flash, Access::ReadOnly)
-            .map_err(|error| Refusal::new(Reason::FlashUnsupported, with_causes(&error)))?;
-        // The preflight has found that this is the size of the image.
-        let mut contents = vec![0; flash.geometry().size_bytes() as usize];
-        flash.read(0, &mut contents).map_err(|error| Refusal::new(Reason::BackupFailed, error))?;
-        outlook::check_layout(&contents, order.manifest)?;
-        Ok(outlook::outlook(&contents, order.manifest, flash.geometry()))
+        let (contents, geometry) = self.preflight(order)?;
+        Ok(outlook::outlook(&contents, order.manifest, &geometry))
     }
 }
 

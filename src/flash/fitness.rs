@@ -2,11 +2,10 @@
 
 use std::ops::Range;
 
-use super::plan::is_erased;
 use super::{FlashError, FlashPlan, Live, Placement};
+use crate::image::VerifiedImage;
 use crate::image::layout::{Layout, host_access};
 use crate::image::validity::{Verdict, validate};
-use crate::image::{Region, RegionAction, VerifiedImage};
 
 /// What the bytes on the chip say about the update.
 #[derive(Debug)]
@@ -36,16 +35,6 @@ impl Fitness {
             }
         }
         Ok(Self { damaged, no_write })
-    }
-
-    /// The regions whose rules hold on this chip: of a damaged one, nothing erased is preserved.
-    pub(super) fn regions(&self, regions: &[Region], live: &[u8]) -> Vec<Region> {
-        let is_gone = |region: &Region| {
-            self.damaged
-                && region.action == RegionAction::Preserve
-                && is_erased(&live[region.range()])
-        };
-        regions.iter().filter(|region| !is_gone(region)).cloned().collect()
     }
 
     /// Fails unless the plan leads to whole firmware by blocks that may be written.

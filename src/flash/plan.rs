@@ -66,8 +66,6 @@ impl FlashPlan {
     /// not at all. A block that cannot be read is erased and written, or left alone when it holds
     /// nothing but preserved bytes.
     ///
-    /// On a damaged chip, preserved regions that are erased get the image's contents.
-    ///
     /// # Errors
     /// - A region that ends beyond the image.
     /// - A chip with another layout than the image, or a target that is no whole firmware.
@@ -82,8 +80,7 @@ impl FlashPlan {
     ) -> Result<Self, FlashError> {
         check_regions(image)?;
         let fitness = Fitness::of(image, live)?;
-        let regions = fitness.regions(image.regions(), live.contents);
-        let target = merge(image.bytes(), &regions, live.contents);
+        let target = merge(image, live.contents);
         let boot_block = placement.block_of(image.boot_offset_bytes());
         let mut plan = Self {
             target,
@@ -92,10 +89,10 @@ impl FlashPlan {
             unread: vec![false; placement.block_count()],
             boot_block: None,
             damaged: fitness.damaged,
-            target_digest: image_digest(image, &regions),
+            target_digest: image_digest(image),
         };
         for block in 0..placement.block_count() {
-            plan.add(block, &regions, placement, live)?;
+            plan.add(block, image.regions(), placement, live)?;
         }
         fitness.check(&plan, placement)?;
         // The boot block is the last one; sorting is stable.
@@ -201,14 +198,14 @@ fn check_regions(image: &VerifiedImage) -> Result<(), FlashError> {
     }
 }
 
-fn image_digest(image: &VerifiedImage, regions: &[Region]) -> Option<Digest> {
-    let is_target = regions.iter().all(|region| region.action == RegionAction::Replace);
+fn image_digest(image: &VerifiedImage) -> Option<Digest> {
+    let is_target = image.regions().iter().all(|region| region.action == RegionAction::Replace);
     is_target.then(|| *image.digest())
 }
 
-fn merge(image: &[u8], regions: &[Region], live: &[u8]) -> Vec<u8> {
-    let mut target = image.to_vec();
-    for region in regions {
+fn merge(image: &VerifiedImage, live: &[u8]) -> Vec<u8> {
+    let mut target = image.bytes().to_vec();
+    for region in image.regions() {
         match region.action {
             RegionAction::Preserve => {
                 target[region.range()].copy_from_slice(&live[region.range()]);

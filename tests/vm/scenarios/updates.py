@@ -110,7 +110,7 @@ def ovmf_to_seabios_unicast(lab):
     lab.boot(server)
     lab.enroll(server)
     bundle = lab.manager.bundle(
-        "seabios", lab.firmware.seabios, version=version, preserve=False, expect_version=version
+        "seabios", lab.firmware.seabios, version=version, preserve=False, new_layout=True, expect_version=version
     )
     server.mark()
     result = lab.update(bundle, "--host", server.address, "--unicast", "--rate", RATE_MBIT)
