@@ -190,6 +190,57 @@ fn an_unknown_format_is_a_warning_and_noise_is_not_compressed() {
     assert_eq!(json["image"]["format"], Value::Null, "nothing unverified is examined");
 }
 
+/// 64 KiB with a flash map at 1000h: vital product data, a region with a name of its own, and the rest.
+fn mapped() -> Vec<u8> {
+    let mut image = vec![0x5a; 0x1_0000];
+    let name = |text: &str| [text.as_bytes(), &vec![0; 32 - text.len()]].concat();
+    let mut map = [b"__FMAP__".as_slice(), &[1, 1], &[0; 8], &0x1_0000u32.to_le_bytes()].concat();
+    map.extend([name("FLASH"), 3u16.to_le_bytes().to_vec()].concat());
+    for (area, offset, length) in
+        [("FW_MAIN", 0u32, 0x8000u32), ("RW_VPD", 0x8000, 0x1000), ("RW_LEGACY", 0x9000, 0x1000)]
+    {
+        map.extend([offset.to_le_bytes(), length.to_le_bytes()].concat());
+        map.extend([name(area), vec![0; 2]].concat());
+    }
+    image[0x1000..0x1000 + map.len()].copy_from_slice(&map);
+    image
+}
+
+#[test]
+fn regions_are_chosen_by_name_kind_or_range_and_what_belongs_to_the_machine_stays() {
+    let desk = Desk::new();
+    fs::write(desk.path("bios.bin"), mapped()).unwrap();
+    fs::write(desk.path("map"), "0000a000:0000afff own\n").unwrap();
+    let regions = |more: &[&str]| {
+        let _ = fs::remove_file(desk.path("new.fcb"));
+        let created = desk.create(more);
+        assert_eq!(created.status.code(), Some(0), "{created:?}");
+        let json: Value = serde_json::from_slice(&desk.show(&["--json"]).stdout).unwrap();
+        assert_eq!(json["layout"].as_array().unwrap().len(), 3);
+        let found = json["regions"].as_array().unwrap().iter();
+        found
+            .map(|region| {
+                let (name, action) = (region["name"].as_str(), region["action"].as_str());
+                let offset_bytes = region["offset_bytes"].as_u64().unwrap();
+                format!("{} {} {offset_bytes:#x}", action.unwrap(), name.unwrap())
+            })
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    assert_eq!(regions(&[]), "preserve RW_VPD 0x8000");
+    assert_eq!(regions(&["--reset", "vpd"]), "reset RW_VPD 0x8000");
+    assert_eq!(regions(&["--replace", "RW_VPD"]), "replace RW_VPD 0x8000");
+    assert_eq!(
+        regions(&["--layout", "map", "--preserve", "own", "--preserve", "RW_LEGACY"]),
+        "preserve RW_VPD 0x8000, preserve RW_LEGACY 0x9000, preserve own 0xa000"
+    );
+    assert_eq!(regions(&["--replace", "vars=0x8000:16"]), "replace vars 0x8000");
+    let _ = fs::remove_file(desk.path("new.fcb"));
+    assert_refused(&desk.create(&["--preserve", "gbe"]), "known are: FW_MAIN, RW_VPD, RW_LEGACY");
+    fs::write(desk.path("bad"), "0:1ffff own\n").unwrap();
+    assert_refused(&desk.create(&["--layout", "bad"]), "layout file bad");
+}
+
 #[test]
 fn what_cannot_be_made_leaves_nothing_behind() {
     let desk = Desk::new();
