@@ -245,16 +245,21 @@ mod tests {
     #[test]
     fn the_operations_manual_explains_each_reason() {
         let manual = include_str!("../docs/OPERATIONS.md");
+        let (_, reasons) = manual.split_once("\n## Reasons\n").expect("a chapter for the reasons");
+        let mut sections = reasons.split("\n#### ").skip(1);
         for reason in &Reason::ALL[1..] {
-            let row = format!(
-                "| {} | `{}` | {} | {} |",
-                reason.code(),
-                reason.name(),
-                reason.sentence(),
-                reason.advice()
-            );
-            assert!(manual.contains(&row), "docs/OPERATIONS.md lacks {row}");
+            let section =
+                sections.next().expect("a section for each reason, in the order of codes");
+            let (heading, text) = section.split_once('\n').expect("text below a heading");
+            assert_eq!(heading, format!("{} {}", reason.code(), reason.name()));
+            let to_do = format!("\n- **What to do:** {}", reason.advice());
+            for part in
+                [reason.sentence(), "\n- **What it means.** ", "\n- **The flash:** ", &to_do]
+            {
+                assert!(text.contains(part), "docs/OPERATIONS.md: {heading} lacks {part:?}");
+            }
         }
+        assert_eq!(sections.next(), None, "sections behind the last reason");
     }
 
     #[test]
