@@ -73,8 +73,8 @@ pub fn run() -> Result<Infallible, nix::Error> {
     let started = Instant::now();
     let ended = Platform::start().map_err(RecoveryError::from).and_then(|mut platform| {
         let handoff = read_handoff()?;
-        let end = Stay::begin(started, &mut platform, &handoff).and_then(|mut stay| stay.run());
-        let end = end.unwrap_or_else(|error| failure(&handoff, &error));
+        let stay = Stay::begin(started, &mut platform, &handoff);
+        let end = stay.map_or_else(|error| failure(&handoff, &error), |mut stay| stay.run());
         leave_word(&handoff, &end);
         Ok(())
     });
@@ -154,7 +154,7 @@ impl<'a> Stay<'a> {
         Ok(Self { platform, flash, started, network, poll, socket, recovery, job: None, buffer })
     }
 
-    fn run(&mut self) -> Result<End, RecoveryError> {
+    fn run(&mut self) -> End {
         let mut events = Events::with_capacity(4);
         loop {
             self.platform.watchdog().feed();
@@ -166,13 +166,15 @@ impl<'a> Stay<'a> {
             while let Some(action) = self.recovery.poll_action() {
                 if let Action::Reboot(end) = action {
                     self.transmit();
-                    return Ok(end);
+                    return end;
                 }
                 self.act(action);
             }
             match self.poll.poll(&mut events, Some(self.patience())) {
+                // The loop goes on whatever happens: only the state machine knows whether a reboot is safe.
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => {
-                    return Err(RecoveryError::Wait(error));
+                    error!("cannot wait for datagrams: {error}");
+                    std::thread::sleep(REBOOT_PAUSE);
                 }
                 _ => self.platform.reap(),
             }

@@ -2,7 +2,7 @@
 /*
  * A flash chip that wears out in the middle of an update, below everything that could hide it.
  *
- * It takes the place of the write function of the first NOR chip that appears. After `good_writes` writes the chip
+ * It takes the place of the write function of the first NOR chip that appears. After `good_bytes` of new contents the chip
  * takes nothing new any more: a write of other bytes than the chip held at the start stops half-way with EIO. Bytes that
  * stood there at the start can still be written, so that a restore of the old contents succeeds, however often
  * and in whatever order it is tried.
@@ -13,9 +13,9 @@
 #include <linux/string.h>
 #include <linux/vmalloc.h>
 
-static unsigned int good_writes = 40;
-module_param(good_writes, uint, 0644);
-MODULE_PARM_DESC(good_writes, "writes of new contents that succeed before the chip is worn out");
+static unsigned long good_bytes = 160 << 10;
+module_param(good_bytes, ulong, 0644);
+MODULE_PARM_DESC(good_bytes, "bytes of new contents that it takes before it is worn out");
 
 static const struct pci_device_id __maybe_unused lpc_bridges[] = {
 	{ PCI_VDEVICE(INTEL, 0x2918) },
@@ -31,8 +31,8 @@ static int worn_out_write(struct mtd_info *mtd, loff_t to, size_t len, size_t *r
 {
 	if (memcmp(contents_at_start + to, buf, len) == 0)
 		return chip_write(mtd, to, len, retlen, buf);
-	if (good_writes > 0) {
-		good_writes--;
+	if (good_bytes >= len) {
+		good_bytes -= len;
 		return chip_write(mtd, to, len, retlen, buf);
 	}
 	chip_write(mtd, to, len / 2, retlen, buf);
@@ -55,7 +55,7 @@ static void chip_appears(struct mtd_info *mtd)
 	victim = mtd;
 	chip_write = mtd->_write;
 	mtd->_write = worn_out_write;
-	pr_info("flash_fault: %s takes %u more writes\n", mtd->name, good_writes);
+	pr_info("flash_fault: %s takes %lu more bytes\n", mtd->name, good_bytes);
 }
 
 static void chip_goes(struct mtd_info *mtd)

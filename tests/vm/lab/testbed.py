@@ -92,6 +92,7 @@ class Lab:
         else:
             debian.configure(stage, server.name, wanted, MANAGER_ADDRESS)
         for name, source in (files or {}).items():
+            (stage / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(source, stage / name)
         if agent:
             self._install_agent(server, recovery_modules, **places)
