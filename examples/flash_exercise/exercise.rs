@@ -57,8 +57,7 @@ pub(super) fn exercise(device: &str) -> anyhow::Result<bool> {
     }
     // On NAND, a block may have become bad since.
     if bench.contents()?.len() == original.len() {
-        let end = bench.flash(original, Vec::new())?;
-        ensure!(end.outcome == Outcome::Updated, "cannot put the contents back: {end}");
+        bench.put_back(original)?;
     }
     println!("ecc: {:?}", bench.chip.ecc_counters()?);
     Ok(!bench.failed)
@@ -100,6 +99,21 @@ impl Bench {
             }
         }
         Ok(contents)
+    }
+
+    /// Puts the contents of before the exercise back. A blank chip is no firmware: that must be refused, and a mark makes
+    /// it acceptable.
+    fn put_back(&mut self, mut original: Vec<u8>) -> anyhow::Result<()> {
+        if original.iter().all(|byte| *byte == original[0]) {
+            let end = self.flash(original.clone(), Vec::new())?;
+            let refused = matches!(end.error, Some(FlashError::ImageInvalid { .. }));
+            ensure!(refused && end.outcome == Outcome::Unchanged, "a blank image: {end}");
+            println!("ok a blank image is refused");
+            original[0] ^= 0x5A;
+        }
+        let end = self.flash(original, Vec::new())?;
+        ensure!(end.outcome == Outcome::Updated, "cannot put the contents back: {end}");
+        Ok(())
     }
 
     fn random_image(&mut self) -> anyhow::Result<Vec<u8>> {
