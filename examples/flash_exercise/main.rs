@@ -67,6 +67,8 @@ fn sign(image: Vec<u8>, regions: Vec<Region>) -> anyhow::Result<VerifiedImage> {
         vendor: "vendor".to_owned(),
         products: vec!["product".to_owned()],
         regions,
+        // Images here are noise over whatever the chip held.
+        new_layout: true,
         ..Description::default()
     };
     let manifest = Manifest::describe(description, &image, PayloadFormat::Raw, &image)?;
