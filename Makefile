@@ -20,7 +20,7 @@ help: ## what can be made
 	@sed -n 's/^\([a-z-]*\):[^#]*## /  make \1\t/p' Makefile | expand -t 18
 
 build: need-cc ## the static firmcastd and the manager firmcast, as released
-	RUSTFLAGS='-C target-feature=+crt-static' cargo build --locked --release --target x86_64-unknown-linux-gnu --bin firmcastd
+	RUSTFLAGS='-C target-feature=+crt-static -C force-unwind-tables=no' cargo build --locked --release --target x86_64-unknown-linux-gnu --bin firmcastd
 	cargo build --locked --profile fast -p firmcast-manager
 
 demo: need-cc need-python3 ## two virtual servers get another BIOS over the network and boot it

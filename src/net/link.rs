@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
 use netlink_packet_route::link::{
     InfoData, InfoKind, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
@@ -10,11 +11,11 @@ use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope,
     RouteType, RouteVia,
 };
-use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::NetError;
 use super::config::{InterfaceAddress, InterfaceConfig, MacAddress, Route};
 use super::netlink::{Existing, Netlink};
+use super::rtnetlink::RouteNetlinkMessage;
 use super::survey::View;
 
 /// The loopback interface is always the first.

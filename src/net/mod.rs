@@ -12,6 +12,7 @@ pub mod config;
 pub mod dhcp;
 pub mod link;
 mod netlink;
+mod rtnetlink;
 pub mod survey;
 mod syscall;
 pub mod udp;

@@ -21,6 +21,8 @@ const HEADER_BYTES: usize = 56;
 const AREA_BYTES: usize = 42;
 const NAME_BYTES: usize = 32;
 const MAJOR_VERSION: u8 = 1;
+/// fmaptool and the build systems place it at a multiple of 4 at least.
+const ALIGNMENT: usize = 4;
 
 /// A parsed flash map of the whole chip.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,16 +70,11 @@ impl FlashMap {
     }
 }
 
-/// Offsets of what has the fixed fields of a flash map. fmaptool and the build systems place it at a multiple of 4 at least.
+/// Offsets of what has the fixed fields of a flash map.
 fn candidates(bytes: &[u8]) -> impl Iterator<Item = usize> {
-    let (words, _) = bytes.as_chunks::<4>();
-    let signature_at = words
-        .windows(2)
-        .enumerate()
-        .filter(|(_, pair)| pair[0] == SIGNATURE[..4] && pair[1] == SIGNATURE[4..])
-        .map(|(index, _)| index * 4);
-    signature_at.filter(|&offset| {
-        bytes.get(offset + 8) == Some(&MAJOR_VERSION)
+    memchr::memmem::find_iter(bytes, SIGNATURE).filter(|&offset| {
+        offset % ALIGNMENT == 0
+            && bytes.get(offset + 8) == Some(&MAJOR_VERSION)
             && u32_at(bytes, offset + 18).is_some_and(|size_bytes| size_bytes > 0)
             && name_at(bytes, offset + 22).is_some_and(|name| is_text(&name))
     })

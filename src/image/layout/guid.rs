@@ -15,6 +15,12 @@ impl Guid {
             r[6], r[7],
         ])
     }
+
+    /// Its first eight bytes as a little-endian number.
+    pub(super) const fn head(&self) -> u64 {
+        let b = &self.0;
+        u64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]])
+    }
 }
 
 impl fmt::Display for Guid {

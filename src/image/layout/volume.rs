@@ -48,6 +48,8 @@ const AUTHENTICATED_VARIABLES: Guid =
     Guid::new(0xaaf3_2c78, 0x947b, 0x439a, [0xa1, 0x80, 0x2e, 0x14, 0x4e, 0xc3, 0x77, 0x92]);
 
 const FILE_SYSTEMS: [Guid; 4] = [FFS1, FFS2, FFS3, NV_DATA];
+/// The first word of each, as a little-endian number.
+const FILE_SYSTEM_HEADS: [u64; 4] = [FFS1.head(), FFS2.head(), FFS3.head(), NV_DATA.head()];
 
 /// A firmware volume whose header is whole and which lies inside the image.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,9 +124,11 @@ impl<'a> Volumes<'a> {
 
     /// The start of a volume for which this word is the GUID's first half or the signature. Either of them may be damaged.
     fn start_for(&self, word: &[u8; ALIGNMENT]) -> Option<usize> {
-        let field_offset = if word.starts_with(SIGNATURE) {
+        // Numbers are compared, not slices: every word of a chip comes by here.
+        let number = u64::from_le_bytes(*word);
+        let field_offset = if number as u32 == u32::from_le_bytes(*SIGNATURE) {
             SIGNATURE_OFFSET
-        } else if FILE_SYSTEMS.iter().any(|guid| guid.0.starts_with(word)) {
+        } else if FILE_SYSTEM_HEADS.contains(&number) {
             GUID_OFFSET
         } else {
             return None;

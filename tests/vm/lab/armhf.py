@@ -97,7 +97,7 @@ def _build(kind, name):
         environment = {
             "CARGO_TARGET_DIR": str(FOLDER),
             "RUSTC": str(compiler),
-            "RUSTFLAGS": "-C target-feature=+crt-static",
+            "RUSTFLAGS": "-C target-feature=+crt-static -C force-unwind-tables=no",
             f"CARGO_TARGET_{RUST_TARGET.upper().replace('-', '_')}_LINKER": "arm-linux-gnueabihf-gcc",
         }
         run(
