@@ -20,6 +20,7 @@ pub mod flash;
 pub mod image;
 pub mod kexec;
 pub mod keys;
+pub mod manager_url;
 pub mod mtd;
 pub mod net;
 pub mod power;

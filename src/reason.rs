@@ -184,6 +184,14 @@ reasons! {
     ManagerFailed = 209, "manager-failed", "the manager could not go on", "see the detail";
     /// Dry run only: nothing is in the way.
     Possible = 210, "possible", "an update could start", "start it without --dry-run";
+    /// A dead host was repaired.
+    Rescued = 211, "rescued", "the host repaired its firmware and starts it", "nothing to do";
+    /// Nothing in the bundle directory for this board.
+    NoBundle = 212, "no-bundle", "no bundle of the manager fits this host's board", "put a bundle for its vendor and product into the manager's bundle directory; the host keeps asking";
+    /// The policy says hold.
+    Held = 213, "held", "the manager's policy holds this host back", "change the policy file when the host shall be repaired; it keeps asking";
+    /// Failed too often.
+    Parked = 214, "parked", "the host failed too often and is left alone for now", "see why the attempts failed; restart the manager's service or change its policy file to try again";
 }
 
 impl Reason {

@@ -13,7 +13,7 @@ use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 use firmcast::image::{Bundle, Manifest, SignedManifest};
 use firmcast::keys::{self, ManagerSecretKey, PublicKey as _, ReleasePublicKey};
-use firmcast::wire::DEFAULT_PORT;
+use firmcast::wire::{DEFAULT_PORT, MANAGER_PORT};
 use firmcast_manager::backups::{RegionFacts, Store};
 use firmcast_manager::campaign::{Campaign, Config, Contents, Deadlines, Delivery, Target};
 use firmcast_manager::clock;
@@ -29,10 +29,6 @@ use crate::targets::Meant;
 use crate::wait::Waiter;
 use crate::{bundle, network, targets};
 use drive::{Drive, Outside};
-
-/// UDP port of the manager when none is given. Always the same, so that hosts that a dead manager left in their recovery
-/// environment find the next one.
-const MANAGER_PORT: u16 = 9848;
 
 /// Exit status when nothing was started.
 const NOTHING_STARTED: u8 = 3;
@@ -76,7 +72,8 @@ pub(crate) struct UpdateArgs {
     /// Print one JSON object for each event
     #[arg(long)]
     json: bool,
-    /// UDP port of the manager, which hosts call back; 0 for any free one
+    /// UDP port of the manager, which hosts call back; 0 for any free one. Always the same by default, so that hosts that a
+    /// dead manager left in their recovery environment find the next one
     #[arg(long, value_name = "PORT", default_value_t = MANAGER_PORT)]
     port: u16,
     /// UDP port of the agents

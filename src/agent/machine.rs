@@ -235,8 +235,10 @@ impl Agent {
                 Command::Commit { campaign }
                 | Command::CommitWithEscrow { campaign, .. }
                 | Command::BackupStored { campaign, .. }
-                | Command::BackupStatus(FragmentStatus { campaign, .. }),
+                | Command::BackupStatus(FragmentStatus { campaign, .. })
+                | Command::Enlist { campaign, .. },
             ) => only_in_recovery(campaign),
+            Ok(Command::Hold { .. }) => only_in_recovery(0),
             Err(error) => {
                 self.log.line(now, || warn!("command from {address} not understood: {error}"));
                 return;

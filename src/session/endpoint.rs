@@ -84,6 +84,9 @@ pub struct Endpoint {
     limit: RateLimit,
     stamp: u64,
     stamps_must_grow: bool,
+    /// Unknown callers that may have a session at the same time.
+    strangers_max: usize,
+    strangers: usize,
     peers: BTreeMap<PeerKey, Peer>,
     /// Our session indices: whose they are.
     indices: BTreeMap<u32, PeerKey>,
@@ -95,6 +98,8 @@ struct Peer {
     mac: MacKey,
     address: Option<SocketAddr>,
     may_call: bool,
+    /// Made by its own call to an endpoint that serves strangers.
+    stranger: bool,
     newest_stamp: Option<u64>,
     attempt: Option<Attempt>,
     /// Made by answering; one is used once the caller's first message shows that it is no replay. Several, because a
@@ -108,6 +113,8 @@ struct Peer {
 #[derive(Debug)]
 struct Attempt {
     address: SocketAddr,
+    /// The address is a broadcast's: whoever holds the key answers from another one.
+    anywhere: bool,
     pause: Duration,
     next: Time,
     index: Option<u32>,
@@ -140,6 +147,8 @@ impl Endpoint {
             limit: RateLimit::new(HANDSHAKES_PER_SECOND),
             stamp: 0,
             stamps_must_grow: true,
+            strangers_max: 0,
+            strangers: 0,
             peers: BTreeMap::new(),
             indices: BTreeMap::new(),
             transmits: VecDeque::new(),
@@ -153,6 +162,24 @@ impl Endpoint {
         self.stamps_must_grow = false;
     }
 
+    /// Lets up to `strangers_max` callers open sessions whose keys are not known; [`Endpoint::forget`] makes room again.
+    pub fn serve_strangers(&mut self, strangers_max: usize) {
+        self.strangers_max = strangers_max;
+    }
+
+    /// Whether `peer` is known only by its own call.
+    pub fn is_stranger(&self, peer: &PeerKey) -> bool {
+        self.peers.get(peer).is_some_and(|peer| peer.stranger)
+    }
+
+    /// Forgets all about `peer`, whether it was allowed or a stranger.
+    pub fn forget(&mut self, peer: &PeerKey) {
+        self.disconnect(peer);
+        if let Some(peer) = self.peers.remove(peer) {
+            self.strangers -= usize::from(peer.stranger);
+        }
+    }
+
     /// Sets the stamp of the next initiation; each later one is higher. Managers give microseconds since 1970.
     pub fn set_stamp(&mut self, stamp: u64) {
         self.stamp = self.stamp.max(stamp);
@@ -162,18 +189,31 @@ impl Endpoint {
     pub fn allow(&mut self, peer: PeerKey) {
         if let Some(peer) = self.peer_entry(peer) {
             peer.may_call = true;
+            if std::mem::take(&mut peer.stranger) {
+                self.strangers -= 1;
+            }
         }
     }
 
     /// Opens a fresh session with `peer`, trying until it answers or [`Endpoint::disconnect`] is called. While an
     /// attempt at this address goes on, a second call changes nothing; an older session stays usable meanwhile.
     pub fn connect(&mut self, now: Time, peer: PeerKey, address: SocketAddr) {
+        self.attempt(now, peer, address, false);
+    }
+
+    /// As [`Endpoint::connect`], for a broadcast address: the session is with the address that the answer comes from.
+    pub fn connect_anywhere(&mut self, now: Time, peer: PeerKey, broadcast: SocketAddr) {
+        self.attempt(now, peer, broadcast, true);
+    }
+
+    fn attempt(&mut self, now: Time, peer: PeerKey, address: SocketAddr, anywhere: bool) {
         let Some(entry) = self.peer_entry(peer) else { return };
         if entry.attempt.as_ref().is_some_and(|attempt| attempt.address == address) {
             return;
         }
         let old = entry.attempt.replace(Attempt {
             address,
+            anywhere,
             pause: RETRY_MIN,
             next: now,
             index: None,
@@ -268,12 +308,24 @@ impl Endpoint {
             mac: MacKey::new(MAC_LABEL, &key),
             address: None,
             may_call: false,
+            stranger: false,
             newest_stamp: None,
             attempt: None,
             unconfirmed: VecDeque::new(),
             current: None,
             previous: None,
         }))
+    }
+
+    /// Whether there is room for an unknown caller, who is known from here on.
+    fn take_stranger(&mut self, key: PeerKey) -> bool {
+        if self.strangers >= self.strangers_max {
+            return false;
+        }
+        let Some(peer) = self.peer_entry(key) else { return false };
+        peer.stranger = true;
+        self.strangers += 1;
+        true
     }
 
     /// Sends one initiation with a fresh handshake and plans the next.
@@ -312,10 +364,13 @@ impl Endpoint {
             return;
         };
         let (key, stamp) = (initiated.peer, initiated.stamp);
-        let may_call = self.peers.get(&key).is_some_and(|peer| {
-            let grown = peer.newest_stamp.is_none_or(|newest| stamp > newest);
-            peer.may_call && (grown || !self.stamps_must_grow)
-        });
+        let may_call = match self.peers.get(&key) {
+            Some(peer) => {
+                let grown = peer.newest_stamp.is_none_or(|newest| stamp > newest);
+                (peer.may_call || peer.stranger) && (grown || !self.stamps_must_grow)
+            }
+            None => self.take_stranger(key),
+        };
         if !may_call {
             return;
         }
@@ -352,11 +407,11 @@ impl Endpoint {
             return None;
         }
         let keys = noise::open_response(&mut attempt.handshake, &response.noise)?;
-        peer.address = Some(attempt.address);
+        peer.address = Some(if attempt.anywhere { from } else { attempt.address });
         peer.attempt = None;
         let session = Session::new(now, response.receiver, response.sender, keys, false);
         let old = peer.install(session);
-        self.forget(old);
+        self.drop_index(old);
         // An empty message shows the other side at once that this session is no replay.
         self.send(now, &key, &[]);
         Some(Event::Connected { peer: key, address: from })
@@ -389,7 +444,7 @@ impl Endpoint {
         Some(Event::Message { peer: key, address: from, bytes: message })
     }
 
-    fn forget(&mut self, session: Option<Session>) {
+    fn drop_index(&mut self, session: Option<Session>) {
         if let Some(session) = session {
             self.indices.remove(&session.index);
         }
@@ -621,6 +676,35 @@ mod tests {
         let (events, _) = run(&mut manager, &mut host, Time::ZERO);
         assert!(events.iter().any(|event| matches!(event, Event::Message { .. })), "{events:?}");
         assert_eq!(host.indices.len(), 1);
+    }
+
+    #[test]
+    fn a_call_to_everybody_is_answered_from_somewhere_and_strangers_have_limited_room() {
+        let mut host = Endpoint::new(HOST, [4; 32]);
+        let mut manager = Endpoint::new(MANAGER, [3; 32]);
+        manager.serve_hosts(HANDSHAKES_PER_SECOND);
+        host.connect_anywhere(Time::ZERO, public(MANAGER), address(255));
+        let call = host.poll_transmit().unwrap();
+        assert_eq!(call.to, address(255));
+        manager.handle_datagram(Time::ZERO, address(2), &call.bytes);
+        assert_eq!(manager.poll_transmit(), None);
+
+        manager.serve_strangers(1);
+        manager.handle_datagram(Time::ZERO, address(2), &call.bytes);
+        let answer = manager.poll_transmit().unwrap();
+        host.handle_datagram(Time::ZERO, address(1), &answer.bytes);
+        assert!(host.is_connected(&public(MANAGER)));
+        assert!(std::iter::from_fn(|| host.poll_transmit()).all(|said| said.to == address(1)));
+
+        let mut second = Endpoint::new([5; 32], [6; 32]);
+        for room in [false, true] {
+            second.disconnect(&public(MANAGER));
+            second.connect(Time::ZERO, public(MANAGER), address(1));
+            let call = second.poll_transmit().unwrap();
+            manager.handle_datagram(Time::ZERO, address(3), &call.bytes);
+            assert_eq!(manager.poll_transmit().is_some(), room);
+            manager.forget(&public(HOST));
+        }
     }
 
     #[test]

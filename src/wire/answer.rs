@@ -7,6 +7,7 @@ use super::codec::{DecodeError, Reader, Writer};
 use super::escrow::BackupOffer;
 use super::foresight::Foresight;
 use super::fragment_status::FragmentStatus;
+use super::help::HelpRequest;
 use crate::reason::{FlashState, Reason};
 
 /// The longest name in an [`Identity`], in bytes.
@@ -205,6 +206,8 @@ pub enum Answer {
     BackupOffer(BackupOffer),
     /// `87`: what an update would change.
     Foresight(Foresight),
+    /// `88`: the host's firmware is invalid, or may be.
+    HelpRequest(Box<HelpRequest>),
 }
 
 impl Answer {
@@ -222,6 +225,7 @@ impl Answer {
             0x85 => Self::Measurement(Measurement::read(&mut reader)?),
             0x86 => Self::BackupOffer(BackupOffer::read(&mut reader)?),
             0x87 => Self::Foresight(Foresight::read(&mut reader)?),
+            0x88 => Self::HelpRequest(Box::new(HelpRequest::read(&mut reader)?)),
             other => return Err(DecodeError::UnknownType(other)),
         };
         reader.finish()?;
@@ -243,6 +247,7 @@ impl Answer {
             Self::Measurement(measurement) => measurement.write(writer.u8(0x85)),
             Self::BackupOffer(offer) => offer.write(writer.u8(0x86)),
             Self::Foresight(foresight) => foresight.write(writer.u8(0x87)),
+            Self::HelpRequest(request) => request.write(writer.u8(0x88)),
         }
         writer.finish()
     }

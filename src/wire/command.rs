@@ -5,9 +5,11 @@
 use std::net::IpAddr;
 
 use super::MESSAGE_SIZE_MAX;
+use super::answer::{DETAIL_SIZE_MAX, read_reason};
 use super::broadcast::TransferParameters;
 use super::codec::{DecodeError, Reader, Writer};
 use super::fragment_status::FragmentStatus;
+use crate::reason::Reason;
 
 /// The most bytes of a manifest in one [`Command::ManifestPart`].
 pub const MANIFEST_PART_SIZE_MAX: usize = 1024;
@@ -94,6 +96,23 @@ pub enum Command {
         /// Campaign whose manifest the host holds.
         campaign: u64,
     },
+    /// `0C`: you asked for help, take part in this campaign: campaign u64, transfer deadline u16. Answered with reports of
+    /// that campaign.
+    Enlist {
+        /// Campaign to take part in.
+        campaign: u64,
+        /// How long the host waits without any progress before it asks for help again, in seconds.
+        transfer_timeout_s: u16,
+    },
+    /// `0D`: you asked for help, or told something; there is no image for you now: seconds u16, reason u16, detail.
+    Hold {
+        /// When to ask again, in seconds.
+        again_s: u16,
+        /// Why not now; [`Reason::None`] when the host only told something.
+        reason: Reason,
+        /// Explanation, at most [`DETAIL_SIZE_MAX`] bytes.
+        detail: String,
+    },
 }
 
 impl Command {
@@ -129,6 +148,12 @@ impl Command {
             0x09 => Self::BackupStatus(FragmentStatus::parse(reader.rest())?),
             0x0b => Self::Foresee { campaign: reader.u64()? },
             0x0a => Self::BackupStored { campaign: reader.u64()?, digest: reader.array()? },
+            0x0c => Self::Enlist { campaign: reader.u64()?, transfer_timeout_s: reader.u16()? },
+            0x0d => Self::Hold {
+                again_s: reader.u16()?,
+                reason: read_reason(&mut reader)?,
+                detail: reader.text("detail", DETAIL_SIZE_MAX)?,
+            },
             other => return Err(DecodeError::UnknownType(other)),
         };
         reader.finish()?;
@@ -174,6 +199,12 @@ impl Command {
             Self::BackupStatus(status) => writer.u8(0x09).bytes(&status.emit()),
             Self::Foresee { campaign } => writer.u8(0x0b).u64(*campaign),
             Self::BackupStored { campaign, digest } => writer.u8(0x0a).u64(*campaign).bytes(digest),
+            Self::Enlist { campaign, transfer_timeout_s } => {
+                writer.u8(0x0c).u64(*campaign).u16(*transfer_timeout_s)
+            }
+            Self::Hold { again_s, reason, detail } => {
+                writer.u8(0x0d).u16(*again_s).u16(reason.code()).text(detail, DETAIL_SIZE_MAX)
+            }
         };
         writer.finish()
     }

@@ -12,6 +12,7 @@ use super::codec::DecodeError;
 use super::command::Command;
 use super::escrow::BackupOffer;
 use super::foresight::Foresight;
+use super::help::{Finding, HelpRequest};
 use crate::reason::{FlashState, Reason};
 
 fn commands() -> Vec<(Command, &'static str)> {
@@ -55,6 +56,11 @@ fn commands() -> Vec<(Command, &'static str)> {
         (
             Command::BackupStored { campaign: 7, digest: [0xab; 32] },
             "0a0000000000000007abababababababababababababababababababababababababababababababab",
+        ),
+        (Command::Enlist { campaign: 8, transfer_timeout_s: 120 }, "0c00000000000000080078"),
+        (
+            Command::Hold { again_s: 60, reason: Reason::Held, detail: "why".into() },
+            "0d003c00d503776879",
         ),
     ]
 }
@@ -118,6 +124,13 @@ fn answers() -> Vec<(Answer, String)> {
         longest_ms: 5000,
         detail: "d".into(),
     };
+    let request = HelpRequest {
+        wants_image: true,
+        finding: Finding::Invalid,
+        offset_bytes: 0x84000,
+        why: "why".into(),
+        identity: Identity { last_end: None, ..identity.clone() },
+    };
     let (x11, x22, x33) = ("11".repeat(16), "22".repeat(32), "33".repeat(32));
     vec![
         (
@@ -145,6 +158,14 @@ fn answers() -> Vec<(Answer, String)> {
         (
             Answer::BackupOffer(offer),
             format!("860000000000000007{}0020000005a0{}", "66".repeat(32), "77".repeat(32)),
+        ),
+        (
+            Answer::HelpRequest(Box::new(request)),
+            format!(
+                "8801010000000000084000037768790 1{x11}00000000002000000008000000000000000501680176\
+                 01700162016601 61016f00"
+            )
+            .replace(' ', ""),
         ),
     ]
 }

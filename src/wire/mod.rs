@@ -3,7 +3,8 @@
 //! - [`datagram`]: what lies in a UDP datagram before anything is decrypted.
 //! - [`broadcast`]: the two sealed datagrams that go to many hosts: fragment and status request.
 //! - [`command`]: what a manager says inside a session.
-//! - [`answer`]: what a host says inside a session; [`escrow`]: what it says of its backup.
+//! - [`answer`]: what a host says inside a session; [`escrow`]: what it says of its backup;
+//!   [`help`]: what it says when its firmware is invalid.
 //!
 //! Parsing takes any bytes, never panics, and accepts nothing that [`emit`](codec::Writer) would not produce.
 
@@ -15,12 +16,16 @@ pub mod datagram;
 pub mod escrow;
 pub mod foresight;
 pub mod fragment_status;
+pub mod help;
 
 /// The version that every datagram carries in its second byte.
 pub const PROTOCOL_VERSION: u8 = 1;
 
 /// The UDP port of agents and recovery environments, when none is configured.
 pub const DEFAULT_PORT: u16 = 9847;
+
+/// The UDP port of managers, when none is configured.
+pub const MANAGER_PORT: u16 = 9848;
 
 /// The most bytes of a message inside a session, so that its datagram fits every path of 1280 bytes MTU.
 pub const MESSAGE_SIZE_MAX: usize = 1152;

@@ -52,6 +52,7 @@ impl Host {
             | Answer::ManifestHeld { .. }
             | Answer::Measurement(_)
             | Answer::Foresight(_)
+            | Answer::HelpRequest(_)
             | Answer::FragmentStatus(_) => {}
         }
     }

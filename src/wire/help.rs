@@ -1,0 +1,72 @@
+//! The request for help of a host whose firmware is invalid (docs/PROTOCOL.md, section "Recovery requests").
+
+use super::answer::{DETAIL_SIZE_MAX, Identity};
+use super::codec::{DecodeError, Reader, Writer};
+
+/// What the host found about its own firmware.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Finding {
+    /// It is whole; the operator forces a recovery all the same.
+    Valid = 0,
+    /// It is damaged.
+    Invalid = 1,
+    /// Nothing tells whether it is whole.
+    Unknown = 2,
+}
+
+impl Finding {
+    /// The name in JSON and logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Valid => "valid",
+            Self::Invalid => "invalid",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// A host in the recovery environment tells its manager what it found, and mostly asks for an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HelpRequest {
+    /// Whether it waits for an image. Else it only tells, and boots on.
+    pub wants_image: bool,
+    /// What it found.
+    pub finding: Finding,
+    /// Where the damage is, from the start of the chip; 0 without damage.
+    pub offset_bytes: u64,
+    /// Why, in words, at most [`DETAIL_SIZE_MAX`] bytes.
+    pub why: String,
+    /// Who asks. `last_end` is how its last attempt in this stay ended.
+    pub identity: Identity,
+}
+
+impl HelpRequest {
+    pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            wants_image: match reader.u8()? {
+                0 => false,
+                1 => true,
+                _ => return Err(DecodeError::Value("wants image")),
+            },
+            finding: match reader.u8()? {
+                0 => Finding::Valid,
+                1 => Finding::Invalid,
+                2 => Finding::Unknown,
+                _ => return Err(DecodeError::Value("finding")),
+            },
+            offset_bytes: reader.u64()?,
+            why: reader.text("why", DETAIL_SIZE_MAX)?,
+            identity: Identity::read(reader)?,
+        })
+    }
+
+    pub(super) fn write(&self, writer: &mut Writer) {
+        writer
+            .u8(u8::from(self.wants_image))
+            .u8(self.finding as u8)
+            .u64(self.offset_bytes)
+            .text(&self.why, DETAIL_SIZE_MAX);
+        self.identity.write(writer);
+    }
+}
