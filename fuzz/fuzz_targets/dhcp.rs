@@ -3,7 +3,8 @@
 #![no_main]
 
 use firmcast::net::MacAddress;
-use firmcast::net::dhcp::DhcpClient;
+use firmcast::net::dhcp::{DNS_SERVERS_MAX, DhcpClient, Event};
+use firmcast::net::dns::is_host_name;
 use firmcast::time::Time;
 use libfuzzer_sys::fuzz_target;
 
@@ -24,7 +25,14 @@ fuzz_target!(|datagrams: Vec<Vec<u8>>| {
             place.copy_from_slice(&MAC);
         }
         client.handle_datagram(Time::ZERO, &datagram);
-        while client.poll_event().is_some() {}
+        while let Some(event) = client.poll_event() {
+            let Event::Bound(lease) = event else { continue };
+            assert!(lease.dns.len() <= DNS_SERVERS_MAX);
+            assert!(lease.domain.is_none_or(|domain| is_host_name(&domain)));
+            if let Some(url) = lease.manager {
+                assert_eq!(url.to_string().parse(), Ok(url));
+            }
+        }
         client.handle_timeout(client.poll_timeout());
     }
 });

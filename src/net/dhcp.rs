@@ -14,15 +14,18 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
-use dhcproto::v4::{
-    DhcpOption, DhcpOptions, Flags, HType, Message, MessageType, Opcode, OptionCode,
-};
-use dhcproto::{Decodable, Decoder, Encodable, Encoder};
+use dhcproto::v4::{DhcpOption, DhcpOptions, Flags, HType, Message, MessageType, Opcode};
+use dhcproto::{Encodable, Encoder};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore, SeedableRng};
 
-use super::config::{InterfaceAddress, MacAddress, Route};
+use super::config::MacAddress;
 use crate::time::Time;
+
+mod answer;
+
+use answer::{Answer, FIXED_LEN, WANTED};
+pub use answer::{DNS_SERVERS_MAX, Lease, MANAGER_OPTION};
 
 /// The port that servers listen on.
 pub const SERVER_PORT: u16 = 67;
@@ -40,36 +43,6 @@ const RETRY_MAX: Duration = Duration::from_secs(16);
 const REQUESTS_MAX: u32 = 4;
 /// Shortest wait between two renewals (RFC 2131 section 4.4.5).
 const RENEW_RETRY_MIN: Duration = Duration::from_secs(60);
-/// Leases below this are taken as this long: a client that renews without pause serves nobody.
-const LEASE_MIN: Duration = Duration::from_secs(60);
-/// Most routes taken from a lease.
-const ROUTES_MAX: usize = 32;
-
-/// Length of the fixed part, up to and with the magic cookie (RFC 2131 section 2).
-const FIXED_LEN: usize = 240;
-/// The magic cookie before the options.
-const COOKIE: [u8; 4] = [99, 130, 83, 99];
-
-/// What a server gave.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lease {
-    /// The address and its network.
-    pub address: InterfaceAddress,
-    /// The routes: the classless ones (RFC 3442) when the server gave any, else the default one.
-    pub routes: Vec<Route>,
-    /// The MTU that the server asks for.
-    pub mtu: Option<u16>,
-    /// The domain's name.
-    pub domain: Option<String>,
-    /// The server's address.
-    pub server: Ipv4Addr,
-    /// How long the lease holds from the ack on.
-    pub lifetime: Duration,
-    /// T1: when to ask the same server again.
-    pub renew_after: Duration,
-    /// T2: when to ask any server.
-    pub rebind_after: Duration,
-}
 
 /// A datagram to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -145,8 +118,7 @@ impl DhcpClient {
         match (answer.kind, self.state.clone()) {
             (MessageType::Offer, State::Selecting { .. }) => {
                 if let Some(lease) = answer.lease() {
-                    let IpAddrV4(address) = IpAddrV4::of(&lease);
-                    let offer = Offer { address, server: lease.server };
+                    let offer = Offer { address: lease.own_address(), server: lease.server };
                     self.state = State::Requesting { offer, tries: 0 };
                     self.request(now);
                 }
@@ -245,7 +217,7 @@ impl DhcpClient {
             return self.lose(now);
         }
         self.transaction = self.rng.next_u32();
-        let IpAddrV4(address) = IpAddrV4::of(&lease);
+        let address = lease.own_address();
         let (destination, phase_end) = if age < lease.rebind_after {
             (lease.server, lease.rebind_after)
         } else {
@@ -293,178 +265,14 @@ impl DhcpClient {
     }
 }
 
-/// What the client asks servers for.
-const WANTED: &[OptionCode] = &[
-    OptionCode::SubnetMask,
-    OptionCode::ClasslessStaticRoute,
-    OptionCode::Router,
-    OptionCode::DomainName,
-    OptionCode::InterfaceMtu,
-    OptionCode::Renewal,
-    OptionCode::Rebinding,
-];
-
-/// What the client reads besides: the frame of the conversation.
-const FRAME: &[OptionCode] =
-    &[OptionCode::MessageType, OptionCode::ServerIdentifier, OptionCode::AddressLeaseTime];
-
-/// The IPv4 address of a lease; there are no others.
-struct IpAddrV4(Ipv4Addr);
-
-impl IpAddrV4 {
-    fn of(lease: &Lease) -> Self {
-        match lease.address.address {
-            std::net::IpAddr::V4(address) => IpAddrV4(address),
-            std::net::IpAddr::V6(_) => IpAddrV4(Ipv4Addr::UNSPECIFIED),
-        }
-    }
-}
-
-/// A server's message to this client.
-struct Answer {
-    kind: MessageType,
-    message: Message,
-}
-
-impl Answer {
-    /// None for everything that is not a server's well-formed answer to `transaction` of `mac`.
-    fn parse(bytes: &[u8], mac: MacAddress, transaction: u32) -> Option<Self> {
-        /// op BOOTREPLY, htype Ethernet, hlen 6.
-        const REPLY_HEAD: [u8; 3] = [2, 1, 6];
-        let fixed = bytes.get(..FIXED_LEN)?;
-        if bytes.len() > DATAGRAM_SIZE_MAX
-            || fixed[..3] != REPLY_HEAD
-            || fixed[4..8] != transaction.to_be_bytes()
-            || fixed[28..34] != mac.0
-            || fixed[236..240] != COOKIE
-        {
-            return None;
-        }
-        let mut plain = fixed.to_vec();
-        keep_known_options(&bytes[FIXED_LEN..], &mut plain)?;
-        let message = Message::decode(&mut Decoder::new(&plain)).ok()?;
-        let kind = message.opts().msg_type()?;
-        Some(Answer { kind, message })
-    }
-
-    /// The lease that an offer or ack describes; none when it lacks what a host cannot do without.
-    fn lease(&self) -> Option<Lease> {
-        let options = self.message.opts();
-        let address = self.message.yiaddr();
-        if address.is_unspecified()
-            || address.is_loopback()
-            || address.is_multicast()
-            || address.is_broadcast()
-        {
-            return None;
-        }
-        let mask = match options.get(OptionCode::SubnetMask)? {
-            DhcpOption::SubnetMask(mask) => u32::from(*mask),
-            _ => return None,
-        };
-        let prefix_len = mask.leading_ones();
-        if prefix_len == 0 || mask.count_ones() != prefix_len {
-            return None;
-        }
-        let server = match options.get(OptionCode::ServerIdentifier)? {
-            DhcpOption::ServerIdentifier(server) => *server,
-            _ => return None,
-        };
-        let lifetime = match options.get(OptionCode::AddressLeaseTime)? {
-            DhcpOption::AddressLeaseTime(seconds) => {
-                Duration::from_secs((*seconds).into()).max(LEASE_MIN)
-            }
-            _ => return None,
-        };
-        let (renew_after, rebind_after) = renewal_times(options, lifetime);
-        Some(Lease {
-            address: InterfaceAddress { address: address.into(), prefix_len: prefix_len as u8 },
-            routes: routes_in(options),
-            mtu: match options.get(OptionCode::InterfaceMtu) {
-                // 576 is what every IPv4 host must take (RFC 791).
-                Some(DhcpOption::InterfaceMtu(mtu)) if *mtu >= 576 => Some(*mtu),
-                _ => None,
-            },
-            domain: match options.get(OptionCode::DomainName) {
-                Some(DhcpOption::DomainName(name)) => Some(name.trim_end_matches('\0').to_owned()),
-                _ => None,
-            },
-            server,
-            lifetime,
-            renew_after,
-            rebind_after,
-        })
-    }
-}
-
-/// Copies the options that this client reads, and only those: what nobody needs is not parsed. None when a length points
-/// past the end.
-fn keep_known_options(mut options: &[u8], plain: &mut Vec<u8>) -> Option<()> {
-    const PAD: u8 = 0;
-    const END: u8 = 255;
-    while let Some((&code, rest)) = options.split_first() {
-        match code {
-            PAD => options = rest,
-            END => break,
-            _ => {
-                let length = usize::from(*rest.first()?);
-                let value = rest.get(1..1 + length)?;
-                if WANTED.iter().chain(FRAME).any(|&known| u8::from(known) == code) {
-                    plain.extend_from_slice(&[code, length as u8]);
-                    plain.extend_from_slice(value);
-                }
-                options = &rest[1 + length..];
-            }
-        }
-    }
-    plain.push(END);
-    Some(())
-}
-
-/// T1 and T2, half and 7/8 of the lease where the server does not say (RFC 2131 section 4.4.5), always in order.
-fn renewal_times(options: &DhcpOptions, lifetime: Duration) -> (Duration, Duration) {
-    let rebind_after = match options.get(OptionCode::Rebinding) {
-        Some(DhcpOption::Rebinding(seconds)) => Duration::from_secs((*seconds).into()),
-        _ => lifetime * 7 / 8,
-    };
-    let rebind_after = rebind_after.clamp(LEASE_MIN / 2, lifetime);
-    let renew_after = match options.get(OptionCode::Renewal) {
-        Some(DhcpOption::Renewal(seconds)) => Duration::from_secs((*seconds).into()),
-        _ => lifetime / 2,
-    };
-    (renew_after.clamp(LEASE_MIN / 4, rebind_after), rebind_after)
-}
-
-fn routes_in(options: &DhcpOptions) -> Vec<Route> {
-    let route = |destination: Ipv4Addr, prefix_len: u8, gateway: Ipv4Addr| Route {
-        destination: destination.into(),
-        prefix_len,
-        gateway: (!gateway.is_unspecified()).then_some(gateway.into()),
-        on_link: false,
-        metric: None,
-    };
-    if let Some(DhcpOption::ClasslessStaticRoute(routes)) =
-        options.get(OptionCode::ClasslessStaticRoute)
-    {
-        let routes = routes.iter().take(ROUTES_MAX);
-        return routes
-            .map(|(net, gateway)| route(net.network(), net.prefix_len(), *gateway))
-            .collect();
-    }
-    match options.get(OptionCode::Router) {
-        Some(DhcpOption::Router(routers)) => routers
-            .first()
-            .map(|&gateway| route(Ipv4Addr::UNSPECIFIED, 0, gateway))
-            .into_iter()
-            .collect(),
-        _ => Vec::new(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use super::answer::{COOKIE, FRAME};
     use super::*;
+    use crate::net::Route;
+    use dhcproto::v4::{OptionCode, UnknownOption};
+    use dhcproto::{Decodable, Decoder};
     use proptest::prelude::*;
 
     const MAC: MacAddress = MacAddress([0x52, 0x54, 0, 0x12, 0x34, 0x56]);
@@ -517,6 +325,61 @@ mod tests {
         assert_eq!(lease.address.to_string(), "192.0.2.77/24");
         assert_eq!(lease.routes[0].to_string(), "0.0.0.0/0 via 192.0.2.1");
         assert_eq!(client.poll_timeout(), seconds(2 + 1800));
+    }
+
+    #[test]
+    fn a_lease_says_who_can_be_asked_for_help() {
+        let lease_with = |more: &[DhcpOption]| {
+            let mut client = DhcpClient::new(MAC, 1, seconds(0));
+            let discover = client.poll_transmit().unwrap();
+            let asked = Message::decode(&mut Decoder::new(&discover.bytes)).unwrap();
+            let Some(DhcpOption::ParameterRequestList(asked)) =
+                asked.opts().get(OptionCode::ParameterRequestList)
+            else {
+                panic!("asks for nothing")
+            };
+            for code in [6, 15, MANAGER_OPTION] {
+                assert!(asked.contains(&OptionCode::from(code)), "does not ask for {code}");
+            }
+            let offer = answer(&discover.bytes, MessageType::Offer, more);
+            Answer::parse(&offer, MAC, client.transaction).unwrap().lease().unwrap()
+        };
+        let manager = |text: &[u8]| {
+            let code = OptionCode::Unknown(MANAGER_OPTION);
+            DhcpOption::Unknown(UnknownOption::new(code, text.to_vec()))
+        };
+        let server = |end| Ipv4Addr::new(192, 0, 2, end);
+        let lease = lease_with(&[
+            DhcpOption::DomainName("Rack7.Example.\0".into()),
+            DhcpOption::DomainNameServer(vec![
+                Ipv4Addr::UNSPECIFIED,
+                server(1),
+                server(2),
+                server(3),
+                server(4),
+            ]),
+            manager(b"firmcast://192.0.2.9:7/\0"),
+        ]);
+        assert_eq!(lease.domain.as_deref(), Some("rack7.example"));
+        assert_eq!(lease.dns, [server(1), server(2), server(3)]);
+        assert_eq!(lease.manager.unwrap().to_string(), "firmcast://192.0.2.9:7");
+
+        let lease = lease_with(&[
+            DhcpOption::DomainName("two words\u{1b}[2J".into()),
+            manager(b"http://192.0.2.9\xff"),
+        ]);
+        assert_eq!((lease.domain, lease.dns, lease.manager), (None, Vec::new(), None));
+    }
+
+    #[test]
+    fn an_unreadable_name_or_name_server_costs_no_lease() {
+        let mut client = DhcpClient::new(MAC, 1, seconds(0));
+        let discover = client.poll_transmit().unwrap();
+        let mut offer = answer(&discover.bytes, MessageType::Offer, &[]);
+        let end = offer.iter().rposition(|&byte| byte == 255).unwrap();
+        offer.splice(end.., [15, 2, b'a', 0xff, 6, 5, 192, 0, 2, 1, 9, 255]);
+        let lease = Answer::parse(&offer, MAC, client.transaction).unwrap().lease().unwrap();
+        assert_eq!((lease.domain, lease.dns), (None, Vec::new()));
     }
 
     #[test]
@@ -656,7 +519,7 @@ mod tests {
         /// Known codes with wrong lengths are where a parser that trusts lengths falls.
         #[test]
         fn known_options_of_any_length_are_survived(
-            options in proptest::collection::vec((0usize..10, proptest::collection::vec(any::<u8>(), 0..40)), 0..12),
+            options in proptest::collection::vec((0usize..12, proptest::collection::vec(any::<u8>(), 0..40)), 0..12),
         ) {
             let mut client = DhcpClient::new(MAC, 1, seconds(0));
             let discover = client.poll_transmit().unwrap();

@@ -10,6 +10,7 @@ use std::net::IpAddr;
 
 pub mod config;
 pub mod dhcp;
+pub mod dns;
 pub mod link;
 mod netlink;
 mod rtnetlink;
