@@ -26,6 +26,7 @@ pub mod net;
 pub mod power;
 pub mod reason;
 pub mod recovery;
+pub mod rescue;
 pub mod session;
 pub mod time;
 pub mod transfer;

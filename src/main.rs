@@ -8,10 +8,15 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, ensure};
 use firmcast::agent::config::Config;
 use firmcast::agent::plan::{self, PlanReport};
+use firmcast::agent::provide::Record;
+use firmcast::agent::state::State;
 use firmcast::agent::system::System;
 use firmcast::agent::trust::Trust;
 use firmcast::agent::{idle, logging};
+use firmcast::dmi::Dmi;
 use firmcast::image::BUNDLE_MAX;
+use firmcast::image::validity::Verdict;
+use firmcast::rescue::verdict;
 
 const HELP: &str = "\
 firmcastd waits for a trusted manager's instruction to replace this machine's firmware.
@@ -20,14 +25,21 @@ Usage: firmcastd [--config FILE] [--foreground]    run the agent
        firmcastd check [--config FILE] [--json]    tell whether this machine could be updated, and why not
        firmcastd plan --bundle FILE [--config FILE] [--json]
                                                    tell what an update with this bundle would change, or why it cannot be
+       firmcastd validate [--image FILE] [--config FILE] [--json]
+                                                   tell whether the firmware in the chip, or in FILE, is whole
+       firmcastd rescue-archive [--output FILE] [--renew | --image FILE] [--config FILE]
+                                                   write what the recovery environment needs when it comes up by itself
        firmcastd recover                           be the recovery environment (what PID 1 does there)
+       firmcastd rescue --hook                     what the distribution's initramfs runs; nothing without firmcast.recover
        firmcastd --help | --version
 
   --config FILE   settings, /etc/firmcast/agent.toml if not given; FIRMCAST_* in the environment wins
   --foreground    log to stderr even if that is no terminal
   --json          print the result as one JSON object
+  --renew         record the firmware in the chip as good; with --image FILE that in FILE
 
-Exit status: 0 all well (check, plan: an update could start), 1 failed (check, plan: something is in the way), 2 wrong usage.
+Exit status: 0 all well (check, plan: an update could start; validate: valid), 1 failed (check, plan: something is in the
+way; validate: invalid), 2 wrong usage, 3 validate: unknown.
 ";
 
 /// What the command line asks for.
@@ -35,6 +47,9 @@ enum Task {
     Agent { config: Option<PathBuf>, foreground: bool },
     Check { config: Option<PathBuf>, json: bool },
     Plan { config: Option<PathBuf>, bundle: PathBuf, json: bool },
+    Validate { config: Option<PathBuf>, image: Option<PathBuf>, json: bool },
+    RescueArchive { config: Option<PathBuf>, output: Option<PathBuf>, record: Record },
+    RescueHook,
     Recover,
     Help,
     Version,
@@ -76,6 +91,26 @@ fn run(task: Task) -> Result<ExitCode> {
             let trust = Trust::load(&config);
             plan(&System::new(config, trust), &bundle, json)
         }
+        Task::Validate { config, image, json } => {
+            logging::start(true);
+            validate(config.as_deref(), image.as_deref(), json)
+        }
+        Task::RescueArchive { config, output, record } => {
+            logging::start(true);
+            let config = Config::load(config.as_deref())?;
+            let output = output.unwrap_or_else(|| config.rescue_archive.clone());
+            ensure!(
+                !output.as_os_str().is_empty(),
+                "name the archive with --output, or set rescue_archive in agent.toml"
+            );
+            let trust = Trust::load(&config);
+            System::new(config, trust).write_archive(&output, &record)?;
+            print(&format!("{} written\n", output.display()))
+        }
+        Task::RescueHook => {
+            firmcast::rescue::hook()?;
+            Ok(ExitCode::SUCCESS)
+        }
         Task::Recover => match firmcast::recovery::run()? {},
         Task::Help => print(HELP),
         Task::Version => print(concat!("firmcastd ", env!("CARGO_PKG_VERSION"), "\n")),
@@ -87,6 +122,35 @@ fn check(system: &System, json: bool) -> Result<ExitCode> {
     let text = if json { format!("{:#}\n", list.to_json()) } else { list.to_string() };
     print(&text)?;
     Ok(if list.verdict().is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Exit status of a verdict that says neither.
+const UNKNOWN: u8 = 3;
+
+fn validate(config: Option<&Path>, image: Option<&Path>, json: bool) -> Result<ExitCode> {
+    let verdict = match image {
+        Some(image) => verdict::of_file(image)?,
+        None => {
+            let config = Config::load(config)?;
+            ensure!(
+                !config.flash.is_empty(),
+                "name a file with --image, or set flash in agent.toml"
+            );
+            let good = State::new(config.state_dir.clone()).known_good()?;
+            let bios_version = Dmi::read(Path::new("/")).bios_version;
+            verdict::of_chip(&config.flash, good.as_ref(), &bios_version)?
+        }
+    };
+    let text = match json {
+        true => format!("{:#}\n", verdict::to_json(&verdict)),
+        false => format!("{verdict}\n"),
+    };
+    print(&text)?;
+    Ok(match verdict {
+        Verdict::Valid { .. } => ExitCode::SUCCESS,
+        Verdict::Invalid { .. } => ExitCode::FAILURE,
+        Verdict::Unknown { .. } => ExitCode::from(UNKNOWN),
+    })
 }
 
 fn plan(system: &System, bundle: &Path, json: bool) -> Result<ExitCode> {
@@ -122,6 +186,9 @@ fn print(text: &str) -> Result<ExitCode> {
 enum Word {
     Check,
     Plan,
+    Validate,
+    RescueArchive,
+    Rescue,
     Recover,
 }
 
@@ -131,7 +198,7 @@ fn parse(mut arguments: impl Iterator<Item = OsString>) -> Result<Task, String> 
         return Ok(Task::Recover);
     }
     let (mut task, mut config, mut foreground, mut json) = (None, None, false, false);
-    let mut bundle = None;
+    let (mut bundle, mut image, mut output, mut renew, mut hook) = (None, None, None, false, false);
     while let Some(argument) = arguments.next() {
         match argument.to_str() {
             Some("--help" | "-h") => return Ok(Task::Help),
@@ -144,10 +211,27 @@ fn parse(mut arguments: impl Iterator<Item = OsString>) -> Result<Task, String> 
                 Some(file) => bundle = Some(PathBuf::from(file)),
                 None => return Err("--bundle needs the name of a file".into()),
             },
+            Some("--image") if matches!(task, Some(Word::Validate | Word::RescueArchive)) => {
+                match arguments.next() {
+                    Some(file) => image = Some(PathBuf::from(file)),
+                    None => return Err("--image needs the name of a file".into()),
+                }
+            }
+            Some("--output") if task == Some(Word::RescueArchive) => match arguments.next() {
+                Some(file) => output = Some(PathBuf::from(file)),
+                None => return Err("--output needs the name of a file".into()),
+            },
+            Some("--renew") if task == Some(Word::RescueArchive) => renew = true,
+            Some("--hook") if task == Some(Word::Rescue) => hook = true,
             Some("--foreground") if task.is_none() => foreground = true,
-            Some("--json") if matches!(task, Some(Word::Check | Word::Plan)) => json = true,
+            Some("--json") if matches!(task, Some(Word::Check | Word::Plan | Word::Validate)) => {
+                json = true
+            }
             Some("plan") if task.is_none() => task = Some(Word::Plan),
             Some("check") if task.is_none() => task = Some(Word::Check),
+            Some("validate") if task.is_none() => task = Some(Word::Validate),
+            Some("rescue-archive") if task.is_none() => task = Some(Word::RescueArchive),
+            Some("rescue") if task.is_none() => task = Some(Word::Rescue),
             Some("recover") if task.is_none() => task = Some(Word::Recover),
             _ => return Err(format!("unknown argument {}", argument.display())),
         }
@@ -158,6 +242,18 @@ fn parse(mut arguments: impl Iterator<Item = OsString>) -> Result<Task, String> 
             let bundle = bundle.ok_or("plan needs --bundle FILE")?;
             Task::Plan { config, bundle, json }
         }
+        Some(Word::Validate) => Task::Validate { config, image, json },
+        Some(Word::RescueArchive) => {
+            let record = match (image, renew) {
+                (Some(_), true) => return Err("--renew and --image exclude each other".into()),
+                (Some(image), false) => Record::Image(image),
+                (None, true) => Record::Renew,
+                (None, false) => Record::Keep,
+            };
+            Task::RescueArchive { config, output, record }
+        }
+        Some(Word::Rescue) if hook => Task::RescueHook,
+        Some(Word::Rescue) => return Err("rescue needs --hook".into()),
         Some(Word::Recover) => Task::Recover,
         None => Task::Agent { config, foreground },
     })

@@ -13,6 +13,7 @@ use figment::providers::{Env, Format as _, Serialized, Toml};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::rescue::provision::OnUnknown;
 use crate::wire::DEFAULT_PORT;
 
 /// The configuration file when none is named; it need not exist.
@@ -47,6 +48,12 @@ pub struct Config {
     pub recovery_initramfs: PathBuf,
     /// Where the agent keeps the security version floor and the record of the last campaign.
     pub state_dir: PathBuf,
+    /// Where a manager may be when this machine has to ask for help: URLs, tried in this order.
+    pub managers: Vec<String>,
+    /// The archive with what the recovery environment needs when it comes up by itself. Empty: none is kept.
+    pub rescue_archive: PathBuf,
+    /// What the recovery environment does when nothing tells whether the firmware is whole.
+    pub on_unknown_firmware: OnUnknown,
 }
 
 impl Default for Config {
@@ -60,6 +67,9 @@ impl Default for Config {
             recovery_kernel: "/boot/firmcast/vmlinuz".into(),
             recovery_initramfs: "/boot/firmcast/initramfs".into(),
             state_dir: "/var/lib/firmcast".into(),
+            managers: Vec::new(),
+            rescue_archive: PathBuf::new(),
+            on_unknown_firmware: OnUnknown::default(),
         }
     }
 }
@@ -149,6 +159,7 @@ impl Config {
         let lists = [
             ("trusted_managers", config.trusted_managers.len()),
             ("trusted_releases", config.trusted_releases.len()),
+            ("managers", config.managers.len()),
         ];
         match lists.into_iter().find(|(_, found)| *found > TRUSTED_MAX) {
             Some((list, found)) => Err(ConfigError::TooManyKeys { list, found }),
@@ -216,6 +227,8 @@ mod tests {
             trusted_managers: config.trusted_managers.clone(),
             trusted_releases: config.trusted_releases.clone(),
             flash: config.flash.clone(),
+            managers: config.managers.clone(),
+            rescue_archive: config.rescue_archive.clone(),
             ..Config::default()
         };
         assert_eq!(config, defaults);
@@ -227,7 +240,7 @@ mod tests {
         let cases = [
             (
                 "flsh = \"BIOS\"",
-                "unknown key `flsh` in /etc/firmcast/agent.toml; the keys are listen, host_key, trusted_managers, trusted_releases, flash, recovery_kernel, recovery_initramfs, state_dir",
+                "unknown key `flsh` in /etc/firmcast/agent.toml; the keys are listen, host_key, trusted_managers, trusted_releases, flash, recovery_kernel, recovery_initramfs, state_dir, managers, rescue_archive, on_unknown_firmware",
             ),
             (
                 "flash = 3",

@@ -71,6 +71,7 @@ pub fn run(config: Config) -> Result<Infallible, AgentError> {
     let agent = Agent::new(host_key, trust.managers.clone(), trust.releases.clone(), seed);
     let mut system = System::new(config, trust);
     system.look_back();
+    system.provide();
     Driver { started: Instant::now(), agent, system, socket }.run().map_err(AgentError::Wait)
 }
 

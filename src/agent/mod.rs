@@ -17,6 +17,7 @@ pub mod measure;
 pub mod outlook;
 pub mod plan;
 mod preflight;
+pub mod provide;
 pub mod state;
 pub mod system;
 pub mod trust;

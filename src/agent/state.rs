@@ -9,11 +9,13 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::image::KnownGood;
 use crate::reason::{FlashState, Reason};
 use crate::wire::answer::End;
 
 const FLOOR_FILE: &str = "security-version-floor";
 const CAMPAIGN_FILE: &str = "last-campaign.json";
+const KNOWN_GOOD_FILE: &str = "known-good.json";
 
 /// Largest state file that is read, in bytes.
 const STATE_FILE_SIZE_MAX: u64 = 64 * 1024;
@@ -121,6 +123,27 @@ impl State {
             return Ok(());
         }
         self.replace(FLOOR_FILE, format!("{version}\n").as_bytes())
+    }
+
+    /// The firmware that was good when it was last seen.
+    ///
+    /// # Errors
+    /// When the file is there but cannot be understood.
+    pub fn known_good(&self) -> Result<Option<KnownGood>, StateError> {
+        let path = self.folder.join(KNOWN_GOOD_FILE);
+        let Some(text) = read(&path)? else { return Ok(None) };
+        let expected = "record of good firmware";
+        serde_json::from_str(&text).map(Some).map_err(|_| StateError::Contents { path, expected })
+    }
+
+    /// Keeps `good` as the firmware that was good when it was last seen.
+    ///
+    /// # Errors
+    /// When it cannot be written; the old record stays then.
+    pub fn record_known_good(&self, good: &KnownGood) -> Result<(), StateError> {
+        let json = serde_json::to_vec(good)
+            .map_err(|error| io_error("write", &self.folder.join(KNOWN_GOOD_FILE))(error.into()))?;
+        self.replace(KNOWN_GOOD_FILE, &json)
     }
 
     /// The last campaign that was accepted here.

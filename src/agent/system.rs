@@ -122,6 +122,10 @@ impl System {
         }
     }
 
+    pub(super) fn host_key(&self) -> Result<HostSecretKey, String> {
+        load_secret(&self.config.host_key).map_err(|error| with_causes(&error))
+    }
+
     fn handoff(&self, order: &Order<'_>) -> Result<Handoff, Refusal> {
         let key: HostSecretKey = load_secret(&self.config.host_key)
             .map_err(|error| Refusal::new(Reason::NotPossibleNow, with_causes(&error)))?;
@@ -155,7 +159,7 @@ impl System {
     }
 
     /// Not every file system has a place for it; then the agent tells less about an end.
-    fn mailbox(&self) -> Option<MailboxPlace> {
+    pub(super) fn mailbox(&self) -> Option<MailboxPlace> {
         let place = mailbox::prepare(self.state.folder());
         place.inspect_err(|error| warn!("{}", with_causes(error))).ok()
     }
@@ -179,6 +183,7 @@ impl System {
         if let Err(error) = self.state.raise_security_version_floor(manifest.security_version()) {
             error!("the security version floor was not raised: {error}");
         }
+        self.record_update(manifest);
         let record = match self.state.last_campaign() {
             Ok(Some(record)) if record.campaign == campaign => record,
             _ => return,
@@ -295,7 +300,7 @@ fn kexec_reason(error: &KexecError) -> Reason {
     }
 }
 
-fn host_name() -> String {
+pub(super) fn host_name() -> String {
     nix::unistd::gethostname()
         .map_or_else(|_| String::new(), |name| name.to_string_lossy().into_owned())
 }

@@ -10,6 +10,7 @@ mod admission;
 pub mod assembly;
 mod bundle;
 mod format;
+mod known_good;
 pub mod layout;
 mod manifest;
 mod manifest_cbor;
@@ -23,6 +24,7 @@ mod verified;
 pub use admission::Board;
 pub use bundle::{BUNDLE_MAX, Bundle, BundleError};
 pub use format::FirmwareFormat;
+pub use known_good::{KnownGood, PIECES_MAX, assess};
 pub use manifest::{
     BLOCK_BYTES_MIN, BLOCKS_MAX, Description, IMAGE_MAX, Manifest, ManifestError, PAYLOAD_MAX,
     PRODUCTS_MAX, PayloadFormat, REGIONS_MAX, TEXT_MAX, UPDATE_FROM_MAX,

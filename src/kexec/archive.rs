@@ -39,7 +39,7 @@ pub(super) fn join(initramfs: &mut File, handoff: &Handoff) -> Result<File, Kexe
     let padding = length.next_multiple_of(ARCHIVE_ALIGNMENT) - length;
     joined
         .write_all(&[0; ARCHIVE_ALIGNMENT as usize][..padding as usize])
-        .and_then(|()| write_archive(&mut joined, &json))
+        .and_then(|()| write_archive(&mut joined, HANDOFF_PATH, &json))
         .map_err(KexecError::Initramfs)?;
     Ok(joined)
 }
@@ -48,9 +48,12 @@ fn memory_file() -> io::Result<OwnedFd> {
     Ok(memfd_create(c"firmcast-initramfs", MFdFlags::MFD_CLOEXEC)?)
 }
 
-/// An archive with the handoff's directory and file; both belong to root, and nobody else may read them.
-fn write_archive<W: Write>(mut out: W, json: &[u8]) -> io::Result<()> {
-    let path = HANDOFF_PATH.trim_start_matches('/');
+/// An archive with one file in one directory; both belong to root, and nobody else may read them.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write_archive<W: Write>(mut out: W, path: &str, contents: &[u8]) -> io::Result<()> {
+    let path = path.trim_start_matches('/');
     let directory = path.split('/').next().unwrap_or(path);
     Builder::new(directory)
         .ino(1)
@@ -59,13 +62,13 @@ fn write_archive<W: Write>(mut out: W, json: &[u8]) -> io::Result<()> {
         .nlink(2)
         .write(&mut out, 0)
         .finish()?;
-    // The size has passed HANDOFF_SIZE_MAX.
+    // Handoff and provision have passed their limits, far below this.
     let mut file = Builder::new(path)
         .ino(2)
         .mode(0o600)
         .set_mode_file_type(ModeFileType::Regular)
-        .write(&mut out, json.len() as u32);
-    file.write_all(json)?;
+        .write(&mut out, contents.len() as u32);
+    file.write_all(contents)?;
     file.finish()?;
     trailer(&mut out)?;
     out.flush()

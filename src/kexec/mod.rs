@@ -15,7 +15,7 @@ mod handoff;
 mod preflight;
 mod syscall;
 
-pub use archive::INITRAMFS_SIZE_MAX;
+pub use archive::{INITRAMFS_SIZE_MAX, write_archive};
 pub use cmdline::{CMDLINE_LENGTH_MAX, RECOVERY_INIT, recovery_cmdline};
 pub use handoff::{
     Deadlines, HANDOFF_PATH, HANDOFF_SIZE_MAX, HANDOFF_VERSION, Handoff, MailboxPlace,

@@ -11,6 +11,7 @@ use super::text;
 use super::{Fingerprint, KeyError, PublicKey, Role, SecretKey};
 
 /// The static key of one host (X25519, RFC 7748), made when the agent is installed.
+#[derive(Clone)]
 pub struct HostSecretKey(Zeroizing<[u8; 32]>);
 
 /// Identifies one host to managers.

@@ -31,7 +31,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore, SeedableRng};
 
 use crate::image::assembly::ManifestAssembly;
-use crate::image::{Board, VerifiedImage, VerifiedManifest};
+use crate::image::{Board, KnownGood, VerifiedImage, VerifiedManifest};
 use crate::keys::{HostSecretKey, ManagerPublicKey, ReleasePublicKey};
 use crate::reason::{FlashState, Reason, Refusal};
 use crate::session::{Endpoint, Event, PeerKey, Transmit};
@@ -81,6 +81,9 @@ pub struct Mission {
     pub reach_timeout: Duration,
     /// How long to wait without a word from the manager or a new fragment.
     pub transfer_timeout: Duration,
+    /// The host asked for help because its firmware is damaged: until it is repaired no reboot is safe, and after its last try
+    /// it leaves the campaign to look for help again.
+    pub rescue: bool,
 }
 
 /// What the driver has to do.
@@ -95,8 +98,8 @@ pub enum Action {
         /// Whether the chip is known to be damaged.
         rescue: bool,
     },
-    /// Leave word of this end for the normal OS, and reboot. Only ever given when a reboot is safe.
-    Reboot(End),
+    /// The campaign is over for this host. A reboot is safe unless the mission was a rescue and the flash is damaged.
+    Leave(End),
 }
 
 /// How a flash job ended.
@@ -163,7 +166,7 @@ impl Recovery {
             campaign: mission.campaign,
             phase: Phase::Ready,
             reason: Reason::None,
-            flash: FlashState::Untouched,
+            flash: untouched(&mission),
             done: 0,
             total: 0,
             digests: None,
@@ -204,7 +207,9 @@ impl Recovery {
             return;
         }
         match self.endpoint.handle_datagram(now, from, datagram) {
-            Some(Event::Connected { peer, .. }) => self.hear(now, peer),
+            // Only the first: a manager that was started anew answers calls, and knows nothing of this campaign.
+            Some(Event::Connected { peer, .. }) if self.heard.is_none() => self.hear(now, peer),
+            Some(Event::Connected { .. }) => {}
             Some(Event::Message { peer, bytes, .. }) => {
                 self.hear(now, peer);
                 self.handle_command(now, &bytes);
@@ -286,7 +291,17 @@ impl Recovery {
             return;
         }
         warn!("the flash is damaged, this machine will not reboot by itself: {}", end.detail);
-        let next_try = (self.rescues < RESCUE_ATTEMPTS_MAX).then(|| now + RESCUE_PAUSE);
+        let tries_again = self.rescues < RESCUE_ATTEMPTS_MAX;
+        if self.mission.rescue && !tries_again {
+            self.end(
+                now,
+                Phase::Failed,
+                end.flash,
+                &Refusal { reason: end.reason, detail: end.detail },
+            );
+            return;
+        }
+        let next_try = tries_again.then(|| now + RESCUE_PAUSE);
         self.rescues += 1;
         self.state = State::Damaged { next_try };
         self.report.phase = Phase::Failed;
@@ -298,8 +313,17 @@ impl Recovery {
     /// Ends the stay because something outside this machine failed, e.g. there is no network. Nothing was flashed.
     pub fn give_up(&mut self, now: Time, refusal: &Refusal) {
         if matches!(self.state, State::Waiting | State::Receiving | State::Verified) {
-            self.end(now, Phase::Failed, FlashState::Untouched, refusal);
+            self.end(now, Phase::Failed, untouched(&self.mission), refusal);
         }
+    }
+
+    /// What stands in flash after an update.
+    pub fn known_good(&self) -> Option<KnownGood> {
+        let is_updated = self.report.flash == FlashState::Updated;
+        self.manifest
+            .as_ref()
+            .filter(|_| is_updated)
+            .map(|manifest| KnownGood::of_manifest(manifest))
     }
 
     fn manager(&self) -> PeerKey {
@@ -388,6 +412,7 @@ impl Recovery {
         self.state = State::Flashing(Phase::BackingUp);
         self.report.phase = Phase::BackingUp;
         (self.report.done, self.report.total) = (0, 0);
+        let rescue = rescue || self.mission.rescue;
         self.actions.push_back(Action::Flash { image, rescue });
     }
 
@@ -425,7 +450,7 @@ impl Recovery {
         }
         self.state = State::Rebooting;
         self.report.phase = Phase::Rebooting;
-        self.actions.push_back(Action::Reboot(End {
+        self.actions.push_back(Action::Leave(End {
             campaign: self.mission.campaign,
             reason: self.report.reason,
             flash: self.report.flash,
@@ -486,4 +511,9 @@ impl Recovery {
         let manager = self.manager();
         self.endpoint.send(now, &manager, &answer.emit());
     }
+}
+
+/// What a chip is before the first change.
+fn untouched(mission: &Mission) -> FlashState {
+    if mission.rescue { FlashState::Damaged } else { FlashState::Untouched }
 }

@@ -74,6 +74,7 @@ impl Bench {
             identity: identity(),
             reach_timeout: Duration::from_secs(300),
             transfer_timeout: Duration::from_secs(120),
+            rescue: false,
         };
         let host = Recovery::new(Time::ZERO, mission, [3; 32]);
         Self { manager, host, host_key: host_public, release, reports: Vec::new() }
@@ -196,7 +197,7 @@ impl Bench {
 
     fn expect_reboot(&mut self, reason: Reason, flash: FlashState) -> End {
         match self.host.poll_action() {
-            Some(Action::Reboot(end)) => {
+            Some(Action::Leave(end)) => {
                 assert_eq!((end.reason, end.flash, end.campaign), (reason, flash, CAMPAIGN));
                 end
             }

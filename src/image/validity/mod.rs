@@ -64,6 +64,11 @@ pub enum Evidence {
     },
     /// An x86 reset vector before the end of the image.
     ResetVector,
+    /// The digest of firmware that was recorded as good.
+    KnownGood {
+        /// Its version.
+        version: String,
+    },
     /// A legacy BIOS: a far jump at the reset vector, and code where it leads.
     LegacyBios,
 }
@@ -74,7 +79,7 @@ impl Evidence {
         match self {
             Self::Descriptor | Self::FlashMap => false,
             Self::Volumes { files, .. } | Self::CorebootFiles { files, .. } => *files > 0,
-            Self::ResetVector | Self::LegacyBios => true,
+            Self::ResetVector | Self::LegacyBios | Self::KnownGood { .. } => true,
         }
     }
 }
@@ -92,6 +97,9 @@ impl fmt::Display for Evidence {
                 "{volumes} firmware volumes with {files} files, {checksums} of them with a checksum of the contents"
             ),
             Self::ResetVector => f.write_str("reset vector"),
+            Self::KnownGood { version } => {
+                write!(f, "digest of version {version}, recorded as good")
+            }
             Self::LegacyBios => f.write_str("legacy reset vector"),
         }
     }

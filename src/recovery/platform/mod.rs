@@ -93,11 +93,10 @@ pub struct Platform {
 
 impl Platform {
     /// As PID 1: mounts what every program expects, takes the console, sends the log to the kernel's. In any case: loads
-    /// the modules for the devices that are there and arms the hardware watchdog.
+    /// the modules for the devices that are there.
     ///
     /// # Errors
-    /// When a file system cannot be mounted or the kernel's events cannot be had. Missing modules or watchdogs are only
-    /// told.
+    /// When a file system cannot be mounted or the kernel's events cannot be had. Missing modules are only told.
     pub fn start() -> Result<Self, PlatformError> {
         let mut hold = None;
         if is_init() {
@@ -110,7 +109,12 @@ impl Platform {
         let mut modules = modules::Modules::new()?;
         modules.load_listed();
         modules.settle(SETTLE_QUIET, Instant::now() + SETTLE_MAX)?;
-        Ok(Platform { modules, watchdog: Watchdog::arm(), hold })
+        Ok(Platform { modules, watchdog: Watchdog::asleep(), hold })
+    }
+
+    /// Arms the hardware watchdog, where there is one: a hang shall end in a reset.
+    pub fn arm_watchdog(&mut self) {
+        self.watchdog = Watchdog::arm();
     }
 
     /// Loads modules for devices that appear, until `condition` holds or `patience` is over; whether it holds.
@@ -213,6 +217,11 @@ impl Platform {
             power::reap();
         }
     }
+}
+
+/// Sends the log of this process to the kernel's log.
+pub fn log_to_kernel() {
+    log_kmsg::install();
 }
 
 /// Whether this process is the init of the recovery environment.

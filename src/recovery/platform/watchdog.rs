@@ -37,6 +37,11 @@ struct Armed {
 }
 
 impl Watchdog {
+    /// Leaves the hardware watchdog alone.
+    pub(super) fn asleep() -> Self {
+        Watchdog { armed: None }
+    }
+
     /// Arms the hardware watchdog where there is one.
     pub(super) fn arm() -> Self {
         let device = DEVICES.iter().find_map(|path| OpenOptions::new().write(true).open(path).ok());

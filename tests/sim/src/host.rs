@@ -371,7 +371,7 @@ impl VirtualHost {
                 }
                 stay.job = Some((flashing, now + self.scenario.flash_step));
             }
-            Action::Reboot(end) => {
+            Action::Leave(end) => {
                 check_reboot(stay, &self.computer, &end)?;
                 if self.scenario.mailbox {
                     self.computer.leave_word(end.clone());

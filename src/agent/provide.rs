@@ -1,0 +1,220 @@
+//! What the recovery environment shall know when it comes up by itself: the record of good firmware, and the archive that carries
+//! it and this host's keys there.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use log::{info, warn};
+
+use super::system::{System, host_name};
+use super::trust::with_causes;
+use crate::dmi::Dmi;
+use crate::image::validity::validate;
+use crate::image::{KnownGood, VerifiedManifest};
+use crate::kexec::SecretText;
+use crate::keys::SecretKey as _;
+use crate::manager_url::ManagerUrl;
+use crate::net::{InterfaceConfig, Netlink, survey};
+use crate::recovery::mailbox;
+use crate::rescue::provision::{PROVISION_PATH, PROVISION_VERSION, Provision};
+use crate::rescue::verdict::{self, read_chip};
+
+/// Which firmware is recorded as good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// What was recorded before; what the chip holds, if nothing was.
+    Keep,
+    /// What the chip holds now.
+    Renew,
+    /// What this file holds: the image that the chip will hold.
+    Image(PathBuf),
+}
+
+/// Why there is no archive.
+#[derive(Debug, thiserror::Error)]
+pub enum ProvideError {
+    /// The host has no key, or an unreadable one.
+    #[error("this host's key cannot be read: {0}")]
+    Key(String),
+    /// The chip could not be read, or holds damaged firmware.
+    #[error("the firmware cannot be recorded as good: {0}")]
+    Firmware(String),
+    /// A state file.
+    #[error(transparent)]
+    State(#[from] super::state::StateError),
+    /// An address that is none.
+    #[error("managers in agent.toml: {url:?}: {source}")]
+    Manager {
+        /// As it is written.
+        url: String,
+        /// What is wrong.
+        #[source]
+        source: crate::manager_url::UrlError,
+    },
+    /// The archive could not be written.
+    #[error("cannot write {path}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        #[source]
+        source: std::io::Error,
+    },
+    /// More than fits.
+    #[error(transparent)]
+    Provision(#[from] crate::rescue::provision::ProvisionError),
+}
+
+impl System {
+    /// At the agent's start: takes over what a rescue has left word of, and writes the archive of `rescue_archive`.
+    pub fn provide(&self) {
+        let left = mailbox::read(self.state.folder()).ok().flatten();
+        if let Some(good) = left.and_then(|word| serde_json::from_str::<KnownGood>(&word.text).ok())
+        {
+            self.take_over(&good);
+        }
+        self.renew_archive();
+    }
+
+    /// After a confirmed update: the chip holds the manifest's image.
+    pub(super) fn record_update(&self, manifest: &VerifiedManifest) {
+        let bios_version = Dmi::read(&self.root).bios_version;
+        let recorded = read_chip(&self.config.flash)
+            .map(|contents| KnownGood::of_update(&contents, manifest, &bios_version))
+            .map_err(|error| with_causes(&error))
+            .and_then(|good| {
+                self.state.record_known_good(&good).map_err(|error| error.to_string())
+            });
+        match recorded {
+            Ok(()) => self.renew_archive(),
+            Err(error) => warn!("the good firmware was not recorded: {error}"),
+        }
+    }
+
+    /// Takes over the record of a repaired chip, if it still says the truth.
+    fn take_over(&self, good: &KnownGood) {
+        let bios_version = Dmi::read(&self.root).bios_version;
+        let Ok(contents) = read_chip(&self.config.flash) else { return };
+        let Some(good) = good.confirm(&contents, &bios_version) else {
+            warn!("the firmware is not the one that the last rescue wrote");
+            return;
+        };
+        info!("the firmware was repaired in the recovery environment: version {}", good.version);
+        let kept = self
+            .state
+            .record_known_good(&good)
+            .and_then(|()| self.state.raise_security_version_floor(good.security_version));
+        match kept {
+            // Only now: a word that is lost would leave the old record.
+            Ok(()) => drop(mailbox::clear(self.state.folder())),
+            Err(error) => warn!("{error}"),
+        }
+    }
+
+    fn renew_archive(&self) {
+        let path = &self.config.rescue_archive;
+        if path.as_os_str().is_empty() {
+            return;
+        }
+        match self.write_archive(path, &Record::Keep) {
+            Ok(()) => info!("{} is up to date", path.display()),
+            Err(error) => warn!("{}", with_causes(&error)),
+        }
+    }
+
+    /// Writes the archive for the recovery environment.
+    ///
+    /// # Errors
+    /// [`ProvideError`]; an old archive stays then.
+    pub fn write_archive(&self, path: &Path, record: &Record) -> Result<(), ProvideError> {
+        let json = self.provision(record)?.to_json()?;
+        let failed = |source| ProvideError::Write { path: path.into(), source };
+        let mut new_path = path.as_os_str().to_owned();
+        new_path.push(".new");
+        let new_path = PathBuf::from(new_path);
+        let write = || {
+            let mut file = File::options()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(&new_path)?;
+            crate::kexec::write_archive(&mut file, PROVISION_PATH, &json)?;
+            file.flush()?;
+            file.sync_all()?;
+            std::fs::rename(&new_path, path)
+        };
+        write().map_err(failed)
+    }
+
+    fn provision(&self, record: &Record) -> Result<Provision, ProvideError> {
+        let key = self.host_key().map_err(ProvideError::Key)?;
+        Ok(Provision {
+            version: PROVISION_VERSION,
+            host_name: host_name(),
+            host_key: SecretText::new(key.to_text().to_string()),
+            trusted_managers: self.trust.managers.iter().map(ToString::to_string).collect(),
+            trusted_releases: self.trust.releases.iter().map(ToString::to_string).collect(),
+            managers: self.config.managers.clone(),
+            flash: self.config.flash.clone(),
+            listen_port: self.config.listen.port(),
+            security_version_floor: self.state.security_version_floor()?,
+            network: self.network_to_managers()?,
+            on_unknown: self.config.on_unknown_firmware,
+            known_good: self.known_good(record)?,
+            result_mailbox: self.mailbox(),
+        })
+    }
+
+    fn known_good(&self, record: &Record) -> Result<Option<KnownGood>, ProvideError> {
+        let recorded = self.state.known_good()?;
+        let contents = match (record, recorded) {
+            (Record::Keep, Some(good)) => return Ok(Some(good)),
+            (Record::Image(path), _) => verdict::read_file(path),
+            (Record::Keep | Record::Renew, _) => verdict::read_chip(&self.config.flash),
+        };
+        let contents = match contents {
+            Ok(contents) => contents,
+            Err(error) if *record == Record::Keep => {
+                warn!("no firmware is recorded as good: {}", with_causes(&error));
+                return Ok(None);
+            }
+            Err(error) => return Err(ProvideError::Firmware(with_causes(&error))),
+        };
+        // What the firmware in a file will call itself is not known.
+        let bios_version = match record {
+            Record::Image(_) => String::new(),
+            Record::Keep | Record::Renew => Dmi::read(&self.root).bios_version,
+        };
+        match KnownGood::of_chip(&contents, &bios_version) {
+            Some(good) => {
+                self.state.record_known_good(&good)?;
+                Ok(Some(good))
+            }
+            None if *record == Record::Keep => Ok(None),
+            None => Err(ProvideError::Firmware(validate(&contents).to_string())),
+        }
+    }
+
+    /// How the managers are reached, where that can be told; else DHCP is asked.
+    fn network_to_managers(&self) -> Result<Vec<InterfaceConfig>, ProvideError> {
+        let mut interfaces: Vec<InterfaceConfig> = Vec::new();
+        for url in &self.config.managers {
+            let manager: ManagerUrl =
+                url.parse().map_err(|source| ProvideError::Manager { url: url.clone(), source })?;
+            let Some(address) = manager.address() else { continue };
+            let found = Netlink::open()
+                .and_then(|mut netlink| survey::survey(&mut netlink, address.ip().to_canonical()));
+            match found {
+                Ok(interface) if interfaces.iter().all(|known| known.name != interface.name) => {
+                    interfaces.push(interface);
+                }
+                Ok(_) => {}
+                Err(error) => warn!("how {url} is reached: {}", with_causes(&error)),
+            }
+        }
+        Ok(interfaces)
+    }
+}

@@ -1,0 +1,261 @@
+//! The loop of the recovery environment: one socket, one flash chip, one state machine.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use log::{error, warn};
+use mio::net::UdpSocket;
+use mio::{Events, Interest, Poll, Token};
+use rand_core::{OsRng, RngCore as _};
+
+use super::RecoveryError;
+use super::flashing::Flashing;
+use super::machine::Action as CampaignAction;
+use super::platform::{NetworkUp, Platform, chain};
+use crate::mtd::{Access, Holders, MtdDevice, MtdInfo};
+use crate::net::NetError;
+use crate::net::udp::{self, UdpOptions};
+use crate::reason::{Reason, Refusal};
+use crate::rescue::machine::{Action, Conclusion, Rescue};
+use crate::rescue::screen::Screen;
+use crate::rescue::seek::{Candidate, Source};
+use crate::time::Time;
+
+/// Kernel buffer of the socket: what may arrive while an eraseblock is erased.
+const RECEIVE_BUFFER_BYTES: usize = 8 << 20;
+/// Most datagrams taken before timers and the flash job get their turn.
+const RECEIVE_BATCH_MAX: usize = 256;
+/// Largest UDP payload.
+const DATAGRAM_SIZE_MAX: usize = 65_535;
+/// The watchdog is looked after at least this often.
+const WATCHDOG_INTERVAL_MAX: Duration = Duration::from_secs(5);
+/// Pause after an error of the loop itself.
+const ERROR_PAUSE: Duration = Duration::from_secs(1);
+
+/// Looks up a place that may know managers.
+pub(crate) trait LookUp {
+    /// What the place knows, or why it says nothing.
+    fn look_up(&mut self, source: Source, now: Time) -> Result<Vec<Candidate>, String>;
+}
+
+/// One stay in the recovery environment.
+pub(crate) struct Stay<'a> {
+    pub(crate) platform: &'a mut Platform,
+    /// The MTD device to write, by name or path.
+    pub(crate) flash: &'a str,
+    pub(crate) started: Instant,
+    pub(crate) network: NetworkUp,
+    pub(crate) screen: &'a mut Screen,
+    pub(crate) places: &'a mut dyn LookUp,
+    pub(crate) rescue: Rescue,
+    poll: Poll,
+    socket: UdpSocket,
+    job: Option<(Flashing, MtdDevice)>,
+    buffer: Vec<u8>,
+}
+
+/// What a [`Stay`] is made of.
+pub(crate) struct Surroundings<'a> {
+    pub(crate) platform: &'a mut Platform,
+    pub(crate) flash: &'a str,
+    pub(crate) started: Instant,
+    pub(crate) network: NetworkUp,
+    pub(crate) screen: &'a mut Screen,
+    pub(crate) places: &'a mut dyn LookUp,
+}
+
+impl<'a> Stay<'a> {
+    /// Begins to listen on `port`, over IPv4 or IPv6.
+    pub(crate) fn begin(
+        around: Surroundings<'a>,
+        rescue: Rescue,
+        is_ipv6: bool,
+        port: u16,
+    ) -> Result<Self, RecoveryError> {
+        let mut socket = open_socket(is_ipv6, port).map_err(RecoveryError::Net)?;
+        let poll = Poll::new().map_err(RecoveryError::Wait)?;
+        poll.registry()
+            .register(&mut socket, Token(0), Interest::READABLE)
+            .map_err(RecoveryError::Wait)?;
+        let Surroundings { platform, flash, started, network, screen, places } = around;
+        let buffer = vec![0; DATAGRAM_SIZE_MAX];
+        Ok(Self {
+            platform,
+            flash,
+            started,
+            network,
+            screen,
+            places,
+            rescue,
+            poll,
+            socket,
+            job: None,
+            buffer,
+        })
+    }
+
+    /// Goes on until the stay is over.
+    pub(crate) fn run(&mut self) -> Conclusion {
+        let mut events = Events::with_capacity(4);
+        loop {
+            self.platform.watchdog().feed();
+            self.platform.tell_held_off();
+            self.rescue.handle_timeout(self.now());
+            self.receive();
+            self.flash();
+            self.transmit();
+            while let Some(action) = self.rescue.poll_action(self.now()) {
+                self.transmit();
+                match action {
+                    Action::LookUp(source) => self.look_up(source),
+                    Action::Campaign(action) => self.act(action),
+                    Action::Conclude(conclusion) => return conclusion,
+                }
+            }
+            self.transmit();
+            self.screen.show(&self.rescue.situation());
+            match self.poll.poll(&mut events, Some(self.patience())) {
+                // The loop goes on whatever happens: only the state machine knows whether a reboot is safe.
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                    error!("cannot wait for datagrams: {error}");
+                    std::thread::sleep(ERROR_PAUSE);
+                }
+                _ => self.platform.reap(),
+            }
+        }
+    }
+
+    fn now(&self) -> Time {
+        elapsed(self.started)
+    }
+
+    /// How long to wait for the next datagram.
+    fn patience(&self) -> Duration {
+        if self.job.as_ref().is_some_and(|(flashing, _)| !flashing.waits()) {
+            return Duration::ZERO;
+        }
+        let timer = self.rescue.poll_timeout().map_or(Duration::MAX, |at| at.since(self.now()));
+        // Rounded up to what epoll counts in, so that it does not wake up just too early.
+        let timer = timer.saturating_add(Duration::from_micros(999));
+        timer.min(WATCHDOG_INTERVAL_MAX)
+    }
+
+    fn receive(&mut self) {
+        for _ in 0..RECEIVE_BATCH_MAX {
+            match self.socket.recv_from(&mut self.buffer) {
+                Ok((size, from)) => {
+                    let now = self.now();
+                    self.rescue.handle_datagram(now, from, &self.buffer[..size]);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                // A message that bounced, or an interface that went away: both show again in silence.
+                Err(_) => continue,
+            }
+        }
+    }
+
+    fn transmit(&mut self) {
+        while let Some(transmit) = self.rescue.poll_transmit() {
+            // What cannot leave is lost, as it might have been on the way; it is repeated.
+            let _ = self.socket.send_to(&transmit.bytes, transmit.to);
+        }
+    }
+
+    fn look_up(&mut self, source: Source) {
+        self.screen.show(&self.rescue.situation());
+        let found = self.places.look_up(source, self.now());
+        self.platform.watchdog().feed();
+        self.rescue.found(self.now(), source, found);
+    }
+
+    fn flash(&mut self) {
+        let now = self.now();
+        let Some((flashing, device)) = &mut self.job else { return };
+        let Some(recovery) = self.rescue.recovery() else { return };
+        let (platform, chip) = (&mut *self.platform, recovery.report().flash);
+        let before_change = || platform.before_first_erase(chip).map_err(|error| chain(&error));
+        if !flashing.step(now, device, recovery, before_change) {
+            let is_safe = recovery.report().flash.reboot_is_safe();
+            warn_of_users(device.info());
+            self.job = None;
+            self.transmit();
+            if is_safe {
+                self.platform.after_safe_end();
+            }
+        }
+    }
+
+    fn act(&mut self, action: CampaignAction) {
+        match action {
+            CampaignAction::JoinGroup(group) => self.join_group(group),
+            CampaignAction::Flash { image, rescue } => {
+                let flashing = Flashing::new(image, rescue);
+                match MtdDevice::open(self.flash, Access::Exclusive) {
+                    Ok(device) => self.job = Some((flashing, device)),
+                    Err(error) => {
+                        let now = self.now();
+                        let end = flashing.not_started(error.reason(), &chain(&error));
+                        if let Some(recovery) = self.rescue.recovery() {
+                            recovery.flash_ended(now, end);
+                        }
+                    }
+                }
+            }
+            CampaignAction::Leave(_) => {}
+        }
+    }
+
+    fn join_group(&mut self, group: IpAddr) {
+        let own = self.network.addresses.iter().find_map(|address| match address.address {
+            IpAddr::V4(address) => Some(address),
+            IpAddr::V6(_) => None,
+        });
+        if let Err(error) = udp::join_group(&self.socket, group, own, Some(self.network.index)) {
+            let now = self.now();
+            let refusal = Refusal::new(Reason::NetworkUnavailable, chain(&error));
+            if let Some(recovery) = self.rescue.recovery() {
+                recovery.give_up(now, &refusal);
+            }
+        }
+    }
+}
+
+/// Time since the environment came up.
+pub(crate) fn elapsed(started: Instant) -> Time {
+    Time::ZERO + started.elapsed()
+}
+
+/// Randomness from the kernel.
+///
+/// # Errors
+/// [`RecoveryError::Random`].
+pub(crate) fn seed() -> Result<[u8; 32], RecoveryError> {
+    let mut seed = [0; 32];
+    OsRng.try_fill_bytes(&mut seed).map_err(RecoveryError::Random)?;
+    Ok(seed)
+}
+
+/// What has opened the chip while it was written. Its contents were compared after the last write, but may change again.
+fn warn_of_users(chip: &MtdInfo) {
+    match Holders::users(Path::new("/"), chip) {
+        Ok(Holders { first: Some(held), .. }) => warn!("{held}, since the flashing began"),
+        Ok(_) => {}
+        Err(error) => warn!("{}", chain(&error)),
+    }
+}
+
+fn open_socket(is_ipv6: bool, port: u16) -> Result<UdpSocket, NetError> {
+    let any = match is_ipv6 {
+        false => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        true => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    };
+    let listen = SocketAddr::new(any, port);
+    let receive_buffer_bytes = Some(RECEIVE_BUFFER_BYTES);
+    let socket = udp::open(&UdpOptions { receive_buffer_bytes, ..UdpOptions::at(listen) })?;
+    socket
+        .set_broadcast(true)
+        .map_err(|source| NetError::Socket { action: "allow broadcasts", source })?;
+    Ok(socket)
+}

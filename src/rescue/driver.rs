@@ -1,0 +1,276 @@
+//! A stay that nobody asked for, on the real machine: assess the chip, find help, repair, go on.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use log::{error, info, warn};
+
+use super::machine::{Conclusion, NOTICE_PATIENCE, Rescue, Search};
+use super::options::{Options, Then, When};
+use super::provision::{OnUnknown, PROVISION_PATH, Provision};
+use super::screen::{Facts, Screen};
+use super::sources::Places;
+use super::verdict::read_chip;
+use crate::dmi::Dmi;
+use crate::image::validity::Verdict;
+use crate::image::{Board, KnownGood, assess};
+use crate::keys::{HostSecretKey, PublicKey as _, SecretKey as _};
+use crate::mtd::MtdInfo;
+use crate::reason::Reason;
+use crate::recovery::platform::{self, Ending, NetworkUp, Platform, PlatformError, chain};
+use crate::recovery::stay::{Stay, Surroundings, elapsed, seed};
+use crate::recovery::{RecoveryError, disable_ctrl_alt_del, find_flash, leave_word, mailbox};
+use crate::wire::answer::{DETAIL_SIZE_MAX, End, Environment, Identity};
+use crate::wire::help::{Finding, HelpRequest};
+
+/// How long one look for a network takes before the display says so and the next begins.
+const NETWORK_PATIENCE: Duration = Duration::from_secs(60);
+
+/// What a stay came to.
+enum Course {
+    /// The firmware is whole, or nothing is to be done about it.
+    BootOn,
+    /// The flash was changed, and is whole now.
+    Repaired,
+}
+
+/// The dedicated recovery image, as PID 1: assesses the chip, repairs it if that is needed, and says how to end.
+///
+/// # Errors
+/// [`RecoveryError`] when it cannot even begin.
+pub fn run(started: Instant, platform: &mut Platform) -> Result<Ending, RecoveryError> {
+    disable_ctrl_alt_del();
+    let options = Options::of_this_boot();
+    let provision = provision(&options)?;
+    look_after(started, platform, &provision, options.recover.unwrap_or_default())?;
+    Ok(match options.then {
+        Then::Reboot => Ending::Restart,
+        Then::PowerOff => Ending::PowerOff,
+    })
+}
+
+/// The distribution's initramfs: comes back when the boot shall go on, and restarts the machine after a repair. Does nothing unless the
+/// kernel's command line has `firmcast.recover`.
+///
+/// # Errors
+/// [`RecoveryError`]; the boot shall go on then, too.
+pub fn hook() -> Result<(), RecoveryError> {
+    let started = Instant::now();
+    let options = Options::of_this_boot();
+    let Some(when) = options.recover else { return Ok(()) };
+    platform::log_to_kernel();
+    let provision = provision(&options)?;
+    let mut platform = Platform::start()?;
+    match look_after(started, &mut platform, &provision, when)? {
+        Course::BootOn => Ok(()),
+        Course::Repaired => {
+            info!("rebooting into the repaired firmware");
+            std::thread::sleep(Duration::from_secs(1));
+            match platform::end(Ending::Restart) {
+                Ok(never) => match never {},
+                Err(error) => Err(RecoveryError::Wait(error.into())),
+            }
+        }
+    }
+}
+
+fn provision(options: &Options) -> Result<Provision, RecoveryError> {
+    let mut provision =
+        Provision::read(Path::new(PROVISION_PATH)).map_err(RecoveryError::Provision)?;
+    options.apply(&mut provision);
+    Ok(provision)
+}
+
+fn look_after(
+    started: Instant,
+    platform: &mut Platform,
+    provision: &Provision,
+    when: When,
+) -> Result<Course, RecoveryError> {
+    let dmi = Dmi::read(Path::new("/"));
+    let flash = find_flash(platform, &provision.flash)?;
+    let verdict = verdict(provision, flash.as_ref(), &dmi);
+    info!("this computer's firmware is {verdict}");
+    let (finding, offset_bytes, why) = match &verdict {
+        Verdict::Valid { .. } => (Finding::Valid, 0, String::new()),
+        Verdict::Invalid { offset_bytes, why } => (Finding::Invalid, *offset_bytes, why.clone()),
+        Verdict::Unknown { why } => (Finding::Unknown, 0, why.clone()),
+    };
+    let wants_image = match (finding, when) {
+        (Finding::Valid, When::Auto) => {
+            info!("booting on");
+            return Ok(Course::BootOn);
+        }
+        (Finding::Unknown, When::Auto) => provision.on_unknown == OnUnknown::Rescue,
+        _ => true,
+    };
+    let host_key: HostSecretKey =
+        provision.host_key.expose().parse().map_err(RecoveryError::Key)?;
+    let request = HelpRequest {
+        wants_image,
+        finding,
+        offset_bytes,
+        why: cut(&why),
+        identity: identity(provision, flash.as_ref(), &dmi),
+    };
+    let facts = Facts {
+        host: provision.host_name.clone(),
+        fingerprint: host_key.public().fingerprint().to_string(),
+        finding: verdict.to_string(),
+        addresses: String::new(),
+    };
+    let search = search(provision, host_key, flash.as_ref(), &dmi, request)?;
+    platform.arm_watchdog();
+    let mut screen = Screen::open(facts);
+    let Some(network) = network(platform, provision, &mut screen, wants_image)? else {
+        return Ok(Course::BootOn);
+    };
+    let conclusion = seek_help(started, platform, provision, network, &mut screen, search)?;
+    Ok(conclude(provision, &mut screen, conclusion))
+}
+
+/// A chip that cannot be read is as good as one with wrong bytes; one that is not there says nothing.
+fn verdict(provision: &Provision, flash: Option<&MtdInfo>, dmi: &Dmi) -> Verdict {
+    if flash.is_none() {
+        return Verdict::Unknown {
+            why: format!("the flash chip {} was not found", provision.flash),
+        };
+    }
+    match read_chip(&provision.flash) {
+        Ok(contents) => assess(&contents, provision.known_good.as_ref(), &dmi.bios_version),
+        Err(error) => Verdict::Invalid { offset_bytes: 0, why: chain(&error) },
+    }
+}
+
+fn search(
+    provision: &Provision,
+    host_key: HostSecretKey,
+    flash: Option<&MtdInfo>,
+    dmi: &Dmi,
+    request: HelpRequest,
+) -> Result<Search, RecoveryError> {
+    let managers = provision.trusted_managers.iter().map(|key| key.parse());
+    let releases = provision.trusted_releases.iter().map(|key| key.parse());
+    Ok(Search {
+        managers: managers.collect::<Result<_, _>>().map_err(RecoveryError::Key)?,
+        releases: releases.collect::<Result<_, _>>().map_err(RecoveryError::Key)?,
+        board: Board {
+            host: Some(host_key.public().fingerprint()),
+            vendor: dmi.vendor.clone(),
+            product: dmi.product.clone(),
+            bios_version: dmi.bios_version.clone(),
+            flash_size_bytes: flash.map_or(0, |flash| flash.size_bytes),
+            security_version_floor: provision.security_version_floor,
+        },
+        host_key,
+        request,
+    })
+}
+
+fn identity(provision: &Provision, flash: Option<&MtdInfo>, dmi: &Dmi) -> Identity {
+    Identity {
+        environment: Environment::Recovery,
+        boot_id: crate::dmi::boot_id(Path::new("/")),
+        flash_size_bytes: flash.map_or(0, |flash| flash.size_bytes),
+        obstacle: if flash.is_some() { Reason::None } else { Reason::FlashNotFound },
+        security_version_floor: provision.security_version_floor,
+        host_name: provision.host_name.clone(),
+        vendor: dmi.vendor.clone(),
+        product: dmi.product.clone(),
+        bios_version: dmi.bios_version.clone(),
+        flash_name: flash.map_or(String::new(), |flash| flash.name.clone()),
+        agent_version: env!("CARGO_PKG_VERSION").into(),
+        obstacle_detail: String::new(),
+        last_end: None,
+    }
+}
+
+/// Tries for ever, unless nothing but a notice depends on it.
+fn network(
+    platform: &mut Platform,
+    provision: &Provision,
+    screen: &mut Screen,
+    wants_image: bool,
+) -> Result<Option<NetworkUp>, RecoveryError> {
+    let patience = if wants_image { NETWORK_PATIENCE } else { NOTICE_PATIENCE };
+    screen.tell("waiting for the network", "Check the network cable. This computer keeps trying.");
+    loop {
+        match platform.network(&provision.network, patience) {
+            Ok(network) => {
+                let addresses: Vec<_> = network.addresses.iter().map(ToString::to_string).collect();
+                let addresses = addresses.join(", ");
+                screen.set_facts(Facts { addresses, ..screen.facts().clone() });
+                return Ok(Some(network));
+            }
+            Err(PlatformError::NoNetwork { state, .. }) if wants_image => {
+                error!("no network yet: {state}");
+                screen.tell(
+                    &format!("no network: {state}"),
+                    "Check cable, switch port and DHCP server. This computer keeps trying.",
+                );
+            }
+            Err(PlatformError::NoNetwork { .. }) => {
+                warn!("no network, so no manager was told; booting on");
+                return Ok(None);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn seek_help(
+    started: Instant,
+    platform: &mut Platform,
+    provision: &Provision,
+    network: NetworkUp,
+    screen: &mut Screen,
+    search: Search,
+) -> Result<Conclusion, RecoveryError> {
+    let mut places = Places { stored: provision.managers.clone(), network: network.clone() };
+    let is_ipv6 = places.is_ipv6();
+    let rescue = Rescue::search(elapsed(started), search, seed()?);
+    let (places, flash) = (&mut places, &provision.flash);
+    let around = Surroundings { platform, flash, started, network, screen, places };
+    Ok(Stay::begin(around, rescue, is_ipv6, provision.listen_port)?.run())
+}
+
+fn conclude(provision: &Provision, screen: &mut Screen, conclusion: Conclusion) -> Course {
+    match conclusion {
+        Conclusion::Told | Conclusion::Returned(_) => {
+            screen.tell("booting on", "");
+            Course::BootOn
+        }
+        Conclusion::Repaired { end, changed, known_good } => {
+            info!("the firmware is repaired: {}", end.reason);
+            tell_agent(provision, &end, known_good.as_ref());
+            screen.tell(
+                "the firmware is repaired and verified",
+                "Nothing to do: this computer starts now.",
+            );
+            if changed { Course::Repaired } else { Course::BootOn }
+        }
+    }
+}
+
+/// The agent renews its record of good firmware when the normal OS is up again.
+fn tell_agent(provision: &Provision, end: &End, known_good: Option<&KnownGood>) {
+    let text = known_good.and_then(|good| serde_json::to_string(good).ok()).unwrap_or_default();
+    if text.len() > mailbox::TEXT_LENGTH_MAX {
+        warn!(
+            "the record of the new firmware is too long for the mailbox: run firmcastd rescue-archive --renew"
+        );
+        return;
+    }
+    let record = mailbox::Record {
+        campaign: end.campaign,
+        reason: end.reason.code(),
+        flash_state: end.flash as u8,
+        text,
+    };
+    leave_word(provision.result_mailbox.as_ref(), &record);
+}
+
+fn cut(text: &str) -> String {
+    let end = (0..=DETAIL_SIZE_MAX.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+    text[..end.unwrap_or(0)].to_owned()
+}

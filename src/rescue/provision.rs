@@ -1,0 +1,186 @@
+//! What the recovery environment has with it when nobody hands anything over: one JSON file, readable by root alone.
+
+use std::io::Read as _;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::image::KnownGood;
+use crate::kexec::{MailboxPlace, SecretText};
+use crate::net::InterfaceConfig;
+
+/// Where the recovery environment finds its provision.
+pub const PROVISION_PATH: &str = "/firmcast/rescue.json";
+
+/// Largest provision, in bytes of JSON.
+pub const PROVISION_SIZE_MAX: usize = 256 * 1024;
+
+/// The version of the provision's form.
+pub const PROVISION_VERSION: u32 = 1;
+
+/// Most addresses of managers.
+pub const MANAGERS_MAX: usize = 16;
+
+/// What to do when nothing tells whether the firmware is whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnUnknown {
+    /// Boot on, and tell the manager.
+    #[default]
+    BootOn,
+    /// Ask for help as if it were invalid.
+    Rescue,
+}
+
+/// Everything that a host needs to find help and to know whom to believe.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Provision {
+    /// [`PROVISION_VERSION`].
+    pub version: u32,
+    /// The host's name, for people.
+    pub host_name: String,
+    /// The host's private key, in the text form of key files.
+    pub host_key: SecretText,
+    /// Public keys of managers that are believed, in the text form of `.pub` files.
+    pub trusted_managers: Vec<String>,
+    /// Public keys of releases that are accepted.
+    pub trusted_releases: Vec<String>,
+    /// Where managers may be: URLs, tried in this order.
+    pub managers: Vec<String>,
+    /// The MTD device with the firmware, by name or path.
+    pub flash: String,
+    /// The UDP port that the host listens on, for broadcasts too.
+    pub listen_port: u16,
+    /// Bundles with a security version below this are refused.
+    pub security_version_floor: u64,
+    /// The interfaces to bring up; none: DHCP on every NIC.
+    pub network: Vec<InterfaceConfig>,
+    /// What to do when nothing tells whether the firmware is whole.
+    pub on_unknown: OnUnknown,
+    /// The firmware that was good when it was last seen.
+    pub known_good: Option<KnownGood>,
+    /// Where word for the agent may be left.
+    pub result_mailbox: Option<MailboxPlace>,
+}
+
+/// Why there is no provision.
+#[derive(Debug, thiserror::Error)]
+pub enum ProvisionError {
+    /// The file could not be read.
+    #[error("cannot read {PROVISION_PATH}")]
+    Read(#[source] std::io::Error),
+    /// There is no file.
+    #[error(
+        "there is no {PROVISION_PATH}: load the archive that `firmcastd rescue-archive` writes behind this initramfs"
+    )]
+    Absent,
+    /// Larger than any.
+    #[error("the provision has {size} bytes, expected at most {PROVISION_SIZE_MAX}")]
+    TooLarge {
+        /// Its size.
+        size: usize,
+    },
+    /// No provision.
+    #[error("{PROVISION_PATH} is not a provision; write it again with `firmcastd rescue-archive`")]
+    Form(#[source] serde_json::Error),
+    /// Of another version.
+    #[error(
+        "the provision has version {got}, expected {PROVISION_VERSION}; write it again with the firmcastd of this environment"
+    )]
+    Version {
+        /// What it has.
+        got: u32,
+    },
+}
+
+impl Provision {
+    /// The JSON that the archive carries; it holds the host's private key, so it wipes itself.
+    ///
+    /// # Errors
+    /// [`ProvisionError::TooLarge`].
+    pub fn to_json(&self) -> Result<Zeroizing<Vec<u8>>, ProvisionError> {
+        let json = Zeroizing::new(serde_json::to_vec(self).map_err(ProvisionError::Form)?);
+        match json.len() {
+            size if size > PROVISION_SIZE_MAX => Err(ProvisionError::TooLarge { size }),
+            _ => Ok(json),
+        }
+    }
+
+    /// Reads what [`Provision::to_json`] wrote.
+    ///
+    /// # Errors
+    /// [`ProvisionError::Form`], [`ProvisionError::TooLarge`], [`ProvisionError::Version`].
+    pub fn from_json(json: &[u8]) -> Result<Self, ProvisionError> {
+        if json.len() > PROVISION_SIZE_MAX {
+            return Err(ProvisionError::TooLarge { size: json.len() });
+        }
+        let provision: Self = serde_json::from_slice(json).map_err(ProvisionError::Form)?;
+        match provision.version {
+            PROVISION_VERSION => Ok(provision),
+            got => Err(ProvisionError::Version { got }),
+        }
+    }
+
+    /// Reads the provision at `path` ([`PROVISION_PATH`] in recovery).
+    ///
+    /// # Errors
+    /// As [`Provision::from_json`], [`ProvisionError::Read`] and [`ProvisionError::Absent`].
+    pub fn read(path: &Path) -> Result<Self, ProvisionError> {
+        let file = std::fs::File::open(path).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => ProvisionError::Absent,
+            _ => ProvisionError::Read(error),
+        })?;
+        let mut json = Zeroizing::new(Vec::with_capacity(PROVISION_SIZE_MAX + 1));
+        let limit = PROVISION_SIZE_MAX as u64 + 1;
+        file.take(limit).read_to_end(&mut json).map_err(ProvisionError::Read)?;
+        Self::from_json(&json)
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use proptest::prelude::*;
+
+    pub(in crate::rescue) fn example() -> Provision {
+        Provision {
+            version: PROVISION_VERSION,
+            host_name: "node17".into(),
+            host_key: SecretText::new("the host's secret".into()),
+            trusted_managers: vec!["manager key".into()],
+            trusted_releases: vec!["release key".into()],
+            managers: vec!["firmcast://192.0.2.1".into()],
+            flash: "BIOS".into(),
+            listen_port: 9847,
+            security_version_floor: 7,
+            network: Vec::new(),
+            on_unknown: OnUnknown::BootOn,
+            known_good: None,
+            result_mailbox: None,
+        }
+    }
+
+    #[test]
+    fn survives_the_way_and_hides_the_secret() {
+        let json = example().to_json().unwrap();
+        assert_eq!(Provision::from_json(&json).unwrap(), example());
+        assert!(!format!("{:?}", example()).contains("the host's secret"));
+        for end in 0..json.len() {
+            assert!(Provision::from_json(&json[..end]).is_err());
+        }
+        let other = Provision { version: 2, ..example() }.to_json().unwrap();
+        assert!(matches!(Provision::from_json(&other), Err(ProvisionError::Version { got: 2 })));
+        let absent = Provision::read(Path::new("/nonexistent/rescue.json"));
+        assert!(matches!(absent, Err(ProvisionError::Absent)));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_an_error_not_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            prop_assert!(Provision::from_json(&bytes).is_err());
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! `firmcastd validate`: the verdict on a file or on the live chip, as the recovery environment finds it.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use crate::flash::Flash as _;
+use crate::image::validity::{Verdict, validate};
+use crate::image::{IMAGE_MAX, KnownGood, assess};
+use crate::mtd::{Access, MtdDevice};
+
+/// Why there is nothing to judge.
+#[derive(Debug, thiserror::Error)]
+pub enum VerdictError {
+    /// The file could not be read.
+    #[error("cannot read {path}")]
+    Image {
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Larger than any image.
+    #[error("{path} is larger than {IMAGE_MAX:#x} bytes: is it a firmware image?")]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The chip could not be read.
+    #[error("the flash chip {device} cannot be read: {why}")]
+    Chip {
+        /// Its name.
+        device: String,
+        /// Why.
+        why: String,
+    },
+}
+
+/// The verdict on a file.
+///
+/// # Errors
+/// [`VerdictError`].
+pub fn of_file(path: &Path) -> Result<Verdict, VerdictError> {
+    Ok(validate(&read_file(path)?))
+}
+
+/// What a file holds.
+///
+/// # Errors
+/// [`VerdictError::Image`], [`VerdictError::TooLarge`].
+pub fn read_file(path: &Path) -> Result<Vec<u8>, VerdictError> {
+    let failed = |source| VerdictError::Image { path: path.into(), source };
+    let mut image = Vec::new();
+    let limit = IMAGE_MAX as u64 + 1;
+    File::open(path).and_then(|file| file.take(limit).read_to_end(&mut image)).map_err(failed)?;
+    match image.len() > IMAGE_MAX {
+        true => Err(VerdictError::TooLarge { path: path.into() }),
+        false => Ok(image),
+    }
+}
+
+/// The verdict on the chip, by the record of good firmware if there is one.
+///
+/// # Errors
+/// [`VerdictError::Chip`].
+pub fn of_chip(
+    device: &str,
+    good: Option<&KnownGood>,
+    bios_version: &str,
+) -> Result<Verdict, VerdictError> {
+    Ok(assess(&read_chip(device)?, good, bios_version))
+}
+
+/// What the chip holds; of NAND, what its good blocks hold.
+///
+/// # Errors
+/// [`VerdictError::Chip`].
+pub fn read_chip(device: &str) -> Result<Vec<u8>, VerdictError> {
+    let failed = |error: &dyn std::error::Error| VerdictError::Chip {
+        device: device.into(),
+        why: crate::recovery::platform::chain(error),
+    };
+    let mut flash = MtdDevice::open(device, Access::ReadOnly).map_err(|error| failed(&error))?;
+    let blocks: Vec<_> = flash.geometry().blocks().collect();
+    let mut contents = Vec::new();
+    for block in blocks {
+        if flash.is_bad(block).map_err(|error| failed(&error))? {
+            continue;
+        }
+        let start = contents.len();
+        contents.resize(start + block.length_bytes() as usize, 0);
+        flash.read(block.offset_bytes(), &mut contents[start..]).map_err(|error| failed(&error))?;
+    }
+    Ok(contents)
+}
+
+/// The verdict as one JSON object.
+pub fn to_json(verdict: &Verdict) -> serde_json::Value {
+    match verdict {
+        Verdict::Valid { by } => {
+            let by: Vec<String> = by.iter().map(ToString::to_string).collect();
+            json!({ "verdict": "valid", "by": by })
+        }
+        Verdict::Invalid { offset_bytes, why } => {
+            json!({ "verdict": "invalid", "offset_bytes": offset_bytes, "why": why })
+        }
+        Verdict::Unknown { why } => json!({ "verdict": "unknown", "why": why }),
+    }
+}
