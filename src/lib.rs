@@ -15,6 +15,7 @@
 //! and a seed, and give back bytes, deadlines and actions. docs/ARCHITECTURE.md follows an update through the rooms.
 
 pub mod agent;
+pub mod bmc;
 pub mod dmi;
 pub mod flash;
 pub mod image;

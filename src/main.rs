@@ -13,6 +13,7 @@ use firmcast::agent::state::State;
 use firmcast::agent::system::System;
 use firmcast::agent::trust::Trust;
 use firmcast::agent::{idle, logging};
+use firmcast::bmc;
 use firmcast::dmi::Dmi;
 use firmcast::image::BUNDLE_MAX;
 use firmcast::image::validity::Verdict;
@@ -29,6 +30,8 @@ Usage: firmcastd [--config FILE] [--foreground]    run the agent
                                                    tell whether the firmware in the chip, or in FILE, is whole
        firmcastd rescue-archive [--output FILE] [--renew | --image FILE] [--config FILE]
                                                    write what the recovery environment needs when it comes up by itself
+       firmcastd bmc show [--json] | set --url URL | clear
+                                                   tell, change or remove the manager's address in the BMC
        firmcastd recover                           be the recovery environment (what PID 1 does there)
        firmcastd rescue --hook                     what the distribution's initramfs runs; nothing without firmcast.recover
        firmcastd --help | --version
@@ -50,6 +53,7 @@ enum Task {
     Validate { config: Option<PathBuf>, image: Option<PathBuf>, json: bool },
     RescueArchive { config: Option<PathBuf>, output: Option<PathBuf>, record: Record },
     RescueHook,
+    Bmc(bmc::command::Command),
     Recover,
     Help,
     Version,
@@ -110,6 +114,10 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::RescueHook => {
             firmcast::rescue::hook()?;
             Ok(ExitCode::SUCCESS)
+        }
+        Task::Bmc(command) => {
+            logging::start(true);
+            print(&bmc::command::run(&command)?)
         }
         Task::Recover => match firmcast::recovery::run()? {},
         Task::Help => print(HELP),
@@ -233,6 +241,7 @@ fn parse(mut arguments: impl Iterator<Item = OsString>) -> Result<Task, String> 
             Some("rescue-archive") if task.is_none() => task = Some(Word::RescueArchive),
             Some("rescue") if task.is_none() => task = Some(Word::Rescue),
             Some("recover") if task.is_none() => task = Some(Word::Recover),
+            Some("bmc") if task.is_none() => return parse_bmc(arguments).map(Task::Bmc),
             _ => return Err(format!("unknown argument {}", argument.display())),
         }
     }
@@ -257,4 +266,20 @@ fn parse(mut arguments: impl Iterator<Item = OsString>) -> Result<Task, String> 
         Some(Word::Recover) => Task::Recover,
         None => Task::Agent { config, foreground },
     })
+}
+
+fn parse_bmc(arguments: impl Iterator<Item = OsString>) -> Result<bmc::command::Command, String> {
+    let words: Vec<String> =
+        arguments.map(|argument| argument.to_string_lossy().into_owned()).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["show"] => Ok(bmc::command::Command::Show { json: false }),
+        ["show", "--json"] => Ok(bmc::command::Command::Show { json: true }),
+        ["set", "--url", url] => match url.parse() {
+            Ok(url) => Ok(bmc::command::Command::Set { url }),
+            Err(error) => Err(format!("--url {url}: {error}")),
+        },
+        ["clear"] => Ok(bmc::command::Command::Clear),
+        _ => Err("bmc needs show [--json], set --url URL, or clear".into()),
+    }
 }
