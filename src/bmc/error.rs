@@ -66,7 +66,7 @@ pub enum BmcError {
         problem: String,
     },
     /// What the FRU device holds does not allow what was asked. Nothing was written.
-    #[error("FRU device {fru}: {source}")]
+    #[error("FRU device {fru}")]
     Contents {
         /// Its number.
         fru: u8,
@@ -118,6 +118,17 @@ pub enum BmcError {
 }
 
 impl BmcError {
+    /// The error with its causes, in one line.
+    pub fn in_full(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            text = format!("{text}: {error}");
+            cause = error.source();
+        }
+        text
+    }
+
     /// Whether other requests may still be answered: the BMC spoke, if only to refuse.
     pub(super) fn is_about_one_request(&self) -> bool {
         matches!(self, Self::Refused { .. } | Self::Garbled { .. } | Self::Contents { .. })

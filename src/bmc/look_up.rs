@@ -35,7 +35,7 @@ pub fn look_up_with(ipmi: &mut dyn Ipmi) -> Result<LookUp, BmcError> {
     let mut found = LookUp::default();
     match in_turn(ipmi, &mut found) {
         Err(error) if found.urls.is_empty() => return Err(error),
-        Err(error) => found.remarks.push(error.to_string()),
+        Err(error) => found.remarks.push(error.in_full()),
         Ok(()) => {}
     }
     Ok(found)
@@ -46,8 +46,8 @@ fn in_turn(ipmi: &mut dyn Ipmi, found: &mut LookUp) -> Result<(), BmcError> {
     for (number, result) in devices {
         match result {
             Ok(urls) => urls.into_iter().for_each(|url| found.add(url)),
-            Err(error @ BmcError::Contents { .. }) => found.remarks.push(error.to_string()),
-            Err(error) => found.remarks.push(format!("FRU device {number}: {error}")),
+            Err(error @ BmcError::Contents { .. }) => found.remarks.push(error.in_full()),
+            Err(error) => found.remarks.push(format!("FRU device {number}: {}", error.in_full())),
         }
     }
     end?;
@@ -56,7 +56,7 @@ fn in_turn(ipmi: &mut dyn Ipmi, found: &mut LookUp) -> Result<(), BmcError> {
             Ok(text) => system_info::manager_url(&text).into_iter().for_each(|url| found.add(url)),
             // Most BMCs have no such parameter: nothing to remark.
             Err(BmcError::Refused { .. }) => {}
-            Err(error) if error.is_about_one_request() => found.remarks.push(error.to_string()),
+            Err(error) if error.is_about_one_request() => found.remarks.push(error.in_full()),
             Err(error) => return Err(error),
         }
     }

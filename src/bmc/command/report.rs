@@ -34,7 +34,7 @@ pub(super) fn of(
         // Writing to a String cannot fail.
         let _ = match result {
             Ok(url) => writeln!(text, "{name}: {}", printable(url)),
-            Err(error) => writeln!(text, "{name}: {error}"),
+            Err(error) => writeln!(text, "{name}: {}", error.in_full()),
         };
     }
     match managers.as_slice() {
@@ -65,7 +65,7 @@ fn device_text(text: &mut String, (number, result): &Visited<Contents>) {
     let contents = match result {
         Ok(contents) => contents,
         Err(error) => {
-            *text += &format!("FRU device {number}: {error}\n");
+            *text += &format!("FRU device {number}: {}\n", error.in_full());
             return;
         }
     };
@@ -108,7 +108,7 @@ fn state_text(state: &AreaState) -> &str {
 fn device_json((number, result): &Visited<Contents>) -> Value {
     let contents = match result {
         Ok(contents) => contents,
-        Err(error) => return json!({ "device": number, "error": error.to_string() }),
+        Err(error) => return json!({ "device": number, "error": error.in_full() }),
     };
     let size_bytes = contents.bytes.len();
     match Fru::parse(&contents.bytes) {
@@ -146,7 +146,7 @@ fn record_json(record: &Record<'_>) -> Value {
 fn parameter_json((parameter, result): &SystemInfo) -> Value {
     match result {
         Ok(url) => json!({ "parameter": parameter, "text": printable(url) }),
-        Err(error) => json!({ "parameter": parameter, "error": error.to_string() }),
+        Err(error) => json!({ "parameter": parameter, "error": error.in_full() }),
     }
 }
 
