@@ -1,6 +1,6 @@
 //! The FRU devices of a BMC.
 
-use super::message::{Ipmi, ask};
+use super::message::{Ipmi, TIMEOUT, ask};
 use super::storage::FruDevice;
 use super::{BmcError, commands, sdr};
 
@@ -17,7 +17,7 @@ const NOT_PRESENT: [u8; 3] = [0xc9, 0xcb, 0xcc];
 pub(super) type Visited<T> = (u8, Result<T, BmcError>);
 
 /// Visits all FRU devices: the board's own one, and those in the SDR repository, or if that cannot be read those with the next numbers until
-/// one is not present. A device that is listed but not present is left out. `visit` also gets what the visits before it gave.
+/// one is not present or hangs. A device that is listed but not present is left out. `visit` also gets what the visits before it gave.
 ///
 /// # Errors
 /// When the BMC stops to answer at all: with the error comes what was visited before.
@@ -42,8 +42,10 @@ fn visit_in_turn<T>(
             Err(BmcError::Refused { code, .. }) if NOT_PRESENT.contains(&code) => Ok(false),
             Err(error) if !error.is_about_one_request() => Err(error),
             result => {
+                // What waits for a device in vain once, would do so for the next numbers too.
+                let hangs = matches!(result, Err(BmcError::Refused { code: TIMEOUT, .. }));
                 visited.push((number, result));
-                Ok(true)
+                Ok(!hangs)
             }
         }
     };

@@ -14,10 +14,12 @@ const BUSY_PAUSE_MS: u64 = 100;
 /// How often a request is sent again after the BMC's own "timeout", which has taken seconds.
 const TIMEOUT_RETRIES_MAX: u32 = 1;
 
-/// Completion code: done (IPMI v2.0, table 5-2).
+/// Completion codes (IPMI v2.0, table 5-2): done.
 const COMPLETED: u8 = 0x00;
+/// Not now.
 const NODE_BUSY: u8 = 0xc0;
-const TIMEOUT: u8 = 0xc3;
+/// The BMC, or the host's interface to it, waited for something in vain.
+pub(super) const TIMEOUT: u8 = 0xc3;
 
 /// What is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,7 +128,7 @@ mod tests {
     #[test]
     fn a_busy_bmc_is_asked_again_but_not_forever() {
         let request = Request { name: "x", netfn: 6, command: 1, data: vec![] };
-        let mut ask = |codes: &[u8]| {
+        let ask = |codes: &[u8]| {
             let mut bmc = Codes(codes.to_vec(), 0);
             let code = match ask(&mut bmc, &request) {
                 Ok(_) => 0,
