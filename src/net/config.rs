@@ -13,25 +13,58 @@ pub const ADDRESSES_MAX: usize = 16;
 /// Most routes kept of one interface. The ones towards everything (default) come first.
 pub const ROUTES_MAX: usize = 64;
 
-/// One interface of the normal OS, reduced to what brings it up again without the distribution's tools.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// One interface as it shall be: one of the normal OS, reduced to what brings it up again without the distribution's tools, or
+/// one that the kernel command line asks for ([`super::ip_option`]).
+///
+/// What only the command line can say is left out of the JSON when it is not said, so that recovery environments that know
+/// nothing of it read the rest.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InterfaceConfig {
     /// The interface's name in the normal OS, for log lines; recovery may see another.
     pub name: String,
     /// The NICs that the interface stands on, by permanent address, best first. More than one when it is a bond or a
-    /// bridge: recovery takes the first that has a carrier, without bonding.
+    /// bridge: recovery takes the first that has a carrier, without bonding. None: see `device`.
     pub nics: Vec<MacAddress>,
+    /// The NIC's name in recovery, when `nics` is empty; none: any NIC will do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
     /// How the interface stands on its NICs, where that is not plain ("bond bond0"), for the operator.
     pub note: Option<String>,
     /// The VLAN id, when the interface is one.
     pub vlan: Option<u16>,
-    /// Largest packet in bytes.
+    /// Largest packet in bytes; 0: what the NIC has by itself.
     pub mtu: u32,
-    /// The addresses; none means: ask DHCP.
+    /// The addresses; none means: as `method` says.
     pub addresses: Vec<InterfaceAddress>,
     /// The routes through the interface, apart from those that come with its addresses.
     pub routes: Vec<Route>,
+    /// How an interface without `addresses` gets some.
+    #[serde(default, skip_serializing_if = "Method::is_dhcp")]
+    pub method: Method,
+    /// Name servers, best first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dns: Vec<IpAddr>,
+    /// The domain in which to look for the manager.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domain: Option<String>,
+}
+
+/// How an interface gets addresses that nobody has said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Method {
+    /// From a DHCP server, by IPv4.
+    #[default]
+    Dhcp,
+    /// From the advertisements of IPv6 routers (RFC 4862).
+    Advertised,
+}
+
+impl Method {
+    fn is_dhcp(&self) -> bool {
+        *self == Method::Dhcp
+    }
 }
 
 /// An address with the length of its network's prefix.
@@ -159,9 +192,13 @@ mod tests {
                 on_link: false,
                 metric: Some(100),
             }],
+            ..InterfaceConfig::default()
         };
         let json = serde_json::to_string(&config).unwrap();
         assert!(json.contains(r#""nics":["52:54:00:12:34:56"]"#), "{json}");
+        for unknown_to_older in ["device", "method", "dns", "domain"] {
+            assert!(!json.contains(unknown_to_older), "{json}");
+        }
         assert_eq!(serde_json::from_str::<InterfaceConfig>(&json).unwrap(), config);
         assert_eq!(config.routes[0].to_string(), "0.0.0.0/0 via 192.0.2.1");
     }

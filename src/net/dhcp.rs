@@ -57,7 +57,7 @@ pub struct Transmit {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A lease has been got or prolonged: configure the interface so, unless it is.
-    Bound(Lease),
+    Bound(Box<Lease>),
     /// The lease is over: take its address away.
     Lost,
 }
@@ -207,7 +207,7 @@ impl DhcpClient {
         let Some(lease) = lease else { return };
         self.deadline = now + lease.renew_after;
         self.state = State::Bound { lease: lease.clone(), since: now };
-        self.event = Some(Event::Bound(lease));
+        self.event = Some(Event::Bound(Box::new(lease)));
     }
 
     /// Asks the lease's server, then any; gives the lease up when its time is over.
@@ -316,7 +316,7 @@ mod tests {
         assert_eq!(kind_of(&request), MessageType::Request);
         client.handle_datagram(seconds(2), &answer(&request.bytes, MessageType::Ack, &[]));
         let Some(Event::Bound(lease)) = client.poll_event() else { panic!("not bound") };
-        (client, lease)
+        (client, *lease)
     }
 
     #[test]

@@ -13,10 +13,10 @@ use netlink_packet_route::route::{
 };
 
 use super::NetError;
-use super::config::{InterfaceAddress, InterfaceConfig, MacAddress, Route};
+use super::config::{ADDRESSES_MAX, InterfaceAddress, InterfaceConfig, MacAddress, Route};
 use super::netlink::{Existing, Netlink};
 use super::rtnetlink::RouteNetlinkMessage;
-use super::survey::View;
+use super::survey::{View, keep_address};
 
 /// The loopback interface is always the first.
 const LOOPBACK_INDEX: u32 = 1;
@@ -85,7 +85,9 @@ pub fn stack(
     nic: &Nic,
     config: &InterfaceConfig,
 ) -> Result<(u32, String), NetError> {
-    set_mtu(netlink, &nic.name, nic.index, config.mtu);
+    if config.mtu > 0 {
+        set_mtu(netlink, &nic.name, nic.index, config.mtu);
+    }
     let Some(id) = config.vlan else { return Ok((nic.index, nic.name.clone())) };
     let name = vlan_name(id);
     add_vlan(netlink, nic.index, id, &name)?;
@@ -94,7 +96,9 @@ pub fn stack(
         NetError::Unsuitable { interface: name.clone(), reason: "which is gone already".into() }
     })?;
     let index = vlan.0.header.index;
-    set_mtu(netlink, &name, index, config.mtu);
+    if config.mtu > 0 {
+        set_mtu(netlink, &name, index, config.mtu);
+    }
     set_up(netlink, index)?;
     Ok((index, name))
 }
@@ -163,6 +167,17 @@ pub fn address(
         }
     }
     Ok(())
+}
+
+/// The IPv6 addresses of interface `index` that others can reach and that are no duplicates, as the kernel makes them by itself
+/// from the advertisements of routers (RFC 4862).
+///
+/// # Errors
+/// When the kernel does not answer.
+pub fn advertised(netlink: &mut Netlink, index: u32) -> Result<Vec<InterfaceAddress>, NetError> {
+    let addresses = netlink.addresses(index)?;
+    let kept = addresses.iter().filter_map(keep_address);
+    Ok(kept.filter(|kept| kept.address.is_ipv6()).take(ADDRESSES_MAX).collect())
 }
 
 /// Takes an address away, with the routes that came with it.

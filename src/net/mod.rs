@@ -2,7 +2,9 @@
 //!
 //! - [`udp`]: the socket of agent, recovery and manager, and sending many datagrams by one call;
 //! - [`config`]: what the agent hands over, read by [`survey`];
+//! - [`ip_option`]: what the kernel command line asks for instead;
 //! - [`link`]: bringing interfaces up in recovery; [`dhcp`]: the client state machine for when nothing was handed over;
+//! - [`dns`]: finding the manager by name;
 //! - `netlink`: requests to and events from the kernel.
 
 use std::io;
@@ -11,6 +13,7 @@ use std::net::IpAddr;
 pub mod config;
 pub mod dhcp;
 pub mod dns;
+pub mod ip_option;
 pub mod link;
 mod netlink;
 mod rtnetlink;
@@ -18,7 +21,7 @@ pub mod survey;
 mod syscall;
 pub mod udp;
 
-pub use config::{InterfaceAddress, InterfaceConfig, MacAddress, Route};
+pub use config::{InterfaceAddress, InterfaceConfig, MacAddress, Method, Route};
 pub use netlink::{Events, Netlink, Uevents};
 
 /// Why the network is not as wanted.

@@ -27,8 +27,9 @@ const REPLIES_MAX: usize = 65_536;
 /// The kernel answers at once; longer means that it never will.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// `RTMGRP_LINK` of `linux/rtnetlink.h`.
+/// `RTMGRP_LINK` and `RTMGRP_IPV6_IFADDR` of `linux/rtnetlink.h`.
 const GROUP_LINK: u32 = 0x1;
+const GROUP_IPV6_ADDRESS: u32 = 0x100;
 
 /// The kernel's own uevents, as opposed to udev's.
 const GROUP_KERNEL_UEVENT: u32 = 0x1;
@@ -262,7 +263,7 @@ fn messages_of(
     })
 }
 
-/// Wakes up when a link appears, goes, or changes its state.
+/// Wakes up when a link appears, goes, or changes its state, and when an IPv6 address comes or goes.
 #[derive(Debug)]
 pub struct Events(Socket);
 
@@ -272,7 +273,7 @@ impl Events {
     /// # Errors
     /// [`NetError::Socket`].
     pub fn open() -> Result<Self, NetError> {
-        open_events(NETLINK_ROUTE, GROUP_LINK).map(Events)
+        open_events(NETLINK_ROUTE, GROUP_LINK | GROUP_IPV6_ADDRESS).map(Events)
     }
 
     /// Discards what has been received; the caller looks at the links afresh.

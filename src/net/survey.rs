@@ -63,6 +63,7 @@ fn describe(
         mtu: top.mtu(),
         addresses: addresses.iter().filter_map(keep_address).take(ADDRESSES_MAX).collect(),
         routes: kept,
+        ..InterfaceConfig::default()
     })
 }
 
@@ -262,7 +263,7 @@ impl<'a> View<'a> {
 }
 
 /// Addresses that would not come by themselves and do not go by themselves.
-fn keep_address(message: &AddressMessage) -> Option<InterfaceAddress> {
+pub(super) fn keep_address(message: &AddressMessage) -> Option<InterfaceAddress> {
     let unwanted = AddressHeaderFlags::Tentative
         | AddressHeaderFlags::Dadfailed
         | AddressHeaderFlags::Deprecated;

@@ -95,7 +95,7 @@ impl DhcpDriver {
             }
             let changed = match self.step() {
                 None => continue,
-                Some(Event::Bound(lease)) => self.replace(&mut current, Some(lease)),
+                Some(Event::Bound(lease)) => self.replace(&mut current, Some(*lease)),
                 Some(Event::Lost) => self.replace(&mut current, None),
             };
             if let Err(error) = changed {

@@ -1,22 +1,30 @@
-//! Brings the network up: the handed-over configuration on its NIC, else DHCP, with the patience that switches need.
+//! Brings the network up: as configured on the NIC that is meant, else by DHCP, else by what IPv6 routers advertise, with the
+//! patience that switches need.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use super::lease::{DhcpDriver, configure};
 use super::modules::{Modules, wait_readable};
 use super::{PlatformError, Watchdog};
+use crate::manager_url::ManagerUrl;
+use crate::net::config::NICS_MAX;
 use crate::net::dhcp::Event;
 use crate::net::link::{self, Nic};
-use crate::net::{Events, InterfaceAddress, InterfaceConfig, Netlink};
+use crate::net::{Events, InterfaceAddress, InterfaceConfig, Method, Netlink};
 
 /// Enough for switches that hold a new link for 50 s (spanning tree) and NICs that train for as long before.
 pub const LINK_PATIENCE: Duration = Duration::from_secs(300);
 
-/// How long the handed-over NIC alone is waited for. After that DHCP is asked on every NIC beside it: the NIC may have
+/// How long the NICs that are meant are waited for alone. After that DHCP is asked on every NIC beside it: the NIC may have
 /// been exchanged, or its port be dead.
-const HANDED_OVER_PATIENCE: Duration = Duration::from_secs(120);
+const CONFIGURED_PATIENCE: Duration = Duration::from_secs(120);
+
+/// How long an IPv6 address that nobody has asked for stands before it does without a DHCP answer. DHCP asks again after 16 s at
+/// the latest.
+const IPV6_ALONE_AFTER: Duration = Duration::from_secs(20);
 
 /// Most NICs on which DHCP is asked at once.
 const DHCP_NICS_MAX: usize = 64;
@@ -24,10 +32,12 @@ const DHCP_NICS_MAX: usize = 64;
 /// How the host got its address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AddressSource {
-    /// From the agent.
-    HandedOver,
+    /// From the agent, the stored configuration or the kernel command line.
+    Configured,
     /// From a DHCP server.
     Dhcp,
+    /// From the advertisements of IPv6 routers.
+    Advertised,
 }
 
 /// The network as it is now.
@@ -41,6 +51,12 @@ pub struct NetworkUp {
     pub addresses: Vec<InterfaceAddress>,
     /// How it got them.
     pub source: AddressSource,
+    /// Where the manager is, by the DHCP server.
+    pub manager: Option<ManagerUrl>,
+    /// The domain in which the manager may be looked for.
+    pub domain: Option<String>,
+    /// Name servers, best first.
+    pub dns: Vec<IpAddr>,
 }
 
 pub(super) fn bring_up(
@@ -70,7 +86,7 @@ pub(super) fn bring_up(
         }
         let wake = deadline.min(now + watchdog.feed_interval()).min(bringer.deadline());
         let mut descriptors = vec![events.as_fd(), modules.as_fd()];
-        descriptors.extend(bringer.clients.iter().map(AsFd::as_fd));
+        descriptors.extend(bringer.clients.iter().map(|(client, _)| client.as_fd()));
         wait_readable(&descriptors, wake)?;
     }
 }
@@ -82,22 +98,47 @@ enum Plan<'a> {
     Static(&'a InterfaceConfig),
     /// Ask DHCP, on the VLAN of this configuration if there is one.
     Dhcp(Option<&'a InterfaceConfig>),
+    /// Wait for a router's advertisement, on the VLAN of this configuration if there is one.
+    Advertised(&'a InterfaceConfig),
 }
 
-/// The plan for `nic`, and its rank: the lower, the sooner it is used.
-fn plan<'a>(
-    nic: &Nic,
-    wanted: &'a [InterfaceConfig],
-    takes_any: bool,
-) -> Option<(usize, Plan<'a>)> {
-    for config in wanted {
-        if let Some(rank) = config.nics.iter().position(|mac| *mac == nic.mac) {
-            let is_static = !config.addresses.is_empty();
-            let plan = if is_static { Plan::Static(config) } else { Plan::Dhcp(Some(config)) };
-            return Some((rank, plan));
-        }
+/// The plans for `nic`, with their ranks: the lower, the sooner it is used.
+fn plans<'a>(nic: &Nic, wanted: &'a [InterfaceConfig], takes_any: bool) -> Vec<(usize, Plan<'a>)> {
+    let mut plans = Vec::new();
+    for (number, config) in wanted.iter().enumerate() {
+        let Some(place) = place_of(nic, config) else { continue };
+        let plan = match config.method {
+            _ if !config.addresses.is_empty() => Plan::Static(config),
+            Method::Dhcp => Plan::Dhcp(Some(config)),
+            Method::Advertised => Plan::Advertised(config),
+        };
+        plans.push((number * NICS_MAX + place, plan));
     }
-    takes_any.then_some((usize::MAX, Plan::Dhcp(None)))
+    if takes_any && !plans.iter().any(|(_, plan)| matches!(plan, Plan::Dhcp(_))) {
+        plans.push((usize::MAX, Plan::Dhcp(None)));
+    }
+    plans
+}
+
+/// How well `nic` is the one that `config` means; none when it is another.
+fn place_of(nic: &Nic, config: &InterfaceConfig) -> Option<usize> {
+    match &config.device {
+        _ if !config.nics.is_empty() => config.nics.iter().position(|mac| *mac == nic.mac),
+        Some(device) => (*device == nic.name).then_some(0),
+        None => Some(0),
+    }
+}
+
+/// An interface on which the kernel may make itself an IPv6 address.
+#[derive(Debug)]
+struct Listener<'a> {
+    index: u32,
+    interface: String,
+    config: Option<&'a InterfaceConfig>,
+    /// How long an address has to stand before it is taken.
+    patience: Duration,
+    /// Since when one is there.
+    seen: Option<Instant>,
 }
 
 struct Bringer<'a> {
@@ -105,8 +146,10 @@ struct Bringer<'a> {
     wanted: &'a [InterfaceConfig],
     started: Instant,
     set_up: BTreeSet<u32>,
-    asked: BTreeSet<u32>,
-    clients: Vec<DhcpDriver>,
+    /// NICs and ranks of the plans that run.
+    asked: BTreeSet<(u32, usize)>,
+    clients: Vec<(DhcpDriver, Option<&'a InterfaceConfig>)>,
+    listeners: Vec<Listener<'a>>,
 }
 
 impl<'a> Bringer<'a> {
@@ -125,33 +168,34 @@ impl<'a> Bringer<'a> {
             set_up: BTreeSet::new(),
             asked: BTreeSet::new(),
             clients: Vec::new(),
+            listeners: Vec::new(),
         })
     }
 
     fn takes_any(&self) -> bool {
-        self.wanted.is_empty() || self.started.elapsed() >= HANDED_OVER_PATIENCE
+        self.wanted.is_empty() || self.started.elapsed() >= CONFIGURED_PATIENCE
     }
 
     /// When to look again even if nothing happens.
     fn deadline(&self) -> Instant {
-        let clients = self.clients.iter().map(DhcpDriver::deadline).min();
-        let widening = (!self.takes_any()).then(|| self.started + HANDED_OVER_PATIENCE);
+        let clients = self.clients.iter().map(|(client, _)| client.deadline()).min();
+        let listeners = self.listeners.iter().filter_map(|l| Some(l.seen? + l.patience)).min();
+        let widening = (!self.takes_any()).then(|| self.started + CONFIGURED_PATIENCE);
         let far = Instant::now() + LINK_PATIENCE;
-        clients.into_iter().chain(widening).min().unwrap_or(far)
+        clients.into_iter().chain(listeners).chain(widening).min().unwrap_or(far)
     }
 
     /// Looks at the NICs as they are now and does what can be done.
     fn step(&mut self) -> Result<Option<NetworkUp>, PlatformError> {
         let takes_any = self.takes_any();
         let nics = link::nics(&mut self.netlink)?;
-        let mut planned: Vec<(usize, Plan<'a>, &Nic)> = nics
-            .iter()
-            .filter_map(|nic| {
-                plan(nic, self.wanted, takes_any).map(|(rank, plan)| (rank, plan, nic))
-            })
-            .collect();
+        let mut planned: Vec<(usize, Plan<'a>, &Nic)> = Vec::new();
+        for nic in &nics {
+            let plans = plans(nic, self.wanted, takes_any);
+            planned.extend(plans.into_iter().map(|(rank, plan)| (rank, plan, nic)));
+        }
         planned.sort_by_key(|(rank, _, nic)| (*rank, nic.index));
-        for (_, plan, nic) in planned {
+        for (rank, plan, nic) in planned {
             if self.set_up.insert(nic.index) {
                 log::info!("{} ({}): set up, waiting for its link", nic.name, nic.mac);
                 link::set_up(&mut self.netlink, nic.index)?;
@@ -161,10 +205,14 @@ impl<'a> Bringer<'a> {
             }
             match plan {
                 Plan::Static(config) => return self.configure(nic, config).map(Some),
-                Plan::Dhcp(config) => self.ask(nic, config)?,
+                Plan::Dhcp(config) => self.ask(nic, rank, config)?,
+                Plan::Advertised(config) => self.listen(nic, rank, config)?,
             }
         }
-        self.step_clients()
+        match self.step_clients()? {
+            None => self.step_listeners(),
+            up => Ok(up),
+        }
     }
 
     fn configure(
@@ -174,12 +222,17 @@ impl<'a> Bringer<'a> {
     ) -> Result<NetworkUp, PlatformError> {
         let (index, interface) = link::stack(&mut self.netlink, nic, config)?;
         link::address(&mut self.netlink, index, &config.addresses, &config.routes)?;
-        let addresses = config.addresses.clone();
-        Ok(NetworkUp { interface, index, addresses, source: AddressSource::HandedOver })
+        let source = AddressSource::Configured;
+        Ok(network_up(interface, index, config.addresses.clone(), source, Some(config)))
     }
 
-    fn ask(&mut self, nic: &Nic, config: Option<&InterfaceConfig>) -> Result<(), PlatformError> {
-        if self.asked.len() >= DHCP_NICS_MAX || !self.asked.insert(nic.index) {
+    fn ask(
+        &mut self,
+        nic: &Nic,
+        rank: usize,
+        config: Option<&'a InterfaceConfig>,
+    ) -> Result<(), PlatformError> {
+        if self.asked.len() >= DHCP_NICS_MAX || !self.asked.insert((nic.index, rank)) {
             return Ok(());
         }
         let (index, interface) = match config {
@@ -187,30 +240,64 @@ impl<'a> Bringer<'a> {
             None => (nic.index, nic.name.clone()),
         };
         log::info!("{interface}: link is there, asking DHCP");
-        self.clients.push(DhcpDriver::open(index, &interface, nic.mac)?);
+        self.clients.push((DhcpDriver::open(index, &interface, nic.mac)?, config));
+        let patience = IPV6_ALONE_AFTER;
+        self.listeners.push(Listener { index, interface, config, patience, seen: None });
+        Ok(())
+    }
+
+    fn listen(
+        &mut self,
+        nic: &Nic,
+        rank: usize,
+        config: &'a InterfaceConfig,
+    ) -> Result<(), PlatformError> {
+        if self.asked.len() >= DHCP_NICS_MAX || !self.asked.insert((nic.index, rank)) {
+            return Ok(());
+        }
+        let (index, interface) = link::stack(&mut self.netlink, nic, config)?;
+        log::info!("{interface}: link is there, waiting for an IPv6 router");
+        let (config, patience) = (Some(config), Duration::ZERO);
+        self.listeners.push(Listener { index, interface, config, patience, seen: None });
         Ok(())
     }
 
     /// The first client that gets a lease ends the search; the others ask no more.
     fn step_clients(&mut self) -> Result<Option<NetworkUp>, PlatformError> {
         let mut bound = None;
-        for (number, client) in self.clients.iter_mut().enumerate() {
+        for (number, (client, _)) in self.clients.iter_mut().enumerate() {
             if let Some(Event::Bound(lease)) = client.step() {
                 bound = Some((number, lease));
                 break;
             }
         }
         let Some((number, lease)) = bound else { return Ok(None) };
-        let client = self.clients.swap_remove(number);
+        let (client, config) = self.clients.swap_remove(number);
         configure(&mut self.netlink, client.index, &client.interface, &lease)?;
-        let up = NetworkUp {
-            interface: client.interface.clone(),
-            index: client.index,
-            addresses: vec![lease.address],
-            source: AddressSource::Dhcp,
-        };
-        client.keep(lease);
+        let (interface, addresses) = (client.interface.clone(), vec![lease.address]);
+        let mut up = network_up(interface, client.index, addresses, AddressSource::Dhcp, config);
+        up.manager = lease.manager.clone();
+        up.domain = up.domain.or_else(|| lease.domain.clone());
+        up.dns.extend(lease.dns.iter().copied().map(IpAddr::V4));
+        client.keep(*lease);
         Ok(Some(up))
+    }
+
+    /// Takes an address that a router's advertisement has brought.
+    fn step_listeners(&mut self) -> Result<Option<NetworkUp>, PlatformError> {
+        for listener in &mut self.listeners {
+            let addresses = link::advertised(&mut self.netlink, listener.index)?;
+            if addresses.is_empty() {
+                listener.seen = None;
+                continue;
+            }
+            if listener.seen.get_or_insert_with(Instant::now).elapsed() >= listener.patience {
+                let (interface, source) = (listener.interface.clone(), AddressSource::Advertised);
+                let (index, config) = (listener.index, listener.config);
+                return Ok(Some(network_up(interface, index, addresses, source, config)));
+            }
+        }
+        Ok(None)
     }
 
     /// What there is, for the operator.
@@ -222,9 +309,10 @@ impl<'a> Bringer<'a> {
         let texts: Vec<String> = nics
             .iter()
             .map(|nic| {
-                let state = match (nic.has_carrier, self.asked.contains(&nic.index)) {
-                    (true, true) => "link, but no DHCP answer",
-                    (true, false) => "link, but not the NIC that was handed over",
+                let is_asked = self.asked.iter().any(|(index, _)| *index == nic.index);
+                let state = match (nic.has_carrier, is_asked) {
+                    (true, true) => "link, but no answer of DHCP or an IPv6 router",
+                    (true, false) => "link, but not a NIC that is configured",
                     (false, _) => "no link",
                 };
                 format!("{} ({}): {state}", nic.name, nic.mac)
@@ -234,6 +322,19 @@ impl<'a> Bringer<'a> {
     }
 }
 
+/// What is known of an interface before DHCP adds to it.
+fn network_up(
+    interface: String,
+    index: u32,
+    addresses: Vec<InterfaceAddress>,
+    source: AddressSource,
+    config: Option<&InterfaceConfig>,
+) -> NetworkUp {
+    let domain = config.and_then(|config| config.domain.clone());
+    let dns = config.map(|config| config.dns.clone()).unwrap_or_default();
+    NetworkUp { interface, index, addresses, source, manager: None, domain, dns }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -241,7 +342,7 @@ mod tests {
     use crate::net::MacAddress;
 
     #[test]
-    fn the_handed_over_nic_comes_first_and_others_only_when_allowed() {
+    fn the_configured_nic_comes_first_and_others_only_when_allowed() {
         let nic = |end: u8| Nic {
             index: end.into(),
             name: format!("eth{end}"),
@@ -258,15 +359,23 @@ mod tests {
                 address: "192.0.2.7".parse().unwrap(),
                 prefix_len: 24,
             }],
-            routes: Vec::new(),
+            ..InterfaceConfig::default()
         };
         let wanted = [config.clone()];
-        assert_eq!(plan(&nic(5), &wanted, false), Some((0, Plan::Static(&wanted[0]))));
-        assert_eq!(plan(&nic(4), &wanted, false), Some((1, Plan::Static(&wanted[0]))));
-        assert_eq!(plan(&nic(3), &wanted, false), None);
-        assert_eq!(plan(&nic(3), &wanted, true), Some((usize::MAX, Plan::Dhcp(None))));
+        assert_eq!(plans(&nic(5), &wanted, false), [(0, Plan::Static(&wanted[0]))]);
+        assert_eq!(plans(&nic(4), &wanted, false), [(1, Plan::Static(&wanted[0]))]);
+        assert_eq!(plans(&nic(3), &wanted, false), []);
+        assert_eq!(plans(&nic(3), &wanted, true), [(usize::MAX, Plan::Dhcp(None))]);
         config.addresses.clear();
-        let wanted = [config];
-        assert_eq!(plan(&nic(5), &wanted, false), Some((0, Plan::Dhcp(Some(&wanted[0])))));
+        let by_name = InterfaceConfig {
+            device: Some("eth3".into()),
+            method: Method::Advertised,
+            ..InterfaceConfig::default()
+        };
+        let wanted = [config, by_name, InterfaceConfig::default()];
+        let any = (2 * NICS_MAX, Plan::Dhcp(Some(&wanted[2])));
+        assert_eq!(plans(&nic(5), &wanted, true), [(0, Plan::Dhcp(Some(&wanted[0]))), any]);
+        assert_eq!(plans(&nic(3), &wanted, false), [(NICS_MAX, Plan::Advertised(&wanted[1])), any]);
+        assert_eq!(plans(&nic(2), &wanted, false), [any]);
     }
 }
