@@ -22,7 +22,6 @@ use crate::rescue::machine::{Conclusion, Rescue};
 use crate::rescue::provision::ProvisionError;
 use crate::rescue::screen::Screen;
 use crate::rescue::seek::{Candidate, Source};
-use crate::time::Time;
 use crate::wire::answer::{End, Environment, Identity};
 
 /// How long the flash chip's driver is waited for.
@@ -128,7 +127,7 @@ fn take_part(
 struct Nowhere;
 
 impl LookUp for Nowhere {
-    fn look_up(&mut self, _: Source, _: Time) -> Result<Vec<Candidate>, String> {
+    fn look_up(&mut self, _: &mut Platform, _: Source) -> Result<Vec<Candidate>, String> {
         Ok(Vec::new())
     }
 }

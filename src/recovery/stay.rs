@@ -37,7 +37,11 @@ const ERROR_PAUSE: Duration = Duration::from_secs(1);
 /// Looks up a place that may know managers.
 pub(crate) trait LookUp {
     /// What the place knows, or why it says nothing.
-    fn look_up(&mut self, source: Source, now: Time) -> Result<Vec<Candidate>, String>;
+    fn look_up(
+        &mut self,
+        platform: &mut Platform,
+        source: Source,
+    ) -> Result<Vec<Candidate>, String>;
 }
 
 /// One stay in the recovery environment.
@@ -165,7 +169,7 @@ impl<'a> Stay<'a> {
 
     fn look_up(&mut self, source: Source) {
         self.screen.show(&self.rescue.situation());
-        let found = self.places.look_up(source, self.now());
+        let found = self.places.look_up(self.platform, source);
         self.platform.watchdog().feed();
         self.rescue.found(self.now(), source, found);
     }

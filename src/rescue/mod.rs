@@ -13,7 +13,6 @@ pub mod machine;
 mod machine_tests;
 pub mod options;
 pub mod provision;
-mod resolve;
 pub mod screen;
 pub mod seek;
 mod sources;

@@ -2,13 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
-use super::resolve::resolve;
 use super::seek::{Candidate, Source};
 use crate::manager_url::{ManagerUrl, UrlHost};
 use crate::net::dns::Wanted;
-use crate::recovery::platform::NetworkUp;
+use crate::recovery::platform::{NetworkUp, Platform, chain};
 use crate::recovery::stay::LookUp;
-use crate::time::Time;
 use crate::wire::MANAGER_PORT;
 
 /// `ff02::1`, all nodes of the link (RFC 4291 section 2.7.1).
@@ -23,10 +21,16 @@ pub(super) struct Places {
 }
 
 impl LookUp for Places {
-    fn look_up(&mut self, source: Source, _now: Time) -> Result<Vec<Candidate>, String> {
+    fn look_up(
+        &mut self,
+        platform: &mut Platform,
+        source: Source,
+    ) -> Result<Vec<Candidate>, String> {
         match source {
-            Source::Stored => self.stored(),
-            Source::Bmc | Source::Dhcp | Source::Dns => Ok(Vec::new()),
+            Source::Stored => Ok(self.stored(platform)),
+            Source::Bmc => self.bmc(platform),
+            Source::Dhcp => Ok(self.candidates(platform, self.network.manager.clone())),
+            Source::Dns => self.srv(platform),
             Source::Broadcast => Ok(self.broadcast()),
         }
     }
@@ -38,13 +42,27 @@ impl Places {
         !self.network.addresses.iter().any(|address| address.address.is_ipv4())
     }
 
-    fn stored(&self) -> Result<Vec<Candidate>, String> {
+    fn stored(&self, platform: &mut Platform) -> Vec<Candidate> {
         let parse = |url: &String| {
             let problem = |error| log::warn!("the stored address {url:?} is no manager's: {error}");
             url.parse::<ManagerUrl>().map_err(problem).ok()
         };
         let urls: Vec<ManagerUrl> = self.stored.iter().filter_map(parse).collect();
-        self.candidates(urls)
+        self.candidates(platform, urls)
+    }
+
+    fn bmc(&self, platform: &mut Platform) -> Result<Vec<Candidate>, String> {
+        let found = crate::bmc::look_up().map_err(|error| chain(&error))?;
+        for remark in &found.remarks {
+            log::warn!("BMC: {remark}");
+        }
+        Ok(self.candidates(platform, found.urls))
+    }
+
+    fn srv(&self, platform: &mut Platform) -> Result<Vec<Candidate>, String> {
+        let Some(domain) = &self.network.domain else { return Ok(Vec::new()) };
+        let found = self.resolve(platform, &Wanted::Service { domain: domain.clone() })?;
+        Ok(self.reachable(found.into_iter().map(|address| candidate(address, None)).collect()))
     }
 
     fn broadcast(&self) -> Vec<Candidate> {
@@ -55,34 +73,36 @@ impl Places {
         vec![Candidate { address, broadcast: true, key: None }]
     }
 
-    fn resolve(&self, wanted: &Wanted) -> Result<Vec<SocketAddr>, String> {
-        resolve(wanted, &[])
+    fn resolve(&self, platform: &mut Platform, wanted: &Wanted) -> Result<Vec<SocketAddr>, String> {
+        let found = platform.look_up(wanted, &self.network.dns).map_err(|error| chain(&error))?;
+        found.map_err(|error| error.to_string())
     }
 
     /// The addresses of URLs. One that cannot be looked up does not keep the others back.
     fn candidates(
         &self,
+        platform: &mut Platform,
         urls: impl IntoIterator<Item = ManagerUrl>,
-    ) -> Result<Vec<Candidate>, String> {
+    ) -> Vec<Candidate> {
         let mut candidates = Vec::new();
         for url in urls {
             let addresses: Vec<IpAddr> = match &url.host {
                 UrlHost::Address(address) => vec![*address],
-                UrlHost::Name(name) => {
-                    match self.resolve(&Wanted::Host { name: name.clone(), port: url.port }) {
-                        Ok(found) => found.into_iter().map(|address| address.ip()).collect(),
-                        Err(error) => {
-                            log::warn!("{url}: {error}");
-                            Vec::new()
-                        }
+                UrlHost::Name(name) => match self
+                    .resolve(platform, &Wanted::Host { name: name.clone(), port: url.port })
+                {
+                    Ok(found) => found.into_iter().map(|address| address.ip()).collect(),
+                    Err(error) => {
+                        log::warn!("{url}: {error}");
+                        Vec::new()
                     }
-                }
+                },
             };
             for address in addresses {
                 candidates.push(candidate(SocketAddr::new(address, url.port), url.key.clone()));
             }
         }
-        Ok(self.reachable(candidates))
+        self.reachable(candidates)
     }
 
     /// Those of the family that the host has an address of.
