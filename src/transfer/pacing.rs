@@ -59,6 +59,17 @@ impl Pacing {
         self.rate_bits_per_s
     }
 
+    /// Another cap from now on; the rate keeps its share of it. What was earned until now is cut to the new burst.
+    pub(super) fn set_cap(&mut self, now: Time, cap_bits_per_s: u64) {
+        self.is_ready(now);
+        let cap_bits_per_s = cap_bits_per_s.max(1);
+        let scaled = u128::from(self.rate_bits_per_s) * u128::from(cap_bits_per_s)
+            / u128::from(self.cap_bits_per_s);
+        self.cap_bits_per_s = cap_bits_per_s;
+        self.set_rate(u64::try_from(scaled).unwrap_or(u64::MAX));
+        self.credit = self.credit.min(self.burst());
+    }
+
     /// Whether a frame may be sent now.
     pub(super) fn is_ready(&mut self, now: Time) -> bool {
         let elapsed = now.since(self.filled_at.unwrap_or(now)).as_micros() as u64;
@@ -139,6 +150,38 @@ mod tests {
                 prop_assert!(sent_bits <= burst_bits + 1 + cap * now.as_micros() / 1_000_000);
             }
         }
+
+        /// Also when the cap changes: what goes out is at most what the caps allowed, and one burst of the highest.
+        #[test]
+        fn a_changed_cap_holds_from_then_on(
+            caps in proptest::collection::vec((1_000_000u64..2_000_000_000, 0u64..5000), 1..100),
+        ) {
+            let mut pacing = Pacing::new(caps[0].0, 1600);
+            let highest = caps.iter().map(|(cap, _)| *cap).max().unwrap_or(0);
+            let burst_bits = (highest / 500).max(2 * 1600 * 8);
+            let (mut now, mut sent_bits, mut allowed_bits) = (Time::ZERO, 0, 0);
+            for (cap, wait_us) in caps {
+                pacing.set_cap(now, cap);
+                now += Duration::from_micros(wait_us);
+                allowed_bits += cap * wait_us / 1_000_000 + 1;
+                while pacing.is_ready(now) {
+                    pacing.spend(1600);
+                    sent_bits += 1600 * 8;
+                }
+                prop_assert!(pacing.rate_bits_per_s() <= cap);
+                prop_assert!(sent_bits <= burst_bits + allowed_bits);
+            }
+        }
+    }
+
+    #[test]
+    fn a_changed_cap_keeps_the_share_that_loss_left() {
+        let mut pacing = Pacing::new(1600, 1514);
+        pacing.adapt(0.6);
+        pacing.set_cap(Time::ZERO, 800);
+        assert_eq!(pacing.rate_bits_per_s(), 400);
+        pacing.set_cap(Time::ZERO, 1600);
+        assert_eq!(pacing.rate_bits_per_s(), 800);
     }
 
     #[test]

@@ -42,7 +42,7 @@ const FRAME_OVERHEAD: usize = 14 + 20 + 8;
 /// How the sender shall send.
 #[derive(Clone, Copy, Debug)]
 pub struct SenderConfig {
-    /// The operator's cap in bits per second of whole frames; it always holds.
+    /// The operator's cap in bits per second of whole frames; it always holds. [`Sender::set_rate_cap`] changes it.
     pub rate_cap_bits_per_s: u64,
 }
 
@@ -195,6 +195,11 @@ impl Sender {
             self.audience.start(now);
             self.begin_pass(now, Pass::Source { next: 0 });
         }
+    }
+
+    /// Another cap from now on: streams come and go, and share what the operator allows.
+    pub fn set_rate_cap(&mut self, now: Time, rate_cap_bits_per_s: u64) {
+        self.pacing.set_cap(now, rate_cap_bits_per_s);
     }
 
     /// Takes a host's answer to a status request. Answers that came too late to matter are no error.

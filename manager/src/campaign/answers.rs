@@ -77,7 +77,7 @@ impl Host {
 
     fn handle_later_identity(&mut self, now: Time, identity: &Identity, plan: &Plan) {
         let in_normal_os = identity.environment == Environment::NormalOs;
-        if !in_normal_os {
+        if !in_normal_os || plan.rescue {
             // It still waits for the release, which was lost.
             if self.stage == Stage::Reboot {
                 self.aside = Some(Command::Release { campaign: plan.campaign() });
@@ -171,6 +171,9 @@ impl Host {
         if report.phase != Phase::Ready {
             self.ready_in_a_row = 0;
         }
+        if self.stage == Stage::Enlist {
+            self.enlisted(now, report, plan);
+        }
         match report.phase {
             Phase::Idle => self.idle(),
             Phase::Accepted if self.stage == Stage::Begin => self.enter(now, Stage::Reach, plan),
@@ -190,6 +193,18 @@ impl Host {
         }
         if self.stage != Stage::Ended {
             self.phase = report.phase;
+        }
+    }
+
+    /// It heard that it was enlisted. One that is further already asked again by mistake, or was asked for by a late copy.
+    fn enlisted(&mut self, now: Time, report: &Report, plan: &Plan) {
+        match report.phase {
+            Phase::Idle | Phase::Accepted | Phase::Refused => {}
+            Phase::Ready | Phase::Receiving | Phase::Verified => {
+                self.enter(now, Stage::RecoveryManifest, plan);
+            }
+            Phase::Failed | Phase::Rebooting => {}
+            _ => self.enter(now, Stage::Flash, plan),
         }
     }
 
@@ -319,7 +334,7 @@ impl Host {
             Stage::Begin | Stage::Reach => self.enter(now, Stage::RecoveryManifest, plan),
             // In escrow when nothing had to be changed.
             Stage::Escrow | Stage::Commit | Stage::Flash => {
-                self.ending = None;
+                self.ending = plan.rescue.then(rescued);
                 self.enter(now, Stage::Release, plan);
             }
             // It still waits for the release, which was lost.
@@ -353,7 +368,10 @@ impl Host {
                 None => self.enter(now, Stage::Reboot, plan),
             },
             Stage::Escrow | Stage::Commit | Stage::Flash if report.flash == FlashState::Updated => {
-                self.enter(now, Stage::Reboot, plan);
+                match plan.rescue {
+                    true => self.end(rescued()),
+                    false => self.enter(now, Stage::Reboot, plan),
+                }
             }
             stage if stage.is_in_recovery() => self.end(ended_by(report)),
             _ => {}
@@ -401,6 +419,11 @@ impl Host {
         };
         self.end(Outcome { bios_version: version, ..outcome });
     }
+}
+
+/// The end of a dead host whose flash was verified: nobody is there who could measure it after the boot.
+fn rescued() -> Outcome {
+    Outcome::new(Reason::Rescued, Some(FlashState::Updated), "")
 }
 
 fn is_update(reason: Reason) -> bool {

@@ -11,6 +11,8 @@ pub const HOSTS_MAX: usize = 10_000;
 /// Most hosts that are being instructed or given the manifest at the same time; the others wait for their turn.
 pub const DIALOGUES_MAX: usize = 64;
 
+pub(super) const BITS_PER_MBIT: u64 = 1_000_000;
+
 /// How the image travels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delivery {
@@ -53,7 +55,8 @@ pub struct Deadlines {
     pub manifest: Duration,
     /// An answer to the instruction; then the call from the recovery environment is waited for.
     pub begin: Duration,
-    /// The first call from the recovery environment: `no-ready`. Hosts are told it too: so long they try.
+    /// The first call from the recovery environment: `no-ready`; of a host that was enlisted, its first report:
+    /// `host-unreachable`. Hosts are told it too: so long they try.
     pub reach: Duration,
     /// Without progress of the transfer: `left-behind`. Hosts are told it too.
     pub transfer: Duration,
@@ -87,7 +90,7 @@ impl Default for Deadlines {
 }
 
 impl Deadlines {
-    /// How long hosts that are ready wait for the others before the stream starts: well inside what they bear.
+    /// How long hosts that are ready wait for the others before an update's stream starts: well inside what they bear.
     pub(super) fn join_window(&self) -> Duration {
         (self.transfer / 2).min(Duration::from_secs(60))
     }
@@ -121,6 +124,44 @@ pub struct Config {
     pub stamp: u64,
     /// Seed of everything random: group key, session keys, spread of retries. From the system's random source.
     pub seed: [u8; 32],
+}
+
+/// What a [`Course`](super::Course) is told: a campaign without its sessions.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// Number of the campaign; a random one.
+    pub campaign: u64,
+    /// How the image travels.
+    pub delivery: Delivery,
+    /// Most bits per second on the wire, of all copies of the stream together.
+    pub rate_bits_per_s: u64,
+    /// Data bytes in each fragment, for the path's MTU.
+    pub fragment_size_bytes: u16,
+    /// Whether hosts give their backup into the manager's keeping before they change their flash.
+    pub escrow: bool,
+    /// Whether hosts are only asked what an update would change.
+    pub dry_run: bool,
+    /// When the hosts are dead ones that asked for help: they are in their recovery environment from the beginning,
+    /// have no agent that could be called, and are let go when their flash was verified.
+    pub rescue: Option<Rescue>,
+    /// Deadlines of the phases.
+    pub deadlines: Deadlines,
+    /// Seed of everything random.
+    pub seed: [u8; 32],
+}
+
+/// What is particular to a rescue.
+#[derive(Clone, Copy, Debug)]
+pub struct Rescue {
+    /// How long the first host that joined waits for others before the stream starts.
+    pub gather: Duration,
+}
+
+impl Terms {
+    /// How long the first host that joined waits for the others.
+    pub(super) fn join_window(&self) -> Duration {
+        self.rescue.map_or(self.deadlines.join_window(), |rescue| rescue.gather)
+    }
 }
 
 /// What is brought to the hosts: the parts of a bundle.

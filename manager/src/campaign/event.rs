@@ -3,13 +3,14 @@
 use std::net::SocketAddr;
 
 use firmcast::reason::{FlashState, Reason};
+use firmcast::session;
 
 use super::Stage;
 
 /// How a campaign ended for one host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
-    /// Why; [`Reason::Confirmed`] is the only success, or [`Reason::Possible`] in a dry run.
+    /// Why; [`Reason::Confirmed`] is the only success, or [`Reason::Possible`] in a dry run, or [`Reason::Rescued`].
     pub reason: Reason,
     /// What the flash holds; none when the manager cannot know.
     pub flash: Option<FlashState>,
@@ -31,9 +32,10 @@ impl Outcome {
         Self { reason, flash, detail: detail.into(), bios_version: None, digests: None }
     }
 
-    /// Whether the host was seen running the new firmware, or in a dry run could be updated.
+    /// Whether the host was seen running the new firmware, or in a dry run could be updated, or was dead and repaired
+    /// itself.
     pub fn is_confirmed(&self) -> bool {
-        matches!(self.reason, Reason::Confirmed | Reason::Possible)
+        matches!(self.reason, Reason::Confirmed | Reason::Possible | Reason::Rescued)
     }
 }
 
@@ -82,4 +84,10 @@ pub struct Transmit {
     pub destination: Destination,
     /// The datagram.
     pub bytes: Vec<u8>,
+}
+
+impl From<session::Transmit> for Transmit {
+    fn from(said: session::Transmit) -> Self {
+        Self { destination: Destination::Host(said.to), bytes: said.bytes }
+    }
 }

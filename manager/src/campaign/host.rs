@@ -33,6 +33,8 @@ pub(super) struct Plan {
     pub(super) group: Option<std::net::IpAddr>,
     pub(super) report_interval_ms: u16,
     pub(super) dry_run: bool,
+    /// Whether the hosts are dead ones: no agent can be called, and after the release nothing is awaited.
+    pub(super) rescue: bool,
     pub(super) deadlines: Deadlines,
     /// None when flash is changed without the manager keeping the backup.
     pub(super) escrow: Option<EscrowPlan>,
@@ -162,7 +164,8 @@ impl Host {
         };
         self.upload = Upload::default();
         self.deposit.end_upload();
-        self.probe = stage.is_in_recovery().then_some(now + PROBE_INTERVAL);
+        let may_be_home = stage.is_in_recovery() && !plan.rescue;
+        self.probe = may_be_home.then_some(now + PROBE_INTERVAL);
         (self.done, self.total) = (0, 0);
         self.deadline = None;
         if self.may_speak {
@@ -186,7 +189,7 @@ impl Host {
                 deadlines.manifest
             }
             Stage::Begin => deadlines.begin,
-            Stage::Reach => deadlines.reach,
+            Stage::Reach | Stage::Enlist => deadlines.reach,
             // A host that joined first waits out the join window of the others.
             Stage::Join | Stage::Transfer => deadlines.transfer + deadlines.join_window(),
             Stage::Escrow => deadlines.escrow,
@@ -197,6 +200,20 @@ impl Host {
             Stage::Ended => return,
         };
         self.deadline = Some(now + span);
+    }
+
+    /// It asks for help, perhaps again: whatever it was told before, it has forgotten, or never heard.
+    pub(super) fn enlist(&mut self, now: Time, identity: &Identity, plan: &Plan) {
+        if self.stage != Stage::Enlist {
+            *self = Self::new(self.target.clone());
+        }
+        (self.heard, self.identity) = (now, Some(identity.clone()));
+        self.enter(now, Stage::Enlist, plan);
+        // Said once for each request: who was not heard asks again.
+        self.aside = Some(Command::Enlist {
+            campaign: plan.campaign(),
+            transfer_timeout_s: whole_seconds(plan.deadlines.transfer),
+        });
     }
 
     /// Ends it here.
@@ -221,8 +238,10 @@ impl Host {
     }
 
     fn repeats(&self) -> bool {
-        let is_quiet =
-            matches!(self.stage, Stage::Reach | Stage::Transfer | Stage::Flash | Stage::Ended);
+        let is_quiet = matches!(
+            self.stage,
+            Stage::Reach | Stage::Enlist | Stage::Transfer | Stage::Flash | Stage::Ended
+        );
         !is_quiet && (self.may_speak || self.waits_for_upload())
     }
 
@@ -243,7 +262,7 @@ impl Host {
             self.retry = Retry::starting(now);
         }
         self.upload.rewind();
-        if self.stage.is_in_recovery() {
+        if self.stage.is_in_recovery() && self.stage != Stage::Enlist {
             self.aside = Some(Command::Query);
         }
     }
@@ -332,6 +351,10 @@ impl Host {
             // The acceptance may be lost and the host already on its way.
             Stage::Begin => self.enter(now, Stage::Reach, plan),
             Stage::Reach => self.end(Outcome::new(Reason::NoReady, untouched, "")),
+            Stage::Enlist => {
+                let detail = "it asked for help, was enlisted, and fell silent";
+                self.end(Outcome::new(Reason::HostUnreachable, None, detail));
+            }
             Stage::RecoveryManifest | Stage::Join | Stage::Transfer => {
                 let detail = format!("no progress while {}", self.stage.name());
                 self.leave_behind(now, detail, plan);
@@ -381,7 +404,7 @@ impl Host {
         let outcome =
             |detail| Outcome::new(Reason::Interrupted, Some(FlashState::Untouched), detail);
         match self.stage {
-            Stage::Connect | Stage::Recall => self.end(outcome("")),
+            Stage::Connect | Stage::Recall | Stage::Enlist => self.end(outcome("")),
             // Its recovery environment does not hear yet; it is released should it call while others are let finish.
             Stage::Reach => self.end(outcome("it was on its way to the recovery environment")),
             stage if stage < Stage::Commit => self.end_after_release(now, outcome(""), plan),

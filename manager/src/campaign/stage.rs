@@ -12,6 +12,15 @@
 ///                                                                                               │ updated
 ///   Ended ◄── Measure ◄── ConfirmManifest ◄── Reboot ◄── Release ◄──────────────────────────────┘
 /// ```
+/// In a rescue there is no agent, before or after: a dead host asked for help, and the way is
+///
+/// ```text
+///  Enlist ──► RecoveryManifest ──► Join ──► Transfer ──► (Escrow) Commit ──► Flash ──► Release ──► Ended
+///    ▲  │ silent      │ asks again   │         │              │                │ updated
+///    └──┼─────────────┴──────────────┴─────────┘              └────────────────┤ asks again, or any failure
+///       ▼                                                                      ▼
+///     Ended                                                                  Ended; it asks again, and begins anew
+/// ```
 /// A host that `Connect` finds in the recovery environment of an earlier campaign is brought home first, in `Recall`,
 /// and then begins anew: the manager of that campaign died, or gave up on it.
 ///
@@ -31,6 +40,9 @@ pub enum Stage {
     Begin,
     /// The agent accepted; the recovery environment must call.
     Reach,
+    /// A dead host asked for help, and is told to take part; its first report must come. Only in a rescue, which begins
+    /// with it.
+    Enlist,
     /// The recovery environment called; the manifest is brought to it.
     RecoveryManifest,
     /// It is told what to receive.
@@ -58,13 +70,14 @@ pub enum Stage {
 
 impl Stage {
     /// Every stage, in the order of an update.
-    pub const ALL: [Stage; 17] = [
+    pub const ALL: [Stage; 18] = [
         Self::Connect,
         Self::Recall,
         Self::Manifest,
         Self::Foresee,
         Self::Begin,
         Self::Reach,
+        Self::Enlist,
         Self::RecoveryManifest,
         Self::Join,
         Self::Transfer,
@@ -87,6 +100,7 @@ impl Stage {
             Self::Foresee => "foreseeing",
             Self::Begin => "preflight",
             Self::Reach => "entering-recovery",
+            Self::Enlist => "enlisting",
             Self::RecoveryManifest => "ready",
             Self::Join => "joining",
             Self::Transfer => "receiving",

@@ -1,24 +1,30 @@
 //! The image on its way to all hosts at once.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use firmcast::time::Time;
 use firmcast::transfer::{self, HostId, HostProgress, Sender, SenderConfig, SenderStats};
 use firmcast::transfer::{Stall, TransferError};
 use firmcast::wire::broadcast::{FragmentStatus, TransferParameters};
 
-use super::config::{Config, Deadlines, Delivery};
+use super::config::{Delivery, Terms};
 use super::event::{Destination, Transmit};
 use super::host::Host;
 use super::stage::Stage;
-
-const BITS_PER_MBIT: u64 = 1_000_000;
 
 /// The sender of a campaign, and who listens to it.
 #[derive(Debug)]
 pub struct Stream {
     sender: Sender,
     delivery: Delivery,
+    /// For all copies of the stream together.
+    rate_cap_bits_per_s: u64,
+    /// Hosts that receive it; by unicast each costs a copy.
+    receivers: u32,
+    join_window: Duration,
+    /// Whether it starts early when nobody else is on the way.
+    starts_early: bool,
     /// When the first host joined: the others have the join window from then on.
     first_joined: Option<Time>,
     started: bool,
@@ -30,25 +36,43 @@ pub struct Stream {
 
 impl Stream {
     pub(super) fn new(
-        config: &Config,
+        terms: &Terms,
         parameters: &TransferParameters,
         payload: Vec<u8>,
-        reachable_hosts: usize,
     ) -> Result<Self, TransferError> {
-        // By unicast each host costs a copy of the stream, and the cap is for all together.
-        let copies = match config.delivery {
-            Delivery::Unicast => reachable_hosts.max(1) as u64,
-            Delivery::Broadcast | Delivery::Group(_) => 1,
-        };
-        let rate_cap_bits_per_s = (u64::from(config.rate_mbit) * BITS_PER_MBIT / copies).max(1);
+        let rate_cap_bits_per_s = terms.rate_bits_per_s.max(1);
         Ok(Self {
             sender: Sender::new(payload, parameters, SenderConfig { rate_cap_bits_per_s })?,
-            delivery: config.delivery,
+            delivery: terms.delivery,
+            rate_cap_bits_per_s,
+            receivers: 0,
+            join_window: terms.join_window(),
+            // Who else is dead, nobody knows.
+            starts_early: terms.rescue.is_none(),
             first_joined: None,
             started: false,
             window_end: None,
             copies: VecDeque::new(),
         })
+    }
+
+    /// Another cap from now on, for all copies of the stream together.
+    pub(super) fn set_rate_cap(&mut self, now: Time, rate_cap_bits_per_s: u64) {
+        self.rate_cap_bits_per_s = rate_cap_bits_per_s;
+        self.share_cap(now);
+    }
+
+    fn share_cap(&mut self, now: Time) {
+        let copies = match self.delivery {
+            Delivery::Unicast => u64::from(self.receivers.max(1)),
+            Delivery::Broadcast | Delivery::Group(_) => 1,
+        };
+        self.sender.set_rate_cap(now, (self.rate_cap_bits_per_s / copies).max(1));
+    }
+
+    /// Whether it takes a part of the link now: it has begun, and somebody listens.
+    pub fn is_active(&self) -> bool {
+        self.started && self.receivers > 0
     }
 
     /// Whether it has begun.
@@ -78,8 +102,13 @@ impl Stream {
             self.first_joined.get_or_insert(now);
             // A campaign has fewer hosts than a sender serves.
             let _ = self.sender.add_host(now, id);
+            self.receivers += 1;
         } else if from == Stage::Transfer {
             self.sender.remove_host(id);
+            self.receivers -= 1;
+        }
+        if self.delivery == Delivery::Unicast {
+            self.share_cap(now);
         }
     }
 
@@ -91,22 +120,18 @@ impl Stream {
     }
 
     /// Starts when no host is still on its way, or the join window is over. Gives the number of hosts then.
-    pub(super) fn start_if_ready(
-        &mut self,
-        now: Time,
-        hosts: &[Host],
-        deadlines: &Deadlines,
-    ) -> Option<usize> {
+    pub(super) fn start_if_ready(&mut self, now: Time, hosts: &[Host]) -> Option<usize> {
         let first_joined = self.first_joined.filter(|_| !self.started)?;
-        let window_end = first_joined + deadlines.join_window();
-        let on_the_way = hosts.iter().any(|host| host.stage < Stage::Transfer);
+        let window_end = first_joined + self.join_window;
+        let on_the_way =
+            !self.starts_early || hosts.iter().any(|host| host.stage < Stage::Transfer);
         self.window_end = Some(window_end);
         if on_the_way && now < window_end {
             return None;
         }
         (self.started, self.window_end) = (true, None);
         self.sender.start(now);
-        Some(hosts.iter().filter(|host| host.stage == Stage::Transfer).count())
+        Some(self.receivers as usize)
     }
 
     /// Hosts that the stream no longer waits for, and why.

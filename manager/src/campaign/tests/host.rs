@@ -498,7 +498,7 @@ impl ScriptedHost {
 
 fn campaign_of(command: &Command) -> Option<u64> {
     match command {
-        Command::Query => None,
+        Command::Query | Command::Enlist { .. } | Command::Hold { .. } => None,
         Command::ManifestPart { campaign, .. }
         | Command::Begin { campaign, .. }
         | Command::Commit { campaign }

@@ -1,0 +1,449 @@
+//! A campaign without its sessions, sans-IO: hosts that are brought one image, over an endpoint that others may share.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+
+use firmcast::reason::{FlashState, Reason};
+use firmcast::session::{Endpoint, PeerKey};
+use firmcast::time::Time;
+use firmcast::transfer::TransferError;
+use firmcast::wire::answer::{Answer, Identity, Phase};
+use firmcast::wire::broadcast::{GroupKey, TransferParameters};
+use rand_chacha::ChaCha20Rng;
+use rand_core::{RngCore, SeedableRng};
+
+use super::config::{self, Contents, Delivery, HOSTS_MAX, Target, Terms};
+use super::escrow::{Backup, UPLOADS_MAX};
+use super::event::{Event, Outcome, Transmit};
+use super::host::{EscrowPlan, Host, Plan};
+use super::stage::Stage;
+use super::stream::Stream;
+
+/// Hosts report once in this many milliseconds per host of the campaign, so that reports stay below 200 in a second.
+const REPORT_SPACING_MS: usize = 5;
+const REPORT_INTERVAL_MS_MIN: usize = 1_000;
+const REPORT_INTERVAL_MS_MAX: usize = 20_000;
+
+/// One campaign over an endpoint that is not its own: the drive rule is that of [`Campaign`](super::Campaign), and what
+/// the endpoint has to send is taken after every call too.
+#[derive(Debug)]
+pub struct Course {
+    plan: Plan,
+    stream: Stream,
+    hosts: Vec<Host>,
+    by_key: BTreeMap<PeerKey, usize>,
+    rng: ChaCha20Rng,
+    events: VecDeque<Event>,
+    /// Hosts that have a turn to upload their backup.
+    uploading: Vec<usize>,
+    backups: VecDeque<Backup>,
+}
+
+impl Course {
+    /// A course that brings `contents` to `targets`, and to hosts that are enlisted later. Each target has another key.
+    ///
+    /// # Errors
+    /// [`TransferError`] when the payload or fragment size is out of bounds.
+    pub fn new(
+        now: Time,
+        endpoint: &mut Endpoint,
+        terms: &Terms,
+        contents: Contents,
+        targets: Vec<Target>,
+    ) -> Result<Self, TransferError> {
+        let mut rng = ChaCha20Rng::from_seed(terms.seed);
+        let parameters = TransferParameters {
+            campaign: terms.campaign,
+            group_key: GroupKey::new(draw(&mut rng)),
+            payload_size_bytes: u32::try_from(contents.payload.len()).unwrap_or(u32::MAX),
+            fragment_size_bytes: terms.fragment_size_bytes,
+        };
+        let stream = Stream::new(terms, &parameters, contents.payload)?;
+        let uploads = match terms.rescue {
+            Some(_) => UPLOADS_MAX,
+            None => targets.iter().filter(|target| target.key.is_some()).count(),
+        };
+        let plan = Plan {
+            manifest: contents.manifest,
+            expect_version: contents.expect_version,
+            stable_digest: contents.stable_digest,
+            parameters,
+            group: multicast_group(terms.delivery),
+            report_interval_ms: report_interval_ms(targets.len()),
+            deadlines: terms.deadlines,
+            dry_run: terms.dry_run,
+            rescue: terms.rescue.is_some(),
+            escrow: terms.escrow.then(|| EscrowPlan {
+                rate_kbit_s: upload_rate_kbit_s(terms.rate_bits_per_s, uploads),
+                image_size_bytes: contents.image_size_bytes,
+            }),
+        };
+        let by_key = targets.iter().enumerate().filter_map(|(i, t)| Some((t.key?, i))).collect();
+        let hosts = targets.into_iter().map(Host::new).collect();
+        let mut course = Self {
+            plan,
+            stream,
+            hosts,
+            by_key,
+            rng,
+            events: VecDeque::new(),
+            uploading: Vec::new(),
+            backups: VecDeque::new(),
+        };
+        course.start(now, endpoint);
+        Ok(course)
+    }
+
+    fn start(&mut self, now: Time, endpoint: &mut Endpoint) {
+        for index in 0..self.hosts.len() {
+            match self.hosts[index].target.key {
+                Some(key) => endpoint.allow(key),
+                None => self.touch(now, endpoint, index, |host, _, _| {
+                    let untouched = Some(FlashState::Untouched);
+                    let detail = "no answer to the discovery request";
+                    host.end(Outcome::new(Reason::HostUnreachable, untouched, detail));
+                }),
+            }
+        }
+        self.grant_dialogues(now, endpoint);
+    }
+
+    /// Takes in a dead host that asked for help, or one that asks again, and answers it. One that has ended, or that
+    /// forgot what it was told, begins anew. False when the course is full.
+    pub fn enlist(
+        &mut self,
+        now: Time,
+        endpoint: &mut Endpoint,
+        target: Target,
+        identity: &Identity,
+    ) -> bool {
+        let Some(key) = target.key else { return false };
+        let index = match self.by_key.get(&key).copied() {
+            Some(index) => index,
+            None if self.hosts.len() >= HOSTS_MAX => return false,
+            None => {
+                self.hosts.push(Host::new(target));
+                self.by_key.insert(key, self.hosts.len() - 1);
+                self.plan.report_interval_ms = report_interval_ms(self.hosts.len());
+                self.hosts.len() - 1
+            }
+        };
+        self.touch(now, endpoint, index, |host, plan, _| host.enlist(now, identity, plan));
+        true
+    }
+
+    /// Ends it for a host that turned to somebody else, or says that it failed.
+    pub fn give_up(
+        &mut self,
+        now: Time,
+        endpoint: &mut Endpoint,
+        peer: &PeerKey,
+        outcome: Outcome,
+    ) {
+        if let Some(index) = self.by_key.get(peer).copied() {
+            self.touch(now, endpoint, index, |host, _, _| {
+                // It spoke, so its session is kept.
+                host.heard = now;
+                host.end(outcome);
+            });
+            self.settle(now, endpoint);
+        }
+    }
+
+    /// Number of the campaign.
+    pub fn campaign(&self) -> u64 {
+        self.plan.campaign()
+    }
+
+    /// The hosts, in the order of the targets, then in that in which they were enlisted.
+    pub fn hosts(&self) -> &[Host] {
+        &self.hosts
+    }
+
+    /// The host with this key.
+    pub fn host(&self, peer: &PeerKey) -> Option<&Host> {
+        self.by_key.get(peer).map(|index| &self.hosts[*index])
+    }
+
+    /// Whether it has ended for every host.
+    pub fn is_finished(&self) -> bool {
+        self.hosts.iter().all(|host| host.stage == Stage::Ended)
+    }
+
+    /// The image on its way.
+    pub fn stream(&self) -> &Stream {
+        &self.stream
+    }
+
+    /// Another cap on the rate from now on, for all copies of the stream together.
+    pub fn set_rate_cap(&mut self, now: Time, rate_cap_bits_per_s: u64) {
+        self.stream.set_rate_cap(now, rate_cap_bits_per_s);
+    }
+
+    /// A session with this host is there.
+    pub fn connected(&mut self, now: Time, endpoint: &mut Endpoint, peer: &PeerKey) {
+        if let Some(index) = self.by_key.get(peer).copied() {
+            self.touch(now, endpoint, index, |host, _, _| host.connected(now));
+        }
+    }
+
+    /// Takes what this host said in its session.
+    pub fn handle_answer(
+        &mut self,
+        now: Time,
+        endpoint: &mut Endpoint,
+        peer: &PeerKey,
+        from: SocketAddr,
+        answer: &Answer,
+    ) {
+        let Some(index) = self.by_key.get(peer).copied() else { return };
+        if let Answer::FragmentStatus(status) = answer {
+            self.stream.handle_status(now, index, status);
+        }
+        self.touch(now, endpoint, index, |host, plan, rng| {
+            if host.stage.is_in_recovery() {
+                host.recovery_address = Some(from);
+            }
+            host.handle_answer(now, answer, plan, rng);
+        });
+        self.settle(now, endpoint);
+    }
+
+    /// Takes a fragment or status request of an upload: from where its host speaks, and sealed with the key of its offer.
+    pub fn handle_fragment(
+        &mut self,
+        now: Time,
+        endpoint: &mut Endpoint,
+        from: SocketAddr,
+        datagram: &[u8],
+    ) {
+        let speaks_there = |index: &&usize| self.hosts[**index].recovery_address == Some(from);
+        let Some(index) = self.uploading.iter().find(speaks_there).copied() else { return };
+        let mut arrived = None;
+        self.touch(now, endpoint, index, |host, plan, _| {
+            arrived = host.handle_fragment(now, datagram, plan);
+        });
+        if let Some((digest, bytes)) = arrived {
+            self.backups.push_back(Backup { host: index, digest, bytes });
+        }
+    }
+
+    /// The next backup to be made durable.
+    pub fn poll_backup(&mut self) -> Option<Backup> {
+        self.backups.pop_front()
+    }
+
+    /// Takes note that this host's backup with this digest is durable. From here on the host may change its flash.
+    pub fn backup_stored(
+        &mut self,
+        now: Time,
+        endpoint: &mut Endpoint,
+        host: usize,
+        digest: [u8; 32],
+    ) {
+        self.touch(now, endpoint, host, |host, plan, _| host.backup_stored(now, digest, plan));
+        self.settle(now, endpoint);
+    }
+
+    /// Takes note that this host's backup could not be made durable, and why: its flash stays as it is.
+    pub fn backup_not_stored(
+        &mut self,
+        now: Time,
+        endpoint: &mut Endpoint,
+        host: usize,
+        why: String,
+    ) {
+        self.touch(now, endpoint, host, |host, plan, _| host.escrow_failed(now, why, plan));
+        self.settle(now, endpoint);
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Time, endpoint: &mut Endpoint) {
+        for index in 0..self.hosts.len() {
+            if self.hosts[index].poll_timeout().is_none_or(|due| due > now) {
+                continue;
+            }
+            self.touch(now, endpoint, index, |host, plan, _| host.handle_timeout(now, plan));
+            if self.hosts[index].take_probe(now) {
+                self.call_agent(now, endpoint, index);
+            }
+        }
+        self.settle(now, endpoint);
+    }
+
+    /// Hosts that may be writing their flash are let finish; the others are sent home.
+    pub fn interrupt(&mut self, now: Time, endpoint: &mut Endpoint) {
+        self.touch_all(now, endpoint, |host, plan| host.interrupt(now, plan));
+    }
+
+    /// Ends it for every host at once.
+    pub fn abandon(&mut self, now: Time, endpoint: &mut Endpoint) {
+        self.touch_all(now, endpoint, |host, _| host.abandon());
+    }
+
+    fn touch_all(&mut self, now: Time, endpoint: &mut Endpoint, happen: impl Fn(&mut Host, &Plan)) {
+        for index in 0..self.hosts.len() {
+            if self.hosts[index].stage != Stage::Ended {
+                self.touch(now, endpoint, index, |host, plan, _| happen(host, plan));
+            }
+        }
+        self.settle(now, endpoint);
+    }
+
+    /// The next datagram of the stream.
+    pub fn poll_transmit(&mut self, now: Time) -> Option<Transmit> {
+        self.stream.poll_transmit(now, &self.hosts)
+    }
+
+    /// When [`Course::handle_timeout`] or [`Course::poll_transmit`] want to be called next.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        let hosts = self.hosts.iter().filter_map(Host::poll_timeout).min();
+        [hosts, self.stream.poll_timeout()].into_iter().flatten().min()
+    }
+
+    /// The next piece of news.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// Lets something happen to a host, then says what it now shall be told, and tells the driver what is new.
+    fn touch(
+        &mut self,
+        now: Time,
+        endpoint: &mut Endpoint,
+        index: usize,
+        happen: impl FnOnce(&mut Host, &Plan, &mut ChaCha20Rng),
+    ) {
+        let before = Seen::of(&self.hosts[index]);
+        happen(&mut self.hosts[index], &self.plan, &mut self.rng);
+        self.speak(now, endpoint, index);
+        let after = Seen::of(&self.hosts[index]);
+        if before.stage != after.stage {
+            self.stage_changed(now, endpoint, index, before.stage);
+        } else if before != after {
+            self.events.push_back(Event::Progress { host: index });
+        }
+    }
+
+    fn stage_changed(&mut self, now: Time, endpoint: &mut Endpoint, index: usize, before: Stage) {
+        let host = &self.hosts[index];
+        match (&host.outcome, before) {
+            (Some(outcome), _) => {
+                self.events.push_back(Event::Ended { host: index, outcome: outcome.clone() });
+            }
+            (None, _) => self.events.push_back(Event::Stage { host: index, stage: host.stage }),
+        }
+        self.stream.host_moved(now, index, before, host.stage);
+        if host.stage == Stage::Ended && host.is_silent(now) {
+            // Nobody is there to call.
+            if let Some(key) = host.target.key {
+                endpoint.disconnect(&key);
+            }
+        }
+    }
+
+    /// Sends what a host shall be told now; calls its agent when there is no session for it.
+    fn speak(&mut self, now: Time, endpoint: &mut Endpoint, index: usize) {
+        let host = &mut self.hosts[index];
+        let Some(key) = host.target.key else { return };
+        for command in host.commands(now, &self.plan, &mut self.rng) {
+            endpoint.send(now, &key, &command.emit());
+        }
+        if host.wants_call(now, endpoint.is_connected(&key)) {
+            self.call_agent(now, endpoint, index);
+        }
+    }
+
+    fn call_agent(&mut self, now: Time, endpoint: &mut Endpoint, index: usize) {
+        let target = &self.hosts[index].target;
+        if let Some(key) = target.key {
+            endpoint.connect(now, key, target.address);
+        }
+    }
+
+    /// What concerns all hosts, after something happened to some.
+    fn settle(&mut self, now: Time, endpoint: &mut Endpoint) {
+        self.grant_dialogues(now, endpoint);
+        self.grant_uploads(now, endpoint);
+        for (index, why) in self.stream.take_stalled() {
+            self.touch(now, endpoint, index, |host, plan, _| {
+                if host.stage == Stage::Transfer {
+                    host.leave_behind(now, why.to_owned(), plan);
+                }
+            });
+        }
+        if let Some(hosts) = self.stream.start_if_ready(now, &self.hosts) {
+            self.events.push_back(Event::TransferStarted { hosts });
+        }
+    }
+
+    /// Gives free dialogues to hosts that wait for one, to those that are furthest first: they have deadlines of their own.
+    fn grant_dialogues(&mut self, now: Time, endpoint: &mut Endpoint) {
+        let needs = |host: &&Host| host.stage.needs_dialogue();
+        let held = self.hosts.iter().filter(needs).filter(|host| host.may_speak).count();
+        let free = config::DIALOGUES_MAX.saturating_sub(held);
+        let waits = |index: &usize| {
+            let host = &self.hosts[*index];
+            host.is_waiting() && host.stage.needs_dialogue()
+        };
+        let mut waiting: Vec<usize> = (0..self.hosts.len()).filter(waits).collect();
+        waiting.sort_by_key(|index| std::cmp::Reverse(self.hosts[*index].stage));
+        for index in waiting.into_iter().take(free) {
+            self.touch(now, endpoint, index, |host, plan, _| host.grant_turn(now, plan));
+        }
+    }
+
+    /// Gives free turns to upload to hosts that wait for one.
+    fn grant_uploads(&mut self, now: Time, endpoint: &mut Endpoint) {
+        if self.plan.escrow.is_none() {
+            return;
+        }
+        self.uploading.retain(|index| self.hosts[*index].stage == Stage::Escrow);
+        let free = UPLOADS_MAX - self.uploading.len();
+        let waits = |index: &usize| self.hosts[*index].waits_for_upload();
+        let waiting: Vec<usize> = (0..self.hosts.len()).filter(waits).take(free).collect();
+        for index in waiting {
+            self.uploading.push(index);
+            self.touch(now, endpoint, index, |host, plan, _| host.grant_turn(now, plan));
+        }
+    }
+}
+
+/// What a driver can see of a host.
+#[derive(PartialEq, Eq)]
+struct Seen {
+    stage: Stage,
+    phase: Phase,
+    progress: (u32, u32),
+}
+
+impl Seen {
+    fn of(host: &Host) -> Self {
+        Self { stage: host.stage, phase: host.phase, progress: host.progress() }
+    }
+}
+
+pub(super) fn draw(rng: &mut ChaCha20Rng) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    rng.fill_bytes(&mut bytes);
+    bytes
+}
+
+fn multicast_group(delivery: Delivery) -> Option<IpAddr> {
+    match delivery {
+        Delivery::Group(group) => Some(group),
+        Delivery::Broadcast | Delivery::Unicast => None,
+    }
+}
+
+/// All uploads together stay below the operator's cap.
+fn upload_rate_kbit_s(rate_bits_per_s: u64, hosts: usize) -> u32 {
+    let rate_kbit_s = rate_bits_per_s / 1000 / hosts.clamp(1, UPLOADS_MAX) as u64;
+    u32::try_from(rate_kbit_s).unwrap_or(u32::MAX).max(1)
+}
+
+fn report_interval_ms(hosts: usize) -> u16 {
+    let interval =
+        (hosts * REPORT_SPACING_MS).clamp(REPORT_INTERVAL_MS_MIN, REPORT_INTERVAL_MS_MAX);
+    u16::try_from(interval).unwrap_or(u16::MAX)
+}
