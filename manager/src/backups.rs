@@ -8,8 +8,11 @@ use std::fs::{DirBuilder, File, Permissions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use firmcast::image::Region;
+use firmcast::keys::{HostPublicKey, PublicKey as _};
+use firmcast::wire::answer::Identity;
 use firmcast::wire::broadcast::PAYLOAD_SIZE_MAX;
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::statvfs::statvfs;
@@ -17,7 +20,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
-use crate::news::hex;
+use crate::campaign::{Backup, Host};
+use crate::clock;
+use crate::news::{campaign_text, hex};
 
 /// The largest list of records of one backup that is read: some ten thousand hosts with the same bytes.
 const RECORDS_SIZE_MAX: u64 = 16 * 1024 * 1024;
@@ -101,6 +106,30 @@ pub struct Record {
     /// Regions that its firmware may change when it runs, as the bundle of the campaign named them.
     #[serde(default)]
     pub regions: Vec<RegionFacts>,
+}
+
+impl Record {
+    /// The record of a backup that `host` just gave in a campaign.
+    pub fn now(campaign: u64, host: &Host, backup: &Backup, regions: Vec<RegionFacts>) -> Self {
+        let target = host.target();
+        let key = target.key.and_then(|key| HostPublicKey::from_exchange(key).ok());
+        let identity = host.identity();
+        let text = |of: fn(&Identity) -> &String| identity.map(of).cloned().unwrap_or_default();
+        Self {
+            time: clock::rfc3339(SystemTime::now()),
+            campaign: campaign_text(campaign),
+            sha256: hex(&backup.digest),
+            size_bytes: backup.bytes.len() as u64,
+            host: target.name.clone(),
+            key: key.map(|key| key.fingerprint().to_string()).unwrap_or_default(),
+            host_name: text(|identity| &identity.host_name),
+            vendor: text(|identity| &identity.vendor),
+            product: text(|identity| &identity.product),
+            bios_version: text(|identity| &identity.bios_version),
+            security_version_floor: identity.map_or(0, |identity| identity.security_version_floor),
+            regions,
+        }
+    }
 }
 
 /// A region of the chip that had a rule of its own.

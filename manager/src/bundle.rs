@@ -2,6 +2,7 @@
 
 mod create;
 mod file;
+mod open;
 mod policy;
 mod show;
 mod sign;
@@ -9,6 +10,7 @@ mod sign;
 use std::process::ExitCode;
 
 pub(crate) use file::{ensure_absent, read_bundle, write_new};
+pub(crate) use open::{Opened, open, trusted};
 pub(crate) use sign::sign;
 
 use clap::{Args, Subcommand};

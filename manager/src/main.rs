@@ -9,6 +9,7 @@ mod history;
 mod key;
 mod network;
 mod output;
+mod sender;
 mod targets;
 mod update;
 mod wait;

@@ -5,10 +5,12 @@
 
 use std::time::SystemTime;
 
-use firmcast::reason::FlashState;
+use firmcast::image::Manifest;
+use firmcast::keys::Fingerprint;
+use firmcast::reason::{FlashState, Reason};
 use serde::{Deserialize, Serialize};
 
-use crate::campaign::{Outcome, Stage};
+use crate::campaign::{Host, Outcome, Stage, Stream};
 use crate::clock;
 
 /// One line.
@@ -141,6 +143,29 @@ pub struct BundleFacts {
     pub signature_checked: bool,
 }
 
+impl BundleFacts {
+    /// What is known of the bundle in `file`.
+    pub fn new(
+        file: String,
+        manifest: &Manifest,
+        signer: &Fingerprint,
+        signature_checked: bool,
+    ) -> Self {
+        Self {
+            file,
+            version: manifest.version().to_owned(),
+            security_version: manifest.security_version(),
+            vendor: manifest.vendor().to_owned(),
+            products: manifest.products().to_vec(),
+            image_sha256: hex(manifest.image_digest()),
+            image_size_bytes: manifest.image_size_bytes() as u64,
+            payload_size_bytes: manifest.payload_size_bytes() as u64,
+            signer: signer.to_string(),
+            signature_checked,
+        }
+    }
+}
+
 /// One of the hosts of a campaign.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HostFacts {
@@ -157,7 +182,7 @@ pub struct HostFacts {
 pub struct HostResult {
     /// Host name.
     pub host: String,
-    /// Whether it was seen running the new firmware.
+    /// Whether it was seen running the new firmware, or was dead and repaired itself.
     pub confirmed: bool,
     /// Name of the reason.
     pub reason: String,
@@ -208,6 +233,9 @@ impl HostResult {
     pub fn to_text(&self) -> String {
         let Self { message, detail, advice, flash, .. } = self;
         let detail = if detail.is_empty() { String::new() } else { format!(" ({detail})") };
+        if self.code == Reason::Rescued.code() {
+            return message.clone();
+        }
         if self.confirmed {
             let version = self.bios_version.as_deref().unwrap_or("unknown");
             return format!("confirmed, BIOS version {version}");
@@ -220,6 +248,21 @@ impl HostResult {
 /// News of a host's stage.
 pub fn stage(host: &str, stage: Stage) -> News {
     News::Stage { host: host.to_owned(), stage: stage.name().to_owned() }
+}
+
+/// News of how far a host is in its stage.
+pub fn progress(stream: &Stream, index: usize, host: &Host) -> News {
+    let progress = stream.host_progress(index);
+    let loss_percent = progress.map(|progress| (progress.loss * 1000.0).round() / 10.0);
+    let (done, total) = host.progress();
+    News::Progress {
+        host: host.target().name.clone(),
+        stage: host.stage().name().to_owned(),
+        phase: host.phase().name().to_owned(),
+        done,
+        total,
+        loss_percent,
+    }
 }
 
 /// A number of hosts, in words.
@@ -235,8 +278,6 @@ pub fn hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use firmcast::reason::Reason;
-
     use super::*;
 
     #[test]

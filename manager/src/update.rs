@@ -1,7 +1,6 @@
 //! `firmcast update`: one campaign.
 
 mod drive;
-mod sender;
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -9,20 +8,21 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, bail};
 use clap::Args;
-use firmcast::image::{Bundle, Manifest, SignedManifest};
-use firmcast::keys::{self, ManagerSecretKey, PublicKey as _, ReleasePublicKey};
+use firmcast::image::SignedManifest;
+use firmcast::keys::{ManagerSecretKey, PublicKey as _};
 use firmcast::wire::{DEFAULT_PORT, MANAGER_PORT};
 use firmcast_manager::backups::{RegionFacts, Store};
 use firmcast_manager::campaign::{Campaign, Config, Contents, Deadlines, Delivery, Target};
 use firmcast_manager::clock;
 use firmcast_manager::inventory::Inventory;
-use firmcast_manager::news::{BundleFacts, Entry, HostFacts, News, hex};
+use firmcast_manager::news::{BundleFacts, Entry, HostFacts, News};
 use firmcast_manager::record::{self, Record};
 use mio::net::UdpSocket;
 use rand_core::{OsRng, RngCore as _};
 
+use crate::bundle::Opened;
 use crate::display::Display;
 use crate::network::Route;
 use crate::targets::Meant;
@@ -194,48 +194,19 @@ impl UpdateArgs {
         self.open_bundle(&bytes).with_context(what)
     }
 
-    /// Checks as much of a bundle as can be checked here; hosts check all of it again.
     fn open_bundle(&self, bytes: &[u8]) -> anyhow::Result<(Contents, BundleFacts)> {
-        let trusted: Vec<ReleasePublicKey> =
-            self.trust.iter().map(|key| keys::load_public(key)).collect::<Result<_, _>>()?;
-        let bundle = Bundle::parse(bytes)?;
-        let signed = SignedManifest::parse(bundle.manifest)?;
-        let manifest = signed.unverified()?;
-        if trusted.is_empty() {
-            manifest.check_payload(bundle.payload)?;
-        } else {
-            signed.verify(&trusted)?.open_payload(bundle.payload)?;
-        }
-        ensure!(!bundle.payload.is_empty(), "its payload is empty");
-        let facts = self.facts(&manifest, &signed, !trusted.is_empty());
+        let opened = bundle::open(bytes, &bundle::trusted(&self.trust)?)?;
+        let Opened { manifest, signed, payload, signer, signature_checked } = opened;
+        let file = self.bundle.display().to_string();
+        let facts = BundleFacts::new(file, &manifest, &signer, signature_checked);
         let contents = Contents {
-            manifest: bundle.manifest.to_vec(),
-            payload: bundle.payload.to_vec(),
+            manifest: signed.to_vec(),
+            payload: payload.to_vec(),
             image_size_bytes: manifest.image_size_bytes(),
             expect_version: manifest.expect_version().map(str::to_owned),
             stable_digest: *manifest.stable_digest(),
         };
         Ok((contents, facts))
-    }
-
-    fn facts(
-        &self,
-        manifest: &Manifest,
-        signed: &SignedManifest,
-        signature_checked: bool,
-    ) -> BundleFacts {
-        BundleFacts {
-            file: self.bundle.display().to_string(),
-            version: manifest.version().to_owned(),
-            security_version: manifest.security_version(),
-            vendor: manifest.vendor().to_owned(),
-            products: manifest.products().to_vec(),
-            image_sha256: hex(manifest.image_digest()),
-            image_size_bytes: manifest.image_size_bytes() as u64,
-            payload_size_bytes: manifest.payload_size_bytes() as u64,
-            signer: signed.signer().to_string(),
-            signature_checked,
-        }
     }
 }
 

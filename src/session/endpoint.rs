@@ -172,6 +172,11 @@ impl Endpoint {
         self.peers.get(peer).is_some_and(|peer| peer.stranger)
     }
 
+    /// The keys that are known only by their own call, also of callers that have not said anything yet.
+    pub fn strangers(&self) -> impl Iterator<Item = &PeerKey> {
+        self.peers.iter().filter(|(_, peer)| peer.stranger).map(|(key, _)| key)
+    }
+
     /// Forgets all about `peer`, whether it was allowed or a stranger.
     pub fn forget(&mut self, peer: &PeerKey) {
         self.disconnect(peer);

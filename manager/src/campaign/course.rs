@@ -423,7 +423,7 @@ impl Seen {
     }
 }
 
-pub(super) fn draw(rng: &mut ChaCha20Rng) -> [u8; 32] {
+pub(crate) fn draw(rng: &mut ChaCha20Rng) -> [u8; 32] {
     let mut bytes = [0; 32];
     rng.fill_bytes(&mut bytes);
     bytes

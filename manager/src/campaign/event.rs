@@ -24,7 +24,7 @@ pub struct Outcome {
 
 impl Outcome {
     /// An end without more to say than this.
-    pub(super) fn new(
+    pub(crate) fn new(
         reason: Reason,
         flash: Option<FlashState>,
         detail: impl Into<String>,

@@ -1,32 +1,19 @@
 //! The loop around a campaign: socket, clock, signals, record and display.
 
-use std::io;
 use std::net::SocketAddr;
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use firmcast::keys::{HostPublicKey, PublicKey as _};
 use firmcast::time::Time;
-use firmcast::wire::answer::Identity;
-use firmcast::wire::broadcast::{BROADCAST_HEADER_SIZE, BROADCAST_TAG_SIZE, FRAGMENT_SIZE_MAX};
 use firmcast_manager::backups::{self, RegionFacts, Store};
-use firmcast_manager::campaign::{Backup, Campaign, Event};
-use firmcast_manager::clock;
+use firmcast_manager::campaign::{Campaign, Event};
 use firmcast_manager::news::{self, Entry, HostResult, News, hex};
 use firmcast_manager::record::{self, Record};
 use mio::net::UdpSocket;
 
-use super::sender::Sender;
-use crate::discover::is_network_error;
 use crate::display::Display;
+use crate::sender::{self, Sender};
 use crate::wait::Waiter;
-
-/// The largest datagram: a fragment of a host's backup, on a path with large frames.
-const DATAGRAM_SIZE_MAX: usize =
-    FRAGMENT_SIZE_MAX as usize + BROADCAST_HEADER_SIZE + BROADCAST_TAG_SIZE;
-
-/// Most datagrams that are read before something is sent again.
-const RECEIVE_MAX: usize = 4096;
 
 /// A host's progress is told at most this often.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
@@ -124,7 +111,9 @@ impl Drive {
 
     fn turn(&mut self, until: Option<Time>) -> anyhow::Result<()> {
         let now = self.waiter.now();
-        if let Some(warning) = self.sender.send(now, &mut self.campaign, &self.socket) {
+        let campaign = &mut self.campaign;
+        let warning = self.sender.send(now, &mut |now| campaign.poll_transmit(now), &self.socket);
+        if let Some(warning) = warning {
             self.warn(warning);
         }
         self.tell_news(now);
@@ -145,18 +134,12 @@ impl Drive {
     }
 
     fn receive(&mut self, now: Time) {
-        let mut buffer = [0; DATAGRAM_SIZE_MAX];
-        for _ in 0..RECEIVE_MAX {
-            match self.socket.recv_from(&mut buffer) {
-                Ok((size, from)) => self.campaign.handle_datagram(now, from, &buffer[..size]),
-                // The network says that an earlier datagram did not arrive.
-                Err(error) if is_network_error(&error) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(error) => {
-                    self.warn(format!("cannot receive: {error}"));
-                    return;
-                }
-            }
+        let campaign = &mut self.campaign;
+        let trouble = sender::receive(&self.socket, |from, bytes| {
+            campaign.handle_datagram(now, from, bytes);
+        });
+        if let Some(trouble) = trouble {
+            self.warn(trouble);
         }
     }
 
@@ -164,7 +147,10 @@ impl Drive {
     fn store_backups(&mut self, now: Time) {
         while let Some(backup) = self.campaign.poll_backup() {
             let (host, digest) = (backup.host, backup.digest);
-            match self.backups.put(&self.backup_record(&backup), &backup.bytes) {
+            let depositor = &self.campaign.hosts()[host];
+            let record =
+                backups::Record::now(self.number, depositor, &backup, self.regions.clone());
+            match self.backups.put(&record, &backup.bytes) {
                 Ok(_) => {
                     self.tell(News::BackupStored {
                         host: self.campaign.hosts()[host].target().name.clone(),
@@ -178,28 +164,6 @@ impl Drive {
                     self.campaign.backup_not_stored(now, host, error);
                 }
             }
-        }
-    }
-
-    fn backup_record(&self, backup: &Backup) -> backups::Record {
-        let host = &self.campaign.hosts()[backup.host];
-        let target = host.target();
-        let key = target.key.and_then(|key| HostPublicKey::from_exchange(key).ok());
-        let identity = host.identity();
-        let text = |of: fn(&Identity) -> &String| identity.map(of).cloned().unwrap_or_default();
-        backups::Record {
-            time: clock::rfc3339(SystemTime::now()),
-            campaign: news::campaign_text(self.number),
-            sha256: hex(&backup.digest),
-            size_bytes: backup.bytes.len() as u64,
-            host: target.name.clone(),
-            key: key.map(|key| key.fingerprint().to_string()).unwrap_or_default(),
-            host_name: text(|identity| &identity.host_name),
-            vendor: text(|identity| &identity.vendor),
-            product: text(|identity| &identity.product),
-            bios_version: text(|identity| &identity.bios_version),
-            security_version_floor: identity.map_or(0, |identity| identity.security_version_floor),
-            regions: self.regions.clone(),
         }
     }
 
@@ -239,18 +203,7 @@ impl Drive {
                     return None;
                 }
                 *told = Some(now);
-                let progress = self.campaign.stream().host_progress(host);
-                let loss_percent = progress.map(|progress| (progress.loss * 1000.0).round() / 10.0);
-                let host = &self.campaign.hosts()[host];
-                let (done, total) = host.progress();
-                News::Progress {
-                    host: host.target().name.clone(),
-                    stage: host.stage().name().to_owned(),
-                    phase: host.phase().name().to_owned(),
-                    done,
-                    total,
-                    loss_percent,
-                }
+                news::progress(self.campaign.stream(), host, &self.campaign.hosts()[host])
             }
         })
     }

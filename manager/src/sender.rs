@@ -1,4 +1,4 @@
-//! Bringing the campaign's datagrams to the socket, many at a time, and what to do when it does not take them.
+//! Bringing datagrams to the socket, many at a time, and what to do when it does not take them; and reading it.
 
 use std::collections::VecDeque;
 use std::io;
@@ -7,11 +7,24 @@ use std::time::Duration;
 
 use firmcast::net::udp::{BatchSender, SEND_BATCH_MAX};
 use firmcast::time::Time;
-use firmcast_manager::campaign::{Campaign, Destination};
+use firmcast::wire::broadcast::{BROADCAST_HEADER_SIZE, BROADCAST_TAG_SIZE, FRAGMENT_SIZE_MAX};
+use firmcast_manager::campaign::{Destination, Transmit};
 use mio::net::UdpSocket;
+
+use crate::discover::is_network_error;
 
 /// Most datagrams that are sent before the socket is read again.
 const TURN_MAX: usize = 16 * SEND_BATCH_MAX;
+
+/// The largest datagram: a fragment of a host's backup, on a path with large frames.
+const DATAGRAM_SIZE_MAX: usize =
+    FRAGMENT_SIZE_MAX as usize + BROADCAST_HEADER_SIZE + BROADCAST_TAG_SIZE;
+
+/// Most datagrams that are read before something is sent again.
+const RECEIVE_MAX: usize = 4096;
+
+/// Gives the next datagram to send, if there is one now.
+pub(crate) type Source<'a> = dyn FnMut(Time) -> Option<Transmit> + 'a;
 
 /// How long to wait when the socket or the interface has no room.
 const PAUSE: Duration = Duration::from_millis(2);
@@ -19,8 +32,8 @@ const PAUSE: Duration = Duration::from_millis(2);
 /// Warnings about the network follow each other after this.
 const WARNING_INTERVAL: Duration = Duration::from_secs(30);
 
-/// What the campaign wants to send and the socket has not taken yet: one batch for one destination.
-pub(super) struct Sender {
+/// What wants to be sent and the socket has not taken yet: one batch for one destination.
+pub(crate) struct Sender {
     batches: BatchSender,
     group: Option<SocketAddr>,
     batch: Vec<Vec<u8>>,
@@ -32,7 +45,7 @@ pub(super) struct Sender {
 }
 
 impl Sender {
-    pub(super) fn new(group: Option<SocketAddr>) -> Self {
+    pub(crate) fn new(group: Option<SocketAddr>) -> Self {
         Self {
             batches: BatchSender::new(),
             group,
@@ -45,15 +58,15 @@ impl Sender {
     }
 
     /// When there is something to send again that the socket did not take.
-    pub(super) fn poll_timeout(&self) -> Option<Time> {
+    pub(crate) fn poll_timeout(&self) -> Option<Time> {
         self.paused_until
     }
 
-    /// Sends what the campaign has; gives a warning for the operator when the network does not work.
-    pub(super) fn send(
+    /// Sends what `source` has; gives a warning for the operator when the network does not work.
+    pub(crate) fn send(
         &mut self,
         now: Time,
-        campaign: &mut Campaign,
+        source: &mut Source<'_>,
         socket: &UdpSocket,
     ) -> Option<String> {
         if self.paused_until.is_some_and(|until| until > now) {
@@ -62,7 +75,7 @@ impl Sender {
         self.paused_until = None;
         let mut warning = None;
         for _ in 0..TURN_MAX / SEND_BATCH_MAX {
-            self.fill(now, campaign);
+            self.fill(now, source);
             let to = self.to?;
             match self.batches.send(socket, to, &self.batch) {
                 Ok(count) => drop(self.batch.drain(..count.max(1).min(self.batch.len()))),
@@ -83,13 +96,12 @@ impl Sender {
     }
 
     /// Gathers datagrams that go to one destination.
-    fn fill(&mut self, now: Time, campaign: &mut Campaign) {
+    fn fill(&mut self, now: Time, source: &mut Source<'_>) {
         if self.batch.is_empty() {
             self.to = None;
         }
         while self.batch.len() < SEND_BATCH_MAX {
-            let Some((to, bytes)) = self.next.pop_front().or_else(|| self.poll(now, campaign))
-            else {
+            let Some((to, bytes)) = self.next.pop_front().or_else(|| self.poll(now, source)) else {
                 return;
             };
             if *self.to.get_or_insert(to) != to {
@@ -100,9 +112,9 @@ impl Sender {
         }
     }
 
-    fn poll(&self, now: Time, campaign: &mut Campaign) -> Option<(SocketAddr, Vec<u8>)> {
+    fn poll(&self, now: Time, source: &mut Source<'_>) -> Option<(SocketAddr, Vec<u8>)> {
         loop {
-            let transmit = campaign.poll_transmit(now)?;
+            let transmit = source(now)?;
             let to = match transmit.destination {
                 Destination::Host(address) => Some(address),
                 Destination::Group => self.group,
@@ -120,6 +132,24 @@ impl Sender {
         self.warned = Some(now);
         Some(format!("cannot send to {to}: {error}; trying on until the deadlines"))
     }
+}
+
+/// Gives what has arrived to `take`; what the operator must know, when the socket does not work.
+pub(crate) fn receive(
+    socket: &UdpSocket,
+    mut take: impl FnMut(SocketAddr, &[u8]),
+) -> Option<String> {
+    let mut buffer = [0; DATAGRAM_SIZE_MAX];
+    for _ in 0..RECEIVE_MAX {
+        match socket.recv_from(&mut buffer) {
+            Ok((size, from)) => take(from, &buffer[..size]),
+            // The network says that an earlier datagram did not arrive.
+            Err(error) if is_network_error(&error) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+            Err(error) => return Some(format!("cannot receive: {error}")),
+        }
+    }
+    None
 }
 
 fn has_no_room(error: &io::Error) -> bool {

@@ -1,0 +1,50 @@
+//! Checking as much of a bundle as can be checked here; hosts check all of it again.
+
+use anyhow::ensure;
+use firmcast::image::{Bundle, Manifest, SignedManifest};
+use firmcast::keys::{self, Fingerprint, ReleasePublicKey};
+
+/// A bundle whose payload is the one that its manifest names.
+pub(crate) struct Opened<'a> {
+    pub(crate) manifest: Manifest,
+    /// The signed manifest, as it travels.
+    pub(crate) signed: &'a [u8],
+    pub(crate) payload: &'a [u8],
+    pub(crate) signer: Fingerprint,
+    /// Against a key that the operator gave.
+    pub(crate) signature_checked: bool,
+}
+
+/// The public release keys that an operator named: each a file, or the key itself.
+///
+/// # Errors
+/// When one is neither.
+pub(crate) fn trusted(keys: &[String]) -> anyhow::Result<Vec<ReleasePublicKey>> {
+    Ok(keys.iter().map(|key| keys::load_public(key)).collect::<Result<_, _>>()?)
+}
+
+/// Opens the bundle in `bytes`. Without `trusted` keys the signature is left to the hosts to check.
+///
+/// # Errors
+/// When it is no bundle, is damaged, or none of the trusted keys signed it.
+pub(crate) fn open<'a>(
+    bytes: &'a [u8],
+    trusted: &[ReleasePublicKey],
+) -> anyhow::Result<Opened<'a>> {
+    let bundle = Bundle::parse(bytes)?;
+    let signed = SignedManifest::parse(bundle.manifest)?;
+    let manifest = signed.unverified()?;
+    if trusted.is_empty() {
+        manifest.check_payload(bundle.payload)?;
+    } else {
+        signed.verify(trusted)?.open_payload(bundle.payload)?;
+    }
+    ensure!(!bundle.payload.is_empty(), "its payload is empty");
+    Ok(Opened {
+        manifest,
+        signed: bundle.manifest,
+        payload: bundle.payload,
+        signer: signed.signer(),
+        signature_checked: !trusted.is_empty(),
+    })
+}

@@ -1,0 +1,28 @@
+//! Answering the recovery requests of dead hosts, sans-IO.
+//!
+//! The drive rule: after every call that takes `now`, take all of [`Service::poll_transmit`], [`Service::poll_load`],
+//! [`Service::poll_backup`] and [`Service::poll_note`], then wait for a datagram until [`Service::poll_timeout`]. Early
+//! or repeated timeouts are harmless.
+//!
+//! - [`policy`]: what the operator allows; [`shelf`]: the bundles, and which one is for a host.
+//! - `caller`: what is remembered of a host that called.
+//! - [`service`]: all sessions over one endpoint, and one [`Course`](crate::campaign::Course) for each bundle that is
+//!   wanted; `requests`: what a host that asks for help is told.
+//! - [`note`]: what it tells its driver, and the log; [`status`]: what `firmcast status` shows.
+//!
+//! Nothing is kept on disk, and nothing has to be: a host whose manager was restarted calls again. What it then says of a
+//! campaign that nobody does any more is answered with that campaign's release, and it asks for help again.
+
+mod caller;
+pub mod note;
+pub mod policy;
+mod requests;
+pub mod service;
+pub mod shelf;
+pub mod status;
+
+pub use note::{Line, Note};
+pub use policy::{Policy, PolicyError};
+pub use service::{Deposit, Known, Load, Service, Settings};
+pub use shelf::{BundleId, Shelf, Shelved};
+pub use status::Status;

@@ -1,0 +1,235 @@
+//! What a host is told that asks for help, and what becomes of it when an attempt ends.
+
+use firmcast::reason::{FlashState, Reason};
+use firmcast::session::PeerKey;
+use firmcast::time::Time;
+use firmcast::wire::answer::{DETAIL_SIZE_MAX, Phase, Report};
+use firmcast::wire::command::Command;
+use firmcast::wire::help::HelpRequest;
+use rand_core::RngCore as _;
+
+use super::note::{Event, HelpFacts, Note};
+use super::policy::Order;
+use super::service::{COURSES_MAX, Load, Service};
+use super::shelf::BundleId;
+use crate::campaign::{Outcome, Stage, Target};
+
+/// How long hosts are put off for which there is nothing, on average; spread by a quarter.
+const HOLD_S: u16 = 60;
+
+/// How long hosts are put off that only have to wait for others.
+const HOLD_BUSY_S: u16 = 10;
+
+/// When a host that only told something may tell it again.
+const HOLD_TOLD_S: u16 = 3600;
+
+/// What a request is answered with.
+enum Answer {
+    Enlist(usize),
+    /// As soon as this bundle was read.
+    Load(BundleId),
+    Hold(Reason, String),
+}
+
+impl Service {
+    /// A host asks for help. It is answered at most once, and not more often than it may ask.
+    pub(super) fn handle_request(&mut self, now: Time, key: &PeerKey, request: Box<HelpRequest>) {
+        let Some(caller) = self.callers.get_mut(key) else { return };
+        if !caller.limit.take(now) || self.is_stopping {
+            return;
+        }
+        let is_news = caller.request.as_ref().is_none_or(|before| **before != *request);
+        let (wants_image, end) = (request.wants_image, request.identity.last_end.clone());
+        if is_news {
+            let facts = HelpFacts {
+                host: caller.name.clone(),
+                key: caller.fingerprint.to_string(),
+                known: caller.is_known,
+                address: caller.address.to_string(),
+                wants_image,
+                finding: request.finding.name().to_owned(),
+                offset_bytes: request.offset_bytes,
+                why: request.why.clone(),
+                host_name: request.identity.host_name.clone(),
+                vendor: request.identity.vendor.clone(),
+                product: request.identity.product.clone(),
+                last_end: end.as_ref().map(|end| end.reason.name().to_owned()),
+            };
+            caller.request = Some(request);
+            self.note(Note::of(Event::HelpRequest(Box::new(facts))));
+        }
+        if !wants_image {
+            self.send_hold(now, key, HOLD_TOLD_S, Reason::None, String::new());
+            return;
+        }
+        self.end_failed_attempt(now, key, end.map(|end| (end.campaign, end_outcome(end))));
+        self.answer_request(now, key);
+    }
+
+    /// A host that asks although it is enlisted says that its attempt is over; whether that counts, depends on how far it
+    /// was.
+    fn end_failed_attempt(&mut self, now: Time, key: &PeerKey, end: Option<(u64, Outcome)>) {
+        let Some(index) = self.course_of(key) else { return };
+        let course = &mut self.courses[index].course;
+        let stage = course.host(key).map_or(Stage::Ended, |host| host.stage());
+        if matches!(stage, Stage::Enlist | Stage::Ended) {
+            return;
+        }
+        let said = end.filter(|(campaign, _)| *campaign == course.campaign());
+        let outcome = match said {
+            Some((_, outcome)) => outcome,
+            // What it was told to write, it may have begun to write.
+            None if stage >= Stage::Commit => {
+                let detail = format!("it asked for help again after {}", stage.name());
+                Outcome::new(Reason::LostWhileFlashing, None, detail)
+            }
+            None => return,
+        };
+        course.give_up(now, &mut self.endpoint, key, outcome);
+        // The course goes on for the host that is about to begin anew, even if it was the last one.
+        while let Some(event) = self.courses[index].course.poll_event() {
+            self.handle_event(now, index, event);
+        }
+    }
+
+    /// Answers a host whose request is known.
+    pub(super) fn answer_request(&mut self, now: Time, key: &PeerKey) {
+        let answer = match self.decide(key) {
+            Some(answer) => answer,
+            None => return,
+        };
+        match answer {
+            Answer::Enlist(index) => self.enlist(now, key, index),
+            Answer::Load(id) => {
+                if let Some(caller) = self.callers.get_mut(key) {
+                    caller.waits_for = Some(id);
+                }
+                let file = self.shelf.get(&id).map(|bundle| bundle.file.clone());
+                if let Some(file) = file.filter(|_| !self.loading.contains(&id)) {
+                    self.loading.push(id);
+                    self.loads.push_back(Load { id, file });
+                }
+            }
+            Answer::Hold(reason, detail) => self.hold(now, key, reason, detail),
+        }
+    }
+
+    fn decide(&self, key: &PeerKey) -> Option<Answer> {
+        let caller = self.callers.get(key)?;
+        let identity = &caller.request.as_ref()?.identity;
+        let in_course = self.course_of(key).filter(|index| {
+            let host = self.courses[*index].course.host(key);
+            host.is_some_and(|host| host.stage() != Stage::Ended)
+        });
+        if let Some(index) = in_course {
+            return Some(Answer::Enlist(index));
+        }
+        if caller.is_parked {
+            let reason = caller.last.as_ref().map_or(Reason::None, |outcome| outcome.reason);
+            let detail = format!("it failed {} times, last: {}", caller.failures, reason.name());
+            return Some(Answer::Hold(Reason::Parked, detail));
+        }
+        let (vendor, product) = (&identity.vendor, &identity.product);
+        let order = self.policy.order(vendor, product, &caller.name, &caller.fingerprint);
+        let pinned = match order {
+            Order::Hold => return Some(Answer::Hold(Reason::Held, String::new())),
+            Order::Pinned(version) => Some(version.as_str()),
+            Order::Newest => None,
+        };
+        Some(match self.shelf.choose(identity, caller.fingerprint, pinned) {
+            Err(why) => Answer::Hold(Reason::NoBundle, why),
+            Ok(bundle) => {
+                let at = self.courses.iter().position(|running| running.bundle.id == bundle.id);
+                match at {
+                    Some(index) => Answer::Enlist(index),
+                    None if self.courses.len() + self.loading.len() >= COURSES_MAX
+                        && !self.loading.contains(&bundle.id) =>
+                    {
+                        let detail = format!("{COURSES_MAX} other images are on their way");
+                        Answer::Hold(Reason::Busy, detail)
+                    }
+                    None => Answer::Load(bundle.id),
+                }
+            }
+        })
+    }
+
+    fn enlist(&mut self, now: Time, key: &PeerKey, index: usize) {
+        let Some(caller) = self.callers.get_mut(key) else { return };
+        let Some(request) = &caller.request else { return };
+        let course = &mut self.courses[index].course;
+        let target = Target { name: caller.name.clone(), key: Some(*key), address: caller.address };
+        let stage = course.host(key).map_or(Stage::Ended, |host| host.stage());
+        if !course.enlist(now, &mut self.endpoint, target, &request.identity) {
+            self.hold(now, key, Reason::Busy, "the campaign has as many hosts as it can".into());
+            return;
+        }
+        caller.attempts += u32::from(stage != Stage::Enlist);
+        (caller.campaign, caller.held) = (Some(course.campaign()), None);
+    }
+
+    fn hold(&mut self, now: Time, key: &PeerKey, reason: Reason, detail: String) {
+        let Some(caller) = self.callers.get_mut(key) else { return };
+        let host = caller.name.clone();
+        if caller.held.replace(reason) != Some(reason) {
+            let (reason, detail) = (reason.name().to_owned(), detail.clone());
+            self.note(Note::of(Event::Held { host, reason, detail }));
+        }
+        let mean_s = if reason == Reason::Busy { HOLD_BUSY_S } else { HOLD_S };
+        let spread_s = self.rng.next_u32() % u32::from(mean_s / 2);
+        let again_s = mean_s * 3 / 4 + u16::try_from(spread_s).unwrap_or(0);
+        self.send_hold(now, key, again_s, reason, detail);
+    }
+
+    fn send_hold(
+        &mut self,
+        now: Time,
+        key: &PeerKey,
+        again_s: u16,
+        reason: Reason,
+        mut detail: String,
+    ) {
+        while detail.len() > DETAIL_SIZE_MAX {
+            detail.pop();
+        }
+        self.endpoint.send(now, key, &Command::Hold { again_s, reason, detail }.emit());
+    }
+
+    /// A host reports on a campaign that nobody does any more: a manager before this one did, or it is over. It is let go,
+    /// and asks for help again if it still needs it.
+    pub(super) fn handle_stray(&mut self, now: Time, key: &PeerKey, report: &Report) {
+        let waits = matches!(
+            report.phase,
+            Phase::Ready
+                | Phase::Receiving
+                | Phase::Verified
+                | Phase::Escrow
+                | Phase::Updated
+                | Phase::Failed
+        );
+        let Some(caller) = self.callers.get_mut(key) else { return };
+        if !waits || !caller.limit.take(now) {
+            return;
+        }
+        let (host, phase) = (caller.name.clone(), report.phase.name().to_owned());
+        self.endpoint.send(now, key, &Command::Release { campaign: report.campaign }.emit());
+        let line = super::Line::Service(Event::Recalled { host, phase });
+        self.note(Note { campaign: Some(report.campaign), line });
+    }
+
+    /// An attempt of this host ended.
+    pub(super) fn attempt_ended(&mut self, key: &PeerKey, outcome: &Outcome) {
+        let failures_max = self.policy.attempts_max;
+        let Some(caller) = self.callers.get_mut(key) else { return };
+        if caller.attempt_ended(outcome, failures_max) {
+            let (host, failures) = (caller.name.clone(), caller.failures);
+            let reason = outcome.reason.name().to_owned();
+            self.note(Note::of(Event::Parked { host, failures, reason }));
+        }
+    }
+}
+
+fn end_outcome(end: firmcast::wire::answer::End) -> Outcome {
+    let flash: Option<FlashState> = Some(end.flash);
+    Outcome::new(end.reason, flash, end.detail)
+}

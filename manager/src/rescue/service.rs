@@ -1,0 +1,599 @@
+//! The rescue service: all hosts over one endpoint, and one course for each bundle that is wanted.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use firmcast::keys::HostPublicKey;
+use firmcast::keys::PublicKey as _;
+use firmcast::session::endpoint::PEERS_MAX;
+use firmcast::session::{self, Endpoint, PeerKey};
+use firmcast::time::Time;
+use firmcast::wire::answer::Answer;
+use firmcast::wire::broadcast::Broadcast;
+use rand_chacha::ChaCha20Rng;
+use rand_core::{RngCore as _, SeedableRng};
+
+use super::caller::Caller;
+use super::note::{Event, Note};
+use super::policy::Policy;
+use super::shelf::{BundleId, Shelf, Shelved};
+use super::status::{BundleStatus, CampaignStatus, HostStatus, Status};
+use crate::campaign::{
+    self, Backup, Contents, Course, Deadlines, Delivery, HANDSHAKES_PER_SECOND, Host, Rescue,
+    Stage, Terms, Transmit, course,
+};
+use crate::news::{self, BundleFacts, HostResult, News, campaign_text, hex};
+
+/// Most hosts of the inventory that are answered.
+pub const KNOWN_MAX: usize = PEERS_MAX - STRANGERS_MAX;
+
+/// Most hosts outside the inventory that are remembered, where the policy lets them be answered at all.
+pub const STRANGERS_MAX: usize = 1024;
+
+/// Above this many strangers those that were silent longest are forgotten.
+const STRANGERS_CROWDED: usize = STRANGERS_MAX * 3 / 4;
+
+/// Strangers that spoke within this time are not forgotten.
+const STRANGER_IDLE: Duration = Duration::from_secs(60);
+
+/// How often strangers are looked through; one that has said nothing since the last time makes room.
+const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Most campaigns at a time; each holds its payload.
+pub const COURSES_MAX: usize = 8;
+
+/// A host's progress is told at most this often.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How the service works.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How images travel.
+    pub delivery: Delivery,
+    /// Most bits per second on the wire, of all images together.
+    pub rate_bits_per_s: u64,
+    /// Data bytes in each fragment, for the path's MTU.
+    pub fragment_size_bytes: u16,
+    /// Deadlines of the phases.
+    pub deadlines: Deadlines,
+    /// The manager's X25519 secret.
+    pub exchange_secret: [u8; 32],
+    /// Seed of everything random, from the system's random source.
+    pub seed: [u8; 32],
+}
+
+/// A host of the inventory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// Its name.
+    pub name: String,
+    /// Its X25519 key.
+    pub key: PeerKey,
+}
+
+/// The driver shall read this bundle's payload and give it to [`Service::loaded`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Load {
+    /// The bundle.
+    pub id: BundleId,
+    /// Its file.
+    pub file: String,
+}
+
+/// A backup that arrived whole. The driver makes it durable and says so with [`Service::backup_stored`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deposit {
+    /// The campaign in which it was given.
+    pub campaign: u64,
+    /// The backup.
+    pub backup: Backup,
+}
+
+/// A campaign under way.
+#[derive(Debug)]
+pub(super) struct Running {
+    pub(super) course: Course,
+    pub(super) bundle: Shelved,
+    rescued: usize,
+    failed: usize,
+}
+
+/// The service.
+#[derive(Debug)]
+pub struct Service {
+    pub(super) endpoint: Endpoint,
+    settings: Settings,
+    pub(super) policy: Policy,
+    pub(super) shelf: Shelf,
+    known: BTreeMap<PeerKey, String>,
+    pub(super) callers: BTreeMap<PeerKey, Caller>,
+    pub(super) courses: Vec<Running>,
+    /// Courses that share the rate.
+    sharing: usize,
+    /// The course that sends next.
+    turn: usize,
+    pub(super) loads: VecDeque<Load>,
+    pub(super) loading: Vec<BundleId>,
+    notes: VecDeque<Note>,
+    pub(super) rng: ChaCha20Rng,
+    housekeeping: Time,
+    /// Strangers that had said nothing when they were looked through last.
+    mute: Vec<PeerKey>,
+    pub(super) is_stopping: bool,
+}
+
+impl Service {
+    /// A service that waits for hosts.
+    pub fn new(settings: Settings, policy: Policy, shelf: Shelf, known: Vec<Known>) -> Self {
+        let mut rng = ChaCha20Rng::from_seed(settings.seed);
+        let mut endpoint = Endpoint::new(settings.exchange_secret, course::draw(&mut rng));
+        endpoint.serve_hosts(HANDSHAKES_PER_SECOND);
+        let mut service = Self {
+            endpoint,
+            settings,
+            policy: Policy::default(),
+            shelf,
+            known: BTreeMap::new(),
+            callers: BTreeMap::new(),
+            courses: Vec::new(),
+            sharing: 0,
+            turn: 0,
+            loads: VecDeque::new(),
+            loading: Vec::new(),
+            notes: VecDeque::new(),
+            rng,
+            housekeeping: Time::ZERO,
+            mute: Vec::new(),
+            is_stopping: false,
+        };
+        service.set_known(known);
+        service.set_policy(policy);
+        service
+    }
+
+    /// Another policy from now on. Hosts that are in a campaign stay in it; parked ones may try again.
+    pub fn set_policy(&mut self, policy: Policy) {
+        self.endpoint.serve_strangers(if policy.unknown_hosts { STRANGERS_MAX } else { 0 });
+        self.policy = policy;
+        for caller in self.callers.values_mut() {
+            caller.pardon();
+        }
+        if !self.policy.unknown_hosts {
+            let strangers: Vec<PeerKey> = self.endpoint.strangers().copied().collect();
+            for key in strangers {
+                self.forget(&key);
+            }
+        }
+    }
+
+    /// Other bundles from now on; campaigns that are under way go on.
+    pub fn set_shelf(&mut self, shelf: Shelf) {
+        self.shelf = shelf;
+        self.loads.clear();
+        self.loading.clear();
+        for caller in self.callers.values_mut() {
+            caller.waits_for = None;
+        }
+    }
+
+    /// Another inventory from now on, of at most [`KNOWN_MAX`] hosts; hosts that are gone from it are known no more.
+    pub fn set_known(&mut self, known: Vec<Known>) {
+        let known = known.into_iter().take(KNOWN_MAX).map(|host| (host.key, host.name)).collect();
+        let old = std::mem::replace(&mut self.known, known);
+        for key in old.keys().filter(|key| !self.known.contains_key(*key)) {
+            self.endpoint.forget(key);
+            self.callers.remove(key);
+        }
+        for (key, name) in &self.known {
+            self.endpoint.allow(*key);
+            if let Some(caller) = self.callers.get_mut(key) {
+                (caller.name, caller.is_known) = (name.clone(), true);
+            }
+        }
+    }
+
+    /// Hosts of the inventory.
+    pub fn known_hosts(&self) -> usize {
+        self.known.len()
+    }
+
+    /// The bundles.
+    pub fn shelf(&self) -> &Shelf {
+        &self.shelf
+    }
+
+    /// Takes a datagram from the socket.
+    pub fn handle_datagram(&mut self, now: Time, from: SocketAddr, datagram: &[u8]) {
+        if Broadcast::parse(datagram).is_ok() {
+            for running in &mut self.courses {
+                running.course.handle_fragment(now, &mut self.endpoint, from, datagram);
+            }
+        } else {
+            match self.endpoint.handle_datagram(now, from, datagram) {
+                Some(session::Event::Connected { peer, .. }) => self.connected(now, &peer),
+                Some(session::Event::Message { peer, address, bytes }) => {
+                    // An authentic host that talks nonsense is as good as a silent one.
+                    if let Ok(answer) = Answer::parse(&bytes) {
+                        self.handle_answer(now, &peer, address, answer);
+                    }
+                }
+                None => return,
+            }
+        }
+        self.settle(now);
+    }
+
+    fn connected(&mut self, now: Time, peer: &PeerKey) {
+        if let Some(index) = self.course_of(peer) {
+            self.courses[index].course.connected(now, &mut self.endpoint, peer);
+        }
+    }
+
+    fn handle_answer(&mut self, now: Time, peer: &PeerKey, from: SocketAddr, answer: Answer) {
+        if !self.remember(now, peer, from) {
+            return;
+        }
+        let course = self.course_of(peer);
+        match (answer, course) {
+            (Answer::HelpRequest(request), _) => self.handle_request(now, peer, request),
+            (Answer::Report(report), course)
+                if course.is_none_or(|index| {
+                    self.courses[index].course.campaign() != report.campaign
+                }) =>
+            {
+                self.handle_stray(now, peer, &report);
+            }
+            (answer, Some(index)) => {
+                let course = &mut self.courses[index].course;
+                course.handle_answer(now, &mut self.endpoint, peer, from, &answer);
+            }
+            (_, None) => {}
+        }
+    }
+
+    /// Keeps who spoke last and from where. False for a key that is none, which no session can have.
+    fn remember(&mut self, now: Time, peer: &PeerKey, from: SocketAddr) -> bool {
+        if let Some(caller) = self.callers.get_mut(peer) {
+            (caller.seen, caller.address) = (now, from);
+            return true;
+        }
+        let Ok(key) = HostPublicKey::from_exchange(*peer) else { return false };
+        let name = self.known.get(peer).cloned();
+        self.callers.insert(*peer, Caller::new(name, key.fingerprint(), now, from));
+        true
+    }
+
+    /// The running course that this host was enlisted in last.
+    pub(super) fn course_of(&self, peer: &PeerKey) -> Option<usize> {
+        let campaign = self.callers.get(peer)?.campaign?;
+        self.courses.iter().position(|running| running.course.campaign() == campaign)
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Time) {
+        self.endpoint.handle_timeout(now);
+        for running in &mut self.courses {
+            if running.course.poll_timeout().is_some_and(|due| due <= now) {
+                running.course.handle_timeout(now, &mut self.endpoint);
+            }
+        }
+        if self.policy.unknown_hosts && self.housekeeping <= now {
+            self.housekeeping = now + HOUSEKEEPING_INTERVAL;
+            self.look_through_strangers(now);
+        }
+        self.settle(now);
+    }
+
+    /// When [`Service::handle_timeout`] or [`Service::poll_transmit`] want to be called next.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        let courses = self.courses.iter().filter_map(|running| running.course.poll_timeout()).min();
+        let housekeeping = self.policy.unknown_hosts.then_some(self.housekeeping);
+        [courses, self.endpoint.poll_timeout(), housekeeping].into_iter().flatten().min()
+    }
+
+    /// The next datagram to send now. Campaigns take turns.
+    pub fn poll_transmit(&mut self, now: Time) -> Option<Transmit> {
+        if let Some(said) = self.endpoint.poll_transmit() {
+            return Some(said.into());
+        }
+        for _ in 0..self.courses.len() {
+            self.turn = (self.turn + 1) % self.courses.len();
+            let transmit = self.courses[self.turn].course.poll_transmit(now);
+            if transmit.is_some() {
+                return transmit;
+            }
+        }
+        None
+    }
+
+    /// The next bundle whose payload is wanted.
+    pub fn poll_load(&mut self) -> Option<Load> {
+        self.loads.pop_front()
+    }
+
+    /// Takes the payload of a bundle that was wanted, checked against its manifest, or why it cannot be had.
+    pub fn loaded(&mut self, now: Time, id: &BundleId, payload: Result<Vec<u8>, String>) {
+        self.loading.retain(|loading| loading != id);
+        let begun = payload.and_then(|payload| self.begin(now, id, payload));
+        if let Err(why) = begun {
+            if let Some(bundle) = self.shelf.get(id) {
+                let file = bundle.file.clone();
+                self.note(Note::of(Event::BundleRefused { file, why: why.clone() }));
+            }
+            self.shelf.refuse(id, why);
+        }
+        let waits = |caller: &mut Caller| caller.waits_for.take_if(|wanted| wanted == id).is_some();
+        let waiting: Vec<PeerKey> = (self.callers.iter_mut())
+            .filter_map(|(key, caller)| waits(caller).then_some(*key))
+            .collect();
+        for key in waiting {
+            self.answer_request(now, &key);
+        }
+        self.settle(now);
+    }
+
+    /// Begins the campaign for a bundle.
+    fn begin(&mut self, now: Time, id: &BundleId, payload: Vec<u8>) -> Result<(), String> {
+        let bundle = self.shelf.get(id).cloned().ok_or("it is gone from the bundle directory")?;
+        let manifest = &bundle.manifest;
+        let terms = Terms {
+            // Zero means no campaign.
+            campaign: self.rng.next_u64().max(1),
+            delivery: self.settings.delivery,
+            rate_bits_per_s: self.settings.rate_bits_per_s,
+            fragment_size_bytes: self.settings.fragment_size_bytes,
+            escrow: self.policy.escrow,
+            dry_run: false,
+            rescue: Some(Rescue { gather: self.policy.gather() }),
+            deadlines: self.settings.deadlines,
+            seed: course::draw(&mut self.rng),
+        };
+        let contents = Contents {
+            manifest: bundle.signed.to_vec(),
+            payload,
+            image_size_bytes: manifest.image_size_bytes(),
+            expect_version: None,
+            stable_digest: *manifest.stable_digest(),
+        };
+        let course = Course::new(now, &mut self.endpoint, &terms, contents, Vec::new())
+            .map_err(|error| error.to_string())?;
+        let line = super::Line::Service(Event::CampaignStarted { bundle: bundle.facts() });
+        self.note(Note { campaign: Some(terms.campaign), line });
+        self.courses.push(Running { course, bundle, rescued: 0, failed: 0 });
+        self.sharing = 0;
+        Ok(())
+    }
+
+    /// The next backup to be made durable.
+    pub fn poll_backup(&mut self) -> Option<Deposit> {
+        self.courses.iter_mut().find_map(|running| {
+            let backup = running.course.poll_backup()?;
+            Some(Deposit { campaign: running.course.campaign(), backup })
+        })
+    }
+
+    /// The host of a backup, and the bundle that it is going to get.
+    pub fn depositor(&self, deposit: &Deposit) -> Option<(&Host, &Shelved)> {
+        let running = self.running(deposit.campaign)?;
+        Some((running.course.hosts().get(deposit.backup.host)?, &running.bundle))
+    }
+
+    /// Takes note that this backup is durable, or why it is not.
+    pub fn backup_stored(&mut self, now: Time, deposit: &Deposit, stored: Result<(), String>) {
+        let Deposit { campaign, backup } = deposit;
+        let by_number = |running: &&mut Running| running.course.campaign() == *campaign;
+        let Some(running) = self.courses.iter_mut().find(by_number) else { return };
+        let (course, endpoint) = (&mut running.course, &mut self.endpoint);
+        match stored {
+            Ok(()) => {
+                course.backup_stored(now, endpoint, backup.host, backup.digest);
+                let host = course.hosts()[backup.host].target().name.clone();
+                let (sha256, size_bytes) = (hex(&backup.digest), backup.bytes.len() as u64);
+                let news = News::BackupStored { host, sha256, size_bytes };
+                self.note(Note::in_campaign(*campaign, news));
+            }
+            Err(why) => course.backup_not_stored(now, endpoint, backup.host, why),
+        }
+        self.settle(now);
+    }
+
+    /// The next thing to tell.
+    pub fn poll_note(&mut self) -> Option<Note> {
+        self.notes.pop_front()
+    }
+
+    /// Lets go all hosts that do not write their flash; nobody is enlisted any more.
+    pub fn stop(&mut self, now: Time) {
+        self.is_stopping = true;
+        for running in &mut self.courses {
+            running.course.interrupt(now, &mut self.endpoint);
+        }
+        self.settle(now);
+    }
+
+    fn running(&self, campaign: u64) -> Option<&Running> {
+        self.courses.iter().find(|running| running.course.campaign() == campaign)
+    }
+
+    pub(super) fn note(&mut self, note: Note) {
+        self.notes.push_back(note);
+    }
+
+    /// What concerns all, after something happened to some.
+    pub(super) fn settle(&mut self, now: Time) {
+        for index in 0..self.courses.len() {
+            while let Some(event) = self.courses[index].course.poll_event() {
+                self.handle_event(now, index, event);
+            }
+        }
+        let is_over = |running: &Running| running.course.is_finished();
+        let over: Vec<Running> = self.courses.extract_if(.., |running| is_over(running)).collect();
+        for Running { course, rescued, failed, .. } in over {
+            let news = News::Finished { confirmed: rescued, failed };
+            self.note(Note::in_campaign(course.campaign(), news));
+        }
+        self.share_rate(now);
+    }
+
+    /// Streams that are under way share the cap equally.
+    fn share_rate(&mut self, now: Time) {
+        let active = self.courses.iter().filter(|running| running.course.stream().is_active());
+        let sharing = active.count().max(1);
+        if sharing != self.sharing {
+            self.sharing = sharing;
+            for running in &mut self.courses {
+                running.course.set_rate_cap(now, self.settings.rate_bits_per_s / sharing as u64);
+            }
+        }
+    }
+
+    pub(super) fn handle_event(&mut self, now: Time, index: usize, event: campaign::Event) {
+        let course = &self.courses[index].course;
+        let campaign = course.campaign();
+        let host = |host: usize| &course.hosts()[host];
+        let news = match event {
+            campaign::Event::Stage { host: at, stage } => {
+                news::stage(&host(at).target().name, stage)
+            }
+            campaign::Event::TransferStarted { hosts } => News::TransferStarted { hosts },
+            campaign::Event::Progress { host: at } => {
+                let Some(caller) = host(at).target().key.and_then(|key| self.callers.get_mut(&key))
+                else {
+                    return;
+                };
+                let told = caller.progress_told.replace(now);
+                if told.is_some_and(|told| now.since(told) < PROGRESS_INTERVAL) {
+                    caller.progress_told = told;
+                    return;
+                }
+                news::progress(course.stream(), at, host(at))
+            }
+            campaign::Event::Ended { host: at, outcome } => {
+                let target = host(at).target().clone();
+                let running = &mut self.courses[index];
+                running.rescued += usize::from(outcome.is_confirmed());
+                running.failed += usize::from(!outcome.is_confirmed());
+                let result = News::Result(Box::new(HostResult::new(&target.name, &outcome)));
+                self.note(Note::in_campaign(campaign, result));
+                if let Some(key) = target.key {
+                    self.attempt_ended(&key, &outcome);
+                }
+                return;
+            }
+        };
+        self.note(Note::in_campaign(campaign, news));
+    }
+
+    fn forget(&mut self, key: &PeerKey) {
+        self.endpoint.forget(key);
+        self.callers.remove(key);
+    }
+
+    /// Makes room for other strangers.
+    fn look_through_strangers(&mut self, now: Time) {
+        let (spoke, mute): (Vec<PeerKey>, Vec<PeerKey>) =
+            self.endpoint.strangers().copied().partition(|key| self.callers.contains_key(key));
+        for key in mute.iter().filter(|key| self.mute.contains(key)) {
+            self.endpoint.forget(key);
+        }
+        self.mute = mute;
+        let mut idle: Vec<(bool, Time, PeerKey)> = (spoke.iter())
+            .filter(|key| self.course_of(key).is_none())
+            .filter_map(|key| {
+                let caller = &self.callers[key];
+                let is_idle = now.since(caller.seen) >= STRANGER_IDLE;
+                is_idle.then_some((caller.is_parked, caller.seen, *key))
+            })
+            .collect();
+        idle.sort_unstable();
+        for (_, _, key) in idle.iter().take(spoke.len().saturating_sub(STRANGERS_CROWDED)) {
+            self.forget(key);
+        }
+    }
+
+    /// All that is known now.
+    pub fn status(&self, now: Time) -> Status {
+        let usable = self.shelf.bundles().iter().map(|bundle| BundleStatus {
+            file: bundle.file.clone(),
+            usable: true,
+            why: String::new(),
+            vendor: bundle.manifest.vendor().to_owned(),
+            products: bundle.manifest.products().to_vec(),
+            version: bundle.manifest.version().to_owned(),
+            security_version: bundle.manifest.security_version(),
+        });
+        let refused = self.shelf.refused().iter().map(|refused| BundleStatus {
+            file: refused.file.clone(),
+            usable: false,
+            why: refused.why.clone(),
+            vendor: String::new(),
+            products: Vec::new(),
+            version: String::new(),
+            security_version: 0,
+        });
+        Status {
+            bundles: usable.chain(refused).collect(),
+            campaigns: self.courses.iter().map(Running::status).collect(),
+            hosts: self
+                .callers
+                .iter()
+                .map(|(key, caller)| self.host_status(now, key, caller))
+                .collect(),
+        }
+    }
+
+    fn host_status(&self, now: Time, key: &PeerKey, caller: &Caller) -> HostStatus {
+        let host = self.course_of(key).and_then(|index| self.courses[index].course.host(key));
+        let host = host.filter(|host| host.stage() != Stage::Ended);
+        let (done, total) = host.map_or((0, 0), Host::progress);
+        let request = caller.request.as_deref();
+        let identity = request.map(|request| &request.identity);
+        HostStatus {
+            host: caller.name.clone(),
+            key: caller.fingerprint.to_string(),
+            known: caller.is_known,
+            address: caller.address.to_string(),
+            silent_s: now.since(caller.seen).as_secs(),
+            vendor: identity.map(|identity| identity.vendor.clone()).unwrap_or_default(),
+            product: identity.map(|identity| identity.product.clone()).unwrap_or_default(),
+            finding: request.map_or("", |request| request.finding.name()).to_owned(),
+            why: request.map(|request| request.why.clone()).unwrap_or_default(),
+            stage: host.map_or("waiting", |host| host.stage().name()).to_owned(),
+            phase: host.map_or("", |host| host.phase().name()).to_owned(),
+            done,
+            total,
+            attempts: caller.attempts,
+            failures: caller.failures,
+            parked: caller.is_parked,
+            held: caller.held.map(|reason| reason.name().to_owned()),
+            last: caller.last.as_ref().map(|outcome| HostResult::new(&caller.name, outcome)),
+        }
+    }
+}
+
+impl Running {
+    fn status(&self) -> CampaignStatus {
+        let stream = self.course.stream();
+        let active = self.course.hosts().iter().filter(|host| host.stage() != Stage::Ended);
+        CampaignStatus {
+            campaign: campaign_text(self.course.campaign()),
+            file: self.bundle.file.clone(),
+            version: self.bundle.manifest.version().to_owned(),
+            started: stream.has_started(),
+            active: active.count(),
+            rescued: self.rescued,
+            failed: self.failed,
+            rate_bits_per_s: stream.rate_bits_per_s(),
+            wire_bytes: stream.stats().wire_bytes,
+        }
+    }
+}
+
+impl Shelved {
+    /// What is told of it.
+    pub fn facts(&self) -> BundleFacts {
+        let file = self.file.clone();
+        BundleFacts::new(file, &self.manifest, &self.signer, self.signature_checked)
+    }
+}
