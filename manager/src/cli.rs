@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use firmcast_manager::state;
 
-use crate::{backup, bundle, discover, history, key, update};
+use crate::{backup, bundle, discover, history, key, serve, status, update};
 
 /// Replaces and rescues the firmware of many networked computers at once.
 ///
@@ -34,6 +34,10 @@ enum Command {
     Discover(discover::DiscoverArgs),
     /// Replace the firmware of hosts
     Update(update::UpdateArgs),
+    /// Answer dead hosts that ask for help, until it is stopped
+    Serve(serve::ServeArgs),
+    /// Show what the service that answers dead hosts does
+    Status(status::StatusArgs),
     /// Show the backups that hosts gave, and make bundles of them
     Backup(backup::BackupArgs),
     /// Show earlier campaigns
@@ -49,6 +53,8 @@ impl Cli {
             Command::Bundle(args) => args.run(),
             Command::Discover(args) => args.run(&state_dir(state)?),
             Command::Update(args) => Ok(args.run(&state_dir(state)?)),
+            Command::Serve(args) => args.run(&state_dir(state)?),
+            Command::Status(args) => args.run(&state_dir(state)?),
             Command::Backup(args) => args.run(&state_dir(state)?),
             Command::History(args) => args.run(&state_dir(state)?),
         }

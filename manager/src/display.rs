@@ -63,13 +63,13 @@ impl Display {
 }
 
 /// A reader that went away must not stop a campaign.
-fn print_line(line: &str) {
+pub(crate) fn print_line(line: &str) {
     let mut stdout = io::stdout().lock();
     let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
 }
 
 /// A line for people; none for what would be too much.
-fn plain_line(entry: &Entry) -> Option<String> {
+pub(crate) fn plain_line(entry: &Entry) -> Option<String> {
     let text = match &entry.news {
         News::Started { bundle, delivery, rate_mbit, hosts, .. } => {
             let signature = if bundle.signature_checked {

@@ -10,6 +10,8 @@ mod key;
 mod network;
 mod output;
 mod sender;
+mod serve;
+mod status;
 mod targets;
 mod update;
 mod wait;

@@ -1,5 +1,6 @@
 //! The manager's place in the network: its interfaces, its one socket, and where a stream for many hosts goes.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 use anyhow::{Context as _, bail, ensure};
@@ -63,6 +64,16 @@ pub(crate) fn interfaces(only: Option<&str>) -> anyhow::Result<Vec<Interface>> {
     Ok(found)
 }
 
+/// Opens the socket at `listen`.
+pub(crate) fn listen(listen: SocketAddr) -> anyhow::Result<UdpSocket> {
+    let options = UdpOptions {
+        receive_buffer_bytes: Some(RECEIVE_BUFFER_BYTES),
+        send_buffer_bytes: Some(SEND_BUFFER_BYTES),
+        ..UdpOptions::at(listen)
+    };
+    udp::open(&options).with_context(|| format!("cannot use UDP at {listen}"))
+}
+
 /// Opens the socket at `port`, 0 for any, in the family of `peers`.
 pub(crate) fn open(port: u16, peers: &[SocketAddr]) -> anyhow::Result<UdpSocket> {
     let ipv6 = peers.iter().any(SocketAddr::is_ipv6);
@@ -72,13 +83,22 @@ pub(crate) fn open(port: u16, peers: &[SocketAddr]) -> anyhow::Result<UdpSocket>
     );
     let any: IpAddr =
         if ipv6 { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
-    let options = UdpOptions {
-        receive_buffer_bytes: Some(RECEIVE_BUFFER_BYTES),
-        send_buffer_bytes: Some(SEND_BUFFER_BYTES),
-        ..UdpOptions::at(SocketAddr::new(any, port))
-    };
-    udp::open(&options)
-        .with_context(|| format!("cannot use UDP port {port}; choose another one with --port"))
+    listen(SocketAddr::new(any, port)).context("choose another port with --port")
+}
+
+/// The interface to broadcast on when the hosts are not known yet: the only one, or that with the address `listen`.
+pub(crate) fn only_interface(listen: IpAddr) -> anyhow::Result<String> {
+    let own = interfaces(None)?;
+    let fits = |own: &&Interface| listen.is_unspecified() || listen == own.address;
+    let names: BTreeSet<&str> = own.iter().filter(fits).map(|own| own.name.as_str()).collect();
+    match names.len() {
+        1 => Ok(names.into_iter().collect()),
+        0 => bail!("no interface at {listen} can broadcast; use --interface, --group or --unicast"),
+        _ => {
+            let names: Vec<&str> = names.into_iter().collect();
+            bail!("hosts may be behind {}; name one with --interface", names.join(", "))
+        }
+    }
 }
 
 /// Where a stream goes that all hosts shall hear.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use firmcast::time::Time;
+use mio::event::Source;
 use mio::net::UdpSocket;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
@@ -15,6 +16,7 @@ use std::os::fd::AsRawFd as _;
 
 const SOCKET: Token = Token(0);
 const SIGNALS: Token = Token(1);
+const OTHER: Token = Token(2);
 
 /// Signals by which an operator, a terminal or a service manager asks to stop.
 const STOP_SIGNALS: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
@@ -25,6 +27,15 @@ pub(crate) struct Waiter {
     events: Events,
     signals: Option<SignalFd>,
     origin: Instant,
+}
+
+/// Signals that came.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Signals {
+    /// To stop.
+    pub(crate) stops: u32,
+    /// That the terminal is gone; to a daemon: that it shall read its files again.
+    pub(crate) hangups: u32,
 }
 
 impl Waiter {
@@ -52,14 +63,26 @@ impl Waiter {
         }
     }
 
+    /// Wakes up for this too.
+    pub(crate) fn watch(&self, source: &mut impl Source, interest: Interest) -> anyhow::Result<()> {
+        self.poll.registry().register(source, OTHER, interest).context("cannot watch a socket")
+    }
+
     /// How many signals to stop have come since the last call.
     pub(crate) fn stop_requests(&mut self) -> anyhow::Result<u32> {
-        let Some(signals) = &mut self.signals else { return Ok(0) };
-        let mut count = 0;
+        let Signals { stops, hangups } = self.signals()?;
+        Ok(stops + hangups)
+    }
+
+    /// Which signals have come since the last call.
+    pub(crate) fn signals(&mut self) -> anyhow::Result<Signals> {
+        let mut came = Signals::default();
+        let Some(signals) = &mut self.signals else { return Ok(came) };
         loop {
             match signals.read_signal() {
-                Ok(Some(_)) => count += 1,
-                Ok(None) | Err(Errno::EAGAIN) => return Ok(count),
+                Ok(Some(signal)) if signal.ssi_signo == Signal::SIGHUP as u32 => came.hangups += 1,
+                Ok(Some(_)) => came.stops += 1,
+                Ok(None) | Err(Errno::EAGAIN) => return Ok(came),
                 Err(Errno::EINTR) => {}
                 Err(errno) => return Err(errno).context("cannot read signals"),
             }

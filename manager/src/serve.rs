@@ -1,0 +1,176 @@
+//! `firmcast serve`: answers dead hosts.
+
+mod directory;
+mod drive;
+mod log;
+mod socket;
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use clap::Args;
+use firmcast::keys::{ManagerSecretKey, ReleasePublicKey};
+use firmcast::wire::{DEFAULT_PORT, MANAGER_PORT};
+use firmcast_manager::backups::Store;
+use firmcast_manager::campaign::{Deadlines, Delivery};
+use firmcast_manager::inventory::Inventory;
+use firmcast_manager::rescue::service::KNOWN_MAX;
+use firmcast_manager::rescue::{Known, Policy, Service, Settings, Shelf};
+use rand_core::{OsRng, RngCore as _};
+
+use crate::network::{self, Route};
+use crate::wait::Waiter;
+use crate::{bundle, targets};
+use drive::{Drive, Outside};
+pub(crate) use socket::SOCKET;
+use socket::StatusSocket;
+
+/// An enlisted host must report within this time.
+const ENLIST_TIMEOUT: Duration = Duration::from_secs(60);
+
+const LISTEN_DEFAULT: SocketAddr =
+    SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), MANAGER_PORT);
+
+/// SIGTERM ends it: hosts that write their flash go on by themselves, the others ask again. SIGHUP has it read policy,
+/// bundles and inventory again.
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// Directory of the bundles that dead hosts may get
+    #[arg(long, value_name = "DIR")]
+    bundles: PathBuf,
+    /// Whom to help, and with which version [default: hosts of the inventory, with the newest]
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// A public release key, or its file: bring only bundles that one of these signed; may be repeated
+    #[arg(long = "trust", value_name = "KEY")]
+    trust: Vec<String>,
+    /// The manager's private key [default: manager.key in the state directory]
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+    /// Interface to broadcast on [default: the only one]
+    #[arg(long, value_name = "NAME")]
+    interface: Option<String>,
+    /// Send images to this multicast group instead of broadcasting them
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "unicast")]
+    group: Option<IpAddr>,
+    /// Send images to each host's own address
+    #[arg(long)]
+    unicast: bool,
+    /// Most megabits per second that all images together may take on the wire
+    #[arg(long, value_name = "MBIT", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    rate: u32,
+    /// Address and UDP port to listen on
+    #[arg(long, value_name = "ADDRESS:PORT", default_value_t = LISTEN_DEFAULT)]
+    listen: SocketAddr,
+    /// UDP port of the hosts
+    #[arg(long, value_name = "PORT", default_value_t = DEFAULT_PORT)]
+    agent_port: u16,
+    /// Print one JSON object for each event
+    #[arg(long)]
+    json: bool,
+}
+
+/// The files that are read at the start, and again when the operator says so.
+pub(crate) struct Files {
+    bundles: PathBuf,
+    policy: Option<PathBuf>,
+    trusted: Vec<ReleasePublicKey>,
+    state: PathBuf,
+}
+
+impl ServeArgs {
+    pub(crate) fn run(self, state: &Path) -> anyhow::Result<ExitCode> {
+        self.prepare(state)?.run()
+    }
+
+    /// Everything that can be off before it listens.
+    fn prepare(self, state: &Path) -> anyhow::Result<Drive> {
+        let secret = targets::load_manager_key(self.key.as_deref(), state)?;
+        let trusted = bundle::trusted(&self.trust)?;
+        let files = Files {
+            bundles: self.bundles.clone(),
+            policy: self.policy.clone(),
+            trusted,
+            state: state.into(),
+        };
+        let (policy, shelf, known) = (files.policy()?, files.shelf()?, files.known()?);
+        let mut status = StatusSocket::open(state)?;
+        let mut socket = network::listen(self.listen)?;
+        let route = self.route(&socket)?;
+        let waiter = Waiter::new(&mut socket, true)?;
+        status.watch(&waiter)?;
+        let service = Service::new(self.settings(&secret, &route), policy, shelf, known);
+        let facts = log::Facts {
+            address: socket.local_addr().context("the socket has no address")?,
+            delivery: self.delivery(),
+            rate_mbit: self.rate,
+        };
+        let backups = Store::new(state);
+        let outside = Outside { waiter, socket, status, files, backups };
+        Ok(Drive::new(service, outside, route.group, log::Log::new(self.json), facts))
+    }
+
+    fn delivery(&self) -> Delivery {
+        match self.group {
+            Some(group) => Delivery::Group(group),
+            None if self.unicast => Delivery::Unicast,
+            None => Delivery::Broadcast,
+        }
+    }
+
+    fn route(&self, socket: &mio::net::UdpSocket) -> anyhow::Result<Route> {
+        let delivery = self.delivery();
+        let interface = match (&self.interface, delivery) {
+            (None, Delivery::Broadcast) => {
+                ensure!(
+                    self.listen.is_ipv4(),
+                    "only IPv4 broadcasts: use --group or --unicast, or an IPv4 address with --listen"
+                );
+                Some(network::only_interface(self.listen.ip())?)
+            }
+            (named, _) => named.clone(),
+        };
+        let near = [self.listen];
+        network::route(socket, delivery, interface.as_deref(), &near, self.agent_port)
+    }
+
+    fn settings(&self, secret: &ManagerSecretKey, route: &Route) -> Settings {
+        let mut seed = [0; 32];
+        OsRng.fill_bytes(&mut seed);
+        Settings {
+            delivery: self.delivery(),
+            rate_bits_per_s: u64::from(self.rate) * 1_000_000,
+            fragment_size_bytes: route.fragment_size_bytes,
+            deadlines: Deadlines { reach: ENLIST_TIMEOUT, ..Deadlines::default() },
+            exchange_secret: *secret.exchange(),
+            seed,
+        }
+    }
+}
+
+impl Files {
+    fn policy(&self) -> anyhow::Result<Policy> {
+        Ok(self.policy.as_deref().map(Policy::load).transpose()?.unwrap_or_default())
+    }
+
+    fn shelf(&self) -> anyhow::Result<Shelf> {
+        directory::read(&self.bundles, &self.trusted)
+    }
+
+    fn known(&self) -> anyhow::Result<Vec<Known>> {
+        let inventory = Inventory::load(&self.state)?;
+        let count = inventory.hosts().len();
+        ensure!(
+            count <= KNOWN_MAX,
+            "the inventory has {count} hosts, at most {KNOWN_MAX} are possible"
+        );
+        let known = |host: &firmcast_manager::inventory::Entry| Known {
+            name: host.name.clone(),
+            key: *host.key.exchange(),
+        };
+        Ok(inventory.hosts().iter().map(known).collect())
+    }
+}

@@ -1,0 +1,169 @@
+//! The loop around the rescue service: sockets, clock, signals, files and log.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use firmcast::time::Time;
+use firmcast_manager::backups::{Record, RegionFacts, Store};
+use firmcast_manager::rescue::note::Event;
+use firmcast_manager::rescue::{Deposit, Service};
+use mio::net::UdpSocket;
+
+use super::log::{Facts, Log};
+use super::socket::StatusSocket;
+use super::{Files, directory};
+use crate::sender::{self, Sender};
+use crate::wait::Waiter;
+
+/// The longest sleep, when nothing is due.
+const SLEEP_MAX: Duration = Duration::from_secs(3600);
+
+/// How long the last datagrams, to hosts that are let go, may take to leave.
+const LINGER: Duration = Duration::from_millis(300);
+
+/// What the service has to do with.
+pub(crate) struct Outside {
+    pub(super) waiter: Waiter,
+    pub(super) socket: UdpSocket,
+    pub(super) status: StatusSocket,
+    pub(super) files: Files,
+    pub(super) backups: Store,
+}
+
+/// The service at work.
+pub(crate) struct Drive {
+    service: Service,
+    outside: Outside,
+    sender: Sender,
+    log: Log,
+    facts: Facts,
+}
+
+impl Drive {
+    pub(super) fn new(
+        service: Service,
+        outside: Outside,
+        group: Option<SocketAddr>,
+        log: Log,
+        facts: Facts,
+    ) -> Self {
+        Self { service, outside, sender: Sender::new(group), log, facts }
+    }
+
+    /// Runs it until it is told to stop.
+    pub(crate) fn run(mut self) -> anyhow::Result<ExitCode> {
+        self.tell_bundles();
+        self.log.event(Event::Serving {
+            address: self.facts.address.to_string(),
+            delivery: self.facts.delivery.name().to_owned(),
+            rate_mbit: self.facts.rate_mbit,
+            hosts: self.service.known_hosts(),
+            bundles: self.service.shelf().bundles().len(),
+        });
+        while !self.turn(None)? {}
+        let now = self.outside.waiter.now();
+        self.service.stop(now);
+        while self.outside.waiter.now() < now + LINGER {
+            self.turn(Some(now + LINGER))?;
+        }
+        self.log.event(Event::Stopped);
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Sends, waits and takes what came. True when it was told to stop.
+    fn turn(&mut self, until: Option<Time>) -> anyhow::Result<bool> {
+        let now = self.outside.waiter.now();
+        self.serve_outside(now);
+        let service = &mut self.service;
+        let source = &mut |now| service.poll_transmit(now);
+        if let Some(warning) = self.sender.send(now, source, &self.outside.socket) {
+            self.log.warn(warning);
+        }
+        let due = [self.service.poll_timeout(), self.sender.poll_timeout(), until];
+        let due = due.into_iter().flatten().min().unwrap_or(now + SLEEP_MAX);
+        self.outside.waiter.wait(due)?;
+        let now = self.outside.waiter.now();
+        let signals = self.outside.waiter.signals()?;
+        if signals.hangups > 0 {
+            self.reload();
+        }
+        let service = &mut self.service;
+        let trouble = sender::receive(&self.outside.socket, |from, bytes| {
+            service.handle_datagram(now, from, bytes);
+        });
+        if let Some(trouble) = trouble {
+            self.log.warn(trouble);
+        }
+        if self.service.poll_timeout().is_some_and(|due| due <= now) {
+            self.service.handle_timeout(now);
+        }
+        let service = &self.service;
+        let answer = || serde_json::to_vec(&service.status(now)).unwrap_or_default();
+        self.outside.status.serve(&self.outside.waiter, answer)?;
+        Ok(signals.stops > 0)
+    }
+
+    /// Does what the service wants of disk and log.
+    fn serve_outside(&mut self, now: Time) {
+        while let Some(load) = self.service.poll_load() {
+            let Files { bundles, trusted, .. } = &self.outside.files;
+            let payload = directory::payload(bundles, &load.file, &load.id, trusted);
+            self.service.loaded(now, &load.id, payload.map_err(|error| format!("{error:#}")));
+        }
+        while let Some(deposit) = self.service.poll_backup() {
+            let stored = self.store(&deposit).map_err(|error| format!("{error:#}"));
+            self.service.backup_stored(now, &deposit, stored);
+        }
+        while let Some(note) = self.service.poll_note() {
+            self.log.tell(&note);
+        }
+    }
+
+    /// Makes a backup durable.
+    fn store(&self, deposit: &Deposit) -> anyhow::Result<()> {
+        let Some((host, bundle)) = self.service.depositor(deposit) else { return Ok(()) };
+        let regions = bundle.manifest.regions().iter().map(RegionFacts::from).collect();
+        let record = Record::now(deposit.campaign, host, &deposit.backup, regions);
+        self.outside.backups.prepare(1, deposit.backup.bytes.len())?;
+        self.outside.backups.put(&record, &deposit.backup.bytes)?;
+        Ok(())
+    }
+
+    /// Reads policy, bundles and inventory again. What cannot be read stays as it was.
+    fn reload(&mut self) {
+        let files = &self.outside.files;
+        let (policy, shelf, known) = (files.policy(), files.shelf(), files.known());
+        let kept = |what: &str, error: anyhow::Error| {
+            self.log.warn(format!("{error:#}; the {what} stays as it was"));
+        };
+        match policy {
+            Ok(policy) => self.service.set_policy(policy),
+            Err(error) => kept("policy", error),
+        }
+        match known {
+            Ok(known) => self.service.set_known(known),
+            Err(error) => kept("inventory", error),
+        }
+        match shelf {
+            Ok(shelf) => self.service.set_shelf(shelf),
+            Err(error) => kept("list of bundles", error),
+        }
+        self.tell_bundles();
+        self.log.event(Event::Reloaded {
+            hosts: self.service.known_hosts(),
+            bundles: self.service.shelf().bundles().len(),
+        });
+    }
+
+    fn tell_bundles(&self) {
+        let shelf = self.service.shelf();
+        for refused in shelf.refused() {
+            let (file, why) = (refused.file.clone(), refused.why.clone());
+            self.log.event(Event::BundleRefused { file, why });
+        }
+        for bundle in shelf.bundles() {
+            self.log.event(Event::Bundle(bundle.facts()));
+        }
+    }
+}
