@@ -138,6 +138,7 @@ impl Computer {
             identity: Identity { environment: Environment::Recovery, ..self.identity() },
             reach_timeout: std::time::Duration::from_secs(handoff.reach_timeout_s.into()),
             transfer_timeout: std::time::Duration::from_secs(handoff.transfer_timeout_s.into()),
+            rescue: false,
         })
     }
 
