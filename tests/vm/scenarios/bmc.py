@@ -218,7 +218,8 @@ class OddBmc:
 
     def qemu_arguments(self):
         """QEMU's side of the connection."""
-        chardev = f"socket,id=bmc,host=127.0.0.1,port={self._listener.getsockname()[1]}"
+        # With "reconnect" QEMU connects late; when it connects at once it uses its interface before it has made it.
+        chardev = f"socket,id=bmc,host=127.0.0.1,port={self._listener.getsockname()[1]},reconnect=1"
         return ["-chardev", chardev, "-device", "ipmi-bmc-extern,chardev=bmc,id=bmc0"]
 
     def _serve(self):
