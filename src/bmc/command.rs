@@ -102,20 +102,22 @@ fn set(
     devices: Vec<Visited<Contents>>,
     url: &ManagerUrl,
 ) -> Result<String, BmcError> {
-    let holder = devices
-        .iter()
-        .filter_map(|(number, result)| result.as_ref().ok().map(|contents| (*number, contents)))
-        .find(|(_, contents)| contents.has_ours())
-        .map_or(OWN_FRU, |(number, _)| number);
+    let has_ours = |device: &&Visited<Contents>| device.1.as_ref().is_ok_and(Contents::has_ours);
+    let holder = devices.iter().find(has_ours).map_or(OWN_FRU, |(number, _)| *number);
     let mut text = String::new();
     let mut is_set = false;
     for (number, result) in devices {
-        if number == holder {
-            is_set = true;
-            text +=
-                &result?.change(ipmi, &format!("holds {url}"), |bytes| Edit::set(bytes, url))?;
-        } else if let Some(other) = result.ok().filter(Contents::has_ours) {
-            text += &other.change(ipmi, "its older URL is removed", Edit::clear)?;
+        match result {
+            result if number == holder => {
+                is_set = true;
+                let plan = |bytes: &[u8]| Edit::set(bytes, url);
+                text += &result?.change(ipmi, &format!("holds {url}"), plan)?;
+            }
+            Ok(other) if other.has_ours() => {
+                text += &other.change(ipmi, "its older URL is removed", Edit::clear)?;
+            }
+            Ok(_) => {}
+            Err(error) => text += &unread(number, &error),
         }
     }
     if is_set { Ok(text) } else { Err(BmcError::NoFru { fru: holder }) }
@@ -123,13 +125,28 @@ fn set(
 
 fn clear(ipmi: &mut dyn Ipmi, devices: Vec<Visited<Contents>>) -> Result<String, BmcError> {
     let mut text = String::new();
-    for contents in devices.into_iter().filter_map(|(_, result)| result.ok()) {
-        if contents.has_ours() {
-            text += &contents.change(ipmi, "the URL of the manager is removed", Edit::clear)?;
+    let mut is_found = false;
+    let mut first_error = None;
+    for (number, result) in devices {
+        match result {
+            Ok(contents) if contents.has_ours() => {
+                is_found = true;
+                text += &contents.change(ipmi, "the URL of the manager is removed", Edit::clear)?;
+            }
+            Ok(_) => {}
+            Err(error) => {
+                text += &unread(number, &error);
+                first_error.get_or_insert(error);
+            }
         }
     }
-    if text.is_empty() {
-        text += "no FRU device holds the URL of a manager\n";
+    match first_error {
+        Some(error) if !is_found => Err(error),
+        _ if !is_found => Ok("no FRU device holds the URL of a manager\n".into()),
+        _ => Ok(text),
     }
-    Ok(text)
+}
+
+fn unread(number: u8, error: &BmcError) -> String {
+    format!("FRU device {number} cannot be read, a URL in it would stay: {}\n", error.in_full())
 }

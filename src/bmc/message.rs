@@ -18,6 +18,8 @@ const TIMEOUT_RETRIES_MAX: u32 = 1;
 const COMPLETED: u8 = 0x00;
 /// Not now.
 const NODE_BUSY: u8 = 0xc0;
+/// The same of a FRU device (sections 34.2 and 34.3).
+const FRU_BUSY: u8 = 0x81;
 /// The BMC, or the host's interface to it, waited for something in vain.
 pub(super) const TIMEOUT: u8 = 0xc3;
 
@@ -65,7 +67,7 @@ pub(super) fn ask(ipmi: &mut dyn Ipmi, request: &Request) -> Result<Vec<u8>, Bmc
         let Response { code, data } = ipmi.request(request)?;
         let retries_max = match code {
             COMPLETED => return Ok(data),
-            NODE_BUSY => BUSY_RETRIES_MAX,
+            NODE_BUSY | FRU_BUSY => BUSY_RETRIES_MAX,
             TIMEOUT => TIMEOUT_RETRIES_MAX,
             _ => 0,
         };
@@ -81,7 +83,7 @@ pub(super) fn ask(ipmi: &mut dyn Ipmi, request: &Request) -> Result<Vec<u8>, Bmc
 pub(super) fn meaning(code: u8) -> &'static str {
     match code {
         0x80 => "write-protected, or parameter not supported",
-        0x81 | NODE_BUSY => "busy",
+        FRU_BUSY | NODE_BUSY => "busy",
         0xc1 => "no such command",
         0xc2 => "no such command for this LUN",
         TIMEOUT => "timeout",

@@ -44,7 +44,7 @@ impl FruDevice {
     /// When a part of them cannot be read.
     pub(super) fn read_all(&mut self, ipmi: &mut dyn Ipmi) -> Result<Vec<u8>, BmcError> {
         let mut bytes = Vec::new();
-        self.read_up_to(ipmi, &mut bytes, 0, usize::from(self.info.size_bytes))?;
+        self.read_up_to(ipmi, &mut bytes, usize::from(self.info.size_bytes))?;
         Ok(bytes)
     }
 
@@ -57,46 +57,46 @@ impl FruDevice {
         ipmi: &mut dyn Ipmi,
     ) -> Result<Vec<ManagerUrl>, BmcError> {
         let size_bytes = usize::from(self.info.size_bytes);
-        let mut header = Vec::new();
-        self.read_up_to(ipmi, &mut header, 0, size_bytes.min(HEADER_SIZE_BYTES))?;
-        let damaged = |source| BmcError::Contents { fru: self.number, source };
-        let header = CommonHeader::parse(&header).map_err(damaged)?;
+        let damaged = |fru, source| BmcError::Contents { fru, source };
+        let mut bytes = Vec::new();
+        self.read_up_to(ipmi, &mut bytes, size_bytes.min(HEADER_SIZE_BYTES))?;
+        let header = CommonHeader::parse(&bytes).map_err(|source| damaged(self.number, source))?;
         let Some(start) = header.offset_bytes(AreaKind::MultiRecord) else { return Ok(Vec::new()) };
-        let mut list = Vec::new();
+        let limit = header.limit_bytes(AreaKind::MultiRecord, size_bytes);
+        // What is before the list is not looked at.
+        bytes.resize(start, 0);
         loop {
-            let have = list.len();
-            match walk(&list, 0, have) {
+            let have = bytes.len();
+            match walk(&bytes, start, limit) {
                 Ok(records) => {
                     return Ok(records.iter().filter_map(Record::manager_url).collect());
                 }
-                Err(FruError::Endless { .. }) if start + have < size_bytes => {
-                    let more = (have + READ_MAX_BYTES).min(size_bytes - start);
-                    self.read_up_to(ipmi, &mut list, start, more)?;
+                Err(FruError::Endless { .. }) if have < limit => {
+                    self.read_up_to(ipmi, &mut bytes, limit.min(have + READ_MAX_BYTES))?;
                 }
-                Err(source) => return Err(BmcError::Contents { fru: self.number, source }),
+                Err(source) => return Err(damaged(self.number, source)),
             }
         }
     }
 
-    /// Reads on until `bytes`, which begin at offset `start` of the device, are this many.
+    /// Reads on until there are this many of the device's bytes.
     fn read_up_to(
         &mut self,
         ipmi: &mut dyn Ipmi,
         bytes: &mut Vec<u8>,
-        start: usize,
         size_bytes: usize,
     ) -> Result<(), BmcError> {
         let unit = self.info.unit_bytes();
         while bytes.len() < size_bytes {
-            let offset = start + bytes.len();
+            let offset = bytes.len();
             // The unit that an odd offset is in begins before it.
             let skip = offset % unit;
-            let wanted = (size_bytes - bytes.len() + skip).div_ceil(unit);
+            let wanted = (size_bytes - offset + skip).div_ceil(unit);
             let count = wanted.min(self.chunk_bytes / unit).max(1) as u8;
             match ask(ipmi, &read_fru(self.number, (offset / unit) as u16, count)) {
                 Ok(answer) => {
                     let data = &fru_data(&answer, count, unit)?[skip..];
-                    bytes.extend(&data[..data.len().min(size_bytes - bytes.len())]);
+                    bytes.extend(&data[..data.len().min(size_bytes - offset)]);
                 }
                 Err(BmcError::Refused { code, .. })
                     if TOO_MUCH.contains(&code) && self.chunk_bytes > unit =>

@@ -88,15 +88,15 @@ impl CommonHeader {
         (offset > 0).then_some(usize::from(offset) * UNIT_BYTES)
     }
 
-    /// Where an area has to end at the latest: where the next one begins, or the device ends.
-    pub fn limit_bytes(&self, kind: AreaKind, bytes: &[u8]) -> usize {
+    /// Where an area has to end at the latest: where the next one begins, or the device of this size ends.
+    pub fn limit_bytes(&self, kind: AreaKind, size_bytes: usize) -> usize {
         let start = self.offset_bytes(kind).unwrap_or(0);
         KINDS
             .into_iter()
             .filter(|other| *other != kind)
             .filter_map(|other| self.offset_bytes(other))
             .filter(|offset| *offset >= start)
-            .fold(bytes.len(), usize::min)
+            .fold(size_bytes, usize::min)
     }
 }
 
@@ -147,7 +147,7 @@ pub(super) fn all(
         .into_iter()
         .filter_map(|kind| Some((kind, header.offset_bytes(kind)?)))
         .map(|(kind, offset)| {
-            let limit = header.limit_bytes(kind, bytes);
+            let limit = header.limit_bytes(kind, bytes.len());
             let (size_bytes, state) = match kind {
                 AreaKind::InternalUse => internal_use(offset, limit),
                 AreaKind::MultiRecord => multi_record(offset, records),

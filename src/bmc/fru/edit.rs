@@ -81,7 +81,7 @@ impl Edit {
         let mut edit = Self { writes: Vec::new(), after: fru.bytes.to_vec() };
         let alike = |(a, b): &(&Record<'_>, &Record<'_>)| a.is_like(b);
         let same = old.iter().zip(new).take_while(alike).count();
-        let limit = fru.header.limit_bytes(AreaKind::MultiRecord, fru.bytes);
+        let limit = fru.header.limit_bytes(AreaKind::MultiRecord, fru.bytes.len());
         let is_done = match (&old[..same], &old[same..], &new[same..]) {
             (_, [], []) => true,
             ([.., last], [], [added]) => edit.append(last, added, limit),

@@ -38,7 +38,9 @@ impl<'a> Fru<'a> {
     pub fn parse(bytes: &'a [u8]) -> Result<Self, FruError> {
         let header = CommonHeader::parse(bytes)?;
         let records = match header.offset_bytes(AreaKind::MultiRecord) {
-            Some(start) => walk(bytes, start, header.limit_bytes(AreaKind::MultiRecord, bytes)),
+            Some(start) => {
+                walk(bytes, start, header.limit_bytes(AreaKind::MultiRecord, bytes.len()))
+            }
             None => Ok(Vec::new()),
         };
         Ok(Self { bytes, areas: area::all(bytes, &header, &records), header, records })
