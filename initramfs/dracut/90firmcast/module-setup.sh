@@ -6,8 +6,8 @@
 
 FIRMCAST_DATA=${FIRMCAST_DATA:-/usr/share/firmcast/initramfs}
 FIRMCASTD=${FIRMCASTD:-/usr/sbin/firmcastd}
-# What `firmcastd rescue-archive --output` has written.
-FIRMCAST_ARCHIVE=${FIRMCAST_ARCHIVE:-/boot/firmcast/rescue.cpio}
+# What `firmcastd rescue-archive --output` has written; empty when the boot loader loads it (docs/BOOT.md).
+FIRMCAST_ARCHIVE=${FIRMCAST_ARCHIVE-/boot/firmcast/rescue.cpio}
 
 check() {
 	local file
@@ -40,7 +40,7 @@ install() {
 	if [[ -f $FIRMCAST_ARCHIVE ]]; then
 		# The host's identity: readable by root alone, as dracut makes the whole initramfs.
 		(umask 077 && cd "$initdir" && cpio --quiet -i -d -u --no-absolute-filenames firmcast/rescue.json) <"$FIRMCAST_ARCHIVE"
-	else
+	elif [[ -n $FIRMCAST_ARCHIVE ]]; then
 		dwarn "firmcast: there is no $FIRMCAST_ARCHIVE; make it with \"firmcastd rescue-archive --output $FIRMCAST_ARCHIVE\""
 	fi
 }

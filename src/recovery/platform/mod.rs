@@ -2,11 +2,9 @@
 //! way out. The recovery state machine decides; this does.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::net::dns::{DnsError, Wanted};
 use crate::net::{InterfaceConfig, NetError};
 use crate::power::Power;
 use crate::reason::FlashState;
@@ -15,7 +13,6 @@ mod efi;
 mod hold;
 mod lease;
 mod log_kmsg;
-mod lookup;
 mod modules;
 mod mounts;
 mod network;
@@ -142,8 +139,9 @@ impl Platform {
         }
     }
 
-    /// Brings the network up as `wanted` says, or by DHCP on every NIC when it is empty or its NIC is not usable for
-    /// long. Waits up to `patience` for NICs and carriers; [`LINK_PATIENCE`] suits slow switches.
+    /// Brings the network up as the kernel command line says ([`crate::net::ip_option`]), else as `wanted` says, or by DHCP on
+    /// every NIC when that is empty or its NIC is not usable for long; where no DHCP server answers, the advertisements of IPv6
+    /// routers do. Waits up to `patience` for NICs and carriers; [`LINK_PATIENCE`] suits slow switches.
     ///
     /// # Errors
     /// [`PlatformError::NoNetwork`] when the time is over; the kernel's refusals.
@@ -153,18 +151,6 @@ impl Platform {
         patience: Duration,
     ) -> Result<NetworkUp, PlatformError> {
         network::bring_up(&mut self.modules, &mut self.watchdog, wanted, patience)
-    }
-
-    /// Asks the name servers where the manager is; the answer takes 20 s at most. At least one address, best first.
-    ///
-    /// # Errors
-    /// [`PlatformError::Wait`]; why nothing was found is the inner result's.
-    pub fn look_up(
-        &mut self,
-        wanted: &Wanted,
-        servers: &[IpAddr],
-    ) -> Result<Result<Vec<SocketAddr>, DnsError>, PlatformError> {
-        lookup::look_up(&mut self.watchdog, wanted, servers)
     }
 
     /// The watchdog, which wants [`Watchdog::feed`] at least every [`Watchdog::feed_interval`].
