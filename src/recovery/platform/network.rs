@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 
 use super::lease::{DhcpDriver, configure};
 use super::modules::{Modules, wait_readable};
-use super::{PlatformError, Watchdog};
+use super::{PlatformError, Watchdog, chain};
 use crate::manager_url::ManagerUrl;
 use crate::net::config::NICS_MAX;
 use crate::net::dhcp::Event;
+use crate::net::ip_option;
 use crate::net::link::{self, Nic};
 use crate::net::{Events, InterfaceAddress, InterfaceConfig, Method, Netlink};
 
@@ -26,8 +27,8 @@ const CONFIGURED_PATIENCE: Duration = Duration::from_secs(120);
 /// the latest.
 const IPV6_ALONE_AFTER: Duration = Duration::from_secs(20);
 
-/// Most NICs on which DHCP is asked at once.
-const DHCP_NICS_MAX: usize = 64;
+/// Most ways that are tried at once: each is a NIC, or a VLAN on one, with its DHCP client.
+const PLANS_MAX: usize = 64;
 
 /// How the host got its address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +68,8 @@ pub(super) fn bring_up(
 ) -> Result<NetworkUp, PlatformError> {
     // Subscribed before the first look, so that no change falls between looking and waiting.
     let events = Events::open()?;
-    let mut bringer = Bringer::new(wanted)?;
+    let asked_for = of_command_line();
+    let mut bringer = Bringer::new(if asked_for.is_empty() { wanted } else { &asked_for })?;
     let started = Instant::now();
     let deadline = started + patience;
     loop {
@@ -89,6 +91,24 @@ pub(super) fn bring_up(
         descriptors.extend(bringer.clients.iter().map(|(client, _)| client.as_fd()));
         wait_readable(&descriptors, wake)?;
     }
+}
+
+/// What the kernel command line asks for, which somebody wrote after everything else was stored.
+fn of_command_line() -> Vec<InterfaceConfig> {
+    let text = std::fs::read_to_string("/proc/cmdline").unwrap_or_else(|error| {
+        log::warn!("cannot read the kernel command line: {error}");
+        String::new()
+    });
+    let wishes = ip_option::parse(&text);
+    for error in &wishes.errors {
+        log::warn!("{error}; this option is left out");
+    }
+    if !wishes.interfaces.is_empty() {
+        let names: Vec<&str> =
+            wishes.interfaces.iter().map(|config| config.name.as_str()).collect();
+        log::info!("network as on the kernel command line: {}", names.join(", "));
+    }
+    wishes.interfaces
 }
 
 /// What is done with a NIC that has a carrier.
@@ -114,7 +134,11 @@ fn plans<'a>(nic: &Nic, wanted: &'a [InterfaceConfig], takes_any: bool) -> Vec<(
         };
         plans.push((number * NICS_MAX + place, plan));
     }
-    if takes_any && !plans.iter().any(|(_, plan)| matches!(plan, Plan::Dhcp(_))) {
+    let is_plain = |plan: &Plan<'_>| match plan {
+        Plan::Dhcp(config) => config.is_none_or(|config| config.vlan.is_none()),
+        _ => false,
+    };
+    if takes_any && !plans.iter().any(|(_, plan)| is_plain(plan)) {
         plans.push((usize::MAX, Plan::Dhcp(None)));
     }
     plans
@@ -146,7 +170,7 @@ struct Bringer<'a> {
     wanted: &'a [InterfaceConfig],
     started: Instant,
     set_up: BTreeSet<u32>,
-    /// NICs and ranks of the plans that run.
+    /// NICs and ranks of the plans that run, or have failed.
     asked: BTreeSet<(u32, usize)>,
     clients: Vec<(DhcpDriver, Option<&'a InterfaceConfig>)>,
     listeners: Vec<Listener<'a>>,
@@ -198,15 +222,25 @@ impl<'a> Bringer<'a> {
         for (rank, plan, nic) in planned {
             if self.set_up.insert(nic.index) {
                 log::info!("{} ({}): set up, waiting for its link", nic.name, nic.mac);
-                link::set_up(&mut self.netlink, nic.index)?;
+                if let Err(error) = link::set_up(&mut self.netlink, nic.index) {
+                    // As when the driver misses its firmware.
+                    log::warn!("{}: {}", nic.name, chain(&error));
+                }
             }
-            if !nic.has_carrier {
+            let is_new = nic.has_carrier && self.asked.len() < PLANS_MAX;
+            if !is_new || !self.asked.insert((nic.index, rank)) {
                 continue;
             }
-            match plan {
-                Plan::Static(config) => return self.configure(nic, config).map(Some),
-                Plan::Dhcp(config) => self.ask(nic, rank, config)?,
-                Plan::Advertised(config) => self.listen(nic, rank, config)?,
+            let done = match plan {
+                Plan::Static(config) => self.configure(nic, config).map(Some),
+                Plan::Dhcp(config) => self.ask(nic, config).map(|()| None),
+                Plan::Advertised(config) => self.listen(nic, config).map(|()| None),
+            };
+            match done {
+                Ok(None) => {}
+                Ok(up) => return Ok(up),
+                // One way less; a dead computer takes any other.
+                Err(error) => log::warn!("{}: {}", nic.name, chain(&error)),
             }
         }
         match self.step_clients()? {
@@ -226,15 +260,7 @@ impl<'a> Bringer<'a> {
         Ok(network_up(interface, index, config.addresses.clone(), source, Some(config)))
     }
 
-    fn ask(
-        &mut self,
-        nic: &Nic,
-        rank: usize,
-        config: Option<&'a InterfaceConfig>,
-    ) -> Result<(), PlatformError> {
-        if self.asked.len() >= DHCP_NICS_MAX || !self.asked.insert((nic.index, rank)) {
-            return Ok(());
-        }
+    fn ask(&mut self, nic: &Nic, config: Option<&'a InterfaceConfig>) -> Result<(), PlatformError> {
         let (index, interface) = match config {
             Some(config) => link::stack(&mut self.netlink, nic, config)?,
             None => (nic.index, nic.name.clone()),
@@ -246,15 +272,7 @@ impl<'a> Bringer<'a> {
         Ok(())
     }
 
-    fn listen(
-        &mut self,
-        nic: &Nic,
-        rank: usize,
-        config: &'a InterfaceConfig,
-    ) -> Result<(), PlatformError> {
-        if self.asked.len() >= DHCP_NICS_MAX || !self.asked.insert((nic.index, rank)) {
-            return Ok(());
-        }
+    fn listen(&mut self, nic: &Nic, config: &'a InterfaceConfig) -> Result<(), PlatformError> {
         let (index, interface) = link::stack(&mut self.netlink, nic, config)?;
         log::info!("{interface}: link is there, waiting for an IPv6 router");
         let (config, patience) = (Some(config), Duration::ZERO);
@@ -377,5 +395,8 @@ mod tests {
         assert_eq!(plans(&nic(5), &wanted, true), [(0, Plan::Dhcp(Some(&wanted[0]))), any]);
         assert_eq!(plans(&nic(3), &wanted, false), [(NICS_MAX, Plan::Advertised(&wanted[1])), any]);
         assert_eq!(plans(&nic(2), &wanted, false), [any]);
+        let tagged = [InterfaceConfig { vlan: Some(7), ..InterfaceConfig::default() }];
+        let plain = (usize::MAX, Plan::Dhcp(None));
+        assert_eq!(plans(&nic(2), &tagged, true), [(0, Plan::Dhcp(Some(&tagged[0]))), plain]);
     }
 }
