@@ -31,7 +31,7 @@ installkernel() {
 
 install() {
 	inst_simple "$FIRMCASTD" /usr/sbin/firmcastd
-	inst_multiple cp modprobe
+	inst_multiple cat modprobe
 	inst_simple "$FIRMCAST_DATA/modprobe.conf" /usr/share/firmcast/modprobe.conf
 	inst_simple "$FIRMCAST_DATA/run-hook" /usr/share/firmcast/run-hook
 	inst_simple "$FIRMCAST_DATA/hold.conf" /etc/modprobe.d/firmcast.conf
