@@ -2,9 +2,11 @@
 //! way out. The recovery state machine decides; this does.
 
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use crate::net::dns::{DnsError, Wanted};
 use crate::net::{InterfaceConfig, NetError};
 use crate::power::Power;
 use crate::reason::FlashState;
@@ -13,6 +15,7 @@ mod efi;
 mod hold;
 mod lease;
 mod log_kmsg;
+mod lookup;
 mod modules;
 mod mounts;
 mod network;
@@ -151,6 +154,18 @@ impl Platform {
         patience: Duration,
     ) -> Result<NetworkUp, PlatformError> {
         network::bring_up(&mut self.modules, &mut self.watchdog, wanted, patience)
+    }
+
+    /// Asks the name servers where the manager is; the answer takes 20 s at most. At least one address, best first.
+    ///
+    /// # Errors
+    /// [`PlatformError::Wait`]; why nothing was found is the inner result's.
+    pub fn look_up(
+        &mut self,
+        wanted: &Wanted,
+        servers: &[IpAddr],
+    ) -> Result<Result<Vec<SocketAddr>, DnsError>, PlatformError> {
+        lookup::look_up(&mut self.watchdog, wanted, servers)
     }
 
     /// The watchdog, which wants [`Watchdog::feed`] at least every [`Watchdog::feed_interval`].
