@@ -7,14 +7,13 @@
 //! | `firmcast.manager=URL` | a manager, before those of the provision; may be repeated |
 //! | `firmcast.flash=NAME` | the MTD device with the firmware, instead of the provision's |
 //! | `firmcast.unknown=boot-on`, `=rescue` | what to do when nothing tells whether the firmware is whole |
-//! | `ip=`, `vlan=` | the network, instead of the provision's ([`ip_option`]) |
+//! | `ip=`, `vlan=` | the network, instead of the provision's ([`crate::net::ip_option`]) |
 //! | `firmcast.then=reboot`, `=poweroff` | what the dedicated recovery image does at its end |
 
 use log::warn;
 
 use super::provision::{MANAGERS_MAX, OnUnknown, Provision};
 use crate::manager_url::ManagerUrl;
-use crate::net::{InterfaceConfig, ip_option};
 
 /// The longest command line that is looked at; the kernel's own are shorter.
 const CMDLINE_SIZE_MAX: u64 = 64 * 1024;
@@ -52,8 +51,6 @@ pub struct Options {
     pub on_unknown: Option<OnUnknown>,
     /// What to do at the end.
     pub then: Then,
-    /// The network by `ip=` and `vlan=`; none: as stored.
-    pub network: Vec<InterfaceConfig>,
 }
 
 impl Options {
@@ -71,11 +68,7 @@ impl Options {
 
     /// Reads a command line. What is not understood is told and left out: there is nobody to correct it in time.
     pub fn parse(text: &str) -> Self {
-        let wishes = ip_option::parse(text);
-        for error in &wishes.errors {
-            warn!("on the kernel's command line: {error}");
-        }
-        let mut options = Self { network: wishes.interfaces, ..Self::default() };
+        let mut options = Self::default();
         for word in text.split_ascii_whitespace() {
             let Some((key, value)) = word.strip_prefix("firmcast.").and_then(|w| w.split_once('='))
             else {
@@ -115,9 +108,6 @@ impl Options {
         }
         if let Some(on_unknown) = self.on_unknown {
             provision.on_unknown = on_unknown;
-        }
-        if !self.network.is_empty() {
-            provision.network.clone_from(&self.network);
         }
         let stored = std::mem::take(&mut provision.managers);
         provision.managers = self.managers.iter().cloned().chain(stored).collect();
