@@ -63,6 +63,17 @@ pub fn set_loopback_up(netlink: &mut Netlink) -> Result<(), NetError> {
     set_up(netlink, LOOPBACK_INDEX)
 }
 
+/// Sets an interface down.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn set_down(netlink: &mut Netlink, index: u32) -> Result<(), NetError> {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    message.header.change_mask = LinkFlags::Up;
+    netlink.modify("set an interface down", RouteNetlinkMessage::SetLink(message))
+}
+
 /// Sets an interface up. A NIC begins to look for a carrier then.
 ///
 /// # Errors

@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 
 use log::{error, info, warn};
 
-use super::machine::{Conclusion, NOTICE_PATIENCE, Rescue, Search};
+use super::machine::{Conclusion, Rescue, Search};
 use super::options::{Options, Then, When};
 use super::provision::{OnUnknown, PROVISION_PATH, Provision};
 use super::screen::{Facts, Screen};
 use super::sources::Places;
 use super::verdict::read_chip;
 use crate::dmi::Dmi;
-use crate::image::validity::Verdict;
+use crate::image::validity::{Verdict, validate};
 use crate::image::{Board, KnownGood, assess};
 use crate::keys::{HostSecretKey, PublicKey as _, SecretKey as _};
 use crate::mtd::MtdInfo;
@@ -23,8 +23,24 @@ use crate::recovery::{RecoveryError, disable_ctrl_alt_del, find_flash, leave_wor
 use crate::wire::answer::{DETAIL_SIZE_MAX, End, Environment, Identity};
 use crate::wire::help::{Finding, HelpRequest};
 
+/// How long a host that only wants to tell something tries to.
+const NOTICE_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long the distribution's initramfs looks for help when nothing but the record of good firmware says that the firmware is invalid:
+/// the machine has just started with it, and the record may be older than the firmware.
+const DOUBT_PATIENCE: Duration = Duration::from_secs(120);
+
 /// How long one look for a network takes before the display says so and the next begins.
 const NETWORK_PATIENCE: Duration = Duration::from_secs(60);
+
+/// How the environment was entered.
+#[derive(Clone, Copy)]
+enum Way {
+    /// As a recovery image.
+    Dedicated(When),
+    /// By the distribution's initramfs, on the way to its operating system.
+    Hook(When),
+}
 
 /// What a stay came to.
 enum Course {
@@ -42,7 +58,8 @@ pub fn run(started: Instant, platform: &mut Platform) -> Result<Ending, Recovery
     disable_ctrl_alt_del();
     let options = Options::of_this_boot();
     let provision = provision(&options)?;
-    look_after(started, platform, &provision, options.recover.unwrap_or_default())?;
+    let when = options.recover.unwrap_or_default();
+    look_after(started, platform, &provision, Way::Dedicated(when))?;
     Ok(match options.then {
         Then::Reboot => Ending::Restart,
         Then::PowerOff => Ending::PowerOff,
@@ -61,7 +78,7 @@ pub fn hook() -> Result<(), RecoveryError> {
     platform::log_to_kernel();
     let provision = provision(&options)?;
     let mut platform = Platform::start()?;
-    match look_after(started, &mut platform, &provision, when)? {
+    match look_after(started, &mut platform, &provision, Way::Hook(when))? {
         Course::BootOn => Ok(()),
         Course::Repaired => {
             info!("rebooting into the repaired firmware");
@@ -85,17 +102,18 @@ fn look_after(
     started: Instant,
     platform: &mut Platform,
     provision: &Provision,
-    when: When,
+    way: Way,
 ) -> Result<Course, RecoveryError> {
     let dmi = Dmi::read(Path::new("/"));
     let flash = find_flash(platform, &provision.flash)?;
-    let verdict = verdict(provision, flash.as_ref(), &dmi);
+    let Assessment { verdict, is_doubtful } = assess_chip(provision, flash.as_ref(), &dmi);
     info!("this computer's firmware is {verdict}");
     let (finding, offset_bytes, why) = match &verdict {
         Verdict::Valid { .. } => (Finding::Valid, 0, String::new()),
         Verdict::Invalid { offset_bytes, why } => (Finding::Invalid, *offset_bytes, why.clone()),
         Verdict::Unknown { why } => (Finding::Unknown, 0, why.clone()),
     };
+    let (Way::Dedicated(when) | Way::Hook(when)) = way;
     let wants_image = match (finding, when) {
         (Finding::Valid, When::Auto) => {
             info!("booting on");
@@ -103,6 +121,11 @@ fn look_after(
         }
         (Finding::Unknown, When::Auto) => provision.on_unknown == OnUnknown::Rescue,
         _ => true,
+    };
+    let patience = match way {
+        _ if !wants_image => Some(NOTICE_PATIENCE),
+        Way::Hook(When::Auto) if is_doubtful => Some(DOUBT_PATIENCE),
+        _ => None,
     };
     let host_key: HostSecretKey =
         provision.host_key.expose().parse().map_err(RecoveryError::Key)?;
@@ -119,26 +142,48 @@ fn look_after(
         finding: verdict.to_string(),
         addresses: String::new(),
     };
-    let search = search(provision, host_key, flash.as_ref(), &dmi, request)?;
-    platform.arm_watchdog();
+    let mut search = search(provision, host_key, flash.as_ref(), &dmi, request)?;
+    search.patience = patience;
+    // The distribution's initramfs goes on to its operating system, which has its own idea of the watchdog.
+    if matches!(way, Way::Dedicated(_)) {
+        platform.arm_watchdog();
+    }
     let mut screen = Screen::open(facts);
-    let Some(network) = network(platform, provision, &mut screen, wants_image)? else {
+    let Some(network) = network(platform, provision, &mut screen, patience)? else {
         return Ok(Course::BootOn);
     };
-    let conclusion = seek_help(started, platform, provision, network, &mut screen, search)?;
-    Ok(conclude(provision, &mut screen, conclusion))
+    let conclusion = seek_help(started, platform, provision, network.clone(), &mut screen, search)?;
+    let course = conclude(provision, &mut screen, conclusion);
+    if let (Way::Hook(_), Course::BootOn) = (way, &course)
+        && let Err(error) = platform.leave_network(&network)
+    {
+        warn!("the network stays as it is: {}", chain(&error));
+    }
+    Ok(course)
+}
+
+/// What is known of the chip.
+struct Assessment {
+    verdict: Verdict,
+    /// Only the record of good firmware says that it is invalid, and not its own structure.
+    is_doubtful: bool,
 }
 
 /// A chip that cannot be read is as good as one with wrong bytes; one that is not there says nothing.
-fn verdict(provision: &Provision, flash: Option<&MtdInfo>, dmi: &Dmi) -> Verdict {
+fn assess_chip(provision: &Provision, flash: Option<&MtdInfo>, dmi: &Dmi) -> Assessment {
+    let sure = |verdict| Assessment { verdict, is_doubtful: false };
     if flash.is_none() {
-        return Verdict::Unknown {
-            why: format!("the flash chip {} was not found", provision.flash),
-        };
+        let why = format!("the flash chip {} was not found", provision.flash);
+        return sure(Verdict::Unknown { why });
     }
     match read_chip(&provision.flash) {
-        Ok(contents) => assess(&contents, provision.known_good.as_ref(), &dmi.bios_version),
-        Err(error) => Verdict::Invalid { offset_bytes: 0, why: chain(&error) },
+        Ok(contents) => {
+            let verdict = assess(&contents, provision.known_good.as_ref(), &dmi.bios_version);
+            let is_invalid = |verdict: &Verdict| matches!(verdict, Verdict::Invalid { .. });
+            let is_doubtful = is_invalid(&verdict) && !is_invalid(&validate(&contents));
+            Assessment { verdict, is_doubtful }
+        }
+        Err(error) => sure(Verdict::Invalid { offset_bytes: 0, why: chain(&error) }),
     }
 }
 
@@ -164,6 +209,7 @@ fn search(
         },
         host_key,
         request,
+        patience: None,
     })
 }
 
@@ -185,24 +231,23 @@ fn identity(provision: &Provision, flash: Option<&MtdInfo>, dmi: &Dmi) -> Identi
     }
 }
 
-/// Tries for ever, unless nothing but a notice depends on it.
+/// Tries for ever, unless there is a limit to it.
 fn network(
     platform: &mut Platform,
     provision: &Provision,
     screen: &mut Screen,
-    wants_image: bool,
+    patience: Option<Duration>,
 ) -> Result<Option<NetworkUp>, RecoveryError> {
-    let patience = if wants_image { NETWORK_PATIENCE } else { NOTICE_PATIENCE };
     screen.tell("waiting for the network", "Check the network cable. This computer keeps trying.");
     loop {
-        match platform.network(&provision.network, patience) {
+        match platform.network(&provision.network, patience.unwrap_or(NETWORK_PATIENCE)) {
             Ok(network) => {
                 let addresses: Vec<_> = network.addresses.iter().map(ToString::to_string).collect();
                 let addresses = addresses.join(", ");
                 screen.set_facts(Facts { addresses, ..screen.facts().clone() });
                 return Ok(Some(network));
             }
-            Err(PlatformError::NoNetwork { state, .. }) if wants_image => {
+            Err(PlatformError::NoNetwork { state, .. }) if patience.is_none() => {
                 error!("no network yet: {state}");
                 screen.tell(
                     &format!("no network: {state}"),
@@ -210,7 +255,7 @@ fn network(
                 );
             }
             Err(PlatformError::NoNetwork { .. }) => {
-                warn!("no network, so no manager was told; booting on");
+                warn!("no network, so no manager was asked; booting on");
                 return Ok(None);
             }
             Err(error) => return Err(error.into()),

@@ -4,7 +4,7 @@
 //!  Searching --a trusted manager answers--> Asking --Enlist--> Enlisted --updated--> Over: repaired
 //!     ^  '--next address, next place, rest--'  ^ '--silent--> Searching      |
 //!     |                                        '------- failed, after a pause -'
-//!     '-- only told something: Over after Hold, or NOTICE_PATIENCE
+//!     '-- only told something: Over after Hold; or its patience is over
 //! ```
 //!
 //! A host that an agent sent here begins at *Enlisted* and knows its campaign; for it any end is the end of the stay.
@@ -38,8 +38,6 @@ pub const ASK_MAX: Duration = Duration::from_secs(60);
 pub const ASK_PATIENCE: Duration = Duration::from_secs(120);
 /// The longest that a manager may have a host wait before it asks again.
 pub const HOLD_MAX: Duration = Duration::from_secs(3600);
-/// How long a host that only wants to tell something tries to.
-pub const NOTICE_PATIENCE: Duration = Duration::from_secs(30);
 /// First and longest pause after a failed attempt.
 pub const FAILURE_PAUSE_MIN: Duration = Duration::from_secs(5);
 /// See [`FAILURE_PAUSE_MIN`].
@@ -60,6 +58,8 @@ pub struct Search {
     pub board: Board,
     /// What is asked or told.
     pub request: HelpRequest,
+    /// How long help is looked for before the boot goes on; none: for ever.
+    pub patience: Option<Duration>,
 }
 
 /// What the driver has to do.
@@ -87,7 +87,7 @@ pub enum Conclusion {
         /// What stands in flash now.
         known_good: Option<KnownGood>,
     },
-    /// The manager was told, or could not be; boot on.
+    /// Nothing more is to be waited for: the manager was told, or nobody has helped in time. Boot on.
     Told,
 }
 
@@ -223,12 +223,12 @@ impl Rescue {
 
     /// Does what is due at `now`.
     pub fn handle_timeout(&mut self, now: Time) {
-        let gives_up = self.only_tells() && now >= self.started + NOTICE_PATIENCE;
+        let gives_up = self.gives_up_at().is_some_and(|at| now >= at);
         match &mut self.state {
             State::Enlisted(recovery) => recovery.handle_timeout(now),
             State::Over => {}
             _ if gives_up => {
-                warn!("no manager took note of this");
+                warn!("no manager has helped");
                 self.conclude(Conclusion::Told);
             }
             State::Calling { until, .. } if now >= *until => self.seek_on(now),
@@ -251,8 +251,7 @@ impl Rescue {
             State::Calling { until, .. } | State::Resting { until } => Some(*until),
             State::Asking(asking) => Some(asking.next.min(asking.answered + ASK_PATIENCE)),
         };
-        let notice = self.only_tells().then(|| self.started + NOTICE_PATIENCE);
-        [state, notice, self.endpoint.poll_timeout()].into_iter().flatten().min()
+        [state, self.gives_up_at(), self.endpoint.poll_timeout()].into_iter().flatten().min()
     }
 
     /// The next datagram to send.
@@ -277,6 +276,12 @@ impl Rescue {
 
     fn only_tells(&self) -> bool {
         self.search.as_ref().is_some_and(|search| !search.request.wants_image)
+    }
+
+    /// Until then a host looks for a manager that does not have to.
+    fn gives_up_at(&self) -> Option<Time> {
+        let patience = self.search.as_ref()?.patience?;
+        Some(self.started + patience)
     }
 
     /// Stops calling and goes to the next address or place.
@@ -406,6 +411,7 @@ impl Rescue {
         if end.flash == FlashState::Damaged {
             // Whatever was found before: now the chip was written to, and not to its end.
             search.request.finding = Finding::Invalid;
+            search.patience = None;
         }
         search.request.identity.last_end = Some(end);
         let pause = FAILURE_PAUSE_MIN * 2u32.saturating_pow(self.failures.min(16));

@@ -9,9 +9,7 @@ use std::time::Duration;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 
-use super::machine::{
-    ASK_PATIENCE, Action, Conclusion, NOTICE_PATIENCE, Rescue, Search, Situation,
-};
+use super::machine::{ASK_PATIENCE, Action, Conclusion, Rescue, Search, Situation};
 use super::seek::{CALL_PATIENCE, Candidate, Source};
 use crate::image::Board;
 use crate::keys::{HostSecretKey, ManagerSecretKey, SecretKey as _};
@@ -22,6 +20,7 @@ use crate::wire::answer::{Answer, Environment, Identity, Phase};
 use crate::wire::command::Command;
 use crate::wire::help::{Finding, HelpRequest};
 
+const PATIENCE: Duration = Duration::from_secs(30);
 const EVERYBODY: ([u8; 4], u16) = ([255; 4], 9848);
 
 fn host_address() -> SocketAddr {
@@ -73,7 +72,8 @@ impl Room {
             HelpRequest { wants_image, finding, offset_bytes: 7, why: "torn".into(), identity };
         let managers = vec![manager_key(1).public(), manager_key(2).public()];
         let board = Board::default();
-        let search = Search { host_key, managers, releases: Vec::new(), board, request };
+        let patience = (!wants_image).then_some(PATIENCE);
+        let search = Search { host_key, managers, releases: Vec::new(), board, request, patience };
         let host = Rescue::search(Time::ZERO, search, [3; 32]);
         Self {
             now: Time::ZERO,
@@ -265,6 +265,6 @@ fn who_only_tells_something_takes_no_image_and_boots_on() {
     assert!(matches!(room.conclusion, Some(Conclusion::Told)));
 
     let mut alone = Room::new(false);
-    alone.run(Time::ZERO + NOTICE_PATIENCE);
+    alone.run(Time::ZERO + PATIENCE);
     assert!(matches!(alone.conclusion, Some(Conclusion::Told)));
 }

@@ -40,6 +40,8 @@ pub struct Facts {
 pub struct Screen {
     pages: Vec<File>,
     lines: Vec<File>,
+    /// What the kernel's messages to the consoles were set to.
+    level: Option<String>,
     facts: Facts,
     shown: String,
     said: String,
@@ -54,9 +56,11 @@ impl Screen {
     /// Takes the consoles over from the kernel's messages, which go on in its log.
     pub fn open(facts: Facts) -> Self {
         // Where that is refused, messages come between.
+        let level = std::fs::read_to_string(CONSOLE_LEVEL).ok();
         let _ = std::fs::write(CONSOLE_LEVEL, QUIET);
         let names = std::fs::read_to_string(CONSOLES).unwrap_or_default();
-        let mut screen = Self { facts, ..Self::default() };
+        let mut screen = Self::default();
+        (screen.facts, screen.level) = (facts, level);
         for name in names.split_ascii_whitespace().take(CONSOLES_MAX) {
             let Ok(file) = OpenOptions::new().write(true).open(format!("/dev/{name}")) else {
                 continue;
@@ -130,6 +134,14 @@ impl Screen {
     fn write_lines(&mut self, text: &str) {
         for line in &mut self.lines {
             let _ = line.write_all(text.as_bytes());
+        }
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        if let Some(level) = &self.level {
+            let _ = std::fs::write(CONSOLE_LEVEL, level);
         }
     }
 }
@@ -241,12 +253,9 @@ mod tests {
             finding: "invalid at 0x84000: \x1b[31mfile checksum".into(),
             addresses: String::new(),
         };
-        let mut screen = Screen {
-            pages: vec![file("tty0")],
-            lines: vec![file("ttyS0")],
-            facts,
-            ..Screen::default()
-        };
+        let mut screen = Screen::silent();
+        (screen.pages, screen.lines) = (vec![file("tty0")], vec![file("ttyS0")]);
+        screen.set_facts(facts);
         screen.show(&Situation::Searching(None));
         for done in 0..=1000 {
             screen.show(&Situation::Campaign(&report(Phase::Writing, done)));

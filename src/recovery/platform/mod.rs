@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::net::dns::{DnsError, Wanted};
-use crate::net::{InterfaceConfig, NetError};
+use crate::net::{InterfaceConfig, NetError, Netlink, link};
 use crate::power::Power;
 use crate::reason::FlashState;
 
@@ -154,6 +154,18 @@ impl Platform {
         patience: Duration,
     ) -> Result<NetworkUp, PlatformError> {
         network::bring_up(&mut self.modules, &mut self.watchdog, wanted, patience)
+    }
+
+    /// Takes the network down again, for an operating system that wants to find it as the kernel made it.
+    ///
+    /// # Errors
+    /// The kernel's refusals.
+    pub fn leave_network(&mut self, network: &NetworkUp) -> Result<(), PlatformError> {
+        let mut netlink = Netlink::open()?;
+        for address in &network.addresses {
+            link::remove_address(&mut netlink, network.index, address)?;
+        }
+        Ok(link::set_down(&mut netlink, network.index)?)
     }
 
     /// Asks the name servers where the manager is; the answer takes 20 s at most. At least one address, best first.
