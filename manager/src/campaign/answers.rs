@@ -162,7 +162,7 @@ impl Host {
 
     fn handle_report(&mut self, now: Time, report: &Report, plan: &Plan) {
         if self.stage == Stage::Ended {
-            self.release_late_caller(report, plan);
+            self.release_late_caller(now, report, plan);
             return;
         }
         if report.digests.is_some() {
@@ -209,11 +209,11 @@ impl Host {
     }
 
     /// Sends home a host that calls after the campaign has ended for it.
-    fn release_late_caller(&mut self, report: &Report, plan: &Plan) {
+    fn release_late_caller(&mut self, now: Time, report: &Report, plan: &Plan) {
         if (Phase::Ready..Phase::BackingUp).contains(&report.phase)
             || matches!(report.phase, Phase::Escrow | Phase::Updated | Phase::Failed)
         {
-            self.aside = Some(Command::Release { campaign: plan.campaign() });
+            self.release_again(now, plan);
         }
     }
 
@@ -355,6 +355,10 @@ impl Host {
             self.ending = Some(ended_by(report));
             if self.stage != Stage::Flash {
                 self.enter(now, Stage::Flash, plan);
+            }
+            if plan.rescue {
+                // A dead host that does not try again by itself may go and ask for help again.
+                self.release_again(now, plan);
             }
         } else {
             self.end_after_release(now, ended_by(report), plan);

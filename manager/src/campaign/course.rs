@@ -7,8 +7,9 @@ use firmcast::reason::{FlashState, Reason};
 use firmcast::session::{Endpoint, PeerKey};
 use firmcast::time::Time;
 use firmcast::transfer::TransferError;
-use firmcast::wire::answer::{Answer, Identity, Phase};
+use firmcast::wire::answer::{Answer, Phase};
 use firmcast::wire::broadcast::{GroupKey, TransferParameters};
+use firmcast::wire::help::HelpRequest;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore, SeedableRng};
 
@@ -115,7 +116,7 @@ impl Course {
         now: Time,
         endpoint: &mut Endpoint,
         target: Target,
-        identity: &Identity,
+        request: &HelpRequest,
     ) -> bool {
         let Some(key) = target.key else { return false };
         let index = match self.by_key.get(&key).copied() {
@@ -128,7 +129,7 @@ impl Course {
                 self.hosts.len() - 1
             }
         };
-        self.touch(now, endpoint, index, |host, plan, _| host.enlist(now, identity, plan));
+        self.touch(now, endpoint, index, |host, plan, _| host.enlist(now, request, plan));
         true
     }
 

@@ -8,6 +8,7 @@ use firmcast::time::Time;
 use firmcast::wire::answer::{Identity, Phase};
 use firmcast::wire::broadcast::TransferParameters;
 use firmcast::wire::command::Command;
+use firmcast::wire::help::{Finding, HelpRequest};
 use rand_chacha::ChaCha20Rng;
 
 use super::config::{Deadlines, Target};
@@ -22,6 +23,9 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(20);
 
 /// After so long a silence of an agent its session may be one from before its last boot: a fresh one is tried.
 const STALE_SILENCE: Duration = Duration::from_secs(5);
+
+/// A host that does not go when it is released is told again after this.
+const RELEASE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// What is the same for all hosts of a campaign.
 #[derive(Debug)]
@@ -60,6 +64,8 @@ impl Plan {
 pub struct Host {
     pub(super) target: Target,
     pub(super) stage: Stage,
+    /// It asked for help because its firmware is damaged: as long as it is not repaired, no reset is safe.
+    pub(super) is_dead: bool,
     /// Holds one of the campaign's dialogues, or needs none.
     pub(super) may_speak: bool,
     pub(super) deadline: Option<Time>,
@@ -94,6 +100,7 @@ impl Host {
         Self {
             target,
             stage: Stage::Connect,
+            is_dead: false,
             may_speak: false,
             deadline: None,
             retry: Retry::starting(Time::ZERO),
@@ -203,11 +210,12 @@ impl Host {
     }
 
     /// It asks for help, perhaps again: whatever it was told before, it has forgotten, or never heard.
-    pub(super) fn enlist(&mut self, now: Time, identity: &Identity, plan: &Plan) {
+    pub(super) fn enlist(&mut self, now: Time, request: &HelpRequest, plan: &Plan) {
         if self.stage != Stage::Enlist {
             *self = Self::new(self.target.clone());
         }
-        (self.heard, self.identity) = (now, Some(identity.clone()));
+        (self.heard, self.identity) = (now, Some(request.identity.clone()));
+        self.is_dead = request.finding != Finding::Valid;
         self.enter(now, Stage::Enlist, plan);
         // Said once for each request: who was not heard asks again.
         self.aside = Some(Command::Enlist {
@@ -222,7 +230,19 @@ impl Host {
         self.may_speak = true;
         (self.deadline, self.probe) = (None, None);
         self.deposit.end_upload();
-        self.outcome = Some(Outcome { digests: self.digests, ..outcome });
+        let flash = match outcome.flash {
+            Some(FlashState::Untouched) if self.is_dead => Some(FlashState::Damaged),
+            flash => flash,
+        };
+        self.outcome = Some(Outcome { digests: self.digests, flash, ..outcome });
+    }
+
+    /// Tells it that the campaign is over for it, but not at once again: it may answer each time, and not obey.
+    pub(super) fn release_again(&mut self, now: Time, plan: &Plan) {
+        if self.retry.next() <= now {
+            self.retry = Retry::every(now, RELEASE_INTERVAL);
+            self.aside = Some(Command::Release { campaign: plan.campaign() });
+        }
     }
 
     /// Ends it after its recovery environment was told so.

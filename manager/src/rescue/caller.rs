@@ -38,6 +38,8 @@ pub(super) struct Caller {
     pub(super) last: Option<Outcome>,
     /// Why it was put off last, so that the log says each reason once.
     pub(super) held: Option<Reason>,
+    /// The campaign of nobody that it was let go from last, so that the log says it once.
+    pub(super) recalled: Option<u64>,
     pub(super) progress_told: Option<Time>,
 }
 
@@ -63,6 +65,7 @@ impl Caller {
             is_parked: false,
             last: None,
             held: None,
+            recalled: None,
             progress_told: None,
         }
     }

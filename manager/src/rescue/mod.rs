@@ -26,3 +26,6 @@ pub use policy::{Policy, PolicyError};
 pub use service::{Deposit, Known, Load, Service, Settings};
 pub use shelf::{BundleId, Shelf, Shelved};
 pub use status::Status;
+
+#[cfg(test)]
+mod tests;

@@ -1,13 +1,16 @@
 //! The policy file: whom `firmcast serve` helps, and with which version.
 
+use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use firmcast::keys::Fingerprint;
-use serde::{Deserialize, Deserializer, de::Error as _};
+use serde::Deserialize;
 use thiserror::Error;
+use toml::Spanned;
 
 /// Largest policy file that is read, in bytes.
 pub const POLICY_SIZE_MAX: usize = 1024 * 1024;
@@ -49,21 +52,17 @@ pub enum PolicyError {
 }
 
 /// What the operator allows.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
     /// Whether hosts are answered that are not in the inventory.
     pub unknown_hosts: bool,
     /// Whether hosts give their backup into keeping before their flash is changed.
     pub escrow: bool,
     /// How often a host may fail before it is left alone.
-    #[serde(deserialize_with = "attempts")]
     pub attempts_max: u32,
     /// How long the first host that joined waits for others, in seconds.
-    #[serde(deserialize_with = "gather")]
     pub gather_s: u16,
     /// The first that matches a host says what it gets; without one it gets the newest version.
-    #[serde(rename = "rule", deserialize_with = "rules")]
     pub rules: Vec<Rule>,
 }
 
@@ -80,8 +79,7 @@ impl Default for Policy {
 }
 
 /// What hosts get.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "RuleText")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
     /// Only hosts of this vendor.
     pub vendor: Option<String>,
@@ -102,6 +100,22 @@ pub enum Order {
     Pinned(String),
     /// Nothing.
     Hold,
+}
+
+/// The file as it is written. What is in range one by one, is checked together when it is read.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PolicyText {
+    #[serde(default)]
+    unknown_hosts: bool,
+    #[serde(default)]
+    escrow: bool,
+    #[serde(default = "attempts_default")]
+    attempts_max: Spanned<u32>,
+    #[serde(default = "gather_default")]
+    gather_s: Spanned<u16>,
+    #[serde(default)]
+    rule: Vec<Spanned<RuleText>>,
 }
 
 #[derive(Deserialize)]
@@ -161,7 +175,32 @@ impl Policy {
     /// # Errors
     /// Line, column and reason.
     pub fn parse(text: &str) -> Result<Self, String> {
-        toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())
+        let written: PolicyText =
+            toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
+        let at = |span: Range<usize>, why: String| {
+            let before = &text.as_bytes()[..span.start.min(text.len())];
+            let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+            format!("line {line}, {why}")
+        };
+        let (attempts_max, gather_s) = (&written.attempts_max, &written.gather_s);
+        in_range("attempts_max", *attempts_max.get_ref(), 1..=ATTEMPTS_MAX)
+            .map_err(|why| at(attempts_max.span(), why))?;
+        in_range("gather_s", *gather_s.get_ref(), 0..=GATHER_S_MAX)
+            .map_err(|why| at(gather_s.span(), why))?;
+        if let Some(rule) = written.rule.get(RULES_MAX) {
+            return Err(at(rule.span(), format!("more than {RULES_MAX} rules")));
+        }
+        let rule = |rule: Spanned<RuleText>| {
+            let span = rule.span();
+            Rule::try_from(rule.into_inner()).map_err(|why| at(span, why))
+        };
+        Ok(Self {
+            unknown_hosts: written.unknown_hosts,
+            escrow: written.escrow,
+            attempts_max: *attempts_max.get_ref(),
+            gather_s: *gather_s.get_ref(),
+            rules: written.rule.into_iter().map(rule).collect::<Result<_, _>>()?,
+        })
     }
 
     /// What a host gets.
@@ -182,32 +221,23 @@ impl Policy {
     }
 }
 
-fn attempts<'de, D: Deserializer<'de>>(from: D) -> Result<u32, D::Error> {
-    in_range(u32::deserialize(from)?, 1, ATTEMPTS_MAX)
+fn attempts_default() -> Spanned<u32> {
+    Spanned::new(0..0, Policy::default().attempts_max)
 }
 
-fn gather<'de, D: Deserializer<'de>>(from: D) -> Result<u16, D::Error> {
-    in_range(u16::deserialize(from)?, 0, GATHER_S_MAX)
+fn gather_default() -> Spanned<u16> {
+    Spanned::new(0..0, Policy::default().gather_s)
 }
 
-fn in_range<T: PartialOrd + std::fmt::Display, E: serde::de::Error>(
+fn in_range<T: PartialOrd + Display>(
+    key: &str,
     value: T,
-    min: T,
-    max: T,
-) -> Result<T, E> {
-    match value >= min && value <= max {
-        true => Ok(value),
-        false => Err(E::custom(format!("expected {min} to {max}, got {value}"))),
-    }
-}
-
-fn rules<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Rule>, D::Error> {
-    let rules = Vec::<Rule>::deserialize(from)?;
-    match rules.len() {
-        count if count > RULES_MAX => {
-            Err(D::Error::custom(format!("{count} rules, at most {RULES_MAX} are possible")))
-        }
-        _ => Ok(rules),
+    range: RangeInclusive<T>,
+) -> Result<(), String> {
+    let (min, max) = (range.start(), range.end());
+    match range.contains(&value) {
+        true => Ok(()),
+        false => Err(format!("{key}: expected {min} to {max}, got {value}")),
     }
 }
 

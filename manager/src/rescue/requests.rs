@@ -160,7 +160,7 @@ impl Service {
         let course = &mut self.courses[index].course;
         let target = Target { name: caller.name.clone(), key: Some(*key), address: caller.address };
         let stage = course.host(key).map_or(Stage::Ended, |host| host.stage());
-        if !course.enlist(now, &mut self.endpoint, target, &request.identity) {
+        if !course.enlist(now, &mut self.endpoint, target, request) {
             self.hold(now, key, Reason::Busy, "the campaign has as many hosts as it can".into());
             return;
         }
@@ -211,10 +211,13 @@ impl Service {
         if !waits || !caller.limit.take(now) {
             return;
         }
+        let is_news = caller.recalled.replace(report.campaign) != Some(report.campaign);
         let (host, phase) = (caller.name.clone(), report.phase.name().to_owned());
         self.endpoint.send(now, key, &Command::Release { campaign: report.campaign }.emit());
-        let line = super::Line::Service(Event::Recalled { host, phase });
-        self.note(Note { campaign: Some(report.campaign), line });
+        if is_news {
+            let line = super::Line::Service(Event::Recalled { host, phase });
+            self.note(Note { campaign: Some(report.campaign), line });
+        }
     }
 
     /// An attempt of this host ended.

@@ -1,0 +1,330 @@
+//! The service against the real machine of dead hosts.
+#![allow(clippy::unwrap_used)]
+
+mod world;
+
+use std::time::Duration;
+
+use firmcast::reason::Reason;
+use firmcast::session::Endpoint;
+use firmcast::time::Time;
+
+use super::Policy;
+use super::note::Event;
+use super::service::{STRANGERS_MAX, Service};
+use crate::news::News;
+use world::{Dead, IMAGE_SIZE_BYTES, World, bundle};
+
+const MINUTE: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_secs(1800);
+
+fn digest(bundle: &[u8]) -> [u8; 32] {
+    use sha2::{Digest as _, Sha256};
+    Sha256::digest(firmcast::image::Bundle::parse(bundle).unwrap().payload).into()
+}
+
+#[test]
+fn many_dead_hosts_are_gathered_and_rescued_by_one_stream_though_a_tenth_is_lost() {
+    let good = bundle("P", "2.0", 1, 1);
+    let mut hosts: Vec<Dead> =
+        (0..8).map(|i| Dead { up_at: Duration::from_millis(400 * i), ..Dead::default() }).collect();
+    // It comes when the stream is through.
+    hosts.push(Dead { up_at: Duration::from_secs(9), ..Dead::default() });
+    let mut world = World::new(hosts, &[("b.fcb", good.clone())]);
+    world.loss = 0.1;
+    world.start();
+    assert!(world.run_until(LONG, World::all_rescued));
+    assert_eq!(world.campaigns(), 1);
+    let started = |(_, news): (Time, &News)| match news {
+        News::TransferStarted { hosts } => Some(*hosts),
+        _ => None,
+    };
+    assert_eq!(world.news().find_map(started), Some(8));
+    let on_time = world.stream_bytes;
+    assert!(
+        on_time < IMAGE_SIZE_BYTES as u64 * 5 / 2,
+        "{on_time} bytes for nine hosts, one of them late"
+    );
+    for host in 0..9 {
+        assert_eq!(world.hosts[host].written, [digest(&good)]);
+    }
+    world.run_for(MINUTE);
+    for host in 0..9 {
+        let results = world.results(host);
+        assert_eq!(results.len(), 1);
+        assert_eq!((results[0].reason.as_str(), results[0].reboot_safe), ("rescued", true));
+    }
+    let status = {
+        let now = world.now;
+        world.service().status(now)
+    };
+    assert!(status.campaigns.is_empty(), "{status:?}");
+    assert!(status.hosts.iter().all(|host| host.attempts == 1 && host.failures == 0));
+}
+
+#[test]
+fn two_boards_share_the_link_and_each_gets_its_own() {
+    let (p, q) = (bundle("P", "2.0", 1, 1), bundle("Q", "7", 1, 2));
+    let mut hosts = vec![Dead::default(); 3];
+    hosts.extend([Dead { product: "Q", ..Dead::default() }; 3]);
+    let mut world = World::new(hosts, &[("p.fcb", p.clone()), ("q.fcb", q.clone())]);
+    world.rate_bits_per_s = 400_000;
+    world.start();
+    assert!(world.run_until(LONG, World::all_rescued));
+    for (index, host) in world.hosts.iter().enumerate() {
+        assert_eq!(host.written, [digest(if index < 3 { &p } else { &q })]);
+    }
+    assert_eq!(world.campaigns(), 2);
+    assert!(world.busiest_second <= 400_000 / 8 + 6000, "{}", world.busiest_second);
+    // Both were under way at the same time, and ended at about the same time.
+    let times: Vec<Time> = world
+        .news()
+        .filter(|(_, news)| matches!(news, News::Stage { stage, .. } if stage == "verified"))
+        .map(|(at, _)| at)
+        .collect();
+    let spread = times.iter().max().unwrap().since(*times.iter().min().unwrap());
+    assert!(spread < Duration::from_secs(1), "{spread:?}");
+}
+
+#[test]
+fn a_service_that_was_restarted_anywhere_rescues_all() {
+    let good = bundle("P", "2.0", 1, 1);
+    for seconds in [1, 3, 5, 6, 7, 8, 9, 10, 11, 13] {
+        let mut world = World::new(vec![Dead::default(); 3], &[("b.fcb", good.clone())]);
+        world.rate_bits_per_s = 400_000;
+        world.loss = 0.05;
+        world.start();
+        world.run_for(Duration::from_secs(seconds));
+        world.service = None;
+        world.run_for(Duration::from_secs(7));
+        world.start();
+        assert!(world.run_until(LONG, World::all_rescued), "{seconds}");
+        assert!(world.hosts.iter().all(|host| host.written == [digest(&good)]), "{seconds}");
+        assert!(world.now < Time::ZERO + Duration::from_secs(200), "{seconds}: {:?}", world.now);
+    }
+}
+
+#[test]
+fn a_power_cut_anywhere_in_the_rescue_is_no_failure_before_the_flash_was_touched() {
+    let good = bundle("P", "2.0", 1, 1);
+    for tenths in [1, 10, 50, 55, 60, 70, 80, 90] {
+        let cut = Dead { power_cut: Some(Duration::from_millis(100 * tenths)), ..Dead::default() };
+        let mut world = World::new(vec![cut, Dead::default()], &[("b.fcb", good.clone())]);
+        world.rate_bits_per_s = 400_000;
+        world.start();
+        assert!(world.run_until(LONG, World::all_rescued), "{tenths}");
+        let now = world.now;
+        let status = world.service().status(now);
+        assert!(status.hosts.iter().all(|host| !host.parked && host.failures <= 1), "{tenths}");
+    }
+}
+
+#[test]
+fn a_host_that_fails_too_often_is_parked_and_a_new_policy_lets_it_try_again() {
+    // The host itself tries four times in each attempt.
+    let broken = Dead { bad_writes: 12, ..Dead::default() };
+    let mut world =
+        World::new(vec![broken, Dead::default()], &[("b.fcb", bundle("P", "2.0", 1, 1))]);
+    world.start();
+    world.run_for(LONG);
+    assert!(!world.hosts[0].is_rescued() && world.hosts[1].is_rescued());
+    assert_eq!(world.hosts[0].attempts, 12);
+    let results = world.results(0);
+    assert_eq!(results.len(), 3, "{results:?}");
+    assert!(results.iter().all(|result| result.reason == "write-failed" && !result.reboot_safe));
+    assert!(world.events().any(|event| matches!(event, Event::Parked { failures: 3, .. })));
+    assert!(
+        world.hosts[0].held().unwrap().contains("failed too often"),
+        "{:?}",
+        world.hosts[0].held()
+    );
+    let attempts = world.hosts[0].attempts;
+    world.run_for(LONG);
+    assert_eq!(world.hosts[0].attempts, attempts);
+    let policy = world.policy.clone();
+    world.service().set_policy(policy);
+    assert!(world.run_until(LONG, World::all_rescued));
+}
+
+#[test]
+fn what_the_policy_says_is_brought_and_nothing_else() {
+    let library = [
+        ("a", bundle("P", "1.9", 1, 1)),
+        ("b", bundle("P", "1.10", 1, 2)),
+        ("c", bundle("P", "0.9", 2, 3)),
+        ("d", bundle("Q", "9", 9, 4)),
+    ];
+    let text = |text: &str| Policy::parse(text).unwrap();
+    let cases = [
+        (text(""), 0, Some(2)),
+        (text("[[rule]]\nversion = \"1.10\""), 0, Some(1)),
+        (text("[[rule]]\nversion = \"1.10\""), 2, None),
+        (text("[[rule]]\nproduct = \"Q\"\nhold = true"), 0, Some(2)),
+        (text("[[rule]]\nvendor = \"V\"\nhold = true"), 0, None),
+        (text("[[rule]]\nversion = \"5\""), 0, None),
+        (text(""), 3, None),
+    ];
+    for (policy, floor, expected) in cases {
+        let mut world = World::new(vec![Dead { floor, ..Dead::default() }], &library);
+        world.policy = policy.clone();
+        world.start();
+        world.run_until(3 * MINUTE, World::all_rescued);
+        let written: Vec<[u8; 32]> =
+            expected.map(|index: usize| digest(&library[index].1)).into_iter().collect();
+        assert_eq!(world.hosts[0].written, written, "{policy:?} {floor}");
+        assert_eq!(world.hosts[0].held().is_some(), expected.is_none());
+    }
+}
+
+#[test]
+fn a_host_that_only_tells_something_is_heard_and_boots_on() {
+    let tells = Dead { wants_image: false, ..Dead::default() };
+    let mut world = World::new(vec![tells], &[("b", bundle("P", "2.0", 1, 1))]);
+    world.start();
+    world.run_for(MINUTE);
+    let told = world.events().filter(|event| matches!(event, Event::HelpRequest(facts) if !facts.wants_image && facts.why == "torn"));
+    assert_eq!(told.count(), 1);
+    assert!(world.hosts[0].conclusion.is_some() && world.campaigns() == 0);
+}
+
+#[test]
+fn a_bundle_that_is_gone_when_it_is_wanted_gives_way_to_the_next() {
+    let library = [("a", bundle("P", "1", 1, 1)), ("b", bundle("P", "2", 1, 2))];
+    let mut world = World::new(vec![Dead::default()], &library);
+    world.start();
+    world.library.remove("b");
+    assert!(world.run_until(MINUTE, World::all_rescued));
+    assert_eq!(world.hosts[0].written, [digest(&library[0].1)]);
+    assert!(
+        world
+            .events()
+            .any(|event| matches!(event, Event::BundleRefused { file, .. } if file == "b"))
+    );
+}
+
+#[test]
+fn strangers_are_answered_only_where_the_policy_says_so_and_have_limited_room() {
+    let stranger = Dead { is_known: false, ..Dead::default() };
+    let mut world = World::new(vec![stranger], &[("b", bundle("P", "2.0", 1, 1))]);
+    world.start();
+    world.run_for(MINUTE);
+    assert!(world.notes.is_empty() && world.said == 0, "{:?}", world.notes);
+
+    world.policy.unknown_hosts = true;
+    world.start();
+    // Others fill all the room, and say nothing.
+    for number in 0..STRANGERS_MAX as u32 + 50 {
+        let mut secret = [7; 32];
+        secret[..4].copy_from_slice(&number.to_be_bytes());
+        let mut endpoint = Endpoint::new(secret, secret);
+        endpoint.connect(world.now, manager(), ([10, 0, 0, 1], 9848).into());
+        let call = endpoint.poll_transmit().unwrap().bytes;
+        world.to_manager(([10, 9, 9, 9], 1).into(), call);
+    }
+    world.run_for(Duration::from_secs(1));
+    assert!(world.service().endpoint.strangers().count() <= STRANGERS_MAX);
+    assert!(world.run_until(LONG, World::all_rescued), "room was made");
+    let now = world.now;
+    assert_eq!(world.service().status(now).hosts.len(), 1);
+    assert!(world.service().endpoint.strangers().count() <= 2);
+}
+
+fn manager() -> [u8; 32] {
+    use firmcast::keys::{ManagerSecretKey, SecretKey as _};
+    use rand_chacha::ChaCha20Rng;
+    use rand_core::SeedableRng as _;
+    let key = ManagerSecretKey::generate(&mut ChaCha20Rng::from_seed([1; 32]));
+    *key.public().exchange()
+}
+
+#[test]
+fn noise_forged_and_replayed_datagrams_leave_nothing_behind() {
+    let mut world = World::new(vec![Dead::default()], &[("b", bundle("P", "2.0", 1, 1))]);
+    world.policy.unknown_hosts = true;
+    world.start();
+    let mut recorded = Vec::new();
+    let mut endpoint = Endpoint::new([9; 32], [9; 32]);
+    endpoint.connect(Time::ZERO, manager(), ([10, 0, 0, 1], 9848).into());
+    recorded.push(endpoint.poll_transmit().unwrap().bytes);
+    let original = recorded[0].clone();
+    for position in 0..original.len() {
+        let mut forged = original.clone();
+        forged[position] ^= 1;
+        recorded.push(forged);
+        recorded.push(original[..position].to_vec());
+    }
+    for kind in 0..9u8 {
+        recorded.push(vec![kind; 1200]);
+    }
+    for _ in 0..20 {
+        for bytes in &recorded {
+            world.to_manager(([10, 9, 9, 9], 1).into(), bytes.clone());
+        }
+        world.run_for(Duration::from_secs(1));
+    }
+    assert!(world.run_until(MINUTE, World::all_rescued));
+    world.run_for(MINUTE);
+    let service: &Service = world.service();
+    assert_eq!(service.callers.len(), 1);
+    assert!(service.courses.is_empty());
+}
+
+#[test]
+fn a_host_that_asks_all_the_time_is_not_answered_more_than_twice_a_second() {
+    use firmcast::keys::SecretKey as _;
+    use firmcast::wire::answer::Answer;
+    let mut world = World::new(vec![Dead::default()], &[]);
+    world.start();
+    world.run_for(Duration::from_secs(3));
+    let request = world.service().callers.values().next().unwrap().request.clone().unwrap();
+    // The host's own session is taken over by one that shouts.
+    let mut seed = [3; 32];
+    seed[..8].copy_from_slice(&0u64.to_be_bytes());
+    let secret = firmcast::keys::HostSecretKey::generate(
+        &mut <rand_chacha::ChaCha20Rng as rand_core::SeedableRng>::from_seed(seed),
+    );
+    assert_eq!(*secret.public().exchange(), world.hosts[0].key());
+    let mut endpoint = Endpoint::new(*secret.exchange(), [77; 32]);
+    let now = world.now;
+    let at = world.hosts[0].address;
+    let service = world.service();
+    endpoint.connect(now, manager(), ([10, 0, 0, 1], 9848).into());
+    service.handle_datagram(now, at, &endpoint.poll_transmit().unwrap().bytes);
+    while let Some(said) = service.poll_transmit(now) {
+        endpoint.handle_datagram(now, ([10, 0, 0, 1], 9848).into(), &said.bytes);
+    }
+    let mut answers = 0;
+    for step in 0..1000u64 {
+        let now = now + Duration::from_millis(step);
+        endpoint.send(now, &manager(), &Answer::HelpRequest(request.clone()).emit());
+        while let Some(asked) = endpoint.poll_transmit() {
+            service.handle_datagram(now, at, &asked.bytes);
+        }
+        answers += std::iter::from_fn(|| service.poll_transmit(now)).count();
+        while service.poll_note().is_some() {}
+    }
+    assert!((1..=4).contains(&answers), "{answers}");
+}
+
+#[test]
+fn a_thousand_hosts_at_once_are_rescued_and_answers_and_memory_stay_bounded() {
+    let hosts = vec![Dead::default(); 1000];
+    let mut world = World::new(hosts, &[("b", bundle("P", "2.0", 1, 1))]);
+    world.start();
+    assert!(world.run_until(LONG, World::all_rescued));
+    assert_eq!(world.campaigns(), 1);
+    assert!(world.stream_bytes < IMAGE_SIZE_BYTES as u64 * 5 / 4, "{}", world.stream_bytes);
+    assert!(world.said <= world.heard, "{} answers to {} datagrams", world.said, world.heard);
+    world.run_for(MINUTE);
+    let service = world.service();
+    assert!(service.courses.is_empty() && service.loading.is_empty());
+    assert_eq!(service.callers.len(), 1000);
+    // What is held for each host, its sessions apart.
+    let held = size_of::<super::caller::Caller>() + size_of::<crate::campaign::Host>();
+    assert!(held < 4096, "{held}");
+    let reason = Reason::Rescued.name();
+    assert!(
+        (0..1000)
+            .all(|host| world.results(host).len() == 1 && world.results(host)[0].reason == reason)
+    );
+}
