@@ -156,8 +156,7 @@ impl Service {
         self.signal(Signal::SIGTERM);
         assert!(self.child.wait().unwrap().success());
         self.wait_for(|event| event["event"] == "stopped");
-        let events = self.events.lock().unwrap().clone();
-        events
+        self.events.lock().unwrap().clone()
     }
 }
 
@@ -290,6 +289,7 @@ impl Host {
             self.machine.recovery().unwrap().flash_ended(now, end);
         }
         let mut repaired = false;
+        self.transmit();
         while let Some(action) = self.machine.poll_action(now) {
             match action {
                 Action::LookUp(source) => {
@@ -306,10 +306,14 @@ impl Host {
                 }
             }
         }
+        self.transmit();
+        repaired
+    }
+
+    fn transmit(&mut self) {
         while let Some(sent) = self.machine.poll_transmit() {
             let _ = self.socket.send_to(&sent.bytes, sent.to);
         }
-        repaired
     }
 }
 

@@ -227,3 +227,34 @@ fn split_run(text: &str) -> (&str, &str) {
     let end = text.find(|c: char| c.is_ascii_digit() != digits).unwrap_or(text.len());
     text.split_at(end)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn versions_are_compared_as_people_do() {
+        let sorted =
+            ["", "0.9", "1.2", "1.02.1", "1.9", "1.10", "1.10a", "1.10b2", "1.10b11", "v1"];
+        for (index, version) in sorted.iter().enumerate() {
+            for later in &sorted[index + 1..] {
+                assert_eq!(compare_versions(version, later), Ordering::Less, "{version} {later}");
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_order_of_versions_is_one(
+            a in "[0-2.a-]{0,6}", b in "[0-2.a-]{0,6}", c in "[0-2.a-]{0,6}",
+        ) {
+            let (ab, bc) = (compare_versions(&a, &b), compare_versions(&b, &c));
+            prop_assert_eq!(ab, compare_versions(&b, &a).reverse());
+            prop_assert_eq!(ab.is_eq(), a == b);
+            if ab == bc {
+                prop_assert_eq!(compare_versions(&a, &c), ab);
+            }
+        }
+    }
+}

@@ -8,6 +8,7 @@ use std::time::Duration;
 use firmcast::reason::Reason;
 use firmcast::session::Endpoint;
 use firmcast::time::Time;
+use firmcast::wire::help::Finding;
 
 use super::Policy;
 use super::note::Event;
@@ -219,7 +220,7 @@ fn strangers_are_answered_only_where_the_policy_says_so_and_have_limited_room() 
         let mut endpoint = Endpoint::new(secret, secret);
         endpoint.connect(world.now, manager(), ([10, 0, 0, 1], 9848).into());
         let call = endpoint.poll_transmit().unwrap().bytes;
-        world.to_manager(([10, 9, 9, 9], 1).into(), call);
+        world.send(([10, 9, 9, 9], 1).into(), call);
     }
     world.run_for(Duration::from_secs(1));
     assert!(world.service().endpoint.strangers().count() <= STRANGERS_MAX);
@@ -258,7 +259,7 @@ fn noise_forged_and_replayed_datagrams_leave_nothing_behind() {
     }
     for _ in 0..20 {
         for bytes in &recorded {
-            world.to_manager(([10, 9, 9, 9], 1).into(), bytes.clone());
+            world.send(([10, 9, 9, 9], 1).into(), bytes.clone());
         }
         world.run_for(Duration::from_secs(1));
     }
@@ -327,4 +328,36 @@ fn a_thousand_hosts_at_once_are_rescued_and_answers_and_memory_stay_bounded() {
         (0..1000)
             .all(|host| world.results(host).len() == 1 && world.results(host)[0].reason == reason)
     );
+}
+
+#[test]
+fn with_escrow_a_chip_that_is_whole_is_kept_first_and_a_damaged_one_repaired_at_once() {
+    let whole = Dead { finding: Finding::Valid, ..Dead::default() };
+    let mut world =
+        World::new(vec![whole, Dead::default()], &[("b.fcb", bundle("P", "2.0", 1, 1))]);
+    world.policy.escrow = true;
+    world.loss = 0.05;
+    world.start();
+    assert!(world.run_until(LONG, World::all_rescued));
+    assert_eq!(world.backups, [(world.hosts[0].name(), "b.fcb".to_owned())]);
+    let stored = world.news().filter(|(_, news)| matches!(news, News::BackupStored { .. }));
+    assert_eq!(stored.count(), 1);
+}
+
+#[test]
+fn a_service_that_stops_lets_go_whom_it_can_and_they_ask_again() {
+    let good = bundle("P", "2.0", 1, 1);
+    let mut world = World::new(vec![Dead::default(); 2], &[("b.fcb", good.clone())]);
+    world.rate_bits_per_s = 400_000;
+    world.start();
+    world.run_for(Duration::from_secs(7));
+    let now = world.now;
+    world.service().stop(now);
+    world.run_for(Duration::from_secs(2));
+    let ended = |host: usize| world.results(host)[0].reason.clone();
+    assert_eq!((ended(0), ended(1)), ("interrupted".to_owned(), "interrupted".to_owned()));
+    assert!(world.results(0).iter().all(|result| !result.reboot_safe));
+    world.start();
+    assert!(world.run_until(MINUTE, World::all_rescued));
+    assert!(world.hosts.iter().all(|host| host.attempts == 1));
 }

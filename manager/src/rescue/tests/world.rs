@@ -9,14 +9,16 @@ use firmcast::keys::{
     HostSecretKey, ManagerSecretKey, PublicKey as _, ReleaseSecretKey, SecretKey as _,
 };
 use firmcast::reason::{FlashState, Reason};
-use firmcast::recovery::machine::{self as recovery, FlashEnd};
+use firmcast::recovery::machine::{self as recovery, FlashEnd, JobBackup, Permit};
 use firmcast::rescue::machine::{Action, Conclusion, Rescue, Search, Situation};
 use firmcast::rescue::seek::{Candidate, Source};
+use firmcast::session;
 use firmcast::time::Time;
 use firmcast::wire::answer::{Environment, Identity, Phase};
 use firmcast::wire::help::{Finding, HelpRequest};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore as _, SeedableRng as _};
+use sha2::{Digest as _, Sha256};
 
 use super::super::note::{Event, Note};
 use super::super::service::{Known, Service, Settings};
@@ -43,6 +45,7 @@ pub(super) struct Dead {
     /// It loses its power so long after it came up, once.
     pub(super) power_cut: Option<Duration>,
     pub(super) is_known: bool,
+    pub(super) finding: Finding,
 }
 
 impl Default for Dead {
@@ -55,6 +58,7 @@ impl Default for Dead {
             bad_writes: 0,
             power_cut: None,
             is_known: true,
+            finding: Finding::Invalid,
         }
     }
 }
@@ -71,6 +75,9 @@ pub(super) struct DeadHost {
     boots: u8,
     boot_at: Option<Time>,
     flashing: Option<(Time, [u8; 32])>,
+    /// The digest of an image that may not be written yet, and whether the chip is known to be damaged.
+    wants_permit: Option<([u8; 32], bool)>,
+    outbox: Vec<session::Transmit>,
 }
 
 pub(super) struct World {
@@ -84,6 +91,8 @@ pub(super) struct World {
     pub(super) stream_bytes: u64,
     pub(super) said: u64,
     pub(super) heard: u64,
+    /// Backups that were stored: host, and the file of the bundle that it gets.
+    pub(super) backups: Vec<(String, String)>,
     pub(super) delivery: Delivery,
     pub(super) rate_bits_per_s: u64,
     /// Most bytes of streams within a second.
@@ -91,9 +100,16 @@ pub(super) struct World {
     second: (u64, u64),
     pub(super) library: BTreeMap<String, Vec<u8>>,
     starts: u8,
-    in_flight: BTreeMap<(Time, u64), (SocketAddr, Option<SocketAddr>, Vec<u8>)>,
+    in_flight: BTreeMap<(Time, u64), Packet>,
     sent: u64,
     rng: ChaCha20Rng,
+}
+
+struct Packet {
+    from: SocketAddr,
+    /// None for all hosts.
+    to: Option<SocketAddr>,
+    bytes: Vec<u8>,
 }
 
 fn manager_address() -> SocketAddr {
@@ -147,6 +163,8 @@ impl DeadHost {
             boots: 0,
             boot_at: Some(Time::ZERO + dead.up_at),
             flashing: None,
+            wants_permit: None,
+            outbox: Vec::new(),
         }
     }
 
@@ -184,7 +202,7 @@ impl DeadHost {
         };
         let request = HelpRequest {
             wants_image: self.dead.wants_image,
-            finding: Finding::Invalid,
+            finding: self.dead.finding,
             offset_bytes: 7,
             why: "torn".into(),
             identity,
@@ -212,7 +230,7 @@ impl DeadHost {
 
     fn handle_timeout(&mut self, now: Time) {
         if self.boot_at.is_some_and(|at| at <= now) {
-            self.flashing = None;
+            (self.flashing, self.wants_permit) = (None, None);
             self.boot(now);
         }
         let Some(machine) = &mut self.machine else { return };
@@ -240,6 +258,8 @@ impl DeadHost {
 
     fn act(&mut self, now: Time) {
         let Some(machine) = &mut self.machine else { return };
+        // As the driver does it: what is to be said is said before anything is done.
+        self.outbox.extend(std::iter::from_fn(|| machine.poll_transmit()));
         while let Some(action) = machine.poll_action(now) {
             match action {
                 Action::LookUp(source) => {
@@ -249,13 +269,30 @@ impl DeadHost {
                     let found = if is_stored { vec![candidate] } else { Vec::new() };
                     machine.found(now, source, Ok(found));
                 }
-                Action::Campaign(recovery::Action::Flash { image, .. }) => {
+                Action::Campaign(recovery::Action::Flash { image, rescue }) => {
                     self.attempts += 1;
-                    self.flashing = Some((now + FLASHING, *image.digest()));
+                    self.wants_permit = Some((*image.digest(), rescue));
                 }
                 Action::Campaign(_) => {}
                 Action::Conclude(conclusion) => self.conclusion = Some(conclusion),
             }
+        }
+        self.ask_permit(now);
+    }
+
+    /// No byte is written before the backup is in keeping, where that is wanted.
+    fn ask_permit(&mut self, now: Time) {
+        let Some((digest, rescue)) = self.wants_permit else { return };
+        let Some(recovery) = self.machine.as_mut().and_then(Rescue::recovery) else { return };
+        let old = vec![0x5a; IMAGE_SIZE_BYTES];
+        let backup: JobBackup<'_> = (&old, Some(sha256(&old)));
+        match recovery.may_change(now, Some(backup), rescue) {
+            Permit::Given => {
+                self.wants_permit = None;
+                self.flashing = Some((now + FLASHING, digest));
+            }
+            Permit::Wait => {}
+            Permit::Refused(refusal) => panic!("{refusal}"),
         }
     }
 
@@ -286,6 +323,7 @@ impl World {
             stream_bytes: 0,
             said: 0,
             heard: 0,
+            backups: Vec::new(),
             delivery: Delivery::Broadcast,
             rate_bits_per_s: 100_000_000,
             busiest_second: 0,
@@ -352,7 +390,7 @@ impl World {
     fn step(&mut self) {
         let now = self.now;
         while let Some(entry) = self.in_flight.first_entry().filter(|entry| entry.key().0 <= now) {
-            let (from, to, bytes) = entry.remove();
+            let Packet { from, to, bytes } = entry.remove();
             self.deliver(from, to, &bytes);
         }
         if let Some(service) = &mut self.service
@@ -406,6 +444,11 @@ impl World {
                 let is_stream = matches!(transmit.bytes[0], 6 | 7);
                 out.push((manager_address(), to, transmit.bytes, is_stream));
             }
+            while let Some(deposit) = service.poll_backup() {
+                let (host, bundle) = service.depositor(&deposit).unwrap();
+                self.backups.push((host.target().name.clone(), bundle.file.clone()));
+                service.backup_stored(now, &deposit, Ok(()));
+            }
             while let Some(note) = service.poll_note() {
                 self.notes.push((now, note));
             }
@@ -420,9 +463,12 @@ impl World {
         }
         for index in 0..self.hosts.len() {
             let from = self.hosts[index].address;
-            while let Some(sent) =
-                self.hosts[index].machine.as_mut().and_then(Rescue::poll_transmit)
-            {
+            let host = &mut self.hosts[index];
+            let mut outbox = std::mem::take(&mut host.outbox);
+            if let Some(machine) = &mut host.machine {
+                outbox.extend(std::iter::from_fn(|| machine.poll_transmit()));
+            }
+            for sent in outbox {
                 if self.loss == 0.0 || unit(&mut self.rng) >= self.loss {
                     self.post(from, Some(sent.to), sent.bytes);
                 }
@@ -442,14 +488,14 @@ impl World {
 
     pub(super) fn post(&mut self, from: SocketAddr, to: Option<SocketAddr>, bytes: Vec<u8>) {
         self.sent += 1;
-        self.in_flight.insert((self.now + DELAY, self.sent), (from, to, bytes));
+        self.in_flight.insert((self.now + DELAY, self.sent), Packet { from, to, bytes });
     }
 
     pub(super) fn all_rescued(&self) -> bool {
         self.hosts.iter().all(DeadHost::is_rescued)
     }
 
-    pub(super) fn to_manager(&mut self, from: SocketAddr, bytes: Vec<u8>) {
+    pub(super) fn send(&mut self, from: SocketAddr, bytes: Vec<u8>) {
         self.post(from, Some(manager_address()), bytes);
     }
 
@@ -471,16 +517,24 @@ impl World {
 
     pub(super) fn results(&self, host: usize) -> Vec<&HostResult> {
         let name = self.hosts[host].name();
-        let result = |news| match news {
-            &News::Result(ref result) if result.host == name => Some(result.as_ref()),
-            _ => None,
-        };
-        self.news().filter_map(|(_, news)| result(news)).collect()
+        let mut results = Vec::new();
+        for (_, news) in self.news() {
+            if let News::Result(result) = news
+                && result.host == name
+            {
+                results.push(&**result);
+            }
+        }
+        results
     }
 
     pub(super) fn campaigns(&self) -> usize {
         self.events().filter(|event| matches!(event, Event::CampaignStarted { .. })).count()
     }
+}
+
+fn sha256(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
 }
 
 fn unit(rng: &mut ChaCha20Rng) -> f64 {
