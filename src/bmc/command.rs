@@ -51,10 +51,15 @@ pub fn run_with(ipmi: &mut dyn Ipmi, command: &Command) -> Result<String, BmcErr
     end?;
     match command {
         Command::Show { json } => {
-            let system_info = URL_PARAMETERS
-                .map(|parameter| (parameter, system_info::text(ipmi, parameter)))
-                .into_iter()
-                .collect::<Vec<_>>();
+            let mut system_info = Vec::new();
+            for parameter in URL_PARAMETERS {
+                let text = system_info::text(ipmi, parameter);
+                let is_dead = text.as_ref().is_err_and(|error| !error.is_about_one_request());
+                system_info.push((parameter, text));
+                if is_dead {
+                    break;
+                }
+            }
             Ok(report::of(&devices, &system_info, *json))
         }
         Command::Set { url } => set(ipmi, devices, url),

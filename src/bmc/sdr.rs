@@ -7,6 +7,9 @@ use super::{BmcError, commands};
 /// How many records are looked at; the largest repositories of servers have some hundreds.
 const RECORDS_MAX: usize = 1024;
 
+/// How many FRU devices are read at most.
+const DEVICES_MAX: usize = 64;
+
 /// How long the head of a record is that says what it is.
 const HEAD_SIZE_BYTES: u8 = 5;
 
@@ -82,6 +85,7 @@ pub(super) fn fru_devices(ipmi: &mut dyn Ipmi) -> Result<Vec<u8>, BmcError> {
     }
     found.sort_unstable();
     found.dedup();
+    found.truncate(DEVICES_MAX);
     Ok(found)
 }
 
