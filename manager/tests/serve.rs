@@ -206,6 +206,7 @@ fn rescue(index: usize, manager: &Manager) -> Rescue {
         releases: vec![release.public()],
         board,
         request: HelpRequest { wants_image, finding, offset_bytes: 7, why, identity },
+        patience: None,
     };
     let mut seed = [6; 32];
     seed[..8].copy_from_slice(&(index as u64).to_be_bytes());

@@ -221,6 +221,7 @@ impl DeadHost {
             releases: vec![release_key().public()],
             board,
             request,
+            patience: None,
         };
         let mut seed = [self.boots; 32];
         seed[16..].copy_from_slice(&self.key()[..16]);
