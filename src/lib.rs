@@ -3,15 +3,15 @@
 //! This library is what the host's `firmcastd` and the manager's `firmcast` are made of. Dependencies point down:
 //!
 //! ```text
-//! agent, recovery              state machines and their loops
-//! kexec, net, dmi, power, mtd, flash
+//! agent, rescue, recovery      state machines and their loops
+//! kexec, net, bmc, dmi, power, mtd, flash
 //!                              the outside world in few small rooms; flash is pure but for its device
 //! image                        bundles: from untrusted bytes to a VerifiedImage
 //! transfer, session, keys      fragments and erasure code; Noise sessions; who may do what
 //! wire, reason, time           bytes and messages; why something ended; time as it is handed in
 //! ```
 //!
-//! `wire`, `session`, `transfer`, `image`, `flash` and the machines of `agent` and `recovery` are sans-IO: they take time, bytes
+//! `wire`, `session`, `transfer`, `image`, `flash` and the machines of `agent`, `rescue` and `recovery` are sans-IO: they take time, bytes
 //! and a seed, and give back bytes, deadlines and actions. docs/ARCHITECTURE.md follows an update through the rooms.
 
 pub mod agent;
