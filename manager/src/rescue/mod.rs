@@ -8,7 +8,8 @@
 //! - `caller`: what is remembered of a host that called.
 //! - [`service`]: all sessions over one endpoint, and one [`Course`](crate::campaign::Course) for each bundle that is
 //!   wanted; `requests`: what a host that asks for help is told.
-//! - [`note`]: what it tells its driver, and the log; [`status`]: what `firmcast status` shows.
+//!   `strangers`: room for hosts outside the inventory.
+//! - [`note`]: what it tells its driver, and the log; [`status`] and `summary`: what `firmcast status` shows.
 //!
 //! Nothing is kept on disk, and nothing has to be: a host whose manager was restarted calls again. What it then says of a
 //! campaign that nobody does any more is answered with that campaign's release, and it asks for help again.
@@ -20,6 +21,8 @@ mod requests;
 pub mod service;
 pub mod shelf;
 pub mod status;
+mod strangers;
+mod summary;
 
 pub use note::{Line, Note};
 pub use policy::{Policy, PolicyError};

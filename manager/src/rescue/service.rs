@@ -18,24 +18,17 @@ use super::caller::Caller;
 use super::note::{Event, Note};
 use super::policy::Policy;
 use super::shelf::{BundleId, Shelf, Shelved};
-use super::status::{BundleStatus, CampaignStatus, HostStatus, Status};
 use crate::campaign::{
     self, Backup, Contents, Course, Deadlines, Delivery, HANDSHAKES_PER_SECOND, Host, Rescue,
-    Stage, Terms, Transmit, course,
+    Terms, Transmit, course,
 };
-use crate::news::{self, BundleFacts, HostResult, News, campaign_text, hex};
+use crate::news::{self, BundleFacts, HostResult, News, hex};
 
 /// Most hosts of the inventory that are answered.
 pub const KNOWN_MAX: usize = PEERS_MAX - STRANGERS_MAX;
 
 /// Most hosts outside the inventory that are remembered, where the policy lets them be answered at all.
 pub const STRANGERS_MAX: usize = 1024;
-
-/// Above this many strangers those that were silent longest are forgotten.
-const STRANGERS_CROWDED: usize = STRANGERS_MAX * 3 / 4;
-
-/// Strangers that spoke within this time are not forgotten.
-const STRANGER_IDLE: Duration = Duration::from_secs(60);
 
 /// How often strangers are looked through; one that has said nothing since the last time makes room.
 const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(5);
@@ -95,8 +88,8 @@ pub struct Deposit {
 pub(super) struct Running {
     pub(super) course: Course,
     pub(super) bundle: Shelved,
-    rescued: usize,
-    failed: usize,
+    pub(super) rescued: usize,
+    pub(super) failed: usize,
 }
 
 /// The service.
@@ -119,7 +112,7 @@ pub struct Service {
     pub(super) rng: ChaCha20Rng,
     housekeeping: Time,
     /// Strangers that had said nothing when they were looked through last.
-    mute: Vec<PeerKey>,
+    pub(super) mute: Vec<PeerKey>,
     pub(super) is_stopping: bool,
 }
 
@@ -485,108 +478,9 @@ impl Service {
         self.note(Note::in_campaign(campaign, news));
     }
 
-    fn forget(&mut self, key: &PeerKey) {
+    pub(super) fn forget(&mut self, key: &PeerKey) {
         self.endpoint.forget(key);
         self.callers.remove(key);
-    }
-
-    /// Makes room for other strangers.
-    fn look_through_strangers(&mut self, now: Time) {
-        let (spoke, mute): (Vec<PeerKey>, Vec<PeerKey>) =
-            self.endpoint.strangers().copied().partition(|key| self.callers.contains_key(key));
-        for key in mute.iter().filter(|key| self.mute.contains(key)) {
-            self.endpoint.forget(key);
-        }
-        self.mute = mute;
-        let mut idle: Vec<(bool, Time, PeerKey)> = (spoke.iter())
-            .filter(|key| self.course_of(key).is_none())
-            .filter_map(|key| {
-                let caller = &self.callers[key];
-                let is_idle = now.since(caller.seen) >= STRANGER_IDLE;
-                is_idle.then_some((caller.is_parked, caller.seen, *key))
-            })
-            .collect();
-        idle.sort_unstable();
-        for (_, _, key) in idle.iter().take(spoke.len().saturating_sub(STRANGERS_CROWDED)) {
-            self.forget(key);
-        }
-    }
-
-    /// All that is known now.
-    pub fn status(&self, now: Time) -> Status {
-        let usable = self.shelf.bundles().iter().map(|bundle| BundleStatus {
-            file: bundle.file.clone(),
-            usable: true,
-            why: String::new(),
-            vendor: bundle.manifest.vendor().to_owned(),
-            products: bundle.manifest.products().to_vec(),
-            version: bundle.manifest.version().to_owned(),
-            security_version: bundle.manifest.security_version(),
-        });
-        let refused = self.shelf.refused().iter().map(|refused| BundleStatus {
-            file: refused.file.clone(),
-            usable: false,
-            why: refused.why.clone(),
-            vendor: String::new(),
-            products: Vec::new(),
-            version: String::new(),
-            security_version: 0,
-        });
-        Status {
-            bundles: usable.chain(refused).collect(),
-            campaigns: self.courses.iter().map(Running::status).collect(),
-            hosts: self
-                .callers
-                .iter()
-                .map(|(key, caller)| self.host_status(now, key, caller))
-                .collect(),
-        }
-    }
-
-    fn host_status(&self, now: Time, key: &PeerKey, caller: &Caller) -> HostStatus {
-        let host = self.course_of(key).and_then(|index| self.courses[index].course.host(key));
-        let host = host.filter(|host| host.stage() != Stage::Ended);
-        let (done, total) = host.map_or((0, 0), Host::progress);
-        let request = caller.request.as_deref();
-        let identity = request.map(|request| &request.identity);
-        HostStatus {
-            host: caller.name.clone(),
-            key: caller.fingerprint.to_string(),
-            known: caller.is_known,
-            address: caller.address.to_string(),
-            silent_s: now.since(caller.seen).as_secs(),
-            vendor: identity.map(|identity| identity.vendor.clone()).unwrap_or_default(),
-            product: identity.map(|identity| identity.product.clone()).unwrap_or_default(),
-            finding: request.map_or("", |request| request.finding.name()).to_owned(),
-            why: request.map(|request| request.why.clone()).unwrap_or_default(),
-            stage: host.map_or("waiting", |host| host.stage().name()).to_owned(),
-            phase: host.map_or("", |host| host.phase().name()).to_owned(),
-            done,
-            total,
-            attempts: caller.attempts,
-            failures: caller.failures,
-            parked: caller.is_parked,
-            held: caller.held.map(|reason| reason.name().to_owned()),
-            last: caller.last.as_ref().map(|outcome| HostResult::new(&caller.name, outcome)),
-        }
-    }
-}
-
-impl Running {
-    fn status(&self) -> CampaignStatus {
-        let stream = self.course.stream();
-        let active = self.course.hosts().iter().filter(|host| host.stage() != Stage::Ended);
-        CampaignStatus {
-            campaign: campaign_text(self.course.campaign()),
-            file: self.bundle.file.clone(),
-            version: self.bundle.manifest.version().to_owned(),
-            started: stream.has_started(),
-            active: active.count(),
-            rescued: self.rescued,
-            failed: self.failed,
-            rate_bits_per_s: stream.rate_bits_per_s(),
-            wire_bytes: stream.stats().wire_bytes,
-        }
     }
 }
 

@@ -221,7 +221,7 @@ impl DeadHost {
             releases: vec![release_key().public()],
             board,
             request,
-            patience: None,
+            patience: (!self.dead.wants_image).then_some(Duration::from_secs(30)),
         };
         let mut seed = [self.boots; 32];
         seed[16..].copy_from_slice(&self.key()[..16]);
