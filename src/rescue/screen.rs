@@ -6,6 +6,7 @@ use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 
 use super::machine::Situation;
+use crate::wire::answer::Phase;
 
 /// The consoles of this boot (Documentation/ABI/testing/sysfs-tty).
 const CONSOLES: &str = "/sys/class/tty/console/active";
@@ -19,7 +20,7 @@ const QUIET: &str = "1\n";
 /// Clears the screen and goes to its first line (ECMA-48: CUP, ED).
 const CLEAR: &str = "\x1b[H\x1b[2J";
 /// Serial lines get the progress in steps of so many percent.
-const SERIAL_STEP_PERCENT: u32 = 10;
+const SERIAL_STEP_PERCENT: u32 = 25;
 const BAR_CELLS: u32 = 40;
 
 /// What does not change while the host looks for help.
@@ -173,9 +174,16 @@ fn headline(situation: &Situation<'_>) -> String {
 
 fn progress(situation: &Situation<'_>) -> Option<(u32, u32)> {
     match situation {
-        Situation::Campaign(report) if report.total > 0 => Some((report.done, report.total)),
+        Situation::Campaign(report) if report.total > 0 && has_steps(report.phase) => {
+            Some((report.done, report.total))
+        }
         _ => None,
     }
+}
+
+fn has_steps(phase: Phase) -> bool {
+    use Phase::{BackingUp, Escrow, Receiving, Restoring, Verifying, Writing};
+    matches!(phase, Receiving | BackingUp | Escrow | Writing | Verifying | Restoring)
 }
 
 fn advice(situation: &Situation<'_>) -> &'static str {
@@ -227,7 +235,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::reason::{FlashState, Reason};
-    use crate::wire::answer::{Phase, Report};
+    use crate::wire::answer::Report;
     use std::io::Read as _;
 
     fn report(phase: Phase, done: u32) -> Report {
@@ -266,7 +274,7 @@ mod tests {
             text
         };
         let lines = text("ttyS0");
-        assert_eq!(lines.lines().count(), 2 + 1 + 11, "{lines}");
+        assert_eq!(lines.lines().count(), 2 + 1 + 5, "{lines}");
         assert!(lines.contains("node17") && lines.contains("writing: 50 %"));
         let page = text("tty0");
         let last = page.rsplit(CLEAR).next().unwrap();
