@@ -112,17 +112,8 @@ impl Computer {
         self.word = Some(end);
     }
 
-    /// A flash job begins: something will be wrong with one of its operations, or with many.
     pub(crate) fn break_flash(&mut self) {
-        let blocks = u64::from(self.flash.geometry().block_count());
-        let first = self.flash.operations() + self.chance.within(0..2 * blocks + 8);
-        let fault = *self.chance.pick(&[Fault::Error, Fault::HalfDone, Fault::WrongByte]);
-        let count = match fault {
-            // A chip that reads the same wrong byte twice is believed by everybody.
-            Fault::WrongByte => 1,
-            _ => *self.chance.pick(&FAULT_LENGTHS),
-        };
-        (first..first + count).for_each(|operation| self.flash.inject(operation, fault));
+        break_flash(&mut self.flash, &mut self.chance);
     }
 
     /// What the recovery environment is started with, if kexec was prepared.
@@ -224,7 +215,20 @@ impl HostSystem for Computer {
     }
 }
 
-fn chip(contents: Vec<u8>) -> SimulatedFlash {
+/// A flash job begins: something will be wrong with one of its operations, or with many.
+pub(crate) fn break_flash(flash: &mut SimulatedFlash, chance: &mut Chance) {
+    let blocks = u64::from(flash.geometry().block_count());
+    let first = flash.operations() + chance.within(0..2 * blocks + 8);
+    let fault = *chance.pick(&[Fault::Error, Fault::HalfDone, Fault::WrongByte]);
+    let count = match fault {
+        // A chip that reads the same wrong byte twice is believed by everybody.
+        Fault::WrongByte => 1,
+        _ => *chance.pick(&FAULT_LENGTHS),
+    };
+    (first..first + count).for_each(|operation| flash.inject(operation, fault));
+}
+
+pub(crate) fn chip(contents: Vec<u8>) -> SimulatedFlash {
     let size_bytes = contents.len() as u64;
     let geometry = Geometry::uniform(size_bytes, BLOCK_BYTES as u32, 1, WriteRule::ClearBits)
         .expect("whole blocks");

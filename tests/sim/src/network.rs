@@ -7,7 +7,7 @@ use std::time::Duration;
 use firmcast::time::Time;
 
 use crate::chance::Chance;
-use crate::scenario::{LinkFaults, Scenario};
+use crate::scenario::LinkFaults;
 
 /// What every datagram takes at least.
 const LATENCY: Duration = Duration::from_micros(200);
@@ -38,6 +38,18 @@ struct Partition {
     way: Option<Way>,
 }
 
+/// What a network is like.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Conditions {
+    pub(crate) hosts: usize,
+    pub(crate) link: LinkFaults,
+    /// Share of hosts whose link is worse by far.
+    pub(crate) bad_links: f64,
+    pub(crate) partitions: usize,
+    /// Before this the partitions begin.
+    pub(crate) faults_end: Duration,
+}
+
 #[derive(Debug)]
 pub(crate) struct Network {
     chance: Chance,
@@ -47,26 +59,25 @@ pub(crate) struct Network {
 }
 
 impl Network {
-    pub(crate) fn new(scenario: &Scenario) -> Self {
-        let mut chance = Chance::new(scenario.seed, 1);
-        let links = (0..scenario.hosts)
+    pub(crate) fn new(mut chance: Chance, conditions: &Conditions) -> Self {
+        let links = (0..conditions.hosts)
             .map(|_| {
-                let mut faults = scenario.link;
-                if chance.happens(scenario.bad_links) {
+                let mut faults = conditions.link;
+                if chance.happens(conditions.bad_links) {
                     faults.loss = (faults.loss * 2.0 + 0.3).min(0.8);
                 }
                 Link { faults, burst_until: Time::ZERO }
             })
             .collect();
-        let end = scenario.faults_end.max(Duration::from_secs(1));
-        let partitions = (0..scenario.partitions)
+        let end = conditions.faults_end.max(Duration::from_secs(1));
+        let partitions = (0..conditions.partitions)
             .map(|_| {
                 let from = Time::ZERO + chance.span(Duration::ZERO..end);
                 let longest = Duration::from_secs(*chance.pick(&[5, 60, 600]));
                 Partition {
                     from,
                     until: from + chance.span(Duration::from_secs(1)..longest),
-                    hosts_below: chance.within(1..scenario.hosts as u64 + 1) as usize,
+                    hosts_below: chance.within(1..conditions.hosts as u64 + 1) as usize,
                     way: *chance.pick(&[None, None, Some(Way::ToHost), Some(Way::FromHost)]),
                 }
             })

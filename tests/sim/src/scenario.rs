@@ -6,6 +6,7 @@ use std::time::Duration;
 use firmcast_manager::campaign::Delivery;
 
 use crate::chance::Chance;
+use crate::network::Conditions;
 use crate::truth::BLOCK_BYTES;
 
 /// How bad it gets.
@@ -159,6 +160,16 @@ impl Scenario {
         scenario
     }
 
+    pub(crate) fn conditions(&self) -> Conditions {
+        Conditions {
+            hosts: self.hosts,
+            link: self.link,
+            bad_links: self.bad_links,
+            partitions: self.partitions,
+            faults_end: self.faults_end,
+        }
+    }
+
     fn blow(&mut self, chance: &mut Chance) {
         self.faults_end = chance.span(seconds(60)..seconds(900));
         self.link = LinkFaults {
@@ -193,7 +204,7 @@ impl Scenario {
 }
 
 /// None, one or two regions of whole blocks: others are refused.
-fn preserve(chance: &mut Chance, chip_bytes: usize) -> Vec<Range<usize>> {
+pub(crate) fn preserve(chance: &mut Chance, chip_bytes: usize) -> Vec<Range<usize>> {
     let quarter = chip_bytes / BLOCK_BYTES / 4;
     let mut region = |first: usize| {
         let first = first + chance.within(0..quarter as u64) as usize;

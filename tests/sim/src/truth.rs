@@ -17,7 +17,7 @@ pub(crate) const VENDOR: &str = "Simulated";
 pub(crate) const PRODUCT: &str = "Board 1";
 /// What hosts have at the start, and what the campaign's bundle has.
 pub(crate) const FLOOR: u64 = 5;
-const SECURITY_VERSION: u64 = 7;
+pub(crate) const SECURITY_VERSION: u64 = 7;
 
 /// What a chip holds outside of its preserved regions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,7 +105,7 @@ impl Truth {
 }
 
 /// An image of which a part of the blocks is as before, and some are erased.
-fn next_image(chance: &mut Chance, old: &[u8]) -> Vec<u8> {
+pub(crate) fn next_image(chance: &mut Chance, old: &[u8]) -> Vec<u8> {
     let mut image = old.to_vec();
     let blocks = old.len() / BLOCK_BYTES;
     for (index, block) in image.chunks_mut(BLOCK_BYTES).enumerate() {
@@ -120,7 +120,8 @@ fn next_image(chance: &mut Chance, old: &[u8]) -> Vec<u8> {
     image
 }
 
-fn contents(
+/// A bundle as a campaign takes it.
+pub(crate) fn contents(
     image: &[u8],
     product: &str,
     security_version: u64,

@@ -106,7 +106,7 @@ impl World {
         let hosts: Vec<VirtualHost> = (0..scenario.hosts).map(host).collect();
         let mut world = Self {
             now: Time::ZERO,
-            network: Network::new(&scenario),
+            network: Network::new(Chance::new(scenario.seed, 1), &scenario.conditions()),
             unconfirmed: (0..hosts.len()).collect(),
             host_wakes: vec![None; hosts.len()],
             hosts,
