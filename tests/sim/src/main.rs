@@ -11,6 +11,7 @@ mod flash;
 mod host;
 mod network;
 mod operator;
+mod rescue;
 mod scenario;
 mod trace;
 mod truth;
@@ -28,42 +29,51 @@ use world::{Summary, World};
 
 const SEEDS_DEFAULT: u64 = 200;
 const FLASH_SEEDS_DEFAULT: u64 = 400;
+const RESCUE_SEEDS_DEFAULT: u64 = 200;
 /// Every tenth seed is run twice, to see that it goes the same way.
-const TWICE_EVERY: u64 = 10;
+pub(crate) const TWICE_EVERY: u64 = 10;
+
+#[global_allocator]
+static ALLOCATOR: rescue::memory::Counting = rescue::memory::Counting;
 
 fn main() -> ExitCode {
     let options = match Options::parse(std::env::args().skip(1)) {
         Ok(options) => options,
         Err(problem) => {
             eprintln!(
-                "{problem}\nusage: firmcast-sim [--seeds N] [--first N] [--flash-seeds N] | --seed N | --flash-seed N"
+                "{problem}\nusage: firmcast-sim [--seeds N] [--flash-seeds N] [--rescue-seeds N] [--first N] | --seed N | --flash-seed N | --rescue-seed N"
             );
             return ExitCode::from(2);
         }
     };
-    match (options.only, options.only_flash) {
-        (Some(seed), _) => look_into(seed),
-        (None, Some(seed)) => ExitCode::from(u8::from(!flash::look_into(seed))),
-        (None, None) => run_both(&options),
+    let exit = |is_well: bool| ExitCode::from(u8::from(!is_well));
+    match options {
+        Options { only: Some(seed), .. } => look_into(seed),
+        Options { only_flash: Some(seed), .. } => exit(flash::look_into(seed)),
+        Options { only_rescue: Some(seed), .. } => exit(rescue::look_into(seed)),
+        _ => run_every_kind(&options),
     }
 }
 
-fn run_both(options: &Options) -> ExitCode {
+fn run_every_kind(options: &Options) -> ExitCode {
     let seeds = |count| options.first..options.first + count;
     let flash_is_well = options.flash_seeds == 0 || flash::run_all(seeds(options.flash_seeds));
+    let rescue_is_well = options.rescue_seeds == 0 || rescue::run_all(seeds(options.rescue_seeds));
     let worlds = match options.seeds {
         0 => ExitCode::SUCCESS,
         count => run_all(seeds(count)),
     };
-    if flash_is_well { worlds } else { ExitCode::FAILURE }
+    if flash_is_well && rescue_is_well { worlds } else { ExitCode::FAILURE }
 }
 
 struct Options {
     seeds: u64,
     first: u64,
     flash_seeds: u64,
+    rescue_seeds: u64,
     only: Option<u64>,
     only_flash: Option<u64>,
+    only_rescue: Option<u64>,
 }
 
 impl Options {
@@ -72,8 +82,10 @@ impl Options {
             seeds: SEEDS_DEFAULT,
             first: 0,
             flash_seeds: FLASH_SEEDS_DEFAULT,
+            rescue_seeds: RESCUE_SEEDS_DEFAULT,
             only: None,
             only_flash: None,
+            only_rescue: None,
         };
         while let Some(name) = arguments.next() {
             let value = arguments.next().ok_or_else(|| format!("{name} needs a number"))?;
@@ -84,6 +96,8 @@ impl Options {
                 "--first" => options.first = number,
                 "--flash-seeds" => options.flash_seeds = number,
                 "--seed" => options.only = Some(number),
+                "--rescue-seeds" => options.rescue_seeds = number,
+                "--rescue-seed" => options.only_rescue = Some(number),
                 "--flash-seed" => options.only_flash = Some(number),
                 _ => return Err(format!("unknown option {name}")),
             }

@@ -1,0 +1,182 @@
+//! The computer under a dead host: its chip and what damaged it, its board, and what the recovery environment finds out about both.
+
+use std::rc::Rc;
+
+use firmcast::flash::{Fault, Flash as _, SimulatedFlash};
+use firmcast::image::validity::Verdict;
+use firmcast::image::{Board, KnownGood, assess};
+use firmcast::keys::{PublicKey as _, SecretKey as _};
+use firmcast::reason::Reason;
+use firmcast::rescue::machine::Search;
+use firmcast::wire::answer::{Environment, Identity};
+use firmcast::wire::help::{Finding, HelpRequest};
+
+use super::scenario::Scenario;
+use super::truth::{BoardTruth, Truth};
+use crate::chance::Chance;
+use crate::computer::{break_flash, chip};
+use crate::truth::{BLOCK_BYTES, FLOOR, VENDOR};
+
+/// What the firmware calls itself as long as nobody replaced it.
+const OLD_VERSION: &str = "1.0";
+/// A power cut hits one of the next operations on the chip, or comes right after them.
+const CUT_OPERATIONS: u64 = 6;
+
+/// Why a host is in its recovery environment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Its firmware is not what was recorded as good.
+    Dead,
+    /// Its firmware is good; somebody wants another all the same.
+    Forced,
+    /// Nothing is known of its firmware; it shall be rescued then.
+    Blind,
+    /// The same, but it shall only be told.
+    Telling,
+}
+
+#[derive(Debug)]
+pub(crate) struct Computer {
+    pub(crate) number: usize,
+    pub(crate) kind: Kind,
+    pub(crate) truth: Rc<Truth>,
+    pub(crate) flash: SimulatedFlash,
+    pub(crate) chance: Chance,
+    /// What the preserved regions held when it died.
+    preserved: Vec<u8>,
+    boot: u64,
+}
+
+impl Computer {
+    pub(crate) fn new(number: usize, scenario: &Scenario, truth: Rc<Truth>) -> Self {
+        let mut chance = Chance::new(scenario.seed, 2000 + number as u64);
+        let kind = match () {
+            _ if chance.happens(scenario.forced) => Kind::Forced,
+            _ if chance.happens(scenario.blind) => Kind::Blind,
+            _ if chance.happens(scenario.telling) => Kind::Telling,
+            _ => Kind::Dead,
+        };
+        let board = truth.board_of(number);
+        let mut contents = board.old.clone();
+        if matches!(kind, Kind::Dead | Kind::Blind) {
+            damage(&mut contents, board, &mut chance);
+        }
+        for region in &board.preserve {
+            contents[region.clone()].copy_from_slice(&chance.bytes(region.len()));
+        }
+        let preserved = board.preserved(&contents);
+        Self { number, kind, flash: chip(contents), truth, chance, preserved, boot: 0 }
+    }
+
+    pub(crate) fn board_truth(&self) -> &BoardTruth {
+        self.truth.board_of(self.number)
+    }
+
+    /// Whether what stands on the chip is the right image, whatever its reads say.
+    pub(crate) fn is_repaired(&self) -> bool {
+        self.board_truth().is_new(self.flash.contents())
+    }
+
+    pub(crate) fn preserved_is_intact(&self) -> bool {
+        self.board_truth().preserved(self.flash.contents()) == self.preserved
+    }
+
+    /// Erases and bytes written so far.
+    pub(crate) fn changes(&self) -> (u64, u64) {
+        (self.flash.erases(), self.flash.bytes_written())
+    }
+
+    /// The record of good firmware that was built in.
+    fn known_good(&self) -> Option<&KnownGood> {
+        let knows = matches!(self.kind, Kind::Dead | Kind::Forced);
+        knows.then(|| &self.board_truth().good)
+    }
+
+    pub(crate) fn break_flash(&mut self) {
+        break_flash(&mut self.flash, &mut self.chance);
+    }
+
+    /// The power fails during one of the next operations, if there are any.
+    pub(crate) fn cut_soon(&mut self) {
+        let operation = self.flash.operations() + self.chance.within(0..CUT_OPERATIONS);
+        let cut = *self.chance.pick(&Fault::CUTS);
+        self.flash.inject(operation, cut);
+    }
+
+    /// The power is back.
+    pub(crate) fn power_on(&mut self) {
+        self.flash.clear_faults();
+        self.flash.power_on();
+        self.boot += 1;
+    }
+
+    /// What the recovery environment finds out when it comes up. `None`: the firmware is good, and it boots on.
+    pub(crate) fn search(&self) -> Option<Search> {
+        let verdict = assess(self.flash.contents(), self.known_good(), OLD_VERSION);
+        let (finding, offset_bytes, why) = match verdict {
+            Verdict::Valid { .. } => (Finding::Valid, 0, String::new()),
+            Verdict::Invalid { offset_bytes, .. } => {
+                (Finding::Invalid, offset_bytes, "other bytes than recorded".to_owned())
+            }
+            Verdict::Unknown { why } => (Finding::Unknown, 0, why),
+        };
+        if finding == Finding::Valid && self.kind != Kind::Forced {
+            return None;
+        }
+        let wants_image = self.kind != Kind::Telling;
+        let identity = self.identity();
+        let host_key = self.truth.host_key(self.number);
+        Some(Search {
+            managers: self.truth.managers.iter().map(|manager| manager.public()).collect(),
+            releases: vec![self.truth.release.clone()],
+            board: Board {
+                vendor: VENDOR.into(),
+                product: identity.product.clone(),
+                bios_version: OLD_VERSION.into(),
+                flash_size_bytes: identity.flash_size_bytes,
+                security_version_floor: FLOOR,
+                host: Some(host_key.public().fingerprint()),
+            },
+            host_key,
+            request: HelpRequest { wants_image, finding, offset_bytes, why, identity },
+        })
+    }
+
+    fn identity(&self) -> Identity {
+        Identity {
+            environment: Environment::Recovery,
+            boot_id: (u128::from(self.boot) << 64 | self.number as u128).to_be_bytes(),
+            flash_size_bytes: self.flash.geometry().size_bytes(),
+            obstacle: Reason::None,
+            security_version_floor: FLOOR,
+            host_name: format!("host{}", self.number),
+            vendor: VENDOR.into(),
+            product: self.board_truth().product.clone(),
+            bios_version: OLD_VERSION.into(),
+            flash_name: "bios".into(),
+            agent_version: "0".into(),
+            obstacle_detail: String::new(),
+            last_end: None,
+        }
+    }
+}
+
+/// What an update that was cut, a bad block or somebody's mistake leave: some blocks wrong, erased, or new already.
+fn damage(contents: &mut [u8], board: &BoardTruth, chance: &mut Chance) {
+    let blocks = (contents.len() / BLOCK_BYTES) as u64;
+    let until = match chance.within(0..3) {
+        0 => blocks,
+        1 => chance.within(1..blocks + 1),
+        _ => 1,
+    };
+    // The last block is never preserved, so that something is damaged.
+    for block in (0..until).map(|block| (blocks - 1 - block) as usize) {
+        let range = block * BLOCK_BYTES..(block + 1) * BLOCK_BYTES;
+        match chance.within(0..4) {
+            0 => contents[range].fill(0xFF),
+            1 => contents[range.clone()].copy_from_slice(&board.new[range]),
+            2 => contents[range.start + chance.within(0..BLOCK_BYTES as u64) as usize] ^= 1,
+            _ => contents[range.clone()].copy_from_slice(&chance.bytes(range.len())),
+        }
+    }
+}

@@ -1,0 +1,434 @@
+//! One dead host: the real search for help and the real flash job, on a simulated computer.
+//!
+//! ```text
+//!   Well --dies--> Booting --> Stay (recovery environment) --repaired, or told--> Home
+//!                     ^             | power cut at any time, also in the middle of an erase
+//!                     '-------------'
+//! ```
+//! The safety invariants of a host are checked after every step, right here.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use firmcast::image::VerifiedImage;
+use firmcast::image::validity::Verdict;
+use firmcast::reason::Reason;
+use firmcast::recovery::flashing::Flashing;
+use firmcast::recovery::machine::{Action as CampaignAction, FRAGMENTS_WAITING_MAX};
+use firmcast::rescue::machine::{Action, Conclusion, Rescue, Situation};
+use firmcast::rescue::seek::{Candidate, Source};
+use firmcast::session::Transmit;
+use firmcast::time::Time;
+use firmcast::wire::answer::Phase;
+use firmcast::wire::help::Finding;
+
+use super::computer::{Computer, Kind};
+use super::scenario::Scenario;
+use super::truth::Truth;
+use crate::host::Violation;
+
+/// So many datagrams a host may want to send after one thing happened to it.
+const TRANSMITS_MAX: usize = FRAGMENTS_WAITING_MAX + 32;
+/// A host that was put off says nothing for so long: the shortest pause that a manager names, less the jitter.
+const HELD_SILENCE: Duration = Duration::from_secs(5);
+
+pub(crate) enum Place {
+    /// It has not died yet, or it is repaired, or has told what it had to tell.
+    Home,
+    Booting(Time),
+    Stay(Box<Stay>),
+}
+
+/// One stay in the recovery environment.
+pub(crate) struct Stay {
+    rescue: Rescue,
+    finding: Finding,
+    attempt: Option<Attempt>,
+    job: Option<(Flashing, Time)>,
+    /// The chip was written to in this stay, and not known to hold all of an image since.
+    is_changing: bool,
+    group_joined: bool,
+    /// Since when it is put off.
+    held: Option<Time>,
+    /// The places that it wants looked up.
+    pub(crate) lookups: Vec<Source>,
+}
+
+/// The campaign that it takes part in.
+#[derive(Clone, Copy)]
+struct Attempt {
+    campaign: u64,
+    was_verified: bool,
+}
+
+pub(crate) struct VirtualHost {
+    pub(crate) address: SocketAddr,
+    pub(crate) computer: Computer,
+    place: Place,
+    /// The clock of the environment that runs began here.
+    origin: Time,
+    /// Counts the times that it came up: what was asked for in an earlier life is not answered in a later one.
+    pub(crate) life: u64,
+    /// Campaigns that told this host to write, as the managers say; in those with escrow, after they stored its backup.
+    pub(crate) commits: Vec<u64>,
+    /// Campaigns that told this host to read and upload its backup.
+    pub(crate) escrows: Vec<u64>,
+    changes: (u64, u64),
+    pub(crate) is_over: bool,
+    pub(crate) outbox: Vec<Transmit>,
+    scenario: Rc<Scenario>,
+    /// Whether chips may still fail.
+    pub(crate) faulty: bool,
+    /// Attempts that it was enlisted for.
+    pub(crate) attempts: u64,
+}
+
+impl VirtualHost {
+    pub(crate) fn new(number: usize, scenario: Rc<Scenario>, truth: Rc<Truth>) -> Self {
+        let octets = (number as u16 + 256).to_be_bytes();
+        let computer = Computer::new(number, &scenario, truth);
+        Self {
+            address: SocketAddr::from(([10, 0, octets[0], octets[1]], 9847)),
+            changes: computer.changes(),
+            computer,
+            place: Place::Home,
+            origin: Time::ZERO,
+            life: 0,
+            commits: Vec::new(),
+            escrows: Vec::new(),
+            is_over: false,
+            outbox: Vec::new(),
+            faulty: !scenario.faults_end.is_zero(),
+            scenario,
+            attempts: 0,
+        }
+    }
+
+    pub(crate) fn hears_group(&self) -> bool {
+        matches!(&self.place, Place::Stay(stay) if stay.group_joined)
+    }
+
+    pub(crate) fn stay(&mut self) -> Option<&mut Stay> {
+        match &mut self.place {
+            Place::Stay(stay) => Some(stay),
+            _ => None,
+        }
+    }
+
+    /// Where it is, for a person.
+    pub(crate) fn describe(&self) -> String {
+        match &self.place {
+            Place::Home if self.is_over => "home".into(),
+            Place::Home => "not dead yet".into(),
+            Place::Booting(_) => "booting".into(),
+            Place::Stay(stay) => {
+                format!("{:?}, {:?}", self.computer.kind, stay.rescue.situation())
+            }
+        }
+    }
+
+    /// When it wants to be woken.
+    pub(crate) fn poll_timeout(&self) -> Option<Time> {
+        match &self.place {
+            Place::Home => None,
+            Place::Booting(until) => Some(*until),
+            Place::Stay(stay) => {
+                let timer = stay.rescue.poll_timeout().map(|at| self.origin + at.since(Time::ZERO));
+                [timer, stay.job.as_ref().map(|(_, at)| *at)].into_iter().flatten().min()
+            }
+        }
+    }
+
+    pub(crate) fn handle_datagram(
+        &mut self,
+        now: Time,
+        from: SocketAddr,
+        bytes: &[u8],
+    ) -> Result<(), Violation> {
+        let local = self.local(now);
+        if let Place::Stay(stay) = &mut self.place {
+            stay.rescue.handle_datagram(local, from, bytes);
+        }
+        self.follow(now)
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Time) -> Result<(), Violation> {
+        match &self.place {
+            Place::Booting(until) if *until <= now => self.come_up(now),
+            Place::Stay(_) => self.stay_on(now)?,
+            _ => {}
+        }
+        self.follow(now)
+    }
+
+    pub(crate) fn found(
+        &mut self,
+        now: Time,
+        source: Source,
+        found: Result<Vec<Candidate>, String>,
+    ) -> Result<(), Violation> {
+        let local = self.local(now);
+        if let Place::Stay(stay) = &mut self.place {
+            stay.rescue.found(local, source, found);
+        }
+        self.follow(now)
+    }
+
+    /// It comes up with nobody having told it to; the first time because its firmware is dead.
+    pub(crate) fn boot(&mut self, now: Time) {
+        self.life += 1;
+        self.computer.power_on();
+        self.place = Place::Booting(now + self.computer.chance.span(self.scenario.boot.clone()));
+    }
+
+    /// The power fails. While the chip is being changed, that hits what is being done there. False when nothing happens.
+    pub(crate) fn cut(&mut self, now: Time) -> Result<bool, Violation> {
+        match &mut self.place {
+            Place::Home => return Ok(false),
+            Place::Booting(_) => {}
+            Place::Stay(stay) => {
+                let local = Time::ZERO + now.since(self.origin);
+                if let (Some((mut flashing, _)), Some(recovery)) =
+                    (stay.job.take(), stay.rescue.recovery())
+                {
+                    self.computer.cut_soon();
+                    // Nobody sees any more what it says about this.
+                    let _ = flashing.step(local, &mut self.computer.flash, recovery, || {
+                        Err("the power fails".into())
+                    });
+                    self.changes = self.computer.changes();
+                }
+            }
+        }
+        self.boot(now);
+        match self.computer.preserved_is_intact() {
+            true => Ok(true),
+            false => Err("a preserved region was changed when the power failed".into()),
+        }
+    }
+
+    /// A manager of `campaign` stores this backup now: while the host waits for that, its chip must hold it.
+    pub(crate) fn check_backup(&self, campaign: u64, backup: &[u8]) -> Result<(), Violation> {
+        let Place::Stay(stay) = &self.place else { return Ok(()) };
+        let is_same = stay.attempt.is_some_and(|attempt| attempt.campaign == campaign);
+        let waits = is_same && stay.job.is_some() && !stay.is_changing;
+        match waits && backup != self.computer.flash.contents() {
+            true => Err("its backup is not what the chip holds".into()),
+            false => Ok(()),
+        }
+    }
+
+    fn local(&self, now: Time) -> Time {
+        Time::ZERO + now.since(self.origin)
+    }
+
+    fn come_up(&mut self, now: Time) {
+        self.origin = now;
+        let Some(search) = self.computer.search() else {
+            (self.place, self.is_over) = (Place::Home, true);
+            return;
+        };
+        let finding = search.request.finding;
+        self.place = Place::Stay(Box::new(Stay {
+            rescue: Rescue::search(Time::ZERO, search, self.computer.chance.seed()),
+            finding,
+            attempt: None,
+            job: None,
+            is_changing: false,
+            group_joined: false,
+            held: None,
+            lookups: Vec::new(),
+        }));
+    }
+
+    fn stay_on(&mut self, now: Time) -> Result<(), Violation> {
+        let local = self.local(now);
+        let Place::Stay(stay) = &mut self.place else { return Ok(()) };
+        stay.rescue.handle_timeout(local);
+        let (Some((flashing, at)), Some(recovery)) = (&mut stay.job, stay.rescue.recovery()) else {
+            return Ok(());
+        };
+        if *at > now {
+            return Ok(());
+        }
+        let refuses =
+            self.faulty && self.computer.chance.happens(self.scenario.flash_faults * 0.02);
+        let is_changing = &mut stay.is_changing;
+        let goes_on = flashing.step(local, &mut self.computer.flash, recovery, || {
+            *is_changing |= !refuses;
+            if refuses { Err("the watchdog cannot be stopped".into()) } else { Ok(()) }
+        });
+        *at = now + self.scenario.flash_step;
+        let flash = recovery.report().flash;
+        if !goes_on {
+            stay.job = None;
+            stay.is_changing &= !flash.reboot_is_safe();
+        }
+        self.check_change()
+    }
+
+    /// After a step of a flash job: only told and verified jobs change the chip, and never what is preserved.
+    fn check_change(&mut self) -> Result<(), Violation> {
+        let changed = self.computer.changes();
+        let Place::Stay(stay) = &self.place else { return Ok(()) };
+        if changed == self.changes {
+            return Ok(());
+        }
+        self.changes = changed;
+        let told =
+            |attempt: Attempt| attempt.was_verified && self.commits.contains(&attempt.campaign);
+        if !stay.attempt.is_some_and(told) {
+            return Err("the chip was changed before verification, stored backup or commit".into());
+        }
+        match self.computer.preserved_is_intact() {
+            true => Ok(()),
+            false => Err("a preserved region was changed".into()),
+        }
+    }
+
+    /// Takes what the state machines want to send and done, then looks at the invariants.
+    fn follow(&mut self, now: Time) -> Result<(), Violation> {
+        let local = self.local(now);
+        let before = self.outbox.len();
+        while let Place::Stay(stay) = &mut self.place {
+            self.outbox.extend(std::iter::from_fn(|| stay.rescue.poll_transmit()));
+            self.attempts += u64::from(stay.look()?);
+            match stay.rescue.poll_action(local) {
+                None => break,
+                Some(Action::LookUp(source)) => stay.lookups.push(source),
+                Some(Action::Campaign(action)) => self.act(now, action)?,
+                Some(Action::Conclude(conclusion)) => self.conclude(&conclusion)?,
+            }
+        }
+        let said = self.outbox.len() - before;
+        if said > TRANSMITS_MAX {
+            return Err(format!("{said} datagrams at once"));
+        }
+        if let Place::Stay(stay) = &mut self.place {
+            stay.watch_silence(now, said)?;
+        }
+        match self.changes == self.computer.changes() {
+            true => Ok(()),
+            false => Err("the chip was changed outside of a flash job".into()),
+        }
+    }
+
+    fn act(&mut self, now: Time, action: CampaignAction) -> Result<(), Violation> {
+        let local = self.local(now);
+        let Place::Stay(stay) = &mut self.place else { return Ok(()) };
+        match action {
+            CampaignAction::JoinGroup(_) => stay.group_joined = true,
+            CampaignAction::Flash { image, rescue } => {
+                let attempt = stay.attempt.ok_or("an image shall be written without a campaign")?;
+                let campaign = attempt.campaign;
+                let told = self.commits.contains(&campaign) || self.escrows.contains(&campaign);
+                check_image(&self.computer, attempt, told, &image)?;
+                if rescue != (stay.finding != Finding::Valid || stay.is_changing) {
+                    return Err(format!("rescue is {rescue} on a chip found {:?}", stay.finding));
+                }
+                let chance = &mut self.computer.chance;
+                let flashing = Flashing::new(image, rescue);
+                if self.faulty && chance.happens(self.scenario.flash_faults * 0.03) {
+                    let end = flashing.not_started(Reason::FlashUnsupported, "no such device");
+                    if let Some(recovery) = stay.rescue.recovery() {
+                        recovery.flash_ended(local, end);
+                    }
+                    return Ok(());
+                }
+                if self.faulty && chance.happens(self.scenario.flash_faults) {
+                    self.computer.break_flash();
+                }
+                stay.job = Some((flashing, now + self.scenario.flash_step));
+            }
+            CampaignAction::Leave(end) => {
+                return Err(format!("it leaves as if an agent had sent it: {end:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// It boots. Only repaired firmware may be booted, or what it was told to boot in any case.
+    fn conclude(&mut self, conclusion: &Conclusion) -> Result<(), Violation> {
+        let Place::Stay(stay) = std::mem::replace(&mut self.place, Place::Home) else {
+            return Ok(());
+        };
+        self.is_over = true;
+        let wants_image = self.computer.kind != Kind::Telling;
+        let is_quiet = stay.job.is_none() && !stay.is_changing;
+        match conclusion {
+            Conclusion::Repaired { known_good, .. } => {
+                let contents = self.computer.flash.contents();
+                let is_good = known_good.as_ref().is_some_and(|good| {
+                    matches!(good.judge(contents, ""), Some(Verdict::Valid { .. }))
+                });
+                let is_right = self.computer.is_repaired() && self.computer.preserved_is_intact();
+                match wants_image && is_quiet && is_right && is_good {
+                    true => Ok(()),
+                    false => Err(format!(
+                        "repaired, it says: wants an image {wants_image}, quiet {is_quiet}, chip right {is_right}, record good {is_good}: {conclusion:?}"
+                    )),
+                }
+            }
+            Conclusion::Told if !wants_image && stay.attempt.is_none() => Ok(()),
+            _ => Err(format!("it boots damaged firmware: {conclusion:?}")),
+        }
+    }
+}
+
+impl Stay {
+    /// Notes what is going on in the campaign, if any. True when one began.
+    fn look(&mut self) -> Result<bool, Violation> {
+        let Some(recovery) = self.rescue.recovery() else { return Ok(false) };
+        let report = recovery.report();
+        let (campaign, phase) = (report.campaign, report.phase);
+        if matches!(phase, Phase::Failed | Phase::Updated | Phase::Rebooting)
+            && report.reason == Reason::None
+        {
+            return Err(format!("{phase:?} without a reason"));
+        }
+        let begins = self.attempt.is_none_or(|attempt| attempt.campaign != campaign)
+            || phase == Phase::Ready;
+        if begins {
+            // The same campaign may enlist it again.
+            let is_new = self.attempt.replace(Attempt { campaign, was_verified: false });
+            return Ok(
+                is_new.is_none_or(|before| before.campaign != campaign || before.was_verified)
+            );
+        }
+        if let Some(attempt) = &mut self.attempt {
+            attempt.was_verified |= phase == Phase::Verified;
+        }
+        Ok(false)
+    }
+
+    /// Somebody who is told to wait waits.
+    fn watch_silence(&mut self, now: Time, said: usize) -> Result<(), Violation> {
+        let is_held = matches!(self.rescue.situation(), Situation::Asking { held: Some(_), .. });
+        match (self.held, is_held) {
+            (None, true) => self.held = Some(now),
+            (Some(_), false) => self.held = None,
+            (Some(since), true) if said > 0 && now.since(since) < HELD_SILENCE => {
+                return Err("it was put off, and asks again at once".into());
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// Only the right board's signed image, only after verification and commit.
+fn check_image(
+    computer: &Computer,
+    attempt: Attempt,
+    is_told: bool,
+    image: &VerifiedImage,
+) -> Result<(), Violation> {
+    if image.bytes() != computer.board_truth().new {
+        return Err("an image shall be written that is not the right one".into());
+    }
+    match attempt.was_verified && is_told {
+        true => Ok(()),
+        false => Err("an image shall be written without verification or commit".into()),
+    }
+}

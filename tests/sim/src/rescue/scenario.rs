@@ -1,0 +1,229 @@
+//! What a seed stands for: how many dead hosts, what killed them, who answers them, and what goes wrong until when.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use firmcast_manager::campaign::Delivery;
+
+use crate::chance::Chance;
+use crate::network::Conditions;
+use crate::scenario::LinkFaults;
+
+/// Hosts of the worlds in which a power failure kills everybody at once.
+pub(crate) const POWER_FAILURE_HOSTS: usize = 1000;
+
+/// Managers that bring nothing good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rogue {
+    /// Its manager key is trusted by nobody.
+    UntrustedManager,
+    /// No trusted release key signed its bundles.
+    UntrustedRelease,
+    /// Sends other bytes than the signed ones.
+    ForgedPayload,
+    /// Brings another board's bundle.
+    OtherBoard,
+    /// Brings a bundle below the hosts' floor.
+    OldSecurityVersion,
+    /// Has a trusted key and takes calls, and then says nothing.
+    Mute,
+}
+
+impl Rogue {
+    const ALL: [Self; 6] = [
+        Self::UntrustedManager,
+        Self::UntrustedRelease,
+        Self::ForgedPayload,
+        Self::OtherBoard,
+        Self::OldSecurityVersion,
+        Self::Mute,
+    ];
+}
+
+/// One world.
+#[derive(Clone, Debug)]
+pub(crate) struct Scenario {
+    pub(crate) seed: u64,
+    pub(crate) hosts: usize,
+    pub(crate) chip_bytes: usize,
+    /// Within this time from the start hosts lose their firmware, each for itself; all at once when none.
+    pub(crate) deaths: Option<Duration>,
+    pub(crate) boards: usize,
+    pub(crate) delivery: Delivery,
+    pub(crate) rate_mbit: u32,
+    pub(crate) fragment_size_bytes: u16,
+    pub(crate) link: LinkFaults,
+    pub(crate) bad_links: f64,
+    pub(crate) partitions: usize,
+    /// When all faults end; nothing fails at all when zero.
+    pub(crate) faults_end: Duration,
+    pub(crate) rogue: Option<Rogue>,
+    /// The rogue is there for good, beside a good manager.
+    pub(crate) rogue_stays: bool,
+    /// A second good manager, with the other trusted key.
+    pub(crate) second_manager: bool,
+    /// Mean time between deaths of a manager; none when it does not die.
+    pub(crate) manager_life: Option<Duration>,
+    /// Power cuts of hosts, spread over the time of faults.
+    pub(crate) power_cuts: usize,
+    /// That something is wrong with the chip in a flash job.
+    pub(crate) flash_faults: f64,
+    /// That a place that may know a manager says nothing, or something wrong.
+    pub(crate) bad_places: f64,
+    pub(crate) lookup_max: Duration,
+    /// Pause between datagrams of somebody who replays and forges.
+    pub(crate) adversary: Option<Duration>,
+    pub(crate) boot: Range<Duration>,
+    /// Time that one step of a flash job takes.
+    pub(crate) flash_step: Duration,
+    pub(crate) escrow: bool,
+    /// That the manager's disk does not take a backup, or does not give a payload at once.
+    pub(crate) disk_faults: f64,
+    /// Share of hosts that are not in the inventory, and whether the policy helps them.
+    pub(crate) strangers: f64,
+    pub(crate) helps_strangers: bool,
+    /// Until the faults end, the policy holds the hosts of the second board.
+    pub(crate) holds_second_board: bool,
+    /// Shares of hosts that are forced to take a bundle, that know nothing of their firmware, and that only tell so.
+    pub(crate) forced: f64,
+    pub(crate) blind: f64,
+    pub(crate) telling: f64,
+}
+
+const fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+const fn millis(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+impl Scenario {
+    /// Most seeds have few hosts, some a few dozen, and a few are a power failure.
+    pub(crate) fn of(seed: u64) -> Self {
+        let mut chance = Chance::new(seed, 10);
+        if seed % 100 == 77 {
+            return Self::power_failure(seed, 32 * 1024);
+        }
+        let hosts = match seed % 20 {
+            6 => 60,
+            13 => 30,
+            _ => chance.within(1..13) as usize,
+        };
+        let mut scenario = Self::fair(seed, hosts, &mut chance);
+        if !seed.is_multiple_of(4) {
+            scenario.blow(&mut chance);
+        }
+        scenario
+    }
+
+    /// A thousand hosts, dead at once, at a loss of 1 %, and one manager.
+    pub(crate) fn power_failure(seed: u64, chip_bytes: usize) -> Self {
+        let mut chance = Chance::new(seed, 10);
+        Self {
+            chip_bytes,
+            deaths: None,
+            boards: 1,
+            delivery: Delivery::Broadcast,
+            rate_mbit: 100,
+            fragment_size_bytes: 1440,
+            link: LinkFaults { loss: 0.01, jitter_max: millis(1), ..LinkFaults::default() },
+            adversary: Some(millis(100)),
+            second_manager: false,
+            escrow: false,
+            strangers: 0.0,
+            forced: 0.0,
+            blind: 0.0,
+            telling: 0.0,
+            bad_places: 0.0,
+            lookup_max: seconds(5),
+            flash_step: millis(400),
+            boot: seconds(20)..seconds(60),
+            ..Self::fair(seed, POWER_FAILURE_HOSTS, &mut chance)
+        }
+    }
+
+    fn fair(seed: u64, hosts: usize, chance: &mut Chance) -> Self {
+        Self {
+            seed,
+            hosts,
+            chip_bytes: match hosts {
+                0..=12 => *chance.pick(&[64, 128, 256]) * 1024,
+                _ => 32 * 1024,
+            },
+            deaths: *chance.pick(&[None, Some(seconds(10)), Some(seconds(200))]),
+            boards: *chance.pick(&[1, 2]),
+            delivery: *chance.pick(&[
+                Delivery::Broadcast,
+                Delivery::Broadcast,
+                Delivery::Group([239, 1, 2, 3].into()),
+                Delivery::Unicast,
+            ]),
+            rate_mbit: *chance.pick(&[2, 10, 100]),
+            fragment_size_bytes: *chance.pick(&[512, 1024, 1440]),
+            link: LinkFaults {
+                loss: *chance.pick(&[0.0, 0.01, 0.05]),
+                duplication: *chance.pick(&[0.0, 0.02]),
+                reorder: *chance.pick(&[0.0, 0.05]),
+                reorder_max: millis(20),
+                jitter_max: millis(*chance.pick(&[1, 5])),
+                ..LinkFaults::default()
+            },
+            bad_links: 0.0,
+            partitions: 0,
+            faults_end: Duration::ZERO,
+            rogue: None,
+            rogue_stays: false,
+            second_manager: chance.happens(0.3),
+            manager_life: None,
+            power_cuts: 0,
+            flash_faults: 0.0,
+            bad_places: *chance.pick(&[0.0, 0.5, 0.9]),
+            lookup_max: seconds(*chance.pick(&[1, 10])),
+            adversary: chance.happens(0.7).then(|| millis(*chance.pick(&[500, 500, 15]))),
+            boot: seconds(5)..seconds(*chance.pick(&[10, 60])),
+            flash_step: millis(*chance.pick(&[50, 400, 2000])),
+            escrow: chance.happens(0.3),
+            disk_faults: 0.0,
+            strangers: *chance.pick(&[0.0, 0.0, 0.3, 1.0]),
+            helps_strangers: chance.happens(0.5),
+            holds_second_board: false,
+            forced: *chance.pick(&[0.0, 0.3]),
+            blind: *chance.pick(&[0.0, 0.2]),
+            telling: *chance.pick(&[0.0, 0.2]),
+        }
+    }
+
+    fn blow(&mut self, chance: &mut Chance) {
+        self.faults_end = chance.span(seconds(60)..seconds(900));
+        self.link = LinkFaults {
+            loss: *chance.pick(&[0.0, 0.02, 0.1, 0.3]),
+            burst: *chance.pick(&[0.0, 0.001, 0.02]),
+            burst_max: chance.span(seconds(1)..seconds(8)),
+            corruption: *chance.pick(&[0.0, 0.01, 0.1]),
+            duplication: *chance.pick(&[0.0, 0.05, 0.3]),
+            reorder: *chance.pick(&[0.0, 0.05, 0.3]),
+            reorder_max: *chance.pick(&[millis(50), seconds(2)]),
+            jitter_max: millis(*chance.pick(&[1, 10, 100])),
+        };
+        self.bad_links = *chance.pick(&[0.0, 0.1]);
+        self.partitions = *chance.pick(&[0, 0, 1, 3]);
+        self.rogue = chance.happens(0.5).then(|| *chance.pick(&Rogue::ALL));
+        self.manager_life = *chance.pick(&[None, Some(seconds(40)), Some(seconds(200))]);
+        self.power_cuts = *chance.pick(&[0, 1, self.hosts, self.hosts * 3]);
+        self.flash_faults = *chance.pick(&[0.0, 0.2, 0.7]);
+        self.lookup_max = seconds(*chance.pick(&[1, 10, 60]));
+        self.disk_faults = 0.1;
+        self.holds_second_board = chance.happens(0.3);
+    }
+
+    pub(crate) fn conditions(&self) -> Conditions {
+        Conditions {
+            hosts: self.hosts,
+            link: self.link,
+            bad_links: self.bad_links,
+            partitions: self.partitions,
+            faults_end: self.faults_end,
+        }
+    }
+}
