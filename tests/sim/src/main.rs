@@ -41,7 +41,7 @@ fn main() -> ExitCode {
         Ok(options) => options,
         Err(problem) => {
             eprintln!(
-                "{problem}\nusage: firmcast-sim [--seeds N] [--flash-seeds N] [--rescue-seeds N] [--first N] | --seed N | --flash-seed N | --rescue-seed N"
+                "{problem}\nusage: firmcast-sim [--seeds N] [--flash-seeds N] [--rescue-seeds N] [--first N] | --seed N | --flash-seed N | --rescue-seed N | --power-failure BYTES"
             );
             return ExitCode::from(2);
         }
@@ -51,6 +51,7 @@ fn main() -> ExitCode {
         Options { only: Some(seed), .. } => look_into(seed),
         Options { only_flash: Some(seed), .. } => exit(flash::look_into(seed)),
         Options { only_rescue: Some(seed), .. } => exit(rescue::look_into(seed)),
+        Options { power_failure: Some(chip_bytes), .. } => exit(rescue::power_failure(chip_bytes)),
         _ => run_every_kind(&options),
     }
 }
@@ -74,6 +75,7 @@ struct Options {
     only: Option<u64>,
     only_flash: Option<u64>,
     only_rescue: Option<u64>,
+    power_failure: Option<usize>,
 }
 
 impl Options {
@@ -86,6 +88,7 @@ impl Options {
             only: None,
             only_flash: None,
             only_rescue: None,
+            power_failure: None,
         };
         while let Some(name) = arguments.next() {
             let value = arguments.next().ok_or_else(|| format!("{name} needs a number"))?;
@@ -98,6 +101,7 @@ impl Options {
                 "--seed" => options.only = Some(number),
                 "--rescue-seeds" => options.rescue_seeds = number,
                 "--rescue-seed" => options.only_rescue = Some(number),
+                "--power-failure" => options.power_failure = usize::try_from(number).ok(),
                 "--flash-seed" => options.only_flash = Some(number),
                 _ => return Err(format!("unknown option {name}")),
             }

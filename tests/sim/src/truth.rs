@@ -49,7 +49,8 @@ impl Truth {
         let old = chance.bytes(scenario.chip_bytes);
         let new = next_image(&mut chance, &old);
         let bundle = |image: &[u8], product: &str, security_version, key| {
-            contents(image, product, security_version, &scenario.preserve, key)
+            let products = &["Board 0", product];
+            contents(image, products, security_version, &scenario.preserve, key)
         };
         let genuine = bundle(&new, PRODUCT, SECURITY_VERSION, &release);
         let other = next_image(&mut chance, &old);
@@ -123,7 +124,7 @@ pub(crate) fn next_image(chance: &mut Chance, old: &[u8]) -> Vec<u8> {
 /// A bundle as a campaign takes it.
 pub(crate) fn contents(
     image: &[u8],
-    product: &str,
+    products: &[&str],
     security_version: u64,
     preserve: &[Range<usize>],
     key: &ReleaseSecretKey,
@@ -139,7 +140,7 @@ pub(crate) fn contents(
         version: "2.0".into(),
         security_version,
         vendor: VENDOR.into(),
-        products: vec!["Board 0".into(), product.into()],
+        products: products.iter().map(|product| (*product).to_owned()).collect(),
         expect_version: expect_version.clone(),
         regions: preserve.iter().enumerate().map(region).collect(),
         ..Description::default()

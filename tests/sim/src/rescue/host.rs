@@ -46,6 +46,8 @@ pub(crate) struct Stay {
     finding: Finding,
     attempt: Option<Attempt>,
     job: Option<(Flashing, Time)>,
+    /// The job is for a chip that was damaged before: of that no backup is kept.
+    is_rescue_job: bool,
     /// The chip was written to in this stay, and not known to hold all of an image since.
     is_changing: bool,
     group_joined: bool,
@@ -235,6 +237,7 @@ impl VirtualHost {
             finding,
             attempt: None,
             job: None,
+            is_rescue_job: false,
             is_changing: false,
             group_joined: false,
             held: None,
@@ -276,9 +279,12 @@ impl VirtualHost {
             return Ok(());
         }
         self.changes = changed;
-        let told =
-            |attempt: Attempt| attempt.was_verified && self.commits.contains(&attempt.campaign);
-        if !stay.attempt.is_some_and(told) {
+        let is_told = |attempt: Attempt| {
+            let campaign = attempt.campaign;
+            let without_backup = stay.is_rescue_job && self.escrows.contains(&campaign);
+            attempt.was_verified && (self.commits.contains(&campaign) || without_backup)
+        };
+        if !stay.attempt.is_some_and(is_told) {
             return Err("the chip was changed before verification, stored backup or commit".into());
         }
         match self.computer.preserved_is_intact() {
@@ -339,6 +345,7 @@ impl VirtualHost {
                 if self.faulty && chance.happens(self.scenario.flash_faults) {
                     self.computer.break_flash();
                 }
+                stay.is_rescue_job = rescue;
                 stay.job = Some((flashing, now + self.scenario.flash_step));
             }
             CampaignAction::Leave(end) => {

@@ -93,6 +93,21 @@ pub(crate) fn look_into(seed: u64) -> bool {
     result.is_ok()
 }
 
+/// Kills a thousand hosts with chips of this size at once, and prints what it cost to rescue them as one line of JSON.
+pub(crate) fn power_failure(chip_bytes: usize) -> bool {
+    let started = Instant::now();
+    match run(Scenario::power_failure(0, chip_bytes), false) {
+        Ok(summary) => {
+            println!("{}", summary.to_json(started.elapsed()));
+            true
+        }
+        Err(violation) => {
+            eprintln!("FAILED: {violation}");
+            false
+        }
+    }
+}
+
 fn run_checked(seed: u64) -> Result<Summary, String> {
     let summary = run(Scenario::of(seed), false)?;
     if seed % TWICE_EVERY == 3 {

@@ -32,6 +32,8 @@ pub(crate) struct Summary {
     pub(crate) requests_max: Amount,
     /// Most memory that a manager held, payloads included.
     pub(crate) held_bytes_max: i64,
+    /// What it still held at the end.
+    pub(crate) held_bytes_left: i64,
 }
 
 impl Summary {
@@ -60,6 +62,30 @@ impl Summary {
     }
 }
 
+impl Summary {
+    /// The figures of one world, for `tests/bench`.
+    pub(crate) fn to_json(&self, elapsed: Duration) -> String {
+        let per_host = |amount: Amount| amount.bytes / self.hosts as u64;
+        let figures: [(&str, f64); 13] = [
+            ("hosts", self.hosts as f64),
+            ("image_bytes", self.image_bytes as f64),
+            ("virtual_s", self.virtual_time.as_secs_f64()),
+            ("elapsed_s", elapsed.as_secs_f64()),
+            ("memory_bytes", self.held_bytes_max as f64),
+            ("memory_left_bytes", self.held_bytes_left as f64),
+            ("stream_bytes", self.stream.bytes as f64),
+            ("answer_bytes_per_host", per_host(self.answers) as f64),
+            ("request_bytes_per_host", per_host(self.requests) as f64),
+            ("answers", self.answers.datagrams as f64),
+            ("requests", self.requests.datagrams as f64),
+            ("answers_per_host_and_second_max", self.answers_max.datagrams as f64),
+            ("attempts", self.attempts as f64),
+        ];
+        let fields = figures.map(|(name, figure)| format!("\"{name}\": {figure}"));
+        format!("{{{}}}", fields.join(", "))
+    }
+}
+
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let list = |map: &BTreeMap<String, u64>| {
@@ -73,6 +99,8 @@ impl fmt::Display for Summary {
         writeln!(f, "ends of attempts: {}", list(&self.ends))?;
         writeln!(f, "put off: {}", list(&self.held))?;
         let Self { answers_max: answers, requests_max: requests, .. } = self;
+        let kib = self.held_bytes_max / 1024;
+        writeln!(f, "most memory that a manager held: {kib} KiB")?;
         writeln!(
             f,
             "the busiest second of a host: {} answers of {} bytes, {} requests of {} bytes",

@@ -52,7 +52,7 @@ impl BoardTruth {
         let preserve = preserve(chance, chip_bytes);
         let product = format!("Board {}", number + 1);
         let release = ReleaseSecretKey::generate(chance.rng());
-        let earlier = contents(&old, &product, FLOOR, &preserve, &release);
+        let earlier = contents(&old, &[&product], FLOOR, &preserve, &release);
         let good = KnownGood::of_manifest(&manifest(&earlier.manifest));
         Self { product, old, new, preserve, good }
     }
@@ -142,7 +142,7 @@ impl Stock {
     /// A bundle for a board; a rogue's looks like a good one where managers look, and is what it is where hosts do.
     fn new(board: &BoardTruth, image: &[u8], rogue: Option<Rogue>, key: &ReleaseSecretKey) -> Self {
         let bundle = |product: &str, security_version| {
-            contents(image, product, security_version, &board.preserve, key)
+            contents(image, &[product], security_version, &board.preserve, key)
         };
         let shown = bundle(&board.product, SECURITY_VERSION);
         let (told, payload) = match rogue {

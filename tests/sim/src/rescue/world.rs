@@ -443,6 +443,7 @@ impl World {
         let Some(manager) = self.managers[post].take() else { return };
         self.trace.line(self.now, format_args!("{:?} dies", manager.post));
         self.summary.held_bytes_max = self.summary.held_bytes_max.max(manager.held_bytes_max);
+        self.summary.held_bytes_left = manager.held_bytes;
         self.summary.manager_deaths += 1;
         let off = manager.die();
         self.trace.line(self.now, format_args!("its memory was counted {off} bytes off"));
