@@ -29,7 +29,7 @@ use world::{Summary, World};
 
 const SEEDS_DEFAULT: u64 = 200;
 const FLASH_SEEDS_DEFAULT: u64 = 400;
-const RESCUE_SEEDS_DEFAULT: u64 = 200;
+const RESCUE_SEEDS_DEFAULT: u64 = 100;
 /// Every tenth seed is run twice, to see that it goes the same way.
 pub(crate) const TWICE_EVERY: u64 = 10;
 

@@ -215,6 +215,7 @@ impl Scenario {
         self.lookup_max = seconds(*chance.pick(&[1, 10, 60]));
         self.disk_faults = 0.1;
         self.holds_second_board = chance.happens(0.3);
+        self.rogue_stays = chance.happens(0.3);
     }
 
     pub(crate) fn conditions(&self) -> Conditions {

@@ -17,6 +17,10 @@ pub(crate) const REQUESTS_PER_SECOND_MAX: u64 = 40;
 /// Most bytes of one host in a second.
 pub(crate) const REQUEST_BYTES_PER_SECOND_MAX: u64 = 40_000;
 
+/// Who hands a host's datagram to its manager before the host's own arrives, is taken for the host until that is heard again.
+/// So many bytes more than it sent such an address may get in all.
+const RELAYED_BYTES_MAX: i64 = 16 * 1024;
+
 /// Datagrams and bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Amount {
@@ -70,8 +74,8 @@ pub(crate) struct Traffic {
     pub(crate) requests_total: Amount,
     /// Fragments and status requests of managers, once for each datagram that leaves one.
     pub(crate) stream_total: Amount,
-    /// What came from addresses that are no host's, less what was said to them.
-    balance: BTreeMap<SocketAddr, (i64, i64)>,
+    /// Bytes that came from addresses that are no host's, less those that were said to them.
+    balance: BTreeMap<SocketAddr, i64>,
 }
 
 impl Traffic {
@@ -120,9 +124,7 @@ impl Traffic {
 
     /// Somebody sends this from an address that is no host's.
     pub(crate) fn stranger_says(&mut self, from: SocketAddr, bytes: &[u8]) {
-        let (datagrams, size) = self.balance.entry(from).or_default();
-        *datagrams += 1;
-        *size += bytes.len() as i64;
+        *self.balance.entry(from).or_default() += bytes.len() as i64;
     }
 
     /// A manager answers there: never more than what came.
@@ -131,11 +133,12 @@ impl Traffic {
         to: SocketAddr,
         bytes: &[u8],
     ) -> Result<(), Violation> {
-        let (datagrams, size) = self.balance.entry(to).or_default();
-        *datagrams -= 1;
-        *size -= bytes.len() as i64;
-        match *datagrams < 0 || *size < 0 {
-            true => Err(format!("{to}, who is no host, is told more than it said")),
+        let balance = self.balance.entry(to).or_default();
+        *balance -= bytes.len() as i64;
+        match *balance < -RELAYED_BYTES_MAX {
+            true => {
+                Err(format!("{to}, who is no host, is told {} bytes more than it said", -*balance))
+            }
             false => Ok(()),
         }
     }
