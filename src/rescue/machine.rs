@@ -2,9 +2,10 @@
 //!
 //! ```text
 //!  Searching --a trusted manager answers--> Asking --Enlist--> Enlisted --updated--> Over: repaired
-//!     ^  '--next address, next place, rest--'  ^ '--silent--> Searching      |
-//!     |                                        '------- failed, after a pause -'
-//!     '-- only told something: Over after Hold; or its patience is over
+//!   ^ ^  '--next address, next place, rest--'  |                  |
+//!   | '-- silent, or put off again and again --'                  |
+//!   '----------- failed: the next address after a pause ----------'
+//!  Only told something: Over after Hold; or its patience is over
 //! ```
 //!
 //! A host that an agent sent here begins at *Enlisted* and knows its campaign; for it any end is the end of the stay.
@@ -38,6 +39,8 @@ pub const ASK_MAX: Duration = Duration::from_secs(60);
 pub const ASK_PATIENCE: Duration = Duration::from_secs(120);
 /// The longest that a manager may have a host wait before it asks again.
 pub const HOLD_MAX: Duration = Duration::from_secs(3600);
+/// A manager that puts a host off so many times is left for another, and asked again when its turn comes.
+pub const HOLDS_MAX: u32 = 3;
 /// First and longest pause after a failed attempt.
 pub const FAILURE_PAUSE_MIN: Duration = Duration::from_secs(5);
 /// See [`FAILURE_PAUSE_MIN`].
@@ -126,7 +129,9 @@ struct Asking {
     next: Time,
     pause: Duration,
     answered: Time,
+    /// Why it does not help now, and how often it said so.
     held: Option<String>,
+    holds: u32,
 }
 
 /// One stay in the recovery environment.
@@ -237,6 +242,10 @@ impl Rescue {
                 warn!("the manager at {} does not answer, looking for another", asking.address);
                 self.seek_on(now);
             }
+            State::Asking(asking) if now >= asking.next && asking.holds >= HOLDS_MAX => {
+                info!("the manager at {} does not help, looking for another", asking.address);
+                self.seek_on(now);
+            }
             State::Asking(asking) if now >= asking.next => self.ask(now),
             _ => self.endpoint.handle_timeout(now),
         }
@@ -319,7 +328,6 @@ impl Rescue {
         for other in search.managers.iter().filter(|other| *other.exchange() != peer) {
             self.endpoint.disconnect(other.exchange());
         }
-        self.seek.succeeded();
         self.state = State::Asking(Box::new(Asking {
             manager,
             address,
@@ -327,6 +335,7 @@ impl Rescue {
             pause: ASK_MIN,
             answered: now,
             held: None,
+            holds: 0,
         }));
         self.ask(now);
     }
@@ -344,7 +353,11 @@ impl Rescue {
         if *asking.manager.exchange() != peer {
             return;
         }
-        match Command::parse(bytes) {
+        let command = Command::parse(bytes);
+        if command.is_ok() {
+            self.seek.answered();
+        }
+        match command {
             Ok(Command::Enlist { campaign, transfer_timeout_s }) if campaign != 0 => {
                 self.enlist(now, campaign, Duration::from_secs(transfer_timeout_s.into()));
             }
@@ -353,6 +366,7 @@ impl Rescue {
                 asking.answered = now + again;
                 asking.next = now + jitter(again, &mut self.rng);
                 asking.pause = ASK_MIN;
+                asking.holds += 1;
                 if self.only_tells() {
                     info!("the manager has taken note");
                     self.conclude(Conclusion::Told);
@@ -417,8 +431,7 @@ impl Rescue {
         let pause = FAILURE_PAUSE_MIN * 2u32.saturating_pow(self.failures.min(16));
         self.failures += 1;
         let until = now + jitter(pause.min(FAILURE_PAUSE_MAX), &mut self.rng);
-        // The manager is looked for anew: it may have moved, and may be why the attempt failed.
-        self.seek.succeeded();
+        // The next address has its turn: the manager may have moved, and may be why the attempt failed.
         self.state = State::Resting { until };
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 
-use super::machine::{ASK_PATIENCE, Action, Conclusion, Rescue, Search, Situation};
+use super::machine::{ASK_PATIENCE, Action, Conclusion, HOLDS_MAX, Rescue, Search, Situation};
 use super::seek::{CALL_PATIENCE, Candidate, Source};
 use crate::image::Board;
 use crate::keys::{HostSecretKey, ManagerSecretKey, SecretKey as _};
@@ -219,6 +219,38 @@ fn a_held_host_asks_again_when_it_was_told_to_and_enlists_once() {
     assert_eq!(report.flash, FlashState::Damaged, "no reboot is safe yet");
     room.say(1, &Command::Enlist { campaign: 6, transfer_timeout_s: 60 });
     assert_eq!(room.host.recovery().unwrap().report().campaign, 5);
+}
+
+#[test]
+fn a_manager_that_does_not_help_does_not_keep_the_host_from_the_next_one() {
+    let mut room = Room::new(true);
+    room.manager(1);
+    room.manager(2);
+    room.knows("stored address", manager_address(1), false);
+    room.knows("stored address", manager_address(2), false);
+    let asked = |room: &Room, number| {
+        let is_it = |(address, _): &&(SocketAddr, Answer)| *address == manager_address(number);
+        room.heard.iter().filter(is_it).count()
+    };
+    // The first one takes calls and says nothing.
+    room.run(Time::ZERO + ASK_PATIENCE);
+    assert!(asked(&room, 1) > 2 && asked(&room, 2) == 1, "{:?}", room.heard);
+    // The second one puts the host off.
+    let before = asked(&room, 1);
+    for _ in 0..HOLDS_MAX {
+        assert_eq!(asked(&room, 1), before);
+        room.say(2, &Command::Hold { again_s: 60, reason: Reason::Parked, detail: String::new() });
+        let end = room.now + Duration::from_secs(80);
+        room.run(end);
+    }
+    assert!(asked(&room, 1) > before);
+    // An attempt with the first one fails: the second one is next.
+    room.say(1, &Command::Enlist { campaign: 1, transfer_timeout_s: 60 });
+    room.say(1, &Command::Release { campaign: 1 });
+    let before = (asked(&room, 1), asked(&room, 2));
+    let end = room.now + Duration::from_secs(8);
+    room.run(end);
+    assert_eq!((asked(&room, 1), asked(&room, 2) > before.1), (before.0, true));
 }
 
 #[test]

@@ -120,9 +120,10 @@ impl Seek {
         }
     }
 
-    /// A manager answered: later searches begin without pauses, and at the first place.
-    pub(super) fn succeeded(&mut self) {
-        *self = Self::new();
+    /// A manager said something: pauses begin small again. If it does not help after all, the next address has its turn, so that
+    /// no manager keeps hosts from those that are named behind it.
+    pub(super) fn answered(&mut self) {
+        self.rest = REST_MIN;
     }
 }
 

@@ -15,8 +15,6 @@ use super::scenario::{Rogue, Scenario};
 use super::truth::Truth;
 use crate::chance::Chance;
 
-/// How often a host may fail here before it is left alone.
-const ATTEMPTS_MAX: u32 = 5;
 /// Strangers that the mute one lets call.
 const MUTE_STRANGERS_MAX: usize = 1024;
 /// What `firmcast serve` gives enlisted hosts until their first report.
@@ -62,7 +60,7 @@ pub(crate) struct Wishes {
 }
 
 impl Post {
-    /// Where managers are in this world.
+    /// Where managers are in this world, in the order in which they are named to hosts.
     pub(crate) fn all(scenario: &Scenario, chance: &mut Chance) -> Vec<Self> {
         let at = |last, key, rogue| Self { address: ([10, 0, 0, last], 9848).into(), key, rogue };
         let mut posts = vec![at(1, 0, None)];
@@ -70,7 +68,9 @@ impl Post {
             posts.push(at(2, 1, None));
         }
         if let Some(rogue) = scenario.rogue {
-            posts.push(at(3, chance.within(0..2) as usize, Some(rogue)));
+            let rogue = at(3, chance.within(0..2) as usize, Some(rogue));
+            let place = if scenario.rogue_first { 0 } else { posts.len() };
+            posts.insert(place, rogue);
         }
         posts
     }
@@ -244,7 +244,7 @@ fn policy(scenario: &Scenario, truth: &Truth, holds: bool) -> Policy {
     Policy {
         unknown_hosts: scenario.helps_strangers,
         escrow: scenario.escrow,
-        attempts_max: ATTEMPTS_MAX,
+        attempts_max: scenario.attempts_max,
         rules: second.map(hold).into_iter().collect(),
         ..Policy::default()
     }

@@ -60,6 +60,10 @@ pub(crate) struct Scenario {
     pub(crate) rogue: Option<Rogue>,
     /// The rogue is there for good, beside a good manager.
     pub(crate) rogue_stays: bool,
+    /// Every place names the rogue before the good managers.
+    pub(crate) rogue_first: bool,
+    /// How often a host may fail before a manager leaves it alone.
+    pub(crate) attempts_max: u32,
     /// A second good manager, with the other trusted key.
     pub(crate) second_manager: bool,
     /// Mean time between deaths of a manager; none when it does not die.
@@ -174,6 +178,8 @@ impl Scenario {
             faults_end: Duration::ZERO,
             rogue: None,
             rogue_stays: false,
+            rogue_first: false,
+            attempts_max: 5,
             second_manager: chance.happens(0.3),
             manager_life: None,
             power_cuts: 0,
@@ -216,6 +222,8 @@ impl Scenario {
         self.disk_faults = 0.1;
         self.holds_second_board = chance.happens(0.3);
         self.rogue_stays = chance.happens(0.3);
+        self.rogue_first = chance.happens(0.5);
+        self.attempts_max = *chance.pick(&[2, 3, 5]);
     }
 
     pub(crate) fn conditions(&self) -> Conditions {

@@ -593,10 +593,15 @@ impl World {
                 }
             }
             Destination::Host(address) => {
+                let is_stream = Broadcast::parse(&bytes).is_ok();
                 let Some(host) = self.host_at(address) else {
+                    if is_stream {
+                        self.traffic.stream(&bytes);
+                        return Ok(());
+                    }
                     return self.traffic.manager_says_to_stranger(address, &bytes);
                 };
-                if Broadcast::parse(&bytes).is_ok() {
+                if is_stream {
                     self.traffic.stream(&bytes);
                 } else {
                     self.traffic.manager_says(self.now, host, &bytes)?;
