@@ -7,6 +7,8 @@ LAB := tests/vm/lab.py
 SEEDS ?= 200
 # How many chips `make test-sim` breaks.
 FLASH_SEEDS ?= 400
+# How many worlds of dead hosts it runs.
+RESCUE_SEEDS ?= 100
 # How many labs of virtual machines run at a time.
 VM_JOBS ?= 2
 # Seconds that `make fuzz` gives each fuzz target.
@@ -32,8 +34,8 @@ test-unit: need-cc ## unit and property tests
 	$(call cargo-test,--workspace --exclude firmcast-sim)
 	cargo test --locked --workspace --exclude firmcast-sim --doc
 
-test-sim: need-cc ## the simulator: SEEDS=n worlds (200) and FLASH_SEEDS=n chips (400); SEED=n, FLASH_SEED=n run one again and tell all
-	CARGO_PROFILE_DEV_OPT_LEVEL=2 cargo run --locked -p firmcast-sim -- $(if $(FLASH_SEED),--flash-seed $(FLASH_SEED),$(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --flash-seeds $(FLASH_SEEDS)))
+test-sim: need-cc ## the simulator: SEEDS=n worlds (200), FLASH_SEEDS=n chips (400), RESCUE_SEEDS=n worlds of dead hosts (100); SEED=n, FLASH_SEED=n, RESCUE_SEED=n run one again and tell all
+	CARGO_PROFILE_DEV_OPT_LEVEL=2 cargo run --locked -p firmcast-sim -- $(if $(RESCUE_SEED),--rescue-seed $(RESCUE_SEED),$(if $(FLASH_SEED),--flash-seed $(FLASH_SEED),$(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --flash-seeds $(FLASH_SEEDS) --rescue-seeds $(RESCUE_SEEDS))))
 
 test-firmware: need-cc need-python3 ## layouts and validity of real firmware, compared with what other parsers see
 	tests/firmware/run

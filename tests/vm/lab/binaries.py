@@ -33,6 +33,11 @@ def transfer_bench():
     return _given("TRANSFER_BENCH") or _build(built, "--profile", "fast", "--example", "transfer_bench")
 
 
+def simulator():
+    """The simulator, for benchmarks (`FIRMCAST_SIM` overrides)."""
+    return _given("FIRMCAST_SIM") or _build(TARGET / "fast" / "firmcast-sim", "--profile", "fast", "-p", "firmcast-sim")
+
+
 def recovery_initramfs(kernel, extra_modules=()):
     """The recovery initramfs, built by the command that an administrator uses, for a kernel that is not installed."""
     agent = firmcastd()
