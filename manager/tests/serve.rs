@@ -206,6 +206,7 @@ fn rescue(index: usize, manager: &Manager) -> Rescue {
         releases: vec![release.public()],
         board,
         request: HelpRequest { wants_image, finding, offset_bytes: 7, why, identity },
+        damaged: true,
         patience: None,
     };
     let mut seed = [6; 32];

@@ -170,8 +170,10 @@ impl System {
 
     fn known_good(&self, record: &Record) -> Result<Option<KnownGood>, ProvideError> {
         let recorded = self.state.known_good()?;
+        let running = Dmi::read(&self.root).bios_version;
         let contents = match (record, recorded) {
-            (Record::Keep, Some(good)) => return Ok(Some(good)),
+            // Firmware that calls itself otherwise was put there by somebody else, and runs.
+            (Record::Keep, Some(good)) if !good.is_outdated(&running) => return Ok(Some(good)),
             (Record::Image(path), _) => verdict::read_file(path),
             (Record::Keep | Record::Renew, _) => verdict::read_chip(&self.config.flash),
         };
@@ -186,7 +188,7 @@ impl System {
         // What the firmware in a file will call itself is not known.
         let bios_version = match record {
             Record::Image(_) => String::new(),
-            Record::Keep | Record::Renew => Dmi::read(&self.root).bios_version,
+            Record::Keep | Record::Renew => running,
         };
         match KnownGood::of_chip(&contents, &bios_version) {
             Some(good) => {

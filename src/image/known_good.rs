@@ -131,8 +131,7 @@ impl KnownGood {
                 by: vec![Evidence::KnownGood { version: self.version.clone() }],
             });
         }
-        let both_known = !self.bios_version.is_empty() && !bios_version.is_empty();
-        if both_known && self.bios_version != bios_version {
+        if self.is_outdated(bios_version) {
             return None;
         }
         // Where a structure is broken, it says more than a digest.
@@ -145,6 +144,12 @@ impl KnownGood {
             self.version
         );
         Some(Verdict::Invalid { offset_bytes, why })
+    }
+
+    /// Whether the firmware that runs calls itself otherwise than the recorded one did.
+    pub fn is_outdated(&self, bios_version: &str) -> bool {
+        let both_known = !self.bios_version.is_empty() && !bios_version.is_empty();
+        both_known && self.bios_version != bios_version
     }
 
     fn digest_of(&self, contents: &[u8]) -> [u8; 32] {

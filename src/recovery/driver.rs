@@ -9,8 +9,8 @@ use log::{error, info, warn};
 
 use super::machine::Mission;
 use super::mailbox;
-use super::platform::{self, Ending, Platform, PlatformError, chain};
-use super::stay::{LookUp, Stay, Surroundings, elapsed, seed};
+use super::platform::{self, Ending, NetworkUp, Platform, PlatformError, chain};
+use super::stay::{Listening, LookUp, Stay, Surroundings, elapsed, seed};
 use crate::dmi::Dmi;
 use crate::image::Board;
 use crate::kexec::{HANDOFF_PATH, Handoff, KexecError, MailboxPlace};
@@ -26,6 +26,8 @@ use crate::wire::answer::{End, Environment, Identity};
 
 /// How long the flash chip's driver is waited for.
 const FLASH_PATIENCE: Duration = Duration::from_secs(30);
+/// How long a person has to read why the environment cannot even begin.
+const ERROR_PAUSE: Duration = Duration::from_secs(60);
 /// How long a last message may take to leave before the reboot, and a person to read the console.
 const REBOOT_PAUSE: Duration = Duration::from_secs(1);
 
@@ -79,6 +81,9 @@ pub fn run() -> Result<Infallible, nix::Error> {
         );
     let ending = ended.unwrap_or_else(|error| {
         error!("{}; the flash is untouched", chain(&error));
+        if matches!(error, RecoveryError::Provision(_) | RecoveryError::Key(_)) {
+            std::thread::sleep(ERROR_PAUSE);
+        }
         Ending::Restart
     });
     std::thread::sleep(REBOOT_PAUSE);
@@ -113,11 +118,15 @@ fn take_part(
     if let (None, Some(recovery)) = (&flash, rescue.recovery()) {
         recovery.give_up(now, &Refusal::new(Reason::FlashNotFound, &handoff.flash));
     }
-    let is_ipv6 = handoff.manager.address.is_ipv6();
+    let listening = Listening {
+        port: handoff.listen_port,
+        is_ipv6: Some(handoff.manager.address.is_ipv6()),
+        bound: false,
+    };
     let (screen, places) = (&mut Screen::silent(), &mut Nowhere);
     let flash = &handoff.flash;
     let around = Surroundings { platform, flash, started, network, screen, places };
-    match Stay::begin(around, rescue, is_ipv6, handoff.listen_port)?.run() {
+    match Stay::begin(around, rescue, listening)?.run() {
         Conclusion::Returned(end) | Conclusion::Repaired { end, .. } => Ok(end),
         Conclusion::Told => unreachable!("a campaign ends with an end"),
     }
@@ -127,6 +136,10 @@ fn take_part(
 struct Nowhere;
 
 impl LookUp for Nowhere {
+    fn renew_network(&mut self, _: &mut Platform) -> Option<NetworkUp> {
+        None
+    }
+
     fn look_up(&mut self, _: &mut Platform, _: Source) -> Result<Vec<Candidate>, String> {
         Ok(Vec::new())
     }
@@ -208,6 +221,7 @@ fn mission(handoff: &Handoff, flash: Option<&MtdInfo>) -> Result<Mission, Recove
         reach_timeout: Duration::from_secs(handoff.deadlines.reach_manager_s.into()),
         transfer_timeout: Duration::from_secs(handoff.deadlines.transfer_s.into()),
         rescue: false,
+        damaged: false,
     })
 }
 

@@ -81,9 +81,10 @@ pub struct Mission {
     pub reach_timeout: Duration,
     /// How long to wait without a word from the manager or a new fragment.
     pub transfer_timeout: Duration,
-    /// The host asked for help because its firmware is damaged: until it is repaired no reboot is safe, and after its last try
-    /// it leaves the campaign to look for help again.
+    /// The host asked for help by itself: after its last try it leaves the campaign to look for help again.
     pub rescue: bool,
+    /// The flash is known to be damaged: until it is repaired no reboot is safe.
+    pub damaged: bool,
 }
 
 /// What the driver has to do.
@@ -412,7 +413,7 @@ impl Recovery {
         self.state = State::Flashing(Phase::BackingUp);
         self.report.phase = Phase::BackingUp;
         (self.report.done, self.report.total) = (0, 0);
-        let rescue = rescue || self.mission.rescue;
+        let rescue = rescue || self.mission.damaged;
         self.actions.push_back(Action::Flash { image, rescue });
     }
 
@@ -515,5 +516,5 @@ impl Recovery {
 
 /// What a chip is before the first change.
 fn untouched(mission: &Mission) -> FlashState {
-    if mission.rescue { FlashState::Damaged } else { FlashState::Untouched }
+    if mission.damaged { FlashState::Damaged } else { FlashState::Untouched }
 }

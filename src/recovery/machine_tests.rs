@@ -75,6 +75,7 @@ impl Bench {
             reach_timeout: Duration::from_secs(300),
             transfer_timeout: Duration::from_secs(120),
             rescue: false,
+            damaged: false,
         };
         let host = Recovery::new(Time::ZERO, mission, [3; 32]);
         Self { manager, host, host_key: host_public, release, reports: Vec::new() }

@@ -34,8 +34,22 @@ const WATCHDOG_INTERVAL_MAX: Duration = Duration::from_secs(5);
 /// Pause after an error of the loop itself.
 const ERROR_PAUSE: Duration = Duration::from_secs(1);
 
+/// How the host listens.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Listening {
+    /// UDP port.
+    pub(crate) port: u16,
+    /// The manager's family; none: that of the host's own address.
+    pub(crate) is_ipv6: Option<bool>,
+    /// Whether everything goes through the network's interface: a broadcast has no other way to find it.
+    pub(crate) bound: bool,
+}
+
 /// Looks up a place that may know managers.
 pub(crate) trait LookUp {
+    /// Looks for another network when this one has led to nobody for long; gives it back when it is up.
+    fn renew_network(&mut self, platform: &mut Platform) -> Option<NetworkUp>;
+
     /// What the place knows, or why it says nothing.
     fn look_up(
         &mut self,
@@ -54,6 +68,7 @@ pub(crate) struct Stay<'a> {
     pub(crate) screen: &'a mut Screen,
     pub(crate) places: &'a mut dyn LookUp,
     pub(crate) rescue: Rescue,
+    listening: Listening,
     poll: Poll,
     socket: UdpSocket,
     job: Option<(Flashing, MtdDevice)>,
@@ -71,14 +86,13 @@ pub(crate) struct Surroundings<'a> {
 }
 
 impl<'a> Stay<'a> {
-    /// Begins to listen on `port`, over IPv4 or IPv6.
+    /// Begins to listen.
     pub(crate) fn begin(
         around: Surroundings<'a>,
         rescue: Rescue,
-        is_ipv6: bool,
-        port: u16,
+        listening: Listening,
     ) -> Result<Self, RecoveryError> {
-        let mut socket = open_socket(is_ipv6, port).map_err(RecoveryError::Net)?;
+        let mut socket = listening.open(&around.network).map_err(RecoveryError::Net)?;
         let poll = Poll::new().map_err(RecoveryError::Wait)?;
         poll.registry()
             .register(&mut socket, Token(0), Interest::READABLE)
@@ -93,6 +107,7 @@ impl<'a> Stay<'a> {
             screen,
             places,
             rescue,
+            listening,
             poll,
             socket,
             job: None,
@@ -169,9 +184,31 @@ impl<'a> Stay<'a> {
 
     fn look_up(&mut self, source: Source) {
         self.screen.show(&self.rescue.situation());
+        if source == Source::Stored
+            && let Some(network) = self.places.renew_network(self.platform)
+        {
+            self.move_to(network);
+        }
         let found = self.places.look_up(self.platform, source);
         self.platform.watchdog().feed();
         self.rescue.found(self.now(), source, found);
+    }
+
+    /// Goes on in another network. A socket that cannot be had leaves the old one.
+    fn move_to(&mut self, network: NetworkUp) {
+        match self.listening.open(&network) {
+            Ok(mut socket) => {
+                let _ = self.poll.registry().deregister(&mut self.socket);
+                let readable = Interest::READABLE;
+                if let Err(error) = self.poll.registry().register(&mut socket, Token(0), readable) {
+                    error!("cannot wait for datagrams: {error}");
+                }
+                self.socket = socket;
+            }
+            Err(error) => error!("{}", chain(&error)),
+        }
+        self.screen.set_network(&network);
+        self.network = network;
     }
 
     fn flash(&mut self) {
@@ -250,16 +287,16 @@ fn warn_of_users(chip: &MtdInfo) {
     }
 }
 
-fn open_socket(is_ipv6: bool, port: u16) -> Result<UdpSocket, NetError> {
-    let any = match is_ipv6 {
-        false => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        true => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-    };
-    let listen = SocketAddr::new(any, port);
-    let receive_buffer_bytes = Some(RECEIVE_BUFFER_BYTES);
-    let socket = udp::open(&UdpOptions { receive_buffer_bytes, ..UdpOptions::at(listen) })?;
-    socket
-        .set_broadcast(true)
-        .map_err(|source| NetError::Socket { action: "allow broadcasts", source })?;
-    Ok(socket)
+impl Listening {
+    fn open(&self, network: &NetworkUp) -> Result<UdpSocket, NetError> {
+        let any = match self.is_ipv6.unwrap_or(network.is_ipv6()) {
+            false => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            true => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        };
+        udp::open(&UdpOptions {
+            receive_buffer_bytes: Some(RECEIVE_BUFFER_BYTES),
+            interface: self.bound.then(|| network.interface.clone()),
+            ..UdpOptions::at(SocketAddr::new(any, self.port))
+        })
+    }
 }

@@ -18,7 +18,7 @@ use crate::keys::{HostSecretKey, PublicKey as _, SecretKey as _};
 use crate::mtd::MtdInfo;
 use crate::reason::Reason;
 use crate::recovery::platform::{self, Ending, NetworkUp, Platform, PlatformError, chain};
-use crate::recovery::stay::{Stay, Surroundings, elapsed, seed};
+use crate::recovery::stay::{Listening, Stay, Surroundings, elapsed, seed};
 use crate::recovery::{RecoveryError, disable_ctrl_alt_del, find_flash, leave_word, mailbox};
 use crate::wire::answer::{DETAIL_SIZE_MAX, End, Environment, Identity};
 use crate::wire::help::{Finding, HelpRequest};
@@ -31,7 +31,11 @@ const NOTICE_PATIENCE: Duration = Duration::from_secs(30);
 const DOUBT_PATIENCE: Duration = Duration::from_secs(120);
 
 /// How long one look for a network takes before the display says so and the next begins.
-const NETWORK_PATIENCE: Duration = Duration::from_secs(60);
+/// Longer than the NICs that are meant are waited for alone.
+pub(super) const NETWORK_PATIENCE: Duration = Duration::from_secs(180);
+
+/// Pause before the network is tried again after an error of the kernel's.
+const RETRY_PAUSE: Duration = Duration::from_secs(5);
 
 /// How the environment was entered.
 #[derive(Clone, Copy)]
@@ -106,7 +110,12 @@ fn look_after(
 ) -> Result<Course, RecoveryError> {
     let dmi = Dmi::read(Path::new("/"));
     let flash = find_flash(platform, &provision.flash)?;
-    let Assessment { verdict, is_doubtful } = assess_chip(provision, flash.as_ref(), &dmi);
+    let bios_version = match way {
+        // What runs is another firmware than the one in the chip, or it would not be asked.
+        Way::Dedicated(_) => "",
+        Way::Hook(_) => &dmi.bios_version,
+    };
+    let Assessment { verdict, is_doubtful } = assess_chip(provision, flash.as_ref(), bios_version);
     info!("this computer's firmware is {verdict}");
     let (finding, offset_bytes, why) = match &verdict {
         Verdict::Valid { .. } => (Finding::Valid, 0, String::new()),
@@ -121,6 +130,14 @@ fn look_after(
         }
         (Finding::Unknown, When::Auto) => provision.on_unknown == OnUnknown::Rescue,
         _ => true,
+    };
+    // What cannot be repaired in this boot shall not keep the operating system from starting.
+    let wants_image = match (way, platform.may_flash()) {
+        (Way::Hook(_), Err(error)) if wants_image => {
+            error!("{}; booting on", chain(&error));
+            false
+        }
+        _ => wants_image,
     };
     let patience = match way {
         _ if !wants_image => Some(NOTICE_PATIENCE),
@@ -143,6 +160,7 @@ fn look_after(
         addresses: String::new(),
     };
     let mut search = search(provision, host_key, flash.as_ref(), &dmi, request)?;
+    search.damaged = finding == Finding::Invalid && !is_doubtful;
     search.patience = patience;
     // The distribution's initramfs goes on to its operating system, which has its own idea of the watchdog.
     if matches!(way, Way::Dedicated(_)) {
@@ -170,7 +188,7 @@ struct Assessment {
 }
 
 /// A chip that cannot be read is as good as one with wrong bytes; one that is not there says nothing.
-fn assess_chip(provision: &Provision, flash: Option<&MtdInfo>, dmi: &Dmi) -> Assessment {
+fn assess_chip(provision: &Provision, flash: Option<&MtdInfo>, bios_version: &str) -> Assessment {
     let sure = |verdict| Assessment { verdict, is_doubtful: false };
     if flash.is_none() {
         let why = format!("the flash chip {} was not found", provision.flash);
@@ -178,12 +196,16 @@ fn assess_chip(provision: &Provision, flash: Option<&MtdInfo>, dmi: &Dmi) -> Ass
     }
     match read_chip(&provision.flash) {
         Ok(contents) => {
-            let verdict = assess(&contents, provision.known_good.as_ref(), &dmi.bios_version);
+            let verdict = assess(&contents, provision.known_good.as_ref(), bios_version);
             let is_invalid = |verdict: &Verdict| matches!(verdict, Verdict::Invalid { .. });
             let is_doubtful = is_invalid(&verdict) && !is_invalid(&validate(&contents));
             Assessment { verdict, is_doubtful }
         }
-        Err(error) => sure(Verdict::Invalid { offset_bytes: 0, why: chain(&error) }),
+        // The chip may have ranges that this host may not read; the machine has started with it.
+        Err(error) => Assessment {
+            verdict: Verdict::Invalid { offset_bytes: 0, why: chain(&error) },
+            is_doubtful: true,
+        },
     }
 }
 
@@ -209,6 +231,7 @@ fn search(
         },
         host_key,
         request,
+        damaged: false,
         patience: None,
     })
 }
@@ -242,9 +265,7 @@ fn network(
     loop {
         match platform.network(&provision.network, patience.unwrap_or(NETWORK_PATIENCE)) {
             Ok(network) => {
-                let addresses: Vec<_> = network.addresses.iter().map(ToString::to_string).collect();
-                let addresses = addresses.join(", ");
-                screen.set_facts(Facts { addresses, ..screen.facts().clone() });
+                screen.set_network(&network);
                 return Ok(Some(network));
             }
             Err(PlatformError::NoNetwork { state, .. }) if patience.is_none() => {
@@ -257,6 +278,11 @@ fn network(
             Err(PlatformError::NoNetwork { .. }) => {
                 warn!("no network, so no manager was asked; booting on");
                 return Ok(None);
+            }
+            Err(error) if patience.is_none() => {
+                error!("no network yet: {}", chain(&error));
+                screen.tell(&format!("no network: {error}"), "This computer keeps trying.");
+                std::thread::sleep(RETRY_PAUSE);
             }
             Err(error) => return Err(error.into()),
         }
@@ -271,12 +297,17 @@ fn seek_help(
     screen: &mut Screen,
     search: Search,
 ) -> Result<Conclusion, RecoveryError> {
-    let mut places = Places { stored: provision.managers.clone(), network: network.clone() };
-    let is_ipv6 = places.is_ipv6();
+    let mut places = Places {
+        stored: provision.managers.clone(),
+        network: network.clone(),
+        wanted: provision.network.clone(),
+        rounds: 0,
+    };
+    let listening = Listening { port: provision.listen_port, is_ipv6: None, bound: true };
     let rescue = Rescue::search(elapsed(started), search, seed()?);
     let (places, flash) = (&mut places, &provision.flash);
     let around = Surroundings { platform, flash, started, network, screen, places };
-    Ok(Stay::begin(around, rescue, is_ipv6, provision.listen_port)?.run())
+    Ok(Stay::begin(around, rescue, listening)?.run())
 }
 
 fn conclude(provision: &Provision, screen: &mut Screen, conclusion: Conclusion) -> Course {

@@ -38,13 +38,13 @@ pub const ASK_MAX: Duration = Duration::from_secs(60);
 /// A manager that does not answer requests for so long is left for another.
 pub const ASK_PATIENCE: Duration = Duration::from_secs(120);
 /// The longest that a manager may have a host wait before it asks again.
-pub const HOLD_MAX: Duration = Duration::from_secs(3600);
+pub const HOLD_MAX: Duration = Duration::from_secs(120);
 /// A manager that puts a host off so many times is left for another, and asked again when its turn comes.
 pub const HOLDS_MAX: u32 = 3;
 /// First and longest pause after a failed attempt.
 pub const FAILURE_PAUSE_MIN: Duration = Duration::from_secs(5);
 /// See [`FAILURE_PAUSE_MIN`].
-pub const FAILURE_PAUSE_MAX: Duration = Duration::from_secs(300);
+pub const FAILURE_PAUSE_MAX: Duration = Duration::from_secs(60);
 /// How long a manager that has enlisted the host may take to answer it there.
 const REACH_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -61,6 +61,8 @@ pub struct Search {
     pub board: Board,
     /// What is asked or told.
     pub request: HelpRequest,
+    /// Whether the flash is known to be damaged, by its own structure or by what was done in this stay.
+    pub damaged: bool,
     /// How long help is looked for before the boot goes on; none: for ever.
     pub patience: Option<Duration>,
 }
@@ -363,8 +365,8 @@ impl Rescue {
             }
             Ok(Command::Hold { again_s, reason, detail }) => {
                 let again = Duration::from_secs(again_s.max(1).into()).min(HOLD_MAX);
-                asking.answered = now + again;
                 asking.next = now + jitter(again, &mut self.rng);
+                asking.answered = asking.next;
                 asking.pause = ASK_MIN;
                 asking.holds += 1;
                 if self.only_tells() {
@@ -389,7 +391,6 @@ impl Rescue {
         info!("the manager helps, campaign {campaign:016x}");
         let mut identity = search.request.identity.clone();
         identity.last_end = None;
-        let damaged = search.request.finding != Finding::Valid;
         let mission = Mission {
             campaign,
             manager: asking.manager.clone(),
@@ -400,7 +401,8 @@ impl Rescue {
             board: search.board.clone(),
             reach_timeout: REACH_TIMEOUT,
             transfer_timeout,
-            rescue: damaged,
+            rescue: true,
+            damaged: search.damaged,
         };
         let recovery = Recovery::new(now, mission, draw(&mut self.rng));
         self.state = State::Enlisted(Box::new(recovery));
@@ -425,7 +427,7 @@ impl Rescue {
         if end.flash == FlashState::Damaged {
             // Whatever was found before: now the chip was written to, and not to its end.
             search.request.finding = Finding::Invalid;
-            search.patience = None;
+            (search.damaged, search.patience) = (true, None);
         }
         search.request.identity.last_end = Some(end);
         let pause = FAILURE_PAUSE_MIN * 2u32.saturating_pow(self.failures.min(16));

@@ -73,7 +73,15 @@ impl Room {
         let managers = vec![manager_key(1).public(), manager_key(2).public()];
         let board = Board::default();
         let patience = (!wants_image).then_some(PATIENCE);
-        let search = Search { host_key, managers, releases: Vec::new(), board, request, patience };
+        let search = Search {
+            host_key,
+            managers,
+            releases: Vec::new(),
+            board,
+            request,
+            damaged: wants_image,
+            patience,
+        };
         let host = Rescue::search(Time::ZERO, search, [3; 32]);
         Self {
             now: Time::ZERO,

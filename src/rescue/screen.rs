@@ -4,8 +4,12 @@
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+
+use nix::fcntl::OFlag;
 
 use super::machine::Situation;
+use crate::recovery::platform::NetworkUp;
 use crate::wire::answer::Phase;
 
 /// The consoles of this boot (Documentation/ABI/testing/sysfs-tty).
@@ -63,7 +67,10 @@ impl Screen {
         let mut screen = Self::default();
         (screen.facts, screen.level) = (facts, level);
         for name in names.split_ascii_whitespace().take(CONSOLES_MAX) {
-            let Ok(file) = OpenOptions::new().write(true).open(format!("/dev/{name}")) else {
+            // Somebody may stop the console: the rescue does not wait for it.
+            let mut options = OpenOptions::new();
+            options.write(true).custom_flags(OFlag::O_NONBLOCK.bits() | OFlag::O_NOCTTY.bits());
+            let Ok(file) = options.open(format!("/dev/{name}")) else {
                 continue;
             };
             match is_screen(name) {
@@ -79,9 +86,10 @@ impl Screen {
         self.facts = facts;
     }
 
-    /// What it knows.
-    pub fn facts(&self) -> &Facts {
-        &self.facts
+    /// Takes over which addresses the host has.
+    pub fn set_network(&mut self, network: &NetworkUp) {
+        let addresses: Vec<_> = network.addresses.iter().map(ToString::to_string).collect();
+        self.facts.addresses = addresses.join(", ");
     }
 
     /// Shows where the host stands.

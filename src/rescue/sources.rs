@@ -2,8 +2,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
+use super::driver::NETWORK_PATIENCE;
 use super::seek::{Candidate, Source};
 use crate::manager_url::{ManagerUrl, UrlHost};
+use crate::net::InterfaceConfig;
 use crate::net::dns::Wanted;
 use crate::recovery::platform::{NetworkUp, Platform, chain};
 use crate::recovery::stay::LookUp;
@@ -18,9 +20,38 @@ pub(super) struct Places {
     /// URLs of the command line and the provision.
     pub(super) stored: Vec<String>,
     pub(super) network: NetworkUp,
+    /// The network that is wanted.
+    pub(super) wanted: Vec<InterfaceConfig>,
+    /// Rounds of looking in this network.
+    pub(super) rounds: u32,
 }
 
+/// After so many rounds without a manager the network is looked for anew: a DHCP server may have come up late, or a cable have moved.
+const ROUNDS_MAX: u32 = 5;
+
 impl LookUp for Places {
+    fn renew_network(&mut self, platform: &mut Platform) -> Option<NetworkUp> {
+        self.rounds += 1;
+        if self.rounds <= ROUNDS_MAX {
+            return None;
+        }
+        log::info!("no manager was found in this network, looking for another");
+        if let Err(error) = platform.leave_network(&self.network) {
+            log::warn!("{}", chain(&error));
+        }
+        match platform.network(&self.wanted, NETWORK_PATIENCE) {
+            Ok(network) => {
+                (self.network, self.rounds) = (network, 0);
+                Some(self.network.clone())
+            }
+            // In the next round again.
+            Err(error) => {
+                log::error!("no network: {}", chain(&error));
+                None
+            }
+        }
+    }
+
     fn look_up(
         &mut self,
         platform: &mut Platform,
@@ -37,11 +68,6 @@ impl LookUp for Places {
 }
 
 impl Places {
-    /// Whether the host speaks IPv6, because it has no IPv4 address.
-    pub(super) fn is_ipv6(&self) -> bool {
-        !self.network.addresses.iter().any(|address| address.address.is_ipv4())
-    }
-
     fn stored(&self, platform: &mut Platform) -> Vec<Candidate> {
         let parse = |url: &String| {
             let problem = |error| log::warn!("the stored address {url:?} is no manager's: {error}");
@@ -66,7 +92,7 @@ impl Places {
     }
 
     fn broadcast(&self) -> Vec<Candidate> {
-        let address = match self.is_ipv6() {
+        let address = match self.network.is_ipv6() {
             false => SocketAddr::new(Ipv4Addr::BROADCAST.into(), MANAGER_PORT),
             true => SocketAddrV6::new(ALL_NODES, MANAGER_PORT, 0, self.network.index).into(),
         };
@@ -107,7 +133,7 @@ impl Places {
 
     /// Those of the family that the host has an address of.
     fn reachable(&self, mut candidates: Vec<Candidate>) -> Vec<Candidate> {
-        let is_ipv6 = self.is_ipv6();
+        let is_ipv6 = self.network.is_ipv6();
         candidates.retain(|candidate| {
             let fits = candidate.address.is_ipv6() == is_ipv6;
             if !fits {

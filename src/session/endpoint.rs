@@ -412,14 +412,15 @@ impl Endpoint {
             return None;
         }
         let keys = noise::open_response(&mut attempt.handshake, &response.noise)?;
-        peer.address = Some(if attempt.anywhere { from } else { attempt.address });
+        let address = if attempt.anywhere { from } else { attempt.address };
+        peer.address = Some(address);
         peer.attempt = None;
         let session = Session::new(now, response.receiver, response.sender, keys, false);
         let old = peer.install(session);
         self.drop_index(old);
         // An empty message shows the other side at once that this session is no replay.
         self.send(now, &key, &[]);
-        Some(Event::Connected { peer: key, address: from })
+        Some(Event::Connected { peer: key, address })
     }
 
     fn handle_transport(

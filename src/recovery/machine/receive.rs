@@ -45,7 +45,12 @@ impl Recovery {
     fn admit(&self, manifest: &[u8]) -> Result<VerifiedManifest, Refusal> {
         let manifest = VerifiedManifest::verify(manifest, &self.mission.releases)
             .map_err(|error| Refusal::from(&error))?;
-        self.mission.board.admit(&manifest)?;
+        let mut board = self.mission.board.clone();
+        if let (true, Some(first)) = (self.mission.damaged, manifest.update_from().first()) {
+            // What is installed does not run: which version an update could start from says nothing here.
+            board.bios_version.clone_from(first);
+        }
+        board.admit(&manifest)?;
         info!("the manifest of version {} is signed by a trusted release key", manifest.version());
         Ok(manifest)
     }

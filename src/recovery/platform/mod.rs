@@ -168,6 +168,14 @@ impl Platform {
         Ok(link::set_down(&mut netlink, network.index)?)
     }
 
+    /// Whether the flash may be written at all in this boot; why not.
+    ///
+    /// # Errors
+    /// [`PlatformError::FirmwareRuns`].
+    pub fn may_flash(&self) -> Result<(), PlatformError> {
+        efi::runtime_is_off(Path::new("/")).map_err(PlatformError::FirmwareRuns)
+    }
+
     /// Asks the name servers where the manager is; the answer takes 20 s at most. At least one address, best first.
     ///
     /// # Errors
@@ -212,6 +220,7 @@ impl Platform {
             None => hold::Hold::signals()?,
         };
         self.hold.insert(hold).forbid_sysrq()?;
+        nix::sys::reboot::set_cad_enabled(false).map_err(PlatformError::Signals)?;
         power::forbid_reboot_on_panic()?;
         self.watchdog.disarm_or_keep_fed()?;
         log::info!("signals, ctrl-alt-del and SysRq keys are held off until a safe end");
@@ -233,7 +242,12 @@ impl Platform {
                 hold.allow_sysrq();
                 self.hold = Some(hold);
             }
-            Some(hold) => hold.release(),
+            Some(hold) => {
+                if let Err(error) = nix::sys::reboot::set_cad_enabled(true) {
+                    log::warn!("ctrl-alt-del stays off: {error}");
+                }
+                hold.release();
+            }
             None => {}
         }
     }

@@ -60,6 +60,13 @@ pub struct NetworkUp {
     pub dns: Vec<IpAddr>,
 }
 
+impl NetworkUp {
+    /// Whether the host speaks IPv6, because it has no IPv4 address.
+    pub fn is_ipv6(&self) -> bool {
+        !self.addresses.iter().any(|address| address.address.is_ipv4())
+    }
+}
+
 pub(super) fn bring_up(
     modules: &mut Modules,
     watchdog: &mut Watchdog,

@@ -139,6 +139,8 @@ impl Computer {
             },
             host_key,
             request: HelpRequest { wants_image, finding, offset_bytes, why, identity },
+            damaged: finding == Finding::Invalid,
+            patience: (!wants_image).then_some(std::time::Duration::from_secs(30)),
         })
     }
 
