@@ -1,6 +1,7 @@
 //! The computer under a dead host: its chip and what damaged it, its board, and what the recovery environment finds out about both.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use firmcast::flash::{Fault, Flash as _, SimulatedFlash};
 use firmcast::image::validity::Verdict;
@@ -19,6 +20,9 @@ use crate::truth::{BLOCK_BYTES, FLOOR, VENDOR};
 
 /// What the firmware calls itself as long as nobody replaced it.
 const OLD_VERSION: &str = "1.0";
+/// How long hosts try that need not be helped.
+const NOTICE_PATIENCE: Duration = Duration::from_secs(30);
+const DOUBT_PATIENCE: Duration = Duration::from_secs(120);
 /// A power cut hits one of the next operations on the chip, or comes right after them.
 const CUT_OPERATIONS: u64 = 6;
 
@@ -33,6 +37,8 @@ pub(crate) enum Kind {
     Blind,
     /// The same, but it shall only be told.
     Telling,
+    /// As dead as the first, but nothing else than the record says so: it boots on when nobody helps it for a while.
+    Doubtful,
 }
 
 #[derive(Debug)]
@@ -54,11 +60,12 @@ impl Computer {
             _ if chance.happens(scenario.forced) => Kind::Forced,
             _ if chance.happens(scenario.blind) => Kind::Blind,
             _ if chance.happens(scenario.telling) => Kind::Telling,
+            _ if chance.happens(scenario.doubtful) => Kind::Doubtful,
             _ => Kind::Dead,
         };
         let board = truth.board_of(number);
         let mut contents = board.old.clone();
-        if matches!(kind, Kind::Dead | Kind::Blind) {
+        if matches!(kind, Kind::Dead | Kind::Doubtful | Kind::Blind) {
             damage(&mut contents, board, &mut chance);
         }
         for region in &board.preserve {
@@ -88,7 +95,7 @@ impl Computer {
 
     /// The record of good firmware that was built in.
     fn known_good(&self) -> Option<&KnownGood> {
-        let knows = matches!(self.kind, Kind::Dead | Kind::Forced);
+        let knows = matches!(self.kind, Kind::Dead | Kind::Doubtful | Kind::Forced);
         knows.then(|| &self.board_truth().good)
     }
 
@@ -138,6 +145,11 @@ impl Computer {
                 host: Some(host_key.public().fingerprint()),
             },
             host_key,
+            patience: match self.kind {
+                Kind::Telling => Some(NOTICE_PATIENCE),
+                Kind::Doubtful => Some(DOUBT_PATIENCE),
+                Kind::Dead | Kind::Forced | Kind::Blind => None,
+            },
             request: HelpRequest { wants_image, finding, offset_bytes, why, identity },
             damaged: finding == Finding::Invalid,
             patience: (!wants_image).then_some(std::time::Duration::from_secs(30)),

@@ -51,6 +51,8 @@ pub(crate) struct Stay {
     /// The chip was written to in this stay, and not known to hold all of an image since.
     is_changing: bool,
     group_joined: bool,
+    /// Erases and bytes written before this stay.
+    changes_before: (u64, u64),
     /// Since when it is put off.
     held: Option<Time>,
     /// The places that it wants looked up.
@@ -240,6 +242,7 @@ impl VirtualHost {
             is_rescue_job: false,
             is_changing: false,
             group_joined: false,
+            changes_before: self.changes,
             held: None,
             lookups: Vec::new(),
         }));
@@ -378,6 +381,12 @@ impl VirtualHost {
                 }
             }
             Conclusion::Told if !wants_image && stay.attempt.is_none() => Ok(()),
+            // Nobody helped it in time, and it is as it was.
+            Conclusion::Told
+                if self.computer.kind == Kind::Doubtful && stay.changes_before == self.changes =>
+            {
+                Ok(())
+            }
             _ => Err(format!("it boots damaged firmware: {conclusion:?}")),
         }
     }

@@ -92,6 +92,8 @@ pub(crate) struct Scenario {
     pub(crate) forced: f64,
     pub(crate) blind: f64,
     pub(crate) telling: f64,
+    /// Share of the other hosts of whose firmware only the record says that it is damaged.
+    pub(crate) doubtful: f64,
 }
 
 const fn seconds(seconds: u64) -> Duration {
@@ -139,6 +141,7 @@ impl Scenario {
             forced: 0.0,
             blind: 0.0,
             telling: 0.0,
+            doubtful: 0.0,
             bad_places: 0.0,
             lookup_max: seconds(5),
             flash_step: millis(400),
@@ -197,6 +200,7 @@ impl Scenario {
             forced: *chance.pick(&[0.0, 0.3]),
             blind: *chance.pick(&[0.0, 0.2]),
             telling: *chance.pick(&[0.0, 0.2]),
+            doubtful: *chance.pick(&[0.0, 0.0, 0.3]),
         }
     }
 
