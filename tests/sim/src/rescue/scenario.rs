@@ -66,6 +66,8 @@ pub(crate) struct Scenario {
     pub(crate) attempts_max: u32,
     /// A second good manager, with the other trusted key.
     pub(crate) second_manager: bool,
+    /// The first good manager hangs while its first host receives: it still takes calls, and says nothing any more, for good.
+    pub(crate) hangs: bool,
     /// Mean time between deaths of a manager; none when it does not die.
     pub(crate) manager_life: Option<Duration>,
     /// Power cuts of hosts, spread over the time of faults.
@@ -184,6 +186,7 @@ impl Scenario {
             rogue_first: false,
             attempts_max: 5,
             second_manager: chance.happens(0.3),
+            hangs: false,
             manager_life: None,
             power_cuts: 0,
             flash_faults: 0.0,
@@ -228,6 +231,7 @@ impl Scenario {
         self.rogue_stays = chance.happens(0.3);
         self.rogue_first = chance.happens(0.5);
         self.attempts_max = *chance.pick(&[2, 3, 5]);
+        self.hangs = self.second_manager && chance.happens(0.5);
     }
 
     pub(crate) fn conditions(&self) -> Conditions {

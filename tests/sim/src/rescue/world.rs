@@ -50,6 +50,7 @@ pub(super) enum Happening {
     DiskDone { post: usize, run: u64, deposit: Deposit, works: bool },
     ManagerStarts(usize),
     ManagerDies(usize),
+    ManagerHangs(usize),
     Forgery,
     FaultsEnd,
 }
@@ -66,6 +67,8 @@ pub(crate) struct World {
     names: BTreeMap<String, usize>,
     posts: Vec<Post>,
     managers: Vec<Option<Manager>>,
+    /// The one that hangs, or is going to.
+    hung: Option<usize>,
     /// How often a manager was started at each post.
     runs: Vec<u64>,
     deaths_to_come: usize,
@@ -103,6 +106,7 @@ impl World {
             truth,
             chance,
             managers: posts.iter().map(|_| None).collect(),
+            hung: None,
             runs: vec![0; posts.len()],
             posts,
             faults_ended: scenario.faults_end.is_zero(),
@@ -310,7 +314,12 @@ impl World {
                 self.disk_done(post, run, &deposit, works)?;
             }
             Happening::ManagerStarts(post) => self.manager_starts(post)?,
-            Happening::ManagerDies(post) => self.manager_dies(post),
+            Happening::ManagerDies(post) if self.hung != Some(post) => self.manager_dies(post),
+            Happening::ManagerHangs(post) => {
+                self.manager_dies(post);
+                self.posts[post].rogue = Some(Rogue::Mute);
+                self.start_manager(post)?;
+            }
             Happening::Forgery => self.forge(),
             Happening::FaultsEnd => self.faults_end()?,
             _ => {}
@@ -424,6 +433,10 @@ impl World {
         if self.managers[post].is_some() || (self.faults_ended && dies_anyway) {
             return Ok(());
         }
+        self.start_manager(post)
+    }
+
+    fn start_manager(&mut self, post: usize) -> Result<(), Violation> {
         let at = self.posts[post];
         self.trace.line(self.now, format_args!("{at:?} starts"));
         let holds = !self.faults_ended;
@@ -528,7 +541,9 @@ impl World {
                 let host = *self.names.get(host).ok_or("a host with an unknown name")?;
                 self.trace.line(self.now, format_args!("host{host} {stage}"));
                 self.check_stage(manager, host)?;
-                if *stage == Stage::Commit.name() {
+                if *stage == Stage::Transfer.name() {
+                    self.perhaps_hang(manager);
+                } else if *stage == Stage::Commit.name() {
                     self.hosts[host].commits.push(campaign);
                 } else if *stage == Stage::Escrow.name() {
                     self.hosts[host].escrows.push(campaign);
@@ -553,6 +568,18 @@ impl World {
             _ => {}
         }
         Ok(())
+    }
+
+    /// The first good manager that has a host receive hangs, where that belongs to the world.
+    fn perhaps_hang(&mut self, manager: &Manager) {
+        let address = manager.post.address;
+        let post = self.posts.iter().position(|post| post.address == address);
+        let hangs = self.scenario.hangs && manager.post.is_genuine() && self.hung.is_none();
+        if let Some(post) = post.filter(|_| hangs) {
+            self.hung = Some(post);
+            let span = self.chance.span(Duration::ZERO..Duration::from_secs(3));
+            self.after(span, Happening::ManagerHangs(post));
+        }
     }
 
     /// Only hosts that may be helped are.
