@@ -214,10 +214,10 @@ fn a_held_host_asks_again_when_it_was_told_to_and_enlists_once() {
     room.knows("stored address", manager_address(1), false);
     room.run(Time::ZERO);
     assert_eq!(room.requests(), 1);
-    room.say(1, &Command::Hold { again_s: 1000, reason: Reason::NoBundle, detail: "x".into() });
-    room.run(Time::ZERO + Duration::from_secs(700));
+    room.say(1, &Command::Hold { again_s: 100, reason: Reason::NoBundle, detail: "x".into() });
+    room.run(Time::ZERO + Duration::from_secs(70));
     assert_eq!(room.requests(), 1);
-    room.run(Time::ZERO + Duration::from_secs(1300));
+    room.run(Time::ZERO + Duration::from_secs(130));
     assert!(room.requests() >= 2);
     room.say(1, &Command::Enlist { campaign: 5, transfer_timeout_s: 60 });
     let end = room.now + Duration::from_secs(5);

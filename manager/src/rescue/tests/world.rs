@@ -221,7 +221,7 @@ impl DeadHost {
             releases: vec![release_key().public()],
             board,
             request,
-            damaged: self.dead.wants_image,
+            damaged: self.dead.finding == Finding::Invalid,
             patience: (!self.dead.wants_image).then_some(Duration::from_secs(30)),
         };
         let mut seed = [self.boots; 32];
