@@ -151,8 +151,7 @@ impl Computer {
                 Kind::Dead | Kind::Forced | Kind::Blind => None,
             },
             request: HelpRequest { wants_image, finding, offset_bytes, why, identity },
-            damaged: finding == Finding::Invalid,
-            patience: (!wants_image).then_some(std::time::Duration::from_secs(30)),
+            damaged: finding == Finding::Invalid && self.kind != Kind::Doubtful,
         })
     }
 
