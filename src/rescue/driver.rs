@@ -160,7 +160,7 @@ fn look_after(
         addresses: String::new(),
     };
     let mut search = search(provision, host_key, flash.as_ref(), &dmi, request)?;
-    search.damaged = finding == Finding::Invalid && !is_doubtful;
+    search.damaged = finding != Finding::Valid && !is_doubtful;
     search.patience = patience;
     // The distribution's initramfs goes on to its operating system, which has its own idea of the watchdog.
     if matches!(way, Way::Dedicated(_)) {

@@ -151,7 +151,7 @@ impl Computer {
                 Kind::Dead | Kind::Forced | Kind::Blind => None,
             },
             request: HelpRequest { wants_image, finding, offset_bytes, why, identity },
-            damaged: finding == Finding::Invalid && self.kind != Kind::Doubtful,
+            damaged: finding != Finding::Valid && self.kind != Kind::Doubtful,
         })
     }
 

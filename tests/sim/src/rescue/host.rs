@@ -333,7 +333,9 @@ impl VirtualHost {
                 let campaign = attempt.campaign;
                 let told = self.commits.contains(&campaign) || self.escrows.contains(&campaign);
                 check_image(&self.computer, attempt, told, &image)?;
-                if rescue != (stay.finding != Finding::Valid || stay.is_changing) {
+                let is_dead =
+                    stay.finding != Finding::Valid && self.computer.kind != Kind::Doubtful;
+                if rescue != (is_dead || stay.is_changing) {
                     return Err(format!("rescue is {rescue} on a chip found {:?}", stay.finding));
                 }
                 let chance = &mut self.computer.chance;
