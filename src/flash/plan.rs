@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use super::fitness::Fitness;
 use super::{FlashError, Placement, WriteRule};
+use crate::image::layout::FirmwareVolume;
 use crate::image::{Digest, Region, RegionAction, VerifiedImage};
 
 /// A block is looked at in pieces of this size (rounded up to the chip's write size) when it is
@@ -64,7 +65,8 @@ impl FlashPlan {
     /// Blocks that are equal already are left alone. The others are in ascending order, but the
     /// block at which the processor starts comes last: until then, the chip starts as it did, or
     /// not at all. A block that cannot be read is erased and written, or left alone when it holds
-    /// nothing but preserved bytes.
+    /// nothing but preserved bytes. A preserved firmware volume, e.g. a variable store, that has lost
+    /// its header on a damaged chip comes from the image.
     ///
     /// # Errors
     /// - A region that ends beyond the image.
@@ -80,7 +82,8 @@ impl FlashPlan {
     ) -> Result<Self, FlashError> {
         check_regions(image)?;
         let fitness = Fitness::of(image, live)?;
-        let target = merge(image, live.contents);
+        let regions = regions_for(image, live, fitness.damaged);
+        let target = merge(image, &regions, live.contents);
         let boot_block = placement.block_of(image.boot_offset_bytes());
         let mut plan = Self {
             target,
@@ -92,11 +95,18 @@ impl FlashPlan {
             target_digest: image_digest(image),
         };
         for block in 0..placement.block_count() {
-            plan.add(block, image.regions(), placement, live)?;
+            plan.add(block, &regions, placement, live)?;
         }
         fitness.check(&plan, placement)?;
-        // The boot block is the last one; sorting is stable.
-        plan.operations.sort_by_key(|operation| Some(operation.block) == boot_block);
+        let frames: Vec<Option<usize>> = lost(image.regions(), &regions)
+            .map(|region| placement.block_of(region.offset_bytes))
+            .collect();
+        // The boot block is the last one, and before it the headers that lost regions get: until they are there, a job that comes
+        // after a power cut sees that the rest is lost. Sorting is stable.
+        plan.operations.sort_by_key(|operation| {
+            let block = Some(operation.block);
+            (block == boot_block, frames.contains(&block))
+        });
         plan.boot_block = boot_block.filter(|_| !plan.operations.is_empty());
         Ok(plan)
     }
@@ -203,9 +213,32 @@ fn image_digest(image: &VerifiedImage) -> Option<Digest> {
     is_target.then(|| *image.digest())
 }
 
-fn merge(image: &VerifiedImage, live: &[u8]) -> Vec<u8> {
+/// The bundle's regions as this chip needs them: most firmware does not start without the frame of its variable store, so where
+/// that is lost, the image's is better than what is left.
+fn regions_for(image: &VerifiedImage, live: Live<'_>, damaged: bool) -> Vec<Region> {
+    let mut regions = image.regions().to_vec();
+    // What cannot be read may be whole.
+    if damaged && live.readable.iter().all(|readable| *readable) {
+        for region in regions.iter_mut().filter(|region| region.action == RegionAction::Preserve) {
+            let range = region.range();
+            let is_volume = |bytes: &[u8]| FirmwareVolume::parse(&bytes[range.clone()], 0).is_ok();
+            if is_volume(image.bytes()) && !is_volume(live.contents) {
+                region.action = RegionAction::Replace;
+            }
+        }
+    }
+    regions
+}
+
+/// The preserved regions that come from the image after all.
+fn lost<'a>(wanted: &'a [Region], regions: &'a [Region]) -> impl Iterator<Item = &'a Region> {
+    let pairs = wanted.iter().zip(regions);
+    pairs.filter(|(wanted, region)| wanted.action != region.action).map(|(_, region)| region)
+}
+
+fn merge(image: &VerifiedImage, regions: &[Region], live: &[u8]) -> Vec<u8> {
     let mut target = image.bytes().to_vec();
-    for region in image.regions() {
+    for region in regions {
         match region.action {
             RegionAction::Preserve => {
                 target[region.range()].copy_from_slice(&live[region.range()]);

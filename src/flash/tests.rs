@@ -404,6 +404,48 @@ fn a_preserved_region_that_shares_a_changing_block_is_refused() {
     assert_eq!(job.end().unwrap().outcome, Outcome::Updated);
 }
 
+/// A firmware volume of `length` bytes (PI 1.7 volume 3, 3.2.1).
+fn volume(length: usize, fill: u8) -> Vec<u8> {
+    let mut volume = vec![fill; length];
+    volume[..72].fill(0);
+    volume[32..40].copy_from_slice(&(length as u64).to_le_bytes());
+    volume[40..44].copy_from_slice(b"_FVH");
+    volume[48..50].copy_from_slice(&72u16.to_le_bytes());
+    let words = volume[..72].as_chunks::<2>().0;
+    let sum = words.iter().fold(0u16, |sum, word| sum.wrapping_add(u16::from_le_bytes(*word)));
+    volume[50..52].copy_from_slice(&sum.wrapping_neg().to_le_bytes());
+    volume
+}
+
+#[test]
+fn a_preserved_volume_that_has_lost_its_header_comes_from_the_image() {
+    let action = RegionAction::Preserve;
+    let store =
+        Region { name: "variables".to_owned(), offset_bytes: 0, length_bytes: 512, action };
+    let new = [volume(512, 0x11), vec![0x77; 512]].concat();
+    let image = VerifiedImage::for_tests(new.clone(), vec![store]);
+    let run_on = |live: &[u8], cut: Option<u64>| {
+        let mut flash = SimulatedFlash::new(nor(4), live.to_vec());
+        cut.into_iter().for_each(|operation| flash.inject(operation, Fault::CutInside));
+        run(Job::rescue(image.clone()), &mut flash);
+        flash.contents().to_vec()
+    };
+    let rescued = |live: &[u8]| run_on(live, None);
+    // A whole chip, or the first half of it, was erased.
+    let half = [vec![0xFF; 300], vec![0x22; 724]].concat();
+    for live in [vec![0xFF; 1024], half] {
+        assert_eq!(rescued(&live), new);
+        // The header is written last, so a power cut before it is no end.
+        for operation in 0..12 {
+            let left = run_on(&live, Some(operation));
+            assert_eq!(rescued(&left), new, "cut at {operation}");
+        }
+    }
+    // A computer's own variables stay.
+    let own = [volume(512, 0x33), vec![0; 512]].concat();
+    assert_eq!(rescued(&own), [&own[..512], &new[512..]].concat());
+}
+
 #[test]
 fn unreadable_contents_are_refused_in_an_update_and_replaced_in_a_rescue() {
     let geometry = Geometry::uniform(3 * 512, 512, 128, WriteRule::PageOnce).unwrap();
