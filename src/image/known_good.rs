@@ -139,9 +139,12 @@ impl KnownGood {
             return Some(invalid);
         }
         let offset_bytes = recorded.map_or(0, |contents| self.first_difference(contents));
+        let version = match self.version.as_str() {
+            "" => String::new(),
+            version => format!(" (version {version})"),
+        };
         let why = format!(
-            "not the firmware that was recorded as good (version {}); if it was replaced on purpose, run: firmcastd rescue-archive --renew",
-            self.version
+            "not the firmware that was recorded as good{version}; if it was replaced on purpose, run: firmcastd rescue-archive --renew"
         );
         Some(Verdict::Invalid { offset_bytes, why })
     }

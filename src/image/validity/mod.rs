@@ -97,6 +97,9 @@ impl fmt::Display for Evidence {
                 "{volumes} firmware volumes with {files} files, {checksums} of them with a checksum of the contents"
             ),
             Self::ResetVector => f.write_str("reset vector"),
+            Self::KnownGood { version } if version.is_empty() => {
+                f.write_str("digest, recorded as good")
+            }
             Self::KnownGood { version } => {
                 write!(f, "digest of version {version}, recorded as good")
             }
