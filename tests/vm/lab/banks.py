@@ -9,8 +9,6 @@ from .firmware import CHIP_BYTES
 from .initramfs import BUSYBOX
 
 MEMORY_MIB = 256
-# The name that the kernel gives to the chip.
-DEVICE = "physmap-flash"
 
 
 class Banks:

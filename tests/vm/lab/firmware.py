@@ -9,6 +9,8 @@ from .cache import cached
 
 CHIP_BYTES = 2 * 1024 * 1024
 ERASE_BLOCK_BYTES = 4096
+# The name that the kernel gives to the chip below the first one.
+SECOND_BANK = "physmap-flash"
 # OVMF keeps its UEFI variables here and rewrites them whenever it boots.
 OVMF_VARIABLES_BYTES = 0x20000
 MARKED_BLOCKS = 64

@@ -9,7 +9,7 @@ from . import binaries
 from .firmware import OVMF_VARIABLES_BYTES
 from .network import MANAGER_INTERFACE
 from .server import VENDOR
-from .shell import run
+from .shell import run, write
 
 PRESERVE_VARIABLES = f"vars=0:0x{OVMF_VARIABLES_BYTES:x}"
 
@@ -73,6 +73,10 @@ class Manager:
         )  # fmt: skip
         return file
 
+    def stranger(self, folder):
+        """Another manager in the same network, with keys of its own."""
+        return Manager(folder, self._network)
+
     def start(self, *arguments, show=False):
         """Starts `firmcast` in the lab's network; its output goes to `process.output_file`, or to this terminal."""
         self._runs += 1
@@ -98,6 +102,35 @@ class Manager:
         """Starts a campaign."""
         form = [] if show else ["--json"]
         return self.start("update", "--bundle", bundle, *form, *options, *self.credentials(), show=show)
+
+    def know(self, *hosts):
+        """Puts servers into the inventory, as an enrolment does."""
+        entries = [
+            {
+                "name": host.name, "key": self.public_key(self.folder / f"{host.name}.key"), "address": f"{host.address}:9847",
+                "vendor": VENDOR, "product": host.machine.product,
+            }
+            for host in hosts
+        ]  # fmt: skip
+        (self.state / "inventory.json").write_text(json.dumps({"form": 1, "hosts": entries}))
+
+    def public_key(self, file):
+        """The text of the public key beside a private one."""
+        return Path(f"{file}.pub").read_text().strip()
+
+    def serve(self, bundles, *options, policy=None):
+        """Starts `firmcast serve` with this text as its policy; ends when the process is killed."""
+        if policy:
+            options = [*options, "--policy", write(self.folder / "policy.toml", policy)]
+        options = ["--interface", MANAGER_INTERFACE, *options]
+        return self.start("serve", "--bundles", bundles, "--json", *options, *self.credentials())
+
+
+def events(process, kind=None):
+    """What `firmcast serve` has said so far; `kind` chooses."""
+    lines = process.output_file.read_text().splitlines(keepends=True)
+    found = [json.loads(line) for line in lines if line.endswith("\n")]
+    return [event for event in found if kind in (None, event["event"])]
 
 
 def outcome(process):

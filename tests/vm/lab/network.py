@@ -86,6 +86,10 @@ class Network:
         """How many bytes the manager has sent so far."""
         return int(self.run("cat", f"/sys/class/net/{MANAGER_INTERFACE}/statistics/tx_bytes"))
 
+    def frames_from(self, server):
+        """How many frames the server's NIC has sent so far."""
+        return int(self.run("cat", f"/sys/class/net/{server.tap}/statistics/rx_packets"))
+
     def start_dhcp_server(self, folder):
         """Gives out addresses from 10.77.0.100 on at the manager's interface; returns the server's log."""
         config, leases, log = folder / "dhcp.conf", folder / "dhcp.leases", folder / "dhcp.log"
@@ -99,6 +103,25 @@ class Network:
             command = self.inside("setpriv", "--pdeathsig", "KILL", "busybox", "udhcpd", "-f", config)
             subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
         return log
+
+    def start_dnsmasq(self, folder, *settings):
+        """A DHCP and DNS server at the manager's interface for whose clients these lines of dnsmasq.conf say more; returns
+        its log."""
+        config, log = folder / "dnsmasq.conf", folder / "dnsmasq.log"
+        fixed = [
+            "keep-in-foreground", "log-facility=-", "log-dhcp", "user=root", "no-resolv", "no-hosts", "bind-interfaces",
+            f"interface={MANAGER_INTERFACE}", "except-interface=lo", "dhcp-range=10.77.0.100,10.77.0.150,1h",
+            f"dhcp-leasefile={folder / 'dnsmasq.leases'}", "pid-file=",
+        ]  # fmt: skip
+        config.write_text("".join(f"{line}\n" for line in [*fixed, *settings]))
+        with open(log, "w") as output:
+            command = self.inside("setpriv", "--pdeathsig", "KILL", "dnsmasq", f"--conf-file={config}")
+            subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        return log
+
+    def add_address(self, address):
+        """One more address of the manager's interface."""
+        self.run("ip", "addr", "add", f"{address}/{SUBNET_BITS}", "dev", MANAGER_INTERFACE)
 
     def remove(self):
         """Ends what still runs in the namespace and removes it."""

@@ -31,6 +31,8 @@ class Machine:
     # True: a reset of the machine is a power cycle of QEMU. Needed where the firmware changes its kind, because QEMU
     # copies the legacy segment below 1 MiB from the flash chip only when it starts.
     power_cycle_on_reset: bool = False
+    # More of QEMU's command line.
+    devices: tuple = ()
 
 
 class Server:
@@ -48,7 +50,7 @@ class Server:
         self._control_socket = sockets / f"{name}.control"
         self._console_socket = sockets / f"{name}.console"
         self._network = network
-        self._tap = network.add_tap()
+        self.tap = network.add_tap()
         self._boot = boot
         self._process = None
         self._control = None
@@ -106,16 +108,19 @@ class Server:
             "-M", f"q35,accel={'kvm' if machine.kvm else 'tcg'}", "-cpu", "host" if machine.kvm else "max",
             "-m", str(machine.memory_mib), *reset, *watchdog,
             "-drive", f"if=pflash,unit=0,format=raw,file={self.flash}",
-            "-drive", f"if=virtio,format=raw,file={self.disk}",
-            "-netdev", f"tap,id=net0,ifname={self._tap},script=no,downscript=no",
+            *self._storage(),
+            "-netdev", f"tap,id=net0,ifname={self.tap},script=no,downscript=no",
             "-device", f"{machine.nic},netdev=net0,mac={self.mac},romfile=",
             "-device", "virtio-rng-pci",
             "-smbios", f"type=1,manufacturer={VENDOR},product={machine.product},serial={self.name}",
             "-chardev", f"socket,id=con,path={self._console_socket},server=on,wait=off,"
                         f"logfile={self.console_file},logappend=on", "-serial", "chardev:con",
             "-chardev", f"socket,id=ctl,path={self._control_socket},server=on,wait=off", "-serial", "chardev:ctl",
-            *self._boot.qemu_arguments(),
+            *machine.devices, *self._boot.qemu_arguments(),
         ]  # fmt: skip
+
+    def _storage(self):
+        return ["-drive", f"if=virtio,format=raw,file={self.disk}"]
 
     # Console
 

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from . import binaries, boot, debian, firmware, initramfs, kernel, packages
+from .dead_host import DeadHost, rescue_archive
 from .manager import Manager, outcome
 from .network import MANAGER_ADDRESS, SUBNET_BITS, Network
 from .server import POLL_S, Machine, Server
@@ -17,6 +18,7 @@ BOOT_TIMEOUT_S = 240
 MANAGER_TIMEOUT_S = 600
 DISK_BYTES = {"light": 256 * 1024 * 1024, "debian": 1536 * 1024 * 1024}
 OS_IS_UP = r"^server: OS is up"
+RESCUE_THEN_OFF = "firmcast.recover=auto firmcast.then=poweroff"
 AGENT_CONFIG = """\
 listen = "0.0.0.0:9847"
 host_key = "/var/lib/firmcast/host.key"
@@ -49,9 +51,9 @@ class Lab:
         self.servers = []
         self.deadline = None
         # The paths of Unix sockets may not be long, those of a checkout may.
-        self._sockets = Path(tempfile.mkdtemp(prefix="firmcast-lab-"))
+        self.sockets = Path(tempfile.mkdtemp(prefix="firmcast-lab-"))
         self.network = Network(f".{self.folder.name[:24]}")
-        self._initramfs = initramfs.prepare(self.kernel)
+        self.light_initramfs = initramfs.prepare(self.kernel)
         self.manager = Manager(self.folder, self.network) if with_manager else None
         if with_manager:
             # Built before the scenario's time begins to run.
@@ -68,7 +70,7 @@ class Lab:
         for server in self.servers:
             server.power_cut()
         self.network.remove()
-        shutil.rmtree(self._sockets, ignore_errors=True)
+        shutil.rmtree(self.sockets, ignore_errors=True)
 
     # Servers
 
@@ -80,8 +82,8 @@ class Lab:
         """
         number = len(self.servers) + 1
         machine = Machine(kvm=self.kvm, **machine)
-        boots = (boot.light if system == "light" else boot.debian)(self.kernel.image, self._initramfs)
-        server = Server(f"server{number}", number, machine, self.network, self.folder, self._sockets, boots)
+        boots = (boot.light if system == "light" else boot.debian)(self.kernel.image, self.light_initramfs)
+        server = Server(f"server{number}", number, machine, self.network, self.folder, self.sockets, boots)
         server.insert_flash(flash)
         stage = self.folder / f"{server.name}.stage"
         places = self._stage_light(stage) if system == "light" else self._stage_debian(stage)
@@ -104,6 +106,19 @@ class Lab:
         shutil.rmtree(stage)
         self.servers.append(server)
         return server
+
+    def add_dead_host(self, bank, *, words=RESCUE_THEN_OFF, devices=(), distribution=None, **archive):
+        """A computer, switched off, whose firmware in the second chip is `bank`; `archive` is what it knows
+        (`dead_host.rescue_archive`)."""
+        number = len(self.servers) + 1
+        name = f"server{number}"
+        key = self.manager.new_key("host", self.manager.folder / f"{name}.key")
+        host = DeadHost(name, number, self, words, rescue_archive(self, name, key=key, **archive), devices, distribution)
+        # SeaBIOS starts Linux in a fraction of the time that OVMF takes.
+        host.insert_flash(self.firmware.seabios)
+        host.bank.write_bytes(bank)
+        self.servers.append(host)
+        return host
 
     def _stage_light(self, stage):
         """The state disk of the light OS, which binds its folders to their usual places."""

@@ -2,15 +2,15 @@
 
 import re
 
-from lab.banks import DEVICE, Banks
-from lab.firmware import CHIP_BYTES
+from lab.banks import Banks
+from lab.firmware import CHIP_BYTES, SECOND_BANK
 from lab.initramfs import BUSYBOX
 from lab.scenario import scenario
 
 END = r"^(end|FAIL)\b.*"
 JOB_TIMEOUT_S = 120
-UNBIND = f"echo {DEVICE} > /sys/bus/platform/drivers/physmap-flash/unbind"
-BIND = f"echo {DEVICE} > /sys/bus/platform/drivers/physmap-flash/bind"
+UNBIND = f"echo {SECOND_BANK} > /sys/bus/platform/drivers/physmap-flash/unbind"
+BIND = f"echo {SECOND_BANK} > /sys/bus/platform/drivers/physmap-flash/bind"
 
 
 @scenario(limit_s=300, with_manager=False)
@@ -23,7 +23,7 @@ def chip_vanishes(lab):
     machine.start()
     # The job runs beside the shell, which pulls the driver when the first blocks are written.
     status, said = machine.command(
-        f"flash_exercise --device {DEVICE} --update /images/new > /work/log & job=$!; "
+        f"flash_exercise --device {SECOND_BANK} --update /images/new > /work/log & job=$!; "
         f"while ! grep -q 'Writing 64/' /work/log && kill -0 $job; do usleep 1000; done; {UNBIND}; echo unbound $?; "
         "wait $job; echo job $?; cat /work/log",
         JOB_TIMEOUT_S,
@@ -35,7 +35,7 @@ def chip_vanishes(lab):
     lab.check("it says that a reboot is not safe", "do not reboot or power off" in said, said[-3000:])
     held = banks.chip.read_bytes()
     lab.check("the chip is half-written", held not in (images["images/old"].read_bytes(), images["images/new"].read_bytes()))
-    status, said = machine.command(f"{BIND}; flash_exercise --device {DEVICE} --rescue /images/new", JOB_TIMEOUT_S)
+    status, said = machine.command(f"{BIND}; flash_exercise --device {SECOND_BANK} --rescue /images/new", JOB_TIMEOUT_S)
     lab.check("after its return a rescue succeeds", status == 0, said[-3000:])
     lab.check("the chip holds the image", banks.chip.read_bytes()[:CHIP_BYTES] == lab.firmware.ovmf_new.read_bytes())
     machine.power_cut()

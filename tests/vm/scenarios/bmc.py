@@ -1,5 +1,6 @@
 """The manager's address in a BMC: QEMU's own one, OpenIPMI's, and one that misbehaves."""
 
+import itertools
 import json
 import os
 import re
@@ -121,9 +122,11 @@ def free_port(kind):
 
 
 class OpenIpmiBmc:
-    """OpenIPMI's `ipmi_sim`: a BMC for QEMU, and for ipmitool over the network."""
+    """OpenIPMI's `ipmi_sim`: a BMC for QEMU, and for ipmitool over the network. `inside` makes a command line run where
+    QEMU runs."""
 
-    def __init__(self, lab, fru):
+    def __init__(self, lab, fru, inside=lambda *command: command):
+        self._inside = inside
         self.lan, self.serial = free_port(socket.SOCK_DGRAM), free_port(socket.SOCK_STREAM)
         config = write(
             lab.folder / "lan.conf",
@@ -152,7 +155,9 @@ mc_enable 0x20
         state.mkdir()
         with open(lab.folder / "ipmi_sim.log", "w") as log:
             self._process = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "KILL", "ipmi_sim", "-n", "-c", str(config), "-f", str(emulation), "-s", str(state)],
+                inside(
+                    "setpriv", "--pdeathsig", "KILL", "ipmi_sim", "-n", "-c", str(config), "-f", str(emulation), "-s", str(state)
+                ),
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             )  # fmt: skip
 
@@ -163,9 +168,8 @@ mc_enable 0x20
 
     def ipmitool(self, *command):
         """What an operator elsewhere does."""
-        return run(
-            "ipmitool", "-I", "lan", "-H", "127.0.0.1", "-p", self.lan, "-U", "operator", "-P", "lab", *command, timeout_s=120
-        )
+        access = ("-I", "lan", "-H", "127.0.0.1", "-p", self.lan, "-U", "operator", "-P", "lab")
+        return run(*self._inside("ipmitool", *access, *command), timeout_s=120)
 
     def stop(self):
         """Ends it."""
@@ -211,15 +215,21 @@ DEVICE_ID = bytes([0x20, 0x81, 1, 0, 2, 0x0B, 0, 0, 0, 0, 0])
 class OddBmc:
     """A BMC that starts well and then does what `mood` says: it speaks the protocol of ipmi-bmc-extern."""
 
-    def __init__(self):
-        self.mood = "well"
-        self._listener = socket.create_server(("127.0.0.1", 0))
+    _numbers = itertools.count(1)
+
+    def __init__(self, lab, mood="well"):
+        self.mood = mood
+        # A name for programs in every network of this machine.
+        self._name = lab.sockets / f"bmc-{next(OddBmc._numbers)}"
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(self._name))
+        self._listener.listen()
         threading.Thread(target=self._serve, daemon=True).start()
 
     def qemu_arguments(self):
         """QEMU's side of the connection."""
         # With "reconnect" QEMU connects late; when it connects at once it uses its interface before it has made it.
-        chardev = f"socket,id=bmc,host=127.0.0.1,port={self._listener.getsockname()[1]},reconnect=1"
+        chardev = f"socket,id=bmc,path={self._name},reconnect=1"
         return ["-chardev", chardev, "-device", "ipmi-bmc-extern,chardev=bmc,id=bmc0"]
 
     def _serve(self):
@@ -263,7 +273,7 @@ class OddBmc:
 @scenario(limit_s=900, with_manager=False)
 def bmc_misbehaves(lab):
     """A BMC that answers errors or garbage, or hangs at once or in the middle, ends with clear words within the limit"""
-    bmc = OddBmc()
+    bmc = OddBmc(lab)
     vm = machine(lab, "odd-bmc", *bmc.qemu_arguments())
     for mood in ("errors", "garbage", "half silent", "silent"):
         bmc.mood = mood

@@ -5,8 +5,8 @@ import random
 import re
 import time
 
-from lab.banks import DEVICE, Banks
-from lab.firmware import CHIP_BYTES, ERASE_BLOCK_BYTES, OVMF_VARIABLES_BYTES
+from lab.banks import Banks
+from lab.firmware import CHIP_BYTES, ERASE_BLOCK_BYTES, OVMF_VARIABLES_BYTES, SECOND_BANK
 from lab.scenario import scenario
 
 CUTS = 20
@@ -72,7 +72,7 @@ class Cuts:
     def cut(self, mode):
         """Kills the machine at a random moment of a job, looks at the chip, and starts the machine again."""
         while True:
-            self.machine.begin(f"flash_exercise --device {DEVICE} {mode} /images/{self._target} {OPTIONS}")
+            self.machine.begin(f"flash_exercise --device {SECOND_BANK} {mode} /images/{self._target} {OPTIONS}")
             if self._kill_at_a_random_step():
                 break
             # It was quicker than the plug.
@@ -101,7 +101,7 @@ class Cuts:
 
     def rescue(self):
         """Brings the chip to the image that the update was on its way to."""
-        self.machine.begin(f"flash_exercise --device {DEVICE} --rescue /images/{self._target} {OPTIONS}")
+        self.machine.begin(f"flash_exercise --device {SECOND_BANK} --rescue /images/{self._target} {OPTIONS}")
         self._settle("the rescue")
 
     def _settle(self, what):
