@@ -420,8 +420,7 @@ fn volume(length: usize, fill: u8) -> Vec<u8> {
 #[test]
 fn a_preserved_volume_that_has_lost_its_header_comes_from_the_image() {
     let action = RegionAction::Preserve;
-    let store =
-        Region { name: "variables".to_owned(), offset_bytes: 0, length_bytes: 512, action };
+    let store = Region { name: "variables".to_owned(), offset_bytes: 0, length_bytes: 512, action };
     let new = [volume(512, 0x11), vec![0x77; 512]].concat();
     let image = VerifiedImage::for_tests(new.clone(), vec![store]);
     let run_on = |live: &[u8], cut: Option<u64>| {
