@@ -113,7 +113,8 @@ class Lab:
         number = len(self.servers) + 1
         name = f"server{number}"
         key = self.manager.new_key("host", self.manager.folder / f"{name}.key")
-        host = DeadHost(name, number, self, words, rescue_archive(self, name, key=key, **archive), devices, distribution)
+        known = rescue_archive(self, name, key=key, **archive)
+        host = DeadHost(name, number, self, words, known, devices, distribution)
         # SeaBIOS starts Linux in a fraction of the time that OVMF takes.
         host.insert_flash(self.firmware.seabios)
         host.bank.write_bytes(bank)

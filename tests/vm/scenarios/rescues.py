@@ -8,6 +8,7 @@ from lab.firmware import CHIP_BYTES, ERASE_BLOCK_BYTES
 from lab.manager import events
 from lab.network import MANAGER_ADDRESS
 from lab.scenario import scenario
+from lab.testbed import RESCUE_THEN_OFF
 
 STORED = (f"firmcast://{MANAGER_ADDRESS}:9848",)
 RATE_MBIT = 20
@@ -25,6 +26,7 @@ GATHER_S = 15
 GATHER_SHORT_S = 3
 FLOOR = 5
 BELOW_FLOOR = rf"does not help now: .*this host's floor is {FLOOR}"
+STATIC_ADDRESS = "10.77.0.77"
 STRANGER = "10.77.0.2"
 SLOW_RATE_MBIT = 1
 PART_BYTES = 300_000
@@ -73,19 +75,22 @@ def healthy_bank_boots_on(lab):
 def dead_bank_is_rescued(lab):
     """Five computers with five kinds of damage get one broadcast at 10 % loss; each boots from its repaired bank"""
     old, new = lab.firmware.ovmf_old.read_bytes(), lab.firmware.ovmf_new.read_bytes()
-    record = {"good": lab.firmware.ovmf_old}
     # Only where no checksum covers the damage the record of good firmware is needed.
+    record = {"good": lab.firmware.ovmf_old}
+    static = f"{RESCUE_THEN_OFF} ip={STATIC_ADDRESS}::{MANAGER_ADDRESS}:255.255.255.0::eth0:none"
     kinds = {
         "the main volume's header": (damage.volume_header(old), {}, r"firmware volume: "),
         "compressed data": (damage.compressed_data(old), record, r".*recorded as good"),
         "the reset vector's block": (damage.reset_vector(old), {}, r"reset vector: "),
         "all of it erased": (damage.erased(old), {}, r"every byte is 0xff"),
-        "half old, half new": (damage.half_of(old, new), record, r".*recorded as good"),
+        "half old, half new": (damage.half_of(old, new), {**record, "words": static}, r".*recorded as good"),
     }
     lab.start_dhcp_server()
     places = {}
     for what, ((contents, at), known, why) in kinds.items():
         places[lab.add_dead_host(contents, managers=STORED, **known)] = (what, at, why)
+    # One of them is a UEFI machine, the others start sooner.
+    lab.servers[0].insert_flash(lab.firmware.ovmf_new)
     lab.manager.know(*lab.servers)
     lab.network.set_loss(LOSS_PERCENT, LOSS_PERCENT)
     bundle = lab.manager.bundle("newer", lab.firmware.ovmf_new, version="2", security_version=2)
@@ -104,6 +109,8 @@ def dead_bank_is_rescued(lab):
         place = int(found.group(1), 16)
         lab.check(f"the damage of {host.name} is there", at // PIECE_BYTES == place // PIECE_BYTES, f"{place:#x}, not {at:#x}")
         lab.check(f"the chip of {host.name} holds the new firmware", host.bank_code() == new[-len(host.bank_code()) :])
+    lab.check("the first was started by UEFI firmware", lab.servers[0].shows(FIRMWARE_STARTED_LINUX))
+    lab.check("the last has the address of ip=", lab.servers[-1].shows(rf"\[{re.escape(STATIC_ADDRESS)}/24\]"))
     check_rescued(lab, manager, lab.servers)
     campaigns = {event["campaign"] for event in events(manager, "result")}
     lab.check("all of them were in one campaign", len(campaigns) == 1, campaigns)
@@ -161,9 +168,10 @@ def rescue_survives(lab):
     floor = lab.add_dead_host(dead, managers=STORED, floor=FLOOR)
     lab.manager.know(*lab.servers)
     stranger = lab.manager.stranger(lab.folder / "stranger")
-    trap = stranger.bundle("trap", lab.firmware.seabios, version="9", preserve=False, new_layout=True)
+    other = {"version": "9", "preserve": False, "new_layout": True}
+    trap = stranger.bundle("trap", lab.firmware.seabios, **other)
+    foreign = lab.manager.bundle("foreign", lab.firmware.seabios, key=stranger.release_key, **other)
     rogue = serve(lab, stranger, [trap], "--listen", f"{STRANGER}:9848", policy="unknown_hosts = true")
-    foreign = lab.manager.bundle("foreign", lab.firmware.seabios, version="9", preserve=False, new_layout=True, key=stranger.release_key)
     # Both are on one machine here.
     listen = ("--listen", f"{MANAGER_ADDRESS}:9848")
     patient = f"gather_s = {GATHER_SHORT_S}\nattempts_max = 100"
