@@ -8,7 +8,7 @@ from lab.shell import run
 
 HOSTS = 1000
 # Sizes of the chips and images in bytes.
-SIZES = [int(size) for size in os.environ.get("BENCH_RESCUE_BYTES", "32768,131072").split(",")]
+SIZES = [int(size) for size in os.environ.get("BENCH_RESCUE_BYTES", "32768").split(",")]
 GOAL_KIB = 64
 
 

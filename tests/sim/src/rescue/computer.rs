@@ -13,13 +13,11 @@ use firmcast::wire::answer::{Environment, Identity};
 use firmcast::wire::help::{Finding, HelpRequest};
 
 use super::scenario::Scenario;
-use super::truth::{BoardTruth, Truth};
+use super::truth::{BoardTruth, OLD_VERSION, Truth};
 use crate::chance::Chance;
 use crate::computer::{break_flash, chip};
 use crate::truth::{BLOCK_BYTES, FLOOR, VENDOR};
 
-/// What the firmware calls itself as long as nobody replaced it.
-const OLD_VERSION: &str = "1.0";
 /// How long hosts try that need not be helped.
 const NOTICE_PATIENCE: Duration = Duration::from_secs(30);
 const DOUBT_PATIENCE: Duration = Duration::from_secs(120);

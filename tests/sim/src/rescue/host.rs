@@ -21,7 +21,6 @@ use firmcast::rescue::seek::{Candidate, Source};
 use firmcast::session::Transmit;
 use firmcast::time::Time;
 use firmcast::wire::answer::Phase;
-use firmcast::wire::help::Finding;
 
 use super::computer::{Computer, Kind};
 use super::scenario::Scenario;
@@ -43,7 +42,8 @@ pub(crate) enum Place {
 /// One stay in the recovery environment.
 pub(crate) struct Stay {
     rescue: Rescue,
-    finding: Finding,
+    /// Its firmware was known to be damaged when it came up.
+    was_damaged: bool,
     attempt: Option<Attempt>,
     job: Option<(Flashing, Time)>,
     /// The job is for a chip that was damaged before: of that no backup is kept.
@@ -233,10 +233,10 @@ impl VirtualHost {
             (self.place, self.is_over) = (Place::Home, true);
             return;
         };
-        let finding = search.request.finding;
+        let was_damaged = search.damaged;
         self.place = Place::Stay(Box::new(Stay {
             rescue: Rescue::search(Time::ZERO, search, self.computer.chance.seed()),
-            finding,
+            was_damaged,
             attempt: None,
             job: None,
             is_rescue_job: false,
@@ -333,10 +333,9 @@ impl VirtualHost {
                 let campaign = attempt.campaign;
                 let told = self.commits.contains(&campaign) || self.escrows.contains(&campaign);
                 check_image(&self.computer, attempt, told, &image)?;
-                let is_dead =
-                    stay.finding != Finding::Valid && self.computer.kind != Kind::Doubtful;
-                if rescue != (is_dead || stay.is_changing) {
-                    return Err(format!("rescue is {rescue} on a chip found {:?}", stay.finding));
+                let is_damaged = stay.was_damaged || stay.is_changing;
+                if rescue != is_damaged {
+                    return Err(format!("rescue is {rescue}, the chip was damaged: {is_damaged}"));
                 }
                 let chance = &mut self.computer.chance;
                 let flashing = Flashing::new(image, rescue);

@@ -14,6 +14,9 @@ use crate::chance::Chance;
 use crate::scenario::preserve;
 use crate::truth::{FLOOR, SECURITY_VERSION, contents, next_image};
 
+/// What the firmware of dead hosts called itself.
+pub(crate) const OLD_VERSION: &str = "1.0";
+
 /// A board and its firmware.
 #[derive(Debug)]
 pub(crate) struct BoardTruth {
@@ -54,6 +57,7 @@ impl BoardTruth {
         let release = ReleaseSecretKey::generate(chance.rng());
         let earlier = contents(&old, &[&product], FLOOR, &preserve, &release);
         let good = KnownGood::of_manifest(&manifest(&earlier.manifest));
+        let good = KnownGood { bios_version: OLD_VERSION.into(), ..good };
         Self { product, old, new, preserve, good }
     }
 

@@ -264,7 +264,7 @@ impl World {
                     self.host_moved(host, result)?;
                 }
             }
-            Happening::ToManager { to, from, bytes } => self.to_manager(to, from, &bytes)?,
+            Happening::ToManager { to, from, bytes } => self.reach_managers(to, from, &bytes)?,
             Happening::HostWakes(host) => {
                 if self.host_wakes[host] == Some(self.now) {
                     self.host_wakes[host] = None;
@@ -397,7 +397,7 @@ impl World {
     }
 
     /// A datagram arrives at one address, or at everybody's.
-    fn to_manager(
+    fn reach_managers(
         &mut self,
         to: SocketAddr,
         from: SocketAddr,
