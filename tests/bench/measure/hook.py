@@ -12,7 +12,7 @@ BOOTS = int(os.environ.get("BENCH_BOOTS", "3"))
 BOOT_TIMEOUT_S = 180
 GOAL_S = 1
 # The machine's clock goes on by one nanosecond with each instruction, so that what else this computer does is not measured.
-STEADY_CLOCK = ("-icount", "shift=0,sleep=off")
+STEADY_CLOCK = ("-icount", "shift=0")
 WITH, WITHOUT = "firmcast.recover=auto", ""
 
 
