@@ -8,7 +8,7 @@ from lab.paths import OUTPUT
 from lab.testbed import Lab
 
 TOOLS = os.environ.get("BENCH_TOOLS", "mkinitramfs,dracut").split(",")
-BOOTS = int(os.environ.get("BENCH_BOOTS", "3"))
+BOOTS = int(os.environ.get("BENCH_BOOTS", "2"))
 BOOT_TIMEOUT_S = 180
 GOAL_S = 1
 # The machine's clock goes on by one nanosecond with each instruction, so that what else this computer does is not measured.
