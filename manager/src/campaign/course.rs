@@ -373,6 +373,7 @@ impl Course {
                 }
             });
         }
+        self.stream.admit_newcomers(now);
         if let Some(hosts) = self.stream.start_if_ready(now, &self.hosts) {
             self.events.push_back(Event::TransferStarted { hosts });
         }

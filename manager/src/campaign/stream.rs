@@ -30,6 +30,10 @@ pub struct Stream {
     started: bool,
     /// When the stream must start without the hosts that have not joined.
     window_end: Option<Time>,
+    /// Hosts that joined when everybody else had the image, and until when more of them are waited for: each pass serves as many as
+    /// can be.
+    newcomers: Vec<HostId>,
+    gathering_until: Option<Time>,
     /// Copies for single hosts, of the datagram that was sent last.
     copies: VecDeque<Transmit>,
 }
@@ -52,6 +56,8 @@ impl Stream {
             first_joined: None,
             started: false,
             window_end: None,
+            newcomers: Vec::new(),
+            gathering_until: None,
             copies: VecDeque::new(),
         })
     }
@@ -100,11 +106,17 @@ impl Stream {
         let Some(id) = id(host) else { return };
         if to == Stage::Transfer {
             self.first_joined.get_or_insert(now);
-            // A campaign has fewer hosts than a sender serves.
-            let _ = self.sender.add_host(now, id);
+            if self.started && !self.starts_early && self.sender.is_done() {
+                self.newcomers.push(id);
+                self.gathering_until.get_or_insert(now + self.join_window);
+            } else {
+                // A campaign has fewer hosts than a sender serves.
+                let _ = self.sender.add_host(now, id);
+            }
             self.receivers += 1;
         } else if from == Stage::Transfer {
             self.sender.remove_host(id);
+            self.newcomers.retain(|newcomer| *newcomer != id);
             self.receivers -= 1;
         }
         if self.delivery == Delivery::Unicast {
@@ -116,6 +128,16 @@ impl Stream {
         if let Some(id) = id(host) {
             // A host that answers what nobody asked counts as one that does not answer.
             let _ = self.sender.handle_status(now, id, status);
+        }
+    }
+
+    /// Serves the hosts that came late, once as many as can be are there.
+    pub(super) fn admit_newcomers(&mut self, now: Time) {
+        if self.gathering_until.is_some_and(|until| now >= until) {
+            self.gathering_until = None;
+            for id in self.newcomers.drain(..) {
+                let _ = self.sender.add_host(now, id);
+            }
         }
     }
 
@@ -170,7 +192,10 @@ impl Stream {
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Time> {
-        [self.window_end, self.sender.poll_timeout()].into_iter().flatten().min()
+        [self.window_end, self.gathering_until, self.sender.poll_timeout()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 }
 
