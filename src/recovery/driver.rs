@@ -216,7 +216,7 @@ fn mission(handoff: &Handoff, flash: Option<&MtdInfo>) -> Result<Mission, Recove
         manager_address: handoff.manager.address,
         host_key,
         releases: releases.collect::<Result<_, _>>().map_err(RecoveryError::Key)?,
-        identity: identity(handoff, flash, &dmi),
+        identity: identity(&handoff.host_name, handoff.security_version_floor, flash, &dmi),
         board,
         reach_timeout: Duration::from_secs(handoff.deadlines.reach_manager_s.into()),
         transfer_timeout: Duration::from_secs(handoff.deadlines.transfer_s.into()),
@@ -225,14 +225,20 @@ fn mission(handoff: &Handoff, flash: Option<&MtdInfo>) -> Result<Mission, Recove
     })
 }
 
-fn identity(handoff: &Handoff, flash: Option<&MtdInfo>, dmi: &Dmi) -> Identity {
+/// What a host in the recovery environment says of itself.
+pub(crate) fn identity(
+    host_name: &str,
+    security_version_floor: u64,
+    flash: Option<&MtdInfo>,
+    dmi: &Dmi,
+) -> Identity {
     Identity {
         environment: Environment::Recovery,
         boot_id: crate::dmi::boot_id(Path::new("/")),
         flash_size_bytes: flash.map_or(0, |flash| flash.size_bytes),
         obstacle: if flash.is_some() { Reason::None } else { Reason::FlashNotFound },
-        security_version_floor: handoff.security_version_floor,
-        host_name: handoff.host_name.clone(),
+        security_version_floor,
+        host_name: host_name.to_owned(),
         vendor: dmi.vendor.clone(),
         product: dmi.product.clone(),
         bios_version: dmi.bios_version.clone(),

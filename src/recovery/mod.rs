@@ -14,4 +14,4 @@ pub mod platform;
 pub(crate) mod stay;
 
 pub use driver::{RecoveryError, run};
-pub(crate) use driver::{disable_ctrl_alt_del, find_flash, leave_word};
+pub(crate) use driver::{disable_ctrl_alt_del, find_flash, identity, leave_word};

@@ -15,7 +15,6 @@ use super::flashing::Flashing;
 use super::machine::Action as CampaignAction;
 use super::platform::{NetworkUp, Platform, chain};
 use crate::mtd::{Access, Holders, MtdDevice, MtdInfo};
-use crate::net::NetError;
 use crate::net::udp::{self, UdpOptions};
 use crate::reason::{Reason, Refusal};
 use crate::rescue::machine::{Action, Conclusion, Rescue};
@@ -70,7 +69,8 @@ pub(crate) struct Stay<'a> {
     pub(crate) rescue: Rescue,
     listening: Listening,
     poll: Poll,
-    socket: UdpSocket,
+    /// None for a moment, between two networks.
+    socket: Option<UdpSocket>,
     job: Option<(Flashing, MtdDevice)>,
     buffer: Vec<u8>,
 }
@@ -92,11 +92,8 @@ impl<'a> Stay<'a> {
         rescue: Rescue,
         listening: Listening,
     ) -> Result<Self, RecoveryError> {
-        let mut socket = listening.open(&around.network).map_err(RecoveryError::Net)?;
         let poll = Poll::new().map_err(RecoveryError::Wait)?;
-        poll.registry()
-            .register(&mut socket, Token(0), Interest::READABLE)
-            .map_err(RecoveryError::Wait)?;
+        let socket = Some(open(listening, &around.network, &poll)?);
         let Surroundings { platform, flash, started, network, screen, places } = around;
         let buffer = vec![0; DATAGRAM_SIZE_MAX];
         Ok(Self {
@@ -163,7 +160,8 @@ impl<'a> Stay<'a> {
 
     fn receive(&mut self) {
         for _ in 0..RECEIVE_BATCH_MAX {
-            match self.socket.recv_from(&mut self.buffer) {
+            let Some(socket) = &self.socket else { return };
+            match socket.recv_from(&mut self.buffer) {
                 Ok((size, from)) => {
                     let now = self.now();
                     self.rescue.handle_datagram(now, from, &self.buffer[..size]);
@@ -178,7 +176,7 @@ impl<'a> Stay<'a> {
     fn transmit(&mut self) {
         while let Some(transmit) = self.rescue.poll_transmit() {
             // What cannot leave is lost, as it might have been on the way; it is repeated.
-            let _ = self.socket.send_to(&transmit.bytes, transmit.to);
+            let _ = self.socket.as_ref().map(|socket| socket.send_to(&transmit.bytes, transmit.to));
         }
     }
 
@@ -189,26 +187,30 @@ impl<'a> Stay<'a> {
         {
             self.move_to(network);
         }
+        self.listen();
         let found = self.places.look_up(self.platform, source);
         self.platform.watchdog().feed();
         self.rescue.found(self.now(), source, found);
     }
 
-    /// Goes on in another network. A socket that cannot be had leaves the old one.
+    /// Goes on in another network.
     fn move_to(&mut self, network: NetworkUp) {
-        match self.listening.open(&network) {
-            Ok(mut socket) => {
-                let _ = self.poll.registry().deregister(&mut self.socket);
-                let readable = Interest::READABLE;
-                if let Err(error) = self.poll.registry().register(&mut socket, Token(0), readable) {
-                    error!("cannot wait for datagrams: {error}");
-                }
-                self.socket = socket;
-            }
-            Err(error) => error!("{}", chain(&error)),
-        }
+        // The port is free for the next socket only when this one is gone.
+        self.socket = None;
         self.screen.set_network(&network);
         self.network = network;
+    }
+
+    /// Listens, unless it does so already.
+    fn listen(&mut self) {
+        if self.socket.is_some() {
+            return;
+        }
+        match open(self.listening, &self.network, &self.poll) {
+            Ok(socket) => self.socket = Some(socket),
+            // Tried again in the next round.
+            Err(error) => error!("{}", chain(&error)),
+        }
     }
 
     fn flash(&mut self) {
@@ -253,7 +255,8 @@ impl<'a> Stay<'a> {
             IpAddr::V4(address) => Some(address),
             IpAddr::V6(_) => None,
         });
-        if let Err(error) = udp::join_group(&self.socket, group, own, Some(self.network.index)) {
+        let Some(socket) = &self.socket else { return };
+        if let Err(error) = udp::join_group(socket, group, own, Some(self.network.index)) {
             let now = self.now();
             let refusal = Refusal::new(Reason::NetworkUnavailable, chain(&error));
             if let Some(recovery) = self.rescue.recovery() {
@@ -287,16 +290,24 @@ fn warn_of_users(chip: &MtdInfo) {
     }
 }
 
-impl Listening {
-    fn open(&self, network: &NetworkUp) -> Result<UdpSocket, NetError> {
-        let any = match self.is_ipv6.unwrap_or(network.is_ipv6()) {
-            false => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-            true => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-        };
-        udp::open(&UdpOptions {
-            receive_buffer_bytes: Some(RECEIVE_BUFFER_BYTES),
-            interface: self.bound.then(|| network.interface.clone()),
-            ..UdpOptions::at(SocketAddr::new(any, self.port))
-        })
-    }
+/// The socket of a network, which wakes `poll` up.
+fn open(
+    listening: Listening,
+    network: &NetworkUp,
+    poll: &Poll,
+) -> Result<UdpSocket, RecoveryError> {
+    let any = match listening.is_ipv6.unwrap_or(network.is_ipv6()) {
+        false => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        true => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    };
+    let options = UdpOptions {
+        receive_buffer_bytes: Some(RECEIVE_BUFFER_BYTES),
+        interface: listening.bound.then(|| network.interface.clone()),
+        ..UdpOptions::at(SocketAddr::new(any, listening.port))
+    };
+    let mut socket = udp::open(&options).map_err(RecoveryError::Net)?;
+    poll.registry()
+        .register(&mut socket, Token(0), Interest::READABLE)
+        .map_err(RecoveryError::Wait)?;
+    Ok(socket)
 }

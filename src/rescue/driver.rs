@@ -16,11 +16,12 @@ use crate::image::validity::{Verdict, validate};
 use crate::image::{Board, KnownGood, assess};
 use crate::keys::{HostSecretKey, PublicKey as _, SecretKey as _};
 use crate::mtd::MtdInfo;
-use crate::reason::Reason;
 use crate::recovery::platform::{self, Ending, NetworkUp, Platform, PlatformError, chain};
 use crate::recovery::stay::{Listening, Stay, Surroundings, elapsed, seed};
-use crate::recovery::{RecoveryError, disable_ctrl_alt_del, find_flash, leave_word, mailbox};
-use crate::wire::answer::{DETAIL_SIZE_MAX, End, Environment, Identity};
+use crate::recovery::{
+    RecoveryError, disable_ctrl_alt_del, find_flash, identity, leave_word, mailbox,
+};
+use crate::wire::answer::{DETAIL_SIZE_MAX, End};
 use crate::wire::help::{Finding, HelpRequest};
 
 /// How long a host that only wants to tell something tries to.
@@ -151,7 +152,12 @@ fn look_after(
         finding,
         offset_bytes,
         why: cut(&why),
-        identity: identity(provision, flash.as_ref(), &dmi),
+        identity: identity(
+            &provision.host_name,
+            provision.security_version_floor,
+            flash.as_ref(),
+            &dmi,
+        ),
     };
     let facts = Facts {
         host: provision.host_name.clone(),
@@ -234,24 +240,6 @@ fn search(
         damaged: false,
         patience: None,
     })
-}
-
-fn identity(provision: &Provision, flash: Option<&MtdInfo>, dmi: &Dmi) -> Identity {
-    Identity {
-        environment: Environment::Recovery,
-        boot_id: crate::dmi::boot_id(Path::new("/")),
-        flash_size_bytes: flash.map_or(0, |flash| flash.size_bytes),
-        obstacle: if flash.is_some() { Reason::None } else { Reason::FlashNotFound },
-        security_version_floor: provision.security_version_floor,
-        host_name: provision.host_name.clone(),
-        vendor: dmi.vendor.clone(),
-        product: dmi.product.clone(),
-        bios_version: dmi.bios_version.clone(),
-        flash_name: flash.map_or(String::new(), |flash| flash.name.clone()),
-        agent_version: env!("CARGO_PKG_VERSION").into(),
-        obstacle_detail: String::new(),
-        last_end: None,
-    }
 }
 
 /// Tries for ever, unless there is a limit to it.
