@@ -99,7 +99,7 @@ fn recover() -> anyhow::Result<()> {
         println!("recovery_probe: {file}: {}", text.trim().replace('\n', " | "));
     }
     println!("recovery_probe: watchdog armed {}", platform.watchdog().is_armed());
-    platform.before_first_erase(FlashState::Untouched)?;
+    platform.before_first_erase(FlashState::UNTOUCHED)?;
     let panic = std::fs::read_to_string("/proc/sys/kernel/panic")?;
     println!("recovery_probe: ready for the first erase, kernel.panic {}", panic.trim());
     if let Some(place) = mailbox {

@@ -397,7 +397,7 @@ impl Sink {
             campaign: CAMPAIGN,
             phase,
             reason: Reason::None,
-            flash: FlashState::Untouched,
+            flash: FlashState::UNTOUCHED,
             done,
             total,
             digests: None,

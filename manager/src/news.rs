@@ -284,7 +284,7 @@ mod tests {
     fn a_line_has_the_documented_fields_and_is_read_again() {
         let outcome = Outcome {
             reason: Reason::WriteFailed,
-            flash: Some(FlashState::Restored),
+            flash: Some(FlashState::Restored(firmcast::reason::Condition::Whole)),
             detail: "eraseblock at 0x1000".into(),
             bios_version: None,
             digests: Some(([1; 32], [2; 32])),

@@ -14,7 +14,7 @@ use firmcast::image::Board;
 use firmcast::keys::{
     self, HostSecretKey, ManagerSecretKey, PublicKey as _, ReleaseSecretKey, SecretKey as _,
 };
-use firmcast::reason::{FlashState, Reason};
+use firmcast::reason::{Condition, FlashState, Reason};
 use firmcast::recovery::machine::{self as recovery, FlashEnd};
 use firmcast::rescue::machine::{Action, Conclusion, Rescue, Search};
 use firmcast::rescue::seek::{Candidate, Source};
@@ -195,6 +195,8 @@ fn rescue(index: usize, manager: &Manager) -> Rescue {
         flash_name: "f".into(),
         agent_version: "1".into(),
         obstacle_detail: String::new(),
+        firmware: Condition::Whole,
+        doubt: String::new(),
         last_end: None,
     };
     let (wants_image, finding, why) = (true, Finding::Invalid, "torn".into());

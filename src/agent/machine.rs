@@ -439,7 +439,7 @@ fn fresh_seed(rng: &mut ChaCha20Rng) -> [u8; 32] {
 }
 
 fn report(campaign: u64, phase: Phase, reason: Reason, detail: String) -> Report {
-    let flash = FlashState::Untouched;
+    let flash = FlashState::UNTOUCHED;
     Report { campaign, phase, reason, flash, done: 0, total: 0, digests: None, detail }
 }
 

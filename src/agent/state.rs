@@ -88,7 +88,7 @@ impl CampaignRecord {
 
 impl From<&End> for RecordedEnd {
     fn from(end: &End) -> Self {
-        Self { reason: end.reason.code(), flash: end.flash as u8, detail: end.detail.clone() }
+        Self { reason: end.reason.code(), flash: end.flash.code(), detail: end.detail.clone() }
     }
 }
 
@@ -239,7 +239,7 @@ mod tests {
         let end = End {
             campaign: u64::MAX,
             reason: Reason::ManagerNotReached,
-            flash: FlashState::Untouched,
+            flash: FlashState::UNTOUCHED,
             detail: "for 300 s".into(),
         };
         record.end = Some(RecordedEnd::from(&end));

@@ -21,7 +21,7 @@ use crate::kexec::{
 use crate::keys::{HostSecretKey, PublicKey as _, SecretKey as _, load_secret};
 use crate::mtd::{Access, MtdDevice};
 use crate::net::{InterfaceConfig, NetError, Netlink, survey};
-use crate::reason::{FlashState, Reason, Refusal};
+use crate::reason::{Condition, FlashState, Reason, Refusal};
 use crate::recovery::mailbox;
 use crate::wire::answer::{End, Environment, Identity, Measurement};
 
@@ -216,6 +216,8 @@ impl HostSystem for System {
             flash_name: info.map_or_else(String::new, |info| info.name.clone()),
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
             obstacle_detail: obstacle.detail,
+            firmware: Condition::Whole,
+            doubt: String::new(),
             last_end: self.last_end.clone(),
         }
     }
@@ -282,9 +284,9 @@ fn tell(end: &End) {
     );
 }
 
-/// Nothing is known of the flash then; the reason says so, and its state in the record means nothing.
+/// Nobody has said what was done to the flash.
 fn silent_end(campaign: u64) -> End {
-    let (reason, flash) = (Reason::ReturnedSilently, FlashState::Untouched);
+    let (reason, flash) = (Reason::ReturnedSilently, FlashState::Unknown);
     End { campaign, reason, flash, detail: String::new() }
 }
 

@@ -17,7 +17,7 @@ use crate::kexec::{HANDOFF_PATH, Handoff, KexecError, MailboxPlace};
 use crate::keys::{HostSecretKey, KeyError, PublicKey as _, SecretKey as _};
 use crate::mtd::{MtdInfo, SYSFS_MTD};
 use crate::net::NetError;
-use crate::reason::{FlashState, Reason, Refusal};
+use crate::reason::{Condition, FlashState, Reason, Refusal};
 use crate::rescue::machine::{Conclusion, Rescue};
 use crate::rescue::provision::ProvisionError;
 use crate::rescue::screen::Screen;
@@ -98,7 +98,7 @@ fn errand(started: Instant, platform: &mut Platform, handoff: &Handoff) {
     let record = mailbox::Record {
         campaign: end.campaign,
         reason: end.reason.code(),
-        flash_state: end.flash as u8,
+        flash_state: end.flash.code(),
         text: end.detail.clone(),
     };
     leave_word(handoff.result_mailbox.as_ref(), &record);
@@ -153,7 +153,7 @@ fn failure(handoff: &Handoff, error: &RecoveryError) -> End {
     };
     let detail = chain(error);
     error!("{reason}: {detail}; the flash is untouched");
-    End { campaign: handoff.campaign, reason, flash: FlashState::Untouched, detail }
+    End { campaign: handoff.campaign, reason, flash: FlashState::UNTOUCHED, detail }
 }
 
 /// Tells the agent in the normal OS.
@@ -245,6 +245,8 @@ pub(crate) fn identity(
         flash_name: flash.map_or(String::new(), |flash| flash.name.clone()),
         agent_version: env!("CARGO_PKG_VERSION").into(),
         obstacle_detail: String::new(),
+        firmware: Condition::Whole,
+        doubt: String::new(),
         last_end: None,
     }
 }

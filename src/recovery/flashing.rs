@@ -5,7 +5,7 @@ use log::info;
 use super::machine::{FlashEnd, Permit, Recovery};
 use crate::flash::{End, Flash, FlashError, Job, Outcome, Phase as JobPhase, Step};
 use crate::image::VerifiedImage;
-use crate::reason::{FlashState, Reason, Refusal};
+use crate::reason::{Condition, FlashState, Reason, Refusal};
 use crate::time::Time;
 use crate::wire::answer::Phase;
 
@@ -87,7 +87,10 @@ impl Flashing {
 
     /// What a chip is that this job did not change.
     fn unchanged(&self) -> FlashState {
-        if self.rescue { FlashState::Damaged } else { FlashState::Untouched }
+        match self.rescue {
+            true => FlashState::Untouched(Condition::Broken),
+            false => FlashState::UNTOUCHED,
+        }
     }
 
     fn outcome(&self, end: &End) -> FlashEnd {
@@ -105,16 +108,19 @@ impl Flashing {
             }
             Outcome::Updated => (FlashState::Updated, Reason::Updated),
             Outcome::Unchanged if end.reboot_is_safe => {
-                (FlashState::Untouched, reason_of(end.error.as_ref()))
+                (FlashState::UNTOUCHED, reason_of(end.error.as_ref()))
             }
-            Outcome::Unchanged => (FlashState::Damaged, reason_of(end.error.as_ref())),
-            Outcome::Restored if end.reboot_is_safe => (FlashState::Restored, Reason::WriteFailed),
-            Outcome::Restored | Outcome::Damaged { .. } => {
-                (FlashState::Damaged, Reason::WriteFailed)
+            Outcome::Unchanged => {
+                (FlashState::Untouched(Condition::Broken), reason_of(end.error.as_ref()))
             }
+            Outcome::Restored if end.reboot_is_safe => {
+                (FlashState::Restored(Condition::Whole), Reason::WriteFailed)
+            }
+            Outcome::Restored => (FlashState::Restored(Condition::Broken), Reason::WriteFailed),
+            Outcome::Damaged { .. } => (FlashState::Mixed, Reason::WriteFailed),
         };
         let detail = match (&end.error, flash) {
-            (Some(error), FlashState::Damaged) => format!("{}: {end}", chain(error)),
+            (Some(error), flash) if !flash.reboot_is_safe() => format!("{}: {end}", chain(error)),
             (Some(error), _) => chain(error),
             (None, _) => String::new(),
         };

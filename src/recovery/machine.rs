@@ -33,7 +33,7 @@ use rand_core::{RngCore, SeedableRng};
 use crate::image::assembly::ManifestAssembly;
 use crate::image::{Board, KnownGood, VerifiedImage, VerifiedManifest};
 use crate::keys::{HostSecretKey, ManagerPublicKey, ReleasePublicKey};
-use crate::reason::{FlashState, Reason, Refusal};
+use crate::reason::{Condition, FlashState, Reason, Refusal};
 use crate::session::{Endpoint, Event, PeerKey, Transmit};
 use crate::time::Time;
 use crate::transfer::{Received, Receiver};
@@ -382,7 +382,7 @@ impl Recovery {
                 self.commit(None);
                 self.send_report(now);
             }
-            Ok(Command::CommitWithEscrow { campaign: c, rate_kbit_s }) if c == campaign => {
+            Ok(Command::CommitWithEscrow { campaign: c, rate_kbit_s, .. }) if c == campaign => {
                 self.commit(Some(rate_kbit_s));
                 self.send_report(now);
             }
@@ -516,5 +516,8 @@ impl Recovery {
 
 /// What a chip is before the first change.
 fn untouched(mission: &Mission) -> FlashState {
-    if mission.damaged { FlashState::Damaged } else { FlashState::Untouched }
+    match mission.damaged {
+        true => FlashState::Untouched(Condition::Broken),
+        false => FlashState::UNTOUCHED,
+    }
 }

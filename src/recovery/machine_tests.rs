@@ -15,7 +15,7 @@ use super::machine::{
 };
 use crate::image::{Board, Description, Manifest, PayloadFormat, SignedManifest};
 use crate::keys::{HostSecretKey, ManagerSecretKey, PublicKey, ReleaseSecretKey, SecretKey};
-use crate::reason::{FlashState, Reason};
+use crate::reason::{Condition, FlashState, Reason};
 use crate::session::{Endpoint, Event};
 use crate::time::Time;
 use crate::transfer::{Sender, SenderConfig};
@@ -225,6 +225,8 @@ fn identity() -> Identity {
         flash_name: "bios".into(),
         agent_version: "0".into(),
         obstacle_detail: String::new(),
+        firmware: Condition::Whole,
+        doubt: String::new(),
         last_end: None,
     }
 }
@@ -261,7 +263,7 @@ fn a_manager_that_is_not_there_or_dies_lets_the_host_return_untouched() {
         assert!(bench.host.poll_action().is_none());
     }
     bench.host.handle_timeout(second(300));
-    let end = bench.expect_reboot(Reason::ManagerNotReached, FlashState::Untouched);
+    let end = bench.expect_reboot(Reason::ManagerNotReached, FlashState::UNTOUCHED);
     assert!(end.detail.contains("10.0.0.1:5000"), "{}", end.detail);
 
     let mut bench = Bench::new();
@@ -275,7 +277,7 @@ fn a_manager_that_is_not_there_or_dies_lets_the_host_return_untouched() {
     bench.host.handle_timeout(second(120));
     assert_eq!(bench.host.report().reason, Reason::TransferTimedOut);
     bench.host.handle_timeout(second(120) + RELEASE_WAIT);
-    bench.expect_reboot(Reason::TransferTimedOut, FlashState::Untouched);
+    bench.expect_reboot(Reason::TransferTimedOut, FlashState::UNTOUCHED);
 }
 
 #[test]
@@ -305,7 +307,7 @@ fn a_bundle_that_does_not_belong_here_is_refused_before_a_fragment_is_taken() {
         bench.send_manifest(Time::ZERO, &manifest);
         assert_eq!((bench.last().phase, bench.last().reason), (Phase::Failed, reason));
         bench.command(Time::ZERO, &Command::Release { campaign: CAMPAIGN });
-        bench.expect_reboot(reason, FlashState::Untouched);
+        bench.expect_reboot(reason, FlashState::UNTOUCHED);
     }
     let mut bench = Bench::new();
     bench.run(Time::ZERO);
@@ -338,7 +340,7 @@ fn an_insider_who_sends_another_image_never_gets_it_flashed() {
 fn a_damaged_chip_never_reboots_and_is_written_again() {
     let (mut bench, mut now) = Bench::committed(&image(6));
     let damaged = || FlashEnd {
-        flash: FlashState::Damaged,
+        flash: FlashState::Mixed,
         reason: Reason::WriteFailed,
         digests: None,
         detail: "block 3".into(),

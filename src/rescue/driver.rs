@@ -328,7 +328,7 @@ fn tell_agent(provision: &Provision, end: &End, known_good: Option<&KnownGood>) 
     let record = mailbox::Record {
         campaign: end.campaign,
         reason: end.reason.code(),
-        flash_state: end.flash as u8,
+        flash_state: end.flash.code(),
         text,
     };
     leave_word(provision.result_mailbox.as_ref(), &record);

@@ -424,7 +424,7 @@ impl Rescue {
             return;
         }
         warn!("this attempt ended: {} ({}) {}", end.reason, end.flash, end.detail);
-        if end.flash == FlashState::Damaged {
+        if !end.flash.reboot_is_safe() {
             // Whatever was found before: now the chip was written to, and not to its end.
             search.request.finding = Finding::Invalid;
             (search.damaged, search.patience) = (true, None);

@@ -13,7 +13,7 @@ use super::machine::{ASK_PATIENCE, Action, Conclusion, HOLDS_MAX, Rescue, Search
 use super::seek::{CALL_PATIENCE, Candidate, Source};
 use crate::image::Board;
 use crate::keys::{HostSecretKey, ManagerSecretKey, SecretKey as _};
-use crate::reason::{FlashState, Reason};
+use crate::reason::{Condition, FlashState, Reason};
 use crate::session::{Endpoint, Event};
 use crate::time::Time;
 use crate::wire::answer::{Answer, Environment, Identity, Phase};
@@ -65,6 +65,8 @@ impl Room {
             flash_name: "f".into(),
             agent_version: "1".into(),
             obstacle_detail: String::new(),
+            firmware: Condition::Whole,
+            doubt: String::new(),
             last_end: None,
         };
         let finding = if wants_image { Finding::Invalid } else { Finding::Unknown };
@@ -224,7 +226,7 @@ fn a_held_host_asks_again_when_it_was_told_to_and_enlists_once() {
     room.run(end);
     let Some((_, Answer::Report(report))) = room.heard.last() else { panic!("{:?}", room.heard) };
     assert_eq!((report.campaign, report.phase), (5, Phase::Ready));
-    assert_eq!(report.flash, FlashState::Damaged, "no reboot is safe yet");
+    assert_eq!(report.flash, FlashState::Untouched(Condition::Broken), "no reboot is safe yet");
     room.say(1, &Command::Enlist { campaign: 6, transfer_timeout_s: 60 });
     assert_eq!(room.host.recovery().unwrap().report().campaign, 5);
 }
@@ -290,7 +292,7 @@ fn a_failed_attempt_never_ends_the_stay_and_is_told_with_the_next_request() {
     assert!(ends.iter().any(|end| end.reason == Reason::Released && end.campaign == 3));
     let last = ends.last().unwrap();
     assert_eq!((last.campaign, last.reason), (9, Reason::TransferTimedOut));
-    assert_eq!(last.flash, FlashState::Damaged);
+    assert_eq!(last.flash, FlashState::Untouched(Condition::Broken));
 }
 
 #[test]

@@ -251,7 +251,7 @@ mod tests {
             campaign: 1,
             phase,
             reason: Reason::None,
-            flash: FlashState::Damaged,
+            flash: FlashState::Mixed,
             done,
             total: 1000,
             digests: None,

@@ -142,7 +142,7 @@ fn signer(key: &ManagerPublicKey) -> [u8; 8] {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::reason::{FlashState, Reason};
+    use crate::reason::{Condition, FlashState, Reason};
     use crate::wire::answer::{End, Environment};
     use rand_chacha::ChaCha20Rng;
     use rand_core::SeedableRng;
@@ -163,10 +163,12 @@ mod tests {
             flash_name: name.clone(),
             agent_version: name,
             obstacle_detail: detail.clone(),
+            firmware: Condition::Whole,
+            doubt: String::new(),
             last_end: Some(End {
                 campaign: 7,
                 reason: Reason::ManagerNotReached,
-                flash: FlashState::Untouched,
+                flash: FlashState::UNTOUCHED,
                 detail,
             }),
         }

@@ -8,7 +8,7 @@ use super::escrow::BackupOffer;
 use super::foresight::Foresight;
 use super::fragment_status::FragmentStatus;
 use super::help::HelpRequest;
-use crate::reason::{FlashState, Reason};
+use crate::reason::{Condition, FlashState, Reason};
 
 /// The longest name in an [`Identity`], in bytes.
 pub const NAME_SIZE_MAX: usize = 64;
@@ -140,6 +140,10 @@ pub struct Identity {
     pub agent_version: String,
     /// What stands in the way, in words.
     pub obstacle_detail: String,
+    /// What the contents of the flash chip look like; whole when nobody has looked.
+    pub firmware: Condition,
+    /// Why the firmware is not whole, at most [`DETAIL_SIZE_MAX`] bytes; empty when it is.
+    pub doubt: String,
     /// How the last campaign ended here, when known.
     pub last_end: Option<End>,
 }
@@ -273,6 +277,8 @@ impl Identity {
             flash_name: reader.text("flash name", NAME_SIZE_MAX)?,
             agent_version: reader.text("agent version", NAME_SIZE_MAX)?,
             obstacle_detail: reader.text("obstacle detail", DETAIL_SIZE_MAX)?,
+            firmware: read_condition(reader)?,
+            doubt: reader.text("doubt", DETAIL_SIZE_MAX)?,
             last_end: match reader.u8()? {
                 0 => None,
                 1 => Some(End::read(reader)?),
@@ -296,6 +302,8 @@ impl Identity {
             .text(&self.flash_name, NAME_SIZE_MAX)
             .text(&self.agent_version, NAME_SIZE_MAX)
             .text(&self.obstacle_detail, DETAIL_SIZE_MAX)
+            .u8(self.firmware as u8)
+            .text(&self.doubt, DETAIL_SIZE_MAX)
             .u8(u8::from(self.last_end.is_some()));
         if let Some(end) = &self.last_end {
             end.write(writer);
@@ -317,7 +325,7 @@ impl End {
         writer
             .u64(self.campaign)
             .u16(self.reason.code())
-            .u8(self.flash as u8)
+            .u8(self.flash.code())
             .text(&self.detail, DETAIL_SIZE_MAX);
     }
 }
@@ -345,7 +353,7 @@ impl Report {
             .u64(self.campaign)
             .u8(self.phase as u8)
             .u16(self.reason.code())
-            .u8(self.flash as u8)
+            .u8(self.flash.code())
             .u32(self.done)
             .u32(self.total)
             .u8(u8::from(self.digests.is_some()));
@@ -391,6 +399,10 @@ pub(super) fn read_reason(reader: &mut Reader<'_>) -> Result<Reason, DecodeError
 
 fn read_flash(reader: &mut Reader<'_>) -> Result<FlashState, DecodeError> {
     FlashState::from_code(reader.u8()?).ok_or(DecodeError::Value("flash state"))
+}
+
+fn read_condition(reader: &mut Reader<'_>) -> Result<Condition, DecodeError> {
+    Condition::from_code(reader.u8()?).ok_or(DecodeError::Value("firmware condition"))
 }
 
 fn read_phase(reader: &mut Reader<'_>) -> Result<Phase, DecodeError> {

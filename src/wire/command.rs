@@ -73,12 +73,14 @@ pub enum Command {
         campaign: u64,
     },
     /// `08`: write the verified image to flash, but not before this manager keeps the backup: campaign u64, rate of the
-    /// upload in kbit/s u32. Answered with a report; the host sends a backup offer when it has read the backup.
+    /// upload in kbit/s u32, unless broken u8 (0 or 1). Answered with a report; the host sends a backup offer when it has read the backup.
     CommitWithEscrow {
         /// Campaign to commit.
         campaign: u64,
         /// The most that the upload may take on the wire, in 1000 bits per second of whole frames; not 0.
         rate_kbit_s: u32,
+        /// Whether a chip whose contents are broken may be written without a stored backup.
+        unless_broken: bool,
     },
     /// `09`: how much of the backup has arrived; the manager is the receiver here. Answers a status request of the
     /// upload, or with round 0 the offer.
@@ -144,6 +146,11 @@ impl Command {
                     0 => return Err(DecodeError::Value("rate of the upload")),
                     rate => rate,
                 },
+                unless_broken: match reader.u8()? {
+                    0 => false,
+                    1 => true,
+                    _ => return Err(DecodeError::Value("unless broken")),
+                },
             },
             0x09 => Self::BackupStatus(FragmentStatus::parse(reader.rest())?),
             0x0b => Self::Foresee { campaign: reader.u64()? },
@@ -193,8 +200,8 @@ impl Command {
             Self::Commit { campaign } => writer.u8(0x05).u64(*campaign),
             Self::Release { campaign } => writer.u8(0x06).u64(*campaign),
             Self::Measure { campaign } => writer.u8(0x07).u64(*campaign),
-            Self::CommitWithEscrow { campaign, rate_kbit_s } => {
-                writer.u8(0x08).u64(*campaign).u32(*rate_kbit_s)
+            Self::CommitWithEscrow { campaign, rate_kbit_s, unless_broken } => {
+                writer.u8(0x08).u64(*campaign).u32(*rate_kbit_s).u8(u8::from(*unless_broken))
             }
             Self::BackupStatus(status) => writer.u8(0x09).bytes(&status.emit()),
             Self::Foresee { campaign } => writer.u8(0x0b).u64(*campaign),

@@ -13,7 +13,7 @@ use super::command::Command;
 use super::escrow::BackupOffer;
 use super::foresight::Foresight;
 use super::help::{Finding, HelpRequest};
-use crate::reason::{FlashState, Reason};
+use crate::reason::{Condition, FlashState, Reason};
 
 fn commands() -> Vec<(Command, &'static str)> {
     vec![
@@ -35,8 +35,8 @@ fn commands() -> Vec<(Command, &'static str)> {
         (Command::Release { campaign: 3 }, "060000000000000003"),
         (Command::Measure { campaign: 4 }, "070000000000000004"),
         (
-            Command::CommitWithEscrow { campaign: 5, rate_kbit_s: 6250 },
-            "0800000000000000050000186a",
+            Command::CommitWithEscrow { campaign: 5, rate_kbit_s: 6250, unless_broken: true },
+            "0800000000000000050000186a01",
         ),
         (
             Command::BackupStatus(FragmentStatus {
@@ -69,7 +69,7 @@ fn answers() -> Vec<(Answer, String)> {
     let end = End {
         campaign: 7,
         reason: Reason::ManagerNotReached,
-        flash: FlashState::Untouched,
+        flash: FlashState::UNTOUCHED,
         detail: "why".into(),
     };
     let identity = Identity {
@@ -85,6 +85,8 @@ fn answers() -> Vec<(Answer, String)> {
         flash_name: "f".into(),
         agent_version: "a".into(),
         obstacle_detail: "o".into(),
+        firmware: Condition::Doubtful,
+        doubt: "w".into(),
         last_end: Some(end),
     };
     let report = Report {
@@ -137,7 +139,7 @@ fn answers() -> Vec<(Answer, String)> {
             Answer::Identity(identity),
             format!(
                 "8101{x11}0000000000200000000800000000000000050168017601700162016601\
-                 61016f0100000000000000070067000377 6879"
+                 61016f01 0177 0100000000000000070067000377 6879"
             )
             .replace(' ', ""),
         ),
@@ -163,7 +165,7 @@ fn answers() -> Vec<(Answer, String)> {
             Answer::HelpRequest(Box::new(request)),
             format!(
                 "8801010000000000084000037768790 1{x11}00000000002000000008000000000000000501680176\
-                 01700162016601 61016f00"
+                 01700162016601 61016f01 0177 00"
             )
             .replace(' ', ""),
         ),
@@ -217,7 +219,7 @@ proptest! {
 
 #[test]
 fn an_upload_without_a_rate_is_refused() {
-    let commit = Command::CommitWithEscrow { campaign: 1, rate_kbit_s: 0 };
+    let commit = Command::CommitWithEscrow { campaign: 1, rate_kbit_s: 0, unless_broken: false };
     assert!(Command::parse(&commit.emit()).is_err());
 }
 

@@ -115,9 +115,7 @@ impl Host {
             Phase::BackingUp | Phase::Writing | Phase::Verifying | Phase::Restoring => None,
             Phase::Rebooting => None,
             // It holds the verified image of that campaign, and nothing else helps it.
-            Phase::Failed if report.flash == FlashState::Damaged => {
-                Some(Command::Commit { campaign })
-            }
+            Phase::Failed if !report.flash.reboot_is_safe() => Some(Command::Commit { campaign }),
             Phase::Ready
             | Phase::Receiving
             | Phase::Verified
@@ -349,7 +347,7 @@ impl Host {
         }
         if is_update(report.reason) {
             self.updated(now, plan);
-        } else if report.flash == FlashState::Damaged {
+        } else if !report.flash.reboot_is_safe() {
             // It does not reboot with a damaged chip, whatever it is told, but tries to write it again. So it has the
             // time of the stage to get out of this.
             self.ending = Some(ended_by(report));
@@ -386,7 +384,7 @@ impl Host {
         if self.stage != Stage::Foresee {
             return;
         }
-        let untouched = Some(FlashState::Untouched);
+        let untouched = Some(FlashState::UNTOUCHED);
         self.end(match foresight.reason {
             Reason::None => Outcome::new(Reason::Possible, untouched, foresight.to_string()),
             reason => Outcome::new(reason, untouched, foresight.detail.clone()),

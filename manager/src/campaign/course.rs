@@ -100,7 +100,7 @@ impl Course {
             match self.hosts[index].target.key {
                 Some(key) => endpoint.allow(key),
                 None => self.touch(now, endpoint, index, |host, _, _| {
-                    let untouched = Some(FlashState::Untouched);
+                    let untouched = Some(FlashState::UNTOUCHED);
                     let detail = "no answer to the discovery request";
                     host.end(Outcome::new(Reason::HostUnreachable, untouched, detail));
                 }),

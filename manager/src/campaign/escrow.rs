@@ -137,7 +137,7 @@ impl Host {
     /// Ends it, untouched: its backup is not in keeping.
     pub(super) fn escrow_failed(&mut self, now: Time, detail: String, plan: &Plan) {
         if self.stage == Stage::Escrow {
-            let untouched = Some(FlashState::Untouched);
+            let untouched = Some(FlashState::UNTOUCHED);
             let outcome = Outcome::new(Reason::EscrowFailed, untouched, detail);
             self.end_after_release(now, outcome, plan);
         }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use firmcast::reason::{FlashState, Reason};
+use firmcast::reason::{Condition, FlashState, Reason};
 use firmcast::time::Time;
 use firmcast::wire::answer::{Identity, Phase};
 use firmcast::wire::broadcast::TransferParameters;
@@ -231,7 +231,9 @@ impl Host {
         (self.deadline, self.probe) = (None, None);
         self.deposit.end_upload();
         let flash = match outcome.flash {
-            Some(FlashState::Untouched) if self.is_dead => Some(FlashState::Damaged),
+            Some(FlashState::UNTOUCHED) if self.is_dead => {
+                Some(FlashState::Untouched(Condition::Broken))
+            }
             flash => flash,
         };
         self.outcome = Some(Outcome { digests: self.digests, flash, ..outcome });
@@ -340,7 +342,8 @@ impl Host {
             Stage::Escrow if self.waits_for_upload() => Command::Query,
             Stage::Escrow => {
                 let rate_kbit_s = plan.escrow.as_ref()?.rate_kbit_s;
-                Command::CommitWithEscrow { campaign, rate_kbit_s }
+                // A dead host's contents are worth nothing to anybody who cannot have them.
+                Command::CommitWithEscrow { campaign, rate_kbit_s, unless_broken: plan.rescue }
             }
             Stage::Commit => match self.deposit.stored() {
                 Some(digest) => Command::BackupStored { campaign, digest },
@@ -358,7 +361,7 @@ impl Host {
         if self.deadline.is_none_or(|deadline| deadline > now) {
             return;
         }
-        let untouched = Some(FlashState::Untouched);
+        let untouched = Some(FlashState::UNTOUCHED);
         match self.stage {
             Stage::Recall => {
                 let detail = format!("in another campaign it was last {}", self.phase.name());
@@ -408,7 +411,7 @@ impl Host {
 
     /// The stream goes on without it; it is told so in case it listens.
     pub(super) fn leave_behind(&mut self, now: Time, detail: String, plan: &Plan) {
-        let outcome = Outcome::new(Reason::LeftBehind, Some(FlashState::Untouched), detail);
+        let outcome = Outcome::new(Reason::LeftBehind, Some(FlashState::UNTOUCHED), detail);
         self.end_after_release(now, outcome, plan);
     }
 
@@ -422,7 +425,7 @@ impl Host {
     /// Ends what the operator interrupted, unless the flash may be in change.
     pub(super) fn interrupt(&mut self, now: Time, plan: &Plan) {
         let outcome =
-            |detail| Outcome::new(Reason::Interrupted, Some(FlashState::Untouched), detail);
+            |detail| Outcome::new(Reason::Interrupted, Some(FlashState::UNTOUCHED), detail);
         match self.stage {
             Stage::Connect | Stage::Recall | Stage::Enlist => self.end(outcome("")),
             // Its recovery environment does not hear yet; it is released should it call while others are let finish.
@@ -436,7 +439,7 @@ impl Host {
     pub(super) fn abandon(&mut self) {
         let (flash, detail) = match self.stage.is_committed() {
             true => (None, "it may have been writing its flash: it goes on by itself"),
-            false => (Some(FlashState::Untouched), ""),
+            false => (Some(FlashState::UNTOUCHED), ""),
         };
         let outcome = Outcome::new(Reason::Interrupted, flash, detail);
         let outcome = self.ending.take().unwrap_or(outcome);

@@ -5,6 +5,7 @@ use super::*;
 use crate::flash::Estimate;
 use crate::image::{Description, Manifest, PayloadFormat, SignedManifest};
 use crate::keys::{ManagerSecretKey, ReleaseSecretKey, SecretKey as _};
+use crate::reason::Condition;
 use crate::session::discovery::Discovery;
 use crate::wire::answer::Environment;
 use crate::wire::command::MANIFEST_PART_SIZE_MAX;
@@ -42,6 +43,8 @@ impl HostSystem for TestSystem {
             flash_name: "BIOS".into(),
             agent_version: "0".into(),
             obstacle_detail: obstacle.detail,
+            firmware: Condition::Whole,
+            doubt: String::new(),
             last_end: None,
         }
     }
@@ -177,7 +180,7 @@ impl World {
         let begin = Command::Begin { campaign, reach_timeout_s: 300, transfer_timeout_s: 60 };
         match self.tell(manager, &begin) {
             Answer::Report(report) => {
-                assert_eq!((report.campaign, report.flash), (campaign, FlashState::Untouched));
+                assert_eq!((report.campaign, report.flash), (campaign, FlashState::UNTOUCHED));
                 (report.phase, report.reason)
             }
             other => panic!("{other:?}"),

@@ -11,7 +11,8 @@ use crate::wire::broadcast::Broadcast;
 use crate::wire::escrow::BackupOffer;
 
 const STEP: Duration = Duration::from_millis(2);
-const COMMIT: Command = Command::CommitWithEscrow { campaign: CAMPAIGN, rate_kbit_s: 250 };
+const COMMIT: Command =
+    Command::CommitWithEscrow { campaign: CAMPAIGN, rate_kbit_s: 250, unless_broken: true };
 
 /// A host that was told to flash, its chip, and a manager that receives the backup over a bad network.
 struct Keeping {
@@ -144,7 +145,7 @@ impl Keeping {
     fn expect_failed(&self, reason: Reason, detail: &str) {
         let report = self.bench.host.report();
         let end = (report.phase, report.reason, report.flash);
-        assert_eq!(end, (Phase::Failed, reason, FlashState::Untouched), "{report:?}");
+        assert_eq!(end, (Phase::Failed, reason, FlashState::UNTOUCHED), "{report:?}");
         assert!(report.detail.contains(detail), "{report:?}");
         assert!(self.flashing.is_none());
         self.expect_untouched();
@@ -217,7 +218,7 @@ fn a_manager_that_falls_silent_or_never_stores_leaves_the_chip_as_it_is() {
         keeping.expect_failed(Reason::EscrowFailed, detail);
         keeping.expect_quiet();
         keeping.bench.host.handle_timeout(keeping.now + RELEASE_WAIT);
-        keeping.bench.expect_reboot(Reason::EscrowFailed, FlashState::Untouched);
+        keeping.bench.expect_reboot(Reason::EscrowFailed, FlashState::UNTOUCHED);
     }
 }
 
@@ -246,7 +247,7 @@ fn a_chip_that_needs_no_change_needs_no_upload_and_a_damaged_one_is_rescued_with
 
     let mut keeping = Keeping::begin(&image(1), image(2), 0.0);
     let damaged = FlashEnd {
-        flash: FlashState::Damaged,
+        flash: FlashState::Mixed,
         reason: Reason::WriteFailed,
         digests: None,
         detail: "block 3".into(),

@@ -211,7 +211,7 @@ impl Platform {
     fn prepare_to_flash(&mut self, flash: FlashState) -> Result<(), PlatformError> {
         efi::runtime_is_off(Path::new("/")).map_err(PlatformError::FirmwareRuns)?;
         if let Power::Unsafe(why) = Power::read(Path::new("/"))
-            && flash != FlashState::Damaged
+            && flash.reboot_is_safe()
         {
             return Err(PlatformError::Power(why));
         }

@@ -7,7 +7,7 @@ use firmcast::agent::{HostSystem, Order, measure};
 use firmcast::flash::{Fault, Flash, Geometry, SimulatedFlash, WriteRule};
 use firmcast::image::{Board, VerifiedManifest};
 use firmcast::keys::ManagerPublicKey;
-use firmcast::reason::{FlashState, Reason, Refusal};
+use firmcast::reason::{Condition, FlashState, Reason, Refusal};
 use firmcast::recovery::machine::Mission;
 use firmcast::wire::answer::{End, Environment, Identity, Measurement};
 
@@ -103,7 +103,7 @@ impl Computer {
         } else if boot != self.boot
             && self.last_end.as_ref().is_none_or(|end| end.campaign != campaign)
         {
-            let (reason, flash) = (Reason::ReturnedSilently, FlashState::Untouched);
+            let (reason, flash) = (Reason::ReturnedSilently, FlashState::Unknown);
             self.last_end = Some(End { campaign, reason, flash, detail: String::new() });
         }
     }
@@ -165,6 +165,8 @@ impl HostSystem for Computer {
             flash_name: "bios".into(),
             agent_version: "0".into(),
             obstacle_detail: String::new(),
+            firmware: Condition::Whole,
+            doubt: String::new(),
             last_end: self.last_end.clone(),
         }
     }

@@ -445,8 +445,8 @@ fn check_end(stay: &Stay, computer: &Computer, flash: FlashState) -> Result<(), 
     let holds = computer.holds();
     let expected = match flash {
         FlashState::Updated => Holds::New,
-        FlashState::Untouched | FlashState::Restored => stay.held,
-        FlashState::Damaged => return Ok(()),
+        FlashState::Untouched(_) | FlashState::Restored(_) => stay.held,
+        FlashState::Mixed | FlashState::Unknown => return Ok(()),
     };
     if holds != expected {
         return Err(format!("it says {flash:?}, but the chip holds {holds:?}, not {expected:?}"));
@@ -461,7 +461,7 @@ fn check_reboot(stay: &Stay, computer: &Computer, end: &End) -> Result<(), Viola
     if end.reason == Reason::None || end.campaign != stay.campaign {
         return Err(format!("it ends with {end:?} in campaign {:x}", stay.campaign));
     }
-    if stay.changing || stay.job.is_some() || end.flash == FlashState::Damaged {
+    if stay.changing || stay.job.is_some() || end.flash == FlashState::Mixed {
         return Err(format!("it reboots while its chip is being changed or damaged: {end:?}"));
     }
     check_end(stay, computer, end.flash)

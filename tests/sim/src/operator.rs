@@ -95,12 +95,12 @@ pub(crate) fn check_outcome(
     let is_wrong = match (outcome.is_confirmed(), outcome.flash) {
         (true, _) => manager.is_rogue || !host.computer.runs_new() || holds != Holds::New,
         (false, Some(FlashState::Updated)) => holds != Holds::New,
-        (false, Some(FlashState::Untouched)) => {
+        (false, Some(FlashState::Untouched(_))) => {
             host.ended_untouched.push(number);
             host.changed_in.contains(&number)
         }
-        (false, Some(FlashState::Restored)) => holds == Holds::Other,
-        (false, Some(FlashState::Damaged) | None) => false,
+        (false, Some(FlashState::Restored(_))) => holds == Holds::Other,
+        (false, Some(FlashState::Mixed | FlashState::Unknown) | None) => false,
     };
     match is_wrong {
         false => Ok(()),

@@ -53,7 +53,7 @@ fn without_a_stored_backup_the_flash_stays_as_it_is() {
         world.run_to_end(LONG);
         let outcome = world.outcome(0);
         let end = (outcome.reason, outcome.flash);
-        assert_eq!(end, (Reason::EscrowFailed, Some(FlashState::Untouched)), "{outcome:?}");
+        assert_eq!(end, (Reason::EscrowFailed, Some(FlashState::UNTOUCHED)), "{outcome:?}");
         assert!(outcome.detail.contains(detail), "{outcome:?}");
         assert!(world.backups.is_empty() && world.hosts[0].writes == 0, "{backup:?} {disk:?}");
     }

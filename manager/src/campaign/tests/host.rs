@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use firmcast::keys::{HostSecretKey, SecretKey as _};
-use firmcast::reason::{FlashState, Reason};
+use firmcast::reason::{Condition, FlashState, Reason};
 use firmcast::session::{self, Endpoint, PeerKey};
 use firmcast::time::Time;
 use firmcast::transfer::{HostId, Receiver, Sender, SenderConfig};
@@ -342,8 +342,7 @@ impl ScriptedHost {
                 self.report = self.state(Phase::Receiving);
             }
             Command::Commit { .. }
-                if self.report.phase == Phase::Verified
-                    || self.report.flash == FlashState::Damaged =>
+                if self.report.phase == Phase::Verified || !self.report.flash.reboot_is_safe() =>
             {
                 self.report = Report { total: FLASH_STEPS, ..self.state(Phase::Writing) };
                 self.give_up = None;
@@ -437,7 +436,7 @@ impl ScriptedHost {
     }
 
     fn release(&mut self, now: Time) {
-        if self.report.flash == FlashState::Damaged {
+        if !self.report.flash.reboot_is_safe() {
             return;
         }
         let report = Report { flash: self.report.flash, ..self.state(Phase::Rebooting) };
@@ -471,6 +470,8 @@ impl ScriptedHost {
             flash_name: "bios".into(),
             agent_version: "0".into(),
             obstacle_detail: String::new(),
+            firmware: Condition::Whole,
+            doubt: String::new(),
             last_end: self.last_end.clone(),
         }
     }
@@ -517,7 +518,7 @@ fn report(phase: Phase) -> Report {
         campaign: 0,
         phase,
         reason: Reason::None,
-        flash: FlashState::Untouched,
+        flash: FlashState::UNTOUCHED,
         done: 0,
         total: 0,
         digests: None,

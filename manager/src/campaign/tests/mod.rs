@@ -7,7 +7,7 @@ mod world;
 
 use std::time::Duration;
 
-use firmcast::reason::{FlashState, Reason};
+use firmcast::reason::{Condition, FlashState, Reason};
 
 use super::{Delivery, Event, Stage};
 use host::Script;
@@ -82,7 +82,7 @@ fn two_hundred_hosts_are_updated_past_a_dead_one_and_a_refusing_one() {
 
 #[test]
 fn every_failure_ends_with_its_reason_and_what_is_known_of_the_flash() {
-    let untouched = Some(FlashState::Untouched);
+    let untouched = Some(FlashState::UNTOUCHED);
     let script = Script::default();
     let cases = [
         (Script { silent: true, ..script }, Reason::HostUnreachable, untouched),
@@ -92,14 +92,14 @@ fn every_failure_ends_with_its_reason_and_what_is_known_of_the_flash() {
         (Script { deaf_to_fragments: true, ..script }, Reason::LeftBehind, untouched),
         (Script { dies_while_flashing: true, ..script }, Reason::LostWhileFlashing, None),
         (
-            Script { fails_to_write: Some(FlashState::Restored), ..script },
+            Script { fails_to_write: Some(FlashState::Restored(Condition::Whole)), ..script },
             Reason::WriteFailed,
-            Some(FlashState::Restored),
+            Some(FlashState::Restored(Condition::Whole)),
         ),
         (
-            Script { fails_to_write: Some(FlashState::Damaged), ..script },
+            Script { fails_to_write: Some(FlashState::Mixed), ..script },
             Reason::WriteFailed,
-            Some(FlashState::Damaged),
+            Some(FlashState::Mixed),
         ),
         (
             Script { never_boots_again: true, ..script },
@@ -203,10 +203,10 @@ fn hosts_that_a_dead_manager_left_anywhere_are_brought_home_and_updated_by_the_n
 #[test]
 fn a_host_with_a_damaged_chip_is_told_to_write_it_again_by_the_next_campaign() {
     let script =
-        Script { fails_to_write: Some(FlashState::Damaged), fails_once: true, ..Script::default() };
+        Script { fails_to_write: Some(FlashState::Mixed), fails_once: true, ..Script::default() };
     let mut world = World::new(vec![script], Delivery::Broadcast, 0.0);
     world.run_to_end(LONG);
-    assert_eq!(world.outcome(0).flash, Some(FlashState::Damaged));
+    assert_eq!(world.outcome(0).flash, Some(FlashState::Mixed));
     world.restart_manager();
     world.run_to_end(LONG);
     assert_eq!(world.outcome(0).reason, Reason::Confirmed);

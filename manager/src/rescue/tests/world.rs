@@ -8,7 +8,7 @@ use firmcast::image::{Board, Bundle, Description, Manifest, PayloadFormat, Signe
 use firmcast::keys::{
     HostSecretKey, ManagerSecretKey, PublicKey as _, ReleaseSecretKey, SecretKey as _,
 };
-use firmcast::reason::{FlashState, Reason};
+use firmcast::reason::{Condition, FlashState, Reason};
 use firmcast::recovery::machine::{self as recovery, FlashEnd, JobBackup, Permit};
 use firmcast::rescue::machine::{Action, Conclusion, Rescue, Search, Situation};
 use firmcast::rescue::seek::{Candidate, Source};
@@ -198,6 +198,8 @@ impl DeadHost {
             flash_name: "f".into(),
             agent_version: "1".into(),
             obstacle_detail: String::new(),
+            firmware: Condition::Whole,
+            doubt: String::new(),
             last_end: None,
         };
         let request = HelpRequest {
@@ -245,7 +247,7 @@ impl DeadHost {
                 self.flashing = None;
                 self.dead.bad_writes = self.dead.bad_writes.saturating_sub(1);
                 let (flash, reason) = match bad {
-                    true => (FlashState::Damaged, Reason::WriteFailed),
+                    true => (FlashState::Mixed, Reason::WriteFailed),
                     false => (FlashState::Updated, Reason::Updated),
                 };
                 if !bad {

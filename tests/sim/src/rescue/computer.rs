@@ -7,7 +7,7 @@ use firmcast::flash::{Fault, Flash as _, SimulatedFlash};
 use firmcast::image::validity::Verdict;
 use firmcast::image::{Board, KnownGood, assess};
 use firmcast::keys::{PublicKey as _, SecretKey as _};
-use firmcast::reason::Reason;
+use firmcast::reason::{Condition, Reason};
 use firmcast::rescue::machine::Search;
 use firmcast::wire::answer::{Environment, Identity};
 use firmcast::wire::help::{Finding, HelpRequest};
@@ -167,6 +167,8 @@ impl Computer {
             flash_name: "bios".into(),
             agent_version: "0".into(),
             obstacle_detail: String::new(),
+            firmware: Condition::Whole,
+            doubt: String::new(),
             last_end: None,
         }
     }
