@@ -7,7 +7,6 @@ use std::time::Duration;
 use firmcast::time::Time;
 
 use crate::chance::Chance;
-use crate::scenario::LinkFaults;
 
 /// What every datagram takes at least.
 const LATENCY: Duration = Duration::from_micros(200);
@@ -19,6 +18,21 @@ const MEMORY_MAX: usize = 256;
 pub(crate) enum Way {
     ToHost,
     FromHost,
+}
+
+/// Probabilities for each datagram on each host's link.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct LinkFaults {
+    pub(crate) loss: f64,
+    /// That a burst begins in which all is lost.
+    pub(crate) burst: f64,
+    pub(crate) burst_max: Duration,
+    pub(crate) corruption: f64,
+    pub(crate) duplication: f64,
+    /// That it takes up to `reorder_max` longer.
+    pub(crate) reorder: f64,
+    pub(crate) reorder_max: Duration,
+    pub(crate) jitter_max: Duration,
 }
 
 #[derive(Clone, Debug, Default)]

@@ -15,8 +15,8 @@ use firmcast::wire::help::{Finding, HelpRequest};
 use super::scenario::Scenario;
 use super::truth::{BoardTruth, OLD_VERSION, Truth};
 use crate::chance::Chance;
-use crate::computer::{break_flash, chip};
-use crate::truth::{BLOCK_BYTES, FLOOR, VENDOR};
+use crate::update::computer::{break_flash, chip};
+use crate::update::truth::{BLOCK_BYTES, FLOOR, VENDOR};
 
 /// How long hosts try that need not be helped.
 const NOTICE_PATIENCE: Duration = Duration::from_secs(30);

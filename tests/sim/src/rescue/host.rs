@@ -25,7 +25,7 @@ use firmcast::wire::answer::Phase;
 use super::computer::{Computer, Kind};
 use super::scenario::Scenario;
 use super::truth::Truth;
-use crate::host::Violation;
+use crate::update::host::Violation;
 
 /// So many datagrams a host may want to send after one thing happened to it.
 const TRANSMITS_MAX: usize = FRAGMENTS_WAITING_MAX + 32;

@@ -6,8 +6,7 @@ use std::time::Duration;
 use firmcast_manager::campaign::Delivery;
 
 use crate::chance::Chance;
-use crate::network::Conditions;
-use crate::scenario::LinkFaults;
+use crate::network::{Conditions, LinkFaults};
 
 /// Hosts of the worlds in which a power failure kills everybody at once.
 pub(crate) const POWER_FAILURE_HOSTS: usize = 1000;

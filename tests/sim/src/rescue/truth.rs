@@ -11,8 +11,8 @@ use firmcast_manager::rescue::{BundleId, Shelf, Shelved};
 
 use super::scenario::{Rogue, Scenario};
 use crate::chance::Chance;
-use crate::scenario::preserve;
-use crate::truth::{FLOOR, SECURITY_VERSION, contents, next_image};
+use crate::update::scenario::preserve;
+use crate::update::truth::{FLOOR, SECURITY_VERSION, contents, next_image};
 
 /// What the firmware of dead hosts called itself.
 pub(crate) const OLD_VERSION: &str = "1.0";

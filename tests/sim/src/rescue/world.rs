@@ -20,9 +20,9 @@ use super::summary::Summary;
 use super::traffic::Traffic;
 use super::truth::Truth;
 use crate::chance::Chance;
-use crate::host::Violation;
 use crate::network::{Network, Way};
 use crate::trace::Trace;
+use crate::update::host::Violation;
 
 /// In fair weather every host is rescued within this time of the last death.
 pub(crate) const FAIR_MAX: Duration = Duration::from_secs(900);

@@ -11,11 +11,11 @@ use firmcast_manager::rescue::note::Event;
 use firmcast_manager::rescue::{BundleId, Deposit, Line, Note};
 
 use super::{BURST_MAX, Happening, IN_FLIGHT_PER_HOST_MAX, TRANSMITS_PER_HOST_MAX, World};
-use crate::host::Violation;
 use crate::network::Way;
 use crate::rescue::computer::Kind;
 use crate::rescue::manager::Manager;
 use crate::rescue::scenario::Rogue;
+use crate::update::host::Violation;
 
 impl World {
     pub(super) fn manager_starts(&mut self, post: usize) -> Result<(), Violation> {

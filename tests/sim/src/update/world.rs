@@ -10,12 +10,12 @@ use firmcast::time::Time;
 use firmcast_manager::campaign::{Backup, Delivery, Destination, Event, Stage, Transmit};
 
 use crate::chance::Chance;
-use crate::host::{Violation, VirtualHost};
 use crate::network::{Network, Way};
-use crate::operator::{self, Manager};
-use crate::scenario::{Scenario, Weather};
 use crate::trace::Trace;
-use crate::truth::Truth;
+use crate::update::host::{Violation, VirtualHost};
+use crate::update::operator::{self, Manager};
+use crate::update::scenario::{Scenario, Weather};
+use crate::update::truth::Truth;
 
 /// In fair weather every host is confirmed by the first campaign within this time.
 pub(crate) const FAIR_MAX: Duration = Duration::from_secs(900);

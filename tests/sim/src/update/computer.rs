@@ -12,7 +12,7 @@ use firmcast::recovery::machine::Mission;
 use firmcast::wire::answer::{End, Environment, Identity, Measurement};
 
 use crate::chance::Chance;
-use crate::truth::{BLOCK_BYTES, FLOOR, Holds, PRODUCT, Truth, VENDOR};
+use crate::update::truth::{BLOCK_BYTES, FLOOR, Holds, PRODUCT, Truth, VENDOR};
 
 /// Flash operations in a row that go wrong: once, a few, or for good.
 const FAULT_LENGTHS: [u64; 5] = [1, 1, 3, 12, 2000];

@@ -6,8 +6,8 @@ use std::time::Duration;
 use firmcast_manager::campaign::Delivery;
 
 use crate::chance::Chance;
-use crate::network::Conditions;
-use crate::truth::BLOCK_BYTES;
+use crate::network::{Conditions, LinkFaults};
+use crate::update::truth::BLOCK_BYTES;
 
 /// How bad it gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,21 +16,6 @@ pub(crate) enum Weather {
     Fair,
     /// All faults, until they end.
     Stormy,
-}
-
-/// Probabilities for each datagram on each host's link.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct LinkFaults {
-    pub(crate) loss: f64,
-    /// That a burst begins in which all is lost.
-    pub(crate) burst: f64,
-    pub(crate) burst_max: Duration,
-    pub(crate) corruption: f64,
-    pub(crate) duplication: f64,
-    /// That it takes up to `reorder_max` longer.
-    pub(crate) reorder: f64,
-    pub(crate) reorder_max: Duration,
-    pub(crate) jitter_max: Duration,
 }
 
 /// Who else gives instructions.

@@ -9,7 +9,7 @@ use firmcast::keys::{
 use firmcast_manager::campaign::Contents;
 
 use crate::chance::Chance;
-use crate::scenario::{Rogue, Scenario};
+use crate::update::scenario::{Rogue, Scenario};
 
 /// Erase and program unit of the chips.
 pub(crate) const BLOCK_BYTES: usize = 4096;

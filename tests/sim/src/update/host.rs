@@ -20,9 +20,9 @@ use firmcast::session::Transmit;
 use firmcast::time::Time;
 use firmcast::wire::answer::{End, Phase};
 
-use crate::computer::Computer;
-use crate::scenario::Scenario;
-use crate::truth::{Holds, Truth};
+use crate::update::computer::Computer;
+use crate::update::scenario::Scenario;
+use crate::update::truth::{Holds, Truth};
 
 /// Longest datagram that the agent's driver takes.
 const AGENT_DATAGRAM_MAX: usize = 1535;

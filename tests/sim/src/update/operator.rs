@@ -9,9 +9,9 @@ use firmcast::time::Time;
 use firmcast_manager::campaign::{Campaign, Config, Contents, Deadlines, Outcome, Target};
 
 use crate::chance::Chance;
-use crate::host::{Violation, VirtualHost};
-use crate::scenario::Scenario;
-use crate::truth::{Holds, Truth};
+use crate::update::host::{Violation, VirtualHost};
+use crate::update::scenario::Scenario;
+use crate::update::truth::{Holds, Truth};
 
 /// Unix time in microseconds at which virtual time begins.
 const EPOCH_US: u64 = 1_700_000_000_000_000;
