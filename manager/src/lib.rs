@@ -1,15 +1,18 @@
-//! The manager's library: what the command line is made of.
+//! The manager's library: what it knows and decides. The program `firmcast` stands on it.
 //!
-//! - [`campaign`]: a campaign over many hosts, sans-IO; [`rescue`]: campaigns for dead hosts that ask for help, sans-IO.
-//! - [`news`]: what happens in a campaign, as JSON; [`record`] keeps it durably.
-//! - [`inventory`]: the hosts that the manager knows; [`backups`]: what their flash held before an update.
-//! - [`state`]: where the manager keeps what outlives one run; [`clock`]: time for people.
+//! | room | duty | may import |
+//! | --- | --- | --- |
+//! | [`rescue`] | campaigns for dead hosts that ask for help, sans-IO | `news`, `campaign`, `clock` |
+//! | [`store`] | what outlives one run, on disk | `news`, `campaign`, `clock` |
+//! | [`news`] | what happens in a campaign, as JSON and in words | `campaign`, `clock` |
+//! | [`campaign`] | one campaign over many hosts, sans-IO | nothing here |
+//! | [`clock`] | wall-clock time for people | nothing here |
+//!
+//! The program has two shelves above these rooms: `driver` does the I/O and imports the library alone,
+//! `commands` is what an operator types and imports everything.
 
-pub mod backups;
 pub mod campaign;
 pub mod clock;
-pub mod inventory;
 pub mod news;
-pub mod record;
 pub mod rescue;
-pub mod state;
+pub mod store;

@@ -1,27 +1,14 @@
-//! `firmcast`: the manager's command line.
+//! `firmcast`: the manager's command line. `commands` is what one types, `driver` does the I/O.
 
-mod backup;
-mod bundle;
-mod cli;
-mod discover;
-mod display;
-mod history;
-mod key;
-mod network;
-mod output;
-mod sender;
-mod serve;
-mod status;
-mod targets;
-mod update;
-mod wait;
+mod commands;
+mod driver;
 
 use std::process::ExitCode;
 
 use clap::Parser as _;
 
 fn main() -> ExitCode {
-    match cli::Cli::parse().run() {
+    match commands::Cli::parse().run() {
         Ok(code) => code,
         Err(error) => {
             eprintln!("firmcast: {error:#}");

@@ -9,7 +9,7 @@
 //! - [`service`]: all sessions over one endpoint, and one [`Course`](crate::campaign::Course) for each bundle that is
 //!   wanted; `requests`: what a host that asks for help is told.
 //!   `strangers`: room for hosts outside the inventory.
-//! - [`note`]: what it tells its driver, and the log; [`status`] and `summary`: what `firmcast status` shows.
+//! - [`note`]: what it tells its driver, and the log; [`snapshot`] and `summary`: what `firmcast status` shows.
 //!
 //! Nothing is kept on disk, and nothing has to be: a host whose manager was restarted calls again. What it then says of a
 //! campaign that nobody does any more is answered with that campaign's release, and it asks for help again.
@@ -20,7 +20,7 @@ pub mod policy;
 mod requests;
 pub mod service;
 pub mod shelf;
-pub mod status;
+pub mod snapshot;
 mod strangers;
 mod summary;
 
@@ -28,7 +28,7 @@ pub use note::{Line, Note};
 pub use policy::{Policy, PolicyError};
 pub use service::{Deposit, Known, Load, Service, Settings};
 pub use shelf::{BundleId, Shelf, Shelved};
-pub use status::Status;
+pub use snapshot::Snapshot;
 
 #[cfg(test)]
 mod tests;

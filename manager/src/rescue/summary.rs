@@ -5,13 +5,13 @@ use firmcast::time::Time;
 
 use super::caller::Caller;
 use super::service::{Running, Service};
-use super::status::{BundleStatus, CampaignStatus, HostStatus, Status};
+use super::snapshot::{BundleStatus, CampaignStatus, HostStatus, Snapshot};
 use crate::campaign::{Host, Stage};
 use crate::news::{HostResult, campaign_text};
 
 impl Service {
     /// All that is known now.
-    pub fn status(&self, now: Time) -> Status {
+    pub fn status(&self, now: Time) -> Snapshot {
         let usable = self.shelf.bundles().iter().map(|bundle| BundleStatus {
             file: bundle.file.clone(),
             usable: true,
@@ -30,7 +30,7 @@ impl Service {
             version: String::new(),
             security_version: 0,
         });
-        Status {
+        Snapshot {
             bundles: usable.chain(refused).collect(),
             campaigns: self.courses.iter().map(Running::status).collect(),
             hosts: self

@@ -3,7 +3,6 @@
 mod directory;
 mod drive;
 mod log;
-mod socket;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -14,19 +13,19 @@ use anyhow::{Context as _, ensure};
 use clap::Args;
 use firmcast::keys::{ManagerSecretKey, ReleasePublicKey};
 use firmcast::wire::{DEFAULT_PORT, MANAGER_PORT};
-use firmcast_manager::backups::Store;
 use firmcast_manager::campaign::{Deadlines, Delivery};
-use firmcast_manager::inventory::Inventory;
 use firmcast_manager::rescue::service::KNOWN_MAX;
 use firmcast_manager::rescue::{Known, Policy, Service, Settings, Shelf};
+use firmcast_manager::store::flash_backups::Store;
+use firmcast_manager::store::inventory::{self, Inventory};
 use rand_core::{OsRng, RngCore as _};
 
-use crate::network::{self, Route};
-use crate::wait::Waiter;
-use crate::{bundle, targets};
+use super::bundle;
+use crate::driver::network::{self, Route};
+use crate::driver::socket;
+use crate::driver::status_socket::StatusSocket;
+use crate::driver::wait::Waiter;
 use drive::{Drive, Outside};
-pub(crate) use socket::SOCKET;
-use socket::StatusSocket;
 
 /// An enlisted host must report within this time.
 const ENLIST_TIMEOUT: Duration = Duration::from_secs(60);
@@ -88,7 +87,7 @@ impl ServeArgs {
 
     /// Everything that can be off before it listens.
     fn prepare(self, state: &Path) -> anyhow::Result<Drive> {
-        let secret = targets::load_manager_key(self.key.as_deref(), state)?;
+        let secret = super::load_manager_key(self.key.as_deref(), state)?;
         let trusted = bundle::trusted(&self.trust)?;
         let files = Files {
             bundles: self.bundles.clone(),
@@ -98,7 +97,7 @@ impl ServeArgs {
         };
         let (policy, shelf, known) = (files.policy()?, files.shelf()?, files.known()?);
         let mut status = StatusSocket::open(state)?;
-        let mut socket = network::listen(self.listen)?;
+        let mut socket = socket::listen(self.listen)?;
         let route = self.route(&socket)?;
         let waiter = Waiter::new(&mut socket, true)?;
         status.watch(&waiter)?;
@@ -167,10 +166,8 @@ impl Files {
             count <= KNOWN_MAX,
             "the inventory has {count} hosts, at most {KNOWN_MAX} are possible"
         );
-        let known = |host: &firmcast_manager::inventory::Entry| Known {
-            name: host.name.clone(),
-            key: *host.key.exchange(),
-        };
+        let known =
+            |host: &inventory::Entry| Known { name: host.name.clone(), key: *host.key.exchange() };
         Ok(inventory.hosts().iter().map(known).collect())
     }
 }

@@ -1,22 +1,15 @@
-//! The manager's place in the network: its interfaces, its one socket, and where a stream for many hosts goes.
+//! The manager's place in the network: its interfaces, the addresses of hosts, and where a stream for many of them goes.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6, ToSocketAddrs as _};
 
 use anyhow::{Context as _, bail, ensure};
-use firmcast::net::udp::{self, UdpOptions};
 use firmcast::wire::broadcast::fragment_size_for_mtu;
 use firmcast_manager::campaign::Delivery;
 use mio::net::UdpSocket;
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::{InterfaceFlags, if_nametoindex};
 use socket2::SockRef;
-
-/// Room in the socket for the answers of many hosts at once.
-const RECEIVE_BUFFER_BYTES: usize = 8 << 20;
-
-/// Room for a few milliseconds of the stream.
-const SEND_BUFFER_BYTES: usize = 1 << 20;
 
 /// Routers that a stream to a multicast group may pass.
 const MULTICAST_HOPS: u32 = 16;
@@ -62,28 +55,6 @@ pub(crate) fn interfaces(only: Option<&str>) -> anyhow::Result<Vec<Interface>> {
         bail!("there is no network interface {only}; ip link lists them");
     }
     Ok(found)
-}
-
-/// Opens the socket at `listen`.
-pub(crate) fn listen(listen: SocketAddr) -> anyhow::Result<UdpSocket> {
-    let options = UdpOptions {
-        receive_buffer_bytes: Some(RECEIVE_BUFFER_BYTES),
-        send_buffer_bytes: Some(SEND_BUFFER_BYTES),
-        ..UdpOptions::at(listen)
-    };
-    udp::open(&options).with_context(|| format!("cannot use UDP at {listen}"))
-}
-
-/// Opens the socket at `port`, 0 for any, in the family of `peers`.
-pub(crate) fn open(port: u16, peers: &[SocketAddr]) -> anyhow::Result<UdpSocket> {
-    let ipv6 = peers.iter().any(SocketAddr::is_ipv6);
-    ensure!(
-        !ipv6 || peers.iter().all(SocketAddr::is_ipv6),
-        "some hosts have IPv4 and some IPv6 addresses; update them one after the other"
-    );
-    let any: IpAddr =
-        if ipv6 { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
-    listen(SocketAddr::new(any, port)).context("choose another port with --port")
 }
 
 /// The interface to broadcast on when the hosts are not known yet: the only one, or that with the address `listen`.
@@ -195,6 +166,20 @@ fn interface_mtu(name: &str) -> Option<u16> {
     Some(text.trim().parse::<u32>().ok()?.min(u32::from(u16::MAX)) as u16)
 }
 
+/// The address that an operator wrote: with or without port, a number or a name of the network's name service.
+pub(crate) fn resolve(host: &str, port: u16) -> anyhow::Result<SocketAddr> {
+    if let Ok(address) = host.parse::<SocketAddr>() {
+        return Ok(address);
+    }
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return Ok(SocketAddr::new(address, port));
+    }
+    let mut addresses = (host, port)
+        .to_socket_addrs()
+        .with_context(|| format!("{host} is neither in the inventory nor a known address"))?;
+    addresses.next().with_context(|| format!("{host} has no address"))
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -221,9 +206,16 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_interface_and_mixed_families_are_told() {
+    fn a_wrong_interface_is_told() {
         assert!(interfaces(Some("nosuch0")).unwrap_err().to_string().contains("nosuch0"));
-        let mixed = ["10.0.0.1:1".parse().unwrap(), "[::1]:1".parse().unwrap()];
-        assert!(open(0, &mixed).is_err());
+    }
+
+    #[test]
+    fn addresses_are_understood_with_and_without_port() {
+        let at = |host| resolve(host, 9847).unwrap().to_string();
+        assert_eq!(at("10.0.0.1"), "10.0.0.1:9847");
+        assert_eq!(at("10.0.0.1:77"), "10.0.0.1:77");
+        assert_eq!(at("fe80::1"), "[fe80::1]:9847");
+        assert_eq!(at("[fe80::1]:77"), "[fe80::1]:77");
     }
 }

@@ -11,10 +11,10 @@ use clap::Args;
 use nix::fcntl::{Flock, FlockArg};
 use serde::Serialize;
 
-use crate::output;
+use crate::driver::output;
 
 use firmcast_manager::news::{BundleFacts, Entry, HostResult, News};
-use firmcast_manager::record;
+use firmcast_manager::store::records;
 
 /// The largest record that is read; a campaign of 10,000 hosts stays far below.
 const RECORD_SIZE_MAX: u64 = 256 * 1024 * 1024;
@@ -110,7 +110,7 @@ fn to_text(campaign: &Campaign) -> String {
 }
 
 fn read_all(state: &Path) -> anyhow::Result<Vec<Campaign>> {
-    let directory = record::directory(state);
+    let directory = records::directory(state);
     let entries = match fs::read_dir(&directory) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),

@@ -8,7 +8,7 @@ use firmcast::keys::ReleasePublicKey;
 use firmcast_manager::rescue::shelf::{BUNDLES_MAX, Refused};
 use firmcast_manager::rescue::{BundleId, Shelf, Shelved};
 
-use crate::bundle;
+use crate::commands::bundle;
 
 /// All bundles of the directory `path`: every regular file whose name does not begin with a dot. What is none, or is
 /// damaged, or signed by no trusted key, is refused with the reason.

@@ -5,16 +5,17 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use firmcast::time::Time;
-use firmcast_manager::backups::{Record, RegionFacts, Store};
 use firmcast_manager::rescue::note::Event;
 use firmcast_manager::rescue::{Deposit, Service};
+use firmcast_manager::store::flash_backups::{Record, RegionFacts, Store};
 use mio::net::UdpSocket;
 
 use super::log::{Facts, Log};
-use super::socket::StatusSocket;
 use super::{Files, directory};
-use crate::sender::{self, Sender};
-use crate::wait::Waiter;
+use crate::driver::sender::Sender;
+use crate::driver::socket;
+use crate::driver::status_socket::StatusSocket;
+use crate::driver::wait::Waiter;
 
 /// The longest sleep, when nothing is due.
 const SLEEP_MAX: Duration = Duration::from_secs(3600);
@@ -89,7 +90,7 @@ impl Drive {
             self.reload();
         }
         let service = &mut self.service;
-        let trouble = sender::receive(&self.outside.socket, |from, bytes| {
+        let trouble = socket::receive(&self.outside.socket, |from, bytes| {
             service.handle_datagram(now, from, bytes);
         });
         if let Some(trouble) = trouble {

@@ -1,37 +1,23 @@
 //! `firmcast discover`: who is there.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::io;
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use clap::Args;
-use firmcast::keys::{HostPublicKey, ManagerSecretKey, PublicKey as _};
+use firmcast::keys::PublicKey as _;
 use firmcast::reason::Reason;
-use firmcast::session::discovery::Discovery;
 use firmcast::wire::DEFAULT_PORT;
 use firmcast::wire::answer::{Environment, Identity};
-use firmcast_manager::clock;
-use firmcast_manager::inventory::{Entry, Inventory, Standing};
-use mio::net::UdpSocket;
-use rand_core::{OsRng, RngCore as _};
+use firmcast_manager::store::inventory::{Entry, Inventory, Standing};
 use serde::Serialize;
 
-use crate::targets;
-use crate::wait::Waiter;
-use crate::{network, output};
-
-/// Questions follow each other after this; hosts answer each only once.
-const REPEAT_INTERVAL: Duration = Duration::from_millis(700);
-
-/// Most questions in one discovery.
-const QUESTIONS_MAX: usize = 64;
-
-/// Most hosts that are listed.
-const FOUND_MAX: usize = 65_536;
+use crate::driver::interview::{self, Found};
+use crate::driver::wait::Waiter;
+use crate::driver::{network, output, socket};
 
 #[derive(Debug, Args)]
 pub(crate) struct DiscoverArgs {
@@ -62,26 +48,6 @@ pub(crate) struct DiscoverArgs {
     json: bool,
 }
 
-/// A host that answered.
-#[derive(Clone, Debug)]
-pub(crate) struct Found {
-    pub(crate) key: HostPublicKey,
-    pub(crate) address: SocketAddr,
-    pub(crate) identity: Identity,
-}
-
-impl Found {
-    fn entry(&self) -> Entry {
-        Entry {
-            name: self.identity.host_name.clone(),
-            key: self.key,
-            address: self.address,
-            vendor: self.identity.vendor.clone(),
-            product: self.identity.product.clone(),
-        }
-    }
-}
-
 /// One line of the list. The names are part of the command's interface.
 #[derive(Debug, Serialize)]
 struct Line {
@@ -106,14 +72,15 @@ struct Line {
 
 impl DiscoverArgs {
     pub(crate) fn run(self, state: &Path) -> anyhow::Result<ExitCode> {
-        let secret = targets::load_manager_key(self.key.as_deref(), state)?;
+        let secret = super::load_manager_key(self.key.as_deref(), state)?;
         let mut inventory = Inventory::load(state)?;
         let destinations = self.destinations()?;
-        let mut socket = network::open(0, &destinations)?;
+        let mut socket = socket::open(0, &destinations)?;
         let timeout = Duration::from_secs(self.timeout);
         let mut waiter = Waiter::new(&mut socket, false)?;
         let single_hosts = !self.hosts.is_empty();
-        let found = ask(&mut waiter, &socket, &secret, &destinations, timeout, single_hosts)?;
+        let found =
+            interview::ask(&mut waiter, &socket, &secret, &destinations, timeout, single_hosts)?;
         let answered: BTreeSet<[u8; 32]> = found.iter().map(|host| *host.key.exchange()).collect();
         let mut lines = Vec::new();
         for host in &found {
@@ -129,7 +96,7 @@ impl DiscoverArgs {
 
     fn destinations(&self) -> anyhow::Result<Vec<SocketAddr>> {
         if !self.hosts.is_empty() {
-            return self.hosts.iter().map(|host| targets::resolve(host, self.agent_port)).collect();
+            return self.hosts.iter().map(|host| network::resolve(host, self.agent_port)).collect();
         }
         let interfaces = network::interfaces(self.interface.as_deref())?;
         ensure!(!interfaces.is_empty(), "no interface can broadcast; name hosts with --host");
@@ -143,7 +110,7 @@ impl DiscoverArgs {
         inventory: &mut Inventory,
         answered: &BTreeSet<[u8; 32]>,
     ) -> Line {
-        let entry = found.entry();
+        let entry = inventory_entry(found);
         let standing = inventory.standing(&entry, answered);
         let enrolled =
             self.enroll.then(|| inventory.enrol(&entry, answered, self.replace)).flatten();
@@ -216,90 +183,12 @@ impl Line {
     }
 }
 
-/// Asks and gathers answers until `timeout`, or, when single hosts are asked, until all have answered.
-pub(crate) fn ask(
-    waiter: &mut Waiter,
-    socket: &UdpSocket,
-    secret: &ManagerSecretKey,
-    destinations: &[SocketAddr],
-    timeout: Duration,
-    single_hosts: bool,
-) -> anyhow::Result<Vec<Found>> {
-    let end = waiter.now() + timeout;
-    let mut questions: Vec<Discovery> = Vec::new();
-    let mut found: BTreeMap<[u8; 32], Found> = BTreeMap::new();
-    let mut next_question = waiter.now();
-    let mut warned = false;
-    while waiter.now() < end {
-        if waiter.now() >= next_question && questions.len() < QUESTIONS_MAX {
-            let question = question(secret);
-            send(socket, &question, destinations, &mut warned);
-            questions.push(question);
-            next_question = waiter.now() + REPEAT_INTERVAL;
-        }
-        waiter.wait(next_question.min(end))?;
-        ensure!(waiter.stop_requests()? == 0, "interrupted");
-        receive(socket, secret, &questions, &mut found)?;
-        let answered = |to: &SocketAddr| found.values().any(|host| host.address == *to);
-        if single_hosts && destinations.iter().all(answered) {
-            break;
-        }
+fn inventory_entry(found: &Found) -> Entry {
+    Entry {
+        name: found.identity.host_name.clone(),
+        key: found.key,
+        address: found.address,
+        vendor: found.identity.vendor.clone(),
+        product: found.identity.product.clone(),
     }
-    let mut found: Vec<Found> = found.into_values().collect();
-    found.sort_by(|a, b| {
-        (&a.identity.host_name, a.address).cmp(&(&b.identity.host_name, b.address))
-    });
-    Ok(found)
-}
-
-fn question(secret: &ManagerSecretKey) -> Discovery {
-    let mut nonce = [0; 16];
-    OsRng.fill_bytes(&mut nonce);
-    Discovery::new(secret, clock::unix_micros(SystemTime::now()), nonce)
-}
-
-fn send(socket: &UdpSocket, question: &Discovery, to: &[SocketAddr], warned: &mut bool) {
-    for to in to {
-        // A question that cannot be sent now is asked again.
-        if let Err(error) = socket.send_to(&question.request(), *to)
-            && !std::mem::replace(warned, true)
-        {
-            eprintln!("firmcast: cannot ask {to}: {error}");
-        }
-    }
-}
-
-fn receive(
-    socket: &UdpSocket,
-    secret: &ManagerSecretKey,
-    questions: &[Discovery],
-    found: &mut BTreeMap<[u8; 32], Found>,
-) -> anyhow::Result<()> {
-    let mut buffer = [0; 2048];
-    loop {
-        let (size, address) = match socket.recv_from(&mut buffer) {
-            Ok(received) => received,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-            // The network says that an earlier question did not arrive.
-            Err(error) if is_network_error(&error) => continue,
-            Err(error) => return Err(error).context("cannot receive"),
-        };
-        let open = |question: &Discovery| question.open(secret, &buffer[..size]);
-        if let Some((key, identity)) = questions.iter().rev().find_map(open)
-            && found.len() < FOUND_MAX
-        {
-            found.insert(*key.exchange(), Found { key, address, identity });
-        }
-    }
-}
-
-/// Whether an error of the socket tells of the network rather than of the socket itself: it may be better later.
-pub(crate) fn is_network_error(error: &io::Error) -> bool {
-    use io::ErrorKind::{
-        ConnectionRefused, HostUnreachable, Interrupted, NetworkDown, NetworkUnreachable,
-    };
-    matches!(
-        error.kind(),
-        ConnectionRefused | HostUnreachable | NetworkDown | NetworkUnreachable | Interrupted
-    )
 }

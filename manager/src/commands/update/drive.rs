@@ -5,15 +5,16 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use firmcast::time::Time;
-use firmcast_manager::backups::{self, RegionFacts, Store};
 use firmcast_manager::campaign::{Campaign, Event};
 use firmcast_manager::news::{self, Entry, HostResult, News, hex};
-use firmcast_manager::record::{self, Record};
+use firmcast_manager::store::flash_backups::{self, RegionFacts, Store};
+use firmcast_manager::store::records::{self, Record};
 use mio::net::UdpSocket;
 
-use crate::display::Display;
-use crate::sender::{self, Sender};
-use crate::wait::Waiter;
+use crate::driver::display::Display;
+use crate::driver::sender::Sender;
+use crate::driver::socket;
+use crate::driver::wait::Waiter;
 
 /// A host's progress is told at most this often.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
@@ -135,7 +136,7 @@ impl Drive {
 
     fn receive(&mut self, now: Time) {
         let campaign = &mut self.campaign;
-        let trouble = sender::receive(&self.socket, |from, bytes| {
+        let trouble = socket::receive(&self.socket, |from, bytes| {
             campaign.handle_datagram(now, from, bytes);
         });
         if let Some(trouble) = trouble {
@@ -149,7 +150,7 @@ impl Drive {
             let (host, digest) = (backup.host, backup.digest);
             let depositor = &self.campaign.hosts()[host];
             let record =
-                backups::Record::now(self.number, depositor, &backup, self.regions.clone());
+                flash_backups::Record::now(self.number, depositor, &backup, self.regions.clone());
             match self.backups.put(&record, &backup.bytes) {
                 Ok(_) => {
                     self.tell(News::BackupStored {
@@ -215,7 +216,7 @@ impl Drive {
     fn tell(&mut self, news: News) {
         let entry = Entry::now(self.number, news);
         self.display.tell(&entry);
-        if record::is_kept(&entry.news) {
+        if records::is_kept(&entry.news) {
             self.unrecorded.push(entry);
         }
     }

@@ -9,7 +9,7 @@ use firmcast_manager::news::{self, Entry, News};
 use firmcast_manager::rescue::note::Event;
 use firmcast_manager::rescue::{Line, Note};
 
-use crate::display::{plain_line, print_line};
+use crate::driver::display::{plain_line, print_line};
 
 /// How the service was started.
 pub(crate) struct Facts {

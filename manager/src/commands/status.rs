@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use clap::Args;
-use firmcast_manager::rescue::Status;
-use firmcast_manager::rescue::status::{BundleStatus, CampaignStatus, HostStatus, STATUS_SIZE_MAX};
+use firmcast_manager::rescue::Snapshot;
+use firmcast_manager::rescue::snapshot::{
+    BundleStatus, CampaignStatus, HostStatus, STATUS_SIZE_MAX,
+};
 
-use crate::output;
-use crate::serve::SOCKET;
+use crate::driver::output;
+use crate::driver::status_socket::SOCKET;
 
 /// How long the service may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -27,7 +29,7 @@ pub(crate) struct StatusArgs {
 impl StatusArgs {
     pub(crate) fn run(self, state: &Path) -> anyhow::Result<ExitCode> {
         let answer = ask(state)?;
-        let status: Status =
+        let status: Snapshot =
             serde_json::from_str(&answer).context("the service gave an answer that is none")?;
         match self.json {
             true => output::print(&format!("{answer}\n")),
@@ -51,7 +53,7 @@ fn ask(state: &Path) -> anyhow::Result<String> {
     Ok(answer)
 }
 
-fn to_text(status: &Status) -> String {
+fn to_text(status: &Snapshot) -> String {
     let mut lines = Vec::new();
     lines.push(format!("bundles: {}", status.bundles.len()));
     lines.extend(status.bundles.iter().map(bundle_line));

@@ -9,7 +9,7 @@ pub const STATUS_SIZE_MAX: u64 = 128 * 1024 * 1024;
 
 /// All that the service knows at a moment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Status {
+pub struct Snapshot {
     /// Bundles that are served, and files that are not.
     pub bundles: Vec<BundleStatus>,
     /// Campaigns that are under way.

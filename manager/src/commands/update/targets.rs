@@ -1,47 +1,20 @@
-//! Which hosts an operator means, and the manager's own key.
+//! Which hosts an operator means.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
-use std::path::Path;
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail, ensure};
-use firmcast::keys::{self, HostPublicKey, ManagerSecretKey};
+use anyhow::{bail, ensure};
+use firmcast::keys::{HostPublicKey, ManagerSecretKey};
 use firmcast_manager::campaign::{Target, config};
-use firmcast_manager::inventory::Inventory;
-use firmcast_manager::state::MANAGER_KEY;
+use firmcast_manager::store::inventory::{self, Inventory};
 use mio::net::UdpSocket;
 
-use crate::discover;
-use crate::wait::Waiter;
+use crate::driver::wait::Waiter;
+use crate::driver::{interview, network};
 
 /// How long hosts whose key is not known have to answer before the campaign starts without them.
 const KEY_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// The manager's key: in the file `named`, else where `firmcast key new` puts it.
-pub(crate) fn load_manager_key(
-    named: Option<&Path>,
-    state: &Path,
-) -> anyhow::Result<ManagerSecretKey> {
-    let default = state.join(MANAGER_KEY);
-    keys::load_secret(named.unwrap_or(&default)).context(
-        "no manager key: make one with `firmcast key new --role manager`, or give --key FILE",
-    )
-}
-
-/// The address that an operator wrote: with or without port, a number or a name of the network's name service.
-pub(crate) fn resolve(host: &str, port: u16) -> anyhow::Result<SocketAddr> {
-    if let Ok(address) = host.parse::<SocketAddr>() {
-        return Ok(address);
-    }
-    if let Ok(address) = host.parse::<IpAddr>() {
-        return Ok(SocketAddr::new(address, port));
-    }
-    let mut addresses = (host, port)
-        .to_socket_addrs()
-        .with_context(|| format!("{host} is neither in the inventory nor a known address"))?;
-    addresses.next().with_context(|| format!("{host} has no address"))
-}
 
 /// A host that an operator means: name, address, and key if it is in the inventory.
 #[derive(Clone, Debug)]
@@ -57,7 +30,7 @@ pub(crate) fn meant(
     named: &[String],
     port: u16,
 ) -> anyhow::Result<Vec<Meant>> {
-    let known = |entry: &firmcast_manager::inventory::Entry, name: &str| Meant {
+    let known = |entry: &inventory::Entry, name: &str| Meant {
         name: name.to_owned(),
         address: entry.address,
         key: Some(entry.key),
@@ -75,7 +48,7 @@ pub(crate) fn meant(
             hosts.push(known(entry, name));
             continue;
         }
-        let address = resolve(name, port)?;
+        let address = network::resolve(name, port)?;
         let key = inventory.at(address).map(|entry| entry.key);
         hosts.push(Meant { name: name.clone(), address, key });
     }
@@ -93,7 +66,7 @@ pub(crate) fn with_keys(
     let unknown: Vec<SocketAddr> =
         hosts.iter().filter(|host| host.key.is_none()).map(|host| host.address).collect();
     if !unknown.is_empty() {
-        let found = discover::ask(waiter, socket, secret, &unknown, KEY_TIMEOUT, true)?;
+        let found = interview::ask(waiter, socket, secret, &unknown, KEY_TIMEOUT, true)?;
         for host in hosts.iter_mut().filter(|host| host.key.is_none()) {
             let answer = found.iter().find(|found| found.address == host.address);
             host.key = answer.map(|found| found.key);
@@ -132,15 +105,6 @@ impl Meant {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-
-    #[test]
-    fn addresses_are_understood_with_and_without_port() {
-        let at = |host| resolve(host, 9847).unwrap().to_string();
-        assert_eq!(at("10.0.0.1"), "10.0.0.1:9847");
-        assert_eq!(at("10.0.0.1:77"), "10.0.0.1:77");
-        assert_eq!(at("fe80::1"), "[fe80::1]:9847");
-        assert_eq!(at("[fe80::1]:77"), "[fe80::1]:77");
-    }
 
     #[test]
     fn a_host_cannot_be_named_twice() {

@@ -1,6 +1,7 @@
 //! `firmcast update`: one campaign.
 
 mod drive;
+mod targets;
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -13,22 +14,23 @@ use clap::Args;
 use firmcast::image::SignedManifest;
 use firmcast::keys::{ManagerSecretKey, PublicKey as _};
 use firmcast::wire::{DEFAULT_PORT, MANAGER_PORT};
-use firmcast_manager::backups::{RegionFacts, Store};
+
 use firmcast_manager::campaign::{Campaign, Config, Contents, Deadlines, Delivery, Target};
 use firmcast_manager::clock;
-use firmcast_manager::inventory::Inventory;
 use firmcast_manager::news::{BundleFacts, Entry, HostFacts, News};
-use firmcast_manager::record::{self, Record};
+use firmcast_manager::store::flash_backups::{RegionFacts, Store};
+use firmcast_manager::store::inventory::Inventory;
+use firmcast_manager::store::records::{self, Record};
 use mio::net::UdpSocket;
 use rand_core::{OsRng, RngCore as _};
 
-use crate::bundle::Opened;
-use crate::display::Display;
-use crate::network::Route;
-use crate::targets::Meant;
-use crate::wait::Waiter;
-use crate::{bundle, network, targets};
+use super::bundle::{self, Opened};
+use crate::driver::display::Display;
+use crate::driver::network::{self, Route};
+use crate::driver::socket;
+use crate::driver::wait::Waiter;
 use drive::{Drive, Outside};
+use targets::Meant;
 
 /// Exit status when nothing was started.
 const NOTHING_STARTED: u8 = 3;
@@ -104,11 +106,11 @@ impl UpdateArgs {
     /// Everything that can be off before a host is told anything.
     fn prepare(self, state: &Path) -> anyhow::Result<Drive> {
         let (contents, facts) = self.read_bundle()?;
-        let secret = targets::load_manager_key(self.key.as_deref(), state)?;
+        let secret = super::load_manager_key(self.key.as_deref(), state)?;
         let inventory = Inventory::load(state)?;
         let meant = targets::meant(&inventory, &self.hosts, self.agent_port)?;
         let addresses: Vec<SocketAddr> = meant.iter().map(|host| host.address).collect();
-        let mut socket = network::open(self.port, &addresses)?;
+        let mut socket = socket::open(self.port, &addresses)?;
         let interface = self.interface.as_deref();
         let route =
             network::route(&socket, self.delivery(), interface, &addresses, self.agent_port)?;
@@ -213,7 +215,7 @@ impl UpdateArgs {
 /// A second campaign would end the first one on its hosts.
 fn refuse_if_running(state: &Path, meant: &[Meant]) -> anyhow::Result<()> {
     let ours: BTreeSet<String> = meant.iter().filter_map(|host| host_facts(host).key).collect();
-    for started in record::running(state)? {
+    for started in records::running(state)? {
         let News::Started { hosts, .. } = &started.news else { continue };
         let both =
             hosts.iter().find(|host| host.key.as_ref().is_some_and(|key| ours.contains(key)));

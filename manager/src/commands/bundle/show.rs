@@ -12,7 +12,7 @@ use firmcast::keys::{self, ReleasePublicKey};
 use serde::Serialize;
 
 use super::file;
-use crate::output;
+use crate::driver::output;
 
 #[derive(Debug, Args)]
 pub(crate) struct ShowArgs {

@@ -1,4 +1,4 @@
-//! Bringing datagrams to the socket, many at a time, and what to do when it does not take them; and reading it.
+//! Brings datagrams to the socket, many at a time, and waits when the socket has no room.
 
 use std::collections::VecDeque;
 use std::io;
@@ -7,21 +7,11 @@ use std::time::Duration;
 
 use firmcast::net::udp::{BatchSender, SEND_BATCH_MAX};
 use firmcast::time::Time;
-use firmcast::wire::broadcast::{BROADCAST_HEADER_SIZE, BROADCAST_TAG_SIZE, FRAGMENT_SIZE_MAX};
 use firmcast_manager::campaign::{Destination, Transmit};
 use mio::net::UdpSocket;
 
-use crate::discover::is_network_error;
-
 /// Most datagrams that are sent before the socket is read again.
 const TURN_MAX: usize = 16 * SEND_BATCH_MAX;
-
-/// The largest datagram: a fragment of a host's backup, on a path with large frames.
-const DATAGRAM_SIZE_MAX: usize =
-    FRAGMENT_SIZE_MAX as usize + BROADCAST_HEADER_SIZE + BROADCAST_TAG_SIZE;
-
-/// Most datagrams that are read before something is sent again.
-const RECEIVE_MAX: usize = 4096;
 
 /// Gives the next datagram to send, if there is one now.
 pub(crate) type Source<'a> = dyn FnMut(Time) -> Option<Transmit> + 'a;
@@ -132,24 +122,6 @@ impl Sender {
         self.warned = Some(now);
         Some(format!("cannot send to {to}: {error}; trying on until the deadlines"))
     }
-}
-
-/// Gives what has arrived to `take`; what the operator must know, when the socket does not work.
-pub(crate) fn receive(
-    socket: &UdpSocket,
-    mut take: impl FnMut(SocketAddr, &[u8]),
-) -> Option<String> {
-    let mut buffer = [0; DATAGRAM_SIZE_MAX];
-    for _ in 0..RECEIVE_MAX {
-        match socket.recv_from(&mut buffer) {
-            Ok((size, from)) => take(from, &buffer[..size]),
-            // The network says that an earlier datagram did not arrive.
-            Err(error) if is_network_error(&error) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
-            Err(error) => return Some(format!("cannot receive: {error}")),
-        }
-    }
-    None
 }
 
 fn has_no_room(error: &io::Error) -> bool {

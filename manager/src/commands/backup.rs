@@ -8,9 +8,10 @@ use anyhow::{Context as _, bail, ensure};
 use clap::{Args, Subcommand};
 use firmcast::image::{Description, Region, RegionAction};
 use firmcast::keys::{self, ReleaseSecretKey};
-use firmcast_manager::backups::{Record, RegionFacts, Store};
+use firmcast_manager::store::flash_backups::{Record, RegionFacts, Store};
 
-use crate::{bundle, output};
+use super::bundle;
+use crate::driver::output;
 
 /// Fewest digits of a digest that name a backup.
 const DIGITS_MIN: usize = 8;

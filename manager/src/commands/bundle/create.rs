@@ -12,7 +12,7 @@ use firmcast::keys::{self, PublicKey as _, ReleaseSecretKey, SecretKey as _};
 use super::file;
 use super::policy::Policy;
 use super::sign::sign;
-use crate::output;
+use crate::driver::output;
 
 #[derive(Debug, Args)]
 pub(crate) struct CreateArgs {

@@ -12,7 +12,7 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::stat::{Mode, umask};
 
-use crate::wait::Waiter;
+use super::wait::Waiter;
 
 /// Name of the socket in the state directory.
 pub(crate) const SOCKET: &str = "serve.sock";
@@ -42,7 +42,7 @@ impl StatusSocket {
     ///
     /// # Errors
     /// When another service works with this state directory, or the socket cannot be made.
-    pub(super) fn open(state: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn open(state: &Path) -> anyhow::Result<Self> {
         let cannot = || format!("cannot use state directory {}", state.display());
         DirBuilder::new().recursive(true).mode(0o700).create(state).with_context(cannot)?;
         let mut options = OpenOptions::new();
@@ -69,12 +69,12 @@ impl StatusSocket {
         Ok(Self { listener, path, clients: Vec::new(), _lock: lock })
     }
 
-    pub(super) fn watch(&mut self, waiter: &Waiter) -> anyhow::Result<()> {
+    pub(crate) fn watch(&mut self, waiter: &Waiter) -> anyhow::Result<()> {
         waiter.watch(&mut self.listener, Interest::READABLE)
     }
 
     /// Answers whoever asks with what `answer` makes, as far as their sockets take it.
-    pub(super) fn serve(
+    pub(crate) fn serve(
         &mut self,
         waiter: &Waiter,
         answer: impl Fn() -> Vec<u8>,

@@ -10,10 +10,10 @@ use clap::{Args, Subcommand, ValueEnum};
 use firmcast::keys::{
     self, HostSecretKey, ManagerSecretKey, PublicKey as _, ReleaseSecretKey, Role, SecretKey,
 };
-use firmcast_manager::state::MANAGER_KEY;
+use firmcast_manager::store::state::MANAGER_KEY;
 use rand_core::OsRng;
 
-use crate::output;
+use crate::driver::output;
 
 #[derive(Debug, Args)]
 pub(crate) struct KeyArgs {

@@ -1,0 +1,111 @@
+//! Asking hosts who they are: a discovery request, and the identities that come back.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context as _, ensure};
+use firmcast::keys::{HostPublicKey, ManagerSecretKey};
+use firmcast::session::discovery::Discovery;
+use firmcast::wire::answer::Identity;
+use firmcast_manager::clock;
+use mio::net::UdpSocket;
+use rand_core::{OsRng, RngCore as _};
+
+use super::socket::is_network_error;
+use super::wait::Waiter;
+
+/// Questions follow each other after this; hosts answer each only once.
+const REPEAT_INTERVAL: Duration = Duration::from_millis(700);
+
+/// Most questions in one discovery.
+const QUESTIONS_MAX: usize = 64;
+
+/// Most hosts that are listed.
+const FOUND_MAX: usize = 65_536;
+
+/// A host that answered.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    pub(crate) key: HostPublicKey,
+    pub(crate) address: SocketAddr,
+    pub(crate) identity: Identity,
+}
+
+/// Asks and gathers answers until `timeout`, or, when single hosts are asked, until all have answered.
+pub(crate) fn ask(
+    waiter: &mut Waiter,
+    socket: &UdpSocket,
+    secret: &ManagerSecretKey,
+    destinations: &[SocketAddr],
+    timeout: Duration,
+    single_hosts: bool,
+) -> anyhow::Result<Vec<Found>> {
+    let end = waiter.now() + timeout;
+    let mut questions: Vec<Discovery> = Vec::new();
+    let mut found: BTreeMap<[u8; 32], Found> = BTreeMap::new();
+    let mut next_question = waiter.now();
+    let mut warned = false;
+    while waiter.now() < end {
+        if waiter.now() >= next_question && questions.len() < QUESTIONS_MAX {
+            let question = question(secret);
+            send(socket, &question, destinations, &mut warned);
+            questions.push(question);
+            next_question = waiter.now() + REPEAT_INTERVAL;
+        }
+        waiter.wait(next_question.min(end))?;
+        ensure!(waiter.stop_requests()? == 0, "interrupted");
+        receive(socket, secret, &questions, &mut found)?;
+        let answered = |to: &SocketAddr| found.values().any(|host| host.address == *to);
+        if single_hosts && destinations.iter().all(answered) {
+            break;
+        }
+    }
+    let mut found: Vec<Found> = found.into_values().collect();
+    found.sort_by(|a, b| {
+        (&a.identity.host_name, a.address).cmp(&(&b.identity.host_name, b.address))
+    });
+    Ok(found)
+}
+
+fn question(secret: &ManagerSecretKey) -> Discovery {
+    let mut nonce = [0; 16];
+    OsRng.fill_bytes(&mut nonce);
+    Discovery::new(secret, clock::unix_micros(SystemTime::now()), nonce)
+}
+
+fn send(socket: &UdpSocket, question: &Discovery, to: &[SocketAddr], warned: &mut bool) {
+    for to in to {
+        // A question that cannot be sent now is asked again.
+        if let Err(error) = socket.send_to(&question.request(), *to)
+            && !std::mem::replace(warned, true)
+        {
+            eprintln!("firmcast: cannot ask {to}: {error}");
+        }
+    }
+}
+
+fn receive(
+    socket: &UdpSocket,
+    secret: &ManagerSecretKey,
+    questions: &[Discovery],
+    found: &mut BTreeMap<[u8; 32], Found>,
+) -> anyhow::Result<()> {
+    let mut buffer = [0; 2048];
+    loop {
+        let (size, address) = match socket.recv_from(&mut buffer) {
+            Ok(received) => received,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            // The network says that an earlier question did not arrive.
+            Err(error) if is_network_error(&error) => continue,
+            Err(error) => return Err(error).context("cannot receive"),
+        };
+        let open = |question: &Discovery| question.open(secret, &buffer[..size]);
+        if let Some((key, identity)) = questions.iter().rev().find_map(open)
+            && found.len() < FOUND_MAX
+        {
+            found.insert(*key.exchange(), Found { key, address, identity });
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! What the manager keeps on disk, in its state directory.
+//!
+//! - [`state`]: where that directory is, and the manager's key in it.
+//! - [`inventory`]: the hosts that the manager knows.
+//! - [`records`]: what happened in each campaign, durably.
+//! - [`flash_backups`]: what the flash of hosts held before an update.
+
+pub mod flash_backups;
+pub mod inventory;
+pub mod records;
+pub mod state;
