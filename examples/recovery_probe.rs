@@ -12,13 +12,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use firmcast::kexec::{
-    self, Deadlines, HANDOFF_PATH, HANDOFF_VERSION, Handoff, ManagerContact, SecretText,
+use firmcast::handover::{
+    Deadlines, HANDOFF_PATH, HANDOFF_VERSION, Handoff, ManagerContact, SecretText,
 };
+use firmcast::kexec;
+use firmcast::mailbox::{self, Record};
 use firmcast::net::{Netlink, survey::survey};
+use firmcast::platform::{Ending, LINK_PATIENCE, Platform, end, is_init};
 use firmcast::reason::FlashState;
-use firmcast::recovery::mailbox::{self, Record};
-use firmcast::recovery::platform::{Ending, LINK_PATIENCE, Platform, end, is_init};
 
 /// How long disks may take to appear.
 const DISK_PATIENCE: Duration = Duration::from_secs(20);

@@ -3,27 +3,34 @@
 //! This library is what the host's `firmcastd` and the manager's `firmcast` are made of. Dependencies point down:
 //!
 //! ```text
-//! agent, rescue, recovery      state machines and their loops
-//! kexec, net, bmc, dmi, power, mtd, flash
+//! agent, environment           what firmcastd does: in the normal OS; in the recovery environment
+//! rescue, recovery             a host's part in finding help; in one campaign
+//! platform, mailbox, kexec     what PID 1 owes the machine; word to the agent; the way into recovery
+//! handover                     what is handed over to the recovery environment
+//! net, bmc, dmi, power, mtd, flash
 //!                              the outside world in few small rooms; flash is pure but for its device
 //! image                        bundles: from untrusted bytes to a VerifiedImage
 //! transfer, session, keys      fragments and erasure code; Noise sessions; who may do what
 //! wire, reason, time           bytes and messages; why something ended; time as it is handed in
 //! ```
 //!
-//! `wire`, `session`, `transfer`, `image`, `flash` and the machines of `agent`, `rescue` and `recovery` are sans-IO: they take time, bytes
+//! `wire`, `session`, `transfer`, `image`, `flash`, `rescue`, `recovery` and the machine of `agent` are sans-IO: they take time, bytes
 //! and a seed, and give back bytes, deadlines and actions. docs/ARCHITECTURE.md follows an update through the rooms.
 
 pub mod agent;
 pub mod bmc;
 pub mod dmi;
+pub mod environment;
 pub mod flash;
+pub mod handover;
 pub mod image;
 pub mod kexec;
 pub mod keys;
+pub mod mailbox;
 pub mod manager_url;
 pub mod mtd;
 pub mod net;
+pub mod platform;
 pub mod power;
 pub mod reason;
 pub mod recovery;

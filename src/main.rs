@@ -12,12 +12,12 @@ use firmcast::agent::provide::Record;
 use firmcast::agent::state::State;
 use firmcast::agent::system::System;
 use firmcast::agent::trust::Trust;
+use firmcast::agent::verdict;
 use firmcast::agent::{idle, logging};
 use firmcast::bmc;
 use firmcast::dmi::Dmi;
 use firmcast::image::BUNDLE_MAX;
 use firmcast::image::validity::Verdict;
-use firmcast::rescue::verdict;
 
 const HELP: &str = "\
 firmcastd waits for a trusted manager's instruction to replace this machine's firmware.
@@ -112,14 +112,14 @@ fn run(task: Task) -> Result<ExitCode> {
             print(&format!("{} written\n", output.display()))
         }
         Task::RescueHook => {
-            firmcast::rescue::hook()?;
+            firmcast::environment::hook()?;
             Ok(ExitCode::SUCCESS)
         }
         Task::Bmc(command) => {
             logging::start(true);
             print(&bmc::command::run(&command)?)
         }
-        Task::Recover => match firmcast::recovery::run()? {},
+        Task::Recover => match firmcast::environment::run()? {},
         Task::Help => print(HELP),
         Task::Version => print(concat!("firmcastd ", env!("CARGO_PKG_VERSION"), "\n")),
     }

@@ -3,7 +3,8 @@
 #![no_main]
 
 use firmcast::agent::config::Config;
-use firmcast::kexec::{Handoff, recovery_cmdline};
+use firmcast::handover::Handoff;
+use firmcast::kexec::recovery_cmdline;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

@@ -13,7 +13,7 @@ use figment::providers::{Env, Format as _, Serialized, Toml};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::rescue::provision::OnUnknown;
+use crate::handover::OnUnknown;
 use crate::wire::DEFAULT_PORT;
 
 /// The configuration file when none is named; it need not exist.

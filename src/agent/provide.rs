@@ -10,16 +10,16 @@ use log::{info, warn};
 
 use super::system::{System, host_name};
 use super::trust::with_causes;
+use super::verdict::{self, VerdictError};
 use crate::dmi::Dmi;
+use crate::handover::{HandoverError, PROVISION_PATH, PROVISION_VERSION, Provision, SecretText};
 use crate::image::validity::validate;
 use crate::image::{KnownGood, VerifiedManifest};
-use crate::kexec::SecretText;
 use crate::keys::SecretKey as _;
+use crate::mailbox;
 use crate::manager_url::ManagerUrl;
+use crate::mtd::read_chip;
 use crate::net::{InterfaceConfig, Netlink, survey};
-use crate::recovery::mailbox;
-use crate::rescue::provision::{PROVISION_PATH, PROVISION_VERSION, Provision};
-use crate::rescue::verdict::{self, read_chip};
 
 /// Which firmware is recorded as good.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +64,7 @@ pub enum ProvideError {
     },
     /// More than fits.
     #[error(transparent)]
-    Provision(#[from] crate::rescue::provision::ProvisionError),
+    Provision(#[from] HandoverError),
 }
 
 impl System {
@@ -175,7 +175,9 @@ impl System {
             // Firmware that calls itself otherwise was put there by somebody else, and runs.
             (Record::Keep, Some(good)) if !good.is_outdated(&running) => return Ok(Some(good)),
             (Record::Image(path), _) => verdict::read_file(path),
-            (Record::Keep | Record::Renew, _) => verdict::read_chip(&self.config.flash),
+            (Record::Keep | Record::Renew, _) => {
+                read_chip(&self.config.flash).map_err(VerdictError::from)
+            }
         };
         let contents = match contents {
             Ok(contents) => contents,

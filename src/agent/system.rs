@@ -14,15 +14,16 @@ use super::state::{CampaignRecord, RecordedEnd, State};
 use super::trust::{Trust, with_causes};
 use crate::dmi::{Dmi, boot_id};
 use crate::flash::{Flash as _, Geometry};
-use crate::image::{Board, Digest, VerifiedManifest};
-use crate::kexec::{
-    self, Deadlines, HANDOFF_VERSION, Handoff, KexecError, MailboxPlace, ManagerContact, SecretText,
+use crate::handover::{
+    Deadlines, HANDOFF_VERSION, Handoff, MailboxPlace, ManagerContact, SecretText,
 };
+use crate::image::{Board, Digest, VerifiedManifest};
+use crate::kexec::{self, KexecError};
 use crate::keys::{HostSecretKey, PublicKey as _, SecretKey as _, load_secret};
+use crate::mailbox;
 use crate::mtd::{Access, MtdDevice};
 use crate::net::{InterfaceConfig, NetError, Netlink, survey};
 use crate::reason::{Condition, FlashState, Reason, Refusal};
-use crate::recovery::mailbox;
 use crate::wire::answer::{End, Environment, Identity, Measurement};
 
 /// The machine that firmcastd runs on.

@@ -1,6 +1,6 @@
 //! The firmware that was good when it was last seen: what a later look at the chip is compared with.
 //!
-//! The record lies where the recovery environment finds it (`crate::rescue::Provision`), as JSON.
+//! The record lies where the recovery environment finds it (`crate::handover::Provision`), as JSON.
 
 use std::ops::Range;
 

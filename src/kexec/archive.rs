@@ -12,7 +12,7 @@ use cpio::newc::{Builder, ModeFileType, trailer};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use super::KexecError;
-use super::handoff::{HANDOFF_PATH, Handoff};
+use crate::handover::{HANDOFF_PATH, Handoff};
 
 /// Largest recovery initramfs, in bytes. It and the image have to fit into RAM together.
 pub const INITRAMFS_SIZE_MAX: u64 = 1 << 30;
@@ -78,7 +78,7 @@ pub fn write_archive<W: Write>(mut out: W, path: &str, contents: &[u8]) -> io::R
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::kexec::handoff::tests::example;
+    use crate::handover::handoff_example as example;
     use cpio::newc::Reader;
     use std::io::{Seek, SeekFrom};
 

@@ -9,18 +9,15 @@ use std::process::{Command, Stdio};
 
 use nix::sys::reboot::{RebootMode, reboot};
 
+use crate::handover::{Handoff, HandoverError};
+
 mod archive;
 mod cmdline;
-mod handoff;
 mod preflight;
 mod syscall;
 
 pub use archive::{INITRAMFS_SIZE_MAX, write_archive};
 pub use cmdline::{CMDLINE_LENGTH_MAX, RECOVERY_INIT, recovery_cmdline};
-pub use handoff::{
-    Deadlines, HANDOFF_PATH, HANDOFF_SIZE_MAX, HANDOFF_VERSION, Handoff, MailboxPlace,
-    ManagerContact, SecretText,
-};
 pub use preflight::{InitramfsImage, KernelImage, Lockdown, Preflight, preflight};
 
 const LOADED_FLAG: &str = "/sys/kernel/kexec_loaded";
@@ -82,37 +79,9 @@ pub enum KexecError {
     /// The joined initramfs could not be made.
     #[error("cannot put the recovery initramfs together in memory")]
     Initramfs(#[source] io::Error),
-    /// The handoff is larger than recovery would read.
-    #[error("the handoff has {size} bytes, expected at most {limit}; trust fewer keys")]
-    HandoffTooLarge {
-        /// Its size in bytes.
-        size: usize,
-        /// [`HANDOFF_SIZE_MAX`].
-        limit: usize,
-    },
-    /// The handoff is not what this version writes.
-    #[error(
-        "the handoff is malformed; build the recovery initramfs again with the installed firmcastd"
-    )]
-    HandoffForm(#[source] serde_json::Error),
-    /// The handoff is of another version.
-    #[error(
-        "the handoff has version {got}, expected {expected}; build the recovery initramfs again with the installed firmcastd"
-    )]
-    HandoffVersion {
-        /// The version in the file.
-        got: u32,
-        /// [`HANDOFF_VERSION`].
-        expected: u32,
-    },
-    /// The handoff is there but cannot be read.
-    #[error("cannot read the handoff {}", path.display())]
-    HandoffRead {
-        /// Where it is.
-        path: PathBuf,
-        /// What the kernel said.
-        source: io::Error,
-    },
+    /// The handoff cannot be written.
+    #[error(transparent)]
+    Handoff(#[from] HandoverError),
     /// The command line is too long or holds a NUL.
     #[error(
         "the recovery kernel's command line has {length} bytes, expected at most {limit} and no NUL"

@@ -1,8 +1,9 @@
 //! Flash chips as Linux shows them: MTD devices.
 //!
 //! [`MtdInfo`] describes and finds them (sysfs); [`MtdDevice`] is one that is open, as a
-//! [`Flash`](crate::flash::Flash).
+//! [`Flash`](crate::flash::Flash); [`read_chip`] reads all of one.
 
+mod contents;
 mod device;
 mod error;
 mod holders;
@@ -13,6 +14,7 @@ mod protection;
 #[cfg(test)]
 pub(crate) mod testing;
 
+pub use contents::{ChipReadError, read_chip};
 pub use device::{Access, EccCounters, MtdDevice};
 pub use error::MtdError;
 pub use holders::{Held, HeldBy, Holders};

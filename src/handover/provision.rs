@@ -6,8 +6,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::{HandoverError, MailboxPlace, SecretText};
 use crate::image::KnownGood;
-use crate::kexec::{MailboxPlace, SecretText};
 use crate::net::InterfaceConfig;
 
 /// Where the recovery environment finds its provision.
@@ -65,45 +65,17 @@ pub struct Provision {
     pub result_mailbox: Option<MailboxPlace>,
 }
 
-/// Why there is no provision.
-#[derive(Debug, thiserror::Error)]
-pub enum ProvisionError {
-    /// The file could not be read.
-    #[error("cannot read {PROVISION_PATH}")]
-    Read(#[source] std::io::Error),
-    /// There is no file.
-    #[error(
-        "there is no {PROVISION_PATH}: load the archive that `firmcastd rescue-archive` writes behind this initramfs"
-    )]
-    Absent,
-    /// Larger than any.
-    #[error("the provision has {size} bytes, expected at most {PROVISION_SIZE_MAX}")]
-    TooLarge {
-        /// Its size.
-        size: usize,
-    },
-    /// No provision.
-    #[error("{PROVISION_PATH} is not a provision; write it again with `firmcastd rescue-archive`")]
-    Form(#[source] serde_json::Error),
-    /// Of another version.
-    #[error(
-        "the provision has version {got}, expected {PROVISION_VERSION}; write it again with the firmcastd of this environment"
-    )]
-    Version {
-        /// What it has.
-        got: u32,
-    },
-}
-
 impl Provision {
     /// The JSON that the archive carries; it holds the host's private key, so it wipes itself.
     ///
     /// # Errors
-    /// [`ProvisionError::TooLarge`].
-    pub fn to_json(&self) -> Result<Zeroizing<Vec<u8>>, ProvisionError> {
-        let json = Zeroizing::new(serde_json::to_vec(self).map_err(ProvisionError::Form)?);
+    /// [`HandoverError::ProvisionTooLarge`].
+    pub fn to_json(&self) -> Result<Zeroizing<Vec<u8>>, HandoverError> {
+        let json = Zeroizing::new(serde_json::to_vec(self).map_err(HandoverError::ProvisionForm)?);
         match json.len() {
-            size if size > PROVISION_SIZE_MAX => Err(ProvisionError::TooLarge { size }),
+            size if size > PROVISION_SIZE_MAX => {
+                Err(HandoverError::ProvisionTooLarge { size_bytes: size })
+            }
             _ => Ok(json),
         }
     }
@@ -111,30 +83,31 @@ impl Provision {
     /// Reads what [`Provision::to_json`] wrote.
     ///
     /// # Errors
-    /// [`ProvisionError::Form`], [`ProvisionError::TooLarge`], [`ProvisionError::Version`].
-    pub fn from_json(json: &[u8]) -> Result<Self, ProvisionError> {
+    /// [`HandoverError::ProvisionForm`], [`HandoverError::ProvisionTooLarge`], [`HandoverError::ProvisionVersion`].
+    pub fn from_json(json: &[u8]) -> Result<Self, HandoverError> {
         if json.len() > PROVISION_SIZE_MAX {
-            return Err(ProvisionError::TooLarge { size: json.len() });
+            return Err(HandoverError::ProvisionTooLarge { size_bytes: json.len() });
         }
-        let provision: Self = serde_json::from_slice(json).map_err(ProvisionError::Form)?;
+        let provision: Self = serde_json::from_slice(json).map_err(HandoverError::ProvisionForm)?;
         match provision.version {
             PROVISION_VERSION => Ok(provision),
-            got => Err(ProvisionError::Version { got }),
+            got => Err(HandoverError::ProvisionVersion { got }),
         }
     }
 
     /// Reads the provision at `path` ([`PROVISION_PATH`] in recovery).
     ///
     /// # Errors
-    /// As [`Provision::from_json`], [`ProvisionError::Read`] and [`ProvisionError::Absent`].
-    pub fn read(path: &Path) -> Result<Self, ProvisionError> {
+    /// As [`Provision::from_json`], [`HandoverError::Read`] and [`HandoverError::NoProvision`].
+    pub fn read(path: &Path) -> Result<Self, HandoverError> {
+        let unreadable = |source| HandoverError::Read { path: path.to_owned(), source };
         let file = std::fs::File::open(path).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => ProvisionError::Absent,
-            _ => ProvisionError::Read(error),
+            std::io::ErrorKind::NotFound => HandoverError::NoProvision,
+            _ => unreadable(error),
         })?;
         let mut json = Zeroizing::new(Vec::with_capacity(PROVISION_SIZE_MAX + 1));
         let limit = PROVISION_SIZE_MAX as u64 + 1;
-        file.take(limit).read_to_end(&mut json).map_err(ProvisionError::Read)?;
+        file.take(limit).read_to_end(&mut json).map_err(unreadable)?;
         Self::from_json(&json)
     }
 }
@@ -145,7 +118,7 @@ pub(super) mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    pub(in crate::rescue) fn example() -> Provision {
+    pub(crate) fn example() -> Provision {
         Provision {
             version: PROVISION_VERSION,
             host_name: "node17".into(),
@@ -172,9 +145,12 @@ pub(super) mod tests {
             assert!(Provision::from_json(&json[..end]).is_err());
         }
         let other = Provision { version: 2, ..example() }.to_json().unwrap();
-        assert!(matches!(Provision::from_json(&other), Err(ProvisionError::Version { got: 2 })));
+        assert!(matches!(
+            Provision::from_json(&other),
+            Err(HandoverError::ProvisionVersion { got: 2 })
+        ));
         let absent = Provision::read(Path::new("/nonexistent/rescue.json"));
-        assert!(matches!(absent, Err(ProvisionError::Absent)));
+        assert!(matches!(absent, Err(HandoverError::NoProvision)));
     }
 
     proptest! {

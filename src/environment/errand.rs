@@ -7,20 +7,19 @@ use std::time::{Duration, Instant};
 
 use log::{error, info, warn};
 
-use super::machine::Mission;
-use super::mailbox;
-use super::platform::{self, Ending, NetworkUp, Platform, PlatformError, chain};
-use super::stay::{Listening, LookUp, Stay, Surroundings, elapsed, seed};
+use super::drive::{Listening, LookUp, Stay, Surroundings, elapsed, seed};
+use super::screen::Screen;
 use crate::dmi::Dmi;
+use crate::handover::{HANDOFF_PATH, Handoff, HandoverError, MailboxPlace};
 use crate::image::Board;
-use crate::kexec::{HANDOFF_PATH, Handoff, KexecError, MailboxPlace};
 use crate::keys::{HostSecretKey, KeyError, PublicKey as _, SecretKey as _};
+use crate::mailbox;
 use crate::mtd::{MtdInfo, SYSFS_MTD};
 use crate::net::NetError;
+use crate::platform::{self, Ending, NetworkUp, Platform, PlatformError, chain};
 use crate::reason::{Condition, FlashState, Reason, Refusal};
+use crate::recovery::machine::Mission;
 use crate::rescue::machine::{Conclusion, Rescue};
-use crate::rescue::provision::ProvisionError;
-use crate::rescue::screen::Screen;
 use crate::rescue::seek::{Candidate, Source};
 use crate::wire::answer::{End, Environment, Identity};
 
@@ -36,10 +35,10 @@ const REBOOT_PAUSE: Duration = Duration::from_secs(1);
 pub enum RecoveryError {
     /// The handoff could not be read.
     #[error("the handoff cannot be used")]
-    Handoff(#[source] KexecError),
+    Handoff(#[source] HandoverError),
     /// Nobody handed anything over, and nothing was built in either.
     #[error("nothing was handed over, and the provision of this environment cannot be used")]
-    Provision(#[source] ProvisionError),
+    Provision(#[source] HandoverError),
     /// A key in the handoff or provision is damaged.
     #[error("a key in the handoff or provision cannot be used")]
     Key(#[source] KeyError),
@@ -60,7 +59,7 @@ pub enum RecoveryError {
 /// Runs the recovery environment to its end, which is a reboot. Returns only when even that fails.
 ///
 /// With a handoff it does what the agent was instructed for; without one it looks after this machine by itself
-/// ([`crate::rescue`]).
+/// (`alone`).
 ///
 /// # Errors
 /// The kernel's refusal to reboot.
@@ -76,7 +75,7 @@ pub fn run() -> Result<Infallible, nix::Error> {
                     errand(started, &mut platform, &handoff);
                     Ok(Ending::Restart)
                 }
-                None => crate::rescue::run(started, &mut platform),
+                None => super::alone::run(started, &mut platform),
             },
         );
     let ending = ended.unwrap_or_else(|error| {

@@ -12,7 +12,7 @@ use rand_core::{OsRng, RngCore};
 
 use super::record::{Block, NONCE_LEN, nonce_text};
 use super::{MAILBOX_SIZE, MailboxError, Record, syscall};
-use crate::kexec::MailboxPlace;
+use crate::handover::MailboxPlace;
 
 /// The file's name in the state directory.
 pub const FILE_NAME: &str = "recovery-result";

@@ -2,13 +2,13 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
-use super::driver::NETWORK_PATIENCE;
-use super::seek::{Candidate, Source};
+use super::alone::NETWORK_PATIENCE;
+use super::drive::LookUp;
 use crate::manager_url::{ManagerUrl, UrlHost};
 use crate::net::InterfaceConfig;
 use crate::net::dns::Wanted;
-use crate::recovery::platform::{NetworkUp, Platform, chain};
-use crate::recovery::stay::LookUp;
+use crate::platform::{NetworkUp, Platform, chain};
+use crate::rescue::seek::{Candidate, Source};
 use crate::wire::MANAGER_PORT;
 
 /// `ff02::1`, all nodes of the link (RFC 4291 section 2.7.1).

@@ -8,8 +8,8 @@ use std::os::unix::fs::OpenOptionsExt as _;
 
 use nix::fcntl::OFlag;
 
-use super::machine::Situation;
-use crate::recovery::platform::NetworkUp;
+use crate::platform::NetworkUp;
+use crate::rescue::machine::Situation;
 use crate::wire::answer::Phase;
 
 /// The consoles of this boot (Documentation/ABI/testing/sysfs-tty).

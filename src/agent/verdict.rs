@@ -6,10 +6,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::flash::Flash as _;
 use crate::image::validity::{Verdict, validate};
 use crate::image::{IMAGE_MAX, KnownGood, assess};
-use crate::mtd::{Access, MtdDevice};
+use crate::mtd::{ChipReadError, read_chip};
 
 /// Why there is nothing to judge.
 #[derive(Debug, thiserror::Error)]
@@ -30,13 +29,8 @@ pub enum VerdictError {
         path: PathBuf,
     },
     /// The chip could not be read.
-    #[error("the flash chip {device} cannot be read: {why}")]
-    Chip {
-        /// Its name.
-        device: String,
-        /// Why.
-        why: String,
-    },
+    #[error(transparent)]
+    Chip(#[from] ChipReadError),
 }
 
 /// The verdict on a file.
@@ -72,29 +66,6 @@ pub fn of_chip(
     bios_version: &str,
 ) -> Result<Verdict, VerdictError> {
     Ok(assess(&read_chip(device)?, good, bios_version))
-}
-
-/// What the chip holds; of NAND, what its good blocks hold.
-///
-/// # Errors
-/// [`VerdictError::Chip`].
-pub fn read_chip(device: &str) -> Result<Vec<u8>, VerdictError> {
-    let failed = |error: &dyn std::error::Error| VerdictError::Chip {
-        device: device.into(),
-        why: crate::recovery::platform::chain(error),
-    };
-    let mut flash = MtdDevice::open(device, Access::ReadOnly).map_err(|error| failed(&error))?;
-    let blocks: Vec<_> = flash.geometry().blocks().collect();
-    let mut contents = Vec::new();
-    for block in blocks {
-        if flash.is_bad(block).map_err(|error| failed(&error))? {
-            continue;
-        }
-        let start = contents.len();
-        contents.resize(start + block.length_bytes() as usize, 0);
-        flash.read(block.offset_bytes(), &mut contents[start..]).map_err(|error| failed(&error))?;
-    }
-    Ok(contents)
 }
 
 /// The verdict as one JSON object.

@@ -10,15 +10,15 @@ use mio::net::UdpSocket;
 use mio::{Events, Interest, Poll, Token};
 use rand_core::{OsRng, RngCore as _};
 
-use super::RecoveryError;
-use super::flashing::Flashing;
-use super::machine::Action as CampaignAction;
-use super::platform::{NetworkUp, Platform, chain};
+use super::errand::RecoveryError;
+use super::screen::Screen;
 use crate::mtd::{Access, Holders, MtdDevice, MtdInfo};
 use crate::net::udp::{self, UdpOptions};
+use crate::platform::{NetworkUp, Platform, chain};
 use crate::reason::{Reason, Refusal};
+use crate::recovery::flashing::Flashing;
+use crate::recovery::machine::Action as CampaignAction;
 use crate::rescue::machine::{Action, Conclusion, Rescue};
-use crate::rescue::screen::Screen;
 use crate::rescue::seek::{Candidate, Source};
 use crate::time::Time;
 

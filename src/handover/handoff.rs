@@ -8,7 +8,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
 
-use super::KexecError;
+use super::HandoverError;
 use crate::net::InterfaceConfig;
 
 /// Where the recovery environment finds the handoff.
@@ -116,11 +116,11 @@ impl Handoff {
     /// The JSON that the archive carries; it holds the host's private key, so it wipes itself.
     ///
     /// # Errors
-    /// [`KexecError::HandoffTooLarge`].
-    pub fn to_json(&self) -> Result<Zeroizing<Vec<u8>>, KexecError> {
-        let json = Zeroizing::new(serde_json::to_vec(self).map_err(KexecError::HandoffForm)?);
+    /// [`HandoverError::HandoffTooLarge`].
+    pub fn to_json(&self) -> Result<Zeroizing<Vec<u8>>, HandoverError> {
+        let json = Zeroizing::new(serde_json::to_vec(self).map_err(HandoverError::HandoffForm)?);
         if json.len() > HANDOFF_SIZE_MAX {
-            return Err(KexecError::HandoffTooLarge { size: json.len(), limit: HANDOFF_SIZE_MAX });
+            return Err(HandoverError::HandoffTooLarge { size_bytes: json.len() });
         }
         Ok(json)
     }
@@ -128,17 +128,14 @@ impl Handoff {
     /// Reads what [`Handoff::to_json`] wrote.
     ///
     /// # Errors
-    /// [`KexecError::HandoffForm`], [`KexecError::HandoffTooLarge`], [`KexecError::HandoffVersion`].
-    pub fn from_json(json: &[u8]) -> Result<Self, KexecError> {
+    /// [`HandoverError::HandoffForm`], [`HandoverError::HandoffTooLarge`], [`HandoverError::HandoffVersion`].
+    pub fn from_json(json: &[u8]) -> Result<Self, HandoverError> {
         if json.len() > HANDOFF_SIZE_MAX {
-            return Err(KexecError::HandoffTooLarge { size: json.len(), limit: HANDOFF_SIZE_MAX });
+            return Err(HandoverError::HandoffTooLarge { size_bytes: json.len() });
         }
-        let handoff: Handoff = serde_json::from_slice(json).map_err(KexecError::HandoffForm)?;
+        let handoff: Handoff = serde_json::from_slice(json).map_err(HandoverError::HandoffForm)?;
         if handoff.version != HANDOFF_VERSION {
-            return Err(KexecError::HandoffVersion {
-                got: handoff.version,
-                expected: HANDOFF_VERSION,
-            });
+            return Err(HandoverError::HandoffVersion { got: handoff.version });
         }
         Ok(handoff)
     }
@@ -147,9 +144,9 @@ impl Handoff {
     /// booted by itself and not by an agent.
     ///
     /// # Errors
-    /// As [`Handoff::from_json`], and [`KexecError::HandoffRead`].
-    pub fn read(path: &Path) -> Result<Option<Self>, KexecError> {
-        let unreadable = |source| KexecError::HandoffRead { path: path.to_owned(), source };
+    /// As [`Handoff::from_json`], and [`HandoverError::Read`].
+    pub fn read(path: &Path) -> Result<Option<Self>, HandoverError> {
+        let unreadable = |source| HandoverError::Read { path: path.to_owned(), source };
         let file = match std::fs::File::open(path) {
             Ok(file) => file,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -167,7 +164,7 @@ pub(super) mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    pub(in crate::kexec) fn example() -> Handoff {
+    pub(crate) fn example() -> Handoff {
         Handoff {
             version: HANDOFF_VERSION,
             host_name: "node17".into(),
@@ -205,10 +202,10 @@ pub(super) mod tests {
         let json = other.to_json().unwrap();
         assert!(matches!(
             Handoff::from_json(&json),
-            Err(KexecError::HandoffVersion { got: 2, .. })
+            Err(HandoverError::HandoffVersion { got: 2, .. })
         ));
         let huge = Handoff { flash: "x".repeat(HANDOFF_SIZE_MAX), ..example() };
-        assert!(matches!(huge.to_json(), Err(KexecError::HandoffTooLarge { .. })));
+        assert!(matches!(huge.to_json(), Err(HandoverError::HandoffTooLarge { .. })));
         assert!(Handoff::from_json(&vec![b' '; HANDOFF_SIZE_MAX + 1]).is_err());
         assert!(Handoff::read(Path::new("/nonexistent/handoff.json")).unwrap().is_none());
     }

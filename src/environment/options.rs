@@ -12,7 +12,7 @@
 
 use log::warn;
 
-use super::provision::{MANAGERS_MAX, OnUnknown, Provision};
+use crate::handover::{MANAGERS_MAX, OnUnknown, Provision};
 use crate::manager_url::ManagerUrl;
 
 /// The longest command line that is looked at; the kernel's own are shorter.
@@ -124,7 +124,7 @@ mod tests {
                     firmcast.flash=bank firmcast.unknown=rescue firmcast.then=poweroff firmcast.x=1 firmcast.recover";
         let options = Options::parse(text);
         assert_eq!((options.recover, options.then), (Some(When::Force), Then::PowerOff));
-        let mut provision = crate::rescue::provision::tests::example();
+        let mut provision = crate::handover::provision_example();
         options.apply(&mut provision);
         assert_eq!(provision.managers, ["firmcast://10.0.0.1", "firmcast://192.0.2.1"]);
         assert_eq!((provision.flash.as_str(), provision.on_unknown), ("bank", OnUnknown::Rescue));

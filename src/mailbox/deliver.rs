@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::record::{Block, NONCE_LEN, parse_nonce};
 use super::{MAILBOX_SIZE, MailboxError, Record};
-use crate::kexec::MailboxPlace;
+use crate::handover::MailboxPlace;
 
 /// Most block devices that are looked at.
 const DEVICES_MAX: usize = 1024;

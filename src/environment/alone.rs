@@ -5,22 +5,20 @@ use std::time::{Duration, Instant};
 
 use log::{error, info, warn};
 
-use super::machine::{Conclusion, Rescue, Search};
+use super::drive::{Listening, Stay, Surroundings, elapsed, seed};
+use super::errand::{RecoveryError, disable_ctrl_alt_del, find_flash, identity, leave_word};
 use super::options::{Options, Then, When};
-use super::provision::{OnUnknown, PROVISION_PATH, Provision};
 use super::screen::{Facts, Screen};
 use super::sources::Places;
-use super::verdict::read_chip;
 use crate::dmi::Dmi;
+use crate::handover::{OnUnknown, PROVISION_PATH, Provision};
 use crate::image::validity::{Verdict, validate};
 use crate::image::{Board, KnownGood, assess};
 use crate::keys::{HostSecretKey, PublicKey as _, SecretKey as _};
-use crate::mtd::MtdInfo;
-use crate::recovery::platform::{self, Ending, NetworkUp, Platform, PlatformError, chain};
-use crate::recovery::stay::{Listening, Stay, Surroundings, elapsed, seed};
-use crate::recovery::{
-    RecoveryError, disable_ctrl_alt_del, find_flash, identity, leave_word, mailbox,
-};
+use crate::mailbox;
+use crate::mtd::{MtdInfo, read_chip};
+use crate::platform::{self, Ending, NetworkUp, Platform, PlatformError, chain};
+use crate::rescue::machine::{Conclusion, Rescue, Search};
 use crate::wire::answer::{DETAIL_SIZE_MAX, End};
 use crate::wire::help::{Finding, HelpRequest};
 
@@ -59,7 +57,7 @@ enum Course {
 ///
 /// # Errors
 /// [`RecoveryError`] when it cannot even begin.
-pub fn run(started: Instant, platform: &mut Platform) -> Result<Ending, RecoveryError> {
+pub(super) fn run(started: Instant, platform: &mut Platform) -> Result<Ending, RecoveryError> {
     disable_ctrl_alt_del();
     let options = Options::of_this_boot();
     let provision = provision(&options)?;
