@@ -14,13 +14,14 @@ use firmcast::image::Board;
 use firmcast::keys::{
     self, HostSecretKey, ManagerSecretKey, PublicKey as _, ReleaseSecretKey, SecretKey as _,
 };
-use firmcast::reason::{Condition, FlashState, Reason};
+use firmcast::reason::{FlashState, Reason};
 use firmcast::recovery::machine::{self as recovery, FlashEnd};
 use firmcast::rescue::machine::{Action, Conclusion, Rescue, Search};
 use firmcast::rescue::seek::{Candidate, Source};
 use firmcast::time::Time;
 use firmcast::wire::answer::{Environment, Identity};
 use firmcast::wire::help::{Finding, HelpRequest};
+use firmcast::wire::samples;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rand_chacha::ChaCha20Rng;
@@ -184,20 +185,8 @@ fn rescue(index: usize, manager: &Manager) -> Rescue {
     };
     let identity = Identity {
         environment: Environment::Recovery,
-        boot_id: [1; 16],
         flash_size_bytes: IMAGE_SIZE_BYTES as u64,
-        obstacle: Reason::None,
-        security_version_floor: 0,
-        host_name: "h".into(),
-        vendor: "V".into(),
-        product: "P".into(),
-        bios_version: String::new(),
-        flash_name: "f".into(),
-        agent_version: "1".into(),
-        obstacle_detail: String::new(),
-        firmware: Condition::Whole,
-        doubt: String::new(),
-        last_end: None,
+        ..samples::identity()
     };
     let (wants_image, finding, why) = (true, Finding::Invalid, "torn".into());
     let manager_key: ManagerSecretKey = keys::load_secret(&manager.path("manager.key")).unwrap();

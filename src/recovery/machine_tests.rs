@@ -15,13 +15,14 @@ use super::machine::{
 };
 use crate::image::{Board, Description, Manifest, PayloadFormat, SignedManifest};
 use crate::keys::{HostSecretKey, ManagerSecretKey, PublicKey, ReleaseSecretKey, SecretKey};
-use crate::reason::{Condition, FlashState, Reason};
+use crate::reason::{FlashState, Reason};
 use crate::session::{Endpoint, Event};
 use crate::time::Time;
 use crate::transfer::{Sender, SenderConfig};
 use crate::wire::answer::{Answer, End, Environment, Identity, Phase, Report};
 use crate::wire::broadcast::{GroupKey, TransferParameters};
 use crate::wire::command::Command;
+use crate::wire::samples;
 
 const CAMPAIGN: u64 = 0xca;
 const CHIP: usize = 128 * 1024;
@@ -214,20 +215,9 @@ fn sender_host() -> crate::transfer::HostId {
 fn identity() -> Identity {
     Identity {
         environment: Environment::Recovery,
-        boot_id: [0; 16],
         flash_size_bytes: CHIP as u64,
-        obstacle: Reason::None,
         security_version_floor: 3,
-        host_name: "h".into(),
-        vendor: "V".into(),
-        product: "P".into(),
-        bios_version: "1".into(),
-        flash_name: "bios".into(),
-        agent_version: "0".into(),
-        obstacle_detail: String::new(),
-        firmware: Condition::Whole,
-        doubt: String::new(),
-        last_end: None,
+        ..samples::identity()
     }
 }
 

@@ -19,6 +19,7 @@ use crate::time::Time;
 use crate::wire::answer::{Answer, Environment, Identity, Phase};
 use crate::wire::command::Command;
 use crate::wire::help::{Finding, HelpRequest};
+use crate::wire::samples;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const EVERYBODY: ([u8; 4], u16) = ([255; 4], 9848);
@@ -52,23 +53,7 @@ impl Room {
     fn new(wants_image: bool) -> Self {
         let host_key = HostSecretKey::generate(&mut ChaCha20Rng::from_seed([9; 32]));
         let public = *host_key.public().exchange();
-        let identity = Identity {
-            environment: Environment::Recovery,
-            boot_id: [1; 16],
-            flash_size_bytes: 4096,
-            obstacle: Reason::None,
-            security_version_floor: 0,
-            host_name: "h".into(),
-            vendor: "V".into(),
-            product: "P".into(),
-            bios_version: String::new(),
-            flash_name: "f".into(),
-            agent_version: "1".into(),
-            obstacle_detail: String::new(),
-            firmware: Condition::Whole,
-            doubt: String::new(),
-            last_end: None,
-        };
+        let identity = Identity { environment: Environment::Recovery, ..samples::identity() };
         let finding = if wants_image { Finding::Invalid } else { Finding::Unknown };
         let request =
             HelpRequest { wants_image, finding, offset_bytes: 7, why: "torn".into(), identity };

@@ -142,37 +142,9 @@ fn signer(key: &ManagerPublicKey) -> [u8; 8] {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::reason::{Condition, FlashState, Reason};
-    use crate::wire::answer::{End, Environment};
+    use crate::wire::samples;
     use rand_chacha::ChaCha20Rng;
     use rand_core::SeedableRng;
-
-    fn largest_identity() -> Identity {
-        let name = "n".repeat(crate::wire::answer::NAME_SIZE_MAX);
-        let detail = "d".repeat(crate::wire::answer::DETAIL_SIZE_MAX);
-        Identity {
-            environment: Environment::NormalOs,
-            boot_id: [1; 16],
-            flash_size_bytes: 2 << 20,
-            obstacle: Reason::FlashLocked,
-            security_version_floor: 3,
-            host_name: name.clone(),
-            vendor: name.clone(),
-            product: name.clone(),
-            bios_version: name.clone(),
-            flash_name: name.clone(),
-            agent_version: name,
-            obstacle_detail: detail.clone(),
-            firmware: Condition::Whole,
-            doubt: String::new(),
-            last_end: Some(End {
-                campaign: 7,
-                reason: Reason::ManagerNotReached,
-                flash: FlashState::UNTOUCHED,
-                detail,
-            }),
-        }
-    }
 
     #[test]
     fn only_a_trusted_manager_is_answered_once_and_only_it_can_read() {
@@ -196,7 +168,7 @@ mod tests {
         let asked = responder.handle(now, &request).unwrap();
         assert_eq!(responder.handle(now, &request), None, "a replay");
 
-        let identity = largest_identity();
+        let identity = samples::longest_identity();
         let answer = responder.answer(&asked, &host, &identity, [6; 32]).unwrap();
         assert!(answer.len() <= request.len());
         let (key, heard) = discovery.open(&manager, &answer).unwrap();

@@ -17,6 +17,8 @@ pub mod escrow;
 pub mod foresight;
 pub mod fragment_status;
 pub mod help;
+#[doc(hidden)]
+pub mod samples;
 
 /// The version that every datagram carries in its second byte.
 pub const PROTOCOL_VERSION: u8 = 1;

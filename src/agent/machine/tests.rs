@@ -5,10 +5,9 @@ use super::*;
 use crate::flash::Estimate;
 use crate::image::{Description, Manifest, PayloadFormat, SignedManifest};
 use crate::keys::{ManagerSecretKey, ReleaseSecretKey, SecretKey as _};
-use crate::reason::Condition;
 use crate::session::discovery::Discovery;
-use crate::wire::answer::Environment;
 use crate::wire::command::MANIFEST_PART_SIZE_MAX;
+use crate::wire::samples;
 use proptest::prelude::*;
 
 const CAMPAIGN: u64 = 0xca;
@@ -31,21 +30,10 @@ impl HostSystem for TestSystem {
     fn identity(&mut self) -> Identity {
         let obstacle = self.obstacle.clone().unwrap_or(Refusal::new(Reason::None, ""));
         Identity {
-            environment: Environment::NormalOs,
-            boot_id: [1; 16],
-            flash_size_bytes: 2 << 20,
             obstacle: obstacle.reason,
-            security_version_floor: 0,
-            host_name: "node17".into(),
-            vendor: "V".into(),
-            product: "P".into(),
-            bios_version: "1".into(),
-            flash_name: "BIOS".into(),
-            agent_version: "0".into(),
             obstacle_detail: obstacle.detail,
-            firmware: Condition::Whole,
-            doubt: String::new(),
-            last_end: None,
+            host_name: "node17".into(),
+            ..samples::identity()
         }
     }
 

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use firmcast::keys::{HostSecretKey, SecretKey as _};
-use firmcast::reason::{Condition, FlashState, Reason};
+use firmcast::reason::{FlashState, Reason};
 use firmcast::session::{self, Endpoint, PeerKey};
 use firmcast::time::Time;
 use firmcast::transfer::{HostId, Receiver, Sender, SenderConfig};
@@ -14,6 +14,7 @@ use firmcast::wire::broadcast::{GroupKey, TransferParameters};
 use firmcast::wire::command::Command;
 use firmcast::wire::escrow::BackupOffer;
 use firmcast::wire::foresight::Foresight;
+use firmcast::wire::samples;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore as _, SeedableRng};
 use sha2::{Digest as _, Sha256};
@@ -460,19 +461,9 @@ impl ScriptedHost {
                 _ => Environment::NormalOs,
             },
             boot_id: [self.boots; 16],
-            flash_size_bytes: 1 << 20,
-            obstacle: Reason::None,
-            security_version_floor: 0,
-            host_name: "host".into(),
-            vendor: "V".into(),
-            product: "P".into(),
             bios_version: self.bios_version(),
-            flash_name: "bios".into(),
-            agent_version: "0".into(),
-            obstacle_detail: String::new(),
-            firmware: Condition::Whole,
-            doubt: String::new(),
             last_end: self.last_end.clone(),
+            ..samples::identity()
         }
     }
 

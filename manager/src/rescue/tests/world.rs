@@ -8,7 +8,7 @@ use firmcast::image::{Board, Bundle, Description, Manifest, PayloadFormat, Signe
 use firmcast::keys::{
     HostSecretKey, ManagerSecretKey, PublicKey as _, ReleaseSecretKey, SecretKey as _,
 };
-use firmcast::reason::{Condition, FlashState, Reason};
+use firmcast::reason::{FlashState, Reason};
 use firmcast::recovery::machine::{self as recovery, FlashEnd, JobBackup, Permit};
 use firmcast::rescue::machine::{Action, Conclusion, Rescue, Search, Situation};
 use firmcast::rescue::seek::{Candidate, Source};
@@ -16,6 +16,7 @@ use firmcast::session;
 use firmcast::time::Time;
 use firmcast::wire::answer::{Environment, Identity, Phase};
 use firmcast::wire::help::{Finding, HelpRequest};
+use firmcast::wire::samples;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore as _, SeedableRng as _};
 use sha2::{Digest as _, Sha256};
@@ -189,18 +190,9 @@ impl DeadHost {
             environment: Environment::Recovery,
             boot_id: [self.boots; 16],
             flash_size_bytes: IMAGE_SIZE_BYTES as u64,
-            obstacle: Reason::None,
             security_version_floor: self.dead.floor,
-            host_name: "h".into(),
-            vendor: "V".into(),
             product: self.dead.product.into(),
-            bios_version: String::new(),
-            flash_name: "f".into(),
-            agent_version: "1".into(),
-            obstacle_detail: String::new(),
-            firmware: Condition::Whole,
-            doubt: String::new(),
-            last_end: None,
+            ..samples::identity()
         };
         let request = HelpRequest {
             wants_image: self.dead.wants_image,

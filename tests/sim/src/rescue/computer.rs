@@ -7,10 +7,10 @@ use firmcast::flash::{Fault, Flash as _, SimulatedFlash};
 use firmcast::image::validity::Verdict;
 use firmcast::image::{Board, KnownGood, assess};
 use firmcast::keys::{PublicKey as _, SecretKey as _};
-use firmcast::reason::{Condition, Reason};
 use firmcast::rescue::machine::Search;
 use firmcast::wire::answer::{Environment, Identity};
 use firmcast::wire::help::{Finding, HelpRequest};
+use firmcast::wire::samples;
 
 use super::scenario::Scenario;
 use super::truth::{BoardTruth, OLD_VERSION, Truth};
@@ -158,18 +158,12 @@ impl Computer {
             environment: Environment::Recovery,
             boot_id: (u128::from(self.boot) << 64 | self.number as u128).to_be_bytes(),
             flash_size_bytes: self.flash.geometry().size_bytes(),
-            obstacle: Reason::None,
             security_version_floor: FLOOR,
             host_name: format!("host{}", self.number),
             vendor: VENDOR.into(),
             product: self.board_truth().product.clone(),
             bios_version: OLD_VERSION.into(),
-            flash_name: "bios".into(),
-            agent_version: "0".into(),
-            obstacle_detail: String::new(),
-            firmware: Condition::Whole,
-            doubt: String::new(),
-            last_end: None,
+            ..samples::identity()
         }
     }
 }

@@ -7,9 +7,10 @@ use firmcast::agent::{HostSystem, Order, measure};
 use firmcast::flash::{Fault, Flash, Geometry, SimulatedFlash, WriteRule};
 use firmcast::image::{Board, VerifiedManifest};
 use firmcast::keys::ManagerPublicKey;
-use firmcast::reason::{Condition, FlashState, Reason, Refusal};
+use firmcast::reason::{FlashState, Reason, Refusal};
 use firmcast::recovery::machine::Mission;
 use firmcast::wire::answer::{End, Environment, Identity, Measurement};
+use firmcast::wire::samples;
 
 use crate::chance::Chance;
 use crate::update::truth::{BLOCK_BYTES, FLOOR, Holds, PRODUCT, Truth, VENDOR};
@@ -153,21 +154,15 @@ impl Computer {
 impl HostSystem for Computer {
     fn identity(&mut self) -> Identity {
         Identity {
-            environment: Environment::NormalOs,
             boot_id: self.boot_id(),
             flash_size_bytes: self.flash.geometry().size_bytes(),
-            obstacle: Reason::None,
             security_version_floor: self.floor,
             host_name: format!("host{}", self.number),
             vendor: VENDOR.into(),
             product: PRODUCT.into(),
             bios_version: self.version.into(),
-            flash_name: "bios".into(),
-            agent_version: "0".into(),
-            obstacle_detail: String::new(),
-            firmware: Condition::Whole,
-            doubt: String::new(),
             last_end: self.last_end.clone(),
+            ..samples::identity()
         }
     }
 
