@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use firmcast::net::udp::{self, BatchSender, SEND_BATCH_MAX, UdpOptions};
-use firmcast::reason::{FlashState, Reason};
+use firmcast::reason::{Ending, FlashState, Reason};
 use firmcast::session::{Endpoint, Event, PeerKey};
 use firmcast::time::Time;
 use firmcast::transfer::{self, HostId, Receiver, Sender, SenderConfig};
@@ -396,12 +396,10 @@ impl Sink {
         Answer::Report(Report {
             campaign: CAMPAIGN,
             phase,
-            reason: Reason::None,
-            flash: FlashState::UNTOUCHED,
+            ending: Ending::new(Reason::None, FlashState::UNTOUCHED, ""),
             done,
             total,
             digests: None,
-            detail: String::new(),
         })
     }
 

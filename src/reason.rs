@@ -347,6 +347,11 @@ impl Refusal {
     pub fn new(reason: Reason, detail: impl fmt::Display) -> Self {
         Self { reason, detail: detail.to_string() }
     }
+
+    /// Returns the end that the refusal leads to, with what it means for the flash.
+    pub fn ending(self, flash: FlashState) -> Ending {
+        Ending { reason: self.reason, flash, detail: self.detail }
+    }
 }
 
 impl fmt::Display for Refusal {

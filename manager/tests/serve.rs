@@ -14,7 +14,7 @@ use firmcast::image::Board;
 use firmcast::keys::{
     self, HostSecretKey, ManagerSecretKey, PublicKey as _, ReleaseSecretKey, SecretKey as _,
 };
-use firmcast::reason::{FlashState, Reason};
+use firmcast::reason::{Ending, FlashState, Reason};
 use firmcast::recovery::machine::{self as recovery, FlashEnd};
 use firmcast::rescue::machine::{Action, Conclusion, Rescue, Search};
 use firmcast::rescue::seek::{Candidate, Source};
@@ -278,7 +278,7 @@ impl Host {
         if self.flashing.is_some_and(|end| end <= now) {
             self.flashing = None;
             let (flash, reason) = (FlashState::Updated, Reason::Updated);
-            let end = FlashEnd { flash, reason, digests: None, detail: String::new() };
+            let end = FlashEnd { ending: Ending::new(reason, flash, ""), digests: None };
             self.machine.recovery().unwrap().flash_ended(now, end);
         }
         let mut repaired = false;

@@ -428,7 +428,7 @@ impl Agent {
             (self.entering, self.action) = (None, None);
             system.abandon();
         }
-        Answer::Report(report(campaign, Phase::Idle, Reason::None, String::new()))
+        Answer::Report(report(campaign, Phase::Idle, nothing_to_report()))
     }
 }
 
@@ -438,17 +438,22 @@ fn fresh_seed(rng: &mut ChaCha20Rng) -> [u8; 32] {
     seed
 }
 
-fn report(campaign: u64, phase: Phase, reason: Reason, detail: String) -> Report {
-    let flash = FlashState::UNTOUCHED;
-    Report { campaign, phase, reason, flash, done: 0, total: 0, digests: None, detail }
+/// The agent changes no flash; what its contents look like is in the identity.
+fn report(campaign: u64, phase: Phase, refusal: Refusal) -> Report {
+    let ending = refusal.ending(FlashState::UNTOUCHED);
+    Report { campaign, phase, ending, done: 0, total: 0, digests: None }
+}
+
+fn nothing_to_report() -> Refusal {
+    Refusal::new(Reason::None, "")
 }
 
 fn accepted(campaign: u64) -> Answer {
-    Answer::Report(report(campaign, Phase::Accepted, Reason::None, String::new()))
+    Answer::Report(report(campaign, Phase::Accepted, nothing_to_report()))
 }
 
 fn refused(campaign: u64, refusal: &Refusal) -> Answer {
-    Answer::Report(report(campaign, Phase::Refused, refusal.reason, refusal.detail.clone()))
+    Answer::Report(report(campaign, Phase::Refused, refusal.clone()))
 }
 
 fn only_in_recovery(campaign: u64) -> Answer {

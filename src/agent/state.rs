@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::image::KnownGood;
-use crate::reason::{FlashState, Reason};
+use crate::reason::{Ending, FlashState, Reason};
 use crate::wire::answer::End;
 
 const FLOOR_FILE: &str = "security-version-floor";
@@ -62,12 +62,12 @@ pub struct CampaignRecord {
     /// The boot in which it was accepted: in another one, the recovery environment has ended.
     pub boot_id: [u8; 16],
     /// How it ended, once that is known.
-    pub end: Option<RecordedEnd>,
+    pub end: Option<RecordedEnding>,
 }
 
-/// An [`End`] in a file: codes as on the wire.
+/// An [`Ending`] in a file: codes as on the wire.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RecordedEnd {
+pub struct RecordedEnding {
     reason: u16,
     flash: u8,
     detail: String,
@@ -76,19 +76,24 @@ pub struct RecordedEnd {
 impl CampaignRecord {
     /// The end as an answer carries it.
     pub fn end(&self) -> Option<End> {
-        let recorded = self.end.as_ref()?;
-        Some(End {
-            campaign: self.campaign,
-            reason: Reason::from_code(recorded.reason)?,
-            flash: FlashState::from_code(recorded.flash)?,
-            detail: recorded.detail.clone(),
+        Some(End { campaign: self.campaign, ending: self.end.as_ref()?.ending()? })
+    }
+}
+
+impl RecordedEnding {
+    fn ending(&self) -> Option<Ending> {
+        Some(Ending {
+            reason: Reason::from_code(self.reason)?,
+            flash: FlashState::from_code(self.flash)?,
+            detail: self.detail.clone(),
         })
     }
 }
 
-impl From<&End> for RecordedEnd {
-    fn from(end: &End) -> Self {
-        Self { reason: end.reason.code(), flash: end.flash.code(), detail: end.detail.clone() }
+impl From<&Ending> for RecordedEnding {
+    fn from(ending: &Ending) -> Self {
+        let Ending { reason, flash, detail } = ending;
+        Self { reason: reason.code(), flash: flash.code(), detail: detail.clone() }
     }
 }
 
@@ -236,13 +241,9 @@ mod tests {
         let mut record = CampaignRecord { campaign: u64::MAX, boot_id: [9; 16], end: None };
         state.record_campaign(&record).unwrap();
         assert_eq!(state.last_campaign().unwrap().unwrap(), record);
-        let end = End {
-            campaign: u64::MAX,
-            reason: Reason::ManagerNotReached,
-            flash: FlashState::UNTOUCHED,
-            detail: "for 300 s".into(),
-        };
-        record.end = Some(RecordedEnd::from(&end));
+        let ending = Ending::new(Reason::ManagerNotReached, FlashState::UNTOUCHED, "for 300 s");
+        let end = End { campaign: u64::MAX, ending };
+        record.end = Some(RecordedEnding::from(&end.ending));
         state.record_campaign(&record).unwrap();
         assert_eq!(state.last_campaign().unwrap().unwrap().end(), Some(end));
         state.forget_campaign().unwrap();

@@ -10,7 +10,7 @@ use super::machine::{HostSystem, Order};
 use super::measure;
 use super::outlook::{self, Outlook};
 use super::preflight::{self, Purpose};
-use super::state::{CampaignRecord, RecordedEnd, State};
+use super::state::{CampaignRecord, RecordedEnding, State};
 use super::trust::{Trust, with_causes};
 use crate::dmi::{Dmi, boot_id};
 use crate::flash::{Flash as _, Geometry};
@@ -23,7 +23,7 @@ use crate::keys::{HostSecretKey, PublicKey as _, SecretKey as _, load_secret};
 use crate::mailbox;
 use crate::mtd::{Access, MtdDevice};
 use crate::net::{InterfaceConfig, NetError, Netlink, survey};
-use crate::reason::{Condition, FlashState, Reason, Refusal};
+use crate::reason::{Condition, Ending, FlashState, Reason, Refusal};
 use crate::wire::answer::{End, Environment, Identity, Measurement};
 
 /// The machine that firmcastd runs on.
@@ -68,16 +68,14 @@ impl System {
             warn!("{}", with_causes(&error));
             None
         });
-        let end = found.filter(|word| word.campaign == campaign).and_then(|word| {
-            let reason = Reason::from_code(word.reason)?;
-            let flash = FlashState::from_code(word.flash_state)?;
-            Some(End { campaign, reason, flash, detail: word.text })
-        });
+        let end = found
+            .filter(|word| word.campaign == campaign)
+            .and_then(|word| Some(End { campaign, ending: word.ending()? }));
         end.unwrap_or_else(|| silent_end(campaign))
     }
 
     fn keep_end(&self, mut record: CampaignRecord, end: End) -> Option<End> {
-        record.end = Some(RecordedEnd::from(&end));
+        record.end = Some(RecordedEnding::from(&end.ending));
         if let Err(error) = self.state.record_campaign(&record) {
             warn!("{error}");
         }
@@ -191,7 +189,7 @@ impl System {
         };
         if record.boot_id != self.boot_id {
             let (reason, flash) = (Reason::Updated, FlashState::Updated);
-            let end = End { campaign, reason, flash, detail: String::new() };
+            let end = End { campaign, ending: Ending::new(reason, flash, "") };
             self.last_end = self.keep_end(record, end);
         }
     }
@@ -273,7 +271,7 @@ impl HostSystem for System {
 }
 
 fn tell(end: &End) {
-    let End { campaign, reason, flash, detail } = end;
+    let End { campaign, ending: Ending { reason, flash, detail } } = end;
     if *reason == Reason::ReturnedSilently {
         warn!("campaign {campaign:016x}: {reason}; only a measurement tells what the flash holds");
         return;
@@ -288,7 +286,7 @@ fn tell(end: &End) {
 /// Nobody has said what was done to the flash.
 fn silent_end(campaign: u64) -> End {
     let (reason, flash) = (Reason::ReturnedSilently, FlashState::Unknown);
-    End { campaign, reason, flash, detail: String::new() }
+    End { campaign, ending: Ending::new(reason, flash, "") }
 }
 
 fn kexec_reason(error: &KexecError) -> Reason {

@@ -303,7 +303,7 @@ fn conclude(provision: &Provision, screen: &mut Screen, conclusion: Conclusion) 
             Course::BootOn
         }
         Conclusion::Repaired { end, changed, known_good } => {
-            info!("the firmware is repaired: {}", end.reason);
+            info!("the firmware is repaired: {}", end.ending.reason);
             tell_agent(provision, &end, known_good.as_ref());
             screen.tell(
                 "the firmware is repaired and verified",
@@ -323,12 +323,7 @@ fn tell_agent(provision: &Provision, end: &End, known_good: Option<&KnownGood>) 
         );
         return;
     }
-    let record = mailbox::Record {
-        campaign: end.campaign,
-        reason: end.reason.code(),
-        flash_state: end.flash.code(),
-        text,
-    };
+    let record = mailbox::Record { text, ..mailbox::Record::of(end.campaign, &end.ending) };
     leave_word(provision.result_mailbox.as_ref(), &record);
 }
 

@@ -217,10 +217,10 @@ impl<'a> Stay<'a> {
         let now = self.now();
         let Some((flashing, device)) = &mut self.job else { return };
         let Some(recovery) = self.rescue.recovery() else { return };
-        let (platform, chip) = (&mut *self.platform, recovery.report().flash);
+        let (platform, chip) = (&mut *self.platform, recovery.report().ending.flash);
         let before_change = || platform.before_first_erase(chip).map_err(|error| chain(&error));
         if !flashing.step(now, device, recovery, before_change) {
-            let is_safe = recovery.report().flash.reboot_is_safe();
+            let is_safe = recovery.report().ending.flash.reboot_is_safe();
             warn_of_users(device.info());
             self.job = None;
             self.transmit();

@@ -94,12 +94,7 @@ pub fn run() -> Result<Infallible, nix::Error> {
 fn errand(started: Instant, platform: &mut Platform, handoff: &Handoff) {
     let end =
         take_part(started, platform, handoff).unwrap_or_else(|error| failure(handoff, &error));
-    let record = mailbox::Record {
-        campaign: end.campaign,
-        reason: end.reason.code(),
-        flash_state: end.flash.code(),
-        text: end.detail.clone(),
-    };
+    let record = mailbox::Record::of(end.campaign, &end.ending);
     leave_word(handoff.result_mailbox.as_ref(), &record);
 }
 
@@ -152,7 +147,8 @@ fn failure(handoff: &Handoff, error: &RecoveryError) -> End {
     };
     let detail = chain(error);
     error!("{reason}: {detail}; the flash is untouched");
-    End { campaign: handoff.campaign, reason, flash: FlashState::UNTOUCHED, detail }
+    let ending = Refusal { reason, detail }.ending(FlashState::UNTOUCHED);
+    End { campaign: handoff.campaign, ending }
 }
 
 /// Tells the agent in the normal OS.

@@ -170,10 +170,14 @@ fn headline(situation: &Situation<'_>) -> String {
         Situation::Asking { manager, held: Some(why) } => {
             format!("the manager {manager} does not help now: {why}")
         }
-        Situation::Campaign(report) => match report.detail.as_str() {
+        Situation::Campaign(report) => match report.ending.detail.as_str() {
             "" => report.phase.name().replace('-', " "),
             detail => {
-                format!("{}: {} {detail}", report.phase.name().replace('-', " "), report.reason)
+                format!(
+                    "{}: {} {detail}",
+                    report.phase.name().replace('-', " "),
+                    report.ending.reason
+                )
             }
         },
         Situation::Over => "done".into(),
@@ -196,7 +200,7 @@ fn has_steps(phase: Phase) -> bool {
 
 fn advice(situation: &Situation<'_>) -> &'static str {
     match situation {
-        Situation::Campaign(report) if !report.flash.reboot_is_safe() && report.done > 0 => {
+        Situation::Campaign(report) if !report.ending.flash.reboot_is_safe() && report.done > 0 => {
             "Do not switch this computer off."
         }
         Situation::Campaign(_) => "Nothing to do: this computer repairs itself.",
@@ -242,7 +246,7 @@ fn page(facts: &Facts, headline: &str, progress: Option<(u32, u32)>, advice: &st
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::reason::{FlashState, Reason};
+    use crate::reason::{Ending, FlashState, Reason};
     use crate::wire::answer::Report;
     use std::io::Read as _;
 
@@ -250,12 +254,10 @@ mod tests {
         Report {
             campaign: 1,
             phase,
-            reason: Reason::None,
-            flash: FlashState::Mixed,
+            ending: Ending::new(Reason::None, FlashState::Mixed, ""),
             done,
             total: 1000,
             digests: None,
-            detail: String::new(),
         }
     }
 

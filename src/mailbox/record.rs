@@ -1,6 +1,7 @@
 //! What stands in the mailbox: bytes to record and back.
 
 use super::{MAILBOX_SIZE, MailboxError};
+use crate::reason::{Ending, FlashState, Reason};
 
 /// Longest text in bytes.
 pub const TEXT_LENGTH_MAX: usize = 1024;
@@ -24,6 +25,21 @@ pub struct Record {
     pub flash_state: u8,
     /// The reason in words, for the log. Longer texts are cut to [`TEXT_LENGTH_MAX`] bytes.
     pub text: String,
+}
+
+impl Record {
+    /// Returns the record of a campaign that ended this way.
+    pub fn of(campaign: u64, ending: &Ending) -> Self {
+        let (reason, flash_state) = (ending.reason.code(), ending.flash.code());
+        Self { campaign, reason, flash_state, text: ending.detail.clone() }
+    }
+
+    /// Returns how the campaign ended, unless this version does not know one of the codes.
+    pub fn ending(self) -> Option<Ending> {
+        let reason = Reason::from_code(self.reason)?;
+        let flash = FlashState::from_code(self.flash_state)?;
+        Some(Ending { reason, flash, detail: self.text })
+    }
 }
 
 // The block, big-endian:
@@ -187,6 +203,15 @@ mod tests {
             bad.0[offset] ^= 1;
             assert!(bad.record().is_err() && !bad.is_mailbox_of(&NONCE), "{offset:#x}");
         }
+    }
+
+    #[test]
+    fn endings_come_back_and_unknown_codes_are_none() {
+        let ending = Ending::new(Reason::WriteFailed, FlashState::Mixed, "0x1000-0x1fff erased");
+        let record = Record::of(7, &ending);
+        assert_eq!((record.campaign, record.clone().ending()), (7, Some(ending)));
+        assert_eq!(Record { reason: u16::MAX, ..record.clone() }.ending(), None);
+        assert_eq!(Record { flash_state: 99, ..record }.ending(), None);
     }
 
     #[test]

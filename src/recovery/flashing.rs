@@ -5,7 +5,7 @@ use log::info;
 use super::machine::{FlashEnd, Permit, Recovery};
 use crate::flash::{End, Flash, FlashError, Job, Outcome, Phase as JobPhase, Step};
 use crate::image::VerifiedImage;
-use crate::reason::{Condition, FlashState, Reason, Refusal};
+use crate::reason::{Condition, Ending, FlashState, Reason, Refusal};
 use crate::time::Time;
 use crate::wire::answer::Phase;
 
@@ -31,7 +31,7 @@ impl Flashing {
 
     /// How it ended when the chip could not even be opened.
     pub fn not_started(&self, reason: Reason, detail: &str) -> FlashEnd {
-        FlashEnd { flash: self.unchanged(), reason, digests: None, detail: detail.to_owned() }
+        FlashEnd { ending: Ending::new(reason, self.unchanged(), detail), digests: None }
     }
 
     /// Does about one eraseblock of work and tells `recovery` how it went. Before the first change `recovery` must permit
@@ -81,8 +81,8 @@ impl Flashing {
         true
     }
 
-    fn refused(&self, Refusal { reason, detail }: Refusal) -> FlashEnd {
-        FlashEnd { flash: self.unchanged(), reason, digests: None, detail }
+    fn refused(&self, refusal: Refusal) -> FlashEnd {
+        FlashEnd { ending: refusal.ending(self.unchanged()), digests: None }
     }
 
     /// What a chip is that this job did not change.
@@ -124,7 +124,8 @@ impl Flashing {
             (Some(error), _) => chain(error),
             (None, _) => String::new(),
         };
-        FlashEnd { flash, reason, digests: end.before_digest.zip(end.after_digest), detail }
+        let ending = Ending { reason, flash, detail };
+        FlashEnd { ending, digests: end.before_digest.zip(end.after_digest) }
     }
 }
 

@@ -33,7 +33,7 @@ use rand_core::{RngCore, SeedableRng};
 use crate::image::assembly::ManifestAssembly;
 use crate::image::{Board, KnownGood, VerifiedImage, VerifiedManifest};
 use crate::keys::{HostSecretKey, ManagerPublicKey, ReleasePublicKey};
-use crate::reason::{Condition, FlashState, Reason, Refusal};
+use crate::reason::{Condition, Ending, FlashState, Reason, Refusal};
 use crate::session::{Endpoint, Event, PeerKey, Transmit};
 use crate::time::Time;
 use crate::transfer::{Received, Receiver};
@@ -106,14 +106,10 @@ pub enum Action {
 /// How a flash job ended.
 #[derive(Clone, Debug)]
 pub struct FlashEnd {
-    /// What the chip holds.
-    pub flash: FlashState,
-    /// Why.
-    pub reason: Reason,
+    /// Why, and what the chip holds.
+    pub ending: Ending,
     /// SHA-256 of the chip before and after.
     pub digests: Option<([u8; 32], [u8; 32])>,
-    /// In words.
-    pub detail: String,
 }
 
 #[derive(Debug)]
@@ -166,12 +162,10 @@ impl Recovery {
         let report = Report {
             campaign: mission.campaign,
             phase: Phase::Ready,
-            reason: Reason::None,
-            flash: untouched(&mission),
+            ending: Ending::new(Reason::None, untouched(&mission), ""),
             done: 0,
             total: 0,
             digests: None,
-            detail: String::new(),
         };
         Self {
             mission,
@@ -276,51 +270,44 @@ impl Recovery {
     }
 
     /// Takes note how the flash job ended.
-    pub fn flash_ended(&mut self, now: Time, mut end: FlashEnd) {
+    pub fn flash_ended(&mut self, now: Time, end: FlashEnd) {
         if !matches!(self.state, State::Flashing(_)) {
             return;
         }
+        let FlashEnd { mut ending, digests } = end;
         if let Some(note) = self.escrow.note() {
-            let separator = if end.detail.is_empty() { "" } else { "; " };
-            end.detail = format!("{note}{separator}{}", end.detail);
+            let separator = if ending.detail.is_empty() { "" } else { "; " };
+            ending.detail = format!("{note}{separator}{}", ending.detail);
         }
-        self.report.digests = end.digests;
-        if end.flash.reboot_is_safe() {
-            let phase =
-                if end.flash == FlashState::Updated { Phase::Updated } else { Phase::Failed };
-            self.end(now, phase, end.flash, &Refusal { reason: end.reason, detail: end.detail });
+        self.report.digests = digests;
+        if ending.flash.reboot_is_safe() {
+            let is_updated = ending.flash == FlashState::Updated;
+            self.end(now, if is_updated { Phase::Updated } else { Phase::Failed }, ending);
             return;
         }
-        warn!("the flash is damaged, this machine will not reboot by itself: {}", end.detail);
+        warn!("the flash is damaged, this machine will not reboot by itself: {}", ending.detail);
         let tries_again = self.rescues < RESCUE_ATTEMPTS_MAX;
         if self.mission.rescue && !tries_again {
-            self.end(
-                now,
-                Phase::Failed,
-                end.flash,
-                &Refusal { reason: end.reason, detail: end.detail },
-            );
+            self.end(now, Phase::Failed, ending);
             return;
         }
         let next_try = tries_again.then(|| now + RESCUE_PAUSE);
         self.rescues += 1;
         self.state = State::Damaged { next_try };
-        self.report.phase = Phase::Failed;
-        (self.report.reason, self.report.flash) = (end.reason, end.flash);
-        self.report.detail = end.detail;
+        (self.report.phase, self.report.ending) = (Phase::Failed, ending);
         self.send_report(now);
     }
 
     /// Ends the stay because something outside this machine failed, e.g. there is no network. Nothing was flashed.
     pub fn give_up(&mut self, now: Time, refusal: &Refusal) {
         if matches!(self.state, State::Waiting | State::Receiving | State::Verified) {
-            self.end(now, Phase::Failed, untouched(&self.mission), refusal);
+            self.end(now, Phase::Failed, refusal.clone().ending(untouched(&self.mission)));
         }
     }
 
     /// What stands in flash after an update.
     pub fn known_good(&self) -> Option<KnownGood> {
-        let is_updated = self.report.flash == FlashState::Updated;
+        let is_updated = self.report.ending.flash == FlashState::Updated;
         self.manifest
             .as_ref()
             .filter(|_| is_updated)
@@ -431,11 +418,9 @@ impl Recovery {
         self.send_report(now);
     }
 
-    fn end(&mut self, now: Time, phase: Phase, flash: FlashState, refusal: &Refusal) {
-        info!("{}: {refusal} ({flash})", phase.name());
-        self.report.phase = phase;
-        (self.report.reason, self.report.flash) = (refusal.reason, flash);
-        self.report.detail = refusal.detail.clone();
+    fn end(&mut self, now: Time, phase: Phase, ending: Ending) {
+        info!("{}: {ending}", phase.name());
+        (self.report.phase, self.report.ending) = (phase, ending);
         (self.image, self.receiver) = (None, None);
         self.state = State::Ended { until: now + RELEASE_WAIT };
         // Who never heard the manager has nobody to wait for.
@@ -451,12 +436,8 @@ impl Recovery {
         }
         self.state = State::Rebooting;
         self.report.phase = Phase::Rebooting;
-        self.actions.push_back(Action::Leave(End {
-            campaign: self.mission.campaign,
-            reason: self.report.reason,
-            flash: self.report.flash,
-            detail: self.report.detail.clone(),
-        }));
+        let (campaign, ending) = (self.mission.campaign, self.report.ending.clone());
+        self.actions.push_back(Action::Leave(End { campaign, ending }));
     }
 
     /// The next deadline of a host whose flash is untouched, and what it means to miss it.

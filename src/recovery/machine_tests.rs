@@ -15,7 +15,7 @@ use super::machine::{
 };
 use crate::image::{Board, Description, Manifest, PayloadFormat, SignedManifest};
 use crate::keys::{HostSecretKey, ManagerSecretKey, PublicKey, ReleaseSecretKey, SecretKey};
-use crate::reason::{FlashState, Reason};
+use crate::reason::{Ending, FlashState, Reason};
 use crate::session::{Endpoint, Event};
 use crate::time::Time;
 use crate::transfer::{Sender, SenderConfig};
@@ -200,7 +200,10 @@ impl Bench {
     fn expect_reboot(&mut self, reason: Reason, flash: FlashState) -> End {
         match self.host.poll_action() {
             Some(Action::Leave(end)) => {
-                assert_eq!((end.reason, end.flash, end.campaign), (reason, flash, CAMPAIGN));
+                assert_eq!(
+                    (end.ending.reason, end.ending.flash, end.campaign),
+                    (reason, flash, CAMPAIGN)
+                );
                 end
             }
             other => panic!("{other:?}"),
@@ -235,7 +238,7 @@ fn ready_received_verified_committed_updated_released() {
     bench.host.flash_progress(now, Phase::Writing, 1, 32);
     let (flash, reason) = (FlashState::Updated, Reason::Updated);
     let digests = Some(([4; 32], [5; 32]));
-    bench.host.flash_ended(now, FlashEnd { flash, reason, digests, detail: String::new() });
+    bench.host.flash_ended(now, FlashEnd { ending: Ending::new(reason, flash, ""), digests });
     bench.run(now);
     assert_eq!((bench.last().phase, bench.last().digests), (Phase::Updated, digests));
     assert!(bench.host.poll_action().is_none(), "it waits for the release");
@@ -254,7 +257,7 @@ fn a_manager_that_is_not_there_or_dies_lets_the_host_return_untouched() {
     }
     bench.host.handle_timeout(second(300));
     let end = bench.expect_reboot(Reason::ManagerNotReached, FlashState::UNTOUCHED);
-    assert!(end.detail.contains("10.0.0.1:5000"), "{}", end.detail);
+    assert!(end.ending.detail.contains("10.0.0.1:5000"), "{}", end.ending.detail);
 
     let mut bench = Bench::new();
     bench.run(Time::ZERO);
@@ -265,7 +268,7 @@ fn a_manager_that_is_not_there_or_dies_lets_the_host_return_untouched() {
     bench.host.handle_timeout(second(119));
     assert_eq!(bench.host.report().phase, Phase::Receiving);
     bench.host.handle_timeout(second(120));
-    assert_eq!(bench.host.report().reason, Reason::TransferTimedOut);
+    assert_eq!(bench.host.report().ending.reason, Reason::TransferTimedOut);
     bench.host.handle_timeout(second(120) + RELEASE_WAIT);
     bench.expect_reboot(Reason::TransferTimedOut, FlashState::UNTOUCHED);
 }
@@ -280,7 +283,7 @@ fn a_manager_that_keeps_talking_but_never_sends_cannot_keep_the_host() {
         now += Duration::from_secs(60);
     }
     bench.host.handle_timeout(now);
-    assert_eq!(bench.host.report().reason, Reason::TransferTimedOut);
+    assert_eq!(bench.host.report().ending.reason, Reason::TransferTimedOut);
 }
 
 #[test]
@@ -295,7 +298,7 @@ fn a_bundle_that_does_not_belong_here_is_refused_before_a_fragment_is_taken() {
         bench.run(Time::ZERO);
         let manifest = bench.manifest(security_version, image);
         bench.send_manifest(Time::ZERO, &manifest);
-        assert_eq!((bench.last().phase, bench.last().reason), (Phase::Failed, reason));
+        assert_eq!((bench.last().phase, bench.last().ending.reason), (Phase::Failed, reason));
         bench.command(Time::ZERO, &Command::Release { campaign: CAMPAIGN });
         bench.expect_reboot(reason, FlashState::UNTOUCHED);
     }
@@ -304,7 +307,7 @@ fn a_bundle_that_does_not_belong_here_is_refused_before_a_fragment_is_taken() {
     bench.release = ReleaseSecretKey::generate(&mut ChaCha20Rng::from_seed([9; 32]));
     let manifest = bench.manifest(3, &image);
     bench.send_manifest(Time::ZERO, &manifest);
-    assert_eq!(bench.last().reason, Reason::ManifestUntrusted);
+    assert_eq!(bench.last().ending.reason, Reason::ManifestUntrusted);
 }
 
 #[test]
@@ -321,7 +324,10 @@ fn an_insider_who_sends_another_image_never_gets_it_flashed() {
         assert!(bench.host.poll_action().is_none());
     }
     bench.run(now);
-    assert_eq!((bench.last().phase, bench.last().reason), (Phase::Failed, Reason::PayloadInvalid));
+    assert_eq!(
+        (bench.last().phase, bench.last().ending.reason),
+        (Phase::Failed, Reason::PayloadInvalid)
+    );
     bench.command(now, &Command::Commit { campaign: CAMPAIGN });
     assert!(bench.host.poll_action().is_none());
 }
@@ -330,15 +336,13 @@ fn an_insider_who_sends_another_image_never_gets_it_flashed() {
 fn a_damaged_chip_never_reboots_and_is_written_again() {
     let (mut bench, mut now) = Bench::committed(&image(6));
     let damaged = || FlashEnd {
-        flash: FlashState::Mixed,
-        reason: Reason::WriteFailed,
+        ending: Ending::new(Reason::WriteFailed, FlashState::Mixed, "block 3"),
         digests: None,
-        detail: "block 3".into(),
     };
     for _ in 0..3 {
         bench.host.flash_ended(now, damaged());
         bench.run(now);
-        assert!(!bench.last().flash.reboot_is_safe());
+        assert!(!bench.last().ending.flash.reboot_is_safe());
         bench.command(now, &Command::Release { campaign: CAMPAIGN });
         assert!(bench.host.poll_action().is_none(), "it must not reboot");
         now += RESCUE_PAUSE;

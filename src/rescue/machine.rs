@@ -417,14 +417,17 @@ impl Rescue {
             self.conclude(Conclusion::Returned(end));
             return;
         };
-        if end.flash == FlashState::Updated {
-            let changed = end.reason != Reason::AlreadyCurrent;
+        if end.ending.flash == FlashState::Updated {
+            let changed = end.ending.reason != Reason::AlreadyCurrent;
             let known_good = recovery.known_good();
             self.conclude(Conclusion::Repaired { end, changed, known_good });
             return;
         }
-        warn!("this attempt ended: {} ({}) {}", end.reason, end.flash, end.detail);
-        if !end.flash.reboot_is_safe() {
+        warn!(
+            "this attempt ended: {} ({}) {}",
+            end.ending.reason, end.ending.flash, end.ending.detail
+        );
+        if !end.ending.flash.reboot_is_safe() {
             // Whatever was found before: now the chip was written to, and not to its end.
             search.request.finding = Finding::Invalid;
             (search.damaged, search.patience) = (true, None);

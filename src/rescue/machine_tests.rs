@@ -211,7 +211,11 @@ fn a_held_host_asks_again_when_it_was_told_to_and_enlists_once() {
     room.run(end);
     let Some((_, Answer::Report(report))) = room.heard.last() else { panic!("{:?}", room.heard) };
     assert_eq!((report.campaign, report.phase), (5, Phase::Ready));
-    assert_eq!(report.flash, FlashState::Untouched(Condition::Broken), "no reboot is safe yet");
+    assert_eq!(
+        report.ending.flash,
+        FlashState::Untouched(Condition::Broken),
+        "no reboot is safe yet"
+    );
     room.say(1, &Command::Enlist { campaign: 6, transfer_timeout_s: 60 });
     assert_eq!(room.host.recovery().unwrap().report().campaign, 5);
 }
@@ -274,10 +278,10 @@ fn a_failed_attempt_never_ends_the_stay_and_is_told_with_the_next_request() {
             _ => None,
         })
         .collect();
-    assert!(ends.iter().any(|end| end.reason == Reason::Released && end.campaign == 3));
+    assert!(ends.iter().any(|end| end.ending.reason == Reason::Released && end.campaign == 3));
     let last = ends.last().unwrap();
-    assert_eq!((last.campaign, last.reason), (9, Reason::TransferTimedOut));
-    assert_eq!(last.flash, FlashState::Untouched(Condition::Broken));
+    assert_eq!((last.campaign, last.ending.reason), (9, Reason::TransferTimedOut));
+    assert_eq!(last.ending.flash, FlashState::Untouched(Condition::Broken));
 }
 
 #[test]

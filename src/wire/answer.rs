@@ -8,7 +8,7 @@ use super::escrow::BackupOffer;
 use super::foresight::Foresight;
 use super::fragment_status::FragmentStatus;
 use super::help::HelpRequest;
-use crate::reason::{Condition, FlashState, Reason};
+use crate::reason::{Condition, Ending, FlashState, Reason};
 
 /// The longest name in an [`Identity`], in bytes.
 pub const NAME_SIZE_MAX: usize = 64;
@@ -95,12 +95,8 @@ impl Phase {
 pub struct End {
     /// The campaign.
     pub campaign: u64,
-    /// Why it ended.
-    pub reason: Reason,
-    /// What the flash held then.
-    pub flash: FlashState,
-    /// Explanation, at most [`DETAIL_SIZE_MAX`] bytes.
-    pub detail: String,
+    /// How it ended; its detail has at most [`DETAIL_SIZE_MAX`] bytes.
+    pub ending: Ending,
 }
 
 /// Where the host's software runs.
@@ -155,18 +151,15 @@ pub struct Report {
     pub campaign: u64,
     /// Phase.
     pub phase: Phase,
-    /// Reason of a refusal or an end, else [`Reason::None`].
-    pub reason: Reason,
-    /// What the flash holds.
-    pub flash: FlashState,
+    /// How the campaign ended here or was refused. Before: [`Reason::None`], what the flash holds now, and no
+    /// detail. The detail has at most [`DETAIL_SIZE_MAX`] bytes.
+    pub ending: Ending,
     /// Steps of the phase done: fragments while receiving or uploading, eraseblocks while flashing.
     pub done: u32,
     /// Steps of the phase in all.
     pub total: u32,
     /// SHA-256 of the whole chip before and after, once both are known.
     pub digests: Option<([u8; 32], [u8; 32])>,
-    /// Explanation, at most [`DETAIL_SIZE_MAX`] bytes.
-    pub detail: String,
 }
 
 /// What the agent finds in flash after the boot.
@@ -188,7 +181,7 @@ pub struct Measurement {
     pub detail: String,
 }
 
-/// One answer. The first byte is the type, then come the fields of the struct in their order.
+/// One answer. The first byte is the type, then come the fields in the order of docs/PROTOCOL.md.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// `81`: identity.
@@ -315,52 +308,49 @@ impl End {
     fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Ok(Self {
             campaign: reader.u64()?,
-            reason: read_reason(reader)?,
-            flash: read_flash(reader)?,
-            detail: reader.text("end detail", DETAIL_SIZE_MAX)?,
+            ending: Ending {
+                reason: read_reason(reader)?,
+                flash: read_flash(reader)?,
+                detail: reader.text("end detail", DETAIL_SIZE_MAX)?,
+            },
         })
     }
 
     fn write(&self, writer: &mut Writer) {
-        writer
-            .u64(self.campaign)
-            .u16(self.reason.code())
-            .u8(self.flash.code())
-            .text(&self.detail, DETAIL_SIZE_MAX);
+        let Ending { reason, flash, detail } = &self.ending;
+        writer.u64(self.campaign).u16(reason.code()).u8(flash.code()).text(detail, DETAIL_SIZE_MAX);
     }
 }
 
 impl Report {
     fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        Ok(Self {
-            campaign: reader.u64()?,
-            phase: read_phase(reader)?,
-            reason: read_reason(reader)?,
-            flash: read_flash(reader)?,
-            done: reader.u32()?,
-            total: reader.u32()?,
-            digests: match reader.u8()? {
-                0 => None,
-                1 => Some((reader.array()?, reader.array()?)),
-                _ => return Err(DecodeError::Value("digests")),
-            },
-            detail: reader.text("detail", DETAIL_SIZE_MAX)?,
-        })
+        let (campaign, phase) = (reader.u64()?, read_phase(reader)?);
+        let (reason, flash) = (read_reason(reader)?, read_flash(reader)?);
+        let (done, total) = (reader.u32()?, reader.u32()?);
+        let digests = match reader.u8()? {
+            0 => None,
+            1 => Some((reader.array()?, reader.array()?)),
+            _ => return Err(DecodeError::Value("digests")),
+        };
+        let detail = reader.text("detail", DETAIL_SIZE_MAX)?;
+        let ending = Ending { reason, flash, detail };
+        Ok(Self { campaign, phase, ending, done, total, digests })
     }
 
     fn write(&self, writer: &mut Writer) {
+        let Ending { reason, flash, detail } = &self.ending;
         writer
             .u64(self.campaign)
             .u8(self.phase as u8)
-            .u16(self.reason.code())
-            .u8(self.flash.code())
+            .u16(reason.code())
+            .u8(flash.code())
             .u32(self.done)
             .u32(self.total)
             .u8(u8::from(self.digests.is_some()));
         if let Some((before, after)) = &self.digests {
             writer.bytes(before).bytes(after);
         }
-        writer.text(&self.detail, DETAIL_SIZE_MAX);
+        writer.text(detail, DETAIL_SIZE_MAX);
     }
 }
 

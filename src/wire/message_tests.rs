@@ -13,7 +13,7 @@ use super::command::Command;
 use super::escrow::BackupOffer;
 use super::foresight::Foresight;
 use super::help::{Finding, HelpRequest};
-use crate::reason::{Condition, FlashState, Reason};
+use crate::reason::{Condition, Ending, FlashState, Reason};
 
 fn commands() -> Vec<(Command, &'static str)> {
     vec![
@@ -68,9 +68,7 @@ fn commands() -> Vec<(Command, &'static str)> {
 fn answers() -> Vec<(Answer, String)> {
     let end = End {
         campaign: 7,
-        reason: Reason::ManagerNotReached,
-        flash: FlashState::UNTOUCHED,
-        detail: "why".into(),
+        ending: Ending::new(Reason::ManagerNotReached, FlashState::UNTOUCHED, "why"),
     };
     let identity = Identity {
         environment: Environment::Recovery,
@@ -92,12 +90,10 @@ fn answers() -> Vec<(Answer, String)> {
     let report = Report {
         campaign: 7,
         phase: Phase::Updated,
-        reason: Reason::Updated,
-        flash: FlashState::Updated,
+        ending: Ending::new(Reason::Updated, FlashState::Updated, ""),
         done: 3,
         total: 4,
         digests: Some(([0x22; 32], [0x33; 32])),
-        detail: String::new(),
     };
     let measurement = Measurement {
         campaign: 7,

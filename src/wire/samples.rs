@@ -4,7 +4,7 @@
 //! place: `Identity { product: "S1".into(), ..samples::identity() }`. No program uses this room, and the linker drops it.
 
 use super::answer::{DETAIL_SIZE_MAX, End, Environment, Identity, NAME_SIZE_MAX};
-use crate::reason::{Condition, FlashState, Reason};
+use crate::reason::{Condition, Ending, FlashState, Reason};
 
 /// Returns the identity of a healthy host that runs its normal operating system.
 pub fn identity() -> Identity {
@@ -48,9 +48,7 @@ pub fn longest_identity() -> Identity {
         doubt: detail.clone(),
         last_end: Some(End {
             campaign: 7,
-            reason: Reason::ManagerNotReached,
-            flash: FlashState::UNTOUCHED,
-            detail,
+            ending: Ending::new(Reason::ManagerNotReached, FlashState::UNTOUCHED, detail),
         }),
     }
 }

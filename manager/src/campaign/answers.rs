@@ -115,7 +115,9 @@ impl Host {
             Phase::BackingUp | Phase::Writing | Phase::Verifying | Phase::Restoring => None,
             Phase::Rebooting => None,
             // It holds the verified image of that campaign, and nothing else helps it.
-            Phase::Failed if !report.flash.reboot_is_safe() => Some(Command::Commit { campaign }),
+            Phase::Failed if !report.ending.flash.reboot_is_safe() => {
+                Some(Command::Commit { campaign })
+            }
             Phase::Ready
             | Phase::Receiving
             | Phase::Verified
@@ -231,7 +233,7 @@ impl Host {
             _ => None,
         };
         if let Some(stage) = again
-            && report.reason == Reason::ManifestIncomplete
+            && report.ending.reason == Reason::ManifestIncomplete
             && self.manifests_lost < MANIFESTS_LOST_MAX
         {
             self.manifests_lost += 1;
@@ -345,9 +347,9 @@ impl Host {
         if self.stage >= Stage::Release {
             return;
         }
-        if is_update(report.reason) {
+        if is_update(report.ending.reason) {
             self.updated(now, plan);
-        } else if !report.flash.reboot_is_safe() {
+        } else if !report.ending.flash.reboot_is_safe() {
             // It does not reboot with a damaged chip, whatever it is told, but tries to write it again. So it has the
             // time of the stage to get out of this.
             self.ending = Some(ended_by(report));
@@ -369,7 +371,9 @@ impl Host {
                 Some(outcome) => self.end(outcome),
                 None => self.enter(now, Stage::Reboot, plan),
             },
-            Stage::Escrow | Stage::Commit | Stage::Flash if report.flash == FlashState::Updated => {
+            Stage::Escrow | Stage::Commit | Stage::Flash
+                if report.ending.flash == FlashState::Updated =>
+            {
                 match plan.rescue {
                     true => self.end(rescued()),
                     false => self.enter(now, Stage::Reboot, plan),
@@ -434,11 +438,11 @@ fn is_update(reason: Reason) -> bool {
 
 /// The end that a report tells of.
 fn ended_by(report: &Report) -> Outcome {
-    let reason = match report.reason {
+    let reason = match report.ending.reason {
         Reason::None => Reason::RecoveryFailed,
         reason => reason,
     };
-    Outcome::new(reason, Some(report.flash), report.detail.clone())
+    Outcome::new(reason, Some(report.ending.flash), report.ending.detail.clone())
 }
 
 /// The end of a host that is back in its normal OS without having been told to go.
@@ -446,8 +450,8 @@ fn returned(identity: &Identity, plan: &Plan) -> Outcome {
     match identity.last_end.as_ref().filter(|end| end.campaign == plan.campaign()) {
         // Without a record from recovery the agent does not know what was written before it came up.
         Some(end) => {
-            let flash = (end.reason != Reason::ReturnedSilently).then_some(end.flash);
-            Outcome::new(end.reason, flash, end.detail.clone())
+            let flash = (end.ending.reason != Reason::ReturnedSilently).then_some(end.ending.flash);
+            Outcome::new(end.ending.reason, flash, end.ending.detail.clone())
         }
         None => Outcome::new(Reason::ReturnedSilently, None, ""),
     }

@@ -53,7 +53,7 @@ impl Service {
                 host_name: request.identity.host_name.clone(),
                 vendor: request.identity.vendor.clone(),
                 product: request.identity.product.clone(),
-                last_end: end.as_ref().map(|end| end.reason.name().to_owned()),
+                last_end: end.as_ref().map(|end| end.ending.reason.name().to_owned()),
             };
             caller.request = Some(request);
             self.note(Note::of(Event::HelpRequest(Box::new(facts))));
@@ -233,6 +233,6 @@ impl Service {
 }
 
 fn end_outcome(end: firmcast::wire::answer::End) -> Outcome {
-    let flash: Option<FlashState> = Some(end.flash);
-    Outcome::new(end.reason, flash, end.detail)
+    let flash: Option<FlashState> = Some(end.ending.flash);
+    Outcome::new(end.ending.reason, flash, end.ending.detail)
 }

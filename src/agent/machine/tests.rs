@@ -168,8 +168,11 @@ impl World {
         let begin = Command::Begin { campaign, reach_timeout_s: 300, transfer_timeout_s: 60 };
         match self.tell(manager, &begin) {
             Answer::Report(report) => {
-                assert_eq!((report.campaign, report.flash), (campaign, FlashState::UNTOUCHED));
-                (report.phase, report.reason)
+                assert_eq!(
+                    (report.campaign, report.ending.flash),
+                    (campaign, FlashState::UNTOUCHED)
+                );
+                (report.phase, report.ending.reason)
             }
             other => panic!("{other:?}"),
         }
@@ -258,7 +261,7 @@ fn recovery_that_cannot_be_entered_or_is_released_is_taken_back() {
     world.agent.recovery_failed(world.now, &refusal, &mut world.system);
     let told = world.exchange(0);
     assert!(
-        matches!(&told[..], [Answer::Report(report)] if report.reason == Reason::KexecUnavailable)
+        matches!(&told[..], [Answer::Report(report)] if report.ending.reason == Reason::KexecUnavailable)
     );
     assert_eq!(world.system.abandoned, 1);
 
@@ -289,7 +292,7 @@ fn the_chip_is_read_once_for_repeated_questions() {
 fn commands_for_recovery_are_not_possible_in_the_normal_os() {
     let mut world = World::new();
     match world.tell(0, &Command::Commit { campaign: CAMPAIGN }) {
-        Answer::Report(report) => assert_eq!(report.reason, Reason::NotPossibleNow),
+        Answer::Report(report) => assert_eq!(report.ending.reason, Reason::NotPossibleNow),
         other => panic!("{other:?}"),
     }
 }

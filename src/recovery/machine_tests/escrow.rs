@@ -144,9 +144,9 @@ impl Keeping {
 
     fn expect_failed(&self, reason: Reason, detail: &str) {
         let report = self.bench.host.report();
-        let end = (report.phase, report.reason, report.flash);
+        let end = (report.phase, report.ending.reason, report.ending.flash);
         assert_eq!(end, (Phase::Failed, reason, FlashState::UNTOUCHED), "{report:?}");
-        assert!(report.detail.contains(detail), "{report:?}");
+        assert!(report.ending.detail.contains(detail), "{report:?}");
         assert!(self.flashing.is_none());
         self.expect_untouched();
     }
@@ -241,16 +241,14 @@ fn a_release_while_the_backup_is_uploaded_lets_the_host_go_for_good() {
 fn a_chip_that_needs_no_change_needs_no_upload_and_a_damaged_one_is_rescued_without() {
     let mut keeping = Keeping::begin(&image(1), image(1), 0.0);
     keeping.run(20 * SECOND, |keeping| keeping.flashing.is_none());
-    assert_eq!(keeping.bench.host.report().reason, Reason::AlreadyCurrent);
+    assert_eq!(keeping.bench.host.report().ending.reason, Reason::AlreadyCurrent);
     assert!(keeping.offer.is_none());
     keeping.expect_untouched();
 
     let mut keeping = Keeping::begin(&image(1), image(2), 0.0);
     let damaged = FlashEnd {
-        flash: FlashState::Mixed,
-        reason: Reason::WriteFailed,
+        ending: Ending::new(Reason::WriteFailed, FlashState::Mixed, "block 3"),
         digests: None,
-        detail: "block 3".into(),
     };
     let now = keeping.now;
     keeping.bench.host.flash_ended(now, damaged);
@@ -261,6 +259,6 @@ fn a_chip_that_needs_no_change_needs_no_upload_and_a_damaged_one_is_rescued_with
     keeping.run(20 * SECOND, |keeping| keeping.flashing.is_none());
     let report = keeping.bench.host.report();
     assert_eq!((report.phase, keeping.chip.contents()), (Phase::Updated, &image(1)[..]));
-    assert!(report.detail.contains("no backup was stored"), "{report:?}");
+    assert!(report.ending.detail.contains("no backup was stored"), "{report:?}");
     assert!(keeping.offer.is_none());
 }

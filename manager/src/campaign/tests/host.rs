@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use firmcast::keys::{HostSecretKey, SecretKey as _};
-use firmcast::reason::{FlashState, Reason};
+use firmcast::reason::{Ending, FlashState, Reason};
 use firmcast::session::{self, Endpoint, PeerKey};
 use firmcast::time::Time;
 use firmcast::transfer::{HostId, Receiver, Sender, SenderConfig};
@@ -196,9 +196,8 @@ impl ScriptedHost {
 
     /// Back to the normal OS, with a note of why.
     fn go_home(&mut self, now: Time, reason: Reason) {
-        let flash = self.report.flash;
-        let detail = String::new();
-        self.last_end = Some(End { campaign: self.campaign, reason, flash, detail });
+        let ending = Ending::new(reason, self.report.ending.flash, "");
+        self.last_end = Some(End { campaign: self.campaign, ending });
         self.restart(now, false, self.script.home_boot);
         if self.script.never_boots_again {
             self.place = Place::Dead;
@@ -268,13 +267,13 @@ impl ScriptedHost {
             if self.script.fails_once {
                 self.script.fails_to_write = None;
             }
-            self.report =
-                Report { flash, reason: Reason::WriteFailed, ..self.state(Phase::Failed) };
+            let ending = Ending::new(Reason::WriteFailed, flash, "");
+            self.report = Report { ending, ..self.state(Phase::Failed) };
         } else if self.report.done == FLASH_STEPS {
             self.writes += 1;
             let digests = Some(([1; 32], [2; 32]));
-            let flash = FlashState::Updated;
-            self.report = Report { digests, flash, ..self.state(Phase::Updated) };
+            let ending = Ending::new(Reason::None, FlashState::Updated, "");
+            self.report = Report { digests, ending, ..self.state(Phase::Updated) };
             if self.script.reboots_without_release {
                 self.go_home(now, Reason::Updated);
             }
@@ -343,7 +342,8 @@ impl ScriptedHost {
                 self.report = self.state(Phase::Receiving);
             }
             Command::Commit { .. }
-                if self.report.phase == Phase::Verified || !self.report.flash.reboot_is_safe() =>
+                if self.report.phase == Phase::Verified
+                    || !self.report.ending.flash.reboot_is_safe() =>
             {
                 self.report = Report { total: FLASH_STEPS, ..self.state(Phase::Writing) };
                 self.give_up = None;
@@ -425,7 +425,10 @@ impl ScriptedHost {
 
     fn begin(&mut self, now: Time) {
         let answer = match self.script.refuse {
-            Some(reason) => Report { reason, ..self.state(Phase::Refused) },
+            Some(reason) => {
+                let ending = Ending::new(reason, FlashState::UNTOUCHED, "");
+                Report { ending, ..self.state(Phase::Refused) }
+            }
             None => self.state(Phase::Accepted),
         };
         self.answer(now, &Answer::Report(answer));
@@ -437,10 +440,11 @@ impl ScriptedHost {
     }
 
     fn release(&mut self, now: Time) {
-        if !self.report.flash.reboot_is_safe() {
+        if !self.report.ending.flash.reboot_is_safe() {
             return;
         }
-        let report = Report { flash: self.report.flash, ..self.state(Phase::Rebooting) };
+        let ending = Ending::new(Reason::None, self.report.ending.flash, "");
+        let report = Report { ending, ..self.state(Phase::Rebooting) };
         self.answer(now, &Answer::Report(report));
         self.upload = None;
         let reason = match self.report.phase {
@@ -508,11 +512,9 @@ fn report(phase: Phase) -> Report {
     Report {
         campaign: 0,
         phase,
-        reason: Reason::None,
-        flash: FlashState::UNTOUCHED,
+        ending: Ending::new(Reason::None, FlashState::UNTOUCHED, ""),
         done: 0,
         total: 0,
         digests: None,
-        detail: String::new(),
     }
 }

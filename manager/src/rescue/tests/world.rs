@@ -8,7 +8,7 @@ use firmcast::image::{Board, Bundle, Description, Manifest, PayloadFormat, Signe
 use firmcast::keys::{
     HostSecretKey, ManagerSecretKey, PublicKey as _, ReleaseSecretKey, SecretKey as _,
 };
-use firmcast::reason::{FlashState, Reason};
+use firmcast::reason::{Ending, FlashState, Reason};
 use firmcast::recovery::machine::{self as recovery, FlashEnd, JobBackup, Permit};
 use firmcast::rescue::machine::{Action, Conclusion, Rescue, Search, Situation};
 use firmcast::rescue::seek::{Candidate, Source};
@@ -245,7 +245,7 @@ impl DeadHost {
                 if !bad {
                     self.written.push(digest);
                 }
-                let end = FlashEnd { flash, reason, digests: None, detail: String::new() };
+                let end = FlashEnd { ending: Ending::new(reason, flash, ""), digests: None };
                 recovery.flash_ended(now, end);
             }
         }

@@ -266,7 +266,7 @@ impl VirtualHost {
             if refuses { Err("the watchdog cannot be stopped".into()) } else { Ok(()) }
         });
         *at = now + self.scenario.flash_step;
-        let flash = recovery.report().flash;
+        let flash = recovery.report().ending.flash;
         if !goes_on {
             stay.job = None;
             stay.is_changing &= !flash.reboot_is_safe();
@@ -400,7 +400,7 @@ impl Stay {
         let report = recovery.report();
         let (campaign, phase) = (report.campaign, report.phase);
         if matches!(phase, Phase::Failed | Phase::Updated | Phase::Rebooting)
-            && report.reason == Reason::None
+            && report.ending.reason == Reason::None
         {
             return Err(format!("{phase:?} without a reason"));
         }

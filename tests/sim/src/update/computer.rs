@@ -7,7 +7,7 @@ use firmcast::agent::{HostSystem, Order, measure};
 use firmcast::flash::{Fault, Flash, Geometry, SimulatedFlash, WriteRule};
 use firmcast::image::{Board, VerifiedManifest};
 use firmcast::keys::ManagerPublicKey;
-use firmcast::reason::{FlashState, Reason, Refusal};
+use firmcast::reason::{Ending, FlashState, Reason, Refusal};
 use firmcast::recovery::machine::Mission;
 use firmcast::wire::answer::{End, Environment, Identity, Measurement};
 use firmcast::wire::samples;
@@ -105,7 +105,7 @@ impl Computer {
             && self.last_end.as_ref().is_none_or(|end| end.campaign != campaign)
         {
             let (reason, flash) = (Reason::ReturnedSilently, FlashState::Unknown);
-            self.last_end = Some(End { campaign, reason, flash, detail: String::new() });
+            self.last_end = Some(End { campaign, ending: Ending::new(reason, flash, "") });
         }
     }
 
@@ -198,7 +198,7 @@ impl HostSystem for Computer {
                 .is_some_and(|(accepted, boot)| accepted == campaign && boot != self.boot)
             {
                 let (reason, flash) = (Reason::Updated, FlashState::Updated);
-                self.last_end = Some(End { campaign, reason, flash, detail: String::new() });
+                self.last_end = Some(End { campaign, ending: Ending::new(reason, flash, "") });
             }
         }
         Measurement {

@@ -156,8 +156,8 @@ impl VirtualHost {
             Place::Recovery(stay) => {
                 let report = stay.recovery.report();
                 let (done, total) = (report.done, report.total);
-                let (phase, flash) = (report.phase.name(), report.flash);
-                format!("recovery {phase} {done}/{total} {:?} {flash}", report.reason)
+                let (phase, flash) = (report.phase.name(), report.ending.flash);
+                format!("recovery {phase} {done}/{total} {:?} {flash}", report.ending.reason)
             }
         }
     }
@@ -297,7 +297,7 @@ impl VirtualHost {
             return Ok(());
         }
         stay.job = None;
-        let flash = stay.recovery.report().flash;
+        let flash = stay.recovery.report().ending.flash;
         stay.changing = !flash.reboot_is_safe();
         stay.damages += u32::from(stay.changing);
         check_end(stay, &self.computer, flash)
@@ -409,7 +409,7 @@ impl Stay {
         let report = self.recovery.report();
         self.was_verified |= report.phase == Phase::Verified;
         let ended = matches!(report.phase, Phase::Failed | Phase::Updated | Phase::Rebooting);
-        match ended && report.reason == Reason::None {
+        match ended && report.ending.reason == Reason::None {
             true => Err(format!("{:?} without a reason", report.phase)),
             false => Ok(()),
         }
@@ -458,11 +458,11 @@ fn check_end(stay: &Stay, computer: &Computer, flash: FlashState) -> Result<(), 
 }
 
 fn check_reboot(stay: &Stay, computer: &Computer, end: &End) -> Result<(), Violation> {
-    if end.reason == Reason::None || end.campaign != stay.campaign {
+    if end.ending.reason == Reason::None || end.campaign != stay.campaign {
         return Err(format!("it ends with {end:?} in campaign {:x}", stay.campaign));
     }
-    if stay.changing || stay.job.is_some() || end.flash == FlashState::Mixed {
+    if stay.changing || stay.job.is_some() || end.ending.flash == FlashState::Mixed {
         return Err(format!("it reboots while its chip is being changed or damaged: {end:?}"));
     }
-    check_end(stay, computer, end.flash)
+    check_end(stay, computer, end.ending.flash)
 }
