@@ -338,6 +338,19 @@ fn dead_hosts_are_rescued_and_the_status_shows_it() {
     assert_eq!(results.count(), 3);
     assert!(!manager.path("state/serve.sock").exists());
     assert!(!manager.run(&["status"]).status.success());
+
+    let history = manager.run(&["history", "--json"]);
+    let history: Value = serde_json::from_slice(&history.stdout).unwrap();
+    let campaigns = history.as_array().unwrap();
+    assert!(!campaigns.is_empty(), "the rescues are in no history");
+    for campaign in campaigns {
+        assert_eq!((&campaign["kind"], &campaign["state"]), (&"rescue".into(), &"finished".into()));
+    }
+    let rescued: u64 = campaigns.iter().map(|one| one["confirmed"].as_u64().unwrap()).sum();
+    assert_eq!(rescued, 3, "{history}");
+    let text = String::from_utf8(manager.run(&["history"]).stdout).unwrap();
+    assert!(text.contains("rescue: 2 of 2 rescued, finished"), "{text}");
+    assert!(text.contains("host-2: the host repaired its firmware and starts it"), "{text}");
 }
 
 #[test]
@@ -359,6 +372,13 @@ fn a_killed_service_is_replaced_and_goes_on() {
     let recalled = service.wait_for(|event| event["event"] == "recalled");
     assert_eq!((&recalled["host"], &recalled["phase"]), (&"host-0".into(), &"updated".into()));
     service.stop();
+    let history = manager.run(&["history", "--json"]);
+    let history: Value = serde_json::from_slice(&history.stdout).unwrap();
+    assert_eq!(
+        (&history[0]["kind"], &history[0]["state"]),
+        (&"rescue".into(), &"unfinished".into())
+    );
+    assert_eq!(history[0]["hosts"][0]["stage"], "flashing");
 }
 
 #[test]

@@ -203,6 +203,34 @@ fn hosts_are_updated_over_real_sockets_and_one_refusal_makes_exit_status_1() {
 }
 
 #[test]
+fn a_dry_run_says_and_records_what_it_is() {
+    let manager = Manager::new();
+    let good = Server::start(0, quick(), &manager);
+    manager.enrol(&[&good]);
+    let output = manager.update(&["--all", "--dry-run"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let said = text(&output.stdout);
+    let foreseen =
+        "host-0: an update could start: at most 16 of 512 eraseblocks change, in about 1 s";
+    assert!(said.contains("dry run ") && said.contains(foreseen), "{said}");
+    assert!(said.contains("finished: 1 could be updated, 0 could not"), "{said}");
+    let shown = text(&manager.run(&["history"]).stdout);
+    assert!(shown.contains("dry run: 1 of 1 could be updated, finished"), "{shown}");
+    assert!(shown.contains(foreseen), "{shown}");
+    assert!(!said.contains("confirmed") && !shown.contains("confirmed"), "{said}{shown}");
+
+    let output = manager.update(&["--all", "--dry-run", "--json"]);
+    for event in events(&output) {
+        if ["started", "result", "finished"].contains(&event["event"].as_str().unwrap()) {
+            assert_eq!(event["kind"], "dry-run", "{event}");
+        }
+    }
+    let history: Value =
+        serde_json::from_slice(&manager.run(&["history", "--json"]).stdout).unwrap();
+    assert_eq!((&history[1]["kind"], &history[1]["confirmed"]), (&"dry-run".into(), &1.into()));
+}
+
+#[test]
 fn an_interrupt_lets_the_host_go_and_a_killed_manager_leaves_an_unfinished_record() {
     let manager = Manager::new();
     let slow = Script { recovery_boot: Duration::from_secs(60), ..quick() };

@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail, ensure};
 use clap::{Args, Subcommand};
 use firmcast::image::{Description, Region, RegionAction};
 use firmcast::keys::{self, ReleaseSecretKey};
-use firmcast_manager::store::flash_backups::{Record, RegionFacts, Store};
+use firmcast_manager::store::flash_backups::{BackupRecord, BackupStore, RegionFacts};
 
 use super::bundle;
 use crate::driver::output;
@@ -58,7 +58,7 @@ struct RestoreArgs {
 
 impl BackupArgs {
     pub(crate) fn run(self, state: &Path) -> anyhow::Result<ExitCode> {
-        let store = Store::new(state);
+        let store = BackupStore::new(state);
         match self.command {
             BackupCommand::List(args) => list(&store, args.json),
             BackupCommand::Restore(args) => args.run(&store),
@@ -66,7 +66,7 @@ impl BackupArgs {
     }
 }
 
-fn list(store: &Store, json: bool) -> anyhow::Result<ExitCode> {
+fn list(store: &BackupStore, json: bool) -> anyhow::Result<ExitCode> {
     let (records, problems) = store.list()?;
     let complete = problems.is_empty();
     for problem in problems {
@@ -83,13 +83,13 @@ fn list(store: &Store, json: bool) -> anyhow::Result<ExitCode> {
     printed.map(|code| if complete { code } else { ExitCode::FAILURE })
 }
 
-fn line(record: &Record) -> String {
-    let Record { time, host, vendor, product, bios_version, sha256, .. } = record;
+fn line(record: &BackupRecord) -> String {
+    let BackupRecord { time, host, vendor, product, bios_version, sha256, .. } = record;
     format!("{time}  {host}  {vendor} {product}  {bios_version}  {sha256}\n")
 }
 
 impl RestoreArgs {
-    fn run(self, store: &Store) -> anyhow::Result<ExitCode> {
+    fn run(self, store: &BackupStore) -> anyhow::Result<ExitCode> {
         bundle::ensure_absent(&self.output)?;
         let record = self.record(store)?;
         let key: ReleaseSecretKey = keys::load_secret(&self.release_key)?;
@@ -107,7 +107,7 @@ impl RestoreArgs {
     }
 
     /// The newest record that is meant.
-    fn record(&self, store: &Store) -> anyhow::Result<Record> {
+    fn record(&self, store: &BackupStore) -> anyhow::Result<BackupRecord> {
         let digest = self.digest.to_ascii_lowercase();
         ensure!(
             digest.len() >= DIGITS_MIN && digest.bytes().all(|byte| byte.is_ascii_hexdigit()),
@@ -119,7 +119,8 @@ impl RestoreArgs {
         if let Some(host) = &self.host {
             records.retain(|record| [&record.host, &record.host_name, &record.key].contains(&host));
         }
-        let distinct = |of: fn(&Record) -> &String| records.iter().map(of).collect::<BTreeSet<_>>();
+        let distinct =
+            |of: fn(&BackupRecord) -> &String| records.iter().map(of).collect::<BTreeSet<_>>();
         if distinct(|record| &record.sha256).len() > 1 {
             bail!("several backups begin with {digest}: give more of its digits");
         }
@@ -135,7 +136,7 @@ impl RestoreArgs {
     }
 
     /// Every byte is this machine's own, so all are brought back, but to no other machine.
-    fn description(&self, record: &Record) -> anyhow::Result<Description> {
+    fn description(&self, record: &BackupRecord) -> anyhow::Result<Description> {
         let date = record.time.split('T').next().unwrap_or_default();
         Ok(Description {
             version: format!("backup of {} {date}", record.host),

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::driver::output;
 
-use firmcast_manager::news::{BundleFacts, Entry, HostResult, News};
+use firmcast_manager::news::{BundleFacts, Entry, HostResult, Kind, News};
 use firmcast_manager::store::records;
 
 /// The largest record that is read; a campaign of 10,000 hosts stays far below.
@@ -36,6 +36,8 @@ enum State {
 struct Campaign {
     /// Its number, 16 hexadecimal digits.
     campaign: String,
+    /// What it was for.
+    kind: Kind,
     /// When it began.
     started: String,
     /// The last entry's time.
@@ -46,7 +48,7 @@ struct Campaign {
     interrupted: bool,
     /// What was brought to the hosts.
     bundle: BundleFacts,
-    /// Hosts confirmed.
+    /// Hosts that ended well: confirmed, could be updated, or rescued.
     confirmed: usize,
     /// The hosts.
     hosts: Vec<Host>,
@@ -95,9 +97,14 @@ fn to_text(campaign: &Campaign) -> String {
         (State::Finished, true) => "interrupted by the operator",
         (State::Unfinished, _) => "UNFINISHED: its manager ended before it did",
     };
-    let total = hosts.len();
+    let kind = match campaign.kind {
+        Kind::Update => "",
+        Kind::DryRun => "dry run: ",
+        Kind::Rescue => "rescue: ",
+    };
+    let (total, good_end) = (hosts.len(), campaign.kind.good_end());
     let mut text = format!(
-        "{started}  {number}  {} {}  {confirmed} of {total} confirmed, {state}\n",
+        "{started}  {number}  {} {}  {kind}{confirmed} of {total} {good_end}, {state}\n",
         bundle.vendor, bundle.version
     );
     for host in hosts {
@@ -147,29 +154,27 @@ fn summarise(text: &str, is_running: bool) -> anyhow::Result<Campaign> {
     let mut lines = text.lines();
     let first = lines.next().unwrap_or_default();
     let first: Entry = serde_json::from_str(first).context("its first line is damaged")?;
-    let News::Started { bundle, hosts, .. } = first.news else {
+    let News::Started { kind, dry_run, bundle, hosts, .. } = first.news else {
         anyhow::bail!("its first line does not start a campaign");
-    };
-    let not_begun = |facts: firmcast_manager::news::HostFacts| Host {
-        host: facts.host,
-        stage: "connecting".into(),
-        result: None,
     };
     let mut campaign = Campaign {
         campaign: first.campaign,
+        // Records from before there were kinds.
+        kind: if dry_run { Kind::DryRun } else { kind },
         started: first.time.clone(),
         last_entry: first.time,
         state: if is_running { State::Running } else { State::Unfinished },
         interrupted: false,
         bundle,
         confirmed: 0,
-        hosts: hosts.into_iter().map(not_begun).collect(),
+        hosts: hosts.into_iter().map(|facts| Host::not_begun(facts.host)).collect(),
     };
     let named = |(index, host): (usize, &Host)| (host.host.clone(), index);
-    let by_name: HashMap<String, usize> = campaign.hosts.iter().enumerate().map(named).collect();
+    let mut by_name: HashMap<String, usize> =
+        campaign.hosts.iter().enumerate().map(named).collect();
     // A line is torn where the manager died or the disk was full; what follows may be whole again.
     for entry in lines.filter_map(|line| serde_json::from_str::<Entry>(line).ok()) {
-        campaign.apply(entry, &by_name);
+        campaign.apply(entry, &mut by_name);
     }
     let is_confirmed = |host: &&Host| host.result.as_ref().is_some_and(|result| result.confirmed);
     campaign.confirmed = campaign.hosts.iter().filter(is_confirmed).count();
@@ -177,19 +182,19 @@ fn summarise(text: &str, is_running: bool) -> anyhow::Result<Campaign> {
 }
 
 impl Campaign {
-    fn apply(&mut self, entry: Entry, by_name: &HashMap<String, usize>) {
+    fn apply(&mut self, entry: Entry, by_name: &mut HashMap<String, usize>) {
         self.last_entry = entry.time;
         match entry.news {
             News::Stage { host: name, stage } => {
-                if let Some(known) = self.host(by_name, &name) {
-                    known.stage = stage;
-                }
+                let host = self.host(by_name, &name);
+                // A dead host that failed begins anew when it asks again.
+                (host.stage, host.result) = (stage, None);
             }
             News::Result(result) => {
-                if let Some(known) = self.host(by_name, &result.host) {
-                    known.stage = "ended".into();
-                    known.result = Some(*result);
-                }
+                let result = HostResult { kind: self.kind, ..*result };
+                let host = self.host(by_name, &result.host);
+                host.stage = "ended".into();
+                host.result = Some(result);
             }
             News::Interrupted => self.interrupted = true,
             News::Finished { .. } => self.state = State::Finished,
@@ -201,8 +206,19 @@ impl Campaign {
         }
     }
 
-    fn host(&mut self, by_name: &HashMap<String, usize>, name: &str) -> Option<&mut Host> {
-        self.hosts.get_mut(*by_name.get(name)?)
+    /// Returns the host with this name. Those of a rescue are not known before they call.
+    fn host(&mut self, by_name: &mut HashMap<String, usize>, name: &str) -> &mut Host {
+        let index = *by_name.entry(name.to_owned()).or_insert_with(|| {
+            self.hosts.push(Host::not_begun(name.to_owned()));
+            self.hosts.len() - 1
+        });
+        &mut self.hosts[index]
+    }
+}
+
+impl Host {
+    fn not_begun(host: String) -> Self {
+        Self { host, stage: "connecting".into(), result: None }
     }
 }
 
@@ -212,7 +228,7 @@ mod tests {
     use super::*;
     use firmcast::reason::Reason;
     use firmcast_manager::campaign::{Outcome, Stage};
-    use firmcast_manager::news::{self, HostFacts};
+    use firmcast_manager::news::HostFacts;
 
     fn record() -> String {
         let bundle = BundleFacts {
@@ -229,6 +245,7 @@ mod tests {
         };
         let host = |name: &str| HostFacts { host: name.into(), address: "a".into(), key: None };
         let started = News::Started {
+            kind: Kind::Update,
             bundle,
             delivery: "broadcast".into(),
             rate_mbit: 100,
@@ -245,9 +262,9 @@ mod tests {
         };
         [
             started,
-            news::stage("b", Stage::Flash),
-            News::Result(Box::new(HostResult::new("a", &outcome))),
-            News::Finished { confirmed: 1, failed: 1 },
+            News::Stage { host: "b".into(), stage: Stage::Flash.name().into() },
+            News::Result(Box::new(HostResult::new(Kind::Update, "a", &outcome))),
+            News::Finished { kind: Kind::Update, confirmed: 1, failed: 1 },
         ]
         .map(|news| Entry::now(7, news).to_line() + "\n")
         .concat()

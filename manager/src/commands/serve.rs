@@ -2,7 +2,6 @@
 
 mod directory;
 mod drive;
-mod log;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -16,16 +15,19 @@ use firmcast::wire::{DEFAULT_PORT, MANAGER_PORT};
 use firmcast_manager::campaign::{Deadlines, Delivery};
 use firmcast_manager::rescue::service::KNOWN_MAX;
 use firmcast_manager::rescue::{Known, Policy, Service, Settings, Shelf};
-use firmcast_manager::store::flash_backups::Store;
+use firmcast_manager::store::flash_backups::BackupStore;
 use firmcast_manager::store::inventory::{self, Inventory};
 use rand_core::{OsRng, RngCore as _};
 
 use super::bundle;
+use crate::driver::display::Display;
+use crate::driver::ledger::Ledger;
+use crate::driver::mouth::Mouth;
 use crate::driver::network::{self, Route};
 use crate::driver::socket;
 use crate::driver::status_socket::StatusSocket;
 use crate::driver::wait::Waiter;
-use drive::{Drive, Outside};
+use drive::{Drive, Facts, Outside};
 
 /// An enlisted host must report within this time.
 const ENLIST_TIMEOUT: Duration = Duration::from_secs(60);
@@ -102,14 +104,15 @@ impl ServeArgs {
         let waiter = Waiter::new(&mut socket, true)?;
         status.watch(&waiter)?;
         let service = Service::new(self.settings(&secret, &route), policy, shelf, known);
-        let facts = log::Facts {
+        let facts = Facts {
             address: socket.local_addr().context("the socket has no address")?,
             delivery: self.delivery(),
             rate_mbit: self.rate,
         };
-        let backups = Store::new(state);
-        let outside = Outside { waiter, socket, status, files, backups };
-        Ok(Drive::new(service, outside, route.group, log::Log::new(self.json), facts))
+        let mouth = Mouth::new(Display::for_service(self.json), Ledger::new(state.into()));
+        let backups = BackupStore::new(state);
+        let outside = Outside { mouth, waiter, socket, status, files, backups };
+        Ok(Drive::new(service, outside, route.group, facts))
     }
 
     fn delivery(&self) -> Delivery {

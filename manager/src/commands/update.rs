@@ -11,26 +11,26 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use firmcast::image::SignedManifest;
 use firmcast::keys::{ManagerSecretKey, PublicKey as _};
 use firmcast::wire::{DEFAULT_PORT, MANAGER_PORT};
 
-use firmcast_manager::campaign::{Campaign, Config, Contents, Deadlines, Delivery, Target};
+use firmcast_manager::campaign::{Campaign, Config, Contents, Deadlines, Delivery};
 use firmcast_manager::clock;
-use firmcast_manager::news::{BundleFacts, Entry, HostFacts, News};
-use firmcast_manager::store::flash_backups::{RegionFacts, Store};
+use firmcast_manager::news::{BundleFacts, Entry, HostFacts, Kind, Narrator, News};
+use firmcast_manager::store::flash_backups::{BackupStore, RegionFacts};
 use firmcast_manager::store::inventory::Inventory;
-use firmcast_manager::store::records::{self, Record};
-use mio::net::UdpSocket;
+use firmcast_manager::store::records;
 use rand_core::{OsRng, RngCore as _};
 
 use super::bundle::{self, Opened};
 use crate::driver::display::Display;
+use crate::driver::ledger::Ledger;
+use crate::driver::mouth::Mouth;
 use crate::driver::network::{self, Route};
 use crate::driver::socket;
 use crate::driver::wait::Waiter;
-use drive::{Drive, Outside};
-use targets::Meant;
+use drive::{Drive, Outside, WayOut};
+use targets::NamedHost;
 
 /// Exit status when nothing was started.
 const NOTHING_STARTED: u8 = 3;
@@ -105,57 +105,59 @@ impl UpdateArgs {
 
     /// Everything that can be off before a host is told anything.
     fn prepare(self, state: &Path) -> anyhow::Result<Drive> {
-        let (contents, facts) = self.read_bundle()?;
+        let opened = self.read_bundle()?;
         let secret = super::load_manager_key(self.key.as_deref(), state)?;
+        let (hosts, way) = self.find_hosts(state, &secret)?;
+        refuse_if_running(state, &hosts)?;
+        let config = self.config(&secret, &way.route);
+        let backups = BackupStore::new(state);
+        if self.escrow {
+            backups.prepare(hosts.len(), opened.contents.image_size_bytes)?;
+        }
+        let started = self.started(&config, opened.facts, &hosts);
+        let targets = hosts.iter().map(NamedHost::target).collect();
+        let campaign = Campaign::new(way.waiter.now(), &config, opened.contents, targets)
+            .context("the bundle's payload cannot be sent")?;
+        let mut mouth =
+            Mouth::new(Display::for_campaign(self.json, self.kind()), Ledger::new(state.into()));
+        mouth.begin(config.campaign, started)?;
+        let outside = Outside { mouth, way, backups, regions: opened.regions };
+        Ok(Drive::new(config.campaign, Narrator::new(self.kind()), campaign, outside))
+    }
+
+    /// Finds the hosts that are meant, and the way to them.
+    fn find_hosts(
+        &self,
+        state: &Path,
+        secret: &ManagerSecretKey,
+    ) -> anyhow::Result<(Vec<NamedHost>, WayOut)> {
         let inventory = Inventory::load(state)?;
-        let meant = targets::meant(&inventory, &self.hosts, self.agent_port)?;
-        let addresses: Vec<SocketAddr> = meant.iter().map(|host| host.address).collect();
+        let hosts = targets::named(&inventory, &self.hosts, self.agent_port)?;
+        let addresses: Vec<SocketAddr> = hosts.iter().map(|host| host.address).collect();
         let mut socket = socket::open(self.port, &addresses)?;
         let interface = self.interface.as_deref();
         let route =
             network::route(&socket, self.delivery(), interface, &addresses, self.agent_port)?;
         let mut waiter = Waiter::new(&mut socket, true)?;
-        let meant = targets::with_keys(&mut waiter, &socket, &secret, meant)?;
-        refuse_if_running(state, &meant)?;
-        self.begin(state, &secret, &meant, contents, facts, socket, waiter, &route)
+        let hosts = targets::with_keys(&mut waiter, &socket, secret, hosts)?;
+        Ok((hosts, WayOut { socket, waiter, route }))
     }
 
-    #[allow(clippy::too_many_arguments)] // They are the parts that `prepare` gathered, once.
-    fn begin(
-        &self,
-        state: &Path,
-        secret: &ManagerSecretKey,
-        meant: &[Meant],
-        contents: Contents,
-        bundle: BundleFacts,
-        socket: UdpSocket,
-        waiter: Waiter,
-        route: &Route,
-    ) -> anyhow::Result<Drive> {
-        let config = self.config(secret, route);
+    fn started(&self, config: &Config, bundle: BundleFacts, hosts: &[NamedHost]) -> Entry {
         let started = News::Started {
+            kind: self.kind(),
             bundle,
             delivery: config.delivery.name().to_owned(),
             rate_mbit: config.rate_mbit,
             escrow: config.escrow,
             dry_run: config.dry_run,
-            hosts: meant.iter().map(host_facts).collect(),
+            hosts: hosts.iter().map(host_facts).collect(),
         };
-        let started = Entry::now(config.campaign, started);
-        let targets: Vec<Target> = meant.iter().map(Meant::target).collect();
-        let hosts = targets.len();
-        let backups = Store::new(state);
-        if self.escrow {
-            backups.prepare(hosts, contents.image_size_bytes)?;
-        }
-        let manifest = SignedManifest::parse(&contents.manifest)?.unverified()?;
-        let regions = manifest.regions().iter().map(RegionFacts::from).collect();
-        let campaign = Campaign::new(waiter.now(), &config, contents, targets)
-            .context("the bundle's payload cannot be sent")?;
-        let record = Record::create(state, &started, hosts)?;
-        let display = Display::new(self.json, &started, hosts);
-        let outside = Outside { record, display, waiter, socket, backups, regions };
-        Ok(Drive::new(config.campaign, campaign, outside, route.group))
+        Entry::now(config.campaign, started)
+    }
+
+    fn kind(&self) -> Kind {
+        if self.dry_run { Kind::DryRun } else { Kind::Update }
     }
 
     fn delivery(&self) -> Delivery {
@@ -190,13 +192,13 @@ impl UpdateArgs {
         }
     }
 
-    fn read_bundle(&self) -> anyhow::Result<(Contents, BundleFacts)> {
+    fn read_bundle(&self) -> anyhow::Result<OpenedBundle> {
         let what = || format!("bundle {}", self.bundle.display());
         let bytes = bundle::read_bundle(&self.bundle)?;
         self.open_bundle(&bytes).with_context(what)
     }
 
-    fn open_bundle(&self, bytes: &[u8]) -> anyhow::Result<(Contents, BundleFacts)> {
+    fn open_bundle(&self, bytes: &[u8]) -> anyhow::Result<OpenedBundle> {
         let opened = bundle::open(bytes, &bundle::trusted(&self.trust)?)?;
         let Opened { manifest, signed, payload, signer, signature_checked } = opened;
         let file = self.bundle.display().to_string();
@@ -208,13 +210,22 @@ impl UpdateArgs {
             expect_version: manifest.expect_version().map(str::to_owned),
             stable_digest: *manifest.stable_digest(),
         };
-        Ok((contents, facts))
+        let regions = manifest.regions().iter().map(RegionFacts::from).collect();
+        Ok(OpenedBundle { contents, facts, regions })
     }
 }
 
+/// What the campaign needs of its bundle.
+struct OpenedBundle {
+    contents: Contents,
+    facts: BundleFacts,
+    /// Regions of the chip that firmware changes itself.
+    regions: Vec<RegionFacts>,
+}
+
 /// A second campaign would end the first one on its hosts.
-fn refuse_if_running(state: &Path, meant: &[Meant]) -> anyhow::Result<()> {
-    let ours: BTreeSet<String> = meant.iter().filter_map(|host| host_facts(host).key).collect();
+fn refuse_if_running(state: &Path, hosts: &[NamedHost]) -> anyhow::Result<()> {
+    let ours: BTreeSet<String> = hosts.iter().filter_map(|host| host_facts(host).key).collect();
     for started in records::running(state)? {
         let News::Started { hosts, .. } = &started.news else { continue };
         let both =
@@ -226,7 +237,7 @@ fn refuse_if_running(state: &Path, meant: &[Meant]) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn host_facts(host: &Meant) -> HostFacts {
+fn host_facts(host: &NamedHost) -> HostFacts {
     HostFacts {
         host: host.target().name,
         address: host.address.to_string(),

@@ -1,12 +1,17 @@
-//! What people and programs see of a campaign: a live table on a terminal, plain lines elsewhere, or JSON.
+//! What people and programs see: a live table on a terminal, plain lines elsewhere, or JSON.
 
+mod paces;
+mod rows;
 mod table;
 
 use std::io::{self, IsTerminal as _, Write as _};
+use std::time::SystemTime;
 
 use firmcast::time::Time;
 use firmcast_manager::campaign::Campaign;
-use firmcast_manager::news::{self, Entry, News};
+use firmcast_manager::clock;
+use firmcast_manager::news::{self, Entry, Kind, News};
+use firmcast_manager::rescue::{Line, Note};
 
 use table::Table;
 
@@ -16,34 +21,47 @@ pub(crate) enum Display {
     Json,
     /// One line for people per event.
     Plain,
+    /// The same without progress: a log runs for months.
+    Log,
     /// A table that is drawn again and again, with what must not be missed above it.
     Table(Box<Table>),
 }
 
 impl Display {
-    /// The fitting display; `started` is what the campaign begins with.
-    pub(crate) fn new(json: bool, started: &Entry, hosts: usize) -> Self {
-        let mut display = if json {
+    /// Returns the display that fits one campaign.
+    pub(crate) fn for_campaign(json: bool, kind: Kind) -> Self {
+        if json {
             Self::Json
         } else if io::stdout().is_terminal() {
-            Self::Table(Box::new(Table::new(hosts)))
+            Self::Table(Box::new(Table::new(kind)))
         } else {
             Self::Plain
-        };
-        display.tell(started);
-        display
+        }
     }
 
-    /// Tells one piece of news.
-    pub(crate) fn tell(&mut self, entry: &Entry) {
+    /// Returns the display of a service.
+    pub(crate) fn for_service(json: bool) -> Self {
+        if json { Self::Json } else { Self::Log }
+    }
+
+    /// Tells one thing.
+    pub(crate) fn tell(&mut self, note: &Note, time: SystemTime) {
         match self {
-            Self::Json => print_line(&entry.to_line()),
-            Self::Plain => {
-                if let Some(line) = plain_line(entry) {
+            Self::Json => print_line(&note.to_json(time)),
+            Self::Log if matches!(note.line, Line::Campaign(News::Progress { .. })) => {}
+            Self::Plain | Self::Log => {
+                if let Some(line) = to_text(note, time) {
                     print_line(&line);
                 }
             }
-            Self::Table(table) => table.tell(entry),
+            Self::Table(table) => {
+                if let Line::Campaign(news) = &note.line
+                    && table.must_outlast_it(news)
+                    && let Some(line) = to_text(note, time)
+                {
+                    table.print_above(&line);
+                }
+            }
         }
     }
 
@@ -62,54 +80,19 @@ impl Display {
     }
 }
 
+fn to_text(note: &Note, time: SystemTime) -> Option<String> {
+    let time = clock::rfc3339(time);
+    match &note.line {
+        Line::Service(event) => Some(format!("{time} {}", event.to_text())),
+        Line::Campaign(news) => {
+            let campaign = note.campaign.map(news::campaign_text).unwrap_or_default();
+            Entry { time, campaign, news: news.clone() }.to_text()
+        }
+    }
+}
+
 /// A reader that went away must not stop a campaign.
-pub(crate) fn print_line(line: &str) {
+fn print_line(line: &str) {
     let mut stdout = io::stdout().lock();
     let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
-}
-
-/// A line for people; none for what would be too much.
-pub(crate) fn plain_line(entry: &Entry) -> Option<String> {
-    let text = match &entry.news {
-        News::Started { bundle, delivery, rate_mbit, hosts, .. } => {
-            let signature = if bundle.signature_checked {
-                "signature checked"
-            } else {
-                "signature left to the hosts to check"
-            };
-            format!(
-                "campaign {}: {} {} to {} by {delivery}, at most {rate_mbit} Mbit/s, {signature}",
-                entry.campaign,
-                bundle.vendor,
-                bundle.version,
-                news::hosts(hosts.len())
-            )
-        }
-        News::Stage { host, stage } => format!("{host}: {stage}"),
-        News::Progress { host, phase, done, total, loss_percent, .. } if *total > 0 => {
-            let percent = u64::from(*done) * 100 / u64::from(*total);
-            let loss = loss_percent.map(|loss| format!(", loss {loss} %")).unwrap_or_default();
-            format!("{host}: {phase} {percent} % ({done} of {total}){loss}")
-        }
-        News::Progress { .. } => return None,
-        News::TransferStarted { hosts } => format!("sending the image to {}", news::hosts(*hosts)),
-        News::BackupStored { host, sha256, .. } => format!("{host}: backup {sha256} stored"),
-        News::Result(result) => format!("{}: {}", result.host, result.to_text()),
-        News::Interrupted => "interrupted by the operator".into(),
-        News::Warning { message } => format!("WARNING: {message}"),
-        News::Finished { confirmed, failed } => {
-            format!("finished: {confirmed} confirmed, {failed} failed")
-        }
-    };
-    Some(format!("{} {text}", entry.time))
-}
-
-/// A line that must not be missed: it stays on the screen above the table.
-fn lasting_line(entry: &Entry) -> Option<String> {
-    let lasts = match &entry.news {
-        News::Started { .. } | News::Warning { .. } | News::Finished { .. } => true,
-        News::Result(result) => !result.confirmed,
-        _ => false,
-    };
-    plain_line(entry).filter(|_| lasts)
 }

@@ -5,10 +5,13 @@
 //! - [`wait`]: waiting for sockets and signals; the clock.
 //! - [`interview`]: asking hosts who they are.
 //! - [`status_socket`]: the local socket between `firmcast serve` and `firmcast status`.
-//! - [`display`]: a campaign on a terminal, as lines or as JSON; [`output`]: standard output.
+//! - [`mouth`]: tells what happens: on the [`display`] (terminal, lines or JSON), and in the records of
+//!   the [`ledger`]. [`output`]: standard output.
 
 pub(crate) mod display;
 pub(crate) mod interview;
+pub(crate) mod ledger;
+pub(crate) mod mouth;
 pub(crate) mod network;
 pub(crate) mod output;
 pub(crate) mod sender;

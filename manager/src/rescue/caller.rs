@@ -40,7 +40,6 @@ pub(super) struct Caller {
     pub(super) held: Option<Reason>,
     /// The campaign of nobody that it was let go from last, so that the log says it once.
     pub(super) recalled: Option<u64>,
-    pub(super) progress_told: Option<Time>,
 }
 
 impl Caller {
@@ -66,7 +65,6 @@ impl Caller {
             last: None,
             held: None,
             recalled: None,
-            progress_told: None,
         }
     }
 

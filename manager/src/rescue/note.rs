@@ -74,6 +74,8 @@ pub enum Event {
     CampaignStarted {
         /// What is brought to them.
         bundle: BundleFacts,
+        /// Whether hosts give their backup into keeping before their flash is changed.
+        escrow: bool,
     },
     /// A host failed too often and is left alone.
     Parked {
@@ -175,7 +177,7 @@ impl Event {
                 format!("{host}: not now, {reason}")
             }
             Self::Held { host, reason, detail } => format!("{host}: not now, {reason} ({detail})"),
-            Self::CampaignStarted { bundle } => {
+            Self::CampaignStarted { bundle, .. } => {
                 format!("bringing {} {} from {}", bundle.vendor, bundle.version, bundle.file)
             }
             Self::Parked { host, failures, reason } => format!(

@@ -22,7 +22,7 @@ use crate::campaign::{
     self, Backup, Contents, Course, Deadlines, Delivery, HANDSHAKES_PER_SECOND, Host, Rescue,
     Terms, Transmit, course,
 };
-use crate::news::{self, BundleFacts, HostResult, News, hex};
+use crate::news::{BundleFacts, Kind, Narrator};
 
 /// Most hosts of the inventory that are answered.
 pub const KNOWN_MAX: usize = PEERS_MAX - STRANGERS_MAX;
@@ -35,9 +35,6 @@ const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Most campaigns at a time; each holds its payload.
 pub const COURSES_MAX: usize = 8;
-
-/// A host's progress is told at most this often.
-const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How the service works.
 #[derive(Clone, Debug)]
@@ -88,6 +85,7 @@ pub struct Deposit {
 pub(super) struct Running {
     pub(super) course: Course,
     pub(super) bundle: Shelved,
+    narrator: Narrator,
     pub(super) rescued: usize,
     pub(super) failed: usize,
 }
@@ -351,9 +349,13 @@ impl Service {
         };
         let course = Course::new(now, &mut self.endpoint, &terms, contents, Vec::new())
             .map_err(|error| error.to_string())?;
-        let line = super::Line::Service(Event::CampaignStarted { bundle: bundle.facts() });
+        let line = super::Line::Service(Event::CampaignStarted {
+            bundle: bundle.facts(),
+            escrow: terms.escrow,
+        });
         self.note(Note { campaign: Some(terms.campaign), line });
-        self.courses.push(Running { course, bundle, rescued: 0, failed: 0 });
+        let narrator = Narrator::new(Kind::Rescue);
+        self.courses.push(Running { course, bundle, narrator, rescued: 0, failed: 0 });
         self.sharing = 0;
         Ok(())
     }
@@ -381,9 +383,7 @@ impl Service {
         match stored {
             Ok(()) => {
                 course.backup_stored(now, endpoint, backup.host, backup.digest);
-                let host = course.hosts()[backup.host].target().name.clone();
-                let (sha256, size_bytes) = (hex(&backup.digest), backup.bytes.len() as u64);
-                let news = News::BackupStored { host, sha256, size_bytes };
+                let news = Narrator::backup_stored(&course.hosts()[backup.host], backup);
                 self.note(Note::in_campaign(*campaign, news));
             }
             Err(why) => course.backup_not_stored(now, endpoint, backup.host, why),
@@ -422,8 +422,8 @@ impl Service {
         }
         let is_over = |running: &Running| running.course.is_finished();
         let over: Vec<Running> = self.courses.extract_if(.., |running| is_over(running)).collect();
-        for Running { course, rescued, failed, .. } in over {
-            let news = News::Finished { confirmed: rescued, failed };
+        for Running { course, narrator, rescued, failed, .. } in over {
+            let news = narrator.finished(rescued, failed);
             self.note(Note::in_campaign(course.campaign(), news));
         }
         self.share_rate(now);
@@ -442,40 +442,20 @@ impl Service {
     }
 
     pub(super) fn handle_event(&mut self, now: Time, index: usize, event: campaign::Event) {
-        let course = &self.courses[index].course;
+        let running = &mut self.courses[index];
+        let course = &running.course;
         let campaign = course.campaign();
-        let host = |host: usize| &course.hosts()[host];
-        let news = match event {
-            campaign::Event::Stage { host: at, stage } => {
-                news::stage(&host(at).target().name, stage)
+        if let Some(news) = running.narrator.tell(now, course.hosts(), course.stream(), &event) {
+            self.note(Note::in_campaign(campaign, news));
+        }
+        if let campaign::Event::Ended { host, outcome } = event {
+            let running = &mut self.courses[index];
+            running.rescued += usize::from(outcome.is_confirmed());
+            running.failed += usize::from(!outcome.is_confirmed());
+            if let Some(key) = running.course.hosts()[host].target().key {
+                self.attempt_ended(&key, &outcome);
             }
-            campaign::Event::TransferStarted { hosts } => News::TransferStarted { hosts },
-            campaign::Event::Progress { host: at } => {
-                let Some(caller) = host(at).target().key.and_then(|key| self.callers.get_mut(&key))
-                else {
-                    return;
-                };
-                let told = caller.progress_told.replace(now);
-                if told.is_some_and(|told| now.since(told) < PROGRESS_INTERVAL) {
-                    caller.progress_told = told;
-                    return;
-                }
-                news::progress(course.stream(), at, host(at))
-            }
-            campaign::Event::Ended { host: at, outcome } => {
-                let target = host(at).target().clone();
-                let running = &mut self.courses[index];
-                running.rescued += usize::from(outcome.is_confirmed());
-                running.failed += usize::from(!outcome.is_confirmed());
-                let result = News::Result(Box::new(HostResult::new(&target.name, &outcome)));
-                self.note(Note::in_campaign(campaign, result));
-                if let Some(key) = target.key {
-                    self.attempt_ended(&key, &outcome);
-                }
-                return;
-            }
-        };
-        self.note(Note::in_campaign(campaign, news));
+        }
     }
 
     pub(super) fn forget(&mut self, key: &PeerKey) {

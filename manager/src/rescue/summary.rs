@@ -7,7 +7,7 @@ use super::caller::Caller;
 use super::service::{Running, Service};
 use super::snapshot::{BundleStatus, CampaignStatus, HostStatus, Snapshot};
 use crate::campaign::{Host, Stage};
-use crate::news::{HostResult, campaign_text};
+use crate::news::{HostResult, Kind, campaign_text};
 
 impl Service {
     /// All that is known now.
@@ -65,7 +65,10 @@ impl Service {
             failures: caller.failures,
             parked: caller.is_parked,
             held: caller.held.map(|reason| reason.name().to_owned()),
-            last: caller.last.as_ref().map(|outcome| HostResult::new(&caller.name, outcome)),
+            last: caller
+                .last
+                .as_ref()
+                .map(|outcome| HostResult::new(Kind::Rescue, &caller.name, outcome)),
         }
     }
 }

@@ -80,7 +80,7 @@ pub enum BackupError {
 
 /// One time that a host gave its backup.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record {
+pub struct BackupRecord {
     /// When, RFC 3339 in UTC.
     pub time: String,
     /// The campaign, 16 hexadecimal digits.
@@ -108,7 +108,7 @@ pub struct Record {
     pub regions: Vec<RegionFacts>,
 }
 
-impl Record {
+impl BackupRecord {
     /// The record of a backup that `host` just gave in a campaign.
     pub fn now(campaign: u64, host: &Host, backup: &Backup, regions: Vec<RegionFacts>) -> Self {
         let target = host.target();
@@ -152,11 +152,11 @@ impl From<&Region> for RegionFacts {
 
 /// Where backups are kept.
 #[derive(Clone, Debug)]
-pub struct Store {
+pub struct BackupStore {
     directory: PathBuf,
 }
 
-impl Store {
+impl BackupStore {
     /// The backups of this state directory; nothing is made or read yet.
     pub fn new(state: &Path) -> Self {
         Self { directory: state.join("backups") }
@@ -183,11 +183,27 @@ impl Store {
         }
     }
 
+    /// Keeps the backup that `host` just gave in a campaign, durably.
+    ///
+    /// # Errors
+    /// As [`BackupStore::put`], and [`BackupError::NoRoom`].
+    pub fn keep(
+        &self,
+        campaign: u64,
+        host: &Host,
+        backup: &Backup,
+        regions: Vec<RegionFacts>,
+    ) -> Result<(), BackupError> {
+        self.prepare(1, backup.bytes.len())?;
+        let record = BackupRecord::now(campaign, host, backup, regions);
+        self.put(&record, &backup.bytes).map(drop)
+    }
+
     /// Keeps `bytes`, whose SHA-256 `record` names, durably. A backup that is there already gets one more record.
     ///
     /// # Errors
     /// When anything could not be written and made durable: the host must not change its flash.
-    pub fn put(&self, record: &Record, bytes: &[u8]) -> Result<PathBuf, BackupError> {
+    pub fn put(&self, record: &BackupRecord, bytes: &[u8]) -> Result<PathBuf, BackupError> {
         // Another manager may keep the same bytes of another host right now.
         let _alone = self.lock()?;
         let path = self.directory.join(&record.sha256);
@@ -209,7 +225,7 @@ impl Store {
     ///
     /// # Errors
     /// When the directory is there but cannot be read.
-    pub fn list(&self) -> Result<(Vec<Record>, Vec<BackupError>), BackupError> {
+    pub fn list(&self) -> Result<(Vec<BackupRecord>, Vec<BackupError>), BackupError> {
         let files = match std::fs::read_dir(&self.directory) {
             Ok(files) => files,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Default::default()),
@@ -278,7 +294,7 @@ fn records_path(backup: &Path) -> PathBuf {
     backup.with_extension("jsonl")
 }
 
-fn read_records(path: &Path) -> Result<Vec<Record>, BackupError> {
+fn read_records(path: &Path) -> Result<Vec<BackupRecord>, BackupError> {
     let lines = read_limited(path, RECORDS_SIZE_MAX).map_err(failed("read", path))?;
     let lines = lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     lines
@@ -306,8 +322,8 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn record(host: &str, bytes: &[u8]) -> Record {
-        Record {
+    fn record(host: &str, bytes: &[u8]) -> BackupRecord {
+        BackupRecord {
             time: format!("2026-01-01T00:00:00.00{}Z", host.len()),
             campaign: "1".into(),
             sha256: hex(&Sha256::digest(bytes)),
@@ -326,7 +342,7 @@ mod tests {
     #[test]
     fn equal_backups_share_a_file_and_each_host_has_its_record() {
         let state = tempfile::tempdir().unwrap();
-        let store = Store::new(state.path());
+        let store = BackupStore::new(state.path());
         assert!(store.list().unwrap().0.is_empty(), "nothing is there yet");
         store.prepare(2, 4).unwrap();
         let (a, b, other) = (record("a", b"same"), record("bb", b"same"), record("ccc", b"more"));
@@ -345,7 +361,7 @@ mod tests {
     #[test]
     fn a_rotten_backup_and_a_rotten_record_are_told() {
         let state = tempfile::tempdir().unwrap();
-        let store = Store::new(state.path());
+        let store = BackupStore::new(state.path());
         store.prepare(1, 4).unwrap();
         let record = record("a", b"good");
         let path = store.put(&record, b"good").unwrap();
@@ -362,10 +378,10 @@ mod tests {
     #[test]
     fn too_little_room_is_noticed_before_a_campaign_starts() {
         let state = tempfile::tempdir().unwrap();
-        let error = Store::new(state.path()).prepare(usize::MAX, 1 << 24).unwrap_err();
+        let error = BackupStore::new(state.path()).prepare(usize::MAX, 1 << 24).unwrap_err();
         assert!(matches!(error, BackupError::NoRoom { .. }), "{error}");
         std::fs::write(state.path().join("file"), "").unwrap();
-        let error = Store::new(&state.path().join("file")).prepare(1, 1).unwrap_err();
+        let error = BackupStore::new(&state.path().join("file")).prepare(1, 1).unwrap_err();
         assert!(error.to_string().contains("--state"), "{error}");
     }
 }

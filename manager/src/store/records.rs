@@ -32,7 +32,7 @@ pub struct RecordError {
 
 /// The record of the campaign that this manager works on.
 #[derive(Debug)]
-pub struct Record {
+pub struct CampaignRecord {
     file: Flock<File>,
     path: PathBuf,
     /// The last line may lack its end.
@@ -44,7 +44,7 @@ pub fn directory(state: &Path) -> PathBuf {
     state.join("campaigns")
 }
 
-impl Record {
+impl CampaignRecord {
     /// Begins the record with its first entry, durably, with room for all that may come.
     ///
     /// # Errors
@@ -156,7 +156,7 @@ mod tests {
     #[test]
     fn entries_are_appended_as_lines() {
         let state = tempfile::tempdir().unwrap();
-        let mut record = Record::create(state.path(), &started(), 1).unwrap();
+        let mut record = CampaignRecord::create(state.path(), &started(), 1).unwrap();
         record.append(&[Entry::now(7, News::Interrupted)]).unwrap();
         let text = fs::read_to_string(record.path()).unwrap();
         let events: Vec<Entry> =
@@ -173,7 +173,7 @@ mod tests {
         let state = tempfile::tempdir().unwrap();
         let file = state.path().join("file");
         fs::write(&file, "").unwrap();
-        let error = Record::create(&file, &started(), 1).unwrap_err().to_string();
+        let error = CampaignRecord::create(&file, &started(), 1).unwrap_err().to_string();
         assert!(error.contains("--state") && error.contains("file/campaigns"), "{error}");
     }
 
@@ -182,7 +182,7 @@ mod tests {
         // Every write to this device fails as on a full disk.
         let file = OpenOptions::new().append(true).open("/dev/full").unwrap();
         let file = Flock::lock(file, FlockArg::LockSharedNonblock).map_err(|(_, e)| e).unwrap();
-        let mut record = Record { file, path: "/dev/full".into(), is_torn: false };
+        let mut record = CampaignRecord { file, path: "/dev/full".into(), is_torn: false };
         let error = record.append(&[started()]).unwrap_err();
         assert_eq!(error.source.kind(), io::ErrorKind::StorageFull);
     }

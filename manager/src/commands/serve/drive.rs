@@ -5,13 +5,15 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use firmcast::time::Time;
+use firmcast_manager::campaign::Delivery;
+use firmcast_manager::news::{BundleFacts, Entry, Kind, News};
 use firmcast_manager::rescue::note::Event;
-use firmcast_manager::rescue::{Deposit, Service};
-use firmcast_manager::store::flash_backups::{Record, RegionFacts, Store};
+use firmcast_manager::rescue::{Deposit, Line, Note, Service};
+use firmcast_manager::store::flash_backups::{BackupStore, RegionFacts};
 use mio::net::UdpSocket;
 
-use super::log::{Facts, Log};
 use super::{Files, directory};
+use crate::driver::mouth::Mouth;
 use crate::driver::sender::Sender;
 use crate::driver::socket;
 use crate::driver::status_socket::StatusSocket;
@@ -25,11 +27,19 @@ const LINGER: Duration = Duration::from_millis(300);
 
 /// What the service has to do with.
 pub(crate) struct Outside {
+    pub(super) mouth: Mouth,
     pub(super) waiter: Waiter,
     pub(super) socket: UdpSocket,
     pub(super) status: StatusSocket,
     pub(super) files: Files,
-    pub(super) backups: Store,
+    pub(super) backups: BackupStore,
+}
+
+/// How the service was started.
+pub(super) struct Facts {
+    pub(super) address: SocketAddr,
+    pub(super) delivery: Delivery,
+    pub(super) rate_mbit: u32,
 }
 
 /// The service at work.
@@ -37,7 +47,6 @@ pub(crate) struct Drive {
     service: Service,
     outside: Outside,
     sender: Sender,
-    log: Log,
     facts: Facts,
 }
 
@@ -46,16 +55,15 @@ impl Drive {
         service: Service,
         outside: Outside,
         group: Option<SocketAddr>,
-        log: Log,
         facts: Facts,
     ) -> Self {
-        Self { service, outside, sender: Sender::new(group), log, facts }
+        Self { service, outside, sender: Sender::new(group), facts }
     }
 
     /// Runs it until it is told to stop.
     pub(crate) fn run(mut self) -> anyhow::Result<ExitCode> {
         self.tell_bundles();
-        self.log.event(Event::Serving {
+        self.event(Event::Serving {
             address: self.facts.address.to_string(),
             delivery: self.facts.delivery.name().to_owned(),
             rate_mbit: self.facts.rate_mbit,
@@ -68,7 +76,8 @@ impl Drive {
         while self.outside.waiter.now() < now + LINGER {
             self.turn(Some(now + LINGER))?;
         }
-        self.log.event(Event::Stopped);
+        self.tell_notes();
+        self.event(Event::Stopped);
         Ok(ExitCode::SUCCESS)
     }
 
@@ -79,7 +88,7 @@ impl Drive {
         let service = &mut self.service;
         let source = &mut |now| service.poll_transmit(now);
         if let Some(warning) = self.sender.send(now, source, &self.outside.socket) {
-            self.log.warn(warning);
+            self.outside.mouth.warn(None, warning);
         }
         let due = [self.service.poll_timeout(), self.sender.poll_timeout(), until];
         let due = due.into_iter().flatten().min().unwrap_or(now + SLEEP_MAX);
@@ -94,7 +103,7 @@ impl Drive {
             service.handle_datagram(now, from, bytes);
         });
         if let Some(trouble) = trouble {
-            self.log.warn(trouble);
+            self.outside.mouth.warn(None, trouble);
         }
         if self.service.poll_timeout().is_some_and(|due| due <= now) {
             self.service.handle_timeout(now);
@@ -116,27 +125,58 @@ impl Drive {
             let stored = self.store(&deposit).map_err(|error| format!("{error:#}"));
             self.service.backup_stored(now, &deposit, stored);
         }
+        self.tell_notes();
+    }
+
+    fn tell_notes(&mut self) {
         while let Some(note) = self.service.poll_note() {
-            self.log.tell(&note);
+            let begun = match &note {
+                Note {
+                    campaign: Some(campaign),
+                    line: Line::Service(Event::CampaignStarted { bundle, escrow }),
+                } => Some((*campaign, self.started(*campaign, bundle.clone(), *escrow))),
+                _ => None,
+            };
+            self.outside.mouth.tell(note);
+            if let Some((campaign, started)) = begun {
+                self.outside.mouth.begin_rescue(campaign, &started);
+            }
         }
+        self.outside.mouth.keep();
+    }
+
+    /// Returns what the record of a rescue begins with. Its hosts call one after the other.
+    fn started(&self, campaign: u64, bundle: BundleFacts, escrow: bool) -> Entry {
+        let started = News::Started {
+            kind: Kind::Rescue,
+            bundle,
+            delivery: self.facts.delivery.name().to_owned(),
+            rate_mbit: self.facts.rate_mbit,
+            escrow,
+            dry_run: false,
+            hosts: Vec::new(),
+        };
+        Entry::now(campaign, started)
+    }
+
+    fn event(&mut self, event: Event) {
+        self.outside.mouth.tell(Note::of(event));
     }
 
     /// Makes a backup durable.
     fn store(&self, deposit: &Deposit) -> anyhow::Result<()> {
         let Some((host, bundle)) = self.service.depositor(deposit) else { return Ok(()) };
         let regions = bundle.manifest.regions().iter().map(RegionFacts::from).collect();
-        let record = Record::now(deposit.campaign, host, &deposit.backup, regions);
-        self.outside.backups.prepare(1, deposit.backup.bytes.len())?;
-        self.outside.backups.put(&record, &deposit.backup.bytes)?;
-        Ok(())
+        Ok(self.outside.backups.keep(deposit.campaign, host, &deposit.backup, regions)?)
     }
 
     /// Reads policy, bundles and inventory again. What cannot be read stays as it was.
     fn reload(&mut self) {
         let files = &self.outside.files;
         let (policy, shelf, known) = (files.policy(), files.shelf(), files.known());
-        let kept = |what: &str, error: anyhow::Error| {
-            self.log.warn(format!("{error:#}; the {what} stays as it was"));
+        let mouth = &mut self.outside.mouth;
+        let mut kept = |what: &str, error: anyhow::Error| {
+            mouth.warn(None, format!("{error:#}; the {what} stays as it was"));
         };
         match policy {
             Ok(policy) => self.service.set_policy(policy),
@@ -151,20 +191,20 @@ impl Drive {
             Err(error) => kept("list of bundles", error),
         }
         self.tell_bundles();
-        self.log.event(Event::Reloaded {
+        self.event(Event::Reloaded {
             hosts: self.service.known_hosts(),
             bundles: self.service.shelf().bundles().len(),
         });
     }
 
-    fn tell_bundles(&self) {
+    fn tell_bundles(&mut self) {
         let shelf = self.service.shelf();
         for refused in shelf.refused() {
             let (file, why) = (refused.file.clone(), refused.why.clone());
-            self.log.event(Event::BundleRefused { file, why });
+            self.outside.mouth.tell(Note::of(Event::BundleRefused { file, why }));
         }
         for bundle in shelf.bundles() {
-            self.log.event(Event::Bundle(bundle.facts()));
+            self.outside.mouth.tell(Note::of(Event::Bundle(bundle.facts())));
         }
     }
 }

@@ -18,19 +18,19 @@ const KEY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A host that an operator means: name, address, and key if it is in the inventory.
 #[derive(Clone, Debug)]
-pub(crate) struct Meant {
+pub(crate) struct NamedHost {
     name: String,
     pub(crate) address: SocketAddr,
     pub(crate) key: Option<HostPublicKey>,
 }
 
 /// The hosts of the inventory, or those that were named.
-pub(crate) fn meant(
+pub(crate) fn named(
     inventory: &Inventory,
     named: &[String],
     port: u16,
-) -> anyhow::Result<Vec<Meant>> {
-    let known = |entry: &inventory::Entry, name: &str| Meant {
+) -> anyhow::Result<Vec<NamedHost>> {
+    let known = |entry: &inventory::Entry, name: &str| NamedHost {
         name: name.to_owned(),
         address: entry.address,
         key: Some(entry.key),
@@ -50,7 +50,7 @@ pub(crate) fn meant(
         }
         let address = network::resolve(name, port)?;
         let key = inventory.at(address).map(|entry| entry.key);
-        hosts.push(Meant { name: name.clone(), address, key });
+        hosts.push(NamedHost { name: name.clone(), address, key });
     }
     ensure!(hosts.len() <= config::HOSTS_MAX, "at most {} hosts at a time", config::HOSTS_MAX);
     Ok(hosts)
@@ -61,8 +61,8 @@ pub(crate) fn with_keys(
     waiter: &mut Waiter,
     socket: &UdpSocket,
     secret: &ManagerSecretKey,
-    mut hosts: Vec<Meant>,
-) -> anyhow::Result<Vec<Meant>> {
+    mut hosts: Vec<NamedHost>,
+) -> anyhow::Result<Vec<NamedHost>> {
     let unknown: Vec<SocketAddr> =
         hosts.iter().filter(|host| host.key.is_none()).map(|host| host.address).collect();
     if !unknown.is_empty() {
@@ -76,7 +76,7 @@ pub(crate) fn with_keys(
     Ok(hosts)
 }
 
-fn ensure_distinct(hosts: &[Meant]) -> anyhow::Result<()> {
+fn ensure_distinct(hosts: &[NamedHost]) -> anyhow::Result<()> {
     let mut names = BTreeMap::new();
     let mut keys = BTreeMap::new();
     for host in hosts {
@@ -91,7 +91,7 @@ fn ensure_distinct(hosts: &[Meant]) -> anyhow::Result<()> {
     Ok(())
 }
 
-impl Meant {
+impl NamedHost {
     pub(crate) fn target(&self) -> Target {
         Target {
             name: self.name.clone(),
@@ -111,8 +111,8 @@ mod tests {
         let state = tempfile::tempdir().unwrap();
         let inventory = Inventory::load(state.path()).unwrap();
         let twice = ["10.0.0.1".to_owned(), "10.0.0.1".to_owned()];
-        let hosts = meant(&inventory, &twice, 9847).unwrap();
+        let hosts = named(&inventory, &twice, 9847).unwrap();
         assert!(ensure_distinct(&hosts).unwrap_err().to_string().contains("twice"));
-        assert!(meant(&inventory, &[], 9847).unwrap_err().to_string().contains("--enroll"));
+        assert!(named(&inventory, &[], 9847).unwrap_err().to_string().contains("--enroll"));
     }
 }

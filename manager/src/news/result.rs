@@ -1,0 +1,66 @@
+//! How a campaign ended for one host.
+
+use firmcast::reason::FlashState;
+use serde::{Deserialize, Serialize};
+
+use super::facts::Kind;
+use super::hex;
+use crate::campaign::Outcome;
+
+/// How it ended for one host.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HostResult {
+    /// What the campaign is for.
+    #[serde(default)]
+    pub kind: Kind,
+    /// Host name.
+    pub host: String,
+    /// Whether it ended well: it was seen running the new firmware, or could be updated in a dry run,
+    /// or was dead and repaired itself.
+    pub confirmed: bool,
+    /// Name of the reason.
+    pub reason: String,
+    /// Code of the reason.
+    pub code: u16,
+    /// The reason in words.
+    pub message: String,
+    /// What to do next.
+    pub advice: String,
+    /// What more is known, maybe empty.
+    pub detail: String,
+    /// `untouched`, `updated`, `restored`, `damaged` or `unknown`.
+    pub flash: String,
+    /// Whether the host may be reset: the chip holds all of the old or all of the new image.
+    pub reboot_safe: bool,
+    /// DMI BIOS version after the boot.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bios_version: Option<String>,
+    /// SHA-256 of the whole chip before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sha256_before: Option<String>,
+    /// SHA-256 of the whole chip after.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sha256_after: Option<String>,
+}
+
+impl HostResult {
+    /// Returns the result of `host` in a campaign of this kind.
+    pub fn new(kind: Kind, host: &str, outcome: &Outcome) -> Self {
+        let Outcome { reason, flash, detail, bios_version, digests } = outcome;
+        Self {
+            kind,
+            host: host.to_owned(),
+            confirmed: outcome.is_confirmed(),
+            reason: reason.name().to_owned(),
+            code: reason.code(),
+            message: reason.sentence().to_owned(),
+            advice: reason.advice().to_owned(),
+            detail: detail.clone(),
+            flash: flash.map_or("unknown", FlashState::name).to_owned(),
+            reboot_safe: flash.is_some_and(FlashState::reboot_is_safe),
+            bios_version: bios_version.clone(),
+            sha256_before: digests.map(|(before, _)| hex(&before)),
+            sha256_after: digests.map(|(_, after)| hex(&after)),
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! What happens in a campaign, in words for an operator.
+
+use firmcast::reason::Reason;
+
+use super::{Entry, HostResult, Kind, News};
+
+impl Entry {
+    /// Returns one line; none for what would be too much.
+    pub fn to_text(&self) -> Option<String> {
+        Some(format!("{} {}", self.time, self.news.to_text(&self.campaign)?))
+    }
+}
+
+impl News {
+    fn to_text(&self, campaign: &str) -> Option<String> {
+        Some(match self {
+            Self::Started { .. } => started(self, campaign)?,
+            Self::Stage { host, stage } => format!("{host}: {stage}"),
+            Self::Progress { host, phase, done, total, loss_percent, .. } if *total > 0 => {
+                let percent = u64::from(*done) * 100 / u64::from(*total);
+                let loss = loss_percent.map(|loss| format!(", loss {loss} %")).unwrap_or_default();
+                format!("{host}: {phase} {percent} % ({done} of {total}){loss}")
+            }
+            Self::Progress { .. } => return None,
+            Self::TransferStarted { hosts } => {
+                format!("sending the image to {}", count_of_hosts(*hosts))
+            }
+            Self::BackupStored { host, sha256, .. } => format!("{host}: backup {sha256} stored"),
+            Self::Result(result) => format!("{}: {}", result.host, result.to_text()),
+            Self::Interrupted => "interrupted by the operator".into(),
+            Self::Warning { message } => format!("WARNING: {message}"),
+            Self::Finished { kind: Kind::Rescue, confirmed, failed } => {
+                let rescued = count_of_hosts(*confirmed);
+                format!("campaign over: {rescued} rescued, {failed} attempts failed")
+            }
+            Self::Finished { kind, confirmed, failed } => {
+                let (good, bad) = (kind.good_end(), kind.bad_end());
+                format!("finished: {confirmed} {good}, {failed} {bad}")
+            }
+        })
+    }
+}
+
+fn started(news: &News, campaign: &str) -> Option<String> {
+    let News::Started { kind, bundle, delivery, rate_mbit, hosts, .. } = news else { return None };
+    let what = format!("{} {}", bundle.vendor, bundle.version);
+    let hosts = count_of_hosts(hosts.len());
+    let signature = match bundle.signature_checked {
+        true => "signature checked",
+        false => "signature left to the hosts to check",
+    };
+    Some(match kind {
+        Kind::DryRun => {
+            format!("dry run {campaign}: asks {hosts} about {what}, changes nothing, {signature}")
+        }
+        Kind::Rescue => format!("rescue {campaign}: {what}, {signature}"),
+        Kind::Update => format!(
+            "campaign {campaign}: {what} to {hosts} by {delivery}, at most {rate_mbit} Mbit/s, \
+             {signature}"
+        ),
+    })
+}
+
+impl HostResult {
+    /// Returns one line.
+    pub fn to_text(&self) -> String {
+        let Self { message, detail, advice, flash, .. } = self;
+        let in_brackets = if detail.is_empty() { String::new() } else { format!(" ({detail})") };
+        match self.kind {
+            _ if self.code == Reason::Possible.code() => format!("{message}: {detail}"),
+            _ if self.code == Reason::Rescued.code() => message.clone(),
+            _ if self.confirmed => {
+                let version = self.bios_version.as_deref().unwrap_or("unknown");
+                format!("confirmed, BIOS version {version}")
+            }
+            Kind::DryRun => format!("CANNOT be updated: {message}{in_brackets}; {advice}"),
+            Kind::Update | Kind::Rescue => {
+                let reset = if self.reboot_safe { "safe" } else { "NOT known to be safe" };
+                format!("FAILED: {message}{in_brackets}; flash {flash}, reset {reset}; {advice}")
+            }
+        }
+    }
+}
+
+/// Returns a number of hosts, in words.
+pub fn count_of_hosts(count: usize) -> String {
+    if count == 1 { "1 host".to_owned() } else { format!("{count} hosts") }
+}
