@@ -37,7 +37,8 @@ test-unit: need-cc ## unit and property tests
 test-sim: need-cc ## the simulator: SEEDS=n worlds (200), FLASH_SEEDS=n chips (400), RESCUE_SEEDS=n worlds of dead hosts (100); SEED=n, FLASH_SEED=n, RESCUE_SEED=n run one again and tell all
 	CARGO_PROFILE_DEV_OPT_LEVEL=2 cargo run --locked -p firmcast-sim -- $(if $(RESCUE_SEED),--rescue-seed $(RESCUE_SEED),$(if $(FLASH_SEED),--flash-seed $(FLASH_SEED),$(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --flash-seeds $(FLASH_SEEDS) --rescue-seeds $(RESCUE_SEEDS))))
 
-test-firmware: need-cc need-python3 ## layouts and validity of real firmware, compared with what other parsers see
+test-firmware: need-cc need-python3 ## layouts and validity of real firmware, and sealed datagrams, compared with what other programs make of them
+	tests/goldens/check
 	tests/firmware/run
 
 test-vm: need-cc need-python3 ## real kernels with real firmware in emulated flash (docs/LAB.md)

@@ -2,6 +2,8 @@
 
 use thiserror::Error;
 
+use super::PROTOCOL_VERSION;
+
 /// Bytes that are not the message they should be.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum DecodeError {
@@ -20,7 +22,7 @@ pub enum DecodeError {
     #[error("unknown message type {0:#04x}")]
     UnknownType(u8),
     /// A protocol version that this version does not speak.
-    #[error("protocol version {0}, expected 1")]
+    #[error("protocol version {0}, expected {PROTOCOL_VERSION}; install the same version on both sides")]
     UnknownVersion(u8),
     /// A field whose value is outside its definition.
     #[error("field {0} has a value outside its definition")]

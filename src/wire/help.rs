@@ -37,13 +37,13 @@ pub struct HelpRequest {
     pub offset_bytes: u64,
     /// Why, in words, at most [`DETAIL_SIZE_MAX`] bytes.
     pub why: String,
-    /// Who asks. `last_end` is how its last attempt in this stay ended.
+    /// Who asks. `last_end` is how its last attempt in this stay ended; `doubt` is not sent, as [`Self::why`] says it.
     pub identity: Identity,
 }
 
 impl HelpRequest {
     pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        Ok(Self {
+        let request = Self {
             wants_image: match reader.u8()? {
                 0 => false,
                 1 => true,
@@ -58,7 +58,11 @@ impl HelpRequest {
             offset_bytes: reader.u64()?,
             why: reader.text("why", DETAIL_SIZE_MAX)?,
             identity: Identity::read(reader)?,
-        })
+        };
+        if !request.identity.doubt.is_empty() {
+            return Err(DecodeError::Value("doubt beside why"));
+        }
+        Ok(request)
     }
 
     pub(super) fn write(&self, writer: &mut Writer) {
@@ -67,6 +71,7 @@ impl HelpRequest {
             .u8(self.finding as u8)
             .u64(self.offset_bytes)
             .text(&self.why, DETAIL_SIZE_MAX);
-        self.identity.write(writer);
+        // With both texts the longest request would not fit a message.
+        Identity { doubt: String::new(), ..self.identity.clone() }.write(writer);
     }
 }

@@ -3,19 +3,46 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fmt::Debug;
+use std::net::IpAddr;
 
 use proptest::prelude::*;
 
-use super::answer::{Answer, End, Environment, Identity, Measurement, Phase, Report};
+use super::answer::{
+    Answer, DETAIL_SIZE_MAX, End, Environment, Identity, Measurement, NAME_SIZE_MAX, Phase, Report,
+};
 use super::broadcast::{FragmentStatus, GroupKey, Missing, TransferParameters};
 use super::codec::DecodeError;
 use super::command::Command;
 use super::escrow::BackupOffer;
 use super::foresight::Foresight;
 use super::help::{Finding, HelpRequest};
+use super::{MESSAGE_SIZE_MAX, samples};
 use crate::reason::{Condition, Ending, FlashState, Reason};
 
-fn commands() -> Vec<(Command, &'static str)> {
+fn parameters() -> TransferParameters {
+    TransferParameters {
+        campaign: 7,
+        group_key: GroupKey::new([0x66; 32]),
+        payload_size_bytes: 0x200000,
+        fragment_size_bytes: 1440,
+    }
+}
+
+fn fragment_status() -> FragmentStatus {
+    FragmentStatus {
+        campaign: 6,
+        round: 1,
+        missing_total: 2,
+        received: 3,
+        corrupt: 4,
+        duplicate: 5,
+        foreign: 6,
+        out_of_range: 7,
+        missing: Missing::Counts(vec![2]),
+    }
+}
+
+pub(super) fn commands() -> Vec<(Command, &'static str)> {
     vec![
         (Command::Query, "01"),
         (
@@ -31,6 +58,15 @@ fn commands() -> Vec<(Command, &'static str)> {
             Command::Begin { campaign: 1, reach_timeout_s: 300, transfer_timeout_s: 120 },
             "030000000000000001012c0078",
         ),
+        (
+            Command::Join {
+                parameters: parameters(),
+                report_interval_ms: 1000,
+                group: Some(IpAddr::from([239, 1, 2, 3])),
+            },
+            "0400000000000000076666666666666666666666666666666666666666666666666666666666666666\
+             0020000005a003e804ef010203",
+        ),
         (Command::Commit { campaign: 2 }, "050000000000000002"),
         (Command::Release { campaign: 3 }, "060000000000000003"),
         (Command::Measure { campaign: 4 }, "070000000000000004"),
@@ -39,17 +75,7 @@ fn commands() -> Vec<(Command, &'static str)> {
             "0800000000000000050000186a01",
         ),
         (
-            Command::BackupStatus(FragmentStatus {
-                campaign: 6,
-                round: 1,
-                missing_total: 2,
-                received: 3,
-                corrupt: 4,
-                duplicate: 5,
-                foreign: 6,
-                out_of_range: 7,
-                missing: Missing::Counts(vec![2]),
-            }),
+            Command::BackupStatus(fragment_status()),
             "090000000000000006000000010000000200000003000000040000000500000006000000070000\
              00010002",
         ),
@@ -57,6 +83,7 @@ fn commands() -> Vec<(Command, &'static str)> {
             Command::BackupStored { campaign: 7, digest: [0xab; 32] },
             "0a0000000000000007abababababababababababababababababababababababababababababababab",
         ),
+        (Command::Foresee { campaign: 8 }, "0b0000000000000008"),
         (Command::Enlist { campaign: 8, transfer_timeout_s: 120 }, "0c00000000000000080078"),
         (
             Command::Hold { again_s: 60, reason: Reason::Held, detail: "why".into() },
@@ -65,7 +92,7 @@ fn commands() -> Vec<(Command, &'static str)> {
     ]
 }
 
-fn answers() -> Vec<(Answer, String)> {
+pub(super) fn answers() -> Vec<(Answer, String)> {
     let end = End {
         campaign: 7,
         ending: Ending::new(Reason::ManagerNotReached, FlashState::UNTOUCHED, "why"),
@@ -105,12 +132,7 @@ fn answers() -> Vec<(Answer, String)> {
         detail: String::new(),
     };
     let offer = BackupOffer {
-        parameters: TransferParameters {
-            campaign: 7,
-            group_key: GroupKey::new([0x66; 32]),
-            payload_size_bytes: 0x200000,
-            fragment_size_bytes: 1440,
-        },
+        parameters: parameters(),
         digest: [0x77; 32],
     };
     let foresight = Foresight {
@@ -127,7 +149,7 @@ fn answers() -> Vec<(Answer, String)> {
         finding: Finding::Invalid,
         offset_bytes: 0x84000,
         why: "why".into(),
-        identity: Identity { last_end: None, ..identity.clone() },
+        identity: Identity { last_end: None, doubt: String::new(), ..identity.clone() },
     };
     let (x11, x22, x33) = ("11".repeat(16), "22".repeat(32), "33".repeat(32));
     vec![
@@ -145,6 +167,12 @@ fn answers() -> Vec<(Answer, String)> {
         ),
         (Answer::ManifestHeld { campaign: 7, held_bytes: 9 }, "83000000000000000700000009".into()),
         (
+            Answer::FragmentStatus(fragment_status()),
+            "840000000000000006000000010000000200000003000000040000000500000006000000070000\
+             00010002"
+                .into(),
+        ),
+        (
             Answer::Measurement(measurement),
             format!("85000000000000000701{}{}01620176 00", "44".repeat(32), "55".repeat(16))
                 .replace(' ', ""),
@@ -161,7 +189,7 @@ fn answers() -> Vec<(Answer, String)> {
             Answer::HelpRequest(Box::new(request)),
             format!(
                 "8801010000000000084000037768790 1{x11}00000000002000000008000000000000000501680176\
-                 01700162016601 61016f01 0177 00"
+                 01700162016601 61016f01 00 00"
             )
             .replace(' ', ""),
         ),
@@ -198,6 +226,57 @@ fn golden_bytes_and_every_truncation() {
     }
     for (answer, golden) in answers() {
         check(&answer, &answer.emit(), &golden, Answer::parse);
+    }
+}
+
+/// Answers with every text at its maximum length and every optional part there.
+fn longest_answers() -> Vec<Answer> {
+    let name = "n".repeat(NAME_SIZE_MAX);
+    let detail = "d".repeat(DETAIL_SIZE_MAX);
+    let identity = samples::longest_identity();
+    vec![
+        Answer::Identity(identity.clone()),
+        Answer::Report(Report {
+            campaign: 7,
+            phase: Phase::Failed,
+            ending: Ending::new(Reason::WriteFailed, FlashState::Mixed, &detail),
+            done: 3,
+            total: 4,
+            digests: Some(([0x22; 32], [0x33; 32])),
+        }),
+        Answer::Measurement(Measurement {
+            campaign: 7,
+            matches: true,
+            stable_digest: [0x44; 32],
+            boot_id: [0x55; 16],
+            bios_version: name.clone(),
+            bios_vendor: name,
+            detail: detail.clone(),
+        }),
+        Answer::Foresight(Foresight {
+            campaign: 7,
+            reason: Reason::FlashLocked,
+            blocks: 512,
+            changed_blocks_max: 16,
+            typical_ms: 1000,
+            longest_ms: 5000,
+            detail: detail.clone(),
+        }),
+        Answer::HelpRequest(Box::new(HelpRequest {
+            wants_image: true,
+            finding: Finding::Invalid,
+            offset_bytes: 0x84000,
+            why: detail,
+            identity,
+        })),
+    ]
+}
+
+#[test]
+fn the_longest_answers_fit_a_message() {
+    for answer in longest_answers() {
+        let bytes = answer.emit();
+        assert!(bytes.len() <= MESSAGE_SIZE_MAX, "{} bytes of {:02x}", bytes.len(), bytes[0]);
     }
 }
 

@@ -20,8 +20,8 @@ pub mod help;
 #[doc(hidden)]
 pub mod samples;
 
-/// The version that every datagram carries in its second byte.
-pub const PROTOCOL_VERSION: u8 = 1;
+/// Version of the protocol, the second byte of every datagram; docs/PROTOCOL.md, section "Versions", says when it rises.
+pub const PROTOCOL_VERSION: u8 = 2;
 
 /// The UDP port of agents and recovery environments, when none is configured.
 pub const DEFAULT_PORT: u16 = 9847;
@@ -32,5 +32,7 @@ pub const MANAGER_PORT: u16 = 9848;
 /// The most bytes of a message inside a session, so that its datagram fits every path of 1280 bytes MTU.
 pub const MESSAGE_SIZE_MAX: usize = 1152;
 
+#[cfg(test)]
+mod goldens;
 #[cfg(test)]
 mod message_tests;
