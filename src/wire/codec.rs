@@ -22,7 +22,9 @@ pub enum DecodeError {
     #[error("unknown message type {0:#04x}")]
     UnknownType(u8),
     /// A protocol version that this version does not speak.
-    #[error("protocol version {0}, expected {PROTOCOL_VERSION}; install the same version on both sides")]
+    #[error(
+        "protocol version {0}, expected {PROTOCOL_VERSION}; install the same version on both sides"
+    )]
     UnknownVersion(u8),
     /// A field whose value is outside its definition.
     #[error("field {0} has a value outside its definition")]

@@ -131,10 +131,7 @@ pub(super) fn answers() -> Vec<(Answer, String)> {
         bios_vendor: "v".into(),
         detail: String::new(),
     };
-    let offer = BackupOffer {
-        parameters: parameters(),
-        digest: [0x77; 32],
-    };
+    let offer = BackupOffer { parameters: parameters(), digest: [0x77; 32] };
     let foresight = Foresight {
         campaign: 7,
         reason: Reason::FlashLocked,
