@@ -16,8 +16,8 @@ use firmcast::agent::verdict;
 use firmcast::agent::{idle, logging};
 use firmcast::bmc;
 use firmcast::dmi::Dmi;
-use firmcast::image::BUNDLE_MAX;
 use firmcast::image::validity::Verdict;
+use firmcast::image::{BUNDLE_MAX, ByteRanges, closed_note};
 
 const HELP: &str = "\
 firmcastd waits for a trusted manager's instruction to replace this machine's firmware.
@@ -136,8 +136,8 @@ fn check(system: &System, json: bool) -> Result<ExitCode> {
 const UNKNOWN: u8 = 3;
 
 fn validate(config: Option<&Path>, image: Option<&Path>, json: bool) -> Result<ExitCode> {
-    let verdict = match image {
-        Some(image) => verdict::of_file(image)?,
+    let (verdict, closed) = match image {
+        Some(image) => (verdict::of_file(image)?, ByteRanges::default()),
         None => {
             let config = Config::load(config)?;
             ensure!(
@@ -150,8 +150,9 @@ fn validate(config: Option<&Path>, image: Option<&Path>, json: bool) -> Result<E
         }
     };
     let text = match json {
-        true => format!("{:#}\n", verdict::to_json(&verdict)),
-        false => format!("{verdict}\n"),
+        true => format!("{:#}\n", verdict::to_json(&verdict, &closed)),
+        false if closed.is_empty() => format!("{verdict}\n"),
+        false => format!("{verdict}\n{}\n", closed_note(&closed)),
     };
     print(&text)?;
     Ok(match verdict {

@@ -85,11 +85,6 @@ impl Checklist {
         }
     }
 
-    /// Adds all of `other`.
-    pub fn append(&mut self, other: Self) {
-        self.checks.extend(other.checks);
-    }
-
     fn add(
         &mut self,
         name: &'static str,

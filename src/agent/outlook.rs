@@ -6,8 +6,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::flash::{Estimate, Geometry, Workload};
 use crate::image::layout::Layout;
-use crate::image::validity::{Verdict, validate};
-use crate::image::{Manifest, RegionAction};
+use crate::image::validity::{Verdict, validate_contents};
+use crate::image::{Contents, Manifest, RegionAction};
 use crate::reason::{Reason, Refusal};
 use crate::wire::foresight::Foresight;
 
@@ -46,13 +46,13 @@ impl Outlook {
 ///
 /// # Errors
 /// [`Reason::LayoutMismatch`], with both sides.
-pub fn check_layout(contents: &[u8], manifest: &Manifest) -> Result<(), Refusal> {
-    let is_damaged = matches!(validate(contents), Verdict::Invalid { .. });
+pub fn check_layout(contents: &Contents, manifest: &Manifest) -> Result<(), Refusal> {
+    let is_damaged = matches!(validate_contents(contents), Verdict::Invalid { .. });
     if is_damaged || manifest.may_change_layout() {
         return Ok(());
     }
     let refuse = |detail: String| Refusal::new(Reason::LayoutMismatch, detail);
-    let live = Layout::read(contents).map_err(|error| refuse(error.to_string()))?;
+    let live = Layout::read(contents.bytes()).map_err(|error| refuse(error.to_string()))?;
     match manifest.layout().mismatch(&live) {
         Some(mismatch) => Err(refuse(mismatch.to_string())),
         None => Ok(()),

@@ -8,14 +8,13 @@ use std::path::{Path, PathBuf};
 
 use log::{info, warn};
 
-use super::system::System;
+use super::system::{System, host_name};
 use super::trust::with_causes;
 use super::verdict::{self, VerdictError};
 use crate::dmi::Dmi;
 use crate::handover::{HandoverError, PROVISION_PATH, PROVISION_VERSION, Provision, SecretText};
-use crate::host::drivers::default_interface;
-use crate::image::validity::validate;
-use crate::image::{KnownGood, VerifiedManifest};
+use crate::image::validity::validate_contents;
+use crate::image::{Contents, KnownGood, VerifiedManifest, closed_note, left_out, preserved};
 use crate::keys::SecretKey as _;
 use crate::mailbox;
 use crate::manager_url::ManagerUrl;
@@ -82,7 +81,7 @@ impl System {
     /// After a confirmed update: the chip holds the manifest's image.
     pub(super) fn record_update(&self, manifest: &VerifiedManifest) {
         let bios_version = Dmi::read(&self.root).bios_version;
-        let recorded = read_chip(&self.config.flash)
+        let recorded = read_chip(&self.config.flash, &preserved(manifest.regions()))
             .map(|contents| KnownGood::of_update(&contents, manifest, &bios_version))
             .map_err(|error| with_causes(&error))
             .and_then(|good| {
@@ -97,7 +96,7 @@ impl System {
     /// Takes over the record of a repaired chip, if it still says the truth.
     fn take_over(&self, good: &KnownGood) {
         let bios_version = Dmi::read(&self.root).bios_version;
-        let Ok(contents) = read_chip(&self.config.flash) else { return };
+        let Ok(contents) = read_chip(&self.config.flash, &good.left_out) else { return };
         let Some(good) = good.confirm(&contents, &bios_version) else {
             warn!("the firmware is not the one that the last rescue wrote");
             return;
@@ -154,7 +153,7 @@ impl System {
         let key = self.host_key().map_err(ProvideError::Key)?;
         Ok(Provision {
             version: PROVISION_VERSION,
-            host_name: crate::host::name(),
+            host_name: host_name(),
             host_key: SecretText::new(key.to_text().to_string()),
             trusted_managers: self.trust.managers.iter().map(ToString::to_string).collect(),
             trusted_releases: self.trust.releases.iter().map(ToString::to_string).collect(),
@@ -175,9 +174,9 @@ impl System {
         let contents = match (record, recorded) {
             // Firmware that calls itself otherwise was put there by somebody else, and runs.
             (Record::Keep, Some(good)) if !good.is_outdated(&running) => return Ok(Some(good)),
-            (Record::Image(path), _) => verdict::read_file(path),
-            (Record::Keep | Record::Renew, _) => {
-                read_chip(&self.config.flash).map_err(VerdictError::from)
+            (Record::Image(path), _) => verdict::read_file(path).map(Contents::whole),
+            (Record::Keep | Record::Renew, old) => {
+                read_chip(&self.config.flash, &left_out(old.as_ref())).map_err(VerdictError::from)
             }
         };
         let contents = match contents {
@@ -196,20 +195,13 @@ impl System {
         match KnownGood::of_chip(&contents, &bios_version) {
             Some(good) => {
                 self.state.record_known_good(&good)?;
+                if !good.closed.is_empty() {
+                    info!("the good firmware is recorded; {}", closed_note(&good.closed));
+                }
                 Ok(Some(good))
             }
             None if *record == Record::Keep => Ok(None),
-            None => Err(ProvideError::Firmware(validate(&contents).to_string())),
-        }
-    }
-
-    /// The interfaces through which managers are reached: those of `managers`, else that of the default route.
-    pub(super) fn interfaces_to_managers(&self) -> Vec<String> {
-        match self.network_to_managers() {
-            Ok(found) if !found.is_empty() => {
-                found.into_iter().map(|interface| interface.name).collect()
-            }
-            _ => default_interface(&self.root).into_iter().collect(),
+            None => Err(ProvideError::Firmware(validate_contents(&contents).to_string())),
         }
     }
 

@@ -12,13 +12,12 @@ use super::outlook::{self, Outlook};
 use super::preflight::{self, Purpose};
 use super::state::{CampaignRecord, RecordedEnding, State};
 use super::trust::{Trust, with_causes};
-use crate::dmi::Dmi;
-use crate::flash::{Flash as _, Geometry};
+use crate::dmi::{Dmi, boot_id};
+use crate::flash::{Flash as _, Geometry, read_contents};
 use crate::handover::{
     Deadlines, HANDOFF_VERSION, Handoff, MailboxPlace, ManagerContact, SecretText,
 };
-use crate::host;
-use crate::image::{Board, Digest, VerifiedManifest};
+use crate::image::{Board, Contents, Digest, VerifiedManifest, preserved};
 use crate::kexec::{self, KexecError};
 use crate::keys::{HostSecretKey, PublicKey as _, SecretKey as _, load_secret};
 use crate::mailbox;
@@ -43,7 +42,7 @@ impl System {
     pub fn new(config: Config, trust: Trust) -> Self {
         let root = PathBuf::from("/");
         let state = State::new(config.state_dir.clone());
-        Self { boot_id: host::boot_id(&root), root, config, trust, state, last_end: None }
+        Self { boot_id: boot_id(&root), root, config, trust, state, last_end: None }
     }
 
     /// Finds out how the last campaign ended, if the recovery environment was entered for it and has been left.
@@ -89,17 +88,13 @@ impl System {
     }
 
     /// Everything that can be off before the normal OS is left; gives back what the chip holds.
-    fn preflight(&self, order: &Order<'_>) -> Result<(Vec<u8>, Geometry), Refusal> {
+    fn preflight(&self, order: &Order<'_>) -> Result<(Contents, Geometry), Refusal> {
         preflight::checklist(self, Purpose::Order(order)).verdict()?;
         let mut flash = MtdDevice::open(&self.config.flash, Access::ReadOnly)
             .map_err(|error| Refusal::new(Reason::FlashUnsupported, with_causes(&error)))?;
-        // The checklist has found that this is the size of the image.
-        let mut contents = vec![0; flash.geometry().size_bytes() as usize];
-        match flash.read(0, &mut contents) {
-            Ok(()) => outlook::check_layout(&contents, order.manifest)?,
-            // Recovery may leave alone what it cannot read; it decides.
-            Err(error) => warn!("the flash was not read as a whole: {error}"),
-        }
+        let contents = read_contents(&mut flash, &preserved(order.manifest.regions()))
+            .map_err(|error| Refusal::new(Reason::BackupFailed, with_causes(&error)))?;
+        outlook::check_layout(&contents, order.manifest)?;
         Ok((contents, flash.geometry().clone()))
     }
 
@@ -140,7 +135,7 @@ impl System {
         address.set_ip(address.ip().to_canonical());
         Ok(Handoff {
             version: HANDOFF_VERSION,
-            host_name: host::name(),
+            host_name: host_name(),
             host_key: SecretText::new(key.to_text().to_string()),
             trusted_managers: self.trust.managers.iter().map(ToString::to_string).collect(),
             trusted_releases: self.trust.releases.iter().map(ToString::to_string).collect(),
@@ -209,7 +204,7 @@ impl HostSystem for System {
             flash_size_bytes: info.map_or(0, |info| info.size_bytes),
             obstacle: obstacle.reason,
             security_version_floor: self.state.security_version_floor().unwrap_or(u64::MAX),
-            host_name: host::name(),
+            host_name: host_name(),
             vendor: dmi.vendor,
             product: dmi.product,
             bios_version: dmi.bios_version,
@@ -267,7 +262,7 @@ impl HostSystem for System {
 
     fn foresee(&mut self, order: &Order<'_>) -> Result<Outlook, Refusal> {
         let (contents, geometry) = self.preflight(order)?;
-        Ok(outlook::outlook(&contents, order.manifest, &geometry))
+        Ok(outlook::outlook(contents.bytes(), order.manifest, &geometry))
     }
 }
 
@@ -300,6 +295,11 @@ fn kexec_reason(error: &KexecError) -> Reason {
         KexecError::Memory { .. } => Reason::MemoryTooLow,
         _ => Reason::KexecUnavailable,
     }
+}
+
+pub(super) fn host_name() -> String {
+    nix::unistd::gethostname()
+        .map_or_else(|_| String::new(), |name| name.to_string_lossy().into_owned())
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use crate::image::validity::{Verdict, validate};
-use crate::image::{IMAGE_MAX, KnownGood, assess};
+use crate::image::{ByteRanges, IMAGE_MAX, KnownGood, assess, left_out};
 use crate::mtd::{ChipReadError, read_chip};
 
 /// Why there is nothing to judge.
@@ -56,7 +56,8 @@ pub fn read_file(path: &Path) -> Result<Vec<u8>, VerdictError> {
     }
 }
 
-/// The verdict on the chip, by the record of good firmware if there is one.
+/// The verdict on the chip, by the record of good firmware if there is one; and what of it the host may not read, which the
+/// verdict is not about.
 ///
 /// # Errors
 /// [`VerdictError::Chip`].
@@ -64,12 +65,20 @@ pub fn of_chip(
     device: &str,
     good: Option<&KnownGood>,
     bios_version: &str,
-) -> Result<Verdict, VerdictError> {
-    Ok(assess(&read_chip(device)?, good, bios_version))
+) -> Result<(Verdict, ByteRanges), VerdictError> {
+    let contents = read_chip(device, &left_out(good))?;
+    Ok((assess(&contents, good, bios_version), contents.closed().clone()))
 }
 
-/// The verdict as one JSON object.
-pub fn to_json(verdict: &Verdict) -> serde_json::Value {
+/// The verdict as one JSON object; `closed` is what it is not about.
+pub fn to_json(verdict: &Verdict, closed: &ByteRanges) -> serde_json::Value {
+    let mut object = verdict_json(verdict);
+    let range = |range: &std::ops::Range<u64>| json!({ "offset_bytes": range.start, "length_bytes": range.end - range.start });
+    object["closed"] = closed.iter().map(range).collect();
+    object
+}
+
+fn verdict_json(verdict: &Verdict) -> serde_json::Value {
     match verdict {
         Verdict::Valid { by } => {
             let by: Vec<String> = by.iter().map(ToString::to_string).collect();

@@ -12,8 +12,8 @@ use super::screen::{Facts, Screen};
 use super::sources::Places;
 use crate::dmi::Dmi;
 use crate::handover::{OnUnknown, PROVISION_PATH, Provision};
-use crate::image::validity::{Verdict, validate};
-use crate::image::{Board, KnownGood, assess};
+use crate::image::validity::{Verdict, validate_contents};
+use crate::image::{Board, KnownGood, assess, closed_note, left_out};
 use crate::keys::{HostSecretKey, PublicKey as _, SecretKey as _};
 use crate::mailbox;
 use crate::mtd::{MtdInfo, read_chip};
@@ -198,14 +198,17 @@ fn assess_chip(provision: &Provision, flash: Option<&MtdInfo>, bios_version: &st
         let why = format!("the flash chip {} was not found", provision.flash);
         return sure(Verdict::Unknown { why });
     }
-    match read_chip(&provision.flash) {
+    match read_chip(&provision.flash, &left_out(provision.known_good.as_ref())) {
         Ok(contents) => {
+            if !contents.closed().is_empty() {
+                info!("{}", closed_note(contents.closed()));
+            }
             let verdict = assess(&contents, provision.known_good.as_ref(), bios_version);
             let is_invalid = |verdict: &Verdict| matches!(verdict, Verdict::Invalid { .. });
-            let is_doubtful = is_invalid(&verdict) && !is_invalid(&validate(&contents));
+            let is_doubtful = is_invalid(&verdict) && !is_invalid(&validate_contents(&contents));
             Assessment { verdict, is_doubtful }
         }
-        // The chip may have ranges that this host may not read; the machine has started with it.
+        // What the host may not read is no error, so this is a fault; yet the machine has started with this chip.
         Err(error) => Assessment {
             verdict: Verdict::Invalid { offset_bytes: 0, why: chain(&error) },
             is_doubtful: true,

@@ -25,6 +25,7 @@ mod outcome;
 mod placement;
 mod plan;
 mod prepare;
+mod reading;
 mod simulated;
 #[cfg(test)]
 mod tests;
@@ -43,6 +44,8 @@ pub use outcome::{BlockHolds, DamagedBlocks, End, Outcome, Progress, Statistics}
 pub use placement::Placement;
 pub use plan::{Change, FlashPlan, Live, Operation};
 pub use prepare::{READ_ATTEMPTS_MAX, SPAN_BYTES_MAX};
+pub(crate) use reading::read_block;
+pub use reading::{ContentsError, read_contents};
 pub use simulated::{Asked, Fault, SimulatedFlash};
 
 /// A flash chip, or the part of one that may be used.

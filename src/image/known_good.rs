@@ -7,8 +7,9 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use super::contents::{ByteRanges, Contents};
 use super::layout::{Layout, RegionKind};
-use super::validity::{Evidence, Verdict, validate};
+use super::validity::{Evidence, Verdict, validate_contents};
 use super::{Manifest, REGIONS_MAX};
 
 /// The chip is recorded in pieces of this size, so that a difference has a place.
@@ -16,6 +17,9 @@ const PIECE_BYTES: usize = 64 * 1024;
 
 /// Most pieces of a record.
 pub const PIECES_MAX: usize = 4096;
+
+/// Most ranges that are left out: those of a manifest, and as many that the host may not read.
+const LEFT_OUT_MAX: usize = 2 * REGIONS_MAX;
 
 /// Bytes of each piece's digest that are kept. They only say where to look; the digest of the whole decides.
 const PIECE_DIGEST_BYTES: usize = 4;
@@ -33,8 +37,11 @@ pub struct KnownGood {
     pub security_version: u64,
     /// Bytes of the chip that were recorded, from its first one on.
     pub size_bytes: u64,
-    /// First byte and length of what firmware changes itself, sorted: not recorded.
-    pub left_out: Vec<(u64, u64)>,
+    /// First byte and length of what is not recorded, sorted: what firmware changes itself, and what the host could not read.
+    pub left_out: ByteRanges,
+    /// The part of it that the host could not read.
+    #[serde(default, skip_serializing_if = "ByteRanges::is_empty")]
+    pub closed: ByteRanges,
     /// SHA-256 of the rest, in hexadecimal.
     pub digest: String,
     /// The first bytes of the SHA-256 of each 64 KiB, without what is left out, in hexadecimal.
@@ -43,44 +50,52 @@ pub struct KnownGood {
 
 impl KnownGood {
     /// Records a chip that holds the manifest's image.
-    pub fn of_update(contents: &[u8], manifest: &Manifest, bios_version: &str) -> Self {
-        let regions = manifest.regions().iter();
-        let left_out = regions.map(|region| (region.offset_bytes, region.length_bytes)).collect();
-        let size_bytes = manifest.image_size_bytes().min(contents.len());
-        let good =
-            Self::record(&contents[..size_bytes], left_out, manifest.version(), bios_version);
+    pub fn of_update(contents: &Contents, manifest: &Manifest, bios_version: &str) -> Self {
+        let size_bytes = manifest.image_size_bytes().min(contents.bytes().len());
+        let good = Self::record(
+            &contents.bytes()[..size_bytes],
+            named_by(manifest),
+            contents.closed().before(size_bytes as u64),
+            manifest.version(),
+            bios_version,
+        );
         Self { security_version: manifest.security_version(), ..good }
     }
 
     /// The record of a chip that was compared with the manifest's image. Which version the firmware shows when it runs, only the next
     /// start can tell, so this record is for the agent to be checked and completed.
     pub fn of_manifest(manifest: &Manifest) -> Self {
-        let regions = manifest.regions().iter();
         Self {
             version: manifest.version().to_owned(),
             bios_version: manifest.expect_version().unwrap_or_default().to_owned(),
             security_version: manifest.security_version(),
             size_bytes: manifest.image_size_bytes() as u64,
-            left_out: regions.map(|region| (region.offset_bytes, region.length_bytes)).collect(),
+            left_out: named_by(manifest),
+            closed: ByteRanges::default(),
             digest: hex(manifest.stable_digest()),
             pieces: Vec::new(),
         }
     }
 
-    /// The same record with places, if `contents`, a whole chip, are what it says.
-    pub fn confirm(&self, contents: &[u8], bios_version: &str) -> Option<Self> {
-        let contents = contents.get(..usize::try_from(self.size_bytes).ok()?)?;
-        let found = Self::record(contents, self.left_out.clone(), &self.version, bios_version);
+    /// The same record with places, if `contents`, a whole chip, are what it says. Every byte that the record is about has to be
+    /// readable for that.
+    pub fn confirm(&self, contents: &Contents, bios_version: &str) -> Option<Self> {
+        let closed = contents.closed().before(self.size_bytes);
+        let contents = contents.bytes().get(..usize::try_from(self.size_bytes).ok()?)?;
+        let left_out = self.left_out.clone();
+        let found = Self::record(contents, left_out, closed, &self.version, bios_version);
         let security_version = self.security_version;
         (found.digest == self.digest).then_some(Self { security_version, ..found })
     }
 
-    /// Records a chip as it is, without the regions that usually change. `None` when its firmware is damaged: that is nothing to
-    /// go back to.
-    pub fn of_chip(contents: &[u8], bios_version: &str) -> Option<Self> {
-        let layout = match validate(contents) {
+    /// Records a chip as it is, without the regions that usually change and without what the host cannot read. `None` when its
+    /// firmware is damaged: that is nothing to go back to.
+    pub fn of_chip(contents: &Contents, bios_version: &str) -> Option<Self> {
+        let layout = match validate_contents(contents) {
             Verdict::Invalid { .. } => return None,
-            Verdict::Valid { .. } | Verdict::Unknown { .. } => Layout::read(contents).ok()?,
+            Verdict::Valid { .. } | Verdict::Unknown { .. } => {
+                Layout::read(contents.bytes()).ok()?
+            }
         };
         let changes = |kind| {
             matches!(
@@ -88,20 +103,16 @@ impl KnownGood {
                 RegionKind::VariableStore | RegionKind::Me | RegionKind::Gbe | RegionKind::Vpd
             )
         };
-        let mut left_out: Vec<(u64, u64)> = Vec::new();
-        for region in layout.regions().iter().filter(|region| changes(region.kind)) {
-            // Sorted as they are, a region lies inside the one before it or behind it.
-            let end = left_out.last().map_or(0, |(offset, length)| offset + length);
-            if region.offset_bytes >= end {
-                left_out.push((region.offset_bytes, region.length_bytes));
-            }
-        }
-        Some(Self::record(contents, left_out, bios_version, bios_version))
+        let changing = layout.regions().iter().filter(|region| changes(region.kind));
+        let left_out = changing.map(|region| region.range()).collect();
+        let closed = contents.closed().clone();
+        Some(Self::record(contents.bytes(), left_out, closed, bios_version, bios_version))
     }
 
     fn record(
         contents: &[u8],
-        left_out: Vec<(u64, u64)>,
+        left_out: ByteRanges,
+        closed: ByteRanges,
         version: &str,
         bios_version: &str,
     ) -> Self {
@@ -110,7 +121,8 @@ impl KnownGood {
             bios_version: bios_version.to_owned(),
             security_version: 0,
             size_bytes: contents.len() as u64,
-            left_out,
+            left_out: left_out.union(&closed),
+            closed,
             digest: String::new(),
             pieces: Vec::new(),
         };
@@ -121,24 +133,21 @@ impl KnownGood {
     }
 
     /// What `contents`, a whole chip, are by this record: `None` when it says nothing about them, because the machine's firmware
-    /// was replaced by someone else since.
-    pub fn judge(&self, contents: &[u8], bios_version: &str) -> Option<Verdict> {
-        let recorded = usize::try_from(self.size_bytes).ok().and_then(|size| contents.get(..size));
-        if let Some(contents) = recorded
-            && hex(&self.digest_of(contents)) == self.digest
-        {
+    /// was replaced by someone else since, or because too little of what was recorded can be read now.
+    pub fn judge(&self, contents: &Contents, bios_version: &str) -> Option<Verdict> {
+        let difference = self.compare(contents)?;
+        let Some(offset_bytes) = difference else {
             return Some(Verdict::Valid {
                 by: vec![Evidence::KnownGood { version: self.version.clone() }],
             });
-        }
+        };
         if self.is_outdated(bios_version) {
             return None;
         }
         // Where a structure is broken, it says more than a digest.
-        if let invalid @ Verdict::Invalid { .. } = validate(contents) {
+        if let invalid @ Verdict::Invalid { .. } = validate_contents(contents) {
             return Some(invalid);
         }
-        let offset_bytes = recorded.map_or(0, |contents| self.first_difference(contents));
         let version = match self.version.as_str() {
             "" => String::new(),
             version => format!(" (version {version})"),
@@ -147,6 +156,31 @@ impl KnownGood {
             "not the firmware that was recorded as good{version}; if it was replaced on purpose, run: firmcastd rescue-archive --renew"
         );
         Some(Verdict::Invalid { offset_bytes, why })
+    }
+
+    /// Where the first difference is, if there is any; `None` when nothing can be compared.
+    fn compare(&self, contents: &Contents) -> Option<Option<u64>> {
+        let recorded =
+            usize::try_from(self.size_bytes).ok().and_then(|size| contents.bytes().get(..size));
+        let Some(recorded) = recorded else { return Some(Some(0)) };
+        // Readable when they were recorded, and not any more.
+        let unseen = contents.closed().before(self.size_bytes).without(&self.left_out);
+        if unseen.is_empty() {
+            let is_same = hex(&self.digest_of(recorded)) == self.digest;
+            return Some((!is_same).then(|| self.first_difference(recorded)));
+        }
+        let pieces = recorded.chunks(PIECE_BYTES).zip(&self.pieces).enumerate();
+        let mut seen = pieces.filter(|(nth, (piece, _))| {
+            let start = (nth * PIECE_BYTES) as u64;
+            !unseen.overlaps(&(start..start + piece.len() as u64))
+        });
+        let mut compared = false;
+        let differs = seen.find(|(nth, (piece, good))| {
+            compared = true;
+            self.piece_digest(*nth, piece) != **good
+        });
+        let difference = differs.map(|(nth, _)| (nth * PIECE_BYTES) as u64);
+        compared.then_some(difference)
     }
 
     /// Whether the firmware that runs calls itself otherwise than the recorded one did.
@@ -182,10 +216,10 @@ impl KnownGood {
     fn kept(&self, whole: Range<usize>) -> Vec<Range<usize>> {
         let mut kept = Vec::new();
         let mut start = whole.start;
-        for (offset_bytes, length_bytes) in self.left_out.iter().take(REGIONS_MAX) {
+        for left_out in self.left_out.iter().take(LEFT_OUT_MAX) {
             let at =
                 |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX).clamp(start, whole.end);
-            let (from, to) = (at(*offset_bytes), at(offset_bytes.saturating_add(*length_bytes)));
+            let (from, to) = (at(left_out.start), at(left_out.end));
             if start < from {
                 kept.push(start..from);
             }
@@ -198,9 +232,22 @@ impl KnownGood {
     }
 }
 
-/// Whether `contents`, a whole chip, are good firmware: by the record if it says anything, else by their own structure.
-pub fn assess(contents: &[u8], good: Option<&KnownGood>, bios_version: &str) -> Verdict {
-    good.and_then(|good| good.judge(contents, bios_version)).unwrap_or_else(|| validate(contents))
+/// What a record is not about: it need not be readable.
+pub fn left_out(good: Option<&KnownGood>) -> ByteRanges {
+    good.map(|good| good.left_out.clone()).unwrap_or_default()
+}
+
+/// What a bundle names is not recorded: the firmware changes it, or it stays.
+fn named_by(manifest: &Manifest) -> ByteRanges {
+    let regions = manifest.regions().iter();
+    regions.map(|region| region.offset_bytes..region.offset_bytes + region.length_bytes).collect()
+}
+
+/// Whether `contents`, a whole chip, are good firmware: by the record if it says anything, else by their own structure. What
+/// the host may not read of them does not count.
+pub fn assess(contents: &Contents, good: Option<&KnownGood>, bios_version: &str) -> Verdict {
+    let recorded = good.and_then(|good| good.judge(contents, bios_version));
+    recorded.unwrap_or_else(|| validate_contents(contents))
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -218,7 +265,18 @@ mod tests {
     }
 
     fn good() -> KnownGood {
-        KnownGood::record(&contents(), vec![(0x8000, 0x1000), (0x1ff00, 0x200)], "1.2", "B")
+        let left_out = ByteRanges::from(vec![(0x8000, 0x1000), (0x1ff00, 0x200)]);
+        KnownGood::record(&contents(), left_out, ByteRanges::default(), "1.2", "B")
+    }
+
+    /// `bytes` of which nothing between `start` and `end` can be read.
+    fn with_closed(bytes: Vec<u8>, start: u64, end: u64) -> Contents {
+        let closed: ByteRanges = std::iter::once(start..end).collect();
+        Contents::new(bytes, &closed, &closed).unwrap()
+    }
+
+    fn verdict(good: &KnownGood, bytes: Vec<u8>, bios_version: &str) -> Option<Verdict> {
+        good.judge(&Contents::whole(bytes), bios_version)
     }
 
     proptest! {
@@ -228,7 +286,7 @@ mod tests {
             let mut contents = contents();
             contents[at] ^= 1;
             let is_left_out = (0x8000..0x9000).contains(&at) || (0x1ff00..0x20100).contains(&at);
-            match good.judge(&contents, "B").unwrap() {
+            match verdict(&good, contents, "B").unwrap() {
                 Verdict::Valid { .. } => prop_assert!(is_left_out),
                 Verdict::Invalid { offset_bytes, why } => {
                     prop_assert!(!is_left_out && why.contains("1.2"));
@@ -238,32 +296,82 @@ mod tests {
             }
         }
 
+        /// A record is as strict about what can be read as if all could be, and says nothing of the rest.
+        #[test]
+        fn a_closed_range_never_counts(
+            start in 0u64..0x3_0000,
+            length in 1u64..0x2_0000,
+            at in 0usize..0x3_0000,
+            was_closed in any::<bool>(),
+        ) {
+            let end = (start + length).min(0x3_0000);
+            let closed = start..end;
+            let before = match was_closed {
+                true => with_closed(contents(), start, end),
+                false => Contents::whole(contents()),
+            };
+            let left_out = ByteRanges::from(vec![(0x8000, 0x1000)]);
+            let ranges = before.closed().clone();
+            let good = KnownGood::record(before.bytes(), left_out, ranges, "1.2", "B");
+            let mut bytes = contents();
+            bytes[at] ^= 1;
+            let piece = at as u64 / 0x1_0000 * 0x1_0000;
+            let at_left_out = (0x8000..0x9000).contains(&at);
+            let at_closed = closed.contains(&(at as u64));
+            let counts = !at_left_out && !at_closed;
+            let is_recorded = !(at_left_out || was_closed && at_closed);
+            let is_seen = was_closed || start >= piece + 0x1_0000 || end <= piece;
+            for now_closed in [true, false] {
+                let now = match now_closed {
+                    true => with_closed(bytes.clone(), start, end),
+                    false => Contents::whole(bytes.clone()),
+                };
+                match good.judge(&now, "B") {
+                    Some(Verdict::Valid { .. }) if now_closed => prop_assert!(!counts || !is_seen),
+                    Some(Verdict::Invalid { offset_bytes, .. }) if now_closed => {
+                        prop_assert!(counts && is_seen);
+                        prop_assert_eq!(offset_bytes, piece);
+                    }
+                    None => prop_assert!(now_closed && !was_closed),
+                    Some(found) => {
+                        let is_valid = matches!(found, Verdict::Valid { .. });
+                        prop_assert_eq!(is_valid, !is_recorded);
+                    }
+                }
+            }
+        }
+
         #[test]
         fn a_record_of_anything_is_judged_without_a_panic(
             left_out in proptest::collection::vec((any::<u64>(), any::<u64>()), 0..6),
             size_bytes in any::<u64>(),
             length in 0usize..0x20000,
         ) {
-            let odd = KnownGood { left_out, size_bytes, ..good() };
-            let _ = odd.judge(&contents()[..length], "B");
+            let odd = KnownGood { left_out: left_out.into(), size_bytes, ..good() };
+            let _ = verdict(&odd, contents()[..length].to_vec(), "B");
+            let _ = odd.judge(&with_closed(contents(), length as u64, 0x2_0000), "B");
         }
     }
 
     #[test]
     fn a_record_of_another_firmware_says_nothing_once_that_ran() {
         let changed = vec![7; 0x30000];
-        assert!(good().judge(&contents(), "C").is_some(), "it is there again");
-        assert_eq!(good().judge(&changed, "C"), None);
-        assert!(matches!(good().judge(&changed, "B"), Some(Verdict::Invalid { .. })));
-        assert!(matches!(good().judge(&changed, ""), Some(Verdict::Invalid { .. })));
-        assert!(matches!(assess(&contents(), Some(&good()), "C"), Verdict::Valid { .. }));
-        assert!(matches!(assess(&[0xff; 64], None, "C"), Verdict::Invalid { .. }));
+        let judge = |bytes: &Vec<u8>, bios_version| verdict(&good(), bytes.clone(), bios_version);
+        assert!(judge(&contents(), "C").is_some(), "it is there again");
+        assert_eq!(judge(&changed, "C"), None);
+        assert!(matches!(judge(&changed, "B"), Some(Verdict::Invalid { .. })));
+        assert!(matches!(judge(&changed, ""), Some(Verdict::Invalid { .. })));
+        let good = good();
+        let assess = |bytes, good: Option<&KnownGood>| assess(&Contents::whole(bytes), good, "C");
+        assert!(matches!(assess(contents(), Some(&good)), Verdict::Valid { .. }));
+        assert!(matches!(assess(vec![0xff; 64], None), Verdict::Invalid { .. }));
     }
 
     #[test]
     fn damaged_firmware_is_not_recorded() {
-        assert_eq!(KnownGood::of_chip(&[0xff; 0x10000], "B"), None);
+        assert_eq!(KnownGood::of_chip(&Contents::whole(vec![0xff; 0x10000]), "B"), None);
         let json = serde_json::to_string(&good()).unwrap();
         assert_eq!(serde_json::from_str::<KnownGood>(&json).unwrap(), good());
+        assert!(!json.contains("closed"), "where nothing is closed, older programs can read it");
     }
 }

@@ -9,6 +9,7 @@
 mod admission;
 pub mod assembly;
 mod bundle;
+mod contents;
 mod format;
 mod known_good;
 pub mod layout;
@@ -23,8 +24,9 @@ mod verified;
 
 pub use admission::Board;
 pub use bundle::{BUNDLE_MAX, Bundle, BundleError};
+pub use contents::{ByteRanges, Contents, Unreadable, closed_in, closed_note, preserved};
 pub use format::FirmwareFormat;
-pub use known_good::{KnownGood, PIECES_MAX, assess};
+pub use known_good::{KnownGood, PIECES_MAX, assess, left_out};
 pub use manifest::{
     BLOCK_BYTES_MIN, BLOCKS_MAX, Description, IMAGE_MAX, Manifest, ManifestError, PAYLOAD_MAX,
     PRODUCTS_MAX, PayloadFormat, REGIONS_MAX, TEXT_MAX, UPDATE_FROM_MAX,

@@ -1,52 +1,38 @@
-//! What a whole chip holds.
-
-use std::io;
+//! All that a chip holds.
 
 use super::{Access, MtdDevice, MtdError};
-use crate::flash::Flash as _;
+use crate::flash::{ContentsError, read_contents};
+use crate::image::{ByteRanges, Contents};
 
-/// Why the contents of a chip are not known.
+/// Why the contents of a chip could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ChipReadError {
-    /// The chip cannot be opened.
+    /// It could not be opened.
     #[error("the flash chip {device} cannot be opened")]
     Open {
-        /// Its name, or the path of its device node.
+        /// Its name.
         device: String,
         /// Why.
         source: MtdError,
     },
-    /// A part of the chip cannot be read.
-    #[error("the flash chip {device} cannot be read at {offset_bytes:#x}")]
+    /// It could not be read.
+    #[error("the flash chip {device} cannot be read")]
     Read {
-        /// Its name, or the path of its device node.
+        /// Its name.
         device: String,
-        /// Where.
-        offset_bytes: u64,
-        /// What the kernel said.
-        source: io::Error,
+        /// Where, and why.
+        source: ContentsError,
     },
 }
 
-/// Returns what the chip holds; of NAND, what its good blocks hold.
+/// Returns what the host can read of the chip; of NAND, what its good blocks hold. `untouched` bytes need not be readable
+/// ([`Contents::new`]).
 ///
 /// # Errors
 /// [`ChipReadError`].
-pub fn read_chip(device: &str) -> Result<Vec<u8>, ChipReadError> {
+pub fn read_chip(device: &str, untouched: &ByteRanges) -> Result<Contents, ChipReadError> {
     let mut flash = MtdDevice::open(device, Access::ReadOnly)
         .map_err(|source| ChipReadError::Open { device: device.to_owned(), source })?;
-    let blocks: Vec<_> = flash.geometry().blocks().collect();
-    let mut contents = Vec::new();
-    for block in blocks {
-        let offset_bytes = block.offset_bytes();
-        let failed =
-            |source| ChipReadError::Read { device: device.to_owned(), offset_bytes, source };
-        if flash.is_bad(block).map_err(failed)? {
-            continue;
-        }
-        let start = contents.len();
-        contents.resize(start + block.length_bytes() as usize, 0);
-        flash.read(offset_bytes, &mut contents[start..]).map_err(failed)?;
-    }
-    Ok(contents)
+    read_contents(&mut flash, untouched)
+        .map_err(|source| ChipReadError::Read { device: device.to_owned(), source })
 }

@@ -4,7 +4,9 @@ use std::io;
 use std::time::Instant;
 
 use crate::agent::check::Checklist;
-use crate::flash::{EraseBlock, Flash};
+use crate::flash::{EraseBlock, Flash, read_block};
+use crate::image::layout::{DESCRIPTOR_BYTES, foreign_ranges};
+use crate::image::{ByteRanges, preserved};
 use crate::reason::Reason;
 
 use super::Purpose;
@@ -20,76 +22,135 @@ const NAME: &str = "flash-reads";
 /// Why the bytes of an eraseblock cannot be relied on.
 #[derive(Debug)]
 enum Misread {
-    Failed(u64, io::Error),
+    /// The chip does not say whether it is bad.
+    Survey(u64, io::Error),
     Differs(u64, u32),
 }
 
-/// Reads eraseblocks, evenly spread over the chip, and then all of them again.
+/// What two reads of the same bytes came to.
+#[derive(Debug, Default)]
+struct Twice {
+    blocks: usize,
+    /// What failed both times.
+    unread: ByteRanges,
+    /// What is FFh throughout.
+    erased: ByteRanges,
+}
+
+/// Reads eraseblocks, evenly spread over the chip, and then all of them again. What the host may not read is told; what cannot
+/// be read otherwise is in the way ([`crate::image::Contents`]).
 pub(super) fn reads_the_same(list: &mut Checklist, flash: &mut dyn Flash, purpose: Purpose<'_>) {
     let (bytes_max, is_patient) = match purpose {
         Purpose::Query => return,
         Purpose::Order(_) => (ORDER_BYTES_MAX, false),
         Purpose::Check => (CHECK_BYTES_MAX, true),
     };
+    let untouched = purpose.order().map(|order| preserved(order.manifest.regions()));
     let step = flash.geometry().size_bytes().div_ceil(bytes_max).max(1);
     let blocks: Vec<_> = flash.geometry().blocks().step_by(step as usize).collect();
     let advice = Reason::BackupFailed.advice();
-    match read_twice(flash, &blocks, is_patient) {
-        Ok(blocks) if step == 1 => {
-            list.ok(NAME, format_args!("all {blocks} eraseblocks, twice the same"))
-        }
-        Ok(blocks) => {
-            list.ok(NAME, format_args!("{blocks} eraseblocks, one of {step}, twice the same"))
-        }
-        Err(Misread::Failed(offset, error)) => {
-            let problem = format!("the eraseblock at {offset:#x} cannot be read: {error}");
-            list.not_ok(NAME, Reason::BackupFailed, problem, advice);
+    let twice = match read_twice(flash, &blocks, is_patient) {
+        Ok(twice) => twice,
+        Err(Misread::Survey(offset, error)) => {
+            let problem =
+                format!("the chip does not say whether {offset:#x} is marked bad: {error}");
+            return list.not_ok(NAME, Reason::BackupFailed, problem, advice);
         }
         Err(Misread::Differs(offset, length)) => {
             let problem =
                 format!("the {length:#x} bytes at {offset:#x} did not read the same twice");
+            return list.not_ok(NAME, Reason::BackupFailed, problem, advice);
+        }
+    };
+    match closed(flash, &twice, &untouched.unwrap_or_default()) {
+        Err(faulty) => {
+            let problem = format!("{faulty} cannot be read, and nothing closes it to this host");
             list.not_ok(NAME, Reason::BackupFailed, problem, advice);
         }
+        Ok(closed) => list.ok(NAME, told(twice.blocks, step, &closed)),
     }
 }
 
-/// How many blocks were read; bad ones are not. Whoever `is_patient` leaves the chip to others as long as each read took.
+fn told(blocks: usize, step: u64, closed: &ByteRanges) -> String {
+    let read = match step {
+        1 => format!("all {blocks} eraseblocks, twice the same"),
+        _ => format!("{blocks} eraseblocks, one of {step}, twice the same"),
+    };
+    match closed.is_empty() {
+        true => read,
+        false => format!("{read}; {closed} is closed to this host and stays as it is"),
+    }
+}
+
+/// What of the chip is closed to the host, as far as it was looked at; or what should not have failed.
+fn closed(
+    flash: &mut dyn Flash,
+    twice: &Twice,
+    untouched: &ByteRanges,
+) -> Result<ByteRanges, ByteRanges> {
+    let mut page = vec![0; flash.geometry().size_bytes().min(DESCRIPTOR_BYTES as u64) as usize];
+    // Without it nothing is known to be closed.
+    let has_page = flash.read(0, &mut page).is_ok();
+    let foreign = if has_page { foreign_ranges(&page) } else { Default::default() };
+    let faulty = twice.unread.without(&untouched.union(&foreign.all));
+    if !faulty.is_empty() {
+        return Err(faulty);
+    }
+    let silent = foreign.no_read.into_iter().filter(|range| twice.erased.covers(range));
+    Ok(twice.unread.union(&silent.collect()))
+}
+
+/// Bad blocks are not read. Whoever `is_patient` leaves the chip to others as long as each read took.
 fn read_twice(
     flash: &mut dyn Flash,
     blocks: &[EraseBlock],
     is_patient: bool,
-) -> Result<usize, Misread> {
+) -> Result<Twice, Misread> {
+    let mut twice = Twice::default();
     let mut firsts = Vec::with_capacity(blocks.len());
     for block in blocks {
-        let failed = |error| Misread::Failed(block.offset_bytes(), error);
+        let failed = |error| Misread::Survey(block.offset_bytes(), error);
         if !flash.is_bad(*block).map_err(failed)? {
-            firsts.push((*block, checksum(flash, *block, 0x55, is_patient).map_err(failed)?));
+            firsts.push((*block, look(flash, *block, 0x55, is_patient)));
         }
     }
     for (block, first) in &firsts {
-        let second = checksum(flash, *block, 0xaa, is_patient);
-        let second = second.map_err(|error| Misread::Failed(block.offset_bytes(), error))?;
+        let second = look(flash, *block, 0xaa, is_patient);
         if second != *first {
             return Err(Misread::Differs(block.offset_bytes(), block.length_bytes()));
         }
+        let start = block.offset_bytes();
+        for range in second.unread.iter() {
+            twice.unread.insert(start + range.start..start + range.end);
+        }
+        if second.is_erased {
+            twice.erased.insert(start..block.end_bytes());
+        }
     }
-    Ok(firsts.len())
+    twice.blocks = firsts.len();
+    Ok(twice)
+}
+
+/// What a read of an eraseblock shows.
+#[derive(Debug, PartialEq, Eq)]
+struct Look {
+    checksum: u32,
+    /// From the start of the block; FFh for the checksum.
+    unread: ByteRanges,
+    is_erased: bool,
 }
 
 /// `filler` differs from read to read, so that one that does nothing is noticed.
-fn checksum(
-    flash: &mut dyn Flash,
-    block: EraseBlock,
-    filler: u8,
-    is_patient: bool,
-) -> io::Result<u32> {
+fn look(flash: &mut dyn Flash, block: EraseBlock, filler: u8, is_patient: bool) -> Look {
     let started = Instant::now();
     let mut contents = vec![filler; block.length_bytes() as usize];
-    flash.read(block.offset_bytes(), &mut contents)?;
+    let unread = read_block(flash, block, &mut contents);
     if is_patient {
         std::thread::sleep(started.elapsed());
     }
-    Ok(crc32fast::hash(&contents))
+    unread.iter().for_each(|part| contents[part.start as usize..part.end as usize].fill(0xff));
+    let is_erased = contents.iter().all(|byte| *byte == 0xff);
+    Look { checksum: crc32fast::hash(&contents), unread, is_erased }
 }
 
 #[cfg(test)]
@@ -97,14 +158,13 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::agent::check::Verdict;
-    use crate::flash::{Geometry, WriteRule};
+    use crate::flash::{Geometry, SimulatedFlash, WriteRule};
 
-    /// Which reads go wrong, by their number, and how.
+    /// Which reads go wrong, by their number.
     struct Chip {
         geometry: Geometry,
         reads: u32,
         bad_read: u32,
-        error: Option<i32>,
         bad_block: Option<u32>,
     }
 
@@ -115,10 +175,8 @@ mod tests {
         fn read(&mut self, offset_bytes: u64, buffer: &mut [u8]) -> io::Result<()> {
             self.reads += 1;
             buffer.fill((offset_bytes >> 12) as u8);
-            match (self.reads == self.bad_read, self.error) {
-                (true, Some(errno)) => return Err(io::Error::from_raw_os_error(errno)),
-                (true, None) => buffer[17] ^= 4,
-                (false, _) => {}
+            if self.reads == self.bad_read {
+                buffer[17] ^= 4;
             }
             Ok(())
         }
@@ -141,10 +199,10 @@ mod tests {
 
     fn chip(size_bytes: u64) -> Chip {
         let geometry = Geometry::uniform(size_bytes, 0x1000, 1, WriteRule::ClearBits).unwrap();
-        Chip { geometry, reads: 0, bad_read: 0, error: None, bad_block: None }
+        Chip { geometry, reads: 0, bad_read: 0, bad_block: None }
     }
 
-    fn verdict(chip: &mut Chip, purpose: Purpose<'_>) -> Option<(Verdict, Reason, String)> {
+    fn verdict(chip: &mut dyn Flash, purpose: Purpose<'_>) -> Option<(Verdict, Reason, String)> {
         let mut list = Checklist::default();
         reads_the_same(&mut list, chip, purpose);
         list.checks().first().map(|check| (check.verdict, check.reason, check.detail.clone()))
@@ -153,23 +211,54 @@ mod tests {
     #[test]
     fn a_single_bit_in_any_read_is_noticed() {
         for bad_read in 1..=8 {
+            // The reads of the blocks come first.
             let mut chip = Chip { bad_read, ..chip(0x4000) };
             let (_, reason, detail) = verdict(&mut chip, Purpose::Check).unwrap();
             let offset = (bad_read - 1) % 4 * 0x1000;
             let expected = format!("the 0x1000 bytes at {offset:#x} did not read the same twice");
             assert_eq!((reason, detail), (Reason::BackupFailed, expected));
         }
-        let mut chip = Chip { bad_read: 6, error: Some(5), ..chip(0x4000) };
-        let (verdict, reason, detail) = verdict(&mut chip, Purpose::Check).unwrap();
-        assert_eq!((verdict, reason), (Verdict::NotOk, Reason::BackupFailed));
-        assert!(detail.contains("0x1000 cannot be read"), "{detail}");
+    }
+
+    fn simulated(contents: Vec<u8>) -> SimulatedFlash {
+        SimulatedFlash::new(chip(contents.len() as u64).geometry, contents)
+    }
+
+    #[test]
+    fn what_fails_is_in_the_way_unless_it_is_closed() {
+        let mut broken = simulated((0..0x4000u32).map(|n| (n >> 8) as u8).collect());
+        broken.close(0x1000..0x3000);
+        let (found, reason, detail) = verdict(&mut broken, Purpose::Check).unwrap();
+        assert_eq!((found, reason), (Verdict::NotOk, Reason::BackupFailed));
+        assert!(detail.starts_with("0x1000-0x2fff cannot be read"), "{detail}");
+
+        // Descriptor in page 0, BIOS in page 3, ME between them; the host may read what has its bit at 8 and 9.
+        let mut contents: Vec<u8> = (0..0x4000u32).map(|n| (n >> 8) as u8).collect();
+        contents[..0x1000].fill(0xff);
+        let unused = (0x4c..0x80).step_by(4).map(|at| (at, 0x7fff));
+        let words =
+            [(0x10, 0x0ff0_a55a), (0x14, 0x0004_0003), (0x18, 0x4510_0208), (0x1c, 0x0031_0330)];
+        let regions = [(0x40, 0), (0x44, 3 << 16 | 3), (0x48, 2 << 16 | 1), (0x80, 0b11 << 8)];
+        for (at, word) in words.into_iter().chain(regions).chain(unused) {
+            contents[at..at + 4].copy_from_slice(&u32::to_le_bytes(word));
+        }
+        for answers in [false, true] {
+            let mut locked = simulated(contents.clone());
+            locked.close(0x1000..0x3000);
+            if answers {
+                locked.answer_closed_reads();
+            }
+            let (found, _, detail) = verdict(&mut locked, Purpose::Check).unwrap();
+            assert_eq!(found, Verdict::Ok, "{detail}");
+            assert!(detail.contains("0x1000-0x2fff is closed to this host"), "{detail}");
+        }
     }
 
     #[test]
     fn as_much_is_read_as_the_purpose_is_worth() {
         let mut small = Chip { bad_block: Some(2), ..chip(0x4000) };
         let (found, _, detail) = verdict(&mut small, Purpose::Check).unwrap();
-        assert_eq!((found, small.reads), (Verdict::Ok, 6), "a bad block is not read");
+        assert_eq!((found, small.reads), (Verdict::Ok, 7), "a bad block is not read");
         assert_eq!(detail, "all 3 eraseblocks, twice the same");
 
         let (size_bytes, rule) = (CHECK_BYTES_MAX * 3 / 2, WriteRule::ClearBits);

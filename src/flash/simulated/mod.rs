@@ -10,8 +10,18 @@ use std::ops::Range;
 use nix::libc::{EBADMSG, EINVAL, EIO, ENODEV, EROFS};
 
 use super::{EraseBlock, Flash, Geometry};
+use crate::image::ByteRanges;
 use cells::{Cells, Part, random_byte};
 pub use fault::{Asked, Fault};
+
+/// What the host may not read, as an Intel chipset keeps it from the ME's region.
+#[derive(Clone, Debug, Default)]
+struct Closed {
+    ranges: ByteRanges,
+    /// Answers FFh instead of failing.
+    is_silent: bool,
+    refused_reads: u64,
+}
 
 /// A simulated NOR, NAND or RAM chip.
 ///
@@ -27,6 +37,7 @@ pub struct SimulatedFlash {
     locked_at_power_on: BTreeSet<u32>,
     stays_locked: BTreeSet<u32>,
     worn_out: BTreeSet<u32>,
+    closed: Closed,
     reads_short: bool,
     faults: BTreeMap<u64, Fault>,
     powered: bool,
@@ -52,6 +63,7 @@ impl SimulatedFlash {
             locked_at_power_on: BTreeSet::new(),
             stays_locked: BTreeSet::new(),
             worn_out: BTreeSet::new(),
+            closed: Closed::default(),
             reads_short: false,
             faults: BTreeMap::new(),
             powered: true,
@@ -83,6 +95,26 @@ impl SimulatedFlash {
     /// Lets every erase and write of a block fail from now on.
     pub fn wear_out(&mut self, block: EraseBlock) {
         self.worn_out.insert(block.index());
+    }
+
+    /// Lets every read that reaches into a range fail with `EIO` from now on.
+    pub fn close(&mut self, range: Range<u64>) {
+        self.closed.ranges.insert(range);
+    }
+
+    /// Lets the closed ranges read as FFh instead of failing.
+    pub fn answer_closed_reads(&mut self) {
+        self.closed.is_silent = true;
+    }
+
+    /// What the host may not read.
+    pub fn closed(&self) -> &ByteRanges {
+        &self.closed.ranges
+    }
+
+    /// Reads that reached into closed ranges so far.
+    pub fn refused_reads(&self) -> u64 {
+        self.closed.refused_reads
     }
 
     /// Lets a page of a NAND block no longer match its ECC, until the block is erased.
@@ -194,6 +226,22 @@ impl SimulatedFlash {
         }
     }
 
+    /// What a read of a range says of what is closed in it.
+    fn keep_closed(&mut self, range: &Range<usize>, buffer: &mut [u8]) -> io::Result<()> {
+        if !self.closed.ranges.overlaps(&(range.start as u64..range.end as u64)) {
+            return Ok(());
+        }
+        self.closed.refused_reads += 1;
+        for part in self.closed.ranges.iter() {
+            let place = |at: u64| (at as usize).clamp(range.start, range.end) - range.start;
+            buffer[place(part.start)..place(part.end)].fill(0xff);
+        }
+        match self.closed.is_silent {
+            true => Ok(()),
+            false => Err(io::Error::from_raw_os_error(EIO)),
+        }
+    }
+
     fn range(&self, offset_bytes: u64, length: usize) -> io::Result<Range<usize>> {
         let end = offset_bytes
             .checked_add(length as u64)
@@ -266,6 +314,7 @@ impl Flash for SimulatedFlash {
             _ => range.clone(),
         };
         buffer[..filled.len()].copy_from_slice(&self.cells.bytes()[filled]);
+        let allowed = self.keep_closed(&range, buffer);
         match fault {
             Some(Fault::WrongByte) if !range.is_empty() => {
                 buffer[self.somewhere(&range) - range.start] ^= 0x5A;
@@ -275,6 +324,7 @@ impl Flash for SimulatedFlash {
             _ => {}
         }
         self.finish(fault)?;
+        allowed?;
         match self.cells.is_correctable(range) {
             true => Ok(()),
             false => Err(io::Error::from_raw_os_error(EBADMSG)),

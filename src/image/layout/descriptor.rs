@@ -20,7 +20,8 @@ use super::fields::u32_at;
 use super::{LayoutError, LayoutRegion, RegionKind};
 
 const SIGNATURE: u32 = 0x0ff0_a55a;
-const DESCRIPTOR_BYTES: usize = 0x1000;
+/// Length of the descriptor.
+pub(crate) const DESCRIPTOR_BYTES: usize = 0x1000;
 const PAGE_BYTES: u64 = 0x1000;
 const UPPER_MAP_OFFSET: usize = 0xefc;
 /// Pages in the fields of FLREGn.
@@ -146,6 +147,16 @@ impl Descriptor {
             region.kind == RegionKind::Bios && region.range().end == size_bytes
         };
         self.begins_at_end && self.regions().any(ends_chip)
+    }
+
+    /// Regions that belong to others than the host's processor, and whether it may read them. The descriptor's own was read
+    /// when this is asked, and the BIOS region is the processor's own, which its chipset never closes.
+    pub(in crate::image) fn foreign(&self) -> impl Iterator<Item = (Range<u64>, bool)> {
+        let is_foreign = |number: usize| !matches!(NAMES[number], "fd" | "bios" | "bios2");
+        let foreign = self.regions.iter().filter(move |(number, _)| is_foreign(*number));
+        foreign.map(|(number, range)| {
+            (range.clone(), self.master_format.access(self.host_master, *number).0)
+        })
     }
 
     pub(in crate::image) fn host_access(&self) -> HostAccess {

@@ -13,6 +13,8 @@
 //!
 //! Source: coreboot, `util/cbfstool/flashmap/fmap.h`.
 
+use std::ops::Range;
+
 use super::fields::{array, u16_at, u32_at};
 use super::{LayoutError, LayoutRegion, REGIONS_MAX, RegionKind};
 
@@ -34,6 +36,14 @@ pub(in crate::image) struct FlashMap {
 }
 
 impl FlashMap {
+    /// Where flash maps may lie in `bytes`, as far as their headers tell.
+    pub(in crate::image) fn places(bytes: &[u8]) -> impl Iterator<Item = Range<usize>> {
+        memchr::memmem::find_iter(bytes, SIGNATURE).map(|offset| {
+            let count = usize::from(u16_at(bytes, offset + 54).unwrap_or(0));
+            offset..offset + HEADER_BYTES + count * AREA_BYTES
+        })
+    }
+
     /// The flash map that describes an image of this size; `None` when there is none.
     ///
     /// A map of something smaller belongs to a part, such as the firmware of the embedded controller that is stored as a

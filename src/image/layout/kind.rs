@@ -61,6 +61,11 @@ impl RegionKind {
         }
     }
 
+    /// Whether it belongs to others than the host's processor, which may be kept from reading it.
+    pub(in crate::image) fn is_foreign(self) -> bool {
+        matches!(self, Self::Me | Self::Gbe | Self::PlatformData | Self::EmbeddedController)
+    }
+
     /// The kind that a region's name tells, in any case: the names of flashrom and ifdtool (`fd`, `gbe`), of coreboot's and
     /// ChromeOS's flash maps (`SI_GBE`, `RO_VPD`, `SMMSTORE`), and of this project. [`RegionKind::Other`] for all others.
     pub fn of_name(name: &str) -> Self {

@@ -19,8 +19,10 @@ mod volume;
 use std::fmt;
 use std::ops::Range;
 
+use super::contents::ByteRanges;
 pub use boot::boot_offset;
 pub(in crate::image) use boot::{RESET_VECTOR_BYTES, begins_with_arm_branch, has_x86_reset_vector};
+pub(crate) use descriptor::DESCRIPTOR_BYTES;
 pub(in crate::image) use descriptor::Descriptor;
 pub use descriptor::HostAccess;
 pub use error::LayoutError;
@@ -161,6 +163,34 @@ impl Layout {
 /// [`LayoutError`] for a descriptor that refers to bytes outside itself.
 pub fn host_access(bytes: &[u8]) -> Result<HostAccess, LayoutError> {
     Ok(Descriptor::find(bytes)?.map(|descriptor| descriptor.host_access()).unwrap_or_default())
+}
+
+/// Ranges that belong to others than the host's processor.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ForeignRanges {
+    /// All of them.
+    pub(crate) all: ByteRanges,
+    /// The regions that the Intel flash descriptor does not let the host read, one by one.
+    pub(crate) no_read: Vec<Range<u64>>,
+}
+
+/// What descriptor and flash map in `bytes`, a whole chip or the beginning of one, say of others than the host. One that
+/// contradicts itself says nothing.
+pub(crate) fn foreign_ranges(bytes: &[u8]) -> ForeignRanges {
+    let mut found = ForeignRanges::default();
+    if let Ok(Some(descriptor)) = Descriptor::find(bytes) {
+        for (range, may_read) in descriptor.foreign() {
+            found.all.insert(range.clone());
+            if !may_read {
+                found.no_read.push(range);
+            }
+        }
+    }
+    if let Ok(Some(map)) = FlashMap::find(bytes) {
+        let areas = map.areas.iter().filter(|area| area.kind.is_foreign());
+        areas.for_each(|area| found.all.insert(area.range()));
+    }
+    found
 }
 
 /// Adds the volumes with variables, but for those that already have a region of exactly their bytes.

@@ -15,7 +15,8 @@ use std::ops::Range;
 
 use sha2::{Digest as _, Sha256};
 
-use super::{Damage, Evidence};
+use super::{Damage, Evidence, reaches_into};
+use crate::image::contents::ByteRanges;
 use crate::image::layout::{FlashMap, array};
 
 const MAGIC: &[u8; 8] = b"LARCHIVE";
@@ -67,10 +68,10 @@ pub(super) fn areas(map: &FlashMap) -> Vec<Area> {
         .collect()
 }
 
-/// Walks the files of every area.
-pub(super) fn check(image: &[u8], areas: &[Area]) -> Result<Found, Damage> {
+/// Walks the files of every area of which nothing is closed.
+pub(super) fn check(image: &[u8], areas: &[Area], closed: &ByteRanges) -> Result<Found, Damage> {
     let mut found = Found::default();
-    for area in areas {
+    for area in areas.iter().filter(|area| !reaches_into(closed, area.range.clone())) {
         let Some(bytes) = image.get(area.range.clone()) else { continue };
         let is_main = area.name == MAIN_AREA;
         let is_empty = !bytes.starts_with(MAGIC);

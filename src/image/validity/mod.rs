@@ -6,6 +6,7 @@
 //!   out by default.
 //! - A volume of which not even the header is left is not missed. Only a digest of what should be there can tell that.
 //! - Variables are left out, they change all the time.
+//! - What the host may not read does not count: a structure that reaches into a closed range is neither evidence nor damage.
 
 mod cbfs;
 pub mod ffs;
@@ -15,7 +16,8 @@ mod volumes;
 
 use std::fmt;
 
-use super::layout::{Descriptor, FlashMap, Layout, LayoutError};
+use super::contents::{ByteRanges, Contents};
+use super::layout::{DESCRIPTOR_BYTES, Descriptor, FlashMap, Layout, LayoutError};
 
 /// Whether an image is whole firmware.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -149,7 +151,17 @@ impl From<LayoutError> for Damage {
 
 /// Checks all of `image`, a whole chip or the image for one, that is of a known format.
 pub fn validate(image: &[u8]) -> Verdict {
-    match collect_evidence(image) {
+    validate_around(image, &ByteRanges::default())
+}
+
+/// The same for what the host can read of a chip.
+pub fn validate_contents(contents: &Contents) -> Verdict {
+    validate_around(contents.bytes(), contents.closed())
+}
+
+/// The same for an image of which the `closed` ranges are not known.
+pub fn validate_around(image: &[u8], closed: &ByteRanges) -> Verdict {
+    match collect_evidence(image, closed) {
         Ok(by) if by.iter().any(Evidence::is_of_programs) => Verdict::Valid { by },
         Ok(_) => Verdict::Unknown {
             why: "no program in it is of a known format (UEFI, coreboot, legacy BIOS), so nothing tells whether it is whole"
@@ -162,35 +174,53 @@ pub fn validate(image: &[u8]) -> Verdict {
     }
 }
 
-fn collect_evidence(image: &[u8]) -> Result<Vec<Evidence>, Damage> {
-    check_not_blank(image)?;
-    Layout::read(image)?;
+fn collect_evidence(image: &[u8], closed: &ByteRanges) -> Result<Vec<Evidence>, Damage> {
+    check_not_blank(image, closed)?;
+    let has_descriptor = !reaches_into(closed, 0..DESCRIPTOR_BYTES);
+    let has_map = !is_map_cut(image, closed);
+    if has_descriptor && has_map {
+        Layout::read(image)?;
+    }
     let mut by = Vec::new();
-    let descriptor = Descriptor::find(image)?;
+    let descriptor = if has_descriptor { Descriptor::find(image)? } else { None };
     by.extend(descriptor.as_ref().map(|_| Evidence::Descriptor));
-    let map = FlashMap::find(image)?;
+    let map = if has_map { FlashMap::find(image)? } else { None };
     by.extend(map.as_ref().map(|_| Evidence::FlashMap));
     let file_systems = map.as_ref().map(cbfs::areas).unwrap_or_default();
-    let coreboot = cbfs::check(image, &file_systems)?;
+    let coreboot = cbfs::check(image, &file_systems, closed)?;
     by.extend(coreboot.evidence());
-    let found = volumes::check(image, &file_systems)?;
+    let found = volumes::check(image, &file_systems, closed)?;
     by.extend(found.evidence());
     let needs_reset_vector = coreboot.ends_with_boot_block
         || found.needs_reset_vector(image)
         || descriptor.is_some_and(|descriptor| descriptor.needs_reset_vector(image.len() as u64));
-    by.extend(reset_vector::check(image, needs_reset_vector, by.is_empty())?);
+    by.extend(reset_vector::check(image, closed, needs_reset_vector, by.is_empty())?);
     Ok(by)
 }
 
-/// Erased flash, or one that does not answer.
-fn check_not_blank(image: &[u8]) -> Result<(), Damage> {
-    let Some(&first) = image.first() else {
+/// Erased flash, or one that does not answer. One that is closed as a whole says nothing.
+fn check_not_blank(image: &[u8], closed: &ByteRanges) -> Result<(), Damage> {
+    if image.is_empty() {
         return Err(Damage::new(0, "the image has 0 bytes, expected firmware"));
-    };
-    if matches!(first, 0x00 | 0xff) && image.iter().all(|&byte| byte == first) {
+    }
+    let all: ByteRanges = std::iter::once(0..image.len() as u64).collect();
+    let open = all.without(closed);
+    let open = || open.iter().map(|range| &image[range.start as usize..range.end as usize]);
+    let Some(&first) = open().next().and_then(<[u8]>::first) else { return Ok(()) };
+    if matches!(first, 0x00 | 0xff) && open().flatten().all(|&byte| byte == first) {
         return Err(Damage::new(0, format!("every byte is 0x{first:02x}, expected firmware")));
     }
     Ok(())
+}
+
+/// Whether a flash map may reach into what is closed.
+fn is_map_cut(image: &[u8], closed: &ByteRanges) -> bool {
+    !closed.is_empty() && FlashMap::places(image).any(|place| reaches_into(closed, place))
+}
+
+/// Whether any of these bytes of the image is closed to the host.
+fn reaches_into(closed: &ByteRanges, range: std::ops::Range<usize>) -> bool {
+    closed.overlaps(&(range.start as u64..range.end as u64))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The x86 reset vector, 16 bytes before the end, where the processor begins.
 
-use super::{Damage, Evidence};
+use super::{Damage, Evidence, reaches_into};
+use crate::image::contents::ByteRanges;
 use crate::image::layout::{RESET_VECTOR_BYTES, has_x86_reset_vector};
 
 /// The segment in which a legacy BIOS begins is the last 64 KiB.
@@ -12,10 +13,18 @@ const CODE_BYTES: usize = 16;
 /// known, so a jump alone could be anything and only that of a legacy BIOS counts.
 pub(super) fn check(
     image: &[u8],
+    closed: &ByteRanges,
     needed: bool,
     is_only_evidence: bool,
 ) -> Result<Option<Evidence>, Damage> {
+    let start = image.len().saturating_sub(RESET_VECTOR_BYTES);
+    if reaches_into(closed, start..image.len()) {
+        return Ok(None);
+    }
     if let Some(target) = legacy_target(image) {
+        if reaches_into(closed, target..image.len().min(target + CODE_BYTES)) {
+            return Ok(None);
+        }
         check_code(image, target)?;
         return Ok(Some(Evidence::LegacyBios));
     }
@@ -23,7 +32,6 @@ pub(super) fn check(
         return Ok((!is_only_evidence).then_some(Evidence::ResetVector));
     }
     if needed {
-        let start = image.len().saturating_sub(RESET_VECTOR_BYTES);
         return Err(Damage::new(
             start,
             format!("reset vector: {:02x?}, expected it to begin with a jump", &image[start..]),

@@ -395,3 +395,37 @@ proptest! {
         }
     }
 }
+
+fn around(image: &[u8], start: usize, end: usize) -> Verdict {
+    let closed: ByteRanges = std::iter::once(start as u64..end as u64).collect();
+    let mut image = image.to_vec();
+    image[start..end].fill(0xff);
+    validate_around(&image, &closed)
+}
+
+/// Wherever a range is closed, whole firmware does not become invalid by it; and what is damaged elsewhere still is.
+#[test]
+fn a_closed_range_is_neither_damage_nor_an_excuse_for_damage_elsewhere() {
+    let images = [firmware(), coreboot()];
+    for image in &images {
+        for start in (0..image.len()).step_by(0x40) {
+            for length in [1, 0x100, 0x1000] {
+                let end = image.len().min(start + length);
+                let found = around(image, start, end);
+                let is_invalid = matches!(found, Verdict::Invalid { .. });
+                assert!(!is_invalid, "{start:#x}-{end:#x} is closed: {found}");
+            }
+        }
+    }
+    let [image, _] = images;
+    let mut damaged = image.clone();
+    damaged[VOLUME_OFFSET + 16] ^= 1;
+    let found = around(&damaged, 0x100, VOLUME_OFFSET);
+    assert!(
+        matches!(found, Verdict::Invalid { offset_bytes, .. } if offset_bytes == VOLUME_OFFSET as u64),
+        "{found}"
+    );
+    assert!(matches!(around(&image, 0, image.len()), Verdict::Unknown { .. }));
+    let blank = vec![0xff; 0x1000];
+    assert!(matches!(around(&blank, 0, 0x800), Verdict::Invalid { .. }));
+}

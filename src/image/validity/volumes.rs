@@ -5,11 +5,15 @@ use std::ops::Range;
 use super::cbfs::Area;
 use super::ffs::{Files, FirmwareFile};
 use super::section::{Inside, check_sections};
-use super::{Damage, Evidence};
+use super::{Damage, Evidence, reaches_into};
+use crate::image::contents::ByteRanges;
 use crate::image::layout::{FirmwareVolume, FoundVolume, Volumes, begins_with_arm_branch, u32_at};
 
 /// Volumes lie in volumes at most so deep, sections in sections as well.
 const NESTING_MAX: usize = 16;
+
+/// A header that reaches into a closed range has at most so many bytes before it.
+const HEADER_BYTES_MAX: usize = 512;
 
 /// What was found whole.
 #[derive(Clone, Debug, Default)]
@@ -50,13 +54,22 @@ fn has_amd_firmware_structure(image: &[u8]) -> bool {
         .any(|bank| PLACES.iter().any(|place| u32_at(image, bank + place) == Some(SIGNATURE)))
 }
 
-/// Checks every volume outside of `file_systems`, in which coreboot files may contain anything.
-pub(super) fn check(image: &[u8], file_systems: &[Area]) -> Result<Found, Damage> {
+/// Checks every volume outside of `file_systems`, in which coreboot files may contain anything, and outside of what is closed.
+pub(super) fn check(
+    image: &[u8],
+    file_systems: &[Area],
+    closed: &ByteRanges,
+) -> Result<Found, Damage> {
+    let is_closed = |start: usize, length: usize| reaches_into(closed, start..start + length);
     let mut found = Found::default();
     for gap in gaps(image.len(), file_systems) {
         let bytes = &image[gap.clone()];
         for volume in Volumes::of(bytes) {
             match volume {
+                FoundVolume::Whole(FirmwareVolume { offset_bytes, length_bytes, .. })
+                    if is_closed(gap.start + offset_bytes, length_bytes) => {}
+                FoundVolume::Damaged { offset_bytes, .. }
+                    if is_closed(gap.start + offset_bytes, HEADER_BYTES_MAX) => {}
                 FoundVolume::Whole(volume) => {
                     let files_before = found.files;
                     check_volume(bytes, &volume, gap.start, 0, &mut found)?;

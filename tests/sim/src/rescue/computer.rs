@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use firmcast::flash::{Fault, Flash as _, SimulatedFlash};
 use firmcast::image::validity::Verdict;
-use firmcast::image::{Board, KnownGood, assess};
+use firmcast::image::{Board, Contents, KnownGood, assess};
 use firmcast::keys::{PublicKey as _, SecretKey as _};
 use firmcast::rescue::machine::Search;
 use firmcast::wire::answer::{Environment, Identity};
@@ -117,7 +117,11 @@ impl Computer {
 
     /// What the recovery environment finds out when it comes up. `None`: the firmware is good, and it boots on.
     pub(crate) fn search(&self) -> Option<Search> {
-        let verdict = assess(self.flash.contents(), self.known_good(), OLD_VERSION);
+        let verdict = assess(
+            &Contents::whole(self.flash.contents().to_vec()),
+            self.known_good(),
+            OLD_VERSION,
+        );
         let (finding, offset_bytes, why) = match verdict {
             Verdict::Valid { .. } => (Finding::Valid, 0, String::new()),
             Verdict::Invalid { offset_bytes, .. } => {

@@ -11,8 +11,8 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use firmcast::image::VerifiedImage;
 use firmcast::image::validity::Verdict;
+use firmcast::image::{Contents, VerifiedImage};
 use firmcast::reason::Reason;
 use firmcast::recovery::flashing::Flashing;
 use firmcast::recovery::machine::{Action as CampaignAction, FRAGMENTS_WAITING_MAX};
@@ -369,9 +369,9 @@ impl VirtualHost {
         let is_quiet = stay.job.is_none() && !stay.is_changing;
         match conclusion {
             Conclusion::Repaired { known_good, .. } => {
-                let contents = self.computer.flash.contents();
+                let contents = Contents::whole(self.computer.flash.contents().to_vec());
                 let is_good = known_good.as_ref().is_some_and(|good| {
-                    matches!(good.judge(contents, ""), Some(Verdict::Valid { .. }))
+                    matches!(good.judge(&contents, ""), Some(Verdict::Valid { .. }))
                 });
                 let is_right = self.computer.is_repaired() && self.computer.preserved_is_intact();
                 match wants_image && is_quiet && is_right && is_good {
