@@ -1,11 +1,8 @@
 //! What the firmware says about the board, as the kernel shows it in /sys/class/dmi/id (SMBIOS types 0 and 1).
 
-use std::fs::File;
-use std::io::Read as _;
 use std::path::Path;
 
-/// Longest SMBIOS string that is read, in bytes.
-const TEXT_SIZE_MAX: u64 = 256;
+use crate::host::read_line;
 
 /// The strings that tell boards and firmware versions apart. Empty where the firmware says nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,20 +29,6 @@ impl Dmi {
             bios_version: text("bios_version"),
         }
     }
-}
-
-/// `/proc/sys/kernel/random/boot_id`; zeros when it cannot be read, which no boot has.
-pub fn boot_id(root: &Path) -> [u8; 16] {
-    let text = read_line(&root.join("proc/sys/kernel/random/boot_id")).unwrap_or_default();
-    let digits: String = text.chars().filter(|digit| *digit != '-').collect();
-    u128::from_str_radix(&digits, 16).unwrap_or(0).to_be_bytes()
-}
-
-/// The text of a small file of the kernel's, without the spaces around it.
-pub fn read_line(path: &Path) -> Option<String> {
-    let mut bytes = Vec::new();
-    File::open(path).ok()?.take(TEXT_SIZE_MAX).read_to_end(&mut bytes).ok()?;
-    Some(String::from_utf8_lossy(&bytes).trim().to_owned())
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 //! rescue, recovery             a host's part in finding help; in one campaign
 //! platform, mailbox, kexec     what PID 1 owes the machine; word to the agent; the way into recovery
 //! handover                     what is handed over to the recovery environment
-//! net, bmc, dmi, power, mtd, flash
+//! net, bmc, host, dmi, power, mtd, flash
 //!                              the outside world in few small rooms; flash is pure but for its device
 //! image                        bundles: from untrusted bytes to a VerifiedImage
 //! transfer, session, keys      fragments and erasure code; Noise sessions; who may do what
@@ -23,6 +23,7 @@ pub mod dmi;
 pub mod environment;
 pub mod flash;
 pub mod handover;
+pub mod host;
 pub mod image;
 pub mod kexec;
 pub mod keys;

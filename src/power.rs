@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::dmi::read_line;
+use crate::host::read_line;
 
 /// Below this charge a battery is not relied on, in percent.
 pub const CHARGE_MIN_PERCENT: u32 = 25;

@@ -255,6 +255,8 @@ reasons! {
     FlashBusy = 20, "flash-busy", "something else uses the flash chip", "end the program or unmount the file system that the detail names, and start the update again";
     /// What would stand in flash would not start.
     ImageInvalid = 21, "image-invalid", "the image is damaged in itself", "get the image again from its maker and make a new bundle";
+    /// Recovery would not find the chip or the network.
+    RecoveryLacksDriver = 22, "recovery-lacks-driver", "the recovery initramfs lacks a driver that this machine needs", "build it again with the command that the detail names";
 
     // 100 to 199: ends of the recovery environment.
     /// All well.

@@ -85,6 +85,11 @@ impl Checklist {
         }
     }
 
+    /// Adds all of `other`.
+    pub fn append(&mut self, other: Self) {
+        self.checks.extend(other.checks);
+    }
+
     fn add(
         &mut self,
         name: &'static str,

@@ -65,7 +65,7 @@ impl Default for Config {
             trusted_releases: Vec::new(),
             flash: String::new(),
             recovery_kernel: "/boot/firmcast/vmlinuz".into(),
-            recovery_initramfs: "/boot/firmcast/initramfs".into(),
+            recovery_initramfs: "/boot/firmcast/recovery.img".into(),
             state_dir: "/var/lib/firmcast".into(),
             managers: Vec::new(),
             rescue_archive: PathBuf::new(),

@@ -20,7 +20,7 @@ use log::{error, info, warn};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore as _, SeedableRng as _};
 
-use super::logging::LogBudget;
+use super::log_budget::LogBudget;
 use super::outlook::Outlook;
 use crate::image::VerifiedManifest;
 use crate::image::assembly::ManifestAssembly;

@@ -7,11 +7,12 @@
 //! - [`verdict`]: `firmcastd validate`.
 //! - [`system`]: the real computer; [`state`] and [`trust`] are its parts.
 //! - [`idle`]: the event loop around it all.
-//! - [`logging`]: syslog, or stderr when run by hand.
+//! - [`logging`]: syslog, or stderr when run by hand; [`log_budget`]: how many lines of it.
 
 pub mod check;
 pub mod config;
 pub mod idle;
+pub mod log_budget;
 pub mod logging;
 pub mod machine;
 pub mod measure;

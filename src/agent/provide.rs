@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 
 use log::{info, warn};
 
-use super::system::{System, host_name};
+use super::system::System;
 use super::trust::with_causes;
 use super::verdict::{self, VerdictError};
 use crate::dmi::Dmi;
 use crate::handover::{HandoverError, PROVISION_PATH, PROVISION_VERSION, Provision, SecretText};
+use crate::host::drivers::default_interface;
 use crate::image::validity::validate_contents;
 use crate::image::{Contents, KnownGood, VerifiedManifest, closed_note, left_out, preserved};
 use crate::keys::SecretKey as _;
@@ -153,7 +154,7 @@ impl System {
         let key = self.host_key().map_err(ProvideError::Key)?;
         Ok(Provision {
             version: PROVISION_VERSION,
-            host_name: host_name(),
+            host_name: crate::host::name(),
             host_key: SecretText::new(key.to_text().to_string()),
             trusted_managers: self.trust.managers.iter().map(ToString::to_string).collect(),
             trusted_releases: self.trust.releases.iter().map(ToString::to_string).collect(),
@@ -202,6 +203,16 @@ impl System {
             }
             None if *record == Record::Keep => Ok(None),
             None => Err(ProvideError::Firmware(validate_contents(&contents).to_string())),
+        }
+    }
+
+    /// The interfaces through which managers are reached: those of `managers`, else that of the default route.
+    pub(super) fn interfaces_to_managers(&self) -> Vec<String> {
+        match self.network_to_managers() {
+            Ok(found) if !found.is_empty() => {
+                found.into_iter().map(|interface| interface.name).collect()
+            }
+            _ => default_interface(&self.root).into_iter().collect(),
         }
     }
 

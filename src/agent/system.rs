@@ -12,11 +12,12 @@ use super::outlook::{self, Outlook};
 use super::preflight::{self, Purpose};
 use super::state::{CampaignRecord, RecordedEnding, State};
 use super::trust::{Trust, with_causes};
-use crate::dmi::{Dmi, boot_id};
+use crate::dmi::Dmi;
 use crate::flash::{Flash as _, Geometry, read_contents};
 use crate::handover::{
     Deadlines, HANDOFF_VERSION, Handoff, MailboxPlace, ManagerContact, SecretText,
 };
+use crate::host;
 use crate::image::{Board, Contents, Digest, VerifiedManifest, preserved};
 use crate::kexec::{self, KexecError};
 use crate::keys::{HostSecretKey, PublicKey as _, SecretKey as _, load_secret};
@@ -42,7 +43,7 @@ impl System {
     pub fn new(config: Config, trust: Trust) -> Self {
         let root = PathBuf::from("/");
         let state = State::new(config.state_dir.clone());
-        Self { boot_id: boot_id(&root), root, config, trust, state, last_end: None }
+        Self { boot_id: host::boot_id(&root), root, config, trust, state, last_end: None }
     }
 
     /// Finds out how the last campaign ended, if the recovery environment was entered for it and has been left.
@@ -135,7 +136,7 @@ impl System {
         address.set_ip(address.ip().to_canonical());
         Ok(Handoff {
             version: HANDOFF_VERSION,
-            host_name: host_name(),
+            host_name: host::name(),
             host_key: SecretText::new(key.to_text().to_string()),
             trusted_managers: self.trust.managers.iter().map(ToString::to_string).collect(),
             trusted_releases: self.trust.releases.iter().map(ToString::to_string).collect(),
@@ -204,7 +205,7 @@ impl HostSystem for System {
             flash_size_bytes: info.map_or(0, |info| info.size_bytes),
             obstacle: obstacle.reason,
             security_version_floor: self.state.security_version_floor().unwrap_or(u64::MAX),
-            host_name: host_name(),
+            host_name: host::name(),
             vendor: dmi.vendor,
             product: dmi.product,
             bios_version: dmi.bios_version,
@@ -295,11 +296,6 @@ fn kexec_reason(error: &KexecError) -> Reason {
         KexecError::Memory { .. } => Reason::MemoryTooLow,
         _ => Reason::KexecUnavailable,
     }
-}
-
-pub(super) fn host_name() -> String {
-    nix::unistd::gethostname()
-        .map_or_else(|_| String::new(), |name| name.to_string_lossy().into_owned())
 }
 
 #[cfg(test)]

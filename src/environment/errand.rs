@@ -229,7 +229,7 @@ pub(crate) fn identity(
 ) -> Identity {
     Identity {
         environment: Environment::Recovery,
-        boot_id: crate::dmi::boot_id(Path::new("/")),
+        boot_id: crate::host::boot_id(Path::new("/")),
         flash_size_bytes: flash.map_or(0, |flash| flash.size_bytes),
         obstacle: if flash.is_some() { Reason::None } else { Reason::FlashNotFound },
         security_version_floor,

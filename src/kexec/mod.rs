@@ -13,11 +13,13 @@ use crate::handover::{Handoff, HandoverError};
 
 mod archive;
 mod cmdline;
+mod modules;
 mod preflight;
 mod syscall;
 
 pub use archive::{INITRAMFS_SIZE_MAX, write_archive};
 pub use cmdline::{CMDLINE_LENGTH_MAX, RECOVERY_INIT, recovery_cmdline};
+pub use modules::{Listed, ModuleList};
 pub use preflight::{InitramfsImage, KernelImage, Lockdown, Preflight, preflight};
 
 const LOADED_FLAG: &str = "/sys/kernel/kexec_loaded";

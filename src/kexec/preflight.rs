@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::path::Path;
 
+use super::modules::{MODULE_LIST_SIZE_MAX, ModuleList};
 use super::{INITRAMFS_SIZE_MAX, KexecError, syscall};
 
 /// Bytes of a file that are enough to tell what it is; x86's setup header lies within.
@@ -62,6 +63,8 @@ pub struct InitramfsImage {
     pub size_bytes: u64,
     /// The release of the kernel that its modules are for; firmcast-mkrecovery writes it.
     pub release: Option<String>,
+    /// Its modules; firmcast-mkrecovery writes the list.
+    pub modules: Option<ModuleList>,
 }
 
 /// Collects the facts for these two files.
@@ -162,30 +165,57 @@ pub(super) fn open_kernel(path: &Path) -> Result<(File, KernelImage), KexecError
 /// Opens `path` and checks that it looks like an initramfs.
 pub(super) fn open_initramfs(path: &Path) -> Result<(File, InitramfsImage), KexecError> {
     let unreadable = |source| KexecError::InitramfsFile { path: path.to_owned(), source };
-    let (file, head, size) = open_with_head(path).map_err(unreadable)?;
+    let (mut file, head, size) = open_with_head(path).map_err(unreadable)?;
     if size == 0 || size > INITRAMFS_SIZE_MAX {
         return Err(KexecError::InitramfsSize { size, limit: INITRAMFS_SIZE_MAX });
     }
     if !INITRAMFS_MAGICS.iter().any(|magic| head.starts_with(magic)) {
         return Err(KexecError::InitramfsForm { path: path.to_owned() });
     }
-    Ok((file, InitramfsImage { size_bytes: size, release: release_of_initramfs(&head) }))
+    let marks = Marks::read(&mut file);
+    file.rewind().map_err(unreadable)?;
+    let Marks { release, modules } = marks;
+    Ok((file, InitramfsImage { size_bytes: size, release, modules }))
 }
 
-/// The name of the file with the release, in the first archive of an initramfs that firmcast-mkrecovery has made.
+/// Names of the files in the first archive of an initramfs that firmcast-mkrecovery has made. The one with the release comes first.
 const RELEASE_FILE: &str = "firmcast-kernel-release";
+const MODULES_FILE: &str = "firmcast-modules";
 
-fn release_of_initramfs(head: &[u8]) -> Option<String> {
-    let mut entry = cpio::newc::Reader::new(head).ok()?;
-    if entry.entry().name() != RELEASE_FILE {
-        return None;
+/// What firmcast-mkrecovery has written about an initramfs.
+#[derive(Debug, Default)]
+struct Marks {
+    release: Option<String>,
+    modules: Option<ModuleList>,
+}
+
+impl Marks {
+    /// Reads the first archive of an initramfs, as far as it is one of these.
+    fn read(initramfs: impl Read) -> Self {
+        let mut marks = Self::default();
+        let limit = MODULE_LIST_SIZE_MAX + HEAD_SIZE as u64;
+        let Ok(mut first) = cpio::newc::Reader::new(initramfs.take(limit)) else { return marks };
+        if first.entry().name() != RELEASE_FILE {
+            return marks;
+        }
+        marks.release = text(&mut first, KERNEL_VERSION_LENGTH_MAX as u64)
+            .map(|release| release.trim().to_owned());
+        let next = first.finish().and_then(cpio::newc::Reader::new);
+        if let Ok(mut next) = next
+            && next.entry().name() == MODULES_FILE
+        {
+            marks.modules = text(&mut next, MODULE_LIST_SIZE_MAX).map(ModuleList::new);
+        }
+        marks
     }
+}
+
+/// The whole of a short file.
+fn text(entry: &mut cpio::newc::Reader<impl Read>, size_max: u64) -> Option<String> {
+    let size = u64::from(entry.entry().file_size());
     let mut text = String::new();
-    Read::by_ref(&mut entry)
-        .take(KERNEL_VERSION_LENGTH_MAX as u64)
-        .read_to_string(&mut text)
-        .ok()?;
-    Some(text.trim().to_owned())
+    let is_whole = size <= size_max && entry.read_to_string(&mut text).ok()? as u64 == size;
+    is_whole.then_some(text)
 }
 
 fn open_with_head(path: &Path) -> io::Result<(File, Vec<u8>, u64)> {
@@ -316,22 +346,51 @@ mod tests {
         ));
     }
 
+    /// What firmcast-mkrecovery puts before an initramfs.
+    fn archive(files: &[(&str, &str)]) -> Vec<u8> {
+        let mut archive = Vec::new();
+        for (name, contents) in files {
+            let builder = cpio::newc::Builder::new(name).mode(0o100_600);
+            let mut entry = builder.write(&mut archive, contents.len() as u32);
+            entry.write_all(contents.as_bytes()).unwrap();
+            entry.finish().unwrap();
+        }
+        cpio::newc::trailer(&mut archive).unwrap();
+        archive
+    }
+
     #[test]
     fn modules_of_another_kernel_are_noticed() {
-        let mut archive = Vec::new();
-        let builder = cpio::newc::Builder::new(RELEASE_FILE).mode(0o100_600);
-        let mut entry = builder.write(&mut archive, 15);
-        entry.write_all(b"6.1.0-40-amd64\n").unwrap();
-        entry.finish().unwrap();
-        let initramfs = file_of(&archive);
+        let initramfs = file_of(&archive(&[(RELEASE_FILE, "6.1.0-40-amd64\n")]));
         let newer = file_of(&bzimage(0x300, "6.1.0-41-amd64 #1"));
         let error = preflight(newer.path(), initramfs.path()).releases.unwrap_err().to_string();
         assert!(error.contains("6.1.0-40-amd64") && error.contains("6.1.0-41-amd64"), "{error}");
         let same = file_of(&bzimage(0x300, "6.1.0-40-amd64 #1"));
         assert!(preflight(same.path(), initramfs.path()).releases.is_ok());
-        for end in 0..archive.len() {
-            let _ = release_of_initramfs(&archive[..end]);
+    }
+
+    #[test]
+    fn the_list_of_modules_is_read_from_the_first_archive_alone() {
+        let list = "e1000e: ptp\n".repeat(1000);
+        let marked = archive(&[(RELEASE_FILE, "6.1\n"), (MODULES_FILE, &list)]);
+        let image = |bytes: &[u8]| open_initramfs(file_of(bytes).path()).unwrap();
+        let (mut file, found) = image(&marked);
+        assert_eq!(found.release.as_deref(), Some("6.1"));
+        assert!(found.modules.unwrap().find("e1000e").is_some());
+        assert_eq!(file.stream_position().unwrap(), 0);
+
+        let older = image(&archive(&[(RELEASE_FILE, "6.1\n"), ("usr", "")])).1;
+        assert_eq!((older.release.as_deref(), older.modules), (Some("6.1"), None));
+        let foreign = image(&archive(&[(MODULES_FILE, &list)])).1;
+        assert_eq!((foreign.release, foreign.modules), (None, None));
+        for end in 0..marked.len().min(500) {
+            assert_eq!(Marks::read(&marked[..end]).modules, None);
         }
+        let cut = Marks::read(&marked[..marked.len() / 2]);
+        assert_eq!((cut.release.as_deref(), cut.modules), (Some("6.1"), None));
+        let huge = "x".repeat(MODULE_LIST_SIZE_MAX as usize + 1);
+        let too_long = Marks::read(&archive(&[(RELEASE_FILE, "6.1\n"), (MODULES_FILE, &huge)])[..]);
+        assert_eq!(too_long.modules, None);
     }
 
     #[test]
@@ -348,7 +407,7 @@ mod tests {
         #[test]
         fn any_head_is_an_answer(mut head in proptest::collection::vec(any::<u8>(), 0..2000)) {
             let _ = release_of_kernel(&head);
-            let _ = release_of_initramfs(&head);
+            let _ = Marks::read(&head[..]);
             if head.len() >= 0x210 {
                 head[0x1fe..0x200].copy_from_slice(&[0x55, 0xaa]);
                 head[0x202..0x206].copy_from_slice(b"HdrS");

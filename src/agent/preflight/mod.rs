@@ -1,5 +1,6 @@
 //! What has to be true before a host leaves its normal operating system for an update.
 
+mod drivers;
 mod flash;
 mod host;
 mod reading;
@@ -41,8 +42,10 @@ pub(super) fn checklist(system: &System, purpose: Purpose<'_>) -> Checklist {
     host::trusted_keys(&mut list, system);
     host::state_folder(&mut list, system);
     let mut board = host::board(&mut list, system);
+    let mut mtd = None;
     match flash::flash(&mut list, system) {
         Some(mut flash) => {
+            mtd = Some(flash.info().index);
             board.flash_size_bytes = flash.geometry().size_bytes();
             bundle(&mut list, &board, purpose.order());
             flash::flash_locks(&mut list, &mut flash);
@@ -50,9 +53,11 @@ pub(super) fn checklist(system: &System, purpose: Purpose<'_>) -> Checklist {
         }
         None => list.unknown("flash-locks", "no flash chip to ask"),
     }
-    recovery::recovery(&mut list, system, board.flash_size_bytes);
+    let mut of_network = Checklist::default();
+    let interfaces = network(&mut of_network, system, purpose.order());
+    recovery::recovery(&mut list, system, board.flash_size_bytes, mtd, &interfaces);
     power(&mut list, system);
-    network(&mut list, system, purpose.order());
+    list.append(of_network);
     list
 }
 
@@ -76,13 +81,18 @@ fn power(list: &mut Checklist, system: &System) {
     }
 }
 
-fn network(list: &mut Checklist, system: &System, order: Option<&Order<'_>>) {
-    let Some(order) = order else { return };
+/// Returns the interfaces that lead to the manager.
+fn network(list: &mut Checklist, system: &System, order: Option<&Order<'_>>) -> Vec<String> {
+    let Some(order) = order else { return system.interfaces_to_managers() };
     match system.network(order) {
         Ok(interfaces) => match interfaces.first() {
-            Some(interface) => list.ok("network", &interface.name),
+            Some(interface) => {
+                list.ok("network", &interface.name);
+                return interfaces.into_iter().map(|interface| interface.name).collect();
+            }
             None => list.unknown("network", "recovery will ask DHCP"),
         },
         Err(error) => list.not_ok("network", Reason::NetworkUnknown, with_causes(&error), ""),
     }
+    Vec::new()
 }

@@ -2,6 +2,7 @@
 
 use nix::sys::sysinfo::sysinfo;
 
+use super::drivers::drivers;
 use crate::agent::check::Checklist;
 use crate::agent::system::System;
 use crate::agent::trust::with_causes;
@@ -18,9 +19,19 @@ const INITRAMFS_GROWTH: u64 = 4;
 /// What kernel and firmcastd need in the recovery environment beside that.
 const RECOVERY_MEMORY_BYTES: u64 = 160 << 20;
 
-pub(super) fn recovery(list: &mut Checklist, system: &System, flash_size_bytes: u64) {
+/// Looks at kernel and initramfs, and whether the initramfs has the drivers of MTD device `mtd` and of the `interfaces`.
+pub(super) fn recovery(
+    list: &mut Checklist,
+    system: &System,
+    flash_size_bytes: u64,
+    mtd: Option<u32>,
+    interfaces: &[String],
+) {
     let config = &system.config;
     let found = kexec::preflight(&config.recovery_kernel, &config.recovery_initramfs);
+    let images = (found.kernel.as_ref().ok(), found.initramfs.as_ref().ok());
+    let mut of_drivers = Checklist::default();
+    drivers(&mut of_drivers, &system.root, config, images, mtd, interfaces);
     let initramfs_bytes = found.initramfs.as_ref().map_or(0, |image| image.size_bytes);
     let kernel = found.kernel.map(|kernel| {
         let release = kernel.release.unwrap_or_else(|| "of unknown release".into());
@@ -33,6 +44,7 @@ pub(super) fn recovery(list: &mut Checklist, system: &System, flash_size_bytes: 
         Ok(format!("{path}: {} bytes", image.size_bytes))
     });
     list.result("recovery-initramfs", Reason::RecoveryMissing, said(initramfs), "");
+    list.append(of_drivers);
     let lockdown = match found.lockdown {
         Lockdown::Off => "allowed",
         Lockdown::Unknown => "allowed, as far as can be seen",

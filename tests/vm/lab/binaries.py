@@ -38,20 +38,24 @@ def simulator():
     return _given("FIRMCAST_SIM") or _build(TARGET / "fast" / "firmcast-sim", "--profile", "fast", "-p", "firmcast-sim")
 
 
-def recovery_initramfs(kernel, extra_modules=()):
-    """The recovery initramfs, built by the command that an administrator uses, for a kernel that is not installed."""
+def recovery_initramfs(kernel, extra_modules=(), *, flash_driver=True, modules_dir=None):
+    """The recovery initramfs, built by the command that an administrator uses, for a kernel that is not installed.
+
+    Without `flash_driver` the lab's driver of the chip is not named; `modules_dir` is another root of the kernel's modules.
+    """
     agent = firmcastd()
     builder = PROJECT / "initramfs"
-    modules = [kernel.module("bios_flash"), *extra_modules]
+    modules = [*([kernel.module("bios_flash")] if flash_driver else []), *extra_modules]
+    root = modules_dir or kernel.root
 
     def make(folder):
         extra = [word for module in modules for word in ("--extra-module", module)]
         run(
-            builder / "build", "--firmcastd", agent, "--kernel-version", kernel.version,
-            "--modules-dir", kernel.root, *extra, "--output", folder / "recovery.img",
+            builder / "firmcast-mkrecovery", "--firmcastd", agent, "--kernel-version", kernel.version,
+            "--modules-dir", root, *extra, "--output", folder / "recovery.img",
         )  # fmt: skip
 
-    return cached("recovery", [agent, builder, kernel.root.name, *modules], make) / "recovery.img"
+    return cached("recovery", [agent, builder, kernel.root.name, root.name, *modules], make) / "recovery.img"
 
 
 def _given(variable):

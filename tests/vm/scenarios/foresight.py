@@ -1,8 +1,11 @@
 """What is known before anything changes: plans, dry runs, and backups that can be brought back."""
 
 import json
+import shutil
 
+from lab import binaries
 from lab.scenario import scenario
+from lab.shell import run
 from scenarios.updates import RATE_MBIT, code_of
 
 BUNDLES = "bundles"
@@ -58,6 +61,53 @@ def plan_escrow_and_restore(lab):
     restored = lab.update(bundle, "--all", "--rate", RATE_MBIT)
     lab.check_status("the restore is confirmed", restored, 0)
     lab.check("the chip holds the old firmware again", code_of(server) == before)
+
+
+@scenario(limit_s=600)
+def a_driver_in_updates_must_be_in_the_image(lab):
+    """A flash driver that lies in updates/: recovery without it is refused before the host leaves, and the builder takes it"""
+    kernel = lab.kernel
+    installed = lab.folder / "with-updates"
+    updates = installed / "lib/modules" / kernel.version / "updates/dkms"
+    updates.parent.parent.parent.mkdir(parents=True)
+    run("cp", "-al", (kernel.root / "lib/modules" / kernel.version).resolve(), updates.parent.parent)
+    shutil.copytree(kernel.root / "boot", installed / "boot", copy_function=shutil.copy)
+    updates.mkdir(parents=True)
+    shutil.copy(kernel.module("bios_flash"), updates)
+    without = binaries.recovery_initramfs(kernel, flash_driver=False)
+    taken = binaries.recovery_initramfs(kernel, flash_driver=False, modules_dir=installed)
+    bundle = lab.manager.bundle("newer", lab.firmware.ovmf_new, version="2")
+    server = lab.add_server(lab.firmware.ovmf_old, files={"boot/without.img": without, "boot/taken.img": taken})
+    lab.boot(server)
+    lab.enroll(server)
+    before = server.flash_bytes()
+
+    server.command("cp /boot/without.img /boot/firmcast-recovery.img")
+    check = drivers_check(lab, server, 1)
+    lab.check(f"the check refuses it: {check['detail']}", check["reason"] == "recovery-lacks-driver", check)
+    lab.check("it names the module and the remedy", "lacks bios_flash (of mtd0)" in check["detail"], check)
+    lab.check("it names nothing else", check["detail"].count("lacks") == 1, check)
+    lab.check("the remedy is a command", f"firmcast-mkrecovery --kernel-version {kernel.version}" in check["detail"], check)
+    for words in (["--dry-run"], []):
+        result = lab.update(bundle, "--all", *words)
+        lab.check_ends(result, 1, reason="recovery-lacks-driver", flash="untouched")
+    lab.check("the server has not left its OS", server.starts == 1 and not server.shows(r"efi=noruntime"))
+    lab.check("its chip did not change", server.flash_bytes() == before)
+
+    server.command("cp /boot/taken.img /boot/firmcast-recovery.img")
+    check = drivers_check(lab, server, 0)
+    lab.check(f"the image that the builder makes of it is taken: {check['detail']}", check["verdict"] == "ok", check)
+    lab.check("the NIC's driver was looked for, too", "virtio_net (of eth0)" in check["detail"], check)
+    dry = lab.update(bundle, "--all", "--dry-run")
+    lab.check_ends(dry, 1, reason="possible", flash="untouched")
+
+
+def drivers_check(lab, server, status):
+    """What `firmcastd check` says on the server about the drivers of recovery."""
+    found, output = server.command("firmcastd check --json", timeout_s=60)
+    lab.check(f"firmcastd check ends with status {status}", found == status, output)
+    checks = json.loads(output[output.index("{") : output.rindex("}") + 1])["checks"]
+    return {check["name"]: check for check in checks}["recovery-drivers"]
 
 
 def plan_of(lab, server, bundle, status):

@@ -1,0 +1,249 @@
+//! Whether the recovery environment has the drivers that hold this machine's devices now. Without them it would find neither the
+//! chip nor the manager, and the machine would be away for nothing.
+
+use std::collections::BTreeSet;
+
+use crate::agent::check::Checklist;
+use crate::agent::config::Config;
+use crate::host::drivers::{Drivers, is_out_of_tree, of_interface, of_mtd, watchdogs};
+use crate::kexec::{InitramfsImage, KernelImage, Listed, ModuleList};
+use crate::reason::Reason;
+
+use std::path::Path;
+
+const NAME: &str = "recovery-drivers";
+
+/// Compares the drivers of MTD device `mtd`, of the network `interfaces`, and of the watchdogs with the modules of the recovery
+/// initramfs.
+pub(super) fn drivers(
+    list: &mut Checklist,
+    root: &Path,
+    config: &Config,
+    (kernel, image): (Option<&KernelImage>, Option<&InitramfsImage>),
+    mtd: Option<u32>,
+    interfaces: &[String],
+) {
+    let Some(image) = image else {
+        list.unknown(NAME, "no recovery initramfs to compare with");
+        return;
+    };
+    let path = config.recovery_initramfs.display();
+    let Some(modules) = &image.modules else {
+        let problem = "does not tell its modules; build it again with firmcast-mkrecovery";
+        list.unknown(NAME, format_args!("{path} {problem}"));
+        return;
+    };
+    let release = image.release.as_deref().or(kernel.and_then(|kernel| kernel.release.as_deref()));
+    let mut comparison = Comparison { root, modules, found: Vec::new(), lacking: Vec::new() };
+    if let Some(index) = mtd {
+        comparison.add(&format!("mtd{index}"), &of_mtd(root, index));
+    }
+    for interface in interfaces {
+        comparison.add(interface, &of_interface(root, interface));
+    }
+    for watchdog in watchdogs(root) {
+        if watchdog.is_active {
+            comparison.add(&watchdog.name, &watchdog.drivers);
+        }
+    }
+    match comparison.lacking.as_slice() {
+        [] if comparison.found.is_empty() => list.ok(NAME, "all are part of the kernel"),
+        [] => list.ok(NAME, comparison.found.join(", ")),
+        lacking => {
+            let what: Vec<String> = lacking.iter().map(ToString::to_string).collect();
+            let problem = format!(
+                "{}; build it again: {}",
+                what.join(", "),
+                rebuild(release, &path, lacking)
+            );
+            list.not_ok(
+                NAME,
+                Reason::RecoveryLacksDriver,
+                problem,
+                Reason::RecoveryLacksDriver.advice(),
+            );
+        }
+    }
+}
+
+/// One module that recovery would need.
+#[derive(Debug, PartialEq, Eq)]
+struct Lacking {
+    module: String,
+    /// The module that has to be asked for by name.
+    load: String,
+    of: String,
+    /// It is there, but nothing loads it.
+    is_there: bool,
+}
+
+impl std::fmt::Display for Lacking {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { module, of, is_there, .. } = self;
+        match is_there {
+            true => write!(f, "nothing in the initramfs loads {module} (of {of})"),
+            false => write!(f, "the initramfs lacks {module} (of {of})"),
+        }
+    }
+}
+
+struct Comparison<'a> {
+    root: &'a Path,
+    modules: &'a ModuleList,
+    found: Vec<String>,
+    lacking: Vec<Lacking>,
+}
+
+impl Comparison<'_> {
+    fn add(&mut self, of: &str, drivers: &Drivers) {
+        let asked_for = self.loaded_with(&drivers.bound);
+        for module in &drivers.bound {
+            self.compare(module, of, !asked_for.contains(module.as_str()));
+        }
+        for module in &drivers.beside {
+            self.compare(module, of, false);
+        }
+        for module in &drivers.suspected {
+            // What users of the chip there are, such as UBI, is known and left out on purpose.
+            if self.modules.find(module) != Some(Listed::LeftOut) {
+                self.compare(module, of, is_out_of_tree(self.root, module));
+            }
+        }
+    }
+
+    /// What the loaded ones of `modules` bring with them.
+    fn loaded_with(&self, modules: &BTreeSet<String>) -> BTreeSet<String> {
+        let needs = modules.iter().filter_map(|module| match self.modules.find(module)? {
+            Listed::Here { is_loaded: true, needs } => Some(needs),
+            _ => None,
+        });
+        needs.flat_map(str::split_ascii_whitespace).map(str::to_owned).collect()
+    }
+
+    /// Looks for `module` and all that it needs.
+    fn compare(&mut self, module: &str, of: &str, must_be_loaded: bool) {
+        let lacking = |name: &str, is_there| {
+            let (module, load, of) = (name.to_owned(), module.to_owned(), of.to_owned());
+            Lacking { module, load, of, is_there }
+        };
+        let new = match self.modules.find(module) {
+            Some(Listed::BuiltIn) => return,
+            Some(Listed::Here { is_loaded: false, .. }) if must_be_loaded => {
+                vec![lacking(module, true)]
+            }
+            Some(Listed::Here { needs, .. }) => needs
+                .split_ascii_whitespace()
+                .filter(|need| matches!(self.modules.find(need), None | Some(Listed::LeftOut)))
+                .map(|need| lacking(need, false))
+                .collect(),
+            None | Some(Listed::LeftOut) => vec![lacking(module, false)],
+        };
+        if new.is_empty() {
+            self.found.push(format!("{module} (of {of})"));
+        }
+        for lacking in new {
+            if self.lacking.iter().all(|known| known.module != lacking.module) {
+                self.lacking.push(lacking);
+            }
+        }
+    }
+}
+
+fn rebuild(release: Option<&str>, path: &std::path::Display<'_>, lacking: &[Lacking]) -> String {
+    let release = release.unwrap_or("\"$(uname -r)\"");
+    let mut command = format!("firmcast-mkrecovery --kernel-version {release} --output {path}");
+    let names: BTreeSet<&str> = lacking.iter().map(|lacking| lacking.load.as_str()).collect();
+    for name in names {
+        command.push_str(" --load ");
+        command.push_str(name);
+    }
+    command
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::agent::check::Verdict;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    const NIC: &str = "sys/devices/pci0000:00/0000:00:02.0";
+
+    /// A machine whose NIC is driven by e1000e, and whose chip some user of the MTD core has made: cfi_probe, ubi or my_flash.
+    fn machine() -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        let at = |path: &str| root.path().join(path);
+        for folder in ["sys/devices/virtual/mtd/mtd0", "sys/class/mtd", "sys/class/net", NIC] {
+            fs::create_dir_all(at(folder)).unwrap();
+        }
+        for user in ["cfi_probe", "ubi", "my_flash"] {
+            fs::create_dir_all(at(&format!("sys/module/mtd/holders/{user}"))).unwrap();
+        }
+        fs::create_dir_all(at("sys/module/my_flash")).unwrap();
+        fs::write(at("sys/module/my_flash/taint"), "OE\n").unwrap();
+        symlink(at("sys/devices/virtual/mtd/mtd0"), at("sys/class/mtd/mtd0")).unwrap();
+        fs::create_dir_all(at("sys/bus/pci/drivers/e1000e")).unwrap();
+        fs::create_dir_all(at("sys/module/e1000e")).unwrap();
+        fs::write(at("sys/module/e1000e/initstate"), "live\n").unwrap();
+        symlink(at("sys/module/e1000e"), at("sys/bus/pci/drivers/e1000e/module")).unwrap();
+        symlink(at("sys/bus/pci/drivers/e1000e"), at(&format!("{NIC}/driver"))).unwrap();
+        fs::create_dir_all(at(&format!("{NIC}/net/eth0"))).unwrap();
+        symlink(at(&format!("{NIC}/net/eth0")), at("sys/class/net/eth0")).unwrap();
+        root
+    }
+
+    fn compared(list: Option<&str>) -> (Verdict, Reason, String) {
+        let root = machine();
+        let modules = list.map(|text| ModuleList::new(text.into()));
+        let image = InitramfsImage { size_bytes: 1, release: Some("6.1.0-40".into()), modules };
+        let config = Config { recovery_initramfs: "/boot/r.img".into(), ..Config::default() };
+        let mut checks = Checklist::default();
+        let interfaces = ["eth0".to_owned()];
+        drivers(&mut checks, root.path(), &config, (None, Some(&image)), Some(0), &interfaces);
+        let check = checks.checks()[0].clone();
+        (check.verdict, check.reason, check.detail)
+    }
+
+    const WHOLE: &str =
+        "+my_flash: map_funcs mtd\n~cfi_probe:\n-ubi\ne1000e: ptp\nmap_funcs:\nmtd:\nptp\n";
+
+    #[test]
+    fn an_image_with_all_that_holds_the_machine_now_is_taken() {
+        let (verdict, _, detail) = compared(Some(WHOLE));
+        assert_eq!(verdict, Verdict::Ok, "{detail}");
+        assert_eq!(detail, "cfi_probe (of mtd0), my_flash (of mtd0), e1000e (of eth0)");
+        assert_eq!(compared(Some(&WHOLE.replace("+my", "my"))).0, Verdict::Ok);
+    }
+
+    #[test]
+    fn what_is_missing_is_named_with_the_command_that_brings_it() {
+        let command =
+            "build it again: firmcast-mkrecovery --kernel-version 6.1.0-40 --output /boot/r.img";
+        let cases = [
+            (
+                "+my_flash: map_funcs mtd\n",
+                "",
+                "the initramfs lacks my_flash (of mtd0)",
+                "my_flash",
+            ),
+            ("e1000e: ptp\n", "", "the initramfs lacks e1000e (of eth0)", "e1000e"),
+            ("\nptp\n", "\n", "the initramfs lacks ptp (of eth0)", "e1000e"),
+            ("\nmap_funcs:\n", "\n", "the initramfs lacks map_funcs (of mtd0)", "my_flash"),
+            ("+my", "~my", "nothing in the initramfs loads my_flash (of mtd0)", "my_flash"),
+            ("e1000e:", "~e1000e:", "nothing in the initramfs loads e1000e (of eth0)", "e1000e"),
+        ];
+        for (old, new, says, load) in cases {
+            let (verdict, reason, detail) = compared(Some(&WHOLE.replace(old, new)));
+            assert_eq!((verdict, reason), (Verdict::NotOk, Reason::RecoveryLacksDriver), "{old}");
+            assert_eq!(detail, format!("{says}; {command} --load {load}"));
+        }
+    }
+
+    #[test]
+    fn an_image_that_does_not_tell_is_told_and_not_refused() {
+        let (verdict, _, detail) = compared(None);
+        assert_eq!(verdict, Verdict::Unknown);
+        assert!(detail.contains("build it again with firmcast-mkrecovery"), "{detail}");
+    }
+}
