@@ -54,9 +54,10 @@ fuzz: need-cc ## every parser, FUZZ_SECONDS each
 		RUSTC_BOOTSTRAP=1 cargo fuzz run "$$target" -- -max_total_time=$(FUZZ_SECONDS) || exit 1; \
 	done
 
-lint: need-cc ## format, clippy with warnings denied, licences and sources of the dependencies
+lint: need-cc ## format, clippy and documentation with warnings denied, licences and sources of the dependencies
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
 	@if command -v cargo-deny >/dev/null; then \
 		cargo deny --locked check $(DENY_CHECKS); \
 	else \

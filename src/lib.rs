@@ -17,6 +17,8 @@
 //! `wire`, `session`, `transfer`, `image`, `flash`, `rescue`, `recovery` and the machine of `agent` are sans-IO: they take time, bytes
 //! and a seed, and give back bytes, deadlines and actions. docs/ARCHITECTURE.md follows an update through the rooms.
 
+#![warn(missing_docs)]
+
 pub mod agent;
 pub mod bmc;
 pub mod dmi;

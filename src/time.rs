@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// A point on a monotonic clock, in microseconds since an origin that only its owner knows.
 ///
-/// Drivers make it from `CLOCK_BOOTTIME` or [`std::time::Instant`]; the simulator from its own virtual clock.
+/// Drivers make it from [`std::time::Instant`] (`CLOCK_MONOTONIC`), the simulator from its own virtual clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Time(u64);
 

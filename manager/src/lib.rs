@@ -11,6 +11,8 @@
 //! The program has two shelves above these rooms: `driver` does the I/O and imports the library alone,
 //! `commands` is what an operator types and imports everything.
 
+#![warn(missing_docs)]
+
 pub mod campaign;
 pub mod clock;
 pub mod news;

@@ -5,6 +5,46 @@
 //!                          payload bytes ---VerifiedManifest::open_payload-> VerifiedImage
 //! ```
 //! Nothing is decompressed before its digest was found in a manifest that a trusted key signed.
+//!
+//! # Making and verifying a bundle
+//!
+//! The maker describes and signs; the host trusts a list of release keys and nothing else.
+//!
+//! ```
+//! use firmcast::image::{Bundle, Description, Manifest, PayloadFormat, SignedManifest, VerifiedManifest};
+//! use firmcast::keys::{ReleaseSecretKey, SecretKey};
+//! use rand_chacha::ChaCha20Rng;
+//! use rand_chacha::rand_core::SeedableRng;
+//!
+//! let release = ReleaseSecretKey::generate(&mut ChaCha20Rng::from_seed([1; 32]));
+//! let image = vec![0xAB; 256 * 1024];
+//! let description = Description {
+//!     version: "2.1".into(),
+//!     security_version: 7,
+//!     vendor: "ACME".into(),
+//!     products: vec!["S1".into()],
+//!     ..Description::default()
+//! };
+//! // The image travels as it is; `PayloadFormat::Zstd` would be the compressed one.
+//! let manifest = Manifest::describe(description, &image, PayloadFormat::Raw, &image)?;
+//! let signed = SignedManifest::sign(&manifest, &release)?;
+//! let file = Bundle { manifest: &signed, payload: &image }.emit()?;
+//!
+//! // On the host. `Bundle::parse` looks into neither part.
+//! let bundle = Bundle::parse(&file)?;
+//! let manifest = VerifiedManifest::verify(bundle.manifest, &[release.public()])?;
+//! assert!(manifest.fits_board("ACME", "S1"));
+//! let verified = manifest.open_payload(bundle.payload)?;
+//! assert_eq!(verified.bytes(), image);
+//!
+//! // Another key's signature, or one changed byte, and there is no `VerifiedImage`.
+//! let stranger = ReleaseSecretKey::generate(&mut ChaCha20Rng::from_seed([2; 32]));
+//! assert!(VerifiedManifest::verify(bundle.manifest, &[stranger.public()]).is_err());
+//! let mut payload = bundle.payload.to_vec();
+//! payload[1000] ^= 1;
+//! assert!(manifest.open_payload(&payload).is_err());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod admission;
 pub mod assembly;

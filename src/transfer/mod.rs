@@ -1,22 +1,73 @@
 //! One payload to many receivers, by numbered fragments over datagrams that may be lost.
 //!
-//! The payload is cut into source fragments; a systematic erasure code adds repair fragments, each of which is worth
-//! as much as any other to every host that lacks one. [`Sender`] sends all source fragments once, asks everyone how
-//! many they lack, sends that many repair fragments (or, when few are named, exactly those), and asks again.
-//! [`Receiver`] keeps what arrives, answers, and decodes.
+//! The payload is cut into source fragments. A systematic erasure code adds repair fragments, each of
+//! which is worth as much as any other to every host that lacks one. [`Sender`] sends all source
+//! fragments once, asks everyone how many they lack, sends that many repair fragments (or, when few
+//! are named, exactly those), and asks again. [`Receiver`] keeps what arrives, answers, and decodes.
 //!
-//! Both are sans-IO. How to drive a `Sender`: whenever it was told something, or its `poll_timeout` has passed, call
-//! `poll_transmit` until it gives nothing, then `poll_event` until it gives nothing. A `Receiver`: hand it each
-//! datagram, and call `poll_status` when `poll_timeout` has passed. Early and repeated calls are harmless.
+//! Both are sans-IO: time and datagrams are handed in. How to drive a `Sender`: whenever it was told
+//! something, or its `poll_timeout` has passed, call `poll_transmit` until it returns nothing, then
+//! `poll_event` until it returns nothing. A `Receiver`: hand it each datagram, and call `poll_status`
+//! when `poll_timeout` has passed. Early and repeated calls are harmless.
 //!
-//! - [`geometry`]: which fragments a payload has, and where they lie in it.
-//! - [`code`]: the erasure code of one block.
-//! - [`shards`]: the fragments that a receiver holds.
-//! - [`receiver`]: datagrams in, status out, payload at the end.
-//! - [`pacing`]: the operator's rate cap, and the rate below it.
-//! - [`audience`]: what the sender knows of each host.
-//! - [`plan`]: which fragments the next repair pass sends.
-//! - [`sender`]: passes and rounds.
+//! # A transfer over a lossy loop
+//!
+//! One sender and one receiver in one thread, with a network that loses every third datagram.
+//! `now` is a virtual clock, so the example takes no time and goes the same way each time.
+//!
+//! ```
+//! use firmcast::time::Time;
+//! use firmcast::transfer::{Event, HostId, Receiver, Sender, SenderConfig};
+//! use firmcast::wire::broadcast::{GroupKey, TransferParameters};
+//!
+//! let payload: Vec<u8> = (0..100_000u32).map(|index| (index * 7) as u8).collect();
+//! // What the manager tells each host in its session before it sends the first fragment.
+//! let parameters = TransferParameters {
+//!     campaign: 1,
+//!     group_key: GroupKey::new([7; 32]),
+//!     payload_size_bytes: payload.len() as u32,
+//!     fragment_size_bytes: 1440,
+//! };
+//! let mut now = Time::ZERO;
+//! let config = SenderConfig { rate_cap_bits_per_s: 100_000_000 };
+//! let mut sender = Sender::new(payload.clone(), &parameters, config)?;
+//! let mut receiver = Receiver::new(&parameters, 42)?;
+//! sender.add_host(now, HostId(0))?;
+//! sender.start(now);
+//!
+//! let mut sent = 0;
+//! while !sender.is_done() {
+//!     while let Some(datagram) = sender.poll_transmit(now) {
+//!         sent += 1;
+//!         if sent % 3 != 0 {
+//!             receiver.handle_datagram(now, &datagram);
+//!         }
+//!     }
+//!     // The answer to a status request is due a moment after the request.
+//!     if let Some(status) = receiver.poll_status(now) {
+//!         sender.handle_status(now, HostId(0), &status)?;
+//!     }
+//!     while let Some(Event::Complete(host)) = sender.poll_event() {
+//!         assert_eq!(host, HostId(0));
+//!     }
+//!     // Sleep until one of the two has something to do.
+//!     let timeouts = [sender.poll_timeout(), receiver.poll_timeout()];
+//!     now = timeouts.into_iter().flatten().min().map_or(now, |timeout| timeout.max(now));
+//! }
+//! assert_eq!(receiver.take_payload()?, payload);
+//! # Ok::<(), firmcast::transfer::TransferError>(())
+//! ```
+//!
+//! # Files
+//!
+//! - `geometry`: which fragments a payload has, and where they lie in it.
+//! - `code`: the erasure code of one block.
+//! - `shards`: the fragments that a receiver holds.
+//! - `receiver`: datagrams in, status out, payload at the end.
+//! - `pacing`: the operator's rate cap, and the rate below it.
+//! - `audience`: what the sender knows of each host.
+//! - `plan`: which fragments the next repair pass sends.
+//! - `sender`: passes and rounds.
 
 use thiserror::Error;
 
