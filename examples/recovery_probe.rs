@@ -81,7 +81,7 @@ fn enter(kernel: &Path, initramfs: &Path, manager: IpAddr, options: &[&str]) -> 
     };
     let cmdline = kexec::current_recovery_cmdline()?;
     println!("recovery_probe: command line {cmdline}");
-    kexec::load(kernel, initramfs, &handoff, &cmdline)?;
+    kexec::load(kexec::preflight(kernel, initramfs).into_files()?, &handoff, &cmdline)?;
     println!("recovery_probe: loaded {}", kexec::is_loaded());
     kexec::start()?;
     Ok(())

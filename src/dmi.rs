@@ -3,6 +3,8 @@
 use std::path::Path;
 
 use crate::host::read_line;
+use crate::image::Board;
+use crate::keys::Fingerprint;
 
 /// The strings that tell boards and firmware versions apart. Empty where the firmware says nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,6 +30,19 @@ impl Dmi {
             bios_vendor: text("bios_vendor"),
             bios_version: text("bios_version"),
         }
+    }
+}
+
+impl Dmi {
+    /// What this host is for a bundle: the board, with a chip of this size, this floor of security versions, and this key.
+    pub fn board(
+        self,
+        flash_size_bytes: u64,
+        security_version_floor: u64,
+        host: Option<Fingerprint>,
+    ) -> Board {
+        let Self { vendor, product, bios_version, .. } = self;
+        Board { vendor, product, bios_version, flash_size_bytes, security_version_floor, host }
     }
 }
 

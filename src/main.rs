@@ -7,13 +7,13 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, ensure};
 use firmcast::agent::config::Config;
+use firmcast::agent::local_machine::LocalMachine;
 use firmcast::agent::plan::{self, PlanReport};
 use firmcast::agent::provide::Record;
 use firmcast::agent::state::State;
-use firmcast::agent::system::System;
 use firmcast::agent::trust::Trust;
 use firmcast::agent::verdict;
-use firmcast::agent::{idle, logging};
+use firmcast::agent::{idle, logging, preflight};
 use firmcast::bmc;
 use firmcast::dmi::Dmi;
 use firmcast::image::validity::Verdict;
@@ -87,13 +87,13 @@ fn run(task: Task) -> Result<ExitCode> {
             logging::start(true);
             let config = Config::load(config.as_deref())?;
             let trust = Trust::load(&config);
-            check(&System::new(config, trust), json)
+            check(&LocalMachine::new(config, trust), json)
         }
         Task::Plan { config, bundle, json } => {
             logging::start(true);
             let config = Config::load(config.as_deref())?;
             let trust = Trust::load(&config);
-            plan(&System::new(config, trust), &bundle, json)
+            plan(&LocalMachine::new(config, trust), &bundle, json)
         }
         Task::Validate { config, image, json } => {
             logging::start(true);
@@ -108,7 +108,7 @@ fn run(task: Task) -> Result<ExitCode> {
                 "name the archive with --output, or set rescue_archive in agent.toml"
             );
             let trust = Trust::load(&config);
-            System::new(config, trust).write_archive(&output, &record)?;
+            LocalMachine::new(config, trust).write_archive(&output, &record)?;
             print(&format!("{} written\n", output.display()))
         }
         Task::RescueHook => {
@@ -125,8 +125,8 @@ fn run(task: Task) -> Result<ExitCode> {
     }
 }
 
-fn check(system: &System, json: bool) -> Result<ExitCode> {
-    let list = system.check();
+fn check(machine: &LocalMachine, json: bool) -> Result<ExitCode> {
+    let list = preflight::check(machine);
     let text = if json { format!("{:#}\n", list.to_json()) } else { list.to_string() };
     print(&text)?;
     Ok(if list.verdict().is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -162,14 +162,14 @@ fn validate(config: Option<&Path>, image: Option<&Path>, json: bool) -> Result<E
     })
 }
 
-fn plan(system: &System, bundle: &Path, json: bool) -> Result<ExitCode> {
+fn plan(machine: &LocalMachine, bundle: &Path, json: bool) -> Result<ExitCode> {
     let size_bytes = std::fs::metadata(bundle)
         .with_context(|| format!("cannot read the bundle {}", bundle.display()))?
         .len();
     ensure!(size_bytes <= BUNDLE_MAX as u64, "{} is too large for a bundle", bundle.display());
     let bytes = std::fs::read(bundle)
         .with_context(|| format!("cannot read the bundle {}", bundle.display()))?;
-    match PlanReport::new(system, &bytes) {
+    match PlanReport::new(machine, &bytes) {
         Ok(report) if json => print(&format!("{:#}\n", report.to_json())),
         Ok(report) => print(&report.to_string()),
         Err(refusal) => {
@@ -191,96 +191,109 @@ fn print(text: &str) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-#[derive(PartialEq)]
-enum Word {
-    Check,
-    Plan,
-    Validate,
-    RescueArchive,
-    Rescue,
-    Recover,
-}
-
 /// PID 1 is the recovery environment, whatever the kernel passes on to it from its command line.
-fn parse(mut arguments: impl Iterator<Item = OsString>) -> Result<Task, String> {
+fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Task, String> {
     if std::process::id() == 1 {
         return Ok(Task::Recover);
     }
-    let (mut task, mut config, mut foreground, mut json) = (None, None, false, false);
-    let (mut bundle, mut image, mut output, mut renew, mut hook) = (None, None, None, false, false);
-    while let Some(argument) = arguments.next() {
-        match argument.to_str() {
-            Some("--help" | "-h") => return Ok(Task::Help),
-            Some("--version" | "-V") => return Ok(Task::Version),
-            Some("--config") => match arguments.next() {
-                Some(file) => config = Some(PathBuf::from(file)),
-                None => return Err("--config needs the name of a file".into()),
-            },
-            Some("--bundle") if task == Some(Word::Plan) => match arguments.next() {
-                Some(file) => bundle = Some(PathBuf::from(file)),
-                None => return Err("--bundle needs the name of a file".into()),
-            },
-            Some("--image") if matches!(task, Some(Word::Validate | Word::RescueArchive)) => {
-                match arguments.next() {
-                    Some(file) => image = Some(PathBuf::from(file)),
-                    None => return Err("--image needs the name of a file".into()),
-                }
-            }
-            Some("--output") if task == Some(Word::RescueArchive) => match arguments.next() {
-                Some(file) => output = Some(PathBuf::from(file)),
-                None => return Err("--output needs the name of a file".into()),
-            },
-            Some("--renew") if task == Some(Word::RescueArchive) => renew = true,
-            Some("--hook") if task == Some(Word::Rescue) => hook = true,
-            Some("--foreground") if task.is_none() => foreground = true,
-            Some("--json") if matches!(task, Some(Word::Check | Word::Plan | Word::Validate)) => {
-                json = true
-            }
-            Some("plan") if task.is_none() => task = Some(Word::Plan),
-            Some("check") if task.is_none() => task = Some(Word::Check),
-            Some("validate") if task.is_none() => task = Some(Word::Validate),
-            Some("rescue-archive") if task.is_none() => task = Some(Word::RescueArchive),
-            Some("rescue") if task.is_none() => task = Some(Word::Rescue),
-            Some("recover") if task.is_none() => task = Some(Word::Recover),
-            Some("bmc") if task.is_none() => return parse_bmc(arguments).map(Task::Bmc),
-            _ => return Err(format!("unknown argument {}", argument.display())),
-        }
+    let mut words = Words(arguments.collect());
+    if words.flag("--help") || words.flag("-h") {
+        return Ok(Task::Help);
     }
-    Ok(match task {
-        Some(Word::Check) => Task::Check { config, json },
-        Some(Word::Plan) => {
-            let bundle = bundle.ok_or("plan needs --bundle FILE")?;
-            Task::Plan { config, bundle, json }
-        }
-        Some(Word::Validate) => Task::Validate { config, image, json },
-        Some(Word::RescueArchive) => {
-            let record = match (image, renew) {
-                (Some(_), true) => return Err("--renew and --image exclude each other".into()),
-                (Some(image), false) => Record::Image(image),
-                (None, true) => Record::Renew,
-                (None, false) => Record::Keep,
-            };
-            Task::RescueArchive { config, output, record }
-        }
-        Some(Word::Rescue) if hook => Task::RescueHook,
-        Some(Word::Rescue) => return Err("rescue needs --hook".into()),
-        Some(Word::Recover) => Task::Recover,
-        None => Task::Agent { config, foreground },
-    })
+    if words.flag("--version") || words.flag("-V") {
+        return Ok(Task::Version);
+    }
+    let config = words.file("--config")?;
+    let task = match words.subcommand().as_deref() {
+        None => Task::Agent { config, foreground: words.flag("--foreground") },
+        Some("check") => Task::Check { config, json: words.flag("--json") },
+        Some("plan") => parse_plan(config, &mut words)?,
+        Some("validate") => parse_validate(config, &mut words)?,
+        Some("rescue-archive") => parse_rescue_archive(config, &mut words)?,
+        Some("rescue") => parse_rescue(&mut words)?,
+        Some("recover") => Task::Recover,
+        Some("bmc") => parse_bmc(&mut words)?,
+        Some(other) => return Err(format!("unknown argument {other}")),
+    };
+    words.end().map(|()| task)
 }
 
-fn parse_bmc(arguments: impl Iterator<Item = OsString>) -> Result<bmc::command::Command, String> {
-    let words: Vec<String> =
-        arguments.map(|argument| argument.to_string_lossy().into_owned()).collect();
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    match words.as_slice() {
-        ["show"] => Ok(bmc::command::Command::Show { json: false }),
-        ["show", "--json"] => Ok(bmc::command::Command::Show { json: true }),
-        ["set", "--url", url] => match url.parse() {
-            Ok(url) => Ok(bmc::command::Command::Set { url }),
-            Err(error) => Err(format!("--url {url}: {error}")),
-        },
-        ["clear"] => Ok(bmc::command::Command::Clear),
-        _ => Err("bmc needs show [--json], set --url URL, or clear".into()),
+fn parse_plan(config: Option<PathBuf>, words: &mut Words) -> Result<Task, String> {
+    let bundle = words.file("--bundle")?.ok_or("plan needs --bundle FILE")?;
+    Ok(Task::Plan { config, bundle, json: words.flag("--json") })
+}
+
+fn parse_validate(config: Option<PathBuf>, words: &mut Words) -> Result<Task, String> {
+    Ok(Task::Validate { config, image: words.file("--image")?, json: words.flag("--json") })
+}
+
+fn parse_rescue_archive(config: Option<PathBuf>, words: &mut Words) -> Result<Task, String> {
+    let record = match (words.file("--image")?, words.flag("--renew")) {
+        (Some(_), true) => return Err("--renew and --image exclude each other".into()),
+        (Some(image), false) => Record::Image(image),
+        (None, true) => Record::Renew,
+        (None, false) => Record::Keep,
+    };
+    Ok(Task::RescueArchive { config, output: words.file("--output")?, record })
+}
+
+fn parse_rescue(words: &mut Words) -> Result<Task, String> {
+    match words.flag("--hook") {
+        true => Ok(Task::RescueHook),
+        false => Err("rescue needs --hook".into()),
+    }
+}
+
+fn parse_bmc(words: &mut Words) -> Result<Task, String> {
+    let rest: Vec<String> =
+        words.0.drain(..).map(|word| word.to_string_lossy().into_owned()).collect();
+    let rest: Vec<&str> = rest.iter().map(String::as_str).collect();
+    let command = match rest.as_slice() {
+        ["show"] => bmc::command::Command::Show { json: false },
+        ["show", "--json"] => bmc::command::Command::Show { json: true },
+        ["set", "--url", url] => {
+            let url = url.parse().map_err(|error| format!("--url {url}: {error}"))?;
+            bmc::command::Command::Set { url }
+        }
+        ["clear"] => bmc::command::Command::Clear,
+        _ => return Err("bmc needs show [--json], set --url URL, or clear".into()),
+    };
+    Ok(Task::Bmc(command))
+}
+
+/// The words of the command line that nobody has taken yet.
+struct Words(Vec<OsString>);
+
+impl Words {
+    /// Takes the subcommand, the first word.
+    fn subcommand(&mut self) -> Option<String> {
+        let is_option = self.0.first()?.to_string_lossy().starts_with('-');
+        (!is_option).then(|| self.0.remove(0).to_string_lossy().into_owned())
+    }
+
+    /// Takes every `name`; whether there was one.
+    fn flag(&mut self, name: &str) -> bool {
+        let before = self.0.len();
+        self.0.retain(|word| word != name);
+        self.0.len() < before
+    }
+
+    /// Takes every `name` with the word behind it; the last one counts.
+    fn file(&mut self, name: &str) -> Result<Option<PathBuf>, String> {
+        let mut file = None;
+        while let Some(at) = self.0.iter().position(|word| word == name) {
+            if at + 1 == self.0.len() {
+                return Err(format!("{name} needs the name of a file"));
+            }
+            file = self.0.drain(at..at + 2).next_back().map(PathBuf::from);
+        }
+        Ok(file)
+    }
+
+    fn end(&self) -> Result<(), String> {
+        match self.0.first() {
+            Some(word) => Err(format!("unknown argument {}", word.display())),
+            None => Ok(()),
+        }
     }
 }

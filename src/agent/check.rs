@@ -28,11 +28,78 @@ impl Verdict {
     }
 }
 
+macro_rules! subjects {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal;)*) => {
+        /// What a check looks at. docs/OPERATIONS.md has a line for each.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Subject {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl Subject {
+            /// Every subject, in the order in which an update would be refused for them.
+            pub const ALL: &'static [Subject] = &[$(Subject::$variant,)*];
+
+            /// The name, the same in every version.
+            pub fn name(self) -> &'static str {
+                match self { $(Subject::$variant => $name,)* }
+            }
+        }
+    };
+}
+
+subjects! {
+    /// The secret key of this host.
+    HostKey = "host-key";
+    /// Keys of managers.
+    TrustedManagers = "trusted-managers";
+    /// Keys that bundles are signed with.
+    TrustedReleases = "trusted-releases";
+    /// The folder for what outlives a reboot.
+    StateDir = "state-dir";
+    /// What the firmware calls its board.
+    Board = "board";
+    /// The floor of security versions.
+    SecurityVersion = "security-version";
+    /// The chip.
+    Flash = "flash";
+    /// What forbids writes to all of the chip or a range.
+    FlashProtection = "flash-protection";
+    /// Who else uses the chip.
+    FlashUsers = "flash-users";
+    /// Whether the bundle of an instruction is for this host.
+    Bundle = "bundle";
+    /// Locks of eraseblocks.
+    FlashLocks = "flash-locks";
+    /// Whether the chip reads the same twice.
+    FlashReads = "flash-reads";
+    /// What the chip holds.
+    Firmware = "firmware";
+    /// Whether the image of an instruction divides the chip as it is divided now.
+    Layout = "layout";
+    /// The kernel for recovery.
+    RecoveryKernel = "recovery-kernel";
+    /// The initramfs for recovery.
+    RecoveryInitramfs = "recovery-initramfs";
+    /// Whether that initramfs has the drivers in use.
+    RecoveryDrivers = "recovery-drivers";
+    /// Whether the kernel loads another one.
+    Kexec = "kexec";
+    /// Memory for loading it.
+    Memory = "memory";
+    /// Memory for its work.
+    RecoveryMemory = "recovery-memory";
+    /// Mains and batteries.
+    Power = "power";
+    /// The way to the manager of an instruction.
+    Network = "network";
+}
+
 /// One precondition of an update on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
-    /// Short name, the same in every version.
-    pub name: &'static str,
+    /// What it looks at.
+    pub subject: Subject,
     /// What was found.
     pub verdict: Verdict,
     /// The reason that an update is refused for; [`Reason::None`] unless the verdict is [`Verdict::NotOk`].
@@ -51,37 +118,37 @@ pub struct Checklist {
 
 impl Checklist {
     /// Adds a precondition that is met.
-    pub fn ok(&mut self, name: &'static str, detail: impl Display) {
-        self.add(name, Verdict::Ok, Reason::None, detail, "");
+    pub fn ok(&mut self, subject: Subject, detail: impl Display) {
+        self.add(subject, Verdict::Ok, Reason::None, detail, "");
     }
 
     /// Adds a precondition that cannot be told.
-    pub fn unknown(&mut self, name: &'static str, detail: impl Display) {
-        self.add(name, Verdict::Unknown, Reason::None, detail, "");
+    pub fn unknown(&mut self, subject: Subject, detail: impl Display) {
+        self.add(subject, Verdict::Unknown, Reason::None, detail, "");
     }
 
     /// Adds a precondition that is not met: an update is refused with `reason`.
     pub fn not_ok(
         &mut self,
-        name: &'static str,
+        subject: Subject,
         reason: Reason,
         detail: impl Display,
         advice: &'static str,
     ) {
-        self.add(name, Verdict::NotOk, reason, detail, advice);
+        self.add(subject, Verdict::NotOk, reason, detail, advice);
     }
 
     /// Adds a precondition that is met exactly if there is no error.
     pub fn result(
         &mut self,
-        name: &'static str,
+        subject: Subject,
         reason: Reason,
         result: Result<impl Display, impl Display>,
         advice: &'static str,
     ) {
         match result {
-            Ok(detail) => self.ok(name, detail),
-            Err(problem) => self.not_ok(name, reason, problem, advice),
+            Ok(detail) => self.ok(subject, detail),
+            Err(problem) => self.not_ok(subject, reason, problem, advice),
         }
     }
 
@@ -92,14 +159,14 @@ impl Checklist {
 
     fn add(
         &mut self,
-        name: &'static str,
+        subject: Subject,
         verdict: Verdict,
         reason: Reason,
         detail: impl Display,
         advice: &'static str,
     ) {
         let detail = detail.to_string();
-        self.checks.push(Check { name, verdict, reason, detail, advice });
+        self.checks.push(Check { subject, verdict, reason, detail, advice });
     }
 
     /// All checks, in order.
@@ -129,7 +196,7 @@ impl Checklist {
 fn check_json(check: &Check) -> Value {
     let reason = (check.reason != Reason::None).then_some(check.reason);
     json!({
-        "name": check.name,
+        "name": check.subject.name(),
         "verdict": check.verdict.name(),
         "reason": reason.map(Reason::name),
         "detail": (!check.detail.is_empty()).then_some(&check.detail),
@@ -144,7 +211,7 @@ impl Display for Checklist {
                 Verdict::NotOk => "NOT OK",
                 other => other.name(),
             };
-            writeln!(f, "{verdict:<8}{:<20}{}", check.name, check.detail)?;
+            writeln!(f, "{verdict:<8}{:<20}{}", check.subject.name(), check.detail)?;
             if !check.advice.is_empty() {
                 writeln!(f, "{:<28}-> {}", "", check.advice)?;
             }
@@ -166,14 +233,14 @@ mod tests {
     #[test]
     fn the_first_thing_in_the_way_is_the_verdict_and_all_are_shown() {
         let mut list = Checklist::default();
-        list.ok("flash", "mtd0");
-        list.unknown("power", "");
+        list.ok(Subject::Flash, "mtd0");
+        list.unknown(Subject::Power, "");
         assert_eq!(list.verdict(), Ok(()));
         assert!(list.to_string().ends_with("could start.\n"));
 
         let locked = Err::<&str, _>("3 of 512 eraseblocks");
-        list.result("flash-locks", Reason::FlashLocked, locked, "unlock them");
-        list.not_ok("memory", Reason::MemoryTooLow, "", "");
+        list.result(Subject::FlashLocks, Reason::FlashLocked, locked, "unlock them");
+        list.not_ok(Subject::Memory, Reason::MemoryTooLow, "", "");
         let refusal = list.verdict().unwrap_err();
         assert_eq!(refusal, Refusal::new(Reason::FlashLocked, "3 of 512 eraseblocks"));
         assert!(list.to_string().ends_with("2 things are in the way.\n"));
@@ -188,5 +255,25 @@ mod tests {
                   "detail": null, "advice": null },
             ]})
         );
+    }
+
+    #[test]
+    fn the_operations_manual_has_a_line_for_each_check() {
+        let manual = include_str!("../../docs/OPERATIONS.md");
+        let (_, chapter) = manual.split_once("\n## What `firmcastd check` looks at\n").unwrap();
+        let chapter = chapter.split("\n## ").next().unwrap();
+        let rows = chapter.lines().filter_map(|line| line.strip_prefix("| `"));
+        let rows: Vec<Vec<&str>> = rows.map(|row| row.split(" | ").collect()).collect();
+        let names: Vec<&str> = rows.iter().map(|row| row[0].trim_end_matches('`')).collect();
+        let expected: Vec<&str> = Subject::ALL.iter().map(|subject| subject.name()).collect();
+        assert_eq!(names, expected);
+        for row in &rows {
+            assert!(row[1].len() > 20, "what {} looks at", row[0]);
+            let reasons = row[2].trim_end_matches(" |");
+            for reason in reasons.split(", ").filter(|reason| *reason != "none") {
+                let reason = reason.trim_matches('`');
+                assert!(Reason::ALL.iter().any(|known| known.name() == reason), "{reason}");
+            }
+        }
     }
 }

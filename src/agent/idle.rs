@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use log::{error, info, warn};
 use mio::net::UdpSocket;
@@ -12,6 +12,7 @@ use rand_core::{OsRng, RngCore as _};
 use thiserror::Error;
 
 use super::config::Config;
+use super::local_machine::LocalMachine;
 use super::machine::{Action, Agent};
 use super::system::System;
 use super::trust::{Trust, load_or_make_host_key, with_causes};
@@ -69,7 +70,7 @@ pub fn run(config: Config) -> Result<Infallible, AgentError> {
     let mut seed = [0; 32];
     OsRng.fill_bytes(&mut seed);
     let agent = Agent::new(host_key, trust.managers.clone(), trust.releases.clone(), seed);
-    let mut system = System::new(config, trust);
+    let mut system = System::new(LocalMachine::new(config, trust));
     system.look_back();
     system.provide();
     Driver { started: Instant::now(), agent, system, socket }.run().map_err(AgentError::Wait)
@@ -98,11 +99,14 @@ impl Driver {
         let mut events = Events::with_capacity(1);
         poll.registry().register(&mut self.socket, Token(0), Interest::READABLE)?;
         loop {
-            match poll.poll(&mut events, None) {
+            // Nothing is awaited but datagrams, unless the chip is being read to answer the next question.
+            let timeout = self.system.is_looking().then_some(Duration::ZERO);
+            match poll.poll(&mut events, timeout) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 other => other?,
             }
             self.receive();
+            self.system.look_on();
         }
     }
 

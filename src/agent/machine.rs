@@ -107,6 +107,16 @@ pub struct Agent {
     log: LogBudget,
 }
 
+/// An instruction to begin a campaign, and whose it is.
+#[derive(Clone, Copy, Debug)]
+struct Begin {
+    campaign: u64,
+    peer: PeerKey,
+    address: SocketAddr,
+    reach_timeout_s: u16,
+    transfer_timeout_s: u16,
+}
+
 /// The campaign whose recovery environment is being entered, whose it is, and until when it keeps others out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Entering {
@@ -223,8 +233,8 @@ impl Agent {
                 Answer::ManifestHeld { campaign, held_bytes: assembly.held_bytes() }
             }
             Ok(Command::Begin { campaign, reach_timeout_s, transfer_timeout_s }) => {
-                let timeouts = (reach_timeout_s, transfer_timeout_s);
-                self.begin(now, peer, address, campaign, timeouts, system)
+                let begin = Begin { campaign, peer, address, reach_timeout_s, transfer_timeout_s };
+                self.begin(now, &begin, system)
             }
             Ok(command @ (Command::Measure { .. } | Command::Foresee { .. })) => {
                 self.read_flash(now, peer, address, &command, system)
@@ -267,51 +277,59 @@ impl Agent {
         assembly
     }
 
-    fn begin(
-        &mut self,
-        now: Time,
-        peer: PeerKey,
-        address: SocketAddr,
-        campaign: u64,
-        (reach_timeout_s, transfer_timeout_s): (u16, u16),
-        system: &mut dyn HostSystem,
-    ) -> Answer {
+    fn begin(&mut self, now: Time, begin: &Begin, system: &mut dyn HostSystem) -> Answer {
+        self.forget_expired(now, system);
+        if self.is_entering(begin) {
+            return accepted(begin.campaign);
+        }
+        match self.enter(begin, system) {
+            Ok(()) => self.accept(now, begin),
+            Err(refusal) => self.refuse(now, begin, &refusal),
+        }
+    }
+
+    /// An acceptance that nobody followed up keeps others out no longer.
+    fn forget_expired(&mut self, now: Time, system: &mut dyn HostSystem) {
         if self.entering.is_some_and(|entering| now >= entering.until) {
             self.entering = None;
             system.abandon();
         }
-        let outcome = match self.entering {
-            Some(entering) if entering.is(campaign, peer) => return accepted(campaign),
-            Some(other) => Err(Refusal::new(
-                Reason::Busy,
-                format_args!("campaign {:016x} is being started", other.campaign),
-            )),
-            None => self.prepare(peer, campaign, |manager, manifest| {
-                system.prepare(&Order {
-                    campaign,
-                    manager,
-                    manager_address: address,
-                    reach_timeout_s,
-                    transfer_timeout_s,
-                    manifest,
-                })
-            }),
-        };
-        match outcome {
-            Ok(()) => {
-                self.log.line(now, || info!("campaign {campaign:016x} of {address}: accepted"));
-                let until = now + ENTERING_LIFETIME;
-                self.entering = Some(Entering { campaign, manager: peer, until });
-                self.action = Some(Action::EnterRecovery);
-                accepted(campaign)
-            }
-            Err(refusal) => {
-                self.log.line(now, || {
-                    warn!("campaign {campaign:016x} of {address} refused: {refusal}")
-                });
-                refused(campaign, &refusal)
-            }
+    }
+
+    fn is_entering(&self, begin: &Begin) -> bool {
+        self.entering.is_some_and(|entering| entering.is(begin.campaign, begin.peer))
+    }
+
+    /// Makes the recovery environment ready, unless another campaign is about to enter it.
+    fn enter(&mut self, begin: &Begin, system: &mut dyn HostSystem) -> Result<(), Refusal> {
+        if let Some(other) = self.entering {
+            let detail = format!("campaign {:016x} is being started", other.campaign);
+            return Err(Refusal::new(Reason::Busy, detail));
         }
+        self.prepare(begin.peer, begin.campaign, |manager, manifest| {
+            system.prepare(&Order {
+                campaign: begin.campaign,
+                manager,
+                manager_address: begin.address,
+                reach_timeout_s: begin.reach_timeout_s,
+                transfer_timeout_s: begin.transfer_timeout_s,
+                manifest,
+            })
+        })
+    }
+
+    fn accept(&mut self, now: Time, begin: &Begin) -> Answer {
+        let Begin { campaign, peer: manager, address, .. } = *begin;
+        self.log.line(now, || info!("campaign {campaign:016x} of {address}: accepted"));
+        self.entering = Some(Entering { campaign, manager, until: now + ENTERING_LIFETIME });
+        self.action = Some(Action::EnterRecovery);
+        accepted(campaign)
+    }
+
+    fn refuse(&mut self, now: Time, begin: &Begin, refusal: &Refusal) -> Answer {
+        let Begin { campaign, address, .. } = *begin;
+        self.log.line(now, || warn!("campaign {campaign:016x} of {address} refused: {refusal}"));
+        refused(campaign, refusal)
     }
 
     fn prepare<T>(

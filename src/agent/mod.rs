@@ -5,20 +5,24 @@
 //! - [`check`]: every precondition of an update, for `firmcastd check` and for the preflight alike.
 //! - [`plan`]: what a bundle would change here; [`outlook`]: what its manifest alone tells of that.
 //! - [`verdict`]: `firmcastd validate`.
-//! - [`system`]: the real computer; [`state`] and [`trust`] are its parts.
+//! - [`preflight`]: looks at them all. [`doubt`]: what the running firmware looks like.
+//! - [`local_machine`]: the machine and its settings; [`state`] and [`trust`] are its parts.
+//! - [`system`]: what the machine does for the agent.
 //! - [`idle`]: the event loop around it all.
 //! - [`logging`]: syslog, or stderr when run by hand; [`log_budget`]: how many lines of it.
 
 pub mod check;
 pub mod config;
+pub mod doubt;
 pub mod idle;
+pub mod local_machine;
 pub mod log_budget;
 pub mod logging;
 pub mod machine;
 pub mod measure;
 pub mod outlook;
 pub mod plan;
-mod preflight;
+pub mod preflight;
 pub mod provide;
 pub mod state;
 pub mod system;

@@ -12,7 +12,7 @@ use crate::reason::{Reason, Refusal};
 use crate::wire::foresight::Foresight;
 
 /// How much of a chip an update may change, as far as the manifest alone tells.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outlook {
     /// Eraseblocks of the chip.
     pub blocks: u32,
@@ -20,13 +20,18 @@ pub struct Outlook {
     pub changed_blocks_max: u32,
     /// How long that takes.
     pub estimate: Estimate,
+    /// Why the firmware that runs looks doubtful.
+    pub doubt: Option<String>,
 }
 
 impl Outlook {
     /// The answer for a manager.
     pub(super) fn tell(foreseen: Result<Self, Refusal>, campaign: u64) -> Foresight {
         let (outlook, refusal) = match foreseen {
-            Ok(outlook) => (outlook, Refusal::new(Reason::None, "")),
+            Ok(outlook) => {
+                let doubt = outlook.doubt.clone().unwrap_or_default();
+                (outlook, Refusal::new(Reason::None, doubt))
+            }
             Err(refusal) => (Self::default(), refusal),
         };
         let saturated = |ms| u32::try_from(ms).unwrap_or(u32::MAX);
@@ -91,6 +96,7 @@ pub fn outlook(contents: &[u8], manifest: &Manifest, geometry: &Geometry) -> Out
         blocks: geometry.block_count(),
         changed_blocks_max: work.erases as u32,
         estimate: Estimate::of(work, geometry),
+        doubt: None,
     }
 }
 

@@ -5,10 +5,11 @@ use std::ops::Range;
 
 use serde_json::{Value, json};
 
-use super::system::System;
+use super::doubt;
+use super::local_machine::LocalMachine;
 use super::trust::with_causes;
-use crate::flash::{Change, Estimate, Flash as _, FlashPlan, Job, Placement, Step};
-use crate::image::{Bundle, Region, RegionAction, VerifiedImage, VerifiedManifest};
+use crate::flash::{Change, Estimate, Flash as _, FlashPlan, Job, Placement, Step, read_contents};
+use crate::image::{Bundle, Region, RegionAction, VerifiedImage, VerifiedManifest, left_out};
 use crate::mtd::{Access, MtdDevice};
 use crate::reason::{Reason, Refusal};
 use crate::recovery::flashing::refusal_of;
@@ -25,7 +26,7 @@ pub struct PlanReport {
     changed_blocks: usize,
     boot_block: Option<Range<u64>>,
     locked_blocks: u32,
-    repair: bool,
+    doubt: Option<String>,
     regions: Vec<Region>,
     erases: u64,
     write_bytes: u64,
@@ -33,16 +34,16 @@ pub struct PlanReport {
 }
 
 impl PlanReport {
-    /// Looks at `bundle` and at the chip of `system`.
+    /// Looks at `bundle` and at the chip of `machine`.
     ///
     /// # Errors
     /// Why an update with this bundle would be refused.
-    pub fn new(system: &System, bundle: &[u8]) -> Result<Self, Refusal> {
-        let (manifest, image) = open(system, bundle)?;
-        let mut flash = MtdDevice::open(&system.config.flash, Access::ReadOnly)
+    pub fn new(machine: &LocalMachine, bundle: &[u8]) -> Result<Self, Refusal> {
+        let (manifest, image) = open(machine, bundle)?;
+        let mut flash = MtdDevice::open(&machine.config.flash, Access::ReadOnly)
             .map_err(|error| Refusal::new(Reason::FlashUnsupported, with_causes(&error)))?;
-        let mut board = system.board();
-        board.flash_size_bytes = flash.geometry().size_bytes();
+        let size_bytes = flash.geometry().size_bytes();
+        let board = machine.board(size_bytes, machine.host_key().ok().as_ref());
         board.admit(&manifest)?;
         let mut job = Job::preview(image);
         while job.step(&mut flash) == Step::Continue {}
@@ -51,6 +52,10 @@ impl PlanReport {
         }
         let (plan, placement, locked_blocks) =
             job.plan().ok_or_else(|| Refusal::new(Reason::FlashUnsupported, "no plan was made"))?;
+        let good = machine.state.known_good().ok().flatten();
+        let doubt = read_contents(&mut flash, &left_out(good.as_ref()))
+            .ok()
+            .and_then(|contents| doubt::of(&contents, good.as_ref(), &board.bios_version));
         let work = plan.workload(placement, flash.geometry());
         Ok(Self {
             version: manifest.version().to_owned(),
@@ -61,7 +66,7 @@ impl PlanReport {
             changed_blocks: plan.operations().len(),
             boot_block: plan.boot_block().map(|block| chip_range(placement, block)),
             locked_blocks,
-            repair: plan.is_repair(),
+            doubt,
             regions: manifest.regions().to_vec(),
             erases: work.erases,
             write_bytes: work.write_bytes,
@@ -98,7 +103,8 @@ impl PlanReport {
             "regions": self.regions.iter().map(region).collect::<Vec<_>>(),
             "backup_bytes": self.chip_bytes,
             "locked_eraseblocks": self.locked_blocks,
-            "repairs_damaged_firmware": self.repair,
+            "firmware": if self.doubt.is_some() { "doubtful" } else { "whole" },
+            "doubt": self.doubt,
             "erases": self.erases,
             "write_bytes": self.write_bytes,
             "typical_ms": self.estimate.typical_ms,
@@ -117,10 +123,13 @@ pub fn refusal_json(refusal: &Refusal) -> Value {
     })
 }
 
-fn open(system: &System, bytes: &[u8]) -> Result<(VerifiedManifest, VerifiedImage), Refusal> {
+fn open(
+    machine: &LocalMachine,
+    bytes: &[u8],
+) -> Result<(VerifiedManifest, VerifiedImage), Refusal> {
     let malformed = |error: &dyn fmt::Display| Refusal::new(Reason::ManifestMalformed, error);
     let bundle = Bundle::parse(bytes).map_err(|error| malformed(&error))?;
-    let manifest = VerifiedManifest::verify(bundle.manifest, &system.trust.releases)
+    let manifest = VerifiedManifest::verify(bundle.manifest, &machine.trust.releases)
         .map_err(|error| Refusal::from(&error))?;
     let image = manifest
         .open_payload(bundle.payload)
@@ -157,8 +166,11 @@ impl fmt::Display for PlanReport {
             "chip       {}, {:#x} bytes in {} eraseblocks",
             self.device, self.chip_bytes, self.block_count
         )?;
-        if self.repair {
-            writeln!(f, "repair     the chip holds damaged firmware now")?;
+        if let Some(why) = &self.doubt {
+            writeln!(
+                f,
+                "firmware   looks doubtful, although this machine has started from it: {why}"
+            )?;
         }
         writeln!(f, "backup     {:#x} bytes, in memory until the end", self.chip_bytes)?;
         for Region { name, offset_bytes, length_bytes, action } in &self.regions {

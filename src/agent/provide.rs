@@ -1,4 +1,4 @@
-//! What the recovery environment shall know when it comes up by itself: the record of good firmware, and the archive that carries
+//! What the recovery environment must know when it comes up by itself: the record of good firmware, and the archive that carries
 //! it and this host's keys there.
 
 use std::fs::File;
@@ -8,19 +8,17 @@ use std::path::{Path, PathBuf};
 
 use log::{info, warn};
 
-use super::system::System;
+use super::local_machine::LocalMachine;
 use super::trust::with_causes;
 use super::verdict::{self, VerdictError};
 use crate::dmi::Dmi;
 use crate::handover::{HandoverError, PROVISION_PATH, PROVISION_VERSION, Provision, SecretText};
-use crate::host::drivers::default_interface;
 use crate::image::validity::validate_contents;
 use crate::image::{Contents, KnownGood, VerifiedManifest, closed_note, left_out, preserved};
 use crate::keys::SecretKey as _;
 use crate::mailbox;
 use crate::manager_url::ManagerUrl;
 use crate::mtd::read_chip;
-use crate::net::{InterfaceConfig, Netlink, survey};
 
 /// Which firmware is recorded as good.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,7 +66,7 @@ pub enum ProvideError {
     Provision(#[from] HandoverError),
 }
 
-impl System {
+impl LocalMachine {
     /// At the agent's start: takes over what a rescue has left word of, and writes the archive of `rescue_archive`.
     pub fn provide(&self) {
         let left = mailbox::read(self.state.folder()).ok().flatten();
@@ -151,7 +149,8 @@ impl System {
     }
 
     fn provision(&self, record: &Record) -> Result<Provision, ProvideError> {
-        let key = self.host_key().map_err(ProvideError::Key)?;
+        let key = self.host_key().map_err(|error| ProvideError::Key(with_causes(&error)))?;
+        self.check_managers()?;
         Ok(Provision {
             version: PROVISION_VERSION,
             host_name: crate::host::name(),
@@ -162,7 +161,7 @@ impl System {
             flash: self.config.flash.clone(),
             listen_port: self.config.listen.port(),
             security_version_floor: self.state.security_version_floor()?,
-            network: self.network_to_managers()?,
+            network: self.network_to_managers(),
             on_unknown: self.config.on_unknown_firmware,
             known_good: self.known_good(record)?,
             result_mailbox: self.mailbox(),
@@ -206,33 +205,12 @@ impl System {
         }
     }
 
-    /// The interfaces through which managers are reached: those of `managers`, else that of the default route.
-    pub(super) fn interfaces_to_managers(&self) -> Vec<String> {
-        match self.network_to_managers() {
-            Ok(found) if !found.is_empty() => {
-                found.into_iter().map(|interface| interface.name).collect()
-            }
-            _ => default_interface(&self.root).into_iter().collect(),
-        }
-    }
-
-    /// How the managers are reached, where that can be told; else DHCP is asked.
-    fn network_to_managers(&self) -> Result<Vec<InterfaceConfig>, ProvideError> {
-        let mut interfaces: Vec<InterfaceConfig> = Vec::new();
+    /// An address that makes no sense is an error here: the person who wrote it is there.
+    fn check_managers(&self) -> Result<(), ProvideError> {
         for url in &self.config.managers {
-            let manager: ManagerUrl =
-                url.parse().map_err(|source| ProvideError::Manager { url: url.clone(), source })?;
-            let Some(address) = manager.address() else { continue };
-            let found = Netlink::open()
-                .and_then(|mut netlink| survey::survey(&mut netlink, address.ip().to_canonical()));
-            match found {
-                Ok(interface) if interfaces.iter().all(|known| known.name != interface.name) => {
-                    interfaces.push(interface);
-                }
-                Ok(_) => {}
-                Err(error) => warn!("how {url} is reached: {}", with_causes(&error)),
-            }
+            let parsed: Result<ManagerUrl, _> = url.parse();
+            parsed.map_err(|source| ProvideError::Manager { url: url.clone(), source })?;
         }
-        Ok(interfaces)
+        Ok(())
     }
 }

@@ -1,54 +1,53 @@
-//! The real computer under the agent.
+//! What the real computer does for the agent.
 
-use std::path::PathBuf;
+use std::time::Instant;
 
 use log::{Level, error, info, log, warn};
 
-use super::check::Checklist;
-use super::config::Config;
+use super::doubt::{JUDGEMENT_LIFETIME, Judgement, Look};
+use super::local_machine::LocalMachine;
 use super::machine::{HostSystem, Order};
 use super::measure;
 use super::outlook::{self, Outlook};
-use super::preflight::{self, Purpose};
-use super::state::{CampaignRecord, RecordedEnding, State};
-use super::trust::{Trust, with_causes};
+use super::preflight::{self, ChipContents, Ready};
+use super::state::{CampaignRecord, RecordedEnding};
+use super::trust::with_causes;
 use crate::dmi::Dmi;
-use crate::flash::{Flash as _, Geometry, read_contents};
-use crate::handover::{
-    Deadlines, HANDOFF_VERSION, Handoff, MailboxPlace, ManagerContact, SecretText,
-};
+use crate::handover::{Deadlines, HANDOFF_VERSION, Handoff, ManagerContact, SecretText};
 use crate::host;
-use crate::image::{Board, Contents, Digest, VerifiedManifest, preserved};
-use crate::kexec::{self, KexecError};
-use crate::keys::{HostSecretKey, PublicKey as _, SecretKey as _, load_secret};
+use crate::image::{Contents, Digest, VerifiedManifest, left_out};
+use crate::kexec::{self, KexecError, RecoveryFiles};
+use crate::keys::SecretKey as _;
 use crate::mailbox;
 use crate::mtd::{Access, MtdDevice};
-use crate::net::{InterfaceConfig, NetError, Netlink, survey};
-use crate::reason::{Condition, Ending, FlashState, Reason, Refusal};
+use crate::reason::{Ending, FlashState, Reason, Refusal};
 use crate::wire::answer::{End, Environment, Identity, Measurement};
 
-/// The machine that firmcastd runs on.
+/// The machine that firmcastd runs on, as the agent sees it.
 #[derive(Debug)]
 pub struct System {
-    pub(super) root: PathBuf,
-    pub(super) config: Config,
-    pub(super) trust: Trust,
-    pub(super) state: State,
+    machine: LocalMachine,
     boot_id: [u8; 16],
     last_end: Option<End>,
+    judgement: Judgement,
+    look: Option<Look>,
 }
 
 impl System {
-    /// This machine with these settings. Nothing is touched yet.
-    pub fn new(config: Config, trust: Trust) -> Self {
-        let root = PathBuf::from("/");
-        let state = State::new(config.state_dir.clone());
-        Self { boot_id: host::boot_id(&root), root, config, trust, state, last_end: None }
+    /// This machine. Nothing is touched yet.
+    pub fn new(machine: LocalMachine) -> Self {
+        let boot_id = host::boot_id(&machine.root);
+        Self { machine, boot_id, last_end: None, judgement: Judgement::default(), look: None }
+    }
+
+    /// Takes over what a rescue has left word of, and writes the archive of `rescue_archive`.
+    pub fn provide(&self) {
+        self.machine.provide();
     }
 
     /// Finds out how the last campaign ended, if the recovery environment was entered for it and has been left.
     pub fn look_back(&mut self) {
-        self.last_end = match self.state.last_campaign() {
+        self.last_end = match self.machine.state.last_campaign() {
             Ok(Some(record)) if record.end.is_some() => record.end(),
             Ok(Some(record)) if record.boot_id != self.boot_id => {
                 let end = self.word_from_recovery(record.campaign);
@@ -65,7 +64,7 @@ impl System {
 
     /// What the recovery environment left in the mailbox about this campaign, if it left anything.
     fn word_from_recovery(&self, campaign: u64) -> End {
-        let found = mailbox::read(self.state.folder()).unwrap_or_else(|error| {
+        let found = mailbox::read(self.machine.state.folder()).unwrap_or_else(|error| {
             warn!("{}", with_causes(&error));
             None
         });
@@ -77,110 +76,102 @@ impl System {
 
     fn keep_end(&self, mut record: CampaignRecord, end: End) -> Option<End> {
         record.end = Some(RecordedEnding::from(&end.ending));
-        if let Err(error) = self.state.record_campaign(&record) {
+        if let Err(error) = self.machine.state.record_campaign(&record) {
             warn!("{error}");
         }
         Some(end)
     }
 
-    /// Every precondition of an update of this machine, whatever the bundle. Reads the chip twice.
-    pub fn check(&self) -> Checklist {
-        preflight::checklist(self, Purpose::Check)
+    /// Whether the chip is being read to judge it: then [`System::look_on`] is due.
+    pub fn is_looking(&self) -> bool {
+        self.look.is_some()
     }
 
-    /// Everything that can be off before the normal OS is left; gives back what the chip holds.
-    fn preflight(&self, order: &Order<'_>) -> Result<(Contents, Geometry), Refusal> {
-        preflight::checklist(self, Purpose::Order(order)).verdict()?;
-        let mut flash = MtdDevice::open(&self.config.flash, Access::ReadOnly)
-            .map_err(|error| Refusal::new(Reason::FlashUnsupported, with_causes(&error)))?;
-        let contents = read_contents(&mut flash, &preserved(order.manifest.regions()))
-            .map_err(|error| Refusal::new(Reason::BackupFailed, with_causes(&error)))?;
-        outlook::check_layout(&contents, order.manifest)?;
-        Ok((contents, flash.geometry().clone()))
-    }
-
-    /// What this machine is, for [`Board::admit`]. The size of its flash is not known yet.
-    pub(super) fn board(&self) -> Board {
-        let Dmi { vendor, product, bios_version, .. } = Dmi::read(&self.root);
-        let security_version_floor = self.state.security_version_floor().unwrap_or(u64::MAX);
-        let key = load_secret::<HostSecretKey>(&self.config.host_key).ok();
-        let host = key.map(|key| key.public().fingerprint());
-        Board { vendor, product, bios_version, flash_size_bytes: 0, security_version_floor, host }
-    }
-
-    /// How `manager` is reached, to be set up again in the recovery environment; nothing where only DHCP can do that.
-    pub(super) fn network(&self, order: &Order<'_>) -> Result<Vec<InterfaceConfig>, NetError> {
-        let manager = order.manager_address.ip().to_canonical();
-        match survey::survey(&mut Netlink::open()?, manager) {
-            Ok(interface) => Ok(vec![interface]),
-            Err(NetError::Unsuitable { .. }) => Ok(Vec::new()),
-            Err(error) => Err(error),
+    /// Reads another part of the chip, a short one, so that datagrams do not wait.
+    pub fn look_on(&mut self) {
+        let Some(look) = self.look.take() else { return };
+        match look.step() {
+            Ok(look) => self.look = Some(look),
+            Err(contents) => self.judge(contents.as_ref()),
         }
     }
 
-    pub(super) fn host_key(&self) -> Result<HostSecretKey, String> {
-        load_secret(&self.config.host_key).map_err(|error| with_causes(&error))
+    /// Judges the firmware that runs; without `contents` nothing is known of it for a while.
+    fn judge(&mut self, contents: Option<&Contents>) {
+        let bios_version = Dmi::read(&self.machine.root).bios_version;
+        let good = self.machine.state.known_good().ok().flatten();
+        self.judgement = Judgement::of(contents, good.as_ref(), &bios_version, Instant::now());
     }
 
-    fn handoff(&self, order: &Order<'_>) -> Result<Handoff, Refusal> {
-        let key: HostSecretKey = load_secret(&self.config.host_key)
-            .map_err(|error| Refusal::new(Reason::NotPossibleNow, with_causes(&error)))?;
-        let network = self
-            .network(order)
-            .map_err(|error| Refusal::new(Reason::NetworkUnknown, with_causes(&error)))?;
-        let floor = self
-            .state
-            .security_version_floor()
-            .map_err(|error| Refusal::new(Reason::NotPossibleNow, error))?;
+    /// Has the chip read where nobody has for a while. The answer that is under way tells what was found last.
+    fn look_again(&mut self) {
+        let is_fresh = self.judgement.age().is_some_and(|age| age < JUDGEMENT_LIFETIME);
+        if !is_fresh && self.look.is_none() {
+            let good = self.machine.state.known_good().ok().flatten();
+            self.look = Look::start(&self.machine.config.flash, left_out(good.as_ref()));
+        }
+    }
+
+    /// Everything that can be off before the normal OS is left; returns what the update starts with.
+    fn preflight(&mut self, order: &Order<'_>) -> Result<Ready, Refusal> {
+        let (list, ready) = preflight::order(&self.machine, order);
+        list.verdict()?;
+        let missing = "a precondition was met and not kept";
+        let ready = ready.ok_or_else(|| Refusal::new(Reason::NotPossibleNow, missing))?;
+        self.judgement = Judgement::new(ready.doubt.clone(), Instant::now());
+        if let Some(why) = &ready.doubt {
+            warn!("the firmware that runs looks doubtful: {why}");
+        }
+        Ok(ready)
+    }
+
+    fn handoff(&self, order: &Order<'_>, ready: Ready) -> (Handoff, RecoveryFiles) {
+        let LocalMachine { trust, config, .. } = &self.machine;
         let mut address = order.manager_address;
         address.set_ip(address.ip().to_canonical());
-        Ok(Handoff {
+        let handoff = Handoff {
             version: HANDOFF_VERSION,
             host_name: host::name(),
-            host_key: SecretText::new(key.to_text().to_string()),
-            trusted_managers: self.trust.managers.iter().map(ToString::to_string).collect(),
-            trusted_releases: self.trust.releases.iter().map(ToString::to_string).collect(),
+            host_key: SecretText::new(ready.key.to_text().to_string()),
+            trusted_managers: trust.managers.iter().map(ToString::to_string).collect(),
+            trusted_releases: trust.releases.iter().map(ToString::to_string).collect(),
             manager: ManagerContact { address, public_key: order.manager.to_string() },
             campaign: order.campaign,
             deadlines: Deadlines {
                 reach_manager_s: order.reach_timeout_s.into(),
                 transfer_s: order.transfer_timeout_s.into(),
             },
-            security_version_floor: floor,
-            flash: self.config.flash.clone(),
-            listen_port: self.config.listen.port(),
-            network,
-            result_mailbox: self.mailbox(),
-        })
+            security_version_floor: ready.board.security_version_floor,
+            flash: config.flash.clone(),
+            listen_port: config.listen.port(),
+            network: ready.network,
+            result_mailbox: self.machine.mailbox(),
+        };
+        (handoff, ready.files)
     }
 
-    /// Not every file system has a place for it; then the agent tells less about an end.
-    pub(super) fn mailbox(&self) -> Option<MailboxPlace> {
-        let place = mailbox::prepare(self.state.folder());
-        place.inspect_err(|error| warn!("{}", with_causes(error))).ok()
-    }
-
-    fn load_recovery(&self, order: &Order<'_>) -> Result<(), Refusal> {
-        let handoff = self.handoff(order)?;
+    fn load_recovery(&self, order: &Order<'_>, ready: Ready) -> Result<(), Refusal> {
+        let (handoff, files) = self.handoff(order, ready);
         let refuse = |error: KexecError| Refusal::new(kexec_reason(&error), with_causes(&error));
         let cmdline = kexec::current_recovery_cmdline().map_err(refuse)?;
-        let (kernel, initramfs) = (&self.config.recovery_kernel, &self.config.recovery_initramfs);
-        kexec::load(kernel, initramfs, &handoff, &cmdline).map_err(refuse)
+        kexec::load(files, &handoff, &cmdline).map_err(refuse)
     }
 
     fn stable_digest(&self, manifest: &VerifiedManifest) -> Result<Digest, String> {
-        let mut flash = MtdDevice::open(&self.config.flash, Access::ReadOnly)
+        let mut flash = MtdDevice::open(&self.machine.config.flash, Access::ReadOnly)
             .map_err(|error| with_causes(&error))?;
         measure::stable_digest(&mut flash, manifest).map_err(|error| with_causes(&error))
     }
 
     /// The flash holds the manifest's image: from now on nothing with a lower security version is taken.
     fn confirm(&mut self, campaign: u64, manifest: &VerifiedManifest) {
-        if let Err(error) = self.state.raise_security_version_floor(manifest.security_version()) {
+        if let Err(error) =
+            self.machine.state.raise_security_version_floor(manifest.security_version())
+        {
             error!("the security version floor was not raised: {error}");
         }
-        self.record_update(manifest);
-        let record = match self.state.last_campaign() {
+        self.machine.record_update(manifest);
+        let record = match self.machine.state.last_campaign() {
             Ok(Some(record)) if record.campaign == campaign => record,
             _ => return,
         };
@@ -194,35 +185,35 @@ impl System {
 
 impl HostSystem for System {
     fn identity(&mut self) -> Identity {
-        let dmi = Dmi::read(&self.root);
-        let flash = MtdDevice::open(&self.config.flash, Access::ReadOnly).ok();
-        let info = flash.as_ref().map(MtdDevice::info);
-        let obstacle = preflight::checklist(self, Purpose::Query).verdict().err();
-        let obstacle = obstacle.unwrap_or_else(|| Refusal::new(Reason::None, ""));
+        let (list, found) = preflight::query(&self.machine);
+        let obstacle = list.verdict().err().unwrap_or_else(|| Refusal::new(Reason::None, ""));
+        let (board, flash) = (found.board, found.flash);
+        let (firmware, doubt) = self.judgement.told();
+        self.look_again();
         Identity {
             environment: Environment::NormalOs,
             boot_id: self.boot_id,
-            flash_size_bytes: info.map_or(0, |info| info.size_bytes),
+            flash_size_bytes: board.flash_size_bytes,
             obstacle: obstacle.reason,
-            security_version_floor: self.state.security_version_floor().unwrap_or(u64::MAX),
+            security_version_floor: board.security_version_floor,
             host_name: host::name(),
-            vendor: dmi.vendor,
-            product: dmi.product,
-            bios_version: dmi.bios_version,
-            flash_name: info.map_or_else(String::new, |info| info.name.clone()),
+            vendor: board.vendor,
+            product: board.product,
+            bios_version: board.bios_version,
+            flash_name: flash.map_or_else(String::new, |info| info.name),
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
             obstacle_detail: obstacle.detail,
-            firmware: Condition::Whole,
-            doubt: String::new(),
+            firmware,
+            doubt,
             last_end: self.last_end.clone(),
         }
     }
 
     fn prepare(&mut self, order: &Order<'_>) -> Result<(), Refusal> {
-        self.preflight(order)?;
-        self.load_recovery(order)?;
+        let ready = self.preflight(order)?;
+        self.load_recovery(order, ready)?;
         let record = CampaignRecord { campaign: order.campaign, boot_id: self.boot_id, end: None };
-        self.state.record_campaign(&record).map_err(|error| {
+        self.machine.state.record_campaign(&record).map_err(|error| {
             self.abandon();
             Refusal::new(Reason::NotPossibleNow, error)
         })?;
@@ -238,16 +229,17 @@ impl HostSystem for System {
         if let Err(error) = kexec::unload() {
             error!("{}", with_causes(&error));
         }
-        if let Err(error) = self.state.forget_campaign() {
+        if let Err(error) = self.machine.state.forget_campaign() {
             error!("{error}");
         }
     }
 
     fn measure(&mut self, campaign: u64, manifest: &VerifiedManifest) -> Measurement {
-        let dmi = Dmi::read(&self.root);
+        let dmi = Dmi::read(&self.machine.root);
         let found = self.stable_digest(manifest);
         let matches = found.as_ref().is_ok_and(|digest| digest == manifest.stable_digest());
         if matches {
+            self.judgement = Judgement::new(None, Instant::now());
             self.confirm(campaign, manifest);
         }
         Measurement {
@@ -262,8 +254,9 @@ impl HostSystem for System {
     }
 
     fn foresee(&mut self, order: &Order<'_>) -> Result<Outlook, Refusal> {
-        let (contents, geometry) = self.preflight(order)?;
-        Ok(outlook::outlook(contents.bytes(), order.manifest, &geometry))
+        let Ready { chip, doubt, .. } = self.preflight(order)?;
+        let ChipContents { contents, geometry } = chip;
+        Ok(Outlook { doubt, ..outlook::outlook(contents.bytes(), order.manifest, &geometry) })
     }
 }
 
@@ -302,11 +295,13 @@ fn kexec_reason(error: &KexecError) -> Reason {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::agent::config::Config;
+    use crate::agent::trust::Trust;
     use std::path::Path;
 
     fn system(folder: &Path) -> System {
         let config = Config { state_dir: folder.join("state"), ..Config::default() };
-        System::new(config, Trust::default())
+        System::new(LocalMachine::new(config, Trust::default()))
     }
 
     #[test]
@@ -317,17 +312,17 @@ mod tests {
         assert_eq!(system.identity().last_end, None);
 
         let mut record = CampaignRecord { campaign: 7, boot_id: system.boot_id, end: None };
-        system.state.record_campaign(&record).unwrap();
+        system.machine.state.record_campaign(&record).unwrap();
         system.look_back();
         assert_eq!(system.identity().last_end, None, "this boot has not been left yet");
 
         record.boot_id[0] ^= 1;
-        system.state.record_campaign(&record).unwrap();
+        system.machine.state.record_campaign(&record).unwrap();
         for _ in 0..2 {
             system.look_back();
             assert_eq!(system.identity().last_end, Some(silent_end(7)));
         }
-        assert!(system.state.last_campaign().unwrap().unwrap().end.is_some());
+        assert!(system.machine.state.last_campaign().unwrap().unwrap().end.is_some());
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::sources::Places;
 use crate::dmi::Dmi;
 use crate::handover::{OnUnknown, PROVISION_PATH, Provision};
 use crate::image::validity::{Verdict, validate_contents};
-use crate::image::{Board, KnownGood, assess, closed_note, left_out};
+use crate::image::{KnownGood, assess, closed_note, left_out};
 use crate::keys::{HostSecretKey, PublicKey as _, SecretKey as _};
 use crate::mailbox;
 use crate::mtd::{MtdInfo, read_chip};
@@ -228,14 +228,11 @@ fn search(
     Ok(Search {
         managers: managers.collect::<Result<_, _>>().map_err(RecoveryError::Key)?,
         releases: releases.collect::<Result<_, _>>().map_err(RecoveryError::Key)?,
-        board: Board {
-            host: Some(host_key.public().fingerprint()),
-            vendor: dmi.vendor.clone(),
-            product: dmi.product.clone(),
-            bios_version: dmi.bios_version.clone(),
-            flash_size_bytes: flash.map_or(0, |flash| flash.size_bytes),
-            security_version_floor: provision.security_version_floor,
-        },
+        board: dmi.clone().board(
+            flash.map_or(0, |flash| flash.size_bytes),
+            provision.security_version_floor,
+            Some(host_key.public().fingerprint()),
+        ),
         host_key,
         request,
         damaged: false,

@@ -11,7 +11,6 @@ use super::drive::{Listening, LookUp, Stay, Surroundings, elapsed, seed};
 use super::screen::Screen;
 use crate::dmi::Dmi;
 use crate::handover::{HANDOFF_PATH, Handoff, HandoverError, MailboxPlace};
-use crate::image::Board;
 use crate::keys::{HostSecretKey, KeyError, PublicKey as _, SecretKey as _};
 use crate::mailbox;
 use crate::mtd::{MtdInfo, SYSFS_MTD};
@@ -196,14 +195,9 @@ pub(crate) fn find_flash(
 fn mission(handoff: &Handoff, flash: Option<&MtdInfo>) -> Result<Mission, RecoveryError> {
     let dmi = Dmi::read(Path::new("/"));
     let host_key: HostSecretKey = handoff.host_key.expose().parse().map_err(RecoveryError::Key)?;
-    let board = Board {
-        host: Some(host_key.public().fingerprint()),
-        vendor: dmi.vendor.clone(),
-        product: dmi.product.clone(),
-        bios_version: dmi.bios_version.clone(),
-        flash_size_bytes: flash.map_or(0, |flash| flash.size_bytes),
-        security_version_floor: handoff.security_version_floor,
-    };
+    let size_bytes = flash.map_or(0, |flash| flash.size_bytes);
+    let host = Some(host_key.public().fingerprint());
+    let board = dmi.clone().board(size_bytes, handoff.security_version_floor, host);
     let releases = handoff.trusted_releases.iter().map(|key| key.parse());
     Ok(Mission {
         campaign: handoff.campaign,

@@ -20,7 +20,7 @@ mod syscall;
 pub use archive::{INITRAMFS_SIZE_MAX, write_archive};
 pub use cmdline::{CMDLINE_LENGTH_MAX, RECOVERY_INIT, recovery_cmdline};
 pub use modules::{Listed, ModuleList};
-pub use preflight::{InitramfsImage, KernelImage, Lockdown, Preflight, preflight};
+pub use preflight::{InitramfsImage, KernelImage, Lockdown, Preflight, RecoveryFiles, preflight};
 
 const LOADED_FLAG: &str = "/sys/kernel/kexec_loaded";
 const SYSTEMD_MARK: &str = "/run/systemd/system";
@@ -148,28 +148,21 @@ pub enum KexecError {
     Start(#[source] io::Error),
 }
 
-/// Loads `kernel` and `initramfs` with `handoff` for [`start`]; nothing else changes.
+/// Loads kernel and initramfs with `handoff` for [`start`]; nothing else changes.
 ///
 /// `cmdline` is usually [`current_recovery_cmdline`].
 ///
 /// # Errors
 /// A [`KexecError`] that says which part is wrong; no kernel is loaded then.
-pub fn load(
-    kernel: &Path,
-    initramfs: &Path,
-    handoff: &Handoff,
-    cmdline: &str,
-) -> Result<(), KexecError> {
+pub fn load(files: RecoveryFiles, handoff: &Handoff, cmdline: &str) -> Result<(), KexecError> {
+    let RecoveryFiles { kernel, mut initramfs } = files;
     let too_long = || KexecError::Cmdline { length: cmdline.len(), limit: CMDLINE_LENGTH_MAX };
     if cmdline.len() > CMDLINE_LENGTH_MAX {
         return Err(too_long());
     }
     let cmdline_text = CString::new(cmdline).map_err(|_| too_long())?;
-    let (kernel_file, kernel_image) = preflight::open_kernel(kernel)?;
-    let (mut initramfs_file, initramfs_image) = preflight::open_initramfs(initramfs)?;
-    preflight::same_release(&kernel_image, &initramfs_image)?;
-    let joined = archive::join(&mut initramfs_file, handoff)?;
-    syscall::kexec_file_load(kernel_file.as_fd(), joined.as_fd(), &cmdline_text)
+    let joined = archive::join(&mut initramfs, handoff)?;
+    syscall::kexec_file_load(kernel.as_fd(), joined.as_fd(), &cmdline_text)
         .map_err(KexecError::Load)
 }
 

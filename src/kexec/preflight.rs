@@ -24,10 +24,10 @@ pub struct Preflight {
     pub loading: Result<(), KexecError>,
     /// What the kernel's lockdown asks for.
     pub lockdown: Lockdown,
-    /// The kernel file.
-    pub kernel: Result<KernelImage, KexecError>,
-    /// The initramfs file.
-    pub initramfs: Result<InitramfsImage, KexecError>,
+    /// The kernel file, open.
+    pub kernel: Result<(File, KernelImage), KexecError>,
+    /// The initramfs file, open.
+    pub initramfs: Result<(File, InitramfsImage), KexecError>,
     /// The initramfs has the modules of this kernel; also where one of them does not tell.
     pub releases: Result<(), KexecError>,
     /// Available memory in bytes, when it is enough to load both.
@@ -69,12 +69,11 @@ pub struct InitramfsImage {
 
 /// Collects the facts for these two files.
 pub fn preflight(kernel: &Path, initramfs: &Path) -> Preflight {
-    let kernel = open_kernel(kernel).map(|(_, image)| image);
-    let initramfs = open_initramfs(initramfs).map(|(_, image)| image);
-    let kernel_bytes = kernel.as_ref().map_or(0, |image| image.size_bytes);
-    let initramfs_bytes = initramfs.as_ref().map_or(0, |image| image.size_bytes);
+    let (kernel, initramfs) = (open_kernel(kernel), open_initramfs(initramfs));
+    let kernel_bytes = kernel.as_ref().map_or(0, |(_, image)| image.size_bytes);
+    let initramfs_bytes = initramfs.as_ref().map_or(0, |(_, image)| image.size_bytes);
     let releases = match (&kernel, &initramfs) {
-        (Ok(kernel), Ok(initramfs)) => same_release(kernel, initramfs),
+        (Ok((_, kernel)), Ok((_, initramfs))) => same_release(kernel, initramfs),
         _ => Ok(()),
     };
     Preflight {
@@ -87,11 +86,26 @@ pub fn preflight(kernel: &Path, initramfs: &Path) -> Preflight {
     }
 }
 
+/// A kernel and an initramfs that belong together, open: what was looked at is what is loaded.
+#[derive(Debug)]
+pub struct RecoveryFiles {
+    pub(super) kernel: File,
+    pub(super) initramfs: File,
+}
+
+impl Preflight {
+    /// The files, if both can be used.
+    ///
+    /// # Errors
+    /// What is wrong with one of them, or with both together.
+    pub fn into_files(self) -> Result<RecoveryFiles, KexecError> {
+        let (kernel, initramfs) = (self.kernel?.0, self.initramfs?.0);
+        self.releases.map(|()| RecoveryFiles { kernel, initramfs })
+    }
+}
+
 /// Modules of another kernel do not load: recovery would have neither network nor flash.
-pub(super) fn same_release(
-    kernel: &KernelImage,
-    initramfs: &InitramfsImage,
-) -> Result<(), KexecError> {
+fn same_release(kernel: &KernelImage, initramfs: &InitramfsImage) -> Result<(), KexecError> {
     match (&kernel.release, &initramfs.release) {
         (Some(kernel), Some(initramfs)) if kernel != initramfs => {
             Err(KexecError::Releases { kernel: kernel.clone(), initramfs: initramfs.clone() })
@@ -153,7 +167,7 @@ fn available_bytes(meminfo: &str) -> Option<u64> {
 }
 
 /// Opens `path` and checks that it looks like a kernel.
-pub(super) fn open_kernel(path: &Path) -> Result<(File, KernelImage), KexecError> {
+fn open_kernel(path: &Path) -> Result<(File, KernelImage), KexecError> {
     let unreadable = |source| KexecError::KernelFile { path: path.to_owned(), source };
     let (file, head, size_bytes) = open_with_head(path).map_err(unreadable)?;
     match release_of_kernel(&head) {
@@ -163,7 +177,7 @@ pub(super) fn open_kernel(path: &Path) -> Result<(File, KernelImage), KexecError
 }
 
 /// Opens `path` and checks that it looks like an initramfs.
-pub(super) fn open_initramfs(path: &Path) -> Result<(File, InitramfsImage), KexecError> {
+fn open_initramfs(path: &Path) -> Result<(File, InitramfsImage), KexecError> {
     let unreadable = |source| KexecError::InitramfsFile { path: path.to_owned(), source };
     let (mut file, head, size) = open_with_head(path).map_err(unreadable)?;
     if size == 0 || size > INITRAMFS_SIZE_MAX {

@@ -17,7 +17,7 @@ use crate::reason::Reason;
 /// | 14..18 | eraseblocks that change, at most |
 /// | 18..22 | time for that in ms, with the times that data sheets call typical |
 /// | 22..26 | the same with those that they call maximal |
-/// | 26.. | why it would be refused, in words |
+/// | 26.. | why it would be refused, in words; when it could start, why the firmware that runs looks doubtful |
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Foresight {
     /// Campaign whose manifest was looked at.
@@ -32,7 +32,7 @@ pub struct Foresight {
     pub typical_ms: u32,
     /// How long on a slow one, in milliseconds.
     pub longest_ms: u32,
-    /// Why it would be refused, in words.
+    /// Why it would be refused; when it could start, why the firmware that runs looks doubtful.
     pub detail: String,
 }
 
@@ -43,7 +43,11 @@ impl fmt::Display for Foresight {
         write!(
             f,
             "at most {changed} of {blocks} eraseblocks change, in about {typical_s} s, {longest_s} s on a slow chip"
-        )
+        )?;
+        match self.detail.as_str() {
+            "" => Ok(()),
+            doubt => write!(f, "; the firmware that runs looks doubtful: {doubt}"),
+        }
     }
 }
 

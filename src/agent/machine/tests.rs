@@ -64,7 +64,12 @@ impl HostSystem for TestSystem {
     fn foresee(&mut self, _: &Order<'_>) -> Result<Outlook, Refusal> {
         self.measured += 1;
         let estimate = Estimate { typical_ms: 1, longest_ms: 2 };
-        Ok(Outlook { blocks: 512, changed_blocks_max: 7, estimate })
+        Ok(Outlook {
+            blocks: 512,
+            changed_blocks_max: 7,
+            estimate,
+            doubt: Some("at 0x10: odd".into()),
+        })
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::agent::check::Checklist;
+use crate::agent::check::{Checklist, Subject};
 use crate::agent::config::Config;
 use crate::host::drivers::{Drivers, is_out_of_tree, of_interface, of_mtd, watchdogs};
 use crate::kexec::{InitramfsImage, KernelImage, Listed, ModuleList};
@@ -11,7 +11,7 @@ use crate::reason::Reason;
 
 use std::path::Path;
 
-const NAME: &str = "recovery-drivers";
+const NAME: Subject = Subject::RecoveryDrivers;
 
 /// Compares the drivers of MTD device `mtd`, of the network `interfaces`, and of the watchdogs with the modules of the recovery
 /// initramfs.

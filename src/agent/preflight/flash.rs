@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use crate::agent::check::Checklist;
-use crate::agent::system::System;
+use crate::agent::check::{Checklist, Subject};
+use crate::agent::local_machine::LocalMachine;
 use crate::agent::trust::with_causes;
 use crate::flash::{Flash as _, Geometry};
 use crate::mtd::{Access, Holders, MTD_POWERUP_LOCK, MtdDevice, MtdError, MtdInfo, Protection};
@@ -16,24 +16,29 @@ const LOCK_PROBES_MAX: u32 = 1024;
 const UNLOCK: &str = "load its driver with writing enabled, lift the board's write protection";
 
 /// Looks at the chip that the configuration names; gives it back if it can at least be read.
-pub(super) fn flash(list: &mut Checklist, system: &System) -> Option<MtdDevice> {
-    let selector = &system.config.flash;
+pub(super) fn flash(list: &mut Checklist, machine: &LocalMachine) -> Option<MtdDevice> {
+    let selector = &machine.config.flash;
     if selector.is_empty() {
         let advice = "set flash in agent.toml to the chip's name in /proc/mtd";
-        list.not_ok("flash", Reason::FlashNotFound, "flash in agent.toml is not set", advice);
+        list.not_ok(
+            Subject::Flash,
+            Reason::FlashNotFound,
+            "flash in agent.toml is not set",
+            advice,
+        );
         return None;
     }
-    let sysfs = system.root.join("sys/class/mtd");
+    let sysfs = machine.root.join("sys/class/mtd");
     let info = match MtdInfo::find(&sysfs, selector) {
         Ok(info) => info,
         Err(error) => {
-            list.not_ok("flash", error.reason(), with_causes(&error), "");
+            list.not_ok(Subject::Flash, error.reason(), with_causes(&error), "");
             return None;
         }
     };
     let device = open(list, &info);
     protection(list, Protection::of(&sysfs, &info));
-    users(list, Holders::writers(&system.root, &info));
+    users(list, Holders::writers(&machine.root, &info));
     device
 }
 
@@ -42,21 +47,21 @@ fn open(list: &mut Checklist, info: &MtdInfo) -> Option<MtdDevice> {
     match MtdDevice::open(&path.to_string_lossy(), Access::ReadOnly) {
         Ok(device) if device.info() != info => {
             let problem = format!("{} is not what sysfs says", path.display());
-            list.not_ok("flash", Reason::FlashUnsupported, problem, "");
+            list.not_ok(Subject::Flash, Reason::FlashUnsupported, problem, "");
             None
         }
         Ok(device) => {
             let shown = shown(&path, info, device.geometry());
             if info.is_writeable() {
-                list.ok("flash", shown);
+                list.ok(Subject::Flash, shown);
             } else {
                 let problem = format!("{shown}: read-only");
-                list.not_ok("flash", Reason::FlashLocked, problem, UNLOCK);
+                list.not_ok(Subject::Flash, Reason::FlashLocked, problem, UNLOCK);
             }
             Some(device)
         }
         Err(error) => {
-            list.not_ok("flash", error.reason(), with_causes(&error), "");
+            list.not_ok(Subject::Flash, error.reason(), with_causes(&error), "");
             None
         }
     }
@@ -84,7 +89,7 @@ fn runs(geometry: &Geometry) -> String {
 
 /// Every source counts, whatever the others say.
 fn protection(list: &mut Checklist, protection: Result<Protection, MtdError>) {
-    const NAME: &str = "flash-protection";
+    const NAME: Subject = Subject::FlashProtection;
     let found = match protection {
         Ok(found) => found,
         Err(error) => {
@@ -106,7 +111,7 @@ fn protection(list: &mut Checklist, protection: Result<Protection, MtdError>) {
 }
 
 fn users(list: &mut Checklist, holders: Result<Holders, MtdError>) {
-    const NAME: &str = "flash-users";
+    const NAME: Subject = Subject::FlashUsers;
     match holders {
         Ok(Holders { first: Some(held), .. }) => {
             let advice = Reason::FlashBusy.advice();
@@ -137,25 +142,25 @@ pub(super) fn flash_locks(list: &mut Checklist, flash: &mut MtdDevice) {
                 let offset = block.offset_bytes();
                 let problem =
                     format!("the chip does not say whether {offset:#x} is locked: {error}");
-                list.not_ok("flash-locks", Reason::FlashLocked, problem, "");
+                list.not_ok(Subject::FlashLocks, Reason::FlashLocked, problem, "");
                 return;
             }
         }
     }
     let Some(first) = locked.first() else {
-        list.ok("flash-locks", "none");
+        list.ok(Subject::FlashLocks, "none");
         return;
     };
     let (count, asked) = (locked.len(), blocks.len());
     let found = format!("{count} of {asked} eraseblocks are locked, the first at {first:#x}");
     if flash.info().flags & MTD_POWERUP_LOCK != 0 {
         list.ok(
-            "flash-locks",
+            Subject::FlashLocks,
             format_args!("{found}, as after each power-up; they can be unlocked"),
         );
     } else {
         let advice = Reason::FlashLocked.advice();
-        list.not_ok("flash-locks", Reason::FlashLocked, found, advice);
+        list.not_ok(Subject::FlashLocks, Reason::FlashLocked, found, advice);
     }
 }
 
@@ -173,13 +178,13 @@ mod tests {
     const CHIP: &str = "devices/pci0000:00/0000:00:1f.5/spi_master/spi0/spi0.0/mtd/mtd990";
 
     /// What is found about the chip of `tree`, whose device node does not exist: (verdict, reason, detail).
-    fn looked_at(tree: &SysfsTree, name: &str) -> (Verdict, Reason, String) {
+    fn looked_at(tree: &SysfsTree, subject: Subject) -> (Verdict, Reason, String) {
         let config = Config { flash: "part990".into(), ..Config::default() };
-        let mut system = System::new(config, Trust::default());
-        system.root = tree.root().to_owned();
+        let mut machine = LocalMachine::new(config, Trust::default());
+        machine.root = tree.root().to_owned();
         let mut list = Checklist::default();
-        assert!(flash(&mut list, &system).is_none(), "there is no device node");
-        let check = list.checks().iter().find(|check| check.name == name).unwrap();
+        assert!(flash(&mut list, &machine).is_none(), "there is no device node");
+        let check = list.checks().iter().find(|check| check.subject == subject).unwrap();
         (check.verdict, check.reason, check.detail.clone())
     }
 
@@ -193,20 +198,20 @@ mod tests {
     fn each_source_of_protection_refuses_alone() {
         let tree = writeable_chip();
         let none = (Verdict::Ok, Reason::None, "none".to_owned());
-        assert_eq!(looked_at(&tree, "flash-protection"), none);
+        assert_eq!(looked_at(&tree, Subject::FlashProtection), none);
 
         tree.put(&format!("{CONTROLLER}/intel_spi_locked"), "1\n");
-        let (verdict, _, detail) = looked_at(&tree, "flash-protection");
+        let (verdict, _, detail) = looked_at(&tree, Subject::FlashProtection);
         assert_eq!((verdict, detail.as_str()), (Verdict::Ok, "intel_spi_locked is 1"));
 
         tree.put(&format!("{CONTROLLER}/intel_spi_protected"), "0\n");
         tree.put(&format!("{CONTROLLER}/intel_spi_bios_locked"), "1\n");
-        let (_, reason, detail) = looked_at(&tree, "flash-protection");
+        let (_, reason, detail) = looked_at(&tree, Subject::FlashProtection);
         assert_eq!((reason, detail.as_str()), (Reason::FlashLocked, "intel_spi_bios_locked is 1"));
 
         let tree = writeable_chip();
         tree.add(991, &format!("{CHIP}/mtd991"), 0x800, 0x1000, Some(0xf000));
-        let (_, reason, detail) = looked_at(&tree, "flash-protection");
+        let (_, reason, detail) = looked_at(&tree, Subject::FlashProtection);
         let expected = "0xf000-0xffff is mtd991 \"part991\", which is read-only";
         assert_eq!((reason, detail.as_str()), (Reason::FlashLocked, expected));
     }
@@ -216,9 +221,9 @@ mod tests {
         let tree = writeable_chip();
         tree.add(991, &format!("{CHIP}/mtd991"), 0xc00, 0x1000, Some(0));
         tree.put("proc/mounts", "proc /proc proc rw 0 0\n");
-        assert_eq!(looked_at(&tree, "flash-users").0, Verdict::Ok);
+        assert_eq!(looked_at(&tree, Subject::FlashUsers).0, Verdict::Ok);
         tree.put("proc/mounts", "/dev/mtdblock991 /mnt jffs2 rw 0 0\n");
-        let (_, reason, detail) = looked_at(&tree, "flash-users");
+        let (_, reason, detail) = looked_at(&tree, Subject::FlashUsers);
         let expected = "/dev/mtd991 is in use by the file system that is mounted on /mnt";
         assert_eq!((reason, detail.as_str()), (Reason::FlashBusy, expected));
     }

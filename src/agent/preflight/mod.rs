@@ -1,4 +1,6 @@
 //! What has to be true before a host leaves its normal operating system for an update.
+//!
+//! What a check opened, read or surveyed on its way is handed on in [`Ready`], so that what was checked is what is used.
 
 mod drivers;
 mod flash;
@@ -6,12 +8,18 @@ mod host;
 mod reading;
 mod recovery;
 
-use super::check::Checklist;
+use super::check::{Checklist, Subject};
+use super::doubt;
+use super::local_machine::LocalMachine;
 use super::machine::Order;
-use super::system::System;
+use super::outlook::check_layout;
 use super::trust::with_causes;
-use crate::flash::Flash as _;
-use crate::image::Board;
+use crate::flash::{Flash as _, Geometry, read_contents};
+use crate::image::{Board, Contents, IMAGE_MAX, Manifest, left_out, preserved};
+use crate::kexec::RecoveryFiles;
+use crate::keys::HostSecretKey;
+use crate::mtd::{MtdDevice, MtdInfo};
+use crate::net::InterfaceConfig;
 use crate::power::Power;
 use crate::reason::Reason;
 
@@ -35,64 +43,207 @@ impl<'a> Purpose<'a> {
     }
 }
 
-/// Everything that an update needs of `system`; with an order also what its bundle and its manager need.
-pub(super) fn checklist(system: &System, purpose: Purpose<'_>) -> Checklist {
+/// What an update of this machine starts with: everything that its preconditions were checked on.
+#[derive(Debug)]
+pub(super) struct Ready {
+    pub(super) key: HostSecretKey,
+    pub(super) board: Board,
+    /// How the manager is reached; empty where recovery has to ask DHCP.
+    pub(super) network: Vec<InterfaceConfig>,
+    pub(super) files: RecoveryFiles,
+    pub(super) chip: ChipContents,
+    pub(super) doubt: Option<String>,
+}
+
+/// What a chip holds, and how it is divided.
+#[derive(Debug)]
+pub(super) struct ChipContents {
+    pub(super) contents: Contents,
+    pub(super) geometry: Geometry,
+}
+
+/// What a manager that looks around learns beside the checklist.
+#[derive(Debug)]
+pub(super) struct Overview {
+    pub(super) board: Board,
+    pub(super) flash: Option<MtdInfo>,
+}
+
+/// Every precondition of an update of this machine, whatever the bundle. Reads the chip.
+pub fn check(machine: &LocalMachine) -> Checklist {
+    look(machine, Purpose::Check).list
+}
+
+/// The preconditions that can be told without reading the chip.
+pub(super) fn query(machine: &LocalMachine) -> (Checklist, Overview) {
+    let Findings { list, board, flash, .. } = look(machine, Purpose::Query);
+    (list, Overview { board, flash })
+}
+
+/// Every precondition of this update; and what it starts with, if all of them are met.
+pub(super) fn order(machine: &LocalMachine, order: &Order<'_>) -> (Checklist, Option<Ready>) {
+    let Findings { list, key, board, network, files, chip, doubt, .. } =
+        look(machine, Purpose::Order(order));
+    let ready =
+        || Some(Ready { key: key?, board, network: network?, files: files?, chip: chip?, doubt });
+    let ready = if list.verdict().is_ok() { ready() } else { None };
+    (list, ready)
+}
+
+/// The preconditions, and what was found on the way.
+struct Findings {
+    list: Checklist,
+    key: Option<HostSecretKey>,
+    board: Board,
+    flash: Option<MtdInfo>,
+    chip: Option<ChipContents>,
+    doubt: Option<String>,
+    network: Option<Vec<InterfaceConfig>>,
+    files: Option<RecoveryFiles>,
+}
+
+fn look(machine: &LocalMachine, purpose: Purpose<'_>) -> Findings {
     let mut list = Checklist::default();
-    host::host_key(&mut list, system);
-    host::trusted_keys(&mut list, system);
-    host::state_folder(&mut list, system);
-    let mut board = host::board(&mut list, system);
-    let mut mtd = None;
-    match flash::flash(&mut list, system) {
-        Some(mut flash) => {
-            mtd = Some(flash.info().index);
-            board.flash_size_bytes = flash.geometry().size_bytes();
+    let key = host::host_key(&mut list, machine, purpose);
+    host::trusted_keys(&mut list, machine);
+    host::state_folder(&mut list, machine);
+    let mut board = host::board(&mut list, machine, key.as_ref());
+    let mut device = flash::flash(&mut list, machine);
+    let (mut chip, mut doubt) = (None, None);
+    match &mut device {
+        Some(device) => {
+            board.flash_size_bytes = device.geometry().size_bytes();
             bundle(&mut list, &board, purpose.order());
-            flash::flash_locks(&mut list, &mut flash);
-            reading::reads_the_same(&mut list, &mut flash, purpose);
+            flash::flash_locks(&mut list, device);
+            reading::reads_the_same(&mut list, device, purpose);
+            chip = contents(&mut list, machine, device, purpose);
         }
-        None => list.unknown("flash-locks", "no flash chip to ask"),
+        None => list.unknown(Subject::FlashLocks, "no flash chip to ask"),
     }
+    if let Some(chip) = &chip {
+        doubt = firmware(&mut list, machine, &chip.contents, &board.bios_version);
+        if let Some(order) = purpose.order() {
+            layout(&mut list, &chip.contents, order.manifest);
+        }
+    }
+    let flash = device.map(|device| device.info().clone());
     let mut of_network = Checklist::default();
-    let interfaces = network(&mut of_network, system, purpose.order());
-    recovery::recovery(&mut list, system, board.flash_size_bytes, mtd, &interfaces);
-    power(&mut list, system);
+    let network = network(&mut of_network, machine, purpose.order());
+    let interfaces = interfaces(machine, network.as_deref(), purpose.order());
+    let mtd = flash.as_ref().map(|info| info.index);
+    let files = recovery::recovery(&mut list, machine, board.flash_size_bytes, mtd, &interfaces);
+    power(&mut list, machine);
     list.append(of_network);
-    list
+    Findings { list, key, board, flash, chip, doubt, network, files }
 }
 
 fn bundle(list: &mut Checklist, board: &Board, order: Option<&Order<'_>>) {
     let Some(order) = order else { return };
     match board.admit(order.manifest) {
-        Ok(()) => list.ok("bundle", order.manifest.version()),
+        Ok(()) => list.ok(Subject::Bundle, order.manifest.version()),
         Err(refusal) => {
-            list.not_ok("bundle", refusal.reason, refusal.detail, refusal.reason.advice())
+            list.not_ok(Subject::Bundle, refusal.reason, refusal.detail, refusal.reason.advice())
         }
     }
 }
 
-fn power(list: &mut Checklist, system: &System) {
-    match Power::read(&system.root) {
-        Power::Safe(why) => list.ok("power", why),
-        Power::Unknown(why) => list.unknown("power", why),
+/// Reads all of the chip: for an instruction, unless something is in the way already; for a person in any case.
+fn contents(
+    list: &mut Checklist,
+    machine: &LocalMachine,
+    device: &mut MtdDevice,
+    purpose: Purpose<'_>,
+) -> Option<ChipContents> {
+    let is_wanted = match purpose {
+        Purpose::Query => false,
+        Purpose::Order(_) => list.verdict().is_ok(),
+        Purpose::Check => device.geometry().size_bytes() <= IMAGE_MAX as u64,
+    };
+    if !is_wanted {
+        return None;
+    }
+    let geometry = device.geometry().clone();
+    let untouched = match purpose.order() {
+        Some(order) => preserved(order.manifest.regions()),
+        None => left_out(machine.state.known_good().ok().flatten().as_ref()),
+    };
+    match read_contents(device, &untouched) {
+        Ok(contents) => Some(ChipContents { contents, geometry }),
+        Err(error) => {
+            let (advice, problem) = (Reason::BackupFailed.advice(), with_causes(&error));
+            list.not_ok(Subject::Firmware, Reason::BackupFailed, problem, advice);
+            None
+        }
+    }
+}
+
+/// Returns why the firmware that runs looks doubtful.
+fn firmware(
+    list: &mut Checklist,
+    machine: &LocalMachine,
+    contents: &Contents,
+    bios_version: &str,
+) -> Option<String> {
+    let doubt =
+        doubt::of(contents, machine.state.known_good().ok().flatten().as_ref(), bios_version);
+    match &doubt {
+        None => list.ok(Subject::Firmware, "nothing speaks against what the chip holds"),
+        Some(why) => list.unknown(
+            Subject::Firmware,
+            format_args!("looks doubtful, although this machine has started from it: {why}"),
+        ),
+    }
+    doubt
+}
+
+fn layout(list: &mut Checklist, contents: &Contents, manifest: &Manifest) {
+    let advice = Reason::LayoutMismatch.advice();
+    match check_layout(contents, manifest) {
+        Ok(()) => list.ok(Subject::Layout, "the image's, or of no account"),
+        Err(refusal) => list.not_ok(Subject::Layout, refusal.reason, refusal.detail, advice),
+    }
+}
+
+fn power(list: &mut Checklist, machine: &LocalMachine) {
+    match Power::read(&machine.root) {
+        Power::Safe(why) => list.ok(Subject::Power, why),
+        Power::Unknown(why) => list.unknown(Subject::Power, why),
         Power::Unsafe(why) => {
-            list.not_ok("power", Reason::PowerUnsafe, why, Reason::PowerUnsafe.advice());
+            list.not_ok(Subject::Power, Reason::PowerUnsafe, why, Reason::PowerUnsafe.advice());
         }
     }
 }
 
-/// Returns the interfaces that lead to the manager.
-fn network(list: &mut Checklist, system: &System, order: Option<&Order<'_>>) -> Vec<String> {
-    let Some(order) = order else { return system.interfaces_to_managers() };
-    match system.network(order) {
-        Ok(interfaces) => match interfaces.first() {
-            Some(interface) => {
-                list.ok("network", &interface.name);
-                return interfaces.into_iter().map(|interface| interface.name).collect();
+/// How the manager of an instruction is reached.
+fn network(
+    list: &mut Checklist,
+    machine: &LocalMachine,
+    order: Option<&Order<'_>>,
+) -> Option<Vec<InterfaceConfig>> {
+    match machine.network_to(order?.manager_address.ip()) {
+        Ok(interfaces) => {
+            match interfaces.first() {
+                Some(interface) => list.ok(Subject::Network, &interface.name),
+                None => list.unknown(Subject::Network, "recovery will ask DHCP"),
             }
-            None => list.unknown("network", "recovery will ask DHCP"),
-        },
-        Err(error) => list.not_ok("network", Reason::NetworkUnknown, with_causes(&error), ""),
+            Some(interfaces)
+        }
+        Err(error) => {
+            list.not_ok(Subject::Network, Reason::NetworkUnknown, with_causes(&error), "");
+            None
+        }
     }
-    Vec::new()
+}
+
+/// The interfaces whose drivers recovery needs.
+fn interfaces(
+    machine: &LocalMachine,
+    network: Option<&[InterfaceConfig]>,
+    order: Option<&Order<'_>>,
+) -> Vec<String> {
+    match (network, order) {
+        (Some(found), _) => found.iter().map(|interface| interface.name.clone()).collect(),
+        (None, Some(_)) => Vec::new(),
+        (None, None) => machine.interfaces_to_managers(),
+    }
 }

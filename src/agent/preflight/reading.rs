@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Instant;
 
-use crate::agent::check::Checklist;
+use crate::agent::check::{Checklist, Subject};
 use crate::flash::{EraseBlock, Flash, read_block};
 use crate::image::layout::{DESCRIPTOR_BYTES, foreign_ranges};
 use crate::image::{ByteRanges, preserved};
@@ -17,7 +17,7 @@ const CHECK_BYTES_MAX: u64 = 64 << 20;
 /// The sample that an instruction waits for, in bytes. Recovery reads everything twice before it changes anything.
 const ORDER_BYTES_MAX: u64 = 1 << 20;
 
-const NAME: &str = "flash-reads";
+const NAME: Subject = Subject::FlashReads;
 
 /// Why the bytes of an eraseblock cannot be relied on.
 #[derive(Debug)]

@@ -3,10 +3,10 @@
 use nix::sys::sysinfo::sysinfo;
 
 use super::drivers::drivers;
-use crate::agent::check::Checklist;
-use crate::agent::system::System;
+use crate::agent::check::{Checklist, Subject};
+use crate::agent::local_machine::LocalMachine;
 use crate::agent::trust::with_causes;
-use crate::kexec::{self, KexecError, Lockdown};
+use crate::kexec::{self, KexecError, Lockdown, RecoveryFiles};
 use crate::reason::Reason;
 
 /// How often the image may lie in the recovery environment's memory: as payload, as repair fragments, as image, as
@@ -19,45 +19,55 @@ const INITRAMFS_GROWTH: u64 = 4;
 /// What kernel and firmcastd need in the recovery environment beside that.
 const RECOVERY_MEMORY_BYTES: u64 = 160 << 20;
 
-/// Looks at kernel and initramfs, and whether the initramfs has the drivers of MTD device `mtd` and of the `interfaces`.
+/// Looks at kernel and initramfs, and whether the initramfs has the drivers of MTD device `mtd` and of the `interfaces`. Returns the
+/// files if they can be used.
 pub(super) fn recovery(
     list: &mut Checklist,
-    system: &System,
+    machine: &LocalMachine,
     flash_size_bytes: u64,
     mtd: Option<u32>,
     interfaces: &[String],
-) {
-    let config = &system.config;
+) -> Option<RecoveryFiles> {
+    let config = &machine.config;
     let found = kexec::preflight(&config.recovery_kernel, &config.recovery_initramfs);
-    let images = (found.kernel.as_ref().ok(), found.initramfs.as_ref().ok());
+    let kernel = found.kernel.as_ref().ok().map(|(_, image)| image);
+    let initramfs = found.initramfs.as_ref().ok().map(|(_, image)| image);
     let mut of_drivers = Checklist::default();
-    drivers(&mut of_drivers, &system.root, config, images, mtd, interfaces);
-    let initramfs_bytes = found.initramfs.as_ref().map_or(0, |image| image.size_bytes);
-    let kernel = found.kernel.map(|kernel| {
-        let release = kernel.release.unwrap_or_else(|| "of unknown release".into());
+    drivers(&mut of_drivers, &machine.root, config, (kernel, initramfs), mtd, interfaces);
+    let initramfs_bytes = initramfs.map_or(0, |image| image.size_bytes);
+    let kernel = found.kernel.as_ref().map(|(_, kernel)| {
+        let release = kernel.release.as_deref().unwrap_or("of unknown release");
         format!("{}: {release}", config.recovery_kernel.display())
     });
-    list.result("recovery-kernel", Reason::RecoveryMissing, said(kernel), "");
-    let initramfs = found.initramfs.and_then(|image| {
-        found.releases?;
-        let path = config.recovery_initramfs.display();
-        Ok(format!("{path}: {} bytes", image.size_bytes))
-    });
-    list.result("recovery-initramfs", Reason::RecoveryMissing, said(initramfs), "");
+    list.result(Subject::RecoveryKernel, Reason::RecoveryMissing, said(kernel), "");
+    let initramfs = match (&found.initramfs, &found.releases) {
+        (Ok((_, image)), Ok(())) => {
+            let path = config.recovery_initramfs.display();
+            Ok(format!("{path}: {} bytes", image.size_bytes))
+        }
+        (Err(error), _) | (_, Err(error)) => Err(error),
+    };
+    list.result(Subject::RecoveryInitramfs, Reason::RecoveryMissing, said(initramfs), "");
     list.append(of_drivers);
     let lockdown = match found.lockdown {
         Lockdown::Off => "allowed",
         Lockdown::Unknown => "allowed, as far as can be seen",
         _ => "allowed for signed kernels only (lockdown)",
     };
-    list.result("kexec", Reason::KexecUnavailable, said(found.loading.map(|()| lockdown)), "");
-    let memory = found.memory.map(|bytes| format!("{} MiB available", bytes >> 20));
-    list.result("memory", Reason::MemoryTooLow, said(memory), "");
+    list.result(
+        Subject::Kexec,
+        Reason::KexecUnavailable,
+        said(found.loading.as_ref().map(|()| lockdown)),
+        "",
+    );
+    let memory = found.memory.as_ref().map(|bytes| format!("{} MiB available", bytes >> 20));
+    list.result(Subject::Memory, Reason::MemoryTooLow, said(memory), "");
     recovery_memory(list, initramfs_bytes, flash_size_bytes);
+    found.into_files().ok()
 }
 
-fn said<T>(result: Result<T, KexecError>) -> Result<T, String> {
-    result.map_err(|error| with_causes(&error))
+fn said<T>(result: Result<T, &KexecError>) -> Result<T, String> {
+    result.map_err(|error| with_causes(error))
 }
 
 fn recovery_memory(list: &mut Checklist, initramfs_bytes: u64, flash_size_bytes: u64) {
@@ -70,9 +80,9 @@ fn recovery_memory(list: &mut Checklist, initramfs_bytes: u64, flash_size_bytes:
             let total = total_bytes >> 20;
             let problem =
                 format!("recovery needs about {needed} MiB, this machine has {total} MiB in all");
-            list.not_ok("recovery-memory", Reason::MemoryTooLow, problem, "");
+            list.not_ok(Subject::RecoveryMemory, Reason::MemoryTooLow, problem, "");
         }
-        Ok(_) => list.ok("recovery-memory", format_args!("about {needed} MiB are needed")),
-        Err(errno) => list.unknown("recovery-memory", errno),
+        Ok(_) => list.ok(Subject::RecoveryMemory, format_args!("about {needed} MiB are needed")),
+        Err(errno) => list.unknown(Subject::RecoveryMemory, errno),
     }
 }

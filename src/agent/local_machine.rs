@@ -1,0 +1,100 @@
+//! The machine that firmcastd runs on, as its settings and its kernel show it.
+
+use std::path::PathBuf;
+
+use log::warn;
+
+use super::config::Config;
+use super::state::State;
+use super::trust::{Trust, with_causes};
+use crate::dmi::Dmi;
+use crate::handover::MailboxPlace;
+use crate::host::drivers::default_interface;
+use crate::image::Board;
+use crate::keys::{HostSecretKey, KeyFileError, PublicKey as _, SecretKey as _, load_secret};
+use crate::mailbox;
+use crate::manager_url::ManagerUrl;
+use crate::net::{InterfaceConfig, NetError, Netlink, survey};
+
+/// The machine, its settings, and what it keeps over reboots.
+#[derive(Debug)]
+pub struct LocalMachine {
+    /// What stands for `/`.
+    pub(super) root: PathBuf,
+    pub(super) config: Config,
+    pub(super) trust: Trust,
+    pub(super) state: State,
+}
+
+impl LocalMachine {
+    /// This machine with these settings. Nothing is touched yet.
+    pub fn new(config: Config, trust: Trust) -> Self {
+        let state = State::new(config.state_dir.clone());
+        Self { root: PathBuf::from("/"), config, trust, state }
+    }
+
+    /// What this machine is, for [`Board::admit`], with a chip of this size and this key. A floor that cannot be read admits nothing.
+    pub(super) fn board(&self, flash_size_bytes: u64, key: Option<&HostSecretKey>) -> Board {
+        let floor = self.state.security_version_floor().unwrap_or(u64::MAX);
+        let host = key.map(|key| key.public().fingerprint());
+        Dmi::read(&self.root).board(flash_size_bytes, floor, host)
+    }
+
+    /// This host's secret key.
+    ///
+    /// # Errors
+    /// When there is none, or one that cannot be used.
+    pub(super) fn host_key(&self) -> Result<HostSecretKey, KeyFileError> {
+        load_secret(&self.config.host_key)
+    }
+
+    /// How `manager` is reached, to be set up again in the recovery environment; nothing where only DHCP can do that.
+    ///
+    /// # Errors
+    /// When the kernel does not tell.
+    pub(super) fn network_to(
+        &self,
+        manager: std::net::IpAddr,
+    ) -> Result<Vec<InterfaceConfig>, NetError> {
+        match survey::survey(&mut Netlink::open()?, manager.to_canonical()) {
+            Ok(interface) => Ok(vec![interface]),
+            Err(NetError::Unsuitable { .. }) => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// How the managers of the settings are reached, where that can be told; an interface once.
+    pub(super) fn network_to_managers(&self) -> Vec<InterfaceConfig> {
+        let mut interfaces: Vec<InterfaceConfig> = Vec::new();
+        for url in &self.config.managers {
+            let manager: Option<ManagerUrl> = url.parse().ok();
+            let Some(address) = manager.and_then(|manager| manager.address()) else { continue };
+            match self.network_to(address.ip()) {
+                Ok(found) => interfaces.extend(
+                    found
+                        .into_iter()
+                        .filter(|new| interfaces.iter().all(|known| known.name != new.name))
+                        .collect::<Vec<_>>(),
+                ),
+                Err(error) => warn!("how {url} is reached: {}", with_causes(&error)),
+            }
+        }
+        interfaces
+    }
+
+    /// The interfaces through which managers are reached: those of the settings, else that of the default route.
+    pub(super) fn interfaces_to_managers(&self) -> Vec<String> {
+        let found: Vec<String> =
+            self.network_to_managers().into_iter().map(|interface| interface.name).collect();
+        match found.is_empty() {
+            true => default_interface(&self.root).into_iter().collect(),
+            false => found,
+        }
+    }
+
+    /// The place for word from the recovery environment. Not every file system has one; then the agent tells less about an end.
+    pub(super) fn mailbox(&self) -> Option<MailboxPlace> {
+        let place = mailbox::prepare(self.state.folder());
+        place.inspect_err(|error| warn!("{}", with_causes(error))).ok()
+    }
+}
