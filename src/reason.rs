@@ -294,7 +294,7 @@ reasons! {
     /// Lost while flashing.
     LostWhileFlashing = 203, "lost-while-flashing", "the host fell silent after it was told to write its flash", "do not power it off; look at its console";
     /// No agent after the reboot.
-    NoAgentAfterReboot = 204, "no-agent-after-reboot", "the host did not come back after the reboot", "look at its console or BMC; the flash was verified before the reboot";
+    NoAgentAfterReboot = 204, "no-agent-after-reboot", "the host did not answer after the reboot", "look at its console or BMC; flash updated means that it was verified before the reboot";
     /// Other version after the boot.
     WrongVersion = 205, "wrong-version", "the host runs another version than the bundle names", "check that the board booted from the chip that was written; a power cycle may be needed";
     /// Other digest after the boot.
@@ -315,6 +315,8 @@ reasons! {
     Held = 213, "held", "the manager's policy holds this host back", "change the policy file when the host shall be repaired; it keeps asking";
     /// Failed too often.
     Parked = 214, "parked", "the host failed too often and is left alone for now", "see why the attempts failed; restart the manager's service or change its policy file to try again";
+    /// The agent is back, and cannot read the chip.
+    NotMeasured = 215, "not-measured", "the host is back, but could not measure its flash", "see the detail and firmcastd check on the host; then start the update again";
 }
 
 impl Reason {

@@ -1,13 +1,12 @@
 //! One host's way through a campaign: what its answers mean.
 
-use firmcast::reason::{FlashState, Reason};
+use firmcast::reason::{FlashState, Reason, Refusal};
 use firmcast::time::Time;
-use firmcast::wire::answer::{Answer, Environment, Identity, Measurement, Phase, Report};
+use firmcast::wire::answer::{Answer, End, Environment, Identity, Measurement, Phase, Report};
 use firmcast::wire::command::Command;
 use firmcast::wire::foresight::Foresight;
 use rand_chacha::ChaCha20Rng;
 
-use super::event::Outcome;
 use super::host::{Host, Plan};
 use super::stage::Stage;
 
@@ -42,10 +41,10 @@ impl Host {
                 self.handle_manifest_held(now, *held_bytes, plan, rng);
             }
             Answer::Measurement(measurement) if measurement.campaign == plan.campaign() => {
-                self.handle_measurement(measurement, plan);
+                self.handle_measurement(now, measurement, plan);
             }
             Answer::Foresight(foresight) if foresight.campaign == plan.campaign() => {
-                self.handle_foresight(foresight);
+                self.handle_foresight(now, foresight);
             }
             Answer::BackupOffer(offer) => self.handle_offer(now, offer, plan, rng),
             Answer::Report(_)
@@ -62,12 +61,13 @@ impl Host {
         match self.stage {
             Stage::Connect if in_normal_os => {
                 self.identity = Some(identity.clone());
+                self.chip.seen_at_home(identity);
                 self.enter(now, Stage::Manifest, plan);
             }
             // A dry run brings nobody out of anything.
             Stage::Connect if plan.dry_run => {
                 let detail = "it is in the recovery environment of another campaign";
-                self.end(Outcome::new(Reason::Busy, None, detail));
+                self.end(now, Refusal::new(Reason::Busy, detail));
             }
             Stage::Connect => self.enter(now, Stage::Recall, plan),
             Stage::Recall if in_normal_os => self.enter(now, Stage::Connect, plan),
@@ -86,20 +86,22 @@ impl Host {
         }
         let rebooted = self.identity.as_ref().is_none_or(|old| old.boot_id != identity.boot_id);
         let end = identity.last_end.as_ref().filter(|end| end.campaign == plan.campaign());
-        match self.stage {
+        let may_have_left = matches!(
+            self.stage,
             Stage::Reach | Stage::RecoveryManifest | Stage::Join | Stage::Transfer
-                if rebooted || end.is_some() =>
-            {
-                self.end(returned(identity, plan));
-            }
+        );
+        if rebooted && self.stage >= Stage::Reach || may_have_left && end.is_some() {
+            self.chip.came_home(identity, end);
+        }
+        match self.stage {
+            _ if may_have_left && (rebooted || end.is_some()) => self.end(now, returned(end)),
             Stage::Escrow | Stage::Commit | Stage::Flash if rebooted => {
                 // Its agent may know why; whether it was updated after all, only the measurement tells.
-                self.came_back =
-                    Some(returned(identity, plan)).filter(|end| !is_update(end.reason));
+                self.came_back = Some(returned(end)).filter(|why| !is_update(why.reason));
                 self.enter(now, Stage::ConfirmManifest, plan);
             }
-            Stage::Release if rebooted => match self.ending.take() {
-                Some(outcome) => self.end(outcome),
+            Stage::Release if rebooted => match self.farewell.take() {
+                Some(why) => self.end(now, why),
                 None => self.enter(now, Stage::ConfirmManifest, plan),
             },
             Stage::Reboot if rebooted => self.enter(now, Stage::ConfirmManifest, plan),
@@ -174,8 +176,9 @@ impl Host {
         if self.stage == Stage::Enlist {
             self.enlisted(now, report, plan);
         }
+        self.chip.handle_report(now, report);
         match report.phase {
-            Phase::Idle => self.idle(),
+            Phase::Idle => self.idle(now),
             Phase::Accepted if self.stage == Stage::Begin => self.enter(now, Stage::Reach, plan),
             Phase::Accepted => {}
             Phase::Refused => self.refused(now, report, plan),
@@ -218,11 +221,11 @@ impl Host {
     }
 
     /// The agent was released before it left its normal OS.
-    fn idle(&mut self) {
+    fn idle(&mut self, now: Time) {
         if self.stage == Stage::Release
-            && let Some(outcome) = self.ending.take()
+            && let Some(why) = self.farewell.take()
         {
-            self.end(outcome);
+            self.end(now, why);
         }
     }
 
@@ -242,13 +245,12 @@ impl Host {
         }
         match self.stage {
             // Also in Reach: the agent had accepted, but could not enter the recovery environment.
-            Stage::Manifest | Stage::Foresee | Stage::Begin | Stage::Reach => {
-                self.end(ended_by(report));
-            }
-            // The agent does not know what was written before it came up.
-            Stage::ConfirmManifest | Stage::Measure => {
-                self.end(Outcome { flash: None, ..ended_by(report) });
-            }
+            Stage::Manifest
+            | Stage::Foresee
+            | Stage::Begin
+            | Stage::Reach
+            | Stage::ConfirmManifest
+            | Stage::Measure => self.end(now, said_in(report)),
             // Only the agent refuses: the host is back in its normal OS, and the agent may know why.
             stage if stage.is_in_recovery() => self.aside = Some(Command::Query),
             _ => {}
@@ -302,6 +304,11 @@ impl Host {
             // Said before it heard that its backup is stored.
             Stage::Commit if !is_secured && plan.escrow.is_some() => {}
             Stage::Escrow | Stage::Commit => self.enter(now, Stage::Flash, plan),
+            // It was released too late: it writes, and must finish.
+            Stage::Release if is_secured && !self.chip.has_ended() => {
+                self.farewell = None;
+                self.enter(now, Stage::Flash, plan);
+            }
             _ => {}
         }
         if self.stage == Stage::Flash {
@@ -334,7 +341,7 @@ impl Host {
             Stage::Begin | Stage::Reach => self.enter(now, Stage::RecoveryManifest, plan),
             // In escrow when nothing had to be changed.
             Stage::Escrow | Stage::Commit | Stage::Flash => {
-                self.ending = plan.rescue.then(rescued);
+                self.farewell = plan.rescue.then(rescued);
                 self.enter(now, Stage::Release, plan);
             }
             // It still waits for the release, which was lost.
@@ -350,9 +357,13 @@ impl Host {
         if is_update(report.ending.reason) {
             self.updated(now, plan);
         } else if !report.ending.flash.reboot_is_safe() {
-            // It does not reboot with a damaged chip, whatever it is told, but tries to write it again. So it has the
-            // time of the stage to get out of this.
-            self.ending = Some(ended_by(report));
+            if self.is_overdue {
+                self.end(now, said_in(report));
+                return;
+            }
+            // It does not reboot with a chip like this, whatever it is told, but tries to write it
+            // again. So it has the time of the stage to get out of this.
+            self.farewell = Some(said_in(report));
             if self.stage != Stage::Flash {
                 self.enter(now, Stage::Flash, plan);
             }
@@ -361,98 +372,91 @@ impl Host {
                 self.release_again(now, plan);
             }
         } else {
-            self.end_after_release(now, ended_by(report), plan);
+            self.end_after_release(now, said_in(report), plan);
         }
     }
 
     fn rebooting(&mut self, now: Time, report: &Report, plan: &Plan) {
         match self.stage {
-            Stage::Release => match self.ending.take() {
-                Some(outcome) => self.end(outcome),
+            Stage::Release => match self.farewell.take() {
+                Some(why) => self.end(now, why),
                 None => self.enter(now, Stage::Reboot, plan),
             },
             Stage::Escrow | Stage::Commit | Stage::Flash
                 if report.ending.flash == FlashState::Updated =>
             {
                 match plan.rescue {
-                    true => self.end(rescued()),
+                    true => self.end(now, rescued()),
                     false => self.enter(now, Stage::Reboot, plan),
                 }
             }
-            stage if stage.is_in_recovery() => self.end(ended_by(report)),
+            stage if stage.is_in_recovery() => self.end(now, said_in(report)),
             _ => {}
         }
     }
 
-    fn handle_foresight(&mut self, foresight: &Foresight) {
+    fn handle_foresight(&mut self, now: Time, foresight: &Foresight) {
         if self.stage != Stage::Foresee {
             return;
         }
-        let untouched = Some(FlashState::UNTOUCHED);
-        self.end(match foresight.reason {
-            Reason::None => Outcome::new(Reason::Possible, untouched, foresight.to_string()),
-            reason => Outcome::new(reason, untouched, foresight.detail.clone()),
-        });
+        let why = match foresight.reason {
+            Reason::None => Refusal::new(Reason::Possible, foresight),
+            reason => Refusal::new(reason, &foresight.detail),
+        };
+        self.end(now, why);
     }
 
-    fn handle_measurement(&mut self, measurement: &Measurement, plan: &Plan) {
+    fn handle_measurement(&mut self, now: Time, measurement: &Measurement, plan: &Plan) {
         if self.stage != Stage::Measure {
             return;
         }
         // The agent may still be looking for the chip: ask again until the deadline.
         if !measurement.matches && !measurement.detail.is_empty() {
-            self.came_back.get_or_insert_with(|| {
-                Outcome::new(Reason::WrongDigest, None, measurement.detail.clone())
-            });
+            self.unmeasured = Some(measurement.detail.clone());
             return;
         }
-        let version = Some(measurement.bios_version.clone());
         // The host says what it found and what it makes of it; both must be right.
         let matches = measurement.matches && measurement.stable_digest == plan.stable_digest;
-        let outcome = if !matches {
-            let unmatched = || Outcome::new(Reason::WrongDigest, None, "");
-            self.came_back.take().unwrap_or_else(unmatched)
-        } else {
-            let expected = plan.expect_version.as_ref();
-            match expected.filter(|expected| **expected != measurement.bios_version) {
-                Some(expected) => {
-                    let got = &measurement.bios_version;
-                    let detail = format!("expected {expected:?}, got {got:?}");
-                    Outcome::new(Reason::WrongVersion, Some(FlashState::Updated), detail)
-                }
-                None => Outcome::new(Reason::Confirmed, Some(FlashState::Updated), ""),
+        self.chip.measured(matches);
+        let unmatched = || Refusal::new(Reason::WrongDigest, "");
+        let got = &measurement.bios_version;
+        let why = match plan.expect_version.as_ref().filter(|expected| *expected != got) {
+            _ if !matches => self.came_back.take().unwrap_or_else(unmatched),
+            Some(expected) => {
+                Refusal::new(Reason::WrongVersion, format!("expected {expected:?}, got {got:?}"))
             }
+            // What the agent could not do beside it.
+            None => Refusal::new(Reason::Confirmed, &measurement.detail),
         };
-        self.end(Outcome { bios_version: version, ..outcome });
+        self.end(now, why);
+        if let Some(outcome) = &mut self.outcome {
+            outcome.bios_version = Some(got.clone());
+        }
     }
 }
 
-/// The end of a dead host whose flash was verified: nobody is there who could measure it after the boot.
-fn rescued() -> Outcome {
-    Outcome::new(Reason::Rescued, Some(FlashState::Updated), "")
+/// The end of a dead host whose flash was verified: nobody is there who could measure it after the
+/// boot.
+fn rescued() -> Refusal {
+    Refusal::new(Reason::Rescued, "")
 }
 
 fn is_update(reason: Reason) -> bool {
     matches!(reason, Reason::Updated | Reason::AlreadyCurrent)
 }
 
-/// The end that a report tells of.
-fn ended_by(report: &Report) -> Outcome {
+/// Why the report says that the host's part is over.
+fn said_in(report: &Report) -> Refusal {
     let reason = match report.ending.reason {
         Reason::None => Reason::RecoveryFailed,
         reason => reason,
     };
-    Outcome::new(reason, Some(report.ending.flash), report.ending.detail.clone())
+    Refusal::new(reason, &report.ending.detail)
 }
 
-/// The end of a host that is back in its normal OS without having been told to go.
-fn returned(identity: &Identity, plan: &Plan) -> Outcome {
-    match identity.last_end.as_ref().filter(|end| end.campaign == plan.campaign()) {
-        // Without a record from recovery the agent does not know what was written before it came up.
-        Some(end) => {
-            let flash = (end.ending.reason != Reason::ReturnedSilently).then_some(end.ending.flash);
-            Outcome::new(end.ending.reason, flash, end.ending.detail.clone())
-        }
-        None => Outcome::new(Reason::ReturnedSilently, None, ""),
-    }
+/// Why a host is back in its normal OS without having been told to go.
+fn returned(end: Option<&End>) -> Refusal {
+    end.map_or(Refusal::new(Reason::ReturnedSilently, ""), |end| {
+        Refusal::new(end.ending.reason, &end.ending.detail)
+    })
 }

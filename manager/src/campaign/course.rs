@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
-use firmcast::reason::{FlashState, Reason};
+use firmcast::reason::{Ending, Reason, Refusal};
 use firmcast::session::{Endpoint, PeerKey};
 use firmcast::time::Time;
 use firmcast::transfer::TransferError;
@@ -15,7 +15,7 @@ use rand_core::{RngCore, SeedableRng};
 
 use super::config::{self, Contents, Delivery, HOSTS_MAX, Target, Terms};
 use super::escrow::{Backup, UPLOADS_MAX};
-use super::event::{Event, Outcome, Transmit};
+use super::event::{Event, Transmit};
 use super::host::{EscrowPlan, Host, Plan};
 use super::stage::Stage;
 use super::stream::Stream;
@@ -100,9 +100,8 @@ impl Course {
             match self.hosts[index].target.key {
                 Some(key) => endpoint.allow(key),
                 None => self.touch(now, endpoint, index, |host, _, _| {
-                    let untouched = Some(FlashState::UNTOUCHED);
                     let detail = "no answer to the discovery request";
-                    host.end(Outcome::new(Reason::HostUnreachable, untouched, detail));
+                    host.end(now, Refusal::new(Reason::HostUnreachable, detail));
                 }),
             }
         }
@@ -133,20 +132,16 @@ impl Course {
         true
     }
 
-    /// Ends it for a host that turned to somebody else, or says that it failed.
-    pub fn give_up(
+    /// A host asks for help again: its attempt is over. `said` is how it says that it ended.
+    pub fn ask_again(
         &mut self,
         now: Time,
         endpoint: &mut Endpoint,
         peer: &PeerKey,
-        outcome: Outcome,
+        said: Option<Ending>,
     ) {
         if let Some(index) = self.by_key.get(peer).copied() {
-            self.touch(now, endpoint, index, |host, _, _| {
-                // It spoke, so its session is kept.
-                host.heard = now;
-                host.end(outcome);
-            });
+            self.touch(now, endpoint, index, |host, _, _| host.ask_again(now, said));
             self.settle(now, endpoint);
         }
     }
@@ -279,7 +274,7 @@ impl Course {
 
     /// Ends it for every host at once.
     pub fn abandon(&mut self, now: Time, endpoint: &mut Endpoint) {
-        self.touch_all(now, endpoint, |host, _| host.abandon());
+        self.touch_all(now, endpoint, |host, _| host.abandon(now));
     }
 
     fn touch_all(&mut self, now: Time, endpoint: &mut Endpoint, happen: impl Fn(&mut Host, &Plan)) {

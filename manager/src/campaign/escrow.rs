@@ -3,7 +3,7 @@
 //! Nothing but an offer from the host's own session makes a receiver, and only while the host holds one of the
 //! [`UPLOADS_MAX`] turns; so at most that many backups, each as large as the image, are in memory.
 
-use firmcast::reason::{FlashState, Reason};
+use firmcast::reason::{Reason, Refusal};
 use firmcast::time::Time;
 use firmcast::transfer::{Received, Receiver};
 use firmcast::wire::answer::{Phase, Report};
@@ -13,7 +13,6 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::RngCore;
 use sha2::{Digest as _, Sha256};
 
-use super::event::Outcome;
 use super::host::{Host, Plan};
 use super::stage::Stage;
 
@@ -134,12 +133,10 @@ impl Host {
         }
     }
 
-    /// Ends it, untouched: its backup is not in keeping.
+    /// Ends it: its backup is not in keeping.
     pub(super) fn escrow_failed(&mut self, now: Time, detail: String, plan: &Plan) {
         if self.stage == Stage::Escrow {
-            let untouched = Some(FlashState::UNTOUCHED);
-            let outcome = Outcome::new(Reason::EscrowFailed, untouched, detail);
-            self.end_after_release(now, outcome, plan);
+            self.end_after_release(now, Refusal::new(Reason::EscrowFailed, detail), plan);
         }
     }
 

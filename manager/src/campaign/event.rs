@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use firmcast::reason::{FlashState, Reason};
+use firmcast::reason::{Ending, Reason};
 use firmcast::session;
 
 use super::Stage;
@@ -10,12 +10,9 @@ use super::Stage;
 /// How a campaign ended for one host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
-    /// Why; [`Reason::Confirmed`] is the only success, or [`Reason::Possible`] in a dry run, or [`Reason::Rescued`].
-    pub reason: Reason,
-    /// What the flash holds; none when the manager cannot know.
-    pub flash: Option<FlashState>,
-    /// Explanation, maybe empty.
-    pub detail: String,
+    /// Why, and what is known of the flash. [`Reason::Confirmed`] is the only success, or
+    /// [`Reason::Possible`] in a dry run, or [`Reason::Rescued`].
+    pub ending: Ending,
     /// DMI BIOS version after the boot, when it was asked for.
     pub bios_version: Option<String>,
     /// SHA-256 of the whole chip before and after, when the host said so.
@@ -23,19 +20,10 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// An end without more to say than this.
-    pub(crate) fn new(
-        reason: Reason,
-        flash: Option<FlashState>,
-        detail: impl Into<String>,
-    ) -> Self {
-        Self { reason, flash, detail: detail.into(), bios_version: None, digests: None }
-    }
-
-    /// Whether the host was seen running the new firmware, or in a dry run could be updated, or was dead and repaired
-    /// itself.
+    /// Whether the host was seen running the new firmware, or in a dry run could be updated, or was
+    /// dead and repaired itself.
     pub fn is_confirmed(&self) -> bool {
-        matches!(self.reason, Reason::Confirmed | Reason::Possible | Reason::Rescued)
+        matches!(self.ending.reason, Reason::Confirmed | Reason::Possible | Reason::Rescued)
     }
 }
 

@@ -3,14 +3,15 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use firmcast::reason::{Condition, FlashState, Reason};
+use firmcast::reason::{Ending, FlashState, Reason, Refusal};
 use firmcast::time::Time;
 use firmcast::wire::answer::{Identity, Phase};
 use firmcast::wire::broadcast::TransferParameters;
 use firmcast::wire::command::Command;
-use firmcast::wire::help::{Finding, HelpRequest};
+use firmcast::wire::help::HelpRequest;
 use rand_chacha::ChaCha20Rng;
 
+use super::chip::ChipKnowledge;
 use super::config::{Deadlines, Target};
 use super::escrow::Deposit;
 use super::event::Outcome;
@@ -64,8 +65,8 @@ impl Plan {
 pub struct Host {
     pub(super) target: Target,
     pub(super) stage: Stage,
-    /// It asked for help because its firmware is damaged: as long as it is not repaired, no reset is safe.
-    pub(super) is_dead: bool,
+    /// What may be stated about its chip.
+    pub(super) chip: ChipKnowledge,
     /// Holds one of the campaign's dialogues, or needs none.
     pub(super) may_speak: bool,
     pub(super) deadline: Option<Time>,
@@ -77,16 +78,21 @@ pub struct Host {
     pub(super) probe: Option<Time>,
     /// A command that is due once, next to what the stage repeats.
     pub(super) aside: Option<Command>,
-    /// How it ends after the release; none for an updated host.
-    pub(super) ending: Option<Outcome>,
+    /// Why it ends after the release; none for an updated host.
+    pub(super) farewell: Option<Refusal>,
+    /// The time of its flash job is over; one more report is waited for.
+    pub(super) is_overdue: bool,
     pub(super) identity: Option<Identity>,
     pub(super) recovery_address: Option<SocketAddr>,
     pub(super) phase: Phase,
     pub(super) done: u32,
     pub(super) total: u32,
     pub(super) digests: Option<([u8; 32], [u8; 32])>,
-    /// Why the agent says that the host came back without an update, until the measurement shows better.
-    pub(super) came_back: Option<Outcome>,
+    /// Why the agent says that the host came back without an update, until the measurement shows
+    /// better.
+    pub(super) came_back: Option<Refusal>,
+    /// Why the agent could not measure.
+    pub(super) unmeasured: Option<String>,
     pub(super) ready_in_a_row: u32,
     /// How often its agent lost the manifest that it held.
     pub(super) manifests_lost: u32,
@@ -100,7 +106,7 @@ impl Host {
         Self {
             target,
             stage: Stage::Connect,
-            is_dead: false,
+            chip: ChipKnowledge::default(),
             may_speak: false,
             deadline: None,
             retry: Retry::starting(Time::ZERO),
@@ -109,7 +115,8 @@ impl Host {
             heard: Time::ZERO,
             probe: None,
             aside: None,
-            ending: None,
+            farewell: None,
+            is_overdue: false,
             identity: None,
             recovery_address: None,
             phase: Phase::Idle,
@@ -117,6 +124,7 @@ impl Host {
             total: 0,
             digests: None,
             came_back: None,
+            unmeasured: None,
             ready_in_a_row: 0,
             manifests_lost: 0,
             flash_turns: 0,
@@ -215,7 +223,7 @@ impl Host {
             *self = Self::new(self.target.clone());
         }
         (self.heard, self.identity) = (now, Some(request.identity.clone()));
-        self.is_dead = request.finding != Finding::Valid;
+        self.chip = ChipKnowledge::of_request(request);
         self.enter(now, Stage::Enlist, plan);
         // Said once for each request: who was not heard asks again.
         self.aside = Some(Command::Enlist {
@@ -224,19 +232,42 @@ impl Host {
         });
     }
 
-    /// Ends it here.
-    pub(super) fn end(&mut self, outcome: Outcome) {
+    /// It asks for help although it takes part, so its attempt is over: as it says, or as far as it
+    /// was heard. An attempt that had not come to the flash is only begun anew, without an end.
+    pub(super) fn ask_again(&mut self, now: Time, said: Option<Ending>) {
+        if matches!(self.stage, Stage::Enlist | Stage::Ended) {
+            return;
+        }
+        let flash = self.chip.state(now);
+        let lost = || {
+            let detail = format!("it asked for help again after {}", self.stage.name());
+            Ending::new(Reason::LostWhileFlashing, FlashState::Unknown, detail)
+        };
+        let heard = match &self.farewell {
+            // It was let go as repaired, and is not.
+            Some(why) if why.reason == Reason::Rescued => Some(lost()),
+            Some(why) => Some(Ending::new(why.reason, flash, &why.detail)),
+            None => (flash == FlashState::Unknown).then(lost),
+        };
+        let Some(ending) = said.or(heard) else { return };
+        // It spoke, so its session is kept.
+        self.heard = now;
+        self.end_with(ending);
+    }
+
+    /// Ends it here, with what is known of its chip.
+    pub(super) fn end(&mut self, now: Time, why: Refusal) {
+        let Refusal { reason, detail } = why;
+        self.end_with(Ending::new(reason, self.chip.state(now), detail));
+    }
+
+    /// Ends it here, with what the host itself says of its chip.
+    pub(super) fn end_with(&mut self, ending: Ending) {
         self.stage = Stage::Ended;
         self.may_speak = true;
         (self.deadline, self.probe) = (None, None);
         self.deposit.end_upload();
-        let flash = match outcome.flash {
-            Some(FlashState::UNTOUCHED) if self.is_dead => {
-                Some(FlashState::Untouched(Condition::Broken))
-            }
-            flash => flash,
-        };
-        self.outcome = Some(Outcome { digests: self.digests, flash, ..outcome });
+        self.outcome = Some(Outcome { ending, bios_version: None, digests: self.digests });
     }
 
     /// Tells it that the campaign is over for it, but not at once again: it may answer each time, and not obey.
@@ -248,8 +279,8 @@ impl Host {
     }
 
     /// Ends it after its recovery environment was told so.
-    pub(super) fn end_after_release(&mut self, now: Time, outcome: Outcome, plan: &Plan) {
-        self.ending = Some(outcome);
+    pub(super) fn end_after_release(&mut self, now: Time, why: Refusal, plan: &Plan) {
+        self.farewell = Some(why);
         self.enter(now, Stage::Release, plan);
     }
 
@@ -305,8 +336,17 @@ impl Host {
     ) -> Vec<Command> {
         let mut commands: Vec<Command> = self.aside.take().into_iter().collect();
         commands.extend(self.deposit.commands(now));
+        commands.extend(self.repeated(now, plan, rng));
+        for command in &commands {
+            self.chip.handle_command(command);
+        }
+        commands
+    }
+
+    /// What the stage repeats, where that is due.
+    fn repeated(&mut self, now: Time, plan: &Plan, rng: &mut ChaCha20Rng) -> Vec<Command> {
         if !self.repeats() {
-            return commands;
+            return Vec::new();
         }
         let due = self.retry.take(now, rng);
         if self.uploads() {
@@ -314,11 +354,9 @@ impl Host {
                 self.upload.rewind();
             }
             let next = || self.upload.next_part(plan.campaign(), &plan.manifest);
-            commands.extend(std::iter::from_fn(next));
-        } else if due {
-            commands.extend(self.repeated_command(plan));
+            return std::iter::from_fn(next).collect();
         }
-        commands
+        self.repeated_command(plan).filter(|_| due).into_iter().collect()
     }
 
     fn uploads(&self) -> bool {
@@ -361,22 +399,21 @@ impl Host {
         if self.deadline.is_none_or(|deadline| deadline > now) {
             return;
         }
-        let untouched = Some(FlashState::UNTOUCHED);
+        let no_answer = |stage: Stage| format!("no answer while {}", stage.name());
         match self.stage {
             Stage::Recall => {
                 let detail = format!("in another campaign it was last {}", self.phase.name());
-                self.end(Outcome::new(Reason::Busy, None, detail));
+                self.end(now, Refusal::new(Reason::Busy, detail));
             }
             Stage::Connect | Stage::Manifest | Stage::Foresee => {
-                let detail = format!("no answer while {}", self.stage.name());
-                self.end(Outcome::new(Reason::HostUnreachable, untouched, detail));
+                self.end(now, Refusal::new(Reason::HostUnreachable, no_answer(self.stage)));
             }
             // The acceptance may be lost and the host already on its way.
             Stage::Begin => self.enter(now, Stage::Reach, plan),
-            Stage::Reach => self.end(Outcome::new(Reason::NoReady, untouched, "")),
+            Stage::Reach => self.end(now, Refusal::new(Reason::NoReady, "")),
             Stage::Enlist => {
                 let detail = "it asked for help, was enlisted, and fell silent";
-                self.end(Outcome::new(Reason::HostUnreachable, None, detail));
+                self.end(now, Refusal::new(Reason::HostUnreachable, detail));
             }
             Stage::RecoveryManifest | Stage::Join | Stage::Transfer => {
                 let detail = format!("no progress while {}", self.stage.name());
@@ -386,64 +423,72 @@ impl Host {
                 let detail = format!("no progress, last heard of while {}", self.phase.name());
                 self.escrow_failed(now, detail, plan);
             }
-            Stage::Commit | Stage::Flash => {
-                let detail = format!("last heard of while {}", self.phase.name());
-                let lost = Outcome::new(Reason::LostWhileFlashing, None, detail);
-                let outcome = self.ending.take().unwrap_or(lost);
-                self.end(outcome);
-            }
-            Stage::Release => match self.ending.take() {
-                Some(outcome) => self.end(outcome),
+            Stage::Commit | Stage::Flash => self.end_lost(now, plan),
+            Stage::Release => match self.farewell.take() {
+                Some(why) => self.end(now, why),
                 None => self.enter(now, Stage::Reboot, plan),
             },
             Stage::Reboot | Stage::ConfirmManifest => {
-                let detail = format!("no answer while {}", self.stage.name());
-                self.end(Outcome::new(
-                    Reason::NoAgentAfterReboot,
-                    Some(FlashState::Updated),
-                    detail,
-                ));
+                self.end(now, Refusal::new(Reason::NoAgentAfterReboot, no_answer(self.stage)));
             }
-            Stage::Measure => self.end_unmeasured(),
+            Stage::Measure => self.end_unmeasured(now),
             Stage::Ended => {}
         }
     }
 
-    /// The stream goes on without it; it is told so in case it listens.
-    pub(super) fn leave_behind(&mut self, now: Time, detail: String, plan: &Plan) {
-        let outcome = Outcome::new(Reason::LeftBehind, Some(FlashState::UNTOUCHED), detail);
-        self.end_after_release(now, outcome, plan);
+    /// Ends a flash job of which nothing good is heard any more. Of one that failed, what it holds
+    /// now is waited for: it tries again by itself.
+    fn end_lost(&mut self, now: Time, plan: &Plan) {
+        if self.farewell.is_some() && !self.is_overdue {
+            self.is_overdue = true;
+            self.deadline = Some(now + plan.deadlines.sign_of_life());
+            return;
+        }
+        let detail = format!("last heard of while {}", self.phase.name());
+        let lost = Refusal::new(Reason::LostWhileFlashing, detail);
+        let why = self.farewell.take().unwrap_or(lost);
+        self.end(now, why);
     }
 
-    fn end_unmeasured(&mut self) {
-        let outcome = self.came_back.take().unwrap_or_else(|| {
-            Outcome::new(Reason::WrongDigest, None, "the agent did not measure the flash in time")
-        });
-        self.end(outcome);
+    /// The stream goes on without it; it is told so in case it listens.
+    pub(super) fn leave_behind(&mut self, now: Time, detail: String, plan: &Plan) {
+        self.end_after_release(now, Refusal::new(Reason::LeftBehind, detail), plan);
+    }
+
+    fn end_unmeasured(&mut self, now: Time) {
+        let why = match (self.came_back.take(), self.unmeasured.take()) {
+            (Some(why), _) => why,
+            (None, Some(detail)) => Refusal::new(Reason::NotMeasured, detail),
+            (None, None) => {
+                let detail = format!("no answer while {}", self.stage.name());
+                Refusal::new(Reason::NoAgentAfterReboot, detail)
+            }
+        };
+        self.end(now, why);
     }
 
     /// Ends what the operator interrupted, unless the flash may be in change.
     pub(super) fn interrupt(&mut self, now: Time, plan: &Plan) {
-        let outcome =
-            |detail| Outcome::new(Reason::Interrupted, Some(FlashState::UNTOUCHED), detail);
+        let why = |detail| Refusal::new(Reason::Interrupted, detail);
         match self.stage {
-            Stage::Connect | Stage::Recall | Stage::Enlist => self.end(outcome("")),
-            // Its recovery environment does not hear yet; it is released should it call while others are let finish.
-            Stage::Reach => self.end(outcome("it was on its way to the recovery environment")),
-            stage if stage < Stage::Commit => self.end_after_release(now, outcome(""), plan),
+            Stage::Connect | Stage::Recall | Stage::Enlist => self.end(now, why("")),
+            // Its recovery environment does not hear yet; it is released should it call while
+            // others are let finish.
+            Stage::Reach => self.end(now, why("it was on its way to the recovery environment")),
+            stage if stage < Stage::Commit => self.end_after_release(now, why(""), plan),
             _ => {}
         }
     }
 
     /// Ends it at once, wherever it is.
-    pub(super) fn abandon(&mut self) {
-        let (flash, detail) = match self.stage.is_committed() {
-            true => (None, "it may have been writing its flash: it goes on by itself"),
-            false => (Some(FlashState::UNTOUCHED), ""),
+    pub(super) fn abandon(&mut self, now: Time) {
+        let may_write = self.chip.state(now) == FlashState::Unknown && self.stage.is_committed();
+        let detail = match may_write {
+            true => "it may have been writing its flash: it goes on by itself",
+            false => "",
         };
-        let outcome = Outcome::new(Reason::Interrupted, flash, detail);
-        let outcome = self.ending.take().unwrap_or(outcome);
-        self.end(outcome);
+        let why = self.farewell.take();
+        self.end(now, why.unwrap_or_else(|| Refusal::new(Reason::Interrupted, detail)));
     }
 
     /// Whether nothing was heard of it for so long that nobody may be there.

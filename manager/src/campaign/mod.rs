@@ -8,12 +8,14 @@
 //! - [`course`]: the campaign without its sessions, so that several share one socket; [`Campaign`] is one with its own.
 //! - [`stage`]: where a host stands; `host` and `answers`: one host's way; `upload`, `retry`: how it is told things.
 //! - `stream`: the image on its way to all hosts at once.
+//! - `chip`: what may be stated about a host's flash.
 //! - [`escrow`]: backups on their way here, before anything is changed.
 //! - [`event`]: what the campaign tells its driver.
 //!
 //! No host waits for another, but for one thing: the stream starts when all hosts are ready or the join window is over.
 
 mod answers;
+mod chip;
 pub mod config;
 pub mod course;
 pub mod escrow;

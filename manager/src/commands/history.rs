@@ -226,7 +226,7 @@ impl Host {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use firmcast::reason::Reason;
+    use firmcast::reason::{Ending, FlashState, Reason};
     use firmcast_manager::campaign::{Outcome, Stage};
     use firmcast_manager::news::HostFacts;
 
@@ -254,9 +254,7 @@ mod tests {
             hosts: vec![host("a"), host("b")],
         };
         let outcome = Outcome {
-            reason: Reason::Confirmed,
-            flash: None,
-            detail: String::new(),
+            ending: Ending::new(Reason::Confirmed, FlashState::Updated, ""),
             bios_version: Some("2".into()),
             digests: None,
         };

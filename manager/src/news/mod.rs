@@ -143,14 +143,16 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::campaign::Outcome;
-    use firmcast::reason::{Condition, FlashState, Reason};
+    use firmcast::reason::{Condition, Ending, FlashState, Reason};
 
     #[test]
     fn a_line_has_the_documented_fields_and_is_read_again() {
         let outcome = Outcome {
-            reason: Reason::WriteFailed,
-            flash: Some(FlashState::Restored(Condition::Whole)),
-            detail: "eraseblock at 0x1000".into(),
+            ending: Ending::new(
+                Reason::WriteFailed,
+                FlashState::Restored(Condition::Doubtful),
+                "eraseblock at 0x1000",
+            ),
             bios_version: None,
             digests: Some(([1; 32], [2; 32])),
         };
@@ -161,6 +163,7 @@ mod tests {
         assert_eq!(json["event"], "result");
         assert_eq!((&json["host"], &json["reason"]), (&"a".into(), &"write-failed".into()));
         assert_eq!((&json["flash"], &json["reboot_safe"]), (&"restored".into(), &true.into()));
+        assert_eq!(json["condition"], "doubtful");
         assert_eq!(json["sha256_after"], "02".repeat(32));
         assert_eq!(serde_json::from_str::<Entry>(&entry.to_line()).unwrap(), entry);
     }

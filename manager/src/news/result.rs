@@ -1,6 +1,6 @@
 //! How a campaign ended for one host.
 
-use firmcast::reason::FlashState;
+use firmcast::reason::{Condition, Ending};
 use serde::{Deserialize, Serialize};
 
 use super::facts::Kind;
@@ -28,8 +28,11 @@ pub struct HostResult {
     pub advice: String,
     /// What more is known, maybe empty.
     pub detail: String,
-    /// `untouched`, `updated`, `restored`, `damaged` or `unknown`.
+    /// `untouched`, `updated`, `restored`, `mixed` or `unknown`.
     pub flash: String,
+    /// `doubtful` or `broken`, where what it still holds is not whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub condition: Option<String>,
     /// Whether the host may be reset: the chip holds all of the old or all of the new image.
     pub reboot_safe: bool,
     /// DMI BIOS version after the boot.
@@ -46,7 +49,8 @@ pub struct HostResult {
 impl HostResult {
     /// Returns the result of `host` in a campaign of this kind.
     pub fn new(kind: Kind, host: &str, outcome: &Outcome) -> Self {
-        let Outcome { reason, flash, detail, bios_version, digests } = outcome;
+        let Outcome { ending: Ending { reason, flash, detail }, bios_version, digests } = outcome;
+        let condition = flash.condition().filter(|condition| *condition != Condition::Whole);
         Self {
             kind,
             host: host.to_owned(),
@@ -56,8 +60,9 @@ impl HostResult {
             message: reason.sentence().to_owned(),
             advice: reason.advice().to_owned(),
             detail: detail.clone(),
-            flash: flash.map_or("unknown", FlashState::name).to_owned(),
-            reboot_safe: flash.is_some_and(FlashState::reboot_is_safe),
+            flash: flash.name().to_owned(),
+            condition: condition.map(|condition| condition.name().to_owned()),
+            reboot_safe: flash.reboot_is_safe(),
             bios_version: bios_version.clone(),
             sha256_before: digests.map(|(before, _)| hex(&before)),
             sha256_after: digests.map(|(_, after)| hex(&after)),

@@ -65,18 +65,22 @@ impl HostResult {
     /// Returns one line.
     pub fn to_text(&self) -> String {
         let Self { message, detail, advice, flash, .. } = self;
+        let condition = self.condition.as_ref().map(|condition| format!(", firmware {condition}"));
+        let condition = condition.unwrap_or_default();
         let in_brackets = if detail.is_empty() { String::new() } else { format!(" ({detail})") };
         match self.kind {
             _ if self.code == Reason::Possible.code() => format!("{message}: {detail}"),
             _ if self.code == Reason::Rescued.code() => message.clone(),
             _ if self.confirmed => {
                 let version = self.bios_version.as_deref().unwrap_or("unknown");
-                format!("confirmed, BIOS version {version}")
+                format!("confirmed, BIOS version {version}{in_brackets}")
             }
             Kind::DryRun => format!("CANNOT be updated: {message}{in_brackets}; {advice}"),
             Kind::Update | Kind::Rescue => {
                 let reset = if self.reboot_safe { "safe" } else { "NOT known to be safe" };
-                format!("FAILED: {message}{in_brackets}; flash {flash}, reset {reset}; {advice}")
+                format!(
+                    "FAILED: {message}{in_brackets}; flash {flash}{condition}, reset {reset}; {advice}"
+                )
             }
         }
     }

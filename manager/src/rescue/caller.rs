@@ -70,10 +70,10 @@ impl Caller {
 
     /// Takes note of how an attempt ended. True when the host is left alone from now on.
     pub(super) fn attempt_ended(&mut self, outcome: &Outcome, failures_max: u32) -> bool {
-        if outcome.reason == Reason::Rescued {
+        if outcome.ending.reason == Reason::Rescued {
             self.pardon();
         }
-        self.failures += u32::from(is_failure(outcome.reason));
+        self.failures += u32::from(is_failure(outcome.ending.reason));
         self.last = Some(outcome.clone());
         let was_parked = self.is_parked;
         self.is_parked |= self.failures >= failures_max;

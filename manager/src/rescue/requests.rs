@@ -1,6 +1,6 @@
 //! What a host is told that asks for help, and what becomes of it when an attempt ends.
 
-use firmcast::reason::{FlashState, Reason};
+use firmcast::reason::{Ending, Reason};
 use firmcast::session::PeerKey;
 use firmcast::time::Time;
 use firmcast::wire::answer::{DETAIL_SIZE_MAX, Phase, Report};
@@ -62,30 +62,18 @@ impl Service {
             self.send_hold(now, key, HOLD_TOLD_S, Reason::None, String::new());
             return;
         }
-        self.end_failed_attempt(now, key, end.map(|end| (end.campaign, end_outcome(end))));
+        self.end_failed_attempt(now, key, end.map(|end| (end.campaign, end.ending)));
         self.answer_request(now, key);
     }
 
     /// A host that asks although it is enlisted says that its attempt is over; whether that counts, depends on how far it
     /// was.
-    fn end_failed_attempt(&mut self, now: Time, key: &PeerKey, end: Option<(u64, Outcome)>) {
+    fn end_failed_attempt(&mut self, now: Time, key: &PeerKey, end: Option<(u64, Ending)>) {
         let Some(index) = self.course_of(key) else { return };
         let course = &mut self.courses[index].course;
-        let stage = course.host(key).map_or(Stage::Ended, |host| host.stage());
-        if matches!(stage, Stage::Enlist | Stage::Ended) {
-            return;
-        }
         let said = end.filter(|(campaign, _)| *campaign == course.campaign());
-        let outcome = match said {
-            Some((_, outcome)) => outcome,
-            // What it was told to write, it may have begun to write.
-            None if stage >= Stage::Commit => {
-                let detail = format!("it asked for help again after {}", stage.name());
-                Outcome::new(Reason::LostWhileFlashing, None, detail)
-            }
-            None => return,
-        };
-        course.give_up(now, &mut self.endpoint, key, outcome);
+        let said = said.map(|(_, ending)| ending);
+        course.ask_again(now, &mut self.endpoint, key, said);
         // The course goes on for the host that is about to begin anew, even if it was the last one.
         while let Some(event) = self.courses[index].course.poll_event() {
             self.handle_event(now, index, event);
@@ -125,7 +113,7 @@ impl Service {
             return Some(Answer::Enlist(index));
         }
         if caller.is_parked {
-            let reason = caller.last.as_ref().map_or(Reason::None, |outcome| outcome.reason);
+            let reason = caller.last.as_ref().map_or(Reason::None, |outcome| outcome.ending.reason);
             let detail = format!("it failed {} times, last: {}", caller.failures, reason.name());
             return Some(Answer::Hold(Reason::Parked, detail));
         }
@@ -226,13 +214,8 @@ impl Service {
         let Some(caller) = self.callers.get_mut(key) else { return };
         if caller.attempt_ended(outcome, failures_max) {
             let (host, failures) = (caller.name.clone(), caller.failures);
-            let reason = outcome.reason.name().to_owned();
+            let reason = outcome.ending.reason.name().to_owned();
             self.note(Note::of(Event::Parked { host, failures, reason }));
         }
     }
-}
-
-fn end_outcome(end: firmcast::wire::answer::End) -> Outcome {
-    let flash: Option<FlashState> = Some(end.ending.flash);
-    Outcome::new(end.ending.reason, flash, end.ending.detail)
 }

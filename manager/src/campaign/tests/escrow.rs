@@ -17,7 +17,7 @@ fn each_backup_is_stored_before_its_host_changes_its_flash_though_a_tenth_is_los
     let mut world = World::with_escrow(vec![Script::default(); hosts], 0.1, Escrow::default());
     world.run_to_end(LONG);
     for index in 0..hosts {
-        assert_eq!(world.outcome(index).reason, Reason::Confirmed, "{index}");
+        assert_eq!(world.outcome(index).ending.reason, Reason::Confirmed, "{index}");
         let of_host = world.backups.iter().filter(|backup| backup.host == index);
         let stored: Vec<_> = of_host.map(|backup| &backup.bytes).collect();
         assert_eq!(stored, [&world.hosts[index].backup()], "{index}");
@@ -31,7 +31,7 @@ fn hosts_that_wait_long_for_their_turn_do_not_go_home_and_the_rate_holds() {
     let hosts = UPLOADS_MAX * 4;
     let mut world = World::with_escrow(vec![Script::default(); hosts], 0.0, escrow);
     world.run_to_end(LONG);
-    assert!((0..hosts).all(|index| world.outcome(index).reason == Reason::Confirmed));
+    assert!((0..hosts).all(|index| world.outcome(index).ending.reason == Reason::Confirmed));
     let spent = world.now.since(firmcast::time::Time::ZERO);
     let least = Duration::from_secs_f64((hosts * 500_000 * 8) as f64 / 1e6);
     assert!(spent > least && least > Duration::from_secs(250), "{spent:?} {least:?}");
@@ -52,9 +52,9 @@ fn without_a_stored_backup_the_flash_stays_as_it_is() {
         world.disk = disk;
         world.run_to_end(LONG);
         let outcome = world.outcome(0);
-        let end = (outcome.reason, outcome.flash);
-        assert_eq!(end, (Reason::EscrowFailed, Some(FlashState::UNTOUCHED)), "{outcome:?}");
-        assert!(outcome.detail.contains(detail), "{outcome:?}");
+        let end = (outcome.ending.reason, outcome.ending.flash);
+        assert_eq!(end, (Reason::EscrowFailed, FlashState::UNTOUCHED), "{outcome:?}");
+        assert!(outcome.ending.detail.contains(detail), "{outcome:?}");
         assert!(world.backups.is_empty() && world.hosts[0].writes == 0, "{backup:?} {disk:?}");
     }
 }
@@ -64,5 +64,5 @@ fn noise_at_the_manager_does_not_disturb_uploads() {
     let mut world = World::with_escrow(vec![Script::default()], 0.0, Escrow::default());
     world.chatter = true;
     world.run_to_end(LONG);
-    assert_eq!(world.outcome(0).reason, Reason::Confirmed);
+    assert_eq!(world.outcome(0).ending.reason, Reason::Confirmed);
 }

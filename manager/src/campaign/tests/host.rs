@@ -35,6 +35,11 @@ pub(super) struct Script {
     pub(super) deaf_to_fragments: bool,
     pub(super) backup: ScriptedBackup,
     pub(super) dies_while_flashing: bool,
+    /// In the middle of a write; then its normal OS starts.
+    pub(super) loses_power_while_flashing: bool,
+    /// Answers after the campaign brought it home, or after it came home by itself; then it is silent.
+    pub(super) answers_at_home: Option<u32>,
+    pub(super) cannot_measure: bool,
     pub(super) fails_to_write: Option<FlashState>,
     pub(super) fails_once: bool,
     pub(super) reboots_without_release: bool,
@@ -55,6 +60,9 @@ impl Default for Script {
             deaf_to_fragments: false,
             backup: ScriptedBackup::Good,
             dies_while_flashing: false,
+            loses_power_while_flashing: false,
+            answers_at_home: None,
+            cannot_measure: false,
             fails_to_write: None,
             fails_once: false,
             reboots_without_release: false,
@@ -263,6 +271,8 @@ impl ScriptedHost {
         self.report.done += 1;
         if self.script.dies_while_flashing {
             self.place = Place::Dead;
+        } else if self.script.loses_power_while_flashing {
+            self.restart(now, false, self.script.home_boot);
         } else if let Some(flash) = self.script.fails_to_write {
             if self.script.fails_once {
                 self.script.fails_to_write = None;
@@ -388,14 +398,15 @@ impl ScriptedHost {
                 self.answer(now, &Answer::Foresight(foresight));
             }
             Command::Measure { campaign } => {
+                let detail = if self.script.cannot_measure { "no such device" } else { "" };
                 let measurement = Measurement {
                     campaign,
-                    matches: self.writes > 0 && !self.script.other_digest,
+                    matches: self.writes > 0 && !self.script.other_digest && detail.is_empty(),
                     stable_digest: self.cargo.stable_digest,
                     boot_id: [self.boots; 16],
                     bios_version: self.bios_version(),
                     bios_vendor: "V".into(),
-                    detail: String::new(),
+                    detail: detail.into(),
                 };
                 self.answer(now, &Answer::Measurement(measurement));
             }
@@ -472,6 +483,14 @@ impl ScriptedHost {
     }
 
     fn answer(&mut self, now: Time, answer: &Answer) {
+        if let (Place::Os, 3.., Some(left)) =
+            (self.place, self.boots, &mut self.script.answers_at_home)
+        {
+            if *left == 0 {
+                return;
+            }
+            *left -= 1;
+        }
         self.endpoint.send(now, &self.manager, &answer.emit());
         // What is said on the way into a reboot still goes out.
         self.collect();

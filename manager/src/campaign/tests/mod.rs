@@ -29,8 +29,8 @@ fn hosts_are_updated_and_confirmed_though_a_tenth_of_all_datagrams_is_lost() {
         world.run_to_end(LONG);
         for index in 0..3 {
             let outcome = world.outcome(index);
-            assert_eq!(outcome.reason, Reason::Confirmed, "{delivery:?} {outcome:?}");
-            assert_eq!(outcome.flash, Some(FlashState::Updated));
+            assert_eq!(outcome.ending.reason, Reason::Confirmed, "{delivery:?} {outcome:?}");
+            assert_eq!(outcome.ending.flash, FlashState::Updated);
             assert_eq!(outcome.bios_version.as_deref(), Some("2.0"));
             assert_eq!(outcome.digests, Some(([1; 32], [2; 32])));
             assert_eq!(world.hosts[index].writes, 1);
@@ -73,7 +73,7 @@ fn two_hundred_hosts_are_updated_past_a_dead_one_and_a_refusing_one() {
             _ => Reason::Confirmed,
         };
         let outcome = world.outcome(index);
-        assert_eq!(outcome.reason, expected, "host {index}: {outcome:?}");
+        assert_eq!(outcome.ending.reason, expected, "host {index}: {outcome:?}");
     }
     // One stream serves all: little more than the image in a network that loses one in fifty.
     let fragments = world.campaign.stream().stats().fragments;
@@ -82,36 +82,41 @@ fn two_hundred_hosts_are_updated_past_a_dead_one_and_a_refusing_one() {
 
 #[test]
 fn every_failure_ends_with_its_reason_and_what_is_known_of_the_flash() {
-    let untouched = Some(FlashState::UNTOUCHED);
+    let untouched = FlashState::UNTOUCHED;
     let script = Script::default();
+    let fails = |flash| Script { fails_to_write: Some(flash), ..script };
+    let restored = FlashState::Restored(Condition::Whole);
+    let unknown = FlashState::Unknown;
+    let returned = Script { loses_power_while_flashing: true, ..script };
     let cases = [
-        (Script { silent: true, ..script }, Reason::HostUnreachable, untouched),
+        // Nobody has said anything about it.
+        (Script { silent: true, ..script }, Reason::HostUnreachable, unknown),
         (Script { refuse: Some(Reason::FlashLocked), ..script }, Reason::FlashLocked, untouched),
         (Script { dies_in_kexec: true, ..script }, Reason::NoReady, untouched),
         (Script { gives_up_in_recovery: true, ..script }, Reason::NetworkUnavailable, untouched),
         (Script { deaf_to_fragments: true, ..script }, Reason::LeftBehind, untouched),
-        (Script { dies_while_flashing: true, ..script }, Reason::LostWhileFlashing, None),
-        (
-            Script { fails_to_write: Some(FlashState::Restored(Condition::Whole)), ..script },
-            Reason::WriteFailed,
-            Some(FlashState::Restored(Condition::Whole)),
-        ),
-        (
-            Script { fails_to_write: Some(FlashState::Mixed), ..script },
-            Reason::WriteFailed,
-            Some(FlashState::Mixed),
-        ),
+        (Script { dies_while_flashing: true, ..script }, Reason::LostWhileFlashing, unknown),
+        (fails(restored), Reason::WriteFailed, restored),
+        (fails(FlashState::Mixed), Reason::WriteFailed, FlashState::Mixed),
         (
             Script { never_boots_again: true, ..script },
             Reason::NoAgentAfterReboot,
-            Some(FlashState::Updated),
+            FlashState::Updated,
         ),
-        (Script { other_digest: true, ..script }, Reason::WrongDigest, None),
-        (Script { other_version: true, ..script }, Reason::WrongVersion, Some(FlashState::Updated)),
+        // It came back by itself in the middle of writing; what it holds then, only a measurement tells.
+        (Script { answers_at_home: Some(1), ..returned }, Reason::NoAgentAfterReboot, unknown),
+        (Script { answers_at_home: Some(40), ..returned }, Reason::ReturnedSilently, unknown),
+        (Script { cannot_measure: true, ..script }, Reason::NotMeasured, FlashState::Updated),
+        (Script { other_digest: true, ..script }, Reason::WrongDigest, unknown),
+        (Script { other_version: true, ..script }, Reason::WrongVersion, FlashState::Updated),
     ];
     for (script, reason, flash) in cases {
         let outcome = ends(script);
-        assert_eq!((outcome.reason, outcome.flash), (reason, flash), "{script:?}: {outcome:?}");
+        assert_eq!(
+            (outcome.ending.reason, outcome.ending.flash),
+            (reason, flash),
+            "{script:?}: {outcome:?}"
+        );
     }
 }
 
@@ -121,7 +126,7 @@ fn a_late_host_is_served_by_the_same_stream() {
     scripts[2].recovery_boot = Duration::from_secs(100);
     let mut world = World::new(scripts, Delivery::Broadcast, 0.05);
     world.run_to_end(LONG);
-    assert!((0..3).all(|index| world.outcome(index).reason == Reason::Confirmed));
+    assert!((0..3).all(|index| world.outcome(index).ending.reason == Reason::Confirmed));
     let started = world.events.iter().find(|event| matches!(event, Event::TransferStarted { .. }));
     assert_eq!(started, Some(&Event::TransferStarted { hosts: 2 }));
 }
@@ -129,7 +134,7 @@ fn a_late_host_is_served_by_the_same_stream() {
 #[test]
 fn an_update_that_finished_unseen_is_confirmed_by_the_measurement() {
     let script = Script { reboots_without_release: true, ..Script::default() };
-    assert_eq!(ends(script).reason, Reason::Confirmed);
+    assert_eq!(ends(script).ending.reason, Reason::Confirmed);
 }
 
 #[test]
@@ -140,10 +145,14 @@ fn a_dry_run_asks_every_host_and_moves_none() {
     world.run_to_end(LONG);
     for host in [0, 2] {
         let outcome = world.outcome(host);
-        assert_eq!((outcome.reason, outcome.is_confirmed()), (Reason::Possible, true));
-        assert!(outcome.detail.contains("at most 16 of 512 eraseblocks"), "{}", outcome.detail);
+        assert_eq!((outcome.ending.reason, outcome.is_confirmed()), (Reason::Possible, true));
+        assert!(
+            outcome.ending.detail.contains("at most 16 of 512 eraseblocks"),
+            "{}",
+            outcome.ending.detail
+        );
     }
-    assert_eq!(world.outcome(1).reason, Reason::HostUnreachable);
+    assert_eq!(world.outcome(1).ending.reason, Reason::HostUnreachable);
     assert!(world.hosts.iter().all(|host| host.is_in_normal_os() && host.writes == 0));
 }
 
@@ -159,7 +168,7 @@ fn an_interrupt_sends_home_whom_it_can_and_lets_flashing_hosts_finish() {
         let now = world.now;
         world.campaign.interrupt(now);
         world.run_to_end(LONG);
-        let reason = world.outcome(0).reason;
+        let reason = world.outcome(0).ending.reason;
         let expected = if *stage < Stage::Commit { Reason::Interrupted } else { Reason::Confirmed };
         assert_eq!(reason, expected, "{stage:?}");
         world.run_for(Duration::from_secs(600));
@@ -177,7 +186,7 @@ fn a_second_interrupt_ends_the_campaign_at_once() {
     assert!(!world.campaign.is_finished());
     world.campaign.interrupt(now);
     assert!(world.campaign.is_finished());
-    assert_eq!(world.outcome(0).flash, None);
+    assert_eq!(world.outcome(0).ending.flash, FlashState::Unknown);
 }
 
 #[test]
@@ -185,7 +194,7 @@ fn noise_from_strangers_and_lying_hosts_changes_nothing() {
     let mut world = World::new(vec![Script::default()], Delivery::Broadcast, 0.0);
     world.chatter = true;
     world.run_to_end(LONG);
-    assert_eq!(world.outcome(0).reason, Reason::Confirmed);
+    assert_eq!(world.outcome(0).ending.reason, Reason::Confirmed);
 }
 
 #[test]
@@ -196,7 +205,7 @@ fn hosts_that_a_dead_manager_left_anywhere_are_brought_home_and_updated_by_the_n
         assert_eq!(world.campaign.hosts()[0].stage(), *stage);
         world.restart_manager();
         world.run_to_end(Duration::from_secs(1200));
-        assert_eq!(world.outcome(0).reason, Reason::Confirmed, "{stage:?}");
+        assert_eq!(world.outcome(0).ending.reason, Reason::Confirmed, "{stage:?}");
     }
 }
 
@@ -206,9 +215,9 @@ fn a_host_with_a_damaged_chip_is_told_to_write_it_again_by_the_next_campaign() {
         Script { fails_to_write: Some(FlashState::Mixed), fails_once: true, ..Script::default() };
     let mut world = World::new(vec![script], Delivery::Broadcast, 0.0);
     world.run_to_end(LONG);
-    assert_eq!(world.outcome(0).flash, Some(FlashState::Mixed));
+    assert_eq!(world.outcome(0).ending.flash, FlashState::Mixed);
     world.restart_manager();
     world.run_to_end(LONG);
-    assert_eq!(world.outcome(0).reason, Reason::Confirmed);
+    assert_eq!(world.outcome(0).ending.reason, Reason::Confirmed);
     assert_eq!(world.hosts[0].writes, 2);
 }

@@ -227,7 +227,7 @@ pub(super) fn fold(lead: &str, text: &str, width: usize) -> Vec<String> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use firmcast::reason::{FlashState, Reason};
+    use firmcast::reason::{Ending, FlashState, Reason};
     use firmcast_manager::campaign::{Config, Contents, Deadlines, Delivery, Outcome, Target};
 
     fn campaign(hosts: usize) -> Campaign {
@@ -290,9 +290,7 @@ mod tests {
 
     fn possible(foreseen: &str) -> Outcome {
         Outcome {
-            reason: Reason::Possible,
-            flash: Some(FlashState::UNTOUCHED),
-            detail: foreseen.into(),
+            ending: Ending::new(Reason::Possible, FlashState::UNTOUCHED, foreseen),
             bios_version: None,
             digests: None,
         }

@@ -1,5 +1,6 @@
 //! The computer under a dead host: its chip and what damaged it, its board, and what the recovery environment finds out about both.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -82,6 +83,23 @@ impl Computer {
         self.board_truth().is_new(self.flash.contents())
     }
 
+    /// Whether its firmware is good as far as its host can tell, or the right image.
+    pub(crate) fn starts(&self) -> bool {
+        self.is_repaired() || matches!(self.assess(), Verdict::Valid { .. })
+    }
+
+    fn assess(&self) -> Verdict {
+        let contents = Contents::whole(self.flash.contents().to_vec());
+        assess(&contents, self.known_good(), OLD_VERSION)
+    }
+
+    /// Tells contents from each other.
+    pub(crate) fn print(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.flash.contents().hash(&mut hasher);
+        hasher.finish()
+    }
+
     pub(crate) fn preserved_is_intact(&self) -> bool {
         self.board_truth().preserved(self.flash.contents()) == self.preserved
     }
@@ -117,12 +135,7 @@ impl Computer {
 
     /// What the recovery environment finds out when it comes up. `None`: the firmware is good, and it boots on.
     pub(crate) fn search(&self) -> Option<Search> {
-        let verdict = assess(
-            &Contents::whole(self.flash.contents().to_vec()),
-            self.known_good(),
-            OLD_VERSION,
-        );
-        let (finding, offset_bytes, why) = match verdict {
+        let (finding, offset_bytes, why) = match self.assess() {
             Verdict::Valid { .. } => (Finding::Valid, 0, String::new()),
             Verdict::Invalid { offset_bytes, .. } => {
                 (Finding::Invalid, offset_bytes, "other bytes than recorded".to_owned())

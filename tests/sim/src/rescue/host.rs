@@ -7,6 +7,7 @@
 //! ```
 //! The safety invariants of a host are checked after every step, right here.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -22,6 +23,8 @@ use firmcast::session::Transmit;
 use firmcast::time::Time;
 use firmcast::wire::answer::Phase;
 
+use firmcast_manager::news::HostResult;
+
 use super::computer::{Computer, Kind};
 use super::scenario::Scenario;
 use super::truth::Truth;
@@ -29,6 +32,8 @@ use crate::update::host::Violation;
 
 /// So many datagrams a host may want to send after one thing happened to it.
 const TRANSMITS_MAX: usize = FRAGMENTS_WAITING_MAX + 32;
+/// A host that falls silent after its power failed says fewer datagrams than this before.
+const LAST_WORDS_MAX: u64 = 8;
 /// A host that was put off says nothing for so long: the shortest pause that a manager names, less the jitter.
 const HELD_SILENCE: Duration = Duration::from_secs(5);
 
@@ -78,7 +83,13 @@ pub(crate) struct VirtualHost {
     pub(crate) commits: Vec<u64>,
     /// Campaigns that told this host to read and upload its backup.
     pub(crate) escrows: Vec<u64>,
+    /// Campaigns as they enlisted this host: when, and what its chip held then.
+    pub(crate) enlisted: BTreeMap<u64, (Time, u64)>,
+    /// The campaigns in which the chip was changed, and when that was last.
+    pub(crate) changed_in: BTreeMap<u64, Time>,
     changes: (u64, u64),
+    /// Datagrams that it still sends before nothing is heard of it; none when its network works.
+    words_left: Option<u64>,
     pub(crate) is_over: bool,
     pub(crate) outbox: Vec<Transmit>,
     scenario: Rc<Scenario>,
@@ -101,6 +112,9 @@ impl VirtualHost {
             life: 0,
             commits: Vec::new(),
             escrows: Vec::new(),
+            enlisted: BTreeMap::new(),
+            changed_in: BTreeMap::new(),
+            words_left: None,
             is_over: false,
             outbox: Vec::new(),
             faulty: !scenario.faults_end.is_zero(),
@@ -151,6 +165,9 @@ impl VirtualHost {
         bytes: &[u8],
     ) -> Result<(), Violation> {
         let local = self.local(now);
+        if self.words_left == Some(0) {
+            return Ok(());
+        }
         if let Place::Stay(stay) = &mut self.place {
             stay.rescue.handle_datagram(local, from, bytes);
         }
@@ -201,11 +218,19 @@ impl VirtualHost {
                     let _ = flashing.step(local, &mut self.computer.flash, recovery, || {
                         Err("the power fails".into())
                     });
+                    if self.changes != self.computer.changes()
+                        && let Some(attempt) = stay.attempt
+                    {
+                        self.changed_in.insert(attempt.campaign, now);
+                    }
                     self.changes = self.computer.changes();
                 }
             }
         }
         self.boot(now);
+        let falls_silent = self.faulty && self.computer.chance.happens(self.scenario.silences);
+        let words = self.computer.chance.within(1..LAST_WORDS_MAX);
+        self.words_left = falls_silent.then_some(words);
         match self.computer.preserved_is_intact() {
             true => Ok(true),
             false => Err("a preserved region was changed when the power failed".into()),
@@ -220,6 +245,46 @@ impl VirtualHost {
         match waits && backup != self.computer.flash.contents() {
             true => Err("its backup is not what the chip holds".into()),
             false => Ok(()),
+        }
+    }
+
+    /// The faults are over for this host.
+    pub(crate) fn faults_end(&mut self) {
+        (self.faulty, self.words_left) = (false, None);
+        self.computer.flash.clear_faults();
+    }
+
+    /// What a manager says of this host at the end of an attempt is true of its chip. What nobody
+    /// could know, and nothing else, it calls unknown.
+    pub(crate) fn check_result(&self, campaign: u64, result: &HostResult) -> Result<(), Violation> {
+        let computer = &self.computer;
+        let (since, held) = *self.enlisted.get(&campaign).ok_or("it was never enlisted")?;
+        let changed_here = self.changed_in.get(&campaign).is_some_and(|at| *at >= since);
+        // A campaign speaks of its own work, not of what others do at the same time.
+        let others = |(other, at): (&u64, &Time)| *other != campaign && *at >= since;
+        let changed_by_others = self.changed_in.iter().any(others);
+        let is_same = held == computer.print();
+        let is_true = match result.flash.as_str() {
+            "updated" => computer.is_repaired(),
+            // That a second try in the same stay changed nothing does not mean that the stay did not.
+            "untouched" if result.condition.as_deref() == Some("broken") => true,
+            "untouched" => !changed_here && (changed_by_others || is_same),
+            "restored" => changed_by_others || is_same,
+            "mixed" => !computer.is_repaired(),
+            "unknown" => {
+                let was_told = self.commits.contains(&campaign) || self.escrows.contains(&campaign);
+                was_told && !self.scenario.faults_end.is_zero()
+            }
+            _ => false,
+        };
+        let is_safe = || changed_by_others || computer.starts();
+        match is_true && (!result.reboot_safe || is_safe()) {
+            true => Ok(()),
+            false => Err(format!(
+                "{result:?}, but it is {}, repaired: {}, as before: {is_same}",
+                self.describe(),
+                computer.is_repaired()
+            )),
         }
     }
 
@@ -271,17 +336,20 @@ impl VirtualHost {
             stay.job = None;
             stay.is_changing &= !flash.reboot_is_safe();
         }
-        self.check_change()
+        self.check_change(now)
     }
 
     /// After a step of a flash job: only told and verified jobs change the chip, and never what is preserved.
-    fn check_change(&mut self) -> Result<(), Violation> {
+    fn check_change(&mut self, now: Time) -> Result<(), Violation> {
         let changed = self.computer.changes();
         let Place::Stay(stay) = &self.place else { return Ok(()) };
         if changed == self.changes {
             return Ok(());
         }
         self.changes = changed;
+        if let Some(attempt) = stay.attempt {
+            self.changed_in.insert(attempt.campaign, now);
+        }
         let is_told = |attempt: Attempt| {
             let campaign = attempt.campaign;
             let without_backup = stay.is_rescue_job && self.escrows.contains(&campaign);
@@ -309,6 +377,10 @@ impl VirtualHost {
                 Some(Action::Campaign(action)) => self.act(now, action)?,
                 Some(Action::Conclude(conclusion)) => self.conclude(&conclusion)?,
             }
+        }
+        if let Some(left) = &mut self.words_left {
+            self.outbox.truncate(before + *left as usize);
+            *left -= (self.outbox.len() - before) as u64;
         }
         let said = self.outbox.len() - before;
         if said > TRANSMITS_MAX {

@@ -71,6 +71,9 @@ pub(crate) struct Scenario {
     pub(crate) manager_life: Option<Duration>,
     /// Power cuts of hosts, spread over the time of faults.
     pub(crate) power_cuts: usize,
+    /// That a host says little more when it starts after its power failed, and then nothing until
+    /// the faults end.
+    pub(crate) silences: f64,
     /// That something is wrong with the chip in a flash job.
     pub(crate) flash_faults: f64,
     /// That a place that may know a manager says nothing, or something wrong.
@@ -188,6 +191,7 @@ impl Scenario {
             hangs: false,
             manager_life: None,
             power_cuts: 0,
+            silences: 0.0,
             flash_faults: 0.0,
             bad_places: *chance.pick(&[0.0, 0.5, 0.9]),
             lookup_max: seconds(*chance.pick(&[1, 10])),
@@ -231,6 +235,7 @@ impl Scenario {
         self.rogue_first = chance.happens(0.5);
         self.attempts_max = *chance.pick(&[2, 3, 5]);
         self.hangs = self.second_manager && chance.happens(0.5);
+        self.silences = *chance.pick(&[0.0, 0.5]);
     }
 
     pub(crate) fn conditions(&self) -> Conditions {

@@ -330,8 +330,7 @@ impl World {
         self.faults_ended = true;
         self.network.calm_down();
         for host in &mut self.hosts {
-            host.faulty = false;
-            host.computer.flash.clear_faults();
+            host.faults_end();
         }
         for post in 0..self.posts.len() {
             if let Some(manager) = self.managers[post].as_mut() {

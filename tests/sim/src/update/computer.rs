@@ -1,5 +1,6 @@
 //! The computer under a virtual host: chip, disk, firmware. What [`firmcast::agent::system`] is on a real one.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::rc::Rc;
 
 use firmcast::agent::outlook::{self, Outlook};
@@ -38,6 +39,9 @@ pub(crate) struct Computer {
     boot: u64,
     /// The version of the firmware that booted last.
     version: &'static str,
+    /// What a write left that was cut short, outside of the preserved regions, and whether a machine
+    /// starts from that.
+    torn: Option<(Vec<u8>, bool)>,
     /// On disk: the version floor, the campaign that was accepted and in which boot, and how it ended.
     floor: u64,
     accepted: Option<(u64, u64)>,
@@ -60,6 +64,7 @@ impl Computer {
             chance,
             loaded: None,
             boot: 0,
+            torn: None,
             version: if is_current { "2.0" } else { "1.0" },
             floor: FLOOR,
             accepted: None,
@@ -78,12 +83,47 @@ impl Computer {
         self.version == "2.0"
     }
 
+    /// The power is back after it failed. What an interrupted write left may or may not start.
+    pub(crate) fn power_returns(&mut self) {
+        self.flash.clear_faults();
+        self.flash.power_on();
+        if self.holds() == Holds::Other {
+            let outside = self.truth.outside(self.flash.contents());
+            if self.torn.as_ref().is_none_or(|(torn, _)| *torn != outside) {
+                self.torn = Some((outside, self.chance.happens(0.5)));
+            }
+        }
+    }
+
+    /// Whether a machine starts from what stands on the chip.
+    pub(crate) fn starts(&self) -> bool {
+        let is_torn = |(torn, starts): &(Vec<u8>, bool)| {
+            *starts && *torn == self.truth.outside(self.flash.contents())
+        };
+        self.holds() != Holds::Other || self.torn.as_ref().is_some_and(is_torn)
+    }
+
+    /// Whether a write was ever cut short.
+    pub(crate) fn was_torn(&self) -> bool {
+        self.torn.is_some()
+    }
+
+    /// Tells contents from each other, outside of the preserved regions.
+    pub(crate) fn print(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.truth.outside(self.flash.contents()).hash(&mut hasher);
+        hasher.finish()
+    }
+
     /// The firmware runs, rewrites its variables, and the agent looks back. False when there is no firmware to run.
     pub(crate) fn boot_os(&mut self) -> bool {
+        if !self.starts() {
+            return false;
+        }
         self.version = match self.holds() {
             Holds::Old => "1.0",
             Holds::New => "2.0",
-            Holds::Other => return false,
+            Holds::Other => *self.chance.pick(&["1.0", "2.0"]),
         };
         let mut contents = self.flash.contents().to_vec();
         for region in self.truth.preserve.clone() {
@@ -111,6 +151,14 @@ impl Computer {
 
     pub(crate) fn leave_word(&mut self, end: End) {
         self.word = Some(end);
+    }
+
+    /// The power will fail in one of the operations of the flash job that begins.
+    pub(crate) fn cut_power(&mut self) {
+        let blocks = u64::from(self.flash.geometry().block_count());
+        let operation = self.flash.operations() + self.chance.within(0..6 * blocks);
+        let cut = *self.chance.pick(&Fault::CUTS);
+        self.flash.inject(operation, cut);
     }
 
     pub(crate) fn break_flash(&mut self) {

@@ -2,10 +2,13 @@
 //!
 //! ```text
 //!   Os (agent) --EnterRecovery--> Leaving --kexec--> Booting --> Recovery --Reboot--> Booting --> Os
-//!        '------ power cut or restart, except while the chip is being changed ------> Booting --> Os
+//!        '--------- power cut or restart, also while the chip is being changed -----> Booting --> Os
+//!                                                                                         |
+//!                                                     its firmware does not start: Dead <-'
 //! ```
 //! The safety invariants of a host are checked after every step, right here.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -28,6 +31,8 @@ use crate::update::truth::{Holds, Truth};
 const AGENT_DATAGRAM_MAX: usize = 1535;
 /// So many datagrams a host may want to send after one thing happened to it.
 const TRANSMITS_MAX: usize = FRAGMENTS_WAITING_MAX + 32;
+/// A host that falls silent after its power failed says fewer datagrams than this before.
+const LAST_WORDS_MAX: u64 = 8;
 /// An orderly shutdown before the kexec: the agent still answers.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(3);
 
@@ -43,6 +48,8 @@ pub(crate) enum Place {
         into_recovery: bool,
     },
     Recovery(Box<Stay>),
+    /// Its power failed while its chip was written, and what is left there starts no machine.
+    Dead,
 }
 
 /// One stay in the recovery environment.
@@ -73,13 +80,15 @@ pub(crate) struct VirtualHost {
     pub(crate) commits: Vec<u64>,
     /// Campaigns that told this host to read and upload its backup.
     pub(crate) escrows: Vec<u64>,
-    /// The campaigns in which the chip was changed.
-    pub(crate) changed_in: Vec<u64>,
+    /// The campaigns in which the chip was changed, and when that was last.
+    pub(crate) changed_in: BTreeMap<u64, Time>,
     /// The campaigns whose manager said at their end that the chip is untouched.
     pub(crate) ended_untouched: Vec<u64>,
     /// How the last stay in recovery ended.
     pub(crate) last_end: Option<End>,
     pub(crate) outbox: Vec<Transmit>,
+    /// Datagrams that it still sends before nothing is heard of it; none when its network works.
+    words_left: Option<u64>,
     scenario: Rc<Scenario>,
     /// Whether chips and kexec may still fail.
     pub(crate) faulty: bool,
@@ -101,10 +110,11 @@ impl VirtualHost {
             origin: Time::ZERO,
             commits: Vec::new(),
             escrows: Vec::new(),
-            changed_in: Vec::new(),
+            changed_in: BTreeMap::new(),
             ended_untouched: Vec::new(),
             last_end: None,
             outbox: Vec::new(),
+            words_left: None,
             faulty: scenario.faults_end > Duration::ZERO,
             scenario,
         };
@@ -123,9 +133,18 @@ impl VirtualHost {
         matches!(self.place, Place::Os(_))
     }
 
-    /// It stays in recovery with a damaged chip that nobody could repair while the faults lasted.
+    /// It stays in recovery with a chip that nobody could repair while the faults lasted, or is dead.
     pub(crate) fn needs_rescue(&self) -> bool {
-        matches!(&self.place, Place::Recovery(stay) if stay.needs_rescue())
+        match &self.place {
+            Place::Recovery(stay) => stay.needs_rescue(),
+            place => matches!(place, Place::Dead),
+        }
+    }
+
+    /// The faults are over for this host.
+    pub(crate) fn faults_end(&mut self) {
+        (self.faulty, self.words_left) = (false, None);
+        self.computer.flash.clear_faults();
     }
 
     /// A manager of `campaign` stores this backup now: while the host waits for that, its chip must hold it.
@@ -153,6 +172,7 @@ impl VirtualHost {
             Place::Leaving(..) => "leaving".into(),
             Place::Booting { into_recovery: true, .. } => "booting into recovery".into(),
             Place::Booting { .. } => "booting".into(),
+            Place::Dead => "dead".into(),
             Place::Recovery(stay) => {
                 let report = stay.recovery.report();
                 let (done, total) = (report.done, report.total);
@@ -165,7 +185,7 @@ impl VirtualHost {
     /// When it wants to be woken.
     pub(crate) fn poll_timeout(&self) -> Option<Time> {
         match &self.place {
-            Place::Os(_) => None,
+            Place::Os(_) | Place::Dead => None,
             Place::Leaving(_, until) | Place::Booting { until, .. } => Some(*until),
             Place::Recovery(stay) => {
                 let timer =
@@ -182,6 +202,9 @@ impl VirtualHost {
         bytes: &[u8],
     ) -> Result<(), Violation> {
         let local = self.local(now);
+        if self.words_left == Some(0) {
+            return Ok(());
+        }
         match &mut self.place {
             Place::Os(agent) | Place::Leaving(agent, _) if bytes.len() <= AGENT_DATAGRAM_MAX => {
                 agent.handle_datagram(local, from, bytes, &mut self.computer);
@@ -205,14 +228,17 @@ impl VirtualHost {
         self.follow(now)
     }
 
-    /// The power fails, or somebody resets it. Not while its chip is being changed: such a host needs a rescue from
-    /// outside, which is another matter.
+    /// The power fails, or somebody resets it. False when that makes no difference.
     pub(crate) fn restart(&mut self, now: Time) -> bool {
-        let spared = matches!(&self.place, Place::Recovery(stay) if stay.changing);
-        if !spared {
+        let is_on = !matches!(self.place, Place::Dead);
+        if is_on {
+            self.computer.power_returns();
             self.boot(now, false);
+            let falls_silent = self.faulty && self.computer.chance.happens(self.scenario.silences);
+            let words = self.computer.chance.within(1..LAST_WORDS_MAX);
+            self.words_left = falls_silent.then_some(words);
         }
-        !spared
+        is_on
     }
 
     fn local(&self, now: Time) -> Time {
@@ -248,6 +274,10 @@ impl VirtualHost {
             return Ok(());
         }
         if !self.computer.boot_os() {
+            if self.computer.was_torn() {
+                self.place = Place::Dead;
+                return Ok(());
+            }
             return Err(
                 "it booted with a chip that holds neither the old nor the new firmware".into()
             );
@@ -288,9 +318,12 @@ impl VirtualHost {
             if self.ended_untouched.contains(&stay.campaign) {
                 return Err("the chip was changed after the manager said it is untouched".into());
             }
-            if self.changed_in.last() != Some(&stay.campaign) {
-                self.changed_in.push(stay.campaign);
-            }
+            self.changed_in.insert(stay.campaign, now);
+        }
+        if !self.computer.flash.is_powered() {
+            // Nobody hears what it says about this.
+            self.restart(now);
+            return Ok(());
         }
         if goes_on {
             *at = now + self.scenario.flash_step;
@@ -322,7 +355,11 @@ impl VirtualHost {
                     self.act(now, action)?;
                 }
             }
-            Place::Booting { .. } => {}
+            Place::Booting { .. } | Place::Dead => {}
+        }
+        if let Some(left) = &mut self.words_left {
+            self.outbox.truncate(before + *left as usize);
+            *left -= (self.outbox.len() - before) as u64;
         }
         if self.outbox.len() - before > TRANSMITS_MAX {
             return Err(format!("{} datagrams at once", self.outbox.len() - before));
@@ -369,6 +406,9 @@ impl VirtualHost {
                 if self.faulty && chance.happens(self.scenario.flash_faults) {
                     self.computer.break_flash();
                 }
+                if self.faulty && self.computer.chance.happens(self.scenario.power_cuts) {
+                    self.computer.cut_power();
+                }
                 stay.job = Some((flashing, now + self.scenario.flash_step));
             }
             Action::Leave(end) => {
@@ -388,7 +428,7 @@ impl VirtualHost {
         let Place::Recovery(stay) = &self.place else {
             return match changes(&self.computer) {
                 (0, 0) => Ok(()),
-                _ if matches!(self.place, Place::Booting { .. }) => Ok(()),
+                _ if matches!(self.place, Place::Booting { .. } | Place::Dead) => Ok(()),
                 _ => Err("the chip was changed in the normal OS".into()),
             };
         };

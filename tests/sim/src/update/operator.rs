@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use firmcast::keys::SecretKey as _;
-use firmcast::reason::{FlashState, Reason};
+use firmcast::reason::{Ending, FlashState, Reason};
 use firmcast::time::Time;
 use firmcast_manager::campaign::{Campaign, Config, Contents, Deadlines, Outcome, Target};
 
@@ -25,6 +25,8 @@ pub(crate) struct Manager {
     pub(crate) is_rogue: bool,
     /// Which virtual hosts its hosts are.
     pub(crate) targets: Vec<usize>,
+    /// What their chips held when it started.
+    held: Vec<u64>,
     /// When its next wake is planned.
     pub(crate) wake: Option<Time>,
     origin: Time,
@@ -69,7 +71,8 @@ impl Manager {
         // Like a program with a fixed port, or one with any free port.
         let port = if is_rogue { PORT - 1 } else { PORT + chance.within(0..3) as u16 };
         let address = SocketAddr::from(([10, 0, 0, 1], port));
-        Ok(Self { campaign, number, address, is_rogue, targets, wake: None, origin: now })
+        let held = targets.iter().map(|host| hosts[*host].computer.print()).collect();
+        Ok(Self { campaign, number, address, is_rogue, targets, held, wake: None, origin: now })
     }
 
     /// Its own clock.
@@ -82,29 +85,49 @@ impl Manager {
     }
 }
 
-/// What a manager says of a host at the end is true, as far as it says anything.
+/// What a manager says of a host at the end is true of its chip. What nobody could know, and nothing
+/// else, it calls unknown.
 pub(crate) fn check_outcome(
     manager: &Manager,
+    index: usize,
     host: &mut VirtualHost,
     outcome: &Outcome,
 ) -> Result<(), Violation> {
     let (number, holds) = (manager.number, host.computer.holds());
-    if outcome.reason == Reason::None {
+    let Ending { reason, flash, .. } = &outcome.ending;
+    if *reason == Reason::None {
         return Err(format!("it ended without a reason: {outcome:?}"));
     }
-    let is_wrong = match (outcome.is_confirmed(), outcome.flash) {
-        (true, _) => manager.is_rogue || !host.computer.runs_new() || holds != Holds::New,
-        (false, Some(FlashState::Updated)) => holds != Holds::New,
-        (false, Some(FlashState::Untouched(_))) => {
+    let changed_here = host.changed_in.contains_key(&number);
+    // A campaign speaks of its own work, not of what others do at the same time.
+    let others = |(campaign, at): (&u64, &Time)| *campaign != number && *at >= manager.origin;
+    let changed_by_others = host.changed_in.iter().any(others);
+    let is_same = host.computer.print() == manager.held[index];
+    let holds_old = || changed_by_others || is_same;
+    let is_safe = || changed_by_others || host.computer.starts();
+    let is_true = match flash {
+        FlashState::Updated => holds == Holds::New,
+        FlashState::Untouched(_) => {
             host.ended_untouched.push(number);
-            host.changed_in.contains(&number)
+            !changed_here && holds_old()
         }
-        (false, Some(FlashState::Restored(_))) => holds == Holds::Other,
-        (false, Some(FlashState::Mixed | FlashState::Unknown) | None) => false,
+        FlashState::Restored(_) => holds_old(),
+        FlashState::Mixed => holds != Holds::New && !is_same,
+        FlashState::Unknown => {
+            let was_heard = manager.campaign.hosts()[index].identity().is_some();
+            !was_heard || host.commits.contains(&number)
+        }
     };
-    match is_wrong {
-        false => Ok(()),
-        true => Err(format!("{outcome:?}, but it is {} and holds {holds:?}", host.describe())),
+    let is_confirmed = || {
+        let is_new = host.computer.runs_new() && *flash == FlashState::Updated;
+        !manager.is_rogue && is_new
+    };
+    let is_well = is_true
+        && (!flash.reboot_is_safe() || is_safe())
+        && (!outcome.is_confirmed() || is_confirmed());
+    match is_well {
+        true => Ok(()),
+        false => Err(format!("{outcome:?}, but it is {} and holds {holds:?}", host.describe())),
     }
 }
 

@@ -54,6 +54,11 @@ pub(crate) struct Scenario {
     pub(crate) restarts: usize,
     /// That something is wrong with the chip in a flash job.
     pub(crate) flash_faults: f64,
+    /// That the power fails in a flash job.
+    pub(crate) power_cuts: f64,
+    /// That a host says little more when it starts after its power failed, and then nothing until
+    /// the faults end.
+    pub(crate) silences: f64,
     /// That the operator loses patience with a campaign.
     pub(crate) interrupt: f64,
     /// Pause between datagrams of somebody who replays and forges.
@@ -123,6 +128,8 @@ impl Scenario {
             manager_life: None,
             restarts: 0,
             flash_faults: 0.0,
+            power_cuts: 0.0,
+            silences: 0.0,
             interrupt: 0.0,
             adversary: chance
                 .happens(0.7)
@@ -185,6 +192,8 @@ impl Scenario {
         self.interrupt = *chance.pick(&[0.0, 0.0, 0.3]);
         self.slow_boot = seconds(*chance.pick(&[1, 1, 100, 400]));
         self.disk_faults = 0.1;
+        self.power_cuts = *chance.pick(&[0.0, 0.2, 0.7]);
+        self.silences = *chance.pick(&[0.0, 0.5]);
     }
 }
 

@@ -88,6 +88,15 @@ impl Truth {
         }
     }
 
+    /// The bytes outside of the preserved regions.
+    pub(crate) fn outside(&self, contents: &[u8]) -> Vec<u8> {
+        let mut outside = contents.to_vec();
+        for region in &self.preserve {
+            outside[region.clone()].fill(0);
+        }
+        outside
+    }
+
     /// The bytes of the preserved regions, one region after the other.
     pub(crate) fn preserved(&self, contents: &[u8]) -> Vec<u8> {
         self.preserve.iter().flat_map(|region| contents[region.clone()].iter().copied()).collect()

@@ -311,8 +311,7 @@ impl World {
                 self.faults_ended = true;
                 self.network.calm_down();
                 for host in &mut self.hosts {
-                    host.faulty = false;
-                    host.computer.flash.clear_faults();
+                    host.faults_end();
                 }
             }
             _ => {}
@@ -496,20 +495,20 @@ impl World {
                     _ => {}
                 }
             }
-            Event::Ended { host, outcome } => {
-                let host = manager.targets[*host];
-                self.trace.count(outcome.reason.code().into());
-                *self.ends.entry(outcome.reason.name()).or_default() += 1;
+            Event::Ended { host: index, outcome } => {
+                let host = manager.targets[*index];
+                self.trace.count(outcome.ending.reason.code().into());
+                *self.ends.entry(outcome.ending.reason.name()).or_default() += 1;
                 self.trace.line(
                     self.now,
                     format_args!(
                         "host{host} ended: {} {:?} {}",
-                        outcome.reason.name(),
-                        outcome.flash,
-                        outcome.detail
+                        outcome.ending.reason.name(),
+                        outcome.ending.flash,
+                        outcome.ending.detail
                     ),
                 );
-                operator::check_outcome(manager, &mut self.hosts[host], outcome)
+                operator::check_outcome(manager, *index, &mut self.hosts[host], outcome)
                     .map_err(|violation| format!("host{host}: {violation}"))?;
                 if self.scenario.weather == Weather::Fair && !outcome.is_confirmed() {
                     return Err(format!(

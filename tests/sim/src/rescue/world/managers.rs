@@ -131,7 +131,10 @@ impl World {
                 let host = *self.names.get(host).ok_or("a host with an unknown name")?;
                 self.trace.line(self.now, format_args!("host{host} {stage}"));
                 self.check_stage(manager, host)?;
-                if *stage == Stage::Transfer.name() {
+                if *stage == Stage::Enlist.name() {
+                    let print = self.hosts[host].computer.print();
+                    self.hosts[host].enlisted.insert(campaign, (self.now, print));
+                } else if *stage == Stage::Transfer.name() {
                     self.perhaps_hang(manager);
                 } else if *stage == Stage::Commit.name() {
                     self.hosts[host].commits.push(campaign);
@@ -139,8 +142,12 @@ impl World {
                     self.hosts[host].escrows.push(campaign);
                 }
             }
-            (Line::Campaign(News::Result(result)), _) => {
+            (Line::Campaign(News::Result(result)), Some(campaign)) => {
                 self.trace.line(self.now, format_args!("{result:?}"));
+                let host = *self.names.get(&result.host).ok_or("a host with an unknown name")?;
+                self.hosts[host]
+                    .check_result(campaign, result)
+                    .map_err(|violation| format!("host{host}: {violation}"))?;
                 *self.summary.ends.entry(result.reason.clone()).or_default() += 1;
             }
             (Line::Campaign(News::Progress { .. }), _) => {}
