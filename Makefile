@@ -49,6 +49,7 @@ bench: need-cc need-python3 ## prints a table and writes target/bench/*.json; de
 
 fuzz: need-cc ## every parser, FUZZ_SECONDS each
 	@command -v cargo-fuzz >/dev/null || { echo "fuzz: building cargo-fuzz, this takes minutes"; cargo install --locked cargo-fuzz; }
+	WRITE_FUZZ_SEEDS=1 cargo test --locked -q --lib wire::goldens
 	@for target in $$(cargo fuzz list); do \
 		echo "fuzz: $$target for $(FUZZ_SECONDS) s"; \
 		RUSTC_BOOTSTRAP=1 cargo fuzz run "$$target" -- -max_total_time=$(FUZZ_SECONDS) || exit 1; \

@@ -1,7 +1,7 @@
-//! The files whose bytes follow from the protocol and its version: sealed golden datagrams, and seeds of fuzz targets.
+//! What follows from the protocol and its version: sealed golden datagrams, and seeds of fuzz targets.
 //!
-//! `UPDATE_GOLDENS=1 cargo test --lib wire::goldens` writes them anew. `tests/goldens/check` computes the sealed ones
-//! from docs/PROTOCOL.md, without this library.
+//! `UPDATE_GOLDENS=1 cargo test --lib wire::goldens` writes the sealed ones anew; `tests/goldens/check`
+//! computes them from docs/PROTOCOL.md, without this library. `make fuzz` has the seeds written.
 
 #![allow(clippy::unwrap_used)]
 
@@ -12,8 +12,10 @@ use super::broadcast::{GroupCipher, GroupKey, StatusRequest};
 use super::datagram::{Initiation, Transport};
 use super::message_tests::{answers, commands};
 
-/// Returns the path of each file in the repository, and what it must hold.
-fn files() -> Vec<(String, Vec<u8>)> {
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+/// Returns what tests/goldens/sealed must hold: a line of hex for each datagram.
+fn sealed() -> String {
     let cipher = GroupCipher::new(0x0102_0304_0506_0708, &GroupKey::new([7; 32]));
     let request = StatusRequest {
         round: 9,
@@ -21,48 +23,53 @@ fn files() -> Vec<(String, Vec<u8>)> {
         sent_fragments: 1000,
         repeat_complete: true,
     };
+    let fragment = cipher.seal_fragment(2, 0x10, b"firmware");
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    format!("{}\n{}\n", hex(&fragment), hex(&cipher.seal_status_request(&request)))
+}
+
+/// Returns the path of each seed below fuzz/corpus, and what it must hold.
+fn seeds() -> Vec<(String, Vec<u8>)> {
     let initiation = Initiation { sender: 0, noise: [0; 104], mac: [0; 16] }.emit();
     let transport = Transport { receiver: 0, counter: 0, sealed: vec![0; 28] }.emit();
-    let mut files = vec![
-        ("tests/goldens/fragment".to_owned(), cipher.seal_fragment(2, 0x10, b"firmware")),
-        ("tests/goldens/status-request".to_owned(), cipher.seal_status_request(&request)),
-        ("fuzz/corpus/idle_port/initiation".to_owned(), initiation.clone()),
-        ("fuzz/corpus/messages/initiation".to_owned(), initiation),
-        ("fuzz/corpus/messages/transport".to_owned(), transport),
-    ];
     let commands = commands().into_iter().map(|(command, _)| command.emit());
     let answers = answers().into_iter().map(|(answer, _)| answer.emit());
-    files.extend(
-        commands
-            .chain(answers)
-            .map(|bytes| (format!("fuzz/corpus/messages/{:02x}", bytes[0]), bytes)),
-    );
-    files
+    let mut seeds = vec![
+        ("idle_port/initiation".to_owned(), initiation.clone()),
+        ("messages/initiation".to_owned(), initiation),
+        ("messages/transport".to_owned(), transport),
+    ];
+    seeds
+        .extend(commands.chain(answers).map(|bytes| (format!("messages/{:02x}", bytes[0]), bytes)));
+    seeds
 }
 
 #[test]
-fn files_that_follow_from_the_protocol_are_up_to_date() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for (path, bytes) in files() {
-        let file = root.join(&path);
-        if std::env::var_os("UPDATE_GOLDENS").is_some() {
-            fs::create_dir_all(file.parent().unwrap()).unwrap();
-            fs::write(&file, &bytes).unwrap();
-        }
-        assert!(
-            fs::read(&file).is_ok_and(|held| held == bytes),
-            "{path} is not what the code makes; if the protocol changed on purpose (docs/PROTOCOL.md, Versions), run \
-             UPDATE_GOLDENS=1 cargo test --lib wire::goldens, then tests/goldens/check"
-        );
+fn sealed_datagrams_stay_what_they_are() {
+    let file = Path::new(ROOT).join("tests/goldens/sealed");
+    if std::env::var_os("UPDATE_GOLDENS").is_some() {
+        fs::write(&file, sealed()).unwrap();
     }
+    assert_eq!(
+        fs::read_to_string(&file).unwrap(),
+        sealed(),
+        "a new protocol version? Run UPDATE_GOLDENS=1 cargo test --lib wire::goldens, then \
+         tests/goldens/check"
+    );
 }
 
 #[test]
-fn every_seed_of_the_messages_comes_from_here() {
-    let folder = "fuzz/corpus/messages";
-    let made: Vec<String> = files().into_iter().map(|(path, _)| path).collect();
-    for seed in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)).unwrap() {
-        let path = format!("{folder}/{}", seed.unwrap().file_name().display());
-        assert!(made.contains(&path), "{path} is of no message: remove it");
+fn every_kind_of_message_is_a_seed() {
+    let seeds = seeds();
+    for kind in (0x01..=0x0d).chain(0x81..=0x88) {
+        let path = format!("messages/{kind:02x}");
+        assert!(seeds.iter().any(|(seed, _)| *seed == path), "{path}: add a golden message");
+    }
+    if std::env::var_os("WRITE_FUZZ_SEEDS").is_some() {
+        for (path, bytes) in seeds {
+            let file = Path::new(ROOT).join("fuzz/corpus").join(path);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, bytes).unwrap();
+        }
     }
 }
