@@ -189,6 +189,17 @@ pub enum FlashError {
         /// What the device said.
         source: io::Error,
     },
+    /// A block of the plan changes again and again.
+    #[error(
+        "somebody else keeps changing the eraseblock at {offset_bytes:#x}: it was written again {repairs} times; if the \
+         firmware writes this range itself, make a bundle that preserves it"
+    )]
+    ChangedAgain {
+        /// Offset of the block.
+        offset_bytes: u64,
+        /// How often it was written again.
+        repairs: u32,
+    },
     /// The final read found other bytes than were written.
     #[error(
         "the final comparison found {got:#04x} at {offset_bytes:#x} where {expected:#04x} should be"

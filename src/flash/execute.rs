@@ -1,23 +1,30 @@
 //! Everything from the first change on: write, compare, and on failure restore.
 //!
 //! ```text
-//! Writing --all blocks written--> Verifying --all equal--> end: Updated
-//!    | a block failed thrice          | a difference
+//! Writing --all blocks written--> Verifying --all as they should be--> end: Updated
+//!    | a block failed thrice          | a block of the plan cannot be brought to its contents
 //!    '------------> Restoring <-------'
 //!                       | every touched block tried
 //!                       v
-//!                   Confirming --all old--> end: Restored (Unchanged, if nothing was touched)
-//!                       '-------otherwise--> end: Damaged
+//!                   Confirming --all touched blocks old--> end: Restored (Unchanged, if none was touched)
+//!                       '-------otherwise--> end: Mixed
 //! ```
+//!
+//! Somebody else may write to the chip at any time. What the image decides is written again then, a few times. What
+//! the image does not decide is left as it is, and told: it is no reason to restore anything.
 
+use std::collections::BTreeMap;
+use std::io;
+
+use log::warn;
 use sha2::{Digest, Sha256};
 
 use super::block::{complement, first_difference, rewrite, unconditional};
-use super::plan::is_erased;
-use super::prepare::{READ_ATTEMPTS_MAX, SPAN_BYTES_MAX, Work, read};
+use super::plan::{Decider, is_erased};
+use super::prepare::{READ_ATTEMPTS_MAX, SPAN_BYTES_MAX, Work, read, unlocks};
 use super::{
-    BlockFault, BlockHolds, DamagedBlocks, End, EraseBlock, Flash, FlashError, Outcome, Phase,
-    Statistics,
+    BlockFault, BlockHolds, End, EraseBlock, Flash, FlashError, ForeignChange, ForeignKind,
+    MixedBlocks, Outcome, Phase, Statistics,
 };
 
 /// How often the change of an eraseblock is tried before the job gives up on it.
@@ -26,13 +33,35 @@ pub const BLOCK_ATTEMPTS_MAX: u32 = 3;
 /// The most that one step erases and writes, unless a single eraseblock is larger.
 pub const BATCH_BYTES_MAX: usize = 64 * 1024;
 
+/// How often a job writes an eraseblock again that somebody else has changed since.
+pub const FOREIGN_REPAIRS_MAX: u32 = 3;
+
+/// The most eraseblocks that a job repairs although nothing was planned for them: what they held is kept in memory.
+pub const UNPLANNED_REPAIRS_MAX: usize = 8;
+
 #[derive(Debug)]
 pub(super) struct Execution {
     work: Work,
     state: State,
     /// Operations that were begun: the blocks of the first so many may hold anything.
     touched: usize,
+    /// By number of the block: whether this job has erased or written it, or tried to.
+    is_touched: Vec<bool>,
+    /// Blocks without an operation that were written all the same.
+    unplanned: Vec<Unplanned>,
+    /// Touched blocks that the restore gave up.
+    given_up: Vec<usize>,
+    /// What somebody else changed, by number of the block.
+    foreign: BTreeMap<usize, ForeignKind>,
     error: Option<FlashError>,
+}
+
+/// A block that held the image's contents already, until somebody else changed it.
+#[derive(Debug)]
+struct Unplanned {
+    block: usize,
+    /// What it held just before this job wrote to it.
+    before: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -50,22 +79,27 @@ enum State {
         hasher: Option<Sha256>,
     },
     Restoring {
-        operation: usize,
+        /// Number of the touched block.
+        next: usize,
         attempts: u32,
     },
     Confirming {
         next_block: usize,
         hasher: Option<Sha256>,
-        damaged: Vec<DamagedBlocks>,
+        mixed: Vec<MixedBlocks>,
     },
 }
 
 impl Execution {
     pub(super) fn new(work: Work) -> Self {
         Self {
+            is_touched: vec![false; work.placement.block_count()],
             work,
             state: State::Writing { operation: 0, attempts: 0, singly: 0 },
             touched: 0,
+            unplanned: Vec::new(),
+            given_up: Vec::new(),
+            foreign: BTreeMap::new(),
             error: None,
         }
     }
@@ -78,7 +112,7 @@ impl Execution {
                 (Phase::Writing, operation, self.work.plan.operations().len())
             }
             State::Verifying { next_block, .. } => (Phase::Verifying, next_block, all),
-            State::Restoring { operation, .. } => (Phase::Restoring, operation, self.touched),
+            State::Restoring { next, .. } => (Phase::Restoring, next, self.touched_count()),
             State::Confirming { next_block, .. } => (Phase::Confirming, next_block, all),
         }
     }
@@ -104,9 +138,7 @@ impl Execution {
             {
                 self.verify(next_block, flash, statistics);
             }
-            State::Restoring { operation, attempts } => {
-                self.restore(operation, attempts, flash, statistics)
-            }
+            State::Restoring { next, attempts } => self.restore(next, attempts, flash, statistics),
             State::Confirming { next_block, .. }
                 if next_block < self.work.placement.block_count() =>
             {
@@ -131,6 +163,7 @@ impl Execution {
             .map(|operation| (self.work.placement.block(operation.block), &operation.change))
             .collect();
         self.touched = self.touched.max(after);
+        operations[first..after].iter().for_each(|next| self.is_touched[next.block] = true);
         let contents = &self.work.plan.target()[span.image];
         self.state = match rewrite(flash, &blocks, contents, statistics) {
             Ok(()) => State::Writing { operation: after, attempts: 0, singly: 0 },
@@ -175,108 +208,298 @@ impl Execution {
             }
             return;
         }
-        let expected = &self.work.plan.target()[span.image];
-        let mut got = Vec::new();
-        let mut difference = None;
-        for attempt in 0..READ_ATTEMPTS_MAX {
-            statistics.retries += u32::from(attempt > 0);
-            got = complement(expected);
-            if let Err(source) = read(flash, span.chip_offset_bytes, &mut got, statistics) {
-                let (offset_bytes, length_bytes) = (span.chip_offset_bytes, expected.len() as u64);
-                return self.fail(FlashError::VerifyRead { offset_bytes, length_bytes, source });
+        let expected = &self.work.plan.target()[span.image.clone()];
+        let mut got = complement(expected);
+        let was_read = read(flash, span.chip_offset_bytes, &mut got, statistics).is_ok();
+        if !was_read || got != expected {
+            for nth in span.blocks.clone() {
+                if let Err(error) = self.verify_block(nth, flash, statistics) {
+                    return self.fail(error);
+                }
             }
-            difference = first_difference(expected, &got);
-            if difference.is_none() {
-                break;
-            }
-        }
-        if let Some((at, expected, got)) = difference {
-            let offset_bytes = span.chip_offset_bytes + at as u64;
-            return self.fail(FlashError::VerifyDiffers { offset_bytes, expected, got });
         }
         if let State::Verifying { next_block, hasher } = &mut self.state {
             if let Some(hasher) = hasher {
-                hasher.update(&got);
+                hasher.update(&self.work.plan.target()[span.image]);
             }
             *next_block = span.blocks.end;
         }
     }
 
+    /// Ends when the block holds what it should, or is not this job's business.
+    fn verify_block(
+        &mut self,
+        nth: usize,
+        flash: &mut dyn Flash,
+        statistics: &mut Statistics,
+    ) -> Result<(), FlashError> {
+        let block = self.work.placement.block(nth);
+        let (offset_bytes, length_bytes) = (block.offset_bytes(), u64::from(block.length_bytes()));
+        let is_ours = self.work.plan.decider(nth) == Decider::Image;
+        for repairs in 0..=FOREIGN_REPAIRS_MAX {
+            let found = match self.compare(nth, flash, statistics) {
+                Ok(found) => found,
+                Err(_) if !is_ours && self.chip_answers(flash, statistics) => {
+                    self.foreign.insert(nth, ForeignKind::Unreadable);
+                    return Ok(());
+                }
+                Err(source) => {
+                    return Err(FlashError::VerifyRead { offset_bytes, length_bytes, source });
+                }
+            };
+            match found {
+                Found::Right => return Ok(()),
+                _ if !is_ours => {
+                    self.foreign.insert(nth, ForeignKind::Left);
+                    return Ok(());
+                }
+                _ if repairs == FOREIGN_REPAIRS_MAX => {
+                    return Err(FlashError::ChangedAgain { offset_bytes, repairs });
+                }
+                Found::Other(bytes) => self.repair(nth, bytes, flash, statistics)?,
+                Found::Unsteady { at, expected, got } => {
+                    let offset_bytes = offset_bytes + at as u64;
+                    return Err(FlashError::VerifyDiffers { offset_bytes, expected, got });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a block that the image decides can be read: one that cannot is no sign that the chip is gone.
+    fn chip_answers(&self, flash: &mut dyn Flash, statistics: &mut Statistics) -> bool {
+        let mut blocks = 0..self.work.placement.block_count();
+        let Some(nth) = blocks.find(|nth| self.work.plan.decider(*nth) == Decider::Image) else {
+            return false;
+        };
+        let block = self.work.placement.block(nth);
+        let mut bytes = vec![0; block.length_bytes() as usize];
+        read(flash, block.offset_bytes(), &mut bytes, statistics).is_ok()
+    }
+
+    /// What a block holds, beside what it should hold. Two reads of something else have to agree, and each goes into a
+    /// buffer that is filled in another way: what a read leaves out is never the same.
+    fn compare(
+        &self,
+        nth: usize,
+        flash: &mut dyn Flash,
+        statistics: &mut Statistics,
+    ) -> io::Result<Found> {
+        let offset_bytes = self.work.placement.block(nth).offset_bytes();
+        let expected = &self.work.plan.target()[self.work.placement.range(nth)];
+        let mut last: Option<Vec<u8>> = None;
+        let mut difference = None;
+        for attempt in 0..READ_ATTEMPTS_MAX {
+            statistics.retries += u32::from(attempt > 0);
+            let fill = 0xFF >> attempt;
+            let mut got: Vec<u8> = expected.iter().map(|byte| byte ^ fill).collect();
+            read(flash, offset_bytes, &mut got, statistics)?;
+            difference = first_difference(expected, &got);
+            if difference.is_none() {
+                return Ok(Found::Right);
+            }
+            if last.as_ref() == Some(&got) {
+                return Ok(Found::Other(got));
+            }
+            last = Some(got);
+        }
+        let (at, expected, got) = difference.unwrap_or_default();
+        Ok(Found::Unsteady { at, expected, got })
+    }
+
+    /// Writes a block again that somebody else has changed since. `found` is what it holds now.
+    fn repair(
+        &mut self,
+        nth: usize,
+        found: Vec<u8>,
+        flash: &mut dyn Flash,
+        statistics: &mut Statistics,
+    ) -> Result<(), FlashError> {
+        let block = self.work.placement.block(nth);
+        let offset_bytes = block.offset_bytes();
+        warn!("somebody else has changed the eraseblock at {offset_bytes:#x}: it is written again");
+        if !self.is_touched[nth] {
+            let (at, expected, got) =
+                first_difference(&self.work.plan.target()[self.work.placement.range(nth)], &found)
+                    .unwrap_or_default();
+            if self.unplanned.len() == UNPLANNED_REPAIRS_MAX || unlocks(block, flash).is_err() {
+                let offset_bytes = offset_bytes + at as u64;
+                return Err(FlashError::VerifyDiffers { offset_bytes, expected, got });
+            }
+            self.is_touched[nth] = true;
+            self.unplanned.push(Unplanned { block: nth, before: found });
+        }
+        self.foreign.insert(nth, ForeignKind::Repaired);
+        let contents = &self.work.plan.target()[self.work.placement.range(nth)];
+        let mut result = Ok(());
+        for _ in 0..BLOCK_ATTEMPTS_MAX {
+            result = put(flash, block, contents, statistics);
+            if result.is_ok() {
+                break;
+            }
+        }
+        let attempts = BLOCK_ATTEMPTS_MAX;
+        result.map_err(|source| FlashError::Block { offset_bytes, attempts, source })
+    }
+
+    fn touched_count(&self) -> usize {
+        self.unplanned.len() + self.touched
+    }
+
     fn fail(&mut self, error: FlashError) {
         self.error = Some(error);
-        self.state = State::Restoring { operation: 0, attempts: 0 };
+        self.state = State::Restoring { next: 0, attempts: 0 };
     }
 
     /// In the plan's order, so that the block that makes the firmware bootable is the last one
     /// here, too.
     fn restore(
         &mut self,
-        operation: usize,
+        next: usize,
         attempts: u32,
         flash: &mut dyn Flash,
         statistics: &mut Statistics,
     ) {
-        if operation == self.touched {
-            self.state = State::Confirming {
-                next_block: 0,
-                hasher: Some(Sha256::new()),
-                damaged: Vec::new(),
-            };
+        if next == self.touched_count() {
+            self.state =
+                State::Confirming { next_block: 0, hasher: Some(Sha256::new()), mixed: Vec::new() };
             return;
         }
-        let nth = self.work.plan.operations()[operation].block;
-        let block = self.work.placement.block(nth);
-        let contents = &self.work.backup[self.work.placement.range(nth)];
-        let next = State::Restoring { operation: operation + 1, attempts: 0 };
-        if !self.work.readable[nth] {
-            self.state = next;
-            return;
-        }
-        self.state = match put(flash, block, contents, statistics) {
-            Err(_) if attempts + 1 < BLOCK_ATTEMPTS_MAX => {
-                State::Restoring { operation, attempts: attempts + 1 }
-            }
-            // Given up: the other blocks are restored all the same, and the confirmation says what
-            // this one holds.
-            Ok(()) | Err(_) => next,
+        let nth = match self.unplanned.get(next) {
+            Some(unplanned) => unplanned.block,
+            None => self.work.plan.operations()[next - self.unplanned.len()].block,
         };
+        let after = State::Restoring { next: next + 1, attempts: 0 };
+        let Some(contents) = self.old(nth) else {
+            self.state = after;
+            return;
+        };
+        let block = self.work.placement.block(nth);
+        self.state = match put(flash, block, contents, statistics) {
+            Ok(()) => after,
+            Err(_) if attempts + 1 < BLOCK_ATTEMPTS_MAX => {
+                State::Restoring { next, attempts: attempts + 1 }
+            }
+            // The other blocks are restored all the same, and the confirmation says what this one holds.
+            Err(_) => {
+                self.given_up.push(nth);
+                after
+            }
+        };
+    }
+
+    /// What a block held before this job wrote to it, if that is known.
+    fn old(&self, nth: usize) -> Option<&[u8]> {
+        let before = self.unplanned.iter().find(|unplanned| unplanned.block == nth);
+        match before {
+            Some(unplanned) => Some(&unplanned.before),
+            None => {
+                let contents = &self.work.backup[self.work.placement.range(nth)];
+                self.work.readable[nth].then_some(contents)
+            }
+        }
     }
 
     fn confirm(&mut self, nth: usize, flash: &mut dyn Flash, statistics: &mut Statistics) {
         let block = self.work.placement.block(nth);
-        let mut bytes = self.work.unlike(nth);
-        let was_read = read(flash, block.offset_bytes(), &mut bytes, statistics).is_ok();
-        let hold = if was_read { self.work.classify(nth, &bytes) } else { BlockHolds::Unknown };
-        let State::Confirming { next_block, hasher, damaged } = &mut self.state else { return };
-        *next_block += 1;
-        match hasher {
-            Some(hasher) if was_read => hasher.update(&bytes),
-            _ => *hasher = None,
+        let is_touched = self.is_touched[nth];
+        let (mut hold, mut bytes) = self.read_hold(nth, flash, statistics);
+        // A restore that succeeded was read back: who changed it since was somebody else.
+        let mut repairs = 0;
+        while is_touched
+            && hold != BlockHolds::Old
+            && repairs < FOREIGN_REPAIRS_MAX
+            && !self.given_up.contains(&nth)
+            && let Some(contents) = self.old(nth)
+            && put(flash, block, contents, statistics).is_ok()
+        {
+            repairs += 1;
+            if bytes.is_some() {
+                self.foreign.insert(nth, ForeignKind::Repaired);
+            }
+            (hold, bytes) = self.read_hold(nth, flash, statistics);
         }
-        if hold != BlockHolds::Old && !self.work.plan.is_unread(nth) {
-            push(damaged, block, hold);
+        let decider = self.work.plan.decider(nth);
+        let foreign = match (hold, &bytes) {
+            // Now it holds what somebody else made of it.
+            _ if self.unplanned.iter().any(|one| one.block == nth) => {
+                Some(ForeignKind::Left).filter(|_| hold == BlockHolds::Old)
+            }
+            _ if is_touched || decider == Decider::ChipUnread => None,
+            (BlockHolds::Old, _) => None,
+            // Nobody knows what it held before.
+            _ if self.old(nth).is_none() => None,
+            (_, Some(_)) => Some(ForeignKind::Left),
+            (_, None) if decider == Decider::Image => None,
+            (_, None) => Some(ForeignKind::Unreadable),
+        };
+        let is_mixed = hold != BlockHolds::Old && decider != Decider::ChipUnread;
+        let is_mixed = is_mixed && foreign.is_none();
+        if let Some(kind) = foreign {
+            self.foreign.insert(nth, kind);
+        }
+        let State::Confirming { next_block, hasher, mixed } = &mut self.state else { return };
+        *next_block += 1;
+        match (hasher, bytes) {
+            (Some(hasher), Some(bytes)) => hasher.update(&bytes),
+            (hasher, _) => *hasher = None,
+        }
+        if is_mixed {
+            push(mixed, block, hold);
         }
     }
 
+    fn read_hold(
+        &self,
+        nth: usize,
+        flash: &mut dyn Flash,
+        statistics: &mut Statistics,
+    ) -> (BlockHolds, Option<Vec<u8>>) {
+        let mut bytes = self.work.unlike(nth);
+        let offset_bytes = self.work.placement.block(nth).offset_bytes();
+        match read(flash, offset_bytes, &mut bytes, statistics) {
+            Ok(()) if self.old(nth) == Some(&bytes) => (BlockHolds::Old, Some(bytes)),
+            Ok(()) => (self.work.classify(nth, &bytes), Some(bytes)),
+            Err(_) => (BlockHolds::Unknown, None),
+        }
+    }
+
+    fn foreign(&self) -> Vec<ForeignChange> {
+        let mut changes: Vec<ForeignChange> = self
+            .foreign
+            .iter()
+            .map(|(nth, kind)| {
+                let block = self.work.placement.block(*nth);
+                let (offset_bytes, length_bytes) =
+                    (block.offset_bytes(), block.length_bytes().into());
+                ForeignChange { offset_bytes, length_bytes, kind: *kind }
+            })
+            .collect();
+        changes.sort_by_key(|change| change.offset_bytes);
+        ForeignChange::join(changes)
+    }
+
     fn end(&mut self, mut statistics: Statistics) -> End {
-        statistics.blocks_changed = self.touched as u32;
+        statistics.blocks_changed = self.touched_count() as u32;
         statistics.blocks_equal =
             (self.work.placement.block_count() - self.work.plan.operations().len()) as u32;
+        let is_untouched = self.touched_count() == 0;
         let (outcome, hasher) = match &mut self.state {
-            State::Confirming { hasher, .. } if self.touched == 0 => {
-                (Outcome::Unchanged, hasher.take())
-            }
-            State::Confirming { hasher, damaged, .. } => match std::mem::take(damaged) {
+            State::Confirming { hasher, .. } if is_untouched => (Outcome::Unchanged, hasher.take()),
+            State::Confirming { hasher, mixed, .. } => match std::mem::take(mixed) {
                 blocks if blocks.is_empty() => (Outcome::Restored, hasher.take()),
-                blocks => (Outcome::Damaged { blocks }, hasher.take()),
+                blocks => (Outcome::Mixed { blocks }, hasher.take()),
             },
             State::Verifying { hasher, .. } => (Outcome::Updated, hasher.take()),
             State::Writing { .. } | State::Restoring { .. } => {
                 unreachable!("only complete reads of the chip end a job")
             }
         };
+        let foreign = self.foreign();
         let after_digest = match (&outcome, self.work.plan.target_digest()) {
             _ if self.work.plan.has_unread() => None,
+            // Not all of it was compared with what it should be.
+            _ if foreign.iter().any(|change| change.kind != ForeignKind::Repaired) => None,
             // Every byte was compared with these.
             (Outcome::Updated, Some(digest)) => Some(digest),
             _ => hasher.map(|hasher| hasher.finalize().into()),
@@ -284,7 +507,7 @@ impl Execution {
         let reboot_is_safe = match outcome {
             Outcome::Updated => true,
             Outcome::Unchanged | Outcome::Restored => !self.work.plan.is_repair(),
-            Outcome::Damaged { .. } => false,
+            Outcome::Mixed { .. } => false,
         };
         End {
             outcome,
@@ -292,9 +515,23 @@ impl Execution {
             before_digest: self.work.before_digest,
             after_digest,
             statistics,
+            foreign,
             reboot_is_safe,
         }
     }
+}
+
+/// What a read of a block found, beside what the block should hold.
+enum Found {
+    Right,
+    /// Two reads found these bytes.
+    Other(Vec<u8>),
+    /// No two reads agree; the first difference of the last one.
+    Unsteady {
+        at: usize,
+        expected: u8,
+        got: u8,
+    },
 }
 
 impl Work {
@@ -333,15 +570,15 @@ fn put(
     rewrite(flash, &[(block, &change)], contents, statistics)
 }
 
-fn push(damaged: &mut Vec<DamagedBlocks>, block: EraseBlock, hold: BlockHolds) {
+fn push(mixed: &mut Vec<MixedBlocks>, block: EraseBlock, hold: BlockHolds) {
     let length_bytes = u64::from(block.length_bytes());
-    match damaged.last_mut() {
+    match mixed.last_mut() {
         Some(last)
             if last.hold == hold
                 && last.offset_bytes + last.length_bytes == block.offset_bytes() =>
         {
             last.length_bytes += length_bytes;
         }
-        _ => damaged.push(DamagedBlocks { offset_bytes: block.offset_bytes(), length_bytes, hold }),
+        _ => mixed.push(MixedBlocks { offset_bytes: block.offset_bytes(), length_bytes, hold }),
     }
 }

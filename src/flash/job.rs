@@ -9,7 +9,7 @@
 //!          Ended: Unchanged                                   |           |
 //!                                                             '-----------+-> Restoring
 //!                                                                                 v
-//!             Ended: Restored, Damaged, or Unchanged if nothing was touched <- Confirming
+//!             Ended: Restored, Mixed, or Unchanged if nothing was touched <- Confirming
 //! ```
 
 use super::execute::Execution;
@@ -210,13 +210,15 @@ impl Job {
                     Err(error) => self.refuse(error, work.before_digest),
                 }
             }
-            // Nothing to change needs no permission.
-            Stage::Checking(work, _)
-                if work.plan.operations().is_empty() && self.mode != Mode::Preview =>
-            {
-                Stage::Executing(Box::new(Execution::new(work)))
+            Stage::Checking(mut work, _) => {
+                work.finish_checks();
+                // Nothing to change needs no permission.
+                let is_done = work.plan.operations().is_empty() && self.mode != Mode::Preview;
+                match is_done {
+                    true => Stage::Executing(Box::new(Execution::new(work))),
+                    false => Stage::Ready(work),
+                }
             }
-            Stage::Checking(work, _) => Stage::Ready(work),
             Stage::Executing(mut execution) => match execution.step(flash, &mut self.statistics) {
                 Some(end) => Stage::Ended(end),
                 None => Stage::Executing(execution),
@@ -254,6 +256,7 @@ impl Job {
             before_digest,
             after_digest: before_digest,
             statistics: self.statistics,
+            foreign: Vec::new(),
             reboot_is_safe: !self.damaged,
         })
     }

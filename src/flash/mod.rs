@@ -35,18 +35,23 @@ use std::io;
 pub use block::BlockFault;
 pub use error::FlashError;
 pub use estimate::{Estimate, Workload};
-pub use execute::{BATCH_BYTES_MAX, BLOCK_ATTEMPTS_MAX};
+pub use execute::{
+    BATCH_BYTES_MAX, BLOCK_ATTEMPTS_MAX, FOREIGN_REPAIRS_MAX, UNPLANNED_REPAIRS_MAX,
+};
 pub use geometry::{
     BLOCKS_MAX, EraseBlock, EraseRegion, Geometry, GeometryError, REGIONS_MAX, WriteRule,
 };
 pub use job::{Job, Phase, Step};
-pub use outcome::{BlockHolds, DamagedBlocks, End, Outcome, Progress, Statistics};
+pub use outcome::{
+    BlockHolds, End, FOREIGN_RANGES_TOLD_MAX, ForeignChange, ForeignKind, MixedBlocks, Outcome,
+    Progress, Statistics,
+};
 pub use placement::Placement;
 pub use plan::{Change, FlashPlan, Live, Operation};
 pub use prepare::{READ_ATTEMPTS_MAX, SPAN_BYTES_MAX};
 pub(crate) use reading::read_block;
 pub use reading::{ContentsError, read_contents};
-pub use simulated::{Asked, Fault, SimulatedFlash};
+pub use simulated::{Asked, Fault, ForeignWrite, SimulatedFlash};
 
 /// A flash chip, or the part of one that may be used.
 ///

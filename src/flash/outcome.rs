@@ -42,15 +42,15 @@ pub enum Outcome {
     /// What it held before: changes failed and were taken back. A read proved it.
     Restored,
     /// Neither: these blocks, sorted by offset, do not hold what they held before.
-    Damaged {
+    Mixed {
         /// The blocks; neighbours in the same state are joined.
-        blocks: Vec<DamagedBlocks>,
+        blocks: Vec<MixedBlocks>,
     },
 }
 
 /// Neighbouring eraseblocks that could not be restored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DamagedBlocks {
+pub struct MixedBlocks {
     /// First byte on the chip.
     pub offset_bytes: u64,
     /// Length.
@@ -72,6 +72,32 @@ pub enum BlockHolds {
     Unknown,
 }
 
+/// Neighbouring eraseblocks in which somebody else was at work while the job ran: the management engine, the BMC, or
+/// firmware that runs in system management mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ForeignChange {
+    /// First byte on the chip.
+    pub offset_bytes: u64,
+    /// Length.
+    pub length_bytes: u64,
+    /// What the job found or did there.
+    pub kind: ForeignKind,
+}
+
+/// What a job found or did where somebody else was at work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ForeignKind {
+    /// Changed outside the plan, and left as it is.
+    Left,
+    /// Readable before, no longer in the end, outside the plan.
+    Unreadable,
+    /// Changed in what the image decides, and written again.
+    Repaired,
+}
+
+/// The most ranges that [`End::foreign_note`] names.
+pub const FOREIGN_RANGES_TOLD_MAX: usize = 3;
+
 /// The end of a job. Its `Display` is the sentence for the operator.
 #[derive(Debug)]
 pub struct End {
@@ -86,6 +112,9 @@ pub struct End {
     pub after_digest: Option<[u8; 32]>,
     /// What was asked of the chip.
     pub statistics: Statistics,
+    /// Where somebody else changed the chip meanwhile, sorted by offset. These ranges are no part of what `outcome`
+    /// says, except for those that were repaired, and with them there is no `after_digest`.
+    pub foreign: Vec<ForeignChange>,
     /// Whether the machine can be started from the chip: it holds the whole new image, or whole old
     /// contents that were not to be rescued.
     pub reboot_is_safe: bool,
@@ -97,8 +126,51 @@ impl End {
         match &self.outcome {
             Outcome::Updated => self.statistics.blocks_changed > 0,
             Outcome::Unchanged | Outcome::Restored => false,
-            Outcome::Damaged { .. } => true,
+            Outcome::Mixed { .. } => true,
         }
+    }
+
+    /// Returns a sentence about what somebody else changed meanwhile, if anybody did.
+    pub fn foreign_note(&self) -> Option<String> {
+        let told = self.foreign.iter().take(FOREIGN_RANGES_TOLD_MAX).map(ForeignChange::to_string);
+        let mut told: Vec<String> = told.collect();
+        let untold = self.foreign.len() - told.len();
+        if untold > 0 {
+            told.push(format!("{untold} more ranges"));
+        }
+        (!told.is_empty())
+            .then(|| format!("somebody else wrote to the chip meanwhile: {}", told.join(", ")))
+    }
+}
+
+impl ForeignChange {
+    /// Joins the ranges of `changes`, which are sorted by offset, where neighbours are of one kind.
+    pub(super) fn join(changes: impl IntoIterator<Item = Self>) -> Vec<Self> {
+        let mut joined: Vec<Self> = Vec::new();
+        for change in changes {
+            match joined.last_mut() {
+                Some(last)
+                    if last.kind == change.kind
+                        && last.offset_bytes + last.length_bytes == change.offset_bytes =>
+                {
+                    last.length_bytes += change.length_bytes;
+                }
+                _ => joined.push(change),
+            }
+        }
+        joined
+    }
+}
+
+impl fmt::Display for ForeignChange {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let last = self.offset_bytes + self.length_bytes - 1;
+        write!(out, "{:#x}-{last:#x} ", self.offset_bytes)?;
+        out.write_str(match self.kind {
+            ForeignKind::Left => "changed, not part of the plan",
+            ForeignKind::Unreadable => "can no longer be read, not part of the plan",
+            ForeignKind::Repaired => "changed, and written again",
+        })
     }
 }
 
@@ -110,14 +182,17 @@ impl fmt::Display for End {
             Outcome::Restored => {
                 write!(out, "the flash was restored and holds what it held before")?
             }
-            Outcome::Damaged { blocks } => {
-                write!(out, "the flash is damaged:")?;
+            Outcome::Mixed { blocks } => {
+                write!(out, "the flash is neither all new nor all old:")?;
                 for (nth, blocks) in blocks.iter().enumerate() {
                     let comma = if nth == 0 { "" } else { "," };
                     let last = blocks.offset_bytes + blocks.length_bytes - 1;
                     write!(out, "{comma} {:#x}-{last:#x} {}", blocks.offset_bytes, blocks.hold)?;
                 }
             }
+        }
+        if let Some(note) = self.foreign_note() {
+            write!(out, "; {note}")?;
         }
         match self.reboot_is_safe {
             true => write!(out, "; a reboot is safe"),

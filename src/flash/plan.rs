@@ -53,10 +53,23 @@ pub struct FlashPlan {
     target: Vec<u8>,
     operations: Vec<Operation>,
     kept: Vec<usize>,
-    unread: Vec<bool>,
+    deciders: Vec<Decider>,
     boot_block: Option<usize>,
     damaged: bool,
     target_digest: Option<Digest>,
+}
+
+/// Who decides what an eraseblock holds in the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Decider {
+    /// The image: not a byte of the block is preserved.
+    Image,
+    /// The image and the chip: some bytes are preserved, and the others are equal already.
+    Both,
+    /// The chip: all bytes are preserved. Nothing depends on what they are.
+    Chip,
+    /// The chip, and nobody here can read the bytes.
+    ChipUnread,
 }
 
 impl FlashPlan {
@@ -89,7 +102,7 @@ impl FlashPlan {
             target,
             operations: Vec::new(),
             kept: Vec::new(),
-            unread: vec![false; placement.block_count()],
+            deciders: vec![Decider::Image; placement.block_count()],
             boot_block: None,
             damaged: fitness.damaged,
             target_digest: image_digest(image),
@@ -124,8 +137,14 @@ impl FlashPlan {
         let preserved = preserved_in(regions, &range);
         match preserved {
             // Nothing of it is known, and nothing of it is to change.
-            Some(region) if !readable && covers(region, &range) => self.unread[block] = true,
-            Some(_) if readable && old == new => self.kept.push(block),
+            Some(region) if !readable && covers(region, &range) => {
+                self.deciders[block] = Decider::ChipUnread;
+            }
+            Some(region) if readable && old == new => {
+                let is_whole = covers(region, &range);
+                self.deciders[block] = if is_whole { Decider::Chip } else { Decider::Both };
+                self.kept.push(block);
+            }
             Some(region) => {
                 return Err(FlashError::PreserveShares {
                     name: region.name.clone(),
@@ -170,12 +189,22 @@ impl FlashPlan {
     /// Whether this block holds preserved bytes only and cannot be read: it is left alone and not
     /// compared either.
     pub fn is_unread(&self, block: usize) -> bool {
-        self.unread[block]
+        self.deciders[block] == Decider::ChipUnread
+    }
+
+    /// Who decides what this block holds in the end.
+    pub(super) fn decider(&self, block: usize) -> Decider {
+        self.deciders[block]
+    }
+
+    /// Takes newer bytes of a block that [`Decider::Chip`] decides.
+    pub(super) fn renew(&mut self, range: Range<usize>, bytes: &[u8]) {
+        self.target[range].copy_from_slice(bytes);
     }
 
     /// Whether some blocks are left alone unread, so that there is no digest of the whole.
     pub fn has_unread(&self) -> bool {
-        self.unread.contains(&true)
+        self.deciders.contains(&Decider::ChipUnread)
     }
 
     /// Whether the chip holds no whole firmware now, so that only an update makes it start.
@@ -191,13 +220,13 @@ impl FlashPlan {
 
 fn check_regions(image: &VerifiedImage) -> Result<(), FlashError> {
     let image_bytes = image.bytes().len() as u64;
-    let ends_inside = |region: &&Region| {
+    let ends_outside = |region: &&Region| {
         region
             .offset_bytes
             .checked_add(region.length_bytes)
             .is_none_or(|end_bytes| end_bytes > image_bytes)
     };
-    match image.regions().iter().find(ends_inside) {
+    match image.regions().iter().find(ends_outside) {
         None => Ok(()),
         Some(region) => Err(FlashError::RegionOutside {
             name: region.name.clone(),

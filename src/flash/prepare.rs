@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use super::block::{complement, first_difference};
 use super::job::Mode;
 use super::placement::Span;
-use super::plan::is_preserved;
+use super::plan::{Decider, is_preserved};
 use super::{EraseBlock, Flash, FlashError, FlashPlan, Live, Placement, Statistics};
 use crate::image::VerifiedImage;
 
@@ -37,6 +37,8 @@ pub(super) struct Work {
     pub(super) backup: Vec<u8>,
     pub(super) readable: Vec<bool>,
     pub(super) before_digest: Option<[u8; 32]>,
+    /// The backup has newer bytes of preserved blocks than the digest.
+    is_renewed: bool,
     pub(super) mode: Mode,
     /// How many blocks would have to be unlocked; only counted in a preview.
     pub(super) locked_blocks: u32,
@@ -144,6 +146,7 @@ impl Backup {
             backup: self.contents,
             readable: self.readable,
             before_digest,
+            is_renewed: false,
             mode,
             locked_blocks: 0,
         })
@@ -154,6 +157,13 @@ impl Work {
     /// How many checks [`Work::check`] has.
     pub(super) fn check_count(&self) -> usize {
         self.plan.operations().len() + self.plan.kept().len()
+    }
+
+    /// Ends the checks: the digest is that of the backup as it is now.
+    pub(super) fn finish_checks(&mut self) {
+        if std::mem::take(&mut self.is_renewed) && self.before_digest.is_some() {
+            self.before_digest = Some(Sha256::digest(&self.backup).into());
+        }
     }
 
     /// Goes on with the checks from number `first` and says which number comes next. A block whose
@@ -174,9 +184,9 @@ impl Work {
         let span = self.placement.span(blocks, SPAN_BYTES_MAX);
         let after = first + span.blocks.len();
         for piece in self.readable_pieces(&span) {
-            self.reads_the_same(&piece, flash, statistics)?;
+            self.check_again(&piece, flash, statistics)?;
         }
-        for operation in operations.iter().take(after).skip(first) {
+        for operation in self.plan.operations().iter().take(after).skip(first) {
             let block = self.placement.block(operation.block);
             match self.mode {
                 Mode::Preview => self.locked_blocks += u32::from(is_locked(block, flash)?),
@@ -193,6 +203,54 @@ impl Work {
         }
         let readable = span.blocks.clone().filter(|nth| self.readable[*nth]);
         readable.map(|nth| self.placement.span([nth], SPAN_BYTES_MAX)).collect()
+    }
+
+    /// A span with a difference is looked at block by block: it matters only where a byte of the plan depends on it.
+    fn check_again(
+        &mut self,
+        span: &Span,
+        flash: &mut dyn Flash,
+        statistics: &mut Statistics,
+    ) -> Result<(), FlashError> {
+        match self.reads_the_same(span, flash, statistics) {
+            Err(FlashError::UnstableRead { .. }) if self.decided_by_chip(span) => {}
+            result => return result,
+        }
+        for nth in span.blocks.clone() {
+            let block = self.placement.span([nth], SPAN_BYTES_MAX);
+            match self.plan.decider(nth) {
+                Decider::Chip => self.read_anew(&block, flash, statistics)?,
+                _ => self.reads_the_same(&block, flash, statistics)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn decided_by_chip(&self, span: &Span) -> bool {
+        span.blocks.clone().any(|nth| self.plan.decider(nth) == Decider::Chip)
+    }
+
+    /// Somebody else writes to this block, which is preserved as a whole: takes what it holds now. When no two reads
+    /// are alike, nothing depends on that either.
+    fn read_anew(
+        &mut self,
+        span: &Span,
+        flash: &mut dyn Flash,
+        statistics: &mut Statistics,
+    ) -> Result<(), FlashError> {
+        let (offset_bytes, length_bytes) = (span.chip_offset_bytes, span.image.len() as u64);
+        for _ in 0..READ_ATTEMPTS_MAX {
+            let mut bytes = complement(&self.backup[span.image.clone()]);
+            read(flash, offset_bytes, &mut bytes, statistics)
+                .map_err(|source| FlashError::Unreadable { offset_bytes, length_bytes, source })?;
+            if bytes == self.backup[span.image.clone()] {
+                break;
+            }
+            self.backup[span.image.clone()].copy_from_slice(&bytes);
+            self.plan.renew(span.image.clone(), &bytes);
+            self.is_renewed = true;
+        }
+        Ok(())
     }
 
     fn reads_the_same(
@@ -218,7 +276,7 @@ impl Work {
     }
 }
 
-fn unlocks(block: EraseBlock, flash: &mut dyn Flash) -> Result<(), FlashError> {
+pub(super) fn unlocks(block: EraseBlock, flash: &mut dyn Flash) -> Result<(), FlashError> {
     // Chips that lock themselves at power-up unlock here; for all others the second question
     // decides.
     if !is_locked(block, flash)? || (flash.unlock(block).is_ok() && !is_locked(block, flash)?) {

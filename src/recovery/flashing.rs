@@ -117,12 +117,18 @@ impl Flashing {
                 (FlashState::Restored(Condition::Whole), Reason::WriteFailed)
             }
             Outcome::Restored => (FlashState::Restored(Condition::Broken), Reason::WriteFailed),
-            Outcome::Damaged { .. } => (FlashState::Mixed, Reason::WriteFailed),
+            Outcome::Mixed { .. } => (FlashState::Mixed, Reason::WriteFailed),
         };
         let detail = match (&end.error, flash) {
             (Some(error), flash) if !flash.reboot_is_safe() => format!("{}: {end}", chain(error)),
             (Some(error), _) => chain(error),
             (None, _) => String::new(),
+        };
+        // The end's own sentence has the note already.
+        let detail = match end.foreign_note() {
+            Some(note) if flash.reboot_is_safe() && detail.is_empty() => note,
+            Some(note) if flash.reboot_is_safe() => format!("{detail}; {note}"),
+            _ => detail,
         };
         let ending = Ending { reason, flash, detail };
         FlashEnd { ending, digests: end.before_digest.zip(end.after_digest) }

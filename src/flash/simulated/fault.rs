@@ -19,6 +19,15 @@ pub enum Asked {
     IsBad,
 }
 
+/// A write by somebody else who has access to the chip: a management engine, a BMC, firmware in system management mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ForeignWrite {
+    /// The byte that changes.
+    pub offset_bytes: u64,
+    /// The bits of it that change.
+    pub mask: u8,
+}
+
 /// What goes wrong with one operation.
 ///
 /// | fault | done on the chip | reported | afterwards |

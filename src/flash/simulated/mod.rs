@@ -12,7 +12,7 @@ use nix::libc::{EBADMSG, EINVAL, EIO, ENODEV, EROFS};
 use super::{EraseBlock, Flash, Geometry};
 use crate::image::ByteRanges;
 use cells::{Cells, Part, random_byte};
-pub use fault::{Asked, Fault};
+pub use fault::{Asked, Fault, ForeignWrite};
 
 /// What the host may not read, as an Intel chipset keeps it from the ME's region.
 #[derive(Clone, Debug, Default)]
@@ -40,6 +40,11 @@ pub struct SimulatedFlash {
     closed: Closed,
     reads_short: bool,
     faults: BTreeMap<u64, Fault>,
+    foreign_writes: BTreeMap<u64, ForeignWrite>,
+    /// Positions that somebody else has written, and the operation before which that was done last.
+    foreign_positions: BTreeMap<usize, u64>,
+    /// Those of them that no read has covered since.
+    unseen: BTreeSet<usize>,
     powered: bool,
     history: Vec<Asked>,
     erases: u64,
@@ -66,6 +71,9 @@ impl SimulatedFlash {
             closed: Closed::default(),
             reads_short: false,
             faults: BTreeMap::new(),
+            foreign_writes: BTreeMap::new(),
+            foreign_positions: BTreeMap::new(),
+            unseen: BTreeSet::new(),
             powered: true,
             history: Vec::new(),
             erases: 0,
@@ -78,6 +86,23 @@ impl SimulatedFlash {
     /// Makes the operation with this number go wrong.
     pub fn inject(&mut self, operation: u64, fault: Fault) {
         self.faults.insert(operation, fault);
+    }
+
+    /// Lets somebody else write to the chip just before the operation with this number.
+    pub fn inject_foreign(&mut self, operation: u64, write: ForeignWrite) {
+        self.foreign_writes.insert(operation, write);
+    }
+
+    /// The operation before which somebody else wrote to this block last.
+    pub fn foreign_operation(&self, block: EraseBlock) -> Option<u64> {
+        let range = block.offset_bytes() as usize..block.end_bytes() as usize;
+        self.foreign_positions.range(range).map(|(_, operation)| *operation).max()
+    }
+
+    /// Whether somebody else wrote to this block after it was read last.
+    pub fn is_unseen(&self, block: EraseBlock) -> bool {
+        let range = block.offset_bytes() as usize..block.end_bytes() as usize;
+        self.unseen.range(range).next().is_some()
     }
 
     /// Takes all faults away that were injected. What they did to the chip stays, but its reads are
@@ -203,6 +228,7 @@ impl SimulatedFlash {
         if !self.powered {
             return Err(io::Error::from_raw_os_error(ENODEV));
         }
+        self.write_foreign();
         let fault = self.faults.get(&self.operations()).copied();
         let fault = fault.filter(|fault| fault.applies_to(asked, self.geometry.rule()));
         self.history.push(asked);
@@ -210,6 +236,17 @@ impl SimulatedFlash {
         match fault {
             Some(Fault::CutBefore | Fault::Error) => Err(io::Error::from_raw_os_error(EIO)),
             fault => Ok(fault),
+        }
+    }
+
+    /// Somebody else's write takes what it needs, an erase if need be: afterwards the block is whole.
+    fn write_foreign(&mut self) {
+        let operation = self.operations();
+        if let Some(write) = self.foreign_writes.get(&operation).copied() {
+            let at = write.offset_bytes as usize;
+            self.cells.flip(at, write.mask);
+            self.foreign_positions.insert(at, operation);
+            self.unseen.insert(at);
         }
     }
 
@@ -313,6 +350,7 @@ impl Flash for SimulatedFlash {
             _ if self.reads_short => range.start..half,
             _ => range.clone(),
         };
+        self.unseen.retain(|at| !filled.contains(at));
         buffer[..filled.len()].copy_from_slice(&self.cells.bytes()[filled]);
         let allowed = self.keep_closed(&range, buffer);
         match fault {

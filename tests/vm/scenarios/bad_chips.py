@@ -125,8 +125,8 @@ def lost_page(lab, machine):
     start, end = block * NAND_BLOCK_BYTES, (block + 1) * NAND_BLOCK_BYTES - 1
     refused = second.startswith("1") and "nothing was changed" in second and "for the backup" in second
     lab.check(f"the second is refused: it cannot read its backup, at {start:#x}", refused and f"{start:#x}" in second, output)
-    damaged = f"damaged: {start:#x}-{end:#x} unknown"
-    lab.check("a rescue claims no success and names the block", third.startswith("1") and damaged in third, output)
+    mixed = f"neither all new nor all old: {start:#x}-{end:#x} unknown"
+    lab.check("a rescue claims no success and names the block", third.startswith("1") and mixed in third, output)
 
 
 def worn_block(lab, machine):
@@ -139,7 +139,7 @@ def worn_block(lab, machine):
     )  # fmt: skip
     first, _, second = output.partition("second ")
     lab.check("the first update ends well", "the flash holds the new firmware" in first, output)
-    damaged = f"damaged: {block * NAND_BLOCK_BYTES:#x}-{(block + 1) * NAND_BLOCK_BYTES - 1:#x} erased"
-    only = second.startswith("1") and damaged in second
+    mixed = f"neither all new nor all old: {block * NAND_BLOCK_BYTES:#x}-{(block + 1) * NAND_BLOCK_BYTES - 1:#x} erased"
+    only = second.startswith("1") and mixed in second
     lab.check("the second fails and names the block, the only one that is not as before", only, output)
     lab.check("it says that a reboot is not safe", "do not reboot or power off" in second, output)

@@ -2,6 +2,7 @@
 
 use firmcast::flash::{Asked, Fault, Flash as _, Outcome, SimulatedFlash};
 
+use super::foreign;
 use super::log::Log;
 use super::preview;
 use super::subject::{Refusal, Subject, range};
@@ -36,6 +37,7 @@ impl<'a> Every<'a> {
         self.totals.plan_operations += ended.operations;
         let history = chip.history().to_vec();
         self.check_nothing_left(chip)?;
+        foreign::writes(self.subject, ended.operations, self.log, self.totals)?;
         for (operation, asked) in history.iter().enumerate() {
             for cut in self.chosen(&Fault::CUTS, operation, *asked) {
                 self.cut(operation as u64, cut)?;
@@ -192,11 +194,11 @@ pub(crate) fn stays_on_chip(fault: Fault) -> bool {
 
 /// One bad block is no excuse for another: all that can be restored are.
 fn check_only_spoilt(chip: &SimulatedFlash, outcome: &Outcome) -> Result<(), Violation> {
-    let Outcome::Damaged { blocks } = outcome else { return Ok(()) };
-    let damaged = |offset| {
+    let Outcome::Mixed { blocks } = outcome else { return Ok(()) };
+    let mixed = |offset| {
         blocks.iter().any(|b| (b.offset_bytes..b.offset_bytes + b.length_bytes).contains(&offset))
     };
-    let mut needless = chip.geometry().blocks().filter(|block| damaged(block.offset_bytes()));
+    let mut needless = chip.geometry().blocks().filter(|block| mixed(block.offset_bytes()));
     match needless.find(|block| chip.takes_contents(*block) && chip.stored(*block).is_some()) {
         Some(block) => {
             Err(format!("the good block at {:#x} was not restored", block.offset_bytes()))

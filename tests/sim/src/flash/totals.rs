@@ -15,6 +15,9 @@ pub(crate) struct Totals {
     pub(crate) storm_faults: u64,
     /// Cuts in the recovery from a cut.
     pub(crate) cuts_again: u64,
+    /// Jobs during which somebody else wrote to the chip once, and all the time.
+    pub(crate) foreign_writes: u64,
+    pub(crate) foreign_storms: u64,
     pub(crate) faults: BTreeMap<Fault, u64>,
     jobs: u64,
     operations: u64,
@@ -30,7 +33,7 @@ impl Totals {
             Outcome::Updated => "updated",
             Outcome::Unchanged => "unchanged",
             Outcome::Restored => "restored",
-            Outcome::Damaged { .. } => "damaged",
+            Outcome::Mixed { .. } => "mixed",
         };
         *self.outcomes.entry(name).or_default() += 1;
     }
@@ -46,6 +49,8 @@ impl Totals {
         self.storms += other.storms;
         self.storm_faults += other.storm_faults;
         self.cuts_again += other.cuts_again;
+        self.foreign_writes += other.foreign_writes;
+        self.foreign_storms += other.foreign_storms;
         self.jobs += other.jobs;
         self.operations += other.operations;
         for (fault, count) in other.faults {
@@ -74,6 +79,11 @@ impl fmt::Display for Totals {
         )?;
         writeln!(out, "power cuts: {}, and {} in recoveries", list(cuts), self.cuts_again)?;
         writeln!(out, "other faults: {}", list(others))?;
+        writeln!(
+            out,
+            "writes by somebody else: {}, and {} times all the time",
+            self.foreign_writes, self.foreign_storms
+        )?;
         writeln!(out, "storms: {} of {} faults", self.storms, self.storm_faults)?;
         write!(
             out,

@@ -1,7 +1,8 @@
 //! One job from beginning to end on a watched chip, and whether what it says in the end is true.
 
 use firmcast::flash::{
-    BlockHolds, DamagedBlocks, EraseBlock, Flash as _, Job, Outcome, SimulatedFlash, Step,
+    Asked, BlockHolds, EraseBlock, Flash as _, ForeignChange, ForeignKind, Job, MixedBlocks,
+    Outcome, SimulatedFlash, Step,
 };
 
 use super::log::Log;
@@ -27,7 +28,7 @@ pub(crate) enum Trust {
     Full,
     /// The same, but erases and writes may lie.
     LyingChanges,
-    /// Reads and questions may lie, too: a block may be called damaged that is not.
+    /// Reads and questions may lie, too: a block may be called mixed that is not.
     LyingReads,
 }
 
@@ -50,6 +51,8 @@ pub(crate) struct Ended {
     pub(crate) reboot_is_safe: bool,
     pub(crate) error: String,
     pub(crate) operations: u64,
+    /// Where it says that somebody else was at work.
+    pub(crate) foreign: Vec<ForeignChange>,
 }
 
 impl Trial<'_> {
@@ -92,13 +95,14 @@ impl Trial<'_> {
         let Some(end) = job.into_end() else { return Err("an ended job has no end".into()) };
         log.line(format_args!("-- {end}; {:?}", end.error));
         totals.job(operations, &end.outcome);
-        let claims = Claims { trial: self, rules: &rules, chip, changes };
+        let claims = Claims { trial: self, rules: &rules, chip, changes, foreign: &end.foreign };
         claims.check(&end.outcome, end.reboot_is_safe)?;
         if end.outcome != Outcome::Updated && end.error.is_none() {
             return Err(format!("{:?} without an error", end.outcome));
         }
         let error = end.error.map(|error| error.to_string()).unwrap_or_default();
-        Ok(Ended { outcome: end.outcome, reboot_is_safe: end.reboot_is_safe, error, operations })
+        let (outcome, reboot_is_safe) = (end.outcome, end.reboot_is_safe);
+        Ok(Ended { outcome, reboot_is_safe, error, operations, foreign: end.foreign })
     }
 
     /// What the job may do to the chip as it is.
@@ -109,9 +113,11 @@ impl Trial<'_> {
             Bundle::Old => &subject.live,
         };
         let mut may_change = vec![false; chip.geometry().block_count() as usize];
+        let mut may_repair = may_change.clone();
         for block in &subject.blocks {
             let bytes = range(*block);
             let kept = subject.preserved.iter().any(|p| p.start < bytes.end && bytes.start < p.end);
+            may_repair[block.index() as usize] = !kept && subject.refusal.is_none();
             may_change[block.index() as usize] = match self.trust {
                 // Who reads the same wrong byte twice rewrites a block that is right.
                 Trust::LyingReads => !kept,
@@ -124,6 +130,7 @@ impl Trial<'_> {
         Rules {
             before: chip.clone(),
             may_change,
+            may_repair,
             target: target.clone(),
             boot: Some(subject.boot),
             honest: self.trust == Trust::Full,
@@ -157,15 +164,17 @@ struct Claims<'a> {
     rules: &'a Rules,
     chip: &'a SimulatedFlash,
     changes: u64,
+    foreign: &'a [ForeignChange],
 }
 
 impl Claims<'_> {
     fn check(&self, outcome: &Outcome, reboot_is_safe: bool) -> Result<(), Violation> {
+        self.check_foreign(outcome)?;
         let true_claim = match outcome {
             Outcome::Updated => self.is_new(),
             Outcome::Unchanged => self.changes == 0 && self.is_as_before(),
             Outcome::Restored => self.is_as_before(),
-            Outcome::Damaged { blocks } => return self.check_damage(blocks, reboot_is_safe),
+            Outcome::Mixed { blocks } => return self.check_mixed(blocks, reboot_is_safe),
         };
         if !true_claim {
             return Err(format!("it says {outcome:?}, but a fresh read finds otherwise"));
@@ -179,6 +188,9 @@ impl Claims<'_> {
     fn is_new(&self) -> bool {
         self.trial.subject.blocks.iter().all(|block| {
             self.is_left_unread(*block)
+                || self.is_told(*block)
+                || self.is_kept_as_found(*block)
+                || self.chip.is_unseen(*block)
                 || self.chip.stored(*block) == Some(&self.rules.target[range(*block)])
         })
     }
@@ -193,27 +205,82 @@ impl Claims<'_> {
     }
 
     fn is_as_before(&self) -> bool {
-        self.chip.contents() == self.rules.before.contents()
+        let (now, before) = (self.chip.contents(), self.rules.before.contents());
+        self.chip.geometry().blocks().all(|block| {
+            now[range(block)] == before[range(block)]
+                || self.chip.foreign_operation(block).is_some()
+        })
     }
 
-    fn check_damage(&self, damaged: &[DamagedBlocks], reboot: bool) -> Result<(), Violation> {
+    /// Somebody else changed preserved bytes before the job relied on them: it keeps what it found.
+    fn is_kept_as_found(&self, block: EraseBlock) -> bool {
+        let operation = self.chip.foreign_operation(block);
+        !self.rules.may_repair[block.index() as usize]
+            && operation.is_some_and(|operation| !self.is_after_checks(operation))
+    }
+
+    /// Whether the end names this block as one that somebody else changed, and that was left so.
+    fn is_told(&self, block: EraseBlock) -> bool {
+        let kinds = [ForeignKind::Left, ForeignKind::Unreadable];
+        self.foreign.iter().any(|change| kinds.contains(&change.kind) && covers(change, block))
+    }
+
+    /// Nobody is accused who did nothing, nothing that the job saw is concealed, and what the image decides is never left.
+    fn check_foreign(&self, outcome: &Outcome) -> Result<(), Violation> {
+        let honest = self.trial.trust == Trust::Full;
+        for block in self.chip.geometry().blocks() {
+            let changes = self.foreign.iter().filter(|change| covers(change, block));
+            let kinds: Vec<ForeignKind> = changes.map(|change| change.kind).collect();
+            let operation = self.chip.foreign_operation(block);
+            let at = block.offset_bytes();
+            let accused = kinds.iter().any(|kind| *kind != ForeignKind::Unreadable);
+            if honest && accused && operation.is_none() {
+                return Err(format!("nobody else wrote to the block at {at:#x}: {kinds:?}"));
+            }
+            if *outcome != Outcome::Updated {
+                continue;
+            }
+            let is_ours = self.rules.may_repair[block.index() as usize];
+            if is_ours && kinds.contains(&ForeignKind::Left) {
+                return Err(format!("the block at {at:#x} is the image's, and was left"));
+            }
+            let placed = self.trial.subject.blocks.contains(&block);
+            let late = operation.is_some_and(|operation| self.is_after_checks(operation));
+            let differs = self.chip.contents()[range(block)] != self.rules.target[range(block)];
+            if placed && late && differs && kinds.is_empty() && !self.chip.is_unseen(block) {
+                return Err(format!("what somebody else wrote to {at:#x} is not told"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the job had begun to change the chip before this operation.
+    fn is_after_checks(&self, operation: u64) -> bool {
+        let first = self.rules.before.operations() as usize;
+        let before = self.chip.history().get(first..operation as usize).unwrap_or_default();
+        before.iter().any(|asked| matches!(asked, Asked::Erase | Asked::Write))
+    }
+
+    fn check_mixed(&self, mixed: &[MixedBlocks], reboot: bool) -> Result<(), Violation> {
         if reboot {
-            return Err("the chip is damaged, and a reboot is called safe".into());
+            return Err("the chip is mixed, and a reboot is called safe".into());
         }
         let geometry = self.chip.geometry();
-        let ends: Vec<u64> =
-            damaged.iter().map(|one| one.offset_bytes + one.length_bytes).collect();
-        if damaged.iter().skip(1).zip(&ends).any(|(next, end)| next.offset_bytes < *end) {
-            return Err(format!("the damage is not sorted: {damaged:?}"));
+        let ends: Vec<u64> = mixed.iter().map(|one| one.offset_bytes + one.length_bytes).collect();
+        if mixed.iter().skip(1).zip(&ends).any(|(next, end)| next.offset_bytes < *end) {
+            return Err(format!("the mixed blocks are not sorted: {mixed:?}"));
         }
         for block in geometry.blocks() {
-            let listed = damaged.iter().find(|one| {
+            let listed = mixed.iter().find(|one| {
                 (one.offset_bytes..one.offset_bytes + one.length_bytes)
                     .contains(&block.offset_bytes())
             });
             let said = listed.map_or(BlockHolds::Old, |one| one.hold);
             let placed = self.trial.subject.blocks.contains(&block);
             let holds = if placed { self.holds(block) } else { BlockHolds::Old };
+            if self.chip.foreign_operation(block).is_some() || self.is_told(block) {
+                continue;
+            }
             if self.is_left_unread(block) && matches!(said, BlockHolds::Old | BlockHolds::Unknown) {
                 continue;
             }
@@ -255,4 +322,9 @@ impl Claims<'_> {
             Some(_) => BlockHolds::Unknown,
         }
     }
+}
+
+fn covers(change: &ForeignChange, block: EraseBlock) -> bool {
+    let end_bytes = change.offset_bytes + change.length_bytes;
+    (change.offset_bytes..end_bytes).contains(&block.offset_bytes())
 }

@@ -6,7 +6,7 @@ use std::ops::Range;
 use firmcast::flash::{EraseBlock, Flash, Geometry, SimulatedFlash, WriteRule};
 
 use super::log::Log;
-use super::subject::range;
+use super::subject::{self, range};
 
 /// What a job may do to the chip, worked out from the chip and its target alone.
 #[derive(Debug)]
@@ -15,6 +15,8 @@ pub(crate) struct Rules {
     pub(crate) before: SimulatedFlash,
     /// By block number: whether it may be erased and written.
     pub(crate) may_change: Vec<bool>,
+    /// By block number: whether it may when somebody else has written to it, because the image decides all of it.
+    pub(crate) may_repair: Vec<bool>,
     /// What the whole chip shall hold.
     pub(crate) target: Vec<u8>,
     /// The block that makes the firmware bootable.
@@ -88,7 +90,10 @@ impl<'a> Watch<'a> {
             .filter(|block| range(*block).start < bytes.end && bytes.start < range(*block).end)
             .collect();
         for block in &blocks {
-            if !self.rules.may_change[block.index() as usize] {
+            let number = block.index() as usize;
+            let is_foreign = self.chip.foreign_operation(*block).is_some();
+            let may_repair = is_foreign && self.rules.may_repair[number];
+            if !(self.rules.may_change[number] || may_repair) {
                 self.violate(format!("{what} of {bytes:#x?} outside of the plan"));
             }
         }
@@ -103,6 +108,7 @@ impl<'a> Watch<'a> {
         let undone = self.chip.geometry().blocks().find(|block| {
             rules.may_change[block.index() as usize]
                 && *block != boot
+                && self.chip.foreign_operation(*block).is_none()
                 && self.chip.stored(*block) != Some(&rules.target[range(*block)])
         });
         if let Some(block) = undone
@@ -117,11 +123,24 @@ impl<'a> Watch<'a> {
 
     fn after_change(&mut self) {
         let (now, before) = (self.chip.contents(), self.rules.before.contents());
-        let changed =
-            self.frozen.iter().find(|range| now[(*range).clone()] != before[(*range).clone()]);
-        if let Some(range) = changed {
+        let mut changed =
+            self.frozen.iter().filter(|range| now[(*range).clone()] != before[(*range).clone()]);
+        if let Some(range) = changed.find(|range| !self.is_foreign(range)) {
             self.violate(format!("something changed in {range:#x?}, outside of the plan"));
         }
+    }
+
+    /// Whether only somebody else can have changed this range: the writes of the job are looked at one by one.
+    fn is_foreign(&self, range: &Range<usize>) -> bool {
+        let (now, before) = (self.chip.contents(), self.rules.before.contents());
+        let inside = |block: &EraseBlock| {
+            range.start <= block.offset_bytes() as usize && block.end_bytes() as usize <= range.end
+        };
+        let mut blocks = self.chip.geometry().blocks().filter(inside);
+        blocks.all(|block| {
+            let bytes = subject::range(block);
+            now[bytes.clone()] == before[bytes] || self.chip.foreign_operation(block).is_some()
+        })
     }
 
     fn note<T: std::fmt::Debug>(&mut self, what: std::fmt::Arguments<'_>, result: &io::Result<T>) {
