@@ -254,7 +254,7 @@ reasons! {
     /// Something else writes, or may write, to the chip.
     FlashBusy = 20, "flash-busy", "something else uses the flash chip", "end the program or unmount the file system that the detail names, and start the update again";
     /// What would stand in flash would not start.
-    ImageInvalid = 21, "image-invalid", "the image is damaged in itself", "get the image again from its maker and make a new bundle";
+    ImageInvalid = 21, "image-invalid", "the image is broken in itself", "get the image again from its maker and make a new bundle";
     /// Recovery would not find the chip or the network.
     RecoveryLacksDriver = 22, "recovery-lacks-driver", "the recovery initramfs lacks a driver that this machine needs", "build it again with the command that the detail names";
 
