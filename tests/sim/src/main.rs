@@ -6,19 +6,24 @@
 //! [`flash`] chips.
 
 mod chance;
+mod engine;
 mod flash;
 mod network;
 mod rescue;
+mod runner;
 mod trace;
 mod update;
 
 use std::process::ExitCode;
 
+use flash::Chips;
+use rescue::Rescue;
+use runner::{look_into, run_all};
+use update::Update;
+
 const SEEDS_DEFAULT: u64 = 200;
 const FLASH_SEEDS_DEFAULT: u64 = 400;
 const RESCUE_SEEDS_DEFAULT: u64 = 100;
-/// Every tenth seed is run twice, to see that it goes the same way.
-pub(crate) const TWICE_EVERY: u64 = 10;
 
 #[global_allocator]
 static ALLOCATOR: rescue::memory::Counting = rescue::memory::Counting;
@@ -35,9 +40,9 @@ fn main() -> ExitCode {
     };
     let exit = |is_well: bool| ExitCode::from(u8::from(!is_well));
     match options {
-        Options { only: Some(seed), .. } => exit(update::look_into(seed)),
-        Options { only_flash: Some(seed), .. } => exit(flash::look_into(seed)),
-        Options { only_rescue: Some(seed), .. } => exit(rescue::look_into(seed)),
+        Options { only: Some(seed), .. } => exit(look_into::<Update>(seed)),
+        Options { only_flash: Some(seed), .. } => exit(look_into::<Chips>(seed)),
+        Options { only_rescue: Some(seed), .. } => exit(look_into::<Rescue>(seed)),
         Options { power_failure: Some(chip_bytes), .. } => exit(rescue::power_failure(chip_bytes)),
         _ => run_every_kind(&options),
     }
@@ -45,10 +50,12 @@ fn main() -> ExitCode {
 
 fn run_every_kind(options: &Options) -> ExitCode {
     let seeds = |count| options.first..options.first + count;
-    let flash_is_well = options.flash_seeds == 0 || flash::run_all(seeds(options.flash_seeds));
-    let rescue_is_well = options.rescue_seeds == 0 || rescue::run_all(seeds(options.rescue_seeds));
-    let update_is_well = options.seeds == 0 || update::run_all(seeds(options.seeds));
-    ExitCode::from(u8::from(!(flash_is_well && rescue_is_well && update_is_well)))
+    let well = [
+        run_all::<Chips>(seeds(options.flash_seeds)),
+        run_all::<Rescue>(seeds(options.rescue_seeds)),
+        run_all::<Update>(seeds(options.seeds)),
+    ];
+    ExitCode::from(u8::from(well.contains(&false)))
 }
 
 struct Options {

@@ -7,11 +7,42 @@ use std::time::Duration;
 use firmcast::time::Time;
 
 use crate::chance::Chance;
+use crate::engine::Violation;
 
 /// What every datagram takes at least.
 const LATENCY: Duration = Duration::from_micros(200);
 /// Datagrams that the adversary remembers.
 const MEMORY_MAX: usize = 256;
+
+/// Maximum number of datagrams under way at a time, for each host.
+const IN_FLIGHT_PER_HOST_MAX: usize = 4_000;
+/// Maximum number of datagrams that a manager sends at a time, for each host that it looks after.
+const TRANSMITS_PER_HOST_MAX: usize = 32;
+/// Maximum number of fragments that a manager sends at a time, for a millisecond at the highest rate here.
+const BURST_MAX: usize = 500;
+
+/// The host with an address; addresses are given in the order of the hosts.
+pub(crate) fn number_of(address: SocketAddr) -> Option<usize> {
+    let SocketAddr::V4(v4) = address else { return None };
+    let [_, _, high, low] = v4.ip().octets();
+    (usize::from(high) << 8 | usize::from(low)).checked_sub(256)
+}
+
+/// Checks that a manager, which looks after so many hosts, does not send too much at once.
+pub(crate) fn check_burst(sent: usize, hosts: usize) -> Result<(), Violation> {
+    match sent > BURST_MAX + TRANSMITS_PER_HOST_MAX * hosts {
+        true => Err(format!("the manager sends {sent} datagrams at once")),
+        false => Ok(()),
+    }
+}
+
+/// Checks that not too much is under way in a world of so many hosts.
+pub(crate) fn check_under_way(under_way: usize, hosts: usize) -> Result<(), Violation> {
+    match under_way > IN_FLIGHT_PER_HOST_MAX * (hosts + 4) {
+        true => Err(format!("{under_way} datagrams are under way")),
+        false => Ok(()),
+    }
+}
 
 /// Which way a datagram goes on a host's link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

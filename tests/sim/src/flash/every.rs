@@ -7,8 +7,9 @@ use super::log::Log;
 use super::preview;
 use super::subject::{Refusal, Subject, range};
 use super::totals::Totals;
-use super::trial::{Bundle, Ended, Trial, Trust, Violation};
+use super::trial::{Bundle, Ended, Trial, Trust};
 use crate::chance::Chance;
+use crate::engine::Violation;
 
 /// How often the recovery from a power cut is cut again.
 const CUTS_AGAIN_MAX: u64 = 3;

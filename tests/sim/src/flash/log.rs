@@ -30,9 +30,14 @@ impl Log {
     pub(crate) fn trial(&self) -> &str {
         &self.trial
     }
+}
 
-    /// The lines so far of the trial that runs.
-    pub(crate) fn lines(&self) -> &[String] {
-        &self.lines
+/// Prints the trial that failed, or the last one, when somebody looks; a panic of the code under test ends here, too.
+impl Drop for Log {
+    fn drop(&mut self) {
+        if self.verbose || std::thread::panicking() {
+            println!("{}", self.trial);
+            self.lines.iter().for_each(|line| println!("{line}"));
+        }
     }
 }

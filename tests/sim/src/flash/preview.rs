@@ -6,8 +6,9 @@ use firmcast::flash::{Asked, Job, Step};
 
 use super::log::Log;
 use super::subject::{Refusal, Subject};
-use super::trial::{Trial, Violation};
+use super::trial::Trial;
 use super::watch::Watch;
+use crate::engine::Violation;
 
 /// Runs a preview of the subject's update and compares its plan with the right one.
 pub(crate) fn check(subject: &Subject, trial: &Trial<'_>, log: &mut Log) -> Result<(), Violation> {

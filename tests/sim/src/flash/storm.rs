@@ -6,8 +6,9 @@ use super::every::stays_on_chip;
 use super::log::Log;
 use super::subject::Subject;
 use super::totals::Totals;
-use super::trial::{Bundle, Trial, Trust, Violation};
+use super::trial::{Bundle, Trial, Trust};
 use crate::chance::Chance;
+use crate::engine::Violation;
 
 /// Storms over each subject.
 const STORMS: u64 = 6;

@@ -9,9 +9,7 @@ use super::log::Log;
 use super::subject::{Subject, range};
 use super::totals::Totals;
 use super::watch::{Rules, Watch};
-
-/// What was violated, in words.
-pub(crate) type Violation = String;
+use crate::engine::Violation;
 
 /// Which bundle a job flashes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -28,7 +28,7 @@ use firmcast_manager::news::HostResult;
 use super::computer::{Computer, Kind};
 use super::scenario::Scenario;
 use super::truth::Truth;
-use crate::update::host::Violation;
+use crate::engine::Violation;
 
 /// So many datagrams a host may want to send after one thing happened to it.
 const TRANSMITS_MAX: usize = FRAGMENTS_WAITING_MAX + 32;

@@ -14,6 +14,7 @@ use super::memory;
 use super::scenario::{Rogue, Scenario};
 use super::truth::Truth;
 use crate::chance::Chance;
+use crate::engine::Alarm;
 
 /// Strangers that the mute one lets call.
 const MUTE_STRANGERS_MAX: usize = 1024;
@@ -39,7 +40,7 @@ pub(crate) struct Manager {
     pub(crate) post: Post,
     mind: Mind,
     /// When its next wake is planned.
-    pub(crate) wake: Option<Time>,
+    pub(crate) wake: Alarm,
     origin: Time,
     /// What the service holds in memory, payloads included.
     pub(crate) held_bytes: i64,
@@ -122,7 +123,7 @@ impl Manager {
         Self {
             post,
             mind,
-            wake: None,
+            wake: Alarm::default(),
             origin: now,
             held_bytes,
             held_bytes_max: held_bytes,

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use firmcast::time::Time;
 use firmcast::wire::broadcast::Broadcast;
 
-use crate::update::host::Violation;
+use crate::engine::Violation;
 
 /// Most datagrams to one host in a second, from all managers together.
 pub(crate) const ANSWERS_PER_SECOND_MAX: u64 = 40;

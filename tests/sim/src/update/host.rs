@@ -23,6 +23,7 @@ use firmcast::session::Transmit;
 use firmcast::time::Time;
 use firmcast::wire::answer::{End, Phase};
 
+use crate::engine::Violation;
 use crate::update::computer::Computer;
 use crate::update::scenario::Scenario;
 use crate::update::truth::{Holds, Truth};
@@ -35,9 +36,6 @@ const TRANSMITS_MAX: usize = FRAGMENTS_WAITING_MAX + 32;
 const LAST_WORDS_MAX: u64 = 8;
 /// An orderly shutdown before the kexec: the agent still answers.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(3);
-
-/// A broken invariant.
-pub(crate) type Violation = String;
 
 pub(crate) enum Place {
     Os(Box<Agent>),

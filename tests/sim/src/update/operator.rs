@@ -9,7 +9,8 @@ use firmcast::time::Time;
 use firmcast_manager::campaign::{Campaign, Config, Contents, Deadlines, Outcome, Target};
 
 use crate::chance::Chance;
-use crate::update::host::{Violation, VirtualHost};
+use crate::engine::{Alarm, Violation};
+use crate::update::host::VirtualHost;
 use crate::update::scenario::Scenario;
 use crate::update::truth::{Holds, Truth};
 
@@ -28,7 +29,7 @@ pub(crate) struct Manager {
     /// What their chips held when it started.
     held: Vec<u64>,
     /// When its next wake is planned.
-    pub(crate) wake: Option<Time>,
+    pub(crate) wake: Alarm,
     origin: Time,
 }
 
@@ -72,7 +73,7 @@ impl Manager {
         let port = if is_rogue { PORT - 1 } else { PORT + chance.within(0..3) as u16 };
         let address = SocketAddr::from(([10, 0, 0, 1], port));
         let held = targets.iter().map(|host| hosts[*host].computer.print()).collect();
-        Ok(Self { campaign, number, address, is_rogue, targets, held, wake: None, origin: now })
+        Ok(Self { campaign, number, address, is_rogue, targets, held, wake: Alarm::default(), origin: now })
     }
 
     /// Its own clock.

@@ -10,12 +10,12 @@ use firmcast_manager::news::News;
 use firmcast_manager::rescue::note::Event;
 use firmcast_manager::rescue::{BundleId, Deposit, Line, Note};
 
-use super::{BURST_MAX, Happening, IN_FLIGHT_PER_HOST_MAX, TRANSMITS_PER_HOST_MAX, World};
-use crate::network::Way;
+use super::{Happening, World};
+use crate::engine::Violation;
+use crate::network::{Way, check_burst, check_under_way};
 use crate::rescue::computer::Kind;
 use crate::rescue::manager::Manager;
 use crate::rescue::scenario::Rogue;
-use crate::update::host::Violation;
 
 impl World {
     pub(super) fn manager_starts(&mut self, post: usize) -> Result<(), Violation> {
@@ -28,10 +28,10 @@ impl World {
 
     pub(super) fn start_manager(&mut self, post: usize) -> Result<(), Violation> {
         let at = self.posts[post];
-        self.trace.line(self.now, format_args!("{at:?} starts"));
+        self.engine.line(format_args!("{at:?} starts"));
         let holds = !self.faults_ended;
         self.managers[post] = Some(Manager::start(
-            self.now,
+            self.engine.now(),
             at,
             &self.scenario,
             &self.truth,
@@ -44,12 +44,12 @@ impl World {
 
     pub(super) fn manager_dies(&mut self, post: usize) {
         let Some(manager) = self.managers[post].take() else { return };
-        self.trace.line(self.now, format_args!("{:?} dies", manager.post));
+        self.engine.line(format_args!("{:?} dies", manager.post));
         self.summary.held_bytes_max = self.summary.held_bytes_max.max(manager.held_bytes_max);
         self.summary.held_bytes_left = manager.held_bytes;
         self.summary.manager_deaths += 1;
         let off = manager.die();
-        self.trace.line(self.now, format_args!("its memory was counted {off} bytes off"));
+        self.engine.line(format_args!("its memory was counted {off} bytes off"));
     }
 
     pub(super) fn loaded(
@@ -63,7 +63,7 @@ impl World {
             return Ok(());
         };
         let payload = self.truth.payload(!manager.post.is_genuine(), id).filter(|_| works);
-        manager.loaded(self.now, id, &payload.ok_or("input/output error".to_owned()));
+        manager.loaded(self.engine.now(), id, &payload.ok_or("input/output error".to_owned()));
         self.manager_moved(post)
     }
 
@@ -84,42 +84,33 @@ impl World {
                 .map_err(|violation| format!("host{host}: {violation}"))?;
         }
         let stored = if works { Ok(()) } else { Err("no space left on device".to_owned()) };
-        manager.stored(self.now, deposit, &stored);
+        manager.stored(self.engine.now(), deposit, &stored);
         self.manager_moved(post)
     }
 
     /// After every step of a manager: its notes are checked, its datagrams leave, its disk is asked, its next wake is planned.
     pub(super) fn manager_moved(&mut self, post: usize) -> Result<(), Violation> {
         let Some(mut manager) = self.managers[post].take() else { return Ok(()) };
-        let (run, wishes) = (self.runs[post], manager.wishes(self.now));
+        let (run, wishes) = (self.runs[post], manager.wishes(self.engine.now()));
         for note in &wishes.notes {
             self.take_note(&mut manager, note)?;
         }
-        if wishes.transmits.len() > BURST_MAX + TRANSMITS_PER_HOST_MAX * self.hosts.len() {
-            return Err(format!("the manager sends {} datagrams at once", wishes.transmits.len()));
-        }
+        check_burst(wishes.transmits.len(), self.hosts.len())?;
         for transmit in wishes.transmits {
             self.carry_from_manager(&mut manager, transmit)?;
         }
-        if self.happenings.len() > IN_FLIGHT_PER_HOST_MAX * (self.hosts.len() + 4) {
-            return Err(format!("{} datagrams are under way", self.happenings.len()));
-        }
+        check_under_way(self.engine.planned(), self.hosts.len())?;
         for load in wishes.loads {
             let span = self.chance.span(Duration::from_millis(1)..Duration::from_millis(200));
-            self.after(span, Happening::Loaded { post, run, id: load.id, works: true });
+            self.engine.after(span, Happening::Loaded { post, run, id: load.id, works: true });
         }
         for deposit in wishes.deposits {
             let span = self.chance.span(Duration::from_millis(1)..Duration::from_secs(2));
             let works = self.faults_ended || !self.chance.happens(self.scenario.disk_faults);
-            self.after(span, Happening::DiskDone { post, run, deposit, works });
+            self.engine.after(span, Happening::DiskDone { post, run, deposit, works });
         }
-        let wake = manager.poll_timeout().map(|at| at.max(self.now));
-        if wake != manager.wake {
-            manager.wake = wake;
-            if let Some(at) = wake {
-                self.enqueue(at, Happening::ManagerWakes(post));
-            }
-        }
+        let wake = manager.poll_timeout();
+        manager.wake.set(wake, &mut self.engine, Happening::ManagerWakes(post));
         self.managers[post] = Some(manager);
         Ok(())
     }
@@ -129,11 +120,11 @@ impl World {
         match (&note.line, note.campaign) {
             (Line::Campaign(News::Stage { host, stage }), Some(campaign)) => {
                 let host = *self.names.get(host).ok_or("a host with an unknown name")?;
-                self.trace.line(self.now, format_args!("host{host} {stage}"));
+                self.engine.line(format_args!("host{host} {stage}"));
                 self.check_stage(manager, host)?;
                 if *stage == Stage::Enlist.name() {
                     let print = self.hosts[host].computer.print();
-                    self.hosts[host].enlisted.insert(campaign, (self.now, print));
+                    self.hosts[host].enlisted.insert(campaign, (self.engine.now(), print));
                 } else if *stage == Stage::Transfer.name() {
                     self.perhaps_hang(manager);
                 } else if *stage == Stage::Commit.name() {
@@ -143,7 +134,7 @@ impl World {
                 }
             }
             (Line::Campaign(News::Result(result)), Some(campaign)) => {
-                self.trace.line(self.now, format_args!("{result:?}"));
+                self.engine.line(format_args!("{result:?}"));
                 let host = *self.names.get(&result.host).ok_or("a host with an unknown name")?;
                 self.hosts[host]
                     .check_result(campaign, result)
@@ -152,7 +143,7 @@ impl World {
             }
             (Line::Campaign(News::Progress { .. }), _) => {}
             (Line::Service(event), _) => {
-                self.trace.line(self.now, format_args!("{}", event.to_text()));
+                self.engine.line(format_args!("{}", event.to_text()));
                 match event {
                     Event::Held { reason, .. } => {
                         *self.summary.held.entry(reason.clone()).or_default() += 1;
@@ -175,7 +166,7 @@ impl World {
         if let Some(post) = post.filter(|_| hangs) {
             self.hung = Some(post);
             let span = self.chance.span(Duration::ZERO..Duration::from_secs(3));
-            self.after(span, Happening::ManagerHangs(post));
+            self.engine.after(span, Happening::ManagerHangs(post));
         }
     }
 
@@ -228,7 +219,7 @@ impl World {
                 if is_stream {
                     self.traffic.stream(&bytes);
                 } else {
-                    self.traffic.manager_says(self.now, host, &bytes)?;
+                    self.traffic.manager_says(self.engine.now(), host, &bytes)?;
                     manager.said[host] += 1;
                     if !manager.enlisted[host] && manager.said[host] > manager.heard[host] {
                         return Err(format!("host{host} gets more answers than it asked for"));
@@ -241,8 +232,8 @@ impl World {
     }
 
     fn carry_to_host(&mut self, host: usize, from: SocketAddr, bytes: &Rc<[u8]>, by_group: bool) {
-        for (at, bytes) in self.network.carry(self.now, host, Way::ToHost, bytes) {
-            self.enqueue(at, Happening::ToHost { host, from, bytes, by_group });
+        for (at, bytes) in self.network.carry(self.engine.now(), host, Way::ToHost, bytes) {
+            self.engine.at(at, Happening::ToHost { host, from, bytes, by_group });
         }
     }
 }
