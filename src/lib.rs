@@ -35,6 +35,7 @@ pub mod mtd;
 pub mod net;
 pub mod platform;
 pub mod power;
+pub mod random;
 pub mod reason;
 pub mod recovery;
 pub mod rescue;

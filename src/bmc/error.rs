@@ -50,7 +50,7 @@ pub enum BmcError {
         limit_ms: u64,
     },
     /// An answer with another completion code than 00h.
-    #[error("the BMC answers {request} with code {code:#04x} ({})", super::message::meaning(*code))]
+    #[error("the BMC answers {request} with code {code:#04x} ({})", super::completion::meaning(*code))]
     Refused {
         /// The command.
         request: &'static str,
@@ -82,7 +82,7 @@ pub enum BmcError {
         fru: u8,
     },
     /// A write was refused before anything was changed.
-    #[error("FRU device {fru} is locked: the BMC answers the first write with code {code:#04x} ({}); nothing was changed; unlock it with the maker's tool", super::message::meaning(*code))]
+    #[error("FRU device {fru} is locked: the BMC answers the first write with code {code:#04x} ({}); nothing was changed; unlock it with the maker's tool", super::completion::meaning(*code))]
     Locked {
         /// Its number.
         fru: u8,

@@ -1,6 +1,7 @@
 //! The FRU devices of a BMC.
 
-use super::message::{Ipmi, TIMEOUT, ask};
+use super::completion::TIMEOUT;
+use super::message::{Ipmi, ask};
 use super::storage::FruDevice;
 use super::{BmcError, commands, sdr};
 

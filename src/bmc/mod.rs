@@ -15,6 +15,7 @@
 
 pub mod command;
 mod commands;
+mod completion;
 mod device;
 mod error;
 pub mod fru;

@@ -10,14 +10,10 @@
 //! Not the host's are the regions of an Intel flash descriptor but for the descriptor itself and the BIOS, and areas of a flash
 //! map for the same purposes. A closed range reads as FFh here, and in a backup.
 
-mod ranges;
-
 use std::ops::Range;
 
-pub use ranges::ByteRanges;
-
 use super::layout::foreign_ranges;
-use super::{Region, RegionAction};
+use super::{ByteRanges, Region, RegionAction};
 
 /// A chip's contents, as far as the host may read them.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,9 +7,9 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::contents::{ByteRanges, Contents};
 use super::layout::{Layout, RegionKind};
 use super::validity::{Evidence, Verdict, validate_contents};
+use super::{ByteRanges, Contents};
 use super::{Manifest, REGIONS_MAX};
 
 /// The chip is recorded in pieces of this size, so that a difference has a place.

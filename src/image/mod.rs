@@ -49,6 +49,7 @@
 mod admission;
 pub mod assembly;
 mod bundle;
+mod byte_ranges;
 mod contents;
 mod format;
 mod known_good;
@@ -64,7 +65,8 @@ mod verified;
 
 pub use admission::Board;
 pub use bundle::{BUNDLE_MAX, Bundle, BundleError};
-pub use contents::{ByteRanges, Contents, Unreadable, closed_in, closed_note, preserved};
+pub use byte_ranges::ByteRanges;
+pub use contents::{Contents, Unreadable, closed_in, closed_note, preserved};
 pub use format::FirmwareFormat;
 pub use known_good::{KnownGood, PIECES_MAX, assess, left_out};
 pub use manifest::{

@@ -7,12 +7,17 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use sha2::{Digest, Sha256};
 
-use super::{KeyError, Role};
+use super::Role;
 
 /// Length of a fingerprint.
 pub const FINGERPRINT_BYTES: usize = 32;
 
 const PREFIX: &str = "SHA256:";
+
+/// Not the text of a fingerprint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the fingerprint is damaged: expected SHA256: and 43 characters of base64")]
+pub struct BadFingerprint;
 
 /// SHA-256 over the role word, one zero byte and the public key's bytes.
 ///
@@ -53,11 +58,11 @@ impl fmt::Debug for Fingerprint {
 }
 
 impl FromStr for Fingerprint {
-    type Err = KeyError;
+    type Err = BadFingerprint;
 
-    fn from_str(text: &str) -> Result<Self, KeyError> {
-        let digits = text.strip_prefix(PREFIX).ok_or(KeyError::BadFingerprint)?;
-        let bytes = STANDARD_NO_PAD.decode(digits).map_err(|_| KeyError::BadFingerprint)?;
-        Ok(Fingerprint(bytes.try_into().map_err(|_| KeyError::BadFingerprint)?))
+    fn from_str(text: &str) -> Result<Self, BadFingerprint> {
+        let digits = text.strip_prefix(PREFIX).ok_or(BadFingerprint)?;
+        let bytes = STANDARD_NO_PAD.decode(digits).map_err(|_| BadFingerprint)?;
+        Ok(Fingerprint(bytes.try_into().map_err(|_| BadFingerprint)?))
     }
 }

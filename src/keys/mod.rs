@@ -17,11 +17,11 @@ mod role;
 mod text;
 
 pub use file::{KEY_FILE_MAX, KeyFileError, create_pair, load_public, load_secret, public_path};
-pub use fingerprint::{FINGERPRINT_BYTES, Fingerprint};
+pub use fingerprint::{BadFingerprint, FINGERPRINT_BYTES, Fingerprint};
 pub use host::{HostPublicKey, HostSecretKey};
 pub use manager::{ManagerPublicKey, ManagerSecretKey};
 pub use release::{ReleasePublicKey, ReleaseSecretKey};
-pub use role::Role;
+pub use role::{Role, UnknownRole};
 pub use text::{COMMENT_MAX, KeyError};
 
 use std::fmt::{Debug, Display};

@@ -3,8 +3,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::KeyError;
-
 /// What a key may be used for. A key of one role is never accepted for another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
@@ -15,6 +13,11 @@ pub enum Role {
     /// Identifies one host.
     Host,
 }
+
+/// Not the name of a role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unknown role: expected release, manager or host")]
+pub struct UnknownRole;
 
 impl Role {
     /// The first word of the key's text form; also separates the roles in fingerprints.
@@ -42,12 +45,12 @@ impl fmt::Display for Role {
 }
 
 impl FromStr for Role {
-    type Err = KeyError;
+    type Err = UnknownRole;
 
-    fn from_str(name: &str) -> Result<Role, KeyError> {
+    fn from_str(name: &str) -> Result<Role, UnknownRole> {
         [Role::Release, Role::Manager, Role::Host]
             .into_iter()
             .find(|role| role.to_string() == name)
-            .ok_or(KeyError::UnknownRole)
+            .ok_or(UnknownRole)
     }
 }

@@ -16,7 +16,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
-use super::{Fingerprint, Role};
+use super::fingerprint::{BadFingerprint, Fingerprint};
+use super::role::{Role, UnknownRole};
 
 /// Longest comment behind a public key, in bytes.
 pub const COMMENT_MAX: usize = 128;
@@ -32,8 +33,8 @@ pub enum KeyError {
     )]
     NotAKey,
     /// A role name that does not exist.
-    #[error("unknown role: expected release, manager or host")]
-    UnknownRole,
+    #[error(transparent)]
+    Role(#[from] UnknownRole),
     /// A key of another role.
     #[error("this is a {got} key, expected a {expected} key")]
     WrongRole {
@@ -55,8 +56,8 @@ pub enum KeyError {
         expected_bytes: usize,
     },
     /// Not of the form `SHA256:...`.
-    #[error("the fingerprint is damaged: expected SHA256: and 43 characters of base64")]
-    BadFingerprint,
+    #[error(transparent)]
+    Fingerprint(#[from] BadFingerprint),
     /// The fingerprint in the text is not the one of the key in the text.
     #[error(
         "the key is damaged or was edited: its fingerprint is {computed}, the text says {stated}"
@@ -96,7 +97,7 @@ pub(super) fn parse_public<const N: usize>(text: &str, role: Role) -> Result<[u8
         return Err(KeyError::TrailingText);
     }
     let key: [u8; N] = decode(key)?;
-    let stated = fields.next().ok_or(KeyError::BadFingerprint)?.parse()?;
+    let stated = fields.next().ok_or(BadFingerprint)?.parse()?;
     expect_fingerprint(Fingerprint::of(role, &key), stated)?;
     if let Some(comment) = fields.next() {
         check_comment(comment)?;
@@ -134,7 +135,7 @@ pub(super) fn parse_secret(
         return Err(KeyError::IsPublic);
     }
     let secret = decode(lines.next().unwrap_or_default()).map(Zeroizing::new)?;
-    let stated = lines.next().ok_or(KeyError::BadFingerprint)?.parse()?;
+    let stated = lines.next().ok_or(BadFingerprint)?.parse()?;
     match lines.next() {
         None => Ok((secret, stated)),
         Some(_) => Err(KeyError::TrailingText),

@@ -4,13 +4,12 @@
 //! flashcp take no lock. So the open files of all processes are looked through, then mounted file systems and UBI. Root
 //! sees the files of all processes, unless it has given up its capabilities (`CAP_SYS_PTRACE`), as the agent's service does.
 
-use std::fmt;
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
-use super::{MtdError, MtdInfo, Overlap};
+use super::{Held, HeldBy, MtdError, MtdInfo, Overlap};
 
 /// Major number of `/dev/mtdN`: N has the minors 2N and 2N+1, the second for `/dev/mtdNro` (Linux
 /// `Documentation/admin-guide/devices.txt`).
@@ -19,37 +18,6 @@ const MTD_CHAR_MAJOR: u64 = 90;
 const MTD_BLOCK_MAJOR: u64 = 31;
 /// `O_ACCMODE` of the octal flags in `/proc/PID/fdinfo/N`: 0 is `O_RDONLY`.
 const ACCESS_MODE: u32 = 0o3;
-
-/// Who uses a device.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum HeldBy {
-    /// A process has it open, as character or as block device.
-    Process {
-        /// Its number.
-        pid: u32,
-        /// Its name (`/proc/PID/comm`).
-        program: String,
-    },
-    /// A file system on it is mounted.
-    Mount {
-        /// Where.
-        target: String,
-    },
-    /// UBI is attached to it.
-    Ubi {
-        /// The N of `ubiN`.
-        index: String,
-    },
-}
-
-/// A device in use.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Held {
-    /// The N of `/dev/mtdN`.
-    pub index: u32,
-    /// By whom.
-    pub by: HeldBy,
-}
 
 /// Which open files count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,17 +60,6 @@ impl Holders {
         let mut devices = vec![(device.index, device.name.as_str())];
         devices.extend(overlaps.iter().map(|other| (other.index, other.name.as_str())));
         Ok(find(root, &devices, opened))
-    }
-}
-
-impl fmt::Display for Held {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "/dev/mtd{} is in use by ", self.index)?;
-        match &self.by {
-            HeldBy::Process { pid, program } => write!(out, "{program} (process {pid})"),
-            HeldBy::Mount { target } => write!(out, "the file system that is mounted on {target}"),
-            HeldBy::Ubi { index } => write!(out, "ubi{index}"),
-        }
     }
 }
 

@@ -6,6 +6,7 @@
 mod contents;
 mod device;
 mod error;
+mod held;
 mod holders;
 mod info;
 mod ioctl;
@@ -17,7 +18,8 @@ pub(crate) mod testing;
 pub use contents::{ChipReadError, read_chip};
 pub use device::{Access, EccCounters, MtdDevice};
 pub use error::MtdError;
-pub use holders::{Held, HeldBy, Holders};
+pub use held::{Held, HeldBy};
+pub use holders::Holders;
 pub use info::{
     MTD_BIT_WRITEABLE, MTD_NO_ERASE, MTD_POWERUP_LOCK, MTD_WRITEABLE, MtdInfo, MtdKind, SYSFS_MTD,
 };

@@ -20,6 +20,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore, SeedableRng};
 
 use super::config::MacAddress;
+use crate::random::jitter;
 use crate::time::Time;
 
 mod answer;
@@ -37,6 +38,8 @@ pub const DATAGRAM_SIZE_MAX: usize = 1500;
 /// First wait for an answer. RFC 2131 section 4.1 starts at 4 s; a rack that has just lost its operating system starts
 /// sooner, because many switches drop the first datagram.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
+/// By how much each pause is longer or shorter than that.
+const RETRY_SPREAD_PERMILLE: u32 = 250;
 /// Longest wait for an answer. Discovery goes on with this for as long as its owner wants.
 const RETRY_MAX: Duration = Duration::from_secs(16);
 /// Requests for an offered address before discovery starts anew.
@@ -199,8 +202,7 @@ impl DhcpClient {
     /// Growing, and different for each client: 1, 2, 4, 8, 16, 16 ... seconds, each between 3/4 and 5/4 of that.
     fn retry_after(&mut self, tries: u32) -> Duration {
         let base = FIRST_RETRY.saturating_mul(1 << tries.min(16)).min(RETRY_MAX);
-        let permille = 750 + self.rng.next_u32() % 501;
-        base * permille / 1000
+        jitter(base, RETRY_SPREAD_PERMILLE, &mut self.rng)
     }
 
     fn bind(&mut self, now: Time, lease: Option<Lease>) {

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use log::{info, warn};
 use rand_chacha::ChaCha20Rng;
-use rand_core::RngCore as _;
 
 use crate::keys::{ManagerPublicKey, PublicKey as _};
+use crate::random;
 use crate::time::Time;
 
 /// How long one address is called.
@@ -129,7 +129,7 @@ impl Seek {
 
 /// ±25 %, so that hosts that died together do not call together for ever.
 pub(super) fn jitter(pause: Duration, rng: &mut ChaCha20Rng) -> Duration {
-    pause * (750 + rng.next_u32() % 501) / 1000
+    random::jitter(pause, 250, rng)
 }
 
 /// Which of the trusted keys are tried at an address: all, or the one that is hinted at. None when the hint is at a key that is not

@@ -67,14 +67,20 @@
 //!
 //! - [`endpoint`]: all sessions of one socket; the only thing a driver talks to.
 //! - [`discovery`]: the broadcast question who is there, and the sealed answers.
+//! - `peers`: who is known and may call, and whose sessions are; `call`: a call until it is answered; `sealing`: one session, which seals and
+//!   opens messages.
 //! - `noise`: the two handshakes on crate `snow`; `window`: replay protection; `limit`: rate limit.
 
+mod call;
 pub mod discovery;
 pub mod endpoint;
 mod limit;
 mod mac;
 mod noise;
+mod peers;
+mod sealing;
 mod window;
 
-pub use endpoint::{Endpoint, Event, PeerKey, Transmit};
+pub use endpoint::{Endpoint, Event, Transmit};
 pub use limit::RateLimit;
+pub use peers::{PEERS_MAX, PeerKey};

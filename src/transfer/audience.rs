@@ -7,7 +7,6 @@ use std::time::Duration;
 use super::TransferError;
 use super::geometry::Geometry;
 use super::receiver::RESTARTS_MAX;
-use super::sender::Stall;
 use crate::time::Time;
 use crate::wire::broadcast::{FragmentRange, FragmentStatus, Missing};
 
@@ -40,6 +39,15 @@ impl fmt::Display for HostId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
+}
+
+/// Why a host is no longer waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stall {
+    /// It has not answered for a long time. If it answers after all, it is served again.
+    Silent,
+    /// It answers, but what is sent does not help it.
+    NoProgress,
 }
 
 /// How far a host is, for display.

@@ -82,10 +82,10 @@ mod receiver;
 mod sender;
 mod shards;
 
-pub use audience::{HOSTS_MAX, HostId, HostProgress};
+pub use audience::{HOSTS_MAX, HostId, HostProgress, Stall};
 pub use geometry::Geometry;
 pub use receiver::{RESTARTS_MAX, Received, Receiver};
-pub use sender::{Event, Sender, SenderConfig, SenderStats, Stall};
+pub use sender::{Event, Sender, SenderConfig, SenderStats};
 
 /// Why a step of a transfer was not possible.
 #[derive(Clone, Debug, Error, PartialEq)]

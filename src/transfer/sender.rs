@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::TransferError;
-use super::audience::{Audience, HOSTS_MAX, HostId, HostProgress};
+use super::audience::{Audience, HOSTS_MAX, HostId, HostProgress, Stall};
 use super::code::RepairCache;
 use super::geometry::Geometry;
 use super::pacing::Pacing;
@@ -44,15 +44,6 @@ const FRAME_OVERHEAD: usize = 14 + 20 + 8;
 pub struct SenderConfig {
     /// The operator's cap in bits per second of whole frames; it always holds. [`Sender::set_rate_cap`] changes it.
     pub rate_cap_bits_per_s: u64,
-}
-
-/// Why a host is no longer waited for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stall {
-    /// It has not answered for a long time. If it answers after all, it is served again.
-    Silent,
-    /// It answers, but what is sent does not help it.
-    NoProgress,
 }
 
 /// What the driver should know.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use firmcast::keys::HostPublicKey;
 use firmcast::keys::PublicKey as _;
-use firmcast::session::endpoint::PEERS_MAX;
+use firmcast::session::PEERS_MAX;
 use firmcast::session::{self, Endpoint, PeerKey};
 use firmcast::time::Time;
 use firmcast::wire::answer::Answer;

@@ -1,8 +1,6 @@
 //! The common header and the areas that it points to.
 
-use std::fmt;
-
-use super::{FruError, Record, checksum};
+use super::{AreaKind, FruError, Record, checksum};
 
 /// How long the common header is.
 pub const HEADER_SIZE_BYTES: usize = 8;
@@ -21,33 +19,6 @@ const KINDS: [AreaKind; 5] = [
     AreaKind::Product,
     AreaKind::MultiRecord,
 ];
-
-/// What an area is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AreaKind {
-    /// The maker's own (section 9). It does not say how long it is.
-    InternalUse,
-    /// Chassis Info (section 10).
-    Chassis,
-    /// Board Info (section 11).
-    Board,
-    /// Product Info (section 12).
-    Product,
-    /// A list of records (section 16).
-    MultiRecord,
-}
-
-impl fmt::Display for AreaKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::InternalUse => "internal use",
-            Self::Chassis => "chassis",
-            Self::Board => "board",
-            Self::Product => "product",
-            Self::MultiRecord => "MultiRecord",
-        })
-    }
-}
 
 /// The common header (section 8).
 ///

@@ -4,13 +4,15 @@
 //! Information Storage Definition", version 1.0, revision 1.3.
 
 mod area;
+mod area_kind;
 mod edit;
 mod error;
 mod records;
 #[cfg(test)]
 mod tests;
 
-pub use area::{Area, AreaKind, AreaState, CommonHeader, HEADER_SIZE_BYTES};
+pub use area::{Area, AreaState, CommonHeader, HEADER_SIZE_BYTES};
+pub use area_kind::AreaKind;
 pub use edit::{Edit, Write};
 pub use error::FruError;
 pub use records::{Record, walk};

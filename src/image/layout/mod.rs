@@ -19,7 +19,7 @@ mod volume;
 use std::fmt;
 use std::ops::Range;
 
-use super::contents::ByteRanges;
+use super::ByteRanges;
 pub use boot::boot_offset;
 pub(in crate::image) use boot::{RESET_VECTOR_BYTES, begins_with_arm_branch, has_x86_reset_vector};
 pub(crate) use descriptor::DESCRIPTOR_BYTES;

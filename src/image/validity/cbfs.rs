@@ -16,7 +16,7 @@ use std::ops::Range;
 use sha2::{Digest as _, Sha256};
 
 use super::{Damage, Evidence, reaches_into};
-use crate::image::contents::ByteRanges;
+use crate::image::ByteRanges;
 use crate::image::layout::{FlashMap, array};
 
 const MAGIC: &[u8; 8] = b"LARCHIVE";

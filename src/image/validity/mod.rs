@@ -16,8 +16,8 @@ mod volumes;
 
 use std::fmt;
 
-use super::contents::{ByteRanges, Contents};
 use super::layout::{DESCRIPTOR_BYTES, Descriptor, FlashMap, Layout, LayoutError};
+use super::{ByteRanges, Contents};
 
 /// Whether an image is whole firmware.
 #[derive(Clone, Debug, PartialEq, Eq)]

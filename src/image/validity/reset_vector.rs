@@ -1,7 +1,7 @@
 //! The x86 reset vector, 16 bytes before the end, where the processor begins.
 
 use super::{Damage, Evidence, reaches_into};
-use crate::image::contents::ByteRanges;
+use crate::image::ByteRanges;
 use crate::image::layout::{RESET_VECTOR_BYTES, has_x86_reset_vector};
 
 /// The segment in which a legacy BIOS begins is the last 64 KiB.

@@ -6,7 +6,7 @@ use super::cbfs::Area;
 use super::ffs::{Files, FirmwareFile};
 use super::section::{Inside, check_sections};
 use super::{Damage, Evidence, reaches_into};
-use crate::image::contents::ByteRanges;
+use crate::image::ByteRanges;
 use crate::image::layout::{FirmwareVolume, FoundVolume, Volumes, begins_with_arm_branch, u32_at};
 
 /// Volumes lie in volumes at most so deep, sections in sections as well.

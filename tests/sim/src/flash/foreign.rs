@@ -5,8 +5,9 @@ use firmcast::flash::{EraseBlock, Flash as _, ForeignChange, ForeignKind, Foreig
 use super::log::Log;
 use super::subject::{Subject, range};
 use super::totals::Totals;
-use super::trial::{Bundle, Trial, Trust, Violation};
+use super::trial::{Bundle, Trial, Trust};
 use crate::chance::Chance;
+use crate::engine::Violation;
 
 /// Who decides what a block holds in the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

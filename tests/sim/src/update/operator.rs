@@ -73,7 +73,16 @@ impl Manager {
         let port = if is_rogue { PORT - 1 } else { PORT + chance.within(0..3) as u16 };
         let address = SocketAddr::from(([10, 0, 0, 1], port));
         let held = targets.iter().map(|host| hosts[*host].computer.print()).collect();
-        Ok(Self { campaign, number, address, is_rogue, targets, held, wake: Alarm::default(), origin: now })
+        Ok(Self {
+            campaign,
+            number,
+            address,
+            is_rogue,
+            targets,
+            held,
+            wake: Alarm::default(),
+            origin: now,
+        })
     }
 
     /// Its own clock.

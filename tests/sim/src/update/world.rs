@@ -430,11 +430,11 @@ impl World {
                 self.engine.trace.count(outcome.ending.reason.code().into());
                 *self.ends.entry(outcome.ending.reason.name()).or_default() += 1;
                 self.engine.line(format_args!(
-                        "host{host} ended: {} {:?} {}",
-                        outcome.ending.reason.name(),
-                        outcome.ending.flash,
-                        outcome.ending.detail
-                    ));
+                    "host{host} ended: {} {:?} {}",
+                    outcome.ending.reason.name(),
+                    outcome.ending.flash,
+                    outcome.ending.detail
+                ));
                 operator::check_outcome(manager, *index, &mut self.hosts[host], outcome)
                     .map_err(|violation| format!("host{host}: {violation}"))?;
                 if self.scenario.weather == Weather::Fair && !outcome.is_confirmed() {

@@ -1,0 +1,177 @@
+#![allow(clippy::unwrap_used)]
+use super::*;
+use crate::session::peers::UNCONFIRMED_MAX;
+
+const MANAGER: [u8; 32] = [1; 32];
+const HOST: [u8; 32] = [2; 32];
+
+fn public(secret: [u8; 32]) -> PeerKey {
+    *PublicKey::from(&StaticSecret::from(secret)).as_bytes()
+}
+
+fn address(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
+}
+
+fn pair() -> (Endpoint, Endpoint) {
+    let mut manager = Endpoint::new(MANAGER, [3; 32]);
+    manager.set_stamp(1000);
+    let mut host = Endpoint::new(HOST, [4; 32]);
+    host.allow(public(MANAGER));
+    (manager, host)
+}
+
+/// Delivers everything both ways; returns the host's events and all datagrams to the host.
+fn run(manager: &mut Endpoint, host: &mut Endpoint, now: Time) -> (Vec<Event>, Vec<Vec<u8>>) {
+    let (mut events, mut seen) = (Vec::new(), Vec::new());
+    loop {
+        let down: Vec<_> = std::iter::from_fn(|| manager.poll_transmit()).collect();
+        for transmit in &down {
+            events.extend(host.handle_datagram(now, address(1), &transmit.bytes));
+            seen.push(transmit.bytes.clone());
+        }
+        let up: Vec<_> = std::iter::from_fn(|| host.poll_transmit()).collect();
+        for transmit in &up {
+            assert_eq!(transmit.to, address(1));
+            manager.handle_datagram(now, address(2), &transmit.bytes);
+        }
+        if down.is_empty() && up.is_empty() {
+            return (events, seen);
+        }
+    }
+}
+
+#[test]
+fn an_instruction_arrives_once_and_only_from_an_allowed_peer() {
+    let (mut manager, mut host) = pair();
+    manager.connect(Time::ZERO, public(HOST), address(2));
+    let (events, _) = run(&mut manager, &mut host, Time::ZERO);
+    assert_eq!(events, [Event::Connected { peer: public(MANAGER), address: address(1) }]);
+    assert!(manager.send(Time::ZERO, &public(HOST), b"begin"));
+    let (events, datagrams) = run(&mut manager, &mut host, Time::ZERO);
+    let message =
+        Event::Message { peer: public(MANAGER), address: address(1), bytes: b"begin".to_vec() };
+    assert_eq!(events, [message]);
+    assert_eq!(host.handle_datagram(Time::ZERO, address(9), &datagrams[0]), None);
+
+    let mut stranger = Endpoint::new([7; 32], [8; 32]);
+    stranger.connect(Time::ZERO, public(HOST), address(2));
+    run(&mut stranger, &mut host, Time::ZERO);
+    assert!(!stranger.is_connected(&public(HOST)));
+}
+
+#[test]
+fn replayed_forged_and_cut_datagrams_get_no_answer_and_change_nothing() {
+    let (mut manager, mut host) = pair();
+    manager.connect(Time::ZERO, public(HOST), address(2));
+    let (_, recorded) = run(&mut manager, &mut host, Time::ZERO);
+    let later = Time::from_micros(10_000_000);
+    for datagram in &recorded {
+        assert_eq!(host.handle_datagram(later, address(9), datagram), None);
+        for length in 0..datagram.len() {
+            assert_eq!(host.handle_datagram(later, address(9), &datagram[..length]), None);
+        }
+        for position in 0..datagram.len() {
+            let mut forged = datagram.clone();
+            forged[position] ^= 1;
+            assert_eq!(host.handle_datagram(later, address(9), &forged), None);
+        }
+    }
+    assert_eq!(host.poll_transmit(), None);
+    assert_eq!(host.poll_timeout(), None);
+    assert!(manager.send(later, &public(HOST), b"still here"));
+    assert_eq!(run(&mut manager, &mut host, later).0.len(), 1);
+}
+
+#[test]
+fn a_flood_of_initiations_costs_a_bounded_number_of_handshakes() {
+    let (_, mut host) = pair();
+    for round in 0..500 {
+        let mut manager = Endpoint::new(MANAGER, [9; 32]);
+        manager.set_stamp(2000 + round);
+        manager.connect(Time::ZERO, public(HOST), address(2));
+        let datagram = manager.poll_transmit().unwrap();
+        host.handle_datagram(Time::ZERO, address(1), &datagram.bytes);
+    }
+    let answers = std::iter::from_fn(|| host.poll_transmit()).count();
+    assert_eq!(answers, HANDSHAKES_PER_SECOND as usize);
+    assert_eq!(host.peers.index_count(), UNCONFIRMED_MAX);
+}
+
+#[test]
+fn a_call_is_repeated_until_the_peer_answers_and_survives_its_restart() {
+    let (mut manager, mut host) = pair();
+    manager.connect(Time::ZERO, public(HOST), address(2));
+    let mut now = Time::ZERO;
+    for _ in 0..5 {
+        while manager.poll_transmit().is_some() {}
+        now = manager.poll_timeout().unwrap();
+        manager.handle_timeout(now);
+    }
+    run(&mut manager, &mut host, now);
+    assert!(manager.is_connected(&public(HOST)) && manager.poll_timeout().is_none());
+
+    let (_, mut restarted) = pair();
+    assert!(manager.send(now, &public(HOST), b"lost"));
+    assert!(run(&mut manager, &mut restarted, now).0.is_empty());
+    manager.connect(now, public(HOST), address(2));
+    run(&mut manager, &mut restarted, now);
+    assert!(manager.send(now, &public(HOST), b"found"));
+    assert_eq!(run(&mut manager, &mut restarted, now).0.len(), 1);
+    assert!(manager.peers.index_count() <= 3);
+}
+
+#[test]
+fn a_doubled_call_leaves_a_session_that_both_sides_use() {
+    let (mut manager, mut host) = pair();
+    manager.connect(Time::ZERO, public(HOST), address(2));
+    host.serve_hosts(HANDSHAKES_PER_SECOND);
+    let initiation = manager.poll_transmit().unwrap().bytes;
+    for _ in 0..UNCONFIRMED_MAX {
+        host.handle_datagram(Time::ZERO, address(1), &initiation);
+    }
+    let answers: Vec<_> = std::iter::from_fn(|| host.poll_transmit()).collect();
+    assert_eq!(answers.len(), UNCONFIRMED_MAX);
+    // A copy that comes from elsewhere, and earlier, does not draw the caller's messages there.
+    for answer in &answers {
+        manager.handle_datagram(Time::ZERO, address(9), &answer.bytes);
+    }
+    assert!(manager.send(Time::ZERO, &public(HOST), b"begin"));
+    let (events, _) = run(&mut manager, &mut host, Time::ZERO);
+    assert!(events.iter().any(|event| matches!(event, Event::Message { .. })), "{events:?}");
+    assert_eq!(host.peers.index_count(), 1);
+}
+
+#[test]
+fn a_call_to_everybody_is_answered_from_somewhere_and_strangers_have_limited_room() {
+    let mut host = Endpoint::new(HOST, [4; 32]);
+    let mut manager = Endpoint::new(MANAGER, [3; 32]);
+    manager.serve_hosts(HANDSHAKES_PER_SECOND);
+    host.connect_anywhere(Time::ZERO, public(MANAGER), address(255));
+    let call = host.poll_transmit().unwrap();
+    assert_eq!(call.to, address(255));
+    manager.handle_datagram(Time::ZERO, address(2), &call.bytes);
+    assert_eq!(manager.poll_transmit(), None);
+
+    manager.serve_strangers(1);
+    manager.handle_datagram(Time::ZERO, address(2), &call.bytes);
+    let answer = manager.poll_transmit().unwrap();
+    host.handle_datagram(Time::ZERO, address(1), &answer.bytes);
+    assert!(host.is_connected(&public(MANAGER)));
+    assert!(std::iter::from_fn(|| host.poll_transmit()).all(|said| said.to == address(1)));
+
+    let mut second = Endpoint::new([5; 32], [6; 32]);
+    for room in [false, true] {
+        second.disconnect(&public(MANAGER));
+        second.connect(Time::ZERO, public(MANAGER), address(1));
+        let call = second.poll_transmit().unwrap();
+        manager.handle_datagram(Time::ZERO, address(3), &call.bytes);
+        assert_eq!(manager.poll_transmit().is_some(), room);
+        manager.forget(&public(HOST));
+    }
+}
+
+#[test]
+fn no_answer_is_larger_than_what_asked_for_it() {
+    const { assert!(crate::wire::datagram::RESPONSE_SIZE <= crate::wire::datagram::INITIATION_SIZE) }
+}

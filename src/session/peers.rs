@@ -1,0 +1,230 @@
+//! Who is known: who may open a session, which sessions there are, and whose an index is.
+
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+
+use rand_chacha::ChaCha20Rng;
+use rand_core::RngCore;
+
+use super::call::Call;
+use super::mac::MacKey;
+use super::sealing::Session;
+use crate::time::Time;
+use crate::wire::datagram::Transport;
+
+/// An X25519 public key: the name of a peer.
+pub type PeerKey = [u8; 32];
+
+/// Maximum number of peers that an endpoint knows.
+pub const PEERS_MAX: usize = 65_536;
+
+/// Maximum number of answered handshakes of one peer that wait for its first message.
+pub(super) const UNCONFIRMED_MAX: usize = 4;
+
+pub(super) const MAC_LABEL: &str = "firmcast session mac";
+
+/// All peers of an endpoint.
+#[derive(Debug, Default)]
+pub(super) struct Peers {
+    known: BTreeMap<PeerKey, Peer>,
+    /// Our session indices: whose they are.
+    indices: BTreeMap<u32, PeerKey>,
+    /// Unknown callers that may have a session at the same time.
+    pub(super) strangers_max: usize,
+    strangers: usize,
+}
+
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) mac: MacKey,
+    pub(super) address: Option<SocketAddr>,
+    may_call: bool,
+    /// Made by its own call to an endpoint that serves strangers.
+    pub(super) stranger: bool,
+    newest_stamp: Option<u64>,
+    pub(super) call: Option<Call>,
+    /// Made by answering; one is used once the caller's first message shows that it is no replay. Several, because a
+    /// doubled or late initiation is answered too, and only the caller knows which answer it took.
+    unconfirmed: VecDeque<Session>,
+    pub(super) current: Option<Session>,
+    /// Still received, for datagrams that were under way when `current` was made.
+    previous: Option<Session>,
+}
+
+/// A message, and what is known of the session that it came in.
+pub(super) struct Opened {
+    pub(super) message: Vec<u8>,
+    /// It was the first of an unconfirmed session.
+    pub(super) first: bool,
+    /// The peer is where the message came from.
+    pub(super) follows: bool,
+}
+
+impl Peers {
+    pub(super) fn get(&self, key: &PeerKey) -> Option<&Peer> {
+        self.known.get(key)
+    }
+
+    pub(super) fn get_mut(&mut self, key: &PeerKey) -> Option<&mut Peer> {
+        self.known.get_mut(key)
+    }
+
+    /// The peer with this key, who is known from here on. None above [`PEERS_MAX`] peers.
+    pub(super) fn entry(&mut self, key: PeerKey) -> Option<&mut Peer> {
+        if self.known.len() >= PEERS_MAX && !self.known.contains_key(&key) {
+            return None;
+        }
+        Some(self.known.entry(key).or_insert_with(|| Peer::new(&key)))
+    }
+
+    /// Whose one of our session indices is.
+    pub(super) fn owner(&self, index: u32) -> Option<PeerKey> {
+        self.indices.get(&index).copied()
+    }
+
+    pub(super) fn strangers(&self) -> impl Iterator<Item = &PeerKey> {
+        self.known.iter().filter(|(_, peer)| peer.stranger).map(|(key, _)| key)
+    }
+
+    /// Lets the owner of this key open sessions.
+    pub(super) fn allow(&mut self, key: PeerKey) {
+        if let Some(peer) = self.entry(key) {
+            peer.may_call = true;
+            if std::mem::take(&mut peer.stranger) {
+                self.strangers -= 1;
+            }
+        }
+    }
+
+    /// Forgets the sessions and the call, not who may call.
+    pub(super) fn disconnect(&mut self, key: &PeerKey) {
+        self.indices.retain(|_, owner| owner != key);
+        if let Some(peer) = self.known.get_mut(key) {
+            peer.unconfirmed.clear();
+            (peer.call, peer.current, peer.previous) = (None, None, None);
+        }
+    }
+
+    pub(super) fn forget(&mut self, key: &PeerKey) {
+        self.disconnect(key);
+        if let Some(peer) = self.known.remove(key) {
+            self.strangers -= usize::from(peer.stranger);
+        }
+    }
+
+    /// Whether the sender of this initiation may have a session. A stranger for whom there is room is known from here on.
+    pub(super) fn admit(&mut self, key: PeerKey, stamp: u64, stamps_must_grow: bool) -> bool {
+        match self.known.get(&key) {
+            Some(peer) => {
+                let grown = peer.newest_stamp.is_none_or(|newest| stamp > newest);
+                (peer.may_call || peer.stranger) && (grown || !stamps_must_grow)
+            }
+            None => self.take_stranger(key),
+        }
+    }
+
+    fn take_stranger(&mut self, key: PeerKey) -> bool {
+        if self.strangers >= self.strangers_max {
+            return false;
+        }
+        let Some(peer) = self.entry(key) else { return false };
+        peer.stranger = true;
+        self.strangers += 1;
+        true
+    }
+
+    /// An index that nobody has, for a session with its owner.
+    pub(super) fn fresh_index(&mut self, owner: PeerKey, rng: &mut ChaCha20Rng) -> u32 {
+        loop {
+            let index = rng.next_u32();
+            if let Entry::Vacant(entry) = self.indices.entry(index) {
+                entry.insert(owner);
+                return index;
+            }
+        }
+    }
+
+    pub(super) fn drop_index(&mut self, index: Option<u32>) {
+        if let Some(index) = index {
+            self.indices.remove(&index);
+        }
+    }
+
+    /// Who calls, and has to send an initiation by now.
+    pub(super) fn due(&self, now: Time) -> Vec<PeerKey> {
+        let is_due = |peer: &Peer| peer.call.as_ref().is_some_and(|call| call.next <= now);
+        self.known.iter().filter(|(_, peer)| is_due(peer)).map(|(key, _)| *key).collect()
+    }
+
+    pub(super) fn next_call(&self) -> Option<Time> {
+        self.known.values().filter_map(|peer| peer.call.as_ref()).map(|call| call.next).min()
+    }
+
+    /// Keeps a session that was made by answering, in place of the oldest where there are too many.
+    pub(super) fn add_unconfirmed(&mut self, key: &PeerKey, stamp: u64, session: Session) {
+        let Some(peer) = self.known.get_mut(key) else { return };
+        peer.newest_stamp = Some(stamp);
+        let is_full = peer.unconfirmed.len() == UNCONFIRMED_MAX;
+        let replaced = if is_full { peer.unconfirmed.pop_front() } else { None };
+        peer.unconfirmed.push_back(session);
+        self.drop_index(replaced.map(|session| session.index));
+    }
+
+    /// Makes `session` the one to send on.
+    pub(super) fn install(&mut self, key: &PeerKey, session: Session) {
+        let Some(peer) = self.known.get_mut(key) else { return };
+        let out = peer.install(session);
+        self.drop_index(out.map(|out| out.index));
+    }
+
+    /// The caller took the session with this index: it is installed, and the others of its calls fall away.
+    pub(super) fn confirm(&mut self, key: &PeerKey, index: u32) {
+        let Some(peer) = self.known.get_mut(key) else { return };
+        for session in std::mem::take(&mut peer.unconfirmed) {
+            let out = match session.index == index {
+                true => peer.install(session),
+                false => Some(session),
+            };
+            out.and_then(|out| self.indices.remove(&out.index));
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn index_count(&self) -> usize {
+        self.indices.len()
+    }
+}
+
+impl Peer {
+    fn new(key: &PeerKey) -> Self {
+        Self {
+            mac: MacKey::new(MAC_LABEL, key),
+            address: None,
+            may_call: false,
+            stranger: false,
+            newest_stamp: None,
+            call: None,
+            unconfirmed: VecDeque::new(),
+            current: None,
+            previous: None,
+        }
+    }
+
+    /// Makes `session` the one to send on and returns the one that falls out.
+    fn install(&mut self, session: Session) -> Option<Session> {
+        let out = self.previous.take();
+        self.previous = self.current.replace(session);
+        out
+    }
+
+    /// Opens a message of any of the sessions, and says whether it was the first of an unconfirmed one.
+    pub(super) fn open(&mut self, now: Time, datagram: &Transport) -> Option<Opened> {
+        let first = self.unconfirmed.iter().any(|session| session.index == datagram.receiver);
+        let established = [self.current.as_mut(), self.previous.as_mut()].into_iter().flatten();
+        let mut sessions = self.unconfirmed.iter_mut().chain(established);
+        let session = sessions.find(|session| session.index == datagram.receiver)?;
+        let message = session.open(now, datagram)?;
+        Some(Opened { message, first, follows: session.follows })
+    }
+}
