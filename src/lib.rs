@@ -4,18 +4,19 @@
 //!
 //! ```text
 //! agent, environment           what firmcastd does: in the normal OS; in the recovery environment
-//! rescue, recovery             a host's part in finding help; in one campaign
+//! rescue, recovery             a host's part in finding help; in one campaign; neither knows the other
 //! platform, mailbox, kexec     what PID 1 owes the machine; word to the agent; the way into recovery
 //! handover                     what is handed over to the recovery environment
 //! net, bmc, host, dmi, power, mtd, flash
 //!                              the outside world in few small rooms; flash is pure but for its device
 //! image                        bundles: from untrusted bytes to a VerifiedImage
 //! transfer, session, keys      fragments and erasure code; Noise sessions; who may do what
-//! wire, reason, time           bytes and messages; why something ended; time as it is handed in
+//! wire, reason                 bytes and messages; why something ended
+//! time, random                 time as it is handed in; what machines draw from their seeds
 //! ```
 //!
-//! `wire`, `session`, `transfer`, `image`, `flash`, `rescue`, `recovery` and the machine of `agent` are sans-IO: they take time, bytes
-//! and a seed, and give back bytes, deadlines and actions. docs/ARCHITECTURE.md follows an update through the rooms.
+//! `wire`, `session`, `transfer`, `image`, `flash`, `rescue`, `recovery` and the machines of `agent` and `environment` are
+//! sans-IO: they take time, bytes and a seed, and return bytes, deadlines and actions. docs/ARCHITECTURE.md follows an update through the rooms.
 
 #![warn(missing_docs)]
 

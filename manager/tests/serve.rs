@@ -10,13 +10,13 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use firmcast::environment::stay::{Conclusion, Patient, Stay, StayAction};
 use firmcast::image::Board;
 use firmcast::keys::{
     self, HostSecretKey, ManagerSecretKey, PublicKey as _, ReleaseSecretKey, SecretKey as _,
 };
 use firmcast::reason::{Ending, FlashState, Reason};
-use firmcast::recovery::machine::{self as recovery, FlashEnd};
-use firmcast::rescue::machine::{Action, Conclusion, Rescue, Search};
+use firmcast::recovery::machine::FlashEnd;
 use firmcast::rescue::seek::{Candidate, Source};
 use firmcast::time::Time;
 use firmcast::wire::answer::{Environment, Identity};
@@ -174,7 +174,7 @@ fn host_key(index: usize) -> HostSecretKey {
     HostSecretKey::generate(&mut ChaCha20Rng::from_seed(seed))
 }
 
-fn rescue(index: usize, manager: &Manager) -> Rescue {
+fn rescue(index: usize, manager: &Manager) -> Stay {
     let public = host_key(index).public().fingerprint();
     let board = Board {
         vendor: "V".into(),
@@ -191,7 +191,7 @@ fn rescue(index: usize, manager: &Manager) -> Rescue {
     let (wants_image, finding, why) = (true, Finding::Invalid, "torn".into());
     let manager_key: ManagerSecretKey = keys::load_secret(&manager.path("manager.key")).unwrap();
     let release: ReleaseSecretKey = keys::load_secret(&manager.path("release.key")).unwrap();
-    let search = Search {
+    let patient = Patient {
         host_key: host_key(index),
         managers: vec![manager_key.public()],
         releases: vec![release.public()],
@@ -202,7 +202,7 @@ fn rescue(index: usize, manager: &Manager) -> Rescue {
     };
     let mut seed = [6; 32];
     seed[..8].copy_from_slice(&(index as u64).to_be_bytes());
-    Rescue::search(Time::ZERO, search, seed)
+    Stay::by_itself(Time::ZERO, patient, seed)
 }
 
 /// Dead hosts, each behind a socket of its own, all in one thread.
@@ -213,7 +213,7 @@ struct Hosts {
 }
 
 struct Host {
-    machine: Rescue,
+    machine: Stay,
     socket: UdpSocket,
     flashing: Option<Time>,
 }
@@ -285,16 +285,14 @@ impl Host {
         self.transmit();
         while let Some(action) = self.machine.poll_action(now) {
             match action {
-                Action::LookUp(source) => {
+                StayAction::LookUp(source) => {
                     let candidate = Candidate { address: manager, broadcast: false, key: None };
                     let found = if source == Source::Stored { vec![candidate] } else { Vec::new() };
                     self.machine.found(now, source, Ok(found));
                 }
-                Action::Campaign(recovery::Action::Flash { .. }) => {
-                    self.flashing = Some(now + flashing)
-                }
-                Action::Campaign(_) => {}
-                Action::Conclude(conclusion) => {
+                StayAction::Flash { .. } => self.flashing = Some(now + flashing),
+                StayAction::JoinGroup(_) => {}
+                StayAction::Conclude(conclusion) => {
                     repaired = matches!(conclusion, Conclusion::Repaired { .. });
                 }
             }

@@ -1,16 +1,71 @@
-//! The recovery environment on the real machine: what it is started for, its loop, and what it came to.
+//! The recovery environment on the real machine: how it was entered, its loop, and what it came to.
 //!
-//! - `errand`: an agent sent this host for a campaign; `alone`: nobody did: assess the chip, find help, repair, go on.
+//! - `errand`: an agent sent this host for a campaign; `rescue`: nobody did. `intent` decides what is done then.
 //! - [`options`]: what the kernel's command line adds to the provision ([`crate::handover`]).
-//! - `drive`: the loop around one socket, one flash chip and one state machine ([`crate::rescue`], [`crate::recovery`]).
-//! - `sources`: the places that know a manager's address; [`screen`]: the host's display.
+//! - [`stay`]: searches and campaigns until the boot may go on (sans-IO); `drive`: its loop around one socket and one flash chip.
+//! - `sources`: the network, and the places there that know a manager's address; [`screen`]: the host's display.
+//! - `conclude`: what a stay came to, and word of it for the agent; `host`: what this computer is.
 
-mod alone;
+use std::convert::Infallible;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use log::{error, info};
+
+use crate::handover::{HANDOFF_PATH, Handoff};
+use crate::platform::{self, Ending, Platform};
+use crate::reason::with_causes;
+
+mod conclude;
 mod drive;
 mod errand;
+mod error;
+mod host;
+mod intent;
 pub mod options;
+mod rescue;
 pub mod screen;
 mod sources;
+pub mod stay;
 
-pub use alone::hook;
-pub use errand::{RecoveryError, run};
+pub use error::EnvironmentError;
+pub use rescue::hook;
+
+/// How long a person has to read why the environment cannot even begin.
+const ERROR_PAUSE: Duration = Duration::from_secs(60);
+/// How long a last message may take to leave before the reboot, and a person to read the console.
+const REBOOT_PAUSE: Duration = Duration::from_secs(1);
+
+/// Runs the recovery environment as PID 1 to its end, which is a reboot. Returns only when even that fails.
+///
+/// # Errors
+/// [`EnvironmentError::End`].
+pub fn run() -> Result<Infallible, EnvironmentError> {
+    let ending = do_what_is_due(Instant::now()).unwrap_or_else(|error| {
+        error!("{}; the flash is untouched", with_causes(&error));
+        if error.needs_a_person() {
+            std::thread::sleep(ERROR_PAUSE);
+        }
+        Ending::Restart
+    });
+    end(ending)
+}
+
+/// With a handoff, does what the agent was instructed for; without one, looks after this machine by itself.
+fn do_what_is_due(started: Instant) -> Result<Ending, EnvironmentError> {
+    let mut platform = Platform::start()?;
+    platform::disable_ctrl_alt_del();
+    match Handoff::read(Path::new(HANDOFF_PATH))? {
+        Some(handoff) => {
+            errand::run(started, &mut platform, &handoff);
+            Ok(Ending::Restart)
+        }
+        None => rescue::run(started, &mut platform),
+    }
+}
+
+fn end(ending: Ending) -> Result<Infallible, EnvironmentError> {
+    info!("{}", if ending == Ending::Restart { "rebooting" } else { "switching off" });
+    std::thread::sleep(REBOOT_PAUSE);
+    platform::end(ending).map_err(EnvironmentError::End)
+}

@@ -8,8 +8,9 @@ use std::os::unix::fs::OpenOptionsExt as _;
 
 use nix::fcntl::OFlag;
 
+use super::stay::Situation;
 use crate::platform::NetworkUp;
-use crate::rescue::machine::Situation;
+use crate::rescue::search::SearchSituation;
 use crate::wire::answer::Phase;
 
 /// The consoles of this boot (Documentation/ABI/testing/sysfs-tty).
@@ -53,11 +54,6 @@ pub struct Screen {
 }
 
 impl Screen {
-    /// Shows nothing.
-    pub fn silent() -> Self {
-        Self::default()
-    }
-
     /// Takes the consoles over from the kernel's messages, which go on in its log.
     pub fn open(facts: Facts) -> Self {
         // Where that is refused, messages come between.
@@ -162,15 +158,8 @@ fn is_screen(name: &str) -> bool {
 
 fn headline(situation: &Situation<'_>) -> String {
     match situation {
-        Situation::Searching(None) => "looking for a recovery manager".into(),
-        Situation::Searching(Some(address)) => format!("calling {address}"),
-        Situation::Asking { manager, held: None } => {
-            format!("asking the manager {manager} for help")
-        }
-        Situation::Asking { manager, held: Some(why) } => {
-            format!("the manager {manager} does not help now: {why}")
-        }
-        Situation::Campaign(report) => match report.ending.detail.as_str() {
+        Situation::Searching(search) => search_headline(search),
+        Situation::InCampaign(report) => match report.ending.detail.as_str() {
             "" => report.phase.name().replace('-', " "),
             detail => {
                 format!(
@@ -184,9 +173,23 @@ fn headline(situation: &Situation<'_>) -> String {
     }
 }
 
+fn search_headline(situation: &SearchSituation<'_>) -> String {
+    match situation {
+        SearchSituation::Seeking => "looking for a recovery manager".into(),
+        SearchSituation::Calling(address) => format!("calling {address}"),
+        SearchSituation::Asking { manager, held: None } => {
+            format!("asking the manager {manager} for help")
+        }
+        SearchSituation::Asking { manager, held: Some(why) } => {
+            format!("the manager {manager} does not help now: {why}")
+        }
+        SearchSituation::Over => "done".into(),
+    }
+}
+
 fn progress(situation: &Situation<'_>) -> Option<(u32, u32)> {
     match situation {
-        Situation::Campaign(report) if report.total > 0 && has_steps(report.phase) => {
+        Situation::InCampaign(report) if report.total > 0 && has_steps(report.phase) => {
             Some((report.done, report.total))
         }
         _ => None,
@@ -200,11 +203,13 @@ fn has_steps(phase: Phase) -> bool {
 
 fn advice(situation: &Situation<'_>) -> &'static str {
     match situation {
-        Situation::Campaign(report) if !report.ending.flash.reboot_is_safe() && report.done > 0 => {
+        Situation::InCampaign(report)
+            if !report.ending.flash.reboot_is_safe() && report.done > 0 =>
+        {
             "Do not switch this computer off."
         }
-        Situation::Campaign(_) => "Nothing to do: this computer repairs itself.",
-        Situation::Asking { held: Some(_), .. } => {
+        Situation::InCampaign(_) => "Nothing to do: this computer repairs itself.",
+        Situation::Searching(SearchSituation::Asking { held: Some(_), .. }) => {
             "On the manager: firmcast status. This computer keeps asking."
         }
         _ => {
@@ -271,12 +276,12 @@ mod tests {
             finding: "invalid at 0x84000: \x1b[31mfile checksum".into(),
             addresses: String::new(),
         };
-        let mut screen = Screen::silent();
+        let mut screen = Screen::default();
         (screen.pages, screen.lines) = (vec![file("tty0")], vec![file("ttyS0")]);
         screen.set_facts(facts);
-        screen.show(&Situation::Searching(None));
+        screen.show(&Situation::Searching(SearchSituation::Seeking));
         for done in 0..=1000 {
-            screen.show(&Situation::Campaign(&report(Phase::Writing, done)));
+            screen.show(&Situation::InCampaign(&report(Phase::Writing, done)));
         }
         let text = |name: &str| {
             let mut text = String::new();

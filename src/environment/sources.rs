@@ -1,59 +1,78 @@
 //! The places that know a manager's address, on the real machine.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::time::Duration;
 
-use super::alone::NETWORK_PATIENCE;
-use super::drive::LookUp;
 use crate::manager_url::{ManagerUrl, UrlHost};
 use crate::net::InterfaceConfig;
 use crate::net::dns::Wanted;
-use crate::platform::{NetworkUp, Platform, chain};
+use crate::platform::{NetworkUp, Platform};
+use crate::reason::with_causes;
 use crate::rescue::seek::{Candidate, Source};
 use crate::wire::MANAGER_PORT;
 
 /// `ff02::1`, all nodes of the link (RFC 4291 section 2.7.1).
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 
-/// Every place on this machine and in its network.
-#[derive(Debug)]
-pub(super) struct Places {
-    /// URLs of the command line and the provision.
-    pub(super) stored: Vec<String>,
-    pub(super) network: NetworkUp,
-    /// The network that is wanted.
-    pub(super) wanted: Vec<InterfaceConfig>,
-    /// Rounds of looking in this network.
-    pub(super) rounds: u32,
-}
+/// How long one look for a network takes before the display says so and the next begins.
+/// Longer than the NICs that are meant are waited for alone.
+pub(super) const NETWORK_PATIENCE: Duration = Duration::from_secs(180);
 
-/// After so many rounds without a manager the network is looked for anew: a DHCP server may have come up late, or a cable have moved.
+/// Rounds without a manager after which the network is looked for anew: a DHCP server may have come up late, or a cable have moved.
 const ROUNDS_MAX: u32 = 5;
 
-impl LookUp for Places {
-    fn renew_network(&mut self, platform: &mut Platform) -> Option<NetworkUp> {
+/// The network that the host is in, and every place there and on this machine that may know a manager.
+#[derive(Debug)]
+pub(super) struct Places {
+    network: NetworkUp,
+    /// The network that is wanted.
+    wanted: Vec<InterfaceConfig>,
+    /// URLs of the command line and the provision.
+    stored: Vec<String>,
+    /// Rounds of looking in this network.
+    rounds: u32,
+}
+
+impl Places {
+    pub(super) fn new(
+        network: NetworkUp,
+        wanted: Vec<InterfaceConfig>,
+        stored: Vec<String>,
+    ) -> Self {
+        Self { network, wanted, stored, rounds: 0 }
+    }
+
+    /// The network that the host is in.
+    pub(super) fn network(&self) -> &NetworkUp {
+        &self.network
+    }
+
+    /// Looks for another network when this one has led to nobody for long. Whether another one is up.
+    pub(super) fn renew_network(&mut self, platform: &mut Platform) -> bool {
         self.rounds += 1;
         if self.rounds <= ROUNDS_MAX {
-            return None;
+            return false;
         }
         log::info!("no manager was found in this network, looking for another");
         if let Err(error) = platform.leave_network(&self.network) {
-            log::warn!("{}", chain(&error));
+            log::warn!("{}", with_causes(&error));
         }
         match platform.network(&self.wanted, NETWORK_PATIENCE) {
             Ok(network) => {
                 (self.network, self.rounds) = (network, 0);
-                Some(self.network.clone())
+                true
             }
             // In the next round again.
             Err(error) => {
-                log::error!("no network: {}", chain(&error));
-                None
+                log::error!("no network: {}", with_causes(&error));
+                false
             }
         }
     }
 
-    fn look_up(
-        &mut self,
+    /// What the place knows, or why it says nothing.
+    pub(super) fn look_up(
+        &self,
         platform: &mut Platform,
         source: Source,
     ) -> Result<Vec<Candidate>, String> {
@@ -65,9 +84,7 @@ impl LookUp for Places {
             Source::Broadcast => Ok(self.broadcast()),
         }
     }
-}
 
-impl Places {
     fn stored(&self, platform: &mut Platform) -> Vec<Candidate> {
         let parse = |url: &String| {
             let problem = |error| log::warn!("the stored address {url:?} is no manager's: {error}");
@@ -78,7 +95,7 @@ impl Places {
     }
 
     fn bmc(&self, platform: &mut Platform) -> Result<Vec<Candidate>, String> {
-        let found = crate::bmc::look_up().map_err(|error| chain(&error))?;
+        let found = crate::bmc::look_up().map_err(|error| with_causes(&error))?;
         for remark in &found.remarks {
             log::warn!("BMC: {remark}");
         }
@@ -100,7 +117,8 @@ impl Places {
     }
 
     fn resolve(&self, platform: &mut Platform, wanted: &Wanted) -> Result<Vec<SocketAddr>, String> {
-        let found = platform.look_up(wanted, &self.network.dns).map_err(|error| chain(&error))?;
+        let found =
+            platform.look_up(wanted, &self.network.dns).map_err(|error| with_causes(&error))?;
         found.map_err(|error| error.to_string())
     }
 

@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 use rand_core::{OsRng, RngCore};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::PlatformError;
 use super::hold::block_signals_of_thread;
 use super::modules::wait_readable;
-use super::{PlatformError, chain};
 use crate::net::dhcp::{CLIENT_PORT, DATAGRAM_SIZE_MAX, DhcpClient, Event, Lease};
 use crate::net::{MacAddress, NetError, Netlink, link};
+use crate::reason::with_causes;
 use crate::time::Time;
 
 /// Most datagrams taken at once.
@@ -90,7 +91,7 @@ impl DhcpDriver {
         let mut current = Some(lease);
         loop {
             if let Err(error) = wait_readable(&[self.socket.as_fd()], self.deadline()) {
-                log::warn!("DHCP on {}: {}", self.interface, chain(&error));
+                log::warn!("DHCP on {}: {}", self.interface, with_causes(&error));
                 std::thread::sleep(RENEW_PAUSE);
             }
             let changed = match self.step() {
@@ -99,7 +100,7 @@ impl DhcpDriver {
                 Some(Event::Lost) => self.replace(&mut current, None),
             };
             if let Err(error) = changed {
-                log::warn!("DHCP on {}: {}", self.interface, chain(&error));
+                log::warn!("DHCP on {}: {}", self.interface, with_causes(&error));
             }
         }
     }

@@ -266,18 +266,16 @@ pub fn log_to_kernel() {
     log_kmsg::install();
 }
 
+/// Turns ctrl-alt-del into a signal that nobody listens to.
+pub(crate) fn disable_ctrl_alt_del() {
+    if is_init()
+        && let Err(error) = nix::sys::reboot::set_cad_enabled(false)
+    {
+        log::warn!("ctrl-alt-del may reboot this machine: {error}");
+    }
+}
+
 /// Whether this process is the init of the recovery environment.
 pub fn is_init() -> bool {
     std::process::id() == 1
-}
-
-/// An error with its causes in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 
 use super::lease::{DhcpDriver, configure};
 use super::modules::{Modules, wait_readable};
-use super::{PlatformError, Watchdog, chain};
+use super::{PlatformError, Watchdog};
 use crate::manager_url::ManagerUrl;
 use crate::net::config::NICS_MAX;
 use crate::net::dhcp::Event;
 use crate::net::ip_option;
 use crate::net::link::{self, Nic};
 use crate::net::{Events, InterfaceAddress, InterfaceConfig, Method, Netlink};
+use crate::reason::with_causes;
 
 /// Enough for switches that hold a new link for 50 s (spanning tree) and NICs that train for as long before.
 pub const LINK_PATIENCE: Duration = Duration::from_secs(300);
@@ -231,7 +232,7 @@ impl<'a> Bringer<'a> {
                 log::info!("{} ({}): set up, waiting for its link", nic.name, nic.mac);
                 if let Err(error) = link::set_up(&mut self.netlink, nic.index) {
                     // As when the driver misses its firmware.
-                    log::warn!("{}: {}", nic.name, chain(&error));
+                    log::warn!("{}: {}", nic.name, with_causes(&error));
                 }
             }
             let is_new = nic.has_carrier && self.asked.len() < PLANS_MAX;
@@ -247,7 +248,7 @@ impl<'a> Bringer<'a> {
                 Ok(None) => {}
                 Ok(up) => return Ok(up),
                 // One way less; a dead computer takes any other.
-                Err(error) => log::warn!("{}: {}", nic.name, chain(&error)),
+                Err(error) => log::warn!("{}: {}", nic.name, with_causes(&error)),
             }
         }
         match self.step_clients()? {

@@ -1,8 +1,8 @@
-//! A host that nobody sent into its recovery environment: who can help? Sans-IO.
+//! A host that nobody sent into its recovery environment finds a manager and asks it for help. Sans-IO.
 //!
-//! - [`machine`]: finding a manager, asking it, and the campaign that it answers with; [`seek`]: whom to call next.
+//! - [`search`]: finding and asking; [`seek`]: whom to call next.
+//!
+//! What an answer leads to is the environment's ([`crate::environment::stay`]).
 
-pub mod machine;
-#[cfg(test)]
-mod machine_tests;
+pub mod search;
 pub mod seek;

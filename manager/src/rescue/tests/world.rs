@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use firmcast::environment::stay::{Conclusion, Patient, Situation, Stay, StayAction};
 use firmcast::image::{Board, Bundle, Description, Manifest, PayloadFormat, SignedManifest};
 use firmcast::keys::{
     HostSecretKey, ManagerSecretKey, PublicKey as _, ReleaseSecretKey, SecretKey as _,
 };
 use firmcast::reason::{Ending, FlashState, Reason};
-use firmcast::recovery::machine::{self as recovery, FlashEnd, JobBackup, Permit};
-use firmcast::rescue::machine::{Action, Conclusion, Rescue, Search, Situation};
+use firmcast::recovery::machine::{FlashEnd, JobBackup, Permit};
+use firmcast::rescue::search::SearchSituation;
 use firmcast::rescue::seek::{Candidate, Source};
 use firmcast::session;
 use firmcast::time::Time;
@@ -67,7 +68,7 @@ impl Default for Dead {
 pub(super) struct DeadHost {
     pub(super) address: SocketAddr,
     pub(super) dead: Dead,
-    pub(super) machine: Option<Rescue>,
+    pub(super) machine: Option<Stay>,
     pub(super) conclusion: Option<Conclusion>,
     /// Images that were written, by their digest.
     pub(super) written: Vec<[u8; 32]>,
@@ -209,7 +210,7 @@ impl DeadHost {
             host: Some(self.secret.public().fingerprint()),
             ..Board::default()
         };
-        let search = Search {
+        let patient = Patient {
             host_key: self.secret.clone(),
             managers: vec![manager_key().public()],
             releases: vec![release_key().public()],
@@ -220,7 +221,7 @@ impl DeadHost {
         };
         let mut seed = [self.boots; 32];
         seed[16..].copy_from_slice(&self.key()[..16]);
-        self.machine = Some(Rescue::search(now, search, seed));
+        self.machine = Some(Stay::by_itself(now, patient, seed));
         self.boot_at = self.dead.power_cut.take().map(|after| now + after);
     }
 
@@ -258,19 +259,19 @@ impl DeadHost {
         self.outbox.extend(std::iter::from_fn(|| machine.poll_transmit()));
         while let Some(action) = machine.poll_action(now) {
             match action {
-                Action::LookUp(source) => {
+                StayAction::LookUp(source) => {
                     let (address, broadcast) = (manager_address(), false);
                     let candidate = Candidate { address, broadcast, key: None };
                     let is_stored = source == Source::Stored;
                     let found = if is_stored { vec![candidate] } else { Vec::new() };
                     machine.found(now, source, Ok(found));
                 }
-                Action::Campaign(recovery::Action::Flash { image, rescue }) => {
+                StayAction::Flash { image, rescue } => {
                     self.attempts += 1;
                     self.wants_permit = Some((*image.digest(), rescue));
                 }
-                Action::Campaign(_) => {}
-                Action::Conclude(conclusion) => self.conclusion = Some(conclusion),
+                StayAction::JoinGroup(_) => {}
+                StayAction::Conclude(conclusion) => self.conclusion = Some(conclusion),
             }
         }
         self.ask_permit(now);
@@ -279,7 +280,7 @@ impl DeadHost {
     /// No byte is written before the backup is in keeping, where that is wanted.
     fn ask_permit(&mut self, now: Time) {
         let Some((digest, rescue)) = self.wants_permit else { return };
-        let Some(recovery) = self.machine.as_mut().and_then(Rescue::recovery) else { return };
+        let Some(recovery) = self.machine.as_mut().and_then(Stay::recovery) else { return };
         let old = vec![0x5a; IMAGE_SIZE_BYTES];
         let backup: JobBackup<'_> = (&old, Some(sha256(&old)));
         match recovery.may_change(now, Some(backup), rescue) {
@@ -293,13 +294,13 @@ impl DeadHost {
     }
 
     fn poll_timeout(&self) -> Option<Time> {
-        let machine = self.machine.as_ref().and_then(Rescue::poll_timeout);
+        let machine = self.machine.as_ref().and_then(Stay::poll_timeout);
         [machine, self.boot_at, self.flashing.map(|(end, _)| end)].into_iter().flatten().min()
     }
 
     pub(super) fn held(&self) -> Option<&str> {
         match self.machine.as_ref()?.situation() {
-            Situation::Asking { held, .. } => held,
+            Situation::Searching(SearchSituation::Asking { held, .. }) => held,
             _ => None,
         }
     }

@@ -4,11 +4,11 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::rc::Rc;
 use std::time::Duration;
 
+use firmcast::environment::stay::Patient;
 use firmcast::flash::{Fault, Flash as _, SimulatedFlash};
 use firmcast::image::validity::Verdict;
 use firmcast::image::{Board, Contents, KnownGood, assess};
 use firmcast::keys::{PublicKey as _, SecretKey as _};
-use firmcast::rescue::machine::Search;
 use firmcast::wire::answer::{Environment, Identity};
 use firmcast::wire::help::{Finding, HelpRequest};
 use firmcast::wire::samples;
@@ -134,7 +134,7 @@ impl Computer {
     }
 
     /// What the recovery environment finds out when it comes up. `None`: the firmware is good, and it boots on.
-    pub(crate) fn search(&self) -> Option<Search> {
+    pub(crate) fn patient(&self) -> Option<Patient> {
         let (finding, offset_bytes, why) = match self.assess() {
             Verdict::Valid { .. } => (Finding::Valid, 0, String::new()),
             Verdict::Invalid { offset_bytes, .. } => {
@@ -148,7 +148,7 @@ impl Computer {
         let wants_image = self.kind != Kind::Telling;
         let identity = self.identity();
         let host_key = self.truth.host_key(self.number);
-        Some(Search {
+        Some(Patient {
             managers: self.truth.managers.iter().map(|manager| manager.public()).collect(),
             releases: vec![self.truth.release.clone()],
             board: Board {

@@ -12,12 +12,13 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
+use firmcast::environment::stay::{Conclusion, Situation, Stay as HostStay, StayAction};
 use firmcast::image::validity::Verdict;
 use firmcast::image::{Contents, VerifiedImage};
 use firmcast::reason::Reason;
 use firmcast::recovery::flashing::Flashing;
-use firmcast::recovery::machine::{Action as CampaignAction, FRAGMENTS_WAITING_MAX};
-use firmcast::rescue::machine::{Action, Conclusion, Rescue, Situation};
+use firmcast::recovery::machine::FRAGMENTS_WAITING_MAX;
+use firmcast::rescue::search::{SearchEnd, SearchSituation};
 use firmcast::rescue::seek::{Candidate, Source};
 use firmcast::session::Transmit;
 use firmcast::time::Time;
@@ -46,7 +47,7 @@ pub(crate) enum Place {
 
 /// One stay in the recovery environment.
 pub(crate) struct Stay {
-    rescue: Rescue,
+    rescue: HostStay,
     /// Its firmware was known to be damaged when it came up.
     was_damaged: bool,
     attempt: Option<Attempt>,
@@ -294,13 +295,13 @@ impl VirtualHost {
 
     fn come_up(&mut self, now: Time) {
         self.origin = now;
-        let Some(search) = self.computer.search() else {
+        let Some(patient) = self.computer.patient() else {
             (self.place, self.is_over) = (Place::Home, true);
             return;
         };
-        let was_damaged = search.damaged;
+        let was_damaged = patient.damaged;
         self.place = Place::Stay(Box::new(Stay {
-            rescue: Rescue::search(Time::ZERO, search, self.computer.chance.seed()),
+            rescue: HostStay::by_itself(Time::ZERO, patient, self.computer.chance.seed()),
             was_damaged,
             attempt: None,
             job: None,
@@ -373,9 +374,10 @@ impl VirtualHost {
             self.attempts += u64::from(stay.look()?);
             match stay.rescue.poll_action(local) {
                 None => break,
-                Some(Action::LookUp(source)) => stay.lookups.push(source),
-                Some(Action::Campaign(action)) => self.act(now, action)?,
-                Some(Action::Conclude(conclusion)) => self.conclude(&conclusion)?,
+                Some(StayAction::LookUp(source)) => stay.lookups.push(source),
+                Some(StayAction::JoinGroup(_)) => stay.group_joined = true,
+                Some(StayAction::Flash { image, rescue }) => self.begin_job(now, image, rescue)?,
+                Some(StayAction::Conclude(conclusion)) => self.conclude(&conclusion)?,
             }
         }
         if let Some(left) = &mut self.words_left {
@@ -395,39 +397,36 @@ impl VirtualHost {
         }
     }
 
-    fn act(&mut self, now: Time, action: CampaignAction) -> Result<(), Violation> {
+    fn begin_job(
+        &mut self,
+        now: Time,
+        image: VerifiedImage,
+        rescue: bool,
+    ) -> Result<(), Violation> {
         let local = self.local(now);
         let Place::Stay(stay) = &mut self.place else { return Ok(()) };
-        match action {
-            CampaignAction::JoinGroup(_) => stay.group_joined = true,
-            CampaignAction::Flash { image, rescue } => {
-                let attempt = stay.attempt.ok_or("an image shall be written without a campaign")?;
-                let campaign = attempt.campaign;
-                let told = self.commits.contains(&campaign) || self.escrows.contains(&campaign);
-                check_image(&self.computer, attempt, told, &image)?;
-                let is_damaged = stay.was_damaged || stay.is_changing;
-                if rescue != is_damaged {
-                    return Err(format!("rescue is {rescue}, the chip was damaged: {is_damaged}"));
-                }
-                let chance = &mut self.computer.chance;
-                let flashing = Flashing::new(image, rescue);
-                if self.faulty && chance.happens(self.scenario.flash_faults * 0.03) {
-                    let end = flashing.not_started(Reason::FlashUnsupported, "no such device");
-                    if let Some(recovery) = stay.rescue.recovery() {
-                        recovery.flash_ended(local, end);
-                    }
-                    return Ok(());
-                }
-                if self.faulty && chance.happens(self.scenario.flash_faults) {
-                    self.computer.break_flash();
-                }
-                stay.is_rescue_job = rescue;
-                stay.job = Some((flashing, now + self.scenario.flash_step));
-            }
-            CampaignAction::Leave(end) => {
-                return Err(format!("it leaves as if an agent had sent it: {end:?}"));
-            }
+        let attempt = stay.attempt.ok_or("an image shall be written without a campaign")?;
+        let campaign = attempt.campaign;
+        let told = self.commits.contains(&campaign) || self.escrows.contains(&campaign);
+        check_image(&self.computer, attempt, told, &image)?;
+        let is_damaged = stay.was_damaged || stay.is_changing;
+        if rescue != is_damaged {
+            return Err(format!("rescue is {rescue}, the chip was damaged: {is_damaged}"));
         }
+        let chance = &mut self.computer.chance;
+        let flashing = Flashing::new(image, rescue);
+        if self.faulty && chance.happens(self.scenario.flash_faults * 0.03) {
+            let end = flashing.not_started(Reason::FlashUnsupported, "no such device");
+            if let Some(recovery) = stay.rescue.recovery() {
+                recovery.flash_ended(local, end);
+            }
+            return Ok(());
+        }
+        if self.faulty && chance.happens(self.scenario.flash_faults) {
+            self.computer.break_flash();
+        }
+        stay.is_rescue_job = rescue;
+        stay.job = Some((flashing, now + self.scenario.flash_step));
         Ok(())
     }
 
@@ -453,9 +452,9 @@ impl VirtualHost {
                     )),
                 }
             }
-            Conclusion::Told if !wants_image && stay.attempt.is_none() => Ok(()),
+            Conclusion::Unchanged(_) if !wants_image && stay.attempt.is_none() => Ok(()),
             // Nobody helped it in time, and it is as it was.
-            Conclusion::Told
+            Conclusion::Unchanged(SearchEnd::NotHelped)
                 if self.computer.kind == Kind::Doubtful && stay.changes_before == self.changes =>
             {
                 Ok(())
@@ -493,7 +492,10 @@ impl Stay {
 
     /// Somebody who is told to wait waits.
     fn watch_silence(&mut self, now: Time, said: usize) -> Result<(), Violation> {
-        let is_held = matches!(self.rescue.situation(), Situation::Asking { held: Some(_), .. });
+        let is_held = matches!(
+            self.rescue.situation(),
+            Situation::Searching(SearchSituation::Asking { held: Some(_), .. })
+        );
         match (self.held, is_held) {
             (None, true) => self.held = Some(now),
             (Some(_), false) => self.held = None,

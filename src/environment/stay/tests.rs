@@ -9,11 +9,12 @@ use std::time::Duration;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 
-use super::machine::{ASK_PATIENCE, Action, Conclusion, HOLDS_MAX, Rescue, Search, Situation};
-use super::seek::{CALL_PATIENCE, Candidate, Source};
+use super::{Conclusion, Patient, Situation, Stay, StayAction};
 use crate::image::Board;
 use crate::keys::{HostSecretKey, ManagerSecretKey, SecretKey as _};
 use crate::reason::{Condition, FlashState, Reason};
+use crate::rescue::search::{ASK_PATIENCE, HOLDS_MAX, SearchEnd, SearchSituation};
+use crate::rescue::seek::{CALL_PATIENCE, Candidate, REST_MAX, Source};
 use crate::session::{Endpoint, Event};
 use crate::time::Time;
 use crate::wire::answer::{Answer, Environment, Identity, Phase};
@@ -39,7 +40,7 @@ fn manager_key(number: u8) -> ManagerSecretKey {
 /// A network with managers, and one dead host that trusts the keys 1 and 2.
 struct Room {
     now: Time,
-    host: Rescue,
+    host: Stay,
     host_key: [u8; 32],
     managers: BTreeMap<SocketAddr, Endpoint>,
     /// What each place knows.
@@ -60,7 +61,7 @@ impl Room {
         let managers = vec![manager_key(1).public(), manager_key(2).public()];
         let board = Board::default();
         let patience = (!wants_image).then_some(PATIENCE);
-        let search = Search {
+        let patient = Patient {
             host_key,
             managers,
             releases: Vec::new(),
@@ -69,7 +70,7 @@ impl Room {
             damaged: wants_image,
             patience,
         };
-        let host = Rescue::search(Time::ZERO, search, [3; 32]);
+        let host = Stay::by_itself(Time::ZERO, patient, [3; 32]);
         Self {
             now: Time::ZERO,
             host,
@@ -113,13 +114,13 @@ impl Room {
             while let Some(action) = self.host.poll_action(self.now) {
                 quiet = false;
                 match action {
-                    Action::LookUp(source) => {
+                    StayAction::LookUp(source) => {
                         self.looked_up.push(source);
                         let found = self.places.get(source.to_string().as_str()).cloned();
                         self.host.found(self.now, source, Ok(found.unwrap_or_default()));
                     }
-                    Action::Campaign(_) => {}
-                    Action::Conclude(conclusion) => self.conclusion = Some(conclusion),
+                    StayAction::JoinGroup(_) | StayAction::Flash { .. } => {}
+                    StayAction::Conclude(conclusion) => self.conclusion = Some(conclusion),
                 }
             }
             while let Some(sent) = self.host.poll_transmit() {
@@ -185,11 +186,15 @@ fn everybody_is_called_when_no_place_knows_anything_and_a_silent_manager_is_left
     let end = room.now + Duration::from_secs(80);
     room.run(end);
     assert!(room.requests() > 2);
-    let Situation::Asking { manager, held: None } = room.host.situation() else { panic!() };
+    let Situation::Searching(SearchSituation::Asking { manager, held: None }) =
+        room.host.situation()
+    else {
+        panic!()
+    };
     assert_eq!(manager, manager_address(1));
-    // It answers handshakes and nothing else: after a while the search begins anew.
+    // It answers handshakes and nothing else: after a while, and a rest, the search begins anew.
     let looked_up = room.looked_up.len();
-    let end = room.now + ASK_PATIENCE + Duration::from_secs(5);
+    let end = room.now + ASK_PATIENCE + REST_MAX * 5 / 4;
     room.run(end);
     assert!(room.looked_up.len() > looked_up);
 }
@@ -293,9 +298,9 @@ fn who_only_tells_something_takes_no_image_and_boots_on() {
     room.say(1, &Command::Enlist { campaign: 5, transfer_timeout_s: 60 });
     assert!(room.host.recovery().is_none() && room.conclusion.is_none());
     room.say(1, &Command::Hold { again_s: 60, reason: Reason::None, detail: String::new() });
-    assert!(matches!(room.conclusion, Some(Conclusion::Told)));
+    assert!(matches!(room.conclusion, Some(Conclusion::Unchanged(SearchEnd::Told))));
 
     let mut alone = Room::new(false);
     alone.run(Time::ZERO + PATIENCE);
-    assert!(matches!(alone.conclusion, Some(Conclusion::Told)));
+    assert!(matches!(alone.conclusion, Some(Conclusion::Unchanged(SearchEnd::NotHelped))));
 }
