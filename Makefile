@@ -13,41 +13,60 @@ RESCUE_SEEDS ?= 100
 VM_JOBS ?= 2
 # Seconds that `make fuzz` gives each fuzz target.
 FUZZ_SECONDS ?= 30
+# How many worlds of updates `make soak` runs, with twice as many chips and half as many worlds of dead hosts, and the first
+# of their seeds: behind those that `make test-sim` runs.
+SOAK_SEEDS ?= 1000
+SOAK_FIRST ?= 1000
+# How often it runs the VM lab after that.
+SOAK_VM_ROUNDS ?= 0
 # `make lint` takes no network; the advisory database of cargo-deny would need it.
 DENY_CHECKS := licenses bans sources
 
-.PHONY: help build demo test test-unit test-sim test-firmware test-vm bench fuzz lint
+.PHONY: help build demo test test-unit test-sim test-firmware test-vm soak bench fuzz lint
 
-help: ## what can be made
-	@sed -n 's/^\([a-z-]*\):[^#]*## /  make \1\t/p' Makefile | expand -t 18
+# Behind `##`: how long it takes in a fresh clone, and when all is built already, on two cores (? is not measured); then what it does.
+help: ## [-|-] what can be made
+	@{ printf 'make\tcold\twarm\t\n'; \
+		sed -n 's/^\([a-z-]*\):[^#]*## \[\(.*\)|\(.*\)\] /\1\t\2\t\3\t/p' Makefile; } | expand -t 15,24,33
 
-build: need-cc ## the static firmcastd and the manager firmcast, as released
+build: need-cc ## [?|?] the static firmcastd and the manager firmcast, as released
 	RUSTFLAGS='-C target-feature=+crt-static -C force-unwind-tables=no' cargo build --locked --release --target x86_64-unknown-linux-gnu --bin firmcastd
 	cargo build --locked --profile fast -p firmcast-manager
 
-demo: need-cc need-python3 ## two virtual servers get another BIOS over the network and boot it
+demo: need-cc need-python3 ## [?|?] two virtual servers get another BIOS over the network and boot it
 	$(LAB) run demo
 
-test: test-unit test-sim test-firmware test-vm ## everything that decides whether firmcast is right
+test: test-unit test-sim test-firmware test-vm ## [?|?] everything that decides whether firmcast is right
 
-test-unit: need-cc ## unit and property tests
-	$(call cargo-test,--workspace --exclude firmcast-sim)
-	cargo test --locked --workspace --exclude firmcast-sim --doc
+test-unit: need-cc ## [?|?] unit and property tests
+	$(call cargo-test,--workspace)
+	cargo test --locked --workspace --doc
 
-test-sim: need-cc ## the simulator: SEEDS=n worlds (200), FLASH_SEEDS=n chips (400), RESCUE_SEEDS=n worlds of dead hosts (100); SEED=n, FLASH_SEED=n, RESCUE_SEED=n run one again and tell all
+test-sim: need-cc ## [?|?] the simulator: SEEDS=n worlds (200), FLASH_SEEDS=n chips (400), RESCUE_SEEDS=n worlds of dead hosts (100); SEED=n, FLASH_SEED=n, RESCUE_SEED=n run one again and tell all
 	CARGO_PROFILE_DEV_OPT_LEVEL=2 cargo run --locked -p firmcast-sim -- $(if $(RESCUE_SEED),--rescue-seed $(RESCUE_SEED),$(if $(FLASH_SEED),--flash-seed $(FLASH_SEED),$(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --flash-seeds $(FLASH_SEEDS) --rescue-seeds $(RESCUE_SEEDS))))
 
-test-firmware: need-cc need-python3 ## layouts and validity of real firmware, and sealed datagrams, compared with what other programs make of them
+test-firmware: need-cc need-python3 ## [?|?] layouts and validity of real firmware, and sealed datagrams, compared with what other programs make of them
 	tests/goldens/check
 	tests/firmware/run
 
-test-vm: need-cc need-python3 ## real kernels with real firmware in emulated flash (docs/LAB.md)
+test-vm: need-cc need-python3 ## [?|?] real kernels with real firmware in emulated flash (docs/LAB.md)
 	$(LAB) run --jobs $(VM_JOBS)
 
-bench: need-cc need-python3 ## prints a table and writes target/bench/*.json; decides nothing
+soak: need-cc ## [?|?] hunts for hours: SOAK_SEEDS=n worlds from SOAK_FIRST=n on, each fuzz target for a minute, SOAK_VM_ROUNDS=n rounds of the VM lab (0)
+	CARGO_PROFILE_DEV_OPT_LEVEL=2 cargo run --locked -p firmcast-sim -- --first $(SOAK_FIRST) --seeds $(SOAK_SEEDS) --flash-seeds $$(($(SOAK_SEEDS) * 2)) --rescue-seeds $$(($(SOAK_SEEDS) / 2))
+	@if command -v cargo-fuzz >/dev/null; then \
+		$(MAKE) fuzz FUZZ_SECONDS=60; \
+	else \
+		echo "soak: cargo-fuzz is not there, the parsers were NOT fuzzed (cargo install --locked cargo-fuzz)"; \
+	fi
+	@round=1; while [ $$round -le $(SOAK_VM_ROUNDS) ]; do \
+		echo "soak: round $$round of the VM lab"; $(LAB) run --jobs $(VM_JOBS) || exit 1; round=$$((round + 1)); \
+	done
+
+bench: need-cc need-python3 ## [?|?] prints a table and writes target/bench/*.json; decides nothing
 	tests/bench/run
 
-fuzz: need-cc ## every parser, FUZZ_SECONDS each
+fuzz: need-cc ## [?|?] every parser, FUZZ_SECONDS each
 	@command -v cargo-fuzz >/dev/null || { echo "fuzz: building cargo-fuzz, this takes minutes"; cargo install --locked cargo-fuzz; }
 	WRITE_FUZZ_SEEDS=1 cargo test --locked -q --lib wire::goldens
 	@for target in $$(cargo fuzz list); do \
@@ -55,7 +74,7 @@ fuzz: need-cc ## every parser, FUZZ_SECONDS each
 		RUSTC_BOOTSTRAP=1 cargo fuzz run "$$target" -- -max_total_time=$(FUZZ_SECONDS) || exit 1; \
 	done
 
-lint: need-cc ## format, clippy and documentation with warnings denied, licences and sources of the dependencies
+lint: need-cc ## [?|?] format, clippy and documentation with warnings denied, licences and sources of the dependencies
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
