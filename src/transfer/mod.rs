@@ -66,7 +66,7 @@
 //! - `receiver`: datagrams in, status out, payload at the end.
 //! - `pacing`: the operator's rate cap, and the rate below it.
 //! - `audience`: what the sender knows of each host.
-//! - `plan`: which fragments the next repair pass sends.
+//! - `repair`: which fragments the next repair pass sends.
 //! - `sender`: passes and rounds.
 
 use thiserror::Error;
@@ -77,8 +77,8 @@ mod audience;
 mod code;
 mod geometry;
 mod pacing;
-mod plan;
 mod receiver;
+mod repair;
 mod sender;
 mod shards;
 

@@ -8,7 +8,7 @@ use super::audience::{Audience, HOSTS_MAX, HostId, HostProgress, Stall};
 use super::code::RepairCache;
 use super::geometry::Geometry;
 use super::pacing::Pacing;
-use super::plan::{self, Cursors};
+use super::repair::{Cursors, repair_pass};
 use crate::time::Time;
 use crate::wire::broadcast::{
     BROADCAST_HEADER_SIZE, BROADCAST_TAG_SIZE, FragmentRange, FragmentStatus, GroupCipher,
@@ -357,7 +357,7 @@ impl Sender {
         }
         self.adapt_rate();
         let demands = self.audience.demands(self.round);
-        let pass = plan::plan(&self.geometry, &mut self.cursors, demands);
+        let pass = repair_pass(&self.geometry, &mut self.cursors, demands);
         if !pass.is_empty() {
             self.fruitless_rounds = 0;
             self.begin_pass(now, Pass::Repair(pass));

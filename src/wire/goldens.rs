@@ -10,7 +10,7 @@ use std::path::Path;
 
 use super::broadcast::{GroupCipher, GroupKey, StatusRequest};
 use super::datagram::{Initiation, Transport};
-use super::message_tests::{answers, commands};
+use super::tests::{answers, commands};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 

@@ -35,4 +35,4 @@ pub const MESSAGE_SIZE_MAX: usize = 1152;
 #[cfg(test)]
 mod goldens;
 #[cfg(test)]
-mod message_tests;
+mod tests;

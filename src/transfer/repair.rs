@@ -46,7 +46,7 @@ impl Cursors {
 
 /// The next pass for these hosts. What serves one host serves all: for each block it is as long as the neediest host's
 /// need and loss ask for, unless naming the fragments makes a shorter one.
-pub(super) fn plan<'a>(
+pub(super) fn repair_pass<'a>(
     geometry: &Geometry,
     cursors: &mut Cursors,
     hosts: impl Iterator<Item = &'a Host> + Clone,
