@@ -1,4 +1,5 @@
-//! What the firmware says about the board, as the kernel shows it in /sys/class/dmi/id (SMBIOS types 0 and 1).
+//! What the firmware says about the board, as the kernel shows it in /sys/class/dmi/id (SMBIOS
+//! types 0 and 1).
 
 use std::path::Path;
 
@@ -34,7 +35,8 @@ impl Dmi {
 }
 
 impl Dmi {
-    /// What this host is for a bundle: the board, with a chip of this size, this floor of security versions, and this key.
+    /// Returns what this host is for a bundle: the board, with a chip of this size, this floor of
+    /// security versions, and this key.
     pub fn board(
         self,
         flash_size_bytes: u64,

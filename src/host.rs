@@ -1,4 +1,5 @@
-//! Facts of the machine that the kernel tells, apart from what its firmware says of itself ([`crate::dmi`]).
+//! Facts of the machine that the kernel tells, apart from what its firmware says of itself
+//! ([`crate::dmi`]).
 
 use std::fs::File;
 use std::io::Read as _;
@@ -16,7 +17,7 @@ pub fn boot_id(root: &Path) -> [u8; 16] {
     u128::from_str_radix(&digits, 16).unwrap_or(0).to_be_bytes()
 }
 
-/// The name that the machine has given itself; empty when there is none.
+/// Returns the name that the machine has given itself; empty when there is none.
 pub fn name() -> String {
     nix::unistd::gethostname()
         .map_or_else(|_| String::new(), |name| name.to_string_lossy().into_owned())

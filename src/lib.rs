@@ -1,6 +1,7 @@
 //! firmcast replaces and rescues the firmware of many networked computers at once.
 //!
-//! This library is what the host's `firmcastd` and the manager's `firmcast` are made of. Dependencies point down:
+//! This library is what the host's `firmcastd` and the manager's `firmcast` are made of.
+//! Dependencies point down:
 //!
 //! ```text
 //! agent, environment           what firmcastd does: in the normal OS; in the recovery environment

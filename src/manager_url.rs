@@ -1,7 +1,10 @@
-//! Where a manager is, in the form that configuration, BMC and DHCP hold it: `firmcast://HOST[:PORT][/][?key=KEY]`.
+//! Where a manager is, in the form that configuration, BMC and DHCP hold it:
+//! `firmcast://HOST[:PORT][/][?key=KEY]`.
 //!
-//! HOST is a name, an IPv4 address, or an IPv6 address in brackets; PORT is 9848 if it is left out. KEY is the manager's public key
-//! in the base64 of key files, percent-encoded where RFC 3986 asks for it, or its fingerprint: it says which of the trusted keys to try, and never adds to the trust.
+//! HOST is a name, an IPv4 address, or an IPv6 address in brackets; PORT is 9848 if it is left out.
+//! KEY is the manager's public key in the base64 of key files, percent-encoded where RFC 3986 asks
+//! for it, or its fingerprint: it says which of the trusted keys to try, and never adds to the
+//! trust.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -9,10 +12,10 @@ use std::str::FromStr;
 
 use crate::wire::MANAGER_PORT;
 
-/// The longest URL, in bytes: what a FRU record can hold.
+/// Longest URL, in bytes: what a FRU record can hold.
 pub const URL_SIZE_MAX: usize = 254;
 
-/// The longest host name (RFC 1035 section 2.3.4).
+/// Maximum length of a host name (RFC 1035 section 2.3.4).
 const NAME_SIZE_MAX: usize = 253;
 
 const SCHEME: &str = "firmcast://";
@@ -61,12 +64,12 @@ pub enum UrlError {
 }
 
 impl ManagerUrl {
-    /// The URL of an address.
+    /// Returns the URL of an address.
     pub fn of(address: SocketAddr) -> Self {
         Self { host: UrlHost::Address(address.ip()), port: address.port(), key: None }
     }
 
-    /// The address, unless it is a name.
+    /// Returns the address, unless it is a name.
     pub fn address(&self) -> Option<SocketAddr> {
         match self.host {
             UrlHost::Address(address) => Some(SocketAddr::new(address, self.port)),
@@ -131,7 +134,8 @@ fn parse_rest(rest: &str) -> Result<Option<String>, UrlError> {
     }
 }
 
-/// Undoes percent-encoding (RFC 3986 section 2.1); only what can be in a key or a fingerprint remains.
+/// Undoes percent-encoding (RFC 3986 section 2.1); only what can be in a key or a fingerprint
+/// remains.
 fn decode(text: &str) -> Option<String> {
     let mut decoded = String::new();
     let mut rest = text.bytes();

@@ -46,7 +46,8 @@ impl Power {
                     status: said("status"),
                     charge_percent: said("capacity").parse().ok(),
                 }),
-                // A USB port or charger pad that feeds nothing is offline all the time and counts only when it feeds.
+                // A USB port or charger pad that feeds nothing is offline all the time and counts
+                // only when it feeds.
                 "Mains" => mains.push(said("online") != "0"),
                 "USB" | "Wireless" if matches!(said("online").as_str(), "1" | "2") => {
                     mains.push(true)

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 /// A point on a monotonic clock, in microseconds since an origin that only its owner knows.
 ///
-/// Drivers make it from [`std::time::Instant`] (`CLOCK_MONOTONIC`), the simulator from its own virtual clock.
+/// Drivers make it from [`std::time::Instant`] (`CLOCK_MONOTONIC`), the simulator from its own
+/// virtual clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Time(u64);
 
@@ -13,7 +14,7 @@ impl Time {
     /// The origin of the clock.
     pub const ZERO: Time = Time(0);
 
-    /// The point `micros` microseconds after the origin.
+    /// Returns the point `micros` microseconds after the origin.
     pub const fn from_micros(micros: u64) -> Self {
         Time(micros)
     }
@@ -23,7 +24,7 @@ impl Time {
         self.0
     }
 
-    /// How long after `earlier` this is; zero when it is before.
+    /// Returns how long after `earlier` this is; zero when it is before.
     pub fn since(self, earlier: Time) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
     }

@@ -11,7 +11,8 @@ use crate::manager_url::ManagerUrl;
 
 mod report;
 
-/// How long a command takes at most: all FRU devices are read as a whole, some BMCs take seconds for each.
+/// How long a command takes at most: all FRU devices are read as a whole, some BMCs take seconds
+/// for each.
 const COMMAND_LIMIT_MS: u64 = 120_000;
 
 /// What to do.
@@ -100,8 +101,8 @@ impl Contents {
     }
 }
 
-/// The URL stays in the device that has one, else it comes into the board's own one; no other device is given one, as it may be a part that
-/// is replaced.
+/// The URL stays in the device that has one, else it comes into the board's own one; no other
+/// device is given one, as it may be a part that is replaced.
 fn set(
     ipmi: &mut dyn Ipmi,
     devices: Vec<Visited<Contents>>,

@@ -1,6 +1,8 @@
-//! The IPMI commands that are needed, as bytes. Section numbers are those of the IPMI specification, v2.0 revision 1.1.
+//! The IPMI commands that are needed, as bytes. Section numbers are those of the IPMI
+//! specification, v2.0 revision 1.1.
 //!
-//! A response's parser takes data of any length; what is longer than expected is ignored, as later revisions add fields at the end.
+//! A response's parser takes data of any length; what is longer than expected is ignored, as later
+//! revisions add fields at the end.
 
 use super::BmcError;
 use super::message::Request;
@@ -81,7 +83,7 @@ pub(super) fn read_fru(fru: u8, offset: u16, count: u8) -> Request {
 
 const READ_FRU: &str = "Read FRU Data";
 
-/// The data of an answer to Read FRU Data: at least one unit, at most what was asked for.
+/// Returns the data of an answer to Read FRU Data: at least one unit, at most what was asked for.
 pub(super) fn fru_data(data: &[u8], count: u8, unit_bytes: usize) -> Result<&[u8], BmcError> {
     let [got, rest @ ..] = data else { return Err(too_short(READ_FRU, 1, data)) };
     let problem = match rest.get(..usize::from(*got) * unit_bytes) {
@@ -101,7 +103,7 @@ pub(super) fn write_fru(fru: u8, offset: u16, bytes: &[u8]) -> Request {
 
 const WRITE_FRU: &str = "Write FRU Data";
 
-/// Whether the answer to Write FRU Data says that all was written.
+/// Returns whether the answer to Write FRU Data says that all was written.
 pub(super) fn check_written(data: &[u8], count: usize) -> Result<(), BmcError> {
     match *data {
         [] => Err(too_short(WRITE_FRU, 1, data)),
@@ -131,7 +133,7 @@ pub(super) fn get_sdr(record: u16, count: u8) -> Request {
 
 const GET_SDR: &str = "Get SDR";
 
-/// The next record's number, and the bytes of this one.
+/// Returns the next record's number, and the bytes of this one.
 pub(super) fn sdr_data(data: &[u8]) -> Result<(u16, &[u8]), BmcError> {
     match data {
         [low, high, record @ ..] => Ok((u16::from_le_bytes([*low, *high]), record)),

@@ -7,7 +7,8 @@ pub(super) const FRU_BUSY: u8 = 0x81;
 /// The BMC, or the host's interface to it, waited for something in vain.
 pub(super) const TIMEOUT: u8 = 0xc3;
 
-/// A completion code in words (IPMI v2.0, table 5-2; below C0h those of the FRU and system info commands).
+/// Returns a completion code in words (IPMI v2.0, table 5-2; below C0h those of the FRU and system
+/// info commands).
 pub(super) fn meaning(code: u8) -> &'static str {
     match code {
         0x80 => "write-protected, or parameter not supported",

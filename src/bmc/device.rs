@@ -16,7 +16,8 @@ use super::{BmcError, syscall};
 /// What the kernel's `ipmi_devintf` calls the first BMC, and what devfs and udev of old called it.
 const PATHS: [&str; 3] = ["/dev/ipmi0", "/dev/ipmi/0", "/dev/ipmidev/0"];
 
-/// How long one request may take. The kernel's driver gives up on a KCS interface that hangs after 5 s.
+/// How long one request may take. The kernel's driver gives up on a KCS interface that hangs after
+/// 5 s.
 const REQUEST_TIMEOUT_MS: u64 = 5_000;
 
 /// The first BMC of this computer.
@@ -53,7 +54,8 @@ impl Device {
         Err(BmcError::NoDevice { tried: PATHS.join(", ") })
     }
 
-    /// Waits for the response with this number. Late responses to requests that were given up, and events, are dropped.
+    /// Waits for the response with this number. Late responses to requests that were given up, and
+    /// events, are dropped.
     fn wait(&self, request: &Request, until: Instant) -> Result<Option<Vec<u8>>, BmcError> {
         let failed = |source| BmcError::Driver { request: request.name, source };
         loop {

@@ -118,7 +118,7 @@ pub enum BmcError {
 }
 
 impl BmcError {
-    /// The error with its causes, in one line.
+    /// Returns the error with its causes, in one line.
     pub fn in_full(&self) -> String {
         let mut text = self.to_string();
         let mut cause = std::error::Error::source(self);
@@ -129,7 +129,7 @@ impl BmcError {
         text
     }
 
-    /// Whether other requests may still be answered: the BMC spoke, if only to refuse.
+    /// Returns whether other requests may still be answered: the BMC spoke, if only to refuse.
     pub(super) fn is_about_one_request(&self) -> bool {
         matches!(self, Self::Refused { .. } | Self::Garbled { .. } | Self::Contents { .. })
     }

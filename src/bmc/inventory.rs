@@ -17,9 +17,10 @@ const NOT_PRESENT: [u8; 3] = [0xc9, 0xcb, 0xcc];
 /// What a device gave, or why it gave nothing.
 pub(super) type Visited<T> = (u8, Result<T, BmcError>);
 
-/// Visits all FRU devices: the board's own one, and those in the SDR repository, or if that cannot be read those with the next numbers until
-/// one is not present or hangs. A device that is listed but not present is left out. When the BMC stops to answer at all, the error comes
-/// beside what was visited before.
+/// Visits all FRU devices: the board's own one, and those in the SDR repository, or if that cannot
+/// be read those with the next numbers until one is not present or hangs. A device that is listed
+/// but not present is left out. When the BMC stops to answer at all, the error comes beside what
+/// was visited before.
 pub(super) fn visit_all<T>(
     ipmi: &mut dyn Ipmi,
     mut visit: impl FnMut(&mut dyn Ipmi, FruDevice) -> Result<T, BmcError>,

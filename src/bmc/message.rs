@@ -3,7 +3,8 @@
 use super::BmcError;
 use super::completion::{FRU_BUSY, NODE_BUSY, TIMEOUT};
 
-/// Longest message that the kernel's driver passes on (`IPMI_MAX_MSG_LENGTH`, `linux/ipmi_msgdefs.h`).
+/// Longest message that the kernel's driver passes on (`IPMI_MAX_MSG_LENGTH`,
+/// `linux/ipmi_msgdefs.h`).
 pub(super) const MESSAGE_SIZE_MAX: usize = 272;
 
 /// How often a request is sent again after "node busy" and the like.
@@ -52,7 +53,7 @@ pub trait Ipmi {
     fn pause(&mut self, pause_ms: u64);
 }
 
-/// The data of the response to a request; a busy BMC is asked again.
+/// Returns the data of the response to a request; a busy BMC is asked again.
 ///
 /// # Errors
 /// When the request cannot be sent, is not answered, or is refused.

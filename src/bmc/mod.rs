@@ -10,8 +10,9 @@
 //! device, syscall      the kernel's IPMI device
 //! ```
 //!
-//! All but `device` and `syscall` is sans-IO: it speaks with an [`Ipmi`], which is the kernel's device or a simulated BMC. What a BMC says is
-//! a hint where to ask; whom to trust is decided by keys alone. docs/BMC.md has the formats and how to write the record from outside.
+//! All but `device` and `syscall` is sans-IO: it speaks with an [`Ipmi`], which is the kernel's
+//! device or a simulated BMC. What a BMC says is a hint where to ask; whom to trust is decided by
+//! keys alone. docs/BMC.md has the formats and how to write the record from outside.
 
 pub mod command;
 mod commands;

@@ -53,7 +53,8 @@ impl Locator {
         }
     }
 
-    /// Its number, if the BMC itself answers FRU commands for it. Others are behind a further controller or on a bare bus.
+    /// Its number, if the BMC itself answers FRU commands for it. Others are behind a further
+    /// controller or on a bare bus.
     fn number_at_bmc(self) -> Option<u8> {
         let is_at_bmc = self.address == BMC_ADDRESS && self.access & 0x98 == 0x80;
         // FFh is reserved.
@@ -61,7 +62,7 @@ impl Locator {
     }
 }
 
-/// The numbers of the FRU devices that the BMC answers for, in rising order.
+/// Returns the numbers of the FRU devices that the BMC answers for, in rising order.
 ///
 /// # Errors
 /// When the repository cannot be read: not there, or the answers make no sense.

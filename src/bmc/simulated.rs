@@ -1,4 +1,5 @@
-//! A simulated BMC: FRU devices, an SDR repository, system info, and moods in which it answers badly.
+//! A simulated BMC: FRU devices, an SDR repository, system info, and moods in which it answers
+//! badly.
 
 #![allow(clippy::unwrap_used)]
 
@@ -237,7 +238,8 @@ struct Babbler(Vec<(u8, Vec<u8>)>, usize);
 impl Ipmi for Babbler {
     fn request(&mut self, request: &Request) -> Result<Response, BmcError> {
         self.1 += 1;
-        // Devices of 64 KiB may come byte by byte: the time is limited, as the kernel's device does it.
+        // Devices of 64 KiB may come byte by byte: the time is limited, as the kernel's device does
+        // it.
         if self.1 > BABBLE_MAX {
             assert_eq!(self.1, BABBLE_MAX + 1, "nothing is asked when the time is over");
             return Err(BmcError::TooSlow { request: request.name, limit_ms: 0 });

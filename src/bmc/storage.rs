@@ -11,7 +11,8 @@ use crate::manager_url::ManagerUrl;
 /// How much is read at a time at first; some BMCs have buffers of 32 bytes for a message.
 const READ_MAX_BYTES: usize = 32;
 
-/// How much is written at a time: what fits into every BMC's buffer, and into a page of most EEPROMs.
+/// How much is written at a time: what fits into every BMC's buffer, and into a page of most
+/// EEPROMs.
 const WRITE_MAX_BYTES: usize = 16;
 
 /// Completion codes that say that a request asks for too much at a time.
@@ -38,7 +39,7 @@ impl FruDevice {
         Ok(Self { number, info, chunk_bytes: READ_MAX_BYTES })
     }
 
-    /// All of its bytes.
+    /// Returns all of its bytes.
     ///
     /// # Errors
     /// When a part of them cannot be read.
@@ -48,7 +49,8 @@ impl FruDevice {
         Ok(bytes)
     }
 
-    /// The managers' addresses, of which no more is read than the header and the list of records.
+    /// Returns the managers' addresses, of which no more is read than the header and the list of
+    /// records.
     ///
     /// # Errors
     /// When they cannot be read, or the header or the list is damaged.

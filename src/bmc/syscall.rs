@@ -66,7 +66,8 @@ const IPMICTL_RECEIVE_MSG_TRUNC: Ioctl =
 const IPMICTL_SEND_COMMAND: Ioctl =
     nix::request_code_read!(b'i', 13, size_of::<IpmiReq>()) as Ioctl;
 
-// As a C compiler computes them from the kernel's header, on every architecture with the generic _IOC layout.
+// As a C compiler computes them from the kernel's header, on every architecture with the generic
+// _IOC layout.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64"))]
 const _: () = {
     assert!(IPMICTL_RECEIVE_MSG_TRUNC == 0xc030_690b_u32 as Ioctl);
@@ -121,14 +122,17 @@ pub(super) fn send(device: &File, id: c_long, request: &Request) -> io::Result<(
     };
     // SAFETY:
     // - the fd is open for the whole call, as `device` is borrowed;
-    // - the kernel reads one `struct ipmi_req`, whose size and layout `IpmiReq` has (asserted above);
-    // - `addr` points to `addr_len` bytes and `msg.data` to `msg.data_len` bytes, both alive until the end of this function;
+    // - the kernel reads one `struct ipmi_req`, whose size and layout `IpmiReq` has (asserted
+    //   above);
+    // - `addr` points to `addr_len` bytes and `msg.data` to `msg.data_len` bytes, both alive until
+    //   the end of this function;
     // - the kernel copies both before it returns and keeps no pointer.
     unsafe { ipmictl_send_command(device.as_raw_fd(), &mut command) }?;
     Ok(())
 }
 
-/// Takes the next message that has come; `EAGAIN` if there is none, `EMSGSIZE` if it is longer than any may be.
+/// Takes the next message that has come; `EAGAIN` if there is none, `EMSGSIZE` if it is longer than
+/// any may be.
 pub(super) fn receive(device: &File) -> io::Result<Received> {
     let mut address = [0_u64; ADDRESS_SIZE_MAX / 8];
     let mut data = [0_u8; MESSAGE_SIZE_MAX];
@@ -146,9 +150,10 @@ pub(super) fn receive(device: &File) -> io::Result<Received> {
     };
     // SAFETY:
     // - the fd is open for the whole call, as `device` is borrowed;
-    // - the kernel reads and writes one `struct ipmi_recv`, whose size and layout `IpmiRecv` has (asserted above); any bytes are valid in it;
-    // - `addr` points to `addr_len` writable bytes and `msg.data` to `msg.data_len`, both alive until the end of this function; the kernel
-    //   writes no more than these, and keeps no pointer.
+    // - the kernel reads and writes one `struct ipmi_recv`, whose size and layout `IpmiRecv` has
+    //   (asserted above); any bytes are valid in it;
+    // - `addr` points to `addr_len` writable bytes and `msg.data` to `msg.data_len`, both alive
+    //   until the end of this function; the kernel writes no more than these, and keeps no pointer.
     unsafe { ipmictl_receive_msg_trunc(device.as_raw_fd(), &mut message) }?;
     let length = usize::from(message.msg.data_len).min(data.len());
     Ok(Received {

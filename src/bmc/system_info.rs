@@ -5,7 +5,8 @@ use super::commands::{get_system_info, too_short};
 use super::message::{Ipmi, ask};
 use crate::manager_url::{ManagerUrl, URL_SIZE_MAX};
 
-/// The parameters that hold URLs (IPMI v2.0, table 22-16c): the BMC's, and that of the base OS or hypervisor.
+/// The parameters that hold URLs (IPMI v2.0, table 22-16c): the BMC's, and that of the base OS or
+/// hypervisor.
 pub(super) const URL_PARAMETERS: [u8; 2] = [6, 7];
 
 /// A string takes at most this many sets: 14 bytes in the first one, 16 in each other.
@@ -14,7 +15,7 @@ const SETS_MAX: u8 = 17;
 /// String encoding in UTF-16; ASCII with Latin-1 is 0 and UTF-8 is 1.
 const ENCODING_UNICODE: u8 = 2;
 
-/// The text of a parameter.
+/// Returns the text of a parameter.
 ///
 /// | byte   | field of the answer                               |
 /// | ------ | ------------------------------------------------- |
@@ -52,7 +53,7 @@ pub(super) fn text(ipmi: &mut dyn Ipmi, parameter: u8) -> Result<Vec<u8>, BmcErr
     Ok(text)
 }
 
-/// The manager's address, if the text is one.
+/// Returns the manager's address, if the text is one.
 pub(super) fn manager_url(text: &[u8]) -> Option<ManagerUrl> {
     let end = text.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
     std::str::from_utf8(&text[..end]).ok()?.parse().ok()

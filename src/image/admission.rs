@@ -1,4 +1,5 @@
-//! Whether a bundle may be flashed on a board: decided from the signed manifest and what the host knows of itself.
+//! Whether a bundle may be flashed on a board: decided from the signed manifest and what the host
+//! knows of itself.
 //!
 //! The agent asks before anything happens, and the recovery environment asks again.
 

@@ -4,8 +4,8 @@ use crate::wire::command::MANIFEST_SIZE_MAX;
 
 /// The bytes of one campaign's manifest that have arrived without a gap from the start.
 ///
-/// Only such bytes are kept: the manager sees from the answer where to go on, and a host never holds more than
-/// [`MANIFEST_SIZE_MAX`] bytes.
+/// Only such bytes are kept: the manager sees from the answer where to go on, and a host never
+/// holds more than [`MANIFEST_SIZE_MAX`] bytes.
 #[derive(Debug)]
 pub struct ManifestAssembly {
     campaign: u64,
@@ -19,12 +19,12 @@ impl ManifestAssembly {
         Self { campaign, total_bytes: total_bytes.min(MANIFEST_SIZE_MAX), held: Vec::new() }
     }
 
-    /// The campaign.
+    /// Returns the campaign.
     pub fn campaign(&self) -> u64 {
         self.campaign
     }
 
-    /// Whether a part with these facts belongs to this manifest.
+    /// Returns whether a part with these facts belongs to this manifest.
     pub fn is_for(&self, campaign: u64, total_bytes: u32) -> bool {
         self.campaign == campaign && self.total_bytes == total_bytes
     }
@@ -39,13 +39,13 @@ impl ManifestAssembly {
         }
     }
 
-    /// How many bytes are held from the start.
+    /// Returns how many bytes are held from the start.
     pub fn held_bytes(&self) -> u32 {
         // Fits: never more than `total_bytes`.
         self.held.len() as u32
     }
 
-    /// The whole manifest, once it is there.
+    /// Returns the whole manifest, once it is there.
     pub fn complete(&self) -> Option<&[u8]> {
         (self.held.len() == self.total_bytes as usize).then_some(&self.held)
     }

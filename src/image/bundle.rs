@@ -113,7 +113,7 @@ impl<'a> Bundle<'a> {
         Ok(Bundle { manifest, payload })
     }
 
-    /// The bytes of the file.
+    /// Returns the bytes of the file.
     ///
     /// # Errors
     /// [`BundleError::PartSize`] when a part is empty or too large.

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 /// Ranges that are shown to people; the others are counted.
 const SHOWN_MAX: usize = 4;
 
-/// Ranges of bytes: sorted, none empty, none touching another. Shown as `0x1000-0x2fff, 0x8000-0x8fff`, in JSON a list of
-/// offsets and lengths.
+/// Ranges of bytes: sorted, none empty, none touching another. Shown as `0x1000-0x2fff,
+/// 0x8000-0x8fff`, in JSON a list of offsets and lengths.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Vec<(u64, u64)>", into = "Vec<(u64, u64)>")]
 pub struct ByteRanges(Vec<Range<u64>>);
@@ -29,40 +29,40 @@ impl ByteRanges {
         self.0.splice(first..after, [joined]);
     }
 
-    /// Whether there is no byte in it.
+    /// Returns whether there is no byte in it.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The ranges, in order.
+    /// Returns the ranges, in order.
     pub fn iter(&self) -> impl Iterator<Item = &Range<u64>> {
         self.0.iter()
     }
 
-    /// How many bytes are in it.
+    /// Returns how many bytes are in it.
     pub fn total_bytes(&self) -> u64 {
         self.0.iter().map(|range| range.end - range.start).sum()
     }
 
-    /// Whether any byte of `range` is in it.
+    /// Returns whether any byte of `range` is in it.
     pub fn overlaps(&self, range: &Range<u64>) -> bool {
         let next = self.0.partition_point(|known| known.end <= range.start);
         !range.is_empty() && self.0.get(next).is_some_and(|known| known.start < range.end)
     }
 
-    /// Whether every byte of `range` is in it.
+    /// Returns whether every byte of `range` is in it.
     pub fn covers(&self, range: &Range<u64>) -> bool {
         let next = self.0.partition_point(|known| known.end <= range.start);
         let covering = |known: &Range<u64>| known.start <= range.start && range.end <= known.end;
         range.is_empty() || self.0.get(next).is_some_and(covering)
     }
 
-    /// The bytes of both.
+    /// Returns the bytes of both.
     pub fn union(&self, other: &Self) -> Self {
         self.iter().chain(other.iter()).cloned().collect()
     }
 
-    /// The bytes that are not in `other`.
+    /// Returns the bytes that are not in `other`.
     pub fn without(&self, other: &Self) -> Self {
         let mut left = Self::default();
         for range in self.iter() {
@@ -76,7 +76,7 @@ impl ByteRanges {
         left
     }
 
-    /// The bytes before `end_bytes`.
+    /// Returns the bytes before `end_bytes`.
     pub fn before(&self, end_bytes: u64) -> Self {
         self.iter().map(|range| range.start..range.end.min(end_bytes)).collect()
     }

@@ -1,4 +1,5 @@
-//! What the host can read of a chip, and what of the rest counts: the one rule for all who look at a chip.
+//! What the host can read of a chip, and what of the rest counts: the one rule for all who look at
+//! a chip.
 //!
 //! | bytes | are | and therefore |
 //! | --- | --- | --- |
@@ -7,8 +8,9 @@
 //! | FFh throughout a region that the Intel flash descriptor closes | closed | the same: the controller answers so instead of failing |
 //! | not readable elsewhere | a fault of the hardware | no backup, so no update |
 //!
-//! Not the host's are the regions of an Intel flash descriptor but for the descriptor itself and the BIOS, and areas of a flash
-//! map for the same purposes. A closed range reads as FFh here, and in a backup.
+//! Not the host's are the regions of an Intel flash descriptor but for the descriptor itself and
+//! the BIOS, and areas of a flash map for the same purposes. A closed range reads as FFh here, and
+//! in a backup.
 
 use std::ops::Range;
 
@@ -30,13 +32,13 @@ pub struct Contents {
 pub struct Unreadable(pub ByteRanges);
 
 impl Contents {
-    /// All of a chip.
+    /// Returns all of a chip.
     pub fn whole(bytes: Vec<u8>) -> Self {
         Self { bytes, closed: ByteRanges::default() }
     }
 
-    /// `bytes` of a chip whose `unread` ones could not be read; `untouched` ones stay as they are whatever they hold, by a
-    /// bundle or by a record.
+    /// `bytes` of a chip whose `unread` ones could not be read; `untouched` ones stay as they are
+    /// whatever they hold, by a bundle or by a record.
     ///
     /// # Errors
     /// [`Unreadable`] bytes.
@@ -49,18 +51,19 @@ impl Contents {
         Ok(Self { bytes, closed })
     }
 
-    /// The bytes from the first one on; FFh where they are closed.
+    /// Returns the bytes from the first one on; FFh where they are closed.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// What is closed to the host.
+    /// Returns what is closed to the host.
     pub fn closed(&self) -> &ByteRanges {
         &self.closed
     }
 }
 
-/// Which of `bytes` are closed to the host; they become FFh. The arguments are those of [`Contents::new`].
+/// Returns which of `bytes` are closed to the host; they become FFh. The arguments are those of
+/// [`Contents::new`].
 ///
 /// # Errors
 /// [`Unreadable`] bytes.
@@ -84,19 +87,19 @@ pub fn closed_in(
     Ok(unread.union(&silent))
 }
 
-/// The bytes that stay on the chip by these regions of a bundle.
+/// Returns the bytes that stay on the chip by these regions of a bundle.
 pub fn preserved(regions: &[Region]) -> ByteRanges {
     let preserved = regions.iter().filter(|region| region.action == RegionAction::Preserve);
     let end = |region: &Region| region.offset_bytes.saturating_add(region.length_bytes);
     preserved.map(|region| region.offset_bytes..end(region)).collect()
 }
 
-/// What a verdict or a record is not about, for people.
+/// Returns what a verdict or a record is not about, for people.
 pub fn closed_note(closed: &ByteRanges) -> String {
     format!("not looked at: {closed}, which this host may not read")
 }
 
-/// The place of a range that lies inside the bytes.
+/// Returns the place of a range that lies inside the bytes.
 fn position(range: &Range<u64>) -> Range<usize> {
     range.start as usize..range.end as usize
 }

@@ -1,4 +1,5 @@
-//! Firmware formats that can be told by their bytes; only used to warn before an image of none of them is signed.
+//! Firmware formats that can be told by their bytes; only used to warn before an image of none of
+//! them is signed.
 
 use std::fmt;
 
@@ -18,7 +19,7 @@ pub enum FirmwareFormat {
 }
 
 impl FirmwareFormat {
-    /// The format of `image`, `None` when it is none of those known here.
+    /// Returns the format of `image`, `None` when it is none of those known here.
     pub fn recognise(image: &[u8]) -> Option<Self> {
         if has_intel_descriptor(image) {
             Some(FirmwareFormat::IntelDescriptor)

@@ -1,4 +1,5 @@
-//! The firmware that was good when it was last seen: what a later look at the chip is compared with.
+//! The firmware that was good when it was last seen: what a later look at the chip is compared
+//! with.
 //!
 //! The record lies where the recovery environment finds it (`crate::handover::Provision`), as JSON.
 
@@ -21,7 +22,8 @@ pub const PIECES_MAX: usize = 4096;
 /// Most ranges that are left out: those of a manifest, and as many that the host may not read.
 const LEFT_OUT_MAX: usize = 2 * REGIONS_MAX;
 
-/// Bytes of each piece's digest that are kept. They only say where to look; the digest of the whole decides.
+/// Bytes of each piece's digest that are kept. They only say where to look; the digest of the whole
+/// decides.
 const PIECE_DIGEST_BYTES: usize = 4;
 
 /// A chip's contents as they were when they were good.
@@ -30,14 +32,15 @@ const PIECE_DIGEST_BYTES: usize = 4;
 pub struct KnownGood {
     /// What people call it: the bundle's version, or the firmware's own.
     pub version: String,
-    /// DMI `bios_version` of the machine then; empty when it is not known. Another one means that someone else has replaced the firmware since, and
-    /// that it ran.
+    /// DMI `bios_version` of the machine then; empty when it is not known. Another one means that
+    /// someone else has replaced the firmware since, and that it ran.
     pub bios_version: String,
     /// Security version of its bundle; 0 when it came from none.
     pub security_version: u64,
     /// Bytes of the chip that were recorded, from its first one on.
     pub size_bytes: u64,
-    /// First byte and length of what is not recorded, sorted: what firmware changes itself, and what the host could not read.
+    /// First byte and length of what is not recorded, sorted: what firmware changes itself, and
+    /// what the host could not read.
     pub left_out: ByteRanges,
     /// The part of it that the host could not read.
     #[serde(default, skip_serializing_if = "ByteRanges::is_empty")]
@@ -62,8 +65,9 @@ impl KnownGood {
         Self { security_version: manifest.security_version(), ..good }
     }
 
-    /// The record of a chip that was compared with the manifest's image. Which version the firmware shows when it runs, only the next
-    /// start can tell, so this record is for the agent to be checked and completed.
+    /// Returns the record of a chip that was compared with the manifest's image. Which version the
+    /// firmware shows when it runs, only the next start can tell, so this record is for the agent
+    /// to be checked and completed.
     pub fn of_manifest(manifest: &Manifest) -> Self {
         Self {
             version: manifest.version().to_owned(),
@@ -77,8 +81,8 @@ impl KnownGood {
         }
     }
 
-    /// The same record with places, if `contents`, a whole chip, are what it says. Every byte that the record is about has to be
-    /// readable for that.
+    /// Returns the same record with places, if `contents`, a whole chip, are what it says. Every
+    /// byte that the record is about has to be readable for that.
     pub fn confirm(&self, contents: &Contents, bios_version: &str) -> Option<Self> {
         let closed = contents.closed().before(self.size_bytes);
         let contents = contents.bytes().get(..usize::try_from(self.size_bytes).ok()?)?;
@@ -88,8 +92,8 @@ impl KnownGood {
         (found.digest == self.digest).then_some(Self { security_version, ..found })
     }
 
-    /// Records a chip as it is, without the regions that usually change and without what the host cannot read. `None` when its
-    /// firmware is damaged: that is nothing to go back to.
+    /// Records a chip as it is, without the regions that usually change and without what the host
+    /// cannot read. `None` when its firmware is damaged: that is nothing to go back to.
     pub fn of_chip(contents: &Contents, bios_version: &str) -> Option<Self> {
         let layout = match validate_contents(contents) {
             Verdict::Invalid { .. } => return None,
@@ -132,8 +136,9 @@ impl KnownGood {
         good
     }
 
-    /// What `contents`, a whole chip, are by this record: `None` when it says nothing about them, because the machine's firmware
-    /// was replaced by someone else since, or because too little of what was recorded can be read now.
+    /// Returns what `contents`, a whole chip, are by this record: `None` when it says nothing about
+    /// them, because the machine's firmware was replaced by someone else since, or because too
+    /// little of what was recorded can be read now.
     pub fn judge(&self, contents: &Contents, bios_version: &str) -> Option<Verdict> {
         let difference = self.compare(contents)?;
         let Some(offset_bytes) = difference else {
@@ -158,7 +163,7 @@ impl KnownGood {
         Some(Verdict::Invalid { offset_bytes, why })
     }
 
-    /// Where the first difference is, if there is any; `None` when nothing can be compared.
+    /// Returns where the first difference is, if there is any; `None` when nothing can be compared.
     fn compare(&self, contents: &Contents) -> Option<Option<u64>> {
         let recorded =
             usize::try_from(self.size_bytes).ok().and_then(|size| contents.bytes().get(..size));
@@ -183,7 +188,7 @@ impl KnownGood {
         compared.then_some(difference)
     }
 
-    /// Whether the firmware that runs calls itself otherwise than the recorded one did.
+    /// Returns whether the firmware that runs calls itself otherwise than the recorded one did.
     pub fn is_outdated(&self, bios_version: &str) -> bool {
         let both_known = !self.bios_version.is_empty() && !bios_version.is_empty();
         both_known && self.bios_version != bios_version
@@ -212,7 +217,7 @@ impl KnownGood {
         differs.map_or(0, |(nth, _)| (nth * PIECE_BYTES) as u64)
     }
 
-    /// The parts of `whole` that are recorded.
+    /// Returns the parts of `whole` that are recorded.
     fn kept(&self, whole: Range<usize>) -> Vec<Range<usize>> {
         let mut kept = Vec::new();
         let mut start = whole.start;
@@ -243,8 +248,8 @@ fn named_by(manifest: &Manifest) -> ByteRanges {
     regions.map(|region| region.offset_bytes..region.offset_bytes + region.length_bytes).collect()
 }
 
-/// Whether `contents`, a whole chip, are good firmware: by the record if it says anything, else by their own structure. What
-/// the host may not read of them does not count.
+/// Returns whether `contents`, a whole chip, are good firmware: by the record if it says anything,
+/// else by their own structure. What the host may not read of them does not count.
 pub fn assess(contents: &Contents, good: Option<&KnownGood>, bios_version: &str) -> Verdict {
     let recorded = good.and_then(|good| good.judge(contents, bios_version));
     recorded.unwrap_or_else(|| validate_contents(contents))
@@ -296,7 +301,8 @@ mod tests {
             }
         }
 
-        /// A record is as strict about what can be read as if all could be, and says nothing of the rest.
+        /// A record is as strict about what can be read as if all could be, and says nothing of the
+        /// rest.
         #[test]
         fn a_closed_range_never_counts(
             start in 0u64..0x3_0000,

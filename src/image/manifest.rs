@@ -189,18 +189,20 @@ pub enum PayloadFormat {
 pub struct Description {
     /// Version, for people.
     pub version: String,
-    /// Security version: a host never goes back to a lower one (RFC 9124, section 3.2, Monotonic Sequence Number).
+    /// Security version: a host never goes back to a lower one (RFC 9124, section 3.2, Monotonic
+    /// Sequence Number).
     pub security_version: u64,
     /// DMI `sys_vendor` of the boards that it fits (RFC 9124, section 3.3, Vendor ID).
     pub vendor: String,
     /// DMI `product_name` of the boards that it fits (RFC 9124, section 3.4, Class ID).
     pub products: Vec<String>,
-    /// DMI `bios_version` that must be running for the update to start; any if empty (RFC 9124, section 3.6,
-    /// Required Image Version List).
+    /// DMI `bios_version` that must be running for the update to start; any if empty (RFC 9124,
+    /// section 3.6, Required Image Version List).
     pub update_from: Vec<String>,
     /// DMI `bios_version` that the new firmware shows once it runs, when known.
     pub expect_version: Option<String>,
-    /// Regions with a rule of their own, sorted by offset (RFC 9124, section 3.10, Storage Location).
+    /// Regions with a rule of their own, sorted by offset (RFC 9124, section 3.10, Storage
+    /// Location).
     pub regions: Vec<Region>,
     /// The byte of the image at which the processor starts; the last one when not stated.
     pub boot_offset_bytes: Option<u64>,
@@ -226,7 +228,7 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// The manifest for `image`, which travels as `payload` in the given format.
+    /// Returns the manifest for `image`, which travels as `payload` in the given format.
     ///
     /// # Errors
     /// When the description, the image or the payload break a rule that hosts check too.
@@ -290,28 +292,29 @@ impl Manifest {
         &self.description.regions
     }
 
-    /// Where the processor starts: the eraseblock with this byte makes the firmware bootable.
+    /// Returns where the processor starts: the eraseblock with this byte makes the firmware
+    /// bootable.
     pub fn boot_offset_bytes(&self) -> u64 {
         self.description.boot_offset_bytes.unwrap_or(self.image_bytes - 1)
     }
 
-    /// The layout that the image has in itself; a chip with another one is not written, unless
-    /// [`Manifest::may_change_layout`].
+    /// Returns the layout that the image has in itself; a chip with another one is not written,
+    /// unless [`Manifest::may_change_layout`].
     pub fn layout(&self) -> &Layout {
         &self.layout
     }
 
-    /// Whether the image may have another layout than the chip.
+    /// Returns whether the image may have another layout than the chip.
     pub fn may_change_layout(&self) -> bool {
         self.description.new_layout
     }
 
-    /// The only host that the image is for, if there is such a host.
+    /// Returns the only host that the image is for, if there is such a host.
     pub fn host(&self) -> Option<&Fingerprint> {
         self.description.host.as_ref()
     }
 
-    /// How the payload is made from the image.
+    /// Returns how the payload is made from the image.
     pub fn payload_format(&self) -> PayloadFormat {
         self.payload_format
     }
@@ -346,20 +349,21 @@ impl Manifest {
         &self.block_digests
     }
 
-    /// SHA-256 of the image outside [`Manifest::regions`]: what a chip still holds after the firmware has run
-    /// ([`Manifest::stable_hasher`]).
+    /// SHA-256 of the image outside [`Manifest::regions`]: what a chip still holds after the
+    /// firmware has run ([`Manifest::stable_hasher`]).
     pub fn stable_digest(&self) -> &Digest {
         &self.stable_digest
     }
 
-    /// Whether the image is for a board with these DMI strings (`sys_vendor`, `product_name`).
+    /// Returns whether the image is for a board with these DMI strings (`sys_vendor`,
+    /// `product_name`).
     ///
     /// They must be equal but for space at the ends, which some boards add.
     pub fn fits_board(&self, vendor: &str, product: &str) -> bool {
         vendor.trim() == self.vendor() && self.products().iter().any(|p| p == product.trim())
     }
 
-    /// Whether the update may start from this running version (DMI `bios_version`).
+    /// Returns whether the update may start from this running version (DMI `bios_version`).
     pub fn updates_from(&self, version: &str) -> bool {
         self.update_from().is_empty() || self.update_from().iter().any(|v| v == version.trim())
     }
@@ -426,7 +430,7 @@ impl Manifest {
         Ok(())
     }
 
-    /// The end of `region`, which lies inside the image.
+    /// Returns the end of `region`, which lies inside the image.
     fn check_region(&self, region: &Region) -> Result<u64, ManifestError> {
         check_text("a region's name", &region.name)?;
         let end_bytes = region.offset_bytes.checked_add(region.length_bytes);
@@ -441,7 +445,7 @@ impl Manifest {
     }
 }
 
-/// The smallest power of two that divides the image into at most [`BLOCKS_MAX`] blocks.
+/// Returns the smallest power of two that divides the image into at most [`BLOCKS_MAX`] blocks.
 fn block_bytes_for(image_bytes: usize) -> usize {
     image_bytes.div_ceil(BLOCKS_MAX).next_power_of_two().max(BLOCK_BYTES_MIN)
 }

@@ -1,4 +1,5 @@
-//! The manifest's bytes: one CBOR map (RFC 8949) with integer labels, in deterministic encoding (section 4.2.1).
+//! The manifest's bytes: one CBOR map (RFC 8949) with integer labels, in deterministic encoding
+//! (section 4.2.1).
 //!
 //! | label | field | RFC 9124 element | CBOR |
 //! | --- | --- | --- | --- |
@@ -25,8 +26,9 @@
 //! | 21 | the image's layout (absent: none is known) | 3.10 Storage Location | \[1* \[kind uint, name tstr, offset uint, length uint\]\] |
 //! | 22 | 1: the layout may differ from the chip's (absent: it may not) | 3.10 Storage Location | uint |
 //!
-//! Vendor and class are the DMI strings themselves, not UUIDs made from them: an operator can read and compare them.
-//! A label that is not in the table is an error, because it may restrict what the bundle is for.
+//! Vendor and class are the DMI strings themselves, not UUIDs made from them: an operator can read
+//! and compare them. A label that is not in the table is an error, because it may restrict what the
+//! bundle is for.
 
 use ciborium::Value;
 
@@ -66,7 +68,7 @@ const FIELDS: [&str; 22] = [
 /// The labels of the lists of regions, in the order of [`RegionAction::ALL`].
 const REGION_LABELS: [usize; 3] = [15, 17, 18];
 
-/// The bytes of `manifest`; the same contents always give the same bytes.
+/// Returns the bytes of `manifest`; the same contents always give the same bytes.
 pub(super) fn emit(manifest: &Manifest) -> Vec<u8> {
     let d = &manifest.description;
     let fields = [
@@ -100,7 +102,7 @@ pub(super) fn emit(manifest: &Manifest) -> Vec<u8> {
     bytes
 }
 
-/// The manifest in `bytes`, every rule checked.
+/// Returns the manifest in `bytes`, every rule checked.
 pub(super) fn parse(bytes: &[u8]) -> Result<Manifest, ManifestError> {
     let mut rest = bytes;
     let value: Value = ciborium::from_reader(&mut rest).map_err(|_| bad("it is not CBOR"))?;
@@ -196,7 +198,7 @@ fn texts(texts: &[String]) -> Option<Value> {
     list(texts.iter().map(|text| text.as_str().into()).collect())
 }
 
-/// An array, or nothing for an empty one: absence has only one form.
+/// Returns an array, or nothing for an empty one: absence has only one form.
 fn list(values: Vec<Value>) -> Option<Value> {
     (!values.is_empty()).then_some(Value::Array(values))
 }

@@ -1,4 +1,5 @@
-//! Bundles: the signed manifest and the firmware image, from untrusted bytes to a [`VerifiedImage`].
+//! Bundles: the signed manifest and the firmware image, from untrusted bytes to a
+//! [`VerifiedImage`].
 //!
 //! ```text
 //! bytes --Bundle::parse--> manifest bytes --SignedManifest::parse, verify--> VerifiedManifest

@@ -8,7 +8,8 @@ use super::layout::Layout;
 use super::manifest::{Manifest, PayloadFormat};
 use super::{VerifiedImage, VerifiedManifest, sha256};
 
-/// Largest distance that the decompressor looks back, in bytes, when the frame does not state the image's size alone.
+/// Largest distance that the decompressor looks back, in bytes, when the frame does not state the
+/// image's size alone.
 const WINDOW_MAX: u64 = 8 << 20;
 
 /// Why a payload is not the image that its manifest promises.
@@ -102,8 +103,8 @@ impl Manifest {
 }
 
 impl VerifiedManifest {
-    /// The image in `payload`: the payload's digest is checked first, then it is decompressed, then the image's digests
-    /// are checked.
+    /// Returns the image in `payload`: the payload's digest is checked first, then it is
+    /// decompressed, then the image's digests are checked.
     ///
     /// # Errors
     /// When anything differs from what the manifest says.
@@ -143,7 +144,8 @@ impl VerifiedManifest {
     }
 }
 
-/// Decompresses one Zstandard frame of exactly `image_bytes`, in memory of about twice that at most.
+/// Decompresses one Zstandard frame of exactly `image_bytes`, in memory of about twice that at
+/// most.
 fn decompress(payload: &[u8], image_bytes: usize) -> Result<Vec<u8>, ImageError> {
     let mut rest = payload;
     let failed = |rest: &[u8], what: String| ImageError::Decompress {
@@ -178,7 +180,8 @@ fn decompress(payload: &[u8], image_bytes: usize) -> Result<Vec<u8>, ImageError>
     Ok(image)
 }
 
-/// Refuses frames whose window would let the decompressor hold back more than it should (RFC 8878, section 3.1.1.1).
+/// Refuses frames whose window would let the decompressor hold back more than it should (RFC 8878,
+/// section 3.1.1.1).
 fn check_window(frame: &[u8]) -> Result<(), &'static str> {
     const SINGLE_SEGMENT: u8 = 0x20;
     let &[_, _, _, _, descriptor, window, ..] = frame else { return Err("the frame is too short") };

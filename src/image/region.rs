@@ -15,7 +15,7 @@ impl RegionAction {
     /// Every action, in the order of the manifest's labels.
     pub const ALL: [Self; 3] = [Self::Preserve, Self::Reset, Self::Replace];
 
-    /// The word on the command line and in JSON.
+    /// Returns the word on the command line and in JSON.
     pub fn name(self) -> &'static str {
         match self {
             Self::Preserve => "preserve",

@@ -1,7 +1,9 @@
-//! The signature around the manifest: COSE_Sign1 with EdDSA (RFC 9052, section 4.2; RFC 9053, section 2.2).
+//! The signature around the manifest: COSE_Sign1 with EdDSA (RFC 9052, section 4.2; RFC 9053,
+//! section 2.2).
 //!
-//! Tag 18; protected header `{1: -8, 4: kid}`, where kid is the release key's fingerprint (32 bytes); empty
-//! unprotected header; the manifest as payload; no external data. Any other form of the same contents is refused.
+//! Tag 18; protected header `{1: -8, 4: kid}`, where kid is the release key's fingerprint (32
+//! bytes); empty unprotected header; the manifest as payload; no external data. Any other form of
+//! the same contents is refused.
 
 use std::ops::Deref;
 
@@ -34,7 +36,7 @@ pub struct VerifiedManifest {
 }
 
 impl SignedManifest {
-    /// The bytes of `manifest`, signed with `key`.
+    /// Returns the bytes of `manifest`, signed with `key`.
     ///
     /// # Errors
     /// [`ManifestError::TooLarge`] when they are more than [`MANIFEST_MAX`].
@@ -60,12 +62,13 @@ impl SignedManifest {
         Ok(SignedManifest { bytes: bytes.to_vec(), signer, signature, envelope: rebuilt })
     }
 
-    /// The key that the envelope names; only [`SignedManifest::verify`] tells whether it made the signature.
+    /// Returns the key that the envelope names; only [`SignedManifest::verify`] tells whether it
+    /// made the signature.
     pub fn signer(&self) -> Fingerprint {
         self.signer
     }
 
-    /// What the manifest claims, for display only.
+    /// Returns what the manifest claims, for display only.
     ///
     /// # Errors
     /// When the manifest breaks a rule.
@@ -76,7 +79,8 @@ impl SignedManifest {
     /// Checks the signature, and only then the manifest.
     ///
     /// # Errors
-    /// When none of the `trusted` keys is the signer, the signature is wrong, or the manifest breaks a rule.
+    /// When none of the `trusted` keys is the signer, the signature is wrong, or the manifest
+    /// breaks a rule.
     pub fn verify(&self, trusted: &[ReleasePublicKey]) -> Result<VerifiedManifest, ManifestError> {
         let signer = self.signer;
         let key = trusted.iter().find(|key| key.fingerprint() == signer);
@@ -97,12 +101,12 @@ impl VerifiedManifest {
         SignedManifest::parse(bytes)?.verify(trusted)
     }
 
-    /// The signed bytes, as they travel.
+    /// Returns the signed bytes, as they travel.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// The trusted key that signed it.
+    /// Returns the trusted key that signed it.
     pub fn signer(&self) -> Fingerprint {
         self.signer
     }

@@ -4,10 +4,12 @@ use sha2::{Digest as _, Sha256};
 
 use super::{Digest, Manifest, Region};
 
-/// SHA-256 over the first `image size` bytes of a chip or image, in order, with the bytes of [`Manifest::regions`] left out.
+/// SHA-256 over the first `image size` bytes of a chip or image, in order, with the bytes of
+/// [`Manifest::regions`] left out.
 ///
-/// Firmware rewrites its variable store whenever it runs, so only this digest tells whether a machine still holds what
-/// was flashed. Chunks may be of any size; bytes behind the image's size are ignored.
+/// Firmware rewrites its variable store whenever it runs, so only this digest tells whether a
+/// machine still holds what was flashed. Chunks may be of any size; bytes behind the image's size
+/// are ignored.
 #[derive(Clone, Debug)]
 pub struct StableHasher<'a> {
     hash: Sha256,
@@ -18,7 +20,7 @@ pub struct StableHasher<'a> {
 }
 
 impl Manifest {
-    /// A hasher to be fed with the contents of a chip from its first byte on.
+    /// Returns a hasher to be fed with the contents of a chip from its first byte on.
     pub fn stable_hasher(&self) -> StableHasher<'_> {
         StableHasher {
             hash: Sha256::new(),
@@ -28,7 +30,7 @@ impl Manifest {
         }
     }
 
-    /// The digest of `contents`, which is a chip or an image as a whole.
+    /// Returns the digest of `contents`, which is a chip or an image as a whole.
     pub fn stable_digest_of(&self, contents: &[u8]) -> Digest {
         let mut hasher = self.stable_hasher();
         hasher.update(contents);
@@ -51,12 +53,12 @@ impl StableHasher<'_> {
         }
     }
 
-    /// The digest of all bytes so far.
+    /// Returns the digest of all bytes so far.
     pub fn finish(self) -> Digest {
         self.hash.finalize().into()
     }
 
-    /// Whether the bytes at the position are left out, and where that changes next.
+    /// Returns whether the bytes at the position are left out, and where that changes next.
     fn stretch(&mut self) -> (bool, u64) {
         while let Some((first, rest)) = self.regions.split_first()
             && first.offset_bytes + first.length_bytes <= self.position_bytes

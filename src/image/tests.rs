@@ -63,13 +63,13 @@ fn verify(manifest: &[u8]) -> Result<VerifiedManifest, ManifestError> {
     VerifiedManifest::verify(manifest, &trusted())
 }
 
-/// The manifest's map, to be spoilt.
+/// Returns the manifest's map, to be spoilt.
 fn entries() -> Vec<(Value, Value)> {
     let value: Value = ciborium::from_reader(&*manifest_cbor::emit(&manifest())).unwrap();
     value.into_map().unwrap()
 }
 
-/// What a host says to a map that is well signed.
+/// Returns what a host says to a map that is well signed.
 fn verify_entries(entries: Vec<(Value, Value)>) -> Result<VerifiedManifest, ManifestError> {
     let mut bytes = Vec::new();
     ciborium::into_writer(&Value::Map(entries), &mut bytes).unwrap();
@@ -271,7 +271,7 @@ fn the_largest_manifest_fits() {
     assert!(matches!(error, ManifestError::TooLarge { .. }));
 }
 
-/// What a host says to a well-signed bundle for `image` that carries `payload`.
+/// Returns what a host says to a well-signed bundle for `image` that carries `payload`.
 fn open(image: &[u8], payload: &[u8]) -> Result<VerifiedImage, ImageError> {
     let description = Description { regions: vec![], ..description() };
     let manifest = Manifest::describe(description, image, PayloadFormat::Zstd, payload).unwrap();

@@ -27,7 +27,7 @@ impl VerifiedImage {
         }
     }
 
-    /// The image, as it shall stand in flash outside the regions with another rule.
+    /// Returns the image, as it shall stand in flash outside the regions with another rule.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
@@ -42,17 +42,18 @@ impl VerifiedImage {
         &self.regions
     }
 
-    /// Where the processor starts: the eraseblock with this byte makes the firmware bootable.
+    /// Returns where the processor starts: the eraseblock with this byte makes the firmware
+    /// bootable.
     pub fn boot_offset_bytes(&self) -> u64 {
         self.boot_offset_bytes
     }
 
-    /// The layout that the image has in itself.
+    /// Returns the layout that the image has in itself.
     pub fn layout(&self) -> &Layout {
         &self.layout
     }
 
-    /// Whether the chip may have another layout.
+    /// Returns whether the chip may have another layout.
     pub fn may_change_layout(&self) -> bool {
         self.may_change_layout
     }

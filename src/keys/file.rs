@@ -62,14 +62,15 @@ pub enum KeyFileError {
     },
 }
 
-/// Where the public key of the secret in `secret_path` lies: the same name with `.pub` appended.
+/// Returns where the public key of the secret in `secret_path` lies: the same name with `.pub`
+/// appended.
 pub fn public_path(secret_path: &Path) -> PathBuf {
     let mut name = secret_path.as_os_str().to_owned();
     name.push(".pub");
     name.into()
 }
 
-/// A public key from a configuration value: the key itself, or the path of its file.
+/// Returns a public key from a configuration value: the key itself, or the path of its file.
 ///
 /// A value that starts with `firmcast-` and holds a space is taken as the key itself.
 ///
@@ -84,10 +85,11 @@ pub fn load_public<K: PublicKey>(path_or_text: &str) -> Result<K, KeyFileError> 
     parse(path, &read(path, file)?)
 }
 
-/// The secret key in the file `path`.
+/// Returns the secret key in the file `path`.
 ///
 /// # Errors
-/// When group or others have any access, the file cannot be read, or it is not a secret key of type `S`.
+/// When group or others have any access, the file cannot be read, or it is not a secret key of type
+/// `S`.
 pub fn load_secret<S: SecretKey>(path: &Path) -> Result<S, KeyFileError> {
     let file = open(path)?;
     let mode = file.metadata().map_err(io_error("read", path))?.permissions().mode() & 0o7777;
@@ -97,7 +99,8 @@ pub fn load_secret<S: SecretKey>(path: &Path) -> Result<S, KeyFileError> {
     parse(path, &read(path, file)?)
 }
 
-/// Writes `key` to the new file `path` (mode 0600) and its public key, with `comment`, to `path`.pub (mode 0644).
+/// Writes `key` to the new file `path` (mode 0600) and its public key, with `comment`, to
+/// `path`.pub (mode 0644).
 ///
 /// # Errors
 /// When either file exists or cannot be written; then neither is left behind.

@@ -34,12 +34,12 @@ impl Fingerprint {
         Fingerprint(hash.finalize().into())
     }
 
-    /// The fingerprint whose bytes these are, for instance a key id from a signature.
+    /// Returns the fingerprint whose bytes these are, for instance a key id from a signature.
     pub const fn from_bytes(bytes: [u8; FINGERPRINT_BYTES]) -> Self {
         Fingerprint(bytes)
     }
 
-    /// The digest itself.
+    /// Returns the digest itself.
     pub const fn as_bytes(&self) -> &[u8; FINGERPRINT_BYTES] {
         &self.0
     }

@@ -19,14 +19,14 @@ pub struct HostSecretKey(Zeroizing<[u8; 32]>);
 pub struct HostPublicKey([u8; 32]);
 
 impl HostSecretKey {
-    /// A new key from `rng`.
+    /// Returns a new key from `rng`.
     pub fn generate(rng: &mut (impl CryptoRng + RngCore)) -> Self {
         let mut secret = Zeroizing::new([0; 32]);
         rng.fill_bytes(&mut *secret);
         HostSecretKey(secret)
     }
 
-    /// The X25519 secret for Noise; clamped where it is used, as RFC 7748 says.
+    /// Returns the X25519 secret for Noise; clamped where it is used, as RFC 7748 says.
     pub fn exchange(&self) -> &[u8; 32] {
         &self.0
     }
@@ -62,7 +62,7 @@ impl fmt::Debug for HostSecretKey {
 }
 
 impl HostPublicKey {
-    /// The key that a handshake proved.
+    /// Returns the key that a handshake proved.
     ///
     /// # Errors
     /// [`KeyError::WeakKey`] when it is a point of small order.
@@ -71,7 +71,7 @@ impl HostPublicKey {
         Ok(HostPublicKey(bytes))
     }
 
-    /// The X25519 public key for Noise.
+    /// Returns the X25519 public key for Noise.
     pub fn exchange(&self) -> &[u8; 32] {
         &self.0
     }
@@ -105,14 +105,15 @@ impl fmt::Debug for HostPublicKey {
     }
 }
 
-/// The X25519 public key of `secret`.
+/// Returns the X25519 public key of `secret`.
 pub(super) fn exchange_public(secret: &[u8; 32]) -> [u8; 32] {
     ExchangeKey::from(&StaticSecret::from(*secret)).to_bytes()
 }
 
 /// Refuses points of small order: with them every exchange ends in the same, public, secret.
 pub(super) fn check_exchange(public: &[u8; 32]) -> Result<(), KeyError> {
-    // Any clamped scalar does: it is a multiple of the cofactor, so it takes exactly these points to zero.
+    // Any clamped scalar does: it is a multiple of the cofactor, so it takes exactly these points
+    // to zero.
     let shared = StaticSecret::from([0x40; 32]).diffie_hellman(&ExchangeKey::from(*public));
     if shared.was_contributory() { Ok(()) } else { Err(KeyError::WeakKey) }
 }

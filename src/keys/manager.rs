@@ -34,7 +34,7 @@ pub struct ManagerPublicKey {
 }
 
 impl ManagerSecretKey {
-    /// A new key from `rng`.
+    /// Returns a new key from `rng`.
     pub fn generate(rng: &mut (impl CryptoRng + RngCore)) -> Self {
         let mut seed = Zeroizing::new([0; 32]);
         rng.fill_bytes(&mut *seed);
@@ -47,7 +47,7 @@ impl ManagerSecretKey {
         ManagerSecretKey { seed, exchange, discovery }
     }
 
-    /// The X25519 secret for Noise.
+    /// Returns the X25519 secret for Noise.
     pub fn exchange(&self) -> &[u8; 32] {
         &self.exchange
     }
@@ -91,12 +91,12 @@ impl fmt::Debug for ManagerSecretKey {
 }
 
 impl ManagerPublicKey {
-    /// The X25519 public key for Noise.
+    /// Returns the X25519 public key for Noise.
     pub fn exchange(&self) -> &[u8; 32] {
         &self.exchange
     }
 
-    /// Whether this manager made `signature` over the discovery broadcast `message`.
+    /// Returns whether this manager made `signature` over the discovery broadcast `message`.
     pub fn verify_discovery(&self, message: &[u8], signature: &[u8; 64]) -> bool {
         self.discovery.verify_strict(message, &Signature::from_bytes(signature)).is_ok()
     }
@@ -109,7 +109,7 @@ impl ManagerPublicKey {
         bytes
     }
 
-    /// The key with these bytes.
+    /// Returns the key with these bytes.
     ///
     /// # Errors
     /// [`KeyError::WeakKey`] when either half is not a safe public key.

@@ -34,7 +34,7 @@ pub trait PublicKey: FromStr<Err = KeyError> + Display + Debug + Clone + Eq {
     /// The role that this type stands for.
     const ROLE: Role;
 
-    /// The short name of the key, for people and for the key id in signatures.
+    /// Returns the short name of the key, for people and for the key id in signatures.
     fn fingerprint(&self) -> Fingerprint;
 }
 
@@ -43,10 +43,10 @@ pub trait SecretKey: FromStr<Err = KeyError> + Debug {
     /// The matching public key.
     type Public: PublicKey;
 
-    /// The public key that belongs to this secret.
+    /// Returns the public key that belongs to this secret.
     fn public(&self) -> Self::Public;
 
-    /// The contents of the secret key file.
+    /// Returns the contents of the secret key file.
     fn to_text(&self) -> Zeroizing<String>;
 }
 

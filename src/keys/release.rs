@@ -18,14 +18,14 @@ pub struct ReleaseSecretKey(SigningKey);
 pub struct ReleasePublicKey(VerifyingKey);
 
 impl ReleaseSecretKey {
-    /// A new key from `rng`.
+    /// Returns a new key from `rng`.
     pub fn generate(rng: &mut (impl CryptoRng + RngCore)) -> Self {
         let mut seed = Zeroizing::new([0; 32]);
         rng.fill_bytes(&mut *seed);
         ReleaseSecretKey(SigningKey::from_bytes(&seed))
     }
 
-    /// The 64-byte signature of `message`.
+    /// Returns the 64-byte signature of `message`.
     pub fn sign(&self, message: &[u8]) -> [u8; 64] {
         self.0.sign(message).to_bytes()
     }
@@ -61,7 +61,8 @@ impl fmt::Debug for ReleaseSecretKey {
 }
 
 impl ReleasePublicKey {
-    /// Whether this key made `signature` over `message`, by the strict rules that leave no signature malleable.
+    /// Returns whether this key made `signature` over `message`, by the strict rules that leave no
+    /// signature malleable.
     pub fn verify(&self, message: &[u8], signature: &[u8; 64]) -> bool {
         self.0.verify_strict(message, &Signature::from_bytes(signature)).is_ok()
     }
@@ -95,7 +96,7 @@ impl fmt::Debug for ReleasePublicKey {
     }
 }
 
-/// The Ed25519 key with these bytes, unless it is no point or one of small order.
+/// Returns the Ed25519 key with these bytes, unless it is no point or one of small order.
 pub(super) fn verifying_key(bytes: &[u8; 32]) -> Result<VerifyingKey, KeyError> {
     VerifyingKey::from_bytes(bytes).ok().filter(|key| !key.is_weak()).ok_or(KeyError::WeakKey)
 }

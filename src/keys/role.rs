@@ -20,7 +20,7 @@ pub enum Role {
 pub struct UnknownRole;
 
 impl Role {
-    /// The first word of the key's text form; also separates the roles in fingerprints.
+    /// Returns the first word of the key's text form; also separates the roles in fingerprints.
     pub const fn word(self) -> &'static str {
         match self {
             Role::Release => "firmcast-release-key",

@@ -79,12 +79,12 @@ pub enum KeyError {
     TrailingText,
 }
 
-/// The public line of `key`, without comment or line end.
+/// Returns the public line of `key`, without comment or line end.
 pub(super) fn public_line(role: Role, key: &[u8]) -> String {
     format!("{} {} {}", role.word(), STANDARD.encode(key), Fingerprint::of(role, key))
 }
 
-/// The key of exactly `role` in a public line; one line end is allowed.
+/// Returns the key of exactly `role` in a public line; one line end is allowed.
 pub(super) fn parse_public<const N: usize>(text: &str, role: Role) -> Result<[u8; N], KeyError> {
     let line = text.strip_suffix('\n').unwrap_or(text);
     let mut fields = line.splitn(4, ' ');
@@ -105,7 +105,7 @@ pub(super) fn parse_public<const N: usize>(text: &str, role: Role) -> Result<[u8
     Ok(key)
 }
 
-/// Whether `comment` may stand behind a public key.
+/// Returns whether `comment` may stand behind a public key.
 pub(super) fn check_comment(comment: &str) -> Result<(), KeyError> {
     if comment.len() > COMMENT_MAX || comment.chars().any(char::is_control) {
         return Err(KeyError::BadComment);
@@ -123,7 +123,7 @@ pub(super) fn secret_text(
     Zeroizing::new(format!("{} {PRIVATE}\n{}\n{fingerprint}\n", role.word(), *digits))
 }
 
-/// The secret of exactly `role` and the fingerprint that its public key must have.
+/// Returns the secret of exactly `role` and the fingerprint that its public key must have.
 pub(super) fn parse_secret(
     text: &str,
     role: Role,

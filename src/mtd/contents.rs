@@ -25,8 +25,8 @@ pub enum ChipReadError {
     },
 }
 
-/// Returns what the host can read of the chip; of NAND, what its good blocks hold. `untouched` bytes need not be readable
-/// ([`Contents::new`]).
+/// Returns what the host can read of the chip; of NAND, what its good blocks hold. `untouched`
+/// bytes need not be readable ([`Contents::new`]).
 ///
 /// # Errors
 /// [`ChipReadError`].

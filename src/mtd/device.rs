@@ -83,7 +83,7 @@ impl MtdDevice {
         Ok(Self { handle, info, geometry, protection })
     }
 
-    /// What a write to such a device may do.
+    /// Returns what a write to such a device may do.
     ///
     /// # Errors
     /// [`MtdError::Unsupported`]: it is of a kind that firmware is not flashed to.
@@ -95,12 +95,12 @@ impl MtdDevice {
         })
     }
 
-    /// What sysfs says of the device.
+    /// Returns what sysfs says of the device.
     pub fn info(&self) -> &MtdInfo {
         &self.info
     }
 
-    /// What sysfs says of its write protection, as it was when the device was opened.
+    /// Returns what sysfs says of its write protection, as it was when the device was opened.
     pub fn protection(&self) -> &Protection {
         &self.protection
     }

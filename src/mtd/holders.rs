@@ -1,8 +1,9 @@
 //! Who else uses an MTD device.
 //!
-//! The kernel lets any number of programs open an MTD device for writing: there is no exclusive open, and programs such as
-//! flashcp take no lock. So the open files of all processes are looked through, then mounted file systems and UBI. Root
-//! sees the files of all processes, unless it has given up its capabilities (`CAP_SYS_PTRACE`), as the agent's service does.
+//! The kernel lets any number of programs open an MTD device for writing: there is no exclusive
+//! open, and programs such as flashcp take no lock. So the open files of all processes are looked
+//! through, then mounted file systems and UBI. Root sees the files of all processes, unless it has
+//! given up its capabilities (`CAP_SYS_PTRACE`), as the agent's service does.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -38,8 +39,8 @@ pub struct Holders {
 }
 
 impl Holders {
-    /// Who else could write to the bytes of `device` now, through it or through another device that has some of them.
-    /// `root` is `/`.
+    /// Who else could write to the bytes of `device` now, through it or through another device that
+    /// has some of them. `root` is `/`.
     ///
     /// # Errors
     /// sysfs cannot be read or understood.
@@ -47,7 +48,7 @@ impl Holders {
         Self::of(root, device, Opened::ForWriting)
     }
 
-    /// The same with those that can only read.
+    /// Returns the same with those that can only read.
     ///
     /// # Errors
     /// As [`Holders::writers`].

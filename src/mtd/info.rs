@@ -55,8 +55,8 @@ pub struct MtdInfo {
 }
 
 impl MtdInfo {
-    /// All devices under `sysfs_mtd` (see [`SYSFS_MTD`]), by number. None when the kernel has no
-    /// MTD support loaded.
+    /// Returns all devices under `sysfs_mtd` (see [`SYSFS_MTD`]), by number. None when the kernel
+    /// has no MTD support loaded.
     ///
     /// # Errors
     /// sysfs cannot be read or understood.
@@ -78,7 +78,7 @@ impl MtdInfo {
         Ok(devices)
     }
 
-    /// The device that `selector` means: a name, `mtdN`, or `/dev/mtdN`.
+    /// Returns the device that `selector` means: a name, `mtdN`, or `/dev/mtdN`.
     ///
     /// # Errors
     /// As [`MtdInfo::list`]; no device is meant, or several are.
@@ -129,17 +129,17 @@ impl MtdInfo {
         })
     }
 
-    /// The device node.
+    /// Returns the device node.
     pub fn path(&self) -> PathBuf {
         PathBuf::from(format!("/dev/mtd{}", self.index))
     }
 
-    /// Whether the driver allows writes.
+    /// Returns whether the driver allows writes.
     pub fn is_writeable(&self) -> bool {
         self.flags & MTD_WRITEABLE != 0
     }
 
-    /// What a write may do; `None` for a kind that firmware is not flashed to.
+    /// Returns what a write may do; `None` for a kind that firmware is not flashed to.
     pub fn write_rule(&self) -> Option<WriteRule> {
         match self.kind {
             MtdKind::Other(_) => None,

@@ -109,7 +109,7 @@ ioctl_write_ptr_bad!(memerase64, MEMERASE64, EraseInfoUser64);
 // The header says "read", but the kernel only reads the range and answers with the return value.
 ioctl_write_ptr_bad!(memislocked, MEMISLOCKED, EraseInfoUser);
 
-/// What the device is.
+/// Returns what the device is.
 pub(super) fn info(device: &File) -> io::Result<MtdInfoUser> {
     let mut info = MtdInfoUser::default();
     // SAFETY: the fd is open for the whole call, as `device` is borrowed. The kernel writes one
@@ -119,7 +119,7 @@ pub(super) fn info(device: &File) -> io::Result<MtdInfoUser> {
     Ok(info)
 }
 
-/// How many runs of eraseblocks of different sizes there are; 0 for a uniform device.
+/// Returns how many runs of eraseblocks of different sizes there are; 0 for a uniform device.
 pub(super) fn region_count(device: &File) -> io::Result<u32> {
     let mut count: c_int = 0;
     // SAFETY: the fd is open for the whole call. The kernel writes one int.
@@ -127,7 +127,7 @@ pub(super) fn region_count(device: &File) -> io::Result<u32> {
     u32::try_from(count).map_err(io::Error::other)
 }
 
-/// The run with this index.
+/// Returns the run with this index.
 pub(super) fn region(device: &File, index: u32) -> io::Result<RegionInfoUser> {
     let mut region = RegionInfoUser { regionindex: index, ..RegionInfoUser::default() };
     // SAFETY: the fd is open for the whole call. The kernel reads `regionindex` and writes `struct
@@ -137,7 +137,7 @@ pub(super) fn region(device: &File, index: u32) -> io::Result<RegionInfoUser> {
     Ok(region)
 }
 
-/// Whether the eraseblock at this offset is marked bad.
+/// Returns whether the eraseblock at this offset is marked bad.
 pub(super) fn is_bad(device: &File, offset_bytes: u64) -> io::Result<bool> {
     let offset = loff(offset_bytes)?;
     // SAFETY: the fd is open for the whole call. The kernel reads one 64-bit offset from the
@@ -173,7 +173,7 @@ pub(super) fn erase(device: &File, offset_bytes: u64, length_bytes: u64) -> io::
     Ok(())
 }
 
-/// Whether a range below 4 GiB is locked.
+/// Returns whether a range below 4 GiB is locked.
 pub(super) fn is_locked(device: &File, offset_bytes: u32, length_bytes: u32) -> io::Result<bool> {
     let range = EraseInfoUser { start: offset_bytes, length: length_bytes };
     // SAFETY: the fd is open for the whole call. The kernel reads one `struct erase_info_user`,

@@ -1,8 +1,10 @@
-//! Which MTD devices share bytes: a chip and its partitions, partitions in partitions, partitions that overlap.
+//! Which MTD devices share bytes: a chip and its partitions, partitions in partitions, partitions
+//! that overlap.
 //!
-//! Linux shows a partition below its chip (`.../spi0.0/mtd/mtd0/mtd1`) where the kernel keeps the chip as a device of its
-//! own (`CONFIG_MTD_PARTITIONED_MASTER`), else beside the other partitions (`.../spi0.0/mtd/mtd0`, `mtd1`). Only partitions
-//! have the file `offset` (`Documentation/ABI/testing/sysfs-class-mtd`), which counts from what they are a partition of.
+//! Linux shows a partition below its chip (`.../spi0.0/mtd/mtd0/mtd1`) where the kernel keeps the
+//! chip as a device of its own (`CONFIG_MTD_PARTITIONED_MASTER`), else beside the other partitions
+//! (`.../spi0.0/mtd/mtd0`, `mtd1`). Only partitions have the file `offset`
+//! (`Documentation/ABI/testing/sysfs-class-mtd`), which counts from what they are a partition of.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -34,7 +36,8 @@ struct Place {
 }
 
 impl Overlap {
-    /// All other devices that share bytes with `device`, by number. `sysfs_mtd` is [`SYSFS_MTD`](super::SYSFS_MTD).
+    /// Returns all other devices that share bytes with `device`, by number. `sysfs_mtd` is
+    /// [`SYSFS_MTD`](super::SYSFS_MTD).
     ///
     /// # Errors
     /// sysfs cannot be read or understood: then nobody knows what else would be written to.
@@ -78,7 +81,7 @@ impl Place {
     }
 }
 
-/// The folder of a device below `/sys/devices`.
+/// Returns the folder of a device below `/sys/devices`.
 pub(super) fn device_folder(sysfs_mtd: &Path, index: u32) -> Result<PathBuf, MtdError> {
     let link = sysfs_mtd.join(format!("mtd{index}"));
     link.canonicalize().map_err(|source| MtdError::Sysfs { path: link, source })

@@ -1,11 +1,12 @@
-//! Write protection that sysfs knows of beside the device's own flag and locks (`MTD_WRITEABLE`, `MEMISLOCKED`): the SPI
-//! controller of Intel's chipsets, and partitions that the kernel keeps read-only.
+//! Write protection that sysfs knows of beside the device's own flag and locks (`MTD_WRITEABLE`,
+//! `MEMISLOCKED`): the SPI controller of Intel's chipsets, and partitions that the kernel keeps
+//! read-only.
 //!
-//! The sources are independent of each other and may disagree. Whatever one of them says is locked counts as locked, and
-//! so does a source that is there but cannot be read or understood.
+//! The sources are independent of each other and may disagree. Whatever one of them says is locked
+//! counts as locked, and so does a source that is there but cannot be read or understood.
 //!
-//! The controller's driver has three files (Linux `Documentation/ABI/testing/sysfs-driver-spi-intel`, since 6.13;
-//! `drivers/spi/spi-intel.c`):
+//! The controller's driver has three files (Linux
+//! `Documentation/ABI/testing/sysfs-driver-spi-intel`, since 6.13; `drivers/spi/spi-intel.c`):
 //!
 //! | file | 1 means | forbids writes |
 //! | --- | --- | --- |
@@ -13,9 +14,10 @@
 //! | `intel_spi_bios_locked` | the driver could not, or was not told to, set the BIOS write enable bit | yes |
 //! | `intel_spi_locked` | FLOCKDN: the registers that hold opcodes, regions and protected ranges are frozen until the next reset | no |
 //!
-//! `intel_spi_locked` alone does not forbid writes. The driver then keeps to the opcodes that the firmware left in the
-//! opcode menu and goes on writing with them, and controllers that have no such menu write as before. Nearly every board
-//! sets it: fwupd's host security checks even ask for it. What it freezes shows in the other two files.
+//! `intel_spi_locked` alone does not forbid writes. The driver then keeps to the opcodes that the
+//! firmware left in the opcode menu and goes on writing with them, and controllers that have no
+//! such menu write as before. Nearly every board sets it: fwupd's host security checks even ask for
+//! it. What it freezes shows in the other two files.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -58,7 +60,7 @@ impl Protection {
         Ok(protection)
     }
 
-    /// The first read-only device that has bytes of a range.
+    /// Returns the first read-only device that has bytes of a range.
     pub fn read_only_in(&self, start_bytes: u64, end_bytes: u64) -> Option<&Overlap> {
         self.read_only.iter().find(|o| o.start_bytes < end_bytes && start_bytes < o.end_bytes)
     }

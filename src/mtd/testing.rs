@@ -15,17 +15,18 @@ impl SysfsTree {
         Self(root)
     }
 
-    /// What stands for `/`.
+    /// Returns what stands for `/`.
     pub(crate) fn root(&self) -> &Path {
         self.0.path()
     }
 
-    /// What stands for `/sys/class/mtd`.
+    /// Returns what stands for `/sys/class/mtd`.
     pub(crate) fn mtd(&self) -> PathBuf {
         self.root().join("sys/class/mtd")
     }
 
-    /// Adds a NOR device with 4 KiB eraseblocks whose folder is `place` below `/sys`; partitions have an offset.
+    /// Adds a NOR device with 4 KiB eraseblocks whose folder is `place` below `/sys`; partitions
+    /// have an offset.
     pub(crate) fn add(
         &self,
         index: u32,

@@ -13,23 +13,25 @@ pub const ADDRESSES_MAX: usize = 16;
 /// Most routes kept of one interface. The ones towards everything (default) come first.
 pub const ROUTES_MAX: usize = 64;
 
-/// One interface as it shall be: one of the normal OS, reduced to what brings it up again without the distribution's tools, or
-/// one that the kernel command line asks for ([`super::ip_option`]).
+/// One interface as it is to be: one of the normal OS, reduced to what brings it up again without
+/// the distribution's tools, or one that the kernel command line asks for ([`super::ip_option`]).
 ///
-/// What only the command line can say is left out of the JSON when it is not said, so that recovery environments that know
-/// nothing of it read the rest.
+/// What only the command line can say is left out of the JSON when it is not said, so that recovery
+/// environments that know nothing of it read the rest.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InterfaceConfig {
     /// The interface's name in the normal OS, for log lines; recovery may see another.
     pub name: String,
-    /// The NICs that the interface stands on, by permanent address, best first. More than one when it is a bond or a
-    /// bridge: recovery takes the first that has a carrier, without bonding. None: see `device`.
+    /// The NICs that the interface stands on, by permanent address, best first. More than one when
+    /// it is a bond or a bridge: recovery takes the first that has a carrier, without bonding.
+    /// None: see `device`.
     pub nics: Vec<MacAddress>,
     /// The NIC's name in recovery, when `nics` is empty; none: any NIC will do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device: Option<String>,
-    /// How the interface stands on its NICs, where that is not plain ("bond bond0"), for the operator.
+    /// How the interface stands on its NICs, where that is not plain ("bond bond0"), for the
+    /// operator.
     pub note: Option<String>,
     /// The VLAN id, when the interface is one.
     pub vlan: Option<u16>,

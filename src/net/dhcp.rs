@@ -9,7 +9,8 @@
 //!       +---------------------- lease over, nak --------------------------------+
 //! ```
 //!
-//! Every request asks for a broadcast answer, so that a plain UDP socket without an address receives it.
+//! Every request asks for a broadcast answer, so that a plain UDP socket without an address
+//! receives it.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
@@ -35,8 +36,8 @@ pub const CLIENT_PORT: u16 = 68;
 /// Largest datagram that is looked at.
 pub const DATAGRAM_SIZE_MAX: usize = 1500;
 
-/// First wait for an answer. RFC 2131 section 4.1 starts at 4 s; a rack that has just lost its operating system starts
-/// sooner, because many switches drop the first datagram.
+/// First wait for an answer. RFC 2131 section 4.1 starts at 4 s; a rack that has just lost its
+/// operating system starts sooner, because many switches drop the first datagram.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// By how much each pause is longer or shorter than that.
 const RETRY_SPREAD_PERMILLE: u32 = 250;
@@ -99,7 +100,8 @@ pub struct DhcpClient {
 }
 
 impl DhcpClient {
-    /// A client that begins to ask at once. Clients with different seeds spread their retries.
+    /// Returns a client that begins to ask at once. Clients with different seeds spread their
+    /// retries.
     pub fn new(mac: MacAddress, seed: u64, now: Time) -> Self {
         let mut client = DhcpClient {
             mac,
@@ -160,12 +162,12 @@ impl DhcpClient {
         }
     }
 
-    /// The next datagram to send.
+    /// Returns the next datagram to send.
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
         self.transmit.take()
     }
 
-    /// What has happened since the last call.
+    /// Returns what has happened since the last call.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.event.take()
     }
@@ -199,7 +201,8 @@ impl DhcpClient {
         self.send(now, Ipv4Addr::UNSPECIFIED, Ipv4Addr::BROADCAST, &options);
     }
 
-    /// Growing, and different for each client: 1, 2, 4, 8, 16, 16 ... seconds, each between 3/4 and 5/4 of that.
+    /// Growing, and different for each client: 1, 2, 4, 8, 16, 16 ... seconds, each between 3/4 and
+    /// 5/4 of that.
     fn retry_after(&mut self, tries: u32) -> Duration {
         let base = FIRST_RETRY.saturating_mul(1 << tries.min(16)).min(RETRY_MAX);
         jitter(base, RETRY_SPREAD_PERMILLE, &mut self.rng)

@@ -1,4 +1,5 @@
-//! Finds the manager by DNS, as a state machine: the service `_firmcast._udp` of a domain (RFC 2782), or a host by name.
+//! Finds the manager by DNS, as a state machine: the service `_firmcast._udp` of a domain (RFC
+//! 2782), or a host by name.
 //!
 //! ```text
 //!            +--- silence, refusal: next server ---+
@@ -6,12 +7,13 @@
 //!   SRV? --> Asked --answer--> addresses of the first target? --> Asked --> ... --> result
 //! ```
 //!
-//! One question is asked at a time, each with an id of its own, and each datagram has to leave from a socket of its own, whose
-//! port the kernel chooses: somebody who cannot see the question has 32 bits to guess. What is found is a hint where to ask and
-//! never a reason to trust.
+//! One question is asked at a time, each with an id of its own, and each datagram has to leave from
+//! a socket of its own, whose port the kernel chooses: somebody who cannot see the question has 32
+//! bits to guess. What is found is a hint where to ask and never a reason to trust.
 //!
-//! The drive rule: send what [`Resolver::poll_transmit`] gives, hand in what comes back, call [`Resolver::handle_timeout`] when
-//! [`Resolver::poll_timeout`] has come, until [`Resolver::poll_result`] gives the result.
+//! The drive rule: send what [`Resolver::poll_transmit`] gives, hand in what comes back, call
+//! [`Resolver::handle_timeout`] when [`Resolver::poll_timeout`] has come, until
+//! [`Resolver::poll_result`] gives the result.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -31,7 +33,8 @@ use message::{Answer, Question, name_of};
 
 /// The port that name servers listen on.
 pub const SERVER_PORT: u16 = 53;
-/// Largest datagram that is looked at. Nothing larger than 512 bytes is asked for (RFC 1035 section 4.2.1).
+/// Largest datagram that is looked at. Nothing larger than 512 bytes is asked for (RFC 1035 section
+/// 4.2.1).
 pub const DATAGRAM_SIZE_MAX: usize = 1500;
 /// Most addresses in a result.
 pub const ADDRESSES_MAX: usize = 16;
@@ -150,7 +153,7 @@ pub struct Resolver {
 }
 
 impl Resolver {
-    /// A search that begins at once, at `servers`, best first.
+    /// Returns a search that begins at once, at `servers`, best first.
     pub fn new(wanted: &Wanted, servers: &[IpAddr], seed: u64, now: Time) -> Self {
         let mut resolver = Resolver {
             servers: servers.iter().copied().take(SERVERS_MAX).collect(),
@@ -224,7 +227,7 @@ impl Resolver {
         self.retry(now);
     }
 
-    /// The next datagram to send.
+    /// Returns the next datagram to send.
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
         self.transmit.take()
     }
@@ -234,7 +237,7 @@ impl Resolver {
         self.asked.as_ref().map(|asked| asked.deadline)
     }
 
-    /// The result, once: at least one and at most [`ADDRESSES_MAX`] addresses, best first.
+    /// Returns the result, once: at least one and at most [`ADDRESSES_MAX`] addresses, best first.
     pub fn poll_result(&mut self) -> Option<Result<Vec<SocketAddr>, DnsError>> {
         self.result.take()
     }
@@ -330,7 +333,7 @@ impl Resolver {
     }
 }
 
-/// A name for a message to the operator.
+/// Returns a name for a message to the operator.
 fn plain(name: &Name) -> String {
     name.to_ascii().trim_end_matches('.').to_owned()
 }
@@ -340,7 +343,8 @@ fn usable(addresses: Vec<IpAddr>, port: u16) -> Vec<SocketAddr> {
     usable.take(ADDRESSES_PER_HOST_MAX).map(|address| SocketAddr::new(address, port)).collect()
 }
 
-/// The order in which to try services: by priority, and by chance within one, the heavier the sooner (RFC 2782).
+/// Returns the order in which to try services: by priority, and by chance within one, the heavier
+/// the sooner (RFC 2782).
 fn in_order(mut services: Vec<SRV>, rng: &mut ChaCha20Rng) -> Vec<SRV> {
     services.sort_by_key(|service| (service.priority, service.weight));
     let mut ordered = Vec::with_capacity(services.len());

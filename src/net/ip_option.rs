@@ -1,5 +1,6 @@
-//! The network as the kernel command line wants it: `ip=` as the kernel has it (Documentation/admin-guide/nfs/nfsroot.rst) and as
-//! dracut.cmdline(7) has it, `vlan=`, `nameserver=` and `BOOTIF=`.
+//! The network as the kernel command line wants it: `ip=` as the kernel has it
+//! (Documentation/admin-guide/nfs/nfsroot.rst) and as dracut.cmdline(7) has it, `vlan=`,
+//! `nameserver=` and `BOOTIF=`.
 //!
 //! ```text
 //! ip=CLIENT:SERVER:GATEWAY:NETMASK:HOSTNAME:DEVICE:METHOD:DNS0:DNS1:NTP0     SERVER and NTP0 are not used
@@ -11,10 +12,12 @@
 //! BOOTIF=01-MAC                               the NIC of every ip= that names no DEVICE; PXE loaders write it
 //! ```
 //!
-//! METHOD is `dhcp`, `on`, `any`, `both` (DHCP), `auto6`, `either6` (IPv6 router advertisements), `none` or `off` (the addresses that
-//! are given, and nothing without them). DEVICE is the kernel's name of the NIC, empty for any NIC, or the NIC's Ethernet address with
-//! dashes (52-54-00-12-34-56), which stays true when names change. NETMASK is one, or a prefix length. IPv6 addresses stand in
-//! brackets. What follows the first dot of HOSTNAME is the domain in which the manager is looked for.
+//! METHOD is `dhcp`, `on`, `any`, `both` (DHCP), `auto6`, `either6` (IPv6 router advertisements),
+//! `none` or `off` (the addresses that are given, and nothing without them). DEVICE is the kernel's
+//! name of the NIC, empty for any NIC, or the NIC's Ethernet address with dashes
+//! (52-54-00-12-34-56), which stays true when names change. NETMASK is one, or a prefix length.
+//! IPv6 addresses stand in brackets. What follows the first dot of HOSTNAME is the domain in which
+//! the manager is looked for.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -32,7 +35,8 @@ const DEVICE_NAME_MAX: usize = 15;
 pub struct Wishes {
     /// The interfaces, the first ones first. None: the command line says nothing of the network.
     pub interfaces: Vec<InterfaceConfig>,
-    /// The options that make no sense. The others count nevertheless: a dead computer needs what it can get.
+    /// The options that make no sense. The others count nevertheless: a dead computer needs what it
+    /// can get.
     pub errors: Vec<IpOptionError>,
 }
 
@@ -77,7 +81,7 @@ pub fn parse(cmdline: &str) -> Wishes {
     Wishes { interfaces: merge(interfaces), errors }
 }
 
-/// What `read` makes of all values of the option `name` (with its "=").
+/// Returns what `read` makes of all values of the option `name` (with its "=").
 fn values<T>(
     cmdline: &str,
     name: &'static str,
@@ -212,7 +216,8 @@ fn set_device(config: &mut InterfaceConfig, text: &str) -> Result<(), IpOptionEr
 }
 
 fn device_in(option: &'static str, text: &str) -> Result<String, IpOptionError> {
-    // What the kernel takes for a name (dev_valid_name of net/core/dev.c), and what a log line can show.
+    // What the kernel takes for a name (dev_valid_name of net/core/dev.c), and what a log line can
+    // show.
     let is_plain = text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'/' | b':'));
     if text.is_empty() || text.len() > DEVICE_NAME_MAX || !is_plain || matches!(text, "." | "..") {
         let expected = "a NIC's name like eth0, or its address like 52-54-00-12-34-56";

@@ -86,11 +86,12 @@ pub fn set_up(netlink: &mut Netlink, index: u32) -> Result<(), NetError> {
     netlink.modify("set an interface up", RouteNetlinkMessage::SetLink(message))
 }
 
-/// Gives `nic`, which is up, the VLAN and the MTU of `config`; gives back index and name of the interface to
-/// use. The addresses and routes are [`address`]'s.
+/// Gives `nic`, which is up, the VLAN and the MTU of `config`; returns index and name of the
+/// interface to use. The addresses and routes are [`address`]'s.
 ///
 /// # Errors
-/// When the kernel refuses the VLAN. An MTU that this NIC or driver cannot do is only told: small packets still pass.
+/// When the kernel refuses the VLAN. An MTU that this NIC or driver cannot do is only told: small
+/// packets still pass.
 pub fn stack(
     netlink: &mut Netlink,
     nic: &Nic,
@@ -150,12 +151,12 @@ fn add_vlan(netlink: &mut Netlink, parent: u32, id: u16, name: &str) -> Result<(
     }
 }
 
-/// Gives interface `index`, which is up, these addresses and routes. Gateways that need another route to be reached come
-/// after it.
+/// Gives interface `index`, which is up, these addresses and routes. Gateways that need another
+/// route to be reached come after it.
 ///
 /// # Errors
-/// When the kernel refuses an address, or every route. A single route that is refused is only told: the manager may be
-/// reached without it.
+/// When the kernel refuses an address, or every route. A single route that is refused is only told:
+/// the manager may be reached without it.
 pub fn address(
     netlink: &mut Netlink,
     index: u32,
@@ -180,8 +181,8 @@ pub fn address(
     Ok(())
 }
 
-/// The IPv6 addresses of interface `index` that others can reach and that are no duplicates, as the kernel makes them by itself
-/// from the advertisements of routers (RFC 4862).
+/// Returns the IPv6 addresses of interface `index` that others can reach and that are no
+/// duplicates, as the kernel makes them by itself from the advertisements of routers (RFC 4862).
 ///
 /// # Errors
 /// When the kernel does not answer.
@@ -212,7 +213,8 @@ fn address_message(index: u32, address: &InterfaceAddress) -> AddressMessage {
     message.attributes = vec![AddressAttribute::Local(address.address)];
     message.attributes.push(AddressAttribute::Address(address.address));
     if address.address.is_ipv6() {
-        // The host has had this address until a moment ago: no need to wait for a duplicate to answer.
+        // The host has had this address until a moment ago: no need to wait for a duplicate to
+        // answer.
         message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
     }
     message

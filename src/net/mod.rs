@@ -1,9 +1,11 @@
-//! The network around firmcast: the one UDP socket, the configuration of interfaces by netlink, and DHCP.
+//! The network around firmcast: the one UDP socket, the configuration of interfaces by netlink, and
+//! DHCP.
 //!
 //! - [`udp`]: the socket of agent, recovery and manager, and sending many datagrams by one call;
 //! - [`config`]: what the agent hands over, read by [`survey`];
 //! - [`ip_option`]: what the kernel command line asks for instead;
-//! - [`link`]: bringing interfaces up in recovery; [`dhcp`]: the client state machine for when nothing was handed over;
+//! - [`link`]: bringing interfaces up in recovery; [`dhcp`]: the client state machine for when
+//!   nothing was handed over;
 //! - [`dns`]: finding the manager by name;
 //! - `netlink`: requests to and events from the kernel.
 
@@ -43,7 +45,7 @@ pub enum NetError {
         /// What the kernel said.
         source: io::Error,
     },
-    /// The kernel's answer is none that netlink has.
+    /// The kernel's answer is not one that netlink has.
     #[error("cannot understand the kernel's answer to \"{action}\": {reason}")]
     NetlinkForm {
         /// What was asked for.

@@ -63,8 +63,8 @@ impl Netlink {
             let mut socket = Socket::new(NETLINK_ROUTE)?;
             socket.bind_auto()?;
             socket.connect(&SocketAddr::new(0, 0))?;
-            // With strict checking the kernel filters dumps by interface. Kernels before 4.20 have no such option; there
-            // the callers' own filters do all the work.
+            // With strict checking the kernel filters dumps by interface. Kernels before 4.20 have
+            // no such option; there the callers' own filters do all the work.
             let _ = socket.set_netlink_get_strict_chk(true);
             let timeout = TimeVal::seconds(REPLY_TIMEOUT.as_secs() as i64);
             setsockopt(&socket, sockopt::ReceiveTimeout, &timeout)?;
@@ -75,7 +75,7 @@ impl Netlink {
         Ok(Netlink { socket, sequence: 0 })
     }
 
-    /// All links.
+    /// Returns all links.
     pub(super) fn links(&mut self) -> Result<Vec<LinkMessage>, NetError> {
         let request = RouteNetlinkMessage::GetLink(LinkMessage::default());
         let replies = self.request("list the links", request, NLM_F_DUMP)?;
@@ -85,7 +85,7 @@ impl Netlink {
         }))
     }
 
-    /// The addresses of the interface `index`.
+    /// Returns the addresses of the interface `index`.
     pub(super) fn addresses(&mut self, index: u32) -> Result<Vec<AddressMessage>, NetError> {
         let mut filter = AddressMessage::default();
         filter.header.index = index;
@@ -99,8 +99,8 @@ impl Netlink {
         }))
     }
 
-    /// The routes of the main table that go through the interface `index`, of `family`. Without a kernel that filters
-    /// there are others among them.
+    /// Returns the routes of the main table that go through the interface `index`, of `family`.
+    /// Without a kernel that filters there are others among them.
     pub(super) fn routes(
         &mut self,
         family: AddressFamily,
@@ -118,7 +118,7 @@ impl Netlink {
         }))
     }
 
-    /// The route that a datagram to `address` takes.
+    /// Returns the route that a datagram to `address` takes.
     pub(super) fn route_to(&mut self, address: IpAddr) -> Result<Option<RouteMessage>, NetError> {
         let mut query = RouteMessage::default();
         (query.header.address_family, query.header.destination_prefix_length) = match address {
@@ -161,8 +161,8 @@ impl Netlink {
         self.request(action, request, NLM_F_ACK).map(drop)
     }
 
-    /// Sends `request` and collects what the kernel answers to it: everything up to its "done" for a dump, up to its
-    /// acknowledgement when one was asked for, else the one reply.
+    /// Sends `request` and collects what the kernel answers to it: everything up to its "done" for
+    /// a dump, up to its acknowledgement when one was asked for, else the one reply.
     fn request(
         &mut self,
         action: &str,
@@ -244,7 +244,8 @@ fn is_unreachable(error: &io::Error) -> bool {
     )
 }
 
-/// The messages in one datagram, each as long as its header says. Ends at the first that makes no sense.
+/// Returns the messages in one datagram, each as long as its header says. Ends at the first that
+/// makes no sense.
 fn messages_of(
     datagram: &[u8],
 ) -> impl Iterator<Item = Result<NetlinkMessage<RouteNetlinkMessage>, String>> {
@@ -263,7 +264,8 @@ fn messages_of(
     })
 }
 
-/// Wakes up when a link appears, goes, or changes its state, and when an IPv6 address comes or goes.
+/// Wakes up when a link appears, goes, or changes its state, and when an IPv6 address comes or
+/// goes.
 #[derive(Debug)]
 pub struct Events(Socket);
 

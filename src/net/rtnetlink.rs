@@ -1,7 +1,7 @@
 //! The rtnetlink messages that are used here, of the many that there are (`linux/rtnetlink.h`).
 //!
-//! `netlink-packet-route` has one enum of all of them; parsing that brings traffic control, name spaces and neighbours
-//! into the program, a twentieth of its size.
+//! `netlink-packet-route` has one enum of all of them; parsing that brings traffic control, name
+//! spaces and neighbours into the program, a twentieth of its size.
 
 use netlink_packet_core::{
     DecodeError, Emitable as _, NetlinkDeserializable, NetlinkHeader, NetlinkPayload,

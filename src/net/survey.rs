@@ -21,11 +21,12 @@ use super::{NetError, Netlink};
 /// How many interfaces may stand on each other (bridge on VLAN on bond on NIC is four).
 const STACK_DEPTH_MAX: usize = 8;
 
-/// The configuration of the interface through which `manager` is reached.
+/// Returns the configuration of the interface through which `manager` is reached.
 ///
 /// # Errors
-/// [`NetError::NoRoute`]; [`NetError::Unsuitable`] when the way leads through something that recovery does not build
-/// (tunnels, the loopback interface, VLAN in VLAN); the others when the kernel does not answer.
+/// [`NetError::NoRoute`]; [`NetError::Unsuitable`] when the way leads through something that
+/// recovery does not build (tunnels, the loopback interface, VLAN in VLAN); the others when the
+/// kernel does not answer.
 pub fn survey(netlink: &mut Netlink, manager: IpAddr) -> Result<InterfaceConfig, NetError> {
     let route = netlink.route_to(manager)?.ok_or(NetError::NoRoute(manager))?;
     let index = out_interface(&route).ok_or(NetError::NoRoute(manager))?;
@@ -43,7 +44,7 @@ fn out_interface(route: &RouteMessage) -> Option<u32> {
     })
 }
 
-/// The configuration of interface `index`, from what the kernel listed.
+/// Returns the configuration of interface `index`, from what the kernel listed.
 fn describe(
     links: &[LinkMessage],
     addresses: &[AddressMessage],
@@ -144,7 +145,7 @@ impl Foundation {
     }
 }
 
-/// The ports of a bond or bridge: the one in use first, then those with a carrier.
+/// Returns the ports of a bond or bridge: the one in use first, then those with a carrier.
 fn ports_of(links: &[LinkMessage], upper: &View<'_>) -> Vec<u32> {
     let active = upper.active_port();
     let is_port = |link: &&LinkMessage| {
@@ -230,8 +231,8 @@ impl<'a> View<'a> {
         })
     }
 
-    /// The permanent Ethernet address, else the current one (virtual NICs may have no permanent one); none for what is
-    /// no Ethernet.
+    /// Returns the permanent Ethernet address, else the current one (virtual NICs may have no
+    /// permanent one); none for what is no Ethernet.
     pub(super) fn nic_address(&self) -> Option<MacAddress> {
         if self.0.header.link_layer_type != LinkLayerType::Ether {
             return None;
@@ -268,8 +269,8 @@ pub(super) fn keep_address(message: &AddressMessage) -> Option<InterfaceAddress>
         | AddressHeaderFlags::Dadfailed
         | AddressHeaderFlags::Deprecated;
     let is_ipv6 = message.header.family == AddressFamily::Inet6;
-    // An IPv4 address with a lifetime is leased: recovery asks for a lease of its own, which it renews. For IPv6 the
-    // flag "secondary" means "temporary".
+    // An IPv4 address with a lifetime is leased: recovery asks for a lease of its own, which it
+    // renews. For IPv6 the flag "secondary" means "temporary".
     let is_leased = !is_ipv6 && !message.header.flags.contains(AddressHeaderFlags::Permanent);
     let is_temporary = is_ipv6 && message.header.flags.contains(AddressHeaderFlags::Secondary);
     if message.header.flags.intersects(unwanted) || is_leased || is_temporary {
@@ -278,7 +279,8 @@ pub(super) fn keep_address(message: &AddressMessage) -> Option<InterfaceAddress>
     let mut address = None;
     for attribute in &message.attributes {
         match attribute {
-            // The local address is the host's own; "address" is the other end's on a point-to-point link.
+            // The local address is the host's own; "address" is the other end's on a point-to-point
+            // link.
             AddressAttribute::Local(local) => address = Some(*local),
             AddressAttribute::Address(other) => address = address.or(Some(*other)),
             _ => {}
@@ -322,8 +324,8 @@ fn keep_route(message: &RouteMessage, index: u32) -> Option<Route> {
     Some(route)
 }
 
-/// The gateway of the hop through interface `index`, and whether it is on the link whatever the prefixes say. None when
-/// the route does not go through that interface.
+/// Returns the gateway of the hop through interface `index`, and whether it is on the link whatever
+/// the prefixes say. None when the route does not go through that interface.
 fn hop_through(message: &RouteMessage, index: u32) -> Option<(Option<IpAddr>, bool)> {
     if out_interface(message) == Some(index) {
         let on_link = message.header.flags.contains(RouteFlags::Onlink);

@@ -18,7 +18,8 @@ pub const SEND_BATCH_MAX: usize = 64;
 pub struct UdpOptions {
     /// The address and port to listen on. `[::]` takes IPv4 too.
     pub listen: SocketAddr,
-    /// Receive buffer in bytes; the kernel's default when none. Above `net.core.rmem_max` only for root.
+    /// Receive buffer in bytes; the kernel's default when none. Above `net.core.rmem_max` only for
+    /// root.
     pub receive_buffer_bytes: Option<usize>,
     /// Send buffer in bytes; the kernel's default when none.
     pub send_buffer_bytes: Option<usize>,
@@ -27,7 +28,7 @@ pub struct UdpOptions {
 }
 
 impl UdpOptions {
-    /// A socket at `listen` with the kernel's defaults.
+    /// Returns a socket at `listen` with the kernel's defaults.
     pub fn at(listen: SocketAddr) -> Self {
         UdpOptions { listen, receive_buffer_bytes: None, send_buffer_bytes: None, interface: None }
     }
@@ -90,8 +91,8 @@ pub fn set_receive_buffer(socket: &UdpSocket, bytes: usize) -> Result<(), NetErr
         .map_err(|source| NetError::Socket { action, source })
 }
 
-/// Listens to a multicast group too, on the interface with address or index as given (`None`: the one that the routing
-/// table chooses; for IPv6 the index 0).
+/// Listens to a multicast group too, on the interface with address or index as given (`None`: the
+/// one that the routing table chooses; for IPv6 the index 0).
 ///
 /// # Errors
 /// [`NetError::Socket`].
@@ -138,7 +139,7 @@ fn with_socket<T>(
     action(&twin)
 }
 
-/// The socket that systemd hands over (sd_listen_fds(3)), when it does.
+/// Returns the socket that systemd hands over (sd_listen_fds(3)), when it does.
 ///
 /// # Errors
 /// [`NetError::Inherited`] when it is not one bound UDP socket.
@@ -190,13 +191,13 @@ impl Default for BatchSender {
 }
 
 impl BatchSender {
-    /// A sender with room for [`SEND_BATCH_MAX`] datagrams.
+    /// Returns a sender with room for [`SEND_BATCH_MAX`] datagrams.
     pub fn new() -> Self {
         BatchSender { headers: MultiHeaders::preallocate(SEND_BATCH_MAX, None) }
     }
 
-    /// Hands up to [`SEND_BATCH_MAX`] of `datagrams` to the kernel for `destination`; gives back how many it took, which
-    /// may be fewer than asked when the socket's buffer is full.
+    /// Hands up to [`SEND_BATCH_MAX`] of `datagrams` to the kernel for `destination`; returns how
+    /// many it took, which may be fewer than asked when the socket's buffer is full.
     ///
     /// # Errors
     /// The kernel's, when it took none; `WouldBlock` when the buffer is full.

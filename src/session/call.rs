@@ -33,7 +33,8 @@ impl Call {
         Self { to, anywhere, pause: RETRY_MIN, next: now, index: None, handshake: None }
     }
 
-    /// An initiation with this index and handshake is sent. Plans the next, and returns the index that no answer fits any more.
+    /// Returns an initiation with this index and handshake is sent. Plans the next, and returns the
+    /// index that no answer fits any more.
     pub(super) fn initiate(
         &mut self,
         now: Time,
@@ -47,7 +48,8 @@ impl Call {
         self.index.replace(index)
     }
 
-    /// Opens the answer to the newest initiation. Returns the keys of the session, and where the peer is.
+    /// Opens the answer to the newest initiation. Returns the keys of the session, and where the
+    /// peer is.
     pub(super) fn answered(
         &mut self,
         from: SocketAddr,

@@ -1,7 +1,8 @@
 //! Who is there: a manager's signed broadcast, and each host's sealed answer.
 //!
-//! The request proves that a trusted manager made it; the stamp makes a replay useless. Only the manager can read an
-//! answer, and the answer proves which host key made it, so the manager can enrol a host it has never met.
+//! The request proves that a trusted manager made it; the stamp makes a replay useless. Only the
+//! manager can read an answer, and the answer proves which host key made it, so the manager can
+//! enrol a host it has never met.
 
 use std::collections::BTreeMap;
 
@@ -28,7 +29,8 @@ pub struct Discovery {
 }
 
 impl Discovery {
-    /// Signs a question. `stamp` is in microseconds since 1970 and must grow with every question; `nonce` is random.
+    /// Signs a question. `stamp` is in microseconds since 1970 and must grow with every question;
+    /// `nonce` is random.
     pub fn new(secret: &ManagerSecretKey, stamp: u64, nonce: [u8; 16]) -> Self {
         let public = secret.public();
         let mut request = DiscoveryRequest {
@@ -43,7 +45,7 @@ impl Discovery {
         Self { request }
     }
 
-    /// The datagram to broadcast.
+    /// Returns the datagram to broadcast.
     pub fn request(&self) -> Vec<u8> {
         self.request.emit()
     }
@@ -101,7 +103,7 @@ impl DiscoveryResponder {
         Self { managers, limit: RateLimit::new(REQUESTS_PER_SECOND) }
     }
 
-    /// Takes a datagram; gives back the question if a trusted manager asked it and it is not a replay.
+    /// Takes a datagram; returns the question if a trusted manager asked it and it is not a replay.
     pub fn handle(&mut self, now: Time, datagram: &[u8]) -> Option<Asked> {
         let request = DiscoveryRequest::parse(datagram).ok()?;
         let known = self.managers.get_mut(&request.signer)?;
@@ -115,7 +117,8 @@ impl DiscoveryResponder {
         Some(Asked { manager: known.key.clone(), nonce: request.nonce })
     }
 
-    /// The answer, sealed for the manager that asked. `seed` must be fresh from the system's random source.
+    /// The answer, sealed for the manager that asked. `seed` must be fresh from the system's random
+    /// source.
     pub fn answer(
         &self,
         asked: &Asked,

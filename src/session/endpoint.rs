@@ -1,7 +1,8 @@
 //! All sessions of one socket.
 //!
-//! The drive rule: after every `handle_datagram`, `handle_timeout`, `connect` or `send`, take all of `poll_transmit`,
-//! then wait for a datagram until `poll_timeout`. Early or repeated timeouts are harmless.
+//! The drive rule: after every `handle_datagram`, `handle_timeout`, `connect` or `send`, take all
+//! of `poll_transmit`, then wait for a datagram until `poll_timeout`. Early or repeated timeouts
+//! are harmless.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -22,10 +23,12 @@ use crate::time::Time;
 use crate::wire::MESSAGE_SIZE_MAX;
 use crate::wire::datagram::{Initiation, MAC_SIZE, Response, Transport};
 
-/// Maximum number of datagrams that wait to be taken; more are dropped, as the network might have done.
+/// Maximum number of datagrams that wait to be taken; more are dropped, as the network might have
+/// done.
 pub const TRANSMITS_MAX: usize = 65_536;
 
-/// Maximum number of handshakes that a host answers in a second, which bounds the public-key work behind them.
+/// Maximum number of handshakes that a host answers in a second, which bounds the public-key work
+/// behind them.
 pub const HANDSHAKES_PER_SECOND: u32 = 20;
 
 /// A datagram to send.
@@ -40,7 +43,8 @@ pub struct Transmit {
 /// What an authentic datagram brought.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A new session can be used. The side that was called may see a [`Event::Message`] instead, which implies it.
+    /// A new session can be used. The side that was called may see a [`Event::Message`] instead,
+    /// which implies it.
     Connected {
         /// The peer's key.
         peer: PeerKey,
@@ -72,9 +76,10 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// An endpoint that knows nobody yet.
+    /// Returns an endpoint that knows nobody yet.
     ///
-    /// `exchange_secret` is an X25519 secret; `seed` must come from the system's random source and be used once.
+    /// `exchange_secret` is an X25519 secret; `seed` must come from the system's random source and
+    /// be used once.
     pub fn new(exchange_secret: [u8; 32], seed: [u8; 32]) -> Self {
         let public = PublicKey::from(&StaticSecret::from(exchange_secret));
         Self {
@@ -89,24 +94,26 @@ impl Endpoint {
         }
     }
 
-    /// Makes this the manager's side: `handshakes_per_second` are answered, and callers need no growing stamps, because
-    /// a host in recovery may have lost its clock.
+    /// Makes this the manager's side: `handshakes_per_second` are answered, and callers need no
+    /// growing stamps, because a host in recovery may have lost its clock.
     pub fn serve_hosts(&mut self, handshakes_per_second: u32) {
         self.limit = RateLimit::new(handshakes_per_second);
         self.stamps_must_grow = false;
     }
 
-    /// Lets up to `strangers_max` callers open sessions whose keys are not known; [`Endpoint::forget`] makes room again.
+    /// Lets up to `strangers_max` callers open sessions whose keys are not known;
+    /// [`Endpoint::forget`] makes room again.
     pub fn serve_strangers(&mut self, strangers_max: usize) {
         self.peers.strangers_max = strangers_max;
     }
 
-    /// Whether `peer` is known only by its own call.
+    /// Returns whether `peer` is known only by its own call.
     pub fn is_stranger(&self, peer: &PeerKey) -> bool {
         self.peers.get(peer).is_some_and(|peer| peer.stranger)
     }
 
-    /// The keys that are known only by their own call, also of callers that have not said anything yet.
+    /// Returns the keys that are known only by their own call, also of callers that have not said
+    /// anything yet.
     pub fn strangers(&self) -> impl Iterator<Item = &PeerKey> {
         self.peers.strangers()
     }
@@ -116,7 +123,8 @@ impl Endpoint {
         self.peers.forget(peer);
     }
 
-    /// Sets the stamp of the next initiation; each later one is higher. Managers give microseconds since 1970.
+    /// Sets the stamp of the next initiation; each later one is higher. Managers give microseconds
+    /// since 1970.
     pub fn set_stamp(&mut self, stamp: u64) {
         self.stamp = self.stamp.max(stamp);
     }
@@ -126,13 +134,15 @@ impl Endpoint {
         self.peers.allow(peer);
     }
 
-    /// Opens a fresh session with `peer`, trying until it answers or [`Endpoint::disconnect`] is called. While an
-    /// attempt at this address goes on, a second call changes nothing; an older session stays usable meanwhile.
+    /// Opens a fresh session with `peer`, trying until it answers or [`Endpoint::disconnect`] is
+    /// called. While an attempt at this address goes on, a second call changes nothing; an older
+    /// session stays usable meanwhile.
     pub fn connect(&mut self, now: Time, peer: PeerKey, address: SocketAddr) {
         self.begin_call(now, peer, address, false);
     }
 
-    /// As [`Endpoint::connect`], for a broadcast address: the session is with the address that the answer comes from.
+    /// As [`Endpoint::connect`], for a broadcast address: the session is with the address that the
+    /// answer comes from.
     pub fn connect_anywhere(&mut self, now: Time, peer: PeerKey, broadcast: SocketAddr) {
         self.begin_call(now, peer, broadcast, true);
     }
@@ -152,13 +162,13 @@ impl Endpoint {
         self.peers.disconnect(peer);
     }
 
-    /// Whether [`Endpoint::send`] would find a session.
+    /// Returns whether [`Endpoint::send`] would find a session.
     pub fn is_connected(&self, peer: &PeerKey) -> bool {
         self.peers.get(peer).is_some_and(|peer| peer.current.is_some())
     }
 
-    /// Seals `message` for `peer`. Returns false, and keeps nothing, when there is no session, the session is at its
-    /// end, or the message is longer than [`MESSAGE_SIZE_MAX`].
+    /// Seals `message` for `peer`. Returns false, and keeps nothing, when there is no session, the
+    /// session is at its end, or the message is longer than [`MESSAGE_SIZE_MAX`].
     pub fn send(&mut self, now: Time, peer: &PeerKey, message: &[u8]) -> bool {
         let Some(entry) = self.peers.get_mut(peer) else { return false };
         let (Some(session), Some(to)) = (entry.current.as_mut(), entry.address) else {
@@ -176,7 +186,8 @@ impl Endpoint {
         }
     }
 
-    /// Takes a datagram from the socket. Everything that is not for a session of ours, or not authentic, is ignored.
+    /// Takes a datagram from the socket. Everything that is not for a session of ours, or not
+    /// authentic, is ignored.
     pub fn handle_datagram(
         &mut self,
         now: Time,
@@ -194,7 +205,7 @@ impl Endpoint {
         }
     }
 
-    /// The next datagram to send.
+    /// Returns the next datagram to send.
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
         self.transmits.pop_front()
     }

@@ -11,7 +11,7 @@ pub struct RateLimit {
 }
 
 impl RateLimit {
-    /// A full bucket.
+    /// Returns a full bucket.
     pub fn new(per_second: u32) -> Self {
         Self { per_second, tokens_micro: u64::from(per_second) * 1_000_000, filled: Time::ZERO }
     }

@@ -1,13 +1,13 @@
 //! Sessions between one manager and one host over datagrams: Noise IK, as WireGuard uses it, and
 //! discovery.
 //!
-//! A message is handed on only from an established session: the handshake proved that both sides are
-//! there now. Unauthenticated datagrams get no reply and leave no state.
+//! A message is handed on only from an established session: the handshake proved that both sides
+//! are there now. Unauthenticated datagrams get no reply and leave no state.
 //!
 //! # A session pair
 //!
-//! A manager calls a host that trusts its key. Endpoints neither have a socket nor ask for the time:
-//! here the "network" moves datagrams from one to the other.
+//! A manager calls a host that trusts its key. Endpoints neither have a socket nor ask for the
+//! time: here the "network" moves datagrams from one to the other.
 //!
 //! ```
 //! use std::net::SocketAddr;
@@ -67,8 +67,8 @@
 //!
 //! - [`endpoint`]: all sessions of one socket; the only thing a driver talks to.
 //! - [`discovery`]: the broadcast question who is there, and the sealed answers.
-//! - `peers`: who is known and may call, and whose sessions are; `call`: a call until it is answered; `sealing`: one session, which seals and
-//!   opens messages.
+//! - `peers`: who is known and may call, and whose sessions are; `call`: a call until it is
+//!   answered; `sealing`: one session, which seals and opens messages.
 //! - `noise`: the two handshakes on crate `snow`; `window`: replay protection; `limit`: rate limit.
 
 mod call;

@@ -44,8 +44,9 @@ pub(super) struct Peer {
     pub(super) stranger: bool,
     newest_stamp: Option<u64>,
     pub(super) call: Option<Call>,
-    /// Made by answering; one is used once the caller's first message shows that it is no replay. Several, because a
-    /// doubled or late initiation is answered too, and only the caller knows which answer it took.
+    /// Made by answering; one is used once the caller's first message shows that it is no replay.
+    /// Several, because a doubled or late initiation is answered too, and only the caller knows
+    /// which answer it took.
     unconfirmed: VecDeque<Session>,
     pub(super) current: Option<Session>,
     /// Still received, for datagrams that were under way when `current` was made.
@@ -70,7 +71,7 @@ impl Peers {
         self.known.get_mut(key)
     }
 
-    /// The peer with this key, who is known from here on. None above [`PEERS_MAX`] peers.
+    /// Returns the peer with this key, who is known from here on. None above [`PEERS_MAX`] peers.
     pub(super) fn entry(&mut self, key: PeerKey) -> Option<&mut Peer> {
         if self.known.len() >= PEERS_MAX && !self.known.contains_key(&key) {
             return None;
@@ -113,7 +114,8 @@ impl Peers {
         }
     }
 
-    /// Whether the sender of this initiation may have a session. A stranger for whom there is room is known from here on.
+    /// Returns whether the sender of this initiation may have a session. A stranger for whom there
+    /// is room is known from here on.
     pub(super) fn admit(&mut self, key: PeerKey, stamp: u64, stamps_must_grow: bool) -> bool {
         match self.known.get(&key) {
             Some(peer) => {
@@ -134,7 +136,7 @@ impl Peers {
         true
     }
 
-    /// An index that nobody has, for a session with its owner.
+    /// Returns an index that nobody has, for a session with its owner.
     pub(super) fn fresh_index(&mut self, owner: PeerKey, rng: &mut ChaCha20Rng) -> u32 {
         loop {
             let index = rng.next_u32();
@@ -178,7 +180,8 @@ impl Peers {
         self.drop_index(out.map(|out| out.index));
     }
 
-    /// The caller took the session with this index: it is installed, and the others of its calls fall away.
+    /// The caller took the session with this index: it is installed, and the others of its calls
+    /// fall away.
     pub(super) fn confirm(&mut self, key: &PeerKey, index: u32) {
         let Some(peer) = self.known.get_mut(key) else { return };
         for session in std::mem::take(&mut peer.unconfirmed) {
@@ -218,7 +221,8 @@ impl Peer {
         out
     }
 
-    /// Opens a message of any of the sessions, and says whether it was the first of an unconfirmed one.
+    /// Opens a message of any of the sessions, and says whether it was the first of an unconfirmed
+    /// one.
     pub(super) fn open(&mut self, now: Time, datagram: &Transport) -> Option<Opened> {
         let first = self.unconfirmed.iter().any(|session| session.index == datagram.receiver);
         let established = [self.current.as_mut(), self.previous.as_mut()].into_iter().flatten();

@@ -19,8 +19,9 @@ pub(super) struct Session {
     counter: u64,
     window: ReplayWindow,
     end: Time,
-    /// Who was called follows its caller to another address. Who called stays with the address that it called, so that
-    /// somebody on the way who is faster than a datagram cannot draw its answers away.
+    /// Who was called follows its caller to another address. Who called stays with the address that
+    /// it called, so that somebody on the way who is faster than a datagram cannot draw its answers
+    /// away.
     pub(super) follows: bool,
 }
 

@@ -13,7 +13,7 @@ pub(super) struct ReplayWindow {
 }
 
 impl ReplayWindow {
-    /// Whether `counter` was not accepted before and is not too old to know.
+    /// Returns whether `counter` was not accepted before and is not too old to know.
     pub(super) fn is_fresh(&self, counter: u64) -> bool {
         if counter >= self.next {
             return counter < u64::MAX;

@@ -10,19 +10,22 @@ use super::receiver::RESTARTS_MAX;
 use crate::time::Time;
 use crate::wire::broadcast::{FragmentRange, FragmentStatus, Missing};
 
-/// The most hosts that one transfer serves.
+/// Maximum number of hosts that one transfer serves.
 pub const HOSTS_MAX: usize = 16_384;
 
-/// Rounds without an answer, after which a host counts as stalled, once [`SILENCE_MAX`] has passed too.
+/// Rounds without an answer, after which a host counts as stalled, once [`SILENCE_MAX`] has passed
+/// too.
 const SILENT_ROUNDS_MAX: u32 = 10;
 
-/// Silent rounds after which the others no longer wait for a host's answer; if it comes in time, it counts.
+/// Silent rounds after which the others no longer wait for a host's answer; if it comes in time, it
+/// counts.
 const PATIENCE_ROUNDS: u32 = 3;
 
 /// How long a host may be silent: spanning tree may take a port away for half a minute.
 const SILENCE_MAX: Duration = Duration::from_secs(40);
 
-/// Rounds in which a host answered but had received nothing useful, after which it counts as stalled.
+/// Rounds in which a host answered but had received nothing useful, after which it counts as
+/// stalled.
 const STUCK_ROUNDS_MAX: u32 = 16;
 
 /// A loss measured over fewer fragments says nothing about the rate.
@@ -121,7 +124,7 @@ impl Host {
         &self.needs
     }
 
-    /// The missing source fragments, if the host named them.
+    /// Returns the missing source fragments, if the host named them.
     pub(super) fn named(&self) -> Option<&[FragmentRange]> {
         self.named.as_deref()
     }
@@ -289,8 +292,8 @@ impl Audience {
         Ok(is_complete && !was_complete)
     }
 
-    /// A question goes out: from now on the active hosts are awaited, without those that were silent for long unless
-    /// there are no others.
+    /// A question goes out: from now on the active hosts are awaited, without those that were
+    /// silent for long unless there are no others.
     pub(super) fn await_answers(&mut self) {
         let is_patient = |host: &Host| host.is_active() && host.silent_rounds < PATIENCE_ROUNDS;
         let others = self.hosts.values().any(is_patient);

@@ -1,4 +1,5 @@
-//! The erasure code of one block: Reed-Solomon over GF(2^16), systematic, any `source_count` fragments suffice.
+//! The erasure code of one block: Reed-Solomon over GF(2^16), systematic, any `source_count`
+//! fragments suffice.
 
 use reed_solomon_simd::{ReedSolomonDecoder, ReedSolomonEncoder};
 
@@ -61,8 +62,8 @@ fn encode(
 
 /// Restores the source fragments that are not in `buffer`, and writes each to its place there.
 ///
-/// `held` gives number and place in `buffer` of fragments of the block, at least `source_count` of them; the source
-/// fragments among them lie in their own place.
+/// `held` gives number and place in `buffer` of fragments of the block, at least `source_count` of
+/// them; the source fragments among them lie in their own place.
 pub(super) fn decode(
     geometry: &Geometry,
     block: u16,

@@ -4,10 +4,12 @@ use super::TransferError;
 use crate::wire::broadcast::TransferParameters;
 use crate::wire::fragment_status::BLOCKS_MAX;
 
-/// The most source fragments in one code block. With [`REPAIR_OF_LARGE_BLOCK`] it fills GF(2^16) exactly.
+/// The most source fragments in one code block. With [`REPAIR_OF_LARGE_BLOCK`] it fills GF(2^16)
+/// exactly.
 const SOURCE_COUNT_MAX: u32 = 49_152;
 
-/// Up to this many source fragments a block has as many repair fragments, enough for a loss of one half.
+/// Up to this many source fragments a block has as many repair fragments, enough for a loss of one
+/// half.
 const SOURCE_COUNT_DOUBLED_MAX: u32 = 32_768;
 
 /// Repair fragments of a block that is larger than that.
@@ -24,8 +26,9 @@ const _: () = assert!(
 
 /// The shape of a transfer; it follows from payload size and fragment size alone.
 ///
-/// Source fragment `i` of the payload is number `i / blocks` of block `i % blocks`, so that a burst of losses is shared
-/// by all blocks. In each block the numbers from `source_count` on are the repair fragments.
+/// Source fragment `i` of the payload is number `i / blocks` of block `i % blocks`, so that a burst
+/// of losses is shared by all blocks. In each block the numbers from `source_count` on are the
+/// repair fragments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Geometry {
     payload_size: usize,
@@ -35,7 +38,7 @@ pub struct Geometry {
 }
 
 impl Geometry {
-    /// The shape that the parameters describe.
+    /// Returns the shape that the parameters describe.
     ///
     /// # Errors
     /// [`TransferError::Parameters`] when a size is out of bounds.
@@ -61,7 +64,7 @@ impl Geometry {
         self.fragment_size
     }
 
-    /// Source fragments of all blocks: so many fragments make a payload.
+    /// Number of source fragments of all blocks, which is how many make a payload.
     pub fn source_total(&self) -> u32 {
         self.source_total
     }
@@ -76,7 +79,7 @@ impl Geometry {
         self.block_count
     }
 
-    /// Source fragments of a block; any so many of its fragments restore it.
+    /// Number of source fragments of a block; any of its fragments, that many, restore it.
     pub fn source_count(&self, block: u16) -> u32 {
         let blocks = u32::from(self.block_count);
         self.source_total / blocks + u32::from(u32::from(block) < self.source_total % blocks)
@@ -95,7 +98,7 @@ impl Geometry {
         self.source_count(block) + self.repair_count(block)
     }
 
-    /// Whether the transfer has this fragment.
+    /// Returns whether the transfer has this fragment.
     pub fn has(&self, block: u16, number: u32) -> bool {
         block < self.block_count && number < self.fragment_count(block)
     }
@@ -106,7 +109,7 @@ impl Geometry {
         ((index % blocks) as u16, index / blocks)
     }
 
-    /// Where a source fragment lies in the padded payload, in bytes.
+    /// Returns where a source fragment lies in the padded payload, in bytes.
     pub(super) fn source_range(&self, block: u16, number: u32) -> std::ops::Range<usize> {
         let index = number as usize * usize::from(self.block_count) + usize::from(block);
         index * self.fragment_size..(index + 1) * self.fragment_size

@@ -1,14 +1,15 @@
 //! One payload to many receivers, by numbered fragments over datagrams that may be lost.
 //!
-//! The payload is cut into source fragments. A systematic erasure code adds repair fragments, each of
-//! which is worth as much as any other to every host that lacks one. [`Sender`] sends all source
+//! The payload is cut into source fragments. A systematic erasure code adds repair fragments, each
+//! of which is worth as much as any other to every host that lacks one. [`Sender`] sends all source
 //! fragments once, asks everyone how many they lack, sends that many repair fragments (or, when few
-//! are named, exactly those), and asks again. [`Receiver`] keeps what arrives, answers, and decodes.
+//! are named, exactly those), and asks again. [`Receiver`] keeps what arrives, answers, and
+//! decodes.
 //!
-//! Both are sans-IO: time and datagrams are handed in. How to drive a `Sender`: whenever it was told
-//! something, or its `poll_timeout` has passed, call `poll_transmit` until it returns nothing, then
-//! `poll_event` until it returns nothing. A `Receiver`: hand it each datagram, and call `poll_status`
-//! when `poll_timeout` has passed. Early and repeated calls are harmless.
+//! Both are sans-IO: time and datagrams are handed in. How to drive a `Sender`: whenever it was
+//! told something, or its `poll_timeout` has passed, call `poll_transmit` until it returns nothing,
+//! then `poll_event` until it returns nothing. A `Receiver`: hand it each datagram, and call
+//! `poll_status` when `poll_timeout` has passed. Early and repeated calls are harmless.
 //!
 //! # A transfer over a lossy loop
 //!

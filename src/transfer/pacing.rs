@@ -7,7 +7,8 @@ use crate::time::Time;
 /// How far the rate may fall below the cap: to this part of it.
 const FLOOR_DIVISOR: u64 = 16;
 
-/// Bursts are no longer than what the rate allows in this time: enough for batched sending and a 1 ms timer.
+/// Bursts are no longer than what the rate allows in this time: enough for batched sending and a 1
+/// ms timer.
 const BURST_MS: u64 = 2;
 
 /// ... but long enough for this many of the largest frames, whatever the rate.
@@ -22,10 +23,12 @@ const LOSS_RELAXED: f64 = 0.15;
 /// Halving helped when less than this part of the loss is left.
 const LOSS_LEFT_MAX: f64 = 0.75;
 
-/// How many measurements the rate stays when halving did not help: that loss is not made by the rate.
+/// How many measurements the rate stays when halving did not help: that loss is not made by the
+/// rate.
 const HOLD_MEASUREMENTS: u32 = 16;
 
-/// A token bucket whose rate never exceeds the cap. It counts whole frames; credit is in bits times 10^-6.
+/// A token bucket whose rate never exceeds the cap. It counts whole frames; credit is in bits times
+/// 10^-6.
 #[derive(Debug)]
 pub(super) struct Pacing {
     cap_bits_per_s: u64,
@@ -38,7 +41,7 @@ pub(super) struct Pacing {
 }
 
 impl Pacing {
-    /// A full bucket. `frame_size_max` is the largest frame in bytes, headers included.
+    /// Returns a full bucket. `frame_size_max` is the largest frame in bytes, headers included.
     pub(super) fn new(cap_bits_per_s: u64, frame_size_max: usize) -> Self {
         let cap_bits_per_s = cap_bits_per_s.max(1);
         let mut pacing = Self {
@@ -54,12 +57,13 @@ impl Pacing {
         pacing
     }
 
-    /// The present rate, at most the cap.
+    /// Returns the present rate, at most the cap.
     pub(super) fn rate_bits_per_s(&self) -> u64 {
         self.rate_bits_per_s
     }
 
-    /// Another cap from now on; the rate keeps its share of it. What was earned until now is cut to the new burst.
+    /// Another cap from now on; the rate keeps its share of it. What was earned until now is cut to
+    /// the new burst.
     pub(super) fn set_cap(&mut self, now: Time, cap_bits_per_s: u64) {
         self.is_ready(now);
         let cap_bits_per_s = cap_bits_per_s.max(1);
@@ -70,7 +74,7 @@ impl Pacing {
         self.credit = self.credit.min(self.burst());
     }
 
-    /// Whether a frame may be sent now.
+    /// Returns whether a frame may be sent now.
     pub(super) fn is_ready(&mut self, now: Time) -> bool {
         let elapsed = now.since(self.filled_at.unwrap_or(now)).as_micros() as u64;
         self.filled_at = Some(self.filled_at.map_or(now, |filled| filled.max(now)));
@@ -131,7 +135,8 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        /// However the driver's calls are spaced, no interval carries more than the cap and one burst.
+        /// However the driver's calls are spaced, no interval carries more than the cap and one
+        /// burst.
         #[test]
         fn the_cap_always_holds(
             cap in 1_000_000u64..2_000_000_000,
@@ -151,7 +156,8 @@ mod tests {
             }
         }
 
-        /// Also when the cap changes: what goes out is at most what the caps allowed, and one burst of the highest.
+        /// Also when the cap changes: what goes out is at most what the caps allowed, and one burst
+        /// of the highest.
         #[test]
         fn a_changed_cap_holds_from_then_on(
             caps in proptest::collection::vec((1_000_000u64..2_000_000_000, 0u64..5000), 1..100),

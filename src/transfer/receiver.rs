@@ -133,7 +133,8 @@ impl Receiver {
         }
     }
 
-    /// A later request replaces an earlier one. Rounds only grow, so a replayed request is never answered.
+    /// A later request replaces an earlier one. Rounds only grow, so a replayed request is never
+    /// answered.
     fn take_request(&mut self, now: Time, request: &StatusRequest) -> Received {
         if self.last_round.is_some_and(|last| request.round <= last) {
             return Received::StaleRequest;
@@ -155,14 +156,15 @@ impl Receiver {
         self.pending.as_ref().map(|pending| pending.due)
     }
 
-    /// The answer to the last status request, once its delay is over.
+    /// Returns the answer to the last status request, once its delay is over.
     pub fn poll_status(&mut self, now: Time) -> Option<FragmentStatus> {
         let pending = self.pending.take_if(|pending| pending.due <= now)?;
         self.said_complete = self.is_complete();
         Some(self.status(pending.round, pending.counters))
     }
 
-    /// The answer to round 0, which no sender asks: tells one that waits for its receiver that there is one.
+    /// Returns the answer to round 0, which no sender asks: tells one that waits for its receiver
+    /// that there is one.
     pub fn first_status(&self) -> FragmentStatus {
         self.status(0, self.counters)
     }
@@ -186,7 +188,7 @@ impl Receiver {
         }
     }
 
-    /// Whether enough fragments are there; they may still turn out to be forged.
+    /// Returns whether enough fragments are there; they may still turn out to be forged.
     pub fn is_complete(&self) -> bool {
         self.shards.as_ref().is_none_or(Shards::is_complete)
     }
@@ -199,8 +201,8 @@ impl Receiver {
 
     /// Decodes the payload and hands it out, once. The receiver goes on to say that it is complete.
     ///
-    /// The payload is what the holders of the group key sent: the caller checks its digest against the signed manifest,
-    /// and calls [`Receiver::restart`] when it is wrong.
+    /// The payload is what the holders of the group key sent: the caller checks its digest against
+    /// the signed manifest, and calls [`Receiver::restart`] when it is wrong.
     ///
     /// # Errors
     /// [`TransferError::Incomplete`], [`TransferError::Taken`].

@@ -9,13 +9,15 @@ use crate::wire::broadcast::FragmentRange;
 /// A pass allows for at most this loss; what a worse host lacks then is for the next pass.
 const LOSS_ALLOWED_MAX: f64 = 0.5;
 
-/// Passes up to this length get a margin, since a further round would cost more than a few fragments.
+/// Passes up to this length get a margin, since a further round would cost more than a few
+/// fragments.
 const SHORT_PASS: u32 = 64;
 
 /// The margin of a short pass: one fragment, and this part of its length.
 const SHORT_PASS_MARGIN_DIVISOR: u32 = 8;
 
-/// The next fragment number to send in each block: first the fresh repair fragments, then everything again.
+/// The next fragment number to send in each block: first the fresh repair fragments, then
+/// everything again.
 #[derive(Debug)]
 pub(super) struct Cursors(Vec<u32>);
 
@@ -78,7 +80,8 @@ fn fragments_for(need: u32, loss: f64) -> u32 {
     if count <= SHORT_PASS { count + 1 + count / SHORT_PASS_MARGIN_DIVISOR } else { count }
 }
 
-/// All fragments that the hosts name, if every host does and they are no more than `count_max`.
+/// Returns all fragments that the hosts name, if every host does and they are no more than
+/// `count_max`.
 fn union_of_named<'a>(
     hosts: impl Iterator<Item = &'a Host>,
     count_max: usize,

@@ -39,17 +39,19 @@ const ROUNDS_REMEMBERED: usize = 16;
 /// Ethernet, IPv4 and UDP headers in bytes: what a frame costs above its datagram.
 const FRAME_OVERHEAD: usize = 14 + 20 + 8;
 
-/// How the sender shall send.
+/// How the sender is to send.
 #[derive(Clone, Copy, Debug)]
 pub struct SenderConfig {
-    /// The operator's cap in bits per second of whole frames; it always holds. [`Sender::set_rate_cap`] changes it.
+    /// The operator's cap in bits per second of whole frames; it always holds.
+    /// [`Sender::set_rate_cap`] changes it.
     pub rate_cap_bits_per_s: u64,
 }
 
 /// What the driver should know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// The host has enough fragments. It may become incomplete again when the payload turns out to be forged.
+    /// The host has enough fragments. It may become incomplete again when the payload turns out to
+    /// be forged.
     Complete(HostId),
     /// The transfer goes on without the host; the driver decides whether to remove it.
     Stalled(HostId, Stall),
@@ -68,7 +70,8 @@ pub struct SenderStats {
     pub passes: u32,
 }
 
-/// `Waiting -start-> Sending <-> Asking`, and `Idle` when no host lacks anything; a new host leads back to `Asking`.
+/// `Waiting -start-> Sending <-> Asking`, and `Idle` when no host lacks anything; a new host leads
+/// back to `Asking`.
 #[derive(Debug)]
 enum Phase {
     Waiting,
@@ -121,12 +124,13 @@ pub struct Sender {
 }
 
 impl Sender {
-    /// A sender that waits for [`Sender::start`].
+    /// Returns a sender that waits for [`Sender::start`].
     ///
     /// The group key in `parameters` must be fresh: one key, one payload, one sender.
     ///
     /// # Errors
-    /// [`TransferError::Parameters`] or [`TransferError::PayloadSize`] when the parameters do not fit the payload.
+    /// [`TransferError::Parameters`] or [`TransferError::PayloadSize`] when the parameters do not
+    /// fit the payload.
     pub fn new(
         mut payload: Vec<u8>,
         parameters: &TransferParameters,
@@ -162,8 +166,8 @@ impl Sender {
         })
     }
 
-    /// Serves a host from now on, which must have the transfer parameters already. A host that started again is
-    /// added again. Later hosts than the first are served by the same stream.
+    /// Serves a host from now on, which must have the transfer parameters already. A host that
+    /// started again is added again. Later hosts than the first are served by the same stream.
     ///
     /// # Errors
     /// [`TransferError::TooManyHosts`].
@@ -193,11 +197,12 @@ impl Sender {
         self.pacing.set_cap(now, rate_cap_bits_per_s);
     }
 
-    /// Takes a host's answer to a status request. Answers that came too late to matter are no error.
+    /// Takes a host's answer to a status request. Answers that came too late to matter are no
+    /// error.
     ///
     /// # Errors
-    /// [`TransferError::UnknownHost`], [`TransferError::ForeignStatus`], [`TransferError::ImpossibleStatus`]; nothing
-    /// has changed then.
+    /// [`TransferError::UnknownHost`], [`TransferError::ForeignStatus`],
+    /// [`TransferError::ImpossibleStatus`]; nothing has changed then.
     pub fn handle_status(
         &mut self,
         now: Time,
@@ -229,7 +234,7 @@ impl Sender {
         Ok(())
     }
 
-    /// The next datagram, when the rate allows one.
+    /// Returns the next datagram, when the rate allows one.
     pub fn poll_transmit(&mut self, now: Time) -> Option<Vec<u8>> {
         self.advance(now);
         if !self.pacing.is_ready(now) {
@@ -253,7 +258,8 @@ impl Sender {
         Some(datagram)
     }
 
-    /// When [`Sender::poll_transmit`] has something to do; nothing while only a host or the driver can bring news.
+    /// When [`Sender::poll_transmit`] has something to do; nothing while only a host or the driver
+    /// can bring news.
     pub fn poll_timeout(&self) -> Option<Time> {
         let ready_at = self.request.is_some().then(|| self.pacing.ready_at());
         let step_at = match &self.phase {
@@ -266,17 +272,17 @@ impl Sender {
         ready_at.into_iter().chain(step_at).min()
     }
 
-    /// What happened since the last call.
+    /// Returns what happened since the last call.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
     }
 
-    /// Whether no host that takes part lacks anything, except those that are stalled.
+    /// Returns whether no host that takes part lacks anything, except those that are stalled.
     pub fn is_done(&self) -> bool {
         self.audience.active() == 0
     }
 
-    /// How far a host is.
+    /// Returns how far a host is.
     pub fn host_progress(&self, id: HostId) -> Option<HostProgress> {
         self.audience.progress(id, self.geometry.source_total())
     }
@@ -286,7 +292,7 @@ impl Sender {
         self.stats
     }
 
-    /// The present rate in bits per second of whole frames, at most the cap.
+    /// Returns the present rate in bits per second of whole frames, at most the cap.
     pub fn rate_bits_per_s(&self) -> u64 {
         self.pacing.rate_bits_per_s()
     }
@@ -319,7 +325,8 @@ impl Sender {
         self.phase = Phase::Sending { pass, checkpoint_at: now + CHECKPOINT_INTERVAL };
     }
 
-    /// Asks all hosts what they lack. The same datagram goes out a second time for those that lost it.
+    /// Asks all hosts what they lack. The same datagram goes out a second time for those that lost
+    /// it.
     fn ask(&mut self, now: Time) {
         let request = self.new_request(now);
         self.audience.await_answers();

@@ -1,7 +1,8 @@
 //! The fragments that a receiver holds, in one buffer of the payload's size that is allocated once.
 //!
-//! Each block has as many slots as source fragments. A source fragment always lies in the slot of its own number, where
-//! the payload needs it; a repair fragment borrows the highest free slot and moves on when that slot's owner arrives.
+//! Each block has as many slots as source fragments. A source fragment always lies in the slot of
+//! its own number, where the payload needs it; a repair fragment borrows the highest free slot and
+//! moves on when that slot's owner arrives.
 
 use super::TransferError;
 use super::code;
@@ -47,7 +48,7 @@ impl Shards {
         self.held_total == self.geometry.source_total()
     }
 
-    /// Whether this fragment, which the transfer has, would bring the payload nearer.
+    /// Returns whether this fragment, which the transfer has, would bring the payload nearer.
     pub(super) fn needs(&self, block: u16, number: u32) -> bool {
         let block = &self.blocks[usize::from(block)];
         block.held < block.slots.len() as u32 && !block.has_seen(number)
@@ -79,7 +80,8 @@ impl Shards {
         Ok(())
     }
 
-    /// What is missing: by name where no repair fragment stands in and the list is short, else counts.
+    /// Returns what is missing: by name where no repair fragment stands in and the list is short,
+    /// else counts.
     pub(super) fn missing(&self) -> Missing {
         match self.missing_ranges() {
             Some(ranges) => Missing::Numbers(ranges),
@@ -106,7 +108,8 @@ impl Shards {
         Some(ranges)
     }
 
-    /// Decodes what is not there as it was sent, and gives the payload. All blocks must be complete.
+    /// Decodes what is not there as it was sent, and gives the payload. All blocks must be
+    /// complete.
     pub(super) fn into_payload(mut self) -> Result<Vec<u8>, TransferError> {
         for (index, block) in self.blocks.iter().enumerate().filter(|(_, block)| block.repairs > 0)
         {
@@ -142,7 +145,7 @@ impl Block {
         (self.slots.len() as u32 - self.held) as u16
     }
 
-    /// The highest free slot; there is one as long as the block is not complete.
+    /// Returns the highest free slot; there is one as long as the block is not complete.
     fn find_free_slot(&mut self) -> usize {
         while self.slots[self.highest_free] != FREE {
             self.highest_free -= 1;

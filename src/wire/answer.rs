@@ -1,7 +1,7 @@
 //! What a host says to its manager inside a session (docs/PROTOCOL.md, section "Answers").
 //!
-//! In the normal OS a host only answers. In the recovery environment it repeats its [`Report`] until the manager
-//! acts on it, so no answer needs an acknowledgement of its own.
+//! In the normal OS a host only answers. In the recovery environment it repeats its [`Report`]
+//! until the manager acts on it, so no answer needs an acknowledgement of its own.
 
 use super::codec::{DecodeError, Reader, Writer};
 use super::escrow::BackupOffer;
@@ -10,10 +10,10 @@ use super::fragment_status::FragmentStatus;
 use super::help::HelpRequest;
 use crate::reason::{Condition, Ending, FlashState, Reason};
 
-/// The longest name in an [`Identity`], in bytes.
+/// Maximum length of a name in an [`Identity`], in bytes.
 pub const NAME_SIZE_MAX: usize = 64;
 
-/// The longest explanation, in bytes.
+/// Longest explanation, in bytes.
 pub const DETAIL_SIZE_MAX: usize = 200;
 
 /// Where a host stands in a campaign.
@@ -69,7 +69,7 @@ impl Phase {
         Self::Escrow,
     ];
 
-    /// The name in JSON, logs and the manager's table.
+    /// Returns the name in JSON, logs and the manager's table.
     pub fn name(self) -> &'static str {
         match self {
             Self::Idle => "idle",
@@ -151,8 +151,8 @@ pub struct Report {
     pub campaign: u64,
     /// Phase.
     pub phase: Phase,
-    /// How the campaign ended here or was refused. Before: [`Reason::None`], what the flash holds now, and no
-    /// detail. The detail has at most [`DETAIL_SIZE_MAX`] bytes.
+    /// How the campaign ended here or was refused. Before: [`Reason::None`], what the flash holds
+    /// now, and no detail. The detail has at most [`DETAIL_SIZE_MAX`] bytes.
     pub ending: Ending,
     /// Steps of the phase done: fragments while receiving or uploading, eraseblocks while flashing.
     pub done: u32,

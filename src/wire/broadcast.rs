@@ -1,9 +1,11 @@
-//! The two datagrams that go to many hosts at once (docs/PROTOCOL.md, section "Broadcast datagrams").
+//! The two datagrams that go to many hosts at once (docs/PROTOCOL.md, section "Broadcast
+//! datagrams").
 //!
-//! They stand outside the sessions and are sealed with ChaCha20-Poly1305 (RFC 8439) under the group key, which each
-//! host gets inside its own session and which serves one campaign only. The nonce is made of type, block and number.
-//! That is safe without a counter: in one campaign the plaintext of a fragment number never changes, so a rebroadcast
-//! is the identical datagram, and the number of a status request is never used for a second one.
+//! They stand outside the sessions and are sealed with ChaCha20-Poly1305 (RFC 8439) under the group
+//! key, which each host gets inside its own session and which serves one campaign only. The nonce
+//! is made of type, block and number. That is safe without a counter: in one campaign the plaintext
+//! of a fragment number never changes, so a rebroadcast is the identical datagram, and the number
+//! of a status request is never used for a second one.
 
 use std::fmt;
 
@@ -29,10 +31,11 @@ pub const PAYLOAD_SIZE_MAX: u32 = 256 * 1024 * 1024;
 /// The smallest fragment, in bytes of payload: it fits the 576 bytes that every IPv4 path carries.
 pub const FRAGMENT_SIZE_MIN: u16 = 512;
 
-/// The largest fragment, in bytes of payload: it fills an IPv4 datagram on a path of 9000 bytes MTU.
+/// The largest fragment, in bytes of payload: it fills an IPv4 datagram on a path of 9000 bytes
+/// MTU.
 pub const FRAGMENT_SIZE_MAX: u16 = 8944;
 
-/// The longest answer window that a status request may name, in milliseconds.
+/// Longest answer window that a status request may name, in milliseconds.
 pub const ANSWER_WINDOW_MS_MAX: u32 = 10_000;
 
 const FRAGMENT: u8 = 6;
@@ -41,21 +44,24 @@ const STATUS_REQUEST_SIZE: usize = 12;
 const UDP_HEADER_SIZE: u16 = 8;
 const FLAG_REPEAT_COMPLETE: u32 = 1;
 
-/// The payload bytes per fragment that fill an IP datagram of `mtu` bytes exactly (or all but one, sizes are even).
+/// Returns the payload bytes per fragment that fill an IP datagram of `mtu` bytes exactly (or all
+/// but one, sizes are even).
 ///
-/// `ip_header_size` is 20 for IPv4 and 40 for IPv6. `None` when the path is too narrow for [`FRAGMENT_SIZE_MIN`].
+/// `ip_header_size` is 20 for IPv4 and 40 for IPv6. `None` when the path is too narrow for
+/// [`FRAGMENT_SIZE_MIN`].
 pub fn fragment_size_for_mtu(mtu: u16, ip_header_size: u16) -> Option<u16> {
     let overhead = (BROADCAST_HEADER_SIZE + BROADCAST_TAG_SIZE) as u16 + UDP_HEADER_SIZE;
     let room = mtu.checked_sub(ip_header_size)?.checked_sub(overhead)? & !1;
     (room >= FRAGMENT_SIZE_MIN).then_some(room.min(FRAGMENT_SIZE_MAX))
 }
 
-/// The key that all hosts of one campaign share. Drawn anew for each campaign, wiped when dropped, never printed.
+/// The key that all hosts of one campaign share. Drawn anew for each campaign, wiped when dropped,
+/// never printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct GroupKey([u8; 32]);
 
 impl GroupKey {
-    /// The key that is these bytes.
+    /// Returns the key that is these bytes.
     pub fn new(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
@@ -73,7 +79,8 @@ impl fmt::Debug for GroupKey {
     }
 }
 
-/// What a host must know to receive a transfer; sent inside its session. All other figures follow from these.
+/// What a host must know to receive a transfer; sent inside its session. All other figures follow
+/// from these.
 ///
 /// | bytes | field |
 /// | --- | --- |
@@ -100,7 +107,8 @@ impl TransferParameters {
     /// Reads the parameters.
     ///
     /// # Errors
-    /// [`DecodeError`] when the bytes are not exactly [`TransferParameters::SIZE`] or a size is out of bounds.
+    /// [`DecodeError`] when the bytes are not exactly [`TransferParameters::SIZE`] or a size is out
+    /// of bounds.
     pub fn parse(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(bytes);
         let parameters = Self {
@@ -124,7 +132,7 @@ impl TransferParameters {
             .finish()
     }
 
-    /// Whether both sizes are within their bounds.
+    /// Returns whether both sizes are within their bounds.
     ///
     /// # Errors
     /// [`DecodeError::Value`] names the field that is not.
@@ -191,7 +199,8 @@ impl<'a> Broadcast<'a> {
     /// Reads the header.
     ///
     /// # Errors
-    /// [`DecodeError`] when the datagram is too short, of another type or version, or uses reserved bytes.
+    /// [`DecodeError`] when the datagram is too short, of another type or version, or uses reserved
+    /// bytes.
     pub fn parse(datagram: &'a [u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(datagram);
         let kind = reader.u8()?;
@@ -224,7 +233,7 @@ impl<'a> Broadcast<'a> {
 /// | --- | --- |
 /// | 0..4 | answer window in ms u32, at most [`ANSWER_WINDOW_MS_MAX`] |
 /// | 4..8 | fragments sent so far u32, modulo 2^32 |
-/// | 8..12 | flags u32: bit 0, hosts that are complete and have said so shall say it again; the others are zero |
+/// | 8..12 | flags u32: bit 0, hosts that are complete and have said so must say it again; the others are zero |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StatusRequest {
     /// Number of the request; stands in the header.
@@ -233,7 +242,7 @@ pub struct StatusRequest {
     pub answer_window_ms: u32,
     /// Fragments that the sender has sent so far, modulo 2^32, so that a host can tell its loss.
     pub sent_fragments: u32,
-    /// Whether hosts that already answered that they are complete shall answer again.
+    /// Whether hosts that already answered that they are complete must answer again.
     pub repeat_complete: bool,
 }
 
@@ -280,23 +289,24 @@ impl fmt::Debug for GroupCipher {
 }
 
 impl GroupCipher {
-    /// The cipher of a campaign with its key.
+    /// Returns the cipher of a campaign with its key.
     pub fn new(campaign: u64, key: &GroupKey) -> Self {
         let cipher = ChaCha20Poly1305::new(Key::from_slice(&key.0));
         Self { campaign_low: campaign as u32, cipher }
     }
 
-    /// Whether the datagram says that it is of this campaign.
+    /// Returns whether the datagram says that it is of this campaign.
     pub fn is_of_campaign(&self, sealed: &Broadcast<'_>) -> bool {
         sealed.campaign_low == self.campaign_low
     }
 
-    /// The datagram of a fragment: always the same for the same number of a campaign.
+    /// Returns the datagram of a fragment: always the same for the same number of a campaign.
     pub fn seal_fragment(&self, block: u16, number: u32, data: &[u8]) -> Vec<u8> {
         self.seal(FRAGMENT, block, number, data)
     }
 
-    /// The datagram of a status request, whose round no other request of the campaign may have.
+    /// Returns the datagram of a status request, whose round no other request of the campaign may
+    /// have.
     pub fn seal_status_request(&self, request: &StatusRequest) -> Vec<u8> {
         self.seal(STATUS_REQUEST, 0, request.round, &request.emit())
     }
@@ -317,7 +327,8 @@ impl GroupCipher {
     /// Opens a status request.
     ///
     /// # Errors
-    /// [`OpenError::Sealed`], or [`OpenError::Malformed`] when it is not a status request of this version.
+    /// [`OpenError::Sealed`], or [`OpenError::Malformed`] when it is not a status request of this
+    /// version.
     pub fn open_status_request(&self, sealed: &Broadcast<'_>) -> Result<StatusRequest, OpenError> {
         let BroadcastKind::StatusRequest { round } = sealed.kind else {
             return Err(DecodeError::Value("type").into());

@@ -43,7 +43,7 @@ impl<'a> Reader<'a> {
         Self { bytes }
     }
 
-    /// The next `count` bytes.
+    /// Returns the next `count` bytes.
     ///
     /// # Errors
     /// [`DecodeError::Truncated`] when there are fewer; so do all the readers below.
@@ -56,7 +56,7 @@ impl<'a> Reader<'a> {
         Ok(head)
     }
 
-    /// The next `N` bytes as an array.
+    /// Returns the next `N` bytes as an array.
     pub fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
         let mut array = [0; N];
         array.copy_from_slice(self.take(N)?);
@@ -83,7 +83,8 @@ impl<'a> Reader<'a> {
         Ok(u64::from_be_bytes(self.array()?))
     }
 
-    /// A length byte and that much UTF-8 without control characters, at most `max_bytes` long.
+    /// Returns a length byte and that much UTF-8 without control characters, at most `max_bytes`
+    /// long.
     pub fn text(&mut self, field: &'static str, max_bytes: usize) -> Result<String, DecodeError> {
         let length = usize::from(self.u8()?);
         let bytes = self.take(length)?;
@@ -116,7 +117,7 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// An empty message.
+    /// Returns an empty message.
     pub fn new() -> Self {
         Self::default()
     }
@@ -147,7 +148,8 @@ impl Writer {
         self.bytes(&value.to_be_bytes())
     }
 
-    /// Appends a length byte and `text`, cut to `max_bytes` at a character and with control characters as spaces.
+    /// Appends a length byte and `text`, cut to `max_bytes` at a character and with control
+    /// characters as spaces.
     ///
     /// Text is for people: what does not fit is left out rather than made an error.
     pub fn text(&mut self, text: &str, max_bytes: usize) -> &mut Self {
@@ -162,7 +164,7 @@ impl Writer {
         self.u8(cut.len() as u8).bytes(cut.as_bytes())
     }
 
-    /// The message.
+    /// Returns the message.
     pub fn finish(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.bytes)
     }

@@ -11,10 +11,10 @@ use super::codec::{DecodeError, Reader, Writer};
 use super::fragment_status::FragmentStatus;
 use crate::reason::Reason;
 
-/// The most bytes of a manifest in one [`Command::ManifestPart`].
+/// Maximum number of bytes of a manifest in one [`Command::ManifestPart`].
 pub const MANIFEST_PART_SIZE_MAX: usize = 1024;
 
-/// The longest manifest that may be sent, in bytes.
+/// Longest manifest that may be sent, in bytes.
 pub const MANIFEST_SIZE_MAX: u32 = 64 * 1024;
 
 const _: () = assert!(MANIFEST_PART_SIZE_MAX + 17 <= MESSAGE_SIZE_MAX);
@@ -24,8 +24,8 @@ const _: () = assert!(MANIFEST_PART_SIZE_MAX + 17 <= MESSAGE_SIZE_MAX);
 pub enum Command {
     /// `01`: who are you, and how are you? Answered with an identity.
     Query,
-    /// `02`: a piece of the campaign's signed manifest: campaign u64, total u32, offset u32, then the bytes.
-    /// Answered with how many bytes from the start the host holds now.
+    /// `02`: a piece of the campaign's signed manifest: campaign u64, total u32, offset u32, then
+    /// the bytes. Answered with how many bytes from the start the host holds now.
     ManifestPart {
         /// Campaign that the manifest is for.
         campaign: u64,
@@ -46,8 +46,8 @@ pub enum Command {
         /// How long it waits without any progress of the transfer, in seconds.
         transfer_timeout_s: u16,
     },
-    /// `04`: receive the image: transfer parameters (46 bytes), report interval u16, then the address family of the
-    /// multicast group u8 (0 for none, 4, 6) and the group's address.
+    /// `04`: receive the image: transfer parameters (46 bytes), report interval u16, then the
+    /// address family of the multicast group u8 (0 for none, 4, 6) and the group's address.
     Join {
         /// Group key and shape of the transfer.
         parameters: TransferParameters,
@@ -72,41 +72,45 @@ pub enum Command {
         /// Campaign whose manifest the host holds.
         campaign: u64,
     },
-    /// `08`: write the verified image to flash, but not before this manager keeps the backup: campaign u64, rate of the
-    /// upload in kbit/s u32, unless broken u8 (0 or 1). Answered with a report; the host sends a backup offer when it has read the backup.
+    /// `08`: write the verified image to flash, but not before this manager keeps the backup:
+    /// campaign u64, rate of the upload in kbit/s u32, unless broken u8 (0 or 1). Answered with a
+    /// report; the host sends a backup offer when it has read the backup.
     CommitWithEscrow {
         /// Campaign to commit.
         campaign: u64,
-        /// The most that the upload may take on the wire, in 1000 bits per second of whole frames; not 0.
+        /// The most that the upload may take on the wire, in 1000 bits per second of whole frames;
+        /// not 0.
         rate_kbit_s: u32,
         /// Whether a chip whose contents are broken may be written without a stored backup.
         unless_broken: bool,
     },
-    /// `09`: how much of the backup has arrived; the manager is the receiver here. Answers a status request of the
-    /// upload, or with round 0 the offer.
+    /// `09`: how much of the backup has arrived; the manager is the receiver here. Answers a status
+    /// request of the upload, or with round 0 the offer.
     BackupStatus(FragmentStatus),
-    /// `0A`: the backup with this digest is durable at the manager, the flash may be changed: campaign u64, SHA-256.
+    /// `0A`: the backup with this digest is durable at the manager, the flash may be changed:
+    /// campaign u64, SHA-256.
     BackupStored {
         /// Campaign of the backup.
         campaign: u64,
         /// SHA-256 of what was stored.
         digest: [u8; 32],
     },
-    /// `0B`: would an update with the manifest that the host holds start, and how much would change: campaign u64.
-    /// Answered with a foresight; nothing is done.
+    /// `0B`: would an update with the manifest that the host holds start, and how much would
+    /// change: campaign u64. Answered with a foresight; nothing is done.
     Foresee {
         /// Campaign whose manifest the host holds.
         campaign: u64,
     },
-    /// `0C`: you asked for help, take part in this campaign: campaign u64, transfer deadline u16. Answered with reports of
-    /// that campaign.
+    /// `0C`: you asked for help, take part in this campaign: campaign u64, transfer deadline u16.
+    /// Answered with reports of that campaign.
     Enlist {
         /// Campaign to take part in.
         campaign: u64,
         /// How long the host waits without any progress before it asks for help again, in seconds.
         transfer_timeout_s: u16,
     },
-    /// `0D`: you asked for help, or told something; there is no image for you now: seconds u16, reason u16, detail.
+    /// `0D`: you asked for help, or told something; there is no image for you now: seconds u16,
+    /// reason u16, detail.
     Hold {
         /// When to ask again, in seconds.
         again_s: u16,

@@ -1,4 +1,5 @@
-//! The datagrams of sessions and discovery before anything is decrypted (docs/PROTOCOL.md, section "Datagrams").
+//! The datagrams of sessions and discovery before anything is decrypted (docs/PROTOCOL.md, section
+//! "Datagrams").
 //!
 //! ```text
 //! every datagram      | type u8 | version u8 | ...
@@ -59,7 +60,7 @@ impl Initiation {
         Ok(initiation)
     }
 
-    /// The bytes that the mac is over.
+    /// Returns the bytes that the mac is over.
     pub fn checked(&self) -> Vec<u8> {
         start(INITIATION).u32(self.sender).bytes(&self.noise).finish()
     }
@@ -100,7 +101,7 @@ impl Response {
         Ok(response)
     }
 
-    /// The bytes that the mac is over.
+    /// Returns the bytes that the mac is over.
     pub fn checked(&self) -> Vec<u8> {
         start(RESPONSE).u32(self.sender).u32(self.receiver).bytes(&self.noise).finish()
     }
@@ -147,7 +148,8 @@ impl Transport {
 /// A manager's broadcast question who is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DiscoveryRequest {
-    /// Microseconds since 1970 at the manager; grows with each request, so that a replay is ignored.
+    /// Microseconds since 1970 at the manager; grows with each request, so that a replay is
+    /// ignored.
     pub stamp: u64,
     /// Random; names this request in the answers.
     pub nonce: [u8; 16],
@@ -182,13 +184,13 @@ impl DiscoveryRequest {
         Ok(request)
     }
 
-    /// The bytes that the signature is over.
+    /// Returns the bytes that the signature is over.
     pub fn signed(&self) -> Vec<u8> {
         let mut writer = start(DISCOVERY_REQUEST);
         writer.u64(self.stamp).bytes(&self.nonce).bytes(&self.signer).finish()
     }
 
-    /// The bytes that the mac is over.
+    /// Returns the bytes that the mac is over.
     pub fn checked(&self) -> Vec<u8> {
         let mut bytes = self.signed();
         bytes.extend_from_slice(&self.signature);

@@ -1,4 +1,5 @@
-//! What a host says of the backup that it wants to give into its manager's keeping (docs/PROTOCOL.md, section "Escrow").
+//! What a host says of the backup that it wants to give into its manager's keeping
+//! (docs/PROTOCOL.md, section "Escrow").
 
 use std::fmt;
 

@@ -6,8 +6,9 @@ use super::answer::{DETAIL_SIZE_MAX, read_reason};
 use super::codec::{DecodeError, Reader, Writer};
 use crate::reason::Reason;
 
-/// What an update would change on the host, or why it cannot be. The host knows only the manifest, not the image: its
-/// digests are of larger pieces than eraseblocks, so the numbers are upper bounds.
+/// What an update would change on the host, or why it cannot be. The host knows only the manifest,
+/// not the image: its digests are of larger pieces than eraseblocks, so the numbers are upper
+/// bounds.
 ///
 /// | bytes | field |
 /// | --- | --- |

@@ -5,7 +5,8 @@ use super::codec::{DecodeError, Reader, Writer};
 /// The most code blocks that a payload is cut into.
 pub const BLOCKS_MAX: usize = 16;
 
-/// The most ranges of missing fragments that an answer names, so that it stays below 1100 bytes.
+/// Maximum number of ranges of missing fragments that an answer names, so that it stays below 1100
+/// bytes.
 pub const RANGES_MAX: usize = 132;
 
 const HEADER_SIZE: usize = 40;
@@ -27,7 +28,7 @@ pub struct FragmentRange {
 }
 
 impl FragmentRange {
-    /// The number behind the last one.
+    /// Returns the number behind the last one.
     pub fn end(&self) -> u64 {
         u64::from(self.first) + u64::from(self.count)
     }
@@ -52,7 +53,8 @@ impl FragmentRange {
 pub enum Missing {
     /// For each block, how many more fragments it needs, whichever they are; all blocks in order.
     Counts(Vec<u16>),
-    /// Exactly these source fragments: sorted, not touching each other. Empty when nothing is missing.
+    /// Exactly these source fragments: sorted, not touching each other. Empty when nothing is
+    /// missing.
     Numbers(Vec<FragmentRange>),
 }
 
@@ -73,7 +75,8 @@ pub enum Missing {
 /// | 38..40 | entries u16 |
 /// | 40.. | counts: needed u16 each. numbers: block u16, first u32, count u16 each |
 ///
-/// The five counters count datagrams since the host joined, modulo 2^32, up to the arrival of the request.
+/// The five counters count datagrams since the host joined, modulo 2^32, up to the arrival of the
+/// request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FragmentStatus {
     /// Campaign.
@@ -100,7 +103,8 @@ impl FragmentStatus {
     /// Reads an answer.
     ///
     /// # Errors
-    /// [`DecodeError`] when the bytes are not exactly one answer, or the entries do not add up to the total.
+    /// [`DecodeError`] when the bytes are not exactly one answer, or the entries do not add up to
+    /// the total.
     pub fn parse(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(bytes);
         let campaign = reader.u64()?;

@@ -1,7 +1,9 @@
-//! What follows from the protocol and its version: sealed golden datagrams, and seeds of fuzz targets.
+//! What follows from the protocol and its version: sealed golden datagrams, and seeds of fuzz
+//! targets.
 //!
-//! `UPDATE_GOLDENS=1 cargo test --lib wire::goldens` writes the sealed ones anew; `tests/goldens/check`
-//! computes them from docs/PROTOCOL.md, without this library. `make fuzz` has the seeds written.
+//! `UPDATE_GOLDENS=1 cargo test --lib wire::goldens` writes the sealed ones anew;
+//! `tests/goldens/check` computes them from docs/PROTOCOL.md, without this library. `make fuzz` has
+//! the seeds written.
 
 #![allow(clippy::unwrap_used)]
 

@@ -1,4 +1,5 @@
-//! The request for help of a host whose firmware is invalid (docs/PROTOCOL.md, section "Recovery requests").
+//! The request for help of a host whose firmware is invalid (docs/PROTOCOL.md, section "Recovery
+//! requests").
 
 use super::answer::{DETAIL_SIZE_MAX, Identity};
 use super::codec::{DecodeError, Reader, Writer};
@@ -16,7 +17,7 @@ pub enum Finding {
 }
 
 impl Finding {
-    /// The name in JSON and logs.
+    /// Returns the name in JSON and logs.
     pub fn name(self) -> &'static str {
         match self {
             Self::Valid => "valid",
@@ -26,7 +27,8 @@ impl Finding {
     }
 }
 
-/// A host in the recovery environment tells its manager what it found, and mostly asks for an image.
+/// A host in the recovery environment tells its manager what it found, and mostly asks for an
+/// image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HelpRequest {
     /// Whether it waits for an image. Else it only tells, and boots on.
@@ -37,7 +39,8 @@ pub struct HelpRequest {
     pub offset_bytes: u64,
     /// Why, in words, at most [`DETAIL_SIZE_MAX`] bytes.
     pub why: String,
-    /// Who asks. `last_end` is how its last attempt in this stay ended; `doubt` is not sent, as [`Self::why`] says it.
+    /// Who asks. `last_end` is how its last attempt in this stay ended; `doubt` is not sent, as
+    /// [`Self::why`] says it.
     pub identity: Identity,
 }
 

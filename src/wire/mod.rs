@@ -6,7 +6,8 @@
 //! - [`answer`]: what a host says inside a session; [`escrow`]: what it says of its backup;
 //!   [`help`]: what it says when its firmware is invalid.
 //!
-//! Parsing takes any bytes, never panics, and accepts nothing that [`emit`](codec::Writer) would not produce.
+//! Parsing takes any bytes, never panics, and accepts nothing that [`emit`](codec::Writer) would
+//! not produce.
 
 pub mod answer;
 pub mod broadcast;
@@ -20,7 +21,8 @@ pub mod help;
 #[doc(hidden)]
 pub mod samples;
 
-/// Version of the protocol, the second byte of every datagram; docs/PROTOCOL.md, section "Versions", says when it rises.
+/// Version of the protocol, the second byte of every datagram; docs/PROTOCOL.md, section
+/// "Versions", says when it rises.
 pub const PROTOCOL_VERSION: u8 = 2;
 
 /// The UDP port of agents and recovery environments, when none is configured.
@@ -29,7 +31,8 @@ pub const DEFAULT_PORT: u16 = 9847;
 /// The UDP port of managers, when none is configured.
 pub const MANAGER_PORT: u16 = 9848;
 
-/// The most bytes of a message inside a session, so that its datagram fits every path of 1280 bytes MTU.
+/// Maximum number of bytes of a message inside a session, so that its datagram fits every path of
+/// 1280 bytes MTU.
 pub const MESSAGE_SIZE_MAX: usize = 1152;
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! Messages for the tests of every crate of the workspace.
 //!
-//! A test names the fields that it is about and takes the others from here, so that a new field is entered in one
-//! place: `Identity { product: "S1".into(), ..samples::identity() }`. No program uses this room, and the linker drops it.
+//! A test names the fields that it is about and takes the others from here, so that a new field is
+//! entered in one place: `Identity { product: "S1".into(), ..samples::identity() }`. No program
+//! uses this room, and the linker drops it.
 
 use super::answer::{DETAIL_SIZE_MAX, End, Environment, Identity, NAME_SIZE_MAX};
 use crate::reason::{Condition, Ending, FlashState, Reason};

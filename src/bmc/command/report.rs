@@ -11,7 +11,7 @@ use crate::manager_url::ManagerUrl;
 
 type SystemInfo = (u8, Result<Vec<u8>, BmcError>);
 
-/// The report as text for people, or as one JSON object.
+/// Returns the report as text for people, or as one JSON object.
 pub(super) fn of(
     devices: &[Visited<Contents>],
     system_info: &[SystemInfo],

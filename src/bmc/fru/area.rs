@@ -53,13 +53,14 @@ impl CommonHeader {
         Ok(Self { offsets: [a, b, c, d, e] })
     }
 
-    /// Where an area begins, if it is there.
+    /// Returns where an area begins, if it is there.
     pub fn offset_bytes(&self, kind: AreaKind) -> Option<usize> {
         let offset = self.offsets[kind as usize];
         (offset > 0).then_some(usize::from(offset) * UNIT_BYTES)
     }
 
-    /// Where an area has to end at the latest: where the next one begins, or the device of this size ends.
+    /// Returns where an area has to end at the latest: where the next one begins, or the device of
+    /// this size ends.
     pub fn limit_bytes(&self, kind: AreaKind, size_bytes: usize) -> usize {
         let start = self.offset_bytes(kind).unwrap_or(0);
         KINDS
@@ -71,7 +72,8 @@ impl CommonHeader {
     }
 }
 
-/// The offset of the MultiRecord area, or 0 for none, put into the header of `image`, with its checksum.
+/// Returns the offset of the MultiRecord area, or 0 for none, put into the header of `image`, with
+/// its checksum.
 pub(super) fn point_to_records(image: &[u8], offset_bytes: usize) -> Option<[u8; 8]> {
     let mut header = *image.first_chunk::<HEADER_SIZE_BYTES>()?;
     header[5] = u8::try_from(offset_bytes / UNIT_BYTES).ok()?;
@@ -79,7 +81,7 @@ pub(super) fn point_to_records(image: &[u8], offset_bytes: usize) -> Option<[u8;
     Some(header)
 }
 
-/// The first offset from this one on that a header can hold.
+/// Returns the first offset from this one on that a header can hold.
 pub(super) fn round_up(offset_bytes: usize) -> usize {
     offset_bytes.next_multiple_of(UNIT_BYTES)
 }
@@ -91,7 +93,8 @@ pub struct Area {
     pub kind: AreaKind,
     /// Where.
     pub offset_bytes: usize,
-    /// How long, as far as that can be told; an internal use area is taken to go on to the next one.
+    /// How long, as far as that can be told; an internal use area is taken to go on to the next
+    /// one.
     pub size_bytes: usize,
     /// Whether it holds together.
     pub state: AreaState,
@@ -108,7 +111,7 @@ pub enum AreaState {
     Damaged(String),
 }
 
-/// The areas that the header points to, in the order of their places.
+/// Returns the areas that the header points to, in the order of their places.
 pub(super) fn all(
     bytes: &[u8],
     header: &CommonHeader,

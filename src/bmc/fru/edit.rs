@@ -1,4 +1,5 @@
-//! Changes to FRU information, as a list of writes whose order is safe against an end in the middle.
+//! Changes to FRU information, as a list of writes whose order is safe against an end in the
+//! middle.
 //!
 //! The list of records is kept readable after every single write:
 //!
@@ -9,8 +10,9 @@
 //! move     the new list to a blank place, then offset and checksum in the common header, then the old list is made blank
 //! ```
 //!
-//! A record that is not the last one can only grow, shrink, or go by a move of the list, as the others must follow it without a gap.
-//! The bytes of other records stay as they are, but for the end-of-list bit and its checksum.
+//! A record that is not the last one can only grow, shrink, or go by a move of the list, as the
+//! others must follow it without a gap. The bytes of other records stay as they are, but for the
+//! end-of-list bit and its checksum.
 
 use super::area::{AreaState, point_to_records, round_up};
 use super::records::{RECORD_HEADER_SIZE_BYTES, is_rest_of_ours, url_data};
@@ -40,10 +42,12 @@ pub struct Edit {
 }
 
 impl Edit {
-    /// Makes the URL of a manager the only one: changes the first record that has one, or adds it, and removes others of firmcast.
+    /// Makes the URL of a manager the only one: changes the first record that has one, or adds it,
+    /// and removes others of firmcast.
     ///
     /// # Errors
-    /// When `bytes` are damaged where they must be changed or nothing says what is free, or there is no room.
+    /// When `bytes` are damaged where they must be changed or nothing says what is free, or there
+    /// is no room.
     pub fn set(bytes: &[u8], url: &ManagerUrl) -> Result<Self, FruError> {
         let data = url_data(url)?;
         let ours = Record::management_access(&data);
@@ -67,12 +71,12 @@ impl Edit {
         Self::replace(&fru, &old, &new)
     }
 
-    /// What is to be written, in this order.
+    /// Returns what is to be written, in this order.
     pub fn writes(&self) -> &[Write] {
         &self.writes
     }
 
-    /// All bytes of the device after the writes.
+    /// Returns all bytes of the device after the writes.
     pub fn after(&self) -> &[u8] {
         &self.after
     }
@@ -159,7 +163,8 @@ impl Edit {
         Ok(())
     }
 
-    /// The first place behind all areas but the list itself that is free and that a common header can point to.
+    /// Returns the first place behind all areas but the list itself that is free and that a common
+    /// header can point to.
     fn find_place(
         &mut self,
         fru: &Fru<'_>,
@@ -182,8 +187,8 @@ impl Edit {
         Err(FruError::NoRoom { needed_bytes: list.len(), free_bytes: largest_bytes })
     }
 
-    /// Whether `bytes` may be written at `start`: all is blank there, or an interrupted change wrote the same, or left something else of ours,
-    /// which is made blank.
+    /// Returns whether `bytes` may be written at `start`: all is blank there, or an interrupted
+    /// change wrote the same, or left something else of ours, which is made blank.
     fn make_room(&mut self, start: usize, limit: usize, bytes: &[u8]) -> bool {
         let Some(room) = self.after.get(start..start + bytes.len()) else { return false };
         if start + bytes.len() > limit {
@@ -201,7 +206,8 @@ impl Edit {
         is_ours
     }
 
-    /// Makes bytes blank from the back, so that what an end in the middle leaves is the begin of a record.
+    /// Makes bytes blank from the back, so that what an end in the middle leaves is the begin of a
+    /// record.
     fn wipe(&mut self, start: usize, end: usize) {
         let fill = self.after.get(end).copied().filter(|byte| is_blank(*byte)).unwrap_or(0);
         let mut end = end;
@@ -233,7 +239,7 @@ fn end_of(records: &[Record<'_>]) -> usize {
     records.last().map_or(0, Record::end_bytes)
 }
 
-/// Where the last area ends, without the list of records.
+/// Returns where the last area ends, without the list of records.
 fn tail_offset_bytes(fru: &Fru<'_>) -> Result<usize, FruError> {
     let mut tail = HEADER_SIZE_BYTES;
     for area in fru.areas.iter().filter(|area| area.kind != AreaKind::MultiRecord) {

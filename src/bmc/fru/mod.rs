@@ -1,7 +1,8 @@
-//! FRU information: what an EEPROM behind the BMC says about a part of the computer, and our one record in it.
+//! FRU information: what an EEPROM behind the BMC says about a part of the computer, and our one
+//! record in it.
 //!
-//! All of it is sans-IO: bytes in, and bytes or a list of [`Write`]s out. Section numbers are those of the "Platform Management FRU
-//! Information Storage Definition", version 1.0, revision 1.3.
+//! All of it is sans-IO: bytes in, and bytes or a list of [`Write`]s out. Section numbers are those
+//! of the "Platform Management FRU Information Storage Definition", version 1.0, revision 1.3.
 
 mod area;
 mod area_kind;
@@ -28,7 +29,8 @@ pub struct Fru<'a> {
     pub header: CommonHeader,
     /// The areas that are there, in the order of their places.
     pub areas: Vec<Area>,
-    /// The records of the MultiRecord area, none if there is no such area; or why they cannot be told apart.
+    /// The records of the MultiRecord area, none if there is no such area; or why they cannot be
+    /// told apart.
     pub records: Result<Vec<Record<'a>>, FruError>,
 }
 
@@ -36,7 +38,8 @@ impl<'a> Fru<'a> {
     /// Takes the bytes of a device apart.
     ///
     /// # Errors
-    /// When the common header is damaged: then nothing says where anything is. Damage behind it is told by `areas` and `records`.
+    /// When the common header is damaged: then nothing says where anything is. Damage behind it is
+    /// told by `areas` and `records`.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, FruError> {
         let header = CommonHeader::parse(bytes)?;
         let records = match header.offset_bytes(AreaKind::MultiRecord) {
@@ -48,13 +51,14 @@ impl<'a> Fru<'a> {
         Ok(Self { bytes, areas: area::all(bytes, &header, &records), header, records })
     }
 
-    /// The managers' addresses, in the order of the records.
+    /// Returns the managers' addresses, in the order of the records.
     pub fn manager_urls(&self) -> Vec<ManagerUrl> {
         self.records.iter().flatten().filter_map(Record::manager_url).collect()
     }
 }
 
-/// What makes the sum of all bytes zero (modulo 256): every checksum in FRU information is this.
+/// Returns what makes the sum of all bytes zero (modulo 256): every checksum in FRU information is
+/// this.
 fn checksum(bytes: &[u8]) -> u8 {
     bytes.iter().fold(0, |sum: u8, byte| sum.wrapping_sub(*byte))
 }

@@ -32,7 +32,8 @@ const SCHEME: &[u8] = b"firmcast://";
 /// | 4    | checksum of the header                                    |
 /// | 5-   | data                                                      |
 ///
-/// In a Management Access Record the data begin with the sub-record type; 01h is a System Management URL, which follows as text.
+/// In a Management Access Record the data begin with the sub-record type; 01h is a System
+/// Management URL, which follows as text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record<'a> {
     /// Where its header begins, from the begin of the bytes that were walked.
@@ -48,17 +49,17 @@ pub struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
-    /// Whether the checksum of its data is right.
+    /// Returns whether the checksum of its data is right.
     pub fn is_intact(&self) -> bool {
         checksum(self.data) == self.data_checksum
     }
 
-    /// Where the next one begins.
+    /// Returns where the next one begins.
     pub fn end_bytes(&self) -> usize {
         self.offset_bytes + self.size_bytes()
     }
 
-    /// The text of a System Management URL of any scheme, if it is one.
+    /// Returns the text of a System Management URL of any scheme, if it is one.
     pub fn url(&self) -> Option<&'a [u8]> {
         match self.data {
             [SYSTEM_MANAGEMENT_URL, url @ ..] if self.kind == MANAGEMENT_ACCESS => Some(url),
@@ -66,7 +67,7 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// Where a manager is, if it says so and is intact.
+    /// Returns where a manager is, if it says so and is intact.
     pub fn manager_url(&self) -> Option<ManagerUrl> {
         let text = self.url().filter(|_| self.is_intact())?;
         // Some tools count the end of a C string as part of the text.
@@ -74,7 +75,8 @@ impl<'a> Record<'a> {
         std::str::from_utf8(&text[..end]).ok()?.parse().ok()
     }
 
-    /// Whether firmcast may change it: the scheme decides, even if the rest is damaged or makes no sense.
+    /// Returns whether firmcast may change it: the scheme decides, even if the rest is damaged or
+    /// makes no sense.
     pub fn is_ours(&self) -> bool {
         self.url().is_some_and(|url| url.starts_with(SCHEME))
     }
@@ -83,7 +85,7 @@ impl<'a> Record<'a> {
         RECORD_HEADER_SIZE_BYTES + self.data.len()
     }
 
-    /// A Management Access Record with these data.
+    /// Returns a Management Access Record with these data.
     pub(super) fn management_access(data: &'a [u8]) -> Self {
         let data_checksum = checksum(data);
         Self {
@@ -95,12 +97,12 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// Whether they are the same wherever they are in a list.
+    /// Returns whether they are the same wherever they are in a list.
     pub(super) fn is_like(&self, other: &Self) -> bool {
         Self { offset_bytes: 0, ..*self } == Self { offset_bytes: 0, ..*other }
     }
 
-    /// The header and the data; the checksum of the data stays as it was, right or wrong.
+    /// Returns the header and the data; the checksum of the data stays as it was, right or wrong.
     pub(super) fn emit(&self, is_last: bool) -> Vec<u8> {
         let flags = self.version | if is_last { END_OF_LIST } else { 0 };
         // The data come from a record whose length is one byte, or from a URL that was measured.
@@ -111,7 +113,7 @@ impl<'a> Record<'a> {
     }
 }
 
-/// The data of the record with this URL.
+/// Returns the data of the record with this URL.
 ///
 /// # Errors
 /// When the URL is too long for a record.
@@ -123,7 +125,8 @@ pub(super) fn url_data(url: &ManagerUrl) -> Result<Vec<u8>, FruError> {
     Ok([&[SYSTEM_MANAGEMENT_URL], text.as_bytes()].concat())
 }
 
-/// Whether bytes, without the blank ones behind them, are the first ones of one of our records: what an interrupted change leaves behind.
+/// Returns whether bytes, without the blank ones behind them, are the first ones of one of our
+/// records: what an interrupted change leaves behind.
 pub(super) fn is_rest_of_ours(rest: &[u8]) -> bool {
     let is_short = rest.len() <= RECORD_HEADER_SIZE_BYTES + usize::from(u8::MAX);
     is_short
@@ -136,10 +139,12 @@ pub(super) fn is_rest_of_ours(rest: &[u8]) -> bool {
         })
 }
 
-/// The list of records that begins at `start` and ends before `limit`, both offsets into `bytes`.
+/// Returns the list of records that begins at `start` and ends before `limit`, both offsets into
+/// `bytes`.
 ///
 /// # Errors
-/// When a header is damaged or the list does not end before the limit. Damaged data of a record are no error of the list.
+/// When a header is damaged or the list does not end before the limit. Damaged data of a record are
+/// no error of the list.
 pub fn walk(bytes: &[u8], start: usize, limit: usize) -> Result<Vec<Record<'_>>, FruError> {
     let mut records = Vec::new();
     let mut offset = start;

@@ -10,7 +10,7 @@ fn url() -> ManagerUrl {
     URL.parse().unwrap()
 }
 
-/// A record with right checksums.
+/// Returns a record with right checksums.
 fn record(kind: u8, data: &[u8], is_last: bool) -> Vec<u8> {
     let flags = if is_last { 0x82 } else { 0x02 };
     let mut bytes = vec![kind, flags, data.len() as u8, checksum(data)];
@@ -19,7 +19,7 @@ fn record(kind: u8, data: &[u8], is_last: bool) -> Vec<u8> {
     bytes
 }
 
-/// An information area of this many units of 8 bytes with a right checksum.
+/// Returns an information area of this many units of 8 bytes with a right checksum.
 fn information(units: u8, fill: u8) -> Vec<u8> {
     let mut bytes = vec![fill; usize::from(units) * 8];
     bytes[..2].copy_from_slice(&[1, units]);
@@ -28,7 +28,8 @@ fn information(units: u8, fill: u8) -> Vec<u8> {
     bytes
 }
 
-/// A device with areas one behind the other: internal use, chassis, board, product, and the records.
+/// A device with areas one behind the other: internal use, chassis, board, product, and the
+/// records.
 fn device(
     size_bytes: usize,
     blank: u8,
@@ -71,7 +72,7 @@ fn applied(before: &[u8], edit: &Edit) -> Vec<u8> {
     bytes
 }
 
-/// The others' records, as far as they must stay.
+/// Returns the others' records, as far as they must stay.
 fn others(bytes: &[u8]) -> Vec<(u8, Vec<u8>, bool)> {
     let fru = Fru::parse(bytes).unwrap();
     let records = fru.records.unwrap();
@@ -79,11 +80,13 @@ fn others(bytes: &[u8]) -> Vec<(u8, Vec<u8>, bool)> {
     others.map(|record| (record.kind, record.data.to_vec(), record.is_intact())).collect()
 }
 
-/// A board area, a record of an OEM and a web page's URL, and our record, by hand as the specification says.
+/// A board area, a record of an OEM and a web page's URL, and our record, by hand as the
+/// specification says.
 #[rustfmt::skip]
 const GOLDEN: [u8; 128] = [
     0x01, 0x00, 0x00, 0x01, 0x00, 0x04, 0x00, 0xfa,
-    // Board Info: English, minutes since 1996, "ACME", "X1", "7", no part number, no file, end, pad, checksum.
+    // Board Info: English, minutes since 1996, "ACME", "X1", "7", no part number, no file, end,
+    // pad, checksum.
     0x01, 0x03, 0x19, 0x10, 0x20, 0x30, 0xc4, b'A', b'C', b'M', b'E', 0xc2, b'X', b'1', 0xc1, b'7',
     0xc0, 0xc0, 0xc1, 0x00, 0x00, 0x00, 0x00, 0x25,
     // OEM record C0h of 3 bytes.
@@ -114,7 +117,8 @@ fn golden_contents_are_understood_and_their_damage_is_told() {
     let cleared = Edit::clear(&GOLDEN).unwrap();
     assert!(Fru::parse(cleared.after()).unwrap().manager_urls().is_empty());
     assert_eq!(Edit::set(cleared.after(), &url()).unwrap().after(), GOLDEN);
-    // Each bit of the header and of the records has a checksum above it; the board area's damage is told.
+    // Each bit of the header and of the records has a checksum above it; the board area's damage is
+    // told.
     for (index, bit) in (0..85).flat_map(|index| (0..8).map(move |bit| (index, bit))) {
         let mut bytes = GOLDEN;
         bytes[index] ^= 1 << bit;
@@ -159,7 +163,8 @@ fn each_kind_of_change_writes_what_it_must_in_a_safe_order() {
     let made = Edit::set(&before, &url()).unwrap();
     assert_eq!(offsets(&made), [(24, 31), (5, 3)]);
     assert_eq!(Edit::clear(made.after()).unwrap().after(), before);
-    // In the middle and of another length: the list moves behind itself, and back to the first place next time.
+    // In the middle and of another length: the list moves behind itself, and back to the first
+    // place next time.
     let list = [record(3, b"\x01firmcast://a", false), record(0xc0, b"oem", true)].concat();
     let before = device(200, 0, [&[], &[], &information(2, 7), &[]], &list, &[]);
     let moved = Edit::set(&before, &url()).unwrap();
@@ -177,7 +182,8 @@ fn what_cannot_be_done_safely_is_refused_with_the_facts() {
     let http = record(3, b"\x01http://a", true);
     let full = device(24 + 14 + 20, 0, [&[], &[], &information(2, 7), &[]], &http, &[]);
     assert_eq!(set(&full), Err(FruError::NoRoom { needed_bytes: 45, free_bytes: 18 }));
-    // Something unknown stands behind the list: it is kept, and the list goes elsewhere if there is a place.
+    // Something unknown stands behind the list: it is kept, and the list goes elsewhere if there is
+    // a place.
     let used = device(256, 0, [&[], &[], &information(2, 7), &[]], &http, &[9; 200]);
     assert_eq!(set(&used), Err(FruError::NoRoom { needed_bytes: 45, free_bytes: 16 }));
     // An internal use area does not say where it ends.
@@ -240,7 +246,7 @@ prop_compose! {
     }
 }
 
-/// What was neither the list of records, nor the header, nor blank.
+/// Returns what was neither the list of records, nor the header, nor blank.
 fn unknown_bytes(bytes: &[u8], also_list_of: &[u8]) -> Vec<(usize, u8)> {
     let lists: Vec<_> = [bytes, also_list_of]
         .iter()
@@ -290,8 +296,9 @@ proptest! {
         }
     }
 
-    /// After each byte that reaches the device the list can be read and has all records of others, but for the time within one write of at most
-    /// four bytes: a header's flag or offset together with its checksum. Then the same command ends the work.
+    /// After each byte that reaches the device the list can be read and has all records of others,
+    /// but for the time within one write of at most four bytes: a header's flag or offset together
+    /// with its checksum. Then the same command ends the work.
     #[test]
     fn an_end_in_the_middle_does_no_harm(before in any_device(), text in "firmcast://[a-z]{1,60}") {
         let url: ManagerUrl = text.parse().unwrap();

@@ -8,7 +8,7 @@ const FD: u32 = 0;
 const BIOS: u32 = 1;
 const ME: u32 = 2;
 
-/// Which regions the host may read, as bits of FLMSTR1.
+/// Returns which regions the host may read, as bits of FLMSTR1.
 fn may_read(regions: &[u32]) -> u32 {
     regions.iter().map(|region| 1 << (8 + region)).sum()
 }

@@ -5,8 +5,9 @@ use super::fields::u32_at;
 /// The x86 reset vector lies this much before the end of the chip.
 pub(in crate::image) const RESET_VECTOR_BYTES: usize = 16;
 
-/// Offset of the first instruction that the processor runs: 16 bytes before the end, as on x86, or 0 where the image begins
-/// with a branch of ARM or AArch64 and has no x86 reset vector. The block with this offset makes the firmware bootable.
+/// Offset of the first instruction that the processor runs: 16 bytes before the end, as on x86, or
+/// 0 where the image begins with a branch of ARM or AArch64 and has no x86 reset vector. The block
+/// with this offset makes the firmware bootable.
 pub fn boot_offset(image: &[u8]) -> u64 {
     if !has_x86_reset_vector(image) && begins_with_arm_branch(image) {
         0
@@ -15,10 +16,12 @@ pub fn boot_offset(image: &[u8]) -> u64 {
     }
 }
 
-/// Whether the last 16 bytes begin with a jump, after nothing but what is known to stand before one.
+/// Whether the last 16 bytes begin with a jump, after nothing but what is known to stand before
+/// one.
 ///
-/// SeaBIOS has a far jump, coreboot and 32-bit OVMF a near one (after NOPs), U-Boot CLI and CLD before it, 64-bit OVMF a
-/// look at CR0; the vendors' own have WBINVD or a mark in DI for whom they were started.
+/// SeaBIOS has a far jump, coreboot and 32-bit OVMF a near one (after NOPs), U-Boot CLI and CLD
+/// before it, 64-bit OVMF a look at CR0; the vendors' own have WBINVD or a mark in DI for whom they
+/// were started.
 pub(in crate::image) fn has_x86_reset_vector(image: &[u8]) -> bool {
     let Some(vector) = image.last_chunk::<RESET_VECTOR_BYTES>() else { return false };
     let mut code = vector.as_slice();

@@ -1,5 +1,5 @@
-//! The Intel flash descriptor: the first 4 KiB of a chip behind an Intel chipset, which say where the regions lie and which
-//! of them the host's processor may read and write.
+//! The Intel flash descriptor: the first 4 KiB of a chip behind an Intel chipset, which say where
+//! the regions lie and which of them the host's processor may read and write.
 //!
 //! | offset | field | contents |
 //! | --- | --- | --- |
@@ -11,8 +11,8 @@
 //! | FMBA | FLMSTR1 | what the host may do, see [`MasterFormat`] |
 //! | EFCh | FLUMAP1 | bits 24-31 MDTBA |
 //!
-//! Sources: Intel's SPI programming guides as flashrom has them (`ich_descriptors.h`, `ich_descriptors.c`), and coreboot's
-//! `util/ifdtool`.
+//! Sources: Intel's SPI programming guides as flashrom has them (`ich_descriptors.h`,
+//! `ich_descriptors.c`), and coreboot's `util/ifdtool`.
 
 use std::ops::Range;
 
@@ -33,8 +33,8 @@ const NAMES: [&str; 16] = [
     "10gbe_1", "res13", "res14", "ptt",
 ];
 
-/// Ranges that the host's processor may not access, from the master section of the Intel flash descriptor. Empty where there
-/// is no descriptor.
+/// Ranges that the host's processor may not access, from the master section of the Intel flash
+/// descriptor. Empty where there is no descriptor.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HostAccess {
     /// Bytes that cannot be read, in the order of the regions.
@@ -48,14 +48,15 @@ pub struct HostAccess {
 enum MasterFormat {
     /// Before Skylake: bits 16-23 read, 24-31 write, a bit for each of the regions 0 to 7.
     EightRegions,
-    /// From Skylake on: bits 8-19 read, 20-31 write for the regions 0 to 11; bits 0-3 read, 4-7 write for 12 to 15.
+    /// From Skylake on: bits 8-19 read, 20-31 write for the regions 0 to 11; bits 0-3 read, 4-7
+    /// write for 12 to 15.
     SixteenRegions,
 }
 
 impl MasterFormat {
-    /// The rule of flashrom (`guess_ich_chipset_from_content`): the descriptor has no version, but the places and lengths of
-    /// its parts tell the generation. ifdtool's older rule, the clock for reading, fails from 300 series on, where these
-    /// bits have another meaning.
+    /// The rule of flashrom (`guess_ich_chipset_from_content`): the descriptor has no version, but
+    /// the places and lengths of its parts tell the generation. ifdtool's older rule, the clock for
+    /// reading, fails from 300 series on, where these bits have another meaning.
     fn of(map1: u32, map2: u32, upper_map: u32) -> Self {
         let strap_words = map1 >> 24;
         let (processor_straps, clock_base) = (map2 & 0xff, map2 >> 16 & 0xff);
@@ -69,7 +70,7 @@ impl MasterFormat {
         if before_skylake { Self::EightRegions } else { Self::SixteenRegions }
     }
 
-    /// Whether the master may read and may write region `number`.
+    /// Returns whether the master may read and may write region `number`.
     fn access(self, master: u32, number: usize) -> (bool, bool) {
         let (read_bit, write_bit) = match (self, number) {
             (Self::EightRegions, 0..=7) => (16 + number, 24 + number),
@@ -88,7 +89,8 @@ pub(in crate::image) struct Descriptor {
     regions: Vec<(usize, Range<u64>)>,
     host_master: u32,
     master_format: MasterFormat,
-    /// Apollo Lake and Gemini Lake, which have no FLMAP2, begin in the middle of what they call the BIOS region.
+    /// Apollo Lake and Gemini Lake, which have no FLMAP2, begin in the middle of what they call the
+    /// BIOS region.
     begins_at_end: bool,
 }
 
@@ -141,7 +143,8 @@ impl Descriptor {
         })
     }
 
-    /// Whether the host's processor begins at the end of a chip of `size_bytes`, so that a reset vector has to be there.
+    /// Whether the host's processor begins at the end of a chip of `size_bytes`, so that a reset
+    /// vector has to be there.
     pub(in crate::image) fn needs_reset_vector(&self, size_bytes: u64) -> bool {
         let ends_chip = |region: LayoutRegion| {
             region.kind == RegionKind::Bios && region.range().end == size_bytes
@@ -149,8 +152,9 @@ impl Descriptor {
         self.begins_at_end && self.regions().any(ends_chip)
     }
 
-    /// Regions that belong to others than the host's processor, and whether it may read them. The descriptor's own was read
-    /// when this is asked, and the BIOS region is the processor's own, which its chipset never closes.
+    /// Regions that belong to others than the host's processor, and whether it may read them. The
+    /// descriptor's own was read when this is asked, and the BIOS region is the processor's own,
+    /// which its chipset never closes.
     pub(in crate::image) fn foreign(&self) -> impl Iterator<Item = (Range<u64>, bool)> {
         let is_foreign = |number: usize| !matches!(NAMES[number], "fd" | "bios" | "bios2");
         let foreign = self.regions.iter().filter(move |(number, _)| is_foreign(*number));
@@ -174,8 +178,9 @@ impl Descriptor {
     }
 }
 
-/// How many region registers there are: as many as fit before the next part (ifdtool, `max_regions_from_fdbar`), at most 16.
-/// Before Skylake they were 5, then 7; NR tells, but some vendors left it too small, which is why 5 are always looked at.
+/// Returns how many region registers there are: as many as fit before the next part (ifdtool,
+/// `max_regions_from_fdbar`), at most 16. Before Skylake they were 5, then 7; NR tells, but some
+/// vendors left it too small, which is why 5 are always looked at.
 fn region_count(map0: u32, base: usize, bases: &[usize], format: MasterFormat) -> usize {
     let next = bases.iter().copied().filter(|&other| other > base).min();
     let room = next.unwrap_or(UPPER_MAP_OFFSET).saturating_sub(base) / 4;
@@ -187,8 +192,8 @@ fn region_count(map0: u32, base: usize, bases: &[usize], format: MasterFormat) -
     room.min(known)
 }
 
-/// Where a region lies; `None` for an unused one: limit before base, the erased register, or, but for the descriptor itself,
-/// a register of zeros.
+/// Returns where a region lies; `None` for an unused one: limit before base, the erased register,
+/// or, but for the descriptor itself, a register of zeros.
 fn region_range(number: usize, register: u32) -> Option<Range<u64>> {
     let (base, limit) = (register & PAGE_MASK, register >> 16 & PAGE_MASK);
     let unused = limit < base || base == PAGE_MASK || (number > 0 && register == 0);

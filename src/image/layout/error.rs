@@ -125,7 +125,7 @@ pub enum LayoutError {
 }
 
 impl LayoutError {
-    /// Where in the image the contradiction lies; 0 where it has no place.
+    /// Returns where in the image the contradiction lies; 0 where it has no place.
     pub fn offset_bytes(&self) -> u64 {
         match self {
             Self::OutOfRange { region, .. } => region.offset_bytes,

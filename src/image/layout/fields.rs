@@ -1,4 +1,5 @@
-//! Little-endian fields at an offset of untrusted bytes: `None` where the bytes end before the field does.
+//! Little-endian fields at an offset of untrusted bytes: `None` where the bytes end before the
+//! field does.
 
 pub(in crate::image) fn array<const N: usize>(bytes: &[u8], offset: usize) -> Option<[u8; N]> {
     bytes.get(offset..)?.first_chunk().copied()

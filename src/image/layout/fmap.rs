@@ -46,8 +46,9 @@ impl FlashMap {
 
     /// The flash map that describes an image of this size; `None` when there is none.
     ///
-    /// A map of something smaller belongs to a part, such as the firmware of the embedded controller that is stored as a
-    /// file; a signature without version 1 and a name is a constant of some program.
+    /// A map of something smaller belongs to a part, such as the firmware of the embedded
+    /// controller that is stored as a file; a signature without version 1 and a name is a constant
+    /// of some program.
     pub(in crate::image) fn find(bytes: &[u8]) -> Result<Option<Self>, LayoutError> {
         let mut found: Option<Self> = None;
         for offset in candidates(bytes) {
@@ -122,7 +123,8 @@ fn read_area(bytes: &[u8], offset: usize) -> Option<LayoutRegion> {
     })
 }
 
-/// A name ends with its first zero. Bytes that are no text stay visible as replacement characters and are refused later.
+/// A name ends with its first zero. Bytes that are no text stay visible as replacement characters
+/// and are refused later.
 fn name_at(bytes: &[u8], offset: usize) -> Option<String> {
     let field: [u8; NAME_BYTES] = array(bytes, offset)?;
     let end = field.iter().position(|&byte| byte == 0).unwrap_or(NAME_BYTES);

@@ -2,12 +2,13 @@
 
 use std::fmt;
 
-/// A GUID in the byte order of UEFI: the first three fields little-endian (UEFI specification, appendix A).
+/// A GUID in the byte order of UEFI: the first three fields little-endian (UEFI specification,
+/// appendix A).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Guid(pub [u8; 16]);
 
 impl Guid {
-    /// The GUID that is written `first-second-third-xxxx-xxxxxxxxxxxx`.
+    /// Returns the GUID that is written `first-second-third-xxxx-xxxxxxxxxxxx`.
     pub const fn new(first: u32, second: u16, third: u16, rest: [u8; 8]) -> Self {
         let (a, b, c, r) = (first.to_le_bytes(), second.to_le_bytes(), third.to_le_bytes(), rest);
         Self([

@@ -41,12 +41,12 @@ impl RegionKind {
         Self::Other,
     ];
 
-    /// The kind with this code, if there is one.
+    /// Returns the kind with this code, if there is one.
     pub fn from_code(code: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| *kind as u8 == code)
     }
 
-    /// The name in bundle descriptions, JSON and messages.
+    /// Returns the name in bundle descriptions, JSON and messages.
     pub fn name(self) -> &'static str {
         match self {
             Self::Descriptor => "descriptor",
@@ -66,8 +66,9 @@ impl RegionKind {
         matches!(self, Self::Me | Self::Gbe | Self::PlatformData | Self::EmbeddedController)
     }
 
-    /// The kind that a region's name tells, in any case: the names of flashrom and ifdtool (`fd`, `gbe`), of coreboot's and
-    /// ChromeOS's flash maps (`SI_GBE`, `RO_VPD`, `SMMSTORE`), and of this project. [`RegionKind::Other`] for all others.
+    /// Returns the kind that a region's name tells, in any case: the names of flashrom and ifdtool
+    /// (`fd`, `gbe`), of coreboot's and ChromeOS's flash maps (`SI_GBE`, `RO_VPD`, `SMMSTORE`), and
+    /// of this project. [`RegionKind::Other`] for all others.
     pub fn of_name(name: &str) -> Self {
         match name.to_ascii_lowercase().as_str() {
             "fd" | "ifd" | "descriptor" | "si_desc" => Self::Descriptor,

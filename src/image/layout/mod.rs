@@ -1,7 +1,7 @@
 //! Layouts: which bytes of a flash chip are for what.
 //!
-//! Read from what the bytes themselves say (Intel flash descriptor, FMAP, UEFI variable stores), or given explicitly. A layout
-//! that contradicts itself is an error: nothing may be written by it.
+//! Read from what the bytes themselves say (Intel flash descriptor, FMAP, UEFI variable stores), or
+//! given explicitly. A layout that contradicts itself is an error: nothing may be written by it.
 
 mod boot;
 mod descriptor;
@@ -53,7 +53,7 @@ pub struct LayoutRegion {
 }
 
 impl LayoutRegion {
-    /// The bytes from the start of the chip.
+    /// Returns the bytes from the start of the chip.
     pub fn range(&self) -> Range<u64> {
         self.offset_bytes..self.end_bytes()
     }
@@ -77,16 +77,18 @@ impl fmt::Display for LayoutRegion {
     }
 }
 
-/// The regions of an image or chip: inside it, each name once, any two apart or one whole inside the other.
+/// The regions of an image or chip: inside it, each name once, any two apart or one whole inside
+/// the other.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Layout {
     regions: Vec<LayoutRegion>,
 }
 
 impl Layout {
-    /// Reads the layout that `bytes`, a whole chip or its image, have in themselves: the regions of the Intel flash
-    /// descriptor, the areas of the FMAP, and the UEFI variable stores. Other firmware volumes are no part of it: they are
-    /// replaced as a whole and nothing depends on where they lie. Empty when there is nothing of all that.
+    /// Reads the layout that `bytes`, a whole chip or its image, have in themselves: the regions of
+    /// the Intel flash descriptor, the areas of the FMAP, and the UEFI variable stores. Other
+    /// firmware volumes are no part of it: they are replaced as a whole and nothing depends on
+    /// where they lie. Empty when there is nothing of all that.
     ///
     /// # Errors
     /// [`LayoutError`] when these contradict themselves or one another.
@@ -102,12 +104,13 @@ impl Layout {
         Self::new(regions, bytes.len() as u64)
     }
 
-    /// A layout of these regions for a chip of `size_bytes`.
+    /// Returns a layout of these regions for a chip of `size_bytes`.
     ///
     /// # Errors
-    /// [`LayoutError`] for a region out of range, without bytes, or with a bad name; for the same name twice; for regions that
-    /// overlap without one being inside the other, or are the same bytes as different kinds (any kind may lie in an
-    /// [`RegionKind::Other`]); for more than [`REGIONS_MAX`].
+    /// [`LayoutError`] for a region out of range, without bytes, or with a bad name; for the same
+    /// name twice; for regions that overlap without one being inside the other, or are the same
+    /// bytes as different kinds (any kind may lie in an [`RegionKind::Other`]); for more than
+    /// [`REGIONS_MAX`].
     pub fn new(mut regions: Vec<LayoutRegion>, size_bytes: u64) -> Result<Self, LayoutError> {
         if regions.len() > REGIONS_MAX {
             return Err(LayoutError::TooMany { count: regions.len() });
@@ -123,18 +126,19 @@ impl Layout {
         Ok(Self { regions })
     }
 
-    /// The regions, sorted by offset, of those with the same offset the longer one first.
+    /// Returns the regions, sorted by offset, of those with the same offset the longer one first.
     pub fn regions(&self) -> &[LayoutRegion] {
         &self.regions
     }
 
-    /// Whether nothing is known about the bytes.
+    /// Returns whether nothing is known about the bytes.
     pub fn is_empty(&self) -> bool {
         self.regions.is_empty()
     }
 
-    /// The regions with this name, or of the kind with this name ([`RegionKind::name`]). Those that lie in another one of the
-    /// selection are left out, so the selected regions are apart from one another.
+    /// Returns the regions with this name, or of the kind with this name ([`RegionKind::name`]).
+    /// Those that lie in another one of the selection are left out, so the selected regions are
+    /// apart from one another.
     pub fn select(&self, name_or_kind: &str) -> Vec<&LayoutRegion> {
         let mut selected: Vec<&LayoutRegion> = Vec::new();
         for region in &self.regions {
@@ -147,7 +151,8 @@ impl Layout {
         selected
     }
 
-    /// Where this layout, of an image, and `live`, that of the chip, differ; `None` when they are equal.
+    /// Returns where this layout, of an image, and `live`, that of the chip, differ; `None` when
+    /// they are equal.
     pub fn mismatch(&self, live: &Layout) -> Option<LayoutMismatch> {
         LayoutMismatch::between(self, live)
     }
@@ -157,7 +162,8 @@ impl Layout {
     }
 }
 
-/// What the host's processor may not access, by the Intel flash descriptor at the start of `bytes`.
+/// Returns what the host's processor may not access, by the Intel flash descriptor at the start of
+/// `bytes`.
 ///
 /// # Errors
 /// [`LayoutError`] for a descriptor that refers to bytes outside itself.
@@ -174,8 +180,8 @@ pub(crate) struct ForeignRanges {
     pub(crate) no_read: Vec<Range<u64>>,
 }
 
-/// What descriptor and flash map in `bytes`, a whole chip or the beginning of one, say of others than the host. One that
-/// contradicts itself says nothing.
+/// Returns what descriptor and flash map in `bytes`, a whole chip or the beginning of one, say of
+/// others than the host. One that contradicts itself says nothing.
 pub(crate) fn foreign_ranges(bytes: &[u8]) -> ForeignRanges {
     let mut found = ForeignRanges::default();
     if let Ok(Some(descriptor)) = Descriptor::find(bytes) {
@@ -193,7 +199,8 @@ pub(crate) fn foreign_ranges(bytes: &[u8]) -> ForeignRanges {
     found
 }
 
-/// Adds the volumes with variables, but for those that already have a region of exactly their bytes.
+/// Adds the volumes with variables, but for those that already have a region of exactly their
+/// bytes.
 fn add_variable_stores(bytes: &[u8], regions: &mut Vec<LayoutRegion>) {
     let mut count = 0;
     for found in Volumes::of(bytes) {

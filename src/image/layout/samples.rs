@@ -14,7 +14,8 @@ pub(in crate::image) fn pages(first: u32, last: u32) -> u32 {
 
 pub(in crate::image) const UNUSED: u32 = 0x0000_7fff;
 
-/// A descriptor as Sky Lake machines have it: FCBA 30h, FRBA 40h, FMBA 80h, FISBA 100h with 0x15 words, FLMAP2 with ICCRIBA 31h.
+/// A descriptor as Sky Lake machines have it: FCBA 30h, FRBA 40h, FMBA 80h, FISBA 100h with 0x15
+/// words, FLMAP2 with ICCRIBA 31h.
 pub(in crate::image) fn descriptor_skylake(
     image: &mut [u8],
     regions: &[u32; 16],
@@ -71,7 +72,8 @@ pub(in crate::image) fn flash_map(size_bytes: u32, areas: &[(u32, u32, &str)]) -
     map
 }
 
-/// A volume of `length_bytes` (a multiple of 4 KiB), of which `contents` are what follows the header.
+/// A volume of `length_bytes` (a multiple of 4 KiB), of which `contents` are what follows the
+/// header.
 pub(in crate::image) fn volume(file_system: Guid, length_bytes: usize, contents: &[u8]) -> Vec<u8> {
     const HEADER_BYTES: usize = 72;
     let mut volume = vec![0xff; length_bytes];

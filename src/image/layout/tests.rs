@@ -29,7 +29,8 @@ fn skylake_regions() -> [u32; 16] {
     regions
 }
 
-/// The host may read and write its own region, GbE and the descriptor's reading; ME and EC are closed to it.
+/// The host may read and write its own region, GbE and the descriptor's reading; ME and EC are
+/// closed to it.
 const SKYLAKE_MASTER: u32 = 0b1010 << 20 | 0b1011 << 8;
 
 fn skylake() -> Vec<u8> {

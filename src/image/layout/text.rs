@@ -1,10 +1,11 @@
-//! Layout files as flashrom reads them: one region a line, `start:end name`, hexadecimal, end included.
+//! Layout files as flashrom reads them: one region a line, `start:end name`, hexadecimal, end
+//! included.
 
 use super::{Layout, LayoutError, LayoutRegion, RegionKind};
 
 impl Layout {
-    /// Parses a flashrom layout file for a chip of `size_bytes`. Empty lines and lines that begin with `#` are skipped; the
-    /// names tell the kinds ([`RegionKind::of_name`]).
+    /// Parses a flashrom layout file for a chip of `size_bytes`. Empty lines and lines that begin
+    /// with `#` are skipped; the names tell the kinds ([`RegionKind::of_name`]).
     ///
     /// # Errors
     /// [`LayoutError::Line`] for a line of another form, and whatever [`Layout::new`] refuses.

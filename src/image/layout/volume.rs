@@ -23,7 +23,8 @@ const SIGNATURE: &[u8; 4] = b"_FVH";
 const SIGNATURE_OFFSET: usize = 40;
 const GUID_OFFSET: usize = 16;
 const HEADER_BYTES_MIN: usize = 56;
-/// Real headers have 72 bytes, one block map entry and its end; a handful of entries more are known.
+/// Real headers have 72 bytes, one block map entry and its end; a handful of entries more are
+/// known.
 const HEADER_BYTES_MAX: usize = 512;
 const ALIGNMENT: usize = 8;
 const ERASED_BITS_ARE_ONES: u32 = 0x800;
@@ -122,7 +123,8 @@ impl<'a> Volumes<'a> {
         Self { bytes, word: 0, floor: 0 }
     }
 
-    /// The start of a volume for which this word is the GUID's first half or the signature. Either of them may be damaged.
+    /// Returns the start of a volume for which this word is the GUID's first half or the signature.
+    /// Either of them may be damaged.
     fn start_for(&self, word: &[u8; ALIGNMENT]) -> Option<usize> {
         // Numbers are compared, not slices: every word of a chip comes by here.
         let number = u64::from_le_bytes(*word);
@@ -201,15 +203,16 @@ impl FirmwareVolume {
         })
     }
 
-    /// Whether the volume holds UEFI variables.
+    /// Returns whether the volume holds UEFI variables.
     pub fn is_variable_store(&self, bytes: &[u8]) -> bool {
         let contents = array(bytes, self.offset_bytes + self.header_bytes).map(Guid);
         self.file_system == NV_DATA || matches!(contents, Some(VARIABLES | AUTHENTICATED_VARIABLES))
     }
 }
 
-/// Whether most of a volume's header stands here: at least three of signature, GUID, revision, header length, block map and
-/// checksum. A single damaged field leaves three of them, while a program's constants have one or two.
+/// Returns whether most of a volume's header stands here: at least three of signature, GUID,
+/// revision, header length, block map and checksum. A single damaged field leaves three of them,
+/// while a program's constants have one or two.
 fn resembles_volume(volume: &[u8]) -> bool {
     let map_end = block_map_end(volume);
     let header_bytes = u16_at(volume, 48).map(usize::from);
@@ -224,7 +227,7 @@ fn resembles_volume(volume: &[u8]) -> bool {
     fields.into_iter().filter(|field| *field).count() >= 3
 }
 
-/// Where the block map ends, if its blocks sum up to the volume's length.
+/// Returns where the block map ends, if its blocks sum up to the volume's length.
 fn block_map_end(volume: &[u8]) -> Option<usize> {
     let mut sum_bytes = 0u64;
     for offset in (HEADER_BYTES_MIN..HEADER_BYTES_MAX).step_by(8) {

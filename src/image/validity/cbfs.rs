@@ -27,7 +27,8 @@ const TYPE_BOOT_BLOCK: u32 = 1;
 const TYPES_OF_ROOM: [u32; 2] = [0, 0xffff_ffff];
 const ATTRIBUTE_HASH: u32 = 0x6873_6148;
 const HASH_SHA256: u32 = 2;
-/// The area that coreboot starts from: cbfstool covers it with files to its end, so a gap is damage.
+/// The area that coreboot starts from: cbfstool covers it with files to its end, so a gap is
+/// damage.
 const MAIN_AREA: &str = "COREBOOT";
 /// Areas that hold a file system when they hold anything.
 const OTHER_AREAS: [&str; 3] = ["FW_MAIN_A", "FW_MAIN_B", "RW_LEGACY"];
@@ -56,7 +57,7 @@ impl Found {
     }
 }
 
-/// The areas of a flash map that hold file systems.
+/// Returns the areas of a flash map that hold file systems.
 pub(super) fn areas(map: &FlashMap) -> Vec<Area> {
     let holds_files = |name: &str| name == MAIN_AREA || OTHER_AREAS.contains(&name);
     let areas = map.areas.iter().filter(|area| holds_files(&area.name));

@@ -11,8 +11,8 @@
 //! | 23 | 1 | state, inverted when erased bits are ones |
 //! | 24 | 8 | size of a large file |
 //!
-//! Files begin at multiples of 8 from the start of the volume; erased bytes follow the last one. Source: UEFI Platform
-//! Initialization specification, volume 3, section 3.2.3.
+//! Files begin at multiples of 8 from the start of the volume; erased bytes follow the last one.
+//! Source: UEFI Platform Initialization specification, volume 3, section 3.2.3.
 
 use crate::image::layout::{FFS2, FFS3, FirmwareVolume, Guid, array, u24_at, u32_at, u64_at};
 
@@ -110,7 +110,8 @@ pub struct Files<'a> {
 }
 
 impl<'a> Files<'a> {
-    /// The files of `volume`, which was parsed from `bytes`; `None` when its file system is another one.
+    /// Returns the files of `volume`, which was parsed from `bytes`; `None` when its file system is
+    /// another one.
     pub fn of(bytes: &'a [u8], volume: &FirmwareVolume) -> Option<Self> {
         if ![FFS2, FFS3].contains(&volume.file_system) {
             return None;
@@ -170,8 +171,8 @@ impl<'a> Files<'a> {
         Guid(array(self.volume, offset).unwrap_or_default())
     }
 
-    /// The first whole file of a known type behind erased bytes, if there is one. Some vendors keep other data there, so what
-    /// is no file proves nothing.
+    /// Returns the first whole file of a known type behind erased bytes, if there is one. Some
+    /// vendors keep other data there, so what is no file proves nothing.
     fn lost_file(&self) -> Option<usize> {
         let offsets = (self.next..self.volume.len()).step_by(ALIGNMENT);
         offsets.map(|offset| (offset, self.parse(offset))).find_map(|(offset, parsed)| {

@@ -1,12 +1,15 @@
 //! Validity: what the bytes of a firmware image say about whether it is whole.
 //!
-//! This is no proof that the firmware boots, only that none of the structures found in it is damaged:
-//! - Contents of compressed sections are not looked into: no decompressor for them is among the dependencies. Their headers and
-//!   the chain of sections around them are checked, and checksums of whole files where the firmware has them; EDK2 leaves these
-//!   out by default.
-//! - A volume of which not even the header is left is not missed. Only a digest of what should be there can tell that.
+//! This is no proof that the firmware boots, only that none of the structures found in it is
+//! damaged:
+//! - Contents of compressed sections are not looked into: no decompressor for them is among the
+//!   dependencies. Their headers and the chain of sections around them are checked, and checksums
+//!   of whole files where the firmware has them; EDK2 leaves these out by default.
+//! - A volume of which not even the header is left is not missed. Only a digest of what should be
+//!   there can tell that.
 //! - Variables are left out, they change all the time.
-//! - What the host may not read does not count: a structure that reaches into a closed range is neither evidence nor damage.
+//! - What the host may not read does not count: a structure that reaches into a closed range is
+//!   neither evidence nor damage.
 
 mod cbfs;
 pub mod ffs;
@@ -76,7 +79,8 @@ pub enum Evidence {
 }
 
 impl Evidence {
-    /// Whether it shows that there are whole programs, not only that places for them were found.
+    /// Returns whether it shows that there are whole programs, not only that places for them were
+    /// found.
     fn is_of_programs(&self) -> bool {
         match self {
             Self::Descriptor | Self::FlashMap => false,
@@ -154,12 +158,12 @@ pub fn validate(image: &[u8]) -> Verdict {
     validate_around(image, &ByteRanges::default())
 }
 
-/// The same for what the host can read of a chip.
+/// Returns the same for what the host can read of a chip.
 pub fn validate_contents(contents: &Contents) -> Verdict {
     validate_around(contents.bytes(), contents.closed())
 }
 
-/// The same for an image of which the `closed` ranges are not known.
+/// Returns the same for an image of which the `closed` ranges are not known.
 pub fn validate_around(image: &[u8], closed: &ByteRanges) -> Verdict {
     match collect_evidence(image, closed) {
         Ok(by) if by.iter().any(Evidence::is_of_programs) => Verdict::Valid { by },
@@ -213,12 +217,12 @@ fn check_not_blank(image: &[u8], closed: &ByteRanges) -> Result<(), Damage> {
     Ok(())
 }
 
-/// Whether a flash map may reach into what is closed.
+/// Returns whether a flash map may reach into what is closed.
 fn is_map_cut(image: &[u8], closed: &ByteRanges) -> bool {
     !closed.is_empty() && FlashMap::places(image).any(|place| reaches_into(closed, place))
 }
 
-/// Whether any of these bytes of the image is closed to the host.
+/// Returns whether any of these bytes of the image is closed to the host.
 fn reaches_into(closed: &ByteRanges, range: std::ops::Range<usize>) -> bool {
     closed.overlaps(&(range.start as u64..range.end as u64))
 }

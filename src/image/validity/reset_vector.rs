@@ -9,8 +9,9 @@ const LAST_SEGMENT_BYTES: usize = 0x1_0000;
 /// So much of the code that a legacy reset vector leads to must not be blank.
 const CODE_BYTES: usize = 16;
 
-/// Checks the reset vector where there has to be one, and says what it proves. `is_only_evidence`: nothing else of the image is
-/// known, so a jump alone could be anything and only that of a legacy BIOS counts.
+/// Checks the reset vector where there has to be one, and says what it proves. `is_only_evidence`:
+/// nothing else of the image is known, so a jump alone could be anything and only that of a legacy
+/// BIOS counts.
 pub(super) fn check(
     image: &[u8],
     closed: &ByteRanges,
@@ -40,7 +41,7 @@ pub(super) fn check(
     Ok(None)
 }
 
-/// Where the far jump `JMP F000:xxxx` of a legacy BIOS leads to in the image.
+/// Returns where the far jump `JMP F000:xxxx` of a legacy BIOS leads to in the image.
 fn legacy_target(image: &[u8]) -> Option<usize> {
     match image.last_chunk::<RESET_VECTOR_BYTES>()? {
         [0xea, low, high, 0x00, 0xf0, ..] => {

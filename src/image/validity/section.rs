@@ -6,7 +6,8 @@
 //! | 3 | 1 | type |
 //! | 4 | 4 | size, only if FFFFFFh at 0 |
 //!
-//! Sections begin at multiples of 4. Source: UEFI Platform Initialization specification, volume 3, sections 2.1.5 and 3.2.5.
+//! Sections begin at multiples of 4. Source: UEFI Platform Initialization specification, volume 3,
+//! sections 2.1.5 and 3.2.5.
 
 use super::Damage;
 use crate::image::layout::{Guid, array, u16_at, u24_at, u32_at, u64_at};
@@ -56,8 +57,8 @@ struct Section<'a> {
     bytes: &'a [u8],
 }
 
-/// Checks the chain of sections that `bytes` consists of, and hands what is inside each to `look_inside` with where it begins.
-/// `offset_bytes` is where `bytes` begins in the image.
+/// Checks the chain of sections that `bytes` consists of, and hands what is inside each to
+/// `look_inside` with where it begins. `offset_bytes` is where `bytes` begins in the image.
 pub(super) fn check_sections<'a>(
     bytes: &'a [u8],
     offset_bytes: usize,
@@ -111,7 +112,8 @@ impl<'a> Section<'a> {
             PE32 => expect_start(contents, b"MZ"),
             TE => expect_start(contents, b"VZ"),
             FIRMWARE_VOLUME => Ok(Inside::Volume(contents)),
-            // Position independent code, dependencies, version, name, raw and the like; 20h and F0h are vendors' own.
+            // Position independent code, dependencies, version, name, raw and the like; 20h and F0h
+            // are vendors' own.
             0x11 | 0x13..=0x16 | 0x18..=0x1c | 0x20 | 0xf0 => Ok(Inside::Nothing),
             kind => Err(format!("type 0x{kind:02x}, expected a known one")),
         }
@@ -137,7 +139,8 @@ impl<'a> Section<'a> {
     }
 }
 
-/// Length when unpacked (4 bytes), type (1 byte): 0 not compressed, 1 the standard algorithm, 2 another one.
+/// Length when unpacked (4 bytes), type (1 byte): 0 not compressed, 1 the standard algorithm, 2
+/// another one.
 fn check_compression(contents: &[u8]) -> Result<Inside<'_>, String> {
     let (Some(unpacked_bytes), Some((kind, data))) =
         (u32_at(contents, 0), contents.get(4..).and_then(<[u8]>::split_first))
@@ -168,7 +171,8 @@ fn check_crc32<'a>(contents: &[u8], data: &'a [u8]) -> Result<Inside<'a>, String
     ))
 }
 
-/// The header of an LZMA stream: properties (below 225), size of the dictionary, size when unpacked.
+/// Returns the header of an LZMA stream: properties (below 225), size of the dictionary, size when
+/// unpacked.
 fn check_lzma<'a>(data: &[u8]) -> Result<Inside<'a>, String> {
     const PROPERTIES_END: u8 = 9 * 5 * 5;
     match (data.first(), u64_at(data, 5)) {

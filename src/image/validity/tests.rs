@@ -49,7 +49,8 @@ fn sections(parts: &[Vec<u8>]) -> Vec<u8> {
     contents
 }
 
-/// Variables, then a volume with files of every sort, the last of which is a volume with a driver, and a reset vector.
+/// Variables, then a volume with files of every sort, the last of which is a volume with a driver,
+/// and a reset vector.
 fn firmware() -> Vec<u8> {
     let program = section(0x10, b"MZ a driver with some code");
     let name = section(0x15, b"D\0r\0\0\0");
@@ -74,7 +75,7 @@ fn invalid(image: &[u8]) -> (u64, String) {
     }
 }
 
-/// The offset of the file whose name is sixteen times this byte.
+/// Returns the offset of the file whose name is sixteen times this byte.
 fn offset_of(image: &[u8], name: u8) -> usize {
     image.windows(16).position(|window| window == [name; 16]).unwrap()
 }
@@ -109,11 +110,13 @@ fn every_flipped_bit_of_a_header_is_found_where_it_is() {
         for offset in 0..23 {
             check(start + offset, 0..8, start);
         }
-        // Bits 3 and 4 of the state say "marked for update" and "deleted", which whole files may be.
+        // Bits 3 and 4 of the state say "marked for update" and "deleted", which whole files may
+        // be.
         check(start + 23, 0..3, start);
         check(start + 23, 5..8, start);
     }
-    // Where nothing of the volume it lies in is checked: in the volume inside a file, the file's checksum is what is wrong.
+    // Where nothing of the volume it lies in is checked: in the volume inside a file, the file's
+    // checksum is what is wrong.
     check(offset_of(&image, 0x77), 0..8, offset_of(&image, 0x44));
 }
 
@@ -254,7 +257,8 @@ fn what_shows_no_program_is_unknown() {
     let unknown = |image: &[u8]| matches!(validate(image), Verdict::Unknown { .. });
     assert!(unknown(&image));
     assert!(unknown(&variable_store(0x1_0000)));
-    // Behind an Intel descriptor there is an x86 processor, so there has to be a reset vector, and then that is something.
+    // Behind an Intel descriptor there is an x86 processor, so there has to be a reset vector, and
+    // then that is something.
     let mut regions = [UNUSED; 16];
     regions[0] = pages(0, 0);
     regions[1] = pages(1, 0xff);
@@ -289,7 +293,8 @@ fn coreboot_file(kind: u32, attributes: &[u8], contents: &[u8]) -> Vec<u8> {
     file
 }
 
-/// A flash map, and one area with a file that has a digest, room, and the boot block at the end.
+/// Returns a flash map, and one area with a file that has a digest, room, and the boot block at the
+/// end.
 fn coreboot() -> Vec<u8> {
     use sha2::{Digest as _, Sha256};
     let mut hash = [0x6873_6148u32, 44, 2].map(u32::to_be_bytes).concat();
@@ -403,7 +408,8 @@ fn around(image: &[u8], start: usize, end: usize) -> Verdict {
     validate_around(&image, &closed)
 }
 
-/// Wherever a range is closed, whole firmware does not become invalid by it; and what is damaged elsewhere still is.
+/// Wherever a range is closed, whole firmware does not become invalid by it; and what is damaged
+/// elsewhere still is.
 #[test]
 fn a_closed_range_is_neither_damage_nor_an_excuse_for_damage_elsewhere() {
     let images = [firmware(), coreboot()];

@@ -33,9 +33,10 @@ impl Found {
         (volumes > 0).then_some(Evidence::Volumes { volumes, files, checksums })
     }
 
-    /// Whether an x86 processor has to find a jump at the end of the image. Not where another one begins at the start: the
-    /// first bytes of a volume are zeros unless a processor begins there. Nor on AMD platforms, where a security
-    /// processor copies the firmware to where the other one begins.
+    /// Returns whether an x86 processor has to find a jump at the end of the image. Not where
+    /// another one begins at the start: the first bytes of a volume are zeros unless a processor
+    /// begins there. Nor on AMD platforms, where a security processor copies the firmware to where
+    /// the other one begins.
     pub(super) fn needs_reset_vector(&self, image: &[u8]) -> bool {
         let vector = &image[..image.len().min(16)];
         let begins_at_start = begins_with_arm_branch(image)
@@ -44,7 +45,8 @@ impl Found {
     }
 }
 
-/// The Embedded Firmware Structure of AMD, at one of its places in each 16 MiB (coreboot, `util/amdfwtool`).
+/// Returns the Embedded Firmware Structure of AMD, at one of its places in each 16 MiB (coreboot,
+/// `util/amdfwtool`).
 fn has_amd_firmware_structure(image: &[u8]) -> bool {
     const SIGNATURE: u32 = 0x55aa_55aa;
     const BANK_BYTES: usize = 0x100_0000;
@@ -54,7 +56,8 @@ fn has_amd_firmware_structure(image: &[u8]) -> bool {
         .any(|bank| PLACES.iter().any(|place| u32_at(image, bank + place) == Some(SIGNATURE)))
 }
 
-/// Checks every volume outside of `file_systems`, in which coreboot files may contain anything, and outside of what is closed.
+/// Checks every volume outside of `file_systems`, in which coreboot files may contain anything, and
+/// outside of what is closed.
 pub(super) fn check(
     image: &[u8],
     file_systems: &[Area],
@@ -85,7 +88,7 @@ pub(super) fn check(
     Ok(found)
 }
 
-/// The bytes that belong to no area.
+/// Returns the bytes that belong to no area.
 fn gaps(image_bytes: usize, areas: &[Area]) -> Vec<Range<usize>> {
     let mut taken: Vec<_> = areas.iter().map(|area| area.range.clone()).collect();
     taken.sort_by_key(|range| range.start);
@@ -126,7 +129,8 @@ fn check_volume(
     Ok(())
 }
 
-/// Every type of the specification but raw (01h); padding, and what vendors define, may be anything.
+/// Every type of the specification but raw (01h); padding, and what vendors define, may be
+/// anything.
 fn has_sections(file: &FirmwareFile) -> bool {
     matches!(file.kind, 0x02..=0x0f) && !file.is_deleted
 }

@@ -11,8 +11,8 @@ use crate::manager_url::ManagerUrl;
 use crate::net::config::{InterfaceAddress, MacAddress, Route};
 use crate::net::dns::is_host_name;
 
-/// The option that says where the manager is: a text `firmcast://HOST[:PORT][/?key=KEY]`. It is one of those that every site may
-/// use as it likes (RFC 3942 section 3.1: 224 to 254).
+/// The option that says where the manager is: a text `firmcast://HOST[:PORT][/?key=KEY]`. It is one
+/// of those that every site may use as it likes (RFC 3942 section 3.1: 224 to 254).
 pub const MANAGER_OPTION: u8 = 224;
 /// Most name servers taken from a lease, as in resolv.conf(5).
 pub const DNS_SERVERS_MAX: usize = 3;
@@ -105,7 +105,8 @@ impl Answer {
         Some(Answer { kind, message })
     }
 
-    /// The lease that an offer or ack describes; none when it lacks what a host cannot do without.
+    /// Returns the lease that an offer or ack describes; none when it lacks what a host cannot do
+    /// without.
     pub(super) fn lease(&self) -> Option<Lease> {
         let options = self.message.opts();
         let address = self.message.yiaddr();
@@ -154,8 +155,8 @@ impl Answer {
     }
 }
 
-/// Copies the options that this client reads, and only those: what nobody needs is not parsed. None when a length points
-/// past the end.
+/// Copies the options that this client reads, and only those: what nobody needs is not parsed. None
+/// when a length points past the end.
 fn keep_known_options(mut options: &[u8], plain: &mut Vec<u8>) -> Option<()> {
     const PAD: u8 = 0;
     const END: u8 = 255;
@@ -179,7 +180,8 @@ fn keep_known_options(mut options: &[u8], plain: &mut Vec<u8>) -> Option<()> {
     Some(())
 }
 
-/// A name or name server that cannot be read is left out here, so that it does not cost the host its lease.
+/// A name or name server that cannot be read is left out here, so that it does not cost the host
+/// its lease.
 fn is_readable(code: u8, value: &[u8]) -> bool {
     match OptionCode::from(code) {
         OptionCode::DomainName => value.is_ascii(),
@@ -222,7 +224,8 @@ fn manager_in(options: &DhcpOptions) -> Option<ManagerUrl> {
     }
 }
 
-/// T1 and T2, half and 7/8 of the lease where the server does not say (RFC 2131 section 4.4.5), always in order.
+/// T1 and T2, half and 7/8 of the lease where the server does not say (RFC 2131 section 4.4.5),
+/// always in order.
 fn renewal_times(options: &DhcpOptions, lifetime: Duration) -> (Duration, Duration) {
     let rebind_after = match options.get(OptionCode::Rebinding) {
         Some(DhcpOption::Rebinding(seconds)) => Duration::from_secs((*seconds).into()),

@@ -1,4 +1,5 @@
-//! DNS messages, as far as one who asks for addresses and services sees them (RFC 1035 section 4, RFC 2782, RFC 3596).
+//! DNS messages, as far as one who asks for addresses and services sees them (RFC 1035 section 4,
+//! RFC 2782, RFC 3596).
 //!
 //! ```text
 //! offset  length  field
@@ -38,7 +39,8 @@ pub(super) struct Question {
 }
 
 impl Question {
-    /// The datagram that asks it. None for a name that no datagram can hold, which [`name_of`] does not make.
+    /// Returns the datagram that asks it. None for a name that no datagram can hold, which
+    /// [`name_of`] does not make.
     pub(super) fn emit(&self, id: u16) -> Option<Vec<u8>> {
         let mut bytes = Vec::with_capacity(64);
         let mut encoder = BinEncoder::new(&mut bytes);
@@ -55,7 +57,8 @@ impl Question {
     }
 }
 
-/// Whether `text` is the name of a host or domain that can be looked up: labels of letters, digits, "-" and "_".
+/// Returns whether `text` is the name of a host or domain that can be looked up: labels of letters,
+/// digits, "-" and "_".
 pub fn is_host_name(text: &str) -> bool {
     let is_label = |label: &str| {
         (1..=63).contains(&label.len())
@@ -64,7 +67,7 @@ pub fn is_host_name(text: &str) -> bool {
     text.len() <= 253 && text.split('.').all(is_label)
 }
 
-/// The absolute name that `text` means.
+/// Returns the absolute name that `text` means.
 pub(super) fn name_of(text: &str) -> Option<Name> {
     let text = text.strip_suffix('.').unwrap_or(text);
     let mut name =
@@ -95,8 +98,9 @@ enum Data {
 }
 
 impl Answer {
-    /// None for what is not an answer to `question` asked with `id`. Records that nobody asked for are left out; a message
-    /// that ends too early, or was cut to fit a datagram, gives the records that are whole.
+    /// None for what is not an answer to `question` asked with `id`. Records that nobody asked for
+    /// are left out; a message that ends too early, or was cut to fit a datagram, gives the records
+    /// that are whole.
     pub(super) fn parse(bytes: &[u8], id: u16, question: &Question) -> Option<Self> {
         let mut decoder = BinDecoder::new(bytes);
         let mut words = [0; 6];
@@ -124,7 +128,7 @@ impl Answer {
         Some(Self { code: (flags & MASK_CODE) as u8, records })
     }
 
-    /// The addresses of `name`, or of what it is an alias of.
+    /// Returns the addresses of `name`, or of what it is an alias of.
     pub(super) fn addresses(&self, name: &Name) -> Vec<IpAddr> {
         let name = self.resolve_alias(name);
         let owned = self.records.iter().filter(|record| record.owner == *name);
@@ -135,7 +139,7 @@ impl Answer {
         owned.filter_map(address).collect()
     }
 
-    /// The services of `name`, or of what it is an alias of.
+    /// Returns the services of `name`, or of what it is an alias of.
     pub(super) fn services(&self, name: &Name) -> Vec<SRV> {
         let name = self.resolve_alias(name);
         let owned = self.records.iter().filter(|record| record.owner == *name);
@@ -160,7 +164,8 @@ impl Answer {
     }
 }
 
-/// The next record; none when it is one that is not needed, or whose data is not what its type says.
+/// Returns the next record; none when it is one that is not needed, or whose data is not what its
+/// type says.
 fn read_record(decoder: &mut BinDecoder<'_>) -> Result<Option<Record>, DecodeError> {
     let owner = Name::read(decoder)?;
     let kind = decoder.read_u16()?.unverified();

@@ -41,7 +41,8 @@ fn host(name: &str) -> Wanted {
     Wanted::Host { name: name.into(), port: 7 }
 }
 
-/// Answers from `zone`, as a recursive server does, with what else it wants to say in the additional section.
+/// Answers from `zone`, as a recursive server does, with what else it wants to say in the
+/// additional section.
 fn answer(query: &[u8], zone: &[Record], additional: &[Record]) -> Vec<u8> {
     let query = Message::from_vec(query).unwrap();
     let question = query.queries[0].clone();
@@ -272,7 +273,8 @@ fn a_question_in_a_query_is_what_other_software_reads() {
 }
 
 proptest! {
-    /// Any bytes behind a right head, and any damage to a right answer: a result in bounded time, never a panic.
+    /// Any bytes behind a right head, and any damage to a right answer: a result in bounded time,
+    /// never a panic.
     #[test]
     fn any_answer_is_survived(
         noise in proptest::collection::vec(any::<u8>(), 0..600),

@@ -2,7 +2,8 @@
 use super::*;
 use proptest::prelude::*;
 
-/// An interface in one line: name, NIC, VLAN, MTU, addresses or method, routes, name servers, domain.
+/// Returns an interface in one line: name, NIC, VLAN, MTU, addresses or method, routes, name
+/// servers, domain.
 fn line(config: &InterfaceConfig) -> String {
     let mut text = match (&config.device, config.nics.first()) {
         (Some(device), None) => device.clone(),
