@@ -231,6 +231,24 @@ fn a_dry_run_says_and_records_what_it_is() {
 }
 
 #[test]
+fn a_host_that_could_not_keep_its_floor_is_confirmed_but_told_apart() {
+    const WHY: &str = "security version floor not raised: no space left on device";
+    let manager = Manager::new();
+    let host = Server::start(0, Script { cannot_keep: WHY, ..quick() }, &manager);
+    manager.enrol(&[&host]);
+    let output = manager.update(&["--all"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let but = format!("host-0: confirmed, BIOS version 2.0, BUT {WHY}; mend the host's state_dir");
+    let (said, history) = (text(&output.stdout), text(&manager.run(&["history"]).stdout));
+    assert!(said.contains(&but) && history.contains(&but), "{said}{history}");
+    let history = manager.run(&["history", "--json"]);
+    let history: Value = serde_json::from_slice(&history.stdout).unwrap();
+    let result = &history[0]["hosts"][0]["result"];
+    assert_eq!((&result["confirmed"], &result["detail"]), (&true.into(), &WHY.into()));
+    assert!(result["advice"].as_str().unwrap().contains("state_dir"), "{result}");
+}
+
+#[test]
 fn an_interrupt_lets_the_host_go_and_a_killed_manager_leaves_an_unfinished_record() {
     let manager = Manager::new();
     let slow = Script { recovery_boot: Duration::from_secs(60), ..quick() };

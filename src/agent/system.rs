@@ -164,22 +164,27 @@ impl System {
     }
 
     /// The flash holds the manifest's image: from now on nothing with a lower security version is taken.
-    fn confirm(&mut self, campaign: u64, manifest: &VerifiedManifest) {
-        if let Err(error) =
-            self.machine.state.raise_security_version_floor(manifest.security_version())
-        {
-            error!("the security version floor was not raised: {error}");
+    /// Returns what could not be kept, for the manager; empty when all was.
+    fn confirm(&mut self, campaign: u64, manifest: &VerifiedManifest) -> String {
+        let version = manifest.security_version();
+        let not_kept = match self.machine.state.raise_security_version_floor(version) {
+            Ok(()) => String::new(),
+            Err(error) => format!("security version floor not raised to {version}: {error}"),
+        };
+        if !not_kept.is_empty() {
+            error!("{not_kept}");
         }
         self.machine.record_update(manifest);
         let record = match self.machine.state.last_campaign() {
             Ok(Some(record)) if record.campaign == campaign => record,
-            _ => return,
+            _ => return not_kept,
         };
         if record.boot_id != self.boot_id {
             let (reason, flash) = (Reason::Updated, FlashState::Updated);
             let end = End { campaign, ending: Ending::new(reason, flash, "") };
             self.last_end = self.keep_end(record, end);
         }
+        not_kept
     }
 }
 
@@ -240,8 +245,12 @@ impl HostSystem for System {
         let matches = found.as_ref().is_ok_and(|digest| digest == manifest.stable_digest());
         if matches {
             self.judgement = Judgement::new(None, Instant::now());
-            self.confirm(campaign, manifest);
         }
+        let detail = match &found {
+            Ok(_) if matches => self.confirm(campaign, manifest),
+            Ok(_) => String::new(),
+            Err(error) => error.clone(),
+        };
         Measurement {
             campaign,
             matches,
@@ -249,7 +258,7 @@ impl HostSystem for System {
             boot_id: self.boot_id,
             bios_version: dmi.bios_version,
             bios_vendor: dmi.bios_vendor,
-            detail: found.err().unwrap_or_default(),
+            detail,
         }
     }
 
@@ -297,6 +306,10 @@ mod tests {
     use super::*;
     use crate::agent::config::Config;
     use crate::agent::trust::Trust;
+    use crate::image::{Description, Manifest, PayloadFormat, SignedManifest};
+    use crate::keys::ReleaseSecretKey;
+    use rand_chacha::ChaCha20Rng;
+    use rand_core::SeedableRng as _;
     use std::path::Path;
 
     fn system(folder: &Path) -> System {
@@ -323,6 +336,30 @@ mod tests {
             assert_eq!(system.identity().last_end, Some(silent_end(7)));
         }
         assert!(system.machine.state.last_campaign().unwrap().unwrap().end.is_some());
+    }
+
+    #[test]
+    fn a_floor_that_cannot_be_kept_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let release = ReleaseSecretKey::generate(&mut ChaCha20Rng::from_seed([1; 32]));
+        let image = vec![0; 4096];
+        let description = Description {
+            version: "2".into(),
+            security_version: 7,
+            vendor: "V".into(),
+            products: vec!["P".into()],
+            ..Description::default()
+        };
+        let manifest = Manifest::describe(description, &image, PayloadFormat::Raw, &image).unwrap();
+        let signed = SignedManifest::sign(&manifest, &release).unwrap();
+        let manifest = VerifiedManifest::verify(&signed, &[release.public()]).unwrap();
+        assert_eq!(system(folder.path()).confirm(7, &manifest), "");
+
+        let file = folder.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let told = system(&file).confirm(7, &manifest);
+        assert!(told.starts_with("security version floor not raised to 7: "), "{told}");
+        assert!(told.contains("state_dir"), "{told}");
     }
 
     #[test]

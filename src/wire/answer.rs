@@ -177,7 +177,8 @@ pub struct Measurement {
     pub bios_version: String,
     /// DMI `bios_vendor`.
     pub bios_vendor: String,
-    /// Why it could not be measured; empty otherwise.
+    /// Why it could not be measured; with `matches`, what the agent could not keep of it, such as the
+    /// security version floor. Empty when all went well.
     pub detail: String,
 }
 

@@ -35,7 +35,8 @@ use targets::NamedHost;
 /// Exit status when nothing was started.
 const NOTHING_STARTED: u8 = 3;
 
-/// Exit status: 0 all hosts confirmed, 1 some failed, 2 wrong usage, 3 nothing was started.
+/// Exit status: 0 when all hosts are confirmed and kept what they had to, 1 when some are not, 2 on wrong
+/// usage, 3 when nothing was started.
 #[derive(Debug, Args)]
 pub(crate) struct UpdateArgs {
     /// The manager's private key [default: manager.key in the state directory]

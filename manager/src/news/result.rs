@@ -1,11 +1,15 @@
 //! How a campaign ended for one host.
 
-use firmcast::reason::{Condition, Ending};
+use firmcast::reason::{Condition, Ending, Reason};
 use serde::{Deserialize, Serialize};
 
 use super::facts::Kind;
 use super::hex;
 use crate::campaign::Outcome;
+
+/// What to do about a confirmed host that could not keep something.
+const NOT_KEPT_ADVICE: &str = "mend the host's state_dir (free space, permissions), then update the \
+                               host again: its flash is not written twice";
 
 /// How it ended for one host.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,7 +30,7 @@ pub struct HostResult {
     pub message: String,
     /// What to do next.
     pub advice: String,
-    /// What more is known, maybe empty.
+    /// What more is known, maybe empty. Of a confirmed host: what it could not keep.
     pub detail: String,
     /// `untouched`, `updated`, `restored`, `mixed` or `unknown`.
     pub flash: String,
@@ -51,6 +55,8 @@ impl HostResult {
     pub fn new(kind: Kind, host: &str, outcome: &Outcome) -> Self {
         let Outcome { ending: Ending { reason, flash, detail }, bios_version, digests } = outcome;
         let condition = flash.condition().filter(|condition| *condition != Condition::Whole);
+        let fell_short = *reason == Reason::Confirmed && !detail.is_empty();
+        let advice = if fell_short { NOT_KEPT_ADVICE } else { reason.advice() };
         Self {
             kind,
             host: host.to_owned(),
@@ -58,7 +64,7 @@ impl HostResult {
             reason: reason.name().to_owned(),
             code: reason.code(),
             message: reason.sentence().to_owned(),
-            advice: reason.advice().to_owned(),
+            advice: advice.to_owned(),
             detail: detail.clone(),
             flash: flash.name().to_owned(),
             condition: condition.map(|condition| condition.name().to_owned()),
@@ -67,5 +73,11 @@ impl HostResult {
             sha256_before: digests.map(|(before, _)| hex(&before)),
             sha256_after: digests.map(|(_, after)| hex(&after)),
         }
+    }
+
+    /// Returns what a confirmed host could not keep, such as its security version floor.
+    pub fn shortfall(&self) -> Option<&str> {
+        let fell_short = self.code == Reason::Confirmed.code() && !self.detail.is_empty();
+        fell_short.then_some(&self.detail)
     }
 }

@@ -73,7 +73,8 @@ impl HostResult {
             _ if self.code == Reason::Rescued.code() => message.clone(),
             _ if self.confirmed => {
                 let version = self.bios_version.as_deref().unwrap_or("unknown");
-                format!("confirmed, BIOS version {version}{in_brackets}")
+                let but = self.shortfall().map(|but| format!(", BUT {but}; {advice}"));
+                format!("confirmed, BIOS version {version}{}", but.unwrap_or_default())
             }
             Kind::DryRun => format!("CANNOT be updated: {message}{in_brackets}; {advice}"),
             Kind::Update | Kind::Rescue => {

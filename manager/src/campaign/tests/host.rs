@@ -46,6 +46,8 @@ pub(super) struct Script {
     pub(super) never_boots_again: bool,
     pub(super) other_digest: bool,
     pub(super) other_version: bool,
+    /// What its agent cannot keep when it has measured the new firmware.
+    pub(super) cannot_keep: &'static str,
 }
 
 impl Default for Script {
@@ -69,6 +71,7 @@ impl Default for Script {
             never_boots_again: false,
             other_digest: false,
             other_version: false,
+            cannot_keep: "",
         }
     }
 }
@@ -398,7 +401,8 @@ impl ScriptedHost {
                 self.answer(now, &Answer::Foresight(foresight));
             }
             Command::Measure { campaign } => {
-                let detail = if self.script.cannot_measure { "no such device" } else { "" };
+                let kept = self.script.cannot_keep;
+                let detail = if self.script.cannot_measure { "no such device" } else { kept };
                 let measurement = Measurement {
                     campaign,
                     matches: self.writes > 0 && !self.script.other_digest && detail.is_empty(),

@@ -46,6 +46,8 @@ pub(super) struct Drive {
     outside: Outside,
     sender: Sender,
     refreshed: Time,
+    /// A confirmed host could not keep something.
+    fell_short: bool,
 }
 
 impl Drive {
@@ -56,7 +58,8 @@ impl Drive {
         outside: Outside,
     ) -> Self {
         let sender = Sender::new(outside.way.route.group);
-        Self { number, narrator, campaign, outside, sender, refreshed: Time::ZERO }
+        let refreshed = Time::ZERO;
+        Self { number, narrator, campaign, outside, sender, refreshed, fell_short: false }
     }
 
     /// Runs it to its end.
@@ -73,7 +76,8 @@ impl Drive {
         let mouth = &mut self.outside.mouth;
         mouth.keep();
         mouth.display().finish(&self.campaign);
-        let all_well = worked.is_ok() && failed == 0 && !mouth.record_has_failed();
+        let complete = !mouth.record_has_failed() && !self.fell_short;
+        let all_well = worked.is_ok() && failed == 0 && complete;
         if all_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 
@@ -179,6 +183,9 @@ impl Drive {
     }
 
     fn tell(&mut self, news: News) {
+        if let News::Result(result) = &news {
+            self.fell_short |= result.shortfall().is_some();
+        }
         self.outside.mouth.tell(Note::in_campaign(self.number, news));
     }
 

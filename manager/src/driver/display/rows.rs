@@ -149,6 +149,7 @@ impl Columns {
     fn ended(&self, result: &HostResult) -> Vec<String> {
         let HostResult { message, detail, .. } = result;
         let word = match (result.kind, result.confirmed) {
+            (_, true) if result.shortfall().is_some() => "confirmed, BUT",
             (kind, true) => kind.good_end(),
             (Kind::DryRun, false) => "CANNOT be updated",
             (_, false) => "FAILED",

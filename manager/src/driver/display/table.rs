@@ -32,7 +32,7 @@ impl Table {
     pub(super) fn must_outlast_it(&self, news: &News) -> bool {
         match news {
             News::Started { .. } | News::Warning { .. } | News::Finished { .. } => true,
-            News::Result(result) => !result.confirmed,
+            News::Result(result) => !result.confirmed || result.shortfall().is_some(),
             _ => false,
         }
     }
