@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, anyhow, bail, ensure};
 use clap::{Args, Subcommand};
 use firmcast::image::{Description, Region, RegionAction};
 use firmcast::keys::{self, ReleaseSecretKey};
@@ -114,7 +114,7 @@ impl RestoreArgs {
             "{:?} is no digest: expected at least {DIGITS_MIN} hexadecimal digits from firmcast backup list",
             self.digest
         );
-        let (mut records, _) = store.list()?;
+        let (mut records, problems) = store.list()?;
         records.retain(|record| record.sha256.starts_with(&digest));
         if let Some(host) = &self.host {
             records.retain(|record| [&record.host, &record.host_name, &record.key].contains(&host));
@@ -130,9 +130,16 @@ impl RestoreArgs {
                 distinct(|record| &record.host).into_iter().map(String::as_str).collect();
             bail!("several hosts gave this backup ({}): choose one with --host", names.join(", "));
         }
-        records
-            .pop()
-            .with_context(|| format!("no backup {digest}; firmcast backup list shows them"))
+        let Some(record) = records.pop() else {
+            // What cannot be read may be what is meant.
+            return Err(match problems.into_iter().next() {
+                Some(problem) => {
+                    anyhow::Error::from(problem).context(format!("no backup {digest} can be found"))
+                }
+                None => anyhow!("no backup {digest}; firmcast backup list shows them"),
+            });
+        };
+        Ok(record)
     }
 
     /// Every byte is this machine's own, so all are brought back, but to no other machine.

@@ -11,8 +11,10 @@ use clap::Args;
 use firmcast::keys::PublicKey as _;
 use firmcast::reason::Reason;
 use firmcast::wire::DEFAULT_PORT;
-use firmcast::wire::answer::{Environment, Identity};
+use firmcast::wire::answer::{End, Environment, Identity};
+use firmcast_manager::news::campaign_text;
 use firmcast_manager::store::inventory::{Entry, Inventory, Standing};
+use firmcast_manager::store::state::manager_key;
 use serde::Serialize;
 
 use crate::driver::interview::{self, Found};
@@ -64,15 +66,40 @@ struct Line {
     can_update: bool,
     obstacle: Option<&'static str>,
     obstacle_detail: String,
+    /// What the contents of the flash look like: `whole`, `doubtful` or `broken`.
+    firmware: &'static str,
+    /// Why the firmware is not whole; empty when it is.
+    doubt: String,
+    /// How the last campaign ended there, as the host says.
+    last_end: Option<LastEnd>,
     /// `new`, `known`, `enrolled` or `conflict`.
     standing: &'static str,
     /// With a conflict: fingerprint of the known key.
     known_key: Option<String>,
 }
 
+/// How the last campaign ended on a host.
+#[derive(Debug, Serialize)]
+struct LastEnd {
+    campaign: String,
+    reason: &'static str,
+    message: &'static str,
+    detail: String,
+    flash: &'static str,
+    reboot_safe: bool,
+}
+
+/// What the inventory says of a host that answered.
+struct Place {
+    standing: &'static str,
+    /// Its name in the inventory, if it was enrolled now.
+    name: Option<String>,
+    known_key: Option<String>,
+}
+
 impl DiscoverArgs {
     pub(crate) fn run(self, state: &Path) -> anyhow::Result<ExitCode> {
-        let secret = super::load_manager_key(self.key.as_deref(), state)?;
+        let secret = manager_key(self.key.as_deref(), state)?;
         let mut inventory = Inventory::load(state)?;
         let destinations = self.destinations()?;
         let mut socket = socket::open(0, &destinations)?;
@@ -84,7 +111,8 @@ impl DiscoverArgs {
         let answered: BTreeSet<[u8; 32]> = found.iter().map(|host| *host.key.exchange()).collect();
         let mut lines = Vec::new();
         for host in &found {
-            lines.push(self.line(host, &mut inventory, &answered));
+            let place = self.enrol(host, &mut inventory, &answered);
+            lines.push(Line::new(host, place));
         }
         if self.enroll && !found.is_empty() {
             inventory.save(state)?;
@@ -104,45 +132,26 @@ impl DiscoverArgs {
         Ok(addresses.into_iter().map(|to| SocketAddr::new(to.into(), self.agent_port)).collect())
     }
 
-    fn line(
+    /// Returns what the inventory says of a host that answered, enrolled before where that is wanted.
+    fn enrol(
         &self,
         found: &Found,
         inventory: &mut Inventory,
         answered: &BTreeSet<[u8; 32]>,
-    ) -> Line {
+    ) -> Place {
         let entry = inventory_entry(found);
         let standing = inventory.standing(&entry, answered);
-        let enrolled =
-            self.enroll.then(|| inventory.enrol(&entry, answered, self.replace)).flatten();
+        let name = match self.enroll {
+            true => inventory.enrol(&entry, answered, self.replace),
+            false => None,
+        };
         let (standing, known_key) = match standing {
             Standing::Known(_) => ("known", None),
-            Standing::New if enrolled.is_some() => ("enrolled", None),
+            Standing::New | Standing::Conflict { .. } if name.is_some() => ("enrolled", None),
             Standing::New => ("new", None),
-            Standing::Conflict { .. } if enrolled.is_some() => ("enrolled", None),
             Standing::Conflict { known, .. } => ("conflict", Some(known.to_string())),
         };
-        let Identity { obstacle, environment, .. } = found.identity;
-        let identity = found.identity.clone();
-        Line {
-            host: enrolled.unwrap_or(identity.host_name),
-            address: found.address,
-            key: found.key.fingerprint().to_string(),
-            vendor: identity.vendor,
-            product: identity.product,
-            bios_version: identity.bios_version,
-            flash: identity.flash_name,
-            flash_size_bytes: identity.flash_size_bytes,
-            environment: match environment {
-                Environment::NormalOs => "normal-os",
-                Environment::Recovery => "recovery",
-            },
-            agent_version: identity.agent_version,
-            can_update: obstacle == Reason::None,
-            obstacle: (obstacle != Reason::None).then(|| obstacle.name()),
-            obstacle_detail: identity.obstacle_detail,
-            standing,
-            known_key,
-        }
+        Place { standing, name, known_key }
     }
 
     fn print(&self, lines: &[Line]) -> anyhow::Result<ExitCode> {
@@ -159,6 +168,34 @@ impl DiscoverArgs {
 }
 
 impl Line {
+    fn new(found: &Found, place: Place) -> Self {
+        let Identity { obstacle, environment, .. } = found.identity;
+        let identity = found.identity.clone();
+        Self {
+            host: place.name.unwrap_or(identity.host_name),
+            address: found.address,
+            key: found.key.fingerprint().to_string(),
+            vendor: identity.vendor,
+            product: identity.product,
+            bios_version: identity.bios_version,
+            flash: identity.flash_name,
+            flash_size_bytes: identity.flash_size_bytes,
+            environment: match environment {
+                Environment::NormalOs => "normal-os",
+                Environment::Recovery => "recovery",
+            },
+            agent_version: identity.agent_version,
+            can_update: obstacle == Reason::None,
+            obstacle: (obstacle != Reason::None).then(|| obstacle.name()),
+            obstacle_detail: identity.obstacle_detail,
+            firmware: identity.firmware.name(),
+            doubt: identity.doubt,
+            last_end: identity.last_end.as_ref().map(LastEnd::new),
+            standing: place.standing,
+            known_key: place.known_key,
+        }
+    }
+
     fn to_text(&self) -> String {
         let Self { host, address, key, vendor, product, bios_version, .. } = self;
         let flash = match self.flash_size_bytes {
@@ -176,10 +213,36 @@ impl Line {
             ),
             None => self.standing.to_owned(),
         };
+        let firmware = match self.firmware {
+            "whole" => String::new(),
+            condition => format!("    its firmware is {condition}: {}\n", self.doubt),
+        };
+        let last_end = self.last_end.as_ref().map(LastEnd::to_text).unwrap_or_default();
         format!(
             "{host}  {address}  {vendor} / {product}, BIOS {bios_version}, {flash}\n    \
-             key {key}\n    {ability}\n    {standing}\n"
+             key {key}\n    {ability}\n{firmware}{last_end}    {standing}\n"
         )
+    }
+}
+
+impl LastEnd {
+    fn new(end: &End) -> Self {
+        let End { campaign, ending } = end;
+        Self {
+            campaign: campaign_text(*campaign),
+            reason: ending.reason.name(),
+            message: ending.reason.sentence(),
+            detail: ending.detail.clone(),
+            flash: ending.flash.name(),
+            reboot_safe: ending.flash.reboot_is_safe(),
+        }
+    }
+
+    fn to_text(&self) -> String {
+        let Self { campaign, message, detail, flash, reboot_safe, .. } = self;
+        let detail = if detail.is_empty() { String::new() } else { format!(" ({detail})") };
+        let reset = if *reboot_safe { "safe" } else { "NOT known to be safe" };
+        format!("    last campaign {campaign}: {message}{detail}; flash {flash}, reset {reset}\n")
     }
 }
 
@@ -190,5 +253,47 @@ fn inventory_entry(found: &Found) -> Entry {
         address: found.address,
         vendor: found.identity.vendor.clone(),
         product: found.identity.product.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use firmcast::keys::{HostSecretKey, SecretKey as _};
+    use firmcast::reason::{Condition, Ending, FlashState};
+    use firmcast::wire::samples;
+    use rand_core::OsRng;
+
+    fn found(firmware: Condition, doubt: &str, last_end: Option<End>) -> Found {
+        let identity = Identity { firmware, doubt: doubt.into(), last_end, ..samples::identity() };
+        let key = HostSecretKey::generate(&mut OsRng).public();
+        Found { key, address: "10.0.0.1:9847".parse().unwrap(), identity }
+    }
+
+    fn line(found: &Found) -> Line {
+        Line::new(found, Place { standing: "new", name: None, known_key: None })
+    }
+
+    #[test]
+    fn how_the_last_campaign_ended_and_what_the_firmware_looks_like_are_shown() {
+        let flash = FlashState::Restored(Condition::Whole);
+        let end = End { campaign: 7, ending: Ending::new(Reason::WriteFailed, flash, "at 0x1000") };
+        let shown = line(&found(Condition::Doubtful, "checksum of file X", Some(end)));
+        let text = shown.to_text();
+        assert!(text.contains("its firmware is doubtful: checksum of file X"), "{text}");
+        let last = "last campaign 0000000000000007: the flash could not be written (at 0x1000); flash \
+                    restored, reset safe";
+        assert!(text.contains(last), "{text}");
+        let json = serde_json::to_value(&shown).unwrap();
+        assert_eq!(
+            (&json["firmware"], &json["doubt"]),
+            (&"doubtful".into(), &"checksum of file X".into())
+        );
+        assert_eq!(json["last_end"]["reason"], "write-failed");
+        assert_eq!(json["last_end"]["campaign"], "0000000000000007");
+
+        let plain = line(&found(Condition::Whole, "", None)).to_text();
+        assert!(!plain.contains("firmware is") && !plain.contains("last campaign"), "{plain}");
     }
 }

@@ -1,14 +1,13 @@
 //! `firmcast history`: what the records of earlier campaigns say.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Args;
-use nix::fcntl::{Flock, FlockArg};
 use serde::Serialize;
 
 use crate::driver::output;
@@ -48,6 +47,8 @@ struct Campaign {
     interrupted: bool,
     /// What was brought to the hosts.
     bundle: BundleFacts,
+    /// Lines of the record that cannot be read: what they said is missing here.
+    damaged_lines: usize,
     /// Hosts that ended well: confirmed, could be updated, or rescued.
     confirmed: usize,
     /// The hosts.
@@ -102,9 +103,13 @@ fn to_text(campaign: &Campaign) -> String {
         Kind::DryRun => "dry run: ",
         Kind::Rescue => "rescue: ",
     };
+    let damaged = match campaign.damaged_lines {
+        0 => String::new(),
+        lines => format!(", {lines} damaged lines in its record"),
+    };
     let (total, good_end) = (hosts.len(), campaign.kind.good_end());
     let mut text = format!(
-        "{started}  {number}  {} {}  {kind}{confirmed} of {total} {good_end}, {state}\n",
+        "{started}  {number}  {} {}  {kind}{confirmed} of {total} {good_end}, {state}{damaged}\n",
         bundle.vendor, bundle.version
     );
     for host in hosts {
@@ -117,22 +122,9 @@ fn to_text(campaign: &Campaign) -> String {
 }
 
 fn read_all(state: &Path) -> anyhow::Result<Vec<Campaign>> {
-    let directory = records::directory(state);
-    let entries = match fs::read_dir(&directory) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error).context(format!("cannot read {}", directory.display())),
-    };
-    let mut paths = Vec::new();
-    for entry in entries {
-        let path = entry.with_context(|| format!("cannot read {}", directory.display()))?.path();
-        if path.extension().is_some_and(|extension| extension == "jsonl") {
-            paths.push(path);
-        }
-    }
-    paths.sort();
+    let cannot = || format!("cannot read {}", records::directory(state).display());
     let mut campaigns = Vec::new();
-    for path in paths {
+    for path in records::paths(state).with_context(cannot)? {
         match read(&path) {
             Ok(campaign) => campaigns.push(campaign),
             Err(error) => eprintln!("firmcast: {}: {error:#}", path.display()),
@@ -145,7 +137,7 @@ fn read(path: &Path) -> anyhow::Result<Campaign> {
     let mut file = File::open(path)?;
     let mut bytes = Vec::new();
     (&mut file).take(RECORD_SIZE_MAX).read_to_end(&mut bytes)?;
-    let is_running = Flock::lock(file, FlockArg::LockSharedNonblock).is_err();
+    let is_running = records::is_worked_on(&file).context("cannot tell whether it is running")?;
     summarise(&String::from_utf8_lossy(&bytes), is_running)
 }
 
@@ -165,6 +157,7 @@ fn summarise(text: &str, is_running: bool) -> anyhow::Result<Campaign> {
         last_entry: first.time,
         state: if is_running { State::Running } else { State::Unfinished },
         interrupted: false,
+        damaged_lines: 0,
         bundle,
         confirmed: 0,
         hosts: hosts.into_iter().map(|facts| Host::not_begun(facts.host)).collect(),
@@ -173,8 +166,11 @@ fn summarise(text: &str, is_running: bool) -> anyhow::Result<Campaign> {
     let mut by_name: HashMap<String, usize> =
         campaign.hosts.iter().enumerate().map(named).collect();
     // A line is torn where the manager died or the disk was full; what follows may be whole again.
-    for entry in lines.filter_map(|line| serde_json::from_str::<Entry>(line).ok()) {
-        campaign.apply(entry, &mut by_name);
+    for line in lines {
+        match serde_json::from_str::<Entry>(line) {
+            Ok(entry) => campaign.apply(entry, &mut by_name),
+            Err(_) => campaign.damaged_lines += 1,
+        }
     }
     let is_confirmed = |host: &&Host| host.result.as_ref().is_some_and(|result| result.confirmed);
     campaign.confirmed = campaign.hosts.iter().filter(is_confirmed).count();
@@ -281,6 +277,10 @@ mod tests {
                 assert!(torn.is_err());
             } else {
                 let torn = torn.unwrap();
+                let is_cut = length > 0 && !record[..length].ends_with('\n');
+                let cut_line = record[..length].lines().last().unwrap_or_default();
+                let is_damaged = is_cut && serde_json::from_str::<Entry>(cut_line).is_err();
+                assert_eq!(torn.damaged_lines, usize::from(is_damaged), "{length}");
                 let complete = length >= record.trim_end().len();
                 assert_eq!(torn.state == State::Finished, complete, "{length}");
             }

@@ -9,13 +9,12 @@ mod serve;
 mod status;
 mod update;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use firmcast::keys::{self, ManagerSecretKey};
-use firmcast_manager::store::state::{self, MANAGER_KEY};
+use firmcast_manager::store::state;
 
 /// Replaces and rescues the firmware of many networked computers at once.
 ///
@@ -74,12 +73,4 @@ fn state_dir(given: Option<PathBuf>) -> anyhow::Result<PathBuf> {
     given
         .or_else(state::default_dir)
         .context("no state directory: neither XDG_STATE_HOME nor HOME is set; give --state DIR")
-}
-
-/// The manager's key: in the file `named`, else where `firmcast key new` puts it.
-fn load_manager_key(named: Option<&Path>, state: &Path) -> anyhow::Result<ManagerSecretKey> {
-    let default = state.join(MANAGER_KEY);
-    keys::load_secret(named.unwrap_or(&default)).context(
-        "no manager key: make one with `firmcast key new --role manager`, or give --key FILE",
-    )
 }

@@ -17,6 +17,7 @@ use firmcast_manager::rescue::service::KNOWN_MAX;
 use firmcast_manager::rescue::{Known, Policy, Service, Settings, Shelf};
 use firmcast_manager::store::flash_backups::BackupStore;
 use firmcast_manager::store::inventory::{self, Inventory};
+use firmcast_manager::store::state::manager_key;
 use rand_core::{OsRng, RngCore as _};
 
 use super::bundle;
@@ -89,7 +90,7 @@ impl ServeArgs {
 
     /// Everything that can be off before it listens.
     fn prepare(self, state: &Path) -> anyhow::Result<Drive> {
-        let secret = super::load_manager_key(self.key.as_deref(), state)?;
+        let secret = manager_key(self.key.as_deref(), state)?;
         let trusted = bundle::trusted(&self.trust)?;
         let files = Files {
             bundles: self.bundles.clone(),

@@ -1,6 +1,6 @@
 //! `firmcast status`: asks the service that answers dead hosts what it does.
 
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::ExitCode;
@@ -29,8 +29,9 @@ pub(crate) struct StatusArgs {
 impl StatusArgs {
     pub(crate) fn run(self, state: &Path) -> anyhow::Result<ExitCode> {
         let answer = ask(state)?;
-        let status: Snapshot =
-            serde_json::from_str(&answer).context("the service gave an answer that is none")?;
+        let status: Snapshot = serde_json::from_str(&answer).context(
+            "the service answered what is not a status; both must be of the same version",
+        )?;
         match self.json {
             true => output::print(&format!("{answer}\n")),
             false => output::print(&to_text(&status)),
@@ -40,8 +41,14 @@ impl StatusArgs {
 
 fn ask(state: &Path) -> anyhow::Result<String> {
     let path = state.join(SOCKET);
-    let stream = UnixStream::connect(&path).with_context(|| {
-        format!("no service answers at {}; start it with firmcast serve", path.display())
+    let stream = UnixStream::connect(&path).with_context(|| format!("at {}", path.display()));
+    let stream = stream.map_err(|error| {
+        let no_service = [io::ErrorKind::NotFound, io::ErrorKind::ConnectionRefused];
+        let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+        error.context(match kind.is_some_and(|kind| no_service.contains(&kind)) {
+            true => "no service answers; start it with firmcast serve",
+            false => "the service cannot be asked; run firmcast status as the user of the service",
+        })
     })?;
     stream.set_read_timeout(Some(TIMEOUT))?;
     let mut answer = String::new();

@@ -20,6 +20,7 @@ use firmcast_manager::news::{BundleFacts, Entry, HostFacts, Kind, Narrator, News
 use firmcast_manager::store::flash_backups::{BackupStore, RegionFacts};
 use firmcast_manager::store::inventory::Inventory;
 use firmcast_manager::store::records;
+use firmcast_manager::store::state::manager_key;
 use rand_core::{OsRng, RngCore as _};
 
 use super::bundle::{self, Opened};
@@ -107,7 +108,7 @@ impl UpdateArgs {
     /// Everything that can be off before a host is told anything.
     fn prepare(self, state: &Path) -> anyhow::Result<Drive> {
         let opened = self.read_bundle()?;
-        let secret = super::load_manager_key(self.key.as_deref(), state)?;
+        let secret = manager_key(self.key.as_deref(), state)?;
         let (hosts, way) = self.find_hosts(state, &secret)?;
         refuse_if_running(state, &hosts)?;
         let config = self.config(&secret, &way.route);

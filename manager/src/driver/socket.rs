@@ -40,7 +40,13 @@ pub(crate) fn open(port: u16, peers: &[SocketAddr]) -> anyhow::Result<UdpSocket>
     );
     let any: IpAddr =
         if ipv6 { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
-    listen(SocketAddr::new(any, port)).context("choose another port with --port")
+    listen(SocketAddr::new(any, port)).map_err(|error| {
+        let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+        match kind == Some(io::ErrorKind::AddrInUse) {
+            true => error.context("the port is taken; choose another one with --port"),
+            false => error,
+        }
+    })
 }
 
 /// Gives what has arrived to `take`; what the operator must know, when the socket does not work.

@@ -167,4 +167,19 @@ mod tests {
         assert_eq!(json["sha256_after"], "02".repeat(32));
         assert_eq!(serde_json::from_str::<Entry>(&entry.to_line()).unwrap(), entry);
     }
+
+    #[test]
+    fn a_dry_run_tells_of_firmware_that_looks_doubtful() {
+        let flash = FlashState::Untouched(Condition::Doubtful);
+        let outcome = Outcome {
+            ending: Ending::new(Reason::Possible, flash, "at most 1 of 2 eraseblocks change"),
+            bios_version: None,
+            digests: None,
+        };
+        let result = HostResult::new(Kind::DryRun, "a", &outcome);
+        let text = HostResult { doubt: Some("checksum of file X".into()), ..result }.to_text();
+        let expected = "an update could start: at most 1 of 2 eraseblocks change; its firmware is \
+                        doubtful: checksum of file X";
+        assert_eq!(text, expected);
+    }
 }

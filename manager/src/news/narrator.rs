@@ -39,7 +39,7 @@ impl Narrator {
                 News::Stage { host: name(*host), stage: stage.name().to_owned() }
             }
             Event::Ended { host, outcome } => {
-                News::Result(Box::new(HostResult::new(self.kind, &name(*host), outcome)))
+                News::Result(Box::new(HostResult::of(self.kind, &hosts[*host], outcome)))
             }
             Event::TransferStarted { hosts } => News::TransferStarted { hosts: *hosts },
             Event::Progress { host } => {

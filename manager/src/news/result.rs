@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::facts::Kind;
 use super::hex;
-use crate::campaign::Outcome;
+use crate::campaign::{Host, Outcome};
 
 /// What to do about a confirmed host that could not keep something.
 const NOT_KEPT_ADVICE: &str = "mend the host's state_dir (free space, permissions), then update the \
@@ -39,6 +39,9 @@ pub struct HostResult {
     pub condition: Option<String>,
     /// Whether the host may be reset: the chip holds all of the old or all of the new image.
     pub reboot_safe: bool,
+    /// Why the condition is not whole, as the host says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub doubt: Option<String>,
     /// DMI BIOS version after the boot.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bios_version: Option<String>,
@@ -69,10 +72,20 @@ impl HostResult {
             flash: flash.name().to_owned(),
             condition: condition.map(|condition| condition.name().to_owned()),
             reboot_safe: flash.reboot_is_safe(),
+            doubt: None,
             bios_version: bios_version.clone(),
             sha256_before: digests.map(|(before, _)| hex(&before)),
             sha256_after: digests.map(|(_, after)| hex(&after)),
         }
+    }
+
+    /// Returns the result of `host`, whose campaign ended with `outcome`, with what the host said about
+    /// its firmware.
+    pub fn of(kind: Kind, host: &Host, outcome: &Outcome) -> Self {
+        let result = Self::new(kind, &host.target().name, outcome);
+        let doubt = host.identity().map(|identity| identity.doubt.clone());
+        let doubt = doubt.filter(|doubt| result.condition.is_some() && !doubt.is_empty());
+        Self { doubt, ..result }
     }
 
     /// Returns what a confirmed host could not keep, such as its security version floor.

@@ -69,14 +69,19 @@ impl HostResult {
         let condition = condition.unwrap_or_default();
         let in_brackets = if detail.is_empty() { String::new() } else { format!(" ({detail})") };
         match self.kind {
-            _ if self.code == Reason::Possible.code() => format!("{message}: {detail}"),
+            _ if self.code == Reason::Possible.code() => {
+                format!("{message}: {detail}{}", self.doubt_text())
+            }
             _ if self.code == Reason::Rescued.code() => message.clone(),
             _ if self.confirmed => {
                 let version = self.bios_version.as_deref().unwrap_or("unknown");
                 let but = self.shortfall().map(|but| format!(", BUT {but}; {advice}"));
                 format!("confirmed, BIOS version {version}{}", but.unwrap_or_default())
             }
-            Kind::DryRun => format!("CANNOT be updated: {message}{in_brackets}; {advice}"),
+            Kind::DryRun => {
+                let doubt = self.doubt_text();
+                format!("CANNOT be updated: {message}{in_brackets}{doubt}; {advice}")
+            }
             Kind::Update | Kind::Rescue => {
                 let reset = if self.reboot_safe { "safe" } else { "NOT known to be safe" };
                 format!(
@@ -84,6 +89,15 @@ impl HostResult {
                 )
             }
         }
+    }
+}
+
+impl HostResult {
+    /// Returns what is added about firmware that is not whole.
+    pub fn doubt_text(&self) -> String {
+        let Some(condition) = &self.condition else { return String::new() };
+        let doubt = self.doubt.as_ref().map(|doubt| format!(": {doubt}")).unwrap_or_default();
+        format!("; its firmware is {condition}{doubt}")
     }
 }
 

@@ -232,7 +232,8 @@ impl BackupStore {
             Err(error) => return Err(failed("read", &self.directory)(error)),
         };
         let (mut records, mut problems) = (Vec::new(), Vec::new());
-        for path in files.flatten().map(|file| file.path()) {
+        for file in files {
+            let path = file.map_err(failed("read", &self.directory))?.path();
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             let is_ours = name.strip_suffix(".jsonl").is_some_and(is_digest);
             if is_ours {

@@ -140,7 +140,8 @@ impl Inventory {
             .mode(0o700)
             .create(state)
             .map_err(failed("create the directory of"))?;
-        let mut text = serde_json::to_string_pretty(self).unwrap_or_default();
+        let text = serde_json::to_string_pretty(self).map_err(io::Error::from);
+        let mut text = text.map_err(failed("encode"))?;
         text.push('\n');
         let mut file = tempfile::Builder::new()
             .prefix(".inventory-")

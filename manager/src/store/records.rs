@@ -21,13 +21,30 @@ const RESERVED_BYTES_PER_HOST: i64 = 4 * 1024;
 /// The longest line that is read: the first one of a campaign of [`HOSTS_MAX`](crate::campaign::config::HOSTS_MAX) hosts.
 const LINE_SIZE_MAX: u64 = 16 * 1024 * 1024;
 
-/// Why the record could not be kept.
+/// Why a record could not be kept or read.
 #[derive(Debug, Error)]
-#[error("cannot {action} {path} (make room, or choose another --state directory)")]
-pub struct RecordError {
-    action: &'static str,
-    path: PathBuf,
-    source: io::Error,
+pub enum RecordError {
+    /// The record of this campaign is not kept.
+    #[error("cannot {action} {path} (make room, or choose another --state directory)")]
+    NotKept {
+        /// What was tried.
+        action: &'static str,
+        /// With what.
+        path: PathBuf,
+        /// The kernel's reason.
+        source: io::Error,
+    },
+    /// Nobody can tell which hosts another campaign works on.
+    #[error(
+        "cannot tell from {path} which hosts are in a campaign: make it readable, or move it away when \
+         no manager works on it"
+    )]
+    Unreadable {
+        /// The record, or its directory.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: io::Error,
+    },
 }
 
 /// The record of the campaign that this manager works on.
@@ -116,22 +133,58 @@ impl CampaignRecord {
 /// The first entries of all campaigns that a manager works on right now.
 ///
 /// # Errors
-/// When the directory cannot be read. Records that cannot be read are nobody's work.
+/// When the directory or a record cannot be read, or the record of a running campaign is damaged: its
+/// hosts could be told two things at once.
 pub fn running(state: &Path) -> Result<Vec<Entry>, RecordError> {
     let directory = directory(state);
-    let files = match fs::read_dir(&directory) {
-        Ok(files) => files,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(failed("read", &directory)(error)),
-    };
-    Ok(files.flatten().filter_map(|file| running_entry(&file.path())).collect())
+    let mut running = Vec::new();
+    for path in paths(state).map_err(unreadable(&directory))? {
+        running.extend(running_entry(&path).map_err(unreadable(&path))?);
+    }
+    Ok(running)
 }
 
-fn running_entry(path: &Path) -> Option<Entry> {
+/// The records of all campaigns, the oldest first.
+///
+/// # Errors
+/// When the directory is there but cannot be read.
+pub fn paths(state: &Path) -> io::Result<Vec<PathBuf>> {
+    let files = match fs::read_dir(directory(state)) {
+        Ok(files) => files,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut paths = Vec::new();
+    for file in files {
+        let path = file?.path();
+        if path.extension().is_some_and(|extension| extension == "jsonl") {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+fn running_entry(path: &Path) -> io::Result<Option<Entry>> {
+    let file = File::open(path)?;
+    if !is_worked_on(&file)? {
+        return Ok(None);
+    }
     let mut line = String::new();
-    BufReader::new(File::open(path).ok()?).take(LINE_SIZE_MAX).read_line(&mut line).ok()?;
-    let is_free = Flock::lock(File::open(path).ok()?, FlockArg::LockSharedNonblock).is_ok();
-    if is_free { None } else { serde_json::from_str(&line).ok() }
+    BufReader::new(file).take(LINE_SIZE_MAX).read_line(&mut line)?;
+    Ok(Some(serde_json::from_str(&line)?))
+}
+
+/// Whether a manager works on the campaign of this record.
+///
+/// # Errors
+/// When the file system cannot tell.
+pub fn is_worked_on(record: &File) -> io::Result<bool> {
+    match Flock::lock(record.try_clone()?, FlockArg::LockSharedNonblock) {
+        Ok(_) => Ok(false),
+        Err((_, Errno::EWOULDBLOCK)) => Ok(true),
+        Err((_, errno)) => Err(errno.into()),
+    }
 }
 
 /// Whether news belong into the record; progress would only wear the disk.
@@ -141,7 +194,12 @@ pub fn is_kept(news: &News) -> bool {
 
 fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> RecordError {
     let path = path.to_owned();
-    move |source| RecordError { action, path, source }
+    move |source| RecordError::NotKept { action, path, source }
+}
+
+fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> RecordError {
+    let path = path.to_owned();
+    move |source| RecordError::Unreadable { path, source }
 }
 
 #[cfg(test)]
@@ -178,12 +236,24 @@ mod tests {
     }
 
     #[test]
+    fn a_running_campaign_whose_record_is_damaged_is_not_nobodys_work() {
+        let state = tempfile::tempdir().unwrap();
+        let record = CampaignRecord::create(state.path(), &started(), 1).unwrap();
+        fs::write(record.path(), "{").unwrap();
+        let error = running(state.path()).unwrap_err().to_string();
+        assert!(error.contains("which hosts") && error.contains("jsonl"), "{error}");
+        drop(record);
+        assert_eq!(running(state.path()).unwrap(), [], "nobody works on it any more");
+    }
+
+    #[test]
     fn a_full_disk_is_an_error_of_the_append() {
         // Every write to this device fails as on a full disk.
         let file = OpenOptions::new().append(true).open("/dev/full").unwrap();
         let file = Flock::lock(file, FlockArg::LockSharedNonblock).map_err(|(_, e)| e).unwrap();
         let mut record = CampaignRecord { file, path: "/dev/full".into(), is_torn: false };
         let error = record.append(&[started()]).unwrap_err();
-        assert_eq!(error.source.kind(), io::ErrorKind::StorageFull);
+        let RecordError::NotKept { source, .. } = error else { panic!("{error}") };
+        assert_eq!(source.kind(), io::ErrorKind::StorageFull);
     }
 }

@@ -1,9 +1,11 @@
-//! The manager's state directory.
+//! The manager's state directory, and the manager's key in it.
 
-use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::{env, io};
 
+use firmcast::keys::{self, KeyFileError, ManagerSecretKey};
 use nix::unistd::geteuid;
+use thiserror::Error;
 
 /// Name of the manager's key in the state directory.
 pub const MANAGER_KEY: &str = "manager.key";
@@ -20,4 +22,68 @@ pub fn default_dir() -> Option<PathBuf> {
     let state_home =
         absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")));
     Some(state_home?.join("firmcast"))
+}
+
+/// Why there is no manager key to work with.
+#[derive(Debug, Error)]
+pub enum ManagerKeyError {
+    /// The file is not there.
+    #[error(
+        "no manager key in {path}: make one with `firmcast key new --role manager`, or give --key FILE"
+    )]
+    Missing {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is there.
+    #[error("the manager key cannot be used")]
+    Unusable(#[source] KeyFileError),
+}
+
+/// Returns the manager's key: from the file `named`, else from where `firmcast key new` puts it.
+///
+/// # Errors
+/// When the file is missing, or is there but cannot be used, with the cause.
+pub fn manager_key(
+    named: Option<&Path>,
+    state: &Path,
+) -> Result<ManagerSecretKey, ManagerKeyError> {
+    let default = state.join(MANAGER_KEY);
+    keys::load_secret(named.unwrap_or(&default)).map_err(|error| match error {
+        KeyFileError::Io { path, source, .. } if source.kind() == io::ErrorKind::NotFound => {
+            ManagerKeyError::Missing { path }
+        }
+        error => ManagerKeyError::Unusable(error),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::error::Error as _;
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt as _;
+
+    #[test]
+    fn a_key_that_others_can_read_is_not_a_missing_key() {
+        let state = tempfile::tempdir().unwrap();
+        let missing = manager_key(None, state.path()).unwrap_err().to_string();
+        assert!(missing.contains("no manager key") && missing.contains("key new"), "{missing}");
+
+        let file = state.path().join(MANAGER_KEY);
+        fs::write(&file, "not a key").unwrap();
+        fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
+        let exposed = manager_key(None, state.path()).unwrap_err();
+        assert!(!exposed.to_string().contains("no manager key"), "{exposed}");
+        let cause = exposed.source().unwrap().to_string();
+        assert!(cause.contains("mode 0644") && cause.contains("chmod 600"), "{cause}");
+
+        fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+        let damaged = manager_key(None, state.path()).unwrap_err();
+        assert!(
+            matches!(damaged, ManagerKeyError::Unusable(KeyFileError::Key { .. })),
+            "{damaged}"
+        );
+    }
 }

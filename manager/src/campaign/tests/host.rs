@@ -405,7 +405,9 @@ impl ScriptedHost {
                 let detail = if self.script.cannot_measure { "no such device" } else { kept };
                 let measurement = Measurement {
                     campaign,
-                    matches: self.writes > 0 && !self.script.other_digest && detail.is_empty(),
+                    matches: self.writes > 0
+                        && !self.script.other_digest
+                        && !self.script.cannot_measure,
                     stable_digest: self.cargo.stable_digest,
                     boot_id: [self.boots; 16],
                     bios_version: self.bios_version(),

@@ -132,7 +132,7 @@ impl Columns {
         let host = &campaign.hosts()[index];
         let name = &host.target().name;
         if let Some(outcome) = host.outcome() {
-            return self.ended(&HostResult::new(kind, name, outcome));
+            return self.ended(&HostResult::of(kind, host, outcome));
         }
         let stage = match host.stage() {
             _ if host.is_waiting() => "waiting",
@@ -156,7 +156,7 @@ impl Columns {
         };
         let more = match result.confirmed {
             true if detail.is_empty() => result.bios_version.clone().unwrap_or_default(),
-            true => detail.clone(),
+            true => detail.clone() + &result.doubt_text(),
             false if detail.is_empty() => message.clone(),
             false => format!("{message} ({detail})"),
         };
