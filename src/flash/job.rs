@@ -12,6 +12,8 @@
 //!             Ended: Restored, Mixed, or Unchanged if nothing was touched <- Confirming
 //! ```
 
+use std::sync::Arc;
+
 use super::execute::Execution;
 use super::prepare::{Backup, Work};
 use super::{End, Flash, FlashError, FlashPlan, Outcome, Placement, Progress, Statistics};
@@ -41,6 +43,9 @@ pub enum Phase {
     /// Nothing more to do.
     Ended,
 }
+
+/// The chip's backup: its bytes, and their SHA-256 when none is missing.
+pub type JobBackup<'a> = (&'a Arc<Vec<u8>>, Option<[u8; 32]>);
 
 /// What [`Job::step`] asks of its caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,7 +177,7 @@ impl Job {
 
     /// What the blocks that the image lies on held before the job, and its SHA-256, which is missing when some of it
     /// could not be read. `None` unless the job is in [`Phase::ReadyToChange`].
-    pub fn backup(&self) -> Option<(&[u8], Option<[u8; 32]>)> {
+    pub fn backup(&self) -> Option<JobBackup<'_>> {
         match &self.stage {
             Stage::Ready(work) => Some((&work.backup, work.before_digest)),
             _ => None,

@@ -41,7 +41,7 @@ pub use execute::{
 pub use geometry::{
     BLOCKS_MAX, EraseBlock, EraseRegion, Geometry, GeometryError, REGIONS_MAX, WriteRule,
 };
-pub use job::{Job, Phase, Step};
+pub use job::{Job, JobBackup, Phase, Step};
 pub use outcome::{
     BlockHolds, End, FOREIGN_RANGES_TOLD_MAX, ForeignChange, ForeignKind, MixedBlocks, Outcome,
     Progress, Statistics,

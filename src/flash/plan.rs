@@ -2,6 +2,7 @@
 //! device.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::fitness::Fitness;
 use super::{FlashError, Placement, WriteRule};
@@ -50,7 +51,7 @@ pub struct Operation {
 /// What a job will do to the chip.
 #[derive(Clone, Debug)]
 pub struct FlashPlan {
-    target: Vec<u8>,
+    target: Arc<Vec<u8>>,
     operations: Vec<Operation>,
     kept: Vec<usize>,
     deciders: Vec<Decider>,
@@ -199,7 +200,7 @@ impl FlashPlan {
 
     /// Takes newer bytes of a block that [`Decider::Chip`] decides.
     pub(super) fn renew(&mut self, range: Range<usize>, bytes: &[u8]) {
-        self.target[range].copy_from_slice(bytes);
+        Arc::make_mut(&mut self.target)[range].copy_from_slice(bytes);
     }
 
     /// Whether some blocks are left alone unread, so that there is no digest of the whole.
@@ -265,7 +266,10 @@ fn lost<'a>(wanted: &'a [Region], regions: &'a [Region]) -> impl Iterator<Item =
     pairs.filter(|(wanted, region)| wanted.action != region.action).map(|(_, region)| region)
 }
 
-fn merge(image: &VerifiedImage, regions: &[Region], live: &[u8]) -> Vec<u8> {
+fn merge(image: &VerifiedImage, regions: &[Region], live: &[u8]) -> Arc<Vec<u8>> {
+    if regions.iter().all(|region| region.action == RegionAction::Replace) {
+        return image.shared();
+    }
     let mut target = image.bytes().to_vec();
     for region in regions {
         match region.action {
@@ -276,7 +280,7 @@ fn merge(image: &VerifiedImage, regions: &[Region], live: &[u8]) -> Vec<u8> {
             RegionAction::Replace => {}
         }
     }
-    target
+    Arc::new(target)
 }
 
 fn preserved_in<'a>(regions: &'a [Region], block: &Range<usize>) -> Option<&'a Region> {

@@ -2,6 +2,7 @@
 //! on.
 
 use std::io;
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
@@ -34,7 +35,7 @@ pub(super) struct Work {
     pub(super) placement: Placement,
     pub(super) plan: FlashPlan,
     /// Contents of the placement's blocks before the job; zeros where `readable` is false.
-    pub(super) backup: Vec<u8>,
+    pub(super) backup: Arc<Vec<u8>>,
     pub(super) readable: Vec<bool>,
     pub(super) before_digest: Option<[u8; 32]>,
     /// The backup has newer bytes of preserved blocks than the digest.
@@ -143,7 +144,7 @@ impl Backup {
         Ok(Work {
             placement: self.placement,
             plan,
-            backup: self.contents,
+            backup: Arc::new(self.contents),
             readable: self.readable,
             before_digest,
             is_renewed: false,
@@ -162,7 +163,7 @@ impl Work {
     /// Ends the checks: the digest is that of the backup as it is now.
     pub(super) fn finish_checks(&mut self) {
         if std::mem::take(&mut self.is_renewed) && self.before_digest.is_some() {
-            self.before_digest = Some(Sha256::digest(&self.backup).into());
+            self.before_digest = Some(Sha256::digest(self.backup.as_slice()).into());
         }
     }
 
@@ -246,7 +247,7 @@ impl Work {
             if bytes == self.backup[span.image.clone()] {
                 break;
             }
-            self.backup[span.image.clone()].copy_from_slice(&bytes);
+            Arc::make_mut(&mut self.backup)[span.image.clone()].copy_from_slice(&bytes);
             self.plan.renew(span.image.clone(), &bytes);
             self.is_renewed = true;
         }

@@ -1,5 +1,6 @@
 //! From the payload, as it travelled, to the image.
 
+use std::borrow::Cow;
 use std::io::Read as _;
 
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
@@ -104,15 +105,20 @@ impl Manifest {
 
 impl VerifiedManifest {
     /// Returns the image in `payload`: the payload's digest is checked first, then it is
-    /// decompressed, then the image's digests are checked.
+    /// decompressed, then the image's digests are checked. A payload that is not compressed becomes
+    /// the image without a copy.
     ///
     /// # Errors
     /// When anything differs from what the manifest says.
-    pub fn open_payload(&self, payload: &[u8]) -> Result<VerifiedImage, ImageError> {
-        self.check_payload(payload)?;
+    pub fn open_payload<'a>(
+        &self,
+        payload: impl Into<Cow<'a, [u8]>>,
+    ) -> Result<VerifiedImage, ImageError> {
+        let payload = payload.into();
+        self.check_payload(&payload)?;
         let image = match self.payload_format() {
-            PayloadFormat::Raw => payload.to_vec(),
-            PayloadFormat::Zstd => decompress(payload, self.image_size_bytes())?,
+            PayloadFormat::Raw => payload.into_owned(),
+            PayloadFormat::Zstd => decompress(&payload, self.image_size_bytes())?,
         };
         self.check_image(&image)?;
         Ok(VerifiedImage::new(image, self))

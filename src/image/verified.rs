@@ -1,12 +1,16 @@
 //! The image that may be flashed.
 
+use std::sync::Arc;
+
 use super::layout::Layout;
 use super::{Digest, Manifest, Region};
 
 /// A whole image whose signature and digests were checked; nothing else can be planned or flashed.
+///
+/// Clones share the bytes: a second attempt and its plan need no memory of their own for them.
 #[derive(Clone, Debug)]
 pub struct VerifiedImage {
-    bytes: Vec<u8>,
+    bytes: Arc<Vec<u8>>,
     digest: Digest,
     regions: Vec<Region>,
     boot_offset_bytes: u64,
@@ -18,7 +22,7 @@ impl VerifiedImage {
     /// Only for bytes whose digest this verified manifest names.
     pub(super) fn new(bytes: Vec<u8>, manifest: &Manifest) -> Self {
         Self {
-            bytes,
+            bytes: Arc::new(bytes),
             digest: *manifest.image_digest(),
             regions: manifest.regions().to_vec(),
             boot_offset_bytes: manifest.boot_offset_bytes(),
@@ -30,6 +34,11 @@ impl VerifiedImage {
     /// Returns the image, as it shall stand in flash outside the regions with another rule.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// Returns the image for somebody who keeps it.
+    pub(crate) fn shared(&self) -> Arc<Vec<u8>> {
+        Arc::clone(&self.bytes)
     }
 
     /// SHA-256 of [`VerifiedImage::bytes`].
@@ -64,7 +73,7 @@ impl VerifiedImage {
             digest: super::sha256(&bytes),
             boot_offset_bytes: (bytes.len() as u64).saturating_sub(1),
             layout: Layout::read(&bytes).unwrap_or_default(),
-            bytes,
+            bytes: Arc::new(bytes),
             regions,
             may_change_layout: false,
         }

@@ -41,7 +41,7 @@ use crate::wire::answer::{Answer, End, Identity, Phase, Report};
 use crate::wire::broadcast::{Broadcast, TransferParameters};
 use crate::wire::command::Command;
 
-pub use escrow::{ESCROW_SILENCE_MAX, FRAGMENTS_WAITING_MAX, JobBackup, OFFER_INTERVAL, Permit};
+pub use escrow::{ESCROW_SILENCE_MAX, FRAGMENTS_WAITING_MAX, OFFER_INTERVAL, Permit};
 
 use escrow::Escrow;
 
@@ -197,8 +197,8 @@ impl Recovery {
 
     /// Takes a datagram from the socket.
     pub fn handle_datagram(&mut self, now: Time, from: SocketAddr, datagram: &[u8]) {
-        if Broadcast::parse(datagram).is_ok() {
-            self.handle_broadcast(now, datagram);
+        if let Ok(sealed) = Broadcast::parse(datagram) {
+            self.handle_broadcast(now, &sealed);
             return;
         }
         match self.endpoint.handle_datagram(now, from, datagram) {
@@ -330,9 +330,9 @@ impl Recovery {
         self.progress = now;
     }
 
-    fn handle_broadcast(&mut self, now: Time, datagram: &[u8]) {
+    fn handle_broadcast(&mut self, now: Time, sealed: &Broadcast<'_>) {
         let Some(receiver) = &mut self.receiver else { return };
-        let received = receiver.handle_datagram(now, datagram);
+        let received = receiver.handle_broadcast(now, sealed);
         if !matches!(received, Received::Useful | Received::StatusRequest) {
             return;
         }

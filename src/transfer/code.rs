@@ -5,6 +5,7 @@ use reed_solomon_simd::{ReedSolomonDecoder, ReedSolomonEncoder};
 
 use super::TransferError;
 use super::geometry::Geometry;
+use super::payload::Payload;
 
 /// The repair fragments of the block that was asked for last; encoded when the first one is needed.
 #[derive(Debug)]
@@ -19,11 +20,11 @@ impl RepairCache {
         Self { block: None, fragments: Vec::new() }
     }
 
-    /// Repair fragment `index` of a block, of a payload that is filled up to whole fragments.
+    /// Returns repair fragment `index` of a block.
     pub(super) fn fragment(
         &mut self,
         geometry: &Geometry,
-        payload: &[u8],
+        payload: &Payload,
         block: u16,
         index: u32,
     ) -> Result<&[u8], TransferError> {
@@ -39,7 +40,7 @@ impl RepairCache {
 
 fn encode(
     geometry: &Geometry,
-    payload: &[u8],
+    payload: &Payload,
     block: u16,
     fragments: &mut Vec<u8>,
 ) -> Result<(), TransferError> {
@@ -50,7 +51,7 @@ fn encode(
         geometry.fragment_size(),
     )?;
     for number in 0..sources {
-        encoder.add_original_shard(&payload[geometry.source_range(block, number)])?;
+        encoder.add_original_shard(payload.fragment(geometry.source_range(block, number)))?;
     }
     fragments.clear();
     fragments.reserve_exact(geometry.repair_count(block) as usize * geometry.fragment_size());

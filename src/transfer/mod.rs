@@ -78,6 +78,7 @@ mod audience;
 mod code;
 mod geometry;
 mod pacing;
+mod payload;
 mod receiver;
 mod repair;
 mod sender;

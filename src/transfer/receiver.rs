@@ -88,9 +88,21 @@ impl Receiver {
         })
     }
 
-    /// Takes a broadcast datagram.
+    /// Takes a broadcast datagram, whatever its bytes are.
     pub fn handle_datagram(&mut self, now: Time, datagram: &[u8]) -> Received {
-        let outcome = self.sort_datagram(now, datagram);
+        match Broadcast::parse(datagram) {
+            Ok(sealed) => self.handle_broadcast(now, &sealed),
+            Err(_) => self.count(Received::Corrupt),
+        }
+    }
+
+    /// Takes a broadcast datagram that its owner has parsed.
+    pub fn handle_broadcast(&mut self, now: Time, sealed: &Broadcast<'_>) -> Received {
+        let outcome = self.sort(now, sealed);
+        self.count(outcome)
+    }
+
+    fn count(&mut self, outcome: Received) -> Received {
         let counter = match outcome {
             Received::Useful => &mut self.counters.useful,
             Received::Duplicate => &mut self.counters.duplicate,
@@ -103,14 +115,13 @@ impl Receiver {
         outcome
     }
 
-    fn sort_datagram(&mut self, now: Time, datagram: &[u8]) -> Received {
-        let Ok(sealed) = Broadcast::parse(datagram) else { return Received::Corrupt };
-        if !self.cipher.is_of_campaign(&sealed) {
+    fn sort(&mut self, now: Time, sealed: &Broadcast<'_>) -> Received {
+        if !self.cipher.is_of_campaign(sealed) {
             return Received::Foreign;
         }
         match sealed.kind {
-            BroadcastKind::Fragment { block, number } => self.take_fragment(&sealed, block, number),
-            BroadcastKind::StatusRequest { .. } => match self.cipher.open_status_request(&sealed) {
+            BroadcastKind::Fragment { block, number } => self.take_fragment(sealed, block, number),
+            BroadcastKind::StatusRequest { .. } => match self.cipher.open_status_request(sealed) {
                 Ok(request) => self.take_request(now, &request),
                 Err(_) => Received::Corrupt,
             },

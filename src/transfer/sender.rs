@@ -1,6 +1,7 @@
 //! The sending end: passes of fragments, and rounds of questions between them.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::TransferError;
@@ -8,6 +9,7 @@ use super::audience::{Audience, HOSTS_MAX, HostId, HostProgress, Stall};
 use super::code::RepairCache;
 use super::geometry::Geometry;
 use super::pacing::Pacing;
+use super::payload::Payload;
 use super::repair::{Cursors, repair_pass};
 use crate::time::Time;
 use crate::wire::broadcast::{
@@ -102,7 +104,7 @@ pub struct Sender {
     cipher: GroupCipher,
     geometry: Geometry,
     /// Filled up to whole fragments.
-    payload: Vec<u8>,
+    payload: Payload,
     repairs: RepairCache,
     cursors: Cursors,
     pacing: Pacing,
@@ -132,23 +134,23 @@ impl Sender {
     /// [`TransferError::Parameters`] or [`TransferError::PayloadSize`] when the parameters do not
     /// fit the payload.
     pub fn new(
-        mut payload: Vec<u8>,
+        payload: impl Into<Arc<Vec<u8>>>,
         parameters: &TransferParameters,
         config: SenderConfig,
     ) -> Result<Self, TransferError> {
         let geometry = Geometry::new(parameters)?;
+        let payload = payload.into();
         let (expected, got) = (geometry.payload_size(), payload.len());
         if expected != got {
             return Err(TransferError::PayloadSize { expected, got });
         }
-        payload.resize(geometry.padded_size(), 0);
         let frame_size =
             FRAME_OVERHEAD + BROADCAST_HEADER_SIZE + geometry.fragment_size() + BROADCAST_TAG_SIZE;
         Ok(Self {
             campaign: parameters.campaign,
             cipher: GroupCipher::new(parameters.campaign, &parameters.group_key),
             geometry,
-            payload,
+            payload: Payload::new(payload, &geometry),
             repairs: RepairCache::new(),
             cursors: Cursors::new(&geometry),
             pacing: Pacing::new(config.rate_cap_bits_per_s, frame_size),
@@ -391,7 +393,7 @@ impl Sender {
 
     fn seal_fragment(&mut self, block: u16, number: u32) -> Vec<u8> {
         let data = match number.checked_sub(self.geometry.source_count(block)) {
-            None => &self.payload[self.geometry.source_range(block, number)],
+            None => self.payload.fragment(self.geometry.source_range(block, number)),
             Some(index) => self
                 .repairs
                 .fragment(&self.geometry, &self.payload, block, index)

@@ -164,7 +164,10 @@ fn swap_ranges(buffer: &mut [u8], left: std::ops::Range<usize>, right: std::ops:
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::super::code::RepairCache;
+    use super::super::payload::Payload;
     use super::*;
+    use std::sync::Arc;
+
     use crate::wire::broadcast::{GroupKey, TransferParameters};
     use proptest::prelude::*;
 
@@ -187,6 +190,7 @@ mod tests {
     /// Feeds fragments in the order given, until complete.
     fn receive(geometry: Geometry, order: &[u32]) -> Vec<u8> {
         let payload = payload(&geometry);
+        let sent = Payload::new(Arc::new(payload[..geometry.payload_size()].to_vec()), &geometry);
         let mut repairs = RepairCache::new();
         let mut shards = Shards::new(geometry);
         for &number in order {
@@ -205,7 +209,7 @@ mod tests {
             );
             let fragment = match number.checked_sub(geometry.source_count(0)) {
                 None => &payload[geometry.source_range(0, number)],
-                Some(index) => repairs.fragment(&geometry, &payload, 0, index).unwrap(),
+                Some(index) => repairs.fragment(&geometry, &sent, 0, index).unwrap(),
             };
             shards
                 .insert(0, number, |slot| -> Result<(), ()> {

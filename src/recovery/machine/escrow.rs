@@ -8,12 +8,14 @@
 //! The roles of the transfer are reversed: the host is the sender, of one payload to one receiver.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use log::{info, warn};
 use rand_core::RngCore;
 
 use super::{Recovery, UNTOUCHED_STAY_MAX};
+use crate::flash::JobBackup;
 use crate::reason::{Reason, Refusal};
 use crate::session::Transmit;
 use crate::time::Time;
@@ -44,9 +46,6 @@ pub enum Permit {
     /// It has to end with the chip untouched.
     Refused(Refusal),
 }
-
-/// The chip's backup as a job has it: its bytes, and their SHA-256 when none is missing.
-pub type JobBackup<'a> = (&'a [u8], Option<[u8; 32]>);
 
 #[derive(Debug)]
 enum Permission {
@@ -154,12 +153,12 @@ impl Upload {
     fn new(
         now: Time,
         offer: BackupOffer,
-        backup: &[u8],
+        backup: &Arc<Vec<u8>>,
         rate_kbit_s: u32,
         stay_end: Time,
     ) -> Result<Self, TransferError> {
         let config = SenderConfig { rate_cap_bits_per_s: u64::from(rate_kbit_s) * 1000 };
-        let mut sender = Sender::new(backup.to_vec(), &offer.parameters, config)?;
+        let mut sender = Sender::new(Arc::clone(backup), &offer.parameters, config)?;
         sender.add_host(now, MANAGER)?;
         let total = Geometry::new(&offer.parameters)?.source_total();
         let fragments = VecDeque::new();

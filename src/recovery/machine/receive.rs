@@ -86,7 +86,7 @@ impl Recovery {
     pub(super) fn open_payload(&mut self, now: Time) {
         let (Some(receiver), Some(manifest)) = (&mut self.receiver, &self.manifest) else { return };
         let opened = match receiver.take_payload() {
-            Ok(payload) => manifest.open_payload(&payload).map_err(|error| error.to_string()),
+            Ok(payload) => manifest.open_payload(payload).map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),
         };
         match opened {

@@ -5,12 +5,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use firmcast::environment::stay::{Conclusion, Patient, Situation, Stay, StayAction};
+use firmcast::flash::JobBackup;
 use firmcast::image::{Board, Bundle, Description, Manifest, PayloadFormat, SignedManifest};
 use firmcast::keys::{
     HostSecretKey, ManagerSecretKey, PublicKey as _, ReleaseSecretKey, SecretKey as _,
 };
 use firmcast::reason::{Ending, FlashState, Reason};
-use firmcast::recovery::machine::{FlashEnd, JobBackup, Permit};
+use firmcast::recovery::machine::{FlashEnd, Permit};
 use firmcast::rescue::search::SearchSituation;
 use firmcast::rescue::seek::{Candidate, Source};
 use firmcast::session;
@@ -281,7 +282,7 @@ impl DeadHost {
     fn ask_permit(&mut self, now: Time) {
         let Some((digest, rescue)) = self.wants_permit else { return };
         let Some(recovery) = self.machine.as_mut().and_then(Stay::recovery) else { return };
-        let old = vec![0x5a; IMAGE_SIZE_BYTES];
+        let old = std::sync::Arc::new(vec![0x5a; IMAGE_SIZE_BYTES]);
         let backup: JobBackup<'_> = (&old, Some(sha256(&old)));
         match recovery.may_change(now, Some(backup), rescue) {
             Permit::Given => {
