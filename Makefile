@@ -38,7 +38,7 @@ demo: need-cc need-python3 ## [?|?] two virtual servers get another BIOS over th
 
 test: test-unit test-sim test-firmware test-vm ## [?|?] everything that decides whether firmcast is right
 
-test-unit: need-cc ## [?|?] unit and property tests
+test-unit: need-cc ## [?|?] unit, property and documentation tests; leaves out the simulator, real firmware images and virtual machines
 	$(call cargo-test,--workspace)
 	cargo test --locked --workspace --doc
 

@@ -250,7 +250,10 @@ fn make_targets_exist() {
             if words.next() != Some("make") {
                 continue;
             }
-            for target in words.take_while(|word| *word != "#").filter(|word| !word.contains('=')) {
+            for target in words
+                .take_while(|word| !matches!(*word, "#" | ">" | "|" | "&&" | ";"))
+                .filter(|word| !word.contains('='))
+            {
                 if !makefile.contains(&format!("\n{target}:")) {
                     wrong.insert(format!("{document}: make {target}"));
                 }
