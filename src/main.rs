@@ -33,7 +33,7 @@ Usage: firmcastd [--config FILE] [--foreground]    run the agent
        firmcastd bmc show [--json] | set --url URL | clear
                                                    tell, change or remove the manager's address in the BMC
        firmcastd recover                           be the recovery environment (what PID 1 does there)
-       firmcastd rescue --hook                     what the distribution's initramfs runs; nothing without firmcast.recover
+       firmcastd rescue --hook                     what the distribution's initramfs runs; does nothing without firmcast.recover
        firmcastd --help | --version
 
   --config FILE   settings, /etc/firmcast/agent.toml if not given; FIRMCAST_* in the environment wins

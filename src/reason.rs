@@ -312,7 +312,7 @@ reasons! {
     /// Nothing in the bundle directory for this board.
     NoBundle = 212, "no-bundle", "no bundle of the manager fits this host's board", "put a bundle for its vendor and product into the manager's bundle directory; the host keeps asking";
     /// The policy says hold.
-    Held = 213, "held", "the manager's policy holds this host back", "change the policy file when the host shall be repaired; it keeps asking";
+    Held = 213, "held", "the manager's policy holds this host back", "change the policy file to have the host repaired; it keeps asking";
     /// Failed too often.
     Parked = 214, "parked", "the host failed too often and is left alone for now", "see why the attempts failed; restart the manager's service or change its policy file to try again";
     /// The agent is back, and cannot read the chip.

@@ -13,6 +13,45 @@
 //! The engine owns no clock and no thread. Its owner calls [`Job::step`] until the job has ended;
 //! each call does at most [`BATCH_BYTES_MAX`] (or one eraseblock) of changes, so that the network
 //! can be served in between.
+//!
+//! # A flash job on the simulated chip
+//!
+//! ```
+//! use firmcast::flash::{Flash, Geometry, Job, SimulatedFlash, Step, WriteRule};
+//! # use firmcast::image::{Description, Manifest, PayloadFormat, SignedManifest, VerifiedManifest};
+//! # use firmcast::keys::{ReleaseSecretKey, SecretKey};
+//! # use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
+//!
+//! let (old, new) = (vec![0x11; 256 * 1024], vec![0x22; 256 * 1024]);
+//! // A `VerifiedImage` comes only from a signature check; `image` has that as an example.
+//! # let release = ReleaseSecretKey::generate(&mut ChaCha20Rng::from_seed([1; 32]));
+//! # let (vendor, products) = ("ACME".into(), vec!["S1".into()]);
+//! # let description =
+//! #     Description { version: "2".into(), vendor, products, ..Description::default() };
+//! # let manifest = Manifest::describe(description, &new, PayloadFormat::Raw, &new)?;
+//! # let signed = SignedManifest::sign(&manifest, &release)?;
+//! let manifest = VerifiedManifest::verify(&signed, &[release.public()])?;
+//! let image = manifest.open_payload(&new)?;
+//!
+//! // NOR flash: 64 eraseblocks of 4 KiB, written byte by byte.
+//! let geometry = Geometry::uniform(256 * 1024, 4096, 1, WriteRule::ClearBits)?;
+//! let mut chip = SimulatedFlash::new(geometry, old.clone());
+//! let mut job = Job::new(image);
+//! loop {
+//!     match job.step(&mut chip) {
+//!         Step::Continue => {} // serve the network here
+//!         Step::ReadyToChange => {
+//!             assert_eq!(chip.contents(), old, "until here nothing was changed");
+//!             job.allow_change(); // stop the watchdog before this
+//!         }
+//!         Step::Ended => break,
+//!     }
+//! }
+//! let end = job.into_end().expect("the job has ended");
+//! assert!(end.contents_changed(), "{end}");
+//! assert_eq!(chip.contents(), new);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod block;
 mod error;

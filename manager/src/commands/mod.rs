@@ -41,7 +41,7 @@ enum Command {
     Discover(discover::DiscoverArgs),
     /// Replace the firmware of hosts
     Update(update::UpdateArgs),
-    /// Answer dead hosts that ask for help, until it is stopped
+    /// Answer dead hosts that ask for help, until stopped
     Serve(serve::ServeArgs),
     /// Show what the service that answers dead hosts does
     Status(status::StatusArgs),
