@@ -39,8 +39,6 @@ const KNOWN: &[(&str, &str)] = &[
     ("src/flash/fitness.rs", "src/flash/plan.rs"),
     ("src/flash/outcome.rs", "src/flash/job.rs"),
     ("src/flash/prepare.rs", "src/flash/job.rs"),
-    ("src/wire/foresight.rs", "src/wire/answer.rs"),
-    ("src/wire/help.rs", "src/wire/answer.rs"),
 ];
 
 #[test]

@@ -5,10 +5,10 @@
 use std::net::IpAddr;
 
 use super::MESSAGE_SIZE_MAX;
-use super::answer::{DETAIL_SIZE_MAX, read_reason};
 use super::broadcast::TransferParameters;
 use super::codec::{DecodeError, Reader, Writer};
 use super::fragment_status::FragmentStatus;
+use super::identity::{DETAIL_SIZE_MAX, read_reason};
 use crate::reason::Reason;
 
 /// Maximum number of bytes of a manifest in one [`Command::ManifestPart`].

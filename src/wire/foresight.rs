@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use super::answer::{DETAIL_SIZE_MAX, read_reason};
 use super::codec::{DecodeError, Reader, Writer};
+use super::identity::{DETAIL_SIZE_MAX, read_reason};
 use crate::reason::Reason;
 
 /// What an update would change on the host, or why it cannot be. The host knows only the manifest,

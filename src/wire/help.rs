@@ -1,8 +1,8 @@
 //! The request for help of a host whose firmware is invalid (docs/PROTOCOL.md, section "Recovery
 //! requests").
 
-use super::answer::{DETAIL_SIZE_MAX, Identity};
 use super::codec::{DecodeError, Reader, Writer};
+use super::identity::{DETAIL_SIZE_MAX, Identity};
 
 /// What the host found about its own firmware.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -18,6 +18,7 @@ pub mod escrow;
 pub mod foresight;
 pub mod fragment_status;
 pub mod help;
+mod identity;
 #[doc(hidden)]
 pub mod samples;
 

@@ -1,0 +1,148 @@
+//! Who a host is (docs/PROTOCOL.md, section "Answers"); discovery answers and requests for help carry it too.
+
+use super::codec::{DecodeError, Reader, Writer};
+use crate::reason::{Condition, Ending, FlashState, Reason};
+
+/// Maximum length of a name in an [`Identity`], in bytes.
+pub const NAME_SIZE_MAX: usize = 64;
+
+/// Longest explanation, in bytes.
+pub const DETAIL_SIZE_MAX: usize = 200;
+
+/// Where the host's software runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Environment {
+    /// The agent in the normal operating system.
+    NormalOs = 0,
+    /// The recovery environment.
+    Recovery = 1,
+}
+
+/// Who a host is and whether it could be updated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Where this answer comes from.
+    pub environment: Environment,
+    /// `/proc/sys/kernel/random/boot_id`: another value, another boot.
+    pub boot_id: [u8; 16],
+    /// Size of the flash chip in bytes; 0 when it was not found.
+    pub flash_size_bytes: u64,
+    /// [`Reason::None`] when an update could start, else the first thing in the way.
+    pub obstacle: Reason,
+    /// Highest security version confirmed on this host.
+    pub security_version_floor: u64,
+    /// Host name.
+    pub host_name: String,
+    /// DMI `sys_vendor`.
+    pub vendor: String,
+    /// DMI `product_name`.
+    pub product: String,
+    /// DMI `bios_version`.
+    pub bios_version: String,
+    /// Name of the flash chip's MTD.
+    pub flash_name: String,
+    /// Version of firmcastd.
+    pub agent_version: String,
+    /// What stands in the way, in words.
+    pub obstacle_detail: String,
+    /// What the contents of the flash chip look like; whole when nobody has looked.
+    pub firmware: Condition,
+    /// Why the firmware is not whole, at most [`DETAIL_SIZE_MAX`] bytes; empty when it is.
+    pub doubt: String,
+    /// How the last campaign ended here, when known.
+    pub last_end: Option<End>,
+}
+
+/// How an earlier campaign ended on this host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct End {
+    /// The campaign.
+    pub campaign: u64,
+    /// How it ended; its detail has at most [`DETAIL_SIZE_MAX`] bytes.
+    pub ending: Ending,
+}
+
+impl Identity {
+    /// Reads the fields of an identity; discovery answers carry one too.
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            environment: match reader.u8()? {
+                0 => Environment::NormalOs,
+                1 => Environment::Recovery,
+                _ => return Err(DecodeError::Value("environment")),
+            },
+            boot_id: reader.array()?,
+            flash_size_bytes: reader.u64()?,
+            obstacle: read_reason(reader)?,
+            security_version_floor: reader.u64()?,
+            host_name: reader.text("host name", NAME_SIZE_MAX)?,
+            vendor: reader.text("vendor", NAME_SIZE_MAX)?,
+            product: reader.text("product", NAME_SIZE_MAX)?,
+            bios_version: reader.text("BIOS version", NAME_SIZE_MAX)?,
+            flash_name: reader.text("flash name", NAME_SIZE_MAX)?,
+            agent_version: reader.text("agent version", NAME_SIZE_MAX)?,
+            obstacle_detail: reader.text("obstacle detail", DETAIL_SIZE_MAX)?,
+            firmware: read_condition(reader)?,
+            doubt: reader.text("doubt", DETAIL_SIZE_MAX)?,
+            last_end: match reader.u8()? {
+                0 => None,
+                1 => Some(End::read(reader)?),
+                _ => return Err(DecodeError::Value("last end")),
+            },
+        })
+    }
+
+    /// Writes the fields of an identity.
+    pub(crate) fn write(&self, writer: &mut Writer) {
+        writer
+            .u8(self.environment as u8)
+            .bytes(&self.boot_id)
+            .u64(self.flash_size_bytes)
+            .u16(self.obstacle.code())
+            .u64(self.security_version_floor)
+            .text(&self.host_name, NAME_SIZE_MAX)
+            .text(&self.vendor, NAME_SIZE_MAX)
+            .text(&self.product, NAME_SIZE_MAX)
+            .text(&self.bios_version, NAME_SIZE_MAX)
+            .text(&self.flash_name, NAME_SIZE_MAX)
+            .text(&self.agent_version, NAME_SIZE_MAX)
+            .text(&self.obstacle_detail, DETAIL_SIZE_MAX)
+            .u8(self.firmware as u8)
+            .text(&self.doubt, DETAIL_SIZE_MAX)
+            .u8(u8::from(self.last_end.is_some()));
+        if let Some(end) = &self.last_end {
+            end.write(writer);
+        }
+    }
+}
+
+impl End {
+    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            campaign: reader.u64()?,
+            ending: Ending {
+                reason: read_reason(reader)?,
+                flash: read_flash(reader)?,
+                detail: reader.text("end detail", DETAIL_SIZE_MAX)?,
+            },
+        })
+    }
+
+    fn write(&self, writer: &mut Writer) {
+        let Ending { reason, flash, detail } = &self.ending;
+        writer.u64(self.campaign).u16(reason.code()).u8(flash.code()).text(detail, DETAIL_SIZE_MAX);
+    }
+}
+
+pub(super) fn read_reason(reader: &mut Reader<'_>) -> Result<Reason, DecodeError> {
+    Reason::from_code(reader.u16()?).ok_or(DecodeError::Value("reason"))
+}
+
+pub(super) fn read_flash(reader: &mut Reader<'_>) -> Result<FlashState, DecodeError> {
+    FlashState::from_code(reader.u8()?).ok_or(DecodeError::Value("flash state"))
+}
+
+fn read_condition(reader: &mut Reader<'_>) -> Result<Condition, DecodeError> {
+    Condition::from_code(reader.u8()?).ok_or(DecodeError::Value("firmware condition"))
+}
