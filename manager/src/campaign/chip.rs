@@ -164,3 +164,94 @@ impl ChipKnowledge {
         };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use firmcast::reason::{Ending, Reason};
+    use firmcast::wire::samples;
+
+    const WHOLE: FlashState = FlashState::UNTOUCHED;
+
+    fn report(phase: Phase, flash: FlashState) -> Report {
+        let ending = Ending::new(Reason::None, flash, "");
+        Report { campaign: 1, phase, ending, done: 0, total: 0, digests: None }
+    }
+
+    fn end(flash: FlashState) -> End {
+        End { campaign: 1, ending: Ending::new(Reason::None, flash, "") }
+    }
+
+    fn at(seconds: u64) -> Time {
+        Time::ZERO + std::time::Duration::from_secs(seconds)
+    }
+
+    /// A host that was seen at home and is told to write.
+    fn told() -> ChipKnowledge {
+        let mut chip = ChipKnowledge::default();
+        chip.seen_at_home(&samples::identity());
+        chip.handle_command(&Command::Commit { campaign: 1 });
+        chip
+    }
+
+    #[test]
+    fn what_nobody_said_is_unknown_and_what_was_said_stands_until_the_host_is_told_to_write() {
+        let mut chip = ChipKnowledge::default();
+        assert_eq!(chip.state(at(0)), FlashState::Unknown);
+        chip.seen_at_home(&samples::identity());
+        chip.handle_report(at(1), &report(Phase::Verified, WHOLE));
+        assert_eq!(chip.state(at(9)), WHOLE);
+        let (rate_kbit_s, digest) = (1, [0; 32]);
+        let command =
+            |unless_broken| Command::CommitWithEscrow { campaign: 1, rate_kbit_s, unless_broken };
+        chip.handle_command(&command(false));
+        assert_eq!(chip.state(at(9)), WHOLE, "it waits for its backup to be stored");
+        chip.handle_command(&command(true));
+        assert_eq!(chip.state(at(9)), FlashState::Unknown, "it writes if its chip is broken");
+        chip.handle_report(at(10), &report(Phase::Escrow, WHOLE));
+        assert_eq!(chip.state(at(19)), WHOLE, "its chip is whole: it uploads");
+        chip.handle_command(&Command::BackupStored { campaign: 1, digest });
+        assert_eq!(chip.state(at(19)), FlashState::Unknown);
+    }
+
+    #[test]
+    fn a_safe_end_stands_and_an_unsafe_one_is_true_only_when_it_is_said() {
+        let mut chip = told();
+        chip.handle_report(at(5), &report(Phase::Failed, FlashState::Mixed));
+        assert_eq!(chip.state(at(5)), FlashState::Mixed);
+        assert_eq!(chip.state(at(6)), FlashState::Unknown, "it tries again by itself");
+        chip.handle_report(at(7), &report(Phase::Updated, FlashState::Updated));
+        chip.handle_report(at(8), &report(Phase::Writing, WHOLE));
+        assert_eq!(chip.state(at(99)), FlashState::Updated, "a late report changes nothing");
+    }
+
+    #[test]
+    fn a_host_that_comes_home_by_itself_is_known_only_by_word_from_recovery_or_a_measurement() {
+        let (identity, restored) = (samples::identity(), FlashState::Restored(Condition::Whole));
+        for (word, state) in [
+            (None, FlashState::Unknown),
+            (Some(end(FlashState::Unknown)), FlashState::Unknown),
+            (Some(end(restored)), restored),
+        ] {
+            let mut chip = told();
+            chip.came_home(&identity, word.as_ref());
+            assert_eq!(chip.state(at(1)), state);
+            chip.measured(false);
+            assert_eq!(chip.state(at(1)), state, "not the image");
+            chip.measured(true);
+            assert_eq!(chip.state(at(1)), FlashState::Updated);
+        }
+        let mut chip = ChipKnowledge::default();
+        chip.seen_at_home(&identity);
+        chip.came_home(&identity, None);
+        assert_eq!(chip.state(at(1)), WHOLE, "it was never told to write");
+    }
+
+    #[test]
+    fn of_an_updated_chip_that_is_measured_to_be_another_nothing_is_known() {
+        let mut chip = told();
+        chip.handle_report(at(1), &report(Phase::Updated, FlashState::Updated));
+        chip.measured(false);
+        assert_eq!(chip.state(at(2)), FlashState::Unknown);
+    }
+}

@@ -101,6 +101,11 @@ impl Deadlines {
     }
 }
 
+/// Seconds as commands carry them.
+pub(super) fn whole_seconds(span: Duration) -> u16 {
+    u16::try_from(span.as_secs()).unwrap_or(u16::MAX)
+}
+
 /// Everything about a campaign but its hosts.
 #[derive(Clone, Debug)]
 pub struct Config {

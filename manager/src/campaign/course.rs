@@ -1,4 +1,5 @@
-//! A campaign without its sessions, sans-IO: hosts that are brought one image, over an endpoint that others may share.
+//! A campaign without its sessions, sans-IO: hosts that are brought one image, over an endpoint that
+//! others may share.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -14,9 +15,11 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore, SeedableRng};
 
 use super::config::{self, Contents, Delivery, HOSTS_MAX, Target, Terms};
-use super::escrow::{Backup, UPLOADS_MAX};
-use super::event::{Event, Transmit};
-use super::host::{EscrowPlan, Host, Plan};
+use super::contact::{CampaignPlan, EscrowPlan};
+use super::event::{Backup, Event, Transmit};
+use super::host::Host;
+use super::legs::escrow::UPLOADS_MAX;
+use super::outbox::Outbox;
 use super::stage::Stage;
 use super::stream::Stream;
 
@@ -25,12 +28,14 @@ const REPORT_SPACING_MS: usize = 5;
 const REPORT_INTERVAL_MS_MIN: usize = 1_000;
 const REPORT_INTERVAL_MS_MAX: usize = 20_000;
 
-/// One campaign over an endpoint that is not its own: the drive rule is that of [`Campaign`](super::Campaign), and what
-/// the endpoint has to send is taken after every call too.
+/// One campaign over an endpoint that is not its own: the drive rule is that of
+/// [`Campaign`](super::Campaign), and after every call its owner has it [`use_sessions`](Self::use_sessions).
 #[derive(Debug)]
 pub struct Course {
-    plan: Plan,
+    plan: CampaignPlan,
     stream: Stream,
+    /// What it wants done with the sessions.
+    outbox: Outbox,
     hosts: Vec<Host>,
     by_key: BTreeMap<PeerKey, usize>,
     rng: ChaCha20Rng,
@@ -47,7 +52,6 @@ impl Course {
     /// [`TransferError`] when the payload or fragment size is out of bounds.
     pub fn new(
         now: Time,
-        endpoint: &mut Endpoint,
         terms: &Terms,
         contents: Contents,
         targets: Vec<Target>,
@@ -64,7 +68,7 @@ impl Course {
             Some(_) => UPLOADS_MAX,
             None => targets.iter().filter(|target| target.key.is_some()).count(),
         };
-        let plan = Plan {
+        let plan = CampaignPlan {
             manifest: contents.manifest,
             expect_version: contents.expect_version,
             stable_digest: contents.stable_digest,
@@ -80,10 +84,11 @@ impl Course {
             }),
         };
         let by_key = targets.iter().enumerate().filter_map(|(i, t)| Some((t.key?, i))).collect();
-        let hosts = targets.into_iter().map(Host::new).collect();
+        let hosts = targets.into_iter().map(|target| Host::new(target, &plan)).collect();
         let mut course = Self {
             plan,
             stream,
+            outbox: Outbox::default(),
             hosts,
             by_key,
             rng,
@@ -91,58 +96,51 @@ impl Course {
             uploading: Vec::new(),
             backups: VecDeque::new(),
         };
-        course.start(now, endpoint);
+        course.start(now);
         Ok(course)
     }
 
-    fn start(&mut self, now: Time, endpoint: &mut Endpoint) {
+    fn start(&mut self, now: Time) {
         for index in 0..self.hosts.len() {
             match self.hosts[index].target.key {
-                Some(key) => endpoint.allow(key),
-                None => self.touch(now, endpoint, index, |host, _, _| {
+                Some(key) => self.outbox.allow(key),
+                None => self.touch(now, index, |host, _, _| {
                     let detail = "no answer to the discovery request";
                     host.end(now, Refusal::new(Reason::HostUnreachable, detail));
                 }),
             }
         }
-        self.grant_dialogues(now, endpoint);
+        self.grant_dialogues(now);
+    }
+
+    /// Says what is to be said to the hosts, and calls those that must be called.
+    pub fn use_sessions(&mut self, now: Time, endpoint: &mut Endpoint) {
+        self.outbox.run(now, endpoint);
     }
 
     /// Takes in a dead host that asked for help, or one that asks again, and answers it. One that has ended, or that
     /// forgot what it was told, begins anew. False when the course is full.
-    pub fn enlist(
-        &mut self,
-        now: Time,
-        endpoint: &mut Endpoint,
-        target: Target,
-        request: &HelpRequest,
-    ) -> bool {
+    pub fn enlist(&mut self, now: Time, target: Target, request: &HelpRequest) -> bool {
         let Some(key) = target.key else { return false };
         let index = match self.by_key.get(&key).copied() {
             Some(index) => index,
             None if self.hosts.len() >= HOSTS_MAX => return false,
             None => {
-                self.hosts.push(Host::new(target));
+                self.hosts.push(Host::new(target, &self.plan));
                 self.by_key.insert(key, self.hosts.len() - 1);
                 self.plan.report_interval_ms = report_interval_ms(self.hosts.len());
                 self.hosts.len() - 1
             }
         };
-        self.touch(now, endpoint, index, |host, plan, _| host.enlist(now, request, plan));
+        self.touch(now, index, |host, plan, _| host.enlist(now, request, plan));
         true
     }
 
     /// A host asks for help again: its attempt is over. `said` is how it says that it ended.
-    pub fn ask_again(
-        &mut self,
-        now: Time,
-        endpoint: &mut Endpoint,
-        peer: &PeerKey,
-        said: Option<Ending>,
-    ) {
+    pub fn ask_again(&mut self, now: Time, peer: &PeerKey, said: Option<Ending>) {
         if let Some(index) = self.by_key.get(peer).copied() {
-            self.touch(now, endpoint, index, |host, _, _| host.ask_again(now, said));
-            self.settle(now, endpoint);
+            self.touch(now, index, |host, _, _| host.ask_again(now, said));
+            self.settle(now);
         }
     }
 
@@ -163,7 +161,7 @@ impl Course {
 
     /// Whether it has ended for every host.
     pub fn is_finished(&self) -> bool {
-        self.hosts.iter().all(|host| host.stage == Stage::Ended)
+        self.hosts.iter().all(|host| host.stage() == Stage::Ended)
     }
 
     /// The image on its way.
@@ -177,46 +175,33 @@ impl Course {
     }
 
     /// A session with this host is there.
-    pub fn connected(&mut self, now: Time, endpoint: &mut Endpoint, peer: &PeerKey) {
+    pub fn connected(&mut self, now: Time, peer: &PeerKey) {
         if let Some(index) = self.by_key.get(peer).copied() {
-            self.touch(now, endpoint, index, |host, _, _| host.connected(now));
+            self.touch(now, index, |host, _, _| host.connected(now));
         }
     }
 
     /// Takes what this host said in its session.
-    pub fn handle_answer(
-        &mut self,
-        now: Time,
-        endpoint: &mut Endpoint,
-        peer: &PeerKey,
-        from: SocketAddr,
-        answer: &Answer,
-    ) {
+    pub fn handle_answer(&mut self, now: Time, peer: &PeerKey, from: SocketAddr, answer: &Answer) {
         let Some(index) = self.by_key.get(peer).copied() else { return };
         if let Answer::FragmentStatus(status) = answer {
             self.stream.handle_status(now, index, status);
         }
-        self.touch(now, endpoint, index, |host, plan, rng| {
-            if host.stage.is_in_recovery() {
-                host.recovery_address = Some(from);
+        self.touch(now, index, |host, plan, rng| {
+            if host.stage().is_in_recovery() {
+                host.contact.recovery_address = Some(from);
             }
             host.handle_answer(now, answer, plan, rng);
         });
-        self.settle(now, endpoint);
+        self.settle(now);
     }
 
     /// Takes a fragment or status request of an upload: from where its host speaks, and sealed with the key of its offer.
-    pub fn handle_fragment(
-        &mut self,
-        now: Time,
-        endpoint: &mut Endpoint,
-        from: SocketAddr,
-        datagram: &[u8],
-    ) {
-        let speaks_there = |index: &&usize| self.hosts[**index].recovery_address == Some(from);
+    pub fn handle_fragment(&mut self, now: Time, from: SocketAddr, datagram: &[u8]) {
+        let speaks_there = |index: &&usize| self.hosts[**index].recovery_address() == Some(from);
         let Some(index) = self.uploading.iter().find(speaks_there).copied() else { return };
         let mut arrived = None;
-        self.touch(now, endpoint, index, |host, plan, _| {
+        self.touch(now, index, |host, plan, _| {
             arrived = host.handle_fragment(now, datagram, plan);
         });
         if let Some((digest, bytes)) = arrived {
@@ -230,60 +215,51 @@ impl Course {
     }
 
     /// Takes note that this host's backup with this digest is durable. From here on the host may change its flash.
-    pub fn backup_stored(
-        &mut self,
-        now: Time,
-        endpoint: &mut Endpoint,
-        host: usize,
-        digest: [u8; 32],
-    ) {
-        self.touch(now, endpoint, host, |host, plan, _| host.backup_stored(now, digest, plan));
-        self.settle(now, endpoint);
+    pub fn backup_stored(&mut self, now: Time, host: usize, digest: [u8; 32]) {
+        self.touch(now, host, |host, plan, _| host.backup_stored(now, digest, plan));
+        self.settle(now);
     }
 
     /// Takes note that this host's backup could not be made durable, and why: its flash stays as it is.
-    pub fn backup_not_stored(
-        &mut self,
-        now: Time,
-        endpoint: &mut Endpoint,
-        host: usize,
-        why: String,
-    ) {
-        self.touch(now, endpoint, host, |host, plan, _| host.escrow_failed(now, why, plan));
-        self.settle(now, endpoint);
+    pub fn backup_not_stored(&mut self, now: Time, host: usize, why: String) {
+        self.touch(now, host, |host, plan, _| host.backup_not_stored(now, why, plan));
+        self.settle(now);
     }
 
     /// Does what is due.
-    pub fn handle_timeout(&mut self, now: Time, endpoint: &mut Endpoint) {
+    pub fn handle_timeout(&mut self, now: Time) {
         for index in 0..self.hosts.len() {
             if self.hosts[index].poll_timeout().is_none_or(|due| due > now) {
                 continue;
             }
-            self.touch(now, endpoint, index, |host, plan, _| host.handle_timeout(now, plan));
-            if self.hosts[index].take_probe(now) {
-                self.call_agent(now, endpoint, index);
+            self.touch(now, index, |host, plan, _| host.handle_timeout(now, plan));
+            let host = &mut self.hosts[index];
+            if host.contact.take_probe(now)
+                && let Some(key) = host.target.key
+            {
+                self.outbox.call(key, host.target.address);
             }
         }
-        self.settle(now, endpoint);
+        self.settle(now);
     }
 
     /// Hosts that may be writing their flash are let finish; the others are sent home.
-    pub fn interrupt(&mut self, now: Time, endpoint: &mut Endpoint) {
-        self.touch_all(now, endpoint, |host, plan| host.interrupt(now, plan));
+    pub fn interrupt(&mut self, now: Time) {
+        self.touch_all(now, |host, plan| host.interrupt(now, plan));
     }
 
     /// Ends it for every host at once.
-    pub fn abandon(&mut self, now: Time, endpoint: &mut Endpoint) {
-        self.touch_all(now, endpoint, |host, _| host.abandon(now));
+    pub fn abandon(&mut self, now: Time) {
+        self.touch_all(now, |host, _| host.abandon(now));
     }
 
-    fn touch_all(&mut self, now: Time, endpoint: &mut Endpoint, happen: impl Fn(&mut Host, &Plan)) {
+    fn touch_all(&mut self, now: Time, happen: impl Fn(&mut Host, &CampaignPlan)) {
         for index in 0..self.hosts.len() {
-            if self.hosts[index].stage != Stage::Ended {
-                self.touch(now, endpoint, index, |host, plan, _| happen(host, plan));
+            if self.hosts[index].stage() != Stage::Ended {
+                self.touch(now, index, |host, plan, _| happen(host, plan));
             }
         }
-        self.settle(now, endpoint);
+        self.settle(now);
     }
 
     /// The next datagram of the stream.
@@ -306,67 +282,58 @@ impl Course {
     fn touch(
         &mut self,
         now: Time,
-        endpoint: &mut Endpoint,
         index: usize,
-        happen: impl FnOnce(&mut Host, &Plan, &mut ChaCha20Rng),
+        happen: impl FnOnce(&mut Host, &CampaignPlan, &mut ChaCha20Rng),
     ) {
         let before = Seen::of(&self.hosts[index]);
         happen(&mut self.hosts[index], &self.plan, &mut self.rng);
-        self.speak(now, endpoint, index);
+        self.speak(now, index);
         let after = Seen::of(&self.hosts[index]);
         if before.stage != after.stage {
-            self.stage_changed(now, endpoint, index, before.stage);
+            self.stage_changed(now, index, before.stage);
         } else if before != after {
             self.events.push_back(Event::Progress { host: index });
         }
     }
 
-    fn stage_changed(&mut self, now: Time, endpoint: &mut Endpoint, index: usize, before: Stage) {
+    fn stage_changed(&mut self, now: Time, index: usize, before: Stage) {
         let host = &self.hosts[index];
-        match (&host.outcome, before) {
-            (Some(outcome), _) => {
-                self.events.push_back(Event::Ended { host: index, outcome: outcome.clone() });
-            }
-            (None, _) => self.events.push_back(Event::Stage { host: index, stage: host.stage }),
-        }
-        self.stream.host_moved(now, index, before, host.stage);
-        if host.stage == Stage::Ended && host.is_silent(now) {
+        let stage = host.stage();
+        self.events.push_back(match host.outcome() {
+            Some(outcome) => Event::Ended { host: index, outcome: outcome.clone() },
+            None => Event::Stage { host: index, stage },
+        });
+        self.stream.host_moved(now, index, before, stage);
+        if stage == Stage::Ended && host.contact.is_silent(now) {
             // Nobody is there to call.
             if let Some(key) = host.target.key {
-                endpoint.disconnect(&key);
+                self.outbox.forget(key);
             }
         }
     }
 
     /// Sends what a host shall be told now; calls its agent when there is no session for it.
-    fn speak(&mut self, now: Time, endpoint: &mut Endpoint, index: usize) {
+    fn speak(&mut self, now: Time, index: usize) {
         let host = &mut self.hosts[index];
         let Some(key) = host.target.key else { return };
         for command in host.commands(now, &self.plan, &mut self.rng) {
-            endpoint.send(now, &key, &command.emit());
+            self.outbox.say(key, command);
         }
-        if host.wants_call(now, endpoint.is_connected(&key)) {
-            self.call_agent(now, endpoint, index);
-        }
-    }
-
-    fn call_agent(&mut self, now: Time, endpoint: &mut Endpoint, index: usize) {
-        let target = &self.hosts[index].target;
-        if let Some(key) = target.key {
-            endpoint.connect(now, key, target.address);
+        let host = &self.hosts[index];
+        let address = host.target.address;
+        match host.wants_agent() {
+            true if host.contact.is_silent(now) => self.outbox.call(key, address),
+            true => self.outbox.call_once(key, address),
+            false => {}
         }
     }
 
     /// What concerns all hosts, after something happened to some.
-    fn settle(&mut self, now: Time, endpoint: &mut Endpoint) {
-        self.grant_dialogues(now, endpoint);
-        self.grant_uploads(now, endpoint);
+    fn settle(&mut self, now: Time) {
+        self.grant_dialogues(now);
+        self.grant_uploads(now);
         for (index, why) in self.stream.take_stalled() {
-            self.touch(now, endpoint, index, |host, plan, _| {
-                if host.stage == Stage::Transfer {
-                    host.leave_behind(now, why.to_owned(), plan);
-                }
-            });
+            self.touch(now, index, |host, plan, _| host.leave_behind(now, why.to_owned(), plan));
         }
         self.stream.admit_newcomers(now);
         if let Some(hosts) = self.stream.start_if_ready(now, &self.hosts) {
@@ -375,33 +342,33 @@ impl Course {
     }
 
     /// Gives free dialogues to hosts that wait for one, to those that are furthest first: they have deadlines of their own.
-    fn grant_dialogues(&mut self, now: Time, endpoint: &mut Endpoint) {
-        let needs = |host: &&Host| host.stage.needs_dialogue();
-        let held = self.hosts.iter().filter(needs).filter(|host| host.may_speak).count();
+    fn grant_dialogues(&mut self, now: Time) {
+        let needs = |host: &&Host| host.stage().needs_dialogue();
+        let held = self.hosts.iter().filter(needs).filter(|host| host.contact.may_speak).count();
         let free = config::DIALOGUES_MAX.saturating_sub(held);
         let waits = |index: &usize| {
             let host = &self.hosts[*index];
-            host.is_waiting() && host.stage.needs_dialogue()
+            host.is_waiting() && host.stage().needs_dialogue()
         };
         let mut waiting: Vec<usize> = (0..self.hosts.len()).filter(waits).collect();
-        waiting.sort_by_key(|index| std::cmp::Reverse(self.hosts[*index].stage));
+        waiting.sort_by_key(|index| std::cmp::Reverse(self.hosts[*index].stage()));
         for index in waiting.into_iter().take(free) {
-            self.touch(now, endpoint, index, |host, plan, _| host.grant_turn(now, plan));
+            self.touch(now, index, |host, _, _| host.grant_turn(now));
         }
     }
 
     /// Gives free turns to upload to hosts that wait for one.
-    fn grant_uploads(&mut self, now: Time, endpoint: &mut Endpoint) {
+    fn grant_uploads(&mut self, now: Time) {
         if self.plan.escrow.is_none() {
             return;
         }
-        self.uploading.retain(|index| self.hosts[*index].stage == Stage::Escrow);
+        self.uploading.retain(|index| self.hosts[*index].stage() == Stage::Escrow);
         let free = UPLOADS_MAX - self.uploading.len();
         let waits = |index: &usize| self.hosts[*index].waits_for_upload();
         let waiting: Vec<usize> = (0..self.hosts.len()).filter(waits).take(free).collect();
         for index in waiting {
             self.uploading.push(index);
-            self.touch(now, endpoint, index, |host, plan, _| host.grant_turn(now, plan));
+            self.touch(now, index, |host, _, _| host.grant_turn(now));
         }
     }
 }
@@ -416,7 +383,7 @@ struct Seen {
 
 impl Seen {
     fn of(host: &Host) -> Self {
-        Self { stage: host.stage, phase: host.phase, progress: host.progress() }
+        Self { stage: host.stage(), phase: host.phase(), progress: host.progress() }
     }
 }
 

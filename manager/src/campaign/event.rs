@@ -27,6 +27,18 @@ impl Outcome {
     }
 }
 
+/// A backup that arrived whole. The driver makes it durable and says so with
+/// [`Campaign::backup_stored`](super::Campaign::backup_stored).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backup {
+    /// The host, by its index.
+    pub host: usize,
+    /// SHA-256 of the bytes; checked.
+    pub digest: [u8; 32],
+    /// What the chip held from its first byte on.
+    pub bytes: Vec<u8>,
+}
+
 /// News. Hosts are named by their index in the list that the campaign was made with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {

@@ -6,10 +6,12 @@
 //!
 //! - [`config`]: what it is told; its limits and deadlines.
 //! - [`course`]: the campaign without its sessions, so that several share one socket; [`Campaign`] is one with its own.
-//! - [`stage`]: where a host stands; `host` and `answers`: one host's way; `upload`, `retry`: how it is told things.
+//! - `host`: one host, and how it goes from one leg to the next; `answers`: what it says, brought to
+//!   its leg; `legs`: the legs, one file each.
+//! - `contact`, `chip`: what is known of a host in every leg, and what may be stated about its flash.
+//! - [`stage`]: where a host stands, as a view for names and JSON.
+//! - `manifest`, `retry`, `outbox`: how a host is told things.
 //! - `stream`: the image on its way to all hosts at once.
-//! - `chip`: what may be stated about a host's flash.
-//! - [`escrow`]: backups on their way here, before anything is changed.
 //! - [`event`]: what the campaign tells its driver.
 //!
 //! No host waits for another, but for one thing: the stream starts when all hosts are ready or the join window is over.
@@ -17,14 +19,16 @@
 mod answers;
 mod chip;
 pub mod config;
+mod contact;
 pub mod course;
-pub mod escrow;
 pub mod event;
 mod host;
+mod legs;
+mod manifest;
+mod outbox;
 mod retry;
 pub mod stage;
 mod stream;
-mod upload;
 
 use std::net::SocketAddr;
 
@@ -38,9 +42,9 @@ use rand_core::SeedableRng;
 
 pub use config::{Config, Contents, Deadlines, Delivery, Rescue, Target, Terms};
 pub use course::Course;
-pub use escrow::{Backup, UPLOADS_MAX};
-pub use event::{Destination, Event, Outcome, Transmit};
+pub use event::{Backup, Destination, Event, Outcome, Transmit};
 pub use host::Host;
+pub use legs::escrow::UPLOADS_MAX;
 pub use stage::Stage;
 pub use stream::Stream;
 
@@ -81,7 +85,8 @@ impl Campaign {
         let mut endpoint = Endpoint::new(config.exchange_secret, course::draw(&mut rng));
         endpoint.set_stamp(config.stamp);
         endpoint.serve_hosts(HANDSHAKES_PER_SECOND);
-        let course = Course::new(now, &mut endpoint, &terms, contents, targets)?;
+        let mut course = Course::new(now, &terms, contents, targets)?;
+        course.use_sessions(now, &mut endpoint);
         Ok(Self { endpoint, course, interrupts: 0 })
     }
 
@@ -104,19 +109,20 @@ impl Campaign {
     pub fn handle_datagram(&mut self, now: Time, from: SocketAddr, datagram: &[u8]) {
         let Self { endpoint, course, .. } = self;
         if Broadcast::parse(datagram).is_ok() {
-            course.handle_fragment(now, endpoint, from, datagram);
-            return;
-        }
-        match endpoint.handle_datagram(now, from, datagram) {
-            Some(session::Event::Connected { peer, .. }) => course.connected(now, endpoint, &peer),
-            Some(session::Event::Message { peer, address, bytes }) => {
-                // An authentic host that talks nonsense is as good as a silent one.
-                if let Ok(answer) = Answer::parse(&bytes) {
-                    course.handle_answer(now, endpoint, &peer, address, &answer);
+            course.handle_fragment(now, from, datagram);
+        } else {
+            match endpoint.handle_datagram(now, from, datagram) {
+                Some(session::Event::Connected { peer, .. }) => course.connected(now, &peer),
+                Some(session::Event::Message { peer, address, bytes }) => {
+                    // An authentic host that talks nonsense is as good as a silent one.
+                    if let Ok(answer) = Answer::parse(&bytes) {
+                        course.handle_answer(now, &peer, address, &answer);
+                    }
                 }
+                None => {}
             }
-            None => {}
         }
+        course.use_sessions(now, endpoint);
     }
 
     /// The next backup to be made durable.
@@ -124,20 +130,23 @@ impl Campaign {
         self.course.poll_backup()
     }
 
-    /// Takes note that this host's backup with this digest is durable. From here on the host may change its flash.
+    /// Records that this host's backup with this digest is durable. From here on it may change its flash.
     pub fn backup_stored(&mut self, now: Time, host: usize, digest: [u8; 32]) {
-        self.course.backup_stored(now, &mut self.endpoint, host, digest);
+        self.course.backup_stored(now, host, digest);
+        self.course.use_sessions(now, &mut self.endpoint);
     }
 
-    /// Takes note that this host's backup could not be made durable, and why: its flash stays as it is.
+    /// Records that this host's backup could not be made durable, and why: its flash stays as it is.
     pub fn backup_not_stored(&mut self, now: Time, host: usize, why: String) {
-        self.course.backup_not_stored(now, &mut self.endpoint, host, why);
+        self.course.backup_not_stored(now, host, why);
+        self.course.use_sessions(now, &mut self.endpoint);
     }
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Time) {
         self.endpoint.handle_timeout(now);
-        self.course.handle_timeout(now, &mut self.endpoint);
+        self.course.handle_timeout(now);
+        self.course.use_sessions(now, &mut self.endpoint);
     }
 
     /// The operator wants it to stop. Hosts that may be writing their flash are let finish; the others are sent home.
@@ -145,9 +154,10 @@ impl Campaign {
     pub fn interrupt(&mut self, now: Time) {
         self.interrupts += 1;
         match self.interrupts {
-            1 => self.course.interrupt(now, &mut self.endpoint),
-            _ => self.course.abandon(now, &mut self.endpoint),
+            1 => self.course.interrupt(now),
+            _ => self.course.abandon(now),
         }
+        self.course.use_sessions(now, &mut self.endpoint);
     }
 
     /// Whether the operator interrupted it.

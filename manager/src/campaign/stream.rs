@@ -146,7 +146,7 @@ impl Stream {
         let first_joined = self.first_joined.filter(|_| !self.started)?;
         let window_end = first_joined + self.join_window;
         let on_the_way =
-            !self.starts_early || hosts.iter().any(|host| host.stage < Stage::Transfer);
+            !self.starts_early || hosts.iter().any(|host| host.stage() < Stage::Transfer);
         self.window_end = Some(window_end);
         if on_the_way && now < window_end {
             return None;
@@ -180,9 +180,9 @@ impl Stream {
             if self.delivery != Delivery::Unicast {
                 return Some(Transmit { destination: Destination::Group, bytes });
             }
-            let receivers = hosts.iter().filter(|host| host.stage == Stage::Transfer);
+            let receivers = hosts.iter().filter(|host| host.stage() == Stage::Transfer);
             self.copies = receivers
-                .filter_map(|host| host.recovery_address)
+                .filter_map(Host::recovery_address)
                 .map(|to| Transmit { destination: Destination::Host(to), bytes: bytes.clone() })
                 .collect();
             if let Some(copy) = self.copies.pop_front() {

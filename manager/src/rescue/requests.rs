@@ -73,7 +73,7 @@ impl Service {
         let course = &mut self.courses[index].course;
         let said = end.filter(|(campaign, _)| *campaign == course.campaign());
         let said = said.map(|(_, ending)| ending);
-        course.ask_again(now, &mut self.endpoint, key, said);
+        course.ask_again(now, key, said);
         // The course goes on for the host that is about to begin anew, even if it was the last one.
         while let Some(event) = self.courses[index].course.poll_event() {
             self.handle_event(now, index, event);
@@ -148,7 +148,7 @@ impl Service {
         let course = &mut self.courses[index].course;
         let target = Target { name: caller.name.clone(), key: Some(*key), address: caller.address };
         let stage = course.host(key).map_or(Stage::Ended, |host| host.stage());
-        if !course.enlist(now, &mut self.endpoint, target, request) {
+        if !course.enlist(now, target, request) {
             self.hold(now, key, Reason::Busy, "the campaign has as many hosts as it can".into());
             return;
         }

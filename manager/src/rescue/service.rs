@@ -198,7 +198,7 @@ impl Service {
     pub fn handle_datagram(&mut self, now: Time, from: SocketAddr, datagram: &[u8]) {
         if Broadcast::parse(datagram).is_ok() {
             for running in &mut self.courses {
-                running.course.handle_fragment(now, &mut self.endpoint, from, datagram);
+                running.course.handle_fragment(now, from, datagram);
             }
         } else {
             match self.endpoint.handle_datagram(now, from, datagram) {
@@ -217,7 +217,7 @@ impl Service {
 
     fn connected(&mut self, now: Time, peer: &PeerKey) {
         if let Some(index) = self.course_of(peer) {
-            self.courses[index].course.connected(now, &mut self.endpoint, peer);
+            self.courses[index].course.connected(now, peer);
         }
     }
 
@@ -237,7 +237,7 @@ impl Service {
             }
             (answer, Some(index)) => {
                 let course = &mut self.courses[index].course;
-                course.handle_answer(now, &mut self.endpoint, peer, from, &answer);
+                course.handle_answer(now, peer, from, &answer);
             }
             (_, None) => {}
         }
@@ -266,7 +266,7 @@ impl Service {
         self.endpoint.handle_timeout(now);
         for running in &mut self.courses {
             if running.course.poll_timeout().is_some_and(|due| due <= now) {
-                running.course.handle_timeout(now, &mut self.endpoint);
+                running.course.handle_timeout(now);
             }
         }
         if self.policy.unknown_hosts && self.housekeeping <= now {
@@ -347,8 +347,8 @@ impl Service {
             expect_version: None,
             stable_digest: *manifest.stable_digest(),
         };
-        let course = Course::new(now, &mut self.endpoint, &terms, contents, Vec::new())
-            .map_err(|error| error.to_string())?;
+        let course =
+            Course::new(now, &terms, contents, Vec::new()).map_err(|error| error.to_string())?;
         let line = super::Line::Service(Event::CampaignStarted {
             bundle: bundle.facts(),
             escrow: terms.escrow,
@@ -379,14 +379,14 @@ impl Service {
         let Deposit { campaign, backup } = deposit;
         let by_number = |running: &&mut Running| running.course.campaign() == *campaign;
         let Some(running) = self.courses.iter_mut().find(by_number) else { return };
-        let (course, endpoint) = (&mut running.course, &mut self.endpoint);
+        let course = &mut running.course;
         match stored {
             Ok(()) => {
-                course.backup_stored(now, endpoint, backup.host, backup.digest);
+                course.backup_stored(now, backup.host, backup.digest);
                 let news = Narrator::backup_stored(&course.hosts()[backup.host], backup);
                 self.note(Note::in_campaign(*campaign, news));
             }
-            Err(why) => course.backup_not_stored(now, endpoint, backup.host, why),
+            Err(why) => course.backup_not_stored(now, backup.host, why),
         }
         self.settle(now);
     }
@@ -400,7 +400,7 @@ impl Service {
     pub fn stop(&mut self, now: Time) {
         self.is_stopping = true;
         for running in &mut self.courses {
-            running.course.interrupt(now, &mut self.endpoint);
+            running.course.interrupt(now);
         }
         self.settle(now);
     }
@@ -419,6 +419,7 @@ impl Service {
             while let Some(event) = self.courses[index].course.poll_event() {
                 self.handle_event(now, index, event);
             }
+            self.courses[index].course.use_sessions(now, &mut self.endpoint);
         }
         let is_over = |running: &Running| running.course.is_finished();
         let over: Vec<Running> = self.courses.extract_if(.., |running| is_over(running)).collect();

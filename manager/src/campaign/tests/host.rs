@@ -361,9 +361,13 @@ impl ScriptedHost {
                 self.report = Report { total: FLASH_STEPS, ..self.state(Phase::Writing) };
                 self.give_up = None;
             }
-            Command::CommitWithEscrow { rate_kbit_s, .. }
+            Command::CommitWithEscrow { rate_kbit_s, unless_broken, .. }
                 if self.report.phase == Phase::Verified =>
             {
+                assert!(
+                    !unless_broken,
+                    "an update never goes without the backup that was asked for"
+                );
                 self.report = self.state(Phase::Escrow);
                 self.next_report = Some(now);
                 if self.script.backup != ScriptedBackup::Nothing {

@@ -7,12 +7,12 @@ const WINDOW_PARTS: usize = 8;
 
 /// How much of the manifest was sent to a host and how much it holds.
 #[derive(Debug, Default)]
-pub(super) struct Upload {
+pub(super) struct ManifestDelivery {
     sent_bytes: usize,
     held_bytes: usize,
 }
 
-impl Upload {
+impl ManifestDelivery {
     /// Takes over what the host says it holds; true when that is more than before.
     pub(super) fn acknowledge(&mut self, held_bytes: u32, manifest: &[u8]) -> bool {
         let held_bytes = usize::try_from(held_bytes).unwrap_or(usize::MAX);
@@ -34,8 +34,16 @@ impl Upload {
         self.sent_bytes = self.held_bytes;
     }
 
+    /// What the host is told now; from what it holds on again when that is due.
+    pub(super) fn commands(&mut self, due: bool, campaign: u64, manifest: &[u8]) -> Vec<Command> {
+        if due {
+            self.rewind();
+        }
+        std::iter::from_fn(|| self.next_part(campaign, manifest)).collect()
+    }
+
     /// The next part, if the window has room for one.
-    pub(super) fn next_part(&mut self, campaign: u64, manifest: &[u8]) -> Option<Command> {
+    fn next_part(&mut self, campaign: u64, manifest: &[u8]) -> Option<Command> {
         let window_end = self.held_bytes + WINDOW_PARTS * MANIFEST_PART_SIZE_MAX;
         let start = self.sent_bytes;
         let end = manifest.len().min(start + MANIFEST_PART_SIZE_MAX);
@@ -72,11 +80,11 @@ mod tests {
     fn a_manifest_arrives_whole_though_every_fifth_part_is_lost() {
         let mut rng = ChaCha20Rng::from_seed([1; 32]);
         let manifest: Vec<u8> = (0..40_000u32).map(|i| i as u8).collect();
-        let (mut upload, mut held, mut count) = (Upload::default(), Vec::new(), 0);
-        while !upload.is_complete(&manifest) {
-            upload.rewind();
+        let (mut delivery, mut held, mut count) = (ManifestDelivery::default(), Vec::new(), 0);
+        while !delivery.is_complete(&manifest) {
+            delivery.rewind();
             let mut in_flight = 0;
-            while let Some(part) = upload.next_part(7, &manifest) {
+            while let Some(part) = delivery.next_part(7, &manifest) {
                 count += 1;
                 in_flight += 1;
                 if rng.next_u32() % 5 != 0 {
@@ -84,10 +92,10 @@ mod tests {
                 }
             }
             assert!(in_flight <= WINDOW_PARTS && count < 1000);
-            upload.acknowledge(held.len() as u32, &manifest);
+            delivery.acknowledge(held.len() as u32, &manifest);
         }
         assert_eq!(held, manifest);
-        assert!(!upload.acknowledge(50_000, &manifest), "more than there is");
-        assert!(upload.next_part(7, &manifest).is_none());
+        assert!(!delivery.acknowledge(50_000, &manifest), "more than there is");
+        assert!(delivery.next_part(7, &manifest).is_none());
     }
 }

@@ -1,0 +1,203 @@
+//! What is known of one host, and when it is spoken to, whatever its leg is.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use firmcast::reason::{Reason, Refusal};
+use firmcast::time::Time;
+use firmcast::wire::answer::{Identity, Phase, Report};
+use firmcast::wire::broadcast::TransferParameters;
+use firmcast::wire::command::Command;
+use rand_chacha::ChaCha20Rng;
+
+use super::chip::ChipKnowledge;
+use super::config::Deadlines;
+use super::manifest::ManifestDelivery;
+use super::retry::Retry;
+
+/// Interval between probes of the agent while nothing is heard from the recovery environment.
+pub(super) const PROBE_INTERVAL: Duration = Duration::from_secs(20);
+
+/// How long an agent may be silent before its session counts as one from before its last boot.
+const STALE_SILENCE: Duration = Duration::from_secs(5);
+
+/// Interval between releases of a host that does not go.
+const RELEASE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Maximum number of times that an agent is brought a manifest again that it lost, most likely
+/// because it was restarted.
+const MANIFESTS_LOST_MAX: u32 = 3;
+
+/// Maximum number of times that another phase of a flash job gives it more time: a few tries with
+/// all phases.
+const FLASH_TURNS_MAX: u32 = 40;
+
+/// What is the same for all hosts of a campaign.
+#[derive(Debug)]
+pub(super) struct CampaignPlan {
+    pub(super) manifest: Vec<u8>,
+    pub(super) expect_version: Option<String>,
+    pub(super) stable_digest: [u8; 32],
+    pub(super) parameters: TransferParameters,
+    pub(super) group: Option<std::net::IpAddr>,
+    pub(super) report_interval_ms: u16,
+    pub(super) dry_run: bool,
+    /// Whether the hosts are dead ones: no agent can be called, and after the release nothing is
+    /// awaited.
+    pub(super) rescue: bool,
+    pub(super) deadlines: Deadlines,
+    /// None when flash is changed without the manager keeping the backup.
+    pub(super) escrow: Option<EscrowPlan>,
+}
+
+/// What is the same for all uploads of backups.
+#[derive(Debug)]
+pub(super) struct EscrowPlan {
+    /// Rate of each upload.
+    pub(super) rate_kbit_s: u32,
+    /// Size of each backup.
+    pub(super) image_size_bytes: usize,
+}
+
+impl CampaignPlan {
+    pub(super) fn campaign(&self) -> u64 {
+        self.parameters.campaign
+    }
+}
+
+/// What legs have in common.
+#[derive(Debug)]
+pub(super) struct Contact {
+    /// What may be stated about its chip.
+    pub(super) chip: ChipKnowledge,
+    /// Holds one of the campaign's turns, or needs none.
+    pub(super) may_speak: bool,
+    pub(super) retry: Retry,
+    pub(super) deadline: Option<Time>,
+    /// How long the stage may take without progress.
+    pub(super) span: Duration,
+    pub(super) heard: Time,
+    pub(super) probe: Option<Time>,
+    /// A command that is due once, next to what the leg repeats.
+    pub(super) aside: Option<Command>,
+    pub(super) identity: Option<Identity>,
+    pub(super) recovery_address: Option<SocketAddr>,
+    pub(super) phase: Phase,
+    pub(super) done: u32,
+    pub(super) total: u32,
+    pub(super) digests: Option<([u8; 32], [u8; 32])>,
+    manifests_lost: u32,
+    flash_turns: u32,
+}
+
+impl Contact {
+    pub(super) fn new(span: Duration) -> Self {
+        Self {
+            chip: ChipKnowledge::default(),
+            may_speak: false,
+            retry: Retry::starting(Time::ZERO),
+            deadline: None,
+            span,
+            heard: Time::ZERO,
+            probe: None,
+            aside: None,
+            identity: None,
+            recovery_address: None,
+            phase: Phase::Idle,
+            done: 0,
+            total: 0,
+            digests: None,
+            manifests_lost: 0,
+            flash_turns: 0,
+        }
+    }
+
+    /// Starts the time of the stage anew: at its begin, and when the host shows progress.
+    pub(super) fn extend_deadline(&mut self, now: Time) {
+        self.deadline = Some(now + self.span);
+    }
+
+    /// Takes over how far the host is; only a step forward gives it more time.
+    pub(super) fn take_progress(&mut self, now: Time, report: &Report) {
+        if report.done > self.done {
+            self.extend_deadline(now);
+        }
+        (self.done, self.total) = (report.done.min(report.total), report.total);
+    }
+
+    /// Takes over that its job came to another phase, which gives it more time; not for ever.
+    pub(super) fn take_phase(&mut self, now: Time, report: &Report) {
+        if report.phase != self.phase {
+            (self.done, self.total) = (0, 0);
+            self.turn(now);
+        }
+    }
+
+    /// It came to another phase.
+    pub(super) fn turn(&mut self, now: Time) {
+        self.flash_turns += 1;
+        if self.flash_turns <= FLASH_TURNS_MAX {
+            self.extend_deadline(now);
+        }
+    }
+
+    /// Takes over how much of the manifest the host holds. True when that is all of it.
+    pub(super) fn take_manifest_held(
+        &mut self,
+        now: Time,
+        delivery: &mut ManifestDelivery,
+        held_bytes: u32,
+        plan: &CampaignPlan,
+        rng: &mut ChaCha20Rng,
+    ) -> bool {
+        if !delivery.acknowledge(held_bytes, &plan.manifest) {
+            return false;
+        }
+        if delivery.is_complete(&plan.manifest) {
+            return true;
+        }
+        self.retry.postpone(now, rng);
+        self.extend_deadline(now);
+        false
+    }
+
+    /// Whether an agent that lost its manifest is brought it once more.
+    pub(super) fn may_lose_manifest(&mut self) -> bool {
+        self.manifests_lost += 1;
+        self.manifests_lost <= MANIFESTS_LOST_MAX
+    }
+
+    /// Tells it that the campaign is over for it, but not at once again: it may answer each time, and
+    /// not obey.
+    pub(super) fn release_again(&mut self, now: Time, plan: &CampaignPlan) {
+        if self.retry.next() <= now {
+            self.retry = Retry::every(now, RELEASE_INTERVAL);
+            self.aside = Some(Command::Release { campaign: plan.campaign() });
+        }
+    }
+
+    /// Whether the agent should be asked now if the host came back by itself.
+    pub(super) fn take_probe(&mut self, now: Time) -> bool {
+        let Some(probe) = self.probe.filter(|probe| *probe <= now) else { return false };
+        if now.since(self.heard) < PROBE_INTERVAL {
+            self.probe = Some(self.heard + PROBE_INTERVAL);
+            return false;
+        }
+        self.probe = Some(probe.max(now) + PROBE_INTERVAL);
+        true
+    }
+
+    /// Whether nothing was heard of it for so long that nobody may be there.
+    pub(super) fn is_silent(&self, now: Time) -> bool {
+        now.since(self.heard) >= STALE_SILENCE
+    }
+}
+
+/// Why the report says that the host's part is over.
+pub(super) fn said_in(report: &Report) -> Refusal {
+    let reason = match report.ending.reason {
+        Reason::None => Reason::RecoveryFailed,
+        reason => reason,
+    };
+    Refusal::new(reason, &report.ending.detail)
+}

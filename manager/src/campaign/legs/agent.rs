@@ -1,0 +1,213 @@
+//! The leg in the normal OS: the agent is called, given the manifest, and told to begin or to foresee.
+
+use firmcast::reason::{Reason, Refusal};
+use firmcast::time::Time;
+use firmcast::wire::answer::{End, Environment, Identity, Phase, Report};
+use firmcast::wire::command::Command;
+use firmcast::wire::foresight::Foresight;
+use rand_chacha::ChaCha20Rng;
+
+use super::super::config::{Deadlines, whole_seconds};
+use super::super::contact::{CampaignPlan, Contact, said_in};
+use super::super::manifest::ManifestDelivery;
+use super::super::stage::Stage;
+use super::ending::returned;
+use super::next::{Next, Start};
+
+/// A host in its normal OS, or on its way from there to recovery.
+#[derive(Debug)]
+pub(in crate::campaign) enum AgentLeg {
+    Connect,
+    Recall,
+    Manifest(ManifestDelivery),
+    Foresee,
+    Begin,
+    Reach,
+}
+
+impl AgentLeg {
+    pub(in crate::campaign) fn stage(&self) -> Stage {
+        match self {
+            Self::Connect => Stage::Connect,
+            Self::Recall => Stage::Recall,
+            Self::Manifest(_) => Stage::Manifest,
+            Self::Foresee => Stage::Foresee,
+            Self::Begin => Stage::Begin,
+            Self::Reach => Stage::Reach,
+        }
+    }
+
+    pub(in crate::campaign) fn span(&self, deadlines: &Deadlines) -> std::time::Duration {
+        match self {
+            Self::Connect => deadlines.connect,
+            Self::Recall => deadlines.boot,
+            Self::Manifest(_) => deadlines.manifest,
+            Self::Foresee => deadlines.measure,
+            Self::Begin => deadlines.begin,
+            Self::Reach => deadlines.reach,
+        }
+    }
+
+    pub(in crate::campaign) fn commands(&mut self, due: bool, plan: &CampaignPlan) -> Vec<Command> {
+        let campaign = plan.campaign();
+        let command = match self {
+            Self::Manifest(delivery) => return delivery.commands(due, campaign, &plan.manifest),
+            Self::Connect | Self::Recall => Command::Query,
+            Self::Foresee => Command::Foresee { campaign },
+            Self::Begin => Command::Begin {
+                campaign,
+                reach_timeout_s: whole_seconds(plan.deadlines.reach),
+                transfer_timeout_s: whole_seconds(plan.deadlines.transfer),
+            },
+            Self::Reach => return Vec::new(),
+        };
+        due.then_some(command).into_iter().collect()
+    }
+
+    pub(in crate::campaign) fn handle_timeout(&self, contact: &Contact) -> Next {
+        let stage = self.stage().name();
+        Next::End(match self {
+            Self::Recall => {
+                let detail = format!("in another campaign it was last {}", contact.phase.name());
+                Refusal::new(Reason::Busy, detail)
+            }
+            Self::Connect | Self::Manifest(_) | Self::Foresee => {
+                Refusal::new(Reason::HostUnreachable, format!("no answer while {stage}"))
+            }
+            // The acceptance may be lost and the host already on its way.
+            Self::Begin => return Next::Go(Start::Reach),
+            Self::Reach => Refusal::new(Reason::NoReady, ""),
+        })
+    }
+
+    pub(in crate::campaign) fn interrupt(&self) -> Next {
+        let why = |detail| Refusal::new(Reason::Interrupted, detail);
+        match self {
+            Self::Connect | Self::Recall => Next::End(why("")),
+            // Its recovery environment does not hear yet; it is released should it call while others
+            // are waited for.
+            Self::Reach => Next::End(why("it was on its way to the recovery environment")),
+            Self::Manifest(_) | Self::Foresee | Self::Begin => Next::release(why("")),
+        }
+    }
+
+    /// The host says who it is, before it has left for recovery.
+    pub(in crate::campaign) fn handle_identity(
+        &self,
+        contact: &mut Contact,
+        identity: &Identity,
+        plan: &CampaignPlan,
+    ) -> Next {
+        let in_normal_os = identity.environment == Environment::NormalOs;
+        match self {
+            Self::Connect if in_normal_os => {
+                contact.identity = Some(identity.clone());
+                contact.chip.seen_at_home(identity);
+                Next::Go(Start::Manifest)
+            }
+            // A dry run brings nobody out of anything.
+            Self::Connect if plan.dry_run => {
+                let detail = "it is in the recovery environment of another campaign";
+                Next::End(Refusal::new(Reason::Busy, detail))
+            }
+            Self::Connect => Next::Go(Start::Recall),
+            Self::Recall if in_normal_os => Next::Go(Start::Connect),
+            _ => Next::Stay,
+        }
+    }
+
+    /// It is in its normal OS after another boot, or knows how its part ended.
+    pub(in crate::campaign) fn come_home(&self, rebooted: bool, end: Option<&End>) -> Next {
+        match self {
+            Self::Reach if rebooted || end.is_some() => Next::End(returned(end)),
+            _ => Next::Stay,
+        }
+    }
+
+    /// It reports in a campaign whose manager no longer ends it: this one does.
+    pub(in crate::campaign) fn handle_foreign_report(
+        &self,
+        now: Time,
+        contact: &mut Contact,
+        report: &Report,
+    ) -> Next {
+        if !matches!(self, Self::Connect | Self::Recall) {
+            return Next::Stay;
+        }
+        let campaign = report.campaign;
+        let command = match report.phase {
+            Phase::Idle | Phase::Accepted | Phase::Refused => return Next::Stay,
+            Phase::BackingUp | Phase::Writing | Phase::Verifying | Phase::Restoring => None,
+            Phase::Rebooting => None,
+            // It holds the verified image of that campaign, and nothing else helps it.
+            Phase::Failed if !report.ending.flash.reboot_is_safe() => {
+                Some(Command::Commit { campaign })
+            }
+            Phase::Ready
+            | Phase::Receiving
+            | Phase::Verified
+            | Phase::Escrow
+            | Phase::Updated
+            | Phase::Failed => Some(Command::Release { campaign }),
+        };
+        let is_other_phase = report.phase != contact.phase;
+        (contact.phase, contact.aside) = (report.phase, command);
+        if matches!(self, Self::Connect) {
+            return Next::Go(Start::Recall);
+        }
+        if is_other_phase {
+            contact.turn(now);
+        }
+        Next::Stay
+    }
+
+    pub(in crate::campaign) fn handle_manifest_held(
+        &mut self,
+        now: Time,
+        contact: &mut Contact,
+        held_bytes: u32,
+        plan: &CampaignPlan,
+        rng: &mut ChaCha20Rng,
+    ) -> Next {
+        let Self::Manifest(delivery) = self else { return Next::Stay };
+        match contact.take_manifest_held(now, delivery, held_bytes, plan, rng) {
+            true if plan.dry_run => Next::Go(Start::Foresee),
+            true => Next::Go(Start::Begin),
+            false => Next::Stay,
+        }
+    }
+
+    pub(in crate::campaign) fn handle_report(
+        &self,
+        contact: &mut Contact,
+        report: &Report,
+    ) -> Next {
+        match (report.phase, self) {
+            (Phase::Accepted, Self::Begin) => Next::Go(Start::Reach),
+            (Phase::Refused, Self::Foresee | Self::Begin)
+                if report.ending.reason == Reason::ManifestIncomplete
+                    && contact.may_lose_manifest() =>
+            {
+                Next::Go(Start::Manifest)
+            }
+            // Also in Reach: the agent had accepted, but could not enter the recovery environment.
+            (Phase::Refused, Self::Manifest(_) | Self::Foresee | Self::Begin | Self::Reach) => {
+                Next::End(said_in(report))
+            }
+            (Phase::Ready, Self::Manifest(_) | Self::Begin | Self::Reach)
+            | (Phase::Receiving | Phase::Verified | Phase::Updated, Self::Begin | Self::Reach) => {
+                Next::Go(Start::RecoveryManifest)
+            }
+            (Phase::Rebooting, Self::Reach) => Next::End(said_in(report)),
+            _ => Next::Stay,
+        }
+    }
+
+    pub(in crate::campaign) fn handle_foresight(&self, foresight: &Foresight) -> Next {
+        match (self, foresight.reason) {
+            (Self::Foresee, Reason::None) => Next::End(Refusal::new(Reason::Possible, foresight)),
+            (Self::Foresee, reason) => Next::End(Refusal::new(reason, &foresight.detail)),
+            _ => Next::Stay,
+        }
+    }
+}

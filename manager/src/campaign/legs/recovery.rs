@@ -1,0 +1,155 @@
+//! The leg in the recovery environment before the flash is touched: manifest, instruction, image.
+
+use firmcast::reason::{Reason, Refusal};
+use firmcast::time::Time;
+use firmcast::wire::answer::{End, Phase, Report};
+use firmcast::wire::command::Command;
+use rand_chacha::ChaCha20Rng;
+
+use super::super::config::Deadlines;
+use super::super::contact::{CampaignPlan, Contact, said_in};
+use super::super::manifest::ManifestDelivery;
+use super::super::stage::Stage;
+use super::ending::returned;
+use super::next::{Next, Start};
+
+/// Number of reports in a row that say "ready" and show that a receiving host lost what it was told.
+const READY_REPORTS_MAX: u32 = 3;
+
+/// A host in its recovery environment that was not told to change anything.
+#[derive(Debug)]
+pub(in crate::campaign) enum RecoveryLeg {
+    Enlist,
+    Manifest(ManifestDelivery),
+    Join,
+    Transfer { ready_in_a_row: u32 },
+}
+
+impl RecoveryLeg {
+    pub(in crate::campaign) fn stage(&self) -> Stage {
+        match self {
+            Self::Enlist => Stage::Enlist,
+            Self::Manifest(_) => Stage::RecoveryManifest,
+            Self::Join => Stage::Join,
+            Self::Transfer { .. } => Stage::Transfer,
+        }
+    }
+
+    pub(in crate::campaign) fn span(&self, deadlines: &Deadlines) -> std::time::Duration {
+        match self {
+            Self::Enlist => deadlines.reach,
+            Self::Manifest(_) => deadlines.manifest,
+            // A host that joined first waits out the join window of the others.
+            Self::Join | Self::Transfer { .. } => deadlines.transfer + deadlines.join_window(),
+        }
+    }
+
+    pub(in crate::campaign) fn commands(&mut self, due: bool, plan: &CampaignPlan) -> Vec<Command> {
+        match self {
+            Self::Manifest(delivery) => delivery.commands(due, plan.campaign(), &plan.manifest),
+            Self::Join if due => vec![Command::Join {
+                parameters: plan.parameters.clone(),
+                report_interval_ms: plan.report_interval_ms,
+                group: plan.group,
+            }],
+            _ => Vec::new(),
+        }
+    }
+
+    pub(in crate::campaign) fn handle_timeout(&self) -> Next {
+        match self {
+            Self::Enlist => {
+                let detail = "it asked for help, was enlisted, and fell silent";
+                Next::End(Refusal::new(Reason::HostUnreachable, detail))
+            }
+            _ => {
+                let detail = format!("no progress while {}", self.stage().name());
+                Next::release(Refusal::new(Reason::LeftBehind, detail))
+            }
+        }
+    }
+
+    pub(in crate::campaign) fn interrupt(&self) -> Next {
+        let why = Refusal::new(Reason::Interrupted, "");
+        match self {
+            Self::Enlist => Next::End(why),
+            _ => Next::release(why),
+        }
+    }
+
+    /// It is in its normal OS after another boot, or knows how its part ended.
+    pub(in crate::campaign) fn come_home(&self, rebooted: bool, end: Option<&End>) -> Next {
+        match rebooted || end.is_some() {
+            true => Next::End(returned(end)),
+            false => Next::Stay,
+        }
+    }
+
+    pub(in crate::campaign) fn handle_manifest_held(
+        &mut self,
+        now: Time,
+        contact: &mut Contact,
+        held_bytes: u32,
+        plan: &CampaignPlan,
+        rng: &mut ChaCha20Rng,
+    ) -> Next {
+        let Self::Manifest(delivery) = self else { return Next::Stay };
+        match contact.take_manifest_held(now, delivery, held_bytes, plan, rng) {
+            true => Next::Go(Start::Join),
+            false => Next::Stay,
+        }
+    }
+
+    pub(in crate::campaign) fn handle_report(
+        &mut self,
+        now: Time,
+        contact: &mut Contact,
+        report: &Report,
+        plan: &CampaignPlan,
+    ) -> Next {
+        match self {
+            Self::Enlist if matches!(report.phase, Phase::Ready | Phase::Receiving) => {
+                return Next::Go(Start::RecoveryManifest);
+            }
+            Self::Transfer { ready_in_a_row } if report.phase == Phase::Ready => {
+                *ready_in_a_row += 1;
+                // Its recovery environment started over. One such report may only be late.
+                return match *ready_in_a_row >= READY_REPORTS_MAX {
+                    true => Next::Go(Start::RecoveryManifest),
+                    false => Next::Stay,
+                };
+            }
+            Self::Transfer { ready_in_a_row } => *ready_in_a_row = 0,
+            _ => {}
+        }
+        match report.phase {
+            Phase::Verified if plan.escrow.is_some() => Next::Go(Start::Escrow),
+            Phase::Verified => Next::Go(Start::Commit(None)),
+            Phase::Receiving if matches!(self, Self::Join) => Next::Go(Start::Transfer),
+            Phase::Receiving => {
+                if matches!(self, Self::Transfer { .. }) {
+                    contact.take_progress(now, report);
+                }
+                Next::Stay
+            }
+            // It is further than it was asked to be: it was asked for by a late copy of its request.
+            Phase::BackingUp
+            | Phase::Escrow
+            | Phase::Writing
+            | Phase::Verifying
+            | Phase::Restoring
+            | Phase::Updated
+                if matches!(self, Self::Enlist) =>
+            {
+                Next::Go(Start::Flash(None))
+            }
+            // Only the agent refuses: the host is back in its normal OS, and the agent may know why.
+            Phase::Refused => {
+                contact.aside = Some(Command::Query);
+                Next::Stay
+            }
+            Phase::Rebooting => Next::End(said_in(report)),
+            _ => Next::Stay,
+        }
+    }
+}
