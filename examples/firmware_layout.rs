@@ -1,8 +1,10 @@
-//! What firmcast sees in a firmware image, as JSON: layout, what the host may not access, firmware volumes and files that lie
-//! in no other one, and the verdict. `tests/firmware` compares it with what other tools see.
+//! What firmcast sees in a firmware image, as JSON: layout, what the host may not access, firmware
+//! volumes and files that lie in no other one, and the verdict. `tests/firmware` compares it with
+//! what other tools see.
 //!
-//! Usage: `firmware_layout FILE`, or `firmware_layout --stdin` to judge damaged copies one after the other: for each line
-//! `FILE OFFSET BIT` a line with the verdict on that file with that bit flipped.
+//! Usage: `firmware_layout FILE`, or `firmware_layout --stdin` to judge damaged copies one after
+//! the other: for each line `FILE OFFSET BIT` a line with the verdict on that file with that bit
+//! flipped.
 
 use std::io::{BufRead as _, Write as _};
 

@@ -1,12 +1,13 @@
-//! One transfer over real sockets, for benchmarks: the real sessions, sender and receiver, without firmware around them.
+//! One transfer over real sockets, for benchmarks: the real sessions, sender and receiver, without
+//! firmware around them.
 //!
 //! ```text
 //! transfer_bench send --listen ADDRESS:PORT --broadcast ADDRESS:PORT --hosts N --rate MBIT --file FILE
 //! transfer_bench receive --listen ADDRESS:PORT --manager ADDRESS:PORT --number 1..=N --output FILE
 //! ```
-//! Each receiver opens a session and repeats its report, as a host in recovery does. The sender lets everyone join,
-//! sends until each host says that it holds the payload, prints one JSON object and ends; receivers run until killed.
-//! The keys are fixed: nothing here is secret.
+//! Each receiver opens a session and repeats its report, as a host in recovery does. The sender
+//! lets everyone join, sends until each host says that it holds the payload, prints one JSON object
+//! and ends; receivers run until killed. The keys are fixed: nothing here is secret.
 
 use std::io;
 use std::net::SocketAddr;

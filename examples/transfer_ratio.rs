@@ -1,6 +1,8 @@
-//! What a transfer costs on the wire and in processor time: `cargo run --profile fast --example transfer_ratio`.
+//! What a transfer costs on the wire and in processor time: `cargo run --profile fast --example
+//! transfer_ratio`.
 //!
-//! 16 MiB to 8 receivers on a virtual network; whole Ethernet frames are counted, status requests among them.
+//! 16 MiB to 8 receivers on a virtual network; whole Ethernet frames are counted, status requests
+//! among them.
 
 #[path = "../tests/room/mod.rs"]
 mod room;

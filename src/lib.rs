@@ -16,8 +16,9 @@
 //! time, random                 time as it is handed in; what machines draw from their seeds
 //! ```
 //!
-//! `wire`, `session`, `transfer`, `image`, `flash`, `rescue`, `recovery` and the machines of `agent` and `environment` are
-//! sans-IO: they take time, bytes and a seed, and return bytes, deadlines and actions. docs/ARCHITECTURE.md follows an update through the rooms.
+//! `wire`, `session`, `transfer`, `image`, `flash`, `rescue`, `recovery` and the machines of
+//! `agent` and `environment` are sans-IO: they take time, bytes and a seed, and return bytes,
+//! deadlines and actions. docs/ARCHITECTURE.md follows an update through the rooms.
 
 #![warn(missing_docs)]
 

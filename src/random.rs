@@ -11,7 +11,8 @@ pub fn seed(rng: &mut impl RngCore) -> [u8; 32] {
     seed
 }
 
-/// Returns `pause`, longer or shorter by up to `spread_permille`, so that hosts that began together do not go on together.
+/// Returns `pause`, longer or shorter by up to `spread_permille`, so that hosts that began together
+/// do not go on together.
 pub fn jitter(pause: Duration, spread_permille: u32, rng: &mut impl RngCore) -> Duration {
     pause * (1000 - spread_permille + rng.next_u32() % (2 * spread_permille)) / 1000
 }

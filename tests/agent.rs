@@ -1,4 +1,5 @@
-//! The real firmcastd on loopback: what it tells by hand, and what it does while nobody talks to it.
+//! The real firmcastd on loopback: what it tells by hand, and what it does while nobody talks to
+//! it.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
@@ -75,7 +76,8 @@ impl Agent {
     }
 }
 
-/// Starts an agent on a socket that stands open already, as systemd does it: LISTEN_FDS, from descriptor 3 on.
+/// Starts an agent on a socket that stands open already, as systemd does it: LISTEN_FDS, from
+/// descriptor 3 on.
 fn start_on_inherited_socket(folder: &Path, manager: &ManagerSecretKey) -> Agent {
     let config = write_config(folder, free_address(), &manager.public().to_string());
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();

@@ -1,4 +1,5 @@
-//! The documents against the tree: whatever they name by path, command, option, scenario or target must be there.
+//! The documents against the tree: whatever they name by path, command, option, scenario or target
+//! must be there.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeSet;
@@ -45,7 +46,8 @@ fn documents() -> Vec<String> {
     found
 }
 
-/// Returns the commands and names in a document: code spans, and the lines of code blocks without their comments.
+/// Returns the commands and names in a document: code spans, and the lines of code blocks without
+/// their comments.
 fn code(document: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut in_block = false;

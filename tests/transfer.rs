@@ -19,7 +19,8 @@ fn completed(room: &Room) -> usize {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
-    /// Whatever the network does, short of losing nearly everything, everyone gets the payload in time.
+    /// Whatever the network does, short of losing nearly everything, everyone gets the payload in
+    /// time.
     #[test]
     fn everyone_gets_the_payload(
         seed: u64,

@@ -40,7 +40,8 @@ pub(super) fn bench(device: &str, files: &[&str]) -> anyhow::Result<()> {
 }
 
 /// Runs a command and prints how long it took, from before its start to after its end, and the most
-/// memory that it had (which cannot be shown as less than this program itself has). Says whether it succeeded.
+/// memory that it had (which cannot be shown as less than this program itself has). Says whether it
+/// succeeded.
 pub(super) fn time(command: &[&str]) -> anyhow::Result<bool> {
     let [program, arguments @ ..] = command else { bail!("a command is needed") };
     let started = Instant::now();

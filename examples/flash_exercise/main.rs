@@ -9,8 +9,8 @@
 //! flash_exercise --device NAME --bench FILE ...     flashes each file in turn: one JSON object for each, with its time
 //! flash_exercise --time COMMAND ...                 runs a command: one JSON object with its time
 //! ```
-//! `--update` and `--rescue` show each step as `PHASE DONE/TOTAL`, flushed, so that the power can be cut at
-//! a chosen one; they end with `end: ` and the engine's sentence.
+//! `--update` and `--rescue` show each step as `PHASE DONE/TOTAL`, flushed, so that the power can
+//! be cut at a chosen one; they end with `end: ` and the engine's sentence.
 
 mod bench;
 mod exercise;
@@ -58,7 +58,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// A bundle's way from bytes to a verified image, with a key that nobody keeps.
+/// Returns a bundle's way from bytes to a verified image, with a key that nobody keeps.
 fn sign(image: Vec<u8>, regions: Vec<Region>) -> anyhow::Result<VerifiedImage> {
     let key = ReleaseSecretKey::generate(&mut OsRng);
     let description = Description {

@@ -31,7 +31,7 @@ impl<F: Flash> Timed<F> {
         Self { chip, read: none, erase: none, write: none, status: none }
     }
 
-    /// The time that the device took in all.
+    /// Returns the time that the device took in all.
     pub(super) fn device_time(&self) -> Duration {
         self.read.time + self.erase.time + self.write.time + self.status.time
     }

@@ -1,4 +1,5 @@
-//! What an insider, who has the group key, and strangers send to a receiver: it ends with the right payload or none.
+//! What an insider, who has the group key, and strangers send to a receiver: it ends with the right
+//! payload or none.
 
 #![no_main]
 

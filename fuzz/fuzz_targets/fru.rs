@@ -1,4 +1,5 @@
-//! What a BMC gives as FRU information: taken apart or refused; a URL that is set is there, and clearing it leaves the others' records.
+//! What a BMC gives as FRU information: taken apart or refused; a URL that is set is there, and
+//! clearing it leaves the others' records.
 
 #![no_main]
 

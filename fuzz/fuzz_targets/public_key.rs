@@ -1,4 +1,5 @@
-//! Any text as a key of each kind: refused, or shown again as it was read, but for comment and line end.
+//! Any text as a key of each kind: refused, or shown again as it was read, but for comment and line
+//! end.
 
 #![no_main]
 

@@ -190,7 +190,8 @@ fn an_unknown_format_is_a_warning_and_noise_is_not_compressed() {
     assert_eq!(json["image"]["format"], Value::Null, "nothing unverified is examined");
 }
 
-/// 64 KiB with a flash map at 1000h: vital product data, a region with a name of its own, and the rest.
+/// 64 KiB with a flash map at 1000h: vital product data, a region with a name of its own, and the
+/// rest.
 fn mapped() -> Vec<u8> {
     let mut image = vec![0x5a; 0x1_0000];
     let name = |text: &str| [text.as_bytes(), &vec![0; 32 - text.len()]].concat();

@@ -1,7 +1,8 @@
 //! The agent: what firmcastd does in the normal operating system.
 //!
 //! - [`config`]: the settings.
-//! - [`machine`]: what the agent does with each datagram; sans-IO, its computer behind [`HostSystem`].
+//! - [`machine`]: what the agent does with each datagram; sans-IO, its computer behind
+//!   [`HostSystem`].
 //! - [`check`]: every precondition of an update, for `firmcastd check` and for the preflight alike.
 //! - [`plan`]: what a bundle would change here; [`outlook`]: what its manifest alone tells of that.
 //! - [`verdict`]: `firmcastd validate`.

@@ -36,7 +36,7 @@ pub enum EnvironmentError {
 }
 
 impl EnvironmentError {
-    /// Whether only a person can change it: the next boot ends the same way.
+    /// Returns whether only a person can change it: the next boot ends the same way.
     pub(super) fn needs_a_person(&self) -> bool {
         matches!(self, Self::Handover(_) | Self::Key(_))
     }

@@ -33,13 +33,13 @@ impl Host {
         self.key.public().fingerprint()
     }
 
-    /// What a manifest must fit.
+    /// Returns what a manifest must fit.
     pub(super) fn board(&self) -> Board {
         let host = Some(self.fingerprint());
         self.dmi.clone().board(self.flash_size_bytes(), self.security_version_floor, host)
     }
 
-    /// What the host says of itself; `doubt` is why its firmware is not whole.
+    /// Returns what the host says of itself; `doubt` is why its firmware is not whole.
     pub(super) fn identity(&self, firmware: Condition, doubt: &str) -> Identity {
         Identity {
             environment: Environment::Recovery,
@@ -65,7 +65,7 @@ impl Host {
     }
 }
 
-/// The chip of this name, waited for as long as its driver may need.
+/// Returns the chip of this name, waited for as long as its driver may need.
 ///
 /// # Errors
 /// [`PlatformError::Wait`].

@@ -10,8 +10,9 @@ use crate::wire::help::Finding;
 /// How long a host that only wants to tell something tries to.
 const NOTICE_PATIENCE: Duration = Duration::from_secs(30);
 
-/// How long the distribution's initramfs looks for help when nothing but the record of good firmware says that the firmware is
-/// invalid: the machine has just started with it, and the record may be older than the firmware.
+/// How long the distribution's initramfs looks for help when nothing but the record of good
+/// firmware says that the firmware is invalid: the machine has just started with it, and the record
+/// may be older than the firmware.
 const DOUBT_PATIENCE: Duration = Duration::from_secs(120);
 
 /// How the environment was entered.
@@ -35,7 +36,8 @@ pub(super) enum Intent {
 }
 
 impl Intent {
-    /// What to do about `finding`; `is_doubtful` when the firmware's own structure does not say that it is invalid.
+    /// Returns what to do about `finding`; `is_doubtful` when the firmware's own structure does not
+    /// say that it is invalid.
     pub(super) fn new(
         way: Way,
         finding: Finding,
@@ -54,7 +56,7 @@ impl Intent {
         }
     }
 
-    /// How long the network and a manager are looked for; none: for ever.
+    /// Returns how long the network and a manager are looked for; none: for ever.
     pub(super) fn patience(self) -> Option<Duration> {
         match self {
             Self::BootOn => Some(Duration::ZERO),
@@ -67,8 +69,8 @@ impl Intent {
         matches!(self, Self::AskForImage(_))
     }
 
-    /// What the contents of the chip are taken for. Where an image is wanted, contents that nobody understands are taken for
-    /// broken: until they are replaced no reboot is safe.
+    /// Returns what the contents of the chip are taken for. Where an image is wanted, contents that
+    /// nobody understands are taken for broken: until they are replaced no reboot is safe.
     pub(super) fn condition(self, finding: Finding, is_doubtful: bool) -> Condition {
         match finding {
             Finding::Valid => Condition::Whole,

@@ -1,9 +1,12 @@
 //! The recovery environment on the real machine: how it was entered, its loop, and what it came to.
 //!
-//! - `errand`: an agent sent this host for a campaign; `rescue`: nobody did. `intent` decides what is done then.
+//! - `errand`: an agent sent this host for a campaign; `rescue`: nobody did. `intent` decides what
+//!   is done then.
 //! - [`options`]: what the kernel's command line adds to the provision ([`crate::handover`]).
-//! - [`stay`]: searches and campaigns until the boot may go on (sans-IO); `drive`: its loop around one socket and one flash chip.
-//! - `sources`: the network, and the places there that know a manager's address; [`screen`]: the host's display.
+//! - [`stay`]: searches and campaigns until the boot may go on (sans-IO); `drive`: its loop around
+//!   one socket and one flash chip.
+//! - `sources`: the network, and the places there that know a manager's address; [`screen`]: the
+//!   host's display.
 //! - `conclude`: what a stay came to, and word of it for the agent; `host`: what this computer is.
 
 use std::convert::Infallible;
@@ -36,7 +39,8 @@ const ERROR_PAUSE: Duration = Duration::from_secs(60);
 /// How long a last message may take to leave before the reboot, and a person to read the console.
 const REBOOT_PAUSE: Duration = Duration::from_secs(1);
 
-/// Runs the recovery environment as PID 1 to its end, which is a reboot. Returns only when even that fails.
+/// Runs the recovery environment as PID 1 to its end, which is a reboot. Returns only when even
+/// that fails.
 ///
 /// # Errors
 /// [`EnvironmentError::End`].
@@ -51,7 +55,8 @@ pub fn run() -> Result<Infallible, EnvironmentError> {
     end(ending)
 }
 
-/// With a handoff, does what the agent was instructed for; without one, looks after this machine by itself.
+/// With a handoff, does what the agent was instructed for; without one, looks after this machine by
+/// itself.
 fn do_what_is_due(started: Instant) -> Result<Ending, EnvironmentError> {
     let mut platform = Platform::start()?;
     platform::disable_ctrl_alt_del();

@@ -15,7 +15,7 @@ use log::warn;
 use crate::handover::{MANAGERS_MAX, OnUnknown, Provision};
 use crate::manager_url::ManagerUrl;
 
-/// The longest command line that is looked at; the kernel's own are shorter.
+/// Longest command line that is looked at; the kernel's own are shorter.
 const CMDLINE_SIZE_MAX: u64 = 64 * 1024;
 
 /// When help is asked for.
@@ -66,7 +66,8 @@ impl Options {
         Self::parse(&text)
     }
 
-    /// Reads a command line. What is not understood is told and left out: there is nobody to correct it in time.
+    /// Reads a command line. What is not understood is told and left out: there is nobody to
+    /// correct it in time.
     pub fn parse(text: &str) -> Self {
         let mut options = Self::default();
         for word in text.split_ascii_whitespace() {

@@ -1,5 +1,5 @@
-//! The host's display: what is wrong, what is being tried, and what a person can do. On a screen one page that is drawn anew, on
-//! serial lines only what has changed.
+//! The host's display: what is wrong, what is being tried, and what a person can do. On a screen
+//! one page that is drawn anew, on serial lines only what has changed.
 
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};

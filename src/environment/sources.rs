@@ -18,10 +18,12 @@ const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 /// Longer than the NICs that are meant are waited for alone.
 pub(super) const NETWORK_PATIENCE: Duration = Duration::from_secs(180);
 
-/// Rounds without a manager after which the network is looked for anew: a DHCP server may have come up late, or a cable have moved.
+/// Rounds without a manager after which the network is looked for anew: a DHCP server may have come
+/// up late, or a cable have moved.
 const ROUNDS_MAX: u32 = 5;
 
-/// The network that the host is in, and every place there and on this machine that may know a manager.
+/// The network that the host is in, and every place there and on this machine that may know a
+/// manager.
 #[derive(Debug)]
 pub(super) struct Places {
     network: NetworkUp,
@@ -42,12 +44,13 @@ impl Places {
         Self { network, wanted, stored, rounds: 0 }
     }
 
-    /// The network that the host is in.
+    /// Returns the network that the host is in.
     pub(super) fn network(&self) -> &NetworkUp {
         &self.network
     }
 
-    /// Looks for another network when this one has led to nobody for long. Whether another one is up.
+    /// Looks for another network when this one has led to nobody for long. Whether another one is
+    /// up.
     pub(super) fn renew_network(&mut self, platform: &mut Platform) -> bool {
         self.rounds += 1;
         if self.rounds <= ROUNDS_MAX {
@@ -70,7 +73,7 @@ impl Places {
         }
     }
 
-    /// What the place knows, or why it says nothing.
+    /// Returns what the place knows, or why it says nothing.
     pub(super) fn look_up(
         &self,
         platform: &mut Platform,
@@ -122,7 +125,7 @@ impl Places {
         found.map_err(|error| error.to_string())
     }
 
-    /// The addresses of URLs. One that cannot be looked up does not keep the others back.
+    /// Returns the addresses of URLs. One that cannot be looked up does not keep the others back.
     fn candidates(
         &self,
         platform: &mut Platform,

@@ -80,7 +80,8 @@ pub(super) fn rewrite(
     read_back(flash, first.offset_bytes(), contents)
 }
 
-/// The change that works whatever the block holds: for a second attempt, and for the restore.
+/// Returns the change that works whatever the block holds: for a second attempt, and for the
+/// restore.
 pub(super) fn unconditional(rule: WriteRule, length_bytes: usize) -> Change {
     match rule {
         WriteRule::Overwrite => Change::WriteOnly(std::iter::once(0..length_bytes).collect()),
@@ -116,8 +117,8 @@ fn read_back(flash: &mut dyn Flash, offset_bytes: u64, contents: &[u8]) -> Resul
     }
 }
 
-/// A buffer for a read that shall find `contents`, with other bytes in every place: a read that does nothing, or
-/// stops half way, is noticed.
+/// Returns a buffer for a read that shall find `contents`, with other bytes in every place: a read
+/// that does nothing, or stops half way, is noticed.
 pub(super) fn complement(contents: &[u8]) -> Vec<u8> {
     contents.iter().map(|byte| !byte).collect()
 }

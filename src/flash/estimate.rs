@@ -39,15 +39,15 @@ struct Pace {
 }
 
 /// SPI NOR: Macronix MX25L25635E, a slow chip among those that hold firmware (data sheet, "AC
-/// characteristics": sector erase 60 ms, at most 300; block erase 0.7 s, at most 2; page program 1.4
-/// ms, at most 5); reads at 50 MHz and at 10 MHz on one line.
+/// characteristics": sector erase 60 ms, at most 300; block erase 0.7 s, at most 2; page program
+/// 1.4 ms, at most 5); reads at 50 MHz and at 10 MHz on one line.
 const NOR: [Pace; 2] = [
     Pace { small_erase_us: 60_000, large_erase_us: 700_000, page_us: 1_400, read_us: 164 },
     Pace { small_erase_us: 300_000, large_erase_us: 2_000_000, page_us: 5_000, read_us: 820 },
 ];
 
-/// SLC NAND: Micron MT29F4G08 (data sheet, "Program/erase characteristics": erase 0.7 ms, at most 3;
-/// page program 0.2 ms, at most 0.6); reads at 20 MB/s and at 5 MB/s.
+/// SLC NAND: Micron MT29F4G08 (data sheet, "Program/erase characteristics": erase 0.7 ms, at most
+/// 3; page program 0.2 ms, at most 0.6); reads at 20 MB/s and at 5 MB/s.
 const NAND: [Pace; 2] = [
     Pace { small_erase_us: 700, large_erase_us: 700, page_us: 200, read_us: 50 },
     Pace { small_erase_us: 3_000, large_erase_us: 3_000, page_us: 600, read_us: 200 },
@@ -91,7 +91,7 @@ impl Pace {
 }
 
 impl FlashPlan {
-    /// What the plan asks of the chip, from the backup to the final comparison.
+    /// Returns what the plan asks of the chip, from the backup to the final comparison.
     pub fn workload(&self, placement: &Placement, geometry: &Geometry) -> Workload {
         // The backup, and the comparison of everything.
         let read_bytes = 2 * placement.image_bytes() as u64;
@@ -120,7 +120,8 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    /// The pace of a known update: 64 MiB of an MX25L25635E's 4 KiB blocks, erased in over 16 minutes.
+    /// The pace of a known update: 64 MiB of an MX25L25635E's 4 KiB blocks, erased in over 16
+    /// minutes.
     #[test]
     fn erases_dominate_on_nor() {
         let chip = Geometry::uniform(64 << 20, 4096, 1, WriteRule::ClearBits).unwrap();

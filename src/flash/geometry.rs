@@ -1,10 +1,10 @@
 //! What a flash chip looks like, and the eraseblocks that can be made from it.
 
-/// The most eraseblocks that a chip may have: 16 GiB of 4 KiB blocks is far beyond any firmware
-/// chip.
+/// Maximum number of eraseblocks that a chip may have: 16 GiB of 4 KiB blocks is far beyond any
+/// firmware chip.
 pub const BLOCKS_MAX: u64 = 1 << 22;
 
-/// The most runs of equal eraseblocks that a chip may have (CFI allows 255).
+/// Maximum number of runs of equal eraseblocks that a chip may have (CFI allows 255).
 pub const REGIONS_MAX: usize = 255;
 
 /// What a write may do to bytes that are already there.
@@ -124,7 +124,7 @@ pub enum GeometryError {
 }
 
 impl Geometry {
-    /// A chip whose eraseblocks all have the same size.
+    /// Returns a chip whose eraseblocks all have the same size.
     ///
     /// # Errors
     /// As [`Geometry::new`].
@@ -141,8 +141,8 @@ impl Geometry {
         Self::new(size_bytes, &[EraseRegion { block_bytes, block_count }], write_bytes, rule)
     }
 
-    /// A chip of `size_bytes` made of `regions`, in order from its first byte. `write_bytes` is the
-    /// smallest write (`writesize` of MTD).
+    /// Returns a chip of `size_bytes` made of `regions`, in order from its first byte.
+    /// `write_bytes` is the smallest write (`writesize` of MTD).
     ///
     /// # Errors
     /// A size or unit of zero, blocks that do not add up to the size, or more blocks than are
@@ -189,12 +189,12 @@ impl Geometry {
         self.write_bytes
     }
 
-    /// What a write may do.
+    /// Returns what a write may do.
     pub fn rule(&self) -> WriteRule {
         self.rule
     }
 
-    /// Whether all eraseblocks have the same size.
+    /// Returns whether all eraseblocks have the same size.
     pub fn is_uniform(&self) -> bool {
         self.runs.windows(2).all(|pair| pair[0].block_bytes == pair[1].block_bytes)
     }
@@ -204,12 +204,12 @@ impl Geometry {
         self.runs.last().map_or(0, |run| run.first_block + run.block_count)
     }
 
-    /// All eraseblocks, from the start of the chip.
+    /// Returns all eraseblocks, from the start of the chip.
     pub fn blocks(&self) -> impl Iterator<Item = EraseBlock> + '_ {
         self.runs.iter().flat_map(|run| (0..run.block_count).map(|nth| run.block(nth)))
     }
 
-    /// The eraseblock that holds the byte at `offset_bytes`; `None` beyond the chip.
+    /// Returns the eraseblock that holds the byte at `offset_bytes`; `None` beyond the chip.
     pub fn block_at(&self, offset_bytes: u64) -> Option<EraseBlock> {
         if offset_bytes >= self.size_bytes {
             return None;

@@ -81,12 +81,12 @@ impl Placement {
         }
     }
 
-    /// How many eraseblocks the image takes.
+    /// Returns how many eraseblocks the image takes.
     pub fn block_count(&self) -> usize {
         self.blocks.len()
     }
 
-    /// The eraseblock with this number in the image's order.
+    /// Returns the eraseblock with this number in the image's order.
     pub fn block(&self, nth: usize) -> EraseBlock {
         self.blocks[nth]
     }
@@ -98,7 +98,7 @@ impl Placement {
         inside.then(|| after - 1)
     }
 
-    /// Where in the image this eraseblock's bytes are.
+    /// Returns where in the image this eraseblock's bytes are.
     pub fn range(&self, nth: usize) -> Range<usize> {
         let start = self.image_offsets[nth];
         start..start + self.blocks[nth].length_bytes() as usize

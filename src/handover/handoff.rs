@@ -1,4 +1,5 @@
-//! What the agent tells the recovery environment: one JSON file in the initramfs, readable by root alone.
+//! What the agent tells the recovery environment: one JSON file in the initramfs, readable by root
+//! alone.
 
 use std::fmt;
 use std::io::Read;
@@ -17,8 +18,8 @@ pub const HANDOFF_PATH: &str = "/firmcast/handoff.json";
 /// Largest handoff, in bytes of JSON.
 pub const HANDOFF_SIZE_MAX: usize = 256 * 1024;
 
-/// The version of the handoff's form. Agent and recovery come from one binary in the ordinary case, but the initramfs may
-/// be older than the agent.
+/// The version of the handoff's form. Agent and recovery come from one binary in the ordinary case,
+/// but the initramfs may be older than the agent.
 pub const HANDOFF_VERSION: u32 = 1;
 
 /// Everything that recovery has to know and that the normal OS knows.
@@ -47,9 +48,11 @@ pub struct Handoff {
     pub flash: String,
     /// The UDP port that recovery listens on.
     pub listen_port: u16,
-    /// The interfaces through which the manager is reached, most specific route first. Empty: ask DHCP on every NIC.
+    /// The interfaces through which the manager is reached, most specific route first. Empty: ask
+    /// DHCP on every NIC.
     pub network: Vec<InterfaceConfig>,
-    /// Where recovery leaves word for the agent when it ends without an update; `None` when no disk place is right for it.
+    /// Where recovery leaves word for the agent when it ends without an update; `None` when no disk
+    /// place is right for it.
     pub result_mailbox: Option<MailboxPlace>,
 }
 
@@ -73,13 +76,15 @@ pub struct Deadlines {
     pub transfer_s: u32,
 }
 
-/// Where on the host's disks recovery may leave word: a file of the normal OS that is found there without mounting it.
+/// Where on the host's disks recovery may leave word: a file of the normal OS that is found there
+/// without mounting it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MailboxPlace {
     /// Where the file begins in its block device, in bytes from the device's beginning.
     pub offset_bytes: u64,
-    /// What the file holds, as 64 hexadecimal digits: only where these stand may anything be written.
+    /// What the file holds, as 64 hexadecimal digits: only where these stand may anything be
+    /// written.
     pub nonce: String,
 }
 
@@ -94,7 +99,7 @@ impl SecretText {
         SecretText(text)
     }
 
-    /// The secret itself.
+    /// Returns the secret itself.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -113,7 +118,8 @@ impl fmt::Debug for SecretText {
 }
 
 impl Handoff {
-    /// The JSON that the archive carries; it holds the host's private key, so it wipes itself.
+    /// Returns the JSON that the archive carries; it holds the host's private key, so it wipes
+    /// itself.
     ///
     /// # Errors
     /// [`HandoverError::HandoffTooLarge`].
@@ -128,7 +134,8 @@ impl Handoff {
     /// Reads what [`Handoff::to_json`] wrote.
     ///
     /// # Errors
-    /// [`HandoverError::HandoffForm`], [`HandoverError::HandoffTooLarge`], [`HandoverError::HandoffVersion`].
+    /// [`HandoverError::HandoffForm`], [`HandoverError::HandoffTooLarge`],
+    /// [`HandoverError::HandoffVersion`].
     pub fn from_json(json: &[u8]) -> Result<Self, HandoverError> {
         if json.len() > HANDOFF_SIZE_MAX {
             return Err(HandoverError::HandoffTooLarge { size_bytes: json.len() });
@@ -140,8 +147,8 @@ impl Handoff {
         Ok(handoff)
     }
 
-    /// Reads the handoff at `path` ([`HANDOFF_PATH`] in recovery); `None` when there is none, i.e. when recovery was
-    /// booted by itself and not by an agent.
+    /// Reads the handoff at `path` ([`HANDOFF_PATH`] in recovery); `None` when there is none, i.e.
+    /// when recovery was booted by itself and not by an agent.
     ///
     /// # Errors
     /// As [`Handoff::from_json`], and [`HandoverError::Read`].

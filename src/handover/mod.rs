@@ -1,7 +1,8 @@
 //! What is handed over to the recovery environment, as JSON files that only root may read.
 //!
 //! - `handoff`: what the agent says when it sends this host there for one campaign.
-//! - `provision`: what the environment has when nobody sent the host: keys, managers, the record of good firmware.
+//! - `provision`: what the environment has when nobody sent the host: keys, managers, the record of
+//!   good firmware.
 
 use std::io;
 use std::path::PathBuf;

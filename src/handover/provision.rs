@@ -1,4 +1,5 @@
-//! What the recovery environment has with it when nobody hands anything over: one JSON file, readable by root alone.
+//! What the recovery environment has with it when nobody hands anything over: one JSON file,
+//! readable by root alone.
 
 use std::io::Read as _;
 use std::path::Path;
@@ -66,7 +67,8 @@ pub struct Provision {
 }
 
 impl Provision {
-    /// The JSON that the archive carries; it holds the host's private key, so it wipes itself.
+    /// Returns the JSON that the archive carries; it holds the host's private key, so it wipes
+    /// itself.
     ///
     /// # Errors
     /// [`HandoverError::ProvisionTooLarge`].
@@ -83,7 +85,8 @@ impl Provision {
     /// Reads what [`Provision::to_json`] wrote.
     ///
     /// # Errors
-    /// [`HandoverError::ProvisionForm`], [`HandoverError::ProvisionTooLarge`], [`HandoverError::ProvisionVersion`].
+    /// [`HandoverError::ProvisionForm`], [`HandoverError::ProvisionTooLarge`],
+    /// [`HandoverError::ProvisionVersion`].
     pub fn from_json(json: &[u8]) -> Result<Self, HandoverError> {
         if json.len() > PROVISION_SIZE_MAX {
             return Err(HandoverError::ProvisionTooLarge { size_bytes: json.len() });

@@ -70,7 +70,7 @@ const TEXT_AT: usize = 0x42;
 const CRC_AT: usize = MAILBOX_SIZE - 4;
 
 impl Block {
-    /// The block without a record.
+    /// Returns the block without a record.
     pub(super) fn empty(nonce: &[u8; NONCE_LEN]) -> Self {
         let mut block = Block([0; MAILBOX_SIZE]);
         block.0[..MAGIC.len()].copy_from_slice(MAGIC);
@@ -81,7 +81,7 @@ impl Block {
         block
     }
 
-    /// The block with `record`.
+    /// Returns the block with `record`.
     pub(super) fn full(nonce: &[u8; NONCE_LEN], record: &Record) -> Self {
         let mut block = Block::empty(nonce);
         let bytes = &mut block.0;
@@ -103,12 +103,12 @@ impl Block {
         self.0[CRC_AT..].copy_from_slice(&crc.to_be_bytes());
     }
 
-    /// Whether this is the whole, undamaged mailbox with `nonce`.
+    /// Returns whether this is the whole, undamaged mailbox with `nonce`.
     pub(super) fn is_mailbox_of(&self, nonce: &[u8; NONCE_LEN]) -> bool {
         self.check().is_ok() && self.0[NONCE_AT..NONCE_AT + NONCE_LEN] == *nonce
     }
 
-    /// The record, if it holds one.
+    /// Returns the record, if it holds one.
     ///
     /// # Errors
     /// [`MailboxError::Malformed`].
@@ -158,7 +158,7 @@ pub(super) fn nonce_text(nonce: &[u8; NONCE_LEN]) -> String {
     nonce.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The inverse of [`nonce_text`].
+/// Returns the inverse of [`nonce_text`].
 ///
 /// # Errors
 /// [`MailboxError::Nonce`].

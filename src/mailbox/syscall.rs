@@ -40,7 +40,7 @@ const FLAG_SYNC: u32 = 1;
 const _: () = assert!(size_of::<Extent>() == 56);
 const _: () = assert!(size_of::<Fiemap>() == 32 + EXTENTS * 56);
 
-/// The first [`EXTENTS`] extents of the file.
+/// Returns the first [`EXTENTS`] extents of the file.
 pub(super) fn extents(file: BorrowedFd<'_>) -> io::Result<Vec<Extent>> {
     let mut map = Fiemap {
         start: 0,
@@ -53,8 +53,9 @@ pub(super) fn extents(file: BorrowedFd<'_>) -> io::Result<Vec<Extent>> {
     };
     // SAFETY:
     // - the descriptor is open for the length of the call, because it is borrowed;
-    // - the kernel reads and writes the 32 bytes of `struct fiemap` and at most `extent_count` extents behind it, which is
-    //   what `Fiemap` holds (repr(C), sizes asserted), and `map` lives until the call is over;
+    // - the kernel reads and writes the 32 bytes of `struct fiemap` and at most `extent_count`
+    //   extents behind it, which is what `Fiemap` holds (repr(C), sizes asserted), and `map` lives
+    //   until the call is over;
     // - every bit pattern is valid in it.
     let result = unsafe { libc::ioctl(file.as_raw_fd(), FS_IOC_FIEMAP as _, &raw mut map) };
     if result < 0 {

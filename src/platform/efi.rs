@@ -1,9 +1,10 @@
-//! Whether the firmware's runtime services are out of use: their code, and the variables they keep, lie in the flash that is
-//! about to be rewritten.
+//! Whether the firmware's runtime services are out of use: their code, and the variables they keep,
+//! lie in the flash that is about to be rewritten.
 //!
-//! `efi=noruntime` makes the kernel forget the services at boot (Linux `drivers/firmware/efi/efi.c`,
-//! `efi_runtime_disabled`). `/sys/firmware/efi` is there all the same wherever EFI has started the machine; what a kernel
-//! that uses the services has beside it are the platform devices `efivars` and `rtc-efi`. Both must agree.
+//! `efi=noruntime` makes the kernel forget the services at boot (Linux
+//! `drivers/firmware/efi/efi.c`, `efi_runtime_disabled`). `/sys/firmware/efi` is there all the same
+//! wherever EFI has started the machine; what a kernel that uses the services has beside it are the
+//! platform devices `efivars` and `rtc-efi`. Both must agree.
 
 use std::path::Path;
 
@@ -32,7 +33,8 @@ pub(super) fn runtime_is_off(root: &Path) -> Result<(), String> {
     Err("efi=noruntime is not on the kernel's command line: boot recovery with it".into())
 }
 
-/// As the kernel parses it: `efi=` takes a list of options, `noefi` means the same. What follows `--` is the init's.
+/// As the kernel parses it: `efi=` takes a list of options, `noefi` means the same. What follows
+/// `--` is the init's.
 fn is_forbidden_by(cmdline: &str) -> bool {
     let parameters = cmdline.split_ascii_whitespace().take_while(|parameter| *parameter != "--");
     parameters.into_iter().any(|parameter| match parameter.split_once('=') {

@@ -1,8 +1,10 @@
-//! Holds off what asks for the end of the process or of the machine, while the flash may be half-written.
+//! Holds off what asks for the end of the process or of the machine, while the flash may be
+//! half-written.
 //!
-//! Signals that would end or stop this process are blocked: they stay pending, are told once, and what they ask for happens
-//! after a safe end. Ctrl-alt-del is such a signal to PID 1 (`SIGINT`), once the kernel has been told not to reboot for it.
-//! The magic SysRq keys are off meanwhile. `SIGKILL` cannot be held off, except that nobody can send it to PID 1.
+//! Signals that would end or stop this process are blocked: they stay pending, are told once, and
+//! what they ask for happens after a safe end. Ctrl-alt-del is such a signal to PID 1 (`SIGINT`),
+//! once the kernel has been told not to reboot for it. The magic SysRq keys are off meanwhile.
+//! `SIGKILL` cannot be held off, except that nobody can send it to PID 1.
 
 use std::path::Path;
 
@@ -14,7 +16,8 @@ use super::PlatformError;
 /// What the SysRq keys may do; there unless the kernel was built without them.
 const SYSRQ: &str = "/proc/sys/kernel/sysrq";
 
-/// Signals that tell of an error in this very process, which blocking would only hide, and those of children.
+/// Signals that tell of an error in this very process, which blocking would only hide, and those of
+/// children.
 const NOT_HELD: &[Signal] = &[
     Signal::SIGSEGV,
     Signal::SIGBUS,
@@ -26,8 +29,8 @@ const NOT_HELD: &[Signal] = &[
     Signal::SIGCHLD,
 ];
 
-/// While it lives, nobody ends this process by a signal. Threads that are started meanwhile are held off too; earlier ones
-/// must have done it themselves.
+/// While it lives, nobody ends this process by a signal. Threads that are started meanwhile are
+/// held off too; earlier ones must have done it themselves.
 #[derive(Debug)]
 pub(super) struct Hold {
     before: SigSet,
@@ -37,7 +40,8 @@ pub(super) struct Hold {
 }
 
 impl Hold {
-    /// Blocks the signals of this thread. The SysRq keys are left as they are until [`Hold::forbid_sysrq`].
+    /// Blocks the signals of this thread. The SysRq keys are left as they are until
+    /// [`Hold::forbid_sysrq`].
     pub(super) fn signals() -> Result<Self, PlatformError> {
         let held = held_signals();
         let before = SigSet::thread_get_mask().map_err(PlatformError::Signals)?;
@@ -113,8 +117,8 @@ mod tests {
 
     const MARK: &str = "FIRMCAST_TEST_HELD";
 
-    /// Runs itself again, as a process that signals itself while it holds off signals: this thread, because the others of
-    /// the test harness hold off nothing.
+    /// Runs itself again, as a process that signals itself while it holds off signals: this thread,
+    /// because the others of the test harness hold off nothing.
     #[test]
     fn signals_wait_for_the_release_and_then_end_the_process() {
         const NAME: &str = "signals_wait_for_the_release_and_then_end_the_process";

@@ -33,7 +33,7 @@ pub(super) struct DhcpDriver {
 }
 
 impl DhcpDriver {
-    /// A client for the interface, which must be up.
+    /// Returns a client for the interface, which must be up.
     pub(super) fn open(
         index: u32,
         interface: &str,
@@ -73,8 +73,8 @@ impl DhcpDriver {
         Time::from_micros(self.origin.elapsed().as_micros() as u64)
     }
 
-    /// Keeps the lease for as long as the process lives, in a thread of its own, because leases are renewed in hours and
-    /// the recovery loop has more to do.
+    /// Keeps the lease for as long as the process lives, in a thread of its own, because leases are
+    /// renewed in hours and the recovery loop has more to do.
     pub(super) fn keep(self, lease: Lease) {
         let run = move || {
             block_signals_of_thread();
@@ -149,8 +149,8 @@ pub(super) fn configure(
     Ok(())
 }
 
-/// A plain UDP socket does, because the client asks for broadcast answers; bound to the device, it sends and receives
-/// before there is an address.
+/// A plain UDP socket does, because the client asks for broadcast answers; bound to the device, it
+/// sends and receives before there is an address.
 fn open_socket(interface: &str) -> io::Result<UdpSocket> {
     let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
     socket.set_reuse_address(true)?;

@@ -1,4 +1,5 @@
-//! The log of recovery: lines in the kernel's log, which shows them on every console and keeps them for `dmesg`.
+//! The log of recovery: lines in the kernel's log, which shows them on every console and keeps them
+//! for `dmesg`.
 
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
@@ -19,8 +20,8 @@ struct KernelLog {
 
 static LOGGER: OnceLock<KernelLog> = OnceLock::new();
 
-/// Sends the log of this process to the kernel's log, or to the standard error output where there is none. Later calls,
-/// and calls after another logger was installed, change nothing.
+/// Sends the log of this process to the kernel's log, or to the standard error output where there
+/// is none. Later calls, and calls after another logger was installed, change nothing.
 pub(super) fn install() {
     // Refused where the command line has fixed it; then a burst of lines is cut.
     let _ = std::fs::write(RATE_SWITCH, "on\n");

@@ -1,5 +1,5 @@
-//! What PID 1 of the recovery environment owes to the machine: file systems, console, modules, network, watchdog, and a
-//! way out. The recovery state machine decides; this does.
+//! What PID 1 of the recovery environment owes to the machine: file systems, console, modules,
+//! network, watchdog, and a way out. The recovery state machine decides; this does.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -95,11 +95,12 @@ pub struct Platform {
 }
 
 impl Platform {
-    /// As PID 1: mounts what every program expects, takes the console, sends the log to the kernel's. In any case: loads
-    /// the modules for the devices that are there.
+    /// As PID 1: mounts what every program expects, takes the console, sends the log to the
+    /// kernel's. In any case: loads the modules for the devices that are there.
     ///
     /// # Errors
-    /// When a file system cannot be mounted or the kernel's events cannot be had. Missing modules are only told.
+    /// When a file system cannot be mounted or the kernel's events cannot be had. Missing modules
+    /// are only told.
     pub fn start() -> Result<Self, PlatformError> {
         let mut hold = None;
         if is_init() {
@@ -120,7 +121,8 @@ impl Platform {
         self.watchdog = Watchdog::arm();
     }
 
-    /// Loads modules for devices that appear, until `condition` holds or `patience` is over; whether it holds.
+    /// Loads modules for devices that appear, until `condition` holds or `patience` is over;
+    /// whether it holds.
     ///
     /// # Errors
     /// [`PlatformError::Wait`].
@@ -142,9 +144,10 @@ impl Platform {
         }
     }
 
-    /// Brings the network up as the kernel command line says ([`crate::net::ip_option`]), else as `wanted` says, or by DHCP on
-    /// every NIC when that is empty or its NIC is not usable for long; where no DHCP server answers, the advertisements of IPv6
-    /// routers do. Waits up to `patience` for NICs and carriers; [`LINK_PATIENCE`] suits slow switches.
+    /// Brings the network up as the kernel command line says ([`crate::net::ip_option`]), else as
+    /// `wanted` says, or by DHCP on every NIC when that is empty or its NIC is not usable for long;
+    /// where no DHCP server answers, the advertisements of IPv6 routers do. Waits up to `patience`
+    /// for NICs and carriers; [`LINK_PATIENCE`] suits slow switches.
     ///
     /// # Errors
     /// [`PlatformError::NoNetwork`] when the time is over; the kernel's refusals.
@@ -156,7 +159,8 @@ impl Platform {
         network::bring_up(&mut self.modules, &mut self.watchdog, wanted, patience)
     }
 
-    /// Takes the network down again, for an operating system that wants to find it as the kernel made it.
+    /// Takes the network down again, for an operating system that wants to find it as the kernel
+    /// made it.
     ///
     /// # Errors
     /// The kernel's refusals.
@@ -168,7 +172,7 @@ impl Platform {
         Ok(link::set_down(&mut netlink, network.index)?)
     }
 
-    /// Whether the flash may be written at all in this boot; why not.
+    /// Returns whether the flash may be written at all in this boot; why not.
     ///
     /// # Errors
     /// [`PlatformError::FirmwareRuns`].
@@ -176,7 +180,8 @@ impl Platform {
         efi::runtime_is_off(Path::new("/")).map_err(PlatformError::FirmwareRuns)
     }
 
-    /// Asks the name servers where the manager is; the answer takes 20 s at most. At least one address, best first.
+    /// Asks the name servers where the manager is; the answer takes 20 s at most. At least one
+    /// address, best first.
     ///
     /// # Errors
     /// [`PlatformError::Wait`]; why nothing was found is the inner result's.
@@ -188,14 +193,16 @@ impl Platform {
         lookup::look_up(&mut self.watchdog, wanted, servers)
     }
 
-    /// The watchdog, which wants [`Watchdog::feed`] at least every [`Watchdog::feed_interval`].
+    /// Returns the watchdog, which wants [`Watchdog::feed`] at least every
+    /// [`Watchdog::feed_interval`].
     pub fn watchdog(&mut self) -> &mut Watchdog {
         &mut self.watchdog
     }
 
-    /// Makes sure that from here on nothing interrupts the flashing: no firmware code, no empty battery, no watchdog, no
-    /// panicking kernel, no signal, no SysRq key. Must succeed before the first erase, and may be called again before the
-    /// next try. `flash` is what the chip holds: damaged flash is written on battery too, it cannot get worse.
+    /// Makes sure that from here on nothing interrupts the flashing: no firmware code, no empty
+    /// battery, no watchdog, no panicking kernel, no signal, no SysRq key. Must succeed before the
+    /// first erase, and may be called again before the next try. `flash` is what the chip holds:
+    /// damaged flash is written on battery too, it cannot get worse.
     ///
     /// # Errors
     /// [`PlatformError::Unsafe`].
@@ -234,8 +241,9 @@ impl Platform {
         }
     }
 
-    /// The flash holds all of the old or all of the new image, and nothing writes to it: what was held off may happen, which
-    /// may be the end of this process. PID 1 still ends only by its own reboot.
+    /// The flash holds all of the old or all of the new image, and nothing writes to it: what was
+    /// held off may happen, which may be the end of this process. PID 1 still ends only by its own
+    /// reboot.
     pub fn after_safe_end(&mut self) {
         match self.hold.take() {
             Some(mut hold) if is_init() => {
@@ -252,8 +260,8 @@ impl Platform {
         }
     }
 
-    /// Collects children that nobody waits for. As PID 1 firmcastd inherits all orphans. Only between own child processes:
-    /// it would collect those too.
+    /// Collects children that nobody waits for. As PID 1 firmcastd inherits all orphans. Only
+    /// between own child processes: it would collect those too.
     pub fn reap(&self) {
         if is_init() {
             power::reap();
@@ -275,7 +283,7 @@ pub(crate) fn disable_ctrl_alt_del() {
     }
 }
 
-/// Whether this process is the init of the recovery environment.
+/// Returns whether this process is the init of the recovery environment.
 pub fn is_init() -> bool {
     std::process::id() == 1
 }

@@ -1,4 +1,5 @@
-//! Loads the modules for the devices that are there, with the distribution's modprobe, as udev would.
+//! Loads the modules for the devices that are there, with the distribution's modprobe, as udev
+//! would.
 
 use std::collections::HashSet;
 use std::fs;
@@ -12,8 +13,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::PlatformError;
 use crate::net::Uevents;
 
-/// Modules that no device asks for, but without which flash, BMC or VLANs stay unseen: map and chip drivers are asked for by
-/// the kernel by name while it probes, which finds them faster when they are loaded.
+/// Modules that no device asks for, but without which flash, BMC or VLANs stay unseen: map and chip
+/// drivers are asked for by the kernel by name while it probes, which finds them faster when they
+/// are loaded.
 const ALWAYS: &[&str] = &[
     "mtd",
     "spi-nor",
@@ -27,7 +29,8 @@ const ALWAYS: &[&str] = &[
     "8021q",
 ];
 
-/// More modules for this site, one in a line with its parameters; written by the tool that builds the initramfs.
+/// More modules for this site, one in a line with its parameters; written by the tool that builds
+/// the initramfs.
 const LISTED: &str = "/etc/firmcast/modules";
 
 /// Most lines of [`LISTED`] that are read.
@@ -138,7 +141,7 @@ pub(super) fn wait_readable(
     }
 }
 
-/// The aliases of all devices on all buses.
+/// Returns the aliases of all devices on all buses.
 fn aliases(buses: &Path) -> HashSet<String> {
     let devices =
         children(buses).flat_map(|bus| children(&bus.join("devices")).collect::<Vec<_>>());
@@ -153,14 +156,15 @@ fn children(directory: &Path) -> impl Iterator<Item = std::path::PathBuf> + use<
     fs::read_dir(directory).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()))
 }
 
-/// The lines of a list of modules: `#` begins a comment.
+/// Returns the lines of a list of modules: `#` begins a comment.
 fn module_lines(text: &str) -> impl Iterator<Item = &str> {
     text.lines()
         .map(|line| line.split('#').next().unwrap_or("").trim())
         .filter(|line| !line.is_empty())
 }
 
-/// Most aliases have no module in the initramfs, or a driver that is built in: modprobe's exit status says nothing.
+/// Most aliases have no module in the initramfs, or a driver that is built in: modprobe's exit
+/// status says nothing.
 fn modprobe(options: &[&str], names: &[&str]) {
     let run = Command::new("modprobe")
         .args(options)

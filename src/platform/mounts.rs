@@ -33,7 +33,8 @@ pub(super) fn mount_all() -> Result<(), PlatformError> {
     Ok(())
 }
 
-/// Makes /dev/console the standard input and outputs. Without a console recovery goes on: the kernel's log remains.
+/// Makes /dev/console the standard input and outputs. Without a console recovery goes on: the
+/// kernel's log remains.
 pub(super) fn take_console() {
     let Ok(console) = OpenOptions::new().read(true).write(true).open("/dev/console") else {
         return;

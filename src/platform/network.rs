@@ -1,5 +1,5 @@
-//! Brings the network up: as configured on the NIC that is meant, else by DHCP, else by what IPv6 routers advertise, with the
-//! patience that switches need.
+//! Brings the network up: as configured on the NIC that is meant, else by DHCP, else by what IPv6
+//! routers advertise, with the patience that switches need.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -17,15 +17,16 @@ use crate::net::link::{self, Nic};
 use crate::net::{Events, InterfaceAddress, InterfaceConfig, Method, Netlink};
 use crate::reason::with_causes;
 
-/// Enough for switches that hold a new link for 50 s (spanning tree) and NICs that train for as long before.
+/// Enough for switches that hold a new link for 50 s (spanning tree) and NICs that train for as
+/// long before.
 pub const LINK_PATIENCE: Duration = Duration::from_secs(300);
 
-/// How long the NICs that are meant are waited for alone. After that DHCP is asked on every NIC beside it: the NIC may have
-/// been exchanged, or its port be dead.
+/// How long the NICs that are meant are waited for alone. After that DHCP is asked on every NIC
+/// beside it: the NIC may have been exchanged, or its port be dead.
 const CONFIGURED_PATIENCE: Duration = Duration::from_secs(120);
 
-/// How long an IPv6 address that nobody has asked for stands before it does without a DHCP answer. DHCP asks again after 16 s at
-/// the latest.
+/// How long an IPv6 address that nobody has asked for stands before it does without a DHCP answer.
+/// DHCP asks again after 16 s at the latest.
 const IPV6_ALONE_AFTER: Duration = Duration::from_secs(20);
 
 /// Most ways that are tried at once: each is a NIC, or a VLAN on one, with its DHCP client.
@@ -62,7 +63,7 @@ pub struct NetworkUp {
 }
 
 impl NetworkUp {
-    /// Whether the host speaks IPv6, because it has no IPv4 address.
+    /// Returns whether the host speaks IPv6, because it has no IPv4 address.
     pub fn is_ipv6(&self) -> bool {
         !self.addresses.iter().any(|address| address.address.is_ipv4())
     }
@@ -101,7 +102,8 @@ pub(super) fn bring_up(
     }
 }
 
-/// What the kernel command line asks for, which somebody wrote after everything else was stored.
+/// Returns what the kernel command line asks for, which somebody wrote after everything else was
+/// stored.
 fn of_command_line() -> Vec<InterfaceConfig> {
     let text = std::fs::read_to_string("/proc/cmdline").unwrap_or_else(|error| {
         log::warn!("cannot read the kernel command line: {error}");
@@ -130,7 +132,7 @@ enum Plan<'a> {
     Advertised(&'a InterfaceConfig),
 }
 
-/// The plans for `nic`, with their ranks: the lower, the sooner it is used.
+/// Returns the plans for `nic`, with their ranks: the lower, the sooner it is used.
 fn plans<'a>(nic: &Nic, wanted: &'a [InterfaceConfig], takes_any: bool) -> Vec<(usize, Plan<'a>)> {
     let mut plans = Vec::new();
     for (number, config) in wanted.iter().enumerate() {
@@ -152,7 +154,7 @@ fn plans<'a>(nic: &Nic, wanted: &'a [InterfaceConfig], takes_any: bool) -> Vec<(
     plans
 }
 
-/// How well `nic` is the one that `config` means; none when it is another.
+/// Returns how well `nic` is the one that `config` means; none when it is another.
 fn place_of(nic: &Nic, config: &InterfaceConfig) -> Option<usize> {
     match &config.device {
         _ if !config.nics.is_empty() => config.nics.iter().position(|mac| *mac == nic.mac),
@@ -326,7 +328,7 @@ impl<'a> Bringer<'a> {
         Ok(None)
     }
 
-    /// What there is, for the operator.
+    /// Returns what there is, for the operator.
     fn describe(&mut self) -> Result<String, PlatformError> {
         let nics = link::nics(&mut self.netlink)?;
         if nics.is_empty() {
@@ -348,7 +350,7 @@ impl<'a> Bringer<'a> {
     }
 }
 
-/// What is known of an interface before DHCP adds to it.
+/// Returns what is known of an interface before DHCP adds to it.
 fn network_up(
     interface: String,
     index: u32,

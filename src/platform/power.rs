@@ -7,8 +7,8 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
 use super::PlatformError;
 
-/// What makes a kernel panic, or reboot after one. Only the first must be there; the others depend on the kernel's
-/// configuration.
+/// What makes a kernel panic, or reboot after one. Only the first must be there; the others depend
+/// on the kernel's configuration.
 const PANIC_SWITCHES: &[&str] = &[
     "/proc/sys/kernel/panic",
     "/proc/sys/kernel/panic_on_oops",

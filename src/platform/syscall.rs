@@ -22,23 +22,26 @@ const SET_TIMEOUT: libc::c_ulong = 0xc004_5706;
 const _: () = assert!(size_of::<WatchdogInfo>() == (GET_SUPPORT as usize >> 16) & 0x3fff);
 const _: () = assert!(size_of::<libc::c_int>() == (SET_TIMEOUT as usize >> 16) & 0x3fff);
 
-/// What the watchdog is and can.
+/// Returns what the watchdog is and can.
 pub(super) fn watchdog_info(watchdog: BorrowedFd<'_>) -> io::Result<WatchdogInfo> {
     let mut info = WatchdogInfo { options: 0, firmware_version: 0, identity: [0; 32] };
     // SAFETY:
     // - the descriptor is open for the length of the call, because it is borrowed;
-    // - the kernel writes at most one `struct watchdog_info`, whose layout `WatchdogInfo` has (repr(C), size asserted)
-    //   and of which every bit pattern is valid, to `info`, which lives until the call is over.
+    // - the kernel writes at most one `struct watchdog_info`, whose layout `WatchdogInfo` has
+    //   (repr(C), size asserted) and of which every bit pattern is valid, to `info`, which lives
+    //   until the call is over.
     let result = unsafe { libc::ioctl(watchdog.as_raw_fd(), GET_SUPPORT as _, &raw mut info) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(info) }
 }
 
-/// Sets the time after which the watchdog resets the machine; gives back the one that the hardware chose.
+/// Sets the time after which the watchdog resets the machine; returns the one that the hardware
+/// chose.
 pub(super) fn set_watchdog_timeout(watchdog: BorrowedFd<'_>, timeout_s: i32) -> io::Result<i32> {
     let mut value: libc::c_int = timeout_s;
     // SAFETY:
     // - the descriptor is open for the length of the call, because it is borrowed;
-    // - the kernel reads and writes one int, which `value` is, and which lives until the call is over.
+    // - the kernel reads and writes one int, which `value` is, and which lives until the call is
+    //   over.
     let result = unsafe { libc::ioctl(watchdog.as_raw_fd(), SET_TIMEOUT as _, &raw mut value) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(value) }
 }

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use super::{PlatformError, syscall};
 
-/// What the watchdog is asked for, in seconds. Long enough for a loaded machine, short enough for an operator.
+/// What the watchdog is asked for, in seconds. Long enough for a loaded machine, short enough for
+/// an operator.
 pub const WATCHDOG_TIMEOUT_S: i32 = 60;
 
 /// The first is the one that knows sysfs; the second is what old drivers have.
@@ -68,12 +69,12 @@ impl Watchdog {
         }
     }
 
-    /// How often to call [`Watchdog::feed`].
+    /// Returns how often to call [`Watchdog::feed`].
     pub fn feed_interval(&self) -> Duration {
         self.armed.as_ref().map_or(IDLE_INTERVAL, |armed| armed.timeout / 3)
     }
 
-    /// Whether it runs.
+    /// Returns whether it runs.
     pub fn is_armed(&self) -> bool {
         self.armed.is_some()
     }
@@ -86,8 +87,8 @@ impl Watchdog {
         }
     }
 
-    /// Stops the watchdog. One that cannot be stopped is fed by a thread of its own for as long as the machine runs, so
-    /// that no slow erase ends in a reset.
+    /// Stops the watchdog. One that cannot be stopped is fed by a thread of its own for as long as
+    /// the machine runs, so that no slow erase ends in a reset.
     pub(super) fn disarm_or_keep_fed(&mut self) -> Result<(), PlatformError> {
         let Some(mut armed) = self.armed.take() else { return Ok(()) };
         if armed.can_stop {
@@ -116,7 +117,7 @@ impl Watchdog {
     }
 }
 
-/// The watchdog's name, and whether it can be stopped.
+/// Returns the watchdog's name, and whether it can be stopped.
 fn describe(device: &File) -> (String, bool) {
     let Ok(info) = syscall::watchdog_info(device.as_fd()) else {
         return ("(unnamed)".into(), false);

@@ -1,4 +1,5 @@
-//! A host that nobody sent into its recovery environment finds a manager and asks it for help. Sans-IO.
+//! A host that nobody sent into its recovery environment finds a manager and asks it for help.
+//! Sans-IO.
 //!
 //! - [`search`]: finding and asking; [`seek`]: whom to call next.
 //!

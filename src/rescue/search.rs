@@ -8,8 +8,8 @@
 //!  Over: the manager was told, or the patience of a host that does not need an image is over
 //! ```
 //!
-//! The drive rule is the endpoint's ([`crate::session::endpoint`]); after every call the owner does what
-//! [`Search::poll_action`] says.
+//! The drive rule is the endpoint's ([`crate::session::endpoint`]); after every call the owner does
+//! what [`Search::poll_action`] says.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -35,9 +35,10 @@ pub const ASK_MIN: Duration = Duration::from_secs(1);
 pub const ASK_MAX: Duration = Duration::from_secs(60);
 /// A manager that does not answer requests for so long is left for another.
 pub const ASK_PATIENCE: Duration = Duration::from_secs(120);
-/// The longest that a manager may have a host wait before it asks again.
+/// Longest that a manager may have a host wait before it asks again.
 pub const HOLD_MAX: Duration = Duration::from_secs(120);
-/// A manager that puts a host off so many times is left for another, and asked again when its turn comes.
+/// A manager that puts a host off so many times is left for another, and asked again when its turn
+/// comes.
 pub const HOLDS_MAX: u32 = 3;
 /// First and longest pause after a failed attempt.
 pub const FAILURE_PAUSE_MIN: Duration = Duration::from_secs(5);
@@ -162,7 +163,7 @@ impl Search {
         self.kept
     }
 
-    /// Where the search stands, for the host's display.
+    /// Returns where the search stands, for the host's display.
     pub fn situation(&self) -> SearchSituation<'_> {
         match &self.state {
             State::LookingUp | State::Resting { .. } => SearchSituation::Seeking,
@@ -182,7 +183,8 @@ impl Search {
         }
     }
 
-    /// Takes a datagram from the socket. Returns the campaign that it enlists this host for: the owner then pauses the search.
+    /// Takes a datagram from the socket. Returns the campaign that it enlists this host for: the
+    /// owner then pauses the search.
     #[must_use]
     pub fn handle_datagram(
         &mut self,
@@ -234,12 +236,12 @@ impl Search {
         [state, self.kept.gives_up_at, self.endpoint.poll_timeout()].into_iter().flatten().min()
     }
 
-    /// The next datagram to send.
+    /// Returns the next datagram to send.
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
         self.endpoint.poll_transmit()
     }
 
-    /// What the owner has to do next.
+    /// Returns what the owner has to do next.
     pub fn poll_action(&mut self) -> Option<SearchAction> {
         self.actions.pop_front()
     }
@@ -357,13 +359,13 @@ impl Search {
 }
 
 impl PausedSearch {
-    /// The case that the search is about.
+    /// Returns the case that the search is about.
     pub fn case(&self) -> &Case {
         &self.case
     }
 
-    /// Goes on with the search after an attempt that failed, with its end in the next request. The next address has its turn: the
-    /// manager may have moved, and may be why the attempt failed.
+    /// Goes on with the search after an attempt that failed, with its end in the next request. The
+    /// next address has its turn: the manager may have moved, and may be why the attempt failed.
     pub fn resume(mut self, now: Time, failed: End) -> Search {
         if !failed.ending.flash.reboot_is_safe() {
             // Whatever was found before: now the chip was written to, and not to its end.

@@ -120,8 +120,8 @@ impl Seek {
         }
     }
 
-    /// A manager said something: pauses begin small again. If it does not help after all, the next address has its turn, so that
-    /// no manager keeps hosts from those that are named behind it.
+    /// A manager said something: pauses begin small again. If it does not help after all, the next
+    /// address has its turn, so that no manager keeps hosts from those that are named behind it.
     pub(super) fn answered(&mut self) {
         self.rest = REST_MIN;
     }
@@ -132,8 +132,8 @@ pub(super) fn jitter(pause: Duration, rng: &mut ChaCha20Rng) -> Duration {
     random::jitter(pause, 250, rng)
 }
 
-/// Which of the trusted keys are tried at an address: all, or the one that is hinted at. None when the hint is at a key that is not
-/// trusted.
+/// Returns which of the trusted keys are tried at an address: all, or the one that is hinted at.
+/// None when the hint is at a key that is not trusted.
 pub(super) fn keys_for<'a>(
     candidate: &Candidate,
     trusted: &'a [ManagerPublicKey],

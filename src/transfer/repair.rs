@@ -46,8 +46,9 @@ impl Cursors {
     }
 }
 
-/// The next pass for these hosts. What serves one host serves all: for each block it is as long as the neediest host's
-/// need and loss ask for, unless naming the fragments makes a shorter one.
+/// Returns the next pass for these hosts. What serves one host serves all: for each block it is as
+/// long as the neediest host's need and loss ask for, unless naming the fragments makes a shorter
+/// one.
 pub(super) fn repair_pass<'a>(
     geometry: &Geometry,
     cursors: &mut Cursors,

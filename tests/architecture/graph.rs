@@ -1,4 +1,5 @@
-//! Which file uses which: modules of all crates, and their imports followed through every `pub use` to the file that defines the item.
+//! Which file uses which: modules of all crates, and their imports followed through every `pub use`
+//! to the file that defines the item.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -120,14 +121,15 @@ impl Graph {
                 .is_some_and(|(target, _)| target.starts_with(module))
     }
 
-    /// The file that defines what a path means. None for what is foreign, local, or only a module.
+    /// Returns the file that defines what a path means. None for what is foreign, local, or only a
+    /// module.
     fn file_of(&self, inside: &[String], named: &Named) -> Option<String> {
         let (module, item) = self.resolve(inside, &named.path, 0)?;
         item?;
         self.modules.get(&module).map(|(file, _)| file.clone())
     }
 
-    /// The module that a path leads to, and the item in it.
+    /// Returns the module that a path leads to, and the item in it.
     fn resolve(
         &self,
         inside: &[String],
@@ -176,7 +178,8 @@ impl Graph {
         let here = source.imports.iter().filter(|import| import.named.inside == *inline);
         let (globs, plain): (Vec<_>, Vec<_>) = here.partition(|import| import.name == "*");
         if let Some(import) = plain.iter().find(|import| import.name == *first) {
-            // `use error::Error;` in a module that has another `error` does not lead back to itself.
+            // `use error::Error;` in a module that has another `error` does not lead back to
+            // itself.
             if import.named.path.first() == Some(first) && !self.leads_out(import) {
                 return None;
             }
@@ -204,7 +207,7 @@ impl Graph {
     }
 }
 
-/// Where the modules stand that a file declares.
+/// Returns where the modules stand that a file declares.
 pub(crate) fn folder_of(file: &str) -> String {
     let path = Path::new(file);
     let parent = path.parent().map_or(String::new(), |parent| parent.display().to_string());

@@ -54,7 +54,7 @@ impl Map {
         Ok(map)
     }
 
-    /// The innermost room in which a file stands.
+    /// Returns the innermost room in which a file stands.
     pub(crate) fn room_of(&self, file: &str) -> Option<&str> {
         let around = self.rooms.keys().filter(|room| stands_in(file, room));
         around.max_by_key(|room| room.len()).map(String::as_str)
@@ -72,7 +72,7 @@ impl Map {
     }
 }
 
-/// Whether a file is, or stands below, the room or file `place`.
+/// Returns whether a file is, or stands below, the room or file `place`.
 fn stands_in(file: &str, place: &str) -> bool {
     let folder = if place.ends_with(".rs") { folder_of(place) } else { place.to_owned() };
     // The file beside a folder is part of its room: `flash.rs` of `flash/`.
@@ -80,12 +80,12 @@ fn stands_in(file: &str, place: &str) -> bool {
     file == place || file == beside || file.starts_with(&format!("{folder}/")) && !is_root(place)
 }
 
-/// The folder of a crate's first file is that of all its rooms.
+/// Returns the folder of a crate's first file is that of all its rooms.
 fn is_root(place: &str) -> bool {
     place.ends_with("/main.rs") || place.ends_with("/lib.rs")
 }
 
-/// The cells of the table below a heading, without its head.
+/// Returns the cells of the table below a heading, without its head.
 fn table(page: &str, heading: &str) -> Result<Vec<Vec<String>>, String> {
     let missing = || format!("docs/ARCHITECTURE.md has no table below {heading:?}");
     let (_, below) = page.split_once(&format!("{heading}\n")).ok_or_else(missing)?;
@@ -99,7 +99,7 @@ fn table(page: &str, heading: &str) -> Result<Vec<Vec<String>>, String> {
     if rows.is_empty() { Err(missing()) } else { Ok(rows) }
 }
 
-/// What stands between backquotes.
+/// Returns what stands between backquotes.
 fn names(cell: &str) -> Vec<String> {
     cell.split('`').skip(1).step_by(2).map(|name| name.trim_end_matches('/').to_owned()).collect()
 }

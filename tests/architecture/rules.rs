@@ -1,4 +1,5 @@
-//! What must hold. Each rule returns what breaks it, as lines for whoever changed the code or the map.
+//! What must hold. Each rule returns what breaks it, as lines for whoever changed the code or the
+//! map.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -73,7 +74,8 @@ pub(crate) fn nothing_points_upwards(graph: &Graph, map: &Map) -> Vec<String> {
 
 /// No two files use each other, at once or through others; neither do two folders.
 ///
-/// A file and the modules below it are one module in several files: these may name what it defines, as it may name them.
+/// A file and the modules below it are one module in several files: these may name what it defines,
+/// as it may name them.
 pub(crate) fn no_circles(graph: &Graph) -> Vec<String> {
     let mut found = Vec::new();
     let edges: Vec<(&str, &str)> = (graph.uses.keys())
@@ -209,7 +211,7 @@ mod tests {
     const CRATES: [Crate; 2] =
         [Crate { name: "lib", root: "src/lib.rs" }, Crate { name: "bin", root: "src/main.rs" }];
 
-    /// A tree that breaks nothing, changed by some files.
+    /// Returns a tree that breaks nothing, changed by some files.
     fn tree(changed: &[(&str, &str)]) -> Files {
         let mut files: Files = [
             ("src/lib.rs", "pub mod high; mod low; mod time;"),

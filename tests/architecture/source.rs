@@ -101,7 +101,7 @@ impl Reader {
         }
     }
 
-    /// Whether an attribute for tests starts here: `#[test]`, `#[cfg(test)]` and the like.
+    /// Returns whether an attribute for tests starts here: `#[test]`, `#[cfg(test)]` and the like.
     fn is_for_tests(&self) -> bool {
         if self.text(1) != "[" {
             return false;
@@ -114,7 +114,7 @@ impl Reader {
             || inside.starts_with(&["cfg", "(", "all", "(", "test", ","])
     }
 
-    /// The place after the bracket that closes the one at `open`.
+    /// Returns the place after the bracket that closes the one at `open`.
     fn end_of_brackets(&self, open: usize) -> usize {
         let mut depth = 0;
         for (at, token) in self.tokens.iter().enumerate().skip(open) {

@@ -12,7 +12,7 @@ impl Token {
         self.text == text
     }
 
-    /// Whether the token is an identifier or a keyword.
+    /// Returns whether the token is an identifier or a keyword.
     pub(crate) fn is_word(&self) -> bool {
         self.text.starts_with(|first: char| first.is_alphabetic() || first == '_')
     }
@@ -76,7 +76,7 @@ impl Scanner<'_> {
         }
     }
 
-    /// The length of the string, byte string or character that starts here.
+    /// Returns the length of the string, byte string or character that starts here.
     fn literal_bytes(&self) -> Option<usize> {
         let unprefixed = self.rest.trim_start_matches(['b', 'c']);
         let prefix = self.rest.len() - unprefixed.len();

@@ -1,5 +1,5 @@
-//! A room of virtual receivers around one sender, with a virtual clock and a network that loses, doubles, damages and
-//! reorders datagrams by a seed.
+//! A room of virtual receivers around one sender, with a virtual clock and a network that loses,
+//! doubles, damages and reorders datagrams by a seed.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

@@ -24,7 +24,7 @@ impl ManifestDelivery {
         true
     }
 
-    /// Whether the host holds all of it.
+    /// Returns whether the host holds all of it.
     pub(super) fn is_complete(&self, manifest: &[u8]) -> bool {
         self.held_bytes == manifest.len()
     }

@@ -9,7 +9,7 @@ use rand_core::RngCore;
 /// The wait before the first repetition.
 const FIRST: Duration = Duration::from_millis(300);
 
-/// The longest wait between repetitions.
+/// Longest wait between repetitions.
 const WAIT_MAX: Duration = Duration::from_secs(4);
 
 /// Repetitions with growing waits, spread so that many hosts are not asked in the same moment.
@@ -25,7 +25,8 @@ impl Retry {
         Self { next: now, wait: FIRST }
     }
 
-    /// Due after `wait`, and each time after another: a sign of life, to which no answer is awaited.
+    /// Due after `wait`, and each time after another: a sign of life, to which no answer is
+    /// awaited.
     pub(super) fn every(now: Time, wait: Duration) -> Self {
         Self { next: now + wait, wait }
     }
@@ -35,7 +36,7 @@ impl Retry {
         self.next
     }
 
-    /// Whether it is due; then the next repetition is planned.
+    /// Returns whether it is due; then the next repetition is planned.
     pub(super) fn take(&mut self, now: Time, rng: &mut ChaCha20Rng) -> bool {
         if now < self.next {
             return false;

@@ -64,7 +64,7 @@ pub struct BundleFacts {
 }
 
 impl BundleFacts {
-    /// What is known of the bundle in `file`.
+    /// Returns what is known of the bundle in `file`.
     pub fn new(
         file: String,
         manifest: &Manifest,

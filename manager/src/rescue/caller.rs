@@ -86,8 +86,8 @@ impl Caller {
     }
 }
 
-/// Whether another try costs something and will likely end the same way. Trouble with the network, the manager's own
-/// restart and the operator's orders are no fault of the host.
+/// Returns whether another try costs something and will likely end the same way. Trouble with the
+/// network, the manager's own restart and the operator's orders are no fault of the host.
 fn is_failure(reason: Reason) -> bool {
     !matches!(
         reason,

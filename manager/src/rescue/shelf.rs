@@ -48,7 +48,8 @@ pub struct Shelf {
 }
 
 impl Shelved {
-    /// The bundle in `file` whose signed manifest is `signed`. The caller checked what it wants checked.
+    /// Returns the bundle in `file` whose signed manifest is `signed`. The caller checked what it
+    /// wants checked.
     ///
     /// # Errors
     /// When it is no manifest.
@@ -68,7 +69,8 @@ impl Shelved {
         })
     }
 
-    /// Whether both say that they are the same version for the same hosts, and hold other images.
+    /// Returns whether both say that they are the same version for the same hosts, and hold other
+    /// images.
     fn contradicts(&self, other: &Self) -> bool {
         let (a, b) = (&self.manifest, &other.manifest);
         let same_boards =
@@ -90,8 +92,8 @@ impl Shelved {
 }
 
 impl Shelf {
-    /// The bundles that are good, of those that were found; of two that contradict each other neither is, because
-    /// nobody knows which one was meant.
+    /// Returns the bundles that are good, of those that were found; of two that contradict each
+    /// other neither is, because nobody knows which one was meant.
     pub fn new(mut found: Vec<Shelved>, mut refused: Vec<Refused>) -> Self {
         found.sort_by(|a, b| a.file.cmp(&b.file));
         let judged: Vec<Option<String>> =
@@ -107,17 +109,17 @@ impl Shelf {
         Self { bundles, refused }
     }
 
-    /// The bundles that can be served.
+    /// Returns the bundles that can be served.
     pub fn bundles(&self) -> &[Shelved] {
         &self.bundles
     }
 
-    /// The files that are not served.
+    /// Returns the files that are not served.
     pub fn refused(&self) -> &[Refused] {
         &self.refused
     }
 
-    /// The bundle with this name.
+    /// Returns the bundle with this name.
     pub fn get(&self, id: &BundleId) -> Option<&Shelved> {
         self.bundles.iter().find(|bundle| bundle.id == *id)
     }
@@ -130,7 +132,7 @@ impl Shelf {
         }
     }
 
-    /// The newest bundle that this host may have, or the one with the version `pinned`.
+    /// Returns the newest bundle that this host may have, or the one with the version `pinned`.
     ///
     /// # Errors
     /// Why there is none, in words.
@@ -165,7 +167,7 @@ impl Shelf {
     }
 }
 
-/// Whether the host may have the bundle, and why not if it is for its board.
+/// Returns whether the host may have the bundle, and why not if it is for its board.
 fn admit(bundle: &Shelved, identity: &Identity, key: Fingerprint) -> Result<(), Option<String>> {
     let manifest = &bundle.manifest;
     if !manifest.fits_board(&identity.vendor, &identity.product) {

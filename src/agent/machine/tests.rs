@@ -119,7 +119,7 @@ impl World {
         world
     }
 
-    /// The manager's datagrams go to the agent and the other way until nothing is left.
+    /// Returns the manager's datagrams go to the agent and the other way until nothing is left.
     fn exchange(&mut self, manager: usize) -> Vec<Answer> {
         let mut answers = Vec::new();
         loop {

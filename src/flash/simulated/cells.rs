@@ -40,12 +40,12 @@ impl Cells {
         &self.bytes
     }
 
-    /// Whether ECC vouches for all bytes of the range.
+    /// Returns whether ECC vouches for all bytes of the range.
     pub(super) fn is_correctable(&self, range: Range<usize>) -> bool {
         !self.pages_of(range).contains(&Page::Uncorrectable)
     }
 
-    /// Whether the range was not written since its erase.
+    /// Returns whether the range was not written since its erase.
     pub(super) fn is_writable(&self, range: Range<usize>) -> bool {
         self.pages_of(range).iter().all(|page| *page == Page::Erased)
     }
@@ -114,7 +114,7 @@ impl Cells {
         self.hold_stuck(at..at + 1);
     }
 
-    /// Whether a bit of the range stays 0.
+    /// Returns whether a bit of the range stays 0.
     pub(super) fn is_stuck(&self, range: Range<usize>) -> bool {
         self.stuck.range(range).next().is_some()
     }
@@ -153,7 +153,7 @@ pub(super) struct Part {
     pub(super) torn_bytes: usize,
 }
 
-/// A byte that depends on both numbers and on nothing else (the finaliser of SplitMix64).
+/// Returns a byte that depends on both numbers and on nothing else (the finaliser of SplitMix64).
 pub(super) fn random_byte(noise: u64, at: usize) -> u8 {
     let mut mixed = noise.wrapping_add((at as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15));
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);

@@ -19,7 +19,8 @@ pub enum Asked {
     IsBad,
 }
 
-/// A write by somebody else who has access to the chip: a management engine, a BMC, firmware in system management mode.
+/// A write by somebody else who has access to the chip: a management engine, a BMC, firmware in
+/// system management mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ForeignWrite {
     /// The byte that changes.
@@ -90,8 +91,8 @@ impl Fault {
         Fault::Lock,
     ];
 
-    /// Whether this operation of a chip with this rule can go wrong in this way; a fault that does
-    /// not apply has no effect.
+    /// Returns whether this operation of a chip with this rule can go wrong in this way; a fault
+    /// that does not apply has no effect.
     pub fn applies_to(self, asked: Asked, rule: WriteRule) -> bool {
         let changes = matches!(asked, Asked::Erase | Asked::Write);
         match self {
@@ -109,7 +110,7 @@ impl Fault {
         }
     }
 
-    /// Whether the chip loses power.
+    /// Returns whether the chip loses power.
     pub fn is_cut(self) -> bool {
         Self::CUTS.contains(&self)
     }

@@ -14,7 +14,7 @@ fn seconds(seconds: u64) -> Time {
     Time::from_micros(seconds * 1_000_000)
 }
 
-/// What a server answers to `query`.
+/// Returns what a server answers to `query`.
 fn answer(query: &[u8], kind: MessageType, more: &[DhcpOption]) -> Vec<u8> {
     let query = Message::decode(&mut Decoder::new(query)).unwrap();
     let none = Ipv4Addr::UNSPECIFIED;
@@ -228,7 +228,8 @@ fn refuses_what_is_not_for_it() {
 }
 
 proptest! {
-    /// Options of any bytes behind a head that passes: never a panic, never a lease that makes no sense.
+    /// Options of any bytes behind a head that passes: never a panic, never a lease that makes no
+    /// sense.
     #[test]
     fn any_options_are_survived(options in proptest::collection::vec(any::<u8>(), 0..400)) {
         let client = DhcpClient::new(MAC, 1, seconds(0));

@@ -44,7 +44,7 @@ impl Chance {
         probability > 0.0 && f64::from(self.0.next_u32()) < probability * 4_294_967_296.0
     }
 
-    /// A number of the range, which is not empty.
+    /// Returns a number of the range, which is not empty.
     pub(crate) fn within(&mut self, range: Range<u64>) -> u64 {
         range.start + self.number() % (range.end - range.start)
     }

@@ -1,4 +1,5 @@
-//! What every world has: a virtual clock, a queue of what happens next, a bound of its steps, and a trace of it all.
+//! What every world has: a virtual clock, a queue of what happens next, a bound of its steps, and a
+//! trace of it all.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -51,7 +52,8 @@ pub(crate) trait Simulated {
     }
 }
 
-/// The clock and the queue of one world. What happens at the same time happens in the order in which it was planned.
+/// The clock and the queue of one world. What happens at the same time happens in the order in
+/// which it was planned.
 pub(crate) struct Engine<H> {
     now: Time,
     steps: u64,
@@ -83,7 +85,7 @@ impl<H> Engine<H> {
         self.steps
     }
 
-    /// How much is planned, datagrams under way among it.
+    /// Returns how much is planned, datagrams under way among it.
     pub(crate) fn planned(&self) -> usize {
         self.happenings.len()
     }
@@ -138,7 +140,7 @@ impl Alarm {
         }
     }
 
-    /// Whether this ring is that of the newest wish, which it then was.
+    /// Returns whether this ring is that of the newest wish, which it then was.
     pub(crate) fn rings(&mut self, now: Time) -> bool {
         let is_newest = self.0 == Some(now);
         if is_newest {

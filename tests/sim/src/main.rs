@@ -1,9 +1,10 @@
-//! `firmcast-sim [--seeds N] [--first N] [--flash-seeds N] [--seed N] [--flash-seed N]`: hosts, managers, a faulty network and
-//! faulty flash under one virtual clock, and the flash engine alone against chips that break at every operation.
+//! `firmcast-sim [--seeds N] [--first N] [--flash-seeds N] [--seed N] [--flash-seed N]`: hosts,
+//! managers, a faulty network and faulty flash under one virtual clock, and the flash engine alone
+//! against chips that break at every operation.
 //!
-//! Everything random comes from a seed, so each world can be run again: `--seed N` does so with every line of what happened,
-//! `--flash-seed N` does it for a chip. [`update`] has campaigns of a person, [`rescue`] dead hosts,
-//! [`flash`] chips.
+//! Everything random comes from a seed, so each world can be run again: `--seed N` does so with
+//! every line of what happened, `--flash-seed N` does it for a chip. [`update`] has campaigns of a
+//! person, [`rescue`] dead hosts, [`flash`] chips.
 
 mod chance;
 mod engine;

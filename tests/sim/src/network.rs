@@ -18,10 +18,11 @@ const MEMORY_MAX: usize = 256;
 const IN_FLIGHT_PER_HOST_MAX: usize = 4_000;
 /// Maximum number of datagrams that a manager sends at a time, for each host that it looks after.
 const TRANSMITS_PER_HOST_MAX: usize = 32;
-/// Maximum number of fragments that a manager sends at a time, for a millisecond at the highest rate here.
+/// Maximum number of fragments that a manager sends at a time, for a millisecond at the highest
+/// rate here.
 const BURST_MAX: usize = 500;
 
-/// The host with an address; addresses are given in the order of the hosts.
+/// Returns the host with an address; addresses are given in the order of the hosts.
 pub(crate) fn number_of(address: SocketAddr) -> Option<usize> {
     let SocketAddr::V4(v4) = address else { return None };
     let [_, _, high, low] = v4.ip().octets();
@@ -177,7 +178,8 @@ impl Network {
         arrivals
     }
 
-    /// What somebody sends who has no keys: an old datagram as it was, damaged or cut, or any bytes.
+    /// Returns what somebody sends who has no keys: an old datagram as it was, damaged or cut, or
+    /// any bytes.
     pub(crate) fn forge(&mut self) -> (SocketAddr, Rc<[u8]>) {
         let chance = &mut self.chance;
         let from = SocketAddr::from(([10, 9, 9, chance.within(0..250) as u8], 9847));

@@ -21,10 +21,11 @@ pub(crate) trait Kind {
     /// What came out of one world, or of many together.
     type Summary: Default + fmt::Debug + fmt::Display + PartialEq + Send;
 
-    /// What a seed stands for, for a person.
+    /// Returns what a seed stands for, for a person.
     fn describe(seed: u64) -> String;
 
-    /// Runs one world to its end, and prints what happens when somebody looks. A violation says when it was.
+    /// Runs one world to its end, and prints what happens when somebody looks. A violation says
+    /// when it was.
     fn run(seed: u64, verbose: bool) -> Result<Self::Summary, Violation>;
 
     fn add(all: &mut Self::Summary, one: Self::Summary);

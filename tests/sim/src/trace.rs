@@ -1,4 +1,5 @@
-//! What happened, as one number that two runs of a seed must share, and as lines for a person who looks into a seed.
+//! What happened, as one number that two runs of a seed must share, and as lines for a person who
+//! looks into a seed.
 
 use std::fmt::Arguments;
 
@@ -18,7 +19,7 @@ impl Trace {
         Self { digest: PRIME, verbose }
     }
 
-    /// The digest so far. No cryptography: nobody forges a simulation.
+    /// Returns the digest so far. No cryptography: nobody forges a simulation.
     pub(crate) fn digest(&self) -> u64 {
         self.digest
     }

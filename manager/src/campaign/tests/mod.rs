@@ -1,4 +1,5 @@
-//! Campaigns against scripted hosts that speak through real sessions and receive through the real transfer.
+//! Campaigns against scripted hosts that speak through real sessions and receive through the real
+//! transfer.
 #![allow(clippy::unwrap_used)]
 
 mod escrow;
@@ -13,7 +14,8 @@ use super::{Delivery, Event, Stage};
 use host::Script;
 use world::{Escrow, World};
 
-/// Ten minutes of virtual time suffice for every end but those that wait for a boot that never comes.
+/// Ten minutes of virtual time suffice for every end but those that wait for a boot that never
+/// comes.
 const LONG: Duration = Duration::from_secs(600);
 
 fn ends(script: Script) -> super::Outcome {
@@ -103,7 +105,8 @@ fn every_failure_ends_with_its_reason_and_what_is_known_of_the_flash() {
             Reason::NoAgentAfterReboot,
             FlashState::Updated,
         ),
-        // It came back by itself in the middle of writing; what it holds then, only a measurement tells.
+        // It came back by itself in the middle of writing; what it holds then, only a measurement
+        // tells.
         (Script { answers_at_home: Some(1), ..returned }, Reason::NoAgentAfterReboot, unknown),
         (Script { answers_at_home: Some(40), ..returned }, Reason::ReturnedSilently, unknown),
         (Script { cannot_measure: true, ..script }, Reason::NotMeasured, FlashState::Updated),

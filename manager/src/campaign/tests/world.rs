@@ -90,7 +90,7 @@ impl World {
         Self::with(scripts, Delivery::Broadcast, loss, Some(escrow))
     }
 
-    /// A campaign that only asks.
+    /// Returns a campaign that only asks.
     pub(super) fn dry(scripts: Vec<Script>, loss: f64) -> Self {
         let mut world = Self::new(scripts, Delivery::Broadcast, loss);
         let config =

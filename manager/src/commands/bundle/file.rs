@@ -9,7 +9,7 @@ use std::{fs::File, fs::Permissions};
 use anyhow::{Context as _, bail, ensure};
 use firmcast::image::BUNDLE_MAX;
 
-/// The bytes of the bundle file `path`.
+/// Returns the bytes of the bundle file `path`.
 ///
 /// # Errors
 /// When it cannot be read or is larger than any bundle.
@@ -17,7 +17,7 @@ pub(crate) fn read_bundle(path: &Path) -> anyhow::Result<Vec<u8>> {
     read("bundle", path, BUNDLE_MAX)
 }
 
-/// The bytes of the regular file `path`, at most `max_bytes`.
+/// Returns the bytes of the regular file `path`, at most `max_bytes`.
 pub(super) fn read(what: &str, path: &Path, max_bytes: usize) -> anyhow::Result<Vec<u8>> {
     let cannot = || format!("cannot read {what} {}", path.display());
     // Without O_NONBLOCK a FIFO would hang the open.

@@ -15,7 +15,7 @@ pub(crate) struct Opened<'a> {
     pub(crate) signature_checked: bool,
 }
 
-/// The public release keys that an operator named: each a file, or the key itself.
+/// Returns the public release keys that an operator named: each a file, or the key itself.
 ///
 /// # Errors
 /// When one is neither.

@@ -19,7 +19,7 @@ use crate::driver::socket;
 use crate::driver::status_socket::StatusSocket;
 use crate::driver::wait::Waiter;
 
-/// The longest sleep, when nothing is due.
+/// Longest sleep, when nothing is due.
 const SLEEP_MAX: Duration = Duration::from_secs(3600);
 
 /// How long the last datagrams, to hosts that are let go, may take to leave.

@@ -24,7 +24,7 @@ pub(crate) struct NamedHost {
     pub(crate) key: Option<HostPublicKey>,
 }
 
-/// The hosts of the inventory, or those that were named.
+/// Returns the hosts of the inventory, or those that were named.
 pub(crate) fn named(
     inventory: &Inventory,
     named: &[String],

@@ -28,7 +28,7 @@ impl Table {
         Self { kind, bars, lines: Vec::new(), paces: Paces::default() }
     }
 
-    /// Whether news must stay on the screen when the table goes on.
+    /// Returns whether news must stay on the screen when the table goes on.
     pub(super) fn must_outlast_it(&self, news: &News) -> bool {
         match news {
             News::Started { .. } | News::Warning { .. } | News::Finished { .. } => true,

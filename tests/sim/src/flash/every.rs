@@ -50,7 +50,7 @@ impl<'a> Every<'a> {
         Ok(())
     }
 
-    /// All of the faults that apply to an operation, or one of them on a large chip.
+    /// Returns all of the faults that apply to an operation, or one of them on a large chip.
     fn chosen(&self, faults: &[Fault], operation: usize, asked: Asked) -> Vec<Fault> {
         let rule = self.subject.chip.geometry().rule();
         let applies = |fault: &Fault| fault.applies_to(asked, rule);
@@ -72,7 +72,8 @@ impl<'a> Every<'a> {
         }
     }
 
-    /// The power is cut; then new starts must finish the update, or restore the old image, even if they are cut again.
+    /// The power is cut; then new starts must finish the update, or restore the old image, even if
+    /// they are cut again.
     fn cut(&mut self, operation: u64, cut: Fault) -> Result<(), Violation> {
         self.totals.fault(cut);
         self.log.begin(format!("{cut:?} at operation {operation}"));
@@ -144,7 +145,8 @@ impl<'a> Every<'a> {
             .map(drop)
     }
 
-    /// Whether all blocks that have to change can be: a page that lost its contents is one of those, or is to be left alone.
+    /// Returns whether all blocks that have to change can be: a page that lost its contents is one
+    /// of those, or is to be left alone.
     fn is_mendable(&self, chip: &SimulatedFlash) -> bool {
         let subject = self.subject;
         subject.blocks.iter().all(|block| {
@@ -168,7 +170,7 @@ impl<'a> Every<'a> {
     }
 }
 
-/// What the engine may believe when this happens.
+/// Returns what the engine may believe when this happens.
 pub(crate) fn trust(asked: Asked, fault: Fault) -> Trust {
     match (fault, asked) {
         (Fault::WrongByte | Fault::NotDone | Fault::StuckBits, Asked::Erase | Asked::Write) => {
@@ -183,12 +185,12 @@ pub(crate) fn trust(asked: Asked, fault: Fault) -> Trust {
     }
 }
 
-/// Whether the next attempt finds a chip as good as new.
+/// Returns whether the next attempt finds a chip as good as new.
 fn goes_away(fault: Fault) -> bool {
     !stays_on_chip(fault) && fault != Fault::ShortReads
 }
 
-/// Whether a block is spoilt for good, or what it held is lost.
+/// Returns whether a block is spoilt for good, or what it held is lost.
 pub(crate) fn stays_on_chip(fault: Fault) -> bool {
     matches!(fault, Fault::WearOut | Fault::StuckBits | Fault::Lock | Fault::Decay)
 }

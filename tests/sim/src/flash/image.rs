@@ -42,13 +42,14 @@ impl<'a> Image<'a> {
         Self { blocks, bytes, regions: Vec::new(), boot_offset_bytes: None }
     }
 
-    /// Where the bytes of a block are in the image.
+    /// Returns where the bytes of a block are in the image.
     fn range(&self, nth: usize) -> Range<usize> {
         let start = self.blocks[..nth].iter().map(|block| block.length_bytes() as usize).sum();
         start..start + self.blocks[nth].length_bytes() as usize
     }
 
-    /// Up to three regions: of whole blocks, or preserved inside one that does not change otherwise, or of any bytes.
+    /// Up to three regions: of whole blocks, or preserved inside one that does not change
+    /// otherwise, or of any bytes.
     pub(crate) fn rule_regions(&mut self, chance: &mut Chance, live: &[u8]) {
         let mut next = 0;
         for _ in 0..chance.within(0..4) {
@@ -138,12 +139,12 @@ impl<'a> Image<'a> {
         }
     }
 
-    /// Where the preserved bytes are on the chip.
+    /// Returns where the preserved bytes are on the chip.
     pub(crate) fn preserved(&self) -> Vec<Range<usize>> {
         self.placed(RegionAction::Preserve)
     }
 
-    /// Where the bytes of the regions with this rule are on the chip.
+    /// Returns where the bytes of the regions with this rule are on the chip.
     fn placed(&self, action: RegionAction) -> Vec<Range<usize>> {
         let mut placed = Vec::new();
         for region in self.regions.iter().filter(|region| region.action == action) {
@@ -174,7 +175,7 @@ impl<'a> Image<'a> {
         target
     }
 
-    /// A bundle's way from bytes to a verified image.
+    /// Returns a bundle's way from bytes to a verified image.
     pub(crate) fn sign(&self, key: &ReleaseSecretKey) -> VerifiedImage {
         let description = Description {
             version: "1".into(),

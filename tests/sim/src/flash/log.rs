@@ -32,7 +32,8 @@ impl Log {
     }
 }
 
-/// Prints the trial that failed, or the last one, when somebody looks; a panic of the code under test ends here, too.
+/// Prints the trial that failed, or the last one, when somebody looks; a panic of the code under
+/// test ends here, too.
 impl Drop for Log {
     fn drop(&mut self) {
         if self.verbose || std::thread::panicking() {

@@ -50,7 +50,8 @@ impl<'a> Storm<'a> {
         if chance.happens(0.5) {
             all.retain(|fault| !stays_on_chip(*fault));
         }
-        // Each storm has a few kinds, so that a frequent one does not end all jobs before the others had a chance.
+        // Each storm has a few kinds, so that a frequent one does not end all jobs before the
+        // others had a chance.
         let kinds = (0..chance.within(1..5)).map(|_| *chance.pick(&all)).collect();
         let probability = *chance.pick(&[0.01, 0.03, 0.1, 0.4]);
         Self { subject, chip: subject.chip.clone(), chance, kinds, probability }

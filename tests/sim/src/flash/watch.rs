@@ -15,7 +15,8 @@ pub(crate) struct Rules {
     pub(crate) before: SimulatedFlash,
     /// By block number: whether it may be erased and written.
     pub(crate) may_change: Vec<bool>,
-    /// By block number: whether it may when somebody else has written to it, because the image decides all of it.
+    /// By block number: whether it may when somebody else has written to it, because the image
+    /// decides all of it.
     pub(crate) may_repair: Vec<bool>,
     /// What the whole chip shall hold.
     pub(crate) target: Vec<u8>,
@@ -64,7 +65,7 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// How many steps a job may take.
+    /// Returns how many steps a job may take.
     pub(crate) fn steps_max(&self) -> u64 {
         // A step without any operation only goes from one phase to the next.
         self.rules.operations_max + 20
@@ -130,7 +131,8 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Whether only somebody else can have changed this range: the writes of the job are looked at one by one.
+    /// Returns whether only somebody else can have changed this range: the writes of the job are
+    /// looked at one by one.
     fn is_foreign(&self, range: &Range<usize>) -> bool {
         let (now, before) = (self.chip.contents(), self.rules.before.contents());
         let inside = |block: &EraseBlock| {

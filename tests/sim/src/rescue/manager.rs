@@ -1,4 +1,5 @@
-//! Managers: the real service with its disk, good or with a rogue's bundles, and one that takes calls and says nothing.
+//! Managers: the real service with its disk, good or with a rogue's bundles, and one that takes
+//! calls and says nothing.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -61,7 +62,7 @@ pub(crate) struct Wishes {
 }
 
 impl Post {
-    /// Where managers are in this world, in the order in which they are named to hosts.
+    /// Returns where managers are in this world, in the order in which they are named to hosts.
     pub(crate) fn all(scenario: &Scenario, chance: &mut Chance) -> Vec<Self> {
         let at = |last, key, rogue| Self { address: ([10, 0, 0, last], 9848).into(), key, rogue };
         let mut posts = vec![at(1, 0, None)];
@@ -174,7 +175,7 @@ impl Manager {
         self.serve(|service| service.backup_stored(local, deposit, stored.clone()));
     }
 
-    /// The name of the host whose backup this is.
+    /// Returns the name of the host whose backup this is.
     pub(crate) fn depositor(&self, deposit: &Deposit) -> Option<&str> {
         let Mind::Service(service) = &self.mind else { return None };
         service.depositor(deposit).map(|(host, _)| host.target().name.as_str())
@@ -258,7 +259,7 @@ fn known(scenario: &Scenario, truth: &Truth, post: &Post) -> Vec<Known> {
     hosts.map(|host| Known { name: host_name(host), key: truth.host_peer(host) }).collect()
 }
 
-/// The name of a host in inventories.
+/// Returns the name of a host in inventories.
 pub(crate) fn host_name(host: usize) -> String {
     format!("host{host}")
 }

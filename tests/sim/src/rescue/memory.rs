@@ -1,4 +1,5 @@
-//! How much memory a part of the program holds: what it allocates less what it frees, counted while it runs.
+//! How much memory a part of the program holds: what it allocates less what it frees, counted while
+//! it runs.
 
 #![allow(unsafe_code, reason = "an allocator that counts has to be one")]
 
@@ -13,8 +14,9 @@ thread_local! {
 /// The system's allocator, counting on threads that are in [`count`].
 pub(crate) struct Counting;
 
-// SAFETY: every call is passed on to the system's allocator with the same arguments, so its guarantees are ours; the
-// counters are plain thread-local cells without destructor, which never allocate.
+// SAFETY: every call is passed on to the system's allocator with the same arguments, so its
+// guarantees are ours; the counters are plain thread-local cells without destructor, which never
+// allocate.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         add(layout.size() as i64);
@@ -24,7 +26,8 @@ unsafe impl GlobalAlloc for Counting {
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         add(-(layout.size() as i64));
-        // SAFETY: `pointer` came from `System` with this layout, because every allocation here does.
+        // SAFETY: `pointer` came from `System` with this layout, because every allocation here
+        // does.
         unsafe { System.dealloc(pointer, layout) }
     }
 

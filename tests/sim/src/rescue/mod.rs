@@ -54,7 +54,8 @@ impl Kind for Rescue {
     }
 }
 
-/// Kills a thousand hosts with chips of this size at once, and prints what it cost to rescue them as one line of JSON.
+/// Kills a thousand hosts with chips of this size at once, and prints what it cost to rescue them
+/// as one line of JSON.
 pub(crate) fn power_failure(chip_bytes: usize) -> bool {
     let started = Instant::now();
     match caught(|| run(Scenario::power_failure(0, chip_bytes), false)) {

@@ -10,12 +10,12 @@ use super::scenario::Scenario;
 use super::truth::Truth;
 use crate::chance::Chance;
 
-/// The address of everybody in the network.
+/// Returns the address of everybody in the network.
 pub(crate) fn everybody() -> SocketAddr {
     ([255, 255, 255, 255], 9848).into()
 }
 
-/// What a place says now. A broadcast always reaches everybody who is there.
+/// Returns what a place says now. A broadcast always reaches everybody who is there.
 pub(crate) fn look_up(
     source: Source,
     scenario: &Scenario,

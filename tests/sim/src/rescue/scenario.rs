@@ -1,4 +1,5 @@
-//! What a seed stands for: how many dead hosts, what killed them, who answers them, and what goes wrong until when.
+//! What a seed stands for: how many dead hosts, what killed them, who answers them, and what goes
+//! wrong until when.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -45,7 +46,8 @@ pub(crate) struct Scenario {
     pub(crate) seed: u64,
     pub(crate) hosts: usize,
     pub(crate) chip_bytes: usize,
-    /// Within this time from the start hosts lose their firmware, each for itself; all at once when none.
+    /// Within this time from the start hosts lose their firmware, each for itself; all at once when
+    /// none.
     pub(crate) deaths: Option<Duration>,
     pub(crate) boards: usize,
     pub(crate) delivery: Delivery,
@@ -65,7 +67,8 @@ pub(crate) struct Scenario {
     pub(crate) attempts_max: u32,
     /// A second good manager, with the other trusted key.
     pub(crate) second_manager: bool,
-    /// The first good manager hangs while its first host receives: it still takes calls, and says nothing any more, for good.
+    /// The first good manager hangs while its first host receives: it still takes calls, and says
+    /// nothing any more, for good.
     pub(crate) hangs: bool,
     /// Mean time between deaths of a manager; none when it does not die.
     pub(crate) manager_life: Option<Duration>,
@@ -92,7 +95,8 @@ pub(crate) struct Scenario {
     pub(crate) helps_strangers: bool,
     /// Until the faults end, the policy holds the hosts of the second board.
     pub(crate) holds_second_board: bool,
-    /// Shares of hosts that are forced to take a bundle, that know nothing of their firmware, and that only tell so.
+    /// Shares of hosts that are forced to take a bundle, that know nothing of their firmware, and
+    /// that only tell so.
     pub(crate) forced: f64,
     pub(crate) blind: f64,
     pub(crate) telling: f64,

@@ -63,7 +63,7 @@ impl Summary {
 }
 
 impl Summary {
-    /// The figures of one world, for `tests/bench`.
+    /// Returns the figures of one world, for `tests/bench`.
     pub(crate) fn to_json(&self, elapsed: Duration) -> String {
         let per_host = |amount: Amount| amount.bytes / self.hosts as u64;
         let figures: [(&str, f64); 13] = [

@@ -1,4 +1,5 @@
-//! How much is said: managers answer, they do not talk, and hosts ask with patience. Images on their way do not count.
+//! How much is said: managers answer, they do not talk, and hosts ask with patience. Images on
+//! their way do not count.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -17,8 +18,8 @@ pub(crate) const REQUESTS_PER_SECOND_MAX: u64 = 40;
 /// Most bytes of one host in a second.
 pub(crate) const REQUEST_BYTES_PER_SECOND_MAX: u64 = 40_000;
 
-/// Who hands a host's datagram to its manager before the host's own arrives, is taken for the host until that is heard again.
-/// So many bytes more than it sent such an address may get in all.
+/// Who hands a host's datagram to its manager before the host's own arrives, is taken for the host
+/// until that is heard again. So many bytes more than it sent such an address may get in all.
 const RELAYED_BYTES_MAX: i64 = 16 * 1024;
 
 /// Datagrams and bytes.

@@ -1,4 +1,5 @@
-//! What is true in a world of dead hosts: boards, images, keys, bundles. The invariants compare with it; hosts and managers do not see it.
+//! What is true in a world of dead hosts: boards, images, keys, bundles. The invariants compare
+//! with it; hosts and managers do not see it.
 
 use std::ops::Range;
 
@@ -61,7 +62,7 @@ impl BoardTruth {
         Self { product, old, new, preserve, good }
     }
 
-    /// Whether a chip holds the new image outside of its preserved regions.
+    /// Returns whether a chip holds the new image outside of its preserved regions.
     pub(crate) fn is_new(&self, chip: &[u8]) -> bool {
         let mut at = 0;
         for region in &self.preserve {
@@ -73,7 +74,7 @@ impl BoardTruth {
         chip[at..] == self.new[at..]
     }
 
-    /// The bytes of the preserved regions, one region after the other.
+    /// Returns the bytes of the preserved regions, one region after the other.
     pub(crate) fn preserved(&self, chip: &[u8]) -> Vec<u8> {
         self.preserve.iter().flat_map(|region| chip[region.clone()].iter().copied()).collect()
     }
@@ -108,7 +109,7 @@ impl Truth {
         }
     }
 
-    /// The key of the host with this number; the same each time.
+    /// Returns the key of the host with this number; the same each time.
     pub(crate) fn host_key(&self, host: usize) -> HostSecretKey {
         HostSecretKey::generate(Chance::new(self.host_key_seed, host as u64).rng())
     }
@@ -117,7 +118,7 @@ impl Truth {
         *self.host_key(host).public().exchange()
     }
 
-    /// Whether the host is in no inventory, when this share of hosts is not.
+    /// Returns whether the host is in no inventory, when this share of hosts is not.
     pub(crate) fn is_stranger(&self, host: usize, share: f64) -> bool {
         Chance::new(self.host_key_seed ^ 1, host as u64).happens(share)
     }
@@ -126,7 +127,7 @@ impl Truth {
         &self.boards[host % self.boards.len()]
     }
 
-    /// What a manager has on its disk.
+    /// Returns what a manager has on its disk.
     pub(crate) fn shelf(&self, rogue: bool) -> Shelf {
         let stock = self.stock(rogue).iter().map(|stock| stock.shelved.clone());
         Shelf::new(stock.collect(), Vec::new())
@@ -143,7 +144,8 @@ impl Truth {
 }
 
 impl Stock {
-    /// A bundle for a board; a rogue's looks like a good one where managers look, and is what it is where hosts do.
+    /// A bundle for a board; a rogue's looks like a good one where managers look, and is what it is
+    /// where hosts do.
     fn new(board: &BoardTruth, image: &[u8], rogue: Option<Rogue>, key: &ReleaseSecretKey) -> Self {
         let bundle = |product: &str, security_version| {
             contents(image, &[product], security_version, &board.preserve, key)

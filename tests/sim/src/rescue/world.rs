@@ -1,4 +1,5 @@
-//! One world of dead hosts: a clock, a queue of what happens next, hosts, managers and a network between them.
+//! One world of dead hosts: a clock, a queue of what happens next, hosts, managers and a network
+//! between them.
 
 mod managers;
 
@@ -249,7 +250,7 @@ impl World {
         self.truth.is_stranger(host, self.scenario.strangers)
     }
 
-    /// What comes from outside of the protocol.
+    /// Returns what comes from outside of the protocol.
     fn disturb(&mut self, happening: Happening) -> Result<(), Violation> {
         match happening {
             Happening::HostDies(host) => {
@@ -321,7 +322,8 @@ impl World {
         }
     }
 
-    /// After every step of a host: its datagrams leave, its places are looked up, its next wake is planned.
+    /// After every step of a host: its datagrams leave, its places are looked up, its next wake is
+    /// planned.
     fn host_moved(&mut self, host: usize, result: Result<(), Violation>) -> Result<(), Violation> {
         let moved = &mut self.hosts[host];
         result.map_err(|violation| format!("host{host} ({}): {violation}", moved.describe()))?;

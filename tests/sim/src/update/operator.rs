@@ -1,4 +1,5 @@
-//! Managers: the operator's, which is started again and again until all hosts are confirmed, and a rogue's.
+//! Managers: the operator's, which is started again and again until all hosts are confirmed, and a
+//! rogue's.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -95,8 +96,8 @@ impl Manager {
     }
 }
 
-/// What a manager says of a host at the end is true of its chip. What nobody could know, and nothing
-/// else, it calls unknown.
+/// Returns what a manager says of a host at the end is true of its chip. What nobody could know,
+/// and nothing else, it calls unknown.
 pub(crate) fn check_outcome(
     manager: &Manager,
     index: usize,
@@ -141,7 +142,7 @@ pub(crate) fn check_outcome(
     }
 }
 
-/// How long an operator waits before the next try.
+/// Returns how long an operator waits before the next try.
 pub(crate) fn pause(chance: &mut Chance) -> Duration {
     chance.span(Duration::from_secs(1)..Duration::from_secs(*chance.clone().pick(&[10, 180])))
 }

@@ -12,7 +12,8 @@ use crate::update::truth::BLOCK_BYTES;
 /// How bad it gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Weather {
-    /// A network that loses, doubles and reorders a little, and nothing else: every host must be confirmed at once.
+    /// A network that loses, doubles and reorders a little, and nothing else: every host must be
+    /// confirmed at once.
     Fair,
     /// All faults, until they end.
     Stormy,

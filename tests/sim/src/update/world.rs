@@ -1,4 +1,5 @@
-//! One virtual world: a clock, a queue of what happens next, hosts, managers and a network between them.
+//! One virtual world: a clock, a queue of what happens next, hosts, managers and a network between
+//! them.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -236,7 +237,7 @@ impl World {
         })
     }
 
-    /// What comes from outside of the protocol.
+    /// Returns what comes from outside of the protocol.
     fn disturb(&mut self, happening: Happening) -> Result<(), Violation> {
         match happening {
             Happening::OperatorStarts => self.operator_starts()?,
@@ -368,7 +369,8 @@ impl World {
         Ok(())
     }
 
-    /// After every step of a manager: its news are checked, its datagrams leave, its next wake is planned.
+    /// After every step of a manager: its news are checked, its datagrams leave, its next wake is
+    /// planned.
     fn manager_moved(&mut self, slot: usize) -> Result<(), Violation> {
         let Some(mut manager) = self.managers.remove(&slot) else { return Ok(()) };
         while let Some(event) = manager.campaign.poll_event() {

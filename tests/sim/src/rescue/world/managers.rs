@@ -88,7 +88,8 @@ impl World {
         self.manager_moved(post)
     }
 
-    /// After every step of a manager: its notes are checked, its datagrams leave, its disk is asked, its next wake is planned.
+    /// After every step of a manager: its notes are checked, its datagrams leave, its disk is
+    /// asked, its next wake is planned.
     pub(super) fn manager_moved(&mut self, post: usize) -> Result<(), Violation> {
         let Some(mut manager) = self.managers[post].take() else { return Ok(()) };
         let (run, wishes) = (self.runs[post], manager.wishes(self.engine.now()));
