@@ -6,6 +6,9 @@ use std::io::Read as _;
 use std::path::Path;
 
 pub mod drivers;
+mod syscall;
+
+pub use syscall::return_freed_memory;
 
 /// Longest text of a small file that is read, in bytes.
 const TEXT_SIZE_MAX: u64 = 256;

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use firmcast::agent::config::Config;
 use firmcast::agent::local_machine::LocalMachine;
 use firmcast::agent::plan::{self, PlanReport};
-use firmcast::agent::provide::Record;
+use firmcast::agent::provide::FirmwareToRecord;
 use firmcast::agent::state::State;
 use firmcast::agent::trust::Trust;
 use firmcast::agent::verdict;
@@ -51,7 +51,7 @@ enum Task {
     Check { config: Option<PathBuf>, json: bool },
     Plan { config: Option<PathBuf>, bundle: PathBuf, json: bool },
     Validate { config: Option<PathBuf>, image: Option<PathBuf>, json: bool },
-    RescueArchive { config: Option<PathBuf>, output: Option<PathBuf>, record: Record },
+    RescueArchive { config: Option<PathBuf>, output: Option<PathBuf>, record: FirmwareToRecord },
     RescueHook,
     Bmc(bmc::command::Command),
     Recover,
@@ -230,9 +230,9 @@ fn parse_validate(config: Option<PathBuf>, words: &mut Words) -> Result<Task, St
 fn parse_rescue_archive(config: Option<PathBuf>, words: &mut Words) -> Result<Task, String> {
     let record = match (words.file("--image")?, words.flag("--renew")) {
         (Some(_), true) => return Err("--renew and --image exclude each other".into()),
-        (Some(image), false) => Record::Image(image),
-        (None, true) => Record::Renew,
-        (None, false) => Record::Keep,
+        (Some(image), false) => FirmwareToRecord::Image(image),
+        (None, true) => FirmwareToRecord::Renew,
+        (None, false) => FirmwareToRecord::Keep,
     };
     Ok(Task::RescueArchive { config, output: words.file("--output")?, record })
 }

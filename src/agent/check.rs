@@ -1,4 +1,5 @@
-//! The preconditions of an update, one by one: what `firmcastd check` prints and what the preflight refuses for.
+//! The preconditions of an update, one by one: what `firmcastd check` prints and what the preflight
+//! refuses for.
 
 use std::fmt::{self, Display};
 
@@ -102,7 +103,8 @@ pub struct Check {
     pub subject: Subject,
     /// What was found.
     pub verdict: Verdict,
-    /// The reason that an update is refused for; [`Reason::None`] unless the verdict is [`Verdict::NotOk`].
+    /// The reason that an update is refused for; [`Reason::None`] unless the verdict is
+    /// [`Verdict::NotOk`].
     pub reason: Reason,
     /// The facts.
     pub detail: String,
@@ -110,7 +112,8 @@ pub struct Check {
     pub advice: &'static str,
 }
 
-/// Every precondition that was looked at, in the order in which an update would be refused for them.
+/// Every precondition that was looked at, in the order in which an update would be refused for
+/// them.
 #[derive(Clone, Debug, Default)]
 pub struct Checklist {
     checks: Vec<Check>,
@@ -185,8 +188,8 @@ impl Checklist {
         }
     }
 
-    /// `{"ready": bool, "checks": [{"name", "verdict", "reason", "detail", "advice"}]}`; the last three are null where
-    /// there is nothing to say.
+    /// `{"ready": bool, "checks": [{"name", "verdict", "reason", "detail", "advice"}]}`; the last
+    /// three are null where there is nothing to say.
     pub fn to_json(&self) -> Value {
         let checks: Vec<Value> = self.checks.iter().map(check_json).collect();
         json!({ "ready": self.verdict().is_ok(), "checks": checks })

@@ -1,6 +1,8 @@
-//! The agent's configuration: defaults, the TOML file above them, `FIRMCAST_*` in the environment above both.
+//! The agent's configuration: defaults, the TOML file above them, `FIRMCAST_*` in the environment
+//! above both.
 //!
-//! docs/agent.toml is the commented example. A key that does not exist is an error that names it, wherever it stands.
+//! docs/agent.toml is the commented example. A key that does not exist is an error that names it,
+//! wherever it stands.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -50,7 +52,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// Where a manager may be when this machine has to ask for help: URLs, tried in this order.
     pub managers: Vec<String>,
-    /// The archive with what the recovery environment needs when it comes up by itself. Empty: none is kept.
+    /// The archive with what the recovery environment needs when it comes up by itself. Empty: none
+    /// is kept.
     pub rescue_archive: PathBuf,
     /// What the recovery environment does when nothing tells whether the firmware is whole.
     pub on_unknown_firmware: OnUnknown,
@@ -123,7 +126,8 @@ pub enum ConfigError {
 }
 
 impl Config {
-    /// The configuration from `path`, or from [`CONFIG_PATH_DEFAULT`] if that exists, under the environment.
+    /// The configuration from `path`, or from [`CONFIG_PATH_DEFAULT`] if that exists, under the
+    /// environment.
     ///
     /// # Errors
     /// When a named file cannot be read, or for anything in it or in the environment that is not understood.

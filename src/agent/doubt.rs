@@ -1,7 +1,8 @@
 //! Whether the firmware that this machine has started from looks doubtful.
 //!
-//! Whatever a record or a checksum says, the machine runs: its firmware is doubtful at worst, never broken. A read of the chip takes
-//! seconds, so what was found is kept, and what a manager that looks around is told is what was found last.
+//! Whatever a record or a checksum says, the machine runs: its firmware is doubtful at worst, never
+//! broken. A read of the chip takes seconds, so what was found is kept, and what a manager that
+//! looks around is told is what was found last.
 
 use std::time::{Duration, Instant};
 
@@ -21,8 +22,8 @@ const STEP_BYTES: usize = 64 * 1024;
 /// What is told before anybody has looked.
 const NOT_LOOKED_AT: &str = "not looked at since the agent started; ask again";
 
-/// Why what the chip holds looks doubtful: by the record of good firmware if it says anything, else by the structure. Nothing where
-/// nothing speaks against it.
+/// Why what the chip holds looks doubtful: by the record of good firmware if it says anything, else
+/// by the structure. Nothing where nothing speaks against it.
 pub fn of(contents: &Contents, good: Option<&KnownGood>, bios_version: &str) -> Option<String> {
     match assess(contents, good, bios_version) {
         Verdict::Valid { .. } | Verdict::Unknown { .. } => None,

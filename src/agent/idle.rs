@@ -1,4 +1,5 @@
-//! The agent's event loop: one thread, one UDP socket, no timer. While nobody talks to it, it does not wake up.
+//! The agent's event loop: one thread, one UDP socket, no timer. While nobody talks to it, it does
+//! not wake up.
 
 use std::convert::Infallible;
 use std::io;
@@ -99,7 +100,8 @@ impl Driver {
         let mut events = Events::with_capacity(1);
         poll.registry().register(&mut self.socket, Token(0), Interest::READABLE)?;
         loop {
-            // Nothing is awaited but datagrams, unless the chip is being read to answer the next question.
+            // Nothing is awaited but datagrams, unless the chip is being read to answer the next
+            // question.
             let timeout = self.system.is_looking().then_some(Duration::ZERO);
             match poll.poll(&mut events, timeout) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -146,14 +148,16 @@ impl Driver {
         Time::ZERO + self.started.elapsed()
     }
 
-    /// What the socket does not take is lost, as it might be on the way: whoever waits for it asks again.
+    /// What the socket does not take is lost, as it might be on the way: whoever waits for it asks
+    /// again.
     fn send(&mut self) {
         while let Some(transmit) = self.agent.poll_transmit() {
             let _ = self.socket.send_to(&transmit.bytes, transmit.to);
         }
     }
 
-    /// With systemd this asks for an orderly shutdown, and the agent goes on to answer until it is stopped.
+    /// With systemd this asks for an orderly shutdown, and the agent goes on to answer until it is
+    /// stopped.
     fn enter_recovery(&mut self) {
         info!("entering the recovery environment");
         if let Err(failure) = kexec::start() {

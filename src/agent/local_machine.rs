@@ -33,7 +33,8 @@ impl LocalMachine {
         Self { root: PathBuf::from("/"), config, trust, state }
     }
 
-    /// What this machine is, for [`Board::admit`], with a chip of this size and this key. A floor that cannot be read admits nothing.
+    /// What this machine is, for [`Board::admit`], with a chip of this size and this key. A floor
+    /// that cannot be read admits nothing.
     pub(super) fn board(&self, flash_size_bytes: u64, key: Option<&HostSecretKey>) -> Board {
         let floor = self.state.security_version_floor().unwrap_or(u64::MAX);
         let host = key.map(|key| key.public().fingerprint());
@@ -48,7 +49,8 @@ impl LocalMachine {
         load_secret(&self.config.host_key)
     }
 
-    /// How `manager` is reached, to be set up again in the recovery environment; nothing where only DHCP can do that.
+    /// How `manager` is reached, to be set up again in the recovery environment; nothing where only
+    /// DHCP can do that.
     ///
     /// # Errors
     /// When the kernel does not tell.
@@ -82,7 +84,8 @@ impl LocalMachine {
         interfaces
     }
 
-    /// The interfaces through which managers are reached: those of the settings, else that of the default route.
+    /// The interfaces through which managers are reached: those of the settings, else that of the
+    /// default route.
     pub(super) fn interfaces_to_managers(&self) -> Vec<String> {
         let found: Vec<String> =
             self.network_to_managers().into_iter().map(|interface| interface.name).collect();
@@ -92,7 +95,8 @@ impl LocalMachine {
         }
     }
 
-    /// The place for word from the recovery environment. Not every file system has one; then the agent tells less about an end.
+    /// The place for word from the recovery environment. Not every file system has one; then the
+    /// agent tells less about an end.
     pub(super) fn mailbox(&self) -> Option<MailboxPlace> {
         let place = mailbox::prepare(self.state.folder());
         place.inspect_err(|error| warn!("{}", with_causes(error))).ok()

@@ -35,8 +35,8 @@ impl LogBudget {
         }
     }
 
-    /// Counts a datagram that brought nothing. The count is logged when such a datagram comes in and the last line is
-    /// [`DROPPED_LOG_INTERVAL`] old, never by a timer.
+    /// Counts a datagram that brought nothing. The count is logged when such a datagram comes in
+    /// and the last line is [`DROPPED_LOG_INTERVAL`] old, never by a timer.
     pub fn count_dropped(&mut self, now: Time) {
         self.dropped += 1;
         let is_due = |logged: Time| now.since(logged) >= DROPPED_LOG_INTERVAL;

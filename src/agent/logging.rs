@@ -1,14 +1,15 @@
 //! Where the agent's log goes: to syslog, or to stderr when run by hand.
 //!
-//! The connection to syslog exists only while a line is written, so that an idle agent holds nothing but its UDP socket.
+//! The connection to syslog exists only while a line is written, so that an idle agent holds
+//! nothing but its UDP socket.
 
 use std::io::{IsTerminal as _, Write as _, stderr};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use syslog::{Facility, Formatter3164};
 
-/// Sends the log to stderr if that is a terminal or `foreground` is asked for, else to syslog; panics too. Errors go to
-/// stderr in any case.
+/// Sends the log to stderr if that is a terminal or `foreground` is asked for, else to syslog;
+/// panics too. Errors go to stderr in any case.
 pub fn start(foreground: bool) {
     let logger: &'static dyn Log =
         if foreground || stderr().is_terminal() { &StderrLog } else { &SyslogLog };

@@ -8,8 +8,9 @@
 //!    '-------------------------------------------------------------------------'       after the answer was sent
 //! ```
 //!
-//! The drive rule: after every call send all of [`Agent::poll_transmit`], then do what [`Agent::poll_action`] says.
-//! There is no timeout: an agent that nobody talks to has nothing to do.
+//! The drive rule: after every call send all of [`Agent::poll_transmit`], then do what
+//! [`Agent::poll_action`] says. There is no timeout: an agent that nobody talks to has nothing to
+//! do.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -33,10 +34,12 @@ use crate::wire::answer::{Answer, Identity, Measurement, Phase, Report};
 use crate::wire::command::Command;
 use crate::wire::fragment_status::FragmentStatus;
 
-/// How long a measurement answers repeated questions, so that a lost answer does not cost a second read of the chip.
+/// How long a measurement answers repeated questions, so that a lost answer does not cost a second
+/// read of the chip.
 pub const MEASUREMENT_LIFETIME: Duration = Duration::from_secs(120);
 
-/// How long an accepted campaign keeps others out. The normal OS has gone by then, or it hangs in its shutdown.
+/// How long an accepted campaign keeps others out. The normal OS has gone by then, or it hangs in
+/// its shutdown.
 pub const ENTERING_LIFETIME: Duration = Duration::from_secs(900);
 
 /// An instruction to begin the recovery procedure; its manifest's signature is checked.
@@ -52,7 +55,7 @@ pub struct Order<'a> {
     pub reach_timeout_s: u16,
     /// How long it waits without any progress of the transfer, in seconds.
     pub transfer_timeout_s: u16,
-    /// What shall be flashed.
+    /// What to flash.
     pub manifest: &'a VerifiedManifest,
 }
 
@@ -83,8 +86,8 @@ pub trait HostSystem {
 /// What the driver has to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Leave the normal operating system for the prepared recovery environment. If that fails, say so with
-    /// [`Agent::recovery_failed`].
+    /// Leave the normal operating system for the prepared recovery environment. If that fails, say
+    /// so with [`Agent::recovery_failed`].
     EnterRecovery,
 }
 
@@ -117,7 +120,8 @@ struct Begin {
     transfer_timeout_s: u16,
 }
 
-/// The campaign whose recovery environment is being entered, whose it is, and until when it keeps others out.
+/// The campaign whose recovery environment is being entered, whose it is, and until when it keeps
+/// others out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Entering {
     campaign: u64,
@@ -146,8 +150,8 @@ impl fmt::Debug for Agent {
 }
 
 impl Agent {
-    /// The agent of the host with this key, which trusts these managers and releases. `seed` must come from the system's
-    /// random source and be used once.
+    /// The agent of the host with this key, which trusts these managers and releases. `seed` must
+    /// come from the system's random source and be used once.
     pub fn new(
         host_key: HostSecretKey,
         managers: Vec<ManagerPublicKey>,
@@ -209,7 +213,8 @@ impl Agent {
         self.action.take()
     }
 
-    /// Takes note that the recovery environment could not be entered: the campaign is refused after all.
+    /// Takes note that the recovery environment could not be entered: the campaign is refused after
+    /// all.
     pub fn recovery_failed(&mut self, now: Time, refusal: &Refusal, system: &mut dyn HostSystem) {
         let Some(Entering { campaign, manager, .. }) = self.entering.take() else { return };
         system.abandon();
@@ -258,7 +263,8 @@ impl Agent {
     }
 
     fn send(&mut self, now: Time, peer: &PeerKey, answer: &Answer) {
-        // Without a session, or in one at its end, nothing can be said; the manager opens a new one and asks again.
+        // Without a session, or in one at its end, nothing can be said; the manager opens a new one
+        // and asks again.
         self.endpoint.send(now, peer, &answer.emit());
     }
 
@@ -345,8 +351,8 @@ impl Agent {
         prepare(manager, &manifest)
     }
 
-    /// The campaign's manifest if it is there and a trusted release key signed it. One that is wrong is dropped, so that
-    /// it can be sent again.
+    /// The campaign's manifest if it is there and a trusted release key signed it. One that is
+    /// wrong is dropped, so that it can be sent again.
     fn manifest(&mut self, peer: PeerKey, campaign: u64) -> Result<VerifiedManifest, Refusal> {
         let held = self.assemblies.get(&peer).filter(|assembly| assembly.campaign() == campaign);
         let bytes = held.and_then(ManifestAssembly::complete).ok_or_else(|| {
@@ -360,7 +366,8 @@ impl Agent {
         })
     }
 
-    /// Answers what takes a read of the whole chip; the same question again is answered from memory for a while.
+    /// Answers what takes a read of the whole chip; the same question again is answered from memory
+    /// for a while.
     fn read_flash(
         &mut self,
         now: Time,

@@ -26,9 +26,10 @@ pub enum MeasureError {
     Descriptor(#[source] io::Error),
 }
 
-/// SHA-256 of what the chip holds outside the regions that the manifest names ([`Manifest::stable_hasher`]). Equal to
-/// [`Manifest::stable_digest`] if the chip holds the image there. Reads an eraseblock at a time, and none that lies in these
-/// regions as a whole: the host need not be allowed to read it.
+/// SHA-256 of what the chip holds outside the regions that the manifest names
+/// ([`Manifest::stable_hasher`]). Equal to [`Manifest::stable_digest`] if the chip holds the image
+/// there. Reads an eraseblock at a time, and none that lies in these regions as a whole: the host
+/// need not be allowed to read it.
 ///
 /// # Errors
 /// A chip that the image does not fit, or that cannot be read where it counts.
@@ -124,7 +125,8 @@ mod tests {
         }
     }
 
-    /// A descriptor that lets the host read itself and the BIOS in pages 4 and up, but not the ME in pages 1 to 3.
+    /// A descriptor that lets the host read itself and the BIOS in pages 4 and up, but not the ME
+    /// in pages 1 to 3.
     fn with_descriptor(mut image: Vec<u8>) -> Vec<u8> {
         image[..0x1000].fill(0xff);
         let last_page = image.len() as u32 / 0x1000 - 1;

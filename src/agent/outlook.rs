@@ -1,4 +1,5 @@
-//! How much an update would change, foreseen by an agent that has only the manifest: `firmcast update --dry-run`.
+//! How much an update would change, foreseen by an agent that has only the manifest: `firmcast
+//! update --dry-run`.
 
 use std::ops::Range;
 
@@ -47,13 +48,14 @@ impl Outlook {
     }
 }
 
-/// Fails when the chip, which holds `contents`, has another layout than the manifest's image and that matters.
+/// Fails when the chip, which holds `contents`, has another layout than the manifest's image and
+/// that matters.
 ///
 /// # Errors
 /// [`Reason::LayoutMismatch`], with both sides.
 pub fn check_layout(contents: &Contents, manifest: &Manifest) -> Result<(), Refusal> {
-    let is_damaged = matches!(validate_contents(contents), Verdict::Invalid { .. });
-    if is_damaged || manifest.may_change_layout() {
+    let is_broken = matches!(validate_contents(contents), Verdict::Invalid { .. });
+    if is_broken || manifest.may_change_layout() {
         return Ok(());
     }
     let refuse = |detail: String| Refusal::new(Reason::LayoutMismatch, detail);

@@ -21,7 +21,8 @@ pub struct PlanReport {
     device: String,
     chip_bytes: u64,
     block_count: usize,
-    /// Ranges of the chip that change, in the order in which they do, and whether they are erased first.
+    /// Ranges of the chip that change, in the order in which they do, and whether they are erased
+    /// first.
     changes: Vec<(Range<u64>, bool)>,
     changed_blocks: usize,
     boot_block: Option<Range<u64>>,

@@ -1,5 +1,5 @@
-//! What the recovery environment must know when it comes up by itself: the record of good firmware, and the archive that carries
-//! it and this host's keys there.
+//! What the recovery environment must know when it comes up by itself: the record of good firmware,
+//! and the archive that carries it and this host's keys there.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -22,7 +22,7 @@ use crate::mtd::read_chip;
 
 /// Which firmware is recorded as good.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Record {
+pub enum FirmwareToRecord {
     /// What was recorded before; what the chip holds, if nothing was.
     Keep,
     /// What the chip holds now.
@@ -37,7 +37,7 @@ pub enum ProvideError {
     /// The host has no key, or an unreadable one.
     #[error("this host's key cannot be read: {0}")]
     Key(String),
-    /// The chip could not be read, or holds damaged firmware.
+    /// The chip could not be read, or holds firmware that is not whole.
     #[error("the firmware cannot be recorded as good: {0}")]
     Firmware(String),
     /// A state file.
@@ -67,7 +67,8 @@ pub enum ProvideError {
 }
 
 impl LocalMachine {
-    /// At the agent's start: takes over what a rescue has left word of, and writes the archive of `rescue_archive`.
+    /// At the agent's start: takes over what a rescue has left word of, and writes the archive of
+    /// `rescue_archive`.
     pub fn provide(&self) {
         let left = mailbox::read(self.state.folder()).ok().flatten();
         if let Some(good) = left.and_then(|word| serde_json::from_str::<KnownGood>(&word.text).ok())
@@ -117,7 +118,7 @@ impl LocalMachine {
         if path.as_os_str().is_empty() {
             return;
         }
-        match self.write_archive(path, &Record::Keep) {
+        match self.write_archive(path, &FirmwareToRecord::Keep) {
             Ok(()) => info!("{} is up to date", path.display()),
             Err(error) => warn!("{}", with_causes(&error)),
         }
@@ -127,7 +128,11 @@ impl LocalMachine {
     ///
     /// # Errors
     /// [`ProvideError`]; an old archive stays then.
-    pub fn write_archive(&self, path: &Path, record: &Record) -> Result<(), ProvideError> {
+    pub fn write_archive(
+        &self,
+        path: &Path,
+        record: &FirmwareToRecord,
+    ) -> Result<(), ProvideError> {
         let json = self.provision(record)?.to_json()?;
         let failed = |source| ProvideError::Write { path: path.into(), source };
         let mut new_path = path.as_os_str().to_owned();
@@ -148,7 +153,7 @@ impl LocalMachine {
         write().map_err(failed)
     }
 
-    fn provision(&self, record: &Record) -> Result<Provision, ProvideError> {
+    fn provision(&self, record: &FirmwareToRecord) -> Result<Provision, ProvideError> {
         let key = self.host_key().map_err(|error| ProvideError::Key(with_causes(&error)))?;
         self.check_managers()?;
         Ok(Provision {
@@ -168,20 +173,22 @@ impl LocalMachine {
         })
     }
 
-    fn known_good(&self, record: &Record) -> Result<Option<KnownGood>, ProvideError> {
+    fn known_good(&self, record: &FirmwareToRecord) -> Result<Option<KnownGood>, ProvideError> {
         let recorded = self.state.known_good()?;
         let running = Dmi::read(&self.root).bios_version;
         let contents = match (record, recorded) {
             // Firmware that calls itself otherwise was put there by somebody else, and runs.
-            (Record::Keep, Some(good)) if !good.is_outdated(&running) => return Ok(Some(good)),
-            (Record::Image(path), _) => verdict::read_file(path).map(Contents::whole),
-            (Record::Keep | Record::Renew, old) => {
+            (FirmwareToRecord::Keep, Some(good)) if !good.is_outdated(&running) => {
+                return Ok(Some(good));
+            }
+            (FirmwareToRecord::Image(path), _) => verdict::read_file(path).map(Contents::whole),
+            (FirmwareToRecord::Keep | FirmwareToRecord::Renew, old) => {
                 read_chip(&self.config.flash, &left_out(old.as_ref())).map_err(VerdictError::from)
             }
         };
         let contents = match contents {
             Ok(contents) => contents,
-            Err(error) if *record == Record::Keep => {
+            Err(error) if *record == FirmwareToRecord::Keep => {
                 warn!("no firmware is recorded as good: {}", with_causes(&error));
                 return Ok(None);
             }
@@ -189,8 +196,8 @@ impl LocalMachine {
         };
         // What the firmware in a file will call itself is not known.
         let bios_version = match record {
-            Record::Image(_) => String::new(),
-            Record::Keep | Record::Renew => running,
+            FirmwareToRecord::Image(_) => String::new(),
+            FirmwareToRecord::Keep | FirmwareToRecord::Renew => running,
         };
         match KnownGood::of_chip(&contents, &bios_version) {
             Some(good) => {
@@ -200,7 +207,7 @@ impl LocalMachine {
                 }
                 Ok(Some(good))
             }
-            None if *record == Record::Keep => Ok(None),
+            None if *record == FirmwareToRecord::Keep => Ok(None),
             None => Err(ProvideError::Firmware(validate_contents(&contents).to_string())),
         }
     }

@@ -1,4 +1,5 @@
-//! What the agent keeps over reboots, in `state_dir`: the security version floor and how the last campaign went.
+//! What the agent keeps over reboots, in `state_dir`: the security version floor and how the last
+//! campaign went.
 //!
 //! Files are replaced whole and durably: after a power cut there is the old one or the new one.
 

@@ -43,9 +43,11 @@ impl System {
     /// Takes over what a rescue has left word of, and writes the archive of `rescue_archive`.
     pub fn provide(&self) {
         self.machine.provide();
+        host::return_freed_memory();
     }
 
-    /// Finds out how the last campaign ended, if the recovery environment was entered for it and has been left.
+    /// Finds out how the last campaign ended, if the recovery environment was entered for it and
+    /// has been left.
     pub fn look_back(&mut self) {
         self.last_end = match self.machine.state.last_campaign() {
             Ok(Some(record)) if record.end.is_some() => record.end(),
@@ -92,7 +94,11 @@ impl System {
         let Some(look) = self.look.take() else { return };
         match look.step() {
             Ok(look) => self.look = Some(look),
-            Err(contents) => self.judge(contents.as_ref()),
+            Err(contents) => {
+                self.judge(contents.as_ref());
+                drop(contents);
+                host::return_freed_memory();
+            }
         }
     }
 
@@ -103,7 +109,8 @@ impl System {
         self.judgement = Judgement::of(contents, good.as_ref(), &bios_version, Instant::now());
     }
 
-    /// Has the chip read where nobody has for a while. The answer that is under way tells what was found last.
+    /// Has the chip read where nobody has for a while. The answer that is under way tells what was
+    /// found last.
     fn look_again(&mut self) {
         let is_fresh = self.judgement.age().is_some_and(|age| age < JUDGEMENT_LIFETIME);
         if !is_fresh && self.look.is_none() {
@@ -112,8 +119,11 @@ impl System {
         }
     }
 
-    /// Everything that can be off before the normal OS is left; returns what the update starts with.
+    /// Everything that can be off before the normal OS is left; returns what the update starts
+    /// with.
     fn preflight(&mut self, order: &Order<'_>) -> Result<Ready, Refusal> {
+        // What is found now is newer.
+        self.look = None;
         let (list, ready) = preflight::order(&self.machine, order);
         list.verdict()?;
         let missing = "a precondition was met and not kept";
@@ -188,6 +198,24 @@ impl System {
     }
 }
 
+impl System {
+    fn load(&mut self, order: &Order<'_>) -> Result<(), Refusal> {
+        let ready = self.preflight(order)?;
+        self.load_recovery(order, ready)?;
+        let record = CampaignRecord { campaign: order.campaign, boot_id: self.boot_id, end: None };
+        self.machine.state.record_campaign(&record).map_err(|error| {
+            self.abandon();
+            Refusal::new(Reason::NotPossibleNow, error)
+        })
+    }
+
+    fn outlook(&mut self, order: &Order<'_>) -> Result<Outlook, Refusal> {
+        let Ready { chip, doubt, .. } = self.preflight(order)?;
+        let ChipContents { contents, geometry } = chip;
+        Ok(Outlook { doubt, ..outlook::outlook(contents.bytes(), order.manifest, &geometry) })
+    }
+}
+
 impl HostSystem for System {
     fn identity(&mut self) -> Identity {
         let (list, found) = preflight::query(&self.machine);
@@ -215,13 +243,9 @@ impl HostSystem for System {
     }
 
     fn prepare(&mut self, order: &Order<'_>) -> Result<(), Refusal> {
-        let ready = self.preflight(order)?;
-        self.load_recovery(order, ready)?;
-        let record = CampaignRecord { campaign: order.campaign, boot_id: self.boot_id, end: None };
-        self.machine.state.record_campaign(&record).map_err(|error| {
-            self.abandon();
-            Refusal::new(Reason::NotPossibleNow, error)
-        })?;
+        let loaded = self.load(order);
+        host::return_freed_memory();
+        loaded?;
         info!(
             "recovery loaded for campaign {:016x}, version {}",
             order.campaign,
@@ -251,6 +275,7 @@ impl HostSystem for System {
             Ok(_) => String::new(),
             Err(error) => error.clone(),
         };
+        host::return_freed_memory();
         Measurement {
             campaign,
             matches,
@@ -263,9 +288,9 @@ impl HostSystem for System {
     }
 
     fn foresee(&mut self, order: &Order<'_>) -> Result<Outlook, Refusal> {
-        let Ready { chip, doubt, .. } = self.preflight(order)?;
-        let ChipContents { contents, geometry } = chip;
-        Ok(Outlook { doubt, ..outlook::outlook(contents.bytes(), order.manifest, &geometry) })
+        let outlook = self.outlook(order);
+        host::return_freed_memory();
+        outlook
     }
 }
 

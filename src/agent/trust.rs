@@ -26,7 +26,8 @@ pub struct Trust {
 }
 
 impl Trust {
-    /// Loads every key that can be loaded. One that cannot is trusted less, never more, so the agent goes on without it.
+    /// Loads every key that can be loaded. One that cannot is trusted less, never more, so the
+    /// agent goes on without it.
     pub fn load(config: &Config) -> Self {
         let (managers, manager_problems) = load_list(&config.trusted_managers);
         let (releases, release_problems) = load_list(&config.trusted_releases);
@@ -47,7 +48,8 @@ fn load_list<K: PublicKey>(names: &[String]) -> (Vec<K>, Vec<String>) {
     (keys, problems)
 }
 
-/// The secret key in `path`. If there is no such file, a new key is made and kept there, with its public key beside it.
+/// The secret key in `path`. If there is no such file, a new key is made and kept there, with its
+/// public key beside it.
 ///
 /// # Errors
 /// When there is a file but it cannot be used, or a new one cannot be written.

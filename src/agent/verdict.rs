@@ -1,4 +1,5 @@
-//! `firmcastd validate`: the verdict on a file or on the live chip, as the recovery environment finds it.
+//! `firmcastd validate`: the verdict on a file or on the live chip, as the recovery environment
+//! finds it.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -56,8 +57,8 @@ pub fn read_file(path: &Path) -> Result<Vec<u8>, VerdictError> {
     }
 }
 
-/// The verdict on the chip, by the record of good firmware if there is one; and what of it the host may not read, which the
-/// verdict is not about.
+/// The verdict on the chip, by the record of good firmware if there is one; and what of it the host
+/// may not read, which the verdict is not about.
 ///
 /// # Errors
 /// [`VerdictError::Chip`].

@@ -1,7 +1,9 @@
-//! Which kernel modules drive a device now, as the links of sysfs show it (Linux `Documentation/driver-api/driver-model`).
+//! Which kernel modules drive a device now, as the links of sysfs show it (Linux
+//! `Documentation/driver-api/driver-model`).
 //!
-//! Every directory on the way from a device up to `/sys/devices` may have a link `driver`, whose driver has a link `module`. A module
-//! that is part of the kernel has no `initstate` in `/sys/module`.
+//! Every directory on the way from a device up to `/sys/devices` may have a link `driver`, whose
+//! driver has a link `module`. A module that is part of the kernel has no `initstate` in
+//! `/sys/module`.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,7 +14,8 @@ use super::read_line;
 /// Most interfaces below one another that are followed.
 const STACK_DEPTH_MAX: usize = 8;
 
-/// The loadable modules that a device depends on now; none for what is built into the kernel. Names as the kernel has them, with "_".
+/// The loadable modules that a device depends on now; none for what is built into the kernel. Names
+/// as the kernel has them, with "_".
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Drivers {
     /// Modules whose drivers are bound to the device, or to one that it stands on.
@@ -198,7 +201,8 @@ mod tests {
             symlink(self.folder(to), self.0.path().join(from)).unwrap();
         }
 
-        /// A device with a driver of `module`, which is loadable unless its name begins with "built".
+        /// A device with a driver of `module`, which is loadable unless its name begins with
+        /// "built".
         fn device(&self, place: &str, module: &str) {
             self.link(&format!("{place}/driver"), &format!("sys/bus/any/drivers/{module}"));
             let link = format!("sys/bus/any/drivers/{module}/module");

@@ -1,8 +1,9 @@
 //! The second cpio archive, which brings the handoff into the recovery initramfs.
 //!
-//! The kernel unpacks any number of archives that stand one after the other, compressed or not, when each begins at a
-//! multiple of four bytes (Documentation/driver-api/early-userspace/buffer-format.rst). So the distribution's initramfs
-//! is left as it is, and nothing is written to a disk: the joined archives live in a memfd.
+//! The kernel unpacks any number of archives that stand one after the other, compressed or not,
+//! when each begins at a multiple of four bytes
+//! (Documentation/driver-api/early-userspace/buffer-format.rst). So the distribution's initramfs is
+//! left as it is, and nothing is written to a disk: the joined archives live in a memfd.
 
 use std::fs::File;
 use std::io::{self, Read, Write};

@@ -3,7 +3,8 @@
 /// Where the recovery initramfs has firmcastd, which is its init.
 pub const RECOVERY_INIT: &str = "/usr/sbin/firmcastd";
 
-/// Longest command line, without the closing NUL (`COMMAND_LINE_SIZE` of x86 is 2048; arm64 has the same).
+/// Longest command line, without the closing NUL (`COMMAND_LINE_SIZE` of x86 is 2048; arm64 has the
+/// same).
 pub const CMDLINE_LENGTH_MAX: usize = 2047;
 
 /// What recovery always gets.
@@ -12,8 +13,9 @@ pub const CMDLINE_LENGTH_MAX: usize = 2047;
 ///   time in which the flash is not whole.
 const ALWAYS: &[&str] = &["efi=noruntime", "panic=30"];
 
-/// Parameters of the running kernel that recovery needs too: the ones that say where to show what happens, and the ones
-/// with which this hardware is made to work. Anything else (root file system, credentials, `quiet`, `init=`) stays behind.
+/// Parameters of the running kernel that recovery needs too: the ones that say where to show what
+/// happens, and the ones with which this hardware is made to work. Anything else (root file system,
+/// credentials, `quiet`, `init=`) stays behind.
 const KEPT_NAMES: &[&str] = &[
     // Where the operator looks.
     "console",
@@ -53,14 +55,16 @@ const KEPT_NAMES: &[&str] = &[
     "vmalloc",
 ];
 
-/// Modules whose parameters the running system sets on the command line, and that matter for flash, BMC or network.
+/// Modules whose parameters the running system sets on the command line, and that matter for flash,
+/// BMC or network.
 const KEPT_MODULES: &[&str] = &["spi_intel", "intel_spi", "ipmi_si", "mtdparts", "physmap"];
 
 /// The recovery kernel's command line.
 ///
-/// `running` is the text of `/proc/cmdline`. `acpi_rsdp` is the address of the ACPI root pointer when the running
-/// kernel's firmware tables are found through EFI, which the next kernel can be told only this way when this one runs
-/// without EFI runtime services. Parameters that would make the line longer than [`CMDLINE_LENGTH_MAX`] are left out.
+/// `running` is the text of `/proc/cmdline`. `acpi_rsdp` is the address of the ACPI root pointer
+/// when the running kernel's firmware tables are found through EFI, which the next kernel can be
+/// told only this way when this one runs without EFI runtime services. Parameters that would make
+/// the line longer than [`CMDLINE_LENGTH_MAX`] are left out.
 pub fn recovery_cmdline(running: &str, acpi_rsdp: Option<u64>) -> String {
     let mut line = format!("rdinit={RECOVERY_INIT}");
     for parameter in ALWAYS {

@@ -1,5 +1,6 @@
-//! The way from the normal OS into the recovery environment: `kexec_file_load(2)` of the distribution's own kernel and of
-//! the recovery initramfs, with the handoff in a second archive, then an orderly `reboot(LINUX_REBOOT_CMD_KEXEC)`.
+//! The way from the normal OS into the recovery environment: `kexec_file_load(2)` of the
+//! distribution's own kernel and of the recovery initramfs, with the handoff in a second archive,
+//! then an orderly `reboot(LINUX_REBOOT_CMD_KEXEC)`.
 
 use std::ffi::CString;
 use std::io;
@@ -191,11 +192,11 @@ pub fn is_loaded() -> bool {
     std::fs::read_to_string(LOADED_FLAG).is_ok_and(|text| text.trim() == "1")
 }
 
-/// Leaves the normal OS for the loaded kernel: through systemd where it runs, so that services end in their order,
-/// else at once.
+/// Leaves the normal OS for the loaded kernel: through systemd where it runs, so that services end
+/// in their order, else at once.
 ///
-/// With systemd this returns when the shutdown has been asked for; the caller goes on until it is stopped. Without, it
-/// returns only on error.
+/// With systemd this returns when the shutdown has been asked for; the caller goes on until it is
+/// stopped. Without, it returns only on error.
 ///
 /// # Errors
 /// [`KexecError::NotLoaded`], [`KexecError::Systemctl`], [`KexecError::Start`].

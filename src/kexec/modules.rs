@@ -1,4 +1,5 @@
-//! Which modules a recovery initramfs has: the list that firmcast-mkrecovery puts before it, in an archive of its own.
+//! Which modules a recovery initramfs has: the list that firmcast-mkrecovery puts before it, in an
+//! archive of its own.
 //!
 //! ```text
 //! e1000e: ptp          a module that some device asks for, and the modules that it needs
@@ -41,7 +42,8 @@ impl ModuleList {
         Self { text }
     }
 
-    /// What the list says of module `name`, written with "_"; nothing when the initramfs does not have it.
+    /// What the list says of module `name`, written with "_"; nothing when the initramfs does not
+    /// have it.
     pub fn find(&self, name: &str) -> Option<Listed<'_>> {
         self.text.lines().find_map(|line| {
             let (marked, needs) = match line.split_once(':') {

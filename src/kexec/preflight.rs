@@ -1,4 +1,5 @@
-//! Whether the recovery environment could be entered from here, found out without changing anything.
+//! Whether the recovery environment could be entered from here, found out without changing
+//! anything.
 
 use std::fs::File;
 use std::io::{self, Read, Seek};
@@ -13,8 +14,8 @@ const HEAD_SIZE: usize = 0x1000;
 /// Longest version text taken from a kernel image.
 const KERNEL_VERSION_LENGTH_MAX: usize = 256;
 
-/// What the recovery kernel needs beside its own files while it is loaded: page tables, the second copy while
-/// relocating, and the normal OS's way down.
+/// What the recovery kernel needs beside its own files while it is loaded: page tables, the second
+/// copy while relocating, and the normal OS's way down.
 const MEMORY_MARGIN_BYTES: u64 = 64 << 20;
 
 /// The facts, one by one, so that `firmcastd check` can show each.
@@ -43,7 +44,8 @@ pub enum Lockdown {
     Integrity,
     /// `confidentiality`: signed kernels only.
     Confidentiality,
-    /// The file cannot be read or says something else: the kernel may have no lockdown, or this process may not see it.
+    /// The file cannot be read or says something else: the kernel may have no lockdown, or this
+    /// process may not see it.
     Unknown,
 }
 
@@ -192,7 +194,8 @@ fn open_initramfs(path: &Path) -> Result<(File, InitramfsImage), KexecError> {
     Ok((file, InitramfsImage { size_bytes: size, release, modules }))
 }
 
-/// Names of the files in the first archive of an initramfs that firmcast-mkrecovery has made. The one with the release comes first.
+/// Names of the files in the first archive of an initramfs that firmcast-mkrecovery has made. The
+/// one with the release comes first.
 const RELEASE_FILE: &str = "firmcast-kernel-release";
 const MODULES_FILE: &str = "firmcast-modules";
 
@@ -263,8 +266,8 @@ const INITRAMFS_MAGICS: &[&[u8]] = &[
     b"BZh",
 ];
 
-/// The release in the head of a kernel file (Documentation/arch/x86/boot.rst, arch/arm64/booting.rst), or what the file
-/// looks like instead.
+/// The release in the head of a kernel file (Documentation/arch/x86/boot.rst,
+/// arch/arm64/booting.rst), or what the file looks like instead.
 fn release_of_kernel(head: &[u8]) -> Result<Option<String>, &'static str> {
     if at(head, 0x1fe, &[0x55, 0xaa]) && at(head, 0x202, b"HdrS") {
         return Ok(x86_version_offset(head).and_then(|offset| release_at(head, offset)));

@@ -43,7 +43,8 @@ pub(super) fn kexec_file_load(
 /// # Errors
 /// The errno of `kexec_file_load(2)`.
 pub(super) fn kexec_file_unload() -> io::Result<()> {
-    // SAFETY: with KEXEC_FILE_UNLOAD the kernel reads neither descriptors nor the command line (length 0, null).
+    // SAFETY: with KEXEC_FILE_UNLOAD the kernel reads neither descriptors nor the command line
+    // (length 0, null).
     let result = unsafe {
         libc::syscall(
             libc::SYS_kexec_file_load,

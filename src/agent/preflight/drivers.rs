@@ -1,5 +1,5 @@
-//! Whether the recovery environment has the drivers that hold this machine's devices now. Without them it would find neither the
-//! chip nor the manager, and the machine would be away for nothing.
+//! Whether the recovery environment has the drivers that hold this machine's devices now. Without
+//! them it would find neither the chip nor the manager, and the machine would be away for nothing.
 
 use std::collections::BTreeSet;
 
@@ -13,8 +13,8 @@ use std::path::Path;
 
 const NAME: Subject = Subject::RecoveryDrivers;
 
-/// Compares the drivers of MTD device `mtd`, of the network `interfaces`, and of the watchdogs with the modules of the recovery
-/// initramfs.
+/// Compares the drivers of MTD device `mtd`, of the network `interfaces`, and of the watchdogs with
+/// the modules of the recovery initramfs.
 pub(super) fn drivers(
     list: &mut Checklist,
     root: &Path,
@@ -170,7 +170,8 @@ mod tests {
 
     const NIC: &str = "sys/devices/pci0000:00/0000:00:02.0";
 
-    /// A machine whose NIC is driven by e1000e, and whose chip some user of the MTD core has made: cfi_probe, ubi or my_flash.
+    /// A machine whose NIC is driven by e1000e, and whose chip some user of the MTD core has made:
+    /// cfi_probe, ubi or my_flash.
     fn machine() -> tempfile::TempDir {
         let root = tempfile::tempdir().unwrap();
         let at = |path: &str| root.path().join(path);

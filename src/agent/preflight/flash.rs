@@ -1,4 +1,5 @@
-//! The flash chip: that it is there, of a kind that is understood, not protected, and nobody else's.
+//! The flash chip: that it is there, of a kind that is understood, not protected, and nobody
+//! else's.
 
 use std::path::Path;
 
@@ -128,8 +129,8 @@ fn users(list: &mut Checklist, holders: Result<Holders, MtdError>) {
     }
 }
 
-/// Asks every eraseblock, or on chips with very many as many as [`LOCK_PROBES_MAX`], evenly spread: those lock in
-/// ranges. Recovery asks each block again before it changes it.
+/// Asks every eraseblock, or on chips with very many as many as [`LOCK_PROBES_MAX`], evenly spread:
+/// those lock in ranges. Recovery asks each block again before it changes it.
 pub(super) fn flash_locks(list: &mut Checklist, flash: &mut MtdDevice) {
     let step = flash.geometry().block_count().div_ceil(LOCK_PROBES_MAX).max(1);
     let blocks: Vec<_> = flash.geometry().blocks().step_by(step as usize).collect();
@@ -177,7 +178,8 @@ mod tests {
     const CONTROLLER: &str = "sys/devices/pci0000:00/0000:00:1f.5";
     const CHIP: &str = "devices/pci0000:00/0000:00:1f.5/spi_master/spi0/spi0.0/mtd/mtd990";
 
-    /// What is found about the chip of `tree`, whose device node does not exist: (verdict, reason, detail).
+    /// What is found about the chip of `tree`, whose device node does not exist: (verdict, reason,
+    /// detail).
     fn looked_at(tree: &SysfsTree, subject: Subject) -> (Verdict, Reason, String) {
         let config = Config { flash: "part990".into(), ..Config::default() };
         let mut machine = LocalMachine::new(config, Trust::default());

@@ -1,6 +1,7 @@
 //! What has to be true before a host leaves its normal operating system for an update.
 //!
-//! What a check opened, read or surveyed on its way is handed on in [`Ready`], so that what was checked is what is used.
+//! What a check opened, read or surveyed on its way is handed on in [`Ready`], so that what was
+//! checked is what is used.
 
 mod drivers;
 mod flash;
@@ -147,7 +148,8 @@ fn bundle(list: &mut Checklist, board: &Board, order: Option<&Order<'_>>) {
     }
 }
 
-/// Reads all of the chip: for an instruction, unless something is in the way already; for a person in any case.
+/// Reads all of the chip: for an instruction, unless something is in the way already; for a person
+/// in any case.
 fn contents(
     list: &mut Checklist,
     machine: &LocalMachine,

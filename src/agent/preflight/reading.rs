@@ -11,10 +11,12 @@ use crate::reason::Reason;
 
 use super::Purpose;
 
-/// Chips up to this size are read as a whole for a person who asks, in bytes; of larger ones a sample of this size.
+/// Chips up to this size are read as a whole for a person who asks, in bytes; of larger ones a
+/// sample of this size.
 const CHECK_BYTES_MAX: u64 = 64 << 20;
 
-/// The sample that an instruction waits for, in bytes. Recovery reads everything twice before it changes anything.
+/// The sample that an instruction waits for, in bytes. Recovery reads everything twice before it
+/// changes anything.
 const ORDER_BYTES_MAX: u64 = 1 << 20;
 
 const NAME: Subject = Subject::FlashReads;
@@ -37,8 +39,8 @@ struct Twice {
     erased: ByteRanges,
 }
 
-/// Reads eraseblocks, evenly spread over the chip, and then all of them again. What the host may not read is told; what cannot
-/// be read otherwise is in the way ([`crate::image::Contents`]).
+/// Reads eraseblocks, evenly spread over the chip, and then all of them again. What the host may
+/// not read is told; what cannot be read otherwise is in the way ([`crate::image::Contents`]).
 pub(super) fn reads_the_same(list: &mut Checklist, flash: &mut dyn Flash, purpose: Purpose<'_>) {
     let (bytes_max, is_patient) = match purpose {
         Purpose::Query => return,
@@ -82,7 +84,8 @@ fn told(blocks: usize, step: u64, closed: &ByteRanges) -> String {
     }
 }
 
-/// What of the chip is closed to the host, as far as it was looked at; or what should not have failed.
+/// What of the chip is closed to the host, as far as it was looked at; or what should not have
+/// failed.
 fn closed(
     flash: &mut dyn Flash,
     twice: &Twice,
@@ -100,7 +103,8 @@ fn closed(
     Ok(twice.unread.union(&silent.collect()))
 }
 
-/// Bad blocks are not read. Whoever `is_patient` leaves the chip to others as long as each read took.
+/// Bad blocks are not read. Whoever `is_patient` leaves the chip to others as long as each read
+/// took.
 fn read_twice(
     flash: &mut dyn Flash,
     blocks: &[EraseBlock],
@@ -232,7 +236,8 @@ mod tests {
         assert_eq!((found, reason), (Verdict::NotOk, Reason::BackupFailed));
         assert!(detail.starts_with("0x1000-0x2fff cannot be read"), "{detail}");
 
-        // Descriptor in page 0, BIOS in page 3, ME between them; the host may read what has its bit at 8 and 9.
+        // Descriptor in page 0, BIOS in page 3, ME between them; the host may read what has its bit
+        // at 8 and 9.
         let mut contents: Vec<u8> = (0..0x4000u32).map(|n| (n >> 8) as u8).collect();
         contents[..0x1000].fill(0xff);
         let unused = (0x4c..0x80).step_by(4).map(|at| (at, 0x7fff));

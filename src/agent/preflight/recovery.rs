@@ -9,8 +9,8 @@ use crate::agent::trust::with_causes;
 use crate::kexec::{self, KexecError, Lockdown, RecoveryFiles};
 use crate::reason::Reason;
 
-/// How often the image may lie in the recovery environment's memory: as payload, as repair fragments, as image, as
-/// backup, and as the contents to write.
+/// How often the image may lie in the recovery environment's memory: as payload, as repair
+/// fragments, as image, as backup, and as the contents to write.
 const IMAGE_COPIES: u64 = 5;
 
 /// How much larger an initramfs may be unpacked.
@@ -19,8 +19,8 @@ const INITRAMFS_GROWTH: u64 = 4;
 /// What kernel and firmcastd need in the recovery environment beside that.
 const RECOVERY_MEMORY_BYTES: u64 = 160 << 20;
 
-/// Looks at kernel and initramfs, and whether the initramfs has the drivers of MTD device `mtd` and of the `interfaces`. Returns the
-/// files if they can be used.
+/// Looks at kernel and initramfs, and whether the initramfs has the drivers of MTD device `mtd` and
+/// of the `interfaces`. Returns the files if they can be used.
 pub(super) fn recovery(
     list: &mut Checklist,
     machine: &LocalMachine,
