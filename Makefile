@@ -74,10 +74,9 @@ fuzz: need-cc ## [?|?] every parser, FUZZ_SECONDS each
 		RUSTC_BOOTSTRAP=1 cargo fuzz run "$$target" -- -max_total_time=$(FUZZ_SECONDS) || exit 1; \
 	done
 
-lint: need-cc ## [?|?] format, clippy and documentation with warnings denied, licences and sources of the dependencies
+lint: need-cc need-python3 ## [?|?] format, clippy and documentation with warnings denied, licences and sources of the dependencies
 	cargo fmt --all --check
-	@find src manager tests examples fuzz/fuzz_targets -name '*.rs' -exec awk 'length > 100 && $$1 ~ /^\/\// && $$2 !~ /^\|/ { \
-		print FILENAME ":" FNR ": a comment of more than 100 columns; wrap it"; bad = 1 } END { exit bad }' {} +
+	.ci/wrap-comments --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
 	@if command -v cargo-deny >/dev/null; then \

@@ -1,4 +1,5 @@
-//! Keeps the map in docs/ARCHITECTURE.md true: reads the imports of all files, and compares them with the tables of the page.
+//! Keeps the map in docs/ARCHITECTURE.md true: reads the imports of all files, and compares them
+//! with the tables of the page.
 //!
 //! | file | what it does |
 //! | --- | --- |
@@ -31,7 +32,8 @@ const CRATES: [Crate; 4] = [
     Crate { name: "firmcast_command", root: "manager/src/main.rs" },
 ];
 
-/// Uses that point upwards or close a circle, and are still to be turned round. What is mended has to leave the list.
+/// Uses that point upwards or close a circle, and are still to be turned round. What is mended has
+/// to leave the list.
 const KNOWN: &[(&str, &str)] = &[
     ("src/flash/error.rs", "src/flash/block.rs"),
     ("src/flash/execute.rs", "src/flash/job.rs"),

@@ -93,8 +93,9 @@ pub struct Report {
     pub campaign: u64,
     /// Phase.
     pub phase: Phase,
-    /// How the campaign ended here or was refused. Before: [`Reason::None`](crate::reason::Reason::None), what the flash holds
-    /// now, and no detail. The detail has at most [`DETAIL_SIZE_MAX`] bytes.
+    /// How the campaign ended here or was refused. Before:
+    /// [`Reason::None`](crate::reason::Reason::None), what the flash holds now, and no detail. The
+    /// detail has at most [`DETAIL_SIZE_MAX`] bytes.
     pub ending: Ending,
     /// Steps of the phase done: fragments while receiving or uploading, eraseblocks while flashing.
     pub done: u32,
@@ -119,8 +120,8 @@ pub struct Measurement {
     pub bios_version: String,
     /// DMI `bios_vendor`.
     pub bios_vendor: String,
-    /// Why it could not be measured; with `matches`, what the agent could not keep of it, such as the
-    /// security version floor. Empty when all went well.
+    /// Why it could not be measured; with `matches`, what the agent could not keep of it, such as
+    /// the security version floor. Empty when all went well.
     pub detail: String,
 }
 

@@ -1,4 +1,5 @@
-//! Who a host is (docs/PROTOCOL.md, section "Answers"); discovery answers and requests for help carry it too.
+//! Who a host is (docs/PROTOCOL.md, section "Answers"); discovery answers and requests for help
+//! carry it too.
 
 use super::codec::{DecodeError, Reader, Writer};
 use crate::reason::{Condition, Ending, FlashState, Reason};

@@ -16,8 +16,8 @@ use firmcast::wire::help::{Finding, HelpRequest};
 ///                                └───────────────────────────────◄─────────────┤
 ///                                                     holds at that moment ◄───┘
 /// ```
-/// A campaign speaks of its own work. What another manager has the same host write at the same time,
-/// it does not see.
+/// A campaign speaks of its own work. What another manager has the same host write at the same
+/// time, it does not see.
 #[derive(Debug)]
 pub(super) struct ChipKnowledge {
     word: Word,
@@ -42,7 +42,8 @@ enum Word {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Told {
     Nothing,
-    /// To upload a backup first, unless the contents are broken: then it writes without another word.
+    /// To upload a backup first, unless the contents are broken: then it writes without another
+    /// word.
     WriteIfBroken,
     Write,
 }

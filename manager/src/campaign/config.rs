@@ -8,7 +8,8 @@ use firmcast::session::PeerKey;
 /// Most hosts in one campaign.
 pub const HOSTS_MAX: usize = 10_000;
 
-/// Most hosts that are being instructed or given the manifest at the same time; the others wait for their turn.
+/// Most hosts that are being instructed or given the manifest at the same time; the others wait for
+/// their turn.
 pub const DIALOGUES_MAX: usize = 64;
 
 pub(super) const BITS_PER_MBIT: u64 = 1_000_000;
@@ -51,18 +52,20 @@ pub struct Target {
 pub struct Deadlines {
     /// Session and identity of the agent: `host-unreachable`.
     pub connect: Duration,
-    /// Without progress while the manifest is brought: `host-unreachable` before the kexec, `left-behind` after it.
+    /// Without progress while the manifest is brought: `host-unreachable` before the kexec,
+    /// `left-behind` after it.
     pub manifest: Duration,
     /// An answer to the instruction; then the call from the recovery environment is waited for.
     pub begin: Duration,
-    /// The first call from the recovery environment: `no-ready`; of a host that was enlisted, its first report:
-    /// `host-unreachable`. Hosts are told it too: so long they try.
+    /// The first call from the recovery environment: `no-ready`; of a host that was enlisted, its
+    /// first report: `host-unreachable`. Hosts are told it too: so long they try.
     pub reach: Duration,
     /// Without progress of the transfer: `left-behind`. Hosts are told it too.
     pub transfer: Duration,
     /// Without progress of the backup, on its way to the manager: `escrow-failed`.
     pub escrow: Duration,
-    /// A first report of flashing after the commit, and the longest silence while flashing: `lost-while-flashing`.
+    /// A first report of flashing after the commit, and the longest silence while flashing:
+    /// `lost-while-flashing`.
     pub flash: Duration,
     /// An answer to the release; then the reboot is waited for.
     pub release: Duration,
@@ -90,7 +93,8 @@ impl Default for Deadlines {
 }
 
 impl Deadlines {
-    /// How long hosts that are ready wait for the others before an update's stream starts: well inside what they bear.
+    /// How long hosts that are ready wait for the others before an update's stream starts: well
+    /// inside what they bear.
     pub(super) fn join_window(&self) -> Duration {
         (self.transfer / 2).min(Duration::from_secs(60))
     }
@@ -127,7 +131,8 @@ pub struct Config {
     pub exchange_secret: [u8; 32],
     /// Unix time in microseconds: grows from run to run, so that old handshakes are worth nothing.
     pub stamp: u64,
-    /// Seed of everything random: group key, session keys, spread of retries. From the system's random source.
+    /// Seed of everything random: group key, session keys, spread of retries. From the system's
+    /// random source.
     pub seed: [u8; 32],
 }
 
@@ -146,8 +151,9 @@ pub struct Terms {
     pub escrow: bool,
     /// Whether hosts are only asked what an update would change.
     pub dry_run: bool,
-    /// When the hosts are dead ones that asked for help: they are in their recovery environment from the beginning,
-    /// have no agent that could be called, and are let go when their flash was verified.
+    /// When the hosts are dead ones that asked for help: they are in their recovery environment
+    /// from the beginning, have no agent that could be called, and are let go when their flash was
+    /// verified.
     pub rescue: Option<Rescue>,
     /// Deadlines of the phases.
     pub deadlines: Deadlines,

@@ -167,8 +167,8 @@ impl Contact {
         self.manifests_lost <= MANIFESTS_LOST_MAX
     }
 
-    /// Tells it that the campaign is over for it, but not at once again: it may answer each time, and
-    /// not obey.
+    /// Tells it that the campaign is over for it, but not at once again: it may answer each time,
+    /// and not obey.
     pub(super) fn release_again(&mut self, now: Time, plan: &CampaignPlan) {
         if self.retry.next() <= now {
             self.retry = Retry::every(now, RELEASE_INTERVAL);

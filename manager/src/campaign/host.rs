@@ -177,7 +177,8 @@ impl Host {
         self.contact.extend_deadline(now);
     }
 
-    /// It asks for help, perhaps again: whatever it was told before, it has forgotten, or never heard.
+    /// It asks for help, perhaps again: whatever it was told before, it has forgotten, or never
+    /// heard.
     pub(super) fn enlist(&mut self, now: Time, request: &HelpRequest, plan: &CampaignPlan) {
         if self.stage() != Stage::Enlist {
             *self = Self::new(self.target.clone(), plan);
@@ -268,8 +269,8 @@ impl Host {
         }
     }
 
-    /// Whether a session with the agent is needed now. One with an agent that has been silent may be
-    /// from before its last boot.
+    /// Whether a session with the agent is needed now. One with an agent that has been silent may
+    /// be from before its last boot.
     pub(super) fn wants_agent(&self) -> bool {
         self.contact.may_speak && self.stage().is_with_agent()
     }

@@ -30,8 +30,8 @@ pub struct Stream {
     started: bool,
     /// When the stream must start without the hosts that have not joined.
     window_end: Option<Time>,
-    /// Hosts that joined when everybody else had the image, and until when more of them are waited for: each pass serves as many as
-    /// can be.
+    /// Hosts that joined when everybody else had the image, and until when more of them are waited
+    /// for: each pass serves as many as can be.
     newcomers: Vec<HostId>,
     gathering_until: Option<Time>,
     /// Copies for single hosts, of the datagram that was sent last.
@@ -141,7 +141,8 @@ impl Stream {
         }
     }
 
-    /// Starts when no host is still on its way, or the join window is over. Gives the number of hosts then.
+    /// Starts when no host is still on its way, or the join window is over. Gives the number of
+    /// hosts then.
     pub(super) fn start_if_ready(&mut self, now: Time, hosts: &[Host]) -> Option<usize> {
         let first_joined = self.first_joined.filter(|_| !self.started)?;
         let window_end = first_joined + self.join_window;

@@ -1,4 +1,5 @@
-//! The leg in the normal OS: the agent is called, given the manifest, and told to begin or to foresee.
+//! The leg in the normal OS: the agent is called, given the manifest, and told to begin or to
+//! foresee.
 
 use firmcast::reason::{Reason, Refusal};
 use firmcast::time::Time;
@@ -84,8 +85,8 @@ impl AgentLeg {
         let why = |detail| Refusal::new(Reason::Interrupted, detail);
         match self {
             Self::Connect | Self::Recall => Next::End(why("")),
-            // Its recovery environment does not hear yet; it is released should it call while others
-            // are waited for.
+            // Its recovery environment does not hear yet; it is released should it call while
+            // others are waited for.
             Self::Reach => Next::End(why("it was on its way to the recovery environment")),
             Self::Manifest(_) | Self::Foresee | Self::Begin => Next::release(why("")),
         }

@@ -24,8 +24,8 @@ pub(super) fn returned(end: Option<&End>) -> Refusal {
     })
 }
 
-/// A host that may have been told to write is in its normal OS, perhaps after another boot. Whether it
-/// was updated, only the measurement tells.
+/// A host that may have been told to write is in its normal OS, perhaps after another boot. Whether
+/// it was updated, only the measurement tells.
 pub(super) fn came_back(rebooted: bool, end: Option<&End>) -> Next {
     let why = Some(returned(end)).filter(|why| !is_update(why.reason));
     if rebooted { Next::Go(Start::ConfirmManifest(why)) } else { Next::Stay }

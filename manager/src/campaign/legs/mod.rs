@@ -1,5 +1,5 @@
-//! The legs of a host's way, one file each: what it is told, what its answers mean, and how long each
-//! may take.
+//! The legs of a host's way, one file each: what it is told, what its answers mean, and how long
+//! each may take.
 //!
 //! | leg | stages |
 //! | --- | --- |

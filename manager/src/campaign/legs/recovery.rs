@@ -13,7 +13,8 @@ use super::super::stage::Stage;
 use super::ending::returned;
 use super::next::{Next, Start};
 
-/// Number of reports in a row that say "ready" and show that a receiving host lost what it was told.
+/// Number of reports in a row that say "ready" and show that a receiving host lost what it was
+/// told.
 const READY_REPORTS_MAX: u32 = 3;
 
 /// A host in its recovery environment that was not told to change anything.
@@ -132,7 +133,8 @@ impl RecoveryLeg {
                 }
                 Next::Stay
             }
-            // It is further than it was asked to be: it was asked for by a late copy of its request.
+            // It is further than it was asked to be: it was asked for by a late copy of its
+            // request.
             Phase::BackingUp
             | Phase::Escrow
             | Phase::Writing
@@ -143,7 +145,8 @@ impl RecoveryLeg {
             {
                 Next::Go(Start::Flash(None))
             }
-            // Only the agent refuses: the host is back in its normal OS, and the agent may know why.
+            // Only the agent refuses: the host is back in its normal OS, and the agent may know
+            // why.
             Phase::Refused => {
                 contact.aside = Some(Command::Query);
                 Next::Stay
