@@ -16,7 +16,7 @@ use firmcast::handover::{
     Deadlines, HANDOFF_PATH, HANDOFF_VERSION, Handoff, ManagerContact, SecretText,
 };
 use firmcast::kexec;
-use firmcast::mailbox::{self, Record};
+use firmcast::mailbox::{self, Word};
 use firmcast::net::{Netlink, survey::survey};
 use firmcast::platform::{Ending, LINK_PATIENCE, Platform, end, is_init};
 use firmcast::reason::FlashState;
@@ -104,11 +104,11 @@ fn recover() -> anyhow::Result<()> {
     let panic = std::fs::read_to_string("/proc/sys/kernel/panic")?;
     println!("recovery_probe: ready for the first erase, kernel.panic {}", panic.trim());
     if let Some(place) = mailbox {
-        let record =
-            Record { campaign: 1, reason: 0, flash_state: 0, text: "the probe was here".into() };
+        let word =
+            Word { campaign: 1, reason: 0, flash_state: 0, text: "the probe was here".into() };
         let mut delivered = Err(None);
         platform.wait_for(DISK_PATIENCE, || {
-            delivered = mailbox::deliver(&place, &record).map_err(Some);
+            delivered = mailbox::deliver(&place, &word).map_err(Some);
             delivered.is_ok()
         })?;
         println!("recovery_probe: mailbox {place:?} {delivered:?}");

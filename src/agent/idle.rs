@@ -16,11 +16,11 @@ use super::config::Config;
 use super::local_machine::LocalMachine;
 use super::machine::{Action, Agent};
 use super::system::System;
-use super::trust::{Trust, load_or_make_host_key, with_causes};
+use super::trust::{Trust, load_or_make_host_key};
 use crate::kexec;
 use crate::keys::{KeyFileError, PublicKey as _, SecretKey as _};
 use crate::net::{NetError, udp};
-use crate::reason::{Reason, Refusal};
+use crate::reason::{Reason, Refusal, with_causes};
 use crate::time::Time;
 
 /// Room for any datagram that an agent understands; what fills it is longer and ignored.

@@ -6,7 +6,7 @@ use log::warn;
 
 use super::config::Config;
 use super::state::State;
-use super::trust::{Trust, with_causes};
+use super::trust::Trust;
 use crate::dmi::Dmi;
 use crate::handover::MailboxPlace;
 use crate::host::drivers::default_interface;
@@ -15,6 +15,7 @@ use crate::keys::{HostSecretKey, KeyFileError, PublicKey as _, SecretKey as _, l
 use crate::mailbox;
 use crate::manager_url::ManagerUrl;
 use crate::net::{InterfaceConfig, NetError, Netlink, survey};
+use crate::reason::with_causes;
 
 /// The machine, its settings, and what it keeps over reboots.
 #[derive(Debug)]

@@ -7,11 +7,10 @@ use serde_json::{Value, json};
 
 use super::doubt;
 use super::local_machine::LocalMachine;
-use super::trust::with_causes;
 use crate::flash::{Change, Estimate, Flash as _, FlashPlan, Job, Placement, Step, read_contents};
 use crate::image::{Bundle, Region, RegionAction, VerifiedImage, VerifiedManifest, left_out};
 use crate::mtd::{Access, MtdDevice};
-use crate::reason::{Reason, Refusal};
+use crate::reason::{Reason, Refusal, with_causes};
 use crate::recovery::flashing::refusal_of;
 
 /// What an update with a bundle would do to the chip.

@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use log::{info, warn};
 
 use super::local_machine::LocalMachine;
-use super::trust::with_causes;
 use super::verdict::{self, VerdictError};
 use crate::dmi::Dmi;
 use crate::handover::{HandoverError, PROVISION_PATH, PROVISION_VERSION, Provision, SecretText};
@@ -19,6 +18,7 @@ use crate::keys::SecretKey as _;
 use crate::mailbox;
 use crate::manager_url::ManagerUrl;
 use crate::mtd::read_chip;
+use crate::reason::with_causes;
 
 /// Which firmware is recorded as good.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -11,7 +11,6 @@ use super::measure;
 use super::outlook::{self, Outlook};
 use super::preflight::{self, ChipContents, Ready};
 use super::state::{CampaignRecord, RecordedEnding};
-use super::trust::with_causes;
 use crate::dmi::Dmi;
 use crate::handover::{Deadlines, HANDOFF_VERSION, Handoff, ManagerContact, SecretText};
 use crate::host;
@@ -20,7 +19,7 @@ use crate::kexec::{self, KexecError, RecoveryFiles};
 use crate::keys::SecretKey as _;
 use crate::mailbox;
 use crate::mtd::{Access, MtdDevice};
-use crate::reason::{Ending, FlashState, Reason, Refusal};
+use crate::reason::{Ending, FlashState, Reason, Refusal, with_causes};
 use crate::wire::answer::{End, Environment, Identity, Measurement};
 
 /// The machine that firmcastd runs on, as the agent sees it.

@@ -1,6 +1,5 @@
 //! The keys of this host: its own, and those that it trusts.
 
-use std::error::Error;
 use std::path::Path;
 
 use log::info;
@@ -11,6 +10,7 @@ use crate::keys::{
     HostSecretKey, KeyFileError, ManagerPublicKey, PublicKey, ReleasePublicKey, SecretKey as _,
     create_pair, load_public, load_secret,
 };
+use crate::reason::with_causes;
 
 /// The public keys that the configuration names.
 #[derive(Clone, Debug, Default)]
@@ -65,18 +65,6 @@ pub fn load_or_make_host_key(path: &Path) -> Result<HostSecretKey, KeyFileError>
     create_pair(path, &key, None)?;
     info!("made the host key {} in {}", key.public().fingerprint(), path.display());
     Ok(key)
-}
-
-/// An error and its causes in one line.
-pub(super) fn with_causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use log::{info, warn};
 use super::stay::Conclusion;
 use crate::handover::MailboxPlace;
 use crate::image::KnownGood;
-use crate::mailbox::{self, Record};
+use crate::mailbox::{self, Word};
 use crate::reason::with_causes;
 use crate::wire::answer::End;
 
@@ -22,7 +22,7 @@ pub(super) enum Boot {
 pub(super) fn conclude(place: Option<&MailboxPlace>, conclusion: &Conclusion) -> Boot {
     match conclusion {
         Conclusion::Returned(end) => {
-            leave_word(place, &Record::of(end.campaign, &end.ending));
+            leave_word(place, &Word::of(end.campaign, &end.ending));
             Boot::Anew
         }
         Conclusion::Repaired { end, changed, known_good } => {
@@ -43,12 +43,12 @@ fn tell_of_repair(place: Option<&MailboxPlace>, end: &End, known_good: Option<&K
         );
         return;
     }
-    leave_word(place, &Record { text, ..Record::of(end.campaign, &end.ending) });
+    leave_word(place, &Word { text, ..Word::of(end.campaign, &end.ending) });
 }
 
-fn leave_word(place: Option<&MailboxPlace>, record: &Record) {
+fn leave_word(place: Option<&MailboxPlace>, word: &Word) {
     let Some(place) = place else { return };
-    match mailbox::deliver(place, record) {
+    match mailbox::deliver(place, word) {
         Ok(()) => info!("left word for the normal OS"),
         Err(error) => warn!("cannot leave word for the normal OS: {}", with_causes(&error)),
     }

@@ -5,8 +5,8 @@ use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::record::{Block, NONCE_LEN, parse_nonce};
-use super::{MAILBOX_SIZE, MailboxError, Record};
+use super::word::{Block, NONCE_LEN, parse_nonce};
+use super::{MAILBOX_SIZE, MailboxError, Word};
 use crate::handover::MailboxPlace;
 
 /// Most block devices that are looked at.
@@ -16,25 +16,25 @@ const DEVICES_MAX: usize = 1024;
 /// them either.
 const SKIPPED: &[&str] = &["loop", "ram", "zram", "dm-", "md", "mtdblock", "nbd", "sr", "fd"];
 
-/// Leaves `record` at `place`. Nothing is written unless a whole mailbox with the nonce stands there.
+/// Leaves `word` at `place`. Nothing is written unless a whole mailbox with the nonce stands there.
 ///
 /// # Errors
 /// [`MailboxError::NotFound`], also when the disk has not appeared yet; [`MailboxError::File`] when writing fails;
 /// [`MailboxError::Nonce`].
-pub fn deliver(place: &MailboxPlace, record: &Record) -> Result<(), MailboxError> {
-    deliver_among(&block_devices(), place, record)
+pub fn deliver(place: &MailboxPlace, word: &Word) -> Result<(), MailboxError> {
+    deliver_among(&block_devices(), place, word)
 }
 
 fn deliver_among(
     devices: &[PathBuf],
     place: &MailboxPlace,
-    record: &Record,
+    word: &Word,
 ) -> Result<(), MailboxError> {
     let nonce = parse_nonce(&place.nonce)?;
     let mut found = false;
     for device in devices {
         if holds_mailbox(device, place.offset_bytes, &nonce).unwrap_or(false) {
-            write(device, place.offset_bytes, &Block::full(&nonce, record)).map_err(|source| {
+            write(device, place.offset_bytes, &Block::full(&nonce, word)).map_err(|source| {
                 MailboxError::File { action: "write the result to", path: device.clone(), source }
             })?;
             found = true;
@@ -84,7 +84,7 @@ fn write(device: &Path, offset_bytes: u64, block: &Block) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::super::record::nonce_text;
+    use super::super::word::nonce_text;
     use super::*;
 
     /// Files stand for disks: they take direct reads and writes where their file system does.
@@ -109,18 +109,18 @@ mod tests {
         let before: Vec<_> = others.iter().map(|path| fs::read(path).ok()).collect();
         let right_before = fs::read(&right).unwrap();
         let place = MailboxPlace { offset_bytes: offset as u64, nonce: nonce_text(&nonce) };
-        let record = Record { campaign: 5, reason: 6, flash_state: 0, text: "no manager".into() };
+        let word = Word { campaign: 5, reason: 6, flash_state: 0, text: "no manager".into() };
 
-        let error = deliver_among(&others, &place, &record).unwrap_err();
+        let error = deliver_among(&others, &place, &word).unwrap_err();
         assert!(matches!(error, MailboxError::NotFound { looked_at: 3, .. }), "{error}");
         let devices: Vec<PathBuf> = others.iter().chain([&right]).cloned().collect();
-        deliver_among(&devices, &place, &record).unwrap();
+        deliver_among(&devices, &place, &word).unwrap();
 
         assert_eq!(others.iter().map(|path| fs::read(path).ok()).collect::<Vec<_>>(), before);
         let after = fs::read(&right).unwrap();
         assert_eq!(after[..offset], right_before[..offset]);
         assert_eq!(after[offset + MAILBOX_SIZE..], right_before[offset + MAILBOX_SIZE..]);
         let block: [u8; MAILBOX_SIZE] = after[offset..offset + MAILBOX_SIZE].try_into().unwrap();
-        assert_eq!(Block(block).record().unwrap(), Some(record));
+        assert_eq!(Block(block).word().unwrap(), Some(word));
     }
 }

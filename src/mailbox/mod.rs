@@ -6,7 +6,7 @@
 //! overwrites the block, as GRUB does with its environment block. The file system's own structures are never touched: the
 //! file has been written in full before, so its place and size stay.
 //!
-//! - [`Record`] and its codec are pure;
+//! - [`Word`] and its codec are pure;
 //! - [`prepare`], [`read`] and [`clear`] are the agent's; [`deliver`] is recovery's.
 
 use std::io;
@@ -14,12 +14,12 @@ use std::path::PathBuf;
 
 mod deliver;
 mod prepare;
-mod record;
 mod syscall;
+mod word;
 
 pub use deliver::deliver;
 pub use prepare::{FILE_NAME, clear, prepare, read};
-pub use record::{Record, TEXT_LENGTH_MAX};
+pub use word::{TEXT_LENGTH_MAX, Word};
 
 /// Size of the file, and of the one block that it occupies.
 pub const MAILBOX_SIZE: usize = 4096;

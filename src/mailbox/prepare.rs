@@ -10,8 +10,8 @@ use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use nix::sys::statfs::{EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC, fstatfs};
 use rand_core::{OsRng, RngCore};
 
-use super::record::{Block, NONCE_LEN, nonce_text};
-use super::{MAILBOX_SIZE, MailboxError, Record, syscall};
+use super::word::{Block, NONCE_LEN, nonce_text};
+use super::{MAILBOX_SIZE, MailboxError, Word, syscall};
 use crate::handover::MailboxPlace;
 
 /// The file's name in the state directory.
@@ -114,7 +114,7 @@ fn node_of(sysfs: &Path) -> Option<PathBuf> {
 ///
 /// # Errors
 /// [`MailboxError::Malformed`], [`MailboxError::File`].
-pub fn read(state_dir: &Path) -> Result<Option<Record>, MailboxError> {
+pub fn read(state_dir: &Path) -> Result<Option<Word>, MailboxError> {
     let path = state_dir.join(FILE_NAME);
     let file = match File::open(&path) {
         Ok(file) => file,
@@ -127,7 +127,7 @@ pub fn read(state_dir: &Path) -> Result<Option<Record>, MailboxError> {
     let read = file.take(MAILBOX_SIZE as u64 + 1).read_to_end(&mut bytes);
     read.map_err(|source| MailboxError::File { action: "read", path, source })?;
     let bytes = bytes.try_into().map_err(|_| MailboxError::Malformed("not 4096 bytes long"))?;
-    Block(bytes).record()
+    Block(bytes).word()
 }
 
 /// Removes the mailbox.
@@ -154,9 +154,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         assert_eq!(read(directory.path()).unwrap(), None);
         let path = directory.path().join(FILE_NAME);
-        let record = Record { campaign: 9, reason: 4, flash_state: 1, text: "no link".into() };
-        fs::write(&path, Block::full(&[1; NONCE_LEN], &record).0).unwrap();
-        assert_eq!(read(directory.path()).unwrap(), Some(record));
+        let word = Word { campaign: 9, reason: 4, flash_state: 1, text: "no link".into() };
+        fs::write(&path, Block::full(&[1; NONCE_LEN], &word).0).unwrap();
+        assert_eq!(read(directory.path()).unwrap(), Some(word));
         for length in [0, 4095, 4097] {
             fs::write(&path, vec![0; length]).unwrap();
             assert!(matches!(read(directory.path()), Err(MailboxError::Malformed(_))));

@@ -5,7 +5,7 @@ use log::info;
 use super::machine::{FlashEnd, Permit, Recovery};
 use crate::flash::{End, Flash, FlashError, Job, Outcome, Phase as JobPhase, Step};
 use crate::image::VerifiedImage;
-use crate::reason::{Condition, Ending, FlashState, Reason, Refusal};
+use crate::reason::{Condition, Ending, FlashState, Reason, Refusal, with_causes};
 use crate::time::Time;
 use crate::wire::answer::Phase;
 
@@ -120,8 +120,10 @@ impl Flashing {
             Outcome::Mixed { .. } => (FlashState::Mixed, Reason::WriteFailed),
         };
         let detail = match (&end.error, flash) {
-            (Some(error), flash) if !flash.reboot_is_safe() => format!("{}: {end}", chain(error)),
-            (Some(error), _) => chain(error),
+            (Some(error), flash) if !flash.reboot_is_safe() => {
+                format!("{}: {end}", with_causes(error))
+            }
+            (Some(error), _) => with_causes(error),
             (None, _) => String::new(),
         };
         // The end's own sentence has the note already.
@@ -137,7 +139,7 @@ impl Flashing {
 
 /// The reason and the words for a chip that an update cannot begin on.
 pub fn refusal_of(error: &FlashError) -> Refusal {
-    Refusal::new(reason_of(Some(error)), chain(error))
+    Refusal::new(reason_of(Some(error)), with_causes(error))
 }
 
 fn reason_of(error: Option<&FlashError>) -> Reason {
@@ -154,12 +156,5 @@ fn reason_of(error: Option<&FlashError>) -> Reason {
             Reason::ImageSizeMismatch
         }
         _ => Reason::FlashUnsupported,
-    }
-}
-
-fn chain(error: &FlashError) -> String {
-    match std::error::Error::source(error) {
-        Some(cause) => format!("{error}: {cause}"),
-        None => error.to_string(),
     }
 }

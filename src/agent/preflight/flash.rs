@@ -5,10 +5,9 @@ use std::path::Path;
 
 use crate::agent::check::{Checklist, Subject};
 use crate::agent::local_machine::LocalMachine;
-use crate::agent::trust::with_causes;
 use crate::flash::{Flash as _, Geometry};
 use crate::mtd::{Access, Holders, MTD_POWERUP_LOCK, MtdDevice, MtdError, MtdInfo, Protection};
-use crate::reason::Reason;
+use crate::reason::{Reason, with_causes};
 
 /// Most eraseblocks that are asked whether they are locked: a question takes a chip up to 0.1 ms.
 const LOCK_PROBES_MAX: u32 = 1024;

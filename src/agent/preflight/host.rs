@@ -6,10 +6,9 @@ use nix::unistd::{AccessFlags, access};
 use super::Purpose;
 use crate::agent::check::{Checklist, Subject};
 use crate::agent::local_machine::LocalMachine;
-use crate::agent::trust::with_causes;
 use crate::image::Board;
 use crate::keys::{HostSecretKey, PublicKey, SecretKey as _};
-use crate::reason::Reason;
+use crate::reason::{Reason, with_causes};
 
 pub(super) fn host_key(
     list: &mut Checklist,

@@ -14,7 +14,6 @@ use super::doubt;
 use super::local_machine::LocalMachine;
 use super::machine::Order;
 use super::outlook::check_layout;
-use super::trust::with_causes;
 use crate::flash::{Flash as _, Geometry, read_contents};
 use crate::image::{Board, Contents, IMAGE_MAX, Manifest, left_out, preserved};
 use crate::kexec::RecoveryFiles;
@@ -22,7 +21,7 @@ use crate::keys::HostSecretKey;
 use crate::mtd::{MtdDevice, MtdInfo};
 use crate::net::InterfaceConfig;
 use crate::power::Power;
-use crate::reason::Reason;
+use crate::reason::{Reason, with_causes};
 
 /// Who wants to know; the chip is read accordingly.
 #[derive(Clone, Copy)]

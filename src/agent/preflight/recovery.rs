@@ -5,9 +5,8 @@ use nix::sys::sysinfo::sysinfo;
 use super::drivers::drivers;
 use crate::agent::check::{Checklist, Subject};
 use crate::agent::local_machine::LocalMachine;
-use crate::agent::trust::with_causes;
 use crate::kexec::{self, KexecError, Lockdown, RecoveryFiles};
-use crate::reason::Reason;
+use crate::reason::{Reason, with_causes};
 
 /// How often the image may lie in the recovery environment's memory: as payload, as repair
 /// fragments, as image, as backup, and as the contents to write.

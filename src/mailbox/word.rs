@@ -1,4 +1,4 @@
-//! What stands in the mailbox: bytes to record and back.
+//! What stands in the mailbox: a word as bytes, and back.
 
 use super::{MAILBOX_SIZE, MailboxError};
 use crate::reason::{Ending, FlashState, Reason};
@@ -16,7 +16,7 @@ pub(super) struct Block(pub(super) [u8; MAILBOX_SIZE]);
 
 /// What recovery tells the agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Record {
+pub struct Word {
     /// The campaign that recovery belonged to.
     pub campaign: u64,
     /// The reason's code.
@@ -27,8 +27,8 @@ pub struct Record {
     pub text: String,
 }
 
-impl Record {
-    /// Returns the record of a campaign that ended this way.
+impl Word {
+    /// Returns the word of a campaign that ended this way.
     pub fn of(campaign: u64, ending: &Ending) -> Self {
         let (reason, flash_state) = (ending.reason.code(), ending.flash.code());
         Self { campaign, reason, flash_state, text: ending.detail.clone() }
@@ -47,7 +47,7 @@ impl Record {
 //   offset  length  field
 //   0x000   16      "firmcast-mailbox"
 //   0x010   2       version, 1
-//   0x012   2       0: empty, 1: holds a record
+//   0x012   2       0: empty, 1: holds a word
 //   0x014   32      nonce
 //   0x034   8       campaign       }
 //   0x03c   2       reason         }
@@ -70,7 +70,7 @@ const TEXT_AT: usize = 0x42;
 const CRC_AT: usize = MAILBOX_SIZE - 4;
 
 impl Block {
-    /// Returns the block without a record.
+    /// Returns the block without a word.
     pub(super) fn empty(nonce: &[u8; NONCE_LEN]) -> Self {
         let mut block = Block([0; MAILBOX_SIZE]);
         block.0[..MAGIC.len()].copy_from_slice(MAGIC);
@@ -81,17 +81,17 @@ impl Block {
         block
     }
 
-    /// Returns the block with `record`.
-    pub(super) fn full(nonce: &[u8; NONCE_LEN], record: &Record) -> Self {
+    /// Returns the block with `word`.
+    pub(super) fn full(nonce: &[u8; NONCE_LEN], word: &Word) -> Self {
         let mut block = Block::empty(nonce);
         let bytes = &mut block.0;
         bytes[0x12..0x14].copy_from_slice(&FULL.to_be_bytes());
-        bytes[CAMPAIGN_AT..CAMPAIGN_AT + 8].copy_from_slice(&record.campaign.to_be_bytes());
-        bytes[REASON_AT..REASON_AT + 2].copy_from_slice(&record.reason.to_be_bytes());
-        bytes[FLASH_STATE_AT] = record.flash_state;
-        let fits = |end: &usize| record.text.is_char_boundary(*end);
-        let end = (0..=record.text.len().min(TEXT_LENGTH_MAX)).rev().find(fits).unwrap_or(0);
-        let text = &record.text.as_bytes()[..end];
+        bytes[CAMPAIGN_AT..CAMPAIGN_AT + 8].copy_from_slice(&word.campaign.to_be_bytes());
+        bytes[REASON_AT..REASON_AT + 2].copy_from_slice(&word.reason.to_be_bytes());
+        bytes[FLASH_STATE_AT] = word.flash_state;
+        let fits = |end: &usize| word.text.is_char_boundary(*end);
+        let end = (0..=word.text.len().min(TEXT_LENGTH_MAX)).rev().find(fits).unwrap_or(0);
+        let text = &word.text.as_bytes()[..end];
         bytes[TEXT_LENGTH_AT..TEXT_AT].copy_from_slice(&(text.len() as u16).to_be_bytes());
         bytes[TEXT_AT..TEXT_AT + text.len()].copy_from_slice(text);
         block.seal();
@@ -108,11 +108,11 @@ impl Block {
         self.check().is_ok() && self.0[NONCE_AT..NONCE_AT + NONCE_LEN] == *nonce
     }
 
-    /// Returns the record, if it holds one.
+    /// Returns the word, if it holds one.
     ///
     /// # Errors
     /// [`MailboxError::Malformed`].
-    pub(super) fn record(&self) -> Result<Option<Record>, MailboxError> {
+    pub(super) fn word(&self) -> Result<Option<Word>, MailboxError> {
         self.check()?;
         match self.u16_at(0x12) {
             EMPTY => return Ok(None),
@@ -127,7 +127,7 @@ impl Block {
             .map_err(|_| MailboxError::Malformed("text is not UTF-8"))?;
         let mut campaign = [0; 8];
         campaign.copy_from_slice(&self.0[CAMPAIGN_AT..CAMPAIGN_AT + 8]);
-        Ok(Some(Record {
+        Ok(Some(Word {
             campaign: u64::from_be_bytes(campaign),
             reason: self.u16_at(REASON_AT),
             flash_state: self.0[FLASH_STATE_AT],
@@ -184,9 +184,8 @@ mod tests {
 
     #[test]
     fn golden_bytes() {
-        let record =
-            Record { campaign: 7, reason: 0x0102, flash_state: 3, text: "no manager".into() };
-        let block = Block::full(&NONCE, &record);
+        let word = Word { campaign: 7, reason: 0x0102, flash_state: 3, text: "no manager".into() };
+        let block = Block::full(&NONCE, &word);
         assert_eq!(&block.0[..0x14], b"firmcast-mailbox\x00\x01\x00\x01");
         assert_eq!(&block.0[0x34..0x4c], b"\0\0\0\0\0\0\0\x07\x01\x02\x03\0\0\x0ano manager");
         assert_eq!(block.0[0xffc..], crc32fast::hash(&block.0[..0xffc]).to_be_bytes());
@@ -195,23 +194,23 @@ mod tests {
 
     #[test]
     fn every_damaged_byte_is_noticed() {
-        let record = Record { campaign: 1, reason: 2, flash_state: 0, text: "x".into() };
-        let good = Block::full(&NONCE, &record);
+        let word = Word { campaign: 1, reason: 2, flash_state: 0, text: "x".into() };
+        let good = Block::full(&NONCE, &word);
         assert!(good.is_mailbox_of(&NONCE) && !good.is_mailbox_of(&[0; NONCE_LEN]));
         for offset in 0..MAILBOX_SIZE {
             let mut bad = good.clone();
             bad.0[offset] ^= 1;
-            assert!(bad.record().is_err() && !bad.is_mailbox_of(&NONCE), "{offset:#x}");
+            assert!(bad.word().is_err() && !bad.is_mailbox_of(&NONCE), "{offset:#x}");
         }
     }
 
     #[test]
     fn endings_come_back_and_unknown_codes_are_none() {
         let ending = Ending::new(Reason::WriteFailed, FlashState::Mixed, "0x1000-0x1fff erased");
-        let record = Record::of(7, &ending);
-        assert_eq!((record.campaign, record.clone().ending()), (7, Some(ending)));
-        assert_eq!(Record { reason: u16::MAX, ..record.clone() }.ending(), None);
-        assert_eq!(Record { flash_state: 99, ..record }.ending(), None);
+        let word = Word::of(7, &ending);
+        assert_eq!((word.campaign, word.clone().ending()), (7, Some(ending)));
+        assert_eq!(Word { reason: u16::MAX, ..word.clone() }.ending(), None);
+        assert_eq!(Word { flash_state: 99, ..word }.ending(), None);
     }
 
     #[test]
@@ -224,13 +223,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn records_come_back(campaign: u64, reason: u16, flash_state: u8, text in ".{0,600}") {
-            let record = Record { campaign, reason, flash_state, text };
-            let back = Block::full(&NONCE, &record).record().unwrap().unwrap();
-            prop_assert!(record.text.starts_with(&back.text));
-            prop_assert!(back.text == record.text || back.text.len() > TEXT_LENGTH_MAX - 4);
-            prop_assert_eq!(Record { text: back.text.clone(), ..record }, back);
-            prop_assert_eq!(Block::empty(&NONCE).record().unwrap(), None);
+        fn words_come_back(campaign: u64, reason: u16, flash_state: u8, text in ".{0,600}") {
+            let word = Word { campaign, reason, flash_state, text };
+            let back = Block::full(&NONCE, &word).word().unwrap().unwrap();
+            prop_assert!(word.text.starts_with(&back.text));
+            prop_assert!(back.text == word.text || back.text.len() > TEXT_LENGTH_MAX - 4);
+            prop_assert_eq!(Word { text: back.text.clone(), ..word }, back);
+            prop_assert_eq!(Block::empty(&NONCE).word().unwrap(), None);
         }
 
         /// Right checksum over any content: an answer or an error, never a panic.
@@ -239,7 +238,7 @@ mod tests {
             let mut block = Block::empty(&NONCE);
             block.0[0x12..0x12 + 0x60].copy_from_slice(&head);
             block.seal();
-            let _ = block.record();
+            let _ = block.word();
         }
     }
 }
