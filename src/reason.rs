@@ -6,7 +6,7 @@
 use std::fmt;
 
 /// What the contents of a chip look like to whoever reads them: a judgement of the bytes, whatever was done to them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 #[repr(u8)]
 pub enum Condition {
     /// Nothing speaks against them: valid, or of a format that nobody here understands.

@@ -185,7 +185,7 @@ fn wrong_sizes(bench: &mut Bench) -> anyhow::Result<String> {
     for length in lengths {
         let end = bench.flash(vec![0x5A; length], Vec::new())?;
         ensure!(
-            end.outcome == Outcome::Unchanged && end.reboot_is_safe,
+            end.outcome == Outcome::Unchanged && end.reboot_is_safe(),
             "{length:#x} bytes: {end}"
         );
         sentence = end.error.context("refused without an error")?.to_string();

@@ -15,7 +15,7 @@ use firmcast::image::Board;
 use firmcast::keys::{
     self, HostSecretKey, ManagerSecretKey, PublicKey as _, ReleaseSecretKey, SecretKey as _,
 };
-use firmcast::reason::{Ending, FlashState, Reason};
+use firmcast::reason::{Condition, Ending, FlashState, Reason};
 use firmcast::recovery::machine::FlashEnd;
 use firmcast::rescue::seek::{Candidate, Source};
 use firmcast::time::Time;
@@ -197,7 +197,7 @@ fn rescue(index: usize, manager: &Manager) -> Stay {
         releases: vec![release.public()],
         board,
         request: HelpRequest { wants_image, finding, offset_bytes: 7, why, identity },
-        damaged: true,
+        flash: FlashState::Untouched(Condition::Broken),
         patience: None,
     };
     let mut seed = [6; 32];

@@ -18,7 +18,7 @@ use crate::image::VerifiedImage;
 use crate::mtd::{Access, Holders, MtdDevice, MtdInfo};
 use crate::net::udp::{self, UdpOptions};
 use crate::platform::{NetworkUp, Platform};
-use crate::reason::{Reason, Refusal, with_causes};
+use crate::reason::{FlashState, Reason, Refusal, with_causes};
 use crate::recovery::flashing::Flashing;
 use crate::rescue::seek::Source;
 use crate::time::Time;
@@ -99,7 +99,7 @@ impl Driver<'_> {
                 match action {
                     StayAction::LookUp(source) => self.look_up(source),
                     StayAction::JoinGroup(group) => self.join_group(group),
-                    StayAction::Flash { image, rescue } => self.begin_job(image, rescue),
+                    StayAction::Flash { image, flash } => self.begin_job(image, flash),
                     StayAction::Conclude(conclusion) => return conclusion,
                 }
             }
@@ -205,8 +205,8 @@ impl Driver<'_> {
         }
     }
 
-    fn begin_job(&mut self, image: VerifiedImage, rescue: bool) {
-        let flashing = Flashing::new(image, rescue);
+    fn begin_job(&mut self, image: VerifiedImage, flash: FlashState) {
+        let flashing = Flashing::new(image, flash);
         match MtdDevice::open(self.around.flash, Access::Exclusive) {
             Ok(device) => self.job = Some((flashing, device)),
             Err(error) => {

@@ -74,7 +74,7 @@ fn mission(handoff: &Handoff, host: &Host) -> Result<Mission, EnvironmentError> 
         reach_timeout: Duration::from_secs(handoff.deadlines.reach_manager_s.into()),
         transfer_timeout: Duration::from_secs(handoff.deadlines.transfer_s.into()),
         rescue: false,
-        damaged: false,
+        flash: FlashState::UNTOUCHED,
     })
 }
 

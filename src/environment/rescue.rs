@@ -20,7 +20,7 @@ use crate::image::validity::{Verdict, validate_contents};
 use crate::image::{assess, closed_note, left_out};
 use crate::mtd::{MtdInfo, read_chip};
 use crate::platform::{self, Ending, NetworkUp, Platform, PlatformError};
-use crate::reason::{Condition, with_causes};
+use crate::reason::{Condition, FlashState, with_causes};
 use crate::rescue::search::SearchEnd;
 use crate::wire::answer::DETAIL_SIZE_MAX;
 use crate::wire::help::{Finding, HelpRequest};
@@ -207,7 +207,7 @@ fn patient(
         releases: releases.collect::<Result<_, _>>().map_err(EnvironmentError::Key)?,
         board: host.board(),
         request: HelpRequest { wants_image, finding, offset_bytes, why: why.into(), identity },
-        damaged: condition == Condition::Broken,
+        flash: FlashState::Untouched(condition),
         patience: intent.patience(),
     })
 }

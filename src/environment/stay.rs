@@ -52,8 +52,8 @@ pub struct Patient {
     pub board: Board,
     /// What is asked or told.
     pub request: HelpRequest,
-    /// Whether the contents of the chip are known to be broken, or taken for it.
-    pub damaged: bool,
+    /// What this stay has done to the chip, and what its contents are known to be, or taken for.
+    pub flash: FlashState,
     /// How long help is looked for before the boot goes on; none: for ever.
     pub patience: Option<Duration>,
 }
@@ -69,8 +69,8 @@ pub enum StayAction {
     Flash {
         /// The image.
         image: VerifiedImage,
-        /// Whether the chip is known to be damaged.
-        rescue: bool,
+        /// What this stay has done to the chip so far, and what its contents were like.
+        flash: FlashState,
     },
     /// The stay is over.
     Conclude(Conclusion),
@@ -136,7 +136,8 @@ pub struct InCampaign {
 struct Accepts {
     releases: Vec<ReleasePublicKey>,
     board: Board,
-    damaged: bool,
+    /// What this stay has done to the chip so far.
+    flash: FlashState,
     /// Makes the seeds of the campaigns.
     rng: ChaCha20Rng,
 }
@@ -150,11 +151,11 @@ impl Stay {
     /// The stay of a host that nobody sent here: it looks for a manager. `seed` must come from the system's random source and be
     /// used once.
     pub fn by_itself(now: Time, patient: Patient, seed: [u8; 32]) -> Self {
-        let Patient { host_key, managers, releases, board, request, damaged, patience } = patient;
+        let Patient { host_key, managers, releases, board, request, flash, patience } = patient;
         let mut rng = ChaCha20Rng::from_seed(seed);
         let case = Case { host_key, managers, request, patience };
         let search = Search::new(now, case, random::seed(&mut rng));
-        let accepts = Accepts { releases, board, damaged, rng };
+        let accepts = Accepts { releases, board, flash, rng };
         Self::Searching(Box::new(Searching { search, accepts }))
     }
 
@@ -234,8 +235,8 @@ impl Stay {
             },
             Self::InCampaign(campaign) => match campaign.recovery.poll_action()? {
                 Action::JoinGroup(group) => return Some(StayAction::JoinGroup(group)),
-                Action::Flash { image, rescue } => {
-                    return Some(StayAction::Flash { image, rescue });
+                Action::Flash { image, flash } => {
+                    return Some(StayAction::Flash { image, flash });
                 }
                 Action::Leave(end) => self.leave(now, end)?,
             },
@@ -266,7 +267,9 @@ impl Stay {
             return Some(Conclusion::Repaired { end, changed, known_good: recovery.known_good() });
         }
         warn!("this attempt ended: {}", end.ending);
-        accepts.damaged |= !end.ending.flash.reboot_is_safe();
+        if !end.ending.flash.reboot_is_safe() {
+            accepts.flash = end.ending.flash;
+        }
         let search = search.resume(now, end);
         *self = Self::Searching(Box::new(Searching { search, accepts }));
         None
@@ -290,7 +293,7 @@ impl Accepts {
             reach_timeout: REACH_TIMEOUT,
             transfer_timeout,
             rescue: true,
-            damaged: self.damaged,
+            flash: self.flash,
         }
     }
 }

@@ -504,11 +504,6 @@ impl Execution {
             (Outcome::Updated, Some(digest)) => Some(digest),
             _ => hasher.map(|hasher| hasher.finalize().into()),
         };
-        let reboot_is_safe = match outcome {
-            Outcome::Updated => true,
-            Outcome::Unchanged | Outcome::Restored => !self.work.plan.is_repair(),
-            Outcome::Mixed { .. } => false,
-        };
         End {
             outcome,
             error: self.error.take(),
@@ -516,7 +511,7 @@ impl Execution {
             after_digest,
             statistics,
             foreign,
-            reboot_is_safe,
+            condition: self.work.plan.condition(),
         }
     }
 }

@@ -6,26 +6,31 @@ use super::{FlashError, FlashPlan, Live, Placement};
 use crate::image::VerifiedImage;
 use crate::image::layout::{Layout, host_access};
 use crate::image::validity::{Verdict, validate};
+use crate::reason::Condition;
 
 /// What the bytes on the chip say about the update.
 #[derive(Debug)]
 pub(super) struct Fitness {
-    /// The chip holds no whole firmware.
-    pub(super) damaged: bool,
+    /// What the contents look like: no better than the order says, and broken only when the order says so.
+    pub(super) condition: Condition,
     /// What the host's processor may not write.
     no_write: Vec<Range<u64>>,
 }
 
 impl Fitness {
-    /// Compares the layouts. Those of a damaged chip mean nothing.
+    /// Compares the layouts, unless the contents are known to be broken: then theirs means nothing. Contents that
+    /// only look wrong are doubtful: the machine has started from them.
     pub(super) fn of(image: &VerifiedImage, live: Live<'_>) -> Result<Self, FlashError> {
         // Bytes that could not be read say nothing.
         let is_whole = live.readable.iter().all(|readable| *readable);
         let is_invalid = is_whole && matches!(validate(live.contents), Verdict::Invalid { .. });
-        let damaged = live.damaged || is_invalid;
-        if damaged {
+        let condition = match is_invalid {
+            true => live.condition.max(Condition::Doubtful),
+            false => live.condition,
+        };
+        if condition == Condition::Broken {
             let no_write = host_access(live.contents).map_or(Vec::new(), |access| access.no_write);
-            return Ok(Self { damaged, no_write });
+            return Ok(Self { condition, no_write });
         }
         let no_write = host_access(live.contents).map_err(FlashError::LiveLayout)?.no_write;
         if !image.may_change_layout() {
@@ -34,7 +39,7 @@ impl Fitness {
                 return Err(FlashError::LayoutMismatch(Box::new(mismatch)));
             }
         }
-        Ok(Self { damaged, no_write })
+        Ok(Self { condition, no_write })
     }
 
     /// Fails unless the plan leads to whole firmware by blocks that may be written.

@@ -18,6 +18,7 @@ use super::execute::Execution;
 use super::prepare::{Backup, Work};
 use super::{End, Flash, FlashError, FlashPlan, Outcome, Placement, Progress, Statistics};
 use crate::image::VerifiedImage;
+use crate::reason::Condition;
 
 /// What a job does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,8 +65,8 @@ pub enum Step {
 pub struct Job {
     image: VerifiedImage,
     mode: Mode,
-    /// The chip is known to hold no whole firmware.
-    damaged: bool,
+    /// What the contents look like before any change.
+    condition: Condition,
     stage: Stage,
     statistics: Statistics,
 }
@@ -76,6 +77,16 @@ pub(super) enum Mode {
     Update,
     Rescue,
     Preview,
+}
+
+impl Mode {
+    /// What is known of the contents because of the order.
+    pub(super) fn condition(self) -> Condition {
+        match self {
+            Mode::Rescue => Condition::Broken,
+            Mode::Update | Mode::Preview => Condition::Whole,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -89,12 +100,13 @@ enum Stage {
 }
 
 impl Job {
-    /// A job for a chip whose contents are good: what cannot be read is a reason to refuse.
+    /// A job for a chip from which the machine has started, whatever its structure looks like: what cannot be read is
+    /// a reason to refuse, and the layouts are compared.
     pub fn new(image: VerifiedImage) -> Self {
         Self::with_mode(image, Mode::Update)
     }
 
-    /// A job for a chip whose contents are known to be bad, e.g. after a power cut in the middle of
+    /// A job for a chip whose contents are known to be broken, e.g. after a power cut in the middle of
     /// a job. Blocks that cannot be read (half-written NAND pages) are rewritten without a backup,
     /// and only a complete update makes a reboot safe.
     pub fn rescue(image: VerifiedImage) -> Self {
@@ -108,9 +120,9 @@ impl Job {
     }
 
     fn with_mode(image: VerifiedImage, mode: Mode) -> Self {
-        let damaged = mode == Mode::Rescue;
+        let condition = mode.condition();
         let (stage, statistics) = (Stage::Surveying, Statistics::default());
-        Self { image, mode, damaged, stage, statistics }
+        Self { image, mode, condition, stage, statistics }
     }
 
     /// Goes on with at most [`BATCH_BYTES_MAX`](super::BATCH_BYTES_MAX) of changes or
@@ -247,7 +259,7 @@ impl Job {
         let before_digest = backup.digest();
         match backup.plan(&self.image, flash, self.mode) {
             Ok(work) => {
-                self.damaged = work.plan.is_repair();
+                self.condition = work.plan.condition();
                 Stage::Checking(work, 0)
             }
             Err(error) => self.refuse(error, before_digest),
@@ -262,7 +274,7 @@ impl Job {
             after_digest: before_digest,
             statistics: self.statistics,
             foreign: Vec::new(),
-            reboot_is_safe: !self.damaged,
+            condition: self.condition,
         })
     }
 }

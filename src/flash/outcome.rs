@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::{FlashError, Phase};
+use crate::reason::Condition;
 
 /// How far a job is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,12 +116,21 @@ pub struct End {
     /// Where somebody else changed the chip meanwhile, sorted by offset. These ranges are no part of what `outcome`
     /// says, except for those that were repaired, and with them there is no `after_digest`.
     pub foreign: Vec<ForeignChange>,
-    /// Whether the machine can be started from the chip: it holds the whole new image, or whole old
-    /// contents that were not to be rescued.
-    pub reboot_is_safe: bool,
+    /// What the contents looked like before the job.
+    pub condition: Condition,
 }
 
 impl End {
+    /// Whether the machine can be started from the chip: it holds the whole new image, or all of old contents that
+    /// were not known to be broken.
+    pub fn reboot_is_safe(&self) -> bool {
+        match &self.outcome {
+            Outcome::Updated => true,
+            Outcome::Unchanged | Outcome::Restored => self.condition != Condition::Broken,
+            Outcome::Mixed { .. } => false,
+        }
+    }
+
     /// Whether the chip holds something else than before the job.
     pub fn contents_changed(&self) -> bool {
         match &self.outcome {
@@ -194,7 +204,7 @@ impl fmt::Display for End {
         if let Some(note) = self.foreign_note() {
             write!(out, "; {note}")?;
         }
-        match self.reboot_is_safe {
+        match self.reboot_is_safe() {
             true => write!(out, "; a reboot is safe"),
             false => write!(out, "; do not reboot or power off, start the update again"),
         }

@@ -8,6 +8,7 @@ use super::fitness::Fitness;
 use super::{FlashError, Placement, WriteRule};
 use crate::image::layout::FirmwareVolume;
 use crate::image::{Digest, Region, RegionAction, VerifiedImage};
+use crate::reason::Condition;
 
 /// A block is looked at in pieces of this size (rounded up to the chip's write size) when it is
 /// decided what need not be written: small enough to save time, large enough not to turn one block
@@ -25,8 +26,8 @@ pub struct Live<'a> {
     pub rule: WriteRule,
     /// Smallest write.
     pub write_bytes: u32,
-    /// Whether the chip is known to hold no whole firmware.
-    pub damaged: bool,
+    /// What the contents are known to be, apart from what their structure looks like.
+    pub condition: Condition,
 }
 
 /// How an eraseblock comes to its new contents.
@@ -56,7 +57,7 @@ pub struct FlashPlan {
     kept: Vec<usize>,
     deciders: Vec<Decider>,
     boot_block: Option<usize>,
-    damaged: bool,
+    condition: Condition,
     target_digest: Option<Digest>,
 }
 
@@ -80,7 +81,7 @@ impl FlashPlan {
     /// block at which the processor starts comes last: until then, the chip starts as it did, or
     /// not at all. A block that cannot be read is erased and written, or left alone when it holds
     /// nothing but preserved bytes. A preserved firmware volume, e.g. a variable store, that has lost
-    /// its header on a damaged chip comes from the image.
+    /// its header on a broken chip comes from the image.
     ///
     /// # Errors
     /// - A region that ends beyond the image.
@@ -96,7 +97,7 @@ impl FlashPlan {
     ) -> Result<Self, FlashError> {
         check_regions(image)?;
         let fitness = Fitness::of(image, live)?;
-        let regions = regions_for(image, live, fitness.damaged);
+        let regions = regions_for(image, live, fitness.condition);
         let target = merge(image, &regions, live.contents);
         let boot_block = placement.block_of(image.boot_offset_bytes());
         let mut plan = Self {
@@ -105,7 +106,7 @@ impl FlashPlan {
             kept: Vec::new(),
             deciders: vec![Decider::Image; placement.block_count()],
             boot_block: None,
-            damaged: fitness.damaged,
+            condition: fitness.condition,
             target_digest: image_digest(image),
         };
         for block in 0..placement.block_count() {
@@ -208,9 +209,9 @@ impl FlashPlan {
         self.deciders.contains(&Decider::ChipUnread)
     }
 
-    /// Whether the chip holds no whole firmware now, so that only an update makes it start.
-    pub fn is_repair(&self) -> bool {
-        self.damaged
+    /// What the contents of the chip look like before any change.
+    pub fn condition(&self) -> Condition {
+        self.condition
     }
 
     /// The block that makes the firmware bootable; if it changes, it changes last.
@@ -245,10 +246,11 @@ fn image_digest(image: &VerifiedImage) -> Option<Digest> {
 
 /// The bundle's regions as this chip needs them: most firmware does not start without the frame of its variable store, so where
 /// that is lost, the image's is better than what is left.
-fn regions_for(image: &VerifiedImage, live: Live<'_>, damaged: bool) -> Vec<Region> {
+fn regions_for(image: &VerifiedImage, live: Live<'_>, condition: Condition) -> Vec<Region> {
     let mut regions = image.regions().to_vec();
     // What cannot be read may be whole.
-    if damaged && live.readable.iter().all(|readable| *readable) {
+    let is_broken = condition == Condition::Broken;
+    if is_broken && live.readable.iter().all(|readable| *readable) {
         for region in regions.iter_mut().filter(|region| region.action == RegionAction::Preserve) {
             let range = region.range();
             let is_volume = |bytes: &[u8]| FirmwareVolume::parse(&bytes[range.clone()], 0).is_ok();

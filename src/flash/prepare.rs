@@ -137,7 +137,7 @@ impl Backup {
             readable: &self.readable,
             rule: geometry.rule(),
             write_bytes: geometry.write_bytes(),
-            damaged: mode == Mode::Rescue,
+            condition: mode.condition(),
         };
         let plan = FlashPlan::new(image, &self.placement, live)?;
         let before_digest = self.digest();

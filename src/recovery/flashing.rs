@@ -5,7 +5,7 @@ use log::info;
 use super::machine::{FlashEnd, Permit, Recovery};
 use crate::flash::{End, Flash, FlashError, Job, Outcome, Phase as JobPhase, Step};
 use crate::image::VerifiedImage;
-use crate::reason::{Condition, Ending, FlashState, Reason, Refusal, with_causes};
+use crate::reason::{Ending, FlashState, Reason, Refusal, with_causes};
 use crate::time::Time;
 use crate::wire::answer::Phase;
 
@@ -13,15 +13,17 @@ use crate::wire::answer::Phase;
 #[derive(Debug)]
 pub struct Flashing {
     job: Job,
-    rescue: bool,
+    /// What this stay has done to the chip before the job.
+    flash: FlashState,
     waits: bool,
 }
 
 impl Flashing {
-    /// A job that writes `image`; `rescue` when the chip is known to be damaged.
-    pub fn new(image: VerifiedImage, rescue: bool) -> Self {
-        let job = if rescue { Job::rescue(image) } else { Job::new(image) };
-        Self { job, rescue, waits: false }
+    /// A job that writes `image` to a chip with which this stay has done `flash` so far. Where no reboot is safe, the
+    /// backup may have holes, and the layouts are not compared.
+    pub fn new(image: VerifiedImage, flash: FlashState) -> Self {
+        let job = if flash.reboot_is_safe() { Job::new(image) } else { Job::rescue(image) };
+        Self { job, flash, waits: false }
     }
 
     /// Whether it can only go on when something is heard from the manager, or a timer of the state machine is due.
@@ -31,7 +33,7 @@ impl Flashing {
 
     /// How it ended when the chip could not even be opened.
     pub fn not_started(&self, reason: Reason, detail: &str) -> FlashEnd {
-        FlashEnd { ending: Ending::new(reason, self.unchanged(), detail), digests: None }
+        FlashEnd { ending: Ending::new(reason, self.flash, detail), digests: None }
     }
 
     /// Does about one eraseblock of work and tells `recovery` how it went. Before the first change `recovery` must permit
@@ -47,7 +49,7 @@ impl Flashing {
         match self.job.step(flash) {
             Step::Continue => {}
             Step::ReadyToChange => {
-                let permit = recovery.may_change(now, self.job.backup(), self.rescue);
+                let permit = recovery.may_change(now, self.job.backup());
                 self.waits = permit == Permit::Wait;
                 let allowed = match permit {
                     Permit::Wait => return true,
@@ -82,14 +84,22 @@ impl Flashing {
     }
 
     fn refused(&self, refusal: Refusal) -> FlashEnd {
-        FlashEnd { ending: refusal.ending(self.unchanged()), digests: None }
+        FlashEnd { ending: refusal.ending(self.flash), digests: None }
     }
 
-    /// What a chip is that this job did not change.
-    fn unchanged(&self) -> FlashState {
-        match self.rescue {
-            true => FlashState::Untouched(Condition::Broken),
-            false => FlashState::UNTOUCHED,
+    /// What the stay has done after a job that left or took back everything.
+    fn as_before(&self, end: &End) -> FlashState {
+        let restored = end.outcome == Outcome::Restored;
+        match self.flash.condition() {
+            // The job took back its own changes, not those of the one before.
+            None => self.flash,
+            Some(condition) => {
+                let condition = condition.max(end.condition);
+                match restored || matches!(self.flash, FlashState::Restored(_)) {
+                    true => FlashState::Restored(condition),
+                    false => FlashState::Untouched(condition),
+                }
+            }
         }
     }
 
@@ -107,16 +117,8 @@ impl Flashing {
                 (FlashState::Updated, Reason::AlreadyCurrent)
             }
             Outcome::Updated => (FlashState::Updated, Reason::Updated),
-            Outcome::Unchanged if end.reboot_is_safe => {
-                (FlashState::UNTOUCHED, reason_of(end.error.as_ref()))
-            }
-            Outcome::Unchanged => {
-                (FlashState::Untouched(Condition::Broken), reason_of(end.error.as_ref()))
-            }
-            Outcome::Restored if end.reboot_is_safe => {
-                (FlashState::Restored(Condition::Whole), Reason::WriteFailed)
-            }
-            Outcome::Restored => (FlashState::Restored(Condition::Broken), Reason::WriteFailed),
+            Outcome::Unchanged => (self.as_before(end), reason_of(end.error.as_ref())),
+            Outcome::Restored => (self.as_before(end), Reason::WriteFailed),
             Outcome::Mixed { .. } => (FlashState::Mixed, Reason::WriteFailed),
         };
         let detail = match (&end.error, flash) {

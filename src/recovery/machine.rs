@@ -9,7 +9,7 @@
 //!                       Ended (flash untouched) <------------- chip holds all old or all new -------'
 //!                          | Release, or nobody says so in time                                     | neither
 //!                          v                                                                        v
-//!                       Rebooting                                                                Damaged: never reboots,
+//!                       Rebooting                                                                Mixed: never reboots,
 //!                                                                                                tries again, asks for help
 //! ```
 //!
@@ -33,7 +33,7 @@ use rand_core::{RngCore, SeedableRng};
 use crate::image::assembly::ManifestAssembly;
 use crate::image::{Board, KnownGood, VerifiedImage, VerifiedManifest};
 use crate::keys::{HostSecretKey, ManagerPublicKey, ReleasePublicKey};
-use crate::reason::{Condition, Ending, FlashState, Reason, Refusal};
+use crate::reason::{Ending, FlashState, Reason, Refusal};
 use crate::session::{Endpoint, Event, PeerKey, Transmit};
 use crate::time::Time;
 use crate::transfer::{Received, Receiver};
@@ -43,7 +43,7 @@ use crate::wire::command::Command;
 
 pub use escrow::{ESCROW_SILENCE_MAX, FRAGMENTS_WAITING_MAX, OFFER_INTERVAL, Permit};
 
-use escrow::Escrow;
+use escrow::{Escrow, EscrowOrder};
 
 /// Time between two reports until the manager names another.
 pub const REPORT_INTERVAL: Duration = Duration::from_secs(1);
@@ -55,7 +55,7 @@ pub const RECONNECT_AFTER: Duration = Duration::from_secs(10);
 pub const UNTOUCHED_STAY_MAX: Duration = Duration::from_secs(3600);
 /// How long an ended host waits to be released before it reboots by itself.
 pub const RELEASE_WAIT: Duration = Duration::from_secs(60);
-/// How often a damaged chip is written again without being asked.
+/// How often a chip that this stay left mixed is written again without being asked.
 pub const RESCUE_ATTEMPTS_MAX: u32 = 3;
 /// Pause before each of them.
 pub const RESCUE_PAUSE: Duration = Duration::from_secs(10);
@@ -83,8 +83,9 @@ pub struct Mission {
     pub transfer_timeout: Duration,
     /// The host asked for help by itself: after its last try it leaves the campaign to look for help again.
     pub rescue: bool,
-    /// The flash is known to be damaged: until it is repaired no reboot is safe.
-    pub damaged: bool,
+    /// What this stay has done to the flash so far, and what its contents were like when the stay began. Only a host
+    /// that asked for help by itself knows of broken contents, or has changed the chip already.
+    pub flash: FlashState,
 }
 
 /// What the driver has to do.
@@ -96,10 +97,10 @@ pub enum Action {
     Flash {
         /// The image.
         image: VerifiedImage,
-        /// Whether the chip is known to be damaged.
-        rescue: bool,
+        /// What this stay has done to the chip so far, and what its contents were like.
+        flash: FlashState,
     },
-    /// The campaign is over for this host. A reboot is safe unless the mission was a rescue and the flash is damaged.
+    /// The campaign is over for this host. Only a mission that was a rescue can end where no reboot is safe.
     Leave(End),
 }
 
@@ -118,8 +119,13 @@ enum State {
     Receiving,
     Verified,
     Flashing(Phase),
-    Ended { until: Time },
-    Damaged { next_try: Option<Time> },
+    Ended {
+        until: Time,
+    },
+    /// This stay has changed the chip and not finished, or its contents are broken and it cannot look for help.
+    Unfinished {
+        next_try: Option<Time>,
+    },
     Rebooting,
 }
 
@@ -140,9 +146,11 @@ pub struct Recovery {
     parameters: Option<TransferParameters>,
     /// Goes on to answer status requests when it is complete.
     receiver: Option<Box<Receiver>>,
-    /// Set when it is verified, and kept for another try on a damaged chip.
+    /// Set when it is verified, and kept for another try on a mixed chip.
     image: Option<VerifiedImage>,
     rescues: u32,
+    /// What this stay has done to the flash so far.
+    flash: FlashState,
     escrow: Escrow,
     state: State,
     report: Report,
@@ -162,12 +170,13 @@ impl Recovery {
         let report = Report {
             campaign: mission.campaign,
             phase: Phase::Ready,
-            ending: Ending::new(Reason::None, untouched(&mission), ""),
+            ending: Ending::new(Reason::None, mission.flash, ""),
             done: 0,
             total: 0,
             digests: None,
         };
         Self {
+            flash: mission.flash,
             mission,
             endpoint,
             rng,
@@ -223,7 +232,7 @@ impl Recovery {
         match self.state {
             State::Waiting | State::Receiving | State::Verified => self.check_deadlines(now),
             State::Ended { until } if now >= until => self.reboot(),
-            State::Damaged { next_try: Some(at) } if now >= at => self.flash(true),
+            State::Unfinished { next_try: Some(at) } if now >= at => self.flash(),
             _ => {}
         }
         if now >= self.next_report {
@@ -237,7 +246,7 @@ impl Recovery {
         let state = match self.state {
             State::Waiting | State::Receiving | State::Verified => Some(self.deadline().0),
             State::Ended { until } => Some(until),
-            State::Damaged { next_try } => next_try,
+            State::Unfinished { next_try } => next_try,
             State::Flashing(_) | State::Rebooting => None,
         };
         let escrow = self.escrow.poll_timeout();
@@ -280,20 +289,21 @@ impl Recovery {
             ending.detail = format!("{note}{separator}{}", ending.detail);
         }
         self.report.digests = digests;
-        if ending.flash.reboot_is_safe() {
-            let is_updated = ending.flash == FlashState::Updated;
-            self.end(now, if is_updated { Phase::Updated } else { Phase::Failed }, ending);
-            return;
+        self.flash = ending.flash;
+        // Only what this stay began is finished without another word from the manager.
+        let tries_again = ending.flash.is_unfinished() && self.rescues < RESCUE_ATTEMPTS_MAX;
+        let may_leave = self.mission.rescue && !tries_again;
+        match ending.flash {
+            FlashState::Updated => self.end(now, Phase::Updated, ending),
+            flash if flash.reboot_is_safe() || may_leave => self.end(now, Phase::Failed, ending),
+            _ => self.stay_unfinished(now, tries_again, ending),
         }
-        warn!("the flash is damaged, this machine will not reboot by itself: {}", ending.detail);
-        let tries_again = self.rescues < RESCUE_ATTEMPTS_MAX;
-        if self.mission.rescue && !tries_again {
-            self.end(now, Phase::Failed, ending);
-            return;
-        }
-        let next_try = tries_again.then(|| now + RESCUE_PAUSE);
-        self.rescues += 1;
-        self.state = State::Damaged { next_try };
+    }
+
+    fn stay_unfinished(&mut self, now: Time, tries_again: bool, ending: Ending) {
+        warn!("{ending}: this machine will not reboot by itself");
+        self.rescues += u32::from(tries_again);
+        self.state = State::Unfinished { next_try: tries_again.then(|| now + RESCUE_PAUSE) };
         (self.report.phase, self.report.ending) = (Phase::Failed, ending);
         self.send_report(now);
     }
@@ -301,7 +311,7 @@ impl Recovery {
     /// Ends the stay because something outside this machine failed, e.g. there is no network. Nothing was flashed.
     pub fn give_up(&mut self, now: Time, refusal: &Refusal) {
         if matches!(self.state, State::Waiting | State::Receiving | State::Verified) {
-            self.end(now, Phase::Failed, refusal.clone().ending(untouched(&self.mission)));
+            self.end(now, Phase::Failed, refusal.clone().ending(self.flash));
         }
     }
 
@@ -369,8 +379,10 @@ impl Recovery {
                 self.commit(None);
                 self.send_report(now);
             }
-            Ok(Command::CommitWithEscrow { campaign: c, rate_kbit_s, .. }) if c == campaign => {
-                self.commit(Some(rate_kbit_s));
+            Ok(Command::CommitWithEscrow { campaign: c, rate_kbit_s, unless_broken })
+                if c == campaign =>
+            {
+                self.commit(Some(EscrowOrder { rate_kbit_s, unless_broken }));
                 self.send_report(now);
             }
             Ok(Command::BackupStatus(status)) => self.handle_backup_status(now, &status),
@@ -384,24 +396,20 @@ impl Recovery {
         }
     }
 
-    /// Flashes; with the rate of an upload, not before the manager keeps the backup.
-    fn commit(&mut self, escrow_rate_kbit_s: Option<u32>) {
-        let rescue = match self.state {
-            State::Verified => false,
-            State::Damaged { .. } => true,
-            _ => return,
-        };
-        self.escrow.begin(escrow_rate_kbit_s);
-        self.flash(rescue);
+    /// Flashes; with an order for escrow, not before the manager keeps the backup.
+    fn commit(&mut self, escrow: Option<EscrowOrder>) {
+        if matches!(self.state, State::Verified | State::Unfinished { .. }) {
+            self.escrow.begin(escrow);
+            self.flash();
+        }
     }
 
-    fn flash(&mut self, rescue: bool) {
+    fn flash(&mut self) {
         let Some(image) = self.image.clone() else { return };
         self.state = State::Flashing(Phase::BackingUp);
         self.report.phase = Phase::BackingUp;
         (self.report.done, self.report.total) = (0, 0);
-        let rescue = rescue || self.mission.damaged;
-        self.actions.push_back(Action::Flash { image, rescue });
+        self.actions.push_back(Action::Flash { image, flash: self.flash });
     }
 
     fn release(&mut self, now: Time) {
@@ -413,7 +421,7 @@ impl Recovery {
             State::Ended { .. } => self.reboot(),
             // Without effect once the chip may be changed.
             State::Flashing(_) => self.escrow.withdraw(Refusal::new(Reason::Released, "")),
-            State::Damaged { .. } | State::Rebooting => {}
+            State::Unfinished { .. } | State::Rebooting => {}
         }
         self.send_report(now);
     }
@@ -492,13 +500,5 @@ impl Recovery {
         // Without a session nothing can be said yet; the report is repeated.
         let manager = self.manager();
         self.endpoint.send(now, &manager, &answer.emit());
-    }
-}
-
-/// What a chip is before the first change.
-fn untouched(mission: &Mission) -> FlashState {
-    match mission.damaged {
-        true => FlashState::Untouched(Condition::Broken),
-        false => FlashState::UNTOUCHED,
     }
 }

@@ -15,7 +15,7 @@ use super::machine::{
 };
 use crate::image::{Board, Description, Manifest, PayloadFormat, SignedManifest};
 use crate::keys::{HostSecretKey, ManagerSecretKey, PublicKey, ReleaseSecretKey, SecretKey};
-use crate::reason::{Ending, FlashState, Reason};
+use crate::reason::{Condition, Ending, FlashState, Reason};
 use crate::session::{Endpoint, Event};
 use crate::time::Time;
 use crate::transfer::{Sender, SenderConfig};
@@ -76,7 +76,7 @@ impl Bench {
             reach_timeout: Duration::from_secs(300),
             transfer_timeout: Duration::from_secs(120),
             rescue: false,
-            damaged: false,
+            flash: FlashState::UNTOUCHED,
         };
         let host = Recovery::new(Time::ZERO, mission, [3; 32]);
         Self { manager, host, host_key: host_public, release, reports: Vec::new() }
@@ -189,7 +189,7 @@ impl Bench {
         let (mut bench, now) = Self::verified(image);
         bench.command(now, &Command::Commit { campaign: CAMPAIGN });
         match bench.host.poll_action() {
-            Some(Action::Flash { image: verified, rescue: false }) => {
+            Some(Action::Flash { image: verified, flash: FlashState::UNTOUCHED }) => {
                 assert_eq!(verified.bytes(), image);
             }
             other => panic!("{other:?}"),
@@ -333,14 +333,14 @@ fn an_insider_who_sends_another_image_never_gets_it_flashed() {
 }
 
 #[test]
-fn a_damaged_chip_never_reboots_and_is_written_again() {
+fn a_mixed_chip_never_reboots_and_is_written_again() {
     let (mut bench, mut now) = Bench::committed(&image(6));
-    let damaged = || FlashEnd {
+    let mixed = || FlashEnd {
         ending: Ending::new(Reason::WriteFailed, FlashState::Mixed, "block 3"),
         digests: None,
     };
     for _ in 0..3 {
-        bench.host.flash_ended(now, damaged());
+        bench.host.flash_ended(now, mixed());
         bench.run(now);
         assert!(!bench.last().ending.flash.reboot_is_safe());
         bench.command(now, &Command::Release { campaign: CAMPAIGN });
@@ -348,14 +348,39 @@ fn a_damaged_chip_never_reboots_and_is_written_again() {
         now += RESCUE_PAUSE;
         bench.host.handle_timeout(now);
         let action = bench.host.poll_action();
-        assert!(matches!(action, Some(Action::Flash { rescue: true, .. })), "{action:?}");
+        assert!(
+            matches!(action, Some(Action::Flash { flash: FlashState::Mixed, .. })),
+            "{action:?}"
+        );
     }
-    bench.host.flash_ended(now, damaged());
+    bench.host.flash_ended(now, mixed());
     now += UNTOUCHED_STAY_MAX;
     bench.run(now);
     assert!(bench.host.poll_action().is_none(), "neither a reboot nor a fourth try by itself");
     bench.command(now, &Command::Commit { campaign: CAMPAIGN });
-    assert!(matches!(bench.host.poll_action(), Some(Action::Flash { rescue: true, .. })));
+    assert!(matches!(
+        bench.host.poll_action(),
+        Some(Action::Flash { flash: FlashState::Mixed, .. })
+    ));
+}
+
+/// A running host whose firmware merely looks odd, and whose chip does not read well for a moment.
+#[test]
+fn a_chip_that_this_stay_has_not_changed_is_as_safe_as_before_and_not_written_again() {
+    for condition in [Condition::Whole, Condition::Doubtful] {
+        let (mut bench, mut now) = Bench::committed(&image(6));
+        let flash = FlashState::Untouched(condition);
+        let ending = Ending::new(Reason::BackupFailed, flash, "cannot read 0x1000 bytes at 0x0");
+        bench.host.flash_ended(now, FlashEnd { ending, digests: None });
+        bench.run(now);
+        let ended = (bench.last().phase, bench.last().ending.reason, bench.last().ending.flash);
+        assert_eq!(ended, (Phase::Failed, Reason::BackupFailed, flash));
+        now += 2 * RESCUE_PAUSE;
+        bench.run(now);
+        assert!(bench.host.poll_action().is_none(), "nobody said that it may try again");
+        bench.command(now, &Command::Release { campaign: CAMPAIGN });
+        bench.expect_reboot(Reason::BackupFailed, flash);
+    }
 }
 
 #[test]

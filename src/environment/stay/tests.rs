@@ -67,7 +67,10 @@ impl Room {
             releases: Vec::new(),
             board,
             request,
-            damaged: wants_image,
+            flash: FlashState::Untouched(match wants_image {
+                true => Condition::Broken,
+                false => Condition::Whole,
+            }),
             patience,
         };
         let host = Stay::by_itself(Time::ZERO, patient, [3; 32]);

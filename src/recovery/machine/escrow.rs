@@ -34,7 +34,7 @@ pub const FRAGMENTS_WAITING_MAX: usize = 64;
 /// The manager, as the sender numbers its only receiver.
 const MANAGER: HostId = HostId(0);
 
-const SKIPPED: &str = "no backup was stored at the manager: this chip was damaged before";
+const SKIPPED: &str = "no backup was stored at the manager: the firmware was broken before";
 
 /// Whether a flash job may make its first change.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,10 +47,19 @@ pub enum Permit {
     Refused(Refusal),
 }
 
+/// A commit that asks for the backup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct EscrowOrder {
+    /// The rate of the upload.
+    pub(super) rate_kbit_s: u32,
+    /// A chip whose contents are broken may be written without.
+    pub(super) unless_broken: bool,
+}
+
 #[derive(Debug)]
 enum Permission {
     Given,
-    Wanted { rate_kbit_s: u32 },
+    Wanted(EscrowOrder),
     Uploading(Box<Upload>),
     Withdrawn(Refusal),
 }
@@ -70,11 +79,11 @@ impl Escrow {
         Self { permission: Permission::Given, is_stored: false, was_skipped: false }
     }
 
-    /// Takes a commit, with the rate of the upload if the backup shall be stored first.
-    pub(super) fn begin(&mut self, rate_kbit_s: Option<u32>) {
+    /// Takes a commit, with the order for escrow if the backup must be stored first.
+    pub(super) fn begin(&mut self, order: Option<EscrowOrder>) {
         self.was_skipped = false;
-        self.permission = match rate_kbit_s {
-            Some(rate_kbit_s) if !self.is_stored => Permission::Wanted { rate_kbit_s },
+        self.permission = match order {
+            Some(order) if !self.is_stored => Permission::Wanted(order),
             _ => Permission::Given,
         };
     }
@@ -226,15 +235,15 @@ impl Upload {
 }
 
 impl Recovery {
-    /// Answers a job that is ready to make its first change. `backup` is what it read before, `rescue` whether the chip
-    /// was known to be damaged then.
-    pub fn may_change(&mut self, now: Time, backup: Option<JobBackup<'_>>, rescue: bool) -> Permit {
+    /// Answers a job that is ready to make its first change. `backup` is what it read before.
+    pub fn may_change(&mut self, now: Time, backup: Option<JobBackup<'_>>) -> Permit {
         match &self.escrow.permission {
             Permission::Given => return Permit::Given,
             Permission::Withdrawn(refusal) => return Permit::Refused(refusal.clone()),
-            Permission::Wanted { rate_kbit_s } => {
+            Permission::Wanted(EscrowOrder { rate_kbit_s, unless_broken }) => {
                 let rate_kbit_s = *rate_kbit_s;
-                if rescue {
+                // Neither broken contents nor those of a mixed chip are worth a backup.
+                if *unless_broken && !self.flash.reboot_is_safe() {
                     warn!("{SKIPPED}");
                     (self.escrow.permission, self.escrow.was_skipped) = (Permission::Given, true);
                     return Permit::Given;

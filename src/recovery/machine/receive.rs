@@ -46,7 +46,8 @@ impl Recovery {
         let manifest = VerifiedManifest::verify(manifest, &self.mission.releases)
             .map_err(|error| Refusal::from(&error))?;
         let mut board = self.mission.board.clone();
-        if let (true, Some(first)) = (self.mission.damaged, manifest.update_from().first()) {
+        let runs = self.flash.reboot_is_safe();
+        if let (false, Some(first)) = (runs, manifest.update_from().first()) {
             // What is installed does not run: which version an update could start from says nothing here.
             board.bios_version.clone_from(first);
         }

@@ -35,7 +35,7 @@ impl Keeping {
         let (mut bench, now) = Bench::verified(new);
         bench.command(now, &COMMIT);
         let flashing = match bench.host.poll_action() {
-            Some(Action::Flash { image, rescue }) => Some(Flashing::new(image, rescue)),
+            Some(Action::Flash { image, flash }) => Some(Flashing::new(image, flash)),
             other => panic!("{other:?}"),
         };
         let geometry = Geometry::uniform(CHIP as u64, 4096, 1, WriteRule::ClearBits).unwrap();
@@ -238,7 +238,7 @@ fn a_release_while_the_backup_is_uploaded_lets_the_host_go_for_good() {
 }
 
 #[test]
-fn a_chip_that_needs_no_change_needs_no_upload_and_a_damaged_one_is_rescued_without() {
+fn a_chip_that_needs_no_change_needs_no_upload_and_a_mixed_one_is_rescued_without() {
     let mut keeping = Keeping::begin(&image(1), image(1), 0.0);
     keeping.run(20 * SECOND, |keeping| keeping.flashing.is_none());
     assert_eq!(keeping.bench.host.report().ending.reason, Reason::AlreadyCurrent);
@@ -246,19 +246,39 @@ fn a_chip_that_needs_no_change_needs_no_upload_and_a_damaged_one_is_rescued_with
     keeping.expect_untouched();
 
     let mut keeping = Keeping::begin(&image(1), image(2), 0.0);
-    let damaged = FlashEnd {
+    let mixed = FlashEnd {
         ending: Ending::new(Reason::WriteFailed, FlashState::Mixed, "block 3"),
         digests: None,
     };
     let now = keeping.now;
-    keeping.bench.host.flash_ended(now, damaged);
+    keeping.bench.host.flash_ended(now, mixed);
     keeping.bench.command(now, &COMMIT);
     let action = keeping.bench.host.poll_action();
-    let Some(Action::Flash { image: new, rescue: true }) = action else { panic!("{action:?}") };
-    keeping.flashing = Some(Flashing::new(new, true));
+    let Some(Action::Flash { image: new, flash }) = action else { panic!("{action:?}") };
+    keeping.flashing = Some(Flashing::new(new, flash));
     keeping.run(20 * SECOND, |keeping| keeping.flashing.is_none());
     let report = keeping.bench.host.report();
     assert_eq!((report.phase, keeping.chip.contents()), (Phase::Updated, &image(1)[..]));
     assert!(report.ending.detail.contains("no backup was stored"), "{report:?}");
     assert!(keeping.offer.is_none());
+}
+
+#[test]
+fn escrow_is_skipped_only_when_the_commit_says_so() {
+    let mut keeping = Keeping::begin(&image(1), image(2), 0.0);
+    let mixed = FlashEnd {
+        ending: Ending::new(Reason::WriteFailed, FlashState::Mixed, "block 3"),
+        digests: None,
+    };
+    let now = keeping.now;
+    keeping.bench.host.flash_ended(now, mixed);
+    let commit =
+        Command::CommitWithEscrow { campaign: CAMPAIGN, rate_kbit_s: 250, unless_broken: false };
+    keeping.bench.command(now, &commit);
+    let action = keeping.bench.host.poll_action();
+    let Some(Action::Flash { image: new, flash }) = action else { panic!("{action:?}") };
+    keeping.flashing = Some(Flashing::new(new, flash));
+    keeping.run(20 * SECOND, |keeping| keeping.offer.is_some());
+    assert!(keeping.offer.is_some(), "even what is mixed is kept first");
+    keeping.expect_untouched();
 }

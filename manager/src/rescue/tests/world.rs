@@ -10,7 +10,7 @@ use firmcast::image::{Board, Bundle, Description, Manifest, PayloadFormat, Signe
 use firmcast::keys::{
     HostSecretKey, ManagerSecretKey, PublicKey as _, ReleaseSecretKey, SecretKey as _,
 };
-use firmcast::reason::{Ending, FlashState, Reason};
+use firmcast::reason::{Condition, Ending, FlashState, Reason};
 use firmcast::recovery::machine::{FlashEnd, Permit};
 use firmcast::rescue::search::SearchSituation;
 use firmcast::rescue::seek::{Candidate, Source};
@@ -78,8 +78,8 @@ pub(super) struct DeadHost {
     boots: u8,
     boot_at: Option<Time>,
     flashing: Option<(Time, [u8; 32])>,
-    /// The digest of an image that may not be written yet, and whether the chip is known to be damaged.
-    wants_permit: Option<([u8; 32], bool)>,
+    /// The digest of an image that may not be written yet.
+    wants_permit: Option<[u8; 32]>,
     outbox: Vec<session::Transmit>,
 }
 
@@ -217,7 +217,10 @@ impl DeadHost {
             releases: vec![release_key().public()],
             board,
             request,
-            damaged: self.dead.finding == Finding::Invalid,
+            flash: FlashState::Untouched(match self.dead.finding {
+                Finding::Invalid => Condition::Broken,
+                _ => Condition::Whole,
+            }),
             patience: (!self.dead.wants_image).then_some(Duration::from_secs(30)),
         };
         let mut seed = [self.boots; 32];
@@ -267,9 +270,9 @@ impl DeadHost {
                     let found = if is_stored { vec![candidate] } else { Vec::new() };
                     machine.found(now, source, Ok(found));
                 }
-                StayAction::Flash { image, rescue } => {
+                StayAction::Flash { image, .. } => {
                     self.attempts += 1;
-                    self.wants_permit = Some((*image.digest(), rescue));
+                    self.wants_permit = Some(*image.digest());
                 }
                 StayAction::JoinGroup(_) => {}
                 StayAction::Conclude(conclusion) => self.conclusion = Some(conclusion),
@@ -280,11 +283,11 @@ impl DeadHost {
 
     /// No byte is written before the backup is in keeping, where that is wanted.
     fn ask_permit(&mut self, now: Time) {
-        let Some((digest, rescue)) = self.wants_permit else { return };
+        let Some(digest) = self.wants_permit else { return };
         let Some(recovery) = self.machine.as_mut().and_then(Stay::recovery) else { return };
         let old = std::sync::Arc::new(vec![0x5a; IMAGE_SIZE_BYTES]);
         let backup: JobBackup<'_> = (&old, Some(sha256(&old)));
-        match recovery.may_change(now, Some(backup), rescue) {
+        match recovery.may_change(now, Some(backup)) {
             Permit::Given => {
                 self.wants_permit = None;
                 self.flashing = Some((now + FLASHING, digest));

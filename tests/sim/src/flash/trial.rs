@@ -94,12 +94,12 @@ impl Trial<'_> {
         log.line(format_args!("-- {end}; {:?}", end.error));
         totals.job(operations, &end.outcome);
         let claims = Claims { trial: self, rules: &rules, chip, changes, foreign: &end.foreign };
-        claims.check(&end.outcome, end.reboot_is_safe)?;
+        claims.check(&end.outcome, end.reboot_is_safe())?;
         if end.outcome != Outcome::Updated && end.error.is_none() {
             return Err(format!("{:?} without an error", end.outcome));
         }
-        let error = end.error.map(|error| error.to_string()).unwrap_or_default();
-        let (outcome, reboot_is_safe) = (end.outcome, end.reboot_is_safe);
+        let error = end.error.as_ref().map(ToString::to_string).unwrap_or_default();
+        let (outcome, reboot_is_safe) = (end.outcome.clone(), end.reboot_is_safe());
         Ok(Ended { outcome, reboot_is_safe, error, operations, foreign: end.foreign })
     }
 

@@ -9,6 +9,7 @@ use firmcast::flash::{Fault, Flash as _, SimulatedFlash};
 use firmcast::image::validity::Verdict;
 use firmcast::image::{Board, Contents, KnownGood, assess};
 use firmcast::keys::{PublicKey as _, SecretKey as _};
+use firmcast::reason::{Condition, FlashState};
 use firmcast::wire::answer::{Environment, Identity};
 use firmcast::wire::help::{Finding, HelpRequest};
 use firmcast::wire::samples;
@@ -166,7 +167,11 @@ impl Computer {
                 Kind::Dead | Kind::Forced | Kind::Blind => None,
             },
             request: HelpRequest { wants_image, finding, offset_bytes, why, identity },
-            damaged: finding != Finding::Valid && self.kind != Kind::Doubtful,
+            flash: FlashState::Untouched(match finding {
+                Finding::Valid => Condition::Whole,
+                _ if self.kind == Kind::Doubtful => Condition::Doubtful,
+                _ => Condition::Broken,
+            }),
         })
     }
 

@@ -15,7 +15,7 @@ use std::time::Duration;
 use firmcast::environment::stay::{Conclusion, Situation, Stay as HostStay, StayAction};
 use firmcast::image::validity::Verdict;
 use firmcast::image::{Contents, VerifiedImage};
-use firmcast::reason::Reason;
+use firmcast::reason::{FlashState, Reason};
 use firmcast::recovery::flashing::Flashing;
 use firmcast::recovery::machine::FRAGMENTS_WAITING_MAX;
 use firmcast::rescue::search::{SearchEnd, SearchSituation};
@@ -48,11 +48,13 @@ pub(crate) enum Place {
 /// One stay in the recovery environment.
 pub(crate) struct Stay {
     rescue: HostStay,
-    /// Its firmware was known to be damaged when it came up.
-    was_damaged: bool,
+    /// Its firmware was known to be broken when it came up.
+    was_broken: bool,
     attempt: Option<Attempt>,
     job: Option<(Flashing, Time)>,
-    /// The job is for a chip that was damaged before: of that no backup is kept.
+    /// It was told to write in this attempt.
+    flashed: bool,
+    /// The job is for a chip that was broken before: of that no backup is kept.
     is_rescue_job: bool,
     /// The chip was written to in this stay, and not known to hold all of an image since.
     is_changing: bool,
@@ -299,14 +301,15 @@ impl VirtualHost {
             (self.place, self.is_over) = (Place::Home, true);
             return;
         };
-        let was_damaged = patient.damaged;
+        let was_broken = !patient.flash.reboot_is_safe();
         self.place = Place::Stay(Box::new(Stay {
             rescue: HostStay::by_itself(Time::ZERO, patient, self.computer.chance.seed()),
-            was_damaged,
+            was_broken,
             attempt: None,
             job: None,
             is_rescue_job: false,
             is_changing: false,
+            flashed: false,
             group_joined: false,
             changes_before: self.changes,
             held: None,
@@ -376,7 +379,7 @@ impl VirtualHost {
                 None => break,
                 Some(StayAction::LookUp(source)) => stay.lookups.push(source),
                 Some(StayAction::JoinGroup(_)) => stay.group_joined = true,
-                Some(StayAction::Flash { image, rescue }) => self.begin_job(now, image, rescue)?,
+                Some(StayAction::Flash { image, flash }) => self.begin_job(now, image, flash)?,
                 Some(StayAction::Conclude(conclusion)) => self.conclude(&conclusion)?,
             }
         }
@@ -401,7 +404,7 @@ impl VirtualHost {
         &mut self,
         now: Time,
         image: VerifiedImage,
-        rescue: bool,
+        flash: FlashState,
     ) -> Result<(), Violation> {
         let local = self.local(now);
         let Place::Stay(stay) = &mut self.place else { return Ok(()) };
@@ -409,12 +412,17 @@ impl VirtualHost {
         let campaign = attempt.campaign;
         let told = self.commits.contains(&campaign) || self.escrows.contains(&campaign);
         check_image(&self.computer, attempt, told, &image)?;
-        let is_damaged = stay.was_damaged || stay.is_changing;
-        if rescue != is_damaged {
-            return Err(format!("rescue is {rescue}, the chip was damaged: {is_damaged}"));
+        // A chip that the stay has not changed is written once for each word of the manager.
+        if stay.flashed && !stay.is_changing {
+            return Err("an unchanged chip shall be written again without a commit".into());
+        }
+        stay.flashed = true;
+        let is_rescue = stay.was_broken || stay.is_changing;
+        if flash.reboot_is_safe() == is_rescue {
+            return Err(format!("it goes by {flash:?}, the chip needs a rescue: {is_rescue}"));
         }
         let chance = &mut self.computer.chance;
-        let flashing = Flashing::new(image, rescue);
+        let flashing = Flashing::new(image, flash);
         if self.faulty && chance.happens(self.scenario.flash_faults * 0.03) {
             let end = flashing.not_started(Reason::FlashUnsupported, "no such device");
             if let Some(recovery) = stay.rescue.recovery() {
@@ -425,7 +433,7 @@ impl VirtualHost {
         if self.faulty && chance.happens(self.scenario.flash_faults) {
             self.computer.break_flash();
         }
-        stay.is_rescue_job = rescue;
+        stay.is_rescue_job = is_rescue;
         stay.job = Some((flashing, now + self.scenario.flash_step));
         Ok(())
     }
@@ -478,6 +486,7 @@ impl Stay {
         let begins = self.attempt.is_none_or(|attempt| attempt.campaign != campaign)
             || phase == Phase::Ready;
         if begins {
+            self.flashed = false;
             // The same campaign may enlist it again.
             let is_new = self.attempt.replace(Attempt { campaign, was_verified: false });
             return Ok(

@@ -179,7 +179,7 @@ impl Computer {
             reach_timeout: std::time::Duration::from_secs(handoff.reach_timeout_s.into()),
             transfer_timeout: std::time::Duration::from_secs(handoff.transfer_timeout_s.into()),
             rescue: false,
-            damaged: false,
+            flash: FlashState::UNTOUCHED,
         })
     }
 

@@ -16,7 +16,7 @@ use std::time::Duration;
 use firmcast::agent::{self, Agent};
 use firmcast::image::VerifiedImage;
 use firmcast::keys::SecretKey as _;
-use firmcast::reason::{FlashState, Reason, Refusal};
+use firmcast::reason::{Condition, FlashState, Reason, Refusal};
 use firmcast::recovery::flashing::Flashing;
 use firmcast::recovery::machine::{Action, FRAGMENTS_WAITING_MAX, RESCUE_ATTEMPTS_MAX, Recovery};
 use firmcast::session::Transmit;
@@ -64,7 +64,9 @@ pub(crate) struct Stay {
     /// From the first change on, until the chip is known to hold all of an image.
     changing: bool,
     group_joined: bool,
-    /// Flash jobs that left the chip damaged.
+    /// It was told to write once.
+    flashed: bool,
+    /// Flash jobs that left the chip mixed.
     damages: u32,
 }
 
@@ -267,6 +269,7 @@ impl VirtualHost {
                 was_verified: false,
                 changing: false,
                 group_joined: false,
+                flashed: false,
                 damages: 0,
             }));
             return Ok(());
@@ -387,18 +390,19 @@ impl VirtualHost {
         let Place::Recovery(stay) = &mut self.place else { return Ok(()) };
         match action {
             Action::JoinGroup(_) => stay.group_joined = true,
-            Action::Flash { image, rescue } => {
+            Action::Flash { image, flash } => {
                 let is_told =
                     self.commits.contains(&stay.campaign) || self.escrows.contains(&stay.campaign);
-                check_image(stay, &self.computer.truth, is_told, &image, rescue)?;
+                check_image(stay, &self.computer.truth, is_told, &image, flash)?;
+                stay.flashed = true;
                 let chance = &mut self.computer.chance;
-                let flashing = Flashing::new(image, rescue);
+                let flashing = Flashing::new(image, flash);
                 if self.faulty && chance.happens(self.scenario.flash_faults * 0.03) {
                     stay.recovery.flash_ended(
                         local,
                         flashing.not_started(Reason::FlashUnsupported, "no such device"),
                     );
-                    stay.damages += u32::from(rescue);
+                    stay.damages += u32::from(!flash.reboot_is_safe());
                     return Ok(());
                 }
                 if self.faulty && chance.happens(self.scenario.flash_faults) {
@@ -464,7 +468,7 @@ fn check_image(
     truth: &Truth,
     is_told: bool,
     image: &VerifiedImage,
-    rescue: bool,
+    flash: FlashState,
 ) -> Result<(), Violation> {
     if image.bytes() != truth.new {
         return Err("an image shall be written that is not the signed one".into());
@@ -472,9 +476,13 @@ fn check_image(
     if !stay.was_verified || !is_told {
         return Err("an image shall be written without verification or commit".into());
     }
-    match rescue == stay.changing {
+    // A host ends with what it has not changed: it is neither told again nor does it write by itself.
+    if stay.flashed && !stay.changing {
+        return Err("an unchanged chip shall be written again".into());
+    }
+    match flash.reboot_is_safe() != stay.changing {
         true => Ok(()),
-        false => Err(format!("rescue is {rescue}, the chip was left changed: {}", stay.changing)),
+        false => Err(format!("it goes by {flash:?}, the chip was left changed: {}", stay.changing)),
     }
 }
 
@@ -483,7 +491,13 @@ fn check_end(stay: &Stay, computer: &Computer, flash: FlashState) -> Result<(), 
     let holds = computer.holds();
     let expected = match flash {
         FlashState::Updated => Holds::New,
-        FlashState::Untouched(_) | FlashState::Restored(_) => stay.held,
+        FlashState::Untouched(condition) | FlashState::Restored(condition) => {
+            // The host was started from it.
+            if condition == Condition::Broken {
+                return Err("the chip is as it was, and called broken".into());
+            }
+            stay.held
+        }
         FlashState::Mixed | FlashState::Unknown => return Ok(()),
     };
     if holds != expected {
@@ -500,7 +514,7 @@ fn check_reboot(stay: &Stay, computer: &Computer, end: &End) -> Result<(), Viola
         return Err(format!("it ends with {end:?} in campaign {:x}", stay.campaign));
     }
     if stay.changing || stay.job.is_some() || end.ending.flash == FlashState::Mixed {
-        return Err(format!("it reboots while its chip is being changed or damaged: {end:?}"));
+        return Err(format!("it reboots while its chip is being changed or is mixed: {end:?}"));
     }
     check_end(stay, computer, end.ending.flash)
 }

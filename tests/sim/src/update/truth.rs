@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use firmcast::image::validity::{Verdict, validate};
 use firmcast::image::{Description, Manifest, PayloadFormat, Region, RegionAction, SignedManifest};
 use firmcast::keys::{
     HostSecretKey, ManagerSecretKey, ReleasePublicKey, ReleaseSecretKey, SecretKey as _,
@@ -18,6 +19,9 @@ pub(crate) const PRODUCT: &str = "Board 1";
 /// What hosts have at the start, and what the campaign's bundle has.
 pub(crate) const FLOOR: u64 = 5;
 pub(crate) const SECURITY_VERSION: u64 = 7;
+
+/// Of so many seeds, one has old firmware that starts, but looks wrong.
+const DOUBTFUL_EVERY: u64 = 3;
 
 /// What a chip holds outside of its preserved regions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,8 +50,11 @@ impl Truth {
         let mut chance = Chance::new(scenario.seed, 2);
         let release = ReleaseSecretKey::generate(chance.rng());
         let stranger = ReleaseSecretKey::generate(chance.rng());
-        let old = chance.bytes(scenario.chip_bytes);
+        let mut old = chance.bytes(scenario.chip_bytes);
         let new = next_image(&mut chance, &old);
+        if scenario.seed.is_multiple_of(DOUBTFUL_EVERY) {
+            make_doubtful(&mut old, &scenario.preserve);
+        }
         let bundle = |image: &[u8], product: &str, security_version, key| {
             let products = &["Board 0", product];
             contents(image, products, security_version, &scenario.preserve, key)
@@ -164,4 +171,18 @@ pub(crate) fn contents(
         expect_version,
         stable_digest: *manifest.stable_digest(),
     }
+}
+
+/// Puts the header of a firmware volume with a wrong checksum somewhere outside of the preserved regions.
+fn make_doubtful(old: &mut [u8], preserve: &[Range<usize>]) {
+    let is_free =
+        |at: &usize| preserve.iter().all(|kept| *at + BLOCK_BYTES <= kept.start || kept.end <= *at);
+    let Some(at) = (0..old.len()).step_by(BLOCK_BYTES).find(is_free) else { return };
+    let header = &mut old[at..at + 72];
+    header.fill(0);
+    header[32..40].copy_from_slice(&(BLOCK_BYTES as u64).to_le_bytes());
+    header[40..44].copy_from_slice(b"_FVH");
+    header[48..50].copy_from_slice(&72u16.to_le_bytes());
+    header[55] = 2;
+    debug_assert!(matches!(validate(old), Verdict::Invalid { .. }));
 }
