@@ -2,6 +2,7 @@
 
 use firmcast::time::Time;
 use firmcast::wire::answer::{Answer, Environment, Identity, Phase, Report};
+use firmcast::wire::broadcast::Broadcast;
 use firmcast::wire::escrow::BackupOffer;
 use rand_chacha::ChaCha20Rng;
 
@@ -184,11 +185,11 @@ impl Host {
     pub(super) fn handle_fragment(
         &mut self,
         now: Time,
-        datagram: &[u8],
+        sealed: &Broadcast<'_>,
         plan: &CampaignPlan,
     ) -> Option<WholeBackup> {
         let Leg::Escrow(leg) = &mut self.leg else { return None };
-        let (next, backup) = leg.handle_fragment(now, &mut self.contact, datagram);
+        let (next, backup) = leg.handle_fragment(now, &mut self.contact, sealed);
         self.follow(now, next, plan);
         backup
     }

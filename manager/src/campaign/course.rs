@@ -9,7 +9,7 @@ use firmcast::session::{Endpoint, PeerKey};
 use firmcast::time::Time;
 use firmcast::transfer::TransferError;
 use firmcast::wire::answer::{Answer, Phase};
-use firmcast::wire::broadcast::{GroupKey, TransferParameters};
+use firmcast::wire::broadcast::{Broadcast, GroupKey, TransferParameters};
 use firmcast::wire::help::HelpRequest;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore, SeedableRng};
@@ -196,13 +196,14 @@ impl Course {
         self.settle(now);
     }
 
-    /// Takes a fragment or status request of an upload: from where its host speaks, and sealed with the key of its offer.
-    pub fn handle_fragment(&mut self, now: Time, from: SocketAddr, datagram: &[u8]) {
+    /// Takes a fragment or status request of an upload: from where its host speaks, and sealed with
+    /// the key of its offer.
+    pub fn handle_fragment(&mut self, now: Time, from: SocketAddr, sealed: &Broadcast<'_>) {
         let speaks_there = |index: &&usize| self.hosts[**index].recovery_address() == Some(from);
         let Some(index) = self.uploading.iter().find(speaks_there).copied() else { return };
         let mut arrived = None;
         self.touch(now, index, |host, plan, _| {
-            arrived = host.handle_fragment(now, datagram, plan);
+            arrived = host.handle_fragment(now, sealed, plan);
         });
         if let Some((digest, bytes)) = arrived {
             self.backups.push_back(Backup { host: index, digest, bytes });

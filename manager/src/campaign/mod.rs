@@ -108,8 +108,8 @@ impl Campaign {
     /// Takes a datagram from the socket.
     pub fn handle_datagram(&mut self, now: Time, from: SocketAddr, datagram: &[u8]) {
         let Self { endpoint, course, .. } = self;
-        if Broadcast::parse(datagram).is_ok() {
-            course.handle_fragment(now, from, datagram);
+        if let Ok(sealed) = Broadcast::parse(datagram) {
+            course.handle_fragment(now, from, &sealed);
         } else {
             match endpoint.handle_datagram(now, from, datagram) {
                 Some(session::Event::Connected { peer, .. }) => course.connected(now, &peer),

@@ -196,9 +196,9 @@ impl Service {
 
     /// Takes a datagram from the socket.
     pub fn handle_datagram(&mut self, now: Time, from: SocketAddr, datagram: &[u8]) {
-        if Broadcast::parse(datagram).is_ok() {
+        if let Ok(sealed) = Broadcast::parse(datagram) {
             for running in &mut self.courses {
-                running.course.handle_fragment(now, from, datagram);
+                running.course.handle_fragment(now, from, &sealed);
             }
         } else {
             match self.endpoint.handle_datagram(now, from, datagram) {

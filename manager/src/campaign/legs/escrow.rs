@@ -8,6 +8,7 @@ use firmcast::reason::{Reason, Refusal};
 use firmcast::time::Time;
 use firmcast::transfer::{Received, Receiver};
 use firmcast::wire::answer::{End, Phase, Report};
+use firmcast::wire::broadcast::Broadcast;
 use firmcast::wire::command::Command;
 use firmcast::wire::escrow::BackupOffer;
 use rand_chacha::ChaCha20Rng;
@@ -155,11 +156,11 @@ impl EscrowLeg {
         &mut self,
         now: Time,
         contact: &mut Contact,
-        datagram: &[u8],
+        sealed: &Broadcast<'_>,
     ) -> (Next, Option<WholeBackup>) {
         let Some(upload) = &mut self.upload else { return (Next::Stay, None) };
         let (offer, receiver) = &mut **upload;
-        if receiver.handle_datagram(now, datagram) != Received::Useful {
+        if receiver.handle_broadcast(now, sealed) != Received::Useful {
             return (Next::Stay, None);
         }
         let digest = offer.digest;
