@@ -15,6 +15,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use log::{error, info, warn};
@@ -101,6 +102,8 @@ pub struct Agent {
     rng: ChaCha20Rng,
     /// One at most for each trusted manager.
     assemblies: BTreeMap<PeerKey, ManifestAssembly>,
+    /// The manifest that was asked about last: its questions follow each other.
+    verified: Option<Verified>,
     entering: Option<Entering>,
     /// The last answer for which the whole chip was read.
     measured: Option<Measured>,
@@ -149,6 +152,20 @@ impl fmt::Debug for Agent {
     }
 }
 
+/// A manifest that a trusted release key signed, parsed once for all questions about it.
+#[derive(Debug)]
+struct Verified {
+    by: PeerKey,
+    campaign: u64,
+    manifest: Arc<VerifiedManifest>,
+}
+
+impl Verified {
+    fn is(&self, peer: PeerKey, campaign: u64) -> bool {
+        self.by == peer && self.campaign == campaign
+    }
+}
+
 impl Agent {
     /// The agent of the host with this key, which trusts these managers and releases. `seed` must
     /// come from the system's random source and be used once.
@@ -169,6 +186,7 @@ impl Agent {
             releases,
             rng,
             assemblies: BTreeMap::new(),
+            verified: None,
             entering: None,
             measured: None,
             answers: VecDeque::new(),
@@ -279,6 +297,7 @@ impl Agent {
         let assembly = self.assemblies.entry(peer).or_insert_with(fresh);
         if !assembly.is_for(campaign, total_bytes) {
             *assembly = fresh();
+            self.verified = None;
         }
         assembly
     }
@@ -353,17 +372,22 @@ impl Agent {
 
     /// The campaign's manifest if it is there and a trusted release key signed it. One that is
     /// wrong is dropped, so that it can be sent again.
-    fn manifest(&mut self, peer: PeerKey, campaign: u64) -> Result<VerifiedManifest, Refusal> {
+    fn manifest(&mut self, peer: PeerKey, campaign: u64) -> Result<Arc<VerifiedManifest>, Refusal> {
         let held = self.assemblies.get(&peer).filter(|assembly| assembly.campaign() == campaign);
         let bytes = held.and_then(ManifestAssembly::complete).ok_or_else(|| {
             let held_bytes = held.map_or(0, ManifestAssembly::held_bytes);
             Refusal::new(Reason::ManifestIncomplete, format_args!("{held_bytes} bytes are held"))
         })?;
-        let verified = VerifiedManifest::verify(bytes, &self.releases);
-        verified.map_err(|error| {
+        if let Some(known) = self.verified.as_ref().filter(|known| known.is(peer, campaign)) {
+            return Ok(Arc::clone(&known.manifest));
+        }
+        let manifest = VerifiedManifest::verify(bytes, &self.releases).map_err(|error| {
             self.assemblies.remove(&peer);
             Refusal::from(&error)
-        })
+        })?;
+        let manifest = Arc::new(manifest);
+        self.verified = Some(Verified { by: peer, campaign, manifest: Arc::clone(&manifest) });
+        Ok(manifest)
     }
 
     /// Answers what takes a read of the whole chip; the same question again is answered from memory
@@ -446,6 +470,7 @@ impl Agent {
     ) -> Answer {
         if self.assemblies.get(&peer).is_some_and(|assembly| assembly.campaign() == campaign) {
             self.assemblies.remove(&peer);
+            self.verified = None;
         }
         self.measured = None;
         if self.entering.is_some_and(|entering| entering.is(campaign, peer)) {

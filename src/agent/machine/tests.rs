@@ -253,7 +253,11 @@ fn a_manifest_of_a_stranger_is_refused_and_may_be_sent_again() {
 
     world.manifest = good;
     world.send_manifest(0, CAMPAIGN);
-    assert_eq!(world.begin(0, CAMPAIGN), (Phase::Accepted, Reason::None));
+    assert!(matches!(world.tell(0, &measure), Answer::Measurement(_)));
+    // What was verified before says nothing about other bytes under the same number.
+    world.manifest = vec![0; 3000];
+    world.send_manifest(0, CAMPAIGN);
+    assert_eq!(world.begin(0, CAMPAIGN), (Phase::Refused, Reason::ManifestMalformed));
 }
 
 #[test]
