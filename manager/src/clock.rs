@@ -23,7 +23,8 @@ fn since_epoch(time: SystemTime) -> Duration {
 
 /// Year, month and day of the Gregorian calendar, `days` after 1970-01-01.
 fn civil(days: u64) -> (u64, u64, u64) {
-    // Years begin in March here, so that the leap day is the last day of a year; an era is 400 years.
+    // Years begin in March here, so that the leap day is the last day of a year; an era is 400
+    // years.
     let days = days + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);
     let year_of_era =

@@ -2,14 +2,14 @@
 //!
 //! | room | duty | may import |
 //! | --- | --- | --- |
-//! | [`rescue`] | campaigns for dead hosts that ask for help, sans-IO | `news`, `campaign`, `clock` |
+//! | [`rescue`] | campaigns for dead hosts that ask, sans-IO | `news`, `campaign`, `clock` |
 //! | [`store`] | what outlives one run, on disk | `news`, `campaign`, `clock` |
 //! | [`news`] | what happens in a campaign, as JSON and in words | `campaign`, `clock` |
 //! | [`campaign`] | one campaign over many hosts, sans-IO | nothing here |
 //! | [`clock`] | wall-clock time for people | nothing here |
 //!
-//! The program has two shelves above these rooms: `driver` does the I/O and imports the library alone,
-//! `commands` is what an operator types and imports everything.
+//! The program has two shelves above these rooms: `driver` does the I/O and imports the library
+//! alone, `commands` is what an operator types and imports everything.
 
 #![warn(missing_docs)]
 

@@ -1,4 +1,5 @@
-//! `firmcast serve` and `firmcast status` as processes, against the real machine of dead hosts on real sockets.
+//! `firmcast serve` and `firmcast status` as processes, against the real machine of dead hosts on
+//! real sockets.
 #![allow(clippy::unwrap_used)]
 
 use std::io::{BufRead as _, BufReader};

@@ -11,7 +11,7 @@ use super::host::{Host, Leg};
 use super::legs::ending::is_update;
 use super::legs::escrow::WholeBackup;
 use super::legs::next::{Next, Start};
-use super::stage::Stage;
+use super::stage::{Stage, awaits_release};
 
 impl Host {
     /// Takes an authentic answer of this host.
@@ -109,9 +109,7 @@ impl Host {
         let contact = &mut self.contact;
         if let Leg::Ended(_) = self.leg {
             // It calls after the campaign has ended for it: it is sent home.
-            let waits = (Phase::Ready..Phase::BackingUp).contains(&report.phase)
-                || matches!(report.phase, Phase::Escrow | Phase::Updated | Phase::Failed);
-            if waits {
+            if awaits_release(report.phase) {
                 contact.release_again(now, plan);
             }
             return;

@@ -46,6 +46,7 @@ pub use event::{Backup, Destination, Event, Outcome, Transmit};
 pub use host::Host;
 pub use legs::escrow::UPLOADS_MAX;
 pub use stage::Stage;
+pub(crate) use stage::awaits_release;
 pub use stream::Stream;
 
 /// Handshakes that the manager answers in a second: all hosts of a campaign may call in the same moment.

@@ -1,5 +1,7 @@
 //! Where one host stands, as the manager sees it.
 
+use firmcast::wire::answer::Phase;
+
 /// Stages of one host. In a dry run `Foresee` comes after `Manifest`, and then the end.
 ///
 /// ```text
@@ -146,5 +148,25 @@ impl Stage {
     /// Whether the host may already have been told to write its flash, so that it must be let finish.
     pub(super) fn is_committed(self) -> bool {
         (Self::Commit..Self::Ended).contains(&self)
+    }
+}
+
+/// Whether a host in this phase waits for the manager's word, and goes home when it is released.
+pub(crate) fn awaits_release(phase: Phase) -> bool {
+    match phase {
+        Phase::Ready
+        | Phase::Receiving
+        | Phase::Verified
+        | Phase::Escrow
+        | Phase::Updated
+        | Phase::Failed => true,
+        Phase::Idle
+        | Phase::Accepted
+        | Phase::Refused
+        | Phase::BackingUp
+        | Phase::Writing
+        | Phase::Verifying
+        | Phase::Restoring
+        | Phase::Rebooting => false,
     }
 }

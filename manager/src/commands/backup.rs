@@ -50,7 +50,8 @@ struct RestoreArgs {
     /// The bundle file to make; never overwritten
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
-    /// Security version of the bundle; must be at least the host's floor, which an update may have raised
+    /// Security version of the bundle; must be at least the host's floor, which an update may have
+    /// raised
     /// [default: the host's floor when it gave the backup]
     #[arg(long, value_name = "N")]
     security_version: Option<u64>,
@@ -111,7 +112,8 @@ impl RestoreArgs {
         let digest = self.digest.to_ascii_lowercase();
         ensure!(
             digest.len() >= DIGITS_MIN && digest.bytes().all(|byte| byte.is_ascii_hexdigit()),
-            "{:?} is no digest: expected at least {DIGITS_MIN} hexadecimal digits from firmcast backup list",
+            "{:?} is no digest: expected at least {DIGITS_MIN} hexadecimal digits from firmcast \
+             backup list",
             self.digest
         );
         let (mut records, problems) = store.list()?;
@@ -159,7 +161,8 @@ impl RestoreArgs {
     }
 }
 
-/// What the firmware writes itself comes back too, and may have changed when the host is measured after the boot.
+/// What the firmware writes itself comes back too, and may have changed when the host is measured
+/// after the boot.
 fn replaced(region: &RegionFacts) -> Region {
     let RegionFacts { name, offset_bytes, length_bytes } = region.clone();
     Region { name, offset_bytes, length_bytes, action: RegionAction::Replace }

@@ -35,12 +35,17 @@ pub(crate) struct DiscoverArgs {
     /// Keep the hosts that answer in the inventory
     #[arg(long)]
     enroll: bool,
-    /// With --enroll: hosts whose key has changed take the place of the known ones. Only for hosts that you know were
-    /// installed anew
+    /// With --enroll: hosts whose key has changed take the place of the known ones. Only for hosts
+    /// that you know were installed anew
     #[arg(long, requires = "enroll")]
     replace: bool,
     /// How long to wait for answers, in seconds
-    #[arg(long, value_name = "S", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=600))]
+    #[arg(
+        long,
+        value_name = "S",
+        default_value_t = 3,
+        value_parser = clap::value_parser!(u64).range(1..=600)
+    )]
     timeout: u64,
     /// UDP port of the agents
     #[arg(long, value_name = "PORT", default_value_t = DEFAULT_PORT)]
@@ -132,7 +137,8 @@ impl DiscoverArgs {
         Ok(addresses.into_iter().map(|to| SocketAddr::new(to.into(), self.agent_port)).collect())
     }
 
-    /// Returns what the inventory says of a host that answered, enrolled before where that is wanted.
+    /// Returns what the inventory says of a host that answered, enrolled before where that is
+    /// wanted.
     fn enrol(
         &self,
         found: &Found,
@@ -160,7 +166,8 @@ impl DiscoverArgs {
         }
         if lines.is_empty() {
             eprintln!(
-                "firmcast: no host answered; agents answer only managers whose key they trust (trusted_managers)"
+                "firmcast: no host answered; agents answer only managers whose key they trust \
+                 (trusted_managers)"
             );
         }
         output::print(&lines.iter().map(Line::to_text).collect::<String>())
@@ -208,7 +215,8 @@ impl Line {
         };
         let standing = match &self.known_key {
             Some(known) => format!(
-                "CONFLICT: its name or address belongs to the key {known}; if the host was installed \
+                "CONFLICT: its name or address belongs to the key {known}; if the host was \
+                 installed \
                  anew, take it over with --enroll --replace"
             ),
             None => self.standing.to_owned(),
@@ -282,8 +290,8 @@ mod tests {
         let shown = line(&found(Condition::Doubtful, "checksum of file X", Some(end)));
         let text = shown.to_text();
         assert!(text.contains("its firmware is doubtful: checksum of file X"), "{text}");
-        let last = "last campaign 0000000000000007: the flash could not be written (at 0x1000); flash \
-                    restored, reset safe";
+        let last = "last campaign 0000000000000007: the flash could not be written (at 0x1000); \
+                    flash restored, reset safe";
         assert!(text.contains(last), "{text}");
         let json = serde_json::to_value(&shown).unwrap();
         assert_eq!(

@@ -74,7 +74,8 @@ pub(crate) struct HistoryArgs {
 }
 
 impl HistoryArgs {
-    /// Shows all campaigns, the oldest first. Records that cannot be read are named on standard error.
+    /// Shows all campaigns, the oldest first. Records that cannot be read are named on standard
+    /// error.
     pub(crate) fn run(self, state: &Path) -> anyhow::Result<ExitCode> {
         show(&read_all(state)?, state, self.json)
     }
@@ -141,7 +142,8 @@ fn read(path: &Path) -> anyhow::Result<Campaign> {
     summarise(&String::from_utf8_lossy(&bytes), is_running)
 }
 
-/// Reads the lines of a record; the last one may be torn, because the manager died while it was written.
+/// Reads the lines of a record; the last one may be torn, because the manager died while it was
+/// written.
 fn summarise(text: &str, is_running: bool) -> anyhow::Result<Campaign> {
     let mut lines = text.lines();
     let first = lines.next().unwrap_or_default();

@@ -1,4 +1,5 @@
-//! The command line: global options, and one file for each subcommand. Imports `driver` and the library.
+//! The command line: global options, and one file for each subcommand. Imports `driver` and the
+//! library.
 
 mod backup;
 mod bundle;
@@ -18,8 +19,8 @@ use firmcast_manager::store::state;
 
 /// Replaces and rescues the firmware of many networked computers at once.
 ///
-/// Exit status: 0 when everything asked for was done, 1 on any failure, 2 on wrong usage; firmcast update also has 3
-/// when nothing was started.
+/// Exit status: 0 when everything asked for was done, 1 on any failure, 2 on wrong usage; firmcast
+/// update also has 3 when nothing was started.
 #[derive(Debug, Parser)]
 #[command(name = "firmcast", version)]
 pub(crate) struct Cli {

@@ -36,8 +36,8 @@ const ENLIST_TIMEOUT: Duration = Duration::from_secs(60);
 const LISTEN_DEFAULT: SocketAddr =
     SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), MANAGER_PORT);
 
-/// SIGTERM ends it: hosts that write their flash go on by themselves, the others ask again. SIGHUP has it read policy,
-/// bundles and inventory again.
+/// SIGTERM ends it: hosts that write their flash go on by themselves, the others ask again. SIGHUP
+/// has it read policy, bundles and inventory again.
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
     /// Directory of the bundles that dead hosts may get
@@ -46,7 +46,8 @@ pub(crate) struct ServeArgs {
     /// Whom to help, and with which version [default: hosts of the inventory, with the newest]
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
-    /// A public release key, or its file: bring only bundles that one of these signed; may be repeated
+    /// A public release key, or its file: bring only bundles that one of these signed; may be
+    /// repeated
     #[arg(long = "trust", value_name = "KEY")]
     trust: Vec<String>,
     /// The manager's private key [default: manager.key in the state directory]
@@ -62,7 +63,12 @@ pub(crate) struct ServeArgs {
     #[arg(long)]
     unicast: bool,
     /// Most megabits per second that all images together may take on the wire
-    #[arg(long, value_name = "MBIT", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(
+        long,
+        value_name = "MBIT",
+        default_value_t = 100,
+        value_parser = clap::value_parser!(u32).range(1..=100_000)
+    )]
     rate: u32,
     /// Address and UDP port to listen on
     #[arg(long, value_name = "ADDRESS:PORT", default_value_t = LISTEN_DEFAULT)]
@@ -130,7 +136,8 @@ impl ServeArgs {
             (None, Delivery::Broadcast) => {
                 ensure!(
                     self.listen.is_ipv4(),
-                    "only IPv4 broadcasts: use --group or --unicast, or an IPv4 address with --listen"
+                    "only IPv4 broadcasts: use --group or --unicast, or an IPv4 address with \
+                     --listen"
                 );
                 Some(network::only_interface(self.listen.ip())?)
             }

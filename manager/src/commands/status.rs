@@ -86,7 +86,8 @@ fn campaign_line(campaign: &CampaignStatus) -> String {
         false => "gathering hosts".into(),
     };
     format!(
-        "  {}: {file} version {version}, {stream}, {active} hosts, {rescued} rescued, {failed} attempts failed",
+        "  {}: {file} version {version}, {stream}, {active} hosts, {rescued} rescued, {failed} \
+         attempts failed",
         campaign.campaign
     )
 }
@@ -100,7 +101,8 @@ fn host_line(host: &HostStatus) -> String {
     let known = if host.known { "" } else { ", not in the inventory" };
     let last = host.last.as_ref().map(|last| format!("; last: {}", last.to_text()));
     format!(
-        "  {name} at {address}: {stage}{progress}, {attempts} attempts, {failures} failed{parked}{held}{known}{}",
+        "  {name} at {address}: {stage}{progress}, {attempts} attempts, {failures} \
+         failed{parked}{held}{known}{}",
         last.unwrap_or_default()
     )
 }

@@ -36,8 +36,8 @@ use targets::NamedHost;
 /// Exit status when nothing was started.
 const NOTHING_STARTED: u8 = 3;
 
-/// Exit status: 0 when all hosts are confirmed and kept what they had to, 1 when some are not, 2 on wrong
-/// usage, 3 when nothing was started.
+/// Exit status: 0 when all hosts are confirmed and kept what they had to, 1 when some are not, 2 on
+/// wrong usage, 3 when nothing was started.
 #[derive(Debug, Args)]
 pub(crate) struct UpdateArgs {
     /// The manager's private key [default: manager.key in the state directory]
@@ -46,11 +46,17 @@ pub(crate) struct UpdateArgs {
     /// The bundle to bring to the hosts
     #[arg(long, value_name = "FILE")]
     bundle: PathBuf,
-    /// A public release key, or its file: start only if one of these signed the bundle; may be repeated
+    /// A public release key, or its file: start only if one of these signed the bundle; may be
+    /// repeated
     #[arg(long = "trust", value_name = "KEY")]
     trust: Vec<String>,
     /// A host: its name in the inventory, or its address; may be repeated
-    #[arg(long = "host", value_name = "ADDRESS|NAME", num_args = 1.., required_unless_present = "all")]
+    #[arg(
+        long = "host",
+        value_name = "ADDRESS|NAME",
+        num_args = 1..,
+        required_unless_present = "all"
+    )]
     hosts: Vec<String>,
     /// All hosts of the inventory
     #[arg(long, conflicts_with = "hosts")]
@@ -65,7 +71,12 @@ pub(crate) struct UpdateArgs {
     #[arg(long)]
     unicast: bool,
     /// Most megabits per second that the image may take on the wire
-    #[arg(long, value_name = "MBIT", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(
+        long,
+        value_name = "MBIT",
+        default_value_t = 100,
+        value_parser = clap::value_parser!(u32).range(1..=100_000)
+    )]
     rate: u32,
     /// Have each host upload its backup before it changes its flash; see firmcast backup
     #[arg(long)]
@@ -76,21 +87,37 @@ pub(crate) struct UpdateArgs {
     /// Print one JSON object for each event
     #[arg(long)]
     json: bool,
-    /// UDP port of the manager, which hosts call back; 0 for any free one. Always the same by default, so that hosts that a
-    /// dead manager left in their recovery environment find the next one
+    /// UDP port of the manager, which hosts call back; 0 for any free one. Always the same by
+    /// default, so that hosts that a dead manager left in their recovery environment find the next
+    /// one
     #[arg(long, value_name = "PORT", default_value_t = MANAGER_PORT)]
     port: u16,
     /// UDP port of the agents
     #[arg(long, value_name = "PORT", default_value_t = DEFAULT_PORT)]
     agent_port: u16,
     /// How long hosts may take to call back from the recovery environment, in seconds
-    #[arg(long, value_name = "S", default_value_t = 300, value_parser = clap::value_parser!(u64).range(10..=7200))]
+    #[arg(
+        long,
+        value_name = "S",
+        default_value_t = 300,
+        value_parser = clap::value_parser!(u64).range(10..=7200)
+    )]
     reach_timeout: u64,
     /// How long the transfer to a host may make no progress, in seconds
-    #[arg(long, value_name = "S", default_value_t = 120, value_parser = clap::value_parser!(u64).range(10..=7200))]
+    #[arg(
+        long,
+        value_name = "S",
+        default_value_t = 120,
+        value_parser = clap::value_parser!(u64).range(10..=7200)
+    )]
     transfer_timeout: u64,
     /// How long hosts may take to come back with the new firmware, in seconds
-    #[arg(long, value_name = "S", default_value_t = 600, value_parser = clap::value_parser!(u64).range(10..=86400))]
+    #[arg(
+        long,
+        value_name = "S",
+        default_value_t = 600,
+        value_parser = clap::value_parser!(u64).range(10..=86400)
+    )]
     boot_timeout: u64,
 }
 

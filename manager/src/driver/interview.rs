@@ -33,7 +33,8 @@ pub(crate) struct Found {
     pub(crate) identity: Identity,
 }
 
-/// Asks and gathers answers until `timeout`, or, when single hosts are asked, until all have answered.
+/// Asks and gathers answers until `timeout`, or, when single hosts are asked, until all have
+/// answered.
 pub(crate) fn ask(
     waiter: &mut Waiter,
     socket: &UdpSocket,

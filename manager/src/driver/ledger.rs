@@ -50,8 +50,8 @@ impl Ledger {
         }
     }
 
-    /// Makes durable what was added, and closes the records of campaigns that are over. Returns the first
-    /// failure; hosts are brought to a safe end without a record too.
+    /// Makes durable what was added, and closes the records of campaigns that are over. Returns the
+    /// first failure; hosts are brought to a safe end without a record too.
     pub(crate) fn keep(&mut self) -> Option<RecordError> {
         let mut failure = None;
         for page in self.open.values_mut() {

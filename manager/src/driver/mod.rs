@@ -5,8 +5,8 @@
 //! - [`wait`]: waiting for sockets and signals; the clock.
 //! - [`interview`]: asking hosts who they are.
 //! - [`status_socket`]: the local socket between `firmcast serve` and `firmcast status`.
-//! - [`mouth`]: tells what happens: on the [`display`] (terminal, lines or JSON), and in the records of
-//!   the [`ledger`]. [`output`]: standard output.
+//! - [`mouth`]: tells what happens: on the [`display`] (terminal, lines or JSON), and in the
+//!   records of the [`ledger`]. [`output`]: standard output.
 
 pub(crate) mod display;
 pub(crate) mod interview;

@@ -1,4 +1,5 @@
-//! The one place where the program tells what happens: on its display, and in the records of campaigns.
+//! The one place where the program tells what happens: on its display, and in the records of
+//! campaigns.
 
 use std::time::SystemTime;
 

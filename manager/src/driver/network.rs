@@ -1,4 +1,5 @@
-//! The manager's place in the network: its interfaces, the addresses of hosts, and where a stream for many of them goes.
+//! The manager's place in the network: its interfaces, the addresses of hosts, and where a stream
+//! for many of them goes.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6, ToSocketAddrs as _};
@@ -33,7 +34,8 @@ impl Interface {
     }
 }
 
-/// The interfaces that are up and can broadcast, one entry for each IPv4 address; only that named `only`, if given.
+/// The interfaces that are up and can broadcast, one entry for each IPv4 address; only that named
+/// `only`, if given.
 pub(crate) fn interfaces(only: Option<&str>) -> anyhow::Result<Vec<Interface>> {
     let mut found = Vec::new();
     let mut exists = false;
@@ -57,7 +59,8 @@ pub(crate) fn interfaces(only: Option<&str>) -> anyhow::Result<Vec<Interface>> {
     Ok(found)
 }
 
-/// The interface to broadcast on when the hosts are not known yet: the only one, or that with the address `listen`.
+/// The interface to broadcast on when the hosts are not known yet: the only one, or that with the
+/// address `listen`.
 pub(crate) fn only_interface(listen: IpAddr) -> anyhow::Result<String> {
     let own = interfaces(None)?;
     let fits = |own: &&Interface| listen.is_unspecified() || listen == own.address;
@@ -72,7 +75,7 @@ pub(crate) fn only_interface(listen: IpAddr) -> anyhow::Result<String> {
     }
 }
 
-/// Where a stream goes that all hosts shall hear.
+/// Where a stream for all hosts goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Route {
     /// Broadcast address or multicast group with the agents' port; none by unicast.
@@ -115,7 +118,8 @@ fn broadcast_address(
 ) -> anyhow::Result<SocketAddr> {
     let Some(through) = through else {
         bail!(
-            "no interface that can broadcast reaches the hosts' network; name one with --interface, \
+            "no interface that can broadcast reaches the hosts' network; name one with \
+             --interface, \
              or use --group or --unicast"
         );
     };
@@ -166,7 +170,8 @@ fn interface_mtu(name: &str) -> Option<u16> {
     Some(text.trim().parse::<u32>().ok()?.min(u32::from(u16::MAX)) as u16)
 }
 
-/// The address that an operator wrote: with or without port, a number or a name of the network's name service.
+/// The address that an operator wrote: with or without port, a number or a name of the network's
+/// name service.
 pub(crate) fn resolve(host: &str, port: u16) -> anyhow::Result<SocketAddr> {
     if let Ok(address) = host.parse::<SocketAddr>() {
         return Ok(address);

@@ -67,7 +67,8 @@ pub(crate) fn receive(
     None
 }
 
-/// Whether an error of the socket tells of the network rather than of the socket itself: it may be better later.
+/// Whether an error of the socket tells of the network rather than of the socket itself: it may be
+/// better later.
 pub(crate) fn is_network_error(error: &io::Error) -> bool {
     use io::ErrorKind::{
         ConnectionRefused, HostUnreachable, Interrupted, NetworkDown, NetworkUnreachable,

@@ -1,4 +1,5 @@
-//! The local socket at which the service shows its status, and the lock that keeps a second service away.
+//! The local socket at which the service shows its status, and the lock that keeps a second service
+//! away.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};

@@ -32,15 +32,15 @@ pub(crate) struct Waiter {
 /// Signals that came.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Signals {
-    /// To stop.
+    /// Stop.
     pub(crate) stops: u32,
-    /// That the terminal is gone; to a daemon: that it shall read its files again.
+    /// The terminal is gone; to a daemon: read the files again.
     pub(crate) hangups: u32,
 }
 
 impl Waiter {
-    /// Watches `socket`. With `catch_signals`, signals to stop are counted by [`Waiter::stop_requests`] instead of
-    /// ending the process.
+    /// Watches `socket`. With `catch_signals`, signals to stop are counted by
+    /// [`Waiter::stop_requests`] instead of ending the process.
     pub(crate) fn new(socket: &mut UdpSocket, catch_signals: bool) -> anyhow::Result<Self> {
         let poll = Poll::new().context("cannot wait for events")?;
         let interest = Interest::READABLE | Interest::WRITABLE;

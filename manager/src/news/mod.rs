@@ -1,11 +1,11 @@
 //! What happens in a campaign, one JSON object per event: for `--json`, and for the record.
 //!
-//! Every object has `time` (RFC 3339, UTC), `campaign` (16 hexadecimal digits) and `event`; the other
-//! fields follow from `event`. docs/EVENTS.md lists them for users. Fields may be added; none changes
-//! its meaning.
+//! Every object has `time` (RFC 3339, UTC), `campaign` (16 hexadecimal digits) and `event`; the
+//! other fields follow from `event`. docs/EVENTS.md lists them for users. Fields may be added; none
+//! changes its meaning.
 //!
-//! `facts`: what is known before; `narrator`: events of the campaign as news; `result`: how it ended for
-//! a host; `words`: all of it in words.
+//! `facts`: what is known before; `narrator`: events of the campaign as news; `result`: how it
+//! ended for a host; `words`: all of it in words.
 
 mod facts;
 mod narrator;

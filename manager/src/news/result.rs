@@ -8,8 +8,8 @@ use super::hex;
 use crate::campaign::{Host, Outcome};
 
 /// What to do about a confirmed host that could not keep something.
-const NOT_KEPT_ADVICE: &str = "mend the host's state_dir (free space, permissions), then update the \
-                               host again: its flash is not written twice";
+const NOT_KEPT_ADVICE: &str = "mend the host's state_dir (free space, permissions), then update \
+                               the host again: its flash is not written twice";
 
 /// How it ended for one host.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -19,8 +19,8 @@ pub struct HostResult {
     pub kind: Kind,
     /// Host name.
     pub host: String,
-    /// Whether it ended well: it was seen running the new firmware, or could be updated in a dry run,
-    /// or was dead and repaired itself.
+    /// Whether it ended well: it was seen running the new firmware, or could be updated in a dry
+    /// run, or was dead and repaired itself.
     pub confirmed: bool,
     /// Name of the reason.
     pub reason: String,
@@ -79,8 +79,8 @@ impl HostResult {
         }
     }
 
-    /// Returns the result of `host`, whose campaign ended with `outcome`, with what the host said about
-    /// its firmware.
+    /// Returns the result of `host`, whose campaign ended with `outcome`, with what the host said
+    /// about its firmware.
     pub fn of(kind: Kind, host: &Host, outcome: &Outcome) -> Self {
         let result = Self::new(kind, &host.target().name, outcome);
         let doubt = host.identity().map(|identity| identity.doubt.clone());

@@ -85,7 +85,8 @@ impl HostResult {
             Kind::Update | Kind::Rescue => {
                 let reset = if self.reboot_safe { "safe" } else { "NOT known to be safe" };
                 format!(
-                    "FAILED: {message}{in_brackets}; flash {flash}{condition}, reset {reset}; {advice}"
+                    "FAILED: {message}{in_brackets}; flash {flash}{condition}, reset {reset}; \
+                     {advice}"
                 )
             }
         }

@@ -1,18 +1,20 @@
 //! Answering the recovery requests of dead hosts, sans-IO.
 //!
-//! The drive rule: after every call that takes `now`, take all of [`Service::poll_transmit`], [`Service::poll_load`],
-//! [`Service::poll_backup`] and [`Service::poll_note`], then wait for a datagram until [`Service::poll_timeout`]. Early
-//! or repeated timeouts are harmless.
+//! The drive rule: after every call that takes `now`, take all of [`Service::poll_transmit`],
+//! [`Service::poll_load`], [`Service::poll_backup`] and [`Service::poll_note`], then wait for a
+//! datagram until [`Service::poll_timeout`]. Early or repeated timeouts are harmless.
 //!
 //! - [`policy`]: what the operator allows; [`shelf`]: the bundles, and which one is for a host.
 //! - `caller`: what is remembered of a host that called.
-//! - [`service`]: all sessions over one endpoint, and one [`Course`](crate::campaign::Course) for each bundle that is
-//!   wanted; `requests`: what a host that asks for help is told.
-//!   `strangers`: room for hosts outside the inventory.
-//! - [`note`]: what it tells its driver, and the log; [`snapshot`] and `summary`: what `firmcast status` shows.
+//! - [`service`]: all sessions over one endpoint, and one [`Course`](crate::campaign::Course) for
+//!   each bundle that is wanted; `requests`: what a host that asks for help is told. `strangers`:
+//!   room for hosts outside the inventory.
+//! - [`note`]: what it tells its driver, and the log; [`snapshot`] and `summary`: what `firmcast
+//!   status` shows.
 //!
-//! Nothing is kept on disk, and nothing has to be: a host whose manager was restarted calls again. What it then says of a
-//! campaign that nobody does any more is answered with that campaign's release, and it asks for help again.
+//! Nothing is kept on disk, and nothing has to be: a host whose manager was restarted calls again.
+//! What it then says of a campaign that nobody does any more is answered with that campaign's
+//! release, and it asks for help again.
 
 mod caller;
 pub mod note;

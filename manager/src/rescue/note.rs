@@ -1,4 +1,5 @@
-//! What happens while dead hosts are answered, one JSON object per event. docs/EVENTS.md lists them for users.
+//! What happens while dead hosts are answered, one JSON object per event. docs/EVENTS.md lists them
+//! for users.
 
 use std::time::SystemTime;
 
@@ -159,7 +160,8 @@ impl Event {
     pub fn to_text(&self) -> String {
         match self {
             Self::Serving { address, delivery, rate_mbit, hosts, bundles } => format!(
-                "waiting for dead hosts at {address}: {hosts} in the inventory, {bundles} bundles, by {delivery}, at most \
+                "waiting for dead hosts at {address}: {hosts} in the inventory, {bundles} \
+                 bundles, by {delivery}, at most \
                  {rate_mbit} Mbit/s"
             ),
             Self::Bundle(facts) => {
@@ -181,7 +183,8 @@ impl Event {
                 format!("bringing {} {} from {}", bundle.vendor, bundle.version, bundle.file)
             }
             Self::Parked { host, failures, reason } => format!(
-                "WARNING: {host} failed {failures} times, last with {reason}: it is left alone until the policy is read \
+                "WARNING: {host} failed {failures} times, last with {reason}: it is left alone \
+                 until the policy is read \
                  again (SIGHUP) or this service restarted"
             ),
             Self::Recalled { host, phase } => {

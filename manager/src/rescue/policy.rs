@@ -56,8 +56,9 @@ pub enum PolicyError {
 pub struct Policy {
     /// Whether hosts are answered that are not in the inventory.
     pub unknown_hosts: bool,
-    /// Whether hosts give their backup into keeping before their flash is changed. Only those do whose firmware is whole
-    /// and that are forced to be repaired; what is damaged already is not kept.
+    /// Whether hosts give their backup into keeping before their flash is changed. Only those do
+    /// whose firmware is whole and that are forced to be repaired; what is damaged already is not
+    /// kept.
     pub escrow: bool,
     /// How often a host may fail before it is left alone.
     pub attempts_max: u32,

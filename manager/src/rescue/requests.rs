@@ -3,7 +3,7 @@
 use firmcast::reason::{Ending, Reason};
 use firmcast::session::PeerKey;
 use firmcast::time::Time;
-use firmcast::wire::answer::{DETAIL_SIZE_MAX, Phase, Report};
+use firmcast::wire::answer::{DETAIL_SIZE_MAX, Report};
 use firmcast::wire::command::Command;
 use firmcast::wire::help::HelpRequest;
 use rand_core::RngCore as _;
@@ -12,7 +12,7 @@ use super::note::{Event, HelpFacts, Note};
 use super::policy::Order;
 use super::service::{COURSES_MAX, Load, Service};
 use super::shelf::BundleId;
-use crate::campaign::{Outcome, Stage, Target};
+use crate::campaign::{Outcome, Stage, Target, awaits_release};
 
 /// How long hosts are put off for which there is nothing, on average; spread by a quarter.
 const HOLD_S: u16 = 60;
@@ -186,15 +186,7 @@ impl Service {
     /// A host reports on a campaign that nobody does any more: a manager before this one did, or it is over. It is let go,
     /// and asks for help again if it still needs it.
     pub(super) fn handle_stray(&mut self, now: Time, key: &PeerKey, report: &Report) {
-        let waits = matches!(
-            report.phase,
-            Phase::Ready
-                | Phase::Receiving
-                | Phase::Verified
-                | Phase::Escrow
-                | Phase::Updated
-                | Phase::Failed
-        );
+        let waits = awaits_release(report.phase);
         let Some(caller) = self.callers.get_mut(key) else { return };
         if !waits || !caller.limit.take(now) {
             return;

@@ -1,8 +1,9 @@
 //! The backups that hosts gave into the manager's keeping before their flash was changed.
 //!
-//! They lie in `backups/` of the state directory: the bytes in a file named by their SHA-256, and beside it, with
-//! `.jsonl` behind the name, one JSON line for each time that a host gave these bytes. Both are replaced as a whole and
-//! made durable before the host is told that it may change its flash.
+//! They lie in `backups/` of the state directory: the bytes in a file named by their SHA-256, and
+//! beside it, with `.jsonl` behind the name, one JSON line for each time that a host gave these
+//! bytes. Both are replaced as a whole and made durable before the host is told that it may change
+//! its flash.
 
 use std::fs::{DirBuilder, File, Permissions};
 use std::io::{self, Read as _, Write as _};
@@ -24,7 +25,8 @@ use crate::campaign::{Backup, Host};
 use crate::clock;
 use crate::news::{campaign_text, hex};
 
-/// The largest list of records of one backup that is read: some ten thousand hosts with the same bytes.
+/// The largest list of records of one backup that is read: some ten thousand hosts with the same
+/// bytes.
 const RECORDS_SIZE_MAX: u64 = 16 * 1024 * 1024;
 
 /// Digits of a SHA-256 in hexadecimal.
@@ -45,7 +47,8 @@ pub enum BackupError {
     },
     /// Too little room for the backups of a campaign.
     #[error(
-        "the backups of {hosts} hosts take {need} bytes, {path} has {free} free: make room, or choose another --state \
+        "the backups of {hosts} hosts take {need} bytes, {path} has {free} free: make room, or \
+         choose another --state \
          directory"
     )]
     NoRoom {
@@ -58,7 +61,7 @@ pub enum BackupError {
         /// Where.
         path: PathBuf,
     },
-    /// A record that is none.
+    /// Not a record.
     #[error("{path} is damaged, its backup can be listed no more")]
     Record {
         /// The file.
@@ -199,7 +202,8 @@ impl BackupStore {
         self.put(&record, &backup.bytes).map(drop)
     }
 
-    /// Keeps `bytes`, whose SHA-256 `record` names, durably. A backup that is there already gets one more record.
+    /// Keeps `bytes`, whose SHA-256 `record` names, durably. A backup that is there already gets
+    /// one more record.
     ///
     /// # Errors
     /// When anything could not be written and made durable: the host must not change its flash.

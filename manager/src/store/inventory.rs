@@ -87,7 +87,8 @@ pub enum Standing {
     New,
     /// Known by this name and key.
     Known(String),
-    /// Its name or address belongs to another key. Someone made a new key there, or is not who they seem to be.
+    /// Its name or address belongs to another key. Someone made a new key there, or is not who they
+    /// seem to be.
     Conflict {
         /// Name in the inventory.
         name: String,
@@ -169,8 +170,8 @@ impl Inventory {
         self.hosts.iter().find(|host| host.address == address)
     }
 
-    /// What is known of a host that was found. `answered` are all keys that were found with it: a known key that
-    /// answered too still lives, so another host merely has the same name.
+    /// What is known of a host that was found. `answered` are all keys that were found with it: a
+    /// known key that answered too still lives, so another host merely has the same name.
     pub fn standing(&self, found: &Entry, answered: &BTreeSet<[u8; 32]>) -> Standing {
         if let Some(known) = self.hosts.iter().find(|host| host.key == found.key) {
             return Standing::Known(known.name.clone());
@@ -187,8 +188,9 @@ impl Inventory {
         }
     }
 
-    /// Takes a found host in, or brings what is known of it up to date; gives the name it has here. With `replace` a
-    /// host in conflict takes the place of the known one; without it nothing happens.
+    /// Takes a found host in, or brings what is known of it up to date; gives the name it has here.
+    /// With `replace` a host in conflict takes the place of the known one; without it nothing
+    /// happens.
     pub fn enrol(
         &mut self,
         found: &Entry,

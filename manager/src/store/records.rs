@@ -1,7 +1,9 @@
-//! The durable record of campaigns: one file each, one JSON object per line, made durable before the manager goes on.
+//! The durable record of campaigns: one file each, one JSON object per line, made durable before
+//! the manager goes on.
 //!
-//! The file lies in `campaigns/` of the state directory, named by time and campaign. While a manager works on the
-//! campaign it holds a lock on the file, so that history can tell a running campaign from one whose manager died.
+//! The file lies in `campaigns/` of the state directory, named by time and campaign. While a
+//! manager works on the campaign it holds a lock on the file, so that history can tell a running
+//! campaign from one whose manager died.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
@@ -18,7 +20,8 @@ use crate::news::{Entry, News};
 const RESERVED_BYTES: i64 = 64 * 1024;
 const RESERVED_BYTES_PER_HOST: i64 = 4 * 1024;
 
-/// The longest line that is read: the first one of a campaign of [`HOSTS_MAX`](crate::campaign::config::HOSTS_MAX) hosts.
+/// The longest line that is read: the first one of a campaign of
+/// [`HOSTS_MAX`](crate::campaign::config::HOSTS_MAX) hosts.
 const LINE_SIZE_MAX: u64 = 16 * 1024 * 1024;
 
 /// Why a record could not be kept or read.
@@ -36,7 +39,8 @@ pub enum RecordError {
     },
     /// Nobody can tell which hosts another campaign works on.
     #[error(
-        "cannot tell from {path} which hosts are in a campaign: make it readable, or move it away when \
+        "cannot tell from {path} which hosts are in a campaign: make it readable, or move it away \
+         when \
          no manager works on it"
     )]
     Unreadable {
@@ -65,7 +69,8 @@ impl CampaignRecord {
     /// Begins the record with its first entry, durably, with room for all that may come.
     ///
     /// # Errors
-    /// When the directory or file cannot be made, written or made durable: the campaign must not start.
+    /// When the directory or file cannot be made, written or made durable: the campaign must not
+    /// start.
     pub fn create(state: &Path, started: &Entry, hosts: usize) -> Result<Self, RecordError> {
         let directory = directory(state);
         DirBuilder::new()
@@ -133,8 +138,8 @@ impl CampaignRecord {
 /// The first entries of all campaigns that a manager works on right now.
 ///
 /// # Errors
-/// When the directory or a record cannot be read, or the record of a running campaign is damaged: its
-/// hosts could be told two things at once.
+/// When the directory or a record cannot be read, or the record of a running campaign is damaged:
+/// its hosts could be told two things at once.
 pub fn running(state: &Path) -> Result<Vec<Entry>, RecordError> {
     let directory = directory(state);
     let mut running = Vec::new();

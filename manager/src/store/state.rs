@@ -12,8 +12,9 @@ pub const MANAGER_KEY: &str = "manager.key";
 
 /// Where the manager keeps its key, inventory and campaign records unless told otherwise.
 ///
-/// For root `/var/lib/firmcast-manager`; for others `$XDG_STATE_HOME/firmcast`, by default `~/.local/state/firmcast`
-/// (XDG Base Directory Specification). `None` when neither that variable nor `HOME` is an absolute path.
+/// For root `/var/lib/firmcast-manager`; for others `$XDG_STATE_HOME/firmcast`, by default
+/// `~/.local/state/firmcast` (XDG Base Directory Specification). `None` when neither that variable
+/// nor `HOME` is an absolute path.
 pub fn default_dir() -> Option<PathBuf> {
     if geteuid().is_root() {
         return Some("/var/lib/firmcast-manager".into());
@@ -29,7 +30,8 @@ pub fn default_dir() -> Option<PathBuf> {
 pub enum ManagerKeyError {
     /// The file is not there.
     #[error(
-        "no manager key in {path}: make one with `firmcast key new --role manager`, or give --key FILE"
+        "no manager key in {path}: make one with `firmcast key new --role manager`, or give --key \
+         FILE"
     )]
     Missing {
         /// The file.

@@ -11,7 +11,7 @@ use rand_chacha::ChaCha20Rng;
 use super::super::config::{Deadlines, whole_seconds};
 use super::super::contact::{CampaignPlan, Contact, said_in};
 use super::super::manifest::ManifestDelivery;
-use super::super::stage::Stage;
+use super::super::stage::{Stage, awaits_release};
 use super::ending::returned;
 use super::next::{Next, Start};
 
@@ -138,18 +138,11 @@ impl AgentLeg {
         let campaign = report.campaign;
         let command = match report.phase {
             Phase::Idle | Phase::Accepted | Phase::Refused => return Next::Stay,
-            Phase::BackingUp | Phase::Writing | Phase::Verifying | Phase::Restoring => None,
-            Phase::Rebooting => None,
             // It holds the verified image of that campaign, and nothing else helps it.
             Phase::Failed if !report.ending.flash.reboot_is_safe() => {
                 Some(Command::Commit { campaign })
             }
-            Phase::Ready
-            | Phase::Receiving
-            | Phase::Verified
-            | Phase::Escrow
-            | Phase::Updated
-            | Phase::Failed => Some(Command::Release { campaign }),
+            phase => awaits_release(phase).then_some(Command::Release { campaign }),
         };
         let is_other_phase = report.phase != contact.phase;
         (contact.phase, contact.aside) = (report.phase, command);

@@ -57,7 +57,8 @@ impl CreateArgs {
         file::write_new(&self.out, &bytes)?;
         if FirmwareFormat::recognise(&image).is_none() {
             eprintln!(
-                "firmcast: warning: {} is of no firmware format known here: check that it is what the chip should hold",
+                "firmcast: warning: {} is of no firmware format known here: check that it is what \
+                 the chip should hold",
                 self.image.display()
             );
         }

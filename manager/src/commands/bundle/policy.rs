@@ -23,17 +23,20 @@ const KEPT: [RegionKind; 5] = [
 
 #[derive(Debug, Args)]
 pub(super) struct Policy {
-    /// A region whose contents on the host stay: a name or kind from the image's layout (variable-store, gbe, me, vpd and
-    /// descriptor stay anyway), or a name of your own with a range in decimal, 0x hex, or with K or M; may be repeated
+    /// A region whose contents on the host stay: a name or kind from the image's layout
+    /// (variable-store, gbe, me, vpd and descriptor stay anyway), or a name of your own with a
+    /// range in decimal, 0x hex, or with K or M; may be repeated
     #[arg(long, value_name = "REGION[=OFFSET:LENGTH]", value_parser = parse_selector)]
     preserve: Vec<Selector>,
-    /// A region that gets the image's contents and that the firmware may change when it runs; may be repeated
+    /// A region that gets the image's contents and that the firmware may change when it runs; may
+    /// be repeated
     #[arg(long, value_name = "REGION[=OFFSET:LENGTH]", value_parser = parse_selector)]
     replace: Vec<Selector>,
     /// A region that is erased, so that the firmware makes it anew; may be repeated
     #[arg(long, value_name = "REGION[=OFFSET:LENGTH]", value_parser = parse_selector)]
     reset: Vec<Selector>,
-    /// Names for regions where the image has none: lines of "start:end name" in hex, as flashrom reads them
+    /// Names for regions where the image has none: lines of "start:end name" in hex, as flashrom
+    /// reads them
     #[arg(long, value_name = "FILE")]
     layout: Option<PathBuf>,
     /// The image may divide the chip in another way than the host's firmware does now
@@ -105,7 +108,8 @@ impl Selector {
                 .map(|region| region.name.as_str())
                 .collect();
             bail!(
-                "the image has no region or kind {:?}: give its range as {}=OFFSET:LENGTH; known are: {}",
+                "the image has no region or kind {:?}: give its range as {}=OFFSET:LENGTH; known \
+                 are: {}",
                 self.name,
                 self.name,
                 if known.is_empty() { "none".to_owned() } else { known.join(", ") }

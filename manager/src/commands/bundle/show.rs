@@ -19,7 +19,8 @@ pub(crate) struct ShowArgs {
     /// The bundle file
     #[arg(value_name = "FILE")]
     bundle: PathBuf,
-    /// A public release key, or the file that holds it: fail unless one of these signed the bundle; may be repeated
+    /// A public release key, or the file that holds it: fail unless one of these signed the bundle;
+    /// may be repeated
     #[arg(long = "trust", value_name = "KEY")]
     trust: Vec<String>,
     /// Print one JSON object

@@ -9,7 +9,8 @@ use firmcast::keys::{ReleaseSecretKey, SecretKey as _};
 /// Bundles are made once and sent often: the best level that needs no extra memory to decompress.
 const COMPRESSION_LEVEL: i32 = 19;
 
-/// The bundle file that brings `image` to the hosts of `description`; opened again as a host would, before it is given.
+/// The bundle file that brings `image` to the hosts of `description`; opened again as a host would,
+/// before it is given.
 pub(crate) fn sign(
     description: Description,
     image: &[u8],

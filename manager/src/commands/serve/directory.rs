@@ -10,8 +10,8 @@ use firmcast_manager::rescue::{BundleId, Shelf, Shelved};
 
 use crate::commands::bundle;
 
-/// All bundles of the directory `path`: every regular file whose name does not begin with a dot. What is none, or is
-/// damaged, or signed by no trusted key, is refused with the reason.
+/// All bundles of the directory `path`: every regular file whose name does not begin with a dot.
+/// What is none, or is damaged, or signed by no trusted key, is refused with the reason.
 ///
 /// # Errors
 /// When the directory itself cannot be read.

@@ -136,7 +136,8 @@ impl Drive {
         }
     }
 
-    /// Makes the backups durable that arrived whole. Only then their hosts are told that they may go on.
+    /// Makes the backups durable that arrived whole. Only then their hosts are told that they may
+    /// go on.
     fn store_backups(&mut self, now: Time) {
         while let Some(backup) = self.campaign.poll_backup() {
             let host = &self.campaign.hosts()[backup.host];
@@ -160,7 +161,8 @@ impl Drive {
         self.campaign.interrupt(now);
         if !again && !self.campaign.is_finished() {
             self.warn(
-                "interrupted: hosts that write their flash finish, the others are sent back; interrupt \
+                "interrupted: hosts that write their flash finish, the others are sent back; \
+                 interrupt \
                  again to stop at once"
                     .into(),
             );

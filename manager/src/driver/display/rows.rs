@@ -1,6 +1,7 @@
 //! The lines of the table: pure functions of a campaign and the room on the screen.
 //!
-//! No line is longer than the screen is wide, and no figure is cut: what does not fit goes on in the next line.
+//! No line is longer than the screen is wide, and no figure is cut: what does not fit goes on in
+//! the next line.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,7 +18,7 @@ const NAME_WIDTH_MAX: usize = 24;
 /// Width of the column of stages, in characters.
 const STAGE_WIDTH: usize = 18;
 
-/// Widths of a bar, in characters; where less is free there is none.
+/// Widths of a bar, in characters; where less is free, no bar is drawn.
 const BAR_WIDTH_MIN: usize = 8;
 const BAR_WIDTH_MAX: usize = 20;
 
@@ -31,7 +32,8 @@ pub(super) struct Screen {
     pub(super) width: usize,
 }
 
-/// Returns the table: a header, then all hosts; where they do not fit, how many are where, and those in trouble.
+/// Returns the table: a header, then all hosts; where they do not fit, how many are where, and
+/// those in trouble.
 pub(super) fn table(
     kind: Kind,
     now: Time,
@@ -198,7 +200,8 @@ fn bar(done: u32, total: u32, width: usize) -> String {
     format!("[{}{}]", "#".repeat(full), ".".repeat(width - full))
 }
 
-/// Returns `lead` and `text` in lines of at most `width` characters, broken between words where possible.
+/// Returns `lead` and `text` in lines of at most `width` characters, broken between words where
+/// possible.
 pub(super) fn fold(lead: &str, text: &str, width: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = lead.to_owned();
