@@ -7,4 +7,4 @@ VM_DIR = Path(__file__).resolve().parents[1]
 PROJECT = VM_DIR.parents[1]
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", PROJECT / "target"))
 OUTPUT = TARGET / "vm"
-CACHE = Path(os.environ.get("FIRMCAST_LAB_CACHE", OUTPUT / "cache"))
+CACHE = Path(os.environ.get("LAB_CACHE", OUTPUT / "cache"))
