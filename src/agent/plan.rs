@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 use super::doubt;
 use super::local_machine::LocalMachine;
 use crate::flash::{Change, Estimate, Flash as _, FlashPlan, Job, Placement, Step, read_contents};
-use crate::image::{Bundle, Region, RegionAction, VerifiedImage, VerifiedManifest, left_out};
+use crate::image::{
+    Bundle, ByteRanges, Region, RegionAction, VerifiedImage, VerifiedManifest, left_out,
+};
 use crate::mtd::{Access, MtdDevice};
 use crate::reason::{Reason, Refusal, with_causes};
 use crate::recovery::flashing::refusal_of;
@@ -28,6 +30,8 @@ pub struct PlanReport {
     locked_blocks: u32,
     doubt: Option<String>,
     regions: Vec<Region>,
+    /// What the host may not read.
+    closed: ByteRanges,
     erases: u64,
     write_bytes: u64,
     estimate: Estimate,
@@ -52,6 +56,7 @@ impl PlanReport {
         }
         let (plan, placement, locked_blocks) =
             job.plan().ok_or_else(|| Refusal::new(Reason::FlashUnsupported, "no plan was made"))?;
+        let closed = job.backup().map(|backup| backup.closed.clone()).unwrap_or_default();
         let good = machine.state.known_good().ok().flatten();
         let doubt = read_contents(&mut flash, &left_out(good.as_ref()))
             .ok()
@@ -68,6 +73,7 @@ impl PlanReport {
             locked_blocks,
             doubt,
             regions: manifest.regions().to_vec(),
+            closed,
             erases: work.erases,
             write_bytes: work.write_bytes,
             estimate: Estimate::of(work, flash.geometry()),
@@ -83,6 +89,7 @@ impl PlanReport {
                 "operation": if *erased { "erase-and-write" } else { "write" },
             })
         };
+        let closed = |range: &Range<u64>| json!({ "offset_bytes": range.start, "length_bytes": range.end - range.start });
         let region = |region: &Region| {
             json!({
                 "name": region.name,
@@ -101,6 +108,7 @@ impl PlanReport {
             "changes": self.changes.iter().map(change).collect::<Vec<_>>(),
             "boot_block_offset_bytes": self.boot_block.as_ref().map(|range| range.start),
             "regions": self.regions.iter().map(region).collect::<Vec<_>>(),
+            "closed": self.closed.iter().map(closed).collect::<Vec<_>>(),
             "backup_bytes": self.chip_bytes,
             "locked_eraseblocks": self.locked_blocks,
             "firmware": if self.doubt.is_some() { "doubtful" } else { "whole" },
@@ -181,6 +189,13 @@ impl fmt::Display for PlanReport {
                 RegionAction::Replace => "gets the image's contents",
             };
             writeln!(f, "region     {name} at {offset_bytes:#x}-{last:#x} {from}")?;
+        }
+        if !self.closed.is_empty() {
+            writeln!(
+                f,
+                "closed     {}: the host may not read it, and it stays as it is",
+                self.closed
+            )?;
         }
         let (changed, all) = (self.changed_blocks, self.block_count);
         let (erases, bytes) = (self.erases, self.write_bytes);

@@ -3,6 +3,7 @@
 use std::io;
 
 use super::BlockFault;
+use crate::image::ByteRanges;
 use crate::image::layout::{LayoutError, LayoutMismatch};
 
 /// Why a job refused the chip or failed on it.
@@ -163,6 +164,20 @@ pub enum FlashError {
     NotForHost {
         /// Offset of the block.
         offset_bytes: u64,
+    },
+    /// A block has to change, or may have to, of which the host may not read everything.
+    #[error(
+        "the host may not read {closed} on the flash chip, so the eraseblock of {length_bytes:#x} bytes at {offset_bytes:#x} has to \
+         stay as it is, but the bundle does not leave it so: make a bundle that preserves these bytes and changes nothing else in \
+         their eraseblock; nothing was changed"
+    )]
+    ClosedChanges {
+        /// Offset of the block.
+        offset_bytes: u64,
+        /// Length of the block.
+        length_bytes: u32,
+        /// What the host may not read of it.
+        closed: ByteRanges,
     },
     /// The owner of the job gave up before the first change.
     #[error("the update was cancelled before the first change; nothing was changed")]

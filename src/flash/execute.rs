@@ -401,6 +401,12 @@ impl Execution {
     }
 
     fn confirm(&mut self, nth: usize, flash: &mut dyn Flash, statistics: &mut Statistics) {
+        if self.work.plan.is_unread(nth) {
+            if let State::Confirming { next_block, hasher, .. } = &mut self.state {
+                (*next_block, *hasher) = (nth + 1, None);
+            }
+            return;
+        }
         let block = self.work.placement.block(nth);
         let is_touched = self.is_touched[nth];
         let (mut hold, mut bytes) = self.read_hold(nth, flash, statistics);
@@ -507,7 +513,7 @@ impl Execution {
         End {
             outcome,
             error: self.error.take(),
-            before_digest: self.work.before_digest,
+            before_digest: self.work.before_digest(),
             after_digest,
             statistics,
             foreign,

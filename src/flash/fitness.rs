@@ -3,9 +3,9 @@
 use std::ops::Range;
 
 use super::{FlashError, FlashPlan, Live, Placement};
-use crate::image::VerifiedImage;
 use crate::image::layout::{Layout, host_access};
-use crate::image::validity::{Verdict, validate};
+use crate::image::validity::{Verdict, validate_around};
+use crate::image::{ByteRanges, VerifiedImage};
 use crate::reason::Condition;
 
 /// What the bytes on the chip say about the update.
@@ -21,9 +21,10 @@ impl Fitness {
     /// Compares the layouts, unless the contents are known to be broken: then theirs means nothing. Contents that
     /// only look wrong are doubtful: the machine has started from them.
     pub(super) fn of(image: &VerifiedImage, live: Live<'_>) -> Result<Self, FlashError> {
-        // Bytes that could not be read say nothing.
+        // Blocks that could not be read say nothing.
         let is_whole = live.readable.iter().all(|readable| *readable);
-        let is_invalid = is_whole && matches!(validate(live.contents), Verdict::Invalid { .. });
+        let verdict = || validate_around(live.contents, live.closed);
+        let is_invalid = is_whole && matches!(verdict(), Verdict::Invalid { .. });
         let condition = match is_invalid {
             true => live.condition.max(Condition::Doubtful),
             false => live.condition,
@@ -43,10 +44,14 @@ impl Fitness {
     }
 
     /// Fails unless the plan leads to whole firmware by blocks that may be written.
-    pub(super) fn check(&self, plan: &FlashPlan, placement: &Placement) -> Result<(), FlashError> {
-        if !plan.has_unread()
-            && let Verdict::Invalid { offset_bytes, why } = validate(plan.target())
-        {
+    pub(super) fn check(
+        &self,
+        plan: &FlashPlan,
+        placement: &Placement,
+        closed: &ByteRanges,
+    ) -> Result<(), FlashError> {
+        let verdict = validate_around(plan.target(), closed);
+        if let Verdict::Invalid { offset_bytes, why } = verdict {
             return Err(FlashError::ImageInvalid { offset_bytes, why });
         }
         for operation in plan.operations() {

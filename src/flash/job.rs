@@ -17,7 +17,7 @@ use std::sync::Arc;
 use super::execute::Execution;
 use super::prepare::{Backup, Work};
 use super::{End, Flash, FlashError, FlashPlan, Outcome, Placement, Progress, Statistics};
-use crate::image::VerifiedImage;
+use crate::image::{ByteRanges, VerifiedImage};
 use crate::reason::Condition;
 
 /// What a job does.
@@ -45,9 +45,6 @@ pub enum Phase {
     Ended,
 }
 
-/// The chip's backup: its bytes, and their SHA-256 when none is missing.
-pub type JobBackup<'a> = (&'a Arc<Vec<u8>>, Option<[u8; 32]>);
-
 /// What [`Job::step`] asks of its caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -58,6 +55,17 @@ pub enum Step {
     ReadyToChange,
     /// [`Job::end`] says how it went.
     Ended,
+}
+
+/// What a chip held before a job.
+#[derive(Clone, Copy, Debug)]
+pub struct JobBackup<'a> {
+    /// The bytes; FFh where they are closed to the host.
+    pub bytes: &'a Arc<Vec<u8>>,
+    /// Their SHA-256; missing when bytes could not be read that are not closed.
+    pub digest: Option<[u8; 32]>,
+    /// What the host may not read: it stays on the chip as it is.
+    pub closed: &'a ByteRanges,
 }
 
 /// Brings a chip to a verified image, or back to what it held.
@@ -163,7 +171,7 @@ impl Job {
     pub fn cancel(&mut self) -> bool {
         let before_digest = match &self.stage {
             Stage::Executing(_) | Stage::Ended(_) => return false,
-            Stage::Checking(work, _) | Stage::Ready(work) => work.before_digest,
+            Stage::Checking(work, _) | Stage::Ready(work) => work.before_digest(),
             Stage::Surveying | Stage::BackingUp(_) => None,
         };
         self.stage = self.refuse(FlashError::Cancelled, before_digest);
@@ -187,11 +195,12 @@ impl Job {
         Progress { phase, done_blocks: done as u32, total_blocks: total as u32 }
     }
 
-    /// What the blocks that the image lies on held before the job, and its SHA-256, which is missing when some of it
-    /// could not be read. `None` unless the job is in [`Phase::ReadyToChange`].
+    /// What the blocks that the image lies on held before the job. `None` unless the job is in [`Phase::ReadyToChange`].
     pub fn backup(&self) -> Option<JobBackup<'_>> {
         match &self.stage {
-            Stage::Ready(work) => Some((&work.backup, work.before_digest)),
+            Stage::Ready(Work { backup, backup_digest, closed, .. }) => {
+                Some(JobBackup { bytes: backup, digest: *backup_digest, closed })
+            }
             _ => None,
         }
     }
@@ -224,7 +233,7 @@ impl Job {
                     Ok(next) => Stage::Checking(work, next),
                     // A digest of bytes that may have been misread says nothing.
                     Err(error @ FlashError::UnstableRead { .. }) => self.refuse(error, None),
-                    Err(error) => self.refuse(error, work.before_digest),
+                    Err(error) => self.refuse(error, work.before_digest()),
                 }
             }
             Stage::Checking(mut work, _) => {

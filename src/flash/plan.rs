@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::fitness::Fitness;
 use super::{FlashError, Placement, WriteRule};
 use crate::image::layout::FirmwareVolume;
-use crate::image::{Digest, Region, RegionAction, VerifiedImage};
+use crate::image::{ByteRanges, Digest, Region, RegionAction, VerifiedImage, preserved};
 use crate::reason::Condition;
 
 /// A block is looked at in pieces of this size (rounded up to the chip's write size) when it is
@@ -18,10 +18,12 @@ const PIECE_BYTES: usize = 256;
 /// What is on the chip now.
 #[derive(Clone, Copy, Debug)]
 pub struct Live<'a> {
-    /// Contents of the placement's blocks, one after the other; zeros where they cannot be read.
+    /// Contents of the placement's blocks, one after the other; zeros in blocks that cannot be read, FFh where they are closed.
     pub contents: &'a [u8],
-    /// For each block of the placement whether it can be read.
+    /// For each block of the placement whether it can be read, but for what is closed in it.
     pub readable: &'a [bool],
+    /// Which of the contents the host may not read.
+    pub closed: &'a ByteRanges,
     /// What a write may do.
     pub rule: WriteRule,
     /// Smallest write.
@@ -70,7 +72,7 @@ pub(super) enum Decider {
     Both,
     /// The chip: all bytes are preserved. Nothing depends on what they are.
     Chip,
-    /// The chip, and nobody here can read the bytes.
+    /// The chip: the host may not read all of the block.
     ChipUnread,
 }
 
@@ -79,14 +81,15 @@ impl FlashPlan {
     ///
     /// Blocks that are equal already are left alone. The others are in ascending order, but the
     /// block at which the processor starts comes last: until then, the chip starts as it did, or
-    /// not at all. A block that cannot be read is erased and written, or left alone when it holds
-    /// nothing but preserved bytes. A preserved firmware volume, e.g. a variable store, that has lost
-    /// its header on a broken chip comes from the image.
+    /// not at all. A block that cannot be read is erased and written. A block in which something is
+    /// closed to the host is left alone. A preserved firmware volume, e.g. a variable store, that
+    /// has lost its header on a broken chip comes from the image.
     ///
     /// # Errors
     /// - A region that ends beyond the image.
     /// - A chip with another layout than the image, or a target that is no whole firmware.
     /// - A block that changes although the host may not write it by the Intel flash descriptor.
+    /// - A block in which something is closed to the host, but not preserved, or beside bytes that change.
     /// - Preserved bytes that cannot be read and lie in a block that changes, or a preserved region
     ///   that shares an eraseblock with bytes that change: a power cut while that block is rewritten
     ///   would lose what was to be preserved.
@@ -112,7 +115,7 @@ impl FlashPlan {
         for block in 0..placement.block_count() {
             plan.add(block, &regions, placement, live)?;
         }
-        fitness.check(&plan, placement)?;
+        fitness.check(&plan, placement, live.closed)?;
         let frames: Vec<Option<usize>> = lost(image.regions(), &regions)
             .map(|region| placement.block_of(region.offset_bytes))
             .collect();
@@ -134,14 +137,13 @@ impl FlashPlan {
         live: Live<'_>,
     ) -> Result<(), FlashError> {
         let range = placement.range(block);
+        if live.closed.overlaps(&(range.start as u64..range.end as u64)) {
+            return self.add_closed(block, regions, placement, live);
+        }
         let (old, new) = (&live.contents[range.clone()], &self.target[range.clone()]);
         let readable = live.readable[block];
         let preserved = preserved_in(regions, &range);
         match preserved {
-            // Nothing of it is known, and nothing of it is to change.
-            Some(region) if !readable && covers(region, &range) => {
-                self.deciders[block] = Decider::ChipUnread;
-            }
             Some(region) if readable && old == new => {
                 let is_whole = covers(region, &range);
                 self.deciders[block] = if is_whole { Decider::Chip } else { Decider::Both };
@@ -167,7 +169,38 @@ impl FlashPlan {
         Ok(())
     }
 
-    /// What the chip shall hold in the end, in the image's order; zeros for [`FlashPlan::is_unread`].
+    /// Leaves a block alone of which the host may not read everything, if that is what the bundle wants.
+    fn add_closed(
+        &mut self,
+        block: usize,
+        regions: &[Region],
+        placement: &Placement,
+        live: Live<'_>,
+    ) -> Result<(), FlashError> {
+        let range = placement.range(block);
+        let whole: ByteRanges = std::iter::once(range.start as u64..range.end as u64).collect();
+        let open = whole.without(live.closed);
+        let closed = whole.without(&open);
+        let is_equal = |part: &Range<u64>| {
+            let part = part.start as usize..part.end as usize;
+            live.contents[part.clone()] == self.target[part]
+        };
+        if live.readable[block]
+            && closed.without(&preserved(regions)).is_empty()
+            && open.iter().all(is_equal)
+        {
+            self.deciders[block] = Decider::ChipUnread;
+            return Ok(());
+        }
+        let block = placement.block(block);
+        Err(FlashError::ClosedChanges {
+            offset_bytes: block.offset_bytes(),
+            length_bytes: block.length_bytes(),
+            closed,
+        })
+    }
+
+    /// What the chip shall hold in the end, in the image's order; FFh where it is closed to the host.
     pub fn target(&self) -> &[u8] {
         &self.target
     }
@@ -188,8 +221,7 @@ impl FlashPlan {
         &self.kept
     }
 
-    /// Whether this block holds preserved bytes only and cannot be read: it is left alone and not
-    /// compared either.
+    /// Whether something of this block is closed to the host: the block is left alone and not compared either.
     pub fn is_unread(&self, block: usize) -> bool {
         self.deciders[block] == Decider::ChipUnread
     }
@@ -253,6 +285,9 @@ fn regions_for(image: &VerifiedImage, live: Live<'_>, condition: Condition) -> V
     if is_broken && live.readable.iter().all(|readable| *readable) {
         for region in regions.iter_mut().filter(|region| region.action == RegionAction::Preserve) {
             let range = region.range();
+            if live.closed.overlaps(&(range.start as u64..range.end as u64)) {
+                continue;
+            }
             let is_volume = |bytes: &[u8]| FirmwareVolume::parse(&bytes[range.clone()], 0).is_ok();
             if is_volume(image.bytes()) && !is_volume(live.contents) {
                 region.action = RegionAction::Replace;
@@ -290,11 +325,6 @@ fn preserved_in<'a>(regions: &'a [Region], block: &Range<usize>) -> Option<&'a R
         let kept = region.range();
         region.action == RegionAction::Preserve && kept.start < block.end && block.start < kept.end
     })
-}
-
-/// Whether a block of which these are the image's bytes holds nothing but preserved bytes of one region.
-pub(super) fn is_preserved(regions: &[Region], block: &Range<usize>) -> bool {
-    preserved_in(regions, block).is_some_and(|region| covers(region, block))
 }
 
 fn covers(region: &Region, block: &Range<usize>) -> bool {

@@ -9,9 +9,11 @@ use sha2::{Digest, Sha256};
 use super::block::{complement, first_difference};
 use super::job::Mode;
 use super::placement::Span;
-use super::plan::{Decider, is_preserved};
+use super::plan::Decider;
+use super::reading::read_parts;
 use super::{EraseBlock, Flash, FlashError, FlashPlan, Live, Placement, Statistics};
-use crate::image::VerifiedImage;
+use crate::image::layout::{DESCRIPTOR_BYTES, foreign_ranges};
+use crate::image::{ByteRanges, VerifiedImage, closed_in, preserved};
 
 /// How often a read is tried before it counts as failed.
 pub const READ_ATTEMPTS_MAX: u32 = 3;
@@ -25,6 +27,8 @@ pub(super) struct Backup {
     placement: Placement,
     contents: Vec<u8>,
     readable: Vec<bool>,
+    /// What the host may not read; FFh in the contents.
+    closed: ByteRanges,
     next_block: usize,
     hasher: Sha256,
 }
@@ -34,10 +38,13 @@ pub(super) struct Backup {
 pub(super) struct Work {
     pub(super) placement: Placement,
     pub(super) plan: FlashPlan,
-    /// Contents of the placement's blocks before the job; zeros where `readable` is false.
+    /// Contents of the placement's blocks before the job; zeros where `readable` is false, FFh where they are closed.
     pub(super) backup: Arc<Vec<u8>>,
+    /// What of them the host may not read.
+    pub(super) closed: ByteRanges,
     pub(super) readable: Vec<bool>,
-    pub(super) before_digest: Option<[u8; 32]>,
+    /// Digest of the backup, of which nothing is missing but what is closed.
+    pub(super) backup_digest: Option<[u8; 32]>,
     /// The backup has newer bytes of preserved blocks than the digest.
     is_renewed: bool,
     pub(super) mode: Mode,
@@ -50,6 +57,7 @@ impl Backup {
         Self {
             contents: vec![0; placement.image_bytes()],
             readable: vec![true; placement.block_count()],
+            closed: ByteRanges::default(),
             placement,
             next_block: 0,
             hasher: Sha256::new(),
@@ -64,8 +72,8 @@ impl Backup {
         self.placement.block_count()
     }
 
-    /// Reads the next span into the backup. A rescue allows blocks that cannot be read: they have
-    /// no backup. So does an update where nothing but preserved bytes are: those are left alone.
+    /// Reads the next span into the backup. What is closed to the host has no backup and needs none: it stays as it is. A rescue
+    /// allows other blocks that cannot be read, too: they are written anew.
     pub(super) fn step(
         &mut self,
         flash: &mut dyn Flash,
@@ -77,9 +85,9 @@ impl Backup {
         let span = self.placement.span(self.next_block..count, SPAN_BYTES_MAX);
         let contents = &mut self.contents[span.image.clone()];
         if read(flash, span.chip_offset_bytes, contents, statistics).is_err() {
+            let untouched = preserved(image.regions());
             for nth in span.blocks.clone() {
-                let needed = !rescue && !is_preserved(image.regions(), &self.placement.range(nth));
-                self.read_block(nth, flash, needed, statistics)?;
+                self.read_block(nth, flash, &untouched, rescue, statistics)?;
             }
         }
         self.hasher.update(&self.contents[span.image]);
@@ -91,23 +99,34 @@ impl Backup {
         &mut self,
         nth: usize,
         flash: &mut dyn Flash,
-        needed: bool,
+        untouched: &ByteRanges,
+        rescue: bool,
         statistics: &mut Statistics,
     ) -> Result<(), FlashError> {
-        let block = self.placement.block(nth);
-        let contents = &mut self.contents[self.placement.range(nth)];
-        if let Err(source) = read(flash, block.offset_bytes(), contents, statistics) {
-            if needed {
-                let length_bytes = u64::from(block.length_bytes());
-                return Err(FlashError::Unreadable {
-                    offset_bytes: block.offset_bytes(),
-                    length_bytes,
-                    source,
-                });
-            }
-            contents.fill(0);
-            self.readable[nth] = false;
+        let (block, range) = (self.placement.block(nth), self.placement.range(nth));
+        let contents = &mut self.contents[range.clone()];
+        let (missing, error) = read_parts(flash, block, contents, statistics);
+        let start = range.start as u64;
+        for part in missing.iter() {
+            contents[part.start as usize..part.end as usize].fill(0xff);
         }
+        let missing: ByteRanges =
+            missing.iter().map(|part| start + part.start..start + part.end).collect();
+        let Some(source) = error.filter(|_| !missing.is_empty()) else { return Ok(()) };
+        let page = &self.contents[..self.contents.len().min(DESCRIPTOR_BYTES)];
+        if missing.without(&untouched.union(&foreign_ranges(page).all)).is_empty() {
+            self.closed = self.closed.union(&missing);
+            return Ok(());
+        }
+        if !rescue {
+            return Err(FlashError::Unreadable {
+                offset_bytes: block.offset_bytes(),
+                length_bytes: u64::from(block.length_bytes()),
+                source,
+            });
+        }
+        self.contents[range].fill(0);
+        self.readable[nth] = false;
         Ok(())
     }
 
@@ -115,38 +134,49 @@ impl Backup {
         self.next_block == self.placement.block_count()
     }
 
-    /// Digest of the chip's contents; `None` when some could not be read.
-    pub(super) fn digest(&self) -> Option<[u8; 32]> {
+    /// Digest of the backup, with FFh where it is closed; `None` when others could not be read.
+    fn backup_digest(&self) -> Option<[u8; 32]> {
         let whole = self.is_complete() && self.readable.iter().all(|readable| *readable);
         whole.then(|| self.hasher.clone().finalize().into())
     }
 
+    /// Digest of the chip's contents; `None` when some of them were not read.
+    pub(super) fn digest(&self) -> Option<[u8; 32]> {
+        self.backup_digest().filter(|_| self.closed.is_empty())
+    }
+
     /// Makes the plan.
     pub(super) fn plan(
-        self,
+        mut self,
         image: &VerifiedImage,
         flash: &dyn Flash,
         mode: Mode,
     ) -> Result<Work, FlashError> {
-        if mode != Mode::Rescue && !self.readable.contains(&true) {
+        // What failed was told apart block by block. Regions that answer FFh instead show only now.
+        let failed = std::mem::take(&mut self.closed);
+        self.closed = closed_in(&mut self.contents, &failed, &failed).unwrap_or(failed);
+        let all = 0..self.contents.len() as u64;
+        if mode != Mode::Rescue && (!self.readable.contains(&true) || self.closed.covers(&all)) {
             return Err(FlashError::NothingReadable);
         }
         let geometry = flash.geometry();
         let live = Live {
             contents: &self.contents,
             readable: &self.readable,
+            closed: &self.closed,
             rule: geometry.rule(),
             write_bytes: geometry.write_bytes(),
             condition: mode.condition(),
         };
         let plan = FlashPlan::new(image, &self.placement, live)?;
-        let before_digest = self.digest();
+        let backup_digest = self.backup_digest();
         Ok(Work {
             placement: self.placement,
             plan,
             backup: Arc::new(self.contents),
+            closed: self.closed,
             readable: self.readable,
-            before_digest,
+            backup_digest,
             is_renewed: false,
             mode,
             locked_blocks: 0,
@@ -155,6 +185,11 @@ impl Backup {
 }
 
 impl Work {
+    /// Digest of what the chip held before; `None` when some of it was not read.
+    pub(super) fn before_digest(&self) -> Option<[u8; 32]> {
+        self.backup_digest.filter(|_| self.closed.is_empty())
+    }
+
     /// How many checks [`Work::check`] has.
     pub(super) fn check_count(&self) -> usize {
         self.plan.operations().len() + self.plan.kept().len()
@@ -162,8 +197,8 @@ impl Work {
 
     /// Ends the checks: the digest is that of the backup as it is now.
     pub(super) fn finish_checks(&mut self) {
-        if std::mem::take(&mut self.is_renewed) && self.before_digest.is_some() {
-            self.before_digest = Some(Sha256::digest(self.backup.as_slice()).into());
+        if std::mem::take(&mut self.is_renewed) && self.backup_digest.is_some() {
+            self.backup_digest = Some(Sha256::digest(self.backup.as_slice()).into());
         }
     }
 

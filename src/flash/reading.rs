@@ -61,32 +61,34 @@ pub(crate) fn read_block(
     block: EraseBlock,
     buffer: &mut [u8],
 ) -> ByteRanges {
-    read_parts(flash, block, buffer, &mut Statistics::default())
+    read_parts(flash, block, buffer, &mut Statistics::default()).0
 }
 
-/// The same, and counts the retries.
+/// The same with the last error, if there was any; and counts the retries.
 pub(super) fn read_parts(
     flash: &mut dyn Flash,
     block: EraseBlock,
     buffer: &mut [u8],
     statistics: &mut Statistics,
-) -> ByteRanges {
-    let whole = std::iter::once(0..buffer.len() as u64);
-    if read(flash, block.offset_bytes(), buffer, statistics).is_ok() {
-        return ByteRanges::default();
-    }
+) -> (ByteRanges, Option<io::Error>) {
+    let Err(error) = read(flash, block.offset_bytes(), buffer, statistics) else {
+        return (ByteRanges::default(), None);
+    };
+    let mut unread: ByteRanges = std::iter::once(0..buffer.len() as u64).collect();
+    let mut last_error = Some(error);
     // The pages of a NAND block fail for reasons of their own, and their block is erased as a whole.
     if flash.geometry().rule() == WriteRule::PageOnce || buffer.len() <= PART_BYTES {
-        return whole.collect();
+        return (unread, last_error);
     }
-    let mut unread = ByteRanges::default();
+    unread = ByteRanges::default();
     for (nth, part) in buffer.chunks_mut(PART_BYTES).enumerate() {
         let start = (nth * PART_BYTES) as u64;
-        if read(flash, block.offset_bytes() + start, part, statistics).is_err() {
+        if let Err(error) = read(flash, block.offset_bytes() + start, part, statistics) {
             unread.insert(start..start + part.len() as u64);
+            last_error = Some(error);
         }
     }
-    unread
+    (unread, last_error)
 }
 
 #[cfg(test)]

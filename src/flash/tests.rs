@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod closed;
+
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;

@@ -326,7 +326,9 @@ mod tests {
             let at_closed = closed.contains(&(at as u64));
             let counts = !at_left_out && !at_closed;
             let is_recorded = !(at_left_out || was_closed && at_closed);
-            let is_seen = was_closed || start >= piece + 0x1_0000 || end <= piece;
+            let left_out = ByteRanges::from(vec![(0x8000, 0x1000)]);
+            let unseen = std::iter::once(closed.clone()).collect::<ByteRanges>().without(&left_out);
+            let is_seen = was_closed || !unseen.overlaps(&(piece..piece + 0x1_0000));
             for now_closed in [true, false] {
                 let now = match now_closed {
                     true => with_closed(bytes.clone(), start, end),

@@ -146,7 +146,11 @@ pub fn refusal_of(error: &FlashError) -> Refusal {
 
 fn reason_of(error: Option<&FlashError>) -> Reason {
     match error {
-        Some(FlashError::Locked { .. } | FlashError::NotForHost { .. }) => Reason::FlashLocked,
+        Some(
+            FlashError::Locked { .. }
+            | FlashError::NotForHost { .. }
+            | FlashError::ClosedChanges { .. },
+        ) => Reason::FlashLocked,
         Some(FlashError::LayoutMismatch(_) | FlashError::LiveLayout(_)) => Reason::LayoutMismatch,
         Some(FlashError::ImageInvalid { .. }) => Reason::ImageInvalid,
         Some(

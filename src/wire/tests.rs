@@ -131,7 +131,11 @@ pub(super) fn answers() -> Vec<(Answer, String)> {
         bios_vendor: "v".into(),
         detail: String::new(),
     };
-    let offer = BackupOffer { parameters: parameters(), digest: [0x77; 32] };
+    let offer = BackupOffer {
+        parameters: parameters(),
+        digest: [0x77; 32],
+        closed: vec![0x1000..0x2000, 0x8000..0x8001],
+    };
     let foresight = Foresight {
         campaign: 7,
         reason: Reason::FlashLocked,
@@ -180,7 +184,11 @@ pub(super) fn answers() -> Vec<(Answer, String)> {
         ),
         (
             Answer::BackupOffer(offer),
-            format!("860000000000000007{}0020000005a0{}", "66".repeat(32), "77".repeat(32)),
+            format!(
+                "860000000000000007{}0020000005a0{}0200001000000010000000800000000001",
+                "66".repeat(32),
+                "77".repeat(32)
+            ),
         ),
         (
             Answer::HelpRequest(Box::new(request)),

@@ -19,6 +19,7 @@ use super::contact::{CampaignPlan, EscrowPlan};
 use super::event::{Backup, Event, Transmit};
 use super::host::Host;
 use super::legs::escrow::UPLOADS_MAX;
+use super::legs::escrow::WholeBackup;
 use super::outbox::Outbox;
 use super::stage::Stage;
 use super::stream::Stream;
@@ -205,8 +206,8 @@ impl Course {
         self.touch(now, index, |host, plan, _| {
             arrived = host.handle_fragment(now, sealed, plan);
         });
-        if let Some((digest, bytes)) = arrived {
-            self.backups.push_back(Backup { host: index, digest, bytes });
+        if let Some(WholeBackup { digest, bytes, closed }) = arrived {
+            self.backups.push_back(Backup { host: index, digest, bytes, closed });
         }
     }
 

@@ -1,6 +1,7 @@
 //! What a campaign tells its driver.
 
 use std::net::SocketAddr;
+use std::ops::Range;
 
 use firmcast::reason::{Ending, Reason};
 use firmcast::session;
@@ -37,6 +38,8 @@ pub struct Backup {
     pub digest: [u8; 32],
     /// What the chip held from its first byte on.
     pub bytes: Vec<u8>,
+    /// What the host may not read; FFh in the bytes.
+    pub closed: Vec<Range<u32>>,
 }
 
 /// News. Hosts are named by their index in the list that the campaign was made with.

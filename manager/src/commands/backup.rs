@@ -1,12 +1,13 @@
 //! `firmcast backup`: the backups that hosts gave before their flash was changed.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, anyhow, bail, ensure};
 use clap::{Args, Subcommand};
-use firmcast::image::{Description, Region, RegionAction};
+use firmcast::image::{ByteRanges, Description, Region, RegionAction};
 use firmcast::keys::{self, ReleaseSecretKey};
 use firmcast_manager::store::flash_backups::{BackupRecord, BackupStore, RegionFacts};
 
@@ -86,7 +87,19 @@ fn list(store: &BackupStore, json: bool) -> anyhow::Result<ExitCode> {
 
 fn line(record: &BackupRecord) -> String {
     let BackupRecord { time, host, vendor, product, bios_version, sha256, .. } = record;
-    format!("{time}  {host}  {vendor} {product}  {bios_version}  {sha256}\n")
+    let closed = closed(record);
+    let without = match closed.is_empty() {
+        true => String::new(),
+        false => format!("  without {closed}, which the host may not read"),
+    };
+    format!("{time}  {host}  {vendor} {product}  {bios_version}  {sha256}{without}\n")
+}
+
+fn closed(record: &BackupRecord) -> ByteRanges {
+    let ranges = record.closed.iter();
+    ranges
+        .map(|range| range.offset_bytes..range.offset_bytes.saturating_add(range.length_bytes))
+        .collect()
 }
 
 impl RestoreArgs {
@@ -144,7 +157,8 @@ impl RestoreArgs {
         Ok(record)
     }
 
-    /// Every byte is this machine's own, so all are brought back, but to no other machine.
+    /// Every byte is this machine's own, so all are brought back, but to no other machine. What the host may not read is not
+    /// in the backup and stays as it is.
     fn description(&self, record: &BackupRecord) -> anyhow::Result<Description> {
         let date = record.time.split('T').next().unwrap_or_default();
         Ok(Description {
@@ -154,7 +168,7 @@ impl RestoreArgs {
             products: vec![record.product.clone()],
             update_from: Vec::new(),
             expect_version: Some(record.bios_version.clone()).filter(|text| !text.is_empty()),
-            regions: record.regions.iter().map(replaced).collect(),
+            regions: regions(record),
             host: Some(record.key.parse().context("the record names no key of a host")?),
             ..Description::default()
         })
@@ -162,8 +176,74 @@ impl RestoreArgs {
 }
 
 /// What the firmware writes itself comes back too, and may have changed when the host is measured
-/// after the boot.
-fn replaced(region: &RegionFacts) -> Region {
-    let RegionFacts { name, offset_bytes, length_bytes } = region.clone();
-    Region { name, offset_bytes, length_bytes, action: RegionAction::Replace }
+/// after the boot. What is closed to the host stays.
+fn regions(record: &BackupRecord) -> Vec<Region> {
+    let closed = closed(record);
+    let region = |name: String, range: &Range<u64>, action| Region {
+        name,
+        offset_bytes: range.start,
+        length_bytes: range.end - range.start,
+        action,
+    };
+    let mut regions: Vec<Region> = Vec::new();
+    for RegionFacts { name, offset_bytes, length_bytes } in &record.regions {
+        let end = offset_bytes.saturating_add(*length_bytes);
+        let whole: ByteRanges = std::iter::once(*offset_bytes..end).collect();
+        for (nth, range) in whole.without(&closed).iter().enumerate() {
+            let name = if nth == 0 { name.clone() } else { format!("{name} {}", nth + 1) };
+            regions.push(region(name, range, RegionAction::Replace));
+        }
+    }
+    let closed = closed.iter().enumerate();
+    let closed = closed
+        .map(|(nth, range)| region(format!("closed {}", nth + 1), range, RegionAction::Preserve));
+    regions.extend(closed);
+    regions.sort_by_key(|region| region.offset_bytes);
+    regions
+}
+
+#[cfg(test)]
+mod tests {
+    use firmcast_manager::store::flash_backups::ClosedRange;
+
+    use super::*;
+
+    #[test]
+    fn what_the_host_may_not_read_is_never_written_back() {
+        let facts = |name: &str, offset_bytes, length_bytes| RegionFacts {
+            name: name.into(),
+            offset_bytes,
+            length_bytes,
+        };
+        let record = BackupRecord {
+            time: "2026-01-01T00:00:00Z".into(),
+            campaign: "1".into(),
+            sha256: "0".into(),
+            size_bytes: 0x1_0000,
+            host: "h".into(),
+            key: String::new(),
+            host_name: "h".into(),
+            vendor: "V".into(),
+            product: "P".into(),
+            bios_version: "1".into(),
+            security_version_floor: 0,
+            regions: vec![facts("me", 0x1000, 0x4000), facts("vars", 0x8000, 0x1000)],
+            closed: vec![ClosedRange { offset_bytes: 0x2000, length_bytes: 0x1000 }],
+        };
+        let found: Vec<_> = regions(&record)
+            .into_iter()
+            .map(|region| (region.name.clone(), region.range(), region.action))
+            .collect();
+        let replace = RegionAction::Replace;
+        assert_eq!(
+            found,
+            [
+                ("me".to_owned(), 0x1000..0x2000, replace),
+                ("closed 1".to_owned(), 0x2000..0x3000, RegionAction::Preserve),
+                ("me 2".to_owned(), 0x3000..0x5000, replace),
+                ("vars".to_owned(), 0x8000..0x9000, replace),
+            ]
+        );
+        assert!(line(&record).contains("without 0x2000-0x2fff, which the host may not read"));
+    }
 }

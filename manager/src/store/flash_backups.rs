@@ -7,6 +7,7 @@
 
 use std::fs::{DirBuilder, File, Permissions};
 use std::io::{self, Read as _, Write as _};
+use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -109,6 +110,25 @@ pub struct BackupRecord {
     /// Regions that its firmware may change when it runs, as the bundle of the campaign named them.
     #[serde(default)]
     pub regions: Vec<RegionFacts>,
+    /// What the host may not read: FFh in the backup, and never written back.
+    #[serde(default)]
+    pub closed: Vec<ClosedRange>,
+}
+
+/// A range of the chip that its host may not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClosedRange {
+    /// First byte.
+    pub offset_bytes: u64,
+    /// Length.
+    pub length_bytes: u64,
+}
+
+impl From<&Range<u32>> for ClosedRange {
+    fn from(range: &Range<u32>) -> Self {
+        let (start, end) = (u64::from(range.start), u64::from(range.end));
+        Self { offset_bytes: start, length_bytes: end - start }
+    }
 }
 
 impl BackupRecord {
@@ -131,6 +151,7 @@ impl BackupRecord {
             bios_version: text(|identity| &identity.bios_version),
             security_version_floor: identity.map_or(0, |identity| identity.security_version_floor),
             regions,
+            closed: backup.closed.iter().map(ClosedRange::from).collect(),
         }
     }
 }
@@ -341,6 +362,7 @@ mod tests {
             bios_version: "1.0".into(),
             security_version_floor: 3,
             regions: vec![RegionFacts { name: "vars".into(), offset_bytes: 0, length_bytes: 2 }],
+            closed: Vec::new(),
         }
     }
 

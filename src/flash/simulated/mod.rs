@@ -173,10 +173,12 @@ impl SimulatedFlash {
         self.cells.bytes()
     }
 
-    /// What an honest read of a block would give; `None` where ECC cannot correct it.
+    /// What an honest read of a block would give; `None` where ECC cannot correct it, or the host may not read it.
     pub fn stored(&self, block: EraseBlock) -> Option<&[u8]> {
         let range = block.offset_bytes() as usize..block.end_bytes() as usize;
-        self.cells.is_correctable(range.clone()).then(|| &self.contents()[range])
+        let is_closed = self.closed.ranges.overlaps(&(block.offset_bytes()..block.end_bytes()));
+        let is_readable = !is_closed && self.cells.is_correctable(range.clone());
+        is_readable.then(|| &self.contents()[range])
     }
 
     /// Whether a block can be given any contents: it is not bad, worn out or locked for good, and none

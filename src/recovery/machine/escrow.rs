@@ -8,6 +8,7 @@
 //! The roles of the transfer are reversed: the host is the sender, of one payload to one receiver.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,13 +17,14 @@ use rand_core::RngCore;
 
 use super::{Recovery, UNTOUCHED_STAY_MAX};
 use crate::flash::JobBackup;
+use crate::image::ByteRanges;
 use crate::reason::{Reason, Refusal};
 use crate::session::Transmit;
 use crate::time::Time;
 use crate::transfer::{Event, Geometry, HostId, Sender, SenderConfig, TransferError};
 use crate::wire::answer::{Answer, Phase};
 use crate::wire::broadcast::{FragmentStatus, GroupKey, TransferParameters};
-use crate::wire::escrow::BackupOffer;
+use crate::wire::escrow::{BackupOffer, CLOSED_RANGES_MAX};
 
 /// How long an upload may make no progress.
 pub const ESCROW_SILENCE_MAX: Duration = Duration::from_secs(60);
@@ -234,6 +236,18 @@ impl Upload {
     }
 }
 
+/// The closed ranges of a backup as an offer has them.
+fn offered(closed: &ByteRanges) -> Result<Vec<Range<u32>>, String> {
+    let count = closed.iter().count();
+    if count > CLOSED_RANGES_MAX {
+        return Err(format!(
+            "the host may not read {count} ranges of the flash, expected at most {CLOSED_RANGES_MAX}"
+        ));
+    }
+    let at = |bytes: u64| u32::try_from(bytes).unwrap_or(u32::MAX);
+    Ok(closed.iter().map(|range| at(range.start)..at(range.end)).collect())
+}
+
 impl Recovery {
     /// Answers a job that is ready to make its first change. `backup` is what it read before.
     pub fn may_change(&mut self, now: Time, backup: Option<JobBackup<'_>>) -> Permit {
@@ -271,9 +285,10 @@ impl Recovery {
         backup: Option<JobBackup<'_>>,
         rate_kbit_s: u32,
     ) -> Result<Upload, String> {
-        let Some((bytes, Some(digest))) = backup else {
+        let Some(JobBackup { bytes, digest: Some(digest), closed }) = backup else {
             return Err("the backup has holes: some of the flash could not be read".into());
         };
+        let closed = offered(closed)?;
         // The image came in fragments of this size, so they fit the path.
         let joined = self.parameters.as_ref().ok_or("the host has not joined a transfer")?;
         let mut group_key = [0; 32];
@@ -286,7 +301,7 @@ impl Recovery {
         };
         info!("uploading the backup of {:#x} bytes", bytes.len());
         let stay_end = self.started + UNTOUCHED_STAY_MAX;
-        Upload::new(now, BackupOffer { parameters, digest }, bytes, rate_kbit_s, stay_end)
+        Upload::new(now, BackupOffer { parameters, digest, closed }, bytes, rate_kbit_s, stay_end)
             .map_err(|error| error.to_string())
     }
 

@@ -1,5 +1,6 @@
 """Real firmware images for a 2 MiB flash chip."""
 
+import random
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,9 @@ SECOND_BANK = "physmap-flash"
 # OVMF keeps its UEFI variables here and rewrites them whenever it boots.
 OVMF_VARIABLES_BYTES = 0x20000
 MARKED_BLOCKS = 64
+# A board whose chip of 4 MiB has a management engine's region, which the host may neither read nor write.
+BOARD_WITH_ME = "Virtual Server with ME"
+ME_BYTES = range(0x1000, CHIP_BYTES)
 
 
 @dataclass(frozen=True)
@@ -79,3 +83,18 @@ def mark_free_space(image):
     for at in free[-MARKED_BLOCKS:]:
         marked[at + ERASE_BLOCK_BYTES - 16 : at + ERASE_BLOCK_BYTES] = b"free space mark."
     return bytes(marked)
+
+
+def with_me(image, salt):
+    """The image for the board with a management engine: descriptor, a region that depends on `salt`, and `image` behind."""
+    descriptor = bytearray(b"\xff" * ME_BYTES.start)
+    pages = {0x40: (0, 0), 0x44: (CHIP_BYTES, 2 * CHIP_BYTES - 1), 0x48: (ME_BYTES.start, ME_BYTES.stop - 1)}
+    unused = {at: 0x7FFF for at in range(0x4C, 0x80, 4)}
+    used = {at: (last >> 12) << 16 | first >> 12 for at, (first, last) in pages.items()}
+    head = {0x10: 0x0FF0A55A, 0x14: 0x00040003, 0x18: 0x45100208, 0x1C: 0x00310330, 0xEFC: 0x000004DF}
+    # The host reads descriptor and BIOS, and writes the BIOS.
+    master = {0x80: 0b11 << 8 | 0b10 << 20}
+    for at, word in {**head, **used, **unused, **master}.items():
+        descriptor[at : at + 4] = word.to_bytes(4, "little")
+    engine = random.Random(salt).randbytes(len(ME_BYTES))
+    return bytes(descriptor) + engine + image

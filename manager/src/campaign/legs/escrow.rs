@@ -4,6 +4,8 @@
 //! Only an offer from the host's own session makes a receiver, and only while the host holds one of
 //! the [`UPLOADS_MAX`] turns. So at most that many backups, each as large as the image, are in memory.
 
+use std::ops::Range;
+
 use firmcast::reason::{Reason, Refusal};
 use firmcast::time::Time;
 use firmcast::transfer::{Received, Receiver};
@@ -25,8 +27,16 @@ use super::next::{Next, Start};
 /// verified image.
 pub const UPLOADS_MAX: usize = 16;
 
-/// Digest and bytes of a backup that arrived whole.
-pub(in crate::campaign) type WholeBackup = ([u8; 32], Vec<u8>);
+/// A backup that arrived whole.
+#[derive(Debug)]
+pub(in crate::campaign) struct WholeBackup {
+    /// SHA-256 of the bytes; checked.
+    pub(in crate::campaign) digest: [u8; 32],
+    /// What the chip held.
+    pub(in crate::campaign) bytes: Vec<u8>,
+    /// What the host may not read of it.
+    pub(in crate::campaign) closed: Vec<Range<u32>>,
+}
 
 /// A host that holds the verified image and waits for its turn to upload its backup, or uploads it.
 #[derive(Debug, Default)]
@@ -170,7 +180,8 @@ impl EscrowLeg {
         match whole {
             None => (Next::Stay, None),
             Some(bytes) if <[u8; 32]>::from(Sha256::digest(&bytes)) == digest => {
-                (Next::Stay, Some((digest, bytes)))
+                let closed = offer.closed.clone();
+                (Next::Stay, Some(WholeBackup { digest, bytes, closed }))
             }
             // Only the host itself can seal fragments of its upload.
             Some(_) => {

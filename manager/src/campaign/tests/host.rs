@@ -441,7 +441,7 @@ impl ScriptedHost {
         let config = SenderConfig { rate_cap_bits_per_s: u64::from(rate_kbit_s) * 1000 };
         let mut sender = Sender::new(bytes, &parameters, config).unwrap();
         sender.add_host(now, HostId(0)).unwrap();
-        (BackupOffer { parameters, digest }, sender)
+        (BackupOffer { parameters, digest, closed: std::iter::once(1..3).collect() }, sender)
     }
 
     fn begin(&mut self, now: Time) {

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use firmcast::environment::stay::{Conclusion, Patient, Situation, Stay, StayAction};
 use firmcast::flash::JobBackup;
-use firmcast::image::{Board, Bundle, Description, Manifest, PayloadFormat, SignedManifest};
+use firmcast::image::{
+    Board, Bundle, ByteRanges, Description, Manifest, PayloadFormat, SignedManifest,
+};
 use firmcast::keys::{
     HostSecretKey, ManagerSecretKey, PublicKey as _, ReleaseSecretKey, SecretKey as _,
 };
@@ -286,7 +288,8 @@ impl DeadHost {
         let Some(digest) = self.wants_permit else { return };
         let Some(recovery) = self.machine.as_mut().and_then(Stay::recovery) else { return };
         let old = std::sync::Arc::new(vec![0x5a; IMAGE_SIZE_BYTES]);
-        let backup: JobBackup<'_> = (&old, Some(sha256(&old)));
+        let closed = ByteRanges::default();
+        let backup = JobBackup { bytes: &old, digest: Some(sha256(&old)), closed: &closed };
         match recovery.may_change(now, Some(backup)) {
             Permit::Given => {
                 self.wants_permit = None;

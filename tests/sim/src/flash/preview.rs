@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use firmcast::flash::{Asked, Job, Step};
+use firmcast::flash::{Asked, Flash as _, Job, JobBackup, Step, WriteRule};
 
 use super::log::Log;
 use super::subject::{Refusal, Subject};
@@ -30,6 +30,9 @@ pub(crate) fn check(subject: &Subject, trial: &Trial<'_>, log: &mut Log) -> Resu
     if chip.history().contains(&Asked::Unlock) {
         return Err("a preview unlocks".into());
     }
+    if let Some(backup) = job.backup() {
+        check_backup(subject, backup)?;
+    }
     match (step, job.plan(), subject.refusal) {
         (Some(Step::Ended), None, Some(Refusal::SharedBlock)) => Ok(()),
         (Some(Step::ReadyToChange), Some((_, _, 1..)), Some(Refusal::Locked)) => Ok(()),
@@ -47,5 +50,27 @@ pub(crate) fn check(subject: &Subject, trial: &Trial<'_>, log: &mut Log) -> Resu
         (step, plan, _) => {
             Err(format!("a preview ends with {step:?}, planned: {}", plan.is_some()))
         }
+    }
+}
+
+/// The backup names what is closed to the host, and has nothing of it.
+fn check_backup(subject: &Subject, backup: JobBackup<'_>) -> Result<(), Violation> {
+    // On NAND the image does not lie where its bytes count, and what fails there may have decayed.
+    if subject.chip.geometry().rule() == WriteRule::PageOnce {
+        return Ok(());
+    }
+    let closed = subject.chip.closed();
+    let is_closed = |at: usize| closed.covers(&(at as u64..at as u64 + 1));
+    let expected = subject.live.iter().enumerate();
+    let mut expected = expected.map(|(at, byte)| if is_closed(at) { 0xff } else { *byte });
+    match backup.closed == closed
+        && backup.digest.is_some()
+        && backup.bytes.iter().all(|byte| expected.next() == Some(*byte))
+    {
+        true => Ok(()),
+        false => Err(format!(
+            "the backup is another than what the host may read; closed: {}",
+            backup.closed
+        )),
     }
 }

@@ -86,7 +86,16 @@ impl Subject {
         if refusal.is_none() && chance.happens(0.3) {
             // Preserved blocks that cannot be read are left alone.
             let whole = |block: &&EraseBlock| preserved.contains(&range(**block));
-            blocks.iter().filter(whole).take(1).for_each(|block| chip.decay(*block));
+            let mut kept = blocks.iter().filter(whole);
+            match geometry.rule() {
+                WriteRule::PageOnce => kept.take(1).for_each(|block| chip.decay(*block)),
+                _ if chance.happens(0.5) => {
+                    kept.for_each(|block| chip.close(block.offset_bytes()..block.end_bytes()));
+                }
+                _ => kept.by_ref().take(1).for_each(|block| {
+                    chip.close(block.offset_bytes()..block.end_bytes());
+                }),
+            }
         }
         Self {
             seed,
@@ -109,11 +118,12 @@ impl Subject {
         let geometry = self.chip.geometry();
         let blocks: Vec<u32> = geometry.blocks().map(EraseBlock::length_bytes).collect();
         format!(
-            "{:?}, writes of {:#x} bytes, blocks {blocks:x?}, image on {:?}, preserved {:x?}, differs: {:?}, refused for: {:?}",
+            "{:?}, writes of {:#x} bytes, blocks {blocks:x?}, image on {:?}, preserved {:x?}, closed to the host: {}, differs: {:?}, refused for: {:?}",
             geometry.rule(),
             geometry.write_bytes(),
             self.blocks.iter().map(|block| block.index()).collect::<Vec<_>>(),
             self.preserved,
+            self.chip.closed(),
             self.mood,
             self.refusal,
         )

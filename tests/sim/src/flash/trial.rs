@@ -279,6 +279,13 @@ impl Claims<'_> {
             if self.chip.foreign_operation(block).is_some() || self.is_told(block) {
                 continue;
             }
+            let is_closed = self.chip.closed().overlaps(&(block.offset_bytes()..block.end_bytes()));
+            if is_closed && listed.is_some() {
+                return Err(format!(
+                    "the block at {:#x} is closed to the host, but called {said:?}",
+                    block.offset_bytes()
+                ));
+            }
             if self.is_left_unread(block) && matches!(said, BlockHolds::Old | BlockHolds::Unknown) {
                 continue;
             }
