@@ -1,7 +1,7 @@
 //! The system's allocator: returns freed memory to the kernel.
 #![allow(unsafe_code)]
 
-/// Returns the memory that this process has freed, as far as the allocator can.
+/// Hands the memory that this process has freed to the kernel, as far as the allocator can.
 ///
 /// The GNU allocator keeps up to 64 MiB of it once large blocks were freed: an agent that has read
 /// its chip would hold that for ever.

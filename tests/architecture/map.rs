@@ -80,7 +80,7 @@ fn stands_in(file: &str, place: &str) -> bool {
     file == place || file == beside || file.starts_with(&format!("{folder}/")) && !is_root(place)
 }
 
-/// Returns the folder of a crate's first file is that of all its rooms.
+/// Returns whether this is a crate's first file: its folder is that of all its rooms.
 fn is_root(place: &str) -> bool {
     place.ends_with("/main.rs") || place.ends_with("/lib.rs")
 }

@@ -119,7 +119,7 @@ impl World {
         world
     }
 
-    /// Returns the manager's datagrams go to the agent and the other way until nothing is left.
+    /// Carries datagrams between manager and agent until nothing is left; returns the answers.
     fn exchange(&mut self, manager: usize) -> Vec<Answer> {
         let mut answers = Vec::new();
         loop {
