@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{FlashError, FlashPlan, Live, Placement};
+use super::{EraseBlock, FlashError, Live};
 use crate::image::layout::{Layout, host_access};
 use crate::image::validity::{Verdict, validate_around};
 use crate::image::{ByteRanges, VerifiedImage};
@@ -43,19 +43,19 @@ impl Fitness {
         Ok(Self { condition, no_write })
     }
 
-    /// Fails unless the plan leads to whole firmware by blocks that may be written.
+    /// Fails unless `target` is whole firmware as far as it is not `closed`, and all `blocks` may be
+    /// written.
     pub(super) fn check(
         &self,
-        plan: &FlashPlan,
-        placement: &Placement,
+        target: &[u8],
         closed: &ByteRanges,
+        blocks: impl Iterator<Item = EraseBlock>,
     ) -> Result<(), FlashError> {
-        let verdict = validate_around(plan.target(), closed);
+        let verdict = validate_around(target, closed);
         if let Verdict::Invalid { offset_bytes, why } = verdict {
             return Err(FlashError::ImageInvalid { offset_bytes, why });
         }
-        for operation in plan.operations() {
-            let block = placement.block(operation.block);
+        for block in blocks {
             let (start, end) = (block.offset_bytes(), block.end_bytes());
             if self.no_write.iter().any(|range| range.start < end && start < range.end) {
                 return Err(FlashError::NotForHost { offset_bytes: start });

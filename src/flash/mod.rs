@@ -54,13 +54,16 @@
 //! ```
 
 mod block;
+mod block_fault;
 mod error;
 mod estimate;
 mod execute;
 mod fitness;
 mod geometry;
 mod job;
+mod live;
 mod outcome;
+mod phase;
 mod placement;
 mod plan;
 mod prepare;
@@ -71,7 +74,7 @@ mod tests;
 
 use std::io;
 
-pub use block::BlockFault;
+pub use block_fault::BlockFault;
 pub use error::FlashError;
 pub use estimate::{Estimate, Workload};
 pub use execute::{
@@ -80,13 +83,15 @@ pub use execute::{
 pub use geometry::{
     BLOCKS_MAX, EraseBlock, EraseRegion, Geometry, GeometryError, REGIONS_MAX, WriteRule,
 };
-pub use job::{Job, JobBackup, Phase, Step};
+pub use job::{Job, JobBackup, Step};
+pub use live::Live;
 pub use outcome::{
     BlockHolds, End, FOREIGN_RANGES_TOLD_MAX, ForeignChange, ForeignKind, MixedBlocks, Outcome,
     Progress, Statistics,
 };
+pub use phase::Phase;
 pub use placement::Placement;
-pub use plan::{Change, FlashPlan, Live, Operation};
+pub use plan::{Change, FlashPlan, Operation};
 pub use prepare::{READ_ATTEMPTS_MAX, SPAN_BYTES_MAX};
 pub(crate) use reading::read_block;
 pub use reading::{ContentsError, read_contents};

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::fitness::Fitness;
-use super::{FlashError, Placement, WriteRule};
+use super::{FlashError, Live, Placement, WriteRule};
 use crate::image::layout::FirmwareVolume;
 use crate::image::{ByteRanges, Digest, Region, RegionAction, VerifiedImage, preserved};
 use crate::reason::Condition;
@@ -14,23 +14,6 @@ use crate::reason::Condition;
 /// decided what need not be written: small enough to save time, large enough not to turn one block
 /// into hundreds of system calls.
 const PIECE_BYTES: usize = 256;
-
-/// What is on the chip now.
-#[derive(Clone, Copy, Debug)]
-pub struct Live<'a> {
-    /// Contents of the placement's blocks, one after the other; zeros in blocks that cannot be read, FFh where they are closed.
-    pub contents: &'a [u8],
-    /// For each block of the placement whether it can be read, but for what is closed in it.
-    pub readable: &'a [bool],
-    /// Which of the contents the host may not read.
-    pub closed: &'a ByteRanges,
-    /// What a write may do.
-    pub rule: WriteRule,
-    /// Smallest write.
-    pub write_bytes: u32,
-    /// What the contents are known to be, apart from what their structure looks like.
-    pub condition: Condition,
-}
 
 /// How an eraseblock comes to its new contents.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,7 +98,8 @@ impl FlashPlan {
         for block in 0..placement.block_count() {
             plan.add(block, &regions, placement, live)?;
         }
-        fitness.check(&plan, placement, live.closed)?;
+        let blocks = plan.operations.iter().map(|operation| placement.block(operation.block));
+        fitness.check(plan.target(), live.closed, blocks)?;
         let frames: Vec<Option<usize>> = lost(image.regions(), &regions)
             .map(|region| placement.block_of(region.offset_bytes))
             .collect();

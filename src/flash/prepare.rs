@@ -7,7 +7,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use super::block::{complement, first_difference};
-use super::job::Mode;
+use super::phase::Mode;
 use super::placement::Span;
 use super::plan::Decider;
 use super::reading::read_parts;
