@@ -1,11 +1,12 @@
-//! Walks the way into the recovery environment by itself, without agent and manager: for trying a kernel, an initramfs or a
-//! board before trusting them with an update.
+//! Walks the way into the recovery environment by itself, without agent and manager: for trying a
+//! kernel, an initramfs or a board before trusting them with an update.
 //!
-//! - `recovery_probe enter KERNEL INITRAMFS MANAGER_IP [--dhcp] [--state DIR]` in the normal OS: reads the network's
-//!   configuration, makes a result mailbox in DIR, loads the recovery kernel and starts it;
+//! - `recovery_probe enter KERNEL INITRAMFS MANAGER_IP [--dhcp] [--state DIR]` in the normal OS:
+//!   reads the network's configuration, makes a result mailbox in DIR, loads the recovery kernel
+//!   and starts it;
 //! - `recovery_probe result DIR` in the normal OS: prints what recovery has left there;
-//! - as init of the recovery environment (built with `--firmcastd recovery_probe`): brings the machine up, prints the handoff,
-//!   the network and the flash that it found, then reboots.
+//! - as init of the recovery environment (built with `--firmcastd recovery_probe`): brings the
+//!   machine up, prints the handoff, the network and the flash that it found, then reboots.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
@@ -46,7 +47,8 @@ fn main() -> anyhow::Result<()> {
             Ok(())
         }
         _ => bail!(
-            "usage: recovery_probe enter KERNEL INITRAMFS MANAGER_IP [--dhcp] [--state DIR] | result DIR"
+            "usage: recovery_probe enter KERNEL INITRAMFS MANAGER_IP [--dhcp] [--state DIR] | \
+            result DIR"
         ),
     }
 }

@@ -1,11 +1,12 @@
 //! Why something ended: one list for host, manager, history and documents.
 //!
-//! A [`Reason`] travels as its code (docs/PROTOCOL.md, section "Reasons"); codes are never reused. docs/OPERATIONS.md
-//! says what to do about each.
+//! A [`Reason`] travels as its code (docs/PROTOCOL.md, section "Reasons"); codes are never reused.
+//! docs/OPERATIONS.md says what to do about each.
 
 use std::fmt;
 
-/// What the contents of a chip look like to whoever reads them: a judgement of the bytes, whatever was done to them.
+/// What the contents of a chip look like to whoever reads them: a judgement of the bytes, whatever
+/// was done to them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 #[repr(u8)]
 pub enum Condition {
@@ -89,8 +90,8 @@ impl FlashState {
         }
     }
 
-    /// Whether the machine may be reset: the chip holds all of the new image, or all of contents that
-    /// are not broken. What nobody has read is never safe.
+    /// Whether the machine may be reset: the chip holds all of the new image, or all of contents
+    /// that are not broken. What nobody has read is never safe.
     pub fn reboot_is_safe(self) -> bool {
         match self {
             Self::Updated => true,

@@ -101,8 +101,8 @@ impl Bench {
         Ok(contents)
     }
 
-    /// Puts the contents of before the exercise back. A blank chip is no firmware: that must be refused, and a mark makes
-    /// it acceptable.
+    /// Puts the contents of before the exercise back. A blank chip is no firmware: that must be
+    /// refused, and a mark makes it acceptable.
     fn put_back(&mut self, mut original: Vec<u8>) -> anyhow::Result<()> {
         if original.iter().all(|byte| *byte == original[0]) {
             let end = self.flash(original.clone(), Vec::new())?;

@@ -130,7 +130,8 @@ impl Config {
     /// environment.
     ///
     /// # Errors
-    /// When a named file cannot be read, or for anything in it or in the environment that is not understood.
+    /// When a named file cannot be read, or for anything in it or in the environment that is not
+    /// understood.
     pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
         let default_path = Path::new(CONFIG_PATH_DEFAULT);
         let shown_path = path.unwrap_or(default_path);
@@ -244,15 +245,19 @@ mod tests {
         let cases = [
             (
                 "flsh = \"BIOS\"",
-                "unknown key `flsh` in /etc/firmcast/agent.toml; the keys are listen, host_key, trusted_managers, trusted_releases, flash, recovery_kernel, recovery_initramfs, state_dir, managers, rescue_archive, on_unknown_firmware",
+                "unknown key `flsh` in /etc/firmcast/agent.toml; the keys are listen, host_key, \
+                trusted_managers, trusted_releases, flash, recovery_kernel, recovery_initramfs, \
+                state_dir, managers, rescue_archive, on_unknown_firmware",
             ),
             (
                 "flash = 3",
-                "/etc/firmcast/agent.toml: flash: invalid type: found signed int `3`, expected a string; docs/agent.toml shows every key",
+                "/etc/firmcast/agent.toml: flash: invalid type: found signed int `3`, expected a \
+                string; docs/agent.toml shows every key",
             ),
             (
                 "listen = \"here\"",
-                "/etc/firmcast/agent.toml: listen: invalid socket address syntax; docs/agent.toml shows every key",
+                "/etc/firmcast/agent.toml: listen: invalid socket address syntax; docs/agent.toml \
+                shows every key",
             ),
             (
                 "flash = \"BIOS\nlisten",

@@ -52,7 +52,8 @@ pub enum AgentError {
 /// Runs the agent until it is stopped.
 ///
 /// # Errors
-/// Without key or socket the agent does not start; whatever else this machine lacks, it idles and tells who asks.
+/// Without key or socket the agent does not start; whatever else this machine lacks, it idles and
+/// tells who asks.
 pub fn run(config: Config) -> Result<Infallible, AgentError> {
     let host_key = load_or_make_host_key(&config.host_key).map_err(AgentError::HostKey)?;
     let trust = Trust::load(&config);

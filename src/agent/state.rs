@@ -26,7 +26,8 @@ const STATE_FILE_SIZE_MAX: u64 = 64 * 1024;
 pub enum StateError {
     /// Not readable, or not writable.
     #[error(
-        "cannot {action} {path}: {source}; check state_dir in agent.toml, its permissions, and the free space"
+        "cannot {action} {path}: {source}; check state_dir in agent.toml, its permissions, and \
+        the free space"
     )]
     Io {
         /// What was tried.
@@ -39,7 +40,8 @@ pub enum StateError {
     },
     /// Contents that the agent did not write.
     #[error(
-        "{path} holds something else than the agent's {expected}; restore it, or remove it to start anew"
+        "{path} holds something else than the agent's {expected}; restore it, or remove it to \
+        start anew"
     )]
     Contents {
         /// The file.

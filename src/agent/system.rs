@@ -172,8 +172,8 @@ impl System {
         measure::stable_digest(&mut flash, manifest).map_err(|error| with_causes(&error))
     }
 
-    /// The flash holds the manifest's image: from now on nothing with a lower security version is taken.
-    /// Returns what could not be kept, for the manager; empty when all was.
+    /// The flash holds the manifest's image: from now on nothing with a lower security version is
+    /// taken. Returns what could not be kept, for the manager; empty when all was.
     fn confirm(&mut self, campaign: u64, manifest: &VerifiedManifest) -> String {
         let version = manifest.security_version();
         let not_kept = match self.machine.state.raise_security_version_floor(version) {

@@ -9,7 +9,8 @@ use super::fru::FruError;
 pub enum BmcError {
     /// There is no device of the kernel's IPMI driver.
     #[error(
-        "no IPMI device ({tried}): this computer shows no BMC, or the modules ipmi_si (or ipmi_ssif) and ipmi_devintf are not loaded"
+        "no IPMI device ({tried}): this computer shows no BMC, or the modules ipmi_si (or \
+        ipmi_ssif) and ipmi_devintf are not loaded"
     )]
     NoDevice {
         /// The names that were looked for.
@@ -33,7 +34,8 @@ pub enum BmcError {
     },
     /// No answer.
     #[error(
-        "the BMC does not answer {request} within {timeout_ms} ms; it hangs or restarts: try again later, or restart it (`ipmitool mc reset cold`)"
+        "the BMC does not answer {request} within {timeout_ms} ms; it hangs or restarts: try \
+        again later, or restart it (`ipmitool mc reset cold`)"
     )]
     Timeout {
         /// The command.
@@ -50,7 +52,10 @@ pub enum BmcError {
         limit_ms: u64,
     },
     /// An answer with another completion code than 00h.
-    #[error("the BMC answers {request} with code {code:#04x} ({})", super::completion::meaning(*code))]
+    #[error(
+        "the BMC answers {request} with code {code:#04x} ({})",
+        super::completion::meaning(*code)
+    )]
     Refused {
         /// The command.
         request: &'static str,
@@ -75,14 +80,19 @@ pub enum BmcError {
     },
     /// The device that the URL should come into is not there.
     #[error(
-        "FRU device {fru} is not there, so there is no place for the URL; keep it in the configuration or in DHCP"
+        "FRU device {fru} is not there, so there is no place for the URL; keep it in the \
+        configuration or in DHCP"
     )]
     NoFru {
         /// Its number.
         fru: u8,
     },
     /// A write was refused before anything was changed.
-    #[error("FRU device {fru} is locked: the BMC answers the first write with code {code:#04x} ({}); nothing was changed; unlock it with the maker's tool", super::completion::meaning(*code))]
+    #[error(
+        "FRU device {fru} is locked: the BMC answers the first write with code {code:#04x} ({}); \
+        nothing was changed; unlock it with the maker's tool",
+        super::completion::meaning(*code)
+    )]
     Locked {
         /// Its number.
         fru: u8,
@@ -90,7 +100,11 @@ pub enum BmcError {
         code: u8,
     },
     /// A write failed after others.
-    #[error("FRU device {fru}: write {number} of {count} failed, {}; its list of records can still be read, give the same command again", before(*number))]
+    #[error(
+        "FRU device {fru}: write {number} of {count} failed, {}; its list of records can still be \
+        read, give the same command again",
+        before(*number)
+    )]
     Unfinished {
         /// Its number.
         fru: u8,
@@ -103,7 +117,8 @@ pub enum BmcError {
     },
     /// The BMC says that it has written and has not.
     #[error(
-        "FRU device {fru} does not hold what was written: {got:#04x} at {offset_bytes:#x}, expected {expected:#04x}; the BMC ignores writes, or something else writes too"
+        "FRU device {fru} does not hold what was written: {got:#04x} at {offset_bytes:#x}, \
+        expected {expected:#04x}; the BMC ignores writes, or something else writes too"
     )]
     NotWritten {
         /// Its number.

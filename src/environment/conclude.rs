@@ -39,7 +39,8 @@ fn tell_of_repair(place: Option<&MailboxPlace>, end: &End, known_good: Option<&K
     let text = known_good.and_then(|good| serde_json::to_string(good).ok()).unwrap_or_default();
     if text.len() > mailbox::TEXT_LENGTH_MAX {
         warn!(
-            "the record of the new firmware is too long for the mailbox: run firmcastd rescue-archive --renew"
+            "the record of the new firmware is too long for the mailbox: run firmcastd \
+            rescue-archive --renew"
         );
         return;
     }

@@ -41,7 +41,8 @@ pub(super) struct Listening {
     pub(super) port: u16,
     /// The manager's family; none: that of the host's own address.
     pub(super) is_ipv6: Option<bool>,
-    /// Whether everything goes through the network's interface: a broadcast has no other way to find it.
+    /// Whether everything goes through the network's interface: a broadcast has no other way to
+    /// find it.
     pub(super) bound: bool,
 }
 
@@ -106,7 +107,8 @@ impl Driver<'_> {
             self.transmit();
             self.show();
             match self.poll.poll(&mut events, Some(self.patience())) {
-                // The loop goes on whatever happens: only the state machine knows whether a reboot is safe.
+                // The loop goes on whatever happens: only the state machine knows whether a reboot
+                // is safe.
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => {
                     error!("cannot wait for datagrams: {error}");
                     std::thread::sleep(ERROR_PAUSE);
@@ -140,7 +142,8 @@ impl Driver<'_> {
                     self.stay.handle_datagram(now, from, &self.buffer[..size]);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                // A message that bounced, or an interface that went away: both show again in silence.
+                // A message that bounced, or an interface that went away: both show again in
+                // silence.
                 Err(_) => continue,
             }
         }
@@ -251,7 +254,8 @@ pub(super) fn seed() -> Result<[u8; 32], EnvironmentError> {
     Ok(seed)
 }
 
-/// What has opened the chip while it was written. Its contents were compared after the last write, but may change again.
+/// What has opened the chip while it was written. Its contents were compared after the last write,
+/// but may change again.
 fn warn_of_users(chip: &MtdInfo) {
     match Holders::users(Path::new("/"), chip) {
         Ok(Holders { first: Some(held), .. }) => warn!("{held}, since the flashing began"),

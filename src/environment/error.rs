@@ -15,7 +15,8 @@ pub enum EnvironmentError {
     Handover(#[from] HandoverError),
     /// A key in the handoff or provision is damaged.
     #[error(
-        "a key in the handoff or provision cannot be used; check the keys with `firmcastd check`, then write the rescue archive again"
+        "a key in the handoff or provision cannot be used; check the keys with `firmcastd check`, \
+        then write the rescue archive again"
     )]
     Key(#[source] KeyError),
     /// Mounts, modules, network.

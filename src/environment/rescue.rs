@@ -43,8 +43,9 @@ pub(super) fn run(started: Instant, platform: &mut Platform) -> Result<Ending, E
     })
 }
 
-/// Runs the hook of the distribution's initramfs: returns when the boot must go on, and restarts the machine after a repair. Does
-/// nothing unless the kernel's command line has `firmcast.recover`.
+/// Runs the hook of the distribution's initramfs: returns when the boot must go on, and restarts
+/// the machine after a repair. Does nothing unless the kernel's command line has
+/// `firmcast.recover`.
 ///
 /// # Errors
 /// [`EnvironmentError`]; the boot must go on then, too.
@@ -84,7 +85,8 @@ fn look_after(
         info!("booting on");
         return Ok(Boot::On);
     }
-    // The distribution's initramfs goes on to its operating system, which has its own idea of the watchdog.
+    // The distribution's initramfs goes on to its operating system, which has its own idea of the
+    // watchdog.
     if matches!(way, Way::Dedicated(_)) {
         platform.arm_watchdog();
     }
@@ -143,7 +145,8 @@ impl Found {
         Self::assess(provision, host.flash.as_ref(), bios_version)
     }
 
-    /// A chip that cannot be read is as good as one with wrong bytes; one that is not there says nothing.
+    /// A chip that cannot be read is as good as one with wrong bytes; one that is not there says
+    /// nothing.
     fn assess(provision: &Provision, flash: Option<&MtdInfo>, bios_version: &str) -> Self {
         if flash.is_none() {
             let why = format!("the flash chip {} was not found", provision.flash);
@@ -160,7 +163,8 @@ impl Found {
                     is_invalid(&verdict) && !is_invalid(&validate_contents(&contents));
                 Self { verdict, is_doubtful }
             }
-            // What the host may not read is no error, so this is a fault; yet the machine has started with this chip.
+            // What the host may not read is no error, so this is a fault; yet the machine has
+            // started with this chip.
             Err(error) => {
                 let why = with_causes(&error);
                 Self { verdict: Verdict::Invalid { offset_bytes: 0, why }, is_doubtful: true }
@@ -221,7 +225,8 @@ fn facts(host: &Host, found: &Found) -> Facts {
     }
 }
 
-/// Brings the network up. Tries for ever when there is no limit to `patience`; else returns none when it is over.
+/// Brings the network up. Tries for ever when there is no limit to `patience`; else returns none
+/// when it is over.
 fn wait_for_network(
     platform: &mut Platform,
     provision: &Provision,
@@ -254,7 +259,8 @@ fn wait_for_network(
                 error!("no network yet: {}", with_causes(&error));
                 screen.tell(
                     &format!("no network: {}", with_causes(&error)),
-                    "Check that the NIC's driver is in this environment. This computer keeps trying.",
+                    "Check that the NIC's driver is in this environment. This computer keeps \
+                    trying.",
                 );
                 std::thread::sleep(RETRY_PAUSE);
             }

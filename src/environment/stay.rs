@@ -1,4 +1,5 @@
-//! A stay in the recovery environment: searches for help and campaigns, until the boot may go on. Sans-IO.
+//! A stay in the recovery environment: searches for help and campaigns, until the boot may go on.
+//! Sans-IO.
 //!
 //! ```text
 //!  nobody sent the host --> Searching --Enlist--> InCampaign <-- an agent sent the host
@@ -9,8 +10,8 @@
 //!                                Over <------------------'
 //! ```
 //!
-//! The drive rule is the endpoint's ([`crate::session::endpoint`]): after every call the driver sends what
-//! [`Stay::poll_transmit`] has, then does what [`Stay::poll_action`] says.
+//! The drive rule is the endpoint's ([`crate::session::endpoint`]): after every call the driver
+//! sends what [`Stay::poll_transmit`] has, then does what [`Stay::poll_action`] says.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -148,8 +149,8 @@ impl Stay {
         Self::InCampaign(Box::new(InCampaign { recovery, search: None }))
     }
 
-    /// The stay of a host that nobody sent here: it looks for a manager. `seed` must come from the system's random source and be
-    /// used once.
+    /// The stay of a host that nobody sent here: it looks for a manager. `seed` must come from the
+    /// system's random source and be used once.
     pub fn by_itself(now: Time, patient: Patient, seed: [u8; 32]) -> Self {
         let Patient { host_key, managers, releases, board, request, flash, patience } = patient;
         let mut rng = ChaCha20Rng::from_seed(seed);
@@ -257,7 +258,8 @@ impl Stay {
         }
     }
 
-    /// The campaign is over for this host. Returns what the stay came to, unless the host searches on.
+    /// The campaign is over for this host. Returns what the stay came to, unless the host searches
+    /// on.
     fn leave(&mut self, now: Time, end: End) -> Option<Conclusion> {
         let Self::InCampaign(campaign) = std::mem::replace(self, Self::Over) else { return None };
         let InCampaign { recovery, search } = *campaign;

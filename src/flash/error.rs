@@ -50,7 +50,8 @@ pub enum FlashError {
     },
     /// A bad block on a chip that has to be good everywhere.
     #[error(
-        "the eraseblock at {offset_bytes:#x} is marked bad and cannot be skipped: replace the chip; nothing was changed"
+        "the eraseblock at {offset_bytes:#x} is marked bad and cannot be skipped: replace the \
+        chip; nothing was changed"
     )]
     BadBlock {
         /// Offset of the block.
@@ -58,7 +59,8 @@ pub enum FlashError {
     },
     /// The chip did not answer a question about a block.
     #[error(
-        "cannot find out whether the eraseblock at {offset_bytes:#x} {asked}: see the kernel log; nothing was changed"
+        "cannot find out whether the eraseblock at {offset_bytes:#x} {asked}: see the kernel log; \
+        nothing was changed"
     )]
     Survey {
         /// Offset of the block.
@@ -79,7 +81,8 @@ pub enum FlashError {
     },
     /// A backup with holes is not a backup.
     #[error(
-        "cannot read {length_bytes:#x} bytes at {offset_bytes:#x} for the backup: see the kernel log; nothing was changed"
+        "cannot read {length_bytes:#x} bytes at {offset_bytes:#x} for the backup: see the kernel \
+        log; nothing was changed"
     )]
     Unreadable {
         /// Offset on the chip.

@@ -10,8 +10,9 @@
 //!                       '-------otherwise--> end: Mixed
 //! ```
 //!
-//! Somebody else may write to the chip at any time. What the image decides is written again then, a few times. What
-//! the image does not decide is left as it is, and told: it is no reason to restore anything.
+//! Somebody else may write to the chip at any time. What the image decides is written again then, a
+//! few times. What the image does not decide is left as it is, and told: it is no reason to restore
+//! anything.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -36,7 +37,8 @@ pub const BATCH_BYTES_MAX: usize = 64 * 1024;
 /// How often a job writes an eraseblock again that somebody else has changed since.
 pub const FOREIGN_REPAIRS_MAX: u32 = 3;
 
-/// The most eraseblocks that a job repairs although nothing was planned for them: what they held is kept in memory.
+/// The most eraseblocks that a job repairs although nothing was planned for them: what they held is
+/// kept in memory.
 pub const UNPLANNED_REPAIRS_MAX: usize = 8;
 
 #[derive(Debug)]
@@ -266,7 +268,8 @@ impl Execution {
         Ok(())
     }
 
-    /// Whether a block that the image decides can be read: one that cannot is no sign that the chip is gone.
+    /// Whether a block that the image decides can be read: one that cannot is no sign that the chip
+    /// is gone.
     fn chip_answers(&self, flash: &mut dyn Flash, statistics: &mut Statistics) -> bool {
         let mut blocks = 0..self.work.placement.block_count();
         let Some(nth) = blocks.find(|nth| self.work.plan.decider(*nth) == Decider::Image) else {
@@ -277,8 +280,9 @@ impl Execution {
         read(flash, block.offset_bytes(), &mut bytes, statistics).is_ok()
     }
 
-    /// What a block holds, beside what it should hold. Two reads of something else have to agree, and each goes into a
-    /// buffer that is filled in another way: what a read leaves out is never the same.
+    /// What a block holds, beside what it should hold. Two reads of something else have to agree,
+    /// and each goes into a buffer that is filled in another way: what a read leaves out is never
+    /// the same.
     fn compare(
         &self,
         nth: usize,
@@ -380,7 +384,8 @@ impl Execution {
             Err(_) if attempts + 1 < BLOCK_ATTEMPTS_MAX => {
                 State::Restoring { next, attempts: attempts + 1 }
             }
-            // The other blocks are restored all the same, and the confirmation says what this one holds.
+            // The other blocks are restored all the same, and the confirmation says what this one
+            // holds.
             Err(_) => {
                 self.given_up.push(nth);
                 after
@@ -536,7 +541,8 @@ enum Found {
 }
 
 impl Work {
-    /// A buffer that differs in every byte from the old, the new, and the erased contents of a block.
+    /// A buffer that differs in every byte from the old, the new, and the erased contents of a
+    /// block.
     fn unlike(&self, nth: usize) -> Vec<u8> {
         let range = self.placement.range(nth);
         let (old, new) = (&self.backup[range.clone()], &self.plan.target()[range]);

@@ -11,15 +11,16 @@ use crate::reason::Condition;
 /// What the bytes on the chip say about the update.
 #[derive(Debug)]
 pub(super) struct Fitness {
-    /// What the contents look like: no better than the order says, and broken only when the order says so.
+    /// What the contents look like: no better than the order says, and broken only when the order
+    /// says so.
     pub(super) condition: Condition,
     /// What the host's processor may not write.
     no_write: Vec<Range<u64>>,
 }
 
 impl Fitness {
-    /// Compares the layouts, unless the contents are known to be broken: then theirs means nothing. Contents that
-    /// only look wrong are doubtful: the machine has started from them.
+    /// Compares the layouts, unless the contents are known to be broken: then theirs means nothing.
+    /// Contents that only look wrong are doubtful: the machine has started from them.
     pub(super) fn of(image: &VerifiedImage, live: Live<'_>) -> Result<Self, FlashError> {
         // Blocks that could not be read say nothing.
         let is_whole = live.readable.iter().all(|readable| *readable);
@@ -43,8 +44,8 @@ impl Fitness {
         Ok(Self { condition, no_write })
     }
 
-    /// Fails unless `target` is whole firmware as far as it is not `closed`, and all `blocks` may be
-    /// written.
+    /// Fails unless `target` is whole firmware as far as it is not `closed`, and all `blocks` may
+    /// be written.
     pub(super) fn check(
         &self,
         target: &[u8],

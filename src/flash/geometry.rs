@@ -83,7 +83,8 @@ pub enum GeometryError {
     Empty,
     /// A block or a write unit of zero bytes.
     #[error(
-        "the flash device reports eraseblocks of {block_bytes:#x} and writes of {write_bytes:#x} bytes: neither may be 0"
+        "the flash device reports eraseblocks of {block_bytes:#x} and writes of {write_bytes:#x} \
+        bytes: neither may be 0"
     )]
     ZeroUnit {
         /// Reported eraseblock size.
@@ -93,7 +94,8 @@ pub enum GeometryError {
     },
     /// Eraseblocks that are not whole write units.
     #[error(
-        "eraseblocks of {block_bytes:#x} bytes are not a multiple of the write size of {write_bytes:#x} bytes"
+        "eraseblocks of {block_bytes:#x} bytes are not a multiple of the write size of \
+        {write_bytes:#x} bytes"
     )]
     WriteUnit {
         /// Reported eraseblock size.
@@ -113,7 +115,8 @@ pub enum GeometryError {
     },
     /// More blocks or regions than any firmware chip has.
     #[error(
-        "the flash device reports {blocks} eraseblocks in {regions} regions; at most {BLOCKS_MAX} in {REGIONS_MAX} are understood"
+        "the flash device reports {blocks} eraseblocks in {regions} regions; at most {BLOCKS_MAX} \
+        in {REGIONS_MAX} are understood"
     )]
     TooMany {
         /// Reported blocks.

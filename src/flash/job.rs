@@ -66,21 +66,21 @@ enum Stage {
 }
 
 impl Job {
-    /// A job for a chip from which the machine has started, whatever its structure looks like: what cannot be read is
-    /// a reason to refuse, and the layouts are compared.
+    /// A job for a chip from which the machine has started, whatever its structure looks like: what
+    /// cannot be read is a reason to refuse, and the layouts are compared.
     pub fn new(image: VerifiedImage) -> Self {
         Self::with_mode(image, Mode::Update)
     }
 
-    /// A job for a chip whose contents are known to be broken, e.g. after a power cut in the middle of
-    /// a job. Blocks that cannot be read (half-written NAND pages) are rewritten without a backup,
-    /// and only a complete update makes a reboot safe.
+    /// A job for a chip whose contents are known to be broken, e.g. after a power cut in the middle
+    /// of a job. Blocks that cannot be read (half-written NAND pages) are rewritten without a
+    /// backup, and only a complete update makes a reboot safe.
     pub fn rescue(image: VerifiedImage) -> Self {
         Self::with_mode(image, Mode::Rescue)
     }
 
-    /// A job that goes as far as [`Phase::ReadyToChange`], for [`Job::plan`], and never changes anything: it
-    /// counts locked blocks instead of unlocking them.
+    /// A job that goes as far as [`Phase::ReadyToChange`], for [`Job::plan`], and never changes
+    /// anything: it counts locked blocks instead of unlocking them.
     pub fn preview(image: VerifiedImage) -> Self {
         Self::with_mode(image, Mode::Preview)
     }
@@ -104,7 +104,8 @@ impl Job {
         }
     }
 
-    /// What will change, on which blocks, and how many of those are locked; only in [`Phase::ReadyToChange`].
+    /// What will change, on which blocks, and how many of those are locked; only in
+    /// [`Phase::ReadyToChange`].
     pub fn plan(&self) -> Option<(&FlashPlan, &Placement, u32)> {
         match &self.stage {
             Stage::Ready(work) => Some((&work.plan, &work.placement, work.locked_blocks)),
@@ -112,7 +113,8 @@ impl Job {
         }
     }
 
-    /// Lets the job make changes from now on. No effect unless it is in [`Phase::ReadyToChange`], and none in a preview.
+    /// Lets the job make changes from now on. No effect unless it is in [`Phase::ReadyToChange`],
+    /// and none in a preview.
     pub fn allow_change(&mut self) {
         if self.mode == Mode::Preview {
             return;
@@ -153,7 +155,8 @@ impl Job {
         Progress { phase, done_blocks: done as u32, total_blocks: total as u32 }
     }
 
-    /// What the blocks that the image lies on held before the job. `None` unless the job is in [`Phase::ReadyToChange`].
+    /// What the blocks that the image lies on held before the job. `None` unless the job is in
+    /// [`Phase::ReadyToChange`].
     pub fn backup(&self) -> Option<JobBackup<'_>> {
         match &self.stage {
             Stage::Ready(Work { backup, backup_digest, closed, .. }) => {

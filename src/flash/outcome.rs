@@ -73,8 +73,8 @@ pub enum BlockHolds {
     Unknown,
 }
 
-/// Neighbouring eraseblocks in which somebody else was at work while the job ran: the management engine, the BMC, or
-/// firmware that runs in system management mode.
+/// Neighbouring eraseblocks in which somebody else was at work while the job ran: the management
+/// engine, the BMC, or firmware that runs in system management mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ForeignChange {
     /// First byte on the chip.
@@ -113,16 +113,17 @@ pub struct End {
     pub after_digest: Option<[u8; 32]>,
     /// What was asked of the chip.
     pub statistics: Statistics,
-    /// Where somebody else changed the chip meanwhile, sorted by offset. These ranges are no part of what `outcome`
-    /// says, except for those that were repaired, and with them there is no `after_digest`.
+    /// Where somebody else changed the chip meanwhile, sorted by offset. These ranges are no part
+    /// of what `outcome` says, except for those that were repaired, and with them there is no
+    /// `after_digest`.
     pub foreign: Vec<ForeignChange>,
     /// What the contents looked like before the job.
     pub condition: Condition,
 }
 
 impl End {
-    /// Whether the machine can be started from the chip: it holds the whole new image, or all of old contents that
-    /// were not known to be broken.
+    /// Whether the machine can be started from the chip: it holds the whole new image, or all of
+    /// old contents that were not known to be broken.
     pub fn reboot_is_safe(&self) -> bool {
         match &self.outcome {
             Outcome::Updated => true,

@@ -60,7 +60,8 @@ pub(super) enum Decider {
 }
 
 impl FlashPlan {
-    /// Plans the way from `live` to `image` with the regions that the bundle's policy treats otherwise.
+    /// Plans the way from `live` to `image` with the regions that the bundle's policy treats
+    /// otherwise.
     ///
     /// Blocks that are equal already are left alone. The others are in ascending order, but the
     /// block at which the processor starts comes last: until then, the chip starts as it did, or
@@ -72,10 +73,11 @@ impl FlashPlan {
     /// - A region that ends beyond the image.
     /// - A chip with another layout than the image, or a target that is no whole firmware.
     /// - A block that changes although the host may not write it by the Intel flash descriptor.
-    /// - A block in which something is closed to the host, but not preserved, or beside bytes that change.
+    /// - A block in which something is closed to the host, but not preserved, or beside bytes that
+    ///   change.
     /// - Preserved bytes that cannot be read and lie in a block that changes, or a preserved region
-    ///   that shares an eraseblock with bytes that change: a power cut while that block is rewritten
-    ///   would lose what was to be preserved.
+    ///   that shares an eraseblock with bytes that change: a power cut while that block is
+    ///   rewritten would lose what was to be preserved.
     pub fn new(
         image: &VerifiedImage,
         placement: &Placement,
@@ -103,8 +105,9 @@ impl FlashPlan {
         let frames: Vec<Option<usize>> = lost(image.regions(), &regions)
             .map(|region| placement.block_of(region.offset_bytes))
             .collect();
-        // The boot block is the last one, and before it the headers that lost regions get: until they are there, a job that comes
-        // after a power cut sees that the rest is lost. Sorting is stable.
+        // The boot block is the last one, and before it the headers that lost regions get: until
+        // they are there, a job that comes after a power cut sees that the rest is lost. Sorting is
+        // stable.
         plan.operations.sort_by_key(|operation| {
             let block = Some(operation.block);
             (block == boot_block, frames.contains(&block))
@@ -153,7 +156,8 @@ impl FlashPlan {
         Ok(())
     }
 
-    /// Leaves a block alone of which the host may not read everything, if that is what the bundle wants.
+    /// Leaves a block alone of which the host may not read everything, if that is what the bundle
+    /// wants.
     fn add_closed(
         &mut self,
         block: usize,
@@ -184,7 +188,8 @@ impl FlashPlan {
         })
     }
 
-    /// What the chip shall hold in the end, in the image's order; FFh where it is closed to the host.
+    /// What the chip shall hold in the end, in the image's order; FFh where it is closed to the
+    /// host.
     pub fn target(&self) -> &[u8] {
         &self.target
     }
@@ -205,7 +210,8 @@ impl FlashPlan {
         &self.kept
     }
 
-    /// Whether something of this block is closed to the host: the block is left alone and not compared either.
+    /// Whether something of this block is closed to the host: the block is left alone and not
+    /// compared either.
     pub fn is_unread(&self, block: usize) -> bool {
         self.deciders[block] == Decider::ChipUnread
     }
@@ -260,8 +266,8 @@ fn image_digest(image: &VerifiedImage) -> Option<Digest> {
     is_target.then(|| *image.digest())
 }
 
-/// The bundle's regions as this chip needs them: most firmware does not start without the frame of its variable store, so where
-/// that is lost, the image's is better than what is left.
+/// The bundle's regions as this chip needs them: most firmware does not start without the frame of
+/// its variable store, so where that is lost, the image's is better than what is left.
 fn regions_for(image: &VerifiedImage, live: Live<'_>, condition: Condition) -> Vec<Region> {
     let mut regions = image.regions().to_vec();
     // What cannot be read may be whole.

@@ -38,7 +38,8 @@ pub(super) struct Backup {
 pub(super) struct Work {
     pub(super) placement: Placement,
     pub(super) plan: FlashPlan,
-    /// Contents of the placement's blocks before the job; zeros where `readable` is false, FFh where they are closed.
+    /// Contents of the placement's blocks before the job; zeros where `readable` is false, FFh
+    /// where they are closed.
     pub(super) backup: Arc<Vec<u8>>,
     /// What of them the host may not read.
     pub(super) closed: ByteRanges,
@@ -72,8 +73,9 @@ impl Backup {
         self.placement.block_count()
     }
 
-    /// Reads the next span into the backup. What is closed to the host has no backup and needs none: it stays as it is. A rescue
-    /// allows other blocks that cannot be read, too: they are written anew.
+    /// Reads the next span into the backup. What is closed to the host has no backup and needs
+    /// none: it stays as it is. A rescue allows other blocks that cannot be read, too: they are
+    /// written anew.
     pub(super) fn step(
         &mut self,
         flash: &mut dyn Flash,
@@ -241,7 +243,8 @@ impl Work {
         readable.map(|nth| self.placement.span([nth], SPAN_BYTES_MAX)).collect()
     }
 
-    /// A span with a difference is looked at block by block: it matters only where a byte of the plan depends on it.
+    /// A span with a difference is looked at block by block: it matters only where a byte of the
+    /// plan depends on it.
     fn check_again(
         &mut self,
         span: &Span,
@@ -266,8 +269,8 @@ impl Work {
         span.blocks.clone().any(|nth| self.plan.decider(nth) == Decider::Chip)
     }
 
-    /// Somebody else writes to this block, which is preserved as a whole: takes what it holds now. When no two reads
-    /// are alike, nothing depends on that either.
+    /// Somebody else writes to this block, which is preserved as a whole: takes what it holds now.
+    /// When no two reads are alike, nothing depends on that either.
     fn read_anew(
         &mut self,
         span: &Span,

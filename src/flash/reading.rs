@@ -6,8 +6,8 @@ use super::prepare::read;
 use super::{EraseBlock, Flash, Statistics, WriteRule};
 use crate::image::{ByteRanges, Contents, Unreadable};
 
-/// Where an eraseblock cannot be read as a whole, its parts of this size are tried: the unit in which an Intel flash descriptor
-/// divides a chip.
+/// Where an eraseblock cannot be read as a whole, its parts of this size are tried: the unit in
+/// which an Intel flash descriptor divides a chip.
 const PART_BYTES: usize = 4096;
 
 /// Why the contents of a chip are not known.
@@ -27,8 +27,8 @@ pub enum ContentsError {
     Unreadable(#[from] Unreadable),
 }
 
-/// What the chip holds; of NAND, what its good blocks hold. `untouched` is what a bundle preserves or a record leaves out:
-/// it need not be readable ([`Contents::new`]).
+/// What the chip holds; of NAND, what its good blocks hold. `untouched` is what a bundle preserves
+/// or a record leaves out: it need not be readable ([`Contents::new`]).
 ///
 /// # Errors
 /// [`ContentsError`].
@@ -54,8 +54,8 @@ pub fn read_contents(
     Ok(Contents::new(bytes, &unread, untouched)?)
 }
 
-/// Fills `buffer` with the bytes of `block`; returns the ranges, from the start of the block, that cannot be read. These hold
-/// anything.
+/// Fills `buffer` with the bytes of `block`; returns the ranges, from the start of the block, that
+/// cannot be read. These hold anything.
 pub(crate) fn read_block(
     flash: &mut dyn Flash,
     block: EraseBlock,
@@ -76,7 +76,8 @@ pub(super) fn read_parts(
     };
     let mut unread: ByteRanges = std::iter::once(0..buffer.len() as u64).collect();
     let mut last_error = Some(error);
-    // The pages of a NAND block fail for reasons of their own, and their block is erased as a whole.
+    // The pages of a NAND block fail for reasons of their own, and their block is erased as a
+    // whole.
     if flash.geometry().rule() == WriteRule::PageOnce || buffer.len() <= PART_BYTES {
         return (unread, last_error);
     }

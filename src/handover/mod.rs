@@ -36,7 +36,8 @@ pub enum HandoverError {
     },
     /// There is no provision.
     #[error(
-        "there is no {PROVISION_PATH}: load the archive that `firmcastd rescue-archive` writes behind this initramfs"
+        "there is no {PROVISION_PATH}: load the archive that `firmcastd rescue-archive` writes \
+        behind this initramfs"
     )]
     NoProvision,
     /// The handoff is larger than recovery would read.
@@ -49,7 +50,8 @@ pub enum HandoverError {
     },
     /// The provision is larger than recovery would read.
     #[error(
-        "the provision has {size_bytes} bytes, expected at most {PROVISION_SIZE_MAX}; trust fewer keys, or name fewer managers"
+        "the provision has {size_bytes} bytes, expected at most {PROVISION_SIZE_MAX}; trust fewer \
+        keys, or name fewer managers"
     )]
     ProvisionTooLarge {
         /// Its size in bytes.
@@ -65,7 +67,8 @@ pub enum HandoverError {
     ProvisionForm(#[source] serde_json::Error),
     /// The handoff is of another version.
     #[error(
-        "the handoff has version {got}, expected {HANDOFF_VERSION}; build the recovery initramfs again with the installed firmcastd"
+        "the handoff has version {got}, expected {HANDOFF_VERSION}; build the recovery initramfs \
+        again with the installed firmcastd"
     )]
     HandoffVersion {
         /// The version in the file.
@@ -73,7 +76,8 @@ pub enum HandoverError {
     },
     /// The provision is of another version.
     #[error(
-        "the provision has version {got}, expected {PROVISION_VERSION}; write it again with the firmcastd of this environment"
+        "the provision has version {got}, expected {PROVISION_VERSION}; write it again with the \
+        firmcastd of this environment"
     )]
     ProvisionVersion {
         /// The version in the file.

@@ -6,8 +6,8 @@
 /// The GNU allocator keeps up to 64 MiB of it once large blocks were freed: an agent that has read
 /// its chip would hold that for ever.
 pub fn return_freed_memory() {
-    // SAFETY: malloc_trim(3) takes a number, touches nothing but the allocator's own free lists, and
-    // locks them.
+    // SAFETY: malloc_trim(3) takes a number, touches nothing but the allocator's own free lists,
+    // and locks them.
     #[cfg(target_env = "gnu")]
     unsafe {
         libc::malloc_trim(0);

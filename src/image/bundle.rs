@@ -33,7 +33,8 @@ pub enum BundleError {
     NotABundle,
     /// Another version of the file format.
     #[error(
-        "the bundle was made by a newer firmcast (file version {got}, expected {VERSION}): update firmcast here first"
+        "the bundle was made by a newer firmcast (file version {got}, expected {VERSION}): update \
+        firmcast here first"
     )]
     Newer {
         /// As read.
@@ -41,7 +42,8 @@ pub enum BundleError {
     },
     /// The end is missing, or there is more behind it.
     #[error(
-        "the bundle file has {got_bytes} bytes, expected {expected_bytes}: it was cut or appended to, copy it again"
+        "the bundle file has {got_bytes} bytes, expected {expected_bytes}: it was cut or appended \
+        to, copy it again"
     )]
     Length {
         /// From the header.
@@ -51,7 +53,8 @@ pub enum BundleError {
     },
     /// A length that no bundle has.
     #[error(
-        "the bundle's {name} has {got_bytes} bytes, expected 1 to {max_bytes}: the file is damaged, copy it again"
+        "the bundle's {name} has {got_bytes} bytes, expected 1 to {max_bytes}: the file is \
+        damaged, copy it again"
     )]
     PartSize {
         /// `manifest` or `payload`.
@@ -69,7 +72,8 @@ pub enum BundleError {
     },
     /// Changed since it was made.
     #[error(
-        "the bundle file is damaged: its CRC-32 is {got:08x}, the header says {expected:08x}; copy it again"
+        "the bundle file is damaged: its CRC-32 is {got:08x}, the header says {expected:08x}; \
+        copy it again"
     )]
     Damaged {
         /// From the header.

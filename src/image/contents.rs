@@ -27,7 +27,8 @@ pub struct Contents {
 /// Bytes that cannot be read although nothing closes them to the host.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{0} cannot be read, and nothing closes it to this host: see the kernel log, and check the chip and its connection"
+    "{0} cannot be read, and nothing closes it to this host: see the kernel log, and check the \
+    chip and its connection"
 )]
 pub struct Unreadable(pub ByteRanges);
 

@@ -158,7 +158,8 @@ impl KnownGood {
             version => format!(" (version {version})"),
         };
         let why = format!(
-            "not the firmware that was recorded as good{version}; if it was replaced on purpose, run: firmcastd rescue-archive --renew"
+            "not the firmware that was recorded as good{version}; if it was replaced on purpose, \
+            run: firmcastd rescue-archive --renew"
         );
         Some(Verdict::Invalid { offset_bytes, why })
     }

@@ -40,12 +40,14 @@ pub enum ManifestError {
     },
     /// Not the one encoding that the manifest's contents have.
     #[error(
-        "the manifest is damaged or was not made by firmcast: it is not in its deterministic encoding"
+        "the manifest is damaged or was not made by firmcast: it is not in its deterministic \
+        encoding"
     )]
     NotDeterministic,
     /// A field or structure version that this program does not know.
     #[error(
-        "the bundle was made by a newer firmcast (manifest {what} {value}): update firmcast here first"
+        "the bundle was made by a newer firmcast (manifest {what} {value}): update firmcast here \
+        first"
     )]
     Newer {
         /// What is unknown: `field`, `version` or `payload format`.
@@ -63,7 +65,9 @@ pub enum ManifestError {
     },
     /// The signature was made by a key that is not trusted here.
     #[error(
-        "the bundle is signed by release key {signer}, which is not trusted here: expected one of {trusted} trusted keys; check who made the bundle, or add that key to the trusted releases"
+        "the bundle is signed by release key {signer}, which is not trusted here: expected one of \
+        {trusted} trusted keys; check who made the bundle, or add that key to the trusted \
+        releases"
     )]
     UntrustedSigner {
         /// The key that the manifest names.
@@ -73,7 +77,8 @@ pub enum ManifestError {
     },
     /// The signature does not fit the manifest.
     #[error(
-        "the bundle's signature is wrong for release key {signer}: the bundle was altered or damaged, get it again from its maker"
+        "the bundle's signature is wrong for release key {signer}: the bundle was altered or \
+        damaged, get it again from its maker"
     )]
     BadSignature {
         /// The trusted key that the manifest names.
@@ -81,7 +86,8 @@ pub enum ManifestError {
     },
     /// A text is empty, too long, or not printable ASCII.
     #[error(
-        "{name} must be 1 to {TEXT_MAX} printable ASCII characters without space at either end, got {got:?}"
+        "{name} must be 1 to {TEXT_MAX} printable ASCII characters without space at either end, \
+        got {got:?}"
     )]
     BadText {
         /// Which text.
@@ -113,7 +119,8 @@ pub enum ManifestError {
     },
     /// The digests do not divide the image as they should.
     #[error(
-        "the manifest has {got} block digests of {block_bytes} bytes each for an image of {image_bytes} bytes"
+        "the manifest has {got} block digests of {block_bytes} bytes each for an image of \
+        {image_bytes} bytes"
     )]
     BadBlocks {
         /// Size of one block.
@@ -125,7 +132,8 @@ pub enum ManifestError {
     },
     /// A region is empty or not inside the image.
     #[error(
-        "region {name:?} is {length_bytes:#x} bytes at {offset_bytes:#x}, expected 1 byte or more inside the image of {image_bytes:#x} bytes"
+        "region {name:?} is {length_bytes:#x} bytes at {offset_bytes:#x}, expected 1 byte or more \
+        inside the image of {image_bytes:#x} bytes"
     )]
     RegionOutside {
         /// Its name.
@@ -139,7 +147,8 @@ pub enum ManifestError {
     },
     /// Regions overlap or are not sorted.
     #[error(
-        "region {second:?} at {second_offset_bytes:#x} starts before the end of {first:?} at {first_end_bytes:#x}: regions must be sorted by offset and not overlap"
+        "region {second:?} at {second_offset_bytes:#x} starts before the end of {first:?} at \
+        {first_end_bytes:#x}: regions must be sorted by offset and not overlap"
     )]
     RegionOverlap {
         /// The region before.
@@ -162,7 +171,8 @@ pub enum ManifestError {
     Layout(LayoutError),
     /// The processor would start outside the image.
     #[error(
-        "the firmware starts at {offset_bytes:#x}, expected an offset inside the image of {image_bytes:#x} bytes"
+        "the firmware starts at {offset_bytes:#x}, expected an offset inside the image of \
+        {image_bytes:#x} bytes"
     )]
     BootOutside {
         /// Where.

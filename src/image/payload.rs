@@ -18,7 +18,8 @@ const WINDOW_MAX: u64 = 8 << 20;
 pub enum ImageError {
     /// Not all of it, or more.
     #[error(
-        "the payload has {got_bytes} bytes, the manifest says {expected_bytes}: get the bundle again"
+        "the payload has {got_bytes} bytes, the manifest says {expected_bytes}: get the bundle \
+        again"
     )]
     PayloadSize {
         /// From the manifest.
@@ -27,7 +28,10 @@ pub enum ImageError {
         got_bytes: usize,
     },
     /// Other bytes than those the manifest names.
-    #[error("the payload's SHA-256 is {}, the manifest says {}: get the bundle again", hex(.got), hex(.expected))]
+    #[error(
+        "the payload's SHA-256 is {}, the manifest says {}: get the bundle again",
+        hex(.got), hex(.expected)
+    )]
     PayloadDigest {
         /// From the manifest.
         expected: super::Digest,
@@ -36,7 +40,8 @@ pub enum ImageError {
     },
     /// The signed payload cannot be decompressed.
     #[error(
-        "the payload cannot be decompressed at {offset_bytes:#x}: {what}; the bundle was made wrongly, make it again"
+        "the payload cannot be decompressed at {offset_bytes:#x}: {what}; the bundle was made \
+        wrongly, make it again"
     )]
     Decompress {
         /// How many bytes of the payload were used.
@@ -46,7 +51,8 @@ pub enum ImageError {
     },
     /// The image has another size than the manifest says.
     #[error(
-        "the image has {got_bytes} bytes or more, the manifest says {expected_bytes}: the bundle was made wrongly, make it again"
+        "the image has {got_bytes} bytes or more, the manifest says {expected_bytes}: the bundle \
+        was made wrongly, make it again"
     )]
     ImageSize {
         /// From the manifest.
@@ -56,14 +62,19 @@ pub enum ImageError {
     },
     /// A block of the image has another digest than the manifest says.
     #[error(
-        "the image's block at {offset_bytes:#x} does not have the SHA-256 that the manifest says: the bundle was made wrongly, make it again"
+        "the image's block at {offset_bytes:#x} does not have the SHA-256 that the manifest says: \
+        the bundle was made wrongly, make it again"
     )]
     BlockDigest {
         /// Where the first such block starts.
         offset_bytes: usize,
     },
     /// The image as a whole has another digest than the manifest says.
-    #[error("the image's SHA-256 is {}, the manifest says {}: the bundle was made wrongly, make it again", hex(.got), hex(.expected))]
+    #[error(
+        "the image's SHA-256 is {}, the manifest says {}: the bundle was made wrongly, make it \
+        again",
+        hex(.got), hex(.expected)
+    )]
     ImageDigest {
         /// From the manifest.
         expected: super::Digest,
@@ -72,11 +83,16 @@ pub enum ImageError {
     },
     /// The image has another layout than the manifest says.
     #[error(
-        "the image does not have the layout that the manifest says: the bundle was made wrongly, make it again"
+        "the image does not have the layout that the manifest says: the bundle was made wrongly, \
+        make it again"
     )]
     Layout,
     /// The image outside the preserved regions has another digest than the manifest says.
-    #[error("outside the preserved regions the image's SHA-256 is {}, the manifest says {}: the bundle was made wrongly, make it again", hex(.got), hex(.expected))]
+    #[error(
+        "outside the preserved regions the image's SHA-256 is {}, the manifest says {}: the \
+        bundle was made wrongly, make it again",
+        hex(.got), hex(.expected)
+    )]
     StableDigest {
         /// From the manifest.
         expected: super::Digest,

@@ -24,8 +24,8 @@ const ARCHIVE_ALIGNMENT: u64 = 4;
 /// The recovery initramfs followed by the archive with the handoff, as a file in memory.
 ///
 /// # Errors
-/// [`KexecError::InitramfsSize`], [`KexecError::Initramfs`] when it cannot be read or copied, and those of
-/// [`Handoff::to_json`].
+/// [`KexecError::InitramfsSize`], [`KexecError::Initramfs`] when it cannot be read or copied, and
+/// those of [`Handoff::to_json`].
 pub(super) fn join(initramfs: &mut File, handoff: &Handoff) -> Result<File, KexecError> {
     let json = handoff.to_json()?;
     let mut copy = || -> io::Result<(File, u64)> {

@@ -9,8 +9,8 @@ pub const CMDLINE_LENGTH_MAX: usize = 2047;
 
 /// What recovery always gets.
 /// - `efi=noruntime`: no firmware code runs while its flash is rewritten;
-/// - `panic=30`: a crash before the first erase ends in a reboot to the normal OS. The platform sets it to 0 for the
-///   time in which the flash is not whole.
+/// - `panic=30`: a crash before the first erase ends in a reboot to the normal OS. The platform
+///   sets it to 0 for the time in which the flash is not whole.
 const ALWAYS: &[&str] = &["efi=noruntime", "panic=30"];
 
 /// Parameters of the running kernel that recovery needs too: the ones that say where to show what

@@ -30,7 +30,10 @@ const SYSTEMD_MARK: &str = "/run/systemd/system";
 #[derive(Debug, thiserror::Error)]
 pub enum KexecError {
     /// The kernel file cannot be opened.
-    #[error("cannot read the recovery kernel {}; set recovery_kernel to the distribution's kernel", path.display())]
+    #[error(
+        "cannot read the recovery kernel {}; set recovery_kernel to the distribution's kernel",
+        path.display()
+    )]
     KernelFile {
         /// The file asked for.
         path: PathBuf,
@@ -38,7 +41,11 @@ pub enum KexecError {
         source: io::Error,
     },
     /// The kernel file is none.
-    #[error("{} is no kernel that can be started: {found}; set recovery_kernel to the distribution's kernel", path.display())]
+    #[error(
+        "{} is no kernel that can be started: {found}; set recovery_kernel to the distribution's \
+        kernel",
+        path.display()
+    )]
     KernelForm {
         /// The file asked for.
         path: PathBuf,
@@ -46,7 +53,10 @@ pub enum KexecError {
         found: &'static str,
     },
     /// The initramfs file cannot be opened.
-    #[error("cannot read the recovery initramfs {}; build it with firmcast-mkrecovery", path.display())]
+    #[error(
+        "cannot read the recovery initramfs {}; build it with firmcast-mkrecovery",
+        path.display()
+    )]
     InitramfsFile {
         /// The file asked for.
         path: PathBuf,
@@ -54,14 +64,19 @@ pub enum KexecError {
         source: io::Error,
     },
     /// The initramfs file is none.
-    #[error("{} is no initramfs (neither cpio nor a compression the kernel knows); build it with firmcast-mkrecovery", path.display())]
+    #[error(
+        "{} is no initramfs (neither cpio nor a compression the kernel knows); build it with \
+        firmcast-mkrecovery",
+        path.display()
+    )]
     InitramfsForm {
         /// The file asked for.
         path: PathBuf,
     },
     /// The initramfs is empty or too large.
     #[error(
-        "the recovery initramfs has {size} bytes, expected 1 to {limit}; build it again with firmcast-mkrecovery"
+        "the recovery initramfs has {size} bytes, expected 1 to {limit}; build it again with \
+        firmcast-mkrecovery"
     )]
     InitramfsSize {
         /// Its size in bytes.
@@ -71,7 +86,8 @@ pub enum KexecError {
     },
     /// Kernel and initramfs do not belong together.
     #[error(
-        "the recovery kernel is {kernel}, but the recovery initramfs has the modules of {initramfs}; build it again with firmcast-mkrecovery"
+        "the recovery kernel is {kernel}, but the recovery initramfs has the modules of \
+        {initramfs}; build it again with firmcast-mkrecovery"
     )]
     Releases {
         /// The kernel's release.
@@ -97,27 +113,32 @@ pub enum KexecError {
     },
     /// This process may not load a kernel.
     #[error(
-        "loading a kernel needs CAP_SYS_BOOT; run firmcastd as root, with CAP_SYS_BOOT in its service file"
+        "loading a kernel needs CAP_SYS_BOOT; run firmcastd as root, with CAP_SYS_BOOT in its \
+        service file"
     )]
     NoPermission,
     /// The administrator has switched loading off until the next boot.
     #[error(
-        "loading a kernel is disabled (kernel.kexec_load_disabled is 1, until the next boot); remove the sysctl setting and reboot"
+        "loading a kernel is disabled (kernel.kexec_load_disabled is 1, until the next boot); \
+        remove the sysctl setting and reboot"
     )]
     LoadDisabled,
     /// The running kernel has no kexec_file_load.
     #[error(
-        "the running kernel has no kexec_file_load (CONFIG_KEXEC_FILE); use the distribution's standard kernel"
+        "the running kernel has no kexec_file_load (CONFIG_KEXEC_FILE); use the distribution's \
+        standard kernel"
     )]
     NotSupported,
     /// The kernel refused what it was given.
     #[error(
-        "the kernel refused to load the recovery kernel; under Secure Boot it must be the distribution's signed one"
+        "the kernel refused to load the recovery kernel; under Secure Boot it must be the \
+        distribution's signed one"
     )]
     Load(#[source] io::Error),
     /// Too little memory for the recovery kernel, its initramfs and the image.
     #[error(
-        "{available_bytes} bytes of memory are available, expected at least {needed_bytes}; free memory first"
+        "{available_bytes} bytes of memory are available, expected at least {needed_bytes}; free \
+        memory first"
     )]
     Memory {
         /// `MemAvailable` of /proc/meminfo.

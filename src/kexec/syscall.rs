@@ -14,8 +14,9 @@ const KEXEC_FILE_UNKNOWN_FLAG: libc::c_ulong = 0x4000_0000;
 /// Loads `kernel` with `initramfs` and `cmdline` for the next `reboot(LINUX_REBOOT_CMD_KEXEC)`.
 ///
 /// # Errors
-/// The errno of `kexec_file_load(2)`: `EPERM` without CAP_SYS_BOOT or when loading is disabled or, under lockdown,
-/// when the signature does not hold; `ENOEXEC` when the file is no kernel that can be started; `ENOMEM`; `ENOSYS`.
+/// The errno of `kexec_file_load(2)`: `EPERM` without CAP_SYS_BOOT or when loading is disabled or,
+/// under lockdown, when the signature does not hold; `ENOEXEC` when the file is no kernel that can
+/// be started; `ENOMEM`; `ENOSYS`.
 pub(super) fn kexec_file_load(
     kernel: BorrowedFd<'_>,
     initramfs: BorrowedFd<'_>,
@@ -23,7 +24,8 @@ pub(super) fn kexec_file_load(
 ) -> io::Result<()> {
     // SAFETY:
     // - both descriptors are open for the length of the call, because they are borrowed;
-    // - `cmdline` is a NUL-terminated string, the length counts the NUL as the kernel asks, and the kernel only reads it;
+    // - `cmdline` is a NUL-terminated string, the length counts the NUL as the kernel asks, and the
+    //   kernel only reads it;
     // - the call changes no memory of this process.
     let result = unsafe {
         libc::syscall(

@@ -29,7 +29,8 @@ pub enum KeyFileError {
     Text(#[source] KeyError),
     /// Others than the owner have access to a secret key.
     #[error(
-        "key file {path} has mode {mode:04o}, so others can read it: run `chmod 600 {path}`, and make a new key if someone may have"
+        "key file {path} has mode {mode:04o}, so others can read it: run `chmod 600 {path}`, and \
+        make a new key if someone may have"
     )]
     Exposed {
         /// The file.

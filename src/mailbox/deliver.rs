@@ -12,15 +12,15 @@ use crate::handover::MailboxPlace;
 /// Most block devices that are looked at.
 const DEVICES_MAX: usize = 1024;
 
-/// Devices that are no disks, or whose content is the same as that of disks below them. Flash is never looked at through
-/// them either.
+/// Devices that are no disks, or whose content is the same as that of disks below them. Flash is
+/// never looked at through them either.
 const SKIPPED: &[&str] = &["loop", "ram", "zram", "dm-", "md", "mtdblock", "nbd", "sr", "fd"];
 
 /// Leaves `word` at `place`. Nothing is written unless a whole mailbox with the nonce stands there.
 ///
 /// # Errors
-/// [`MailboxError::NotFound`], also when the disk has not appeared yet; [`MailboxError::File`] when writing fails;
-/// [`MailboxError::Nonce`].
+/// [`MailboxError::NotFound`], also when the disk has not appeared yet; [`MailboxError::File`] when
+/// writing fails; [`MailboxError::Nonce`].
 pub fn deliver(place: &MailboxPlace, word: &Word) -> Result<(), MailboxError> {
     deliver_among(&block_devices(), place, word)
 }

@@ -1,10 +1,11 @@
-//! The result mailbox: how a recovery that ended without an update tells the agent of the normal OS why, though it mounts
-//! no disk.
+//! The result mailbox: how a recovery that ended without an update tells the agent of the normal OS
+//! why, though it mounts no disk.
 //!
-//! The agent keeps one block of its own in its state directory, knows from the file system where on the disk that block is,
-//! and hands the place over with a nonce. Recovery looks at that place on every disk, and only where it finds the nonce it
-//! overwrites the block, as GRUB does with its environment block. The file system's own structures are never touched: the
-//! file has been written in full before, so its place and size stay.
+//! The agent keeps one block of its own in its state directory, knows from the file system where on
+//! the disk that block is, and hands the place over with a nonce. Recovery looks at that place on
+//! every disk, and only where it finds the nonce it overwrites the block, as GRUB does with its
+//! environment block. The file system's own structures are never touched: the file has been written
+//! in full before, so its place and size stay.
 //!
 //! - [`Word`] and its codec are pure;
 //! - [`prepare`], [`read`] and [`clear`] are the agent's; [`deliver`] is recovery's.
@@ -38,7 +39,10 @@ pub enum MailboxError {
         source: io::Error,
     },
     /// The file system, or what lies under it, is none on which a block may be rewritten in place.
-    #[error("{} is no place for the result of a recovery: {reason}; the agent will infer it", path.display())]
+    #[error(
+        "{} is no place for the result of a recovery: {reason}; the agent will infer it",
+        path.display()
+    )]
     Unsuitable {
         /// The file.
         path: PathBuf,
@@ -56,7 +60,8 @@ pub enum MailboxError {
     },
     /// No disk has the block.
     #[error(
-        "none of {looked_at} block devices has the result mailbox at {offset_bytes:#x}; the agent will infer the result"
+        "none of {looked_at} block devices has the result mailbox at {offset_bytes:#x}; the agent \
+        will infer the result"
     )]
     NotFound {
         /// How many were read.

@@ -17,15 +17,17 @@ use crate::handover::MailboxPlace;
 /// The file's name in the state directory.
 pub const FILE_NAME: &str = "recovery-result";
 
-/// Extents with none of these flags hold plain file data at a fixed place. Of `linux/fiemap.h`: UNKNOWN, DELALLOC,
-/// ENCODED, DATA_ENCRYPTED, NOT_ALIGNED, DATA_INLINE, DATA_TAIL, UNWRITTEN, SHARED.
+/// Extents with none of these flags hold plain file data at a fixed place. Of `linux/fiemap.h`:
+/// UNKNOWN, DELALLOC, ENCODED, DATA_ENCRYPTED, NOT_ALIGNED, DATA_INLINE, DATA_TAIL, UNWRITTEN,
+/// SHARED.
 const FLAGS_REFUSED: u32 = 0x2f8e;
 
 /// Makes an empty mailbox in `state_dir`, all of it on the disk, and says where it is.
 ///
 /// # Errors
-/// [`MailboxError::Unsuitable`] on file systems and devices where a block must not be rewritten behind their back (anything
-/// but ext2/3/4 and XFS on a plain disk or partition); [`MailboxError::File`].
+/// [`MailboxError::Unsuitable`] on file systems and devices where a block must not be rewritten
+/// behind their back (anything but ext2/3/4 and XFS on a plain disk or partition);
+/// [`MailboxError::File`].
 pub fn prepare(state_dir: &Path) -> Result<MailboxPlace, MailboxError> {
     let path = state_dir.join(FILE_NAME);
     let failed = |action| {
@@ -74,8 +76,8 @@ fn place_of(file: &File, path: &Path) -> Result<u64, MailboxError> {
     Ok(extent.physical)
 }
 
-/// Reads the block from the device itself, where recovery will look for it. Without permission to read the device, which
-/// a confined agent may lack, recovery's own check is the only one.
+/// Reads the block from the device itself, where recovery will look for it. Without permission to
+/// read the device, which a confined agent may lack, recovery's own check is the only one.
 fn verify(file: &File, path: &Path, offset_bytes: u64, block: &Block) -> Result<(), MailboxError> {
     let unsuitable = |reason: &str| MailboxError::Unsuitable {
         path: path.to_owned(),
@@ -121,7 +123,8 @@ pub fn read(state_dir: &Path) -> Result<Option<Word>, MailboxError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(MailboxError::File { action: "open", path, source }),
     };
-    // Recovery wrote below the file system: what this kernel may remember of the file is not what the disk holds.
+    // Recovery wrote below the file system: what this kernel may remember of the file is not what
+    // the disk holds.
     let _ = posix_fadvise(&file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
     let mut bytes = Vec::with_capacity(MAILBOX_SIZE + 1);
     let read = file.take(MAILBOX_SIZE as u64 + 1).read_to_end(&mut bytes);

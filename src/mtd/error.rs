@@ -12,7 +12,8 @@ use crate::reason::Reason;
 pub enum MtdError {
     /// No device has this name or number.
     #[error(
-        "there is no MTD device \"{selector}\"; there is: {known}. Load the driver of the flash chip, or name one of these"
+        "there is no MTD device \"{selector}\"; there is: {known}. Load the driver of the flash \
+        chip, or name one of these"
     )]
     NotFound {
         /// What was asked for.
@@ -50,7 +51,8 @@ pub enum MtdError {
     },
     /// Not a kind of memory that firmware is flashed to.
     #[error(
-        "MTD device {index} (\"{name}\") is of type \"{kind}\"; firmware can be flashed to nor, nand, dataflash and ram"
+        "MTD device {index} (\"{name}\") is of type \"{kind}\"; firmware can be flashed to nor, \
+        nand, dataflash and ram"
     )]
     Unsupported {
         /// Number of the device.
@@ -80,7 +82,10 @@ pub enum MtdError {
         source: io::Error,
     },
     /// Another firmcast has it.
-    #[error("{} is locked by another program that flashes it: wait until that ends", path.display())]
+    #[error(
+        "{} is locked by another program that flashes it: wait until that ends",
+        path.display()
+    )]
     Locked {
         /// The device node.
         path: PathBuf,
@@ -114,7 +119,11 @@ pub enum MtdError {
         source: io::Error,
     },
     /// The device node is not the device that sysfs describes.
-    #[error("{} has {what} {device:#x}, but sysfs says {sysfs:#x}: the device node belongs to another device", path.display())]
+    #[error(
+        "{} has {what} {device:#x}, but sysfs says {sysfs:#x}: the device node belongs to another \
+        device",
+        path.display()
+    )]
     Disagree {
         /// The device node.
         path: PathBuf,

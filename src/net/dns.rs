@@ -90,7 +90,8 @@ pub enum DnsError {
     },
     /// A server could not or would not answer.
     #[error(
-        "the name servers cannot answer the question for {name} (response code {code}); see their log"
+        "the name servers cannot answer the question for {name} (response code {code}); see their \
+        log"
     )]
     Refused {
         /// The name asked for.

@@ -64,7 +64,8 @@ pub enum PlatformError {
     Wait(#[source] nix::Error),
     /// No NIC became usable in time.
     #[error(
-        "no network after {waited_s} s: {state}; check cable, switch port and the modules in the recovery initramfs"
+        "no network after {waited_s} s: {state}; check cable, switch port and the modules in the \
+        recovery initramfs"
     )]
     NoNetwork {
         /// How long it took.

@@ -1,4 +1,5 @@
-//! Runs the flash job for the state machine: one step at a time, and what each step means to the manager.
+//! Runs the flash job for the state machine: one step at a time, and what each step means to the
+//! manager.
 
 use log::info;
 
@@ -19,14 +20,15 @@ pub struct Flashing {
 }
 
 impl Flashing {
-    /// A job that writes `image` to a chip with which this stay has done `flash` so far. Where no reboot is safe, the
-    /// backup may have holes, and the layouts are not compared.
+    /// A job that writes `image` to a chip with which this stay has done `flash` so far. Where no
+    /// reboot is safe, the backup may have holes, and the layouts are not compared.
     pub fn new(image: VerifiedImage, flash: FlashState) -> Self {
         let job = if flash.reboot_is_safe() { Job::new(image) } else { Job::rescue(image) };
         Self { job, flash, waits: false }
     }
 
-    /// Whether it can only go on when something is heard from the manager, or a timer of the state machine is due.
+    /// Whether it can only go on when something is heard from the manager, or a timer of the state
+    /// machine is due.
     pub fn waits(&self) -> bool {
         self.waits
     }
@@ -36,9 +38,9 @@ impl Flashing {
         FlashEnd { ending: Ending::new(reason, self.flash, detail), digests: None }
     }
 
-    /// Does about one eraseblock of work and tells `recovery` how it went. Before the first change `recovery` must permit
-    /// it; then `before_change` is called once, and its error ends the job with the chip untouched. Gives back whether
-    /// there is more to do.
+    /// Does about one eraseblock of work and tells `recovery` how it went. Before the first change
+    /// `recovery` must permit it; then `before_change` is called once, and its error ends the job
+    /// with the chip untouched. Gives back whether there is more to do.
     pub fn step(
         &mut self,
         now: Time,

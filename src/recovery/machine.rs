@@ -13,11 +13,12 @@
 //!                                                                                                tries again, asks for help
 //! ```
 //!
-//! With a commit that asks for escrow, a flashing host uploads its backup before the first change; until
-//! then it can still be released.
+//! With a commit that asks for escrow, a flashing host uploads its backup before the first change;
+//! until then it can still be released.
 //!
 //! The host repeats its report until the manager acts on it. The drive rule is the endpoint's
-//! ([`crate::session::endpoint`]), and after every call the driver does what [`Recovery::poll_action`] says.
+//! ([`crate::session::endpoint`]), and after every call the driver does what
+//! [`Recovery::poll_action`] says.
 
 mod escrow;
 mod receive;
@@ -49,7 +50,8 @@ use escrow::{Escrow, EscrowOrder};
 pub const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// Bounds of the interval that a manager may name, in milliseconds.
 pub const REPORT_INTERVAL_MS: std::ops::RangeInclusive<u16> = 100..=30_000;
-/// After this long without a word from the manager, a new session is opened beside the old one: it may have restarted.
+/// After this long without a word from the manager, a new session is opened beside the old one: it
+/// may have restarted.
 pub const RECONNECT_AFTER: Duration = Duration::from_secs(10);
 /// The longest stay with untouched flash, whatever the manager says.
 pub const UNTOUCHED_STAY_MAX: Duration = Duration::from_secs(3600);
@@ -81,10 +83,12 @@ pub struct Mission {
     pub reach_timeout: Duration,
     /// How long to wait without a word from the manager or a new fragment.
     pub transfer_timeout: Duration,
-    /// The host asked for help by itself: after its last try it leaves the campaign to look for help again.
+    /// The host asked for help by itself: after its last try it leaves the campaign to look for
+    /// help again.
     pub rescue: bool,
-    /// What this stay has done to the flash so far, and what its contents were like when the stay began. Only a host
-    /// that asked for help by itself knows of broken contents, or has changed the chip already.
+    /// What this stay has done to the flash so far, and what its contents were like when the stay
+    /// began. Only a host that asked for help by itself knows of broken contents, or has changed
+    /// the chip already.
     pub flash: FlashState,
 }
 
@@ -93,14 +97,16 @@ pub struct Mission {
 pub enum Action {
     /// Receive what is sent to this multicast group.
     JoinGroup(IpAddr),
-    /// Write this image, saying how it goes with [`Recovery::flash_progress`] and [`Recovery::flash_ended`].
+    /// Write this image, saying how it goes with [`Recovery::flash_progress`] and
+    /// [`Recovery::flash_ended`].
     Flash {
         /// The image.
         image: VerifiedImage,
         /// What this stay has done to the chip so far, and what its contents were like.
         flash: FlashState,
     },
-    /// The campaign is over for this host. Only a mission that was a rescue can end where no reboot is safe.
+    /// The campaign is over for this host. Only a mission that was a rescue can end where no reboot
+    /// is safe.
     Leave(End),
 }
 
@@ -122,7 +128,8 @@ enum State {
     Ended {
         until: Time,
     },
-    /// This stay has changed the chip and not finished, or its contents are broken and it cannot look for help.
+    /// This stay has changed the chip and not finished, or its contents are broken and it cannot
+    /// look for help.
     Unfinished {
         next_try: Option<Time>,
     },
@@ -160,7 +167,8 @@ pub struct Recovery {
 }
 
 impl Recovery {
-    /// Starts calling the manager. `seed` must come from the system's random source and be used once.
+    /// Starts calling the manager. `seed` must come from the system's random source and be used
+    /// once.
     pub fn new(now: Time, mission: Mission, seed: [u8; 32]) -> Self {
         let mut rng = ChaCha20Rng::from_seed(seed);
         let mut endpoint_seed = [0; 32];
@@ -211,7 +219,8 @@ impl Recovery {
             return;
         }
         match self.endpoint.handle_datagram(now, from, datagram) {
-            // Only the first: a manager that was started anew answers calls, and knows nothing of this campaign.
+            // Only the first: a manager that was started anew answers calls, and knows nothing of
+            // this campaign.
             Some(Event::Connected { peer, .. }) if self.heard.is_none() => self.hear(now, peer),
             Some(Event::Connected { .. }) => {}
             Some(Event::Message { peer, bytes, .. }) => {
@@ -266,7 +275,8 @@ impl Recovery {
         self.actions.pop_front()
     }
 
-    /// Takes note how far the flash job is; `done` and `total` are eraseblocks, or fragments in escrow.
+    /// Takes note how far the flash job is; `done` and `total` are eraseblocks, or fragments in
+    /// escrow.
     pub fn flash_progress(&mut self, now: Time, phase: Phase, done: u32, total: u32) {
         if let State::Flashing(current) = &mut self.state {
             let changed = std::mem::replace(current, phase) != phase;
@@ -308,7 +318,8 @@ impl Recovery {
         self.send_report(now);
     }
 
-    /// Ends the stay because something outside this machine failed, e.g. there is no network. Nothing was flashed.
+    /// Ends the stay because something outside this machine failed, e.g. there is no network.
+    /// Nothing was flashed.
     pub fn give_up(&mut self, now: Time, refusal: &Refusal) {
         if matches!(self.state, State::Waiting | State::Receiving | State::Verified) {
             self.end(now, Phase::Failed, refusal.clone().ending(self.flash));

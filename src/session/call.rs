@@ -33,8 +33,8 @@ impl Call {
         Self { to, anywhere, pause: RETRY_MIN, next: now, index: None, handshake: None }
     }
 
-    /// Records that an initiation with this index and handshake is sent, and plans the next. Returns
-    /// the index that no answer fits any more.
+    /// Records that an initiation with this index and handshake is sent, and plans the next.
+    /// Returns the index that no answer fits any more.
     pub(super) fn initiate(
         &mut self,
         now: Time,

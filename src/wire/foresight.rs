@@ -43,7 +43,8 @@ impl fmt::Display for Foresight {
         let [typical_s, longest_s] = [self.typical_ms, self.longest_ms].map(|ms| ms.div_ceil(1000));
         write!(
             f,
-            "at most {changed} of {blocks} eraseblocks change, in about {typical_s} s, {longest_s} s on a slow chip"
+            "at most {changed} of {blocks} eraseblocks change, in about {typical_s} s, \
+            {longest_s} s on a slow chip"
         )?;
         match self.detail.as_str() {
             "" => Ok(()),

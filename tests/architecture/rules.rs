@@ -283,7 +283,8 @@ mod tests {
             ("src/high/mod.rs", "mod machine; mod other; pub fn run() { machine::step() }"),
             (
                 "src/high/machine.rs",
-                "use super::other::Other; use crate::low::Low; use crate::time::Time; pub fn step() {}",
+                "use super::other::Other; use crate::low::Low; use crate::time::Time; pub fn \
+                step() {}",
             ),
             ("src/high/other.rs", "pub struct Other; fn f() { super::machine::step() }"),
         ];

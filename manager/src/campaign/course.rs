@@ -1,5 +1,5 @@
-//! A campaign without its sessions, sans-IO: hosts that are brought one image, over an endpoint that
-//! others may share.
+//! A campaign without its sessions, sans-IO: hosts that are brought one image, over an endpoint
+//! that others may share.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -24,13 +24,15 @@ use super::outbox::Outbox;
 use super::stage::Stage;
 use super::stream::Stream;
 
-/// Hosts report once in this many milliseconds per host of the campaign, so that reports stay below 200 in a second.
+/// Hosts report once in this many milliseconds per host of the campaign, so that reports stay below
+/// 200 in a second.
 const REPORT_SPACING_MS: usize = 5;
 const REPORT_INTERVAL_MS_MIN: usize = 1_000;
 const REPORT_INTERVAL_MS_MAX: usize = 20_000;
 
 /// One campaign over an endpoint that is not its own: the drive rule is that of
-/// [`Campaign`](super::Campaign), and after every call its owner has it [`use_sessions`](Self::use_sessions).
+/// [`Campaign`](super::Campaign), and after every call its owner has it
+/// [`use_sessions`](Self::use_sessions).
 #[derive(Debug)]
 pub struct Course {
     plan: CampaignPlan,
@@ -47,7 +49,8 @@ pub struct Course {
 }
 
 impl Course {
-    /// A course that brings `contents` to `targets`, and to hosts that are enlisted later. Each target has another key.
+    /// A course that brings `contents` to `targets`, and to hosts that are enlisted later. Each
+    /// target has another key.
     ///
     /// # Errors
     /// [`TransferError`] when the payload or fragment size is out of bounds.
@@ -119,8 +122,8 @@ impl Course {
         self.outbox.run(now, endpoint);
     }
 
-    /// Takes in a dead host that asked for help, or one that asks again, and answers it. One that has ended, or that
-    /// forgot what it was told, begins anew. False when the course is full.
+    /// Takes in a dead host that asked for help, or one that asks again, and answers it. One that
+    /// has ended, or that forgot what it was told, begins anew. False when the course is full.
     pub fn enlist(&mut self, now: Time, target: Target, request: &HelpRequest) -> bool {
         let Some(key) = target.key else { return false };
         let index = match self.by_key.get(&key).copied() {
@@ -216,13 +219,15 @@ impl Course {
         self.backups.pop_front()
     }
 
-    /// Takes note that this host's backup with this digest is durable. From here on the host may change its flash.
+    /// Takes note that this host's backup with this digest is durable. From here on the host may
+    /// change its flash.
     pub fn backup_stored(&mut self, now: Time, host: usize, digest: [u8; 32]) {
         self.touch(now, host, |host, plan, _| host.backup_stored(now, digest, plan));
         self.settle(now);
     }
 
-    /// Takes note that this host's backup could not be made durable, and why: its flash stays as it is.
+    /// Takes note that this host's backup could not be made durable, and why: its flash stays as it
+    /// is.
     pub fn backup_not_stored(&mut self, now: Time, host: usize, why: String) {
         self.touch(now, host, |host, plan, _| host.backup_not_stored(now, why, plan));
         self.settle(now);
@@ -280,7 +285,8 @@ impl Course {
         self.events.pop_front()
     }
 
-    /// Lets something happen to a host, then says what it now shall be told, and tells the driver what is new.
+    /// Lets something happen to a host, then says what it now shall be told, and tells the driver
+    /// what is new.
     fn touch(
         &mut self,
         now: Time,
@@ -343,7 +349,8 @@ impl Course {
         }
     }
 
-    /// Gives free dialogues to hosts that wait for one, to those that are furthest first: they have deadlines of their own.
+    /// Gives free dialogues to hosts that wait for one, to those that are furthest first: they have
+    /// deadlines of their own.
     fn grant_dialogues(&mut self, now: Time) {
         let needs = |host: &&Host| host.stage().needs_dialogue();
         let held = self.hosts.iter().filter(needs).filter(|host| host.contact.may_speak).count();

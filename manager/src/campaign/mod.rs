@@ -1,20 +1,24 @@
 //! Campaigns over many hosts, sans-IO: updates, and rescues of dead hosts.
 //!
 //! The drive rule: after every call that takes `now`, take all of [`Campaign::poll_transmit`],
-//! [`Campaign::poll_event`] and [`Campaign::poll_backup`], then wait for a datagram until [`Campaign::poll_timeout`]. Early or repeated timeouts are
-//! harmless. The campaign is over when [`Campaign::is_finished`].
+//! [`Campaign::poll_event`] and [`Campaign::poll_backup`], then wait for a datagram until
+//! [`Campaign::poll_timeout`]. Early or repeated timeouts are harmless. The campaign is over when
+//! [`Campaign::is_finished`].
 //!
 //! - [`config`]: what it is told; its limits and deadlines.
-//! - [`course`]: the campaign without its sessions, so that several share one socket; [`Campaign`] is one with its own.
-//! - `host`: one host, and how it goes from one leg to the next; `answers`: what it says, brought to
-//!   its leg; `legs`: the legs, one file each.
-//! - `contact`, `chip`: what is known of a host in every leg, and what may be stated about its flash.
+//! - [`course`]: the campaign without its sessions, so that several share one socket; [`Campaign`]
+//!   is one with its own.
+//! - `host`: one host, and how it goes from one leg to the next; `answers`: what it says, brought
+//!   to its leg; `legs`: the legs, one file each.
+//! - `contact`, `chip`: what is known of a host in every leg, and what may be stated about its
+//!   flash.
 //! - [`stage`]: where a host stands, as a view for names and JSON.
 //! - `manifest`, `retry`, `outbox`: how a host is told things.
 //! - `stream`: the image on its way to all hosts at once.
 //! - [`event`]: what the campaign tells its driver.
 //!
-//! No host waits for another, but for one thing: the stream starts when all hosts are ready or the join window is over.
+//! No host waits for another, but for one thing: the stream starts when all hosts are ready or the
+//! join window is over.
 
 mod answers;
 mod chip;
@@ -49,7 +53,8 @@ pub use stage::Stage;
 pub(crate) use stage::awaits_release;
 pub use stream::Stream;
 
-/// Handshakes that the manager answers in a second: all hosts of a campaign may call in the same moment.
+/// Handshakes that the manager answers in a second: all hosts of a campaign may call in the same
+/// moment.
 pub const HANDSHAKES_PER_SECOND: u32 = 2_000;
 
 /// One campaign with sessions of its own.
@@ -131,13 +136,15 @@ impl Campaign {
         self.course.poll_backup()
     }
 
-    /// Records that this host's backup with this digest is durable. From here on it may change its flash.
+    /// Records that this host's backup with this digest is durable. From here on it may change its
+    /// flash.
     pub fn backup_stored(&mut self, now: Time, host: usize, digest: [u8; 32]) {
         self.course.backup_stored(now, host, digest);
         self.course.use_sessions(now, &mut self.endpoint);
     }
 
-    /// Records that this host's backup could not be made durable, and why: its flash stays as it is.
+    /// Records that this host's backup could not be made durable, and why: its flash stays as it
+    /// is.
     pub fn backup_not_stored(&mut self, now: Time, host: usize, why: String) {
         self.course.backup_not_stored(now, host, why);
         self.course.use_sessions(now, &mut self.endpoint);
@@ -150,8 +157,8 @@ impl Campaign {
         self.course.use_sessions(now, &mut self.endpoint);
     }
 
-    /// The operator wants it to stop. Hosts that may be writing their flash are let finish; the others are sent home.
-    /// The second time the campaign ends at once.
+    /// The operator wants it to stop. Hosts that may be writing their flash are let finish; the
+    /// others are sent home. The second time the campaign ends at once.
     pub fn interrupt(&mut self, now: Time) {
         self.interrupts += 1;
         match self.interrupts {

@@ -23,16 +23,18 @@ use firmcast::wire::answer::Phase;
 ///       ▼                                                                      ▼
 ///     Ended                                                                  Ended; it asks again, and begins anew
 /// ```
-/// A host that `Connect` finds in the recovery environment of an earlier campaign is brought home first, in `Recall`,
-/// and then begins anew: the manager of that campaign died, or gave up on it.
+/// A host that `Connect` finds in the recovery environment of an earlier campaign is brought home
+/// first, in `Recall`, and then begins anew: the manager of that campaign died, or gave up on it.
 ///
-/// A host that is seen in its normal OS after another boot ends with the reason its agent knows when it had not been
-/// told to write yet; afterwards it goes to `ConfirmManifest`, because only the measurement tells what stands in flash.
+/// A host that is seen in its normal OS after another boot ends with the reason its agent knows
+/// when it had not been told to write yet; afterwards it goes to `ConfirmManifest`, because only
+/// the measurement tells what stands in flash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Stage {
     /// Waits for its turn, then for a session with the agent and for its identity.
     Connect,
-    /// It is still in the recovery environment of an earlier campaign; it shall end that and come home.
+    /// It is still in the recovery environment of an earlier campaign; it shall end that and come
+    /// home.
     Recall,
     /// The manifest is brought to the agent.
     Manifest,
@@ -42,8 +44,8 @@ pub enum Stage {
     Begin,
     /// The agent accepted; the recovery environment must call.
     Reach,
-    /// A dead host asked for help, and is told to take part; its first report must come. Only in a rescue, which begins
-    /// with it.
+    /// A dead host asked for help, and is told to take part; its first report must come. Only in a
+    /// rescue, which begins with it.
     Enlist,
     /// The recovery environment called; the manifest is brought to it.
     RecoveryManifest,
@@ -51,8 +53,8 @@ pub enum Stage {
     Join,
     /// It receives fragments.
     Transfer,
-    /// It holds the verified image; waits for its turn, then uploads its backup, which is stored. Only in a campaign
-    /// with escrow.
+    /// It holds the verified image; waits for its turn, then uploads its backup, which is stored.
+    /// Only in a campaign with escrow.
     Escrow,
     /// It holds the verified image and is told to write it.
     Commit,
@@ -145,7 +147,8 @@ impl Stage {
         (Self::Reach..=Self::Flash).contains(&self)
     }
 
-    /// Whether the host may already have been told to write its flash, so that it must be let finish.
+    /// Whether the host may already have been told to write its flash, so that it must be let
+    /// finish.
     pub(super) fn is_committed(self) -> bool {
         (Self::Commit..Self::Ended).contains(&self)
     }

@@ -157,8 +157,8 @@ impl RestoreArgs {
         Ok(record)
     }
 
-    /// Every byte is this machine's own, so all are brought back, but to no other machine. What the host may not read is not
-    /// in the backup and stays as it is.
+    /// Every byte is this machine's own, so all are brought back, but to no other machine. What the
+    /// host may not read is not in the backup and stays as it is.
     fn description(&self, record: &BackupRecord) -> anyhow::Result<Description> {
         let date = record.time.split('T').next().unwrap_or_default();
         Ok(Description {

@@ -66,8 +66,8 @@ impl Service {
         self.answer_request(now, key);
     }
 
-    /// A host that asks although it is enlisted says that its attempt is over; whether that counts, depends on how far it
-    /// was.
+    /// A host that asks although it is enlisted says that its attempt is over; whether that counts,
+    /// depends on how far it was.
     fn end_failed_attempt(&mut self, now: Time, key: &PeerKey, end: Option<(u64, Ending)>) {
         let Some(index) = self.course_of(key) else { return };
         let course = &mut self.courses[index].course;
@@ -183,8 +183,8 @@ impl Service {
         self.endpoint.send(now, key, &Command::Hold { again_s, reason, detail }.emit());
     }
 
-    /// A host reports on a campaign that nobody does any more: a manager before this one did, or it is over. It is let go,
-    /// and asks for help again if it still needs it.
+    /// A host reports on a campaign that nobody does any more: a manager before this one did, or it
+    /// is over. It is let go, and asks for help again if it still needs it.
     pub(super) fn handle_stray(&mut self, now: Time, key: &PeerKey, report: &Report) {
         let waits = awaits_release(report.phase);
         let Some(caller) = self.callers.get_mut(key) else { return };

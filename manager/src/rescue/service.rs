@@ -27,10 +27,12 @@ use crate::news::{BundleFacts, Kind, Narrator};
 /// Most hosts of the inventory that are answered.
 pub const KNOWN_MAX: usize = PEERS_MAX - STRANGERS_MAX;
 
-/// Most hosts outside the inventory that are remembered, where the policy lets them be answered at all.
+/// Most hosts outside the inventory that are remembered, where the policy lets them be answered at
+/// all.
 pub const STRANGERS_MAX: usize = 1024;
 
-/// How often strangers are looked through; one that has said nothing since the last time makes room.
+/// How often strangers are looked through; one that has said nothing since the last time makes
+/// room.
 const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Most campaigns at a time; each holds its payload.
@@ -71,7 +73,8 @@ pub struct Load {
     pub file: String,
 }
 
-/// A backup that arrived whole. The driver makes it durable and says so with [`Service::backup_stored`].
+/// A backup that arrived whole. The driver makes it durable and says so with
+/// [`Service::backup_stored`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deposit {
     /// The campaign in which it was given.
@@ -143,7 +146,8 @@ impl Service {
         service
     }
 
-    /// Another policy from now on. Hosts that are in a campaign stay in it; parked ones may try again.
+    /// Another policy from now on. Hosts that are in a campaign stay in it; parked ones may try
+    /// again.
     pub fn set_policy(&mut self, policy: Policy) {
         self.endpoint.serve_strangers(if policy.unknown_hosts { STRANGERS_MAX } else { 0 });
         self.policy = policy;
@@ -168,7 +172,8 @@ impl Service {
         }
     }
 
-    /// Another inventory from now on, of at most [`KNOWN_MAX`] hosts; hosts that are gone from it are known no more.
+    /// Another inventory from now on, of at most [`KNOWN_MAX`] hosts; hosts that are gone from it
+    /// are known no more.
     pub fn set_known(&mut self, known: Vec<Known>) {
         let known = known.into_iter().take(KNOWN_MAX).map(|host| (host.key, host.name)).collect();
         let old = std::mem::replace(&mut self.known, known);
@@ -243,7 +248,8 @@ impl Service {
         }
     }
 
-    /// Keeps who spoke last and from where. False for a key that is none, which no session can have.
+    /// Keeps who spoke last and from where. False for a key that is none, which no session can
+    /// have.
     fn remember(&mut self, now: Time, peer: &PeerKey, from: SocketAddr) -> bool {
         if let Some(caller) = self.callers.get_mut(peer) {
             (caller.seen, caller.address) = (now, from);
@@ -303,7 +309,8 @@ impl Service {
         self.loads.pop_front()
     }
 
-    /// Takes the payload of a bundle that was wanted, checked against its manifest, or why it cannot be had.
+    /// Takes the payload of a bundle that was wanted, checked against its manifest, or why it
+    /// cannot be had.
     pub fn loaded(&mut self, now: Time, id: &BundleId, payload: Result<Vec<u8>, String>) {
         self.loading.retain(|loading| loading != id);
         let begun = payload.and_then(|payload| self.begin(now, id, payload));

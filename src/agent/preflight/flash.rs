@@ -121,7 +121,8 @@ fn users(list: &mut Checklist, holders: Result<Holders, MtdError>) {
         Ok(Holders { unseen_processes, .. }) => list.unknown(
             NAME,
             format_args!(
-                "none found, but {unseen_processes} processes may not be looked at; recovery looks again"
+                "none found, but {unseen_processes} processes may not be looked at; recovery \
+                looks again"
             ),
         ),
         Err(error) => list.not_ok(NAME, Reason::FlashBusy, with_causes(&error), ""),

@@ -13,7 +13,8 @@ pub enum FruError {
     },
     /// Not the format of the common header: blank, or something else.
     #[error(
-        "no FRU information: the format version at 0x0 is {got:#04x}, expected 0x01; the maker's tool or `ipmitool fru write` makes it"
+        "no FRU information: the format version at 0x0 is {got:#04x}, expected 0x01; the maker's \
+        tool or `ipmitool fru write` makes it"
     )]
     Format {
         /// The first byte.
@@ -21,7 +22,8 @@ pub enum FruError {
     },
     /// The common header is damaged.
     #[error(
-        "the common header is damaged: checksum {got:#04x} at 0x7, expected {expected:#04x}; restore it with the maker's tool"
+        "the common header is damaged: checksum {got:#04x} at 0x7, expected {expected:#04x}; \
+        restore it with the maker's tool"
     )]
     HeaderChecksum {
         /// As computed.
@@ -31,7 +33,8 @@ pub enum FruError {
     },
     /// An area is damaged whose end has to be known.
     #[error(
-        "the {kind} area at {offset_bytes:#x} is damaged ({problem}), so it is unknown where it ends; restore it with the maker's tool"
+        "the {kind} area at {offset_bytes:#x} is damaged ({problem}), so it is unknown where it \
+        ends; restore it with the maker's tool"
     )]
     Area {
         /// Which.
@@ -43,7 +46,8 @@ pub enum FruError {
     },
     /// A record's header has another format version.
     #[error(
-        "the list of records is damaged: format version {got:#x} in the header at {offset_bytes:#x}, expected 0x2; restore it with the maker's tool"
+        "the list of records is damaged: format version {got:#x} in the header at \
+        {offset_bytes:#x}, expected 0x2; restore it with the maker's tool"
     )]
     RecordFormat {
         /// Where the header begins.
@@ -53,7 +57,8 @@ pub enum FruError {
     },
     /// A record's header is damaged.
     #[error(
-        "the list of records is damaged: checksum {got:#04x} in the header at {offset_bytes:#x}, expected {expected:#04x}; restore it with the maker's tool"
+        "the list of records is damaged: checksum {got:#04x} in the header at {offset_bytes:#x}, \
+        expected {expected:#04x}; restore it with the maker's tool"
     )]
     RecordHeader {
         /// Where the header begins.
@@ -65,7 +70,8 @@ pub enum FruError {
     },
     /// A record goes on where something else begins.
     #[error(
-        "the list of records has no end: the record at {offset_bytes:#x} does not fit below {limit_bytes:#x}; restore it with the maker's tool"
+        "the list of records has no end: the record at {offset_bytes:#x} does not fit below \
+        {limit_bytes:#x}; restore it with the maker's tool"
     )]
     Endless {
         /// Where the record begins.
@@ -75,7 +81,8 @@ pub enum FruError {
     },
     /// There is no blank place that is large enough.
     #[error(
-        "no room: {needed_bytes} bytes are needed, and {free_bytes} are blank behind the last area; a shorter URL (an address, no key) needs less"
+        "no room: {needed_bytes} bytes are needed, and {free_bytes} are blank behind the last \
+        area; a shorter URL (an address, no key) needs less"
     )]
     NoRoom {
         /// How many bytes must be written.

@@ -173,7 +173,8 @@ impl SimulatedFlash {
         self.cells.bytes()
     }
 
-    /// What an honest read of a block would give; `None` where ECC cannot correct it, or the host may not read it.
+    /// What an honest read of a block would give; `None` where ECC cannot correct it, or the host
+    /// may not read it.
     pub fn stored(&self, block: EraseBlock) -> Option<&[u8]> {
         let range = block.offset_bytes() as usize..block.end_bytes() as usize;
         let is_closed = self.closed.ranges.overlaps(&(block.offset_bytes()..block.end_bytes()));
@@ -181,8 +182,8 @@ impl SimulatedFlash {
         is_readable.then(|| &self.contents()[range])
     }
 
-    /// Whether a block can be given any contents: it is not bad, worn out or locked for good, and none
-    /// of its bits stays 0.
+    /// Whether a block can be given any contents: it is not bad, worn out or locked for good, and
+    /// none of its bits stays 0.
     pub fn takes_contents(&self, block: EraseBlock) -> bool {
         let lost = [&self.bad, &self.worn_out, &self.stays_locked];
         lost.iter().all(|blocks| !blocks.contains(&block.index()))
@@ -241,7 +242,8 @@ impl SimulatedFlash {
         }
     }
 
-    /// Somebody else's write takes what it needs, an erase if need be: afterwards the block is whole.
+    /// Somebody else's write takes what it needs, an erase if need be: afterwards the block is
+    /// whole.
     fn write_foreign(&mut self) {
         let operation = self.operations();
         if let Some(write) = self.foreign_writes.get(&operation).copied() {

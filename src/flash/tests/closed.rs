@@ -38,7 +38,8 @@ fn refusal(job: Job, chip: &mut SimulatedFlash) -> FlashError {
     end.error.unwrap()
 }
 
-/// What is closed and preserved is neither read again after the backup, nor changed, nor part of what is said in the end.
+/// What is closed and preserved is neither read again after the backup, nor changed, nor part of
+/// what is said in the end.
 #[test]
 fn an_update_goes_around_what_is_closed() {
     for (answers, is_rescue) in [(false, false), (false, true), (true, false)] {

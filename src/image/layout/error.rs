@@ -23,7 +23,10 @@ pub enum LayoutError {
         second: LayoutRegion,
     },
     /// Two regions of different kinds are the same bytes.
-    #[error("region {first} is {} and region {second} is {}, expected one kind for the same bytes", first.kind, second.kind)]
+    #[error(
+        "region {first} is {} and region {second} is {}, expected one kind for the same bytes",
+        first.kind, second.kind
+    )]
     TwoKinds {
         /// One name for the bytes.
         first: LayoutRegion,
@@ -31,7 +34,10 @@ pub enum LayoutError {
         second: LayoutRegion,
     },
     /// Two regions of the same name.
-    #[error("region {first} has the same name as the one at 0x{:x}, expected each name once", second.offset_bytes)]
+    #[error(
+        "region {first} has the same name as the one at 0x{:x}, expected each name once",
+        second.offset_bytes
+    )]
     SameName {
         /// The one that begins first.
         first: LayoutRegion,
@@ -48,7 +54,8 @@ pub enum LayoutError {
     },
     /// A name that cannot be shown or typed.
     #[error(
-        "name {name:?} of the region at 0x{offset_bytes:x}: expected 1 to 32 printable ASCII characters without space around them"
+        "name {name:?} of the region at 0x{offset_bytes:x}: expected 1 to 32 printable ASCII \
+        characters without space around them"
     )]
     Name {
         /// The name as found.
@@ -64,7 +71,8 @@ pub enum LayoutError {
     },
     /// The Intel flash descriptor refers to bytes outside itself.
     #[error(
-        "intel flash descriptor: its {what} would lie at 0x{offset_bytes:x}, expected it in the first 0x1000 bytes"
+        "intel flash descriptor: its {what} would lie at 0x{offset_bytes:x}, expected it in the \
+        first 0x1000 bytes"
     )]
     DescriptorPointer {
         /// The part.
@@ -86,7 +94,8 @@ pub enum LayoutError {
     },
     /// A flash map whose areas do not end before the image does.
     #[error(
-        "flash map at 0x{offset_bytes:x} announces {count} areas, expected no more than fit into the image"
+        "flash map at 0x{offset_bytes:x} announces {count} areas, expected no more than fit into \
+        the image"
     )]
     FlashMapTruncated {
         /// Where the flash map lies.
@@ -96,7 +105,8 @@ pub enum LayoutError {
     },
     /// A flash map of something larger.
     #[error(
-        "flash map at 0x{offset_bytes:x} describes 0x{described_bytes:x} bytes, expected 0x{size_bytes:x}"
+        "flash map at 0x{offset_bytes:x} describes 0x{described_bytes:x} bytes, expected \
+        0x{size_bytes:x}"
     )]
     FlashMapSize {
         /// Where the flash map lies.

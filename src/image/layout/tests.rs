@@ -104,7 +104,8 @@ fn a_descriptor_that_points_outside_is_refused_with_the_place() {
     );
     assert_eq!(
         refusal(|image| put(image, 0x44, &pages(0x1e, 0xff).to_le_bytes())),
-        "region me at 0x3000-0x1efff overlaps region bios at 0x1e000-0xfffff, expected them apart or one inside the other"
+        "region me at 0x3000-0x1efff overlaps region bios at 0x1e000-0xfffff, expected them apart \
+        or one inside the other"
     );
     assert_eq!(
         refusal(|image| put(image, 0x40, &pages(1, 1).to_le_bytes())),
@@ -217,7 +218,8 @@ fn explicit_regions_must_not_contradict_one_another() {
     let a = region("a", 0x1000, 0x2000);
     assert_eq!(
         refusal(&[region("b", 0x2000, 0x2000), a.clone()]),
-        "region a at 0x1000-0x2fff overlaps region b at 0x2000-0x3fff, expected them apart or one inside the other"
+        "region a at 0x1000-0x2fff overlaps region b at 0x2000-0x3fff, expected them apart or one \
+        inside the other"
     );
     assert_eq!(
         refusal(&[a.clone(), region("a", 0x8000, 1)]),
@@ -227,7 +229,8 @@ fn explicit_regions_must_not_contradict_one_another() {
     assert!(Layout::new(vec![a.clone(), region("gbe", 0x1000, 0x2000)], 0x10_0000).is_ok());
     assert_eq!(
         refusal(&[region("me", 0x1000, 0x2000), region("gbe", 0x1000, 0x2000)]),
-        "region gbe at 0x1000-0x2fff is gbe and region me at 0x1000-0x2fff is me, expected one kind for the same bytes"
+        "region gbe at 0x1000-0x2fff is gbe and region me at 0x1000-0x2fff is me, expected one \
+        kind for the same bytes"
     );
     assert_eq!(
         refusal(&[region("a", 0x1000, 0)]),

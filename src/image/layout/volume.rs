@@ -83,7 +83,8 @@ pub enum VolumeFlaw {
     Checksum(u16),
     /// The volume is shorter than its header, or ends after the image.
     #[error(
-        "firmware volume: 0x{length_bytes:x} bytes, expected at most the 0x{room_bytes:x} up to the end"
+        "firmware volume: 0x{length_bytes:x} bytes, expected at most the 0x{room_bytes:x} up to \
+        the end"
     )]
     Length {
         /// Its length as it says.

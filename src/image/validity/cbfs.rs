@@ -112,7 +112,8 @@ fn check_rest(bytes: &[u8], end: usize, area: &Area) -> Result<(), Damage> {
         return Err(Damage::new(
             start,
             format!(
-                "the coreboot files of area {} end 0x{:x} bytes before it, expected files up to the end",
+                "the coreboot files of area {} end 0x{:x} bytes before it, expected files up to \
+                the end",
                 area.name,
                 rest.len()
             ),

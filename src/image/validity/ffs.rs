@@ -74,7 +74,8 @@ pub enum FileFlaw {
     State(u8),
     /// Shorter than its header or longer than the volume.
     #[error(
-        "0x{length_bytes:x} bytes, expected at most the 0x{room_bytes:x} up to the end of the volume"
+        "0x{length_bytes:x} bytes, expected at most the 0x{room_bytes:x} up to the end of the \
+        volume"
     )]
     Length {
         /// Its length as it says.

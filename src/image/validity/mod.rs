@@ -100,7 +100,8 @@ impl fmt::Display for Evidence {
             }
             Self::Volumes { volumes, files, checksums } => write!(
                 f,
-                "{volumes} firmware volumes with {files} files, {checksums} of them with a checksum of the contents"
+                "{volumes} firmware volumes with {files} files, {checksums} of them with a \
+                checksum of the contents"
             ),
             Self::ResetVector => f.write_str("reset vector"),
             Self::KnownGood { version } if version.is_empty() => {

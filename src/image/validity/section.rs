@@ -178,7 +178,8 @@ fn check_lzma<'a>(data: &[u8]) -> Result<Inside<'a>, String> {
     match (data.first(), u64_at(data, 5)) {
         (Some(..PROPERTIES_END), Some(1..=UNPACKED_BYTES_MAX)) => Ok(Inside::Nothing),
         (properties, unpacked_bytes) => Err(format!(
-            "LZMA with properties {properties:02x?} and {unpacked_bytes:x?} bytes unpacked, expected plausible ones"
+            "LZMA with properties {properties:02x?} and {unpacked_bytes:x?} bytes unpacked, \
+            expected plausible ones"
         )),
     }
 }
@@ -194,7 +195,8 @@ fn check_tiano<'a>(data: &[u8], unpacked_bytes: Option<u32>) -> Result<Inside<'a
         return Ok(Inside::Nothing);
     }
     Err(format!(
-        "compressed to {compressed:x?} bytes, {unpacked:x?} unpacked, expected them to fit into 0x{:x}",
+        "compressed to {compressed:x?} bytes, {unpacked:x?} unpacked, expected them to fit into \
+        0x{:x}",
         data.len()
     ))
 }

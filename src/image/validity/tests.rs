@@ -84,7 +84,8 @@ fn offset_of(image: &[u8], name: u8) -> usize {
 fn whole_firmware_is_valid_and_says_by_what() {
     assert_eq!(
         validate(&firmware()).to_string(),
-        "valid: 3 firmware volumes with 5 files, 3 of them with a checksum of the contents, reset vector"
+        "valid: 3 firmware volumes with 5 files, 3 of them with a checksum of the contents, reset \
+        vector"
     );
 }
 
@@ -222,7 +223,8 @@ fn files_begin_behind_the_extended_header() {
     fix_volume_checksum(&mut image);
     assert_eq!(
         validate(&image).to_string(),
-        "valid: 1 firmware volumes with 1 files, 1 of them with a checksum of the contents, reset vector"
+        "valid: 1 firmware volumes with 1 files, 1 of them with a checksum of the contents, reset \
+        vector"
     );
     // One that would end outside leaves no room for files.
     put(&mut image, 72 + 16, &u32::MAX.to_le_bytes());
@@ -276,7 +278,8 @@ fn a_layout_that_contradicts_itself_is_invalid() {
     let (_, why) = invalid(&image);
     assert_eq!(
         why,
-        "region variable-store at 0x0-0x1fff overlaps region RW_VPD at 0x1000-0x2000, expected them apart or one inside the other"
+        "region variable-store at 0x0-0x1fff overlaps region RW_VPD at 0x1000-0x2000, expected \
+        them apart or one inside the other"
     );
 }
 

@@ -228,7 +228,8 @@ impl Upload {
             self.fragments.push_back(datagram);
         }
         while let Some(event) = self.sender.poll_event() {
-            // There is no other receiver to go on with: it is asked until this upload's own deadline.
+            // There is no other receiver to go on with: it is asked until this upload's own
+            // deadline.
             if let Event::Stalled(manager, _) = event {
                 let _ = self.sender.add_host(now, manager);
             }
@@ -241,7 +242,8 @@ fn offered(closed: &ByteRanges) -> Result<Vec<Range<u32>>, String> {
     let count = closed.iter().count();
     if count > CLOSED_RANGES_MAX {
         return Err(format!(
-            "the host may not read {count} ranges of the flash, expected at most {CLOSED_RANGES_MAX}"
+            "the host may not read {count} ranges of the flash, expected at most \
+            {CLOSED_RANGES_MAX}"
         ));
     }
     let at = |bytes: u64| u32::try_from(bytes).unwrap_or(u32::MAX);

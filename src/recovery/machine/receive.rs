@@ -48,7 +48,8 @@ impl Recovery {
         let mut board = self.mission.board.clone();
         let runs = self.flash.reboot_is_safe();
         if let (false, Some(first)) = (runs, manifest.update_from().first()) {
-            // What is installed does not run: which version an update could start from says nothing here.
+            // What is installed does not run: which version an update could start from says nothing
+            // here.
             board.bios_version.clone_from(first);
         }
         board.admit(&manifest)?;

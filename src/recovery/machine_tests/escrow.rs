@@ -14,7 +14,8 @@ const STEP: Duration = Duration::from_millis(2);
 const COMMIT: Command =
     Command::CommitWithEscrow { campaign: CAMPAIGN, rate_kbit_s: 250, unless_broken: true };
 
-/// A host that was told to flash, its chip, and a manager that receives the backup over a bad network.
+/// A host that was told to flash, its chip, and a manager that receives the backup over a bad
+/// network.
 struct Keeping {
     bench: Bench,
     now: Time,

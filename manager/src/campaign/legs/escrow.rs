@@ -1,8 +1,9 @@
-//! The leg in which the host gives its backup into keeping before it changes its flash: the receiving
-//! side of an upload.
+//! The leg in which the host gives its backup into keeping before it changes its flash: the
+//! receiving side of an upload.
 //!
 //! Only an offer from the host's own session makes a receiver, and only while the host holds one of
-//! the [`UPLOADS_MAX`] turns. So at most that many backups, each as large as the image, are in memory.
+//! the [`UPLOADS_MAX`] turns. So at most that many backups, each as large as the image, are in
+//! memory.
 
 use std::ops::Range;
 
@@ -122,7 +123,8 @@ impl EscrowLeg {
             Phase::Writing | Phase::Verifying | Phase::Restoring => Next::Go(Start::Flash(None)),
             // When nothing had to be changed.
             Phase::Updated => Next::Go(Start::Release(plan.rescue.then(rescued))),
-            // Only the agent refuses: the host is back in its normal OS, and the agent may know why.
+            // Only the agent refuses: the host is back in its normal OS, and the agent may know
+            // why.
             Phase::Refused => {
                 contact.aside = Some(Command::Query);
                 Next::Stay

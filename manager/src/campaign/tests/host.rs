@@ -1,5 +1,5 @@
-//! A host that follows a script. Its sessions and its receiver are the real ones; its state machine is only as large as
-//! the campaign's tests need.
+//! A host that follows a script. Its sessions and its receiver are the real ones; its state machine
+//! is only as large as the campaign's tests need.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -37,7 +37,8 @@ pub(super) struct Script {
     pub(super) dies_while_flashing: bool,
     /// In the middle of a write; then its normal OS starts.
     pub(super) loses_power_while_flashing: bool,
-    /// Answers after the campaign brought it home, or after it came home by itself; then it is silent.
+    /// Answers after the campaign brought it home, or after it came home by itself; then it is
+    /// silent.
     pub(super) answers_at_home: Option<u32>,
     pub(super) cannot_measure: bool,
     pub(super) fails_to_write: Option<FlashState>,

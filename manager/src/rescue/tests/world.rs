@@ -1,4 +1,5 @@
-//! A virtual network and clock around the service and dead hosts, which are the real machine of the recovery environment.
+//! A virtual network and clock around the service and dead hosts, which are the real machine of the
+//! recovery environment.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

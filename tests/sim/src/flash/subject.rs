@@ -1,4 +1,5 @@
-//! What a seed stands for: a chip, what is on it, and what shall come onto it. Worked out without the engine.
+//! What a seed stands for: a chip, what is on it, and what shall come onto it. Worked out without
+//! the engine.
 
 use std::ops::Range;
 
@@ -118,7 +119,8 @@ impl Subject {
         let geometry = self.chip.geometry();
         let blocks: Vec<u32> = geometry.blocks().map(EraseBlock::length_bytes).collect();
         format!(
-            "{:?}, writes of {:#x} bytes, blocks {blocks:x?}, image on {:?}, preserved {:x?}, closed to the host: {}, differs: {:?}, refused for: {:?}",
+            "{:?}, writes of {:#x} bytes, blocks {blocks:x?}, image on {:?}, preserved {:x?}, \
+            closed to the host: {}, differs: {:?}, refused for: {:?}",
             geometry.rule(),
             geometry.write_bytes(),
             self.blocks.iter().map(|block| block.index()).collect::<Vec<_>>(),
@@ -172,7 +174,8 @@ fn first_contents(chance: &mut Chance, geometry: &Geometry) -> Vec<u8> {
     live
 }
 
-/// Marks bad blocks where there can be some, locks some chips as at power-up, and says on which blocks the image lies.
+/// Marks bad blocks where there can be some, locks some chips as at power-up, and says on which
+/// blocks the image lies.
 fn lay_out(chance: &mut Chance, chip: &mut SimulatedFlash) -> Vec<EraseBlock> {
     let mut blocks: Vec<EraseBlock> = chip.geometry().blocks().collect();
     if chip.geometry().rule() == WriteRule::PageOnce && chance.happens(0.7) {

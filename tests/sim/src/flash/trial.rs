@@ -193,8 +193,8 @@ impl Claims<'_> {
         })
     }
 
-    /// Nothing of it can be read, nothing of it was to change, and nothing did: such a block is left alone, or called unknown
-    /// when it became so late.
+    /// Nothing of it can be read, nothing of it was to change, and nothing did: such a block is
+    /// left alone, or called unknown when it became so late.
     fn is_left_unread(&self, block: EraseBlock) -> bool {
         let bytes = range(block);
         self.chip.stored(block).is_none()
@@ -223,7 +223,8 @@ impl Claims<'_> {
         self.foreign.iter().any(|change| kinds.contains(&change.kind) && covers(change, block))
     }
 
-    /// Nobody is accused who did nothing, nothing that the job saw is concealed, and what the image decides is never left.
+    /// Nobody is accused who did nothing, nothing that the job saw is concealed, and what the image
+    /// decides is never left.
     fn check_foreign(&self, outcome: &Outcome) -> Result<(), Violation> {
         let honest = self.trial.trust == Trust::Full;
         for block in self.chip.geometry().blocks() {
@@ -309,7 +310,8 @@ impl Claims<'_> {
             _ if said == holds => true,
             _ if !may_not_know || !placed => false,
             BlockHolds::Unknown => true,
-            // Who has no backup, or a wrong one, cannot know what is old: what was said must be true all the same.
+            // Who has no backup, or a wrong one, cannot know what is old: what was said must be
+            // true all the same.
             BlockHolds::New => stored == Some(&self.rules.target[range(block)]),
             BlockHolds::Erased => {
                 stored.is_some_and(|bytes| bytes.iter().all(|byte| *byte == 0xFF))

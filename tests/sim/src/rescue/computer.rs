@@ -1,4 +1,5 @@
-//! The computer under a dead host: its chip and what damaged it, its board, and what the recovery environment finds out about both.
+//! The computer under a dead host: its chip and what damaged it, its board, and what the recovery
+//! environment finds out about both.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::rc::Rc;
@@ -37,7 +38,8 @@ pub(crate) enum Kind {
     Blind,
     /// The same, but it shall only be told.
     Telling,
-    /// As dead as the first, but nothing else than the record says so: it boots on when nobody helps it for a while.
+    /// As dead as the first, but nothing else than the record says so: it boots on when nobody
+    /// helps it for a while.
     Doubtful,
 }
 
@@ -134,7 +136,8 @@ impl Computer {
         self.boot += 1;
     }
 
-    /// What the recovery environment finds out when it comes up. `None`: the firmware is good, and it boots on.
+    /// What the recovery environment finds out when it comes up. `None`: the firmware is good, and
+    /// it boots on.
     pub(crate) fn patient(&self) -> Option<Patient> {
         let (finding, offset_bytes, why) = match self.assess() {
             Verdict::Valid { .. } => (Finding::Valid, 0, String::new()),
@@ -190,7 +193,8 @@ impl Computer {
     }
 }
 
-/// What an update that was cut, a bad block or somebody's mistake leave: some blocks wrong, erased, or new already.
+/// What an update that was cut, a bad block or somebody's mistake leave: some blocks wrong, erased,
+/// or new already.
 fn damage(contents: &mut [u8], board: &BoardTruth, chance: &mut Chance) {
     let blocks = (contents.len() / BLOCK_BYTES) as u64;
     let until = match chance.within(0..3) {

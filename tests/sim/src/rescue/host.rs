@@ -35,7 +35,8 @@ use crate::engine::Violation;
 const TRANSMITS_MAX: usize = FRAGMENTS_WAITING_MAX + 32;
 /// A host that falls silent after its power failed says fewer datagrams than this before.
 const LAST_WORDS_MAX: u64 = 8;
-/// A host that was put off says nothing for so long: the shortest pause that a manager names, less the jitter.
+/// A host that was put off says nothing for so long: the shortest pause that a manager names, less
+/// the jitter.
 const HELD_SILENCE: Duration = Duration::from_secs(5);
 
 pub(crate) enum Place {
@@ -80,9 +81,11 @@ pub(crate) struct VirtualHost {
     place: Place,
     /// The clock of the environment that runs began here.
     origin: Time,
-    /// Counts the times that it came up: what was asked for in an earlier life is not answered in a later one.
+    /// Counts the times that it came up: what was asked for in an earlier life is not answered in a
+    /// later one.
     pub(crate) life: u64,
-    /// Campaigns that told this host to write, as the managers say; in those with escrow, after they stored its backup.
+    /// Campaigns that told this host to write, as the managers say; in those with escrow, after
+    /// they stored its backup.
     pub(crate) commits: Vec<u64>,
     /// Campaigns that told this host to read and upload its backup.
     pub(crate) escrows: Vec<u64>,
@@ -206,7 +209,8 @@ impl VirtualHost {
         self.place = Place::Booting(now + self.computer.chance.span(self.scenario.boot.clone()));
     }
 
-    /// The power fails. While the chip is being changed, that hits what is being done there. False when nothing happens.
+    /// The power fails. While the chip is being changed, that hits what is being done there. False
+    /// when nothing happens.
     pub(crate) fn cut(&mut self, now: Time) -> Result<bool, Violation> {
         match &mut self.place {
             Place::Home => return Ok(false),
@@ -240,7 +244,8 @@ impl VirtualHost {
         }
     }
 
-    /// A manager of `campaign` stores this backup now: while the host waits for that, its chip must hold it.
+    /// A manager of `campaign` stores this backup now: while the host waits for that, its chip must
+    /// hold it.
     pub(crate) fn check_backup(&self, campaign: u64, backup: &[u8]) -> Result<(), Violation> {
         let Place::Stay(stay) = &self.place else { return Ok(()) };
         let is_same = stay.attempt.is_some_and(|attempt| attempt.campaign == campaign);
@@ -269,7 +274,8 @@ impl VirtualHost {
         let is_same = held == computer.print();
         let is_true = match result.flash.as_str() {
             "updated" => computer.is_repaired(),
-            // That a second try in the same stay changed nothing does not mean that the stay did not.
+            // That a second try in the same stay changed nothing does not mean that the stay did
+            // not.
             "untouched" if result.condition.as_deref() == Some("broken") => true,
             "untouched" => !changed_here && (changed_by_others || is_same),
             "restored" => changed_by_others || is_same,
@@ -343,7 +349,8 @@ impl VirtualHost {
         self.check_change(now)
     }
 
-    /// After a step of a flash job: only told and verified jobs change the chip, and never what is preserved.
+    /// After a step of a flash job: only told and verified jobs change the chip, and never what is
+    /// preserved.
     fn check_change(&mut self, now: Time) -> Result<(), Violation> {
         let changed = self.computer.changes();
         let Place::Stay(stay) = &self.place else { return Ok(()) };
@@ -456,7 +463,8 @@ impl VirtualHost {
                 match wants_image && is_quiet && is_right && is_good {
                     true => Ok(()),
                     false => Err(format!(
-                        "repaired, it says: wants an image {wants_image}, quiet {is_quiet}, chip right {is_right}, record good {is_good}: {conclusion:?}"
+                        "repaired, it says: wants an image {wants_image}, quiet {is_quiet}, chip \
+                        right {is_right}, record good {is_good}: {conclusion:?}"
                     )),
                 }
             }

@@ -94,7 +94,8 @@ impl fmt::Display for Summary {
         let Self { hosts, attempts, power_cuts, manager_deaths, recalled, parked, .. } = self;
         writeln!(
             f,
-            "{hosts} dead hosts, {attempts} attempts, {power_cuts} power cuts, {manager_deaths} ends of managers; {recalled} recalled, {parked} parked"
+            "{hosts} dead hosts, {attempts} attempts, {power_cuts} power cuts, {manager_deaths} \
+            ends of managers; {recalled} recalled, {parked} parked"
         )?;
         writeln!(f, "ends of attempts: {}", list(&self.ends))?;
         writeln!(f, "put off: {}", list(&self.held))?;

@@ -1,4 +1,5 @@
-//! The computer under a virtual host: chip, disk, firmware. What [`firmcast::agent::system`] is on a real one.
+//! The computer under a virtual host: chip, disk, firmware. What [`firmcast::agent::system`] is on
+//! a real one.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::rc::Rc;
@@ -39,10 +40,11 @@ pub(crate) struct Computer {
     boot: u64,
     /// The version of the firmware that booted last.
     version: &'static str,
-    /// What a write left that was cut short, outside of the preserved regions, and whether a machine
-    /// starts from that.
+    /// What a write left that was cut short, outside of the preserved regions, and whether a
+    /// machine starts from that.
     torn: Option<(Vec<u8>, bool)>,
-    /// On disk: the version floor, the campaign that was accepted and in which boot, and how it ended.
+    /// On disk: the version floor, the campaign that was accepted and in which boot, and how it
+    /// ended.
     floor: u64,
     accepted: Option<(u64, u64)>,
     last_end: Option<End>,
@@ -115,7 +117,8 @@ impl Computer {
         hasher.finish()
     }
 
-    /// The firmware runs, rewrites its variables, and the agent looks back. False when there is no firmware to run.
+    /// The firmware runs, rewrites its variables, and the agent looks back. False when there is no
+    /// firmware to run.
     pub(crate) fn boot_os(&mut self) -> bool {
         if !self.starts() {
             return false;

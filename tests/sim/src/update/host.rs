@@ -1,4 +1,5 @@
-//! One virtual host: the real agent, the real recovery environment and the real flash job, on a simulated computer.
+//! One virtual host: the real agent, the real recovery environment and the real flash job, on a
+//! simulated computer.
 //!
 //! ```text
 //!   Os (agent) --EnterRecovery--> Leaving --kexec--> Booting --> Recovery --Reboot--> Booting --> Os
@@ -76,7 +77,8 @@ pub(crate) struct VirtualHost {
     pub(crate) place: Place,
     /// The clock of the environment that runs began here.
     origin: Time,
-    /// Campaigns that told this host to write, as the managers say; in those with escrow, after they stored its backup.
+    /// Campaigns that told this host to write, as the managers say; in those with escrow, after
+    /// they stored its backup.
     pub(crate) commits: Vec<u64>,
     /// Campaigns that told this host to read and upload its backup.
     pub(crate) escrows: Vec<u64>,
@@ -133,7 +135,8 @@ impl VirtualHost {
         matches!(self.place, Place::Os(_))
     }
 
-    /// It stays in recovery with a chip that nobody could repair while the faults lasted, or is dead.
+    /// It stays in recovery with a chip that nobody could repair while the faults lasted, or is
+    /// dead.
     pub(crate) fn needs_rescue(&self) -> bool {
         match &self.place {
             Place::Recovery(stay) => stay.needs_rescue(),
@@ -147,7 +150,8 @@ impl VirtualHost {
         self.computer.flash.clear_faults();
     }
 
-    /// A manager of `campaign` stores this backup now: while the host waits for that, its chip must hold it.
+    /// A manager of `campaign` stores this backup now: while the host waits for that, its chip must
+    /// hold it.
     pub(crate) fn check_backup(&self, campaign: u64, backup: &[u8]) -> Result<(), Violation> {
         let Place::Recovery(stay) = &self.place else { return Ok(()) };
         let waits = stay.campaign == campaign && stay.job.is_some() && !stay.changing;
@@ -425,7 +429,8 @@ impl VirtualHost {
         Ok(())
     }
 
-    /// Outside of a flash job nothing may change the chip, and a job changes it only in its own steps.
+    /// Outside of a flash job nothing may change the chip, and a job changes it only in its own
+    /// steps.
     fn check_untouched(&self) -> Result<(), Violation> {
         let Place::Recovery(stay) = &self.place else {
             return match changes(&self.computer) {
@@ -476,7 +481,8 @@ fn check_image(
     if !stay.was_verified || !is_told {
         return Err("an image shall be written without verification or commit".into());
     }
-    // A host ends with what it has not changed: it is neither told again nor does it write by itself.
+    // A host ends with what it has not changed: it is neither told again nor does it write by
+    // itself.
     if stay.flashed && !stay.changing {
         return Err("an unchanged chip shall be written again".into());
     }

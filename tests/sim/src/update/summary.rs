@@ -37,7 +37,8 @@ impl fmt::Display for Summary {
         writeln!(f, "ends that managers saw: {}", ends.collect::<Vec<_>>().join(", "))?;
         writeln!(
             f,
-            "{rescues} hosts were left with mixed flash by chips that failed for too long, and did not reboot"
+            "{rescues} hosts were left with mixed flash by chips that failed for too long, and \
+            did not reboot"
         )?;
         let hours = self.virtual_time.as_secs() / 3600;
         write!(f, "{campaigns} campaigns, {steps} steps, {hours} virtual hours")

@@ -1,4 +1,5 @@
-//! What is true in a simulated world: images, keys, bundles. The invariants compare with it; hosts and managers do not see it.
+//! What is true in a simulated world: images, keys, bundles. The invariants compare with it; hosts
+//! and managers do not see it.
 
 use std::ops::Range;
 
@@ -127,7 +128,8 @@ pub(crate) fn next_image(chance: &mut Chance, old: &[u8]) -> Vec<u8> {
     let blocks = old.len() / BLOCK_BYTES;
     for (index, block) in image.chunks_mut(BLOCK_BYTES).enumerate() {
         match chance.within(0..8) {
-            // The last block always differs and is never preserved, so that old and new are never the same.
+            // The last block always differs and is never preserved, so that old and new are never
+            // the same.
             0 | 1 if index < blocks - 1 => {}
             2 => block.fill(0xFF),
             3 => block.iter_mut().for_each(|byte| *byte &= 0x5F),
@@ -173,7 +175,8 @@ pub(crate) fn contents(
     }
 }
 
-/// Puts the header of a firmware volume with a wrong checksum somewhere outside of the preserved regions.
+/// Puts the header of a firmware volume with a wrong checksum somewhere outside of the preserved
+/// regions.
 fn make_doubtful(old: &mut [u8], preserve: &[Range<usize>]) {
     let is_free =
         |at: &usize| preserve.iter().all(|kept| *at + BLOCK_BYTES <= kept.start || kept.end <= *at);
