@@ -22,7 +22,8 @@ use sha2::{Digest, Sha256};
 
 use super::block::{complement, first_difference, rewrite, unconditional};
 use super::plan::{Decider, is_erased};
-use super::prepare::{READ_ATTEMPTS_MAX, SPAN_BYTES_MAX, Work, read, unlocks};
+use super::prepare::{SPAN_BYTES_MAX, Work, unlocks};
+use super::reading::{READ_ATTEMPTS_MAX, read};
 use super::{
     BlockFault, BlockHolds, End, EraseBlock, Flash, FlashError, ForeignChange, ForeignKind,
     MixedBlocks, Outcome, Phase, Statistics,

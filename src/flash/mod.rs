@@ -92,9 +92,9 @@ pub use outcome::{
 pub use phase::Phase;
 pub use placement::Placement;
 pub use plan::{Change, FlashPlan, Operation};
-pub use prepare::{READ_ATTEMPTS_MAX, SPAN_BYTES_MAX};
+pub use prepare::SPAN_BYTES_MAX;
 pub(crate) use reading::read_block;
-pub use reading::{ContentsError, read_contents};
+pub use reading::{ContentsError, READ_ATTEMPTS_MAX, read_contents};
 pub use simulated::{Asked, Fault, ForeignWrite, SimulatedFlash};
 
 /// A flash chip, or the part of one that may be used.

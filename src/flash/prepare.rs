@@ -1,7 +1,6 @@
 //! Everything before the first change: the backup, the plan, and the proof that both can be relied
 //! on.
 
-use std::io;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
@@ -10,13 +9,10 @@ use super::block::{complement, first_difference};
 use super::phase::Mode;
 use super::placement::Span;
 use super::plan::Decider;
-use super::reading::read_parts;
+use super::reading::{READ_ATTEMPTS_MAX, read, read_parts};
 use super::{EraseBlock, Flash, FlashError, FlashPlan, Live, Placement, Statistics};
 use crate::image::layout::{DESCRIPTOR_BYTES, foreign_ranges};
 use crate::image::{ByteRanges, VerifiedImage, closed_in, preserved};
-
-/// How often a read is tried before it counts as failed.
-pub const READ_ATTEMPTS_MAX: u32 = 3;
 
 /// The most that one step reads, unless a single eraseblock is larger.
 pub const SPAN_BYTES_MAX: usize = 256 * 1024;
@@ -328,21 +324,4 @@ fn is_locked(block: EraseBlock, flash: &mut dyn Flash) -> Result<bool, FlashErro
     let offset_bytes = block.offset_bytes();
     let survey = |source| FlashError::Survey { offset_bytes, asked: "is locked", source };
     flash.is_locked(block).map_err(survey)
-}
-
-/// Reads, and tries again when that fails.
-pub(super) fn read(
-    flash: &mut dyn Flash,
-    offset_bytes: u64,
-    buffer: &mut [u8],
-    statistics: &mut Statistics,
-) -> io::Result<()> {
-    let mut attempts = 1;
-    loop {
-        match flash.read(offset_bytes, buffer) {
-            Err(_) if attempts < READ_ATTEMPTS_MAX => attempts += 1,
-            result => return result,
-        }
-        statistics.retries += 1;
-    }
 }

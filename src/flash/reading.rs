@@ -2,9 +2,11 @@
 
 use std::io;
 
-use super::prepare::read;
 use super::{EraseBlock, Flash, Statistics, WriteRule};
 use crate::image::{ByteRanges, Contents, Unreadable};
+
+/// How often a read is tried before it counts as failed.
+pub const READ_ATTEMPTS_MAX: u32 = 3;
 
 /// Where an eraseblock cannot be read as a whole, its parts of this size are tried: the unit in
 /// which an Intel flash descriptor divides a chip.
@@ -90,6 +92,23 @@ pub(super) fn read_parts(
         }
     }
     (unread, last_error)
+}
+
+/// Reads, and tries again when that fails.
+pub(super) fn read(
+    flash: &mut dyn Flash,
+    offset_bytes: u64,
+    buffer: &mut [u8],
+    statistics: &mut Statistics,
+) -> io::Result<()> {
+    let mut attempts = 1;
+    loop {
+        match flash.read(offset_bytes, buffer) {
+            Err(_) if attempts < READ_ATTEMPTS_MAX => attempts += 1,
+            result => return result,
+        }
+        statistics.retries += 1;
+    }
 }
 
 #[cfg(test)]
