@@ -129,7 +129,7 @@ impl Endpoint {
         self.stamp = self.stamp.max(stamp);
     }
 
-    /// Lets `peer` open sessions. Above [`PEERS_MAX`] peers nothing happens.
+    /// Lets `peer` open sessions. Above `PEERS_MAX` peers nothing happens.
     pub fn allow(&mut self, peer: PeerKey) {
         self.peers.allow(peer);
     }

@@ -1,6 +1,6 @@
 //! What has to be true before a host leaves its normal operating system for an update.
 //!
-//! What a check opened, read or surveyed on its way is handed on in [`Ready`], so that what was
+//! What a check opened, read or surveyed on its way is handed on in `Ready`, so that what was
 //! checked is what is used.
 
 mod drivers;
