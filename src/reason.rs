@@ -111,9 +111,10 @@ impl FlashState {
         }
     }
 
-    /// Whether the stay has begun to change the chip and neither finished nor taken it back.
+    /// Whether a stay that says this of its own work has begun to change the chip, and neither
+    /// finished nor taken it back as far as it could read.
     pub fn is_unfinished(self) -> bool {
-        self == Self::Mixed
+        matches!(self, Self::Mixed | Self::Unknown)
     }
 
     /// Returns the name in JSON and in the manager's table.

@@ -56,7 +56,16 @@ pub(super) struct Execution {
     given_up: Vec<usize>,
     /// What somebody else changed, by number of the block.
     foreign: BTreeMap<usize, ForeignKind>,
+    /// Read after the restore, and not the new contents; and the same for the old.
+    seen: Seen,
     error: Option<FlashError>,
+}
+
+/// What the reads after a restore have ruled out.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    not_all_new: bool,
+    not_all_old: bool,
 }
 
 /// A block that held the image's contents already, until somebody else changed it.
@@ -103,6 +112,7 @@ impl Execution {
             unplanned: Vec::new(),
             given_up: Vec::new(),
             foreign: BTreeMap::new(),
+            seen: Seen::default(),
             error: None,
         }
     }
@@ -431,6 +441,7 @@ impl Execution {
             }
             (hold, bytes) = self.read_hold(nth, flash, statistics);
         }
+        self.rule_out(nth, bytes.as_deref());
         let decider = self.work.plan.decider(nth);
         let foreign = match (hold, &bytes) {
             // Now it holds what somebody else made of it.
@@ -459,6 +470,22 @@ impl Execution {
         if is_mixed {
             push(mixed, block, hold);
         }
+    }
+
+    /// Takes what was read of a block that the job was to change.
+    fn rule_out(&mut self, nth: usize, bytes: Option<&[u8]>) {
+        let new = &self.work.plan.target()[self.work.placement.range(nth)];
+        let old = self.old(nth);
+        let Some(bytes) = bytes.filter(|_| old != Some(new)) else { return };
+        let untouched = self.work.unlike(nth);
+        // A byte that is as it was before the read may never have been read.
+        let rules_out = |expected: &[u8]| {
+            let bytes = bytes.iter().zip(&untouched).zip(expected);
+            bytes.into_iter().any(|((got, before), expected)| got != before && got != expected)
+        };
+        let (not_new, not_old) = (rules_out(new), old.is_some_and(rules_out));
+        self.seen.not_all_new |= not_new;
+        self.seen.not_all_old |= not_old;
     }
 
     fn read_hold(
@@ -507,6 +534,7 @@ impl Execution {
                 unreachable!("only complete reads of the chip end a job")
             }
         };
+        let is_mixed = matches!(outcome, Outcome::Mixed { .. });
         let foreign = self.foreign();
         let after_digest = match (&outcome, self.work.plan.target_digest()) {
             _ if self.work.plan.has_unread() => None,
@@ -524,6 +552,7 @@ impl Execution {
             statistics,
             foreign,
             condition: self.work.plan.condition(),
+            is_known_mixed: is_mixed && self.seen.not_all_new && self.seen.not_all_old,
         }
     }
 }

@@ -245,6 +245,7 @@ impl Job {
             statistics: self.statistics,
             foreign: Vec::new(),
             condition: self.condition,
+            is_known_mixed: false,
         })
     }
 }

@@ -119,6 +119,9 @@ pub struct End {
     pub foreign: Vec<ForeignChange>,
     /// What the contents looked like before the job.
     pub condition: Condition,
+    /// Whether reads have shown that a mixed chip holds neither all new nor all old contents.
+    /// Otherwise blocks that could not be read may make it either.
+    pub is_known_mixed: bool,
 }
 
 impl End {
@@ -194,7 +197,10 @@ impl fmt::Display for End {
                 write!(out, "the flash was restored and holds what it held before")?
             }
             Outcome::Mixed { blocks } => {
-                write!(out, "the flash is neither all new nor all old:")?;
+                match self.is_known_mixed {
+                    true => write!(out, "the flash is neither all new nor all old:")?,
+                    false => write!(out, "what the flash holds could not be read:")?,
+                }
                 for (nth, blocks) in blocks.iter().enumerate() {
                     let comma = if nth == 0 { "" } else { "," };
                     let last = blocks.offset_bytes + blocks.length_bytes - 1;

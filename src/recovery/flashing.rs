@@ -121,7 +121,8 @@ impl Flashing {
             Outcome::Updated => (FlashState::Updated, Reason::Updated),
             Outcome::Unchanged => (self.as_before(end), reason_of(end.error.as_ref())),
             Outcome::Restored => (self.as_before(end), Reason::WriteFailed),
-            Outcome::Mixed { .. } => (FlashState::Mixed, Reason::WriteFailed),
+            Outcome::Mixed { .. } if end.is_known_mixed => (FlashState::Mixed, Reason::WriteFailed),
+            Outcome::Mixed { .. } => (FlashState::Unknown, Reason::WriteFailed),
         };
         let detail = match (&end.error, flash) {
             (Some(error), flash) if !flash.reboot_is_safe() => {

@@ -94,7 +94,7 @@ impl Trial<'_> {
         log.line(format_args!("-- {end}; {:?}", end.error));
         totals.job(operations, &end.outcome);
         let claims = Claims { trial: self, rules: &rules, chip, changes, foreign: &end.foreign };
-        claims.check(&end.outcome, end.reboot_is_safe())?;
+        claims.check(&end.outcome, end.reboot_is_safe(), end.is_known_mixed)?;
         if end.outcome != Outcome::Updated && end.error.is_none() {
             return Err(format!("{:?} without an error", end.outcome));
         }
@@ -166,8 +166,17 @@ struct Claims<'a> {
 }
 
 impl Claims<'_> {
-    fn check(&self, outcome: &Outcome, reboot_is_safe: bool) -> Result<(), Violation> {
+    fn check(
+        &self,
+        outcome: &Outcome,
+        reboot_is_safe: bool,
+        is_known_mixed: bool,
+    ) -> Result<(), Violation> {
         self.check_foreign(outcome)?;
+        let is_one = || self.is_new() || self.is_as_before();
+        if is_known_mixed && !self.trial.errors_last && is_one() {
+            return Err(format!("{outcome:?} is called known, but the chip is all new or all old"));
+        }
         let true_claim = match outcome {
             Outcome::Updated => self.is_new(),
             Outcome::Unchanged => self.changes == 0 && self.is_as_before(),

@@ -282,7 +282,9 @@ impl VirtualHost {
             "mixed" => !computer.is_repaired(),
             "unknown" => {
                 let was_told = self.commits.contains(&campaign) || self.escrows.contains(&campaign);
-                was_told && !self.scenario.faults_end.is_zero()
+                // What an attempt before this one began is still the host's word.
+                let began = !self.changed_in.is_empty();
+                (was_told || began) && !self.scenario.faults_end.is_zero()
             }
             _ => false,
         };

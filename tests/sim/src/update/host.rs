@@ -519,7 +519,7 @@ fn check_reboot(stay: &Stay, computer: &Computer, end: &End) -> Result<(), Viola
     if end.ending.reason == Reason::None || end.campaign != stay.campaign {
         return Err(format!("it ends with {end:?} in campaign {:x}", stay.campaign));
     }
-    if stay.changing || stay.job.is_some() || end.ending.flash == FlashState::Mixed {
+    if stay.changing || stay.job.is_some() || end.ending.flash.is_unfinished() {
         return Err(format!("it reboots while its chip is being changed or is mixed: {end:?}"));
     }
     check_end(stay, computer, end.ending.flash)
