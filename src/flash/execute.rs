@@ -56,7 +56,7 @@ pub(super) struct Execution {
     given_up: Vec<usize>,
     /// What somebody else changed, by number of the block.
     foreign: BTreeMap<usize, ForeignKind>,
-    /// Read after the restore, and not the new contents; and the same for the old.
+    /// What the reads after a restore have ruled out, so that mixed is said only of what was read.
     seen: Seen,
     error: Option<FlashError>,
 }
