@@ -125,8 +125,9 @@ def lost_page(lab, machine):
     start, end = block * NAND_BLOCK_BYTES, (block + 1) * NAND_BLOCK_BYTES - 1
     refused = second.startswith("1") and "nothing was changed" in second and "for the backup" in second
     lab.check(f"the second is refused: it cannot read its backup, at {start:#x}", refused and f"{start:#x}" in second, output)
-    mixed = f"neither all new nor all old: {start:#x}-{end:#x} unknown"
-    lab.check("a rescue claims no success and names the block", third.startswith("1") and mixed in third, output)
+    unread = f"what the flash holds could not be read: {start:#x}-{end:#x} unknown"
+    lab.check("a rescue claims no success and names the block", third.startswith("1") and unread in third, output)
+    lab.check("it says that a reboot is not safe", "do not reboot or power off" in third, output)
 
 
 def worn_block(lab, machine):
