@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
+use std::io::Write as _;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -262,6 +264,92 @@ fn check_tells_what_is_in_the_way() {
 
     let output = run(&["check", "--config", config], &[]);
     assert!(text(&output.stdout).contains("things are in the way."));
+}
+
+/// The /sys of a machine whose watchdog runs, driven by the module my_wdt.
+fn machine_with_watchdog(sys: &Path) {
+    let put = |place: &str, text: &str| {
+        let file = sys.join(place);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, text).unwrap();
+    };
+    let link = |from: &str, to: &str| {
+        let from = sys.join(from);
+        fs::create_dir_all(from.parent().unwrap()).unwrap();
+        symlink(Path::new("/sys").join(to), from).unwrap();
+    };
+    let device = "devices/pci0000:00/0000:00:1f.0";
+    put(&format!("{device}/watchdog/watchdog0/state"), "active\n");
+    put("module/my_wdt/initstate", "live\n");
+    link("class/watchdog/watchdog0", &format!("{device}/watchdog/watchdog0"));
+    link(&format!("{device}/driver"), "bus/pci/drivers/my_wdt");
+    link("bus/pci/drivers/my_wdt/module", "module/my_wdt");
+}
+
+/// What firmcast-mkrecovery puts before an initramfs: the kernel's release, and its modules.
+fn marked_initramfs(path: &Path, modules: &str) {
+    let mut file = fs::File::create(path).unwrap();
+    let files = [("firmcast-kernel-release", "6.1.0-test\n"), ("firmcast-modules", modules)];
+    for (name, text) in files {
+        let builder = cpio::newc::Builder::new(name).mode(0o100_600);
+        let mut entry = builder.write(&mut file, text.len() as u32);
+        entry.write_all(text.as_bytes()).unwrap();
+        entry.finish().unwrap();
+    }
+    cpio::newc::trailer(&mut file).unwrap();
+}
+
+/// firmcastd in a mount namespace where `sys` stands for /sys.
+fn firmcastd_on(sys: &Path) -> Command {
+    let mut command = Command::new("unshare");
+    let script = "mount --bind \"$0\" /sys && exec \"$@\"";
+    command.args(["--mount", "--map-root-user", "sh", "-c", script]).arg(sys);
+    command.arg(env!("CARGO_BIN_EXE_firmcastd")).env_remove("FIRMCAST_FLASH");
+    command
+}
+
+#[test]
+fn a_driver_that_recovery_lacks_is_in_the_way() {
+    let probe = Command::new("unshare").args(["--mount", "--map-root-user", "true"]).status();
+    if !probe.is_ok_and(|status| status.success()) {
+        eprintln!("skipped: this user may not make mount namespaces (unshare --map-root-user)");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (sys, image) = (folder.path().join("sys"), folder.path().join("recovery.img"));
+    machine_with_watchdog(&sys);
+    let config = write_config(folder.path(), free_address(), "/none.pub");
+    let more = format!("recovery_initramfs = \"{}\"\n", image.display());
+    fs::File::options().append(true).open(&config).unwrap().write_all(more.as_bytes()).unwrap();
+    let check = |modules: &str| {
+        marked_initramfs(&image, modules);
+        let mut command = firmcastd_on(&sys);
+        let output = command.args(["check", "--json", "--config"]).arg(&config).output().unwrap();
+        let json: serde_json::Value = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {}", text(&output.stderr)));
+        let checks = json["checks"].as_array().unwrap();
+        checks.iter().find(|check| check["name"] == "recovery-drivers").unwrap().clone()
+    };
+    let lacks = "the initramfs lacks my_wdt (of watchdog0); build it again: \
+                 firmcast-mkrecovery --kernel-version 6.1.0-test";
+    let refuses = |modules: &str| {
+        let found = check(modules);
+        assert_eq!(found["verdict"], "not-ok", "{modules:?}: {found}");
+        assert_eq!(found["reason"], "recovery-lacks-driver");
+        assert!(found["detail"].as_str().unwrap().starts_with(lacks), "{found}");
+    };
+    let accepts = |modules: &str, detail: &str| {
+        let found = check(modules);
+        assert_eq!((&found["verdict"], &found["detail"]), (&"ok".into(), &detail.into()));
+    };
+    accepts("my_wdt:\n", "my_wdt (of watchdog0)");
+    refuses("e1000e:\n");
+
+    // Part of the running kernel, and maybe a module of the one for recovery.
+    fs::remove_file(sys.join("module/my_wdt/initstate")).unwrap();
+    accepts("e1000e:\nmy_wdt\n", "all are part of the kernel");
+    accepts("my_wdt:\n", "my_wdt (of watchdog0)");
+    refuses("e1000e:\n!my_wdt\n");
 }
 
 #[test]

@@ -2,8 +2,8 @@
 //! `Documentation/driver-api/driver-model`).
 //!
 //! Every directory on the way from a device up to `/sys/devices` may have a link `driver`, whose
-//! driver has a link `module`. A module that is part of the kernel has no `initstate` in
-//! `/sys/module`.
+//! driver has a link `module`. A module that is part of the running kernel has no `initstate` in
+//! `/sys/module`; another kernel may have it as a loadable one.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,12 +14,13 @@ use super::read_line;
 /// Most interfaces below one another that are followed.
 const STACK_DEPTH_MAX: usize = 8;
 
-/// The loadable modules that a device depends on now; none for what is built into the kernel. Names
-/// as the kernel has them, with "_".
+/// The modules that a device depends on now. Names as the kernel has them, with "_".
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Drivers {
-    /// Modules whose drivers are bound to the device, or to one that it stands on.
+    /// Loaded modules whose drivers are bound to the device, or to one that it stands on.
     pub bound: BTreeSet<String>,
+    /// Parts of the running kernel whose drivers are bound there.
+    pub built_in: BTreeSet<String>,
     /// Modules of which one may have made the device, where sysfs does not tell which.
     pub suspected: BTreeSet<String>,
     /// Modules without which the device is not found, although nothing is bound.
@@ -42,7 +43,8 @@ pub fn of_mtd(root: &Path, index: u32) -> Drivers {
     let Ok(place) = root.join(format!("sys/class/mtd/mtd{index}")).canonicalize() else {
         return Drivers::default();
     };
-    let mut drivers = Drivers { bound: bound(root, &place), ..Drivers::default() };
+    let mut drivers = Drivers::default();
+    drivers.add_bound(root, &place);
     let below = |folder: &str| {
         let folder = root.join(folder).canonicalize().ok()?;
         place.strip_prefix(&folder).ok().map(Path::to_owned)
@@ -75,7 +77,7 @@ pub fn of_interface(root: &Path, name: &str) -> Drivers {
             let folder = root.join("sys/class/net").join(name);
             for link in ["", "phydev"] {
                 if let Ok(place) = folder.join(link).canonicalize() {
-                    drivers.bound.extend(bound(root, &place));
+                    drivers.add_bound(root, &place);
                 }
             }
             let kind = fs::read_to_string(folder.join("uevent")).unwrap_or_default();
@@ -98,8 +100,8 @@ pub fn watchdogs(root: &Path) -> Vec<Watchdog> {
         .filter_map(|link| {
             let name = link.file_name()?.to_str()?.to_owned();
             let state = read_line(&link.join("state"));
-            let bound = bound(root, &link.canonicalize().ok()?);
-            let drivers = Drivers { bound, ..Drivers::default() };
+            let mut drivers = Drivers::default();
+            drivers.add_bound(root, &link.canonicalize().ok()?);
             Some(Watchdog { name, is_active: state.is_none_or(|state| state == "active"), drivers })
         })
         .collect();
@@ -130,16 +132,20 @@ pub fn default_interface(root: &Path) -> Option<String> {
         .or_else(|| v6.min_by_key(|(metric, _)| *metric).map(interface))
 }
 
-/// The loadable modules of the drivers that are bound to `place` or above it.
-fn bound(root: &Path, place: &Path) -> BTreeSet<String> {
-    let mut modules = BTreeSet::new();
-    let Ok(devices) = root.join("sys/devices").canonicalize() else { return modules };
-    for folder in place.ancestors().take_while(|folder| **folder != *devices) {
-        let module = fs::read_link(folder.join("driver/module")).ok();
-        let name = module.as_deref().and_then(Path::file_name).and_then(|name| name.to_str());
-        modules.extend(name.filter(|name| is_loadable(root, name)).map(str::to_owned));
+impl Drivers {
+    /// Adds the modules of the drivers that are bound to `place` or above it.
+    fn add_bound(&mut self, root: &Path, place: &Path) {
+        let Ok(devices) = root.join("sys/devices").canonicalize() else { return };
+        for folder in place.ancestors().take_while(|folder| **folder != *devices) {
+            let module = fs::read_link(folder.join("driver/module")).ok();
+            let name = module.as_deref().and_then(Path::file_name).and_then(|name| name.to_str());
+            let Some(name) = name else { continue };
+            match is_loadable(root, name) {
+                true => self.bound.insert(name.to_owned()),
+                false => self.built_in.insert(name.to_owned()),
+            };
+        }
     }
-    modules
 }
 
 fn is_loadable(root: &Path, module: &str) -> bool {
@@ -220,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn all_drivers_on_the_way_to_a_chip_count_but_those_in_the_kernel() {
+    fn all_drivers_on_the_way_to_a_chip_count_and_those_in_the_kernel_apart() {
         let tree = Tree::new();
         tree.device(&format!("{PCI}/0000:00:1c.0"), "built_in_port");
         let controller = format!("{PCI}/0000:00:1c.0/0000:01:00.0");
@@ -232,6 +238,7 @@ mod tests {
         for index in [0, 1] {
             let drivers = of_mtd(tree.0.path(), index);
             assert_eq!(drivers.bound, names(&["spi_intel_pci", "spi_nor"]), "mtd{index}");
+            assert_eq!(drivers.built_in, names(&["built_in_port"]), "mtd{index}");
             assert!(drivers.suspected.is_empty());
         }
         assert_eq!(of_mtd(tree.0.path(), 7), Drivers::default());

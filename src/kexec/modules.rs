@@ -7,6 +7,7 @@
 //! ~cfi_probe: chipreg  a module that no device asks for
 //! usbcore              part of the kernel
 //! -ubi                 left out on purpose
+//! !tg3                 another module of that kernel
 //! ```
 //!
 //! docs/BOOT.md describes the archive.
@@ -34,6 +35,8 @@ pub enum Listed<'a> {
     BuiltIn,
     /// Not there, on purpose.
     LeftOut,
+    /// A module of that kernel that is not there.
+    Lacking,
 }
 
 impl ModuleList {
@@ -42,20 +45,21 @@ impl ModuleList {
         Self { text }
     }
 
-    /// What the list says of module `name`, written with "_"; nothing when the initramfs does not
-    /// have it.
+    /// What the list says of module `name`, written with "_"; nothing when neither the initramfs nor
+    /// its kernel has it.
     pub fn find(&self, name: &str) -> Option<Listed<'_>> {
         self.text.lines().find_map(|line| {
             let (marked, needs) = match line.split_once(':') {
                 Some((marked, needs)) => (marked, Some(needs.trim())),
                 None => (line.trim(), None),
             };
-            match (marked.strip_prefix(['+', '~', '-']).unwrap_or(marked) == name, needs) {
+            match (marked.strip_prefix(['+', '~', '-', '!']).unwrap_or(marked) == name, needs) {
                 (false, _) => None,
                 (true, Some(needs)) => {
                     Some(Listed::Here { is_loaded: !marked.starts_with('~'), needs })
                 }
                 (true, None) if marked.starts_with('-') => Some(Listed::LeftOut),
+                (true, None) if marked.starts_with('!') => Some(Listed::Lacking),
                 (true, None) => Some(Listed::BuiltIn),
             }
         })
@@ -68,7 +72,7 @@ mod tests {
 
     #[test]
     fn each_kind_of_line_is_told_apart() {
-        let text = "+my_flash: map_funcs mtd\n-ubi\ne1000:\n~gen_probe:\nusbcore\n";
+        let text = "+my_flash: map_funcs mtd\n-ubi\n!tg3\ne1000:\n~gen_probe:\nusbcore\n";
         let list = ModuleList::new(text.into());
         let here = |is_loaded, needs| Some(Listed::Here { is_loaded, needs });
         assert_eq!(list.find("my_flash"), here(true, "map_funcs mtd"));
@@ -76,6 +80,7 @@ mod tests {
         assert_eq!(list.find("gen_probe"), here(false, ""));
         assert_eq!(list.find("usbcore"), Some(Listed::BuiltIn));
         assert_eq!(list.find("ubi"), Some(Listed::LeftOut));
+        assert_eq!(list.find("tg3"), Some(Listed::Lacking));
         assert_eq!(list.find("e1000e"), None);
         assert_eq!(list.find(""), None);
     }

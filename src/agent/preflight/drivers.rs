@@ -100,6 +100,12 @@ impl Comparison<'_> {
         for module in &drivers.bound {
             self.compare(module, of, !asked_for.contains(module.as_str()));
         }
+        for module in &drivers.built_in {
+            // What no kernel can have as a module is in no list.
+            if self.modules.find(module).is_some() {
+                self.compare(module, of, !asked_for.contains(module.as_str()));
+            }
+        }
         for module in &drivers.beside {
             self.compare(module, of, false);
         }
@@ -120,6 +126,11 @@ impl Comparison<'_> {
         needs.flat_map(str::split_ascii_whitespace).map(str::to_owned).collect()
     }
 
+    /// Whether recovery has `module` at all.
+    fn has(&self, module: &str) -> bool {
+        matches!(self.modules.find(module), Some(Listed::BuiltIn | Listed::Here { .. }))
+    }
+
     /// Looks for `module` and all that it needs.
     fn compare(&mut self, module: &str, of: &str, must_be_loaded: bool) {
         let lacking = |name: &str, is_there| {
@@ -133,10 +144,10 @@ impl Comparison<'_> {
             }
             Some(Listed::Here { needs, .. }) => needs
                 .split_ascii_whitespace()
-                .filter(|need| matches!(self.modules.find(need), None | Some(Listed::LeftOut)))
+                .filter(|need| !self.has(need))
                 .map(|need| lacking(need, false))
                 .collect(),
-            None | Some(Listed::LeftOut) => vec![lacking(module, false)],
+            None | Some(Listed::LeftOut | Listed::Lacking) => vec![lacking(module, false)],
         };
         if new.is_empty() {
             self.found.push(format!("{module} (of {of})"));
@@ -195,7 +206,10 @@ mod tests {
     }
 
     fn compared(list: Option<&str>) -> (Verdict, Reason, String) {
-        let root = machine();
+        compared_on(&machine(), list)
+    }
+
+    fn compared_on(root: &tempfile::TempDir, list: Option<&str>) -> (Verdict, Reason, String) {
         let modules = list.map(|text| ModuleList::new(text.into()));
         let image = InitramfsImage { size_bytes: 1, release: Some("6.1.0-40".into()), modules };
         let config = Config { recovery_initramfs: "/boot/r.img".into(), ..Config::default() };
@@ -238,6 +252,30 @@ mod tests {
             let (verdict, reason, detail) = compared(Some(&WHOLE.replace(old, new)));
             assert_eq!((verdict, reason), (Verdict::NotOk, Reason::RecoveryLacksDriver), "{old}");
             assert_eq!(detail, format!("{says}; {command} --load {load}"));
+        }
+    }
+
+    #[test]
+    fn a_driver_that_is_part_of_the_running_kernel_may_be_a_module_of_recoverys() {
+        let root = machine();
+        let is_module = root.path().join("sys/module/e1000e/initstate");
+        fs::remove_file(is_module).unwrap();
+        let compared = |list: &str| compared_on(&root, Some(list));
+        // As on the same kernel, and on one that says nothing of it.
+        for same in ["e1000e", "e1000e: ptp", ""] {
+            let (verdict, _, detail) = compared(&WHOLE.replace("e1000e: ptp", same));
+            assert_eq!(verdict, Verdict::Ok, "{same:?}: {detail}");
+        }
+        for (other, says) in [
+            ("!e1000e", "the initramfs lacks e1000e (of eth0)"),
+            ("-e1000e", "the initramfs lacks e1000e (of eth0)"),
+            ("~e1000e: ptp", "nothing in the initramfs loads e1000e (of eth0)"),
+            ("e1000e: mii", "the initramfs lacks mii (of eth0)"),
+        ] {
+            let (verdict, reason, detail) = compared(&WHOLE.replace("e1000e: ptp", other));
+            assert_eq!((verdict, reason), (Verdict::NotOk, Reason::RecoveryLacksDriver), "{other}");
+            assert!(detail.starts_with(says), "{detail}");
+            assert!(detail.ends_with(" --load e1000e"), "{detail}");
         }
     }
 
