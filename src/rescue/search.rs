@@ -44,6 +44,7 @@ pub const HOLDS_MAX: u32 = 3;
 pub const FAILURE_PAUSE_MIN: Duration = Duration::from_secs(5);
 /// See [`FAILURE_PAUSE_MIN`].
 pub const FAILURE_PAUSE_MAX: Duration = Duration::from_secs(60);
+
 /// Whom a host asks, and for what.
 #[derive(Debug)]
 pub struct Case {
@@ -392,3 +393,6 @@ fn call(endpoint: &mut Endpoint, now: Time, key: PeerKey, candidate: &Candidate)
         false => endpoint.connect(now, key, candidate.address),
     }
 }
+
+#[cfg(test)]
+mod tests;
