@@ -20,7 +20,7 @@ use firmcast::kexec;
 use firmcast::mailbox::{self, Word};
 use firmcast::net::{Netlink, survey::survey};
 use firmcast::platform::{Ending, LINK_PATIENCE, Platform, end, is_init};
-use firmcast::reason::FlashState;
+use firmcast::reason::{Condition, FlashState};
 
 /// How long disks may take to appear.
 const DISK_PATIENCE: Duration = Duration::from_secs(20);
@@ -77,6 +77,8 @@ fn enter(kernel: &Path, initramfs: &Path, manager: IpAddr, options: &[&str]) -> 
         deadlines: Deadlines { reach_manager_s: 300, transfer_s: 600 },
         security_version_floor: 0,
         flash: "mtd0".into(),
+        firmware: Condition::Whole,
+        doubt: String::new(),
         listen_port: 7117,
         network: vec![config],
         result_mailbox,

@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 
 use super::doubt;
 use super::local_machine::LocalMachine;
-use crate::flash::{Change, Estimate, Flash as _, FlashPlan, Job, Placement, Step, read_contents};
+use crate::flash::{Change, Estimate, Flash as _, FlashPlan, Job, Placement, Step};
 use crate::image::{
-    Bundle, ByteRanges, Region, RegionAction, VerifiedImage, VerifiedManifest, left_out,
+    Bundle, ByteRanges, Contents, Region, RegionAction, VerifiedImage, VerifiedManifest,
 };
 use crate::mtd::{Access, MtdDevice};
 use crate::reason::{Reason, Refusal, with_causes};
@@ -56,11 +56,14 @@ impl PlanReport {
         }
         let (plan, placement, locked_blocks) =
             job.plan().ok_or_else(|| Refusal::new(Reason::FlashUnsupported, "no plan was made"))?;
-        let closed = job.backup().map(|backup| backup.closed.clone()).unwrap_or_default();
+        let backup = job
+            .backup()
+            .ok_or_else(|| Refusal::new(Reason::BackupFailed, "the chip was not read"))?;
+        let closed = backup.closed.clone();
+        let contents = Contents::new(backup.bytes.to_vec(), &closed, &closed)
+            .map_err(|error| Refusal::new(Reason::BackupFailed, error))?;
         let good = machine.state.known_good().ok().flatten();
-        let doubt = read_contents(&mut flash, &left_out(good.as_ref()))
-            .ok()
-            .and_then(|contents| doubt::of(&contents, good.as_ref(), &board.bios_version));
+        let doubt = doubt::of(&contents, good.as_ref(), &board.bios_version);
         let work = plan.workload(placement, flash.geometry());
         Ok(Self {
             version: manifest.version().to_owned(),

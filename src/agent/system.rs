@@ -152,6 +152,8 @@ impl System {
             },
             security_version_floor: ready.board.security_version_floor,
             flash: config.flash.clone(),
+            firmware: ready.condition(),
+            doubt: ready.doubt.unwrap_or_default(),
             listen_port: config.listen.port(),
             network: ready.network,
             result_mailbox: self.machine.mailbox(),
@@ -331,7 +333,8 @@ mod tests {
     use crate::agent::config::Config;
     use crate::agent::trust::Trust;
     use crate::image::{Description, Manifest, PayloadFormat, SignedManifest};
-    use crate::keys::ReleaseSecretKey;
+    use crate::keys::{ManagerSecretKey, ReleaseSecretKey};
+    use crate::reason::Condition;
     use rand_chacha::ChaCha20Rng;
     use rand_core::SeedableRng as _;
     use std::path::Path;
@@ -362,9 +365,7 @@ mod tests {
         assert!(system.machine.state.last_campaign().unwrap().unwrap().end.is_some());
     }
 
-    #[test]
-    fn a_floor_that_cannot_be_kept_is_told() {
-        let folder = tempfile::tempdir().unwrap();
+    fn manifest() -> VerifiedManifest {
         let release = ReleaseSecretKey::generate(&mut ChaCha20Rng::from_seed([1; 32]));
         let image = vec![0; 4096];
         let description = Description {
@@ -376,7 +377,40 @@ mod tests {
         };
         let manifest = Manifest::describe(description, &image, PayloadFormat::Raw, &image).unwrap();
         let signed = SignedManifest::sign(&manifest, &release).unwrap();
-        let manifest = VerifiedManifest::verify(&signed, &[release.public()]).unwrap();
+        VerifiedManifest::verify(&signed, &[release.public()]).unwrap()
+    }
+
+    #[test]
+    fn what_preflight_learned_is_handed_on_and_not_learned_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let system = system(folder.path());
+        let manager = ManagerSecretKey::generate(&mut ChaCha20Rng::from_seed([2; 32])).public();
+        let manifest = manifest();
+        let order = Order {
+            campaign: 7,
+            manager: &manager,
+            manager_address: "[::ffff:192.0.2.1]:7117".parse().unwrap(),
+            reach_timeout_s: 300,
+            transfer_timeout_s: 60,
+            manifest: &manifest,
+        };
+        let ready = preflight::tests::ready();
+        let (key, network) = (ready.key.to_text().to_string(), ready.network.clone());
+        // This machine has no key, no floor, and no such interface.
+        let (handoff, _) = system.handoff(&order, ready);
+        assert_eq!(handoff.host_key.expose(), key);
+        assert_eq!((handoff.network, handoff.security_version_floor), (network, 7));
+        assert_eq!(
+            (handoff.firmware, handoff.doubt.as_str()),
+            (Condition::Doubtful, "at 0x10: torn")
+        );
+        assert_eq!(handoff.manager.address, "192.0.2.1:7117".parse().unwrap());
+    }
+
+    #[test]
+    fn a_floor_that_cannot_be_kept_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let manifest = manifest();
         assert_eq!(system(folder.path()).confirm(7, &manifest), "");
 
         let file = folder.path().join("file");

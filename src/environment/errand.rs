@@ -13,7 +13,7 @@ use super::stay::{Conclusion, Stay};
 use crate::dmi::Dmi;
 use crate::handover::Handoff;
 use crate::platform::{Platform, PlatformError};
-use crate::reason::{Condition, Ending, FlashState, Reason, Refusal, with_causes};
+use crate::reason::{Ending, FlashState, Reason, Refusal, with_causes};
 use crate::recovery::machine::{Mission, Recovery};
 use crate::wire::answer::End;
 
@@ -69,13 +69,18 @@ fn mission(handoff: &Handoff, host: &Host) -> Result<Mission, EnvironmentError> 
         manager_address: handoff.manager.address,
         host_key: host.key.clone(),
         releases: releases.collect::<Result<_, _>>().map_err(EnvironmentError::Key)?,
-        identity: host.identity(Condition::Whole, ""),
+        identity: host.identity(handoff.firmware, &handoff.doubt),
         board: host.board(),
         reach_timeout: Duration::from_secs(handoff.deadlines.reach_manager_s.into()),
         transfer_timeout: Duration::from_secs(handoff.deadlines.transfer_s.into()),
         rescue: false,
-        flash: FlashState::UNTOUCHED,
+        flash: untouched(handoff),
     })
+}
+
+/// Nothing has been done yet to the chip that the agent has read.
+fn untouched(handoff: &Handoff) -> FlashState {
+    FlashState::Untouched(handoff.firmware)
 }
 
 /// An error before the campaign is an end too: nothing was flashed.
@@ -85,7 +90,52 @@ fn failure(handoff: &Handoff, error: &EnvironmentError) -> End {
         _ => Reason::RecoveryFailed,
     };
     let detail = with_causes(error);
-    error!("{reason}: {detail}; the flash is untouched");
-    let ending = Ending::new(reason, FlashState::UNTOUCHED, detail);
+    let ending = Ending::new(reason, untouched(handoff), detail);
+    error!("{ending}");
     End { campaign: handoff.campaign, ending }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::handover::{SecretText, handoff_example};
+    use crate::keys::{HostSecretKey, ManagerSecretKey, SecretKey as _};
+    use crate::reason::Condition;
+    use rand_chacha::ChaCha20Rng;
+    use rand_core::SeedableRng as _;
+
+    #[test]
+    fn what_the_agent_found_about_the_chip_is_what_the_host_says_of_it() {
+        let mut rng = ChaCha20Rng::from_seed([1; 32]);
+        let key = HostSecretKey::generate(&mut rng);
+        let manager = ManagerSecretKey::generate(&mut rng).public().to_string();
+        for (firmware, doubt) in [(Condition::Whole, ""), (Condition::Doubtful, "at 0x10: why")] {
+            let mut handoff = handoff_example();
+            handoff.host_key = SecretText::new(key.to_text().to_string());
+            handoff.manager.public_key.clone_from(&manager);
+            handoff.trusted_releases.clear();
+            (handoff.firmware, handoff.doubt) = (firmware, doubt.to_owned());
+            let host = Host {
+                name: "node17".into(),
+                key: key.clone(),
+                security_version_floor: 7,
+                dmi: Dmi::default(),
+                flash: None,
+            };
+            let mission = mission(&handoff, &host).unwrap();
+            assert_eq!(mission.flash, FlashState::Untouched(firmware));
+            assert_eq!(
+                (mission.identity.firmware, mission.identity.doubt.as_str()),
+                (firmware, doubt)
+            );
+            let no_network = EnvironmentError::Platform(PlatformError::NoNetwork {
+                waited_s: 300,
+                state: String::new(),
+            });
+            let end = failure(&handoff, &no_network);
+            assert_eq!(end.ending.reason, Reason::NetworkUnavailable);
+            assert_eq!(end.ending.flash, FlashState::Untouched(firmware));
+        }
+    }
 }

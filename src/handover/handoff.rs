@@ -11,6 +11,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::HandoverError;
 use crate::net::InterfaceConfig;
+use crate::reason::Condition;
 
 /// Where the recovery environment finds the handoff.
 pub const HANDOFF_PATH: &str = "/firmcast/handoff.json";
@@ -46,6 +47,10 @@ pub struct Handoff {
     pub security_version_floor: u64,
     /// The MTD device to update, by name or path.
     pub flash: String,
+    /// What the agent found that the chip's contents look like.
+    pub firmware: Condition,
+    /// Why they look doubtful; empty where nothing speaks against them.
+    pub doubt: String,
     /// The UDP port that recovery listens on.
     pub listen_port: u16,
     /// The interfaces through which the manager is reached, most specific route first. Empty: ask
@@ -186,6 +191,8 @@ pub(super) mod tests {
             deadlines: Deadlines { reach_manager_s: 300, transfer_s: 1800 },
             security_version_floor: 7,
             flash: "BIOS".into(),
+            firmware: Condition::Whole,
+            doubt: String::new(),
             listen_port: 7117,
             network: Vec::new(),
             result_mailbox: None,
@@ -200,6 +207,21 @@ pub(super) mod tests {
         assert!(!format!("{handoff:?}").contains("the host's secret"));
         for end in 0..json.len() {
             assert!(Handoff::from_json(&json[..end]).is_err());
+        }
+    }
+
+    #[test]
+    fn a_handoff_that_lacks_anything_is_refused() {
+        let whole: serde_json::Value =
+            serde_json::from_slice(&example().to_json().unwrap()).unwrap();
+        let names: Vec<&String> = whole.as_object().unwrap().keys().collect();
+        assert!(names.iter().any(|name| *name == "firmware"));
+        // serde takes a missing `Option` for none.
+        for name in names.into_iter().filter(|name| *name != "result_mailbox") {
+            let mut lacking = whole.clone();
+            lacking.as_object_mut().unwrap().remove(name);
+            let refused = Handoff::from_json(lacking.to_string().as_bytes());
+            assert!(matches!(refused, Err(HandoverError::HandoffForm(_))), "{name}");
         }
     }
 

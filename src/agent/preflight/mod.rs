@@ -14,14 +14,15 @@ use super::doubt;
 use super::local_machine::LocalMachine;
 use super::machine::Order;
 use super::outlook::check_layout;
-use crate::flash::{Flash as _, Geometry, read_contents};
-use crate::image::{Board, Contents, IMAGE_MAX, Manifest, left_out, preserved};
+use crate::flash::{Flash as _, Geometry};
+use crate::image::{Board, Contents, Manifest, left_out, preserved};
 use crate::kexec::RecoveryFiles;
 use crate::keys::HostSecretKey;
-use crate::mtd::{MtdDevice, MtdInfo};
+use crate::mtd::MtdInfo;
 use crate::net::InterfaceConfig;
 use crate::power::Power;
-use crate::reason::{Reason, with_causes};
+use crate::reason::{Condition, Reason, with_causes};
+use reading::RawContents;
 
 /// Who wants to know; the chip is read accordingly.
 #[derive(Clone, Copy)]
@@ -55,6 +56,16 @@ pub(super) struct Ready {
     pub(super) doubt: Option<String>,
 }
 
+impl Ready {
+    /// What the chip's contents look like: this machine has started from them.
+    pub(super) fn condition(&self) -> Condition {
+        match self.doubt {
+            Some(_) => Condition::Doubtful,
+            None => Condition::Whole,
+        }
+    }
+}
+
 /// What a chip holds, and how it is divided.
 #[derive(Debug)]
 pub(super) struct ChipContents {
@@ -82,12 +93,7 @@ pub(super) fn query(machine: &LocalMachine) -> (Checklist, Overview) {
 
 /// Every precondition of this update; and what it starts with, if all of them are met.
 pub(super) fn order(machine: &LocalMachine, order: &Order<'_>) -> (Checklist, Option<Ready>) {
-    let Findings { list, key, board, network, files, chip, doubt, .. } =
-        look(machine, Purpose::Order(order));
-    let ready =
-        || Some(Ready { key: key?, board, network: network?, files: files?, chip: chip?, doubt });
-    let ready = if list.verdict().is_ok() { ready() } else { None };
-    (list, ready)
+    look(machine, Purpose::Order(order)).ready()
 }
 
 /// The preconditions, and what was found on the way.
@@ -100,6 +106,18 @@ struct Findings {
     doubt: Option<String>,
     network: Option<Vec<InterfaceConfig>>,
     files: Option<RecoveryFiles>,
+}
+
+impl Findings {
+    /// What an update starts with, if nothing is in its way and nothing is missing.
+    fn ready(self) -> (Checklist, Option<Ready>) {
+        let Self { list, key, board, network, files, chip, doubt, .. } = self;
+        let ready = || {
+            Some(Ready { key: key?, board, network: network?, files: files?, chip: chip?, doubt })
+        };
+        let ready = if list.verdict().is_ok() { ready() } else { None };
+        (list, ready)
+    }
 }
 
 fn look(machine: &LocalMachine, purpose: Purpose<'_>) -> Findings {
@@ -115,8 +133,12 @@ fn look(machine: &LocalMachine, purpose: Purpose<'_>) -> Findings {
             board.flash_size_bytes = device.geometry().size_bytes();
             bundle(&mut list, &board, purpose.order());
             flash::flash_locks(&mut list, device);
-            reading::reads_the_same(&mut list, device, purpose);
-            chip = contents(&mut list, machine, device, purpose);
+            let raw = reading::read_chip(&mut list, device, purpose);
+            chip = raw.and_then(|raw| {
+                let geometry = device.geometry().clone();
+                let contents = contents(&mut list, machine, raw, purpose)?;
+                Some(ChipContents { contents, geometry })
+            });
         }
         None => list.unknown(Subject::FlashLocks, "no flash chip to ask"),
     }
@@ -147,29 +169,19 @@ fn bundle(list: &mut Checklist, board: &Board, order: Option<&Order<'_>>) {
     }
 }
 
-/// Reads all of the chip: for an instruction, unless something is in the way already; for a person
-/// in any case.
+/// Returns what of the chip is its contents: what is closed to the host is not.
 fn contents(
     list: &mut Checklist,
     machine: &LocalMachine,
-    device: &mut MtdDevice,
+    raw: RawContents,
     purpose: Purpose<'_>,
-) -> Option<ChipContents> {
-    let is_wanted = match purpose {
-        Purpose::Query => false,
-        Purpose::Order(_) => list.verdict().is_ok(),
-        Purpose::Check => device.geometry().size_bytes() <= IMAGE_MAX as u64,
-    };
-    if !is_wanted {
-        return None;
-    }
-    let geometry = device.geometry().clone();
+) -> Option<Contents> {
     let untouched = match purpose.order() {
         Some(order) => preserved(order.manifest.regions()),
         None => left_out(machine.state.known_good().ok().flatten().as_ref()),
     };
-    match read_contents(device, &untouched) {
-        Ok(contents) => Some(ChipContents { contents, geometry }),
+    match Contents::new(raw.bytes, &raw.unread, &untouched) {
+        Ok(contents) => Some(contents),
         Err(error) => {
             let (advice, problem) = (Reason::BackupFailed.advice(), with_causes(&error));
             list.not_ok(Subject::Firmware, Reason::BackupFailed, problem, advice);
@@ -246,5 +258,85 @@ fn interfaces(
         (Some(found), _) => found.iter().map(|interface| interface.name.clone()).collect(),
         (None, Some(_)) => Vec::new(),
         (None, None) => machine.interfaces_to_managers(),
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::flash::WriteRule;
+    use crate::keys::SecretKey as _;
+    use rand_chacha::ChaCha20Rng;
+    use rand_core::SeedableRng as _;
+
+    const CHIP_BYTES: usize = 0x2000;
+
+    /// Kernel and initramfs, as far as anybody looks at them here.
+    fn files() -> RecoveryFiles {
+        let folder = tempfile::tempdir().unwrap();
+        let (kernel, initramfs) = (folder.path().join("kernel"), folder.path().join("initramfs"));
+        let mut head = vec![0; 0x40];
+        head[0x38..0x3c].copy_from_slice(b"ARM\x64");
+        std::fs::write(&kernel, head).unwrap();
+        std::fs::write(&initramfs, "070701").unwrap();
+        crate::kexec::preflight(&kernel, &initramfs).into_files().unwrap()
+    }
+
+    fn findings() -> Findings {
+        let geometry =
+            Geometry::uniform(CHIP_BYTES as u64, 0x1000, 1, WriteRule::ClearBits).unwrap();
+        let interface = InterfaceConfig { name: "eth7".into(), ..InterfaceConfig::default() };
+        Findings {
+            list: Checklist::default(),
+            key: Some(HostSecretKey::generate(&mut ChaCha20Rng::from_seed([9; 32]))),
+            board: Board { security_version_floor: 7, ..Board::default() },
+            flash: None,
+            chip: Some(ChipContents { contents: Contents::whole(vec![3; CHIP_BYTES]), geometry }),
+            doubt: Some("at 0x10: torn".into()),
+            network: Some(vec![interface]),
+            files: Some(files()),
+        }
+    }
+
+    /// What an update starts with when all is met.
+    pub(in crate::agent) fn ready() -> Ready {
+        findings().ready().1.unwrap()
+    }
+
+    #[test]
+    fn an_update_starts_with_what_its_preconditions_were_checked_on() {
+        let key = findings().key.unwrap();
+        let (_, ready) = findings().ready();
+        let ready = ready.unwrap();
+        assert_eq!(*ready.key.to_text(), *key.to_text());
+        assert_eq!((ready.board.security_version_floor, ready.network.len()), (7, 1));
+        assert_eq!(ready.chip.contents.bytes(), [3; CHIP_BYTES]);
+        assert_eq!(
+            (ready.condition(), ready.doubt.as_deref()),
+            (Condition::Doubtful, Some("at 0x10: torn"))
+        );
+        let whole = Ready { doubt: None, ..ready };
+        assert_eq!(whole.condition(), Condition::Whole);
+    }
+
+    #[test]
+    fn nothing_starts_when_something_is_missing_or_in_the_way() {
+        let lacking: [fn(&mut Findings); 4] = [
+            |found| found.key = None,
+            |found| found.network = None,
+            |found| found.files = None,
+            |found| found.chip = None,
+        ];
+        for (index, remove) in lacking.iter().enumerate() {
+            let mut found = findings();
+            remove(&mut found);
+            assert!(found.ready().1.is_none(), "{index}");
+        }
+        let mut found = findings();
+        found.list.not_ok(Subject::RecoveryDrivers, Reason::RecoveryLacksDriver, "", "");
+        let (list, ready) = found.ready();
+        assert_eq!(list.verdict().unwrap_err().reason, Reason::RecoveryLacksDriver);
+        assert!(ready.is_none());
     }
 }

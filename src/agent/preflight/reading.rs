@@ -1,4 +1,7 @@
-//! Whether the chip's bytes read the same twice: a backup of a chip that does not is worth nothing.
+//! What the chip holds, and whether its bytes read the same twice: a backup of a chip that does not
+//! is worth nothing.
+//!
+//! The chip is read once, and a part of it once more. What the first read found is handed on.
 
 use std::io;
 use std::time::Instant;
@@ -6,17 +9,17 @@ use std::time::Instant;
 use crate::agent::check::{Checklist, Subject};
 use crate::flash::{EraseBlock, Flash, read_block};
 use crate::image::layout::{DESCRIPTOR_BYTES, foreign_ranges};
-use crate::image::{ByteRanges, preserved};
+use crate::image::{ByteRanges, IMAGE_MAX, preserved};
 use crate::reason::Reason;
 
 use super::Purpose;
 
-/// Chips up to this size are read as a whole for a person who asks, in bytes; of larger ones a
-/// sample of this size.
+/// Chips up to this size are read twice as a whole for a person who asks, in bytes; of larger ones
+/// a sample of this size.
 const CHECK_BYTES_MAX: u64 = 64 << 20;
 
-/// The sample that an instruction waits for, in bytes. Recovery reads everything twice before it
-/// changes anything.
+/// The sample that is read twice for an instruction, in bytes. Recovery reads everything twice
+/// before it changes anything.
 const ORDER_BYTES_MAX: u64 = 1 << 20;
 
 const NAME: Subject = Subject::FlashReads;
@@ -29,51 +32,108 @@ enum Misread {
     Differs(u64, u32),
 }
 
+/// How much of a chip is read.
+#[derive(Clone, Copy, Debug)]
+struct Extent {
+    /// All of it is read once, and kept.
+    is_whole: bool,
+    /// One eraseblock of so many is read twice.
+    step: usize,
+    /// The chip is left to others as long as each read took.
+    is_patient: bool,
+}
+
+impl Extent {
+    /// For an instruction all of the chip is read unless something is in the way already; for a
+    /// person in any case.
+    fn of(purpose: Purpose<'_>, size_bytes: u64, list: &Checklist) -> Option<Self> {
+        let step = |bytes_max| size_bytes.div_ceil(bytes_max).max(1) as usize;
+        match purpose {
+            Purpose::Query => None,
+            Purpose::Order(_) => Some(Self {
+                is_whole: list.verdict().is_ok(),
+                step: step(ORDER_BYTES_MAX),
+                is_patient: false,
+            }),
+            Purpose::Check => Some(Self {
+                is_whole: size_bytes <= IMAGE_MAX as u64,
+                step: step(CHECK_BYTES_MAX),
+                is_patient: true,
+            }),
+        }
+    }
+}
+
+/// All that the good eraseblocks of a chip hold, one behind the other.
+#[derive(Debug, Default)]
+pub(super) struct RawContents {
+    pub(super) bytes: Vec<u8>,
+    /// What of these bytes could not be read.
+    pub(super) unread: ByteRanges,
+}
+
 /// What two reads of the same bytes came to.
 #[derive(Debug, Default)]
 struct Twice {
+    /// Eraseblocks that were read twice.
     blocks: usize,
-    /// What failed both times.
+    /// What failed, both times where it was tried twice.
     unread: ByteRanges,
     /// What is FFh throughout.
     erased: ByteRanges,
+    /// What the chip holds, when all of it was read.
+    contents: Option<RawContents>,
 }
 
-/// Reads eraseblocks, evenly spread over the chip, and then all of them again. What the host may
-/// not read is told; what cannot be read otherwise is in the way ([`crate::image::Contents`]).
-pub(super) fn reads_the_same(list: &mut Checklist, flash: &mut dyn Flash, purpose: Purpose<'_>) {
-    let (bytes_max, is_patient) = match purpose {
-        Purpose::Query => return,
-        Purpose::Order(_) => (ORDER_BYTES_MAX, false),
-        Purpose::Check => (CHECK_BYTES_MAX, true),
-    };
+/// Reads the chip, and eraseblocks that are evenly spread over it once more. What the host may not
+/// read is told; what cannot be read otherwise is in the way ([`crate::image::Contents`]). Returns
+/// what the chip holds, if nothing is in the way of reading all of it.
+pub(super) fn read_chip(
+    list: &mut Checklist,
+    flash: &mut dyn Flash,
+    purpose: Purpose<'_>,
+) -> Option<RawContents> {
+    let extent = Extent::of(purpose, flash.geometry().size_bytes(), list)?;
     let untouched = purpose.order().map(|order| preserved(order.manifest.regions()));
-    let step = flash.geometry().size_bytes().div_ceil(bytes_max).max(1);
-    let blocks: Vec<_> = flash.geometry().blocks().step_by(step as usize).collect();
+    reads_the_same(list, flash, extent, &untouched.unwrap_or_default())
+}
+
+fn reads_the_same(
+    list: &mut Checklist,
+    flash: &mut dyn Flash,
+    extent: Extent,
+    untouched: &ByteRanges,
+) -> Option<RawContents> {
     let advice = Reason::BackupFailed.advice();
-    let twice = match read_twice(flash, &blocks, is_patient) {
+    let mut refuse = |problem: String| {
+        list.not_ok(NAME, Reason::BackupFailed, problem, advice);
+        None
+    };
+    let twice = match read_twice(flash, extent) {
         Ok(twice) => twice,
         Err(Misread::Survey(offset, error)) => {
             let problem =
                 format!("the chip does not say whether {offset:#x} is marked bad: {error}");
-            return list.not_ok(NAME, Reason::BackupFailed, problem, advice);
+            return refuse(problem);
         }
         Err(Misread::Differs(offset, length)) => {
             let problem =
                 format!("the {length:#x} bytes at {offset:#x} did not read the same twice");
-            return list.not_ok(NAME, Reason::BackupFailed, problem, advice);
+            return refuse(problem);
         }
     };
-    match closed(flash, &twice, &untouched.unwrap_or_default()) {
+    match closed(flash, &twice, untouched) {
         Err(faulty) => {
-            let problem = format!("{faulty} cannot be read, and nothing closes it to this host");
-            list.not_ok(NAME, Reason::BackupFailed, problem, advice);
+            refuse(format!("{faulty} cannot be read, and nothing closes it to this host"))
         }
-        Ok(closed) => list.ok(NAME, told(twice.blocks, step, &closed)),
+        Ok(closed) => {
+            list.ok(NAME, told(twice.blocks, extent.step, &closed));
+            twice.contents
+        }
     }
 }
 
-fn told(blocks: usize, step: u64, closed: &ByteRanges) -> String {
+fn told(blocks: usize, step: usize, closed: &ByteRanges) -> String {
     let read = match step {
         1 => format!("all {blocks} eraseblocks, twice the same"),
         _ => format!("{blocks} eraseblocks, one of {step}, twice the same"),
@@ -103,36 +163,55 @@ fn closed(
     Ok(twice.unread.union(&silent.collect()))
 }
 
-/// Bad blocks are not read. Whoever `is_patient` leaves the chip to others as long as each read
-/// took.
-fn read_twice(
-    flash: &mut dyn Flash,
-    blocks: &[EraseBlock],
-    is_patient: bool,
-) -> Result<Twice, Misread> {
-    let mut twice = Twice::default();
-    let mut firsts = Vec::with_capacity(blocks.len());
-    for block in blocks {
+/// Bad blocks are not read.
+fn read_twice(flash: &mut dyn Flash, extent: Extent) -> Result<Twice, Misread> {
+    let Extent { is_whole, step, is_patient } = extent;
+    let blocks: Vec<_> = flash.geometry().blocks().enumerate().collect();
+    let mut twice = Twice { contents: is_whole.then(RawContents::default), ..Twice::default() };
+    let mut firsts = Vec::new();
+    let mut buffer = Vec::new();
+    for (index, block) in blocks {
+        let is_sampled = index % step == 0;
+        if !is_whole && !is_sampled {
+            continue;
+        }
         let failed = |error| Misread::Survey(block.offset_bytes(), error);
-        if !flash.is_bad(*block).map_err(failed)? {
-            firsts.push((*block, look(flash, *block, 0x55, is_patient)));
+        if flash.is_bad(block).map_err(failed)? {
+            continue;
+        }
+        let first = look(flash, block, 0x55, is_patient, &mut buffer);
+        twice.add(block, &first, &buffer);
+        if is_sampled {
+            firsts.push((block, first));
         }
     }
     for (block, first) in &firsts {
-        let second = look(flash, *block, 0xaa, is_patient);
-        if second != *first {
+        if look(flash, *block, 0xaa, is_patient, &mut buffer) != *first {
             return Err(Misread::Differs(block.offset_bytes(), block.length_bytes()));
-        }
-        let start = block.offset_bytes();
-        for range in second.unread.iter() {
-            twice.unread.insert(start + range.start..start + range.end);
-        }
-        if second.is_erased {
-            twice.erased.insert(start..block.end_bytes());
         }
     }
     twice.blocks = firsts.len();
     Ok(twice)
+}
+
+impl Twice {
+    /// Adds what the first read of a block found.
+    fn add(&mut self, block: EraseBlock, look: &Look, bytes: &[u8]) {
+        let start = block.offset_bytes();
+        for range in look.unread.iter() {
+            self.unread.insert(start + range.start..start + range.end);
+        }
+        if look.is_erased {
+            self.erased.insert(start..block.end_bytes());
+        }
+        if let Some(contents) = &mut self.contents {
+            let start = contents.bytes.len() as u64;
+            for range in look.unread.iter() {
+                contents.unread.insert(start + range.start..start + range.end);
+            }
+            contents.bytes.extend_from_slice(bytes);
+        }
+    }
 }
 
 /// What a read of an eraseblock shows.
@@ -144,17 +223,25 @@ struct Look {
     is_erased: bool,
 }
 
-/// `filler` differs from read to read, so that one that does nothing is noticed.
-fn look(flash: &mut dyn Flash, block: EraseBlock, filler: u8, is_patient: bool) -> Look {
+/// Reads `block` into `contents`. `filler` differs from read to read, so that one that does nothing
+/// is noticed.
+fn look(
+    flash: &mut dyn Flash,
+    block: EraseBlock,
+    filler: u8,
+    is_patient: bool,
+    contents: &mut Vec<u8>,
+) -> Look {
     let started = Instant::now();
-    let mut contents = vec![filler; block.length_bytes() as usize];
-    let unread = read_block(flash, block, &mut contents);
+    contents.clear();
+    contents.resize(block.length_bytes() as usize, filler);
+    let unread = read_block(flash, block, contents);
     if is_patient {
         std::thread::sleep(started.elapsed());
     }
     unread.iter().for_each(|part| contents[part.start as usize..part.end as usize].fill(0xff));
     let is_erased = contents.iter().all(|byte| *byte == 0xff);
-    Look { checksum: crc32fast::hash(&contents), unread, is_erased }
+    Look { checksum: crc32fast::hash(contents), unread, is_erased }
 }
 
 #[cfg(test)]
@@ -206,9 +293,36 @@ mod tests {
         Chip { geometry, reads: 0, bad_read: 0, bad_block: None }
     }
 
+    #[test]
+    fn the_chip_is_read_once_and_what_it_holds_is_handed_on() {
+        let mut list = Checklist::default();
+        let mut chip = Chip { bad_block: Some(1), ..chip(0x4000) };
+        let extent = Extent { is_whole: true, step: 2, is_patient: false };
+        let contents = reads_the_same(&mut list, &mut chip, extent, &ByteRanges::default());
+        // Three good blocks, of which two once more, and the descriptor's page.
+        assert_eq!(chip.reads, 6);
+        let bytes: Vec<u8> = [0, 2, 3].iter().flat_map(|fill| [*fill; 0x1000]).collect();
+        let contents = contents.unwrap();
+        assert_eq!((contents.bytes == bytes, contents.unread.is_empty()), (true, true));
+        assert_eq!(list.checks()[0].detail, "2 eraseblocks, one of 2, twice the same");
+
+        let sample = Extent { is_whole: false, ..extent };
+        chip.reads = 0;
+        let contents = reads_the_same(&mut list, &mut chip, sample, &ByteRanges::default());
+        assert_eq!((contents.is_some(), chip.reads), (false, 5));
+
+        // What is wrong beyond the sample is noticed, too.
+        let mut torn = simulated((0..0x4000u32).map(|n| (n >> 8) as u8).collect());
+        torn.close(0x1000..0x2000);
+        assert!(reads_the_same(&mut list, &mut torn, extent, &ByteRanges::default()).is_none());
+        let preserved: ByteRanges = std::iter::once(0x1000..0x2000).collect();
+        let contents = reads_the_same(&mut list, &mut torn, extent, &preserved).unwrap();
+        assert_eq!((contents.bytes.len(), contents.unread), (0x4000, preserved));
+    }
+
     fn verdict(chip: &mut dyn Flash, purpose: Purpose<'_>) -> Option<(Verdict, Reason, String)> {
         let mut list = Checklist::default();
-        reads_the_same(&mut list, chip, purpose);
+        read_chip(&mut list, chip, purpose);
         list.checks().first().map(|check| (check.verdict, check.reason, check.detail.clone()))
     }
 
