@@ -23,26 +23,32 @@ const HELP: &str = "\
 firmcastd waits for a trusted manager's instruction to replace this machine's firmware.
 
 Usage: firmcastd [--config FILE] [--foreground]    run the agent
-       firmcastd check [--config FILE] [--json]    tell whether this machine could be updated, and why not
+       firmcastd check [--config FILE] [--json]    tell whether an update could start here
        firmcastd plan --bundle FILE [--config FILE] [--json]
-                                                   tell what an update with this bundle would change, or why it cannot be
+                                                   tell what an update with this bundle would
+                                                   change, or why it cannot be
        firmcastd validate [--image FILE] [--config FILE] [--json]
-                                                   tell whether the firmware in the chip, or in FILE, is whole
+                                                   tell whether the firmware in the chip, or in
+                                                   FILE, is whole
        firmcastd rescue-archive [--output FILE] [--renew | --image FILE] [--config FILE]
-                                                   write what the recovery environment needs when it comes up by itself
+                                                   write what the recovery environment needs when
+                                                   it comes up by itself
        firmcastd bmc show [--json] | set --url URL | clear
-                                                   tell, change or remove the manager's address in the BMC
-       firmcastd recover                           be the recovery environment (what PID 1 does there)
-       firmcastd rescue --hook                     what the distribution's initramfs runs; does nothing without firmcast.recover
+                                                   tell, change or remove the manager's address in
+                                                   the BMC
+       firmcastd recover                           be the recovery environment (PID 1 does it there)
+       firmcastd rescue --hook                     what the distribution's initramfs runs; does
+                                                   nothing without firmcast.recover
        firmcastd --help | --version
 
-  --config FILE   settings, /etc/firmcast/agent.toml if not given; FIRMCAST_* in the environment wins
+  --config FILE   settings, /etc/firmcast/agent.toml if not given; FIRMCAST_* in the environment
+                  wins
   --foreground    log to stderr even if that is no terminal
   --json          print the result as one JSON object
   --renew         record the firmware in the chip as good; with --image FILE that in FILE
 
-Exit status: 0 all well (check, plan: an update could start; validate: valid), 1 failed (check, plan: something is in the
-way; validate: invalid), 2 wrong usage, 3 validate: unknown.
+Exit status: 0 all well (check, plan: an update could start; validate: valid), 1 failed (check,
+plan: something is in the way; validate: invalid), 2 wrong usage, 3 validate: unknown.
 ";
 
 /// What the command line asks for.

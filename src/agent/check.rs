@@ -250,8 +250,10 @@ mod tests {
         assert_eq!(
             list.to_json(),
             json!({ "ready": false, "checks": [
-                { "name": "flash", "verdict": "ok", "reason": null, "detail": "mtd0", "advice": null },
-                { "name": "power", "verdict": "unknown", "reason": null, "detail": null, "advice": null },
+                { "name": "flash", "verdict": "ok", "reason": null,
+                  "detail": "mtd0", "advice": null },
+                { "name": "power", "verdict": "unknown", "reason": null,
+                  "detail": null, "advice": null },
                 { "name": "flash-locks", "verdict": "not-ok", "reason": "flash-locked",
                   "detail": "3 of 512 eraseblocks", "advice": "unlock them" },
                 { "name": "memory", "verdict": "not-ok", "reason": "memory-too-low",

@@ -261,7 +261,9 @@ mod tests {
             ),
             (
                 "flash = \"BIOS\nlisten",
-                "/etc/firmcast/agent.toml: TOML parse error at line 1, column 14\n  |\n1 | flash = \"BIOS\n  |              ^\ninvalid basic string; docs/agent.toml shows every key",
+                "/etc/firmcast/agent.toml: TOML parse error at line 1, column 14\n  |\n\
+                 1 | flash = \"BIOS\n  |              ^\n\
+                 invalid basic string; docs/agent.toml shows every key",
             ),
         ];
         for (text, message) in cases {
@@ -277,7 +279,8 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_is_a_configuration_or_an_error(
-            lines in proptest::collection::vec("[a-z_]{0,18} ?=? ?[\\[\"]?\\PC{0,20}[\\]\"]?", 0..6),
+            lines in proptest::collection::vec(
+                "[a-z_]{0,18} ?=? ?[\\[\"]?\\PC{0,20}[\\]\"]?", 0..6),
         ) {
             if let Ok(config) = Config::parse(&lines.join("\n")) {
                 prop_assert!(config.trusted_managers.len() <= TRUSTED_MAX);

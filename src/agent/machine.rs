@@ -1,12 +1,14 @@
 //! What the agent does with each datagram. Sans-IO: time, bytes and the computer are handed in.
 //!
 //! ```text
-//!                 ManifestPart        Begin, preflight passed, recovery loaded
-//!   Idle ----------> Idle (held) -----------------------------------------> Entering
-//!    ^                    | Begin, anything off: Refused                       |  |
-//!    '--------------------'      Release, or recovery could not be started     |  '--> Action::EnterRecovery,
-//!    '-------------------------------------------------------------------------'       after the answer was sent
+//!       ManifestPart        Begin, preflight passed, recovery loaded
+//!   Idle ------> Idle (held) ----------------------------------> Entering
+//!    ^                | Begin, anything off: Refused                |  |
+//!    |----------------'   Release, or recovery could not be started |  '--> Action::EnterRecovery
+//!    '--------------------------------------------------------------'
 //! ```
+//!
+//! The action comes after the answer to the instruction was sent.
 //!
 //! The drive rule: after every call send all of [`Agent::poll_transmit`], then do what
 //! [`Agent::poll_action`] says. There is no timeout: an agent that nobody talks to has nothing to
@@ -15,25 +17,30 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use log::{error, info, warn};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore as _, SeedableRng as _};
 
+use self::manifests::Manifests;
+use self::reports::{accepted, idle, log_measurement, only_in_recovery, refused};
 use super::log_budget::LogBudget;
 use super::outlook::Outlook;
 use crate::image::VerifiedManifest;
-use crate::image::assembly::ManifestAssembly;
 use crate::keys::{HostSecretKey, ManagerPublicKey, ReleasePublicKey};
-use crate::reason::{FlashState, Reason, Refusal};
+use crate::reason::{Reason, Refusal};
 use crate::session::discovery::DiscoveryResponder;
 use crate::session::{Endpoint, Event, PeerKey, Transmit};
 use crate::time::Time;
-use crate::wire::answer::{Answer, Identity, Measurement, Phase, Report};
+use crate::wire::answer::{Answer, Identity, Measurement};
 use crate::wire::command::Command;
 use crate::wire::fragment_status::FragmentStatus;
+
+mod manifests;
+mod reports;
+#[cfg(test)]
+mod tests;
 
 /// How long a measurement answers repeated questions, so that a lost answer does not cost a second
 /// read of the chip.
@@ -45,7 +52,7 @@ pub const ENTERING_LIFETIME: Duration = Duration::from_secs(900);
 
 /// An instruction to begin the recovery procedure; its manifest's signature is checked.
 #[derive(Clone, Copy, Debug)]
-pub struct Order<'a> {
+pub struct UpdateOrder<'a> {
     /// The campaign.
     pub campaign: u64,
     /// Who gave the instruction.
@@ -69,9 +76,9 @@ pub trait HostSystem {
     ///
     /// # Errors
     /// The first thing that is off. Then nothing has happened, and nothing is left behind.
-    fn prepare(&mut self, order: &Order<'_>) -> Result<(), Refusal>;
+    fn prepare(&mut self, order: &UpdateOrder<'_>) -> Result<(), Refusal>;
 
-    /// Takes back what [`HostSystem::prepare`] did.
+    /// Undoes what [`HostSystem::prepare`] did.
     fn abandon(&mut self);
 
     /// Compares what stands in flash with the manifest's image.
@@ -81,7 +88,7 @@ pub trait HostSystem {
     ///
     /// # Errors
     /// Why the update would be refused.
-    fn foresee(&mut self, order: &Order<'_>) -> Result<Outlook, Refusal>;
+    fn foresee(&mut self, order: &UpdateOrder<'_>) -> Result<Outlook, Refusal>;
 }
 
 /// What the driver has to do.
@@ -98,12 +105,8 @@ pub struct Agent {
     discovery: DiscoveryResponder,
     host_key: HostSecretKey,
     managers: BTreeMap<PeerKey, ManagerPublicKey>,
-    releases: Vec<ReleasePublicKey>,
     rng: ChaCha20Rng,
-    /// One at most for each trusted manager.
-    assemblies: BTreeMap<PeerKey, ManifestAssembly>,
-    /// The manifest that was asked about last: its questions follow each other.
-    verified: Option<Verified>,
+    manifests: Manifests,
     entering: Option<Entering>,
     /// The last answer for which the whole chip was read.
     measured: Option<Measured>,
@@ -152,20 +155,6 @@ impl fmt::Debug for Agent {
     }
 }
 
-/// A manifest that a trusted release key signed, parsed once for all questions about it.
-#[derive(Debug)]
-struct Verified {
-    by: PeerKey,
-    campaign: u64,
-    manifest: Arc<VerifiedManifest>,
-}
-
-impl Verified {
-    fn is(&self, peer: PeerKey, campaign: u64) -> bool {
-        self.by == peer && self.campaign == campaign
-    }
-}
-
 impl Agent {
     /// The agent of the host with this key, which trusts these managers and releases. `seed` must
     /// come from the system's random source and be used once.
@@ -183,10 +172,8 @@ impl Agent {
             discovery: DiscoveryResponder::new(managers.clone()),
             host_key,
             managers: managers.into_iter().map(|key| (*key.exchange(), key)).collect(),
-            releases,
             rng,
-            assemblies: BTreeMap::new(),
-            verified: None,
+            manifests: Manifests::new(releases),
             entering: None,
             measured: None,
             answers: VecDeque::new(),
@@ -231,8 +218,7 @@ impl Agent {
         self.action.take()
     }
 
-    /// Takes note that the recovery environment could not be entered: the campaign is refused after
-    /// all.
+    /// Refuses the campaign after all: the recovery environment could not be entered.
     pub fn recovery_failed(&mut self, now: Time, refusal: &Refusal, system: &mut dyn HostSystem) {
         let Some(Entering { campaign, manager, .. }) = self.entering.take() else { return };
         system.abandon();
@@ -251,7 +237,7 @@ impl Agent {
         let answer = match Command::parse(bytes) {
             Ok(Command::Query) => Answer::Identity(system.identity()),
             Ok(Command::ManifestPart { campaign, total_bytes, offset_bytes, bytes }) => {
-                let assembly = self.assembly(peer, campaign, total_bytes);
+                let assembly = self.manifests.assembly(peer, campaign, total_bytes);
                 assembly.add(offset_bytes, &bytes);
                 Answer::ManifestHeld { campaign, held_bytes: assembly.held_bytes() }
             }
@@ -286,22 +272,6 @@ impl Agent {
         self.endpoint.send(now, peer, &answer.emit());
     }
 
-    /// The manager's manifest in the making; an older one of the same manager makes room.
-    fn assembly(
-        &mut self,
-        peer: PeerKey,
-        campaign: u64,
-        total_bytes: u32,
-    ) -> &mut ManifestAssembly {
-        let fresh = || ManifestAssembly::new(campaign, total_bytes);
-        let assembly = self.assemblies.entry(peer).or_insert_with(fresh);
-        if !assembly.is_for(campaign, total_bytes) {
-            *assembly = fresh();
-            self.verified = None;
-        }
-        assembly
-    }
-
     fn begin(&mut self, now: Time, begin: &Begin, system: &mut dyn HostSystem) -> Answer {
         self.forget_expired(now, system);
         if self.is_entering(begin) {
@@ -332,7 +302,7 @@ impl Agent {
             return Err(Refusal::new(Reason::Busy, detail));
         }
         self.prepare(begin.peer, begin.campaign, |manager, manifest| {
-            system.prepare(&Order {
+            system.prepare(&UpdateOrder {
                 campaign: begin.campaign,
                 manager,
                 manager_address: begin.address,
@@ -363,31 +333,11 @@ impl Agent {
         campaign: u64,
         prepare: impl FnOnce(&ManagerPublicKey, &VerifiedManifest) -> Result<T, Refusal>,
     ) -> Result<T, Refusal> {
-        let manifest = self.manifest(peer, campaign)?;
+        let manifest = self.manifests.verified(peer, campaign)?;
         let manager = self.managers.get(&peer).ok_or_else(|| {
             Refusal::new(Reason::NotPossibleNow, "the manager is no longer trusted")
         })?;
         prepare(manager, &manifest)
-    }
-
-    /// The campaign's manifest if it is there and a trusted release key signed it. One that is
-    /// wrong is dropped, so that it can be sent again.
-    fn manifest(&mut self, peer: PeerKey, campaign: u64) -> Result<Arc<VerifiedManifest>, Refusal> {
-        let held = self.assemblies.get(&peer).filter(|assembly| assembly.campaign() == campaign);
-        let bytes = held.and_then(ManifestAssembly::complete).ok_or_else(|| {
-            let held_bytes = held.map_or(0, ManifestAssembly::held_bytes);
-            Refusal::new(Reason::ManifestIncomplete, format_args!("{held_bytes} bytes are held"))
-        })?;
-        if let Some(known) = self.verified.as_ref().filter(|known| known.is(peer, campaign)) {
-            return Ok(Arc::clone(&known.manifest));
-        }
-        let manifest = VerifiedManifest::verify(bytes, &self.releases).map_err(|error| {
-            self.assemblies.remove(&peer);
-            Refusal::from(&error)
-        })?;
-        let manifest = Arc::new(manifest);
-        self.verified = Some(Verified { by: peer, campaign, manifest: Arc::clone(&manifest) });
-        Ok(manifest)
     }
 
     /// Answers what takes a read of the whole chip; the same question again is answered from memory
@@ -427,7 +377,7 @@ impl Agent {
         campaign: u64,
         system: &mut dyn HostSystem,
     ) -> Answer {
-        match self.manifest(peer, campaign) {
+        match self.manifests.verified(peer, campaign) {
             Ok(manifest) => {
                 let measurement = system.measure(campaign, &manifest);
                 self.log.line(now, || log_measurement(&measurement));
@@ -445,7 +395,7 @@ impl Agent {
         system: &mut dyn HostSystem,
     ) -> Answer {
         let foresight = self.prepare(peer, campaign, |manager, manifest| {
-            Ok(system.foresee(&Order {
+            Ok(system.foresee(&UpdateOrder {
                 campaign,
                 manager,
                 manager_address,
@@ -468,17 +418,14 @@ impl Agent {
         campaign: u64,
         system: &mut dyn HostSystem,
     ) -> Answer {
-        if self.assemblies.get(&peer).is_some_and(|assembly| assembly.campaign() == campaign) {
-            self.assemblies.remove(&peer);
-            self.verified = None;
-        }
+        self.manifests.forget(peer, campaign);
         self.measured = None;
         if self.entering.is_some_and(|entering| entering.is(campaign, peer)) {
             self.log.line(now, || info!("campaign {campaign:016x}: released by its manager"));
             (self.entering, self.action) = (None, None);
             system.abandon();
         }
-        Answer::Report(report(campaign, Phase::Idle, nothing_to_report()))
+        idle(campaign)
     }
 }
 
@@ -487,38 +434,3 @@ fn fresh_seed(rng: &mut ChaCha20Rng) -> [u8; 32] {
     rng.fill_bytes(&mut seed);
     seed
 }
-
-/// The agent changes no flash; what its contents look like is in the identity.
-fn report(campaign: u64, phase: Phase, refusal: Refusal) -> Report {
-    let ending = refusal.ending(FlashState::UNTOUCHED);
-    Report { campaign, phase, ending, done: 0, total: 0, digests: None }
-}
-
-fn nothing_to_report() -> Refusal {
-    Refusal::new(Reason::None, "")
-}
-
-fn accepted(campaign: u64) -> Answer {
-    Answer::Report(report(campaign, Phase::Accepted, nothing_to_report()))
-}
-
-fn refused(campaign: u64, refusal: &Refusal) -> Answer {
-    Answer::Report(report(campaign, Phase::Refused, refusal.clone()))
-}
-
-fn only_in_recovery(campaign: u64) -> Answer {
-    let detail = "the host runs its normal OS, this command is for the recovery environment";
-    refused(campaign, &Refusal::new(Reason::NotPossibleNow, detail))
-}
-
-fn log_measurement(measurement: &Measurement) {
-    let campaign = measurement.campaign;
-    match (measurement.matches, measurement.detail.as_str()) {
-        (true, _) => info!("campaign {campaign:016x}: the flash holds its image"),
-        (false, "") => warn!("campaign {campaign:016x}: the flash holds another image"),
-        (false, detail) => warn!("campaign {campaign:016x}: the flash was not measured: {detail}"),
-    }
-}
-
-#[cfg(test)]
-mod tests;

@@ -17,8 +17,8 @@ pub enum MeasureError {
     Read(ByteRanges),
     /// The host may not read what the bundle is about.
     #[error(
-        "the flash at {0} is closed to this host by the chip's descriptor, and the bundle does not preserve it: what it \
-         holds cannot be confirmed; make a bundle that preserves it"
+        "the flash at {0} is closed to this host by the chip's descriptor, and the bundle does not \
+        preserve it: what it holds cannot be confirmed; make a bundle that preserves it"
     )]
     Closed(ByteRanges),
     /// The chip does not say what its descriptor is.
@@ -112,10 +112,18 @@ mod tests {
 
     proptest! {
         #[test]
-        fn one_changed_byte_is_found_unless_it_is_preserved(at in 0usize..0x30000, salt in any::<u8>()) {
+        fn one_changed_byte_is_found_unless_it_is_preserved(
+            at in 0usize..0x30000,
+            salt in any::<u8>(),
+        ) {
             let image: Vec<u8> = (0..0x30000u32).map(|n| (n >> 8) as u8 ^ n as u8 ^ salt).collect();
             // Neither begins nor ends where one of the manifest's blocks or an eraseblock does.
-            let region = Region { name: "vars".into(), offset_bytes: 0x10123, length_bytes: 0xff00, action: RegionAction::Preserve };
+            let region = Region {
+                name: "vars".into(),
+                offset_bytes: 0x10123,
+                length_bytes: 0xff00,
+                action: RegionAction::Preserve,
+            };
             let manifest = manifest(&image, vec![region]);
             let mut contents = image;
             contents[at] ^= 1;

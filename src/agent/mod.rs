@@ -30,4 +30,4 @@ pub mod system;
 pub mod trust;
 pub mod verdict;
 
-pub use machine::{Action, Agent, HostSystem, Order};
+pub use machine::{Action, Agent, HostSystem, UpdateOrder};

@@ -92,7 +92,10 @@ impl PlanReport {
                 "operation": if *erased { "erase-and-write" } else { "write" },
             })
         };
-        let closed = |range: &Range<u64>| json!({ "offset_bytes": range.start, "length_bytes": range.end - range.start });
+        let closed = |range: &Range<u64>| {
+            let length_bytes = range.end - range.start;
+            json!({ "offset_bytes": range.start, "length_bytes": length_bytes })
+        };
         let region = |region: &Region| {
             json!({
                 "name": region.name,
@@ -228,7 +231,8 @@ impl fmt::Display for PlanReport {
         let (typical_s, longest_s) = (typical_ms.div_ceil(1000), longest_ms.div_ceil(1000));
         writeln!(
             f,
-            "time       about {typical_s} s, at most {longest_s} s on a slow chip, without transfer and reboots"
+            "time       about {typical_s} s, at most {longest_s} s on a slow chip, without \
+            transfer and reboots"
         )
     }
 }

@@ -43,7 +43,7 @@ pub enum ProvideError {
     /// A state file.
     #[error(transparent)]
     State(#[from] super::state::StateError),
-    /// An address that is none.
+    /// Not the address of a manager.
     #[error("managers in agent.toml: {url:?}: {source}")]
     Manager {
         /// As it is written.

@@ -6,7 +6,7 @@ use log::{Level, error, info, log, warn};
 
 use super::doubt::{JUDGEMENT_LIFETIME, Judgement, Look};
 use super::local_machine::LocalMachine;
-use super::machine::{HostSystem, Order};
+use super::machine::{HostSystem, UpdateOrder};
 use super::measure;
 use super::outlook::{self, Outlook};
 use super::preflight::{self, ChipContents, Ready};
@@ -120,7 +120,7 @@ impl System {
 
     /// Everything that can be off before the normal OS is left; returns what the update starts
     /// with.
-    fn preflight(&mut self, order: &Order<'_>) -> Result<Ready, Refusal> {
+    fn preflight(&mut self, order: &UpdateOrder<'_>) -> Result<Ready, Refusal> {
         // What is found now is newer.
         self.look = None;
         let (list, ready) = preflight::order(&self.machine, order);
@@ -134,7 +134,7 @@ impl System {
         Ok(ready)
     }
 
-    fn handoff(&self, order: &Order<'_>, ready: Ready) -> (Handoff, RecoveryFiles) {
+    fn handoff(&self, order: &UpdateOrder<'_>, ready: Ready) -> (Handoff, RecoveryFiles) {
         let LocalMachine { trust, config, .. } = &self.machine;
         let mut address = order.manager_address;
         address.set_ip(address.ip().to_canonical());
@@ -161,7 +161,7 @@ impl System {
         (handoff, ready.files)
     }
 
-    fn load_recovery(&self, order: &Order<'_>, ready: Ready) -> Result<(), Refusal> {
+    fn load_recovery(&self, order: &UpdateOrder<'_>, ready: Ready) -> Result<(), Refusal> {
         let (handoff, files) = self.handoff(order, ready);
         let refuse = |error: KexecError| Refusal::new(kexec_reason(&error), with_causes(&error));
         let cmdline = kexec::current_recovery_cmdline().map_err(refuse)?;
@@ -200,7 +200,7 @@ impl System {
 }
 
 impl System {
-    fn load(&mut self, order: &Order<'_>) -> Result<(), Refusal> {
+    fn load(&mut self, order: &UpdateOrder<'_>) -> Result<(), Refusal> {
         let ready = self.preflight(order)?;
         self.load_recovery(order, ready)?;
         let record = CampaignRecord { campaign: order.campaign, boot_id: self.boot_id, end: None };
@@ -210,7 +210,7 @@ impl System {
         })
     }
 
-    fn outlook(&mut self, order: &Order<'_>) -> Result<Outlook, Refusal> {
+    fn outlook(&mut self, order: &UpdateOrder<'_>) -> Result<Outlook, Refusal> {
         let Ready { chip, doubt, .. } = self.preflight(order)?;
         let ChipContents { contents, geometry } = chip;
         Ok(Outlook { doubt, ..outlook::outlook(contents.bytes(), order.manifest, &geometry) })
@@ -243,7 +243,7 @@ impl HostSystem for System {
         }
     }
 
-    fn prepare(&mut self, order: &Order<'_>) -> Result<(), Refusal> {
+    fn prepare(&mut self, order: &UpdateOrder<'_>) -> Result<(), Refusal> {
         let loaded = self.load(order);
         host::return_freed_memory();
         loaded?;
@@ -288,7 +288,7 @@ impl HostSystem for System {
         }
     }
 
-    fn foresee(&mut self, order: &Order<'_>) -> Result<Outlook, Refusal> {
+    fn foresee(&mut self, order: &UpdateOrder<'_>) -> Result<Outlook, Refusal> {
         let outlook = self.outlook(order);
         host::return_freed_memory();
         outlook
@@ -386,7 +386,7 @@ mod tests {
         let system = system(folder.path());
         let manager = ManagerSecretKey::generate(&mut ChaCha20Rng::from_seed([2; 32])).public();
         let manifest = manifest();
-        let order = Order {
+        let order = UpdateOrder {
             campaign: 7,
             manager: &manager,
             manager_address: "[::ffff:192.0.2.1]:7117".parse().unwrap(),

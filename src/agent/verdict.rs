@@ -74,7 +74,10 @@ pub fn of_chip(
 /// The verdict as one JSON object; `closed` is what it is not about.
 pub fn to_json(verdict: &Verdict, closed: &ByteRanges) -> serde_json::Value {
     let mut object = verdict_json(verdict);
-    let range = |range: &std::ops::Range<u64>| json!({ "offset_bytes": range.start, "length_bytes": range.end - range.start });
+    let range = |range: &std::ops::Range<u64>| {
+        let length_bytes = range.end - range.start;
+        json!({ "offset_bytes": range.start, "length_bytes": length_bytes })
+    };
     object["closed"] = closed.iter().map(range).collect();
     object
 }

@@ -2,7 +2,7 @@
 
 use super::BmcError;
 use super::device::Device;
-use super::fru::{Edit, Fru, Record};
+use super::fru::{Edit, Fru, FruRecord};
 use super::inventory::{OWN_FRU, Visited, visit_all};
 use super::message::Ipmi;
 use super::storage::FruDevice;
@@ -77,7 +77,8 @@ struct Contents {
 
 impl Contents {
     fn has_ours(&self) -> bool {
-        Fru::parse(&self.bytes).is_ok_and(|fru| fru.records.iter().flatten().any(Record::is_ours))
+        Fru::parse(&self.bytes)
+            .is_ok_and(|fru| fru.records.iter().flatten().any(FruRecord::is_ours))
     }
 
     /// Makes the change that `plan` finds; tells what was done.

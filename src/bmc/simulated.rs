@@ -255,7 +255,10 @@ proptest! {
     #[test]
     fn answers_of_any_length_and_code_come_to_an_end(
         answers in proptest::collection::vec(
-            (prop_oneof![4 => Just(0_u8), 1 => any::<u8>()], proptest::collection::vec(prop_oneof![any::<u8>(), 0..4_u8], 0..40)),
+            (
+                prop_oneof![4 => Just(0_u8), 1 => any::<u8>()],
+                proptest::collection::vec(prop_oneof![any::<u8>(), 0..4_u8], 0..40),
+            ),
             1..30,
         ),
     ) {

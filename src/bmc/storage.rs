@@ -4,7 +4,7 @@ use super::BmcError;
 use super::commands::{
     FruAreaInfo, check_written, fru_data, get_fru_area_info, read_fru, write_fru,
 };
-use super::fru::{AreaKind, CommonHeader, Edit, FruError, HEADER_SIZE_BYTES, Record, walk};
+use super::fru::{AreaKind, CommonHeader, Edit, FruError, FruRecord, HEADER_SIZE_BYTES, walk};
 use super::message::{Ipmi, ask};
 use crate::manager_url::ManagerUrl;
 
@@ -71,7 +71,7 @@ impl FruDevice {
             let have = bytes.len();
             match walk(&bytes, start, limit) {
                 Ok(records) => {
-                    return Ok(records.iter().filter_map(Record::manager_url).collect());
+                    return Ok(records.iter().filter_map(FruRecord::manager_url).collect());
                 }
                 Err(FruError::Endless { .. }) if have < limit => {
                     self.read_up_to(ipmi, &mut bytes, limit.min(have + READ_MAX_BYTES))?;

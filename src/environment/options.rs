@@ -6,7 +6,7 @@
 //! | `firmcast.recover=force` | ask for help in any case |
 //! | `firmcast.manager=URL` | a manager, before those of the provision; may be repeated |
 //! | `firmcast.flash=NAME` | the MTD device with the firmware, instead of the provision's |
-//! | `firmcast.unknown=boot-on`, `=rescue` | what to do when nothing tells whether the firmware is whole |
+//! | `firmcast.unknown=boot-on`, `=rescue` | what to do when nothing tells whether it is whole |
 //! | `ip=`, `vlan=` | the network, instead of the provision's ([`crate::net::ip_option`]) |
 //! | `firmcast.then=reboot`, `=poweroff` | what the dedicated recovery image does at its end |
 
@@ -122,7 +122,8 @@ mod tests {
     #[test]
     fn words_go_over_the_provision_and_nonsense_changes_nothing() {
         let text = "quiet firmcast.recover=force firmcast.manager=firmcast://10.0.0.1 ro \
-                    firmcast.flash=bank firmcast.unknown=rescue firmcast.then=poweroff firmcast.x=1 firmcast.recover";
+                    firmcast.flash=bank firmcast.unknown=rescue firmcast.then=poweroff \
+                    firmcast.x=1 firmcast.recover";
         let options = Options::parse(text);
         assert_eq!((options.recover, options.then), (Some(When::Force), Then::PowerOff));
         let mut provision = crate::handover::provision_example();

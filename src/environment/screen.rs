@@ -213,8 +213,9 @@ fn advice(situation: &Situation<'_>) -> &'static str {
             "On the manager: firmcast status. This computer keeps asking."
         }
         _ => {
-            "On the manager: firmcast serve. Its address can be given by the kernel's command line\n\
-             (firmcast.manager=URL), the BMC, DHCP or DNS. Check the network cable. This computer keeps trying."
+            "On the manager: firmcast serve. Its address can be given by the kernel's command \
+             line\n(firmcast.manager=URL), the BMC, DHCP or DNS. Check the network cable. This \
+             computer keeps trying."
         }
     }
 }
@@ -230,7 +231,8 @@ fn page(facts: &Facts, headline: &str, progress: Option<(u32, u32)>, advice: &st
     // Writing to a string does not fail.
     let _ = write!(
         page,
-        "firmcast recovery\n\n  computer  {host}\n  key       {fingerprint}\n  network   {addresses}\n  \
+        "firmcast recovery\n\n  computer  {host}\n  key       {fingerprint}\n  \
+         network   {addresses}\n  \
          firmware  {finding}\n\n  {headline}\n"
     );
     if let Some((done, total)) = progress {

@@ -241,7 +241,9 @@ pub(super) mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_an_error_not_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        fn any_bytes_are_an_error_not_a_panic(
+            bytes in proptest::collection::vec(any::<u8>(), 0..300),
+        ) {
             prop_assert!(Handoff::from_json(&bytes).is_err());
         }
     }

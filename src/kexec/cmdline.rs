@@ -117,7 +117,8 @@ mod tests {
 
     #[test]
     fn keeps_consoles_and_quirks_and_nothing_else() {
-        let running = "BOOT_IMAGE=/vmlinuz root=/dev/sda1 ro quiet console=tty0 console=ttyS0,115200n8 \
+        let running = "BOOT_IMAGE=/vmlinuz root=/dev/sda1 ro quiet console=tty0 \
+                       console=ttyS0,115200n8 \
                        pci=noaer rd.luks.key=secret password=x init=/bin/sh efi=debug panic=1 \
                        spi_intel.writeable=1 -- console=bad";
         assert_eq!(
@@ -149,10 +150,12 @@ mod tests {
 
         #[test]
         fn a_long_running_line_is_cut_at_a_parameter(count in 1usize..400) {
-            let running = (0..count).map(|n| format!("console=ttyS{n}")).collect::<Vec<_>>().join(" ");
+            let running: Vec<String> = (0..count).map(|n| format!("console=ttyS{n}")).collect();
+            let running = running.join(" ");
             let line = recovery_cmdline(&running, None);
             assert!(line.len() <= CMDLINE_LENGTH_MAX);
-            assert!(line.split(' ').skip(3).all(|parameter| running.split(' ').any(|p| p == parameter)));
+            let is_running = |parameter| running.split(' ').any(|known| known == parameter);
+            assert!(line.split(' ').skip(3).all(is_running));
         }
     }
 }

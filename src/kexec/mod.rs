@@ -40,7 +40,7 @@ pub enum KexecError {
         /// What the kernel said.
         source: io::Error,
     },
-    /// The kernel file is none.
+    /// Not a bootable kernel image.
     #[error(
         "{} is no kernel that can be started: {found}; set recovery_kernel to the distribution's \
         kernel",
@@ -63,7 +63,7 @@ pub enum KexecError {
         /// What the kernel said.
         source: io::Error,
     },
-    /// The initramfs file is none.
+    /// Not an initramfs.
     #[error(
         "{} is no initramfs (neither cpio nor a compression the kernel knows); build it with \
         firmcast-mkrecovery",

@@ -45,8 +45,8 @@ impl ModuleList {
         Self { text }
     }
 
-    /// What the list says of module `name`, written with "_"; nothing when neither the initramfs nor
-    /// its kernel has it.
+    /// What the list says of module `name`, written with "_"; nothing when neither the initramfs
+    /// nor its kernel has it.
     pub fn find(&self, name: &str) -> Option<Listed<'_>> {
         self.text.lines().find_map(|line| {
             let (marked, needs) = match line.split_once(':') {

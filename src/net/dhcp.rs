@@ -59,7 +59,7 @@ pub struct Transmit {
 
 /// Something the owner has to act on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
+pub enum LeaseEvent {
     /// A lease has been got or prolonged: configure the interface so, unless it is.
     Bound(Box<Lease>),
     /// The lease is over: take its address away.
@@ -96,7 +96,7 @@ pub struct DhcpClient {
     state: State,
     deadline: Time,
     transmit: Option<Transmit>,
-    event: Option<Event>,
+    event: Option<LeaseEvent>,
 }
 
 impl DhcpClient {
@@ -168,7 +168,7 @@ impl DhcpClient {
     }
 
     /// Returns what has happened since the last call.
-    pub fn poll_event(&mut self) -> Option<Event> {
+    pub fn poll_event(&mut self) -> Option<LeaseEvent> {
         self.event.take()
     }
 
@@ -212,7 +212,7 @@ impl DhcpClient {
         let Some(lease) = lease else { return };
         self.deadline = now + lease.renew_after;
         self.state = State::Bound { lease: lease.clone(), since: now };
-        self.event = Some(Event::Bound(Box::new(lease)));
+        self.event = Some(LeaseEvent::Bound(Box::new(lease)));
     }
 
     /// Asks the lease's server, then any; gives the lease up when its time is over.
@@ -240,7 +240,7 @@ impl DhcpClient {
     }
 
     fn lose(&mut self, now: Time) {
-        self.event = Some(Event::Lost);
+        self.event = Some(LeaseEvent::Lost);
         self.started = now;
         self.select(now);
     }

@@ -3,21 +3,22 @@
 //! `nameserver=` and `BOOTIF=`.
 //!
 //! ```text
-//! ip=CLIENT:SERVER:GATEWAY:NETMASK:HOSTNAME:DEVICE:METHOD:DNS0:DNS1:NTP0     SERVER and NTP0 are not used
+//! ip=CLIENT:SERVER:GATEWAY:NETMASK:HOSTNAME:DEVICE:METHOD:DNS0:DNS1:NTP0
 //! ip=CLIENT:SERVER:GATEWAY:NETMASK:HOSTNAME:DEVICE:METHOD:MTU
 //! ip=DEVICE:METHOD[:MTU]
 //! ip=METHOD
 //! vlan=NAME.ID:DEVICE, vlan=NAMEID:DEVICE     "ip=NAME.ID:METHOD" then means the VLAN
 //! nameserver=ADDRESS
-//! BOOTIF=01-MAC                               the NIC of every ip= that names no DEVICE; PXE loaders write it
+//! BOOTIF=01-MAC
 //! ```
 //!
-//! METHOD is `dhcp`, `on`, `any`, `both` (DHCP), `auto6`, `either6` (IPv6 router advertisements),
-//! `none` or `off` (the addresses that are given, and nothing without them). DEVICE is the kernel's
-//! name of the NIC, empty for any NIC, or the NIC's Ethernet address with dashes
-//! (52-54-00-12-34-56), which stays true when names change. NETMASK is one, or a prefix length.
-//! IPv6 addresses stand in brackets. What follows the first dot of HOSTNAME is the domain in which
-//! the manager is looked for.
+//! SERVER and NTP0 are not used. BOOTIF, which PXE loaders write, is the NIC of every `ip=` that
+//! names no DEVICE. METHOD is `dhcp`, `on`, `any`, `both` (DHCP), `auto6`, `either6` (IPv6 router
+//! advertisements), `none` or `off` (the addresses that are given, and nothing without them).
+//! DEVICE is the kernel's name of the NIC, empty for any NIC, or the NIC's Ethernet address with
+//! dashes (52-54-00-12-34-56), which stays true when names change. NETMASK is one, or a prefix
+//! length. IPv6 addresses stand in brackets. What follows the first dot of HOSTNAME is the domain
+//! in which the manager is looked for.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

@@ -11,7 +11,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::PlatformError;
 use super::hold::block_signals_of_thread;
 use super::modules::wait_readable;
-use crate::net::dhcp::{CLIENT_PORT, DATAGRAM_SIZE_MAX, DhcpClient, Event, Lease};
+use crate::net::dhcp::{CLIENT_PORT, DATAGRAM_SIZE_MAX, DhcpClient, Lease, LeaseEvent};
 use crate::net::{MacAddress, NetError, Netlink, link};
 use crate::reason::with_causes;
 use crate::time::Time;
@@ -46,8 +46,8 @@ impl DhcpDriver {
         Ok(DhcpDriver { client, socket, origin: Instant::now(), index, interface })
     }
 
-    /// Receives, acts on time, sends; gives back what has happened.
-    pub(super) fn step(&mut self) -> Option<Event> {
+    /// Receives, acts on time, sends. Returns what has happened.
+    pub(super) fn step(&mut self) -> Option<LeaseEvent> {
         let mut buffer = [0; DATAGRAM_SIZE_MAX + 1];
         for _ in 0..DATAGRAMS_PER_STEP_MAX {
             match self.socket.recv_from(&mut buffer) {
@@ -96,8 +96,8 @@ impl DhcpDriver {
             }
             let changed = match self.step() {
                 None => continue,
-                Some(Event::Bound(lease)) => self.replace(&mut current, Some(*lease)),
-                Some(Event::Lost) => self.replace(&mut current, None),
+                Some(LeaseEvent::Bound(lease)) => self.replace(&mut current, Some(*lease)),
+                Some(LeaseEvent::Lost) => self.replace(&mut current, None),
             };
             if let Err(error) = changed {
                 log::warn!("DHCP on {}: {}", self.interface, with_causes(&error));

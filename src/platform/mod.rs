@@ -117,7 +117,7 @@ impl Platform {
         Ok(Platform { modules, watchdog: Watchdog::asleep(), hold })
     }
 
-    /// Arms the hardware watchdog, where there is one: a hang shall end in a reset.
+    /// Arms the hardware watchdog, where there is one: a hang must end in a reset.
     pub fn arm_watchdog(&mut self) {
         self.watchdog = Watchdog::arm();
     }

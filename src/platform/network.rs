@@ -11,7 +11,7 @@ use super::modules::{Modules, wait_readable};
 use super::{PlatformError, Watchdog};
 use crate::manager_url::ManagerUrl;
 use crate::net::config::NICS_MAX;
-use crate::net::dhcp::Event;
+use crate::net::dhcp::LeaseEvent;
 use crate::net::ip_option;
 use crate::net::link::{self, Nic};
 use crate::net::{Events, InterfaceAddress, InterfaceConfig, Method, Netlink};
@@ -294,7 +294,7 @@ impl<'a> Bringer<'a> {
     fn step_clients(&mut self) -> Result<Option<NetworkUp>, PlatformError> {
         let mut bound = None;
         for (number, (client, _)) in self.clients.iter_mut().enumerate() {
-            if let Some(Event::Bound(lease)) = client.step() {
+            if let Some(LeaseEvent::Bound(lease)) = client.step() {
                 bound = Some((number, lease));
                 break;
             }

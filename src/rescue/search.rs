@@ -1,7 +1,7 @@
 //! Finding a manager and asking it for help. Sans-IO.
 //!
 //! ```text
-//!  LookingUp --> Calling --a trusted manager answers--> Asking --Enlist--> paused, while the host is in a campaign
+//!  LookingUp --> Calling --a trusted manager answers--> Asking --Enlist--> paused: in a campaign
 //!   ^     ^        | next address, next place             |                   |
 //!   |     '--------+-- silent, or put off again and again-'                   |
 //!   '------------- Resting <--- all places tried, or the attempt failed ------'

@@ -5,9 +5,12 @@ use super::*;
 use crate::flash::Estimate;
 use crate::image::{Description, Manifest, PayloadFormat, SignedManifest};
 use crate::keys::{ManagerSecretKey, ReleaseSecretKey, SecretKey as _};
+use crate::reason::FlashState;
 use crate::session::discovery::Discovery;
+use crate::wire::answer::Phase;
 use crate::wire::command::MANIFEST_PART_SIZE_MAX;
 use crate::wire::samples;
+use proptest::collection::vec;
 use proptest::prelude::*;
 
 const CAMPAIGN: u64 = 0xca;
@@ -37,7 +40,7 @@ impl HostSystem for TestSystem {
         }
     }
 
-    fn prepare(&mut self, order: &Order<'_>) -> Result<(), Refusal> {
+    fn prepare(&mut self, order: &UpdateOrder<'_>) -> Result<(), Refusal> {
         self.obstacle.clone().map_or(Ok(()), Err)?;
         let version = order.manifest.version().to_owned();
         self.prepared.push((order.campaign, order.manager_address, order.reach_timeout_s, version));
@@ -61,7 +64,7 @@ impl HostSystem for TestSystem {
         }
     }
 
-    fn foresee(&mut self, _: &Order<'_>) -> Result<Outlook, Refusal> {
+    fn foresee(&mut self, _: &UpdateOrder<'_>) -> Result<Outlook, Refusal> {
         self.measured += 1;
         let estimate = Estimate { typical_ms: 1, longest_ms: 2 };
         Ok(Outlook {
@@ -269,9 +272,8 @@ fn recovery_that_cannot_be_entered_or_is_released_is_taken_back() {
     let refusal = Refusal::new(Reason::KexecUnavailable, "systemctl failed");
     world.agent.recovery_failed(world.now, &refusal, &mut world.system);
     let told = world.exchange(0);
-    assert!(
-        matches!(&told[..], [Answer::Report(report)] if report.ending.reason == Reason::KexecUnavailable)
-    );
+    assert!(matches!(&told[..], [Answer::Report(report)]
+            if report.ending.reason == Reason::KexecUnavailable));
     assert_eq!(world.system.abandoned, 1);
 
     assert_eq!(world.begin(0, CAMPAIGN), (Phase::Accepted, Reason::None));
@@ -328,8 +330,8 @@ fn discovery_is_answered_and_everything_else_met_with_silence() {
 proptest! {
     #[test]
     fn any_datagram_and_any_message_are_survived(
-        datagrams in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..1400), 0..20),
-        messages in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 1..1000), 0..20),
+        datagrams in vec(vec(any::<u8>(), 0..1400), 0..20),
+        messages in vec(vec(any::<u8>(), 1..1000), 0..20),
     ) {
         let mut world = World::new();
         for datagram in datagrams {

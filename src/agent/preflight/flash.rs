@@ -15,7 +15,7 @@ const LOCK_PROBES_MAX: u32 = 1024;
 /// What to do about a driver or a board that forbids writes.
 const UNLOCK: &str = "load its driver with writing enabled, lift the board's write protection";
 
-/// Looks at the chip that the configuration names; gives it back if it can at least be read.
+/// Looks at the chip that the configuration names. Returns it if it can at least be read.
 pub(super) fn flash(list: &mut Checklist, machine: &LocalMachine) -> Option<MtdDevice> {
     let selector = &machine.config.flash;
     if selector.is_empty() {

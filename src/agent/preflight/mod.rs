@@ -12,7 +12,7 @@ mod recovery;
 use super::check::{Checklist, Subject};
 use super::doubt;
 use super::local_machine::LocalMachine;
-use super::machine::Order;
+use super::machine::UpdateOrder;
 use super::outlook::check_layout;
 use crate::flash::{Flash as _, Geometry};
 use crate::image::{Board, Contents, Manifest, left_out, preserved};
@@ -30,13 +30,13 @@ pub(super) enum Purpose<'a> {
     /// A manager that looks around, which must cost little.
     Query,
     /// An instruction, whose bundle and manager have preconditions of their own.
-    Order(&'a Order<'a>),
+    Order(&'a UpdateOrder<'a>),
     /// A person at this machine.
     Check,
 }
 
 impl<'a> Purpose<'a> {
-    fn order(self) -> Option<&'a Order<'a>> {
+    fn order(self) -> Option<&'a UpdateOrder<'a>> {
         match self {
             Self::Order(order) => Some(order),
             Self::Query | Self::Check => None,
@@ -92,7 +92,7 @@ pub(super) fn query(machine: &LocalMachine) -> (Checklist, Overview) {
 }
 
 /// Every precondition of this update; and what it starts with, if all of them are met.
-pub(super) fn order(machine: &LocalMachine, order: &Order<'_>) -> (Checklist, Option<Ready>) {
+pub(super) fn order(machine: &LocalMachine, order: &UpdateOrder<'_>) -> (Checklist, Option<Ready>) {
     look(machine, Purpose::Order(order)).ready()
 }
 
@@ -159,7 +159,7 @@ fn look(machine: &LocalMachine, purpose: Purpose<'_>) -> Findings {
     Findings { list, key, board, flash, chip, doubt, network, files }
 }
 
-fn bundle(list: &mut Checklist, board: &Board, order: Option<&Order<'_>>) {
+fn bundle(list: &mut Checklist, board: &Board, order: Option<&UpdateOrder<'_>>) {
     let Some(order) = order else { return };
     match board.admit(order.manifest) {
         Ok(()) => list.ok(Subject::Bundle, order.manifest.version()),
@@ -231,7 +231,7 @@ fn power(list: &mut Checklist, machine: &LocalMachine) {
 fn network(
     list: &mut Checklist,
     machine: &LocalMachine,
-    order: Option<&Order<'_>>,
+    order: Option<&UpdateOrder<'_>>,
 ) -> Option<Vec<InterfaceConfig>> {
     match machine.network_to(order?.manager_address.ip()) {
         Ok(interfaces) => {
@@ -252,7 +252,7 @@ fn network(
 fn interfaces(
     machine: &LocalMachine,
     network: Option<&[InterfaceConfig]>,
-    order: Option<&Order<'_>>,
+    order: Option<&UpdateOrder<'_>>,
 ) -> Vec<String> {
     match (network, order) {
         (Some(found), _) => found.iter().map(|interface| interface.name.clone()).collect(),

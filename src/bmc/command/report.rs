@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use super::{BmcError, Contents, Visited};
-use crate::bmc::fru::{Area, AreaState, Fru, Record};
+use crate::bmc::fru::{Area, AreaState, Fru, FruRecord};
 use crate::bmc::system_info;
 use crate::manager_url::ManagerUrl;
 
@@ -133,7 +133,7 @@ fn area_json(area: &Area) -> Value {
     })
 }
 
-fn record_json(record: &Record<'_>) -> Value {
+fn record_json(record: &FruRecord<'_>) -> Value {
     json!({
         "offset_bytes": record.offset_bytes,
         "type": record.kind,

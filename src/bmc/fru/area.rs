@@ -1,6 +1,6 @@
 //! The common header and the areas that it points to.
 
-use super::{AreaKind, FruError, Record, checksum};
+use super::{AreaKind, FruError, FruRecord, checksum};
 
 /// How long the common header is.
 pub const HEADER_SIZE_BYTES: usize = 8;
@@ -25,9 +25,11 @@ const KINDS: [AreaKind; 5] = [
 /// | byte | field                                                                |
 /// | ---- | -------------------------------------------------------------------- |
 /// | 0    | format version, 01h                                                  |
-/// | 1-5  | offsets of internal use, chassis, board, product, MultiRecord area, in units of 8 bytes, 0 = not there |
+/// | 1-5  | offsets of internal use, chassis, board, product, MultiRecord area   |
 /// | 6    | pad, 00h                                                             |
 /// | 7    | checksum                                                             |
+///
+/// Offsets are in units of 8 bytes; 0 means that the area is not there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CommonHeader {
     offsets: [u8; 5],
@@ -115,7 +117,7 @@ pub enum AreaState {
 pub(super) fn all(
     bytes: &[u8],
     header: &CommonHeader,
-    records: &Result<Vec<Record<'_>>, FruError>,
+    records: &Result<Vec<FruRecord<'_>>, FruError>,
 ) -> Vec<Area> {
     let mut areas: Vec<Area> = KINDS
         .into_iter()
@@ -167,11 +169,14 @@ fn information(bytes: &[u8], offset: usize, limit: usize) -> (usize, AreaState) 
     }
 }
 
-fn multi_record(offset: usize, records: &Result<Vec<Record<'_>>, FruError>) -> (usize, AreaState) {
+fn multi_record(
+    offset: usize,
+    records: &Result<Vec<FruRecord<'_>>, FruError>,
+) -> (usize, AreaState) {
     match records {
         Err(error) => (0, AreaState::Damaged(error.to_string())),
         Ok(records) => {
-            let end = records.last().map_or(offset, Record::end_bytes);
+            let end = records.last().map_or(offset, FruRecord::end_bytes);
             let wrong = records.iter().find(|record| !record.is_intact());
             let state = wrong.map_or(AreaState::Intact, |record| {
                 AreaState::Damaged(format!(

@@ -4,10 +4,10 @@
 //! The list of records is kept readable after every single write:
 //!
 //! ```text
-//! add      the record behind the list, then the end-of-list bit and header checksum of the record before it
-//! change   the data, while their checksum is wrong and the record is not believed; then length and checksums
-//! remove   (the last one) the end-of-list bit of the record before it, then its bytes are made blank, from the back
-//! move     the new list to a blank place, then offset and checksum in the common header, then the old list is made blank
+//! add      the record behind the list, then end-of-list bit and header checksum of the one before
+//! change   the data, while a wrong checksum keeps them from being believed; then the rest
+//! remove   (the last one) the end-of-list bit of the one before, then it is blanked from the back
+//! move     the new list to a blank place, then the common header, then the old list is blanked
 //! ```
 //!
 //! A record that is not the last one can only grow, shrink, or go by a move of the list, as the
@@ -16,7 +16,7 @@
 
 use super::area::{AreaState, point_to_records, round_up};
 use super::records::{RECORD_HEADER_SIZE_BYTES, is_rest_of_ours, url_data};
-use super::{AreaKind, Fru, FruError, HEADER_SIZE_BYTES, Record};
+use super::{AreaKind, Fru, FruError, FruRecord, HEADER_SIZE_BYTES};
 use crate::manager_url::ManagerUrl;
 
 /// How many bytes are made blank at a time.
@@ -50,10 +50,10 @@ impl Edit {
     /// is no room.
     pub fn set(bytes: &[u8], url: &ManagerUrl) -> Result<Self, FruError> {
         let data = url_data(url)?;
-        let ours = Record::management_access(&data);
+        let ours = FruRecord::management_access(&data);
         let fru = Fru::parse(bytes)?;
         let old = fru.records.clone()?;
-        let first = old.iter().position(Record::is_ours);
+        let first = old.iter().position(FruRecord::is_ours);
         let mut new: Vec<_> = old.iter().copied().filter(|record| !record.is_ours()).collect();
         // Before the first of ours, there are only others.
         new.insert(first.unwrap_or(new.len()), ours);
@@ -81,9 +81,13 @@ impl Edit {
         &self.after
     }
 
-    fn replace(fru: &Fru<'_>, old: &[Record<'_>], new: &[Record<'_>]) -> Result<Self, FruError> {
+    fn replace(
+        fru: &Fru<'_>,
+        old: &[FruRecord<'_>],
+        new: &[FruRecord<'_>],
+    ) -> Result<Self, FruError> {
         let mut edit = Self { writes: Vec::new(), after: fru.bytes.to_vec() };
-        let alike = |(a, b): &(&Record<'_>, &Record<'_>)| a.is_like(b);
+        let alike = |(a, b): &(&FruRecord<'_>, &FruRecord<'_>)| a.is_like(b);
         let same = old.iter().zip(new).take_while(alike).count();
         let limit = fru.header.limit_bytes(AreaKind::MultiRecord, fru.bytes.len());
         let is_done = match (&old[..same], &old[same..], &new[same..]) {
@@ -110,7 +114,7 @@ impl Edit {
         Ok(edit)
     }
 
-    fn append(&mut self, last: &Record<'_>, added: &Record<'_>, limit: usize) -> bool {
+    fn append(&mut self, last: &FruRecord<'_>, added: &FruRecord<'_>, limit: usize) -> bool {
         let bytes = added.emit(true);
         let start = last.end_bytes();
         if !self.make_room(start, limit, &bytes) {
@@ -121,12 +125,12 @@ impl Edit {
         true
     }
 
-    fn cut_behind(&mut self, last: &Record<'_>, old: &[Record<'_>]) {
+    fn cut_behind(&mut self, last: &FruRecord<'_>, old: &[FruRecord<'_>]) {
         self.put(last.offset_bytes, &last.emit(true)[..RECORD_HEADER_SIZE_BYTES]);
         self.wipe(last.end_bytes(), end_of(old));
     }
 
-    fn change_last(&mut self, was: &Record<'_>, becomes: &Record<'_>, limit: usize) -> bool {
+    fn change_last(&mut self, was: &FruRecord<'_>, becomes: &FruRecord<'_>, limit: usize) -> bool {
         let end = was.end_bytes();
         let more = becomes.data.get(was.data.len()..).unwrap_or_default();
         if !self.make_room(end, limit, more) {
@@ -137,7 +141,7 @@ impl Edit {
     }
 
     /// Changes a record in its place; behind it is room for what it grows.
-    fn change(&mut self, was: &Record<'_>, becomes: &Record<'_>, is_last: bool) {
+    fn change(&mut self, was: &FruRecord<'_>, becomes: &FruRecord<'_>, is_last: bool) {
         let data = was.offset_bytes + RECORD_HEADER_SIZE_BYTES;
         self.put(data, becomes.data);
         self.wipe(data + becomes.data.len(), was.end_bytes());
@@ -147,8 +151,8 @@ impl Edit {
     fn move_list(
         &mut self,
         fru: &Fru<'_>,
-        old: &[Record<'_>],
-        new: &[Record<'_>],
+        old: &[FruRecord<'_>],
+        new: &[FruRecord<'_>],
     ) -> Result<(), FruError> {
         let last = new.len().wrapping_sub(1);
         let list: Vec<u8> =
@@ -235,8 +239,8 @@ fn is_blank(byte: u8) -> bool {
     matches!(byte, 0x00 | 0xff)
 }
 
-fn end_of(records: &[Record<'_>]) -> usize {
-    records.last().map_or(0, Record::end_bytes)
+fn end_of(records: &[FruRecord<'_>]) -> usize {
+    records.last().map_or(0, FruRecord::end_bytes)
 }
 
 /// Returns where the last area ends, without the list of records.

@@ -16,7 +16,7 @@ pub use area::{Area, AreaState, CommonHeader, HEADER_SIZE_BYTES};
 pub use area_kind::AreaKind;
 pub use edit::{Edit, Write};
 pub use error::FruError;
-pub use records::{Record, walk};
+pub use records::{FruRecord, walk};
 
 use crate::manager_url::ManagerUrl;
 
@@ -31,7 +31,7 @@ pub struct Fru<'a> {
     pub areas: Vec<Area>,
     /// The records of the MultiRecord area, none if there is no such area; or why they cannot be
     /// told apart.
-    pub records: Result<Vec<Record<'a>>, FruError>,
+    pub records: Result<Vec<FruRecord<'a>>, FruError>,
 }
 
 impl<'a> Fru<'a> {
@@ -53,7 +53,7 @@ impl<'a> Fru<'a> {
 
     /// Returns the managers' addresses, in the order of the records.
     pub fn manager_urls(&self) -> Vec<ManagerUrl> {
-        self.records.iter().flatten().filter_map(Record::manager_url).collect()
+        self.records.iter().flatten().filter_map(FruRecord::manager_url).collect()
     }
 }
 

@@ -35,7 +35,7 @@ const SCHEME: &[u8] = b"firmcast://";
 /// In a Management Access Record the data begin with the sub-record type; 01h is a System
 /// Management URL, which follows as text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Record<'a> {
+pub struct FruRecord<'a> {
     /// Where its header begins, from the begin of the bytes that were walked.
     pub offset_bytes: usize,
     /// Record type.
@@ -48,7 +48,7 @@ pub struct Record<'a> {
     pub data: &'a [u8],
 }
 
-impl<'a> Record<'a> {
+impl<'a> FruRecord<'a> {
     /// Returns whether the checksum of its data is right.
     pub fn is_intact(&self) -> bool {
         checksum(self.data) == self.data_checksum
@@ -145,7 +145,7 @@ pub(super) fn is_rest_of_ours(rest: &[u8]) -> bool {
 /// # Errors
 /// When a header is damaged or the list does not end before the limit. Damaged data of a record are
 /// no error of the list.
-pub fn walk(bytes: &[u8], start: usize, limit: usize) -> Result<Vec<Record<'_>>, FruError> {
+pub fn walk(bytes: &[u8], start: usize, limit: usize) -> Result<Vec<FruRecord<'_>>, FruError> {
     let mut records = Vec::new();
     let mut offset = start;
     let within = &bytes[..limit.min(bytes.len())];
@@ -165,7 +165,7 @@ pub fn walk(bytes: &[u8], start: usize, limit: usize) -> Result<Vec<Record<'_>>,
         }
         let Some(data) = rest.get(..usize::from(length)) else { return Err(endless) };
         let version = flags & !END_OF_LIST;
-        let record = Record { offset_bytes: offset, kind, version, data_checksum, data };
+        let record = FruRecord { offset_bytes: offset, kind, version, data_checksum, data };
         offset = record.end_bytes();
         records.push(record);
         if flags & END_OF_LIST != 0 {

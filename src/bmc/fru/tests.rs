@@ -94,9 +94,11 @@ const GOLDEN: [u8; 128] = [
     // Management Access Record: http://a
     0x03, 0x02, 0x09, 0x46, 0xac, 0x01, b'h', b't', b't', b'p', b':', b'/', b'/', b'a',
     // Management Access Record: firmcast://192.0.2.7:9848, the last one.
-    0x03, 0x82, 0x1a, 0x38, 0x29, 0x01, b'f', b'i', b'r', b'm', b'c', b'a', b's', b't', b':', b'/', b'/',
+    0x03, 0x82, 0x1a, 0x38, 0x29, 0x01,
+    b'f', b'i', b'r', b'm', b'c', b'a', b's', b't', b':', b'/', b'/',
     b'1', b'9', b'2', b'.', b'0', b'.', b'2', b'.', b'7', b':', b'9', b'8', b'4', b'8',
-    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
 ];
 
 #[test]
@@ -242,7 +244,8 @@ prop_compose! {
     ) -> Vec<u8> {
         let area = |units: u8| if units == 0 { Vec::new() } else { information(units, fill) };
         let internal = internal.map_or(Vec::new(), |byte| vec![byte; 16]);
-        device(size, blank, [&internal, &area(units[0]), &area(units[1]), &area(units[2])], &records, &behind)
+        let areas: [&[u8]; 4] = [&internal, &area(units[0]), &area(units[1]), &area(units[2])];
+        device(size, blank, areas, &records, &behind)
     }
 }
 
@@ -268,7 +271,10 @@ fn unknown_bytes(bytes: &[u8], also_list_of: &[u8]) -> Vec<(usize, u8)> {
 
 proptest! {
     #[test]
-    fn arbitrary_bytes_never_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..600), is_header in any::<bool>()) {
+    fn arbitrary_bytes_never_panic(
+        mut bytes in proptest::collection::vec(any::<u8>(), 0..600),
+        is_header in any::<bool>(),
+    ) {
         if is_header && bytes.len() >= 8 {
             bytes[0] = 1;
             bytes[7] = checksum(&bytes[..7]);
@@ -280,7 +286,10 @@ proptest! {
     }
 
     #[test]
-    fn a_url_is_set_and_cleared_and_all_else_stays(before in any_device(), text in "firmcast://[a-z]{1,60}:[1-9]{1,4}") {
+    fn a_url_is_set_and_cleared_and_all_else_stays(
+        before in any_device(),
+        text in "firmcast://[a-z]{1,60}:[1-9]{1,4}",
+    ) {
         let url: ManagerUrl = text.parse().unwrap();
         let Ok(set) = Edit::set(&before, &url) else { return Ok(()) };
         prop_assert_eq!(applied(&before, &set), set.after());
@@ -292,7 +301,8 @@ proptest! {
         prop_assert_eq!(others(cleared.after()), others(&before));
         let unknown = unknown_bytes(&before, set.after());
         for (index, byte) in unknown {
-            prop_assert_eq!((set.after()[index], cleared.after()[index]), (byte, byte), "at {:#x}", index);
+            let after = (set.after()[index], cleared.after()[index]);
+            prop_assert_eq!(after, (byte, byte), "at {:#x}", index);
         }
     }
 
@@ -317,7 +327,8 @@ proptest! {
                     }
                     if readable {
                         let again = Edit::set(&bytes, &url);
-                        let again = again.map(|again| Fru::parse(again.after()).unwrap().manager_urls());
+                        let again =
+                            again.map(|again| Fru::parse(again.after()).unwrap().manager_urls());
                         prop_assert!(again.is_err() || again == Ok(vec![url.clone()]));
                     }
                 }

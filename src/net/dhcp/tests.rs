@@ -45,7 +45,7 @@ fn bound_client() -> (DhcpClient, Lease) {
     let request = client.poll_transmit().unwrap();
     assert_eq!(kind_of(&request), MessageType::Request);
     client.handle_datagram(seconds(2), &answer(&request.bytes, MessageType::Ack, &[]));
-    let Some(Event::Bound(lease)) = client.poll_event() else { panic!("not bound") };
+    let Some(LeaseEvent::Bound(lease)) = client.poll_event() else { panic!("not bound") };
     (client, *lease)
 }
 
@@ -170,7 +170,7 @@ fn prolongs_the_lease_and_gives_it_up_in_time() {
 
     let mut saw_broadcast = false;
     let mut steps = 0;
-    while client.poll_event() != Some(Event::Lost) {
+    while client.poll_event() != Some(LeaseEvent::Lost) {
         let now = client.poll_timeout();
         assert!(now.since(start) <= lease.lifetime, "asked on after the lease was over");
         client.handle_timeout(now);
@@ -186,7 +186,7 @@ fn prolongs_the_lease_and_gives_it_up_in_time() {
     client.handle_timeout(now);
     let renew = client.poll_transmit().unwrap();
     client.handle_datagram(now, &answer(&renew.bytes, MessageType::Ack, &[]));
-    assert!(matches!(client.poll_event(), Some(Event::Bound(_))));
+    assert!(matches!(client.poll_event(), Some(LeaseEvent::Bound(_))));
     assert_eq!(client.poll_timeout(), now + Duration::from_secs(1800));
 }
 
@@ -239,15 +239,20 @@ proptest! {
         bytes[28..34].copy_from_slice(&MAC.0);
         bytes[236..].copy_from_slice(&COOKIE);
         bytes.extend_from_slice(&options);
-        if let Some(lease) = Answer::parse(&bytes, MAC, client.transaction).and_then(|a| a.lease()) {
-            prop_assert!(lease.renew_after <= lease.rebind_after && lease.rebind_after <= lease.lifetime);
+        let answer = Answer::parse(&bytes, MAC, client.transaction);
+        if let Some(lease) = answer.and_then(|answer| answer.lease()) {
+            prop_assert!(lease.renew_after <= lease.rebind_after);
+            prop_assert!(lease.rebind_after <= lease.lifetime);
         }
     }
 
     /// Known codes with wrong lengths are where a parser that trusts lengths falls.
     #[test]
     fn known_options_of_any_length_are_survived(
-        options in proptest::collection::vec((0usize..12, proptest::collection::vec(any::<u8>(), 0..40)), 0..12),
+        options in proptest::collection::vec(
+            (0usize..12, proptest::collection::vec(any::<u8>(), 0..40)),
+            0..12,
+        ),
     ) {
         let mut client = DhcpClient::new(MAC, 1, seconds(0));
         let discover = client.poll_transmit().unwrap();

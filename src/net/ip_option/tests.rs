@@ -138,7 +138,8 @@ proptest! {
         client: [u8; 4], prefix_len in 1u8..=32, mtu in 576u32..=65_535, id in 1u16..=4094,
     ) {
         let address = Ipv4Addr::from(client);
-        prop_assume!(!address.is_unspecified() && !address.is_multicast() && !address.is_broadcast());
+        prop_assume!(!address.is_unspecified());
+        prop_assume!(!address.is_multicast() && !address.is_broadcast());
         let text = format!("vlan=v{id}:eth0 ip={address}:::{prefix_len}::v{id}:none:{mtu}");
         let expected = InterfaceConfig {
             name: format!("v{id}"),

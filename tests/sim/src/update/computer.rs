@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::rc::Rc;
 
 use firmcast::agent::outlook::{self, Outlook};
-use firmcast::agent::{HostSystem, Order, measure};
+use firmcast::agent::{HostSystem, UpdateOrder, measure};
 use firmcast::flash::{Fault, Flash, Geometry, SimulatedFlash, WriteRule};
 use firmcast::image::{Board, VerifiedManifest};
 use firmcast::keys::ManagerPublicKey;
@@ -217,7 +217,7 @@ impl HostSystem for Computer {
         }
     }
 
-    fn prepare(&mut self, order: &Order<'_>) -> Result<(), Refusal> {
+    fn prepare(&mut self, order: &UpdateOrder<'_>) -> Result<(), Refusal> {
         self.board().admit(order.manifest)?;
         self.loaded = Some(Handoff {
             campaign: order.campaign,
@@ -234,7 +234,7 @@ impl HostSystem for Computer {
         (self.loaded, self.accepted) = (None, None);
     }
 
-    fn foresee(&mut self, order: &Order<'_>) -> Result<Outlook, Refusal> {
+    fn foresee(&mut self, order: &UpdateOrder<'_>) -> Result<Outlook, Refusal> {
         self.board().admit(order.manifest)?;
         Ok(outlook::outlook(self.flash.contents(), order.manifest, self.flash.geometry()))
     }
