@@ -16,7 +16,6 @@ from .shell import run, write
 MEMORY_MIB = 512
 # The recovery environment's own log goes to the kernel's, which shows it; recovery refuses to flash beside EFI services.
 RECOVERY_WORDS = f"{QUIRKS} rdinit=/usr/sbin/firmcastd efi=noruntime panic=-1 ignore_loglevel"
-OS_WORDS = f"{QUIRKS} root=/dev/vda ro panic=-1 ignore_loglevel"
 CONFIG = """\
 listen = "0.0.0.0:9847"
 host_key = "{folder}/host.key"
@@ -37,7 +36,7 @@ class DeadHost(Server):
         self._has_disk = distribution is not None
         if distribution:
             initramfs = distributions.initramfs(lab, distribution, rescue_archive)
-            fixed = OS_WORDS
+            fixed = distributions.OS_WORDS
         else:
             initramfs = lab.folder / f"{name}.initramfs"
             extra = (lab.kernel.module("second_bank"),)
@@ -68,7 +67,7 @@ class DeadHost(Server):
 
     def boot_with(self, words):
         """From the next start on these words are on the kernel's command line, beside those of the OS."""
-        self._boot = replace(self._boot, command_line=f"{OS_WORDS} {words}")
+        self._boot = replace(self._boot, command_line=f"{distributions.OS_WORDS} {words}")
 
     def swap_banks(self):
         """From the next start on the repaired bank is the first one, and what it boots is a normal OS."""

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 from . import binaries, packages
+from .boot import QUIRKS, Boot
 from .cache import cached
 from .initramfs import BUSYBOX
 from .paths import PROJECT
@@ -11,18 +12,8 @@ from .shell import run, run_with_retries, write
 
 SUITE = "bookworm"
 PACKAGES = {"mkinitramfs": "initramfs-tools,zstd", "dracut": "dracut,zstd,systemd"}
-# Drivers of the root disk; an administrator who wants a small initramfs names them, too. The last is the lab's way to the chip.
-DRIVERS = ("virtio_pci", "virtio_blk", "ext4", "second_bank")
-CONFIGURATION = {
-    "mkinitramfs": {
-        "etc/initramfs-tools/conf.d/lab": "MODULES=list\n",
-        "etc/initramfs-tools/modules": "".join(f"{name}\n" for name in DRIVERS),
-    },
-    "dracut": {
-        "etc/dracut.conf.d/lab.conf": f'hostonly="no"\ndrivers=" {" ".join(DRIVERS)} "\nforce_drivers=" {" ".join(DRIVERS)} "\n'
-        'filesystems="ext4"\nomit_dracutmodules+=" plymouth lvm dm mdraid crypt multipath btrfs nfs iscsi i18n "\n'
-    },
-}
+# Drivers of the root disk; an administrator who wants a small initramfs names them, too.
+DRIVERS = ("virtio_pci", "virtio_blk", "ext4")
 COMMAND = {"mkinitramfs": "mkinitramfs -o /boot/initrd.img {version}", "dracut": "dracut --force /boot/initrd.img {version}"}
 # Where the packages put the hook's files.
 PLACES = {
@@ -31,12 +22,16 @@ PLACES = {
 }
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 OS_IS_UP = r"^lab: the OS is up after ([0-9.]+) s"
+OS_WORDS = f"{QUIRKS} root=/dev/vda ro panic=-1 ignore_loglevel"
+# With this word the OS on the root disk stays up.
+STAY = "lab.stay"
 ROOT_INIT = """\
 #!/bin/busybox sh
 /bin/busybox mount -t proc proc /proc
 /bin/busybox mount -t devtmpfs dev /dev 2>/dev/null
 read -r up rest </proc/uptime
 echo "lab: the OS is up after $up s" >/dev/console
+case "$(/bin/busybox cat /proc/cmdline)" in *lab.stay*) exec /bin/busybox sleep 1000000 ;; esac
 /bin/busybox poweroff -f
 """
 
@@ -52,8 +47,22 @@ def tree(tool):
     return cached(f"distribution-{tool}", [SUITE, PACKAGES[tool]], make) / "tree"
 
 
-def initramfs(lab, tool, rescue_archive):
-    """The initramfs for the lab's kernel: what an administrator gets who installs the package and writes the archive."""
+def _configuration(tool, drivers):
+    if tool == "mkinitramfs":
+        return {
+            "etc/initramfs-tools/conf.d/lab": "MODULES=list\n",
+            "etc/initramfs-tools/modules": "".join(f"{name}\n" for name in drivers),
+        }
+    names = " ".join(drivers)
+    return {
+        "etc/dracut.conf.d/lab.conf": f'hostonly="no"\ndrivers=" {names} "\nforce_drivers=" {names} "\n'
+        'filesystems="ext4"\nomit_dracutmodules+=" plymouth lvm dm mdraid crypt multipath btrfs nfs iscsi i18n "\n'
+    }
+
+
+def initramfs(lab, tool, rescue_archive, chip_driver="second_bank"):
+    """The initramfs for the lab's kernel: what an administrator gets who installs the package and writes the archive.
+    `chip_driver` is the lab's module for the chip."""
     stage = lab.folder / f"{tool}.stage"
     # Nothing here changes a file in place: those that stay the same share their storage with the cached tree.
     run("cp", "-al", tree(tool), stage)
@@ -61,18 +70,16 @@ def initramfs(lab, tool, rescue_archive):
     modules.parent.mkdir(parents=True, exist_ok=True)
     run("cp", "-al", (lab.kernel.root / "lib/modules" / lab.kernel.version).resolve(), modules)
     (modules / "updates").mkdir()
-    shutil.copy(lab.kernel.module("second_bank"), modules / "updates")
+    shutil.copy(lab.kernel.module(chip_driver), modules / "updates")
     run("depmod", "-b", stage, lab.kernel.version)
     shutil.copy(lab.kernel.root / f"boot/config-{lab.kernel.version}", stage / "boot")
     _install_package(stage)
     (stage / "boot/firmcast").mkdir()
     shutil.copy(rescue_archive, stage / "boot/firmcast/rescue.cpio")
-    for place, text in CONFIGURATION[tool].items():
+    for place, text in _configuration(tool, (*DRIVERS, chip_driver)).items():
         (stage / place).unlink(missing_ok=True)
         write(stage / place, text)
-    command = COMMAND[tool].format(version=lab.kernel.version)
-    inside = f"mount --rbind /dev dev && mount -t proc proc proc && env -i PATH={PATH} chroot . {command} 2>&1"
-    said = run("unshare", "--mount", "sh", "-c", inside, cwd=stage)
+    said = _run_inside(stage, COMMAND[tool].format(version=lab.kernel.version))
     (lab.folder / f"{tool}.log").write_text(said)
     # The hook rather leaves itself out than that it breaks an initramfs.
     lab.check(f"{tool} has nothing to say about firmcast", "firmcast: there is no" not in said, said)
@@ -80,6 +87,21 @@ def initramfs(lab, tool, rescue_archive):
     shutil.move(stage / "boot/initrd.img", made)
     shutil.rmtree(stage)
     return made
+
+
+def _run_inside(stage, command):
+    """Runs a command of the distribution in `stage`; returns what it said."""
+    # A root of its own: the command may make a mount namespace.
+    root = f'mount --bind "{stage}" "{stage}" && cd "{stage}" && mount --rbind /dev dev && mount -t proc proc proc'
+    return run("unshare", "--mount", "sh", "-c", f"{root} && env -i PATH={PATH} chroot . {command} 2>&1")
+
+
+def move_in(lab, server, tool, rescue_archive, words):
+    """From its next start on `server`, which is off, has another disk: this distribution's initramfs with the hook starts an
+    OS from it. `words` are on the kernel's command line, too."""
+    image = initramfs(lab, tool, rescue_archive, chip_driver="bios_flash")
+    root_disk(server.disk)
+    server.boot_next(Boot(lab.kernel.image, image, f"{OS_WORDS} {STAY} {words}"))
 
 
 def _install_package(stage):

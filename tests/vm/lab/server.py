@@ -75,6 +75,10 @@ class Server:
         log.close()
         self.starts += 1
 
+    def boot_next(self, boot):
+        """From the next start on this is what the firmware boots."""
+        self._boot = boot
+
     def power_cut(self):
         """Pulls the plug."""
         if self._process:

@@ -1,10 +1,13 @@
 """A board whose management engine's region is closed to the host, as on most Intel servers."""
 
+import base64
 import json
 
+from lab import distribution
 from lab.firmware import BOARD_WITH_ME, CHIP_BYTES, ME_BYTES, OVMF_VARIABLES_BYTES, with_me
 from lab.network import MANAGER_INTERFACE
 from lab.scenario import scenario
+from scenarios.rescues import CALLING
 from scenarios.updates import RATE_MBIT
 
 CODE_START = CHIP_BYTES + OVMF_VARIABLES_BYTES
@@ -14,7 +17,8 @@ CLOSED_TEXT = f"{ME_BYTES.start:#x}-{ME_BYTES.stop - 1:#x}"
 
 @scenario(limit_s=900)
 def closed_range(lab):
-    """The host may not read the management engine's region: checked, backed up, updated, confirmed and recorded around it"""
+    """The host may not read the management engine's region: checked, backed up, updated, confirmed and recorded around it, and
+    the hook in a distribution's initramfs finds the firmware valid and lets the boot go on"""
     images = {}
     for name, ovmf in (("old", lab.firmware.ovmf_old), ("new", lab.firmware.ovmf_new)):
         images[name] = lab.folder / f"{name}-with-me.fd"
@@ -46,6 +50,28 @@ def closed_range(lab):
     status, output = server.command("cat /var/lib/firmcast/known-good.json")
     closed = json.loads(output)["closed"]
     lab.check("so does the record", closed == [list(CLOSED.values())], output)
+    check_hook(lab, server)
+
+
+def check_hook(lab, server):
+    """The server starts from the distribution's initramfs, with the archive that its agent has written."""
+    status, output = server.command("firmcastd rescue-archive --output /tmp/rescue.cpio 2>&1 && base64 /tmp/rescue.cpio")
+    lab.check("the agent writes the archive for the hook", status == 0, output)
+    archive = lab.folder / "rescue.cpio"
+    archive.write_bytes(base64.b64decode(output[output.index("MDcw") :]))
+    server.power_cut()
+    chip = server.flash_bytes(0, ME_BYTES.stop)
+    distribution.move_in(lab, server, "mkinitramfs", archive, "firmcast.recover=auto")
+    server.mark()
+    server.start()
+    lab.wait_for(server, distribution.OS_IS_UP)
+    shown = server.console_since_mark()
+    lab.check("the kernel closes the region in the initramfs, too", server.shows("bios_flash: the host may not read"), shown[-3000:])
+    lab.check("the hook says what it has not looked at", server.shows(rf"not looked at: {CLOSED_TEXT}"), shown[-3000:])
+    course = r"(?s)firmware is valid: [^\n]*recorded as good.*booting on.*" + distribution.OS_IS_UP.strip("^")
+    lab.check("it finds the firmware valid and boots on, before the OS is up", server.shows(course), shown[-3000:])
+    lab.check("it asks nobody, so it waits for nobody", not server.shows(CALLING), shown[-3000:])
+    lab.check("descriptor and closed region are as they were", server.flash_bytes(0, ME_BYTES.stop) == chip)
 
 
 def check_backup(lab, old):
