@@ -22,7 +22,7 @@ use rand_core::SeedableRng as _;
 use super::seek::{Candidate, Next, Seek, Source, jitter, keys_for};
 use crate::keys::{HostSecretKey, ManagerPublicKey};
 use crate::random;
-use crate::reason::Refusal;
+use crate::reason::{Condition, Refusal};
 use crate::session::{Endpoint, Event, PeerKey, Transmit};
 use crate::time::Time;
 use crate::wire::answer::{Answer, End};
@@ -371,6 +371,7 @@ impl PausedSearch {
         if !failed.ending.flash.reboot_is_safe() {
             // Whatever was found before: now the chip was written to, and not to its end.
             self.case.request.finding = Finding::Invalid;
+            self.case.request.identity.firmware = Condition::Broken;
             self.gives_up_at = None;
         }
         self.case.request.identity.last_end = Some(failed);

@@ -58,9 +58,9 @@ impl ChipKnowledge {
     /// What is known of a dead host by its own request.
     pub(super) fn of_request(request: &HelpRequest) -> Self {
         // Of what is known nothing about, no reset is safe either.
-        let found = match request.finding {
-            Finding::Valid => request.identity.firmware,
-            Finding::Invalid | Finding::Unknown => Condition::Broken,
+        let found = match (request.finding, request.identity.firmware) {
+            (Finding::Valid, found) | (_, found @ Condition::Doubtful) => found,
+            (Finding::Invalid | Finding::Unknown, _) => Condition::Broken,
         };
         Self { word: Word::Stands(FlashState::Untouched(found)), found, ..Self::default() }
     }
@@ -193,6 +193,27 @@ mod tests {
         chip.seen_at_home(&samples::identity());
         chip.handle_command(&Command::Commit { campaign: 1 });
         chip
+    }
+
+    #[test]
+    fn a_dead_host_is_broken_unless_it_says_itself_that_it_only_looks_wrong() {
+        use Condition::{Broken, Doubtful, Whole};
+        for (finding, firmware, stated) in [
+            (Finding::Valid, Whole, Whole),
+            (Finding::Valid, Doubtful, Doubtful),
+            (Finding::Invalid, Whole, Broken),
+            (Finding::Invalid, Doubtful, Doubtful),
+            (Finding::Invalid, Broken, Broken),
+            (Finding::Unknown, Whole, Broken),
+            (Finding::Unknown, Doubtful, Doubtful),
+        ] {
+            let identity = Identity { firmware, ..samples::identity() };
+            let why = String::new();
+            let request =
+                HelpRequest { wants_image: true, finding, offset_bytes: 0, why, identity };
+            let chip = ChipKnowledge::of_request(&request);
+            assert_eq!(chip.state(at(1)), FlashState::Untouched(stated), "{request:?}");
+        }
     }
 
     #[test]

@@ -290,6 +290,13 @@ fn a_failed_attempt_never_ends_the_stay_and_is_told_with_the_next_request() {
     let last = ends.last().unwrap();
     assert_eq!((last.campaign, last.ending.reason), (9, Reason::TransferTimedOut));
     assert_eq!(last.ending.flash, FlashState::Untouched(Condition::Broken));
+    let is_broken = |said: &Answer| match said {
+        Answer::HelpRequest(request) if request.identity.last_end.is_some() => {
+            request.identity.firmware == Condition::Broken
+        }
+        _ => true,
+    };
+    assert!(room.heard.iter().all(|(_, said)| is_broken(said)));
 }
 
 #[test]

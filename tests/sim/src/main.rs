@@ -7,9 +7,11 @@
 //! person, [`rescue`] dead hosts, [`flash`] chips.
 
 mod chance;
+mod chip;
 mod engine;
 mod flash;
 mod network;
+mod outbox;
 mod rescue;
 mod runner;
 mod trace;

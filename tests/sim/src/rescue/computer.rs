@@ -6,20 +6,22 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use firmcast::environment::stay::Patient;
-use firmcast::flash::{Fault, Flash as _, SimulatedFlash};
+use firmcast::flash::{Fault, Flash as _, SimulatedFlash, read_contents};
 use firmcast::image::validity::Verdict;
-use firmcast::image::{Board, Contents, KnownGood, assess};
+use firmcast::image::{Board, Contents, KnownGood, assess, left_out};
 use firmcast::keys::{PublicKey as _, SecretKey as _};
 use firmcast::reason::{Condition, FlashState};
 use firmcast::wire::answer::{Environment, Identity};
 use firmcast::wire::help::{Finding, HelpRequest};
 use firmcast::wire::samples;
+use firmcast_manager::campaign::Backup;
 
 use super::scenario::Scenario;
 use super::truth::{BoardTruth, OLD_VERSION, Truth};
 use crate::chance::Chance;
-use crate::update::computer::{break_flash, chip};
-use crate::update::truth::{BLOCK_BYTES, FLOOR, VENDOR};
+use crate::chip::{self, BLOCK_BYTES, Closed};
+use crate::engine::Violation;
+use crate::update::truth::{FLOOR, VENDOR};
 
 /// How long hosts try that need not be helped.
 const NOTICE_PATIENCE: Duration = Duration::from_secs(30);
@@ -43,6 +45,13 @@ pub(crate) enum Kind {
     Doubtful,
 }
 
+impl Kind {
+    /// Whether good firmware was recorded.
+    fn has_record(self) -> bool {
+        matches!(self, Self::Dead | Self::Doubtful | Self::Forced)
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Computer {
     pub(crate) number: usize,
@@ -50,6 +59,7 @@ pub(crate) struct Computer {
     pub(crate) truth: Rc<Truth>,
     pub(crate) flash: SimulatedFlash,
     pub(crate) chance: Chance,
+    closed: Closed,
     /// What the preserved regions held when it died.
     preserved: Vec<u8>,
     boot: u64,
@@ -74,7 +84,12 @@ impl Computer {
             contents[region.clone()].copy_from_slice(&chance.bytes(region.len()));
         }
         let preserved = board.preserved(&contents);
-        Self { number, kind, flash: chip(contents), truth, chance, preserved, boot: 0 }
+        let mut lock = Chance::new(scenario.seed, 100_000 + number as u64);
+        let closed = Closed::draw(&mut lock, scenario.closed, &board.preserve);
+        // Without a record nobody knows that what fails to be read is kept from the host.
+        let closed = if kind.has_record() { closed } else { closed.silent() };
+        let flash = closed.chip(contents);
+        Self { number, kind, flash, truth, chance, closed, preserved, boot: 0 }
     }
 
     pub(crate) fn board_truth(&self) -> &BoardTruth {
@@ -91,9 +106,30 @@ impl Computer {
         self.is_repaired() || matches!(self.assess(), Verdict::Valid { .. })
     }
 
+    /// What a host reads of its chip when nothing fails.
+    pub(crate) fn contents(&self) -> Contents {
+        let mut flash = self.closed.chip(self.flash.contents().to_vec());
+        read_contents(&mut flash, &left_out(self.known_good()))
+            .expect("what is closed is left out of the record")
+    }
+
     fn assess(&self) -> Verdict {
-        let contents = Contents::whole(self.flash.contents().to_vec());
-        assess(&contents, self.known_good(), OLD_VERSION)
+        assess(&self.contents(), self.known_good(), OLD_VERSION)
+    }
+
+    /// What the contents are, by what was put there, and by what its host can know of that.
+    pub(crate) fn condition(&self) -> Condition {
+        match self.kind {
+            Kind::Blind | Kind::Telling => Condition::Broken,
+            _ if self.board_truth().is_old(self.flash.contents()) => Condition::Whole,
+            Kind::Doubtful => Condition::Doubtful,
+            Kind::Dead | Kind::Forced => Condition::Broken,
+        }
+    }
+
+    /// Checks what the host gives as its backup.
+    pub(crate) fn check_backup(&self, backup: &Backup) -> Result<(), Violation> {
+        self.closed.check_backup(backup, &self.flash, &self.board_truth().preserve)
     }
 
     /// Tells contents from each other.
@@ -107,19 +143,13 @@ impl Computer {
         self.board_truth().preserved(self.flash.contents()) == self.preserved
     }
 
-    /// Erases and bytes written so far.
-    pub(crate) fn changes(&self) -> (u64, u64) {
-        (self.flash.erases(), self.flash.bytes_written())
-    }
-
     /// The record of good firmware that was built in.
     fn known_good(&self) -> Option<&KnownGood> {
-        let knows = matches!(self.kind, Kind::Dead | Kind::Doubtful | Kind::Forced);
-        knows.then(|| &self.board_truth().good)
+        self.kind.has_record().then(|| &self.board_truth().good)
     }
 
     pub(crate) fn break_flash(&mut self) {
-        break_flash(&mut self.flash, &mut self.chance);
+        chip::break_flash(&mut self.flash, &mut self.chance);
     }
 
     /// The power fails during one of the next operations, if there are any.
@@ -150,7 +180,12 @@ impl Computer {
             return None;
         }
         let wants_image = self.kind != Kind::Telling;
-        let identity = self.identity();
+        let condition = match finding {
+            Finding::Valid => Condition::Whole,
+            _ if self.kind == Kind::Doubtful => Condition::Doubtful,
+            _ => Condition::Broken,
+        };
+        let identity = Identity { firmware: condition, ..self.identity() };
         let host_key = self.truth.host_key(self.number);
         Some(Patient {
             managers: self.truth.managers.iter().map(|manager| manager.public()).collect(),
@@ -170,11 +205,7 @@ impl Computer {
                 Kind::Dead | Kind::Forced | Kind::Blind => None,
             },
             request: HelpRequest { wants_image, finding, offset_bytes, why, identity },
-            flash: FlashState::Untouched(match finding {
-                Finding::Valid => Condition::Whole,
-                _ if self.kind == Kind::Doubtful => Condition::Doubtful,
-                _ => Condition::Broken,
-            }),
+            flash: FlashState::Untouched(condition),
         })
     }
 

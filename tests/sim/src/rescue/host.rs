@@ -7,72 +7,34 @@
 //! ```
 //! The safety invariants of a host are checked after every step, right here.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::Duration;
 
-use firmcast::environment::stay::{Conclusion, Situation, Stay as HostStay, StayAction};
+use firmcast::environment::stay::{Conclusion, Stay as HostStay, StayAction};
+use firmcast::image::VerifiedImage;
 use firmcast::image::validity::Verdict;
-use firmcast::image::{Contents, VerifiedImage};
-use firmcast::reason::{FlashState, Reason};
+use firmcast::reason::{Condition, FlashState, Reason};
 use firmcast::recovery::flashing::Flashing;
-use firmcast::recovery::machine::FRAGMENTS_WAITING_MAX;
-use firmcast::rescue::search::{SearchEnd, SearchSituation};
+use firmcast::rescue::search::SearchEnd;
 use firmcast::rescue::seek::{Candidate, Source};
-use firmcast::session::Transmit;
 use firmcast::time::Time;
-use firmcast::wire::answer::Phase;
-
+use firmcast_manager::campaign::Backup;
 use firmcast_manager::news::HostResult;
 
+use super::claims::{Beginning, Claims};
 use super::computer::{Computer, Kind};
 use super::scenario::Scenario;
+use super::stay::{Attempt, Stay, check_image};
 use super::truth::Truth;
+use crate::chip::changes;
 use crate::engine::Violation;
-
-/// So many datagrams a host may want to send after one thing happened to it.
-const TRANSMITS_MAX: usize = FRAGMENTS_WAITING_MAX + 32;
-/// A host that falls silent after its power failed says fewer datagrams than this before.
-const LAST_WORDS_MAX: u64 = 8;
-/// A host that was put off says nothing for so long: the shortest pause that a manager names, less
-/// the jitter.
-const HELD_SILENCE: Duration = Duration::from_secs(5);
+use crate::outbox::Outbox;
 
 pub(crate) enum Place {
     /// It has not died yet, or it is repaired, or has told what it had to tell.
     Home,
     Booting(Time),
     Stay(Box<Stay>),
-}
-
-/// One stay in the recovery environment.
-pub(crate) struct Stay {
-    rescue: HostStay,
-    /// Its firmware was known to be broken when it came up.
-    was_broken: bool,
-    attempt: Option<Attempt>,
-    job: Option<(Flashing, Time)>,
-    /// It was told to write in this attempt.
-    flashed: bool,
-    /// The job is for a chip that was broken before: of that no backup is kept.
-    is_rescue_job: bool,
-    /// The chip was written to in this stay, and not known to hold all of an image since.
-    is_changing: bool,
-    group_joined: bool,
-    /// Erases and bytes written before this stay.
-    changes_before: (u64, u64),
-    /// Since when it is put off.
-    held: Option<Time>,
-    /// The places that it wants looked up.
-    pub(crate) lookups: Vec<Source>,
-}
-
-/// The campaign that it takes part in.
-#[derive(Clone, Copy)]
-struct Attempt {
-    campaign: u64,
-    was_verified: bool,
 }
 
 pub(crate) struct VirtualHost {
@@ -89,15 +51,10 @@ pub(crate) struct VirtualHost {
     pub(crate) commits: Vec<u64>,
     /// Campaigns that told this host to read and upload its backup.
     pub(crate) escrows: Vec<u64>,
-    /// Campaigns as they enlisted this host: when, and what its chip held then.
-    pub(crate) enlisted: BTreeMap<u64, (Time, u64)>,
-    /// The campaigns in which the chip was changed, and when that was last.
-    pub(crate) changed_in: BTreeMap<u64, Time>,
+    claims: Claims,
     changes: (u64, u64),
-    /// Datagrams that it still sends before nothing is heard of it; none when its network works.
-    words_left: Option<u64>,
     pub(crate) is_over: bool,
-    pub(crate) outbox: Vec<Transmit>,
+    pub(crate) outbox: Outbox,
     scenario: Rc<Scenario>,
     /// Whether chips may still fail.
     pub(crate) faulty: bool,
@@ -111,18 +68,16 @@ impl VirtualHost {
         let computer = Computer::new(number, &scenario, truth);
         Self {
             address: SocketAddr::from(([10, 0, octets[0], octets[1]], 9847)),
-            changes: computer.changes(),
+            changes: changes(&computer.flash),
             computer,
             place: Place::Home,
             origin: Time::ZERO,
             life: 0,
             commits: Vec::new(),
             escrows: Vec::new(),
-            enlisted: BTreeMap::new(),
-            changed_in: BTreeMap::new(),
-            words_left: None,
+            claims: Claims::default(),
             is_over: false,
-            outbox: Vec::new(),
+            outbox: Outbox::default(),
             faulty: !scenario.faults_end.is_zero(),
             scenario,
             attempts: 0,
@@ -171,7 +126,7 @@ impl VirtualHost {
         bytes: &[u8],
     ) -> Result<(), Violation> {
         let local = self.local(now);
-        if self.words_left == Some(0) {
+        if self.outbox.is_cut_off() {
             return Ok(());
         }
         if let Place::Stay(stay) = &mut self.place {
@@ -225,19 +180,18 @@ impl VirtualHost {
                     let _ = flashing.step(local, &mut self.computer.flash, recovery, || {
                         Err("the power fails".into())
                     });
-                    if self.changes != self.computer.changes()
+                    if self.changes != changes(&self.computer.flash)
                         && let Some(attempt) = stay.attempt
                     {
-                        self.changed_in.insert(attempt.campaign, now);
+                        self.claims.changed(now, attempt.campaign);
                     }
-                    self.changes = self.computer.changes();
+                    self.changes = changes(&self.computer.flash);
                 }
             }
         }
         self.boot(now);
-        let falls_silent = self.faulty && self.computer.chance.happens(self.scenario.silences);
-        let words = self.computer.chance.within(1..LAST_WORDS_MAX);
-        self.words_left = falls_silent.then_some(words);
+        let silence = if self.faulty { self.scenario.silences } else { 0.0 };
+        self.outbox.restart(&mut self.computer.chance, silence);
         match self.computer.preserved_is_intact() {
             true => Ok(true),
             false => Err("a preserved region was changed when the power failed".into()),
@@ -246,57 +200,47 @@ impl VirtualHost {
 
     /// A manager of `campaign` stores this backup now: while the host waits for that, its chip must
     /// hold it.
-    pub(crate) fn check_backup(&self, campaign: u64, backup: &[u8]) -> Result<(), Violation> {
+    pub(crate) fn check_backup(&self, campaign: u64, backup: &Backup) -> Result<(), Violation> {
         let Place::Stay(stay) = &self.place else { return Ok(()) };
         let is_same = stay.attempt.is_some_and(|attempt| attempt.campaign == campaign);
         let waits = is_same && stay.job.is_some() && !stay.is_changing;
-        match waits && backup != self.computer.flash.contents() {
-            true => Err("its backup is not what the chip holds".into()),
+        match waits {
+            true => self.computer.check_backup(backup),
             false => Ok(()),
         }
     }
 
     /// The faults are over for this host.
     pub(crate) fn faults_end(&mut self) {
-        (self.faulty, self.words_left) = (false, None);
+        self.faulty = false;
+        self.outbox.mend();
         self.computer.flash.clear_faults();
     }
 
-    /// What a manager says of this host at the end of an attempt is true of its chip. What nobody
-    /// could know, and nothing else, it calls unknown.
-    pub(crate) fn check_result(&self, campaign: u64, result: &HostResult) -> Result<(), Violation> {
-        let computer = &self.computer;
-        let (since, held) = *self.enlisted.get(&campaign).ok_or("it was never enlisted")?;
-        let changed_here = self.changed_in.get(&campaign).is_some_and(|at| *at >= since);
-        // A campaign speaks of its own work, not of what others do at the same time.
-        let others = |(other, at): (&u64, &Time)| *other != campaign && *at >= since;
-        let changed_by_others = self.changed_in.iter().any(others);
-        let is_same = held == computer.print();
-        let is_true = match result.flash.as_str() {
-            "updated" => computer.is_repaired(),
-            // That a second try in the same stay changed nothing does not mean that the stay did
-            // not.
-            "untouched" if result.condition.as_deref() == Some("broken") => true,
-            "untouched" => !changed_here && (changed_by_others || is_same),
-            "restored" => changed_by_others || is_same,
-            "mixed" => !computer.is_repaired(),
-            "unknown" => {
-                let was_told = self.commits.contains(&campaign) || self.escrows.contains(&campaign);
-                // What an attempt before this one began is still the host's word.
-                let began = !self.changed_in.is_empty();
-                (was_told || began) && !self.scenario.faults_end.is_zero()
-            }
-            _ => false,
+    /// A campaign enlists it. What an attempt of this stay left unfinished is broken.
+    pub(crate) fn is_enlisted(&mut self, now: Time, campaign: u64) {
+        let condition = match &self.place {
+            Place::Stay(stay) if stay.is_changing => Condition::Broken,
+            Place::Stay(stay) => stay.began.condition(),
+            _ => self.computer.condition(),
         };
-        let is_safe = || changed_by_others || computer.starts();
-        match is_true && (!result.reboot_safe || is_safe()) {
-            true => Ok(()),
-            false => Err(format!(
-                "{result:?}, but it is {}, repaired: {}, as before: {is_same}",
-                self.describe(),
-                computer.is_repaired()
-            )),
+        self.claims.enlist(now, campaign, &self.computer, condition);
+    }
+
+    /// A campaign tells it to write, or to upload its backup first.
+    pub(crate) fn is_told(&mut self, campaign: u64, is_escrow: bool) {
+        if is_escrow { &mut self.escrows } else { &mut self.commits }.push(campaign);
+        self.claims.tell(campaign);
+    }
+
+    /// What a manager says of this host at the end of an attempt is true of its chip.
+    pub(crate) fn check_result(&self, campaign: u64, result: &HostResult) -> Result<(), Violation> {
+        if result.flash == FlashState::Unknown.name() && self.scenario.faults_end.is_zero() {
+            return Err(format!("nothing failed, yet {result:?}"));
         }
+        self.claims
+            .check(campaign, result, &self.computer)
+            .map_err(|violation| format!("it is {}: {violation}", self.describe()))
     }
 
     fn local(&self, now: Time) -> Time {
@@ -310,16 +254,18 @@ impl VirtualHost {
             return;
         };
         let was_broken = !patient.flash.reboot_is_safe();
+        let began = Beginning::of(&self.computer);
         self.place = Place::Stay(Box::new(Stay {
             rescue: HostStay::by_itself(Time::ZERO, patient, self.computer.chance.seed()),
             was_broken,
             attempt: None,
             job: None,
             is_rescue_job: false,
+            job_flash: FlashState::UNTOUCHED,
             is_changing: false,
             flashed: false,
             group_joined: false,
-            changes_before: self.changes,
+            began,
             held: None,
             lookups: Vec::new(),
         }));
@@ -347,6 +293,8 @@ impl VirtualHost {
         if !goes_on {
             stay.job = None;
             stay.is_changing &= !flash.reboot_is_safe();
+            // A rescue that is given up goes by what it was given.
+            stay.began.check(&self.computer, stay.job_flash, flash, self.faulty)?;
         }
         self.check_change(now)
     }
@@ -354,14 +302,14 @@ impl VirtualHost {
     /// After a step of a flash job: only told and verified jobs change the chip, and never what is
     /// preserved.
     fn check_change(&mut self, now: Time) -> Result<(), Violation> {
-        let changed = self.computer.changes();
+        let changed = changes(&self.computer.flash);
         let Place::Stay(stay) = &self.place else { return Ok(()) };
         if changed == self.changes {
             return Ok(());
         }
         self.changes = changed;
         if let Some(attempt) = stay.attempt {
-            self.changed_in.insert(attempt.campaign, now);
+            self.claims.changed(now, attempt.campaign);
         }
         let is_told = |attempt: Attempt| {
             let campaign = attempt.campaign;
@@ -380,10 +328,13 @@ impl VirtualHost {
     /// Takes what the state machines want to send and done, then looks at the invariants.
     fn follow(&mut self, now: Time) -> Result<(), Violation> {
         let local = self.local(now);
-        let before = self.outbox.len();
         while let Place::Stay(stay) = &mut self.place {
-            self.outbox.extend(std::iter::from_fn(|| stay.rescue.poll_transmit()));
+            self.outbox.put(std::iter::from_fn(|| stay.rescue.poll_transmit()));
             self.attempts += u64::from(stay.look()?);
+            if let Some(recovery) = stay.rescue.recovery() {
+                let report = recovery.report();
+                self.claims.report(report.campaign, report.ending.flash);
+            }
             match stay.rescue.poll_action(local) {
                 None => break,
                 Some(StayAction::LookUp(source)) => stay.lookups.push(source),
@@ -392,18 +343,11 @@ impl VirtualHost {
                 Some(StayAction::Conclude(conclusion)) => self.conclude(&conclusion)?,
             }
         }
-        if let Some(left) = &mut self.words_left {
-            self.outbox.truncate(before + *left as usize);
-            *left -= (self.outbox.len() - before) as u64;
-        }
-        let said = self.outbox.len() - before;
-        if said > TRANSMITS_MAX {
-            return Err(format!("{said} datagrams at once"));
-        }
+        let said = self.outbox.close()?;
         if let Place::Stay(stay) = &mut self.place {
             stay.watch_silence(now, said)?;
         }
-        match self.changes == self.computer.changes() {
+        match self.changes == changes(&self.computer.flash) {
             true => Ok(()),
             false => Err("the chip was changed outside of a flash job".into()),
         }
@@ -442,7 +386,7 @@ impl VirtualHost {
         if self.faulty && chance.happens(self.scenario.flash_faults) {
             self.computer.break_flash();
         }
-        stay.is_rescue_job = is_rescue;
+        (stay.is_rescue_job, stay.job_flash) = (is_rescue, flash);
         stay.job = Some((flashing, now + self.scenario.flash_step));
         Ok(())
     }
@@ -457,7 +401,7 @@ impl VirtualHost {
         let is_quiet = stay.job.is_none() && !stay.is_changing;
         match conclusion {
             Conclusion::Repaired { known_good, .. } => {
-                let contents = Contents::whole(self.computer.flash.contents().to_vec());
+                let contents = self.computer.contents();
                 let is_good = known_good.as_ref().is_some_and(|good| {
                     matches!(good.judge(&contents, ""), Some(Verdict::Valid { .. }))
                 });
@@ -473,72 +417,12 @@ impl VirtualHost {
             Conclusion::Unchanged(_) if !wants_image && stay.attempt.is_none() => Ok(()),
             // Nobody helped it in time, and it is as it was.
             Conclusion::Unchanged(SearchEnd::NotHelped)
-                if self.computer.kind == Kind::Doubtful && stay.changes_before == self.changes =>
+                if self.computer.kind == Kind::Doubtful
+                    && stay.began.is_untouched(&self.computer) =>
             {
                 Ok(())
             }
             _ => Err(format!("it boots damaged firmware: {conclusion:?}")),
         }
-    }
-}
-
-impl Stay {
-    /// Notes what is going on in the campaign, if any. True when one began.
-    fn look(&mut self) -> Result<bool, Violation> {
-        let Some(recovery) = self.rescue.recovery() else { return Ok(false) };
-        let report = recovery.report();
-        let (campaign, phase) = (report.campaign, report.phase);
-        if matches!(phase, Phase::Failed | Phase::Updated | Phase::Rebooting)
-            && report.ending.reason == Reason::None
-        {
-            return Err(format!("{phase:?} without a reason"));
-        }
-        let begins = self.attempt.is_none_or(|attempt| attempt.campaign != campaign)
-            || phase == Phase::Ready;
-        if begins {
-            self.flashed = false;
-            // The same campaign may enlist it again.
-            let is_new = self.attempt.replace(Attempt { campaign, was_verified: false });
-            return Ok(
-                is_new.is_none_or(|before| before.campaign != campaign || before.was_verified)
-            );
-        }
-        if let Some(attempt) = &mut self.attempt {
-            attempt.was_verified |= phase == Phase::Verified;
-        }
-        Ok(false)
-    }
-
-    /// Somebody who is told to wait waits.
-    fn watch_silence(&mut self, now: Time, said: usize) -> Result<(), Violation> {
-        let is_held = matches!(
-            self.rescue.situation(),
-            Situation::Searching(SearchSituation::Asking { held: Some(_), .. })
-        );
-        match (self.held, is_held) {
-            (None, true) => self.held = Some(now),
-            (Some(_), false) => self.held = None,
-            (Some(since), true) if said > 0 && now.since(since) < HELD_SILENCE => {
-                return Err("it was put off, and asks again at once".into());
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-}
-
-/// Only the right board's signed image, only after verification and commit.
-fn check_image(
-    computer: &Computer,
-    attempt: Attempt,
-    is_told: bool,
-    image: &VerifiedImage,
-) -> Result<(), Violation> {
-    if image.bytes() != computer.board_truth().new {
-        return Err("an image shall be written that is not the right one".into());
-    }
-    match attempt.was_verified && is_told {
-        true => Ok(()),
-        false => Err("an image shall be written without verification or commit".into()),
     }
 }

@@ -4,18 +4,21 @@
 //! | --- | --- |
 //! | [`scenario`] | what a seed stands for |
 //! | [`truth`] | boards, images, keys and bundles of a world |
-//! | [`computer`], [`host`] | a dead host, and the invariants that hold after each of its steps |
+//! | [`computer`], [`host`], [`stay`] | a dead host, and the invariants that hold after each of its steps |
+//! | [`claims`] | whether what hosts and managers say of a chip is true |
 //! | [`manager`], [`memory`] | managers good and bad, and how much memory they hold |
 //! | [`places`] | what stored address, BMC, DHCP and DNS say |
 //! | [`traffic`] | how much is said, and the bounds of it |
 //! | [`world`] | the clock, the network, and what goes wrong |
 
+mod claims;
 mod computer;
 mod host;
 mod manager;
 pub(crate) mod memory;
 mod places;
 mod scenario;
+mod stay;
 mod summary;
 mod traffic;
 mod truth;

@@ -102,6 +102,8 @@ pub(crate) struct Scenario {
     pub(crate) telling: f64,
     /// Share of the other hosts of whose firmware only the record says that it is damaged.
     pub(crate) doubtful: f64,
+    /// Share of hosts that may not read all of what bundles preserve.
+    pub(crate) closed: f64,
 }
 
 const fn seconds(seconds: u64) -> Duration {
@@ -128,6 +130,7 @@ impl Scenario {
         if !seed.is_multiple_of(4) {
             scenario.blow(&mut chance);
         }
+        scenario.closed = *chance.pick(&[0.0, 0.5, 1.0]);
         scenario
     }
 
@@ -211,6 +214,7 @@ impl Scenario {
             blind: *chance.pick(&[0.0, 0.2]),
             telling: *chance.pick(&[0.0, 0.2]),
             doubtful: *chance.pick(&[0.0, 0.0, 0.3]),
+            closed: 0.0,
         }
     }
 

@@ -12,6 +12,7 @@ use firmcast_manager::rescue::{BundleId, Shelf, Shelved};
 
 use super::scenario::{Rogue, Scenario};
 use crate::chance::Chance;
+use crate::chip::{equal_outside, inside};
 use crate::update::scenario::preserve;
 use crate::update::truth::{FLOOR, SECURITY_VERSION, contents, next_image};
 
@@ -64,19 +65,17 @@ impl BoardTruth {
 
     /// Returns whether a chip holds the new image outside of its preserved regions.
     pub(crate) fn is_new(&self, chip: &[u8]) -> bool {
-        let mut at = 0;
-        for region in &self.preserve {
-            if chip[at..region.start] != self.new[at..region.start] {
-                return false;
-            }
-            at = region.end;
-        }
-        chip[at..] == self.new[at..]
+        equal_outside(&self.preserve, chip, &self.new)
+    }
+
+    /// Returns the same for the old image.
+    pub(crate) fn is_old(&self, chip: &[u8]) -> bool {
+        equal_outside(&self.preserve, chip, &self.old)
     }
 
     /// Returns the bytes of the preserved regions, one region after the other.
     pub(crate) fn preserved(&self, chip: &[u8]) -> Vec<u8> {
-        self.preserve.iter().flat_map(|region| chip[region.clone()].iter().copied()).collect()
+        inside(&self.preserve, chip)
     }
 }
 

@@ -328,7 +328,7 @@ impl World {
         let moved = &mut self.hosts[host];
         result.map_err(|violation| format!("host{host} ({}): {violation}", moved.describe()))?;
         let (from, life, wake) = (moved.address, moved.life, moved.poll_timeout());
-        let outbox = std::mem::take(&mut moved.outbox);
+        let outbox = moved.outbox.take();
         let lookups = moved.stay().map(|stay| std::mem::take(&mut stay.lookups));
         for transmit in outbox {
             self.traffic.host_says(self.engine.now(), host, &transmit.bytes)?;

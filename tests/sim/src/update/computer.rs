@@ -6,19 +6,21 @@ use std::rc::Rc;
 
 use firmcast::agent::outlook::{self, Outlook};
 use firmcast::agent::{HostSystem, UpdateOrder, measure};
-use firmcast::flash::{Fault, Flash, Geometry, SimulatedFlash, WriteRule};
-use firmcast::image::{Board, VerifiedManifest};
+use firmcast::flash::{Fault, Flash, SimulatedFlash, read_contents};
+use firmcast::image::validity::{Verdict, validate};
+use firmcast::image::{Board, KnownGood, VerifiedManifest, preserved};
 use firmcast::keys::ManagerPublicKey;
-use firmcast::reason::{Ending, FlashState, Reason, Refusal};
+use firmcast::reason::{Condition, Ending, FlashState, Reason, Refusal};
 use firmcast::recovery::machine::Mission;
 use firmcast::wire::answer::{End, Environment, Identity, Measurement};
 use firmcast::wire::samples;
+use firmcast_manager::campaign::Backup;
 
 use crate::chance::Chance;
-use crate::update::truth::{BLOCK_BYTES, FLOOR, Holds, PRODUCT, Truth, VENDOR};
-
-/// Flash operations in a row that go wrong: once, a few, or for good.
-const FAULT_LENGTHS: [u64; 5] = [1, 1, 3, 12, 2000];
+use crate::chip::{self, Closed};
+use crate::engine::Violation;
+use crate::update::scenario::Scenario;
+use crate::update::truth::{FLOOR, Holds, PRODUCT, Truth, VENDOR};
 
 /// What was handed over to the recovery environment by kexec.
 #[derive(Clone, Debug)]
@@ -36,6 +38,7 @@ pub(crate) struct Computer {
     pub(crate) truth: Rc<Truth>,
     pub(crate) flash: SimulatedFlash,
     pub(crate) chance: Chance,
+    pub(crate) closed: Closed,
     pub(crate) loaded: Option<Handoff>,
     boot: u64,
     /// The version of the firmware that booted last.
@@ -50,11 +53,20 @@ pub(crate) struct Computer {
     last_end: Option<End>,
     /// What the recovery environment left behind.
     word: Option<End>,
+    /// What the agent did wrong beside its answers.
+    pub(crate) wrong: Option<Violation>,
 }
 
 impl Computer {
-    pub(crate) fn new(number: usize, truth: Rc<Truth>, seed: u64, is_current: bool) -> Self {
-        let mut chance = Chance::new(seed, 1000 + number as u64);
+    pub(crate) fn new(
+        number: usize,
+        truth: Rc<Truth>,
+        scenario: &Scenario,
+        is_current: bool,
+    ) -> Self {
+        let mut chance = Chance::new(scenario.seed, 1000 + number as u64);
+        let mut lock = Chance::new(scenario.seed, 100_000 + number as u64);
+        let closed = Closed::draw(&mut lock, scenario.closed, &truth.preserve);
         let mut contents = if is_current { truth.new.clone() } else { truth.old.clone() };
         for region in &truth.preserve {
             contents[region.clone()].copy_from_slice(&chance.bytes(region.len()));
@@ -62,8 +74,9 @@ impl Computer {
         Self {
             number,
             truth,
-            flash: chip(contents),
+            flash: closed.chip(contents),
             chance,
+            closed,
             loaded: None,
             boot: 0,
             torn: None,
@@ -72,6 +85,7 @@ impl Computer {
             accepted: None,
             last_end: None,
             word: None,
+            wrong: None,
         }
     }
 
@@ -133,7 +147,7 @@ impl Computer {
             let place = self.chance.within(region.start as u64..region.end as u64) as usize;
             contents[place] = contents[place].wrapping_add(1);
         }
-        self.flash = chip(contents);
+        self.flash = self.closed.chip(contents);
         self.boot += 1;
         self.loaded = None;
         self.look_back();
@@ -164,8 +178,25 @@ impl Computer {
         self.flash.inject(operation, cut);
     }
 
+    /// Whether what stands on the chip can be said to be so: the machine has started from it, and
+    /// only what its structure says is doubtful.
+    pub(crate) fn may_be(&self, condition: Condition) -> bool {
+        match condition {
+            Condition::Whole => true,
+            Condition::Doubtful => {
+                matches!(validate(self.flash.contents()), Verdict::Invalid { .. })
+            }
+            Condition::Broken => false,
+        }
+    }
+
+    /// Checks what the host gives as its backup.
+    pub(crate) fn check_backup(&self, backup: &Backup) -> Result<(), Violation> {
+        self.closed.check_backup(backup, &self.flash, &self.truth.preserve)
+    }
+
     pub(crate) fn break_flash(&mut self) {
-        break_flash(&mut self.flash, &mut self.chance);
+        chip::break_flash(&mut self.flash, &mut self.chance);
     }
 
     /// What the recovery environment is started with, if kexec was prepared.
@@ -184,6 +215,18 @@ impl Computer {
             rescue: false,
             flash: FlashState::UNTOUCHED,
         })
+    }
+
+    /// Records what was confirmed as good firmware: what is closed is left out, and no reason to
+    /// have no record.
+    fn record(&mut self, manifest: &VerifiedManifest) -> Result<(), Violation> {
+        let contents = read_contents(&mut self.flash, &preserved(manifest.regions()))
+            .map_err(|error| format!("good firmware cannot be recorded: {error}"))?;
+        let good = KnownGood::of_update(&contents, manifest, self.version);
+        match good.judge(&contents, self.version) {
+            Some(Verdict::Valid { .. }) => Ok(()),
+            verdict => Err(format!("what was just recorded as good is {verdict:?}")),
+        }
     }
 
     fn board(&self) -> Board {
@@ -244,6 +287,7 @@ impl HostSystem for Computer {
         let matches = found.as_ref().is_ok_and(|digest| digest == manifest.stable_digest());
         if matches {
             self.floor = self.floor.max(manifest.security_version());
+            self.wrong = self.record(manifest).err();
             if self
                 .accepted
                 .is_some_and(|(accepted, boot)| accepted == campaign && boot != self.boot)
@@ -262,24 +306,4 @@ impl HostSystem for Computer {
             detail: found.err().map(|error| error.to_string()).unwrap_or_default(),
         }
     }
-}
-
-/// A flash job begins: something will be wrong with one of its operations, or with many.
-pub(crate) fn break_flash(flash: &mut SimulatedFlash, chance: &mut Chance) {
-    let blocks = u64::from(flash.geometry().block_count());
-    let first = flash.operations() + chance.within(0..2 * blocks + 8);
-    let fault = *chance.pick(&[Fault::Error, Fault::HalfDone, Fault::WrongByte]);
-    let count = match fault {
-        // A chip that reads the same wrong byte twice is believed by everybody.
-        Fault::WrongByte => 1,
-        _ => *chance.pick(&FAULT_LENGTHS),
-    };
-    (first..first + count).for_each(|operation| flash.inject(operation, fault));
-}
-
-pub(crate) fn chip(contents: Vec<u8>) -> SimulatedFlash {
-    let size_bytes = contents.len() as u64;
-    let geometry = Geometry::uniform(size_bytes, BLOCK_BYTES as u32, 1, WriteRule::ClearBits)
-        .expect("whole blocks");
-    SimulatedFlash::new(geometry, contents)
 }

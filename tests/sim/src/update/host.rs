@@ -17,24 +17,23 @@ use std::time::Duration;
 use firmcast::agent::{self, Agent};
 use firmcast::image::VerifiedImage;
 use firmcast::keys::SecretKey as _;
-use firmcast::reason::{Condition, FlashState, Reason, Refusal};
+use firmcast::reason::{FlashState, Reason, Refusal};
 use firmcast::recovery::flashing::Flashing;
-use firmcast::recovery::machine::{Action, FRAGMENTS_WAITING_MAX, RESCUE_ATTEMPTS_MAX, Recovery};
-use firmcast::session::Transmit;
+use firmcast::recovery::machine::{Action, RESCUE_ATTEMPTS_MAX, Recovery};
 use firmcast::time::Time;
 use firmcast::wire::answer::{End, Phase};
 
+use firmcast_manager::campaign::Backup;
+
+use crate::chip::changes;
 use crate::engine::Violation;
+use crate::outbox::Outbox;
 use crate::update::computer::Computer;
 use crate::update::scenario::Scenario;
 use crate::update::truth::{Holds, Truth};
 
 /// Longest datagram that the agent's driver takes.
 const AGENT_DATAGRAM_MAX: usize = 1535;
-/// So many datagrams a host may want to send after one thing happened to it.
-const TRANSMITS_MAX: usize = FRAGMENTS_WAITING_MAX + 32;
-/// A host that falls silent after its power failed says fewer datagrams than this before.
-const LAST_WORDS_MAX: u64 = 8;
 /// An orderly shutdown before the kexec: the agent still answers.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(3);
 
@@ -88,9 +87,7 @@ pub(crate) struct VirtualHost {
     pub(crate) ended_untouched: Vec<u64>,
     /// How the last stay in recovery ended.
     pub(crate) last_end: Option<End>,
-    pub(crate) outbox: Vec<Transmit>,
-    /// Datagrams that it still sends before nothing is heard of it; none when its network works.
-    words_left: Option<u64>,
+    pub(crate) outbox: Outbox,
     scenario: Rc<Scenario>,
     /// Whether chips and kexec may still fail.
     pub(crate) faulty: bool,
@@ -104,7 +101,7 @@ impl VirtualHost {
         is_current: bool,
     ) -> Self {
         let octets = (number as u16 + 256).to_be_bytes();
-        let computer = Computer::new(number, truth, scenario.seed, is_current);
+        let computer = Computer::new(number, truth, &scenario, is_current);
         let mut host = Self {
             address: SocketAddr::from(([10, 0, octets[0], octets[1]], 9847)),
             computer,
@@ -115,8 +112,7 @@ impl VirtualHost {
             changed_in: BTreeMap::new(),
             ended_untouched: Vec::new(),
             last_end: None,
-            outbox: Vec::new(),
-            words_left: None,
+            outbox: Outbox::default(),
             faulty: scenario.faults_end > Duration::ZERO,
             scenario,
         };
@@ -146,17 +142,18 @@ impl VirtualHost {
 
     /// The faults are over for this host.
     pub(crate) fn faults_end(&mut self) {
-        (self.faulty, self.words_left) = (false, None);
+        self.faulty = false;
+        self.outbox.mend();
         self.computer.flash.clear_faults();
     }
 
     /// A manager of `campaign` stores this backup now: while the host waits for that, its chip must
     /// hold it.
-    pub(crate) fn check_backup(&self, campaign: u64, backup: &[u8]) -> Result<(), Violation> {
+    pub(crate) fn check_backup(&self, campaign: u64, backup: &Backup) -> Result<(), Violation> {
         let Place::Recovery(stay) = &self.place else { return Ok(()) };
         let waits = stay.campaign == campaign && stay.job.is_some() && !stay.changing;
-        match waits && backup != self.computer.flash.contents() {
-            true => Err("its backup is not what the chip holds".into()),
+        match waits {
+            true => self.computer.check_backup(backup),
             false => Ok(()),
         }
     }
@@ -206,7 +203,7 @@ impl VirtualHost {
         bytes: &[u8],
     ) -> Result<(), Violation> {
         let local = self.local(now);
-        if self.words_left == Some(0) {
+        if self.outbox.is_cut_off() {
             return Ok(());
         }
         match &mut self.place {
@@ -238,9 +235,8 @@ impl VirtualHost {
         if is_on {
             self.computer.power_returns();
             self.boot(now, false);
-            let falls_silent = self.faulty && self.computer.chance.happens(self.scenario.silences);
-            let words = self.computer.chance.within(1..LAST_WORDS_MAX);
-            self.words_left = falls_silent.then_some(words);
+            let silence = if self.faulty { self.scenario.silences } else { 0.0 };
+            self.outbox.restart(&mut self.computer.chance, silence);
         }
         is_on
     }
@@ -269,7 +265,7 @@ impl VirtualHost {
                 job: None,
                 held: self.computer.holds(),
                 preserved: self.computer.truth.preserved(self.computer.flash.contents()),
-                changes: changes(&self.computer),
+                changes: changes(&self.computer.flash),
                 was_verified: false,
                 changing: false,
                 group_joined: false,
@@ -312,7 +308,7 @@ impl VirtualHost {
             *changing = !refuses;
             if refuses { Err("the watchdog cannot be stopped".into()) } else { Ok(()) }
         });
-        let changed = changes(&self.computer);
+        let changed = changes(&self.computer.flash);
         if changed != stay.changes {
             stay.changes = changed;
             if !stay.changing || !stay.was_verified || !self.commits.contains(&stay.campaign) {
@@ -343,16 +339,15 @@ impl VirtualHost {
 
     /// Takes what the state machines want to send and done, then looks at the invariants.
     fn follow(&mut self, now: Time) -> Result<(), Violation> {
-        let before = self.outbox.len();
         match &mut self.place {
             Place::Os(agent) | Place::Leaving(agent, _) => {
-                self.outbox.extend(std::iter::from_fn(|| agent.poll_transmit()));
+                self.outbox.put(std::iter::from_fn(|| agent.poll_transmit()));
                 if let Some(agent::Action::EnterRecovery) = agent.poll_action() {
                     self.enter_recovery(now);
                 }
             }
             Place::Recovery(stay) => {
-                self.outbox.extend(std::iter::from_fn(|| stay.recovery.poll_transmit()));
+                self.outbox.put(std::iter::from_fn(|| stay.recovery.poll_transmit()));
                 stay.look()?;
                 while let Place::Recovery(stay) = &mut self.place
                     && let Some(action) = stay.recovery.poll_action()
@@ -362,13 +357,8 @@ impl VirtualHost {
             }
             Place::Booting { .. } | Place::Dead => {}
         }
-        if let Some(left) = &mut self.words_left {
-            self.outbox.truncate(before + *left as usize);
-            *left -= (self.outbox.len() - before) as u64;
-        }
-        if self.outbox.len() - before > TRANSMITS_MAX {
-            return Err(format!("{} datagrams at once", self.outbox.len() - before));
-        }
+        self.outbox.close()?;
+        self.computer.wrong.take().map_or(Ok(()), Err)?;
         self.check_untouched()
     }
 
@@ -381,7 +371,7 @@ impl VirtualHost {
             let refusal = Refusal::new(Reason::KexecUnavailable, "not today");
             let local = Time::ZERO + now.since(self.origin);
             agent.recovery_failed(local, &refusal, &mut self.computer);
-            self.outbox.extend(std::iter::from_fn(|| agent.poll_transmit()));
+            self.outbox.put(std::iter::from_fn(|| agent.poll_transmit()));
             self.place = Place::Os(agent);
         } else {
             let until = now + chance.span(Duration::ZERO..SHUTDOWN_MAX);
@@ -433,13 +423,13 @@ impl VirtualHost {
     /// steps.
     fn check_untouched(&self) -> Result<(), Violation> {
         let Place::Recovery(stay) = &self.place else {
-            return match changes(&self.computer) {
+            return match changes(&self.computer.flash) {
                 (0, 0) => Ok(()),
                 _ if matches!(self.place, Place::Booting { .. } | Place::Dead) => Ok(()),
                 _ => Err("the chip was changed in the normal OS".into()),
             };
         };
-        match stay.changes == changes(&self.computer) {
+        match stay.changes == changes(&self.computer.flash) {
             true => Ok(()),
             false => Err("the chip was changed outside of a flash job".into()),
         }
@@ -461,10 +451,6 @@ impl Stay {
             false => Ok(()),
         }
     }
-}
-
-fn changes(computer: &Computer) -> (u64, u64) {
-    (computer.flash.erases(), computer.flash.bytes_written())
 }
 
 /// Only the signed image, only after verification and commit.
@@ -498,9 +484,8 @@ fn check_end(stay: &Stay, computer: &Computer, flash: FlashState) -> Result<(), 
     let expected = match flash {
         FlashState::Updated => Holds::New,
         FlashState::Untouched(condition) | FlashState::Restored(condition) => {
-            // The host was started from it.
-            if condition == Condition::Broken {
-                return Err("the chip is as it was, and called broken".into());
+            if !computer.may_be(condition) {
+                return Err(format!("the chip is as it was, and called {condition:?}"));
             }
             stay.held
         }

@@ -114,15 +114,12 @@ pub(crate) fn check_outcome(
     let others = |(campaign, at): (&u64, &Time)| *campaign != number && *at >= manager.origin;
     let changed_by_others = host.changed_in.iter().any(others);
     let is_same = host.computer.print() == manager.held[index];
-    let holds_old = || changed_by_others || is_same;
+    let holds_old = |condition| changed_by_others || is_same && host.computer.may_be(condition);
     let is_safe = || changed_by_others || host.computer.starts();
     let is_true = match flash {
         FlashState::Updated => holds == Holds::New,
-        FlashState::Untouched(_) => {
-            host.ended_untouched.push(number);
-            !changed_here && holds_old()
-        }
-        FlashState::Restored(_) => holds_old(),
+        FlashState::Untouched(condition) => !changed_here && holds_old(*condition),
+        FlashState::Restored(condition) => holds_old(*condition),
         FlashState::Mixed => holds != Holds::New && !is_same,
         FlashState::Unknown => {
             let was_heard = manager.campaign.hosts()[index].identity().is_some();
@@ -136,6 +133,9 @@ pub(crate) fn check_outcome(
     let is_well = is_true
         && (!flash.reboot_is_safe() || is_safe())
         && (!outcome.is_confirmed() || is_confirmed());
+    if matches!(flash, FlashState::Untouched(_)) {
+        host.ended_untouched.push(number);
+    }
     match is_well {
         true => Ok(()),
         false => Err(format!("{outcome:?}, but it is {} and holds {holds:?}", host.describe())),

@@ -6,8 +6,8 @@ use std::time::Duration;
 use firmcast_manager::campaign::Delivery;
 
 use crate::chance::Chance;
+use crate::chip::BLOCK_BYTES;
 use crate::network::{Conditions, LinkFaults};
-use crate::update::truth::BLOCK_BYTES;
 
 /// How bad it gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +78,12 @@ pub(crate) struct Scenario {
     pub(crate) mailbox: bool,
     /// Share of hosts that hold the new image already.
     pub(crate) current: f64,
+    /// Share of hosts that may not read all of what bundles preserve.
+    pub(crate) closed: f64,
 }
+
+/// Share of stormy worlds in which hosts come back from a power cut to fall silent.
+const SILENT_RETURNS: f64 = 0.25;
 
 const fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -143,6 +148,7 @@ impl Scenario {
             flash_step: Duration::from_millis(*chance.pick(&[50, 400, 2000])),
             mailbox: chance.happens(0.5),
             current: *chance.pick(&[0.0, 0.0, 0.2]),
+            closed: 0.0,
         };
         if hosts > 20 && scenario.delivery == Delivery::Unicast {
             scenario.delivery = Delivery::Broadcast;
@@ -150,6 +156,7 @@ impl Scenario {
         if stormy {
             scenario.blow(&mut chance);
         }
+        scenario.closed = *chance.pick(&[0.0, 0.5, 1.0]);
         scenario
     }
 
@@ -195,6 +202,20 @@ impl Scenario {
         self.disk_faults = 0.1;
         self.power_cuts = *chance.pick(&[0.0, 0.2, 0.7]);
         self.silences = *chance.pick(&[0.0, 0.5]);
+        if chance.happens(SILENT_RETURNS) {
+            self.return_silently();
+        }
+    }
+
+    /// The power fails while hosts write; those that come back say a few words to a manager that
+    /// waits for them, and no more.
+    fn return_silently(&mut self) {
+        self.faults_end = self.faults_end.max(seconds(900));
+        (self.manager_life, self.rogue, self.interrupt) = (None, None, 0.0);
+        (self.power_cuts, self.silences) = (0.7, 0.9);
+        self.slow_boot = seconds(1);
+        self.partitions = 0;
+        self.link.loss = self.link.loss.min(0.02);
     }
 }
 

@@ -11,10 +11,9 @@ use firmcast::keys::{
 use firmcast_manager::campaign::Contents;
 
 use crate::chance::Chance;
+use crate::chip::{BLOCK_BYTES, equal_outside, inside};
 use crate::update::scenario::{Rogue, Scenario};
 
-/// Erase and program unit of the chips.
-pub(crate) const BLOCK_BYTES: usize = 4096;
 pub(crate) const VENDOR: &str = "Simulated";
 pub(crate) const PRODUCT: &str = "Board 1";
 /// What hosts have at the start, and what the campaign's bundle has.
@@ -87,9 +86,9 @@ impl Truth {
 
     /// What a chip with these contents holds outside of its preserved regions.
     pub(crate) fn holds(&self, contents: &[u8]) -> Holds {
-        if self.equal(contents, &self.new) {
+        if equal_outside(&self.preserve, contents, &self.new) {
             Holds::New
-        } else if self.equal(contents, &self.old) {
+        } else if equal_outside(&self.preserve, contents, &self.old) {
             Holds::Old
         } else {
             Holds::Other
@@ -107,18 +106,7 @@ impl Truth {
 
     /// The bytes of the preserved regions, one region after the other.
     pub(crate) fn preserved(&self, contents: &[u8]) -> Vec<u8> {
-        self.preserve.iter().flat_map(|region| contents[region.clone()].iter().copied()).collect()
-    }
-
-    fn equal(&self, contents: &[u8], image: &[u8]) -> bool {
-        let mut at = 0;
-        for region in &self.preserve {
-            if contents[at..region.start] != image[at..region.start] {
-                return false;
-            }
-            at = region.end;
-        }
-        contents[at..] == image[at..]
+        inside(&self.preserve, contents)
     }
 }
 

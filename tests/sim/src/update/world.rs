@@ -359,7 +359,7 @@ impl World {
         let moved = &mut self.hosts[host];
         result.map_err(|violation| format!("host{host} ({}): {violation}", moved.describe()))?;
         let (from, wake) = (moved.address, moved.poll_timeout());
-        for transmit in std::mem::take(&mut moved.outbox) {
+        for transmit in moved.outbox.take() {
             let bytes: Rc<[u8]> = transmit.bytes.into();
             for (at, bytes) in self.network.carry(self.engine.now(), host, Way::FromHost, &bytes) {
                 self.engine.at(at, Happening::ToManager { to: transmit.to, from, bytes });
@@ -405,7 +405,7 @@ impl World {
         if works {
             let host = manager.targets[backup.host];
             self.hosts[host]
-                .check_backup(manager.number, &backup.bytes)
+                .check_backup(manager.number, backup)
                 .map_err(|violation| format!("host{host}: {violation}"))?;
             manager.campaign.backup_stored(local, backup.host, backup.digest);
         } else {

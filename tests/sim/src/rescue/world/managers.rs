@@ -80,7 +80,7 @@ impl World {
         let host = manager.depositor(deposit).and_then(|name| self.names.get(name)).copied();
         if let Some(host) = host.filter(|_| works) {
             self.hosts[host]
-                .check_backup(deposit.campaign, &deposit.backup.bytes)
+                .check_backup(deposit.campaign, &deposit.backup)
                 .map_err(|violation| format!("host{host}: {violation}"))?;
         }
         let stored = if works { Ok(()) } else { Err("no space left on device".to_owned()) };
@@ -124,14 +124,13 @@ impl World {
                 self.engine.line(format_args!("host{host} {stage}"));
                 self.check_stage(manager, host)?;
                 if *stage == Stage::Enlist.name() {
-                    let print = self.hosts[host].computer.print();
-                    self.hosts[host].enlisted.insert(campaign, (self.engine.now(), print));
+                    self.hosts[host].is_enlisted(self.engine.now(), campaign);
                 } else if *stage == Stage::Transfer.name() {
                     self.perhaps_hang(manager);
                 } else if *stage == Stage::Commit.name() {
-                    self.hosts[host].commits.push(campaign);
+                    self.hosts[host].is_told(campaign, false);
                 } else if *stage == Stage::Escrow.name() {
-                    self.hosts[host].escrows.push(campaign);
+                    self.hosts[host].is_told(campaign, true);
                 }
             }
             (Line::Campaign(News::Result(result)), Some(campaign)) => {
