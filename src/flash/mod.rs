@@ -93,8 +93,8 @@ pub use phase::Phase;
 pub use placement::Placement;
 pub use plan::{Change, FlashPlan, Operation};
 pub use prepare::SPAN_BYTES_MAX;
-pub(crate) use reading::read_block;
 pub use reading::{ContentsError, READ_ATTEMPTS_MAX, read_contents};
+pub(crate) use reading::{GoodBlock, good_blocks, read_block};
 pub use simulated::{Asked, Fault, ForeignWrite, SimulatedFlash};
 
 /// A flash chip, or the part of one that may be used.

@@ -29,6 +29,34 @@ pub enum ContentsError {
     Unreadable(#[from] Unreadable),
 }
 
+/// An eraseblock that is not marked bad.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct GoodBlock {
+    /// Where it lies on the chip.
+    pub(crate) block: EraseBlock,
+    /// Where its bytes are in the contents of the chip, which leave bad blocks out.
+    pub(crate) contents_offset_bytes: u64,
+}
+
+/// Returns the eraseblocks that hold the contents of a chip, in order. Regions, layouts and what is
+/// closed count from the start of these contents, not of the chip.
+///
+/// # Errors
+/// [`ContentsError::Survey`].
+pub(crate) fn good_blocks(flash: &mut dyn Flash) -> Result<Vec<GoodBlock>, ContentsError> {
+    let all: Vec<EraseBlock> = flash.geometry().blocks().collect();
+    let (mut good, mut contents_offset_bytes) = (Vec::with_capacity(all.len()), 0);
+    for block in all {
+        let offset_bytes = block.offset_bytes();
+        let is_bad = flash.is_bad(block);
+        if !is_bad.map_err(|source| ContentsError::Survey { offset_bytes, source })? {
+            good.push(GoodBlock { block, contents_offset_bytes });
+            contents_offset_bytes += u64::from(block.length_bytes());
+        }
+    }
+    Ok(good)
+}
+
 /// What the chip holds; of NAND, what its good blocks hold. `untouched` is what a bundle preserves
 /// or a record leaves out: it need not be readable ([`Contents::new`]).
 ///
@@ -38,19 +66,12 @@ pub fn read_contents(
     flash: &mut dyn Flash,
     untouched: &ByteRanges,
 ) -> Result<Contents, ContentsError> {
-    let blocks: Vec<_> = flash.geometry().blocks().collect();
     let (mut bytes, mut unread) = (Vec::new(), ByteRanges::default());
-    for block in blocks {
-        let offset_bytes = block.offset_bytes();
-        let survey = |source| ContentsError::Survey { offset_bytes, source };
-        if flash.is_bad(block).map_err(survey)? {
-            continue;
-        }
-        let start = bytes.len();
-        bytes.resize(start + block.length_bytes() as usize, 0);
-        let missing = read_block(flash, block, &mut bytes[start..]);
+    for GoodBlock { block, contents_offset_bytes: start } in good_blocks(flash)? {
+        bytes.resize(bytes.len() + block.length_bytes() as usize, 0);
+        let missing = read_block(flash, block, &mut bytes[start as usize..]);
         for range in missing.iter() {
-            unread.insert(start as u64 + range.start..start as u64 + range.end);
+            unread.insert(start + range.start..start + range.end);
         }
     }
     Ok(Contents::new(bytes, &unread, untouched)?)

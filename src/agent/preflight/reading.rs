@@ -3,14 +3,14 @@
 //!
 //! The chip is read once, and a part of it once more. What the first read found is handed on.
 
-use std::io;
+use std::ops::Range;
 use std::time::Instant;
 
 use crate::agent::check::{Checklist, Subject};
-use crate::flash::{EraseBlock, Flash, read_block};
+use crate::flash::{ContentsError, EraseBlock, Flash, GoodBlock, good_blocks, read_block};
 use crate::image::layout::{DESCRIPTOR_BYTES, foreign_ranges};
 use crate::image::{ByteRanges, IMAGE_MAX, preserved};
-use crate::reason::Reason;
+use crate::reason::{Reason, with_causes};
 
 use super::Purpose;
 
@@ -27,8 +27,8 @@ const NAME: Subject = Subject::FlashReads;
 /// Why the bytes of an eraseblock cannot be relied on.
 #[derive(Debug)]
 enum Misread {
-    /// The chip does not say whether it is bad.
-    Survey(u64, io::Error),
+    /// The chip does not say which ones are bad.
+    Survey(ContentsError),
     Differs(u64, u32),
 }
 
@@ -77,9 +77,11 @@ pub(super) struct RawContents {
 struct Twice {
     /// Eraseblocks that were read twice.
     blocks: usize,
-    /// What failed, both times where it was tried twice.
+    /// Where the contents start on the chip.
+    start_bytes: u64,
+    /// What failed, both times where it was tried twice; by its place in the contents.
     unread: ByteRanges,
-    /// What is FFh throughout.
+    /// What is FFh throughout, by its place in the contents.
     erased: ByteRanges,
     /// What the chip holds, when all of it was read.
     contents: Option<RawContents>,
@@ -111,11 +113,7 @@ fn reads_the_same(
     };
     let twice = match read_twice(flash, extent) {
         Ok(twice) => twice,
-        Err(Misread::Survey(offset, error)) => {
-            let problem =
-                format!("the chip does not say whether {offset:#x} is marked bad: {error}");
-            return refuse(problem);
-        }
+        Err(Misread::Survey(error)) => return refuse(with_causes(&error)),
         Err(Misread::Differs(offset, length)) => {
             let problem =
                 format!("the {length:#x} bytes at {offset:#x} did not read the same twice");
@@ -151,9 +149,10 @@ fn closed(
     twice: &Twice,
     untouched: &ByteRanges,
 ) -> Result<ByteRanges, ByteRanges> {
-    let mut page = vec![0; flash.geometry().size_bytes().min(DESCRIPTOR_BYTES as u64) as usize];
+    let (start, size_bytes) = (twice.start_bytes, flash.geometry().size_bytes());
+    let mut page = vec![0; (size_bytes - start).min(DESCRIPTOR_BYTES as u64) as usize];
     // Without it nothing is known to be closed.
-    let has_page = flash.read(0, &mut page).is_ok();
+    let has_page = flash.read(start, &mut page).is_ok();
     let foreign = if has_page { foreign_ranges(&page) } else { Default::default() };
     let faulty = twice.unread.without(&untouched.union(&foreign.all));
     if !faulty.is_empty() {
@@ -166,21 +165,18 @@ fn closed(
 /// Bad blocks are not read.
 fn read_twice(flash: &mut dyn Flash, extent: Extent) -> Result<Twice, Misread> {
     let Extent { is_whole, step, is_patient } = extent;
-    let blocks: Vec<_> = flash.geometry().blocks().enumerate().collect();
+    let good = good_blocks(flash).map_err(Misread::Survey)?;
     let mut twice = Twice { contents: is_whole.then(RawContents::default), ..Twice::default() };
+    twice.start_bytes = good.first().map_or(0, |first| first.block.offset_bytes());
     let mut firsts = Vec::new();
     let mut buffer = Vec::new();
-    for (index, block) in blocks {
+    for (index, GoodBlock { block, contents_offset_bytes }) in good.into_iter().enumerate() {
         let is_sampled = index % step == 0;
         if !is_whole && !is_sampled {
             continue;
         }
-        let failed = |error| Misread::Survey(block.offset_bytes(), error);
-        if flash.is_bad(block).map_err(failed)? {
-            continue;
-        }
         let first = look(flash, block, 0x55, is_patient, &mut buffer);
-        twice.add(block, &first, &buffer);
+        twice.add(contents_offset_bytes, &first, &buffer);
         if is_sampled {
             firsts.push((block, first));
         }
@@ -195,20 +191,15 @@ fn read_twice(flash: &mut dyn Flash, extent: Extent) -> Result<Twice, Misread> {
 }
 
 impl Twice {
-    /// Adds what the first read of a block found.
-    fn add(&mut self, block: EraseBlock, look: &Look, bytes: &[u8]) {
-        let start = block.offset_bytes();
-        for range in look.unread.iter() {
-            self.unread.insert(start + range.start..start + range.end);
-        }
+    /// Adds what the first read of a block found, whose bytes are at `start` of the contents.
+    fn add(&mut self, start: u64, look: &Look, bytes: &[u8]) {
+        let place = |range: &Range<u64>| start + range.start..start + range.end;
+        look.unread.iter().for_each(|range| self.unread.insert(place(range)));
         if look.is_erased {
-            self.erased.insert(start..block.end_bytes());
+            self.erased.insert(start..start + bytes.len() as u64);
         }
         if let Some(contents) = &mut self.contents {
-            let start = contents.bytes.len() as u64;
-            for range in look.unread.iter() {
-                contents.unread.insert(start + range.start..start + range.end);
-            }
+            look.unread.iter().for_each(|range| contents.unread.insert(place(range)));
             contents.bytes.extend_from_slice(bytes);
         }
     }
@@ -248,6 +239,8 @@ fn look(
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use std::io;
+
     use crate::agent::check::Verdict;
     use crate::flash::{Geometry, SimulatedFlash, WriteRule};
 
@@ -338,8 +331,48 @@ mod tests {
         }
     }
 
+    /// A NAND chip of eraseblocks of 16 KiB, of which the first and the third are bad, holds a
+    /// descriptor that closes the second 16 KiB of its contents.
+    #[test]
+    fn what_is_closed_counts_from_the_first_good_block() {
+        const BLOCK: usize = 0x4000;
+        let rule = WriteRule::PageOnce;
+        let geometry = Geometry::uniform(6 * BLOCK as u64, BLOCK as u32, 0x800, rule).unwrap();
+        let blocks: Vec<EraseBlock> = geometry.blocks().collect();
+        let mut contents: Vec<u8> = (0..4 * BLOCK).map(|n| (n >> 8) as u8 & 0x7f).collect();
+        write_descriptor(&mut contents, [(0, 3), (8, 15), (4, 7)]);
+        let mut bytes = vec![0; 6 * BLOCK];
+        for (good, part) in [1, 3, 4, 5].into_iter().zip(contents.chunks(BLOCK)) {
+            bytes[good * BLOCK..][..BLOCK].copy_from_slice(part);
+        }
+        for (unreadable, is_closed) in [(3, true), (4, false)] {
+            let mut chip = SimulatedFlash::new(geometry.clone(), bytes.clone());
+            [0, 2].iter().for_each(|bad| chip.mark_bad(blocks[*bad]));
+            chip.close(blocks[unreadable].offset_bytes()..blocks[unreadable].end_bytes());
+            let (found, _, detail) = verdict(&mut chip, Purpose::Check).unwrap();
+            let expected = if is_closed { Verdict::Ok } else { Verdict::NotOk };
+            assert_eq!(found, expected, "{unreadable}: {detail}");
+            assert_eq!(detail.contains("0x4000-0x7fff is closed"), is_closed, "{detail}");
+        }
+    }
+
     fn simulated(contents: Vec<u8>) -> SimulatedFlash {
         SimulatedFlash::new(chip(contents.len() as u64).geometry, contents)
+    }
+
+    /// Puts an Intel flash descriptor into the first page: descriptor, BIOS and ME lie in these
+    /// first and last pages. The host may read what has its bit at 8 and 9.
+    fn write_descriptor(contents: &mut [u8], [own, bios, me]: [(u32, u32); 3]) {
+        contents[..0x1000].fill(0xff);
+        let unused = (0x4c..0x80).step_by(4).map(|at| (at, 0x7fff));
+        let words =
+            [(0x10, 0x0ff0_a55a), (0x14, 0x0004_0003), (0x18, 0x4510_0208), (0x1c, 0x0031_0330)];
+        let region = |(first, last)| last << 16 | first;
+        let regions = [(0x40, region(own)), (0x44, region(bios)), (0x48, region(me))];
+        let access = [(0x80, 0b11 << 8)];
+        for (at, word) in words.into_iter().chain(regions).chain(access).chain(unused) {
+            contents[at..at + 4].copy_from_slice(&u32::to_le_bytes(word));
+        }
     }
 
     #[test]
@@ -350,17 +383,8 @@ mod tests {
         assert_eq!((found, reason), (Verdict::NotOk, Reason::BackupFailed));
         assert!(detail.starts_with("0x1000-0x2fff cannot be read"), "{detail}");
 
-        // Descriptor in page 0, BIOS in page 3, ME between them; the host may read what has its bit
-        // at 8 and 9.
         let mut contents: Vec<u8> = (0..0x4000u32).map(|n| (n >> 8) as u8).collect();
-        contents[..0x1000].fill(0xff);
-        let unused = (0x4c..0x80).step_by(4).map(|at| (at, 0x7fff));
-        let words =
-            [(0x10, 0x0ff0_a55a), (0x14, 0x0004_0003), (0x18, 0x4510_0208), (0x1c, 0x0031_0330)];
-        let regions = [(0x40, 0), (0x44, 3 << 16 | 3), (0x48, 2 << 16 | 1), (0x80, 0b11 << 8)];
-        for (at, word) in words.into_iter().chain(regions).chain(unused) {
-            contents[at..at + 4].copy_from_slice(&u32::to_le_bytes(word));
-        }
+        write_descriptor(&mut contents, [(0, 0), (3, 3), (1, 2)]);
         for answers in [false, true] {
             let mut locked = simulated(contents.clone());
             locked.close(0x1000..0x3000);
