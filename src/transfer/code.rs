@@ -1,11 +1,23 @@
 //! The erasure code of one block: Reed-Solomon over GF(2^16), systematic, any `source_count`
 //! fragments suffice.
 
+use std::ops::Range;
+
 use reed_solomon_simd::{ReedSolomonDecoder, ReedSolomonEncoder};
 
 use super::TransferError;
 use super::geometry::Geometry;
 use super::payload::Payload;
+use crate::wire::broadcast::FRAGMENT_SIZE_MIN;
+
+/// The code treats every 64 bytes of a fragment alone.
+const COLUMN_BYTES: usize = 64;
+
+/// Number of stripes into which fragments are cut at least. Working memory of the code is up to
+/// four times what it works on, so a block is encoded and decoded one stripe after the other.
+const STRIPES_MIN: usize = 8;
+
+const _: () = assert!(FRAGMENT_SIZE_MIN as usize >= COLUMN_BYTES * STRIPES_MIN);
 
 /// The repair fragments of the block that was asked for last; encoded when the first one is needed.
 #[derive(Debug)]
@@ -38,25 +50,33 @@ impl RepairCache {
     }
 }
 
+/// Cuts fragments of `fragment_bytes` into stripes of whole columns; the last one may be shorter.
+fn stripes(fragment_bytes: usize) -> impl Iterator<Item = Range<usize>> {
+    let stripe_bytes = fragment_bytes / STRIPES_MIN / COLUMN_BYTES * COLUMN_BYTES;
+    let starts = (0..fragment_bytes).step_by(stripe_bytes);
+    starts.map(move |start| start..fragment_bytes.min(start + stripe_bytes))
+}
+
 fn encode(
     geometry: &Geometry,
     payload: &Payload,
     block: u16,
     fragments: &mut Vec<u8>,
 ) -> Result<(), TransferError> {
-    let sources = geometry.source_count(block);
-    let mut encoder = ReedSolomonEncoder::new(
-        sources as usize,
-        geometry.repair_count(block) as usize,
-        geometry.fragment_size(),
-    )?;
-    for number in 0..sources {
-        encoder.add_original_shard(payload.fragment(geometry.source_range(block, number)))?;
-    }
+    let (sources, repairs) = (geometry.source_count(block), geometry.repair_count(block) as usize);
+    let size = geometry.fragment_size();
     fragments.clear();
-    fragments.reserve_exact(geometry.repair_count(block) as usize * geometry.fragment_size());
-    for fragment in encoder.encode()?.recovery_iter() {
-        fragments.extend_from_slice(fragment);
+    fragments.resize(repairs * size, 0);
+    for stripe in stripes(size) {
+        let mut encoder = ReedSolomonEncoder::new(sources as usize, repairs, stripe.len())?;
+        for number in 0..sources {
+            let fragment = payload.fragment(geometry.source_range(block, number));
+            encoder.add_original_shard(&fragment[stripe.clone()])?;
+        }
+        let encoded = encoder.encode()?;
+        for (fragment, piece) in fragments.chunks_exact_mut(size).zip(encoded.recovery_iter()) {
+            fragment[stripe.clone()].copy_from_slice(piece);
+        }
     }
     Ok(())
 }
@@ -69,22 +89,65 @@ pub(super) fn decode(
     geometry: &Geometry,
     block: u16,
     buffer: &mut [u8],
-    held: impl Iterator<Item = (u32, std::ops::Range<usize>)>,
+    held: impl Iterator<Item = (u32, Range<usize>)> + Clone,
 ) -> Result<(), TransferError> {
-    let sources = geometry.source_count(block);
-    let mut decoder = ReedSolomonDecoder::new(
-        sources as usize,
-        geometry.repair_count(block) as usize,
-        geometry.fragment_size(),
-    )?;
-    for (number, place) in held {
-        match number.checked_sub(sources) {
-            None => decoder.add_original_shard(number as usize, &buffer[place])?,
-            Some(repair) => decoder.add_recovery_shard(repair as usize, &buffer[place])?,
+    let (sources, repairs) = (geometry.source_count(block), geometry.repair_count(block) as usize);
+    for stripe in stripes(geometry.fragment_size()) {
+        let in_stripe = |place: Range<usize>| place.start + stripe.start..place.start + stripe.end;
+        let mut decoder = ReedSolomonDecoder::new(sources as usize, repairs, stripe.len())?;
+        for (number, place) in held.clone() {
+            let piece = &buffer[in_stripe(place)];
+            match number.checked_sub(sources) {
+                None => decoder.add_original_shard(number as usize, piece)?,
+                Some(repair) => decoder.add_recovery_shard(repair as usize, piece)?,
+            }
+        }
+        // A restored fragment may overwrite a repair fragment, but only the stripe that is used.
+        for (number, piece) in decoder.decode()?.restored_original_iter() {
+            let place = geometry.source_range(block, number as u32);
+            buffer[in_stripe(place)].copy_from_slice(piece);
         }
     }
-    for (number, fragment) in decoder.decode()?.restored_original_iter() {
-        buffer[geometry.source_range(block, number as u32)].copy_from_slice(fragment);
-    }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::wire::broadcast::{GroupKey, TransferParameters};
+    use proptest::prelude::*;
+    use std::sync::Arc;
+
+    proptest! {
+        /// What goes over the wire does not depend on how it was worked out.
+        #[test]
+        fn stripes_make_the_fragments_that_whole_fragments_make(
+            half in 256u16..=4470,
+            count in 1u32..40,
+        ) {
+            let geometry = Geometry::new(&TransferParameters {
+                campaign: 1,
+                group_key: GroupKey::new([0; 32]),
+                payload_size_bytes: u32::from(half) * 2 * count,
+                fragment_size_bytes: half * 2,
+            })
+            .unwrap();
+            let bytes = (0..geometry.payload_size() as u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+            let payload = Payload::new(Arc::new(bytes), &geometry);
+            let repairs = geometry.repair_count(0) as usize;
+            let size = geometry.fragment_size();
+            let mut whole = ReedSolomonEncoder::new(count as usize, repairs, size).unwrap();
+            for number in 0..count {
+                let range = geometry.source_range(0, number);
+                whole.add_original_shard(payload.fragment(range)).unwrap();
+            }
+            let whole = whole.encode().unwrap();
+            let mut cache = RepairCache::new();
+            for (index, expected) in whole.recovery_iter().enumerate() {
+                let got = cache.fragment(&geometry, &payload, 0, index as u32).unwrap();
+                prop_assert!(got == expected);
+            }
+        }
+    }
 }

@@ -7,10 +7,7 @@ use crate::agent::check::{Checklist, Subject};
 use crate::agent::local_machine::LocalMachine;
 use crate::kexec::{self, KexecError, Lockdown, RecoveryFiles};
 use crate::reason::{Reason, with_causes};
-
-/// How often the image may lie in the recovery environment's memory: as payload, as repair
-/// fragments, as image, as backup, and as the contents to write.
-const IMAGE_COPIES: u64 = 5;
+use crate::recovery::memory::peak_bytes;
 
 /// How much larger an initramfs may be unpacked.
 const INITRAMFS_GROWTH: u64 = 4;
@@ -70,18 +67,43 @@ fn said<T>(result: Result<T, &KexecError>) -> Result<T, String> {
 }
 
 fn recovery_memory(list: &mut Checklist, initramfs_bytes: u64, flash_size_bytes: u64) {
-    let needed_bytes = RECOVERY_MEMORY_BYTES
-        + initramfs_bytes.saturating_mul(INITRAMFS_GROWTH)
-        + flash_size_bytes.saturating_mul(IMAGE_COPIES);
-    let needed = needed_bytes >> 20;
+    let (needed_bytes, needed) = memory_needed(initramfs_bytes, flash_size_bytes);
     match sysinfo().map(|info| info.ram_total()) {
         Ok(total_bytes) if total_bytes < needed_bytes => {
             let total = total_bytes >> 20;
-            let problem =
-                format!("recovery needs about {needed} MiB, this machine has {total} MiB in all");
+            let problem = format!("recovery needs {needed}; this machine has {total} MiB in all");
             list.not_ok(Subject::RecoveryMemory, Reason::MemoryTooLow, problem, "");
         }
-        Ok(_) => list.ok(Subject::RecoveryMemory, format_args!("about {needed} MiB are needed")),
+        Ok(_) => list.ok(Subject::RecoveryMemory, format_args!("{needed} are needed")),
         Err(errno) => list.unknown(Subject::RecoveryMemory, errno),
+    }
+}
+
+/// What the recovery environment needs in bytes, and what that is made of.
+fn memory_needed(initramfs_bytes: u64, flash_size_bytes: u64) -> (u64, String) {
+    let initramfs = initramfs_bytes.saturating_mul(INITRAMFS_GROWTH);
+    let image = peak_bytes(flash_size_bytes);
+    let bytes = RECOVERY_MEMORY_BYTES.saturating_add(initramfs).saturating_add(image);
+    let text = format!(
+        "about {} MiB ({} for kernel and firmcastd, {} for the unpacked initramfs, {} for image, \
+        target, backup and repair fragments)",
+        bytes >> 20,
+        RECOVERY_MEMORY_BYTES >> 20,
+        initramfs >> 20,
+        image >> 20,
+    );
+    (bytes, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_need_for_memory_is_told_with_its_parts() {
+        let (bytes, text) = memory_needed(10 << 20, 16 << 20);
+        assert_eq!(bytes, (160 << 20) + (40 << 20) + peak_bytes(16 << 20));
+        let parts = "160 for kernel and firmcastd, 40 for the unpacked initramfs, 69 for image";
+        assert!(text.contains(parts), "{text}");
     }
 }
