@@ -1,5 +1,7 @@
 //! The engine on chips of which the host may not read everything.
 
+use sha2::{Digest, Sha256};
+
 use super::*;
 use crate::image::ByteRanges;
 
