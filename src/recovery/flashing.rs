@@ -40,7 +40,7 @@ impl Flashing {
 
     /// Does about one eraseblock of work and tells `recovery` how it went. Before the first change
     /// `recovery` must permit it; then `before_change` is called once, and its error ends the job
-    /// with the chip untouched. Gives back whether there is more to do.
+    /// with the chip untouched. Returns whether there is more to do.
     pub fn step(
         &mut self,
         now: Time,
@@ -50,23 +50,15 @@ impl Flashing {
     ) -> bool {
         match self.job.step(flash) {
             Step::Continue => {}
-            Step::ReadyToChange => {
-                let permit = recovery.may_change(now, self.job.backup());
-                self.waits = permit == Permit::Wait;
-                let allowed = match permit {
-                    Permit::Wait => return true,
-                    Permit::Refused(refusal) => Err(refusal),
-                    Permit::Given => {
-                        before_change().map_err(|error| Refusal::new(Reason::RecoveryFailed, error))
-                    }
-                };
-                if let Err(refusal) = allowed {
+            Step::ReadyToChange => match self.permit(now, recovery, before_change) {
+                Permit::Wait => return true,
+                Permit::Given => self.job.allow_change(),
+                Permit::Refused(refusal) => {
                     self.job.cancel();
                     recovery.flash_ended(now, self.refused(refusal));
                     return false;
                 }
-                self.job.allow_change();
-            }
+            },
             Step::Ended => {
                 if let Some(end) = self.job.end() {
                     recovery.flash_ended(now, self.outcome(end));
@@ -74,6 +66,28 @@ impl Flashing {
                 return false;
             }
         }
+        self.tell_progress(now, recovery);
+        true
+    }
+
+    /// Asks `recovery` and then the platform whether the first change may be made.
+    fn permit(
+        &mut self,
+        now: Time,
+        recovery: &mut Recovery,
+        before_change: impl FnOnce() -> Result<(), String>,
+    ) -> Permit {
+        let permit = recovery.may_change(now, self.job.backup());
+        self.waits = permit == Permit::Wait;
+        if permit == Permit::Given
+            && let Err(error) = before_change()
+        {
+            return Permit::Refused(Refusal::new(Reason::RecoveryFailed, error));
+        }
+        permit
+    }
+
+    fn tell_progress(&self, now: Time, recovery: &mut Recovery) {
         let progress = self.job.progress();
         let phase = match progress.phase {
             JobPhase::Writing => Phase::Writing,
@@ -82,7 +96,6 @@ impl Flashing {
             _ => Phase::BackingUp,
         };
         recovery.flash_progress(now, phase, progress.done_blocks, progress.total_blocks);
-        true
     }
 
     fn refused(&self, refusal: Refusal) -> FlashEnd {

@@ -20,8 +20,11 @@
 //! ([`crate::session::endpoint`]), and after every call the driver does what
 //! [`Recovery::poll_action`] says.
 
+mod commands;
 mod escrow;
 mod receive;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -29,22 +32,22 @@ use std::time::Duration;
 
 use log::{info, warn};
 use rand_chacha::ChaCha20Rng;
-use rand_core::{RngCore, SeedableRng};
+use rand_core::SeedableRng;
 
 use crate::image::assembly::ManifestAssembly;
 use crate::image::{Board, KnownGood, VerifiedImage, VerifiedManifest};
 use crate::keys::{HostSecretKey, ManagerPublicKey, ReleasePublicKey};
+use crate::random::{self, jitter};
 use crate::reason::{Ending, FlashState, Reason, Refusal};
-use crate::session::{Endpoint, Event, PeerKey, Transmit};
+use crate::session::{Endpoint, PeerKey, SessionEvent, Transmit};
 use crate::time::Time;
 use crate::transfer::{Received, Receiver};
 use crate::wire::answer::{Answer, End, Identity, Phase, Report};
 use crate::wire::broadcast::{Broadcast, TransferParameters};
-use crate::wire::command::Command;
 
 pub use escrow::{ESCROW_SILENCE_MAX, FRAGMENTS_WAITING_MAX, OFFER_INTERVAL, Permit};
 
-use escrow::{Escrow, EscrowOrder};
+use escrow::Escrow;
 
 /// Time between two reports until the manager names another.
 pub const REPORT_INTERVAL: Duration = Duration::from_secs(1);
@@ -171,9 +174,7 @@ impl Recovery {
     /// once.
     pub fn new(now: Time, mission: Mission, seed: [u8; 32]) -> Self {
         let mut rng = ChaCha20Rng::from_seed(seed);
-        let mut endpoint_seed = [0; 32];
-        rng.fill_bytes(&mut endpoint_seed);
-        let mut endpoint = Endpoint::new(*mission.host_key.exchange(), endpoint_seed);
+        let mut endpoint = Endpoint::new(*mission.host_key.exchange(), random::seed(&mut rng));
         endpoint.connect(now, *mission.manager.exchange(), mission.manager_address);
         let report = Report {
             campaign: mission.campaign,
@@ -221,9 +222,11 @@ impl Recovery {
         match self.endpoint.handle_datagram(now, from, datagram) {
             // Only the first: a manager that was started anew answers calls, and knows nothing of
             // this campaign.
-            Some(Event::Connected { peer, .. }) if self.heard.is_none() => self.hear(now, peer),
-            Some(Event::Connected { .. }) => {}
-            Some(Event::Message { peer, bytes, .. }) => {
+            Some(SessionEvent::Connected { peer, .. }) if self.heard.is_none() => {
+                self.hear(now, peer)
+            }
+            Some(SessionEvent::Connected { .. }) => {}
+            Some(SessionEvent::Message { peer, bytes, .. }) => {
                 self.hear(now, peer);
                 self.handle_command(now, &bytes);
             }
@@ -275,7 +278,7 @@ impl Recovery {
         self.actions.pop_front()
     }
 
-    /// Takes note how far the flash job is; `done` and `total` are eraseblocks, or fragments in
+    /// Records how far the flash job is; `done` and `total` are eraseblocks, or fragments in
     /// escrow.
     pub fn flash_progress(&mut self, now: Time, phase: Phase, done: u32, total: u32) {
         if let State::Flashing(current) = &mut self.state {
@@ -288,7 +291,7 @@ impl Recovery {
         }
     }
 
-    /// Takes note how the flash job ended.
+    /// Records how the flash job ended.
     pub fn flash_ended(&mut self, now: Time, end: FlashEnd) {
         if !matches!(self.state, State::Flashing(_)) {
             return;
@@ -366,77 +369,6 @@ impl Recovery {
         }
     }
 
-    fn handle_command(&mut self, now: Time, bytes: &[u8]) {
-        let campaign = self.mission.campaign;
-        match Command::parse(bytes) {
-            Ok(Command::Query) => {
-                self.send(now, &Answer::Identity(self.mission.identity.clone()));
-            }
-            Ok(Command::ManifestPart { campaign: c, total_bytes, offset_bytes, bytes })
-                if c == campaign =>
-            {
-                self.take_manifest(now, total_bytes, offset_bytes, &bytes);
-            }
-            Ok(Command::Join { parameters, report_interval_ms, group })
-                if parameters.campaign == campaign =>
-            {
-                let interval = report_interval_ms
-                    .clamp(*REPORT_INTERVAL_MS.start(), *REPORT_INTERVAL_MS.end());
-                self.report_interval = Duration::from_millis(interval.into());
-                self.join(now, parameters, group);
-                self.send_report(now);
-            }
-            Ok(Command::Commit { campaign: c }) if c == campaign => {
-                self.commit(None);
-                self.send_report(now);
-            }
-            Ok(Command::CommitWithEscrow { campaign: c, rate_kbit_s, unless_broken })
-                if c == campaign =>
-            {
-                self.commit(Some(EscrowOrder { rate_kbit_s, unless_broken }));
-                self.send_report(now);
-            }
-            Ok(Command::BackupStatus(status)) => self.handle_backup_status(now, &status),
-            Ok(Command::BackupStored { campaign: c, digest }) if c == campaign => {
-                self.handle_backup_stored(&digest);
-                self.send_report(now);
-            }
-            Ok(Command::Release { campaign: c }) if c == campaign => self.release(now),
-            Ok(_) => self.send_report(now),
-            Err(error) => warn!("command from the manager not understood: {error}"),
-        }
-    }
-
-    /// Flashes; with an order for escrow, not before the manager keeps the backup.
-    fn commit(&mut self, escrow: Option<EscrowOrder>) {
-        if matches!(self.state, State::Verified | State::Unfinished { .. }) {
-            self.escrow.begin(escrow);
-            self.flash();
-        }
-    }
-
-    fn flash(&mut self) {
-        let Some(image) = self.image.clone() else { return };
-        self.state = State::Flashing(Phase::BackingUp);
-        self.report.phase = Phase::BackingUp;
-        (self.report.done, self.report.total) = (0, 0);
-        self.actions.push_back(Action::Flash { image, flash: self.flash });
-    }
-
-    fn release(&mut self, now: Time) {
-        match self.state {
-            State::Waiting | State::Receiving | State::Verified => {
-                self.give_up(now, &Refusal::new(Reason::Released, ""));
-                self.reboot();
-            }
-            State::Ended { .. } => self.reboot(),
-            // Without effect once the chip may be changed.
-            State::Flashing(_) => self.escrow.withdraw(Refusal::new(Reason::Released, "")),
-            State::Unfinished { .. } | State::Rebooting => {}
-        }
-        self.send_report(now);
-    }
-
     fn end(&mut self, now: Time, phase: Phase, ending: Ending) {
         info!("{}: {ending}", phase.name());
         (self.report.phase, self.report.ending) = (phase, ending);
@@ -503,8 +435,7 @@ impl Recovery {
     fn send_report(&mut self, now: Time) {
         let report = Answer::Report(self.report.clone());
         self.send(now, &report);
-        let jitter_permille = 900 + self.rng.next_u32() % 200;
-        self.next_report = now + self.report_interval * jitter_permille / 1000;
+        self.next_report = now + jitter(self.report_interval, 100, &mut self.rng);
     }
 
     fn send(&mut self, now: Time, answer: &Answer) {

@@ -6,6 +6,4 @@
 
 pub mod flashing;
 pub mod machine;
-#[cfg(test)]
-mod machine_tests;
 pub mod memory;

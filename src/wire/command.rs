@@ -122,6 +122,24 @@ pub enum Command {
 }
 
 impl Command {
+    /// Returns the campaign that the command is for; `None` for what is said to any host, and for a
+    /// status, which its transfer tells apart.
+    pub fn campaign(&self) -> Option<u64> {
+        match self {
+            Self::Query | Self::BackupStatus(_) | Self::Hold { .. } => None,
+            Self::Join { parameters, .. } => Some(parameters.campaign),
+            Self::ManifestPart { campaign, .. }
+            | Self::Begin { campaign, .. }
+            | Self::Commit { campaign }
+            | Self::Release { campaign }
+            | Self::Measure { campaign }
+            | Self::CommitWithEscrow { campaign, .. }
+            | Self::BackupStored { campaign, .. }
+            | Self::Foresee { campaign }
+            | Self::Enlist { campaign, .. } => Some(*campaign),
+        }
+    }
+
     /// Reads a command.
     ///
     /// # Errors

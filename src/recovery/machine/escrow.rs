@@ -1,4 +1,4 @@
-//! Giving the backup into the manager's keeping before the first change of the chip.
+//! Storing the backup at the manager before the first change of the chip.
 //!
 //! ```text
 //! Given <--BackupStored-- Uploading <--job has read its backup-- Wanted <--CommitWithEscrow-- Given
@@ -13,15 +13,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use log::{info, warn};
-use rand_core::RngCore;
 
 use super::{Recovery, UNTOUCHED_STAY_MAX};
 use crate::flash::JobBackup;
 use crate::image::ByteRanges;
+use crate::random;
 use crate::reason::{Reason, Refusal};
 use crate::session::Transmit;
 use crate::time::Time;
-use crate::transfer::{Event, Geometry, HostId, Sender, SenderConfig, TransferError};
+use crate::transfer::{Geometry, HostId, Sender, SenderConfig, TransferError, TransferEvent};
 use crate::wire::answer::{Answer, Phase};
 use crate::wire::broadcast::{FragmentStatus, GroupKey, TransferParameters};
 use crate::wire::escrow::{BackupOffer, CLOSED_RANGES_MAX};
@@ -62,7 +62,7 @@ pub(super) struct EscrowOrder {
 enum Permission {
     Given,
     Wanted(EscrowOrder),
-    Uploading(Box<Upload>),
+    Uploading(Box<BackupUpload>),
     Withdrawn(Refusal),
 }
 
@@ -102,7 +102,7 @@ impl Escrow {
         }
     }
 
-    fn upload(&mut self) -> Option<&mut Upload> {
+    fn upload(&mut self) -> Option<&mut BackupUpload> {
         match &mut self.permission {
             Permission::Uploading(upload) => Some(upload),
             _ => None,
@@ -147,7 +147,7 @@ impl Escrow {
 
 /// An upload under way.
 #[derive(Debug)]
-struct Upload {
+struct BackupUpload {
     offer: BackupOffer,
     sender: Sender,
     total: u32,
@@ -160,7 +160,7 @@ struct Upload {
     fragments: VecDeque<Vec<u8>>,
 }
 
-impl Upload {
+impl BackupUpload {
     fn new(
         now: Time,
         offer: BackupOffer,
@@ -230,7 +230,7 @@ impl Upload {
         while let Some(event) = self.sender.poll_event() {
             // There is no other receiver to go on with: it is asked until this upload's own
             // deadline.
-            if let Event::Stalled(manager, _) = event {
+            if let TransferEvent::Stalled(manager, _) = event {
                 let _ = self.sender.add_host(now, manager);
             }
         }
@@ -286,25 +286,29 @@ impl Recovery {
         now: Time,
         backup: Option<JobBackup<'_>>,
         rate_kbit_s: u32,
-    ) -> Result<Upload, String> {
+    ) -> Result<BackupUpload, String> {
         let Some(JobBackup { bytes, digest: Some(digest), closed }) = backup else {
             return Err("the backup has holes: some of the flash could not be read".into());
         };
         let closed = offered(closed)?;
         // The image came in fragments of this size, so they fit the path.
         let joined = self.parameters.as_ref().ok_or("the host has not joined a transfer")?;
-        let mut group_key = [0; 32];
-        self.rng.fill_bytes(&mut group_key);
         let parameters = TransferParameters {
             campaign: self.mission.campaign,
-            group_key: GroupKey::new(group_key),
+            group_key: GroupKey::new(random::seed(&mut self.rng)),
             payload_size_bytes: u32::try_from(bytes.len()).unwrap_or(u32::MAX),
             fragment_size_bytes: joined.fragment_size_bytes,
         };
         info!("uploading the backup of {:#x} bytes", bytes.len());
         let stay_end = self.started + UNTOUCHED_STAY_MAX;
-        Upload::new(now, BackupOffer { parameters, digest, closed }, bytes, rate_kbit_s, stay_end)
-            .map_err(|error| error.to_string())
+        BackupUpload::new(
+            now,
+            BackupOffer { parameters, digest, closed },
+            bytes,
+            rate_kbit_s,
+            stay_end,
+        )
+        .map_err(|error| error.to_string())
     }
 
     pub(super) fn offer_backup(&mut self, now: Time) {

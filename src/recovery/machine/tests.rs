@@ -10,13 +10,11 @@ use std::time::Duration;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
-use super::machine::{
-    Action, FlashEnd, Mission, RELEASE_WAIT, RESCUE_PAUSE, Recovery, UNTOUCHED_STAY_MAX,
-};
+use super::{Action, FlashEnd, Mission, RELEASE_WAIT, RESCUE_PAUSE, Recovery, UNTOUCHED_STAY_MAX};
 use crate::image::{Board, Description, Manifest, PayloadFormat, SignedManifest};
 use crate::keys::{HostSecretKey, ManagerSecretKey, PublicKey, ReleaseSecretKey, SecretKey};
 use crate::reason::{Condition, Ending, FlashState, Reason};
-use crate::session::{Endpoint, Event};
+use crate::session::{Endpoint, SessionEvent};
 use crate::time::Time;
 use crate::transfer::{Sender, SenderConfig};
 use crate::wire::answer::{Answer, End, Environment, Identity, Phase, Report};
@@ -102,7 +100,7 @@ impl Bench {
             for transmit in &up {
                 assert_eq!(transmit.to, manager_address());
                 let event = self.manager.handle_datagram(now, host_address(), &transmit.bytes);
-                if let Some(Event::Message { bytes, .. }) = event
+                if let Some(SessionEvent::Message { bytes, .. }) = event
                     && let Answer::Report(report) = Answer::parse(&bytes).unwrap()
                 {
                     self.reports.push(report);

@@ -100,7 +100,7 @@ impl Keeping {
             return;
         }
         let event = self.bench.manager.handle_datagram(now, host_address(), datagram);
-        let Some(Event::Message { bytes, .. }) = event else { return };
+        let Some(SessionEvent::Message { bytes, .. }) = event else { return };
         match Answer::parse(&bytes).unwrap() {
             Answer::Report(report) => self.bench.reports.push(report),
             Answer::BackupOffer(offer) if !self.is_silent => {
