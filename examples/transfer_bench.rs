@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use firmcast::net::udp::{self, BatchSender, SEND_BATCH_MAX, UdpOptions};
 use firmcast::reason::{Ending, FlashState, Reason};
-use firmcast::session::{Endpoint, Event, PeerKey};
+use firmcast::session::{Endpoint, PeerKey, SessionEvent};
 use firmcast::time::Time;
 use firmcast::transfer::{self, HostId, Receiver, Sender, SenderConfig};
 use firmcast::wire::answer::{Answer, Phase, Report};
@@ -211,7 +211,7 @@ impl Source {
                 self.take(station, from, datagram);
             }
             while let Some(event) = self.sender.poll_event() {
-                if matches!(event, transfer::Event::Complete(_)) {
+                if matches!(event, transfer::TransferEvent::Complete(_)) {
                     self.complete = Some(station.now());
                 }
             }
@@ -247,7 +247,7 @@ impl Source {
     fn take(&mut self, station: &mut Station, from: SocketAddr, datagram: &[u8]) {
         let now = station.now();
         let event = station.endpoint.handle_datagram(now, from, datagram);
-        let Some(Event::Message { peer, bytes, .. }) = event else { return };
+        let Some(SessionEvent::Message { peer, bytes, .. }) = event else { return };
         let Some(index) = self.members.iter().position(|member| member.key == peer) else { return };
         let id = HostId(index as u32);
         match Answer::parse(&bytes) {
@@ -347,8 +347,8 @@ impl Sink {
             }
             (Some(6 | 7), None) => {}
             _ => match station.endpoint.handle_datagram(now, from, datagram) {
-                Some(Event::Connected { .. }) => self.report_at = now,
-                Some(Event::Message { bytes, .. }) => self.join(now, &bytes)?,
+                Some(SessionEvent::Connected { .. }) => self.report_at = now,
+                Some(SessionEvent::Message { bytes, .. }) => self.join(now, &bytes)?,
                 None => {}
             },
         }

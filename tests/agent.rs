@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use firmcast::keys::{HostSecretKey, ManagerSecretKey, SecretKey as _, load_secret};
 use firmcast::session::discovery::Discovery;
-use firmcast::session::{Endpoint, Event};
+use firmcast::session::{Endpoint, SessionEvent};
 use firmcast::time::Time;
 use firmcast::wire::answer::{Answer, Environment, Identity};
 use firmcast::wire::command::Command as Instruction;
@@ -164,10 +164,10 @@ fn query(agent: &Agent, manager: &ManagerSecretKey, host_key: &Path) -> Identity
         }
         let Ok((length, from)) = socket.recv_from(&mut buffer) else { continue };
         match endpoint.handle_datagram(now, from, &buffer[..length]) {
-            Some(Event::Connected { .. }) => {
+            Some(SessionEvent::Connected { .. }) => {
                 assert!(endpoint.send(now, &host, &Instruction::Query.emit()));
             }
-            Some(Event::Message { bytes, .. }) => match Answer::parse(&bytes).unwrap() {
+            Some(SessionEvent::Message { bytes, .. }) => match Answer::parse(&bytes).unwrap() {
                 Answer::Identity(identity) => return identity,
                 other => panic!("{other:?}"),
             },

@@ -18,7 +18,7 @@ use firmcast::reason::FlashState;
 use firmcast::recovery::flashing::Flashing;
 use firmcast::recovery::machine::{Action, Mission, Recovery};
 use firmcast::recovery::memory::{MARGIN_PERCENT, MemoryPhase};
-use firmcast::session::{Endpoint, Event};
+use firmcast::session::{Endpoint, SessionEvent};
 use firmcast::time::Time;
 use firmcast::transfer::{HostId, Receiver, Sender, SenderConfig};
 use firmcast::wire::answer::{Answer, Environment, Identity, Phase};
@@ -196,7 +196,7 @@ impl Stay {
             return;
         }
         let event = self.manager.handle_datagram(now, host_address(), datagram);
-        let Some(Event::Message { bytes, .. }) = event else { return };
+        let Some(SessionEvent::Message { bytes, .. }) = event else { return };
         match Answer::parse(&bytes).unwrap() {
             Answer::FragmentStatus(status) => {
                 if let Some(sender) = downstream {

@@ -6,7 +6,7 @@ mod room;
 use std::time::Duration;
 
 use firmcast::time::Time;
-use firmcast::transfer::{Event, HostId, RESTARTS_MAX, Received, Stall, TransferError};
+use firmcast::transfer::{HostId, RESTARTS_MAX, Received, Stall, TransferError, TransferEvent};
 use firmcast::wire::broadcast::{GroupCipher, Missing};
 use proptest::prelude::*;
 use room::{Faults, Room};
@@ -14,7 +14,7 @@ use room::{Faults, Room};
 const MINUTE: Duration = Duration::from_secs(60);
 
 fn completed(room: &Room) -> usize {
-    room.events.iter().filter(|event| matches!(event, Event::Complete(_))).count()
+    room.events.iter().filter(|event| matches!(event, TransferEvent::Complete(_))).count()
 }
 
 proptest! {
@@ -85,7 +85,7 @@ fn a_silent_host_delays_nobody_and_is_reported() {
     assert!(!room.run(Duration::from_secs(2)), "the silent host is still hoped for");
     assert_eq!(completed(&room), 3, "the others were done long ago");
     assert!(room.run(MINUTE));
-    assert_eq!(room.events.last(), Some(&Event::Stalled(HostId(2), Stall::Silent)));
+    assert_eq!(room.events.last(), Some(&TransferEvent::Stalled(HostId(2), Stall::Silent)));
     room.assert_all_have_the_payload();
     let requests = room.sender.stats().requests;
     assert!(requests < 200, "questions to a silent host come slowly: {requests}");
@@ -114,8 +114,8 @@ fn a_host_that_never_gets_nearer_is_reported() {
         }
     }
     let events: Vec<_> = std::iter::from_fn(|| room.sender.poll_event()).collect();
-    let stalled = Event::Stalled(HostId(1), Stall::NoProgress);
-    assert_eq!(events, [Event::Complete(HostId(0)), stalled]);
+    let stalled = TransferEvent::Stalled(HostId(1), Stall::NoProgress);
+    assert_eq!(events, [TransferEvent::Complete(HostId(0)), stalled]);
     assert!(room.sender.is_done());
 }
 

@@ -31,7 +31,7 @@ use crate::image::VerifiedManifest;
 use crate::keys::{HostSecretKey, ManagerPublicKey, ReleasePublicKey};
 use crate::reason::{Reason, Refusal};
 use crate::session::discovery::DiscoveryResponder;
-use crate::session::{Endpoint, Event, PeerKey, Transmit};
+use crate::session::{Endpoint, PeerKey, SessionEvent, Transmit};
 use crate::time::Time;
 use crate::wire::answer::{Answer, Identity, Measurement};
 use crate::wire::command::Command;
@@ -197,10 +197,10 @@ impl Agent {
             return;
         }
         match self.endpoint.handle_datagram(now, from, bytes) {
-            Some(Event::Message { peer, address, bytes }) => {
+            Some(SessionEvent::Message { peer, address, bytes }) => {
                 self.handle_message(now, peer, address, &bytes, system);
             }
-            Some(Event::Connected { .. }) => {}
+            Some(SessionEvent::Connected { .. }) => {}
             None => match self.endpoint.poll_transmit() {
                 Some(handshake) => self.answers.push_back(handshake),
                 None => self.log.count_dropped(now),

@@ -23,7 +23,7 @@ use super::seek::{Candidate, Next, Seek, Source, jitter, keys_for};
 use crate::keys::{HostSecretKey, ManagerPublicKey};
 use crate::random;
 use crate::reason::{Condition, Refusal};
-use crate::session::{Endpoint, Event, PeerKey, Transmit};
+use crate::session::{Endpoint, PeerKey, SessionEvent, Transmit};
 use crate::time::Time;
 use crate::wire::answer::{Answer, End};
 use crate::wire::command::Command;
@@ -194,11 +194,11 @@ impl Search {
         datagram: &[u8],
     ) -> Option<Enlistment> {
         match self.endpoint.handle_datagram(now, from, datagram)? {
-            Event::Connected { peer, address } => {
+            SessionEvent::Connected { peer, address } => {
                 self.connected(now, peer, address);
                 None
             }
-            Event::Message { peer, bytes, .. } => self.handle_command(now, peer, &bytes),
+            SessionEvent::Message { peer, bytes, .. } => self.handle_command(now, peer, &bytes),
         }
     }
 

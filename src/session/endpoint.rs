@@ -42,8 +42,8 @@ pub struct Transmit {
 
 /// What an authentic datagram brought.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// A new session can be used. The side that was called may see a [`Event::Message`] instead,
+pub enum SessionEvent {
+    /// A new session can be used. The side that was called may see a [`SessionEvent::Message`] instead,
     /// which implies it.
     Connected {
         /// The peer's key.
@@ -193,7 +193,7 @@ impl Endpoint {
         now: Time,
         from: SocketAddr,
         datagram: &[u8],
-    ) -> Option<Event> {
+    ) -> Option<SessionEvent> {
         match datagram.first()? {
             1 => {
                 self.handle_initiation(now, from, &Initiation::parse(datagram).ok()?);
@@ -271,7 +271,7 @@ impl Endpoint {
         now: Time,
         from: SocketAddr,
         response: &Response,
-    ) -> Option<Event> {
+    ) -> Option<SessionEvent> {
         if !self.own_mac.verify(&response.checked(), &response.mac) {
             return None;
         }
@@ -284,7 +284,7 @@ impl Endpoint {
         self.peers.install(&key, session);
         // An empty message shows the other side at once that this session is no replay.
         self.send(now, &key, &[]);
-        Some(Event::Connected { peer: key, address })
+        Some(SessionEvent::Connected { peer: key, address })
     }
 
     fn handle_transport(
@@ -292,7 +292,7 @@ impl Endpoint {
         now: Time,
         from: SocketAddr,
         datagram: &Transport,
-    ) -> Option<Event> {
+    ) -> Option<SessionEvent> {
         let key = self.peers.owner(datagram.receiver)?;
         let peer = self.peers.get_mut(&key)?;
         let Opened { message, first, follows } = peer.open(now, datagram)?;
@@ -303,9 +303,9 @@ impl Endpoint {
             self.peers.confirm(&key, datagram.receiver);
         }
         if message.is_empty() {
-            return first.then_some(Event::Connected { peer: key, address: from });
+            return first.then_some(SessionEvent::Connected { peer: key, address: from });
         }
-        Some(Event::Message { peer: key, address: from, bytes: message })
+        Some(SessionEvent::Message { peer: key, address: from, bytes: message })
     }
 
     fn transmit(&mut self, to: SocketAddr, bytes: Vec<u8>) {

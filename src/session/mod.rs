@@ -13,7 +13,7 @@
 //! use std::net::SocketAddr;
 //!
 //! use firmcast::keys::{HostSecretKey, ManagerSecretKey, SecretKey};
-//! use firmcast::session::{Endpoint, Event};
+//! use firmcast::session::{Endpoint, SessionEvent};
 //! use firmcast::time::Time;
 //! use rand_chacha::ChaCha20Rng;
 //! use rand_chacha::rand_core::SeedableRng;
@@ -37,7 +37,7 @@
 //! let mut has_asked = false;
 //! for _round in 0..4 {
 //!     while let Some(transmit) = manager.poll_transmit() {
-//!         if let Some(Event::Message { peer, bytes, .. }) =
+//!         if let Some(SessionEvent::Message { peer, bytes, .. }) =
 //!             host.handle_datagram(now, at_manager, &transmit.bytes)
 //!         {
 //!             assert_eq!(bytes, b"who are you?");
@@ -45,7 +45,7 @@
 //!         }
 //!     }
 //!     while let Some(transmit) = host.poll_transmit() {
-//!         if let Some(Event::Message { bytes, .. }) =
+//!         if let Some(SessionEvent::Message { bytes, .. }) =
 //!             manager.handle_datagram(now, at_host, &transmit.bytes)
 //!         {
 //!             heard.push(bytes);
@@ -81,6 +81,6 @@ mod peers;
 mod sealing;
 mod window;
 
-pub use endpoint::{Endpoint, Event, Transmit};
+pub use endpoint::{Endpoint, SessionEvent, Transmit};
 pub use limit::RateLimit;
 pub use peers::{PEERS_MAX, PeerKey};

@@ -18,7 +18,7 @@
 //!
 //! ```
 //! use firmcast::time::Time;
-//! use firmcast::transfer::{Event, HostId, Receiver, Sender, SenderConfig};
+//! use firmcast::transfer::{TransferEvent, HostId, Receiver, Sender, SenderConfig};
 //! use firmcast::wire::broadcast::{GroupKey, TransferParameters};
 //!
 //! let payload: Vec<u8> = (0..100_000u32).map(|index| (index * 7) as u8).collect();
@@ -48,7 +48,7 @@
 //!     if let Some(status) = receiver.poll_status(now) {
 //!         sender.handle_status(now, HostId(0), &status)?;
 //!     }
-//!     while let Some(Event::Complete(host)) = sender.poll_event() {
+//!     while let Some(TransferEvent::Complete(host)) = sender.poll_event() {
 //!         assert_eq!(host, HostId(0));
 //!     }
 //!     // Sleep until one of the two has something to do.
@@ -87,7 +87,7 @@ mod shards;
 pub use audience::{HOSTS_MAX, HostId, HostProgress, Stall};
 pub use geometry::Geometry;
 pub use receiver::{RESTARTS_MAX, Received, Receiver};
-pub use sender::{Event, Sender, SenderConfig, SenderStats};
+pub use sender::{Sender, SenderConfig, SenderStats, TransferEvent};
 
 /// Why a step of a transfer was not possible.
 #[derive(Clone, Debug, Error, PartialEq)]

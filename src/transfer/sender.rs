@@ -51,7 +51,7 @@ pub struct SenderConfig {
 
 /// What the driver should know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
+pub enum TransferEvent {
     /// The host has enough fragments. It may become incomplete again when the payload turns out to
     /// be forged.
     Complete(HostId),
@@ -121,7 +121,7 @@ pub struct Sender {
     /// Whether an awaited answer was missing in the last round.
     someone_silent: bool,
     sent_fragments: u32,
-    events: VecDeque<Event>,
+    events: VecDeque<TransferEvent>,
     stats: SenderStats,
 }
 
@@ -228,7 +228,7 @@ impl Sender {
         let is_complete =
             self.audience.take_status(now, id, status, &self.geometry, newest, sent_fragments)?;
         if is_complete {
-            self.events.push_back(Event::Complete(id));
+            self.events.push_back(TransferEvent::Complete(id));
         }
         if status.missing_total > 0 && matches!(self.phase, Phase::Idle) {
             self.ask(now);
@@ -275,7 +275,7 @@ impl Sender {
     }
 
     /// Returns what happened since the last call.
-    pub fn poll_event(&mut self) -> Option<Event> {
+    pub fn poll_event(&mut self) -> Option<TransferEvent> {
         self.events.pop_front()
     }
 
@@ -362,7 +362,7 @@ impl Sender {
         self.someone_silent = self.audience.awaited() > 0;
         self.grace = (self.grace * 7 / 8).max(GRACE_MIN);
         for (id, stall) in self.audience.close_round(now, self.round) {
-            self.events.push_back(Event::Stalled(id, stall));
+            self.events.push_back(TransferEvent::Stalled(id, stall));
         }
         self.adapt_rate();
         let demands = self.audience.demands(self.round);

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use firmcast::time::Time;
-use firmcast::transfer::{Event, HostId, Received, Receiver, Sender, SenderConfig};
+use firmcast::transfer::{HostId, Received, Receiver, Sender, SenderConfig, TransferEvent};
 use firmcast::wire::broadcast::{FragmentStatus, GroupKey, TransferParameters};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore, SeedableRng};
@@ -44,7 +44,7 @@ pub(crate) struct Room {
     pub(crate) payload: Vec<u8>,
     pub(crate) sender: Sender,
     pub(crate) hosts: Vec<Host>,
-    pub(crate) events: Vec<Event>,
+    pub(crate) events: Vec<TransferEvent>,
     random: ChaCha20Rng,
     queue: BinaryHeap<Reverse<(Time, u64)>>,
     happenings: std::collections::HashMap<u64, Happening>,

@@ -118,8 +118,8 @@ impl Campaign {
             course.handle_fragment(now, from, &sealed);
         } else {
             match endpoint.handle_datagram(now, from, datagram) {
-                Some(session::Event::Connected { peer, .. }) => course.connected(now, &peer),
-                Some(session::Event::Message { peer, address, bytes }) => {
+                Some(session::SessionEvent::Connected { peer, .. }) => course.connected(now, &peer),
+                Some(session::SessionEvent::Message { peer, address, bytes }) => {
                     // An authentic host that talks nonsense is as good as a silent one.
                     if let Ok(answer) = Answer::parse(&bytes) {
                         course.handle_answer(now, &peer, address, &answer);

@@ -161,7 +161,7 @@ impl Stream {
     pub(super) fn take_stalled(&mut self) -> Vec<(usize, &'static str)> {
         let mut stalled = Vec::new();
         while let Some(event) = self.sender.poll_event() {
-            if let transfer::Event::Stalled(HostId(host), stall) = event {
+            if let transfer::TransferEvent::Stalled(HostId(host), stall) = event {
                 let why = match stall {
                     Stall::Silent => "it does not answer status requests",
                     Stall::NoProgress => "it answers but no fragment reaches it",

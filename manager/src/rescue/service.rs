@@ -207,8 +207,8 @@ impl Service {
             }
         } else {
             match self.endpoint.handle_datagram(now, from, datagram) {
-                Some(session::Event::Connected { peer, .. }) => self.connected(now, &peer),
-                Some(session::Event::Message { peer, address, bytes }) => {
+                Some(session::SessionEvent::Connected { peer, .. }) => self.connected(now, &peer),
+                Some(session::SessionEvent::Message { peer, address, bytes }) => {
                     // An authentic host that talks nonsense is as good as a silent one.
                     if let Ok(answer) = Answer::parse(&bytes) {
                         self.handle_answer(now, &peer, address, answer);

@@ -137,7 +137,7 @@ impl World {
                 assert_eq!(sent.to, self.managers[manager].address);
                 let endpoint = &mut self.managers[manager].endpoint;
                 let event = endpoint.handle_datagram(self.now, address(HOST), &sent.bytes);
-                if let Some(Event::Message { bytes, .. }) = event {
+                if let Some(SessionEvent::Message { bytes, .. }) = event {
                     answers.push(Answer::parse(&bytes).unwrap());
                 }
             }

@@ -15,7 +15,7 @@ use crate::keys::{HostSecretKey, ManagerSecretKey, SecretKey as _};
 use crate::reason::{Condition, FlashState, Reason};
 use crate::rescue::search::{ASK_PATIENCE, HOLDS_MAX, SearchEnd, SearchSituation};
 use crate::rescue::seek::{CALL_PATIENCE, Candidate, REST_MAX, Source};
-use crate::session::{Endpoint, Event};
+use crate::session::{Endpoint, SessionEvent};
 use crate::time::Time;
 use crate::wire::answer::{Answer, Environment, Identity, Phase};
 use crate::wire::command::Command;
@@ -132,7 +132,7 @@ impl Room {
                 for (address, manager) in &mut self.managers {
                     if everybody || sent.to == *address {
                         let event = manager.handle_datagram(self.now, host_address(), &sent.bytes);
-                        if let Some(Event::Message { bytes, .. }) = event {
+                        if let Some(SessionEvent::Message { bytes, .. }) = event {
                             self.heard.push((*address, Answer::parse(&bytes).unwrap()));
                         }
                     }

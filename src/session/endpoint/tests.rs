@@ -22,7 +22,11 @@ fn pair() -> (Endpoint, Endpoint) {
 }
 
 /// Delivers everything both ways; returns the host's events and all datagrams to the host.
-fn run(manager: &mut Endpoint, host: &mut Endpoint, now: Time) -> (Vec<Event>, Vec<Vec<u8>>) {
+fn run(
+    manager: &mut Endpoint,
+    host: &mut Endpoint,
+    now: Time,
+) -> (Vec<SessionEvent>, Vec<Vec<u8>>) {
     let (mut events, mut seen) = (Vec::new(), Vec::new());
     loop {
         let down: Vec<_> = std::iter::from_fn(|| manager.poll_transmit()).collect();
@@ -46,11 +50,14 @@ fn an_instruction_arrives_once_and_only_from_an_allowed_peer() {
     let (mut manager, mut host) = pair();
     manager.connect(Time::ZERO, public(HOST), address(2));
     let (events, _) = run(&mut manager, &mut host, Time::ZERO);
-    assert_eq!(events, [Event::Connected { peer: public(MANAGER), address: address(1) }]);
+    assert_eq!(events, [SessionEvent::Connected { peer: public(MANAGER), address: address(1) }]);
     assert!(manager.send(Time::ZERO, &public(HOST), b"begin"));
     let (events, datagrams) = run(&mut manager, &mut host, Time::ZERO);
-    let message =
-        Event::Message { peer: public(MANAGER), address: address(1), bytes: b"begin".to_vec() };
+    let message = SessionEvent::Message {
+        peer: public(MANAGER),
+        address: address(1),
+        bytes: b"begin".to_vec(),
+    };
     assert_eq!(events, [message]);
     assert_eq!(host.handle_datagram(Time::ZERO, address(9), &datagrams[0]), None);
 
@@ -138,7 +145,7 @@ fn a_doubled_call_leaves_a_session_that_both_sides_use() {
     }
     assert!(manager.send(Time::ZERO, &public(HOST), b"begin"));
     let (events, _) = run(&mut manager, &mut host, Time::ZERO);
-    assert!(events.iter().any(|event| matches!(event, Event::Message { .. })), "{events:?}");
+    assert!(events.iter().any(|event| matches!(event, SessionEvent::Message { .. })), "{events:?}");
     assert_eq!(host.peers.index_count(), 1);
 }
 

@@ -318,7 +318,7 @@ impl ScriptedHost {
                 self.next_report = Some(now);
             }
         }
-        if let Some(session::Event::Message { bytes, .. }) =
+        if let Some(session::SessionEvent::Message { bytes, .. }) =
             self.endpoint.handle_datagram(now, from, bytes)
         {
             self.heard = now;
