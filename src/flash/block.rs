@@ -85,7 +85,7 @@ fn read_back(flash: &mut dyn Flash, offset_bytes: u64, contents: &[u8]) -> Resul
     }
 }
 
-/// Returns a buffer for a read that shall find `contents`, with other bytes in every place: a read
+/// Returns a buffer for a read that must find `contents`, with other bytes in every place: a read
 /// that does nothing, or stops half way, is noticed.
 pub(super) fn complement(contents: &[u8]) -> Vec<u8> {
     contents.iter().map(|byte| !byte).collect()

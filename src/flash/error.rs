@@ -15,8 +15,8 @@ use crate::image::layout::{LayoutError, LayoutMismatch};
 pub enum FlashError {
     /// The image does not fit the chip.
     #[error(
-        "the image has {image_bytes:#x} bytes, the flash chip {chip_bytes:#x}: use a bundle that was made for this chip; \
-         nothing was changed"
+        "the image has {image_bytes:#x} bytes, the flash chip {chip_bytes:#x}: use a bundle that \
+        was made for this chip; nothing was changed"
     )]
     ImageSize {
         /// Length of the image.
@@ -26,8 +26,8 @@ pub enum FlashError {
     },
     /// An image for NAND that ends inside an eraseblock.
     #[error(
-        "the image of {image_bytes:#x} bytes ends inside an eraseblock of {block_bytes:#x} bytes: pad it with FFh to whole \
-         eraseblocks; nothing was changed"
+        "the image of {image_bytes:#x} bytes ends inside an eraseblock of {block_bytes:#x} bytes: \
+        pad it with FFh to whole eraseblocks; nothing was changed"
     )]
     PartialBlock {
         /// Length of the image.
@@ -37,8 +37,9 @@ pub enum FlashError {
     },
     /// Bad blocks leave too little room.
     #[error(
-        "the image needs {image_bytes:#x} bytes, but only {good_bytes:#x} are left beside {bad_blocks} bad eraseblocks: \
-         make a smaller image or replace the chip; nothing was changed"
+        "the image needs {image_bytes:#x} bytes, but only {good_bytes:#x} are left beside \
+        {bad_blocks} bad eraseblocks: make a smaller image or replace the chip; nothing was \
+        changed"
     )]
     TooFewGoodBlocks {
         /// Length of the image.
@@ -72,8 +73,9 @@ pub enum FlashError {
     },
     /// A write-protected block has to change.
     #[error(
-        "the eraseblock at {offset_bytes:#x} has to change, but is locked and did not unlock: take the write protection \
-         away (BIOS setup, jumper, WP pin) and start again; nothing was changed"
+        "the eraseblock at {offset_bytes:#x} has to change, but is locked and did not unlock: \
+        take the write protection away (BIOS setup, jumper, WP pin) and start again; nothing was \
+        changed"
     )]
     Locked {
         /// Offset of the block.
@@ -97,8 +99,8 @@ pub enum FlashError {
     NothingReadable,
     /// Two reads gave different bytes.
     #[error(
-        "the byte at {offset_bytes:#x} read as {first:#04x}, then as {second:#04x}: something else writes to the chip, or its \
-         connection is bad; nothing was changed"
+        "the byte at {offset_bytes:#x} read as {first:#04x}, then as {second:#04x}: something \
+        else writes to the chip, or its connection is bad; nothing was changed"
     )]
     UnstableRead {
         /// Offset of the first byte that differs.
@@ -110,8 +112,8 @@ pub enum FlashError {
     },
     /// A region that is not inside the image.
     #[error(
-        "region \"{name}\" has {length_bytes:#x} bytes at {offset_bytes:#x}, the image {image_bytes:#x}: make a bundle \
-         whose regions lie inside its image; nothing was changed"
+        "region \"{name}\" has {length_bytes:#x} bytes at {offset_bytes:#x}, the image \
+        {image_bytes:#x}: make a bundle whose regions lie inside its image; nothing was changed"
     )]
     RegionOutside {
         /// Name of the region.
@@ -125,9 +127,9 @@ pub enum FlashError {
     },
     /// A block that has to change and to stay.
     #[error(
-        "the eraseblock of {length_bytes:#x} bytes at {offset_bytes:#x} has to be rewritten, but holds part of preserved region \
-         \"{name}\" (at {region_offset_bytes:#x}), which a power cut would lose: make a bundle that preserves whole eraseblocks; \
-         nothing was changed"
+        "the eraseblock of {length_bytes:#x} bytes at {offset_bytes:#x} has to be rewritten, but \
+        holds part of preserved region \"{name}\" (at {region_offset_bytes:#x}), which a power \
+        cut would lose: make a bundle that preserves whole eraseblocks; nothing was changed"
     )]
     PreserveShares {
         /// Name of the region.
@@ -141,14 +143,14 @@ pub enum FlashError {
     },
     /// The chip's layout contradicts itself.
     #[error(
-        "the layout on the flash chip cannot be relied on: {0}; make the bundle with --new-layout if the image's is to replace \
-         it; nothing was changed"
+        "the layout on the flash chip cannot be relied on: {0}; make the bundle with --new-layout \
+        if the image's is to replace it; nothing was changed"
     )]
     LiveLayout(LayoutError),
     /// Image and chip are divided in different ways.
     #[error(
-        "the image and the flash chip have different layouts: {0}; use the image for this board, or make the bundle with \
-         --new-layout if its maker changed the layout; nothing was changed"
+        "the image and the flash chip have different layouts: {0}; use the image for this board, \
+        or make the bundle with --new-layout if its maker changed the layout; nothing was changed"
     )]
     LayoutMismatch(Box<LayoutMismatch>),
     /// The image would not start.
@@ -161,8 +163,9 @@ pub enum FlashError {
     },
     /// The Intel flash descriptor keeps the host's processor from writing.
     #[error(
-        "the eraseblock at {offset_bytes:#x} has to change, but the chip's flash descriptor does not let the host write it: \
-         make a bundle that preserves this region, or update it by the board's own means; nothing was changed"
+        "the eraseblock at {offset_bytes:#x} has to change, but the chip's flash descriptor does \
+        not let the host write it: make a bundle that preserves this region, or update it by the \
+        board's own means; nothing was changed"
     )]
     NotForHost {
         /// Offset of the block.
@@ -170,9 +173,10 @@ pub enum FlashError {
     },
     /// A block has to change, or may have to, of which the host may not read everything.
     #[error(
-        "the host may not read {closed} on the flash chip, so the eraseblock of {length_bytes:#x} bytes at {offset_bytes:#x} has to \
-         stay as it is, but the bundle does not leave it so: make a bundle that preserves these bytes and changes nothing else in \
-         their eraseblock; nothing was changed"
+        "the host may not read {closed} on the flash chip, so the eraseblock of {length_bytes:#x} \
+        bytes at {offset_bytes:#x} has to stay as it is, but the bundle does not leave it so: \
+        make a bundle that preserves these bytes and changes nothing else in their eraseblock; \
+        nothing was changed"
     )]
     ClosedChanges {
         /// Offset of the block.
@@ -209,8 +213,8 @@ pub enum FlashError {
     },
     /// A block of the plan changes again and again.
     #[error(
-        "somebody else keeps changing the eraseblock at {offset_bytes:#x}: it was written again {repairs} times; if the \
-         firmware writes this range itself, make a bundle that preserves it"
+        "somebody else keeps changing the eraseblock at {offset_bytes:#x}: it was written again \
+        {repairs} times; if the firmware writes this range itself, make a bundle that preserves it"
     )]
     ChangedAgain {
         /// Offset of the block.
@@ -220,7 +224,8 @@ pub enum FlashError {
     },
     /// The final read found other bytes than were written.
     #[error(
-        "the final comparison found {got:#04x} at {offset_bytes:#x} where {expected:#04x} should be"
+        "the final comparison found {got:#04x} at {offset_bytes:#x} where {expected:#04x} should \
+        be"
     )]
     VerifyDiffers {
         /// Offset of the first byte that differs.

@@ -50,7 +50,7 @@ pub const UNPLANNED_REPAIRS_MAX: usize = 8;
 pub(super) struct Execution {
     work: Work,
     state: State,
-    /// Operations that were begun: the blocks of the first so many may hold anything.
+    /// Operations that were begun: the blocks of the first `touched` may hold anything.
     touched: usize,
     /// By number of the block: whether this job has erased or written it, or tried to.
     is_touched: Vec<bool>,

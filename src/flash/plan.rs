@@ -188,7 +188,7 @@ impl FlashPlan {
         })
     }
 
-    /// What the chip shall hold in the end, in the image's order; FFh where it is closed to the
+    /// What the chip must hold in the end, in the image's order; FFh where it is closed to the
     /// host.
     pub fn target(&self) -> &[u8] {
         &self.target

@@ -31,7 +31,7 @@ impl VerifiedImage {
         }
     }
 
-    /// Returns the image, as it shall stand in flash outside the regions with another rule.
+    /// Returns the image, as it must stand in flash outside the regions with another rule.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }

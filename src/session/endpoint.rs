@@ -43,8 +43,8 @@ pub struct Transmit {
 /// What an authentic datagram brought.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SessionEvent {
-    /// A new session can be used. The side that was called may see a [`SessionEvent::Message`] instead,
-    /// which implies it.
+    /// A new session can be used. The side that was called may see a
+    /// [`SessionEvent::Message`] instead, which implies it.
     Connected {
         /// The peer's key.
         peer: PeerKey,

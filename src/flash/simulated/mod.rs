@@ -291,7 +291,7 @@ impl SimulatedFlash {
         Ok(end - length..end)
     }
 
-    /// What becomes of a block that shall be changed, before it is.
+    /// What happens to a block that is about to change.
     fn change_block(&mut self, block: EraseBlock, fault: Option<Fault>) -> io::Result<()> {
         self.touched.insert(block.index());
         if fault == Some(Fault::Lock) {

@@ -26,8 +26,8 @@ fn what_somebody_else_does_outside_the_plan_is_told_and_restores_nothing() {
     assert_eq!(end.after_digest, None, "not every byte was compared with what it should be");
     assert_eq!(
         end.to_string(),
-        "the flash holds the new firmware; somebody else wrote to the chip meanwhile: 0x0-0xff changed, not part of \
-         the plan; a reboot is safe"
+        "the flash holds the new firmware; somebody else wrote to the chip meanwhile: 0x0-0xff \
+        changed, not part of the plan; a reboot is safe"
     );
 }
 

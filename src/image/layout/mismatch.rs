@@ -7,7 +7,7 @@ use super::{Layout, LayoutRegion};
 /// How many differences a [`LayoutMismatch`] shows; the others are counted.
 pub const DIFFERENCES_SHOWN_MAX: usize = 3;
 
-/// The first differences between the layout of an image and that of the chip it shall go to.
+/// The first differences between the layout of an image and that of the chip that it is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LayoutMismatch {
     shown: Vec<Difference>,

@@ -12,7 +12,7 @@ use crate::image::layout::{FirmwareVolume, FoundVolume, Volumes, begins_with_arm
 /// Volumes lie in volumes at most so deep, sections in sections as well.
 const NESTING_MAX: usize = 16;
 
-/// A header that reaches into a closed range has at most so many bytes before it.
+/// A header that reaches into a closed range has at most this many bytes before it.
 const HEADER_BYTES_MAX: usize = 512;
 
 /// What was found whole.
