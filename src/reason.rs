@@ -13,8 +13,6 @@ pub use condition::Condition;
 pub use ending::{Ending, Refusal};
 pub use flash_state::FlashState;
 
-use serde::{Deserialize, Serialize};
-
 macro_rules! reasons {
     ($($(#[$doc:meta])* $variant:ident = $code:literal, $name:literal, $sentence:literal, $advice:literal;)*) => {
         /// Why a host refused, failed, or ended well.

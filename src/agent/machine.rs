@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use log::{error, info, warn};
 use rand_chacha::ChaCha20Rng;
-use rand_core::{RngCore as _, SeedableRng as _};
+use rand_core::SeedableRng as _;
 
 use self::manifests::Manifests;
 use self::reports::{accepted, idle, log_measurement, only_in_recovery, refused};
@@ -29,6 +29,7 @@ use super::log_budget::LogBudget;
 use super::outlook::Outlook;
 use crate::image::VerifiedManifest;
 use crate::keys::{HostSecretKey, ManagerPublicKey, ReleasePublicKey};
+use crate::random;
 use crate::reason::{Reason, Refusal};
 use crate::session::discovery::DiscoveryResponder;
 use crate::session::{Endpoint, PeerKey, SessionEvent, Transmit};
@@ -165,7 +166,7 @@ impl Agent {
         seed: [u8; 32],
     ) -> Self {
         let mut rng = ChaCha20Rng::from_seed(seed);
-        let mut endpoint = Endpoint::new(*host_key.exchange(), fresh_seed(&mut rng));
+        let mut endpoint = Endpoint::new(*host_key.exchange(), random::seed(&mut rng));
         managers.iter().for_each(|manager| endpoint.allow(*manager.exchange()));
         Self {
             endpoint,
@@ -191,7 +192,7 @@ impl Agent {
         system: &mut dyn HostSystem,
     ) {
         if let Some(asked) = self.discovery.handle(now, bytes) {
-            let seed = fresh_seed(&mut self.rng);
+            let seed = random::seed(&mut self.rng);
             let answer = self.discovery.answer(&asked, &self.host_key, &system.identity(), seed);
             self.answers.extend(answer.map(|bytes| Transmit { to: from, bytes }));
             return;
@@ -427,10 +428,4 @@ impl Agent {
         }
         idle(campaign)
     }
-}
-
-fn fresh_seed(rng: &mut ChaCha20Rng) -> [u8; 32] {
-    let mut seed = [0; 32];
-    rng.fill_bytes(&mut seed);
-    seed
 }

@@ -1,5 +1,7 @@
 //! What the contents of a chip look like.
 
+use serde::{Deserialize, Serialize};
+
 /// What the contents of a chip look like to whoever reads them: a judgement of the bytes, whatever
 /// was done to them.
 #[derive(

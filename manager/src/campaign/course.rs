@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
+use firmcast::random;
 use firmcast::reason::{Ending, Reason, Refusal};
 use firmcast::session::{Endpoint, PeerKey};
 use firmcast::time::Time;
@@ -12,7 +13,7 @@ use firmcast::wire::answer::{Answer, Phase};
 use firmcast::wire::broadcast::{Broadcast, GroupKey, TransferParameters};
 use firmcast::wire::help::HelpRequest;
 use rand_chacha::ChaCha20Rng;
-use rand_core::{RngCore, SeedableRng};
+use rand_core::SeedableRng;
 
 use super::config::{self, Contents, Delivery, HOSTS_MAX, Target, Terms};
 use super::contact::{CampaignPlan, EscrowPlan};
@@ -63,7 +64,7 @@ impl Course {
         let mut rng = ChaCha20Rng::from_seed(terms.seed);
         let parameters = TransferParameters {
             campaign: terms.campaign,
-            group_key: GroupKey::new(draw(&mut rng)),
+            group_key: GroupKey::new(random::seed(&mut rng)),
             payload_size_bytes: u32::try_from(contents.payload.len()).unwrap_or(u32::MAX),
             fragment_size_bytes: terms.fragment_size_bytes,
         };
@@ -394,12 +395,6 @@ impl Seen {
     fn of(host: &Host) -> Self {
         Self { stage: host.stage(), phase: host.phase(), progress: host.progress() }
     }
-}
-
-pub(crate) fn draw(rng: &mut ChaCha20Rng) -> [u8; 32] {
-    let mut bytes = [0; 32];
-    rng.fill_bytes(&mut bytes);
-    bytes
 }
 
 fn multicast_group(delivery: Delivery) -> Option<IpAddr> {

@@ -36,6 +36,7 @@ mod stream;
 
 use std::net::SocketAddr;
 
+use firmcast::random;
 use firmcast::session::{self, Endpoint};
 use firmcast::time::Time;
 use firmcast::transfer::TransferError;
@@ -86,9 +87,9 @@ impl Campaign {
             dry_run: config.dry_run,
             rescue: None,
             deadlines: config.deadlines,
-            seed: course::draw(&mut rng),
+            seed: random::seed(&mut rng),
         };
-        let mut endpoint = Endpoint::new(config.exchange_secret, course::draw(&mut rng));
+        let mut endpoint = Endpoint::new(config.exchange_secret, random::seed(&mut rng));
         endpoint.set_stamp(config.stamp);
         endpoint.serve_hosts(HANDSHAKES_PER_SECOND);
         let mut course = Course::new(now, &terms, contents, targets)?;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use firmcast::keys::HostPublicKey;
 use firmcast::keys::PublicKey as _;
+use firmcast::random;
 use firmcast::session::PEERS_MAX;
 use firmcast::session::{self, Endpoint, PeerKey};
 use firmcast::time::Time;
@@ -20,7 +21,7 @@ use super::policy::Policy;
 use super::shelf::{BundleId, Shelf, Shelved};
 use crate::campaign::{
     self, Backup, Contents, Course, Deadlines, Delivery, HANDSHAKES_PER_SECOND, Host, Rescue,
-    Terms, Transmit, course,
+    Terms, Transmit,
 };
 use crate::news::{BundleFacts, Kind, Narrator};
 
@@ -121,7 +122,7 @@ impl Service {
     /// A service that waits for hosts.
     pub fn new(settings: Settings, policy: Policy, shelf: Shelf, known: Vec<Known>) -> Self {
         let mut rng = ChaCha20Rng::from_seed(settings.seed);
-        let mut endpoint = Endpoint::new(settings.exchange_secret, course::draw(&mut rng));
+        let mut endpoint = Endpoint::new(settings.exchange_secret, random::seed(&mut rng));
         endpoint.serve_hosts(HANDSHAKES_PER_SECOND);
         let mut service = Self {
             endpoint,
@@ -345,7 +346,7 @@ impl Service {
             dry_run: false,
             rescue: Some(Rescue { gather: self.policy.gather() }),
             deadlines: self.settings.deadlines,
-            seed: course::draw(&mut self.rng),
+            seed: random::seed(&mut self.rng),
         };
         let contents = Contents {
             manifest: bundle.signed.to_vec(),

@@ -143,7 +143,7 @@ impl Bench {
         }
         let event =
             manager.handle_datagram(self.now, SocketAddr::from(([10, 0, 0, 99], 1)), &sent.bytes);
-        if let Some(Event::Message { peer, bytes, .. }) = event
+        if let Some(SessionEvent::Message { peer, bytes, .. }) = event
             && matches!(Answer::parse(&bytes), Ok(Answer::HelpRequest(_)))
         {
             self.asked.push(self.now);
