@@ -2,7 +2,8 @@
 //! firmware around them.
 //!
 //! ```text
-//! transfer_bench send --listen ADDRESS:PORT --broadcast ADDRESS:PORT --hosts N --rate MBIT --file FILE
+//! transfer_bench send --listen ADDRESS:PORT --broadcast ADDRESS:PORT
+//!     --hosts N --rate MBIT --file FILE
 //! transfer_bench receive --listen ADDRESS:PORT --manager ADDRESS:PORT --number 1..=N --output FILE
 //! ```
 //! Each receiver opens a session and repeats its report, as a host in recovery does. The sender
@@ -287,7 +288,8 @@ impl Source {
         let stats = self.sender.stats();
         let started = self.started.unwrap_or(ended);
         println!(
-            "{{\"join_s\":{:.3},\"complete_s\":{:.3},\"verified_s\":{:.3},\"fragments\":{},\"requests\":{},\"passes\":{},\"stream_bytes\":{}}}",
+            "{{\"join_s\":{:.3},\"complete_s\":{:.3},\"verified_s\":{:.3},\"fragments\":{},\
+             \"requests\":{},\"passes\":{},\"stream_bytes\":{}}}",
             started.since(Time::ZERO).as_secs_f64(),
             self.complete.unwrap_or(ended).since(started).as_secs_f64(),
             ended.since(started).as_secs_f64(),

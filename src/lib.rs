@@ -5,11 +5,11 @@
 //!
 //! ```text
 //! agent, environment           what firmcastd does: in the normal OS; in the recovery environment
-//! rescue, recovery             a host's part in finding help; in one campaign; neither knows the other
-//! platform, mailbox, kexec     what PID 1 owes the machine; word to the agent; the way into recovery
+//! rescue, recovery             a host's part in finding help; in one campaign; kept apart
+//! platform, mailbox, kexec     what PID 1 owes the machine; word to the agent; the way to recovery
 //! handover                     what is handed over to the recovery environment
 //! net, bmc, host, dmi, power, mtd, flash
-//!                              the outside world in few small rooms; flash is pure but for its device
+//!                              the outside world in small rooms; flash is pure but for its device
 //! image                        bundles: from untrusted bytes to a VerifiedImage
 //! transfer, session, keys      fragments and erasure code; Noise sessions; who may do what
 //! wire, reason                 bytes and messages; why something ended

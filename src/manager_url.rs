@@ -214,7 +214,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_refused_or_comes_back_the_same(text in "(firmcast://)?[a-z0-9\\[\\]:./?=%_-]{0,60}|\\PC{0,300}") {
+        fn any_text_is_refused_or_comes_back_the_same(
+            text in "(firmcast://)?[a-z0-9\\[\\]:./?=%_-]{0,60}|\\PC{0,300}",
+        ) {
             if let Ok(url) = text.parse::<ManagerUrl>() {
                 prop_assert_eq!(url.to_string().parse::<ManagerUrl>(), Ok(url));
             }

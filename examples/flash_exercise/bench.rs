@@ -23,8 +23,9 @@ pub(super) fn bench(device: &str, files: &[&str]) -> anyhow::Result<()> {
         let time_ms = milliseconds(started.elapsed());
         let (statistics, device_ms) = (end.statistics, milliseconds(chip.device_time()));
         println!(
-            "{{\"tool\":\"firmcast\",\"device\":\"{device}\",\"file\":\"{file}\",\"time_ms\":{time_ms},\
-             \"device_ms\":{device_ms},\"read\":{},\"erase\":{},\"write\":{},\"status\":{},\"erases\":{},\
+            "{{\"tool\":\"firmcast\",\"device\":\"{device}\",\"file\":\"{file}\",\
+             \"time_ms\":{time_ms},\"device_ms\":{device_ms},\"read\":{},\"erase\":{},\
+             \"write\":{},\"status\":{},\"erases\":{},\
              \"bytes_written\":{},\"updated\":{}}}",
             chip.read,
             chip.erase,

@@ -2,12 +2,18 @@
 //! may be destroyed.
 //!
 //! ```text
-//! flash_exercise --device NAME --destroy-contents   exercises the engine: lines "ok ..." and "FAIL ...", status 1 if any failed
-//! flash_exercise --device NAME --beyond-4-gib       writes, erases and reads one block there, and nothing below
-//! flash_exercise --device NAME --update FILE        brings the chip to the file, preserving `name,offset,length` of --preserve
-//! flash_exercise --device NAME --rescue FILE        the same for a chip whose contents are known to be bad
-//! flash_exercise --device NAME --bench FILE ...     flashes each file in turn: one JSON object for each, with its time
-//! flash_exercise --time COMMAND ...                 runs a command: one JSON object with its time
+//! flash_exercise --device NAME --destroy-contents
+//!     exercises the engine: lines "ok ..." and "FAIL ...", status 1 if any failed
+//! flash_exercise --device NAME --beyond-4-gib
+//!     writes, erases and reads one block there, and nothing below
+//! flash_exercise --device NAME --update FILE
+//!     brings the chip to the file, preserving `name,offset,length` of --preserve
+//! flash_exercise --device NAME --rescue FILE
+//!     the same for a chip whose contents are known to be bad
+//! flash_exercise --device NAME --bench FILE ...
+//!     flashes each file in turn: one JSON object for each, with its time
+//! flash_exercise --time COMMAND ...
+//!     runs a command: one JSON object with its time
 //! ```
 //! `--update` and `--rescue` show each step as `PHASE DONE/TOTAL`, flushed, so that the power can
 //! be cut at a chosen one; they end with `end: ` and the engine's sentence.
@@ -28,7 +34,8 @@ use firmcast::keys::{ReleaseSecretKey, SecretKey as _};
 use rand_core::OsRng;
 
 const USAGE: &str = "usage: flash_exercise --device NAME (--destroy-contents | --beyond-4-gib | \
-    (--update | --rescue) FILE [--preserve NAME,OFFSET,LENGTH ...] | --bench FILE ...), or flash_exercise --time COMMAND ...";
+    (--update | --rescue) FILE [--preserve NAME,OFFSET,LENGTH ...] | --bench FILE ...), \
+    or flash_exercise --time COMMAND ...";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

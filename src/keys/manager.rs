@@ -16,10 +16,12 @@ use super::{Fingerprint, KeyError, PublicKey, Role, SecretKey};
 
 /// A manager's secret: one 32-byte seed, from which two keys are derived.
 ///
-/// | key | bytes |
-/// | --- | --- |
-/// | X25519 secret, for Noise sessions | keyed BLAKE2s-256 (RFC 7693) of `firmcast 1 manager exchange` under the seed |
-/// | Ed25519 seed, for discovery broadcasts | keyed BLAKE2s-256 of `firmcast 1 manager discovery` under the seed |
+/// Each is keyed BLAKE2s-256 (RFC 7693) of a text under the seed:
+///
+/// | key | for | text |
+/// | --- | --- | --- |
+/// | X25519 secret | Noise sessions | `firmcast 1 manager exchange` |
+/// | Ed25519 seed | discovery broadcasts | `firmcast 1 manager discovery` |
 pub struct ManagerSecretKey {
     seed: Zeroizing<[u8; 32]>,
     exchange: Zeroizing<[u8; 32]>,

@@ -3,7 +3,7 @@
 //! | role | secret | public | used for |
 //! | --- | --- | --- | --- |
 //! | release | Ed25519 seed | Ed25519, 32 bytes | signs bundles; kept offline |
-//! | manager | one seed, two derived keys | X25519 + Ed25519, 64 bytes | gives instructions; signs discovery broadcasts |
+//! | manager | seed of two keys | X25519 + Ed25519, 64 bytes | instructs; signs discovery |
 //! | host | X25519 | X25519, 32 bytes | proves which host answers |
 //!
 //! Text and types are pure; only `file` touches the file system. See docs/PROTOCOL.md, "Keys".

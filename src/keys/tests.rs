@@ -156,7 +156,9 @@ fn exposed_oversized_and_special_files_are_refused() {
 
 proptest! {
     #[test]
-    fn parsing_any_text_never_panics(text in "(firmcast-(release|manager|host)-key )?\\PC*\n?\\PC*") {
+    fn parsing_any_text_never_panics(
+        text in "(firmcast-(release|manager|host)-key )?\\PC*\n?\\PC*",
+    ) {
         let _ = text.parse::<ReleasePublicKey>();
         let _ = text.parse::<ManagerPublicKey>();
         let _ = text.parse::<HostPublicKey>();

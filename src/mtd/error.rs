@@ -64,8 +64,8 @@ pub enum MtdError {
     },
     /// The driver allows no writes.
     #[error(
-        "MTD device {index} (\"{name}\") is read-only: load its driver with writing enabled (e.g. intel-spi with writeable=1), and \
-         take the write protection of the board away"
+        "MTD device {index} (\"{name}\") is read-only: load its driver with writing enabled (e.g. \
+         intel-spi with writeable=1), and take the write protection of the board away"
     )]
     ReadOnly {
         /// Number of the device.
@@ -98,8 +98,8 @@ pub enum MtdError {
     },
     /// Another source than the device's own flag says that it is write protected.
     #[error(
-        "{} is write protected: {locks}; load its driver with writing enabled (e.g. spi_intel with writeable=1), and take the \
-         write protection of the board away",
+        "{} is write protected: {locks}; load its driver with writing enabled (e.g. spi_intel with \
+         writeable=1), and take the write protection of the board away",
         path.display()
     )]
     Protected {

@@ -10,9 +10,12 @@
 //!
 //! | file | 1 means | forbids writes |
 //! | --- | --- | --- |
-//! | `intel_spi_protected` | a protected range register covers a region, or the driver was not told `writeable=1` | yes |
-//! | `intel_spi_bios_locked` | the driver could not, or was not told to, set the BIOS write enable bit | yes |
-//! | `intel_spi_locked` | FLOCKDN: the registers that hold opcodes, regions and protected ranges are frozen until the next reset | no |
+//! | `intel_spi_protected` | a protected range covers a region, or `writeable=1` is missing | yes |
+//! | `intel_spi_bios_locked` | the BIOS write enable bit is not set | yes |
+//! | `intel_spi_locked` | FLOCKDN: registers are frozen until the next reset | no |
+//!
+//! `writeable=1` is an option of the driver. It could not set the BIOS write enable bit, or was not
+//! told to. FLOCKDN freezes the registers that hold opcodes, regions and protected ranges.
 //!
 //! `intel_spi_locked` alone does not forbid writes. The driver then keeps to the opcodes that the
 //! firmware left in the opcode menu and goes on writing with them, and controllers that have no

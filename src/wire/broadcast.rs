@@ -87,7 +87,9 @@ impl fmt::Debug for GroupKey {
 /// | 0..8 | campaign u64 |
 /// | 8..40 | group key |
 /// | 40..44 | payload size in bytes u32, 1 to [`PAYLOAD_SIZE_MAX`] |
-/// | 44..46 | payload bytes per fragment u16, even, [`FRAGMENT_SIZE_MIN`] to [`FRAGMENT_SIZE_MAX`] |
+/// | 44..46 | payload bytes per fragment u16, even |
+///
+/// A fragment holds [`FRAGMENT_SIZE_MIN`] to [`FRAGMENT_SIZE_MAX`] bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TransferParameters {
     /// Campaign whose fragments these are.
@@ -233,7 +235,9 @@ impl<'a> Broadcast<'a> {
 /// | --- | --- |
 /// | 0..4 | answer window in ms u32, at most [`ANSWER_WINDOW_MS_MAX`] |
 /// | 4..8 | fragments sent so far u32, modulo 2^32 |
-/// | 8..12 | flags u32: bit 0, hosts that are complete and have said so must say it again; the others are zero |
+/// | 8..12 | flags u32: bit 0, see below; the others are zero |
+///
+/// With bit 0, hosts that are complete and have said so must say it again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StatusRequest {
     /// Number of the request; stands in the header.
@@ -478,8 +482,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200), kind in 5u8..9) {
-            let mut bytes = bytes;
+        fn arbitrary_bytes_never_panic(
+            mut bytes in proptest::collection::vec(any::<u8>(), 0..200),
+            kind in 5u8..9,
+        ) {
             if bytes.len() > 1 {
                 bytes[0] = kind;
                 bytes[1] = PROTOCOL_VERSION;

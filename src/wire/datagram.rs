@@ -3,10 +3,14 @@
 //!
 //! ```text
 //! every datagram      | type u8 | version u8 | ...
-//! 1 initiation        | 01 | version | 0 u16 | sender u32 | Noise message 104 | mac 16 |                 128 bytes
-//! 2 response          | 02 | version | 0 u16 | sender u32 | receiver u32 | Noise message 48 | mac 16 |    76 bytes
-//! 3 transport         | 03 | version | 0 u16 | receiver u32 | counter u64 | sealed message + tag 16 |
-//! 4 discovery request | 04 | version | 0 u16 | stamp u64 | nonce 16 | signer 8 | signature 64 | mac 16 | zeros |  1232 bytes
+//! 1 initiation        | 01 | version | 0 u16 | sender u32 | Noise message 104 | mac 16 |
+//!                     128 bytes
+//! 2 response          | 02 | version | 0 u16 | sender u32 | receiver u32 | Noise message 48 |
+//!                     mac 16 |    76 bytes
+//! 3 transport         | 03 | version | 0 u16 | receiver u32 | counter u64 |
+//!                     sealed message + tag 16 |
+//! 4 discovery request | 04 | version | 0 u16 | stamp u64 | nonce 16 | signer 8 | signature 64 |
+//!                     mac 16 | zeros |    1232 bytes
 //! 5 discovery answer  | 05 | version | 0 u16 | nonce 16 | Noise message |
 //! 6 fragment, 7 status request: see `broadcast`
 //! ```

@@ -14,10 +14,13 @@ pub const CLOSED_RANGES_MAX: usize = 16;
 ///
 /// | bytes | field |
 /// | --- | --- |
-/// | 0..46 | transfer parameters, made by the host; the payload is the backup as it was read, not compressed |
+/// | 0..46 | transfer parameters, made by the host |
 /// | 46..78 | SHA-256 of the backup |
 /// | 78 | number of ranges that the host may not read, at most [`CLOSED_RANGES_MAX`] |
-/// | 79 + 8 n | offset 4, length 4 of such a range: sorted, apart, inside the backup, which has FFh there |
+/// | 79 + 8 n | offset 4, length 4 of such a range |
+///
+/// The payload is the backup as it was read, not compressed. The ranges are sorted, apart, and
+/// inside the backup, which has FFh there.
 #[derive(Clone, PartialEq, Eq)]
 pub struct BackupOffer {
     /// Campaign, size, and the key that the host drew for this one upload.

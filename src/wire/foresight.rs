@@ -18,7 +18,9 @@ use crate::reason::Reason;
 /// | 14..18 | eraseblocks that change, at most |
 /// | 18..22 | time for that in ms, with the times that data sheets call typical |
 /// | 22..26 | the same with those that they call maximal |
-/// | 26.. | why it would be refused, in words; when it could start, why the firmware that runs looks doubtful |
+/// | 26.. | why it would be refused, in words |
+///
+/// When the update could start, the words say why the firmware that runs looks doubtful.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Foresight {
     /// Campaign whose manifest was looked at.

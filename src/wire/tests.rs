@@ -287,7 +287,9 @@ fn the_longest_answers_fit_a_message() {
 
 proptest! {
     #[test]
-    fn any_bytes_are_refused_or_come_back_the_same(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+    fn any_bytes_are_refused_or_come_back_the_same(
+        bytes in prop::collection::vec(any::<u8>(), 0..300),
+    ) {
         if let Ok(command) = Command::parse(&bytes) {
             prop_assert_eq!(command.emit(), bytes.clone());
         }

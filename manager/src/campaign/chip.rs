@@ -10,11 +10,11 @@ use firmcast::wire::help::{Finding, HelpRequest};
 /// since. No other place of a campaign states what a chip holds.
 ///
 /// ```text
-///             identity, report              told to write, or says that it writes
-///  nobody said anything ─────► stands ────────────────────────────────────► unknown
-///                                ▲    ends safely, has left, was measured      │ fails, may try again
-///                                └───────────────────────────────◄─────────────┤
-///                                                     holds at that moment ◄───┘
+///             identity, report            told to write, or says that it writes
+///  nobody said anything ─────► stands ──────────────────────────────────► unknown
+///                                ▲  ends safely, has left, was measured      │ fails, and may
+///                                └─────────────────────────────◄─────────────┤ try again
+///                                                   holds at that moment ◄───┘
 /// ```
 /// A campaign speaks of its own work. What another manager has the same host write at the same
 /// time, it does not see.

@@ -6,23 +6,27 @@ use firmcast::wire::answer::Phase;
 ///
 /// ```text
 ///  Connect ──► Manifest ──► Begin ──► Reach ──► RecoveryManifest ──► Join ──► Transfer
-///     │            │          │         │               │             │          │ image verified
-///     │ silent     │ silent   │ refused │ silent, or    └─────────────┴──────────┤ (Escrow: backup stored)
-///     │            │          │         │ back in the                  left behind│ Commit ──► Flash
-///     ▼            ▼          ▼         ▼ normal OS                             ▼    │          │
-///   Ended        Ended      Ended     Ended ◄──────────── Release ◄─── any failure ──┴──────────┤
-///                                                                                               │ updated
-///   Ended ◄── Measure ◄── ConfirmManifest ◄── Reboot ◄── Release ◄──────────────────────────────┘
+///     │            │          │         │               │             │          │ verified
+///     │ silent     │ silent   │ refused │ silent, or    └─────────────┴──────────┤
+///     │            │          │         │ back in the                left behind │
+///     ▼            ▼          ▼         ▼ normal OS                              ▼
+///   Ended        Ended      Ended     Ended ◄── Release ◄── any failure ── (Escrow) Commit
+///                                                               │                │ writes
+///                                                               └───────────── Flash
+///                                                                                │ updated
+///   Ended ◄── Measure ◄── ConfirmManifest ◄── Reboot ◄── Release ◄───────────────┘
 /// ```
 /// In a rescue there is no agent, before or after: a dead host asked for help, and the way is
 ///
 /// ```text
-///  Enlist ──► RecoveryManifest ──► Join ──► Transfer ──► (Escrow) Commit ──► Flash ──► Release ──► Ended
-///    ▲  │ silent      │ asks again   │         │              │                │ updated
-///    └──┼─────────────┴──────────────┴─────────┘              └────────────────┤ asks again, or any failure
-///       ▼                                                                      ▼
-///     Ended                                                                  Ended; it asks again, and begins anew
+///  Enlist ──► RecoveryManifest ──► Join ──► Transfer ──► (Escrow) Commit ──► Flash
+///    ▲  │ silent      │ asks again   │         │              │                │
+///    └──┼─────────────┴──────────────┴─────────┘              │ asks again,    │ updated
+///       ▼                                                     │ or any failure ▼
+///     Ended                      Ended; it asks again ◄───────┴─────────────  Release ──► Ended
 /// ```
+/// A failure in `Flash` ends it too, and the host begins anew when it asks again.
+///
 /// A host that `Connect` finds in the recovery environment of an earlier campaign is brought home
 /// first, in `Recall`, and then begins anew: the manager of that campaign died, or gave up on it.
 ///

@@ -35,8 +35,8 @@ pub(crate) struct DiscoverArgs {
     /// Keep the hosts that answer in the inventory
     #[arg(long)]
     enroll: bool,
-    /// With --enroll: hosts whose key has changed take the place of the known ones. Only for hosts
-    /// that you know were installed anew
+    /// With --enroll: replace known hosts whose key has changed. Only for hosts that you know were
+    /// installed anew
     #[arg(long, requires = "enroll")]
     replace: bool,
     /// How long to wait for answers, in seconds

@@ -23,23 +23,23 @@ const KEPT: [RegionKind; 5] = [
 
 #[derive(Debug, Args)]
 pub(super) struct Policy {
-    /// A region whose contents on the host stay: a name or kind from the image's layout
-    /// (variable-store, gbe, me, vpd and descriptor stay anyway), or a name of your own with a
-    /// range in decimal, 0x hex, or with K or M; may be repeated
+    /// Keep what each host holds in this region; may be repeated. Give a name or kind from the
+    /// image's layout, or a name of your own with a range (decimal, 0x hex, K or M). Kept anyway:
+    /// variable-store, gbe, me, vpd and descriptor
     #[arg(long, value_name = "REGION[=OFFSET:LENGTH]", value_parser = parse_selector)]
     preserve: Vec<Selector>,
-    /// A region that gets the image's contents and that the firmware may change when it runs; may
+    /// Write the image's contents to this region, which the firmware may change when it runs; may
     /// be repeated
     #[arg(long, value_name = "REGION[=OFFSET:LENGTH]", value_parser = parse_selector)]
     replace: Vec<Selector>,
-    /// A region that is erased, so that the firmware makes it anew; may be repeated
+    /// Erase this region, so that the firmware makes it anew; may be repeated
     #[arg(long, value_name = "REGION[=OFFSET:LENGTH]", value_parser = parse_selector)]
     reset: Vec<Selector>,
     /// Names for regions where the image has none: lines of "start:end name" in hex, as flashrom
     /// reads them
     #[arg(long, value_name = "FILE")]
     layout: Option<PathBuf>,
-    /// The image may divide the chip in another way than the host's firmware does now
+    /// Let the image divide the chip in another way than the host's firmware does now
     #[arg(long)]
     pub(super) new_layout: bool,
     /// Where the processor starts; its eraseblock is written last (default: what the image shows)
