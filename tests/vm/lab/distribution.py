@@ -96,6 +96,22 @@ def _run_inside(stage, command):
     return run("unshare", "--mount", "sh", "-c", f"{root} && env -i PATH={PATH} chroot . {command} 2>&1")
 
 
+def recovery_initramfs(lab, tool, modules_dir):
+    """The recovery initramfs that firmcast-mkrecovery makes with the tool of this distribution, for the kernel's modules
+    below `modules_dir`."""
+    stage = lab.folder / f"recovery-{tool}.stage"
+    run("cp", "-al", tree(tool), stage)
+    run("cp", "-al", modules_dir, stage / "kernel")
+    _install_package(stage)
+    command = "/usr/share/firmcast/initramfs/firmcast-mkrecovery --tool {} --kernel-version {} --modules-dir /kernel --output {}"
+    said = _run_inside(stage, command.format(tool, lab.kernel.version, "/boot/recovery.img"))
+    (lab.folder / f"recovery-{tool}.log").write_text(said)
+    made = lab.folder / f"recovery-{tool}.img"
+    shutil.move(stage / "boot/recovery.img", made)
+    shutil.rmtree(stage)
+    return made
+
+
 def move_in(lab, server, tool, rescue_archive, words):
     """From its next start on `server`, which is off, has another disk: this distribution's initramfs with the hook starts an
     OS from it. `words` are on the kernel's command line, too."""

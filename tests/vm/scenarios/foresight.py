@@ -3,7 +3,8 @@
 import json
 import shutil
 
-from lab import binaries
+from lab import binaries, distribution
+from lab.network import MANAGER_INTERFACE
 from lab.scenario import scenario
 from lab.shell import run
 from scenarios.updates import RATE_MBIT, code_of
@@ -63,9 +64,10 @@ def plan_escrow_and_restore(lab):
     lab.check("the chip holds the old firmware again", code_of(server) == before)
 
 
-@scenario(limit_s=600)
+@scenario(limit_s=900)
 def a_driver_in_updates_must_be_in_the_image(lab):
-    """A flash driver that lies in updates/: recovery without it is refused before the host leaves, and the builder takes it"""
+    """A flash driver that lies in updates/: recovery without it is refused before the host leaves; the builder takes it with
+    mkinitramfs and with dracut, and the image of dracut updates the chip"""
     kernel = lab.kernel
     installed = lab.folder / "with-updates"
     updates = installed / "lib/modules" / kernel.version / "updates/dkms"
@@ -76,8 +78,9 @@ def a_driver_in_updates_must_be_in_the_image(lab):
     shutil.copy(kernel.module("bios_flash"), updates)
     without = binaries.recovery_initramfs(kernel, flash_driver=False)
     taken = binaries.recovery_initramfs(kernel, flash_driver=False, modules_dir=installed)
+    images = {"without": without, "taken": taken, "dracut": distribution.recovery_initramfs(lab, "dracut", installed)}
     bundle = lab.manager.bundle("newer", lab.firmware.ovmf_new, version="2")
-    server = lab.add_server(lab.firmware.ovmf_old, files={"boot/without.img": without, "boot/taken.img": taken})
+    server = lab.add_server(lab.firmware.ovmf_old, files={f"boot/{name}.img": file for name, file in images.items()})
     lab.boot(server)
     lab.enroll(server)
     before = server.flash_bytes()
@@ -94,12 +97,17 @@ def a_driver_in_updates_must_be_in_the_image(lab):
     lab.check("the server has not left its OS", server.starts == 1 and not server.shows(r"efi=noruntime"))
     lab.check("its chip did not change", server.flash_bytes() == before)
 
-    server.command("cp /boot/taken.img /boot/firmcast-recovery.img")
-    check = drivers_check(lab, server, 0)
-    lab.check(f"the image that the builder makes of it is taken: {check['detail']}", check["verdict"] == "ok", check)
-    lab.check("the NIC's driver was looked for, too", "virtio_net (of eth0)" in check["detail"], check)
+    for name in ("taken", "dracut"):
+        server.command(f"cp /boot/{name}.img /boot/firmcast-recovery.img")
+        check = drivers_check(lab, server, 0)
+        lab.check(f"the image {name}.img that the builder makes of it is accepted: {check['detail']}", check["verdict"] == "ok", check)
+        lab.check("the NIC's driver was looked for, too", "virtio_net (of eth0)" in check["detail"], check)
     dry = lab.update(bundle, "--all", "--dry-run")
     lab.check_ends(dry, 1, reason="possible", flash="untouched")
+    result = lab.update(bundle, "--all", "--interface", MANAGER_INTERFACE, "--rate", RATE_MBIT)
+    lab.check_status("the image of dracut finds chip and network: the update is confirmed", result, 0)
+    lab.check_ends(result, 1, reason="confirmed", flash="updated")
+    lab.check("the server went through the recovery kernel", server.shows(r"Command line:.*\befi=noruntime"))
 
 
 def drivers_check(lab, server, status):
