@@ -219,6 +219,31 @@ fn a_manager_that_says_nothing_is_asked_ever_less_often_and_left() {
 }
 
 #[test]
+fn a_manager_that_puts_off_is_asked_when_it_says_and_left_after_holds_max() {
+    let mut bench =
+        Bench::new(case(None)).knows("stored address", &[1, 2]).with_manager(1, Some(hold(30)));
+    let pause = Duration::from_secs(30);
+    bench.run(Time::ZERO + pause * 5 / 4 * HOLDS_MAX + Duration::from_millis(1));
+    let held = &bench.asked[..HOLDS_MAX as usize];
+    for pair in held.windows(2) {
+        let gap = pair[1].since(pair[0]);
+        assert!((pause * 3 / 4..=pause * 5 / 4).contains(&gap), "{gap:?}");
+    }
+    let (left, next) = bench.called[1];
+    assert_eq!(next, address(2));
+    assert!(left > held[HOLDS_MAX as usize - 1], "it is left only then");
+    assert!(
+        bench.asked.iter().skip(HOLDS_MAX as usize).all(|asked| *asked >= left + CALL_PATIENCE)
+    );
+
+    // However long it wants the host to wait.
+    let mut bench =
+        Bench::new(case(None)).knows("stored address", &[1]).with_manager(1, Some(hold(u16::MAX)));
+    bench.run(Time::ZERO + HOLD_MAX * 5 / 4);
+    assert_eq!(bench.asked.len(), 2);
+}
+
+#[test]
 fn patience_ends_the_search_and_an_enlistment_needs_a_campaign() {
     let patience = Duration::from_secs(100);
     let mut bench = Bench::new(case(Some(patience))).knows("stored address", &[1]);
