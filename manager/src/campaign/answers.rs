@@ -34,17 +34,16 @@ impl Host {
                 leg.handle_foreign_report(now, contact, report)
             }
             (Answer::ManifestHeld { campaign, held_bytes }, leg) if *campaign == ours => {
-                match leg {
-                    Leg::Agent(leg) => {
-                        leg.handle_manifest_held(now, contact, *held_bytes, plan, rng)
-                    }
-                    Leg::Recovery(leg) => {
-                        leg.handle_manifest_held(now, contact, *held_bytes, plan, rng)
-                    }
-                    Leg::Confirmation(leg) => {
-                        leg.handle_manifest_held(now, contact, *held_bytes, plan, rng)
-                    }
-                    _ => Next::Stay,
+                let delivery = match leg {
+                    Leg::Agent(leg) => leg.manifest_delivery(plan),
+                    Leg::Recovery(leg) => leg.manifest_delivery(),
+                    Leg::Confirmation(leg) => leg.manifest_delivery(),
+                    _ => None,
+                };
+                let Some((delivery, then)) = delivery else { return };
+                match contact.take_manifest_held(now, delivery, *held_bytes, plan, rng) {
+                    true => Next::Go(then),
+                    false => Next::Stay,
                 }
             }
             (Answer::Measurement(measurement), Leg::Confirmation(leg))

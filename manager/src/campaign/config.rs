@@ -10,7 +10,7 @@ pub const HOSTS_MAX: usize = 10_000;
 
 /// Most hosts that are being instructed or given the manifest at the same time; the others wait for
 /// their turn.
-pub const DIALOGUES_MAX: usize = 64;
+pub(crate) const DIALOGUES_MAX: usize = 64;
 
 pub(super) const BITS_PER_MBIT: u64 = 1_000_000;
 
@@ -138,7 +138,7 @@ pub struct Config {
 
 /// What a [`Course`](super::Course) is told: a campaign without its sessions.
 #[derive(Clone, Debug)]
-pub struct Terms {
+pub(crate) struct Terms {
     /// Number of the campaign; a random one.
     pub campaign: u64,
     /// How the image travels.
@@ -163,7 +163,7 @@ pub struct Terms {
 
 /// What is particular to a rescue.
 #[derive(Clone, Copy, Debug)]
-pub struct Rescue {
+pub(crate) struct Rescue {
     /// How long the first host that joined waits for others before the stream starts.
     pub gather: Duration,
 }

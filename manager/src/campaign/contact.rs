@@ -161,6 +161,12 @@ impl Contact {
         false
     }
 
+    /// Asks a host that refused in recovery who it is. Only the agent refuses: the host is back in
+    /// its normal OS, and the agent may know why.
+    pub(super) fn ask_after_refusal(&mut self) {
+        self.aside = Some(Command::Query);
+    }
+
     /// Whether an agent that lost its manifest is brought it once more.
     pub(super) fn may_lose_manifest(&mut self) -> bool {
         self.manifests_lost += 1;

@@ -17,7 +17,7 @@ use rand_core::SeedableRng;
 
 use super::config::{self, Contents, Delivery, HOSTS_MAX, Target, Terms};
 use super::contact::{CampaignPlan, EscrowPlan};
-use super::event::{Backup, Event, Transmit};
+use super::event::{Backup, CampaignEvent, Transmit};
 use super::host::Host;
 use super::legs::escrow::UPLOADS_MAX;
 use super::legs::escrow::WholeBackup;
@@ -35,7 +35,7 @@ const REPORT_INTERVAL_MS_MAX: usize = 20_000;
 /// [`Campaign`](super::Campaign), and after every call its owner has it
 /// [`use_sessions`](Self::use_sessions).
 #[derive(Debug)]
-pub struct Course {
+pub(crate) struct Course {
     plan: CampaignPlan,
     stream: Stream,
     /// What it wants done with the sessions.
@@ -43,7 +43,7 @@ pub struct Course {
     hosts: Vec<Host>,
     by_key: BTreeMap<PeerKey, usize>,
     rng: ChaCha20Rng,
-    events: VecDeque<Event>,
+    events: VecDeque<CampaignEvent>,
     /// Hosts that have a turn to upload their backup.
     uploading: Vec<usize>,
     backups: VecDeque<Backup>,
@@ -55,7 +55,7 @@ impl Course {
     ///
     /// # Errors
     /// [`TransferError`] when the payload or fragment size is out of bounds.
-    pub fn new(
+    pub(crate) fn new(
         now: Time,
         terms: &Terms,
         contents: Contents,
@@ -119,13 +119,13 @@ impl Course {
     }
 
     /// Says what is to be said to the hosts, and calls those that must be called.
-    pub fn use_sessions(&mut self, now: Time, endpoint: &mut Endpoint) {
+    pub(crate) fn use_sessions(&mut self, now: Time, endpoint: &mut Endpoint) {
         self.outbox.run(now, endpoint);
     }
 
     /// Takes in a dead host that asked for help, or one that asks again, and answers it. One that
     /// has ended, or that forgot what it was told, begins anew. False when the course is full.
-    pub fn enlist(&mut self, now: Time, target: Target, request: &HelpRequest) -> bool {
+    pub(crate) fn enlist(&mut self, now: Time, target: Target, request: &HelpRequest) -> bool {
         let Some(key) = target.key else { return false };
         let index = match self.by_key.get(&key).copied() {
             Some(index) => index,
@@ -142,7 +142,7 @@ impl Course {
     }
 
     /// A host asks for help again: its attempt is over. `said` is how it says that it ended.
-    pub fn ask_again(&mut self, now: Time, peer: &PeerKey, said: Option<Ending>) {
+    pub(crate) fn ask_again(&mut self, now: Time, peer: &PeerKey, said: Option<Ending>) {
         if let Some(index) = self.by_key.get(peer).copied() {
             self.touch(now, index, |host, _, _| host.ask_again(now, said));
             self.settle(now);
@@ -150,44 +150,50 @@ impl Course {
     }
 
     /// Number of the campaign.
-    pub fn campaign(&self) -> u64 {
+    pub(crate) fn campaign(&self) -> u64 {
         self.plan.campaign()
     }
 
     /// The hosts, in the order of the targets, then in that in which they were enlisted.
-    pub fn hosts(&self) -> &[Host] {
+    pub(crate) fn hosts(&self) -> &[Host] {
         &self.hosts
     }
 
     /// The host with this key.
-    pub fn host(&self, peer: &PeerKey) -> Option<&Host> {
+    pub(crate) fn host(&self, peer: &PeerKey) -> Option<&Host> {
         self.by_key.get(peer).map(|index| &self.hosts[*index])
     }
 
     /// Whether it has ended for every host.
-    pub fn is_finished(&self) -> bool {
+    pub(crate) fn is_finished(&self) -> bool {
         self.hosts.iter().all(|host| host.stage() == Stage::Ended)
     }
 
     /// The image on its way.
-    pub fn stream(&self) -> &Stream {
+    pub(crate) fn stream(&self) -> &Stream {
         &self.stream
     }
 
     /// Another cap on the rate from now on, for all copies of the stream together.
-    pub fn set_rate_cap(&mut self, now: Time, rate_cap_bits_per_s: u64) {
+    pub(crate) fn set_rate_cap(&mut self, now: Time, rate_cap_bits_per_s: u64) {
         self.stream.set_rate_cap(now, rate_cap_bits_per_s);
     }
 
     /// A session with this host is there.
-    pub fn connected(&mut self, now: Time, peer: &PeerKey) {
+    pub(crate) fn connected(&mut self, now: Time, peer: &PeerKey) {
         if let Some(index) = self.by_key.get(peer).copied() {
             self.touch(now, index, |host, _, _| host.connected(now));
         }
     }
 
     /// Takes what this host said in its session.
-    pub fn handle_answer(&mut self, now: Time, peer: &PeerKey, from: SocketAddr, answer: &Answer) {
+    pub(crate) fn handle_answer(
+        &mut self,
+        now: Time,
+        peer: &PeerKey,
+        from: SocketAddr,
+        answer: &Answer,
+    ) {
         let Some(index) = self.by_key.get(peer).copied() else { return };
         if let Answer::FragmentStatus(status) = answer {
             self.stream.handle_status(now, index, status);
@@ -203,7 +209,7 @@ impl Course {
 
     /// Takes a fragment or status request of an upload: from where its host speaks, and sealed with
     /// the key of its offer.
-    pub fn handle_fragment(&mut self, now: Time, from: SocketAddr, sealed: &Broadcast<'_>) {
+    pub(crate) fn handle_fragment(&mut self, now: Time, from: SocketAddr, sealed: &Broadcast<'_>) {
         let speaks_there = |index: &&usize| self.hosts[**index].recovery_address() == Some(from);
         let Some(index) = self.uploading.iter().find(speaks_there).copied() else { return };
         let mut arrived = None;
@@ -216,26 +222,26 @@ impl Course {
     }
 
     /// The next backup to be made durable.
-    pub fn poll_backup(&mut self) -> Option<Backup> {
+    pub(crate) fn poll_backup(&mut self) -> Option<Backup> {
         self.backups.pop_front()
     }
 
     /// Takes note that this host's backup with this digest is durable. From here on the host may
     /// change its flash.
-    pub fn backup_stored(&mut self, now: Time, host: usize, digest: [u8; 32]) {
+    pub(crate) fn backup_stored(&mut self, now: Time, host: usize, digest: [u8; 32]) {
         self.touch(now, host, |host, plan, _| host.backup_stored(now, digest, plan));
         self.settle(now);
     }
 
     /// Takes note that this host's backup could not be made durable, and why: its flash stays as it
     /// is.
-    pub fn backup_not_stored(&mut self, now: Time, host: usize, why: String) {
+    pub(crate) fn backup_not_stored(&mut self, now: Time, host: usize, why: String) {
         self.touch(now, host, |host, plan, _| host.backup_not_stored(now, why, plan));
         self.settle(now);
     }
 
     /// Does what is due.
-    pub fn handle_timeout(&mut self, now: Time) {
+    pub(crate) fn handle_timeout(&mut self, now: Time) {
         for index in 0..self.hosts.len() {
             if self.hosts[index].poll_timeout().is_none_or(|due| due > now) {
                 continue;
@@ -252,12 +258,12 @@ impl Course {
     }
 
     /// Hosts that may be writing their flash are let finish; the others are sent home.
-    pub fn interrupt(&mut self, now: Time) {
+    pub(crate) fn interrupt(&mut self, now: Time) {
         self.touch_all(now, |host, plan| host.interrupt(now, plan));
     }
 
     /// Ends it for every host at once.
-    pub fn abandon(&mut self, now: Time) {
+    pub(crate) fn abandon(&mut self, now: Time) {
         self.touch_all(now, |host, _| host.abandon(now));
     }
 
@@ -271,18 +277,18 @@ impl Course {
     }
 
     /// The next datagram of the stream.
-    pub fn poll_transmit(&mut self, now: Time) -> Option<Transmit> {
+    pub(crate) fn poll_transmit(&mut self, now: Time) -> Option<Transmit> {
         self.stream.poll_transmit(now, &self.hosts)
     }
 
     /// When [`Course::handle_timeout`] or [`Course::poll_transmit`] want to be called next.
-    pub fn poll_timeout(&self) -> Option<Time> {
+    pub(crate) fn poll_timeout(&self) -> Option<Time> {
         let hosts = self.hosts.iter().filter_map(Host::poll_timeout).min();
         [hosts, self.stream.poll_timeout()].into_iter().flatten().min()
     }
 
     /// The next piece of news.
-    pub fn poll_event(&mut self) -> Option<Event> {
+    pub(crate) fn poll_event(&mut self) -> Option<CampaignEvent> {
         self.events.pop_front()
     }
 
@@ -301,7 +307,7 @@ impl Course {
         if before.stage != after.stage {
             self.stage_changed(now, index, before.stage);
         } else if before != after {
-            self.events.push_back(Event::Progress { host: index });
+            self.events.push_back(CampaignEvent::Progress { host: index });
         }
     }
 
@@ -309,8 +315,8 @@ impl Course {
         let host = &self.hosts[index];
         let stage = host.stage();
         self.events.push_back(match host.outcome() {
-            Some(outcome) => Event::Ended { host: index, outcome: outcome.clone() },
-            None => Event::Stage { host: index, stage },
+            Some(outcome) => CampaignEvent::Ended { host: index, outcome: outcome.clone() },
+            None => CampaignEvent::Stage { host: index, stage },
         });
         self.stream.host_moved(now, index, before, stage);
         if stage == Stage::Ended && host.contact.is_silent(now) {
@@ -346,7 +352,7 @@ impl Course {
         }
         self.stream.admit_newcomers(now);
         if let Some(hosts) = self.stream.start_if_ready(now, &self.hosts) {
-            self.events.push_back(Event::TransferStarted { hosts });
+            self.events.push_back(CampaignEvent::TransferStarted { hosts });
         }
     }
 

@@ -44,7 +44,7 @@ pub struct Backup {
 
 /// News. Hosts are named by their index in the list that the campaign was made with.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
+pub enum CampaignEvent {
     /// A host came to another stage.
     Stage {
         /// The host.

@@ -24,7 +24,7 @@ mod answers;
 mod chip;
 pub mod config;
 mod contact;
-pub mod course;
+pub(crate) mod course;
 pub mod event;
 mod host;
 mod legs;
@@ -45,9 +45,10 @@ use firmcast::wire::broadcast::Broadcast;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
-pub use config::{Config, Contents, Deadlines, Delivery, Rescue, Target, Terms};
-pub use course::Course;
-pub use event::{Backup, Destination, Event, Outcome, Transmit};
+pub use config::{Config, Contents, Deadlines, Delivery, Target};
+pub(crate) use config::{Rescue, Terms};
+pub(crate) use course::Course;
+pub use event::{Backup, CampaignEvent, Destination, Outcome, Transmit};
 pub use host::Host;
 pub use legs::escrow::UPLOADS_MAX;
 pub use stage::Stage;
@@ -186,7 +187,7 @@ impl Campaign {
     }
 
     /// The next piece of news.
-    pub fn poll_event(&mut self) -> Option<Event> {
+    pub fn poll_event(&mut self) -> Option<CampaignEvent> {
         self.course.poll_event()
     }
 }

@@ -77,7 +77,7 @@ impl Stream {
     }
 
     /// Whether it takes a part of the link now: it has begun, and somebody listens.
-    pub fn is_active(&self) -> bool {
+    pub(crate) fn is_active(&self) -> bool {
         self.started && self.receivers > 0
     }
 

@@ -6,6 +6,7 @@ mod bundle;
 mod discover;
 mod history;
 mod key;
+mod sending;
 mod serve;
 mod status;
 mod update;

@@ -11,16 +11,18 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use clap::Args;
 use firmcast::keys::{ManagerSecretKey, ReleasePublicKey};
-use firmcast::wire::{DEFAULT_PORT, MANAGER_PORT};
+use firmcast::random;
+use firmcast::wire::MANAGER_PORT;
 use firmcast_manager::campaign::{Deadlines, Delivery};
 use firmcast_manager::rescue::service::KNOWN_MAX;
 use firmcast_manager::rescue::{Known, Policy, Service, Settings, Shelf};
 use firmcast_manager::store::flash_backups::BackupStore;
 use firmcast_manager::store::inventory::{self, Inventory};
 use firmcast_manager::store::state::manager_key;
-use rand_core::{OsRng, RngCore as _};
+use rand_core::OsRng;
 
 use super::bundle;
+use super::sending::SendingArgs;
 use crate::driver::display::Display;
 use crate::driver::ledger::Ledger;
 use crate::driver::mouth::Mouth;
@@ -28,7 +30,7 @@ use crate::driver::network::{self, Route};
 use crate::driver::socket;
 use crate::driver::status_socket::StatusSocket;
 use crate::driver::wait::Waiter;
-use drive::{Drive, Facts, Outside};
+use drive::{Drive, Facts, ServiceIo};
 
 /// An enlisted host must report within this time.
 const ENLIST_TIMEOUT: Duration = Duration::from_secs(60);
@@ -36,8 +38,8 @@ const ENLIST_TIMEOUT: Duration = Duration::from_secs(60);
 const LISTEN_DEFAULT: SocketAddr =
     SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), MANAGER_PORT);
 
-/// SIGTERM ends it: hosts that write their flash go on by themselves, the others ask again. SIGHUP
-/// has it read policy, bundles and inventory again.
+/// SIGTERM ends the service: hosts that write their flash go on by themselves, the others ask
+/// again. SIGHUP makes it read policy, bundles and inventory again.
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
     /// Directory of the bundles that dead hosts may get
@@ -46,7 +48,7 @@ pub(crate) struct ServeArgs {
     /// Whom to help, and with which version [default: hosts of the inventory, with the newest]
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
-    /// A public release key, or its file: bring only bundles that one of these signed; may be
+    /// A public release key, or its file: serve only bundles that one of these signed; may be
     /// repeated
     #[arg(long = "trust", value_name = "KEY")]
     trust: Vec<String>,
@@ -56,26 +58,11 @@ pub(crate) struct ServeArgs {
     /// Interface to broadcast on [default: the only one]
     #[arg(long, value_name = "NAME")]
     interface: Option<String>,
-    /// Send images to this multicast group instead of broadcasting them
-    #[arg(long, value_name = "ADDRESS", conflicts_with = "unicast")]
-    group: Option<IpAddr>,
-    /// Send images to each host's own address
-    #[arg(long)]
-    unicast: bool,
-    /// Most megabits per second that all images together may take on the wire
-    #[arg(
-        long,
-        value_name = "MBIT",
-        default_value_t = 100,
-        value_parser = clap::value_parser!(u32).range(1..=100_000)
-    )]
-    rate: u32,
+    #[command(flatten)]
+    sending: SendingArgs,
     /// Address and UDP port to listen on
     #[arg(long, value_name = "ADDRESS:PORT", default_value_t = LISTEN_DEFAULT)]
     listen: SocketAddr,
-    /// UDP port of the hosts
-    #[arg(long, value_name = "PORT", default_value_t = DEFAULT_PORT)]
-    agent_port: u16,
     /// Print one JSON object for each event
     #[arg(long)]
     json: bool,
@@ -113,25 +100,17 @@ impl ServeArgs {
         let service = Service::new(self.settings(&secret, &route), policy, shelf, known);
         let facts = Facts {
             address: socket.local_addr().context("the socket has no address")?,
-            delivery: self.delivery(),
-            rate_mbit: self.rate,
+            delivery: self.sending.delivery(),
+            rate_mbit: self.sending.rate_mbit,
         };
         let mouth = Mouth::new(Display::for_service(self.json), Ledger::new(state.into()));
         let backups = BackupStore::new(state);
-        let outside = Outside { mouth, waiter, socket, status, files, backups };
-        Ok(Drive::new(service, outside, route.group, facts))
-    }
-
-    fn delivery(&self) -> Delivery {
-        match self.group {
-            Some(group) => Delivery::Group(group),
-            None if self.unicast => Delivery::Unicast,
-            None => Delivery::Broadcast,
-        }
+        let io = ServiceIo { mouth, waiter, socket, status, files, backups };
+        Ok(Drive::new(service, io, route.group, facts))
     }
 
     fn route(&self, socket: &mio::net::UdpSocket) -> anyhow::Result<Route> {
-        let delivery = self.delivery();
+        let delivery = self.sending.delivery();
         let interface = match (&self.interface, delivery) {
             (None, Delivery::Broadcast) => {
                 ensure!(
@@ -144,19 +123,17 @@ impl ServeArgs {
             (named, _) => named.clone(),
         };
         let near = [self.listen];
-        network::route(socket, delivery, interface.as_deref(), &near, self.agent_port)
+        network::route(socket, delivery, interface.as_deref(), &near, self.sending.agent_port)
     }
 
     fn settings(&self, secret: &ManagerSecretKey, route: &Route) -> Settings {
-        let mut seed = [0; 32];
-        OsRng.fill_bytes(&mut seed);
         Settings {
-            delivery: self.delivery(),
-            rate_bits_per_s: u64::from(self.rate) * 1_000_000,
+            delivery: self.sending.delivery(),
+            rate_bits_per_s: u64::from(self.sending.rate_mbit) * 1_000_000,
             fragment_size_bytes: route.fragment_size_bytes,
             deadlines: Deadlines { reach: ENLIST_TIMEOUT, ..Deadlines::default() },
             exchange_secret: *secret.exchange(),
-            seed,
+            seed: random::seed(&mut OsRng),
         }
     }
 }

@@ -4,7 +4,7 @@ mod drive;
 mod targets;
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
@@ -12,9 +12,10 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context as _, bail};
 use clap::Args;
 use firmcast::keys::{ManagerSecretKey, PublicKey as _};
-use firmcast::wire::{DEFAULT_PORT, MANAGER_PORT};
+use firmcast::random;
+use firmcast::wire::MANAGER_PORT;
 
-use firmcast_manager::campaign::{Campaign, Config, Contents, Deadlines, Delivery};
+use firmcast_manager::campaign::{Campaign, Config, Contents, Deadlines};
 use firmcast_manager::clock;
 use firmcast_manager::news::{BundleFacts, Entry, HostFacts, Kind, Narrator, News};
 use firmcast_manager::store::flash_backups::{BackupStore, RegionFacts};
@@ -24,13 +25,14 @@ use firmcast_manager::store::state::manager_key;
 use rand_core::{OsRng, RngCore as _};
 
 use super::bundle::{self, Opened};
+use super::sending::SendingArgs;
 use crate::driver::display::Display;
 use crate::driver::ledger::Ledger;
 use crate::driver::mouth::Mouth;
 use crate::driver::network::{self, Route};
 use crate::driver::socket;
 use crate::driver::wait::Waiter;
-use drive::{Drive, Outside, WayOut};
+use drive::{CampaignIo, Drive, WayOut};
 use targets::NamedHost;
 
 /// Exit status when nothing was started.
@@ -61,40 +63,24 @@ pub(crate) struct UpdateArgs {
     /// All hosts of the inventory
     #[arg(long, conflicts_with = "hosts")]
     all: bool,
-    /// Interface to broadcast on [default: that whose network holds the hosts]
+    /// Interface to broadcast on [default: the one whose network holds the hosts]
     #[arg(long, value_name = "NAME")]
     interface: Option<String>,
-    /// Send the image to this multicast group instead of broadcasting it
-    #[arg(long, value_name = "ADDRESS", conflicts_with = "unicast")]
-    group: Option<IpAddr>,
-    /// Send the image to each host's own address
-    #[arg(long)]
-    unicast: bool,
-    /// Most megabits per second that the image may take on the wire
-    #[arg(
-        long,
-        value_name = "MBIT",
-        default_value_t = 100,
-        value_parser = clap::value_parser!(u32).range(1..=100_000)
-    )]
-    rate: u32,
+    #[command(flatten)]
+    sending: SendingArgs,
     /// Have each host upload its backup before it changes its flash; see firmcast backup
     #[arg(long)]
     escrow: bool,
-    /// Only ask each host what would change, how long it would take, or why it cannot be
+    /// Only ask each host what would change and how long that takes, or why it is not possible
     #[arg(long, conflicts_with = "escrow")]
     dry_run: bool,
     /// Print one JSON object for each event
     #[arg(long)]
     json: bool,
-    /// UDP port of the manager, which hosts call back; 0 for any free one. Always the same by
-    /// default, so that hosts that a dead manager left in their recovery environment find the next
-    /// one
+    /// UDP port of the manager, which hosts call back; 0 for any free one. Keep the default: hosts
+    /// that a dead manager left in their recovery environment call this port
     #[arg(long, value_name = "PORT", default_value_t = MANAGER_PORT)]
     port: u16,
-    /// UDP port of the agents
-    #[arg(long, value_name = "PORT", default_value_t = DEFAULT_PORT)]
-    agent_port: u16,
     /// How long hosts may take to call back from the recovery environment, in seconds
     #[arg(
         long,
@@ -103,7 +89,7 @@ pub(crate) struct UpdateArgs {
         value_parser = clap::value_parser!(u64).range(10..=7200)
     )]
     reach_timeout: u64,
-    /// How long the transfer to a host may make no progress, in seconds
+    /// How long the transfer to a host may stand still, in seconds
     #[arg(
         long,
         value_name = "S",
@@ -150,8 +136,8 @@ impl UpdateArgs {
         let mut mouth =
             Mouth::new(Display::for_campaign(self.json, self.kind()), Ledger::new(state.into()));
         mouth.begin(config.campaign, started)?;
-        let outside = Outside { mouth, way, backups, regions: opened.regions };
-        Ok(Drive::new(config.campaign, Narrator::new(self.kind()), campaign, outside))
+        let io = CampaignIo { mouth, way, backups, regions: opened.regions };
+        Ok(Drive::new(config.campaign, Narrator::new(self.kind()), campaign, io))
     }
 
     /// Finds the hosts that are meant, and the way to them.
@@ -161,12 +147,17 @@ impl UpdateArgs {
         secret: &ManagerSecretKey,
     ) -> anyhow::Result<(Vec<NamedHost>, WayOut)> {
         let inventory = Inventory::load(state)?;
-        let hosts = targets::named(&inventory, &self.hosts, self.agent_port)?;
+        let hosts = targets::named(&inventory, &self.hosts, self.sending.agent_port)?;
         let addresses: Vec<SocketAddr> = hosts.iter().map(|host| host.address).collect();
         let mut socket = socket::open(self.port, &addresses)?;
         let interface = self.interface.as_deref();
-        let route =
-            network::route(&socket, self.delivery(), interface, &addresses, self.agent_port)?;
+        let route = network::route(
+            &socket,
+            self.sending.delivery(),
+            interface,
+            &addresses,
+            self.sending.agent_port,
+        )?;
         let mut waiter = Waiter::new(&mut socket, true)?;
         let hosts = targets::with_keys(&mut waiter, &socket, secret, hosts)?;
         Ok((hosts, WayOut { socket, waiter, route }))
@@ -189,17 +180,7 @@ impl UpdateArgs {
         if self.dry_run { Kind::DryRun } else { Kind::Update }
     }
 
-    fn delivery(&self) -> Delivery {
-        match self.group {
-            Some(group) => Delivery::Group(group),
-            None if self.unicast => Delivery::Unicast,
-            None => Delivery::Broadcast,
-        }
-    }
-
     fn config(&self, secret: &ManagerSecretKey, route: &Route) -> Config {
-        let mut seed = [0; 32];
-        OsRng.fill_bytes(&mut seed);
         let deadlines = Deadlines {
             reach: Duration::from_secs(self.reach_timeout),
             transfer: Duration::from_secs(self.transfer_timeout),
@@ -209,15 +190,15 @@ impl UpdateArgs {
         Config {
             // Zero means no campaign.
             campaign: OsRng.next_u64().max(1),
-            delivery: self.delivery(),
-            rate_mbit: self.rate,
+            delivery: self.sending.delivery(),
+            rate_mbit: self.sending.rate_mbit,
             fragment_size_bytes: route.fragment_size_bytes,
             escrow: self.escrow,
             dry_run: self.dry_run,
             deadlines,
             exchange_secret: *secret.exchange(),
             stamp: clock::unix_micros(SystemTime::now()),
-            seed,
+            seed: random::seed(&mut OsRng),
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use firmcast::time::Time;
 
 use super::{HostResult, Kind, News, hex};
-use crate::campaign::{Backup, Event, Host, Stream};
+use crate::campaign::{Backup, CampaignEvent, Host, Stream};
 
 /// Interval between two tellings of a host's progress.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
@@ -31,18 +31,18 @@ impl Narrator {
         now: Time,
         hosts: &[Host],
         stream: &Stream,
-        event: &Event,
+        event: &CampaignEvent,
     ) -> Option<News> {
         let name = |host: usize| hosts[host].target().name.clone();
         Some(match event {
-            Event::Stage { host, stage } => {
+            CampaignEvent::Stage { host, stage } => {
                 News::Stage { host: name(*host), stage: stage.name().to_owned() }
             }
-            Event::Ended { host, outcome } => {
+            CampaignEvent::Ended { host, outcome } => {
                 News::Result(Box::new(HostResult::of(self.kind, &hosts[*host], outcome)))
             }
-            Event::TransferStarted { hosts } => News::TransferStarted { hosts: *hosts },
-            Event::Progress { host } => {
+            CampaignEvent::TransferStarted { hosts } => News::TransferStarted { hosts: *hosts },
+            CampaignEvent::Progress { host } => {
                 let told = self.told.get(host);
                 if told.is_some_and(|told| now.since(*told) < PROGRESS_INTERVAL) {
                     return None;

@@ -6,9 +6,9 @@
 //!
 //! - [`policy`]: what the operator allows; [`shelf`]: the bundles, and which one is for a host.
 //! - `caller`: what is remembered of a host that called.
-//! - [`service`]: all sessions over one endpoint, and one [`Course`](crate::campaign::Course) for
-//!   each bundle that is wanted; `requests`: what a host that asks for help is told. `strangers`:
-//!   room for hosts outside the inventory.
+//! - [`service`]: all sessions over one endpoint, and a course of a campaign for each bundle that
+//!   is wanted; `requests`: what a host that asks for help is told. `strangers`: room for hosts
+//!   outside the inventory.
 //! - [`note`]: what it tells its driver, and the log; [`snapshot`] and `summary`: what `firmcast
 //!   status` shows.
 //!

@@ -24,13 +24,13 @@ pub enum Line {
     /// In a campaign, as in `firmcast update`.
     Campaign(News),
     /// Else.
-    Service(Event),
+    Service(ServiceEvent),
 }
 
 /// What happens to the service.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
-pub enum Event {
+pub enum ServiceEvent {
     /// The service listens.
     Serving {
         /// Where.
@@ -139,7 +139,7 @@ struct Entry<'a> {
 
 impl Note {
     /// A note that belongs to no campaign.
-    pub fn of(event: Event) -> Self {
+    pub fn of(event: ServiceEvent) -> Self {
         Self { campaign: None, line: Line::Service(event) }
     }
 
@@ -155,7 +155,7 @@ impl Note {
     }
 }
 
-impl Event {
+impl ServiceEvent {
     /// One line for people.
     pub fn to_text(&self) -> String {
         match self {

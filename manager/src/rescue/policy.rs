@@ -13,10 +13,10 @@ use thiserror::Error;
 use toml::Spanned;
 
 /// Largest policy file that is read, in bytes.
-pub const POLICY_SIZE_MAX: usize = 1024 * 1024;
+pub(crate) const POLICY_SIZE_MAX: usize = 1024 * 1024;
 
 /// Most rules.
-pub const RULES_MAX: usize = 4096;
+pub(crate) const RULES_MAX: usize = 4096;
 
 /// How often a host may be let fail.
 const ATTEMPTS_MAX: u32 = 100;
@@ -90,12 +90,12 @@ pub struct Rule {
     /// Only the host with this name or key fingerprint.
     pub host: Option<String>,
     /// What they get.
-    pub order: Order,
+    pub choice: BundleChoice,
 }
 
-/// What a host gets.
+/// Which bundle a host gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Order {
+pub enum BundleChoice {
     /// The highest security version, and of those the highest version.
     Newest,
     /// This version and no other.
@@ -142,13 +142,13 @@ impl TryFrom<RuleText> for Rule {
         {
             return Err(format!("host = {host:?} is not a whole fingerprint"));
         }
-        let order = match (version, hold) {
+        let choice = match (version, hold) {
             (Some(_), true) => return Err("a rule has either version or hold = true".into()),
-            (Some(version), false) => Order::Pinned(version),
-            (None, true) => Order::Hold,
-            (None, false) => Order::Newest,
+            (Some(version), false) => BundleChoice::Pinned(version),
+            (None, true) => BundleChoice::Hold,
+            (None, false) => BundleChoice::Newest,
         };
-        Ok(Self { vendor, product, host, order })
+        Ok(Self { vendor, product, host, choice })
     }
 }
 
@@ -205,8 +205,14 @@ impl Policy {
         })
     }
 
-    /// What a host gets.
-    pub fn order(&self, vendor: &str, product: &str, name: &str, key: &Fingerprint) -> &Order {
+    /// Returns which bundle a host gets.
+    pub fn choice(
+        &self,
+        vendor: &str,
+        product: &str,
+        name: &str,
+        key: &Fingerprint,
+    ) -> &BundleChoice {
         let is = |wanted: &Option<String>, got: &str| {
             wanted.as_ref().is_none_or(|wanted| wanted.trim() == got.trim())
         };
@@ -214,7 +220,7 @@ impl Policy {
             let is_host = is(&rule.host, name) || is(&rule.host, &key.to_string());
             is(&rule.vendor, vendor) && is(&rule.product, product) && is_host
         });
-        rule.map_or(&Order::Newest, |rule| &rule.order)
+        rule.map_or(&BundleChoice::Newest, |rule| &rule.choice)
     }
 
     /// How long the first host that joined waits for others.
@@ -271,10 +277,10 @@ host = "SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
         let policy = Policy::parse(TEXT).unwrap();
         assert_eq!((policy.attempts_max, policy.gather_s, policy.escrow), (2, 5, false));
         let key = Fingerprint::from_bytes([0; 32]);
-        let order = |vendor, product, name| policy.order(vendor, product, name, &key);
-        assert_eq!(order("V", "P", "web1"), &Order::Hold);
-        assert_eq!(order("V ", "P", "web2"), &Order::Pinned("1.2".into()));
-        assert_eq!(order("V", "Q", "web2"), &Order::Newest);
+        let choice = |vendor, product, name| policy.choice(vendor, product, name, &key);
+        assert_eq!(choice("V", "P", "web1"), &BundleChoice::Hold);
+        assert_eq!(choice("V ", "P", "web2"), &BundleChoice::Pinned("1.2".into()));
+        assert_eq!(choice("V", "Q", "web2"), &BundleChoice::Newest);
         let zeros = &policy.rules[2];
         assert_eq!(zeros.host.as_deref(), Some(key.to_string().as_str()));
         assert_eq!(Policy::parse("").unwrap(), Policy::default());

@@ -8,8 +8,8 @@ use firmcast::wire::command::Command;
 use firmcast::wire::help::HelpRequest;
 use rand_core::RngCore as _;
 
-use super::note::{Event, HelpFacts, Note};
-use super::policy::Order;
+use super::note::{HelpFacts, Note, ServiceEvent};
+use super::policy::BundleChoice;
 use super::service::{COURSES_MAX, Load, Service};
 use super::shelf::BundleId;
 use crate::campaign::{Outcome, Stage, Target, awaits_release};
@@ -56,7 +56,7 @@ impl Service {
                 last_end: end.as_ref().map(|end| end.ending.reason.name().to_owned()),
             };
             caller.request = Some(request);
-            self.note(Note::of(Event::HelpRequest(Box::new(facts))));
+            self.note(Note::of(ServiceEvent::HelpRequest(Box::new(facts))));
         }
         if !wants_image {
             self.send_hold(now, key, HOLD_TOLD_S, Reason::None, String::new());
@@ -118,11 +118,11 @@ impl Service {
             return Some(Answer::Hold(Reason::Parked, detail));
         }
         let (vendor, product) = (&identity.vendor, &identity.product);
-        let order = self.policy.order(vendor, product, &caller.name, &caller.fingerprint);
-        let pinned = match order {
-            Order::Hold => return Some(Answer::Hold(Reason::Held, String::new())),
-            Order::Pinned(version) => Some(version.as_str()),
-            Order::Newest => None,
+        let choice = self.policy.choice(vendor, product, &caller.name, &caller.fingerprint);
+        let pinned = match choice {
+            BundleChoice::Hold => return Some(Answer::Hold(Reason::Held, String::new())),
+            BundleChoice::Pinned(version) => Some(version.as_str()),
+            BundleChoice::Newest => None,
         };
         Some(match self.shelf.choose(identity, caller.fingerprint, pinned) {
             Err(why) => Answer::Hold(Reason::NoBundle, why),
@@ -161,7 +161,7 @@ impl Service {
         let host = caller.name.clone();
         if caller.held.replace(reason) != Some(reason) {
             let (reason, detail) = (reason.name().to_owned(), detail.clone());
-            self.note(Note::of(Event::Held { host, reason, detail }));
+            self.note(Note::of(ServiceEvent::Held { host, reason, detail }));
         }
         let mean_s = if reason == Reason::Busy { HOLD_BUSY_S } else { HOLD_S };
         let spread_s = self.rng.next_u32() % u32::from(mean_s / 2);
@@ -195,7 +195,7 @@ impl Service {
         let (host, phase) = (caller.name.clone(), report.phase.name().to_owned());
         self.endpoint.send(now, key, &Command::Release { campaign: report.campaign }.emit());
         if is_news {
-            let line = super::Line::Service(Event::Recalled { host, phase });
+            let line = super::Line::Service(ServiceEvent::Recalled { host, phase });
             self.note(Note { campaign: Some(report.campaign), line });
         }
     }
@@ -207,7 +207,7 @@ impl Service {
         if caller.attempt_ended(outcome, failures_max) {
             let (host, failures) = (caller.name.clone(), caller.failures);
             let reason = outcome.ending.reason.name().to_owned();
-            self.note(Note::of(Event::Parked { host, failures, reason }));
+            self.note(Note::of(ServiceEvent::Parked { host, failures, reason }));
         }
     }
 }

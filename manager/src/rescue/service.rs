@@ -16,12 +16,12 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore as _, SeedableRng};
 
 use super::caller::Caller;
-use super::note::{Event, Note};
+use super::note::{Note, ServiceEvent};
 use super::policy::Policy;
 use super::shelf::{BundleId, Shelf, Shelved};
 use crate::campaign::{
-    self, Backup, Contents, Course, Deadlines, Delivery, HANDSHAKES_PER_SECOND, Host, Rescue,
-    Terms, Transmit,
+    Backup, CampaignEvent, Contents, Course, Deadlines, Delivery, HANDSHAKES_PER_SECOND, Host,
+    Rescue, Terms, Transmit,
 };
 use crate::news::{BundleFacts, Kind, Narrator};
 
@@ -30,14 +30,14 @@ pub const KNOWN_MAX: usize = PEERS_MAX - STRANGERS_MAX;
 
 /// Most hosts outside the inventory that are remembered, where the policy lets them be answered at
 /// all.
-pub const STRANGERS_MAX: usize = 1024;
+pub(crate) const STRANGERS_MAX: usize = 1024;
 
 /// How often strangers are looked through; one that has said nothing since the last time makes
 /// room.
 const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Most campaigns at a time; each holds its payload.
-pub const COURSES_MAX: usize = 8;
+pub(crate) const COURSES_MAX: usize = 8;
 
 /// How the service works.
 #[derive(Clone, Debug)]
@@ -318,7 +318,7 @@ impl Service {
         if let Err(why) = begun {
             if let Some(bundle) = self.shelf.get(id) {
                 let file = bundle.file.clone();
-                self.note(Note::of(Event::BundleRefused { file, why: why.clone() }));
+                self.note(Note::of(ServiceEvent::BundleRefused { file, why: why.clone() }));
             }
             self.shelf.refuse(id, why);
         }
@@ -357,7 +357,7 @@ impl Service {
         };
         let course =
             Course::new(now, &terms, contents, Vec::new()).map_err(|error| error.to_string())?;
-        let line = super::Line::Service(Event::CampaignStarted {
+        let line = super::Line::Service(ServiceEvent::CampaignStarted {
             bundle: bundle.facts(),
             escrow: terms.escrow,
         });
@@ -450,14 +450,14 @@ impl Service {
         }
     }
 
-    pub(super) fn handle_event(&mut self, now: Time, index: usize, event: campaign::Event) {
+    pub(super) fn handle_event(&mut self, now: Time, index: usize, event: CampaignEvent) {
         let running = &mut self.courses[index];
         let course = &running.course;
         let campaign = course.campaign();
         if let Some(news) = running.narrator.tell(now, course.hosts(), course.stream(), &event) {
             self.note(Note::in_campaign(campaign, news));
         }
-        if let campaign::Event::Ended { host, outcome } = event {
+        if let CampaignEvent::Ended { host, outcome } = event {
             let running = &mut self.courses[index];
             running.rescued += usize::from(outcome.is_confirmed());
             running.failed += usize::from(!outcome.is_confirmed());

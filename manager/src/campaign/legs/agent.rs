@@ -6,7 +6,6 @@ use firmcast::time::Time;
 use firmcast::wire::answer::{End, Environment, Identity, Phase, Report};
 use firmcast::wire::command::Command;
 use firmcast::wire::foresight::Foresight;
-use rand_chacha::ChaCha20Rng;
 
 use super::super::config::{Deadlines, whole_seconds};
 use super::super::contact::{CampaignPlan, Contact, said_in};
@@ -155,19 +154,15 @@ impl AgentLeg {
         Next::Stay
     }
 
-    pub(in crate::campaign) fn handle_manifest_held(
+    /// Returns the manifest that is brought to it, and where it goes with the whole of it.
+    pub(in crate::campaign) fn manifest_delivery(
         &mut self,
-        now: Time,
-        contact: &mut Contact,
-        held_bytes: u32,
         plan: &CampaignPlan,
-        rng: &mut ChaCha20Rng,
-    ) -> Next {
-        let Self::Manifest(delivery) = self else { return Next::Stay };
-        match contact.take_manifest_held(now, delivery, held_bytes, plan, rng) {
-            true if plan.dry_run => Next::Go(Start::Foresee),
-            true => Next::Go(Start::Begin),
-            false => Next::Stay,
+    ) -> Option<(&mut ManifestDelivery, Start)> {
+        let then = if plan.dry_run { Start::Foresee } else { Start::Begin };
+        match self {
+            Self::Manifest(delivery) => Some((delivery, then)),
+            _ => None,
         }
     }
 

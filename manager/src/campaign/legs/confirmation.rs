@@ -1,10 +1,8 @@
 //! The leg after the reboot: the agent compares the flash with the image.
 
 use firmcast::reason::{Reason, Refusal};
-use firmcast::time::Time;
 use firmcast::wire::answer::{Measurement, Phase, Report};
 use firmcast::wire::command::Command;
-use rand_chacha::ChaCha20Rng;
 
 use super::super::config::Deadlines;
 use super::super::contact::{CampaignPlan, Contact, said_in};
@@ -82,18 +80,15 @@ impl ConfirmationLeg {
         }
     }
 
-    pub(in crate::campaign) fn handle_manifest_held(
+    /// Returns the manifest that is brought to it, and where it goes with the whole of it.
+    pub(in crate::campaign) fn manifest_delivery(
         &mut self,
-        now: Time,
-        contact: &mut Contact,
-        held_bytes: u32,
-        plan: &CampaignPlan,
-        rng: &mut ChaCha20Rng,
-    ) -> Next {
-        let Self::Manifest { delivery, came_back } = self else { return Next::Stay };
-        match contact.take_manifest_held(now, delivery, held_bytes, plan, rng) {
-            true => Next::Go(Start::Measure(came_back.take())),
-            false => Next::Stay,
+    ) -> Option<(&mut ManifestDelivery, Start)> {
+        match self {
+            Self::Manifest { delivery, came_back } => {
+                Some((delivery, Start::Measure(came_back.clone())))
+            }
+            _ => None,
         }
     }
 

@@ -123,10 +123,8 @@ impl EscrowLeg {
             Phase::Writing | Phase::Verifying | Phase::Restoring => Next::Go(Start::Flash(None)),
             // When nothing had to be changed.
             Phase::Updated => Next::Go(Start::Release(plan.rescue.then(rescued))),
-            // Only the agent refuses: the host is back in its normal OS, and the agent may know
-            // why.
             Phase::Refused => {
-                contact.aside = Some(Command::Query);
+                contact.ask_after_refusal();
                 Next::Stay
             }
             Phase::Rebooting => leave(report, plan),

@@ -109,7 +109,7 @@ impl FlashingLeg {
                 }
             },
             Phase::Refused => {
-                contact.aside = Some(Command::Query);
+                contact.ask_after_refusal();
                 Next::Stay
             }
             Phase::Rebooting => leave(report, plan),

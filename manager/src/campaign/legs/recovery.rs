@@ -4,7 +4,6 @@ use firmcast::reason::{Reason, Refusal};
 use firmcast::time::Time;
 use firmcast::wire::answer::{End, Phase, Report};
 use firmcast::wire::command::Command;
-use rand_chacha::ChaCha20Rng;
 
 use super::super::config::Deadlines;
 use super::super::contact::{CampaignPlan, Contact, said_in};
@@ -86,18 +85,13 @@ impl RecoveryLeg {
         }
     }
 
-    pub(in crate::campaign) fn handle_manifest_held(
+    /// Returns the manifest that is brought to it, and where it goes with the whole of it.
+    pub(in crate::campaign) fn manifest_delivery(
         &mut self,
-        now: Time,
-        contact: &mut Contact,
-        held_bytes: u32,
-        plan: &CampaignPlan,
-        rng: &mut ChaCha20Rng,
-    ) -> Next {
-        let Self::Manifest(delivery) = self else { return Next::Stay };
-        match contact.take_manifest_held(now, delivery, held_bytes, plan, rng) {
-            true => Next::Go(Start::Join),
-            false => Next::Stay,
+    ) -> Option<(&mut ManifestDelivery, Start)> {
+        match self {
+            Self::Manifest(delivery) => Some((delivery, Start::Join)),
+            _ => None,
         }
     }
 
@@ -145,10 +139,8 @@ impl RecoveryLeg {
             {
                 Next::Go(Start::Flash(None))
             }
-            // Only the agent refuses: the host is back in its normal OS, and the agent may know
-            // why.
             Phase::Refused => {
-                contact.aside = Some(Command::Query);
+                contact.ask_after_refusal();
                 Next::Stay
             }
             Phase::Rebooting => Next::End(said_in(report)),

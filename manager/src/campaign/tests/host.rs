@@ -10,7 +10,7 @@ use firmcast::session::{self, Endpoint, PeerKey};
 use firmcast::time::Time;
 use firmcast::transfer::{HostId, Receiver, Sender, SenderConfig};
 use firmcast::wire::answer::{Answer, End, Environment, Identity, Measurement, Phase, Report};
-use firmcast::wire::broadcast::{GroupKey, TransferParameters};
+use firmcast::wire::broadcast::{FragmentStatus, GroupKey, TransferParameters};
 use firmcast::wire::command::Command;
 use firmcast::wire::escrow::BackupOffer;
 use firmcast::wire::foresight::Foresight;
@@ -365,25 +365,10 @@ impl ScriptedHost {
             Command::CommitWithEscrow { rate_kbit_s, unless_broken, .. }
                 if self.report.phase == Phase::Verified =>
             {
-                assert!(
-                    !unless_broken,
-                    "an update never goes without the backup that was asked for"
-                );
-                self.report = self.state(Phase::Escrow);
-                self.next_report = Some(now);
-                if self.script.backup != ScriptedBackup::Nothing {
-                    self.upload = Some(self.start_upload(now, rate_kbit_s));
-                }
+                assert!(!unless_broken, "an update never goes without the backup asked for");
+                self.begin_escrow(now, rate_kbit_s);
             }
-            Command::BackupStatus(status) => {
-                if let Some((_, sender)) = &mut self.upload {
-                    sender.handle_status(now, HostId(0), &status).unwrap();
-                    sender.start(now);
-                }
-                if self.script.backup == ScriptedBackup::Offer {
-                    self.restart(now, false, Duration::from_secs(1000));
-                }
-            }
+            Command::BackupStatus(status) => self.handle_backup_status(now, &status),
             Command::BackupStored { digest, .. } if self.report.phase == Phase::Escrow => {
                 let (offer, _) = self.upload.take().unwrap();
                 assert_eq!(digest, offer.digest);
@@ -394,34 +379,43 @@ impl ScriptedHost {
                 self.release(now);
             }
             Command::Foresee { campaign } => {
-                let foresight = Foresight {
-                    campaign,
-                    reason: Reason::None,
-                    blocks: 512,
-                    changed_blocks_max: 16,
-                    typical_ms: 1,
-                    longest_ms: 2001,
-                    detail: String::new(),
-                };
-                self.answer(now, &Answer::Foresight(foresight));
+                self.answer(now, &Answer::Foresight(foresight(campaign)));
             }
             Command::Measure { campaign } => {
-                let kept = self.script.cannot_keep;
-                let detail = if self.script.cannot_measure { "no such device" } else { kept };
-                let measurement = Measurement {
-                    campaign,
-                    matches: self.writes > 0
-                        && !self.script.other_digest
-                        && !self.script.cannot_measure,
-                    stable_digest: self.cargo.stable_digest,
-                    boot_id: [self.boots; 16],
-                    bios_version: self.bios_version(),
-                    bios_vendor: "V".into(),
-                    detail: detail.into(),
-                };
-                self.answer(now, &Answer::Measurement(measurement));
+                self.answer(now, &Answer::Measurement(self.measurement(campaign)));
             }
             _ => {}
+        }
+    }
+
+    fn begin_escrow(&mut self, now: Time, rate_kbit_s: u32) {
+        self.report = self.state(Phase::Escrow);
+        self.next_report = Some(now);
+        if self.script.backup != ScriptedBackup::Nothing {
+            self.upload = Some(self.start_upload(now, rate_kbit_s));
+        }
+    }
+
+    fn handle_backup_status(&mut self, now: Time, status: &FragmentStatus) {
+        if let Some((_, sender)) = &mut self.upload {
+            sender.handle_status(now, HostId(0), status).unwrap();
+            sender.start(now);
+        }
+        if self.script.backup == ScriptedBackup::Offer {
+            self.restart(now, false, Duration::from_secs(1000));
+        }
+    }
+
+    fn measurement(&self, campaign: u64) -> Measurement {
+        let Script { cannot_measure, cannot_keep, other_digest, .. } = self.script;
+        Measurement {
+            campaign,
+            matches: self.writes > 0 && !other_digest && !cannot_measure,
+            stable_digest: self.cargo.stable_digest,
+            boot_id: [self.boots; 16],
+            bios_version: self.bios_version(),
+            bios_vendor: "V".into(),
+            detail: if cannot_measure { "no such device" } else { cannot_keep }.into(),
         }
     }
 
@@ -546,5 +540,18 @@ fn report(phase: Phase) -> Report {
         done: 0,
         total: 0,
         digests: None,
+    }
+}
+
+/// Returns what a host with nothing in the way foresees.
+fn foresight(campaign: u64) -> Foresight {
+    Foresight {
+        campaign,
+        reason: Reason::None,
+        blocks: 512,
+        changed_blocks_max: 16,
+        typical_ms: 1,
+        longest_ms: 2001,
+        detail: String::new(),
     }
 }

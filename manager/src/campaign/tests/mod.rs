@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use firmcast::reason::{Condition, FlashState, Reason};
 
-use super::{Delivery, Event, Stage};
+use super::{CampaignEvent, Delivery, Stage};
 use host::Script;
 use world::{Escrow, World};
 
@@ -50,7 +50,7 @@ fn stages_come_in_order_and_each_once() {
         world.run_to_end(LONG);
         let stages: Vec<Stage> = (world.events.iter())
             .filter_map(|event| match event {
-                Event::Stage { stage, .. } => Some(*stage),
+                CampaignEvent::Stage { stage, .. } => Some(*stage),
                 _ => None,
             })
             .collect();
@@ -130,8 +130,9 @@ fn a_late_host_is_served_by_the_same_stream() {
     let mut world = World::new(scripts, Delivery::Broadcast, 0.05);
     world.run_to_end(LONG);
     assert!((0..3).all(|index| world.outcome(index).ending.reason == Reason::Confirmed));
-    let started = world.events.iter().find(|event| matches!(event, Event::TransferStarted { .. }));
-    assert_eq!(started, Some(&Event::TransferStarted { hosts: 2 }));
+    let started =
+        world.events.iter().find(|event| matches!(event, CampaignEvent::TransferStarted { .. }));
+    assert_eq!(started, Some(&CampaignEvent::TransferStarted { hosts: 2 }));
 }
 
 #[test]

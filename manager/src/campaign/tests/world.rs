@@ -11,8 +11,8 @@ use rand_core::{RngCore, SeedableRng};
 
 use super::host::{Cargo, Script, ScriptedHost};
 use crate::campaign::{
-    Backup, Campaign, Config, Contents, Deadlines, Delivery, Destination, Event, Host, Outcome,
-    Stage, Target, Transmit,
+    Backup, Campaign, CampaignEvent, Config, Contents, Deadlines, Delivery, Destination, Host,
+    Outcome, Stage, Target, Transmit,
 };
 
 const STABLE_DIGEST: [u8; 32] = [5; 32];
@@ -42,7 +42,7 @@ pub(super) struct World {
     pub(super) now: Time,
     pub(super) campaign: Campaign,
     pub(super) hosts: Vec<ScriptedHost>,
-    pub(super) events: Vec<Event>,
+    pub(super) events: Vec<CampaignEvent>,
     /// Strangers and broken software talk to the manager all the time.
     pub(super) chatter: bool,
     pub(super) disk: Disk,

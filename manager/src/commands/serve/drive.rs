@@ -7,7 +7,7 @@ use std::time::Duration;
 use firmcast::time::Time;
 use firmcast_manager::campaign::Delivery;
 use firmcast_manager::news::{BundleFacts, Entry, Kind, News};
-use firmcast_manager::rescue::note::Event;
+use firmcast_manager::rescue::note::ServiceEvent;
 use firmcast_manager::rescue::{Deposit, Line, Note, Service};
 use firmcast_manager::store::flash_backups::{BackupStore, RegionFacts};
 use mio::net::UdpSocket;
@@ -25,8 +25,8 @@ const SLEEP_MAX: Duration = Duration::from_secs(3600);
 /// How long the last datagrams, to hosts that are let go, may take to leave.
 const LINGER: Duration = Duration::from_millis(300);
 
-/// What the service has to do with.
-pub(crate) struct Outside {
+/// Everything outside the service that it reads or writes.
+pub(crate) struct ServiceIo {
     pub(super) mouth: Mouth,
     pub(super) waiter: Waiter,
     pub(super) socket: UdpSocket,
@@ -45,7 +45,7 @@ pub(super) struct Facts {
 /// The service at work.
 pub(crate) struct Drive {
     service: Service,
-    outside: Outside,
+    io: ServiceIo,
     sender: Sender,
     facts: Facts,
 }
@@ -53,17 +53,17 @@ pub(crate) struct Drive {
 impl Drive {
     pub(super) fn new(
         service: Service,
-        outside: Outside,
+        io: ServiceIo,
         group: Option<SocketAddr>,
         facts: Facts,
     ) -> Self {
-        Self { service, outside, sender: Sender::new(group), facts }
+        Self { service, io, sender: Sender::new(group), facts }
     }
 
     /// Runs it until it is told to stop.
     pub(crate) fn run(mut self) -> anyhow::Result<ExitCode> {
         self.tell_bundles();
-        self.event(Event::Serving {
+        self.event(ServiceEvent::Serving {
             address: self.facts.address.to_string(),
             delivery: self.facts.delivery.name().to_owned(),
             rate_mbit: self.facts.rate_mbit,
@@ -71,53 +71,53 @@ impl Drive {
             bundles: self.service.shelf().bundles().len(),
         });
         while !self.turn(None)? {}
-        let now = self.outside.waiter.now();
+        let now = self.io.waiter.now();
         self.service.stop(now);
-        while self.outside.waiter.now() < now + LINGER {
+        while self.io.waiter.now() < now + LINGER {
             self.turn(Some(now + LINGER))?;
         }
         self.tell_notes();
-        self.event(Event::Stopped);
+        self.event(ServiceEvent::Stopped);
         Ok(ExitCode::SUCCESS)
     }
 
     /// Sends, waits and takes what came. True when it was told to stop.
     fn turn(&mut self, until: Option<Time>) -> anyhow::Result<bool> {
-        let now = self.outside.waiter.now();
-        self.serve_outside(now);
+        let now = self.io.waiter.now();
+        self.do_io(now);
         let service = &mut self.service;
         let source = &mut |now| service.poll_transmit(now);
-        if let Some(warning) = self.sender.send(now, source, &self.outside.socket) {
-            self.outside.mouth.warn(None, warning);
+        if let Some(warning) = self.sender.send(now, source, &self.io.socket) {
+            self.io.mouth.warn(None, warning);
         }
         let due = [self.service.poll_timeout(), self.sender.poll_timeout(), until];
         let due = due.into_iter().flatten().min().unwrap_or(now + SLEEP_MAX);
-        self.outside.waiter.wait(due)?;
-        let now = self.outside.waiter.now();
-        let signals = self.outside.waiter.signals()?;
+        self.io.waiter.wait(due)?;
+        let now = self.io.waiter.now();
+        let signals = self.io.waiter.signals()?;
         if signals.hangups > 0 {
             self.reload();
         }
         let service = &mut self.service;
-        let trouble = socket::receive(&self.outside.socket, |from, bytes| {
+        let trouble = socket::receive(&self.io.socket, |from, bytes| {
             service.handle_datagram(now, from, bytes);
         });
         if let Some(trouble) = trouble {
-            self.outside.mouth.warn(None, trouble);
+            self.io.mouth.warn(None, trouble);
         }
         if self.service.poll_timeout().is_some_and(|due| due <= now) {
             self.service.handle_timeout(now);
         }
         let service = &self.service;
         let answer = || serde_json::to_vec(&service.status(now)).unwrap_or_default();
-        self.outside.status.serve(&self.outside.waiter, answer)?;
+        self.io.status.serve(&self.io.waiter, answer)?;
         Ok(signals.stops > 0)
     }
 
     /// Does what the service wants of disk and log.
-    fn serve_outside(&mut self, now: Time) {
+    fn do_io(&mut self, now: Time) {
         while let Some(load) = self.service.poll_load() {
-            let Files { bundles, trusted, .. } = &self.outside.files;
+            let Files { bundles, trusted, .. } = &self.io.files;
             let payload = directory::payload(bundles, &load.file, &load.id, trusted);
             self.service.loaded(now, &load.id, payload.map_err(|error| format!("{error:#}")));
         }
@@ -133,16 +133,16 @@ impl Drive {
             let begun = match &note {
                 Note {
                     campaign: Some(campaign),
-                    line: Line::Service(Event::CampaignStarted { bundle, escrow }),
+                    line: Line::Service(ServiceEvent::CampaignStarted { bundle, escrow }),
                 } => Some((*campaign, self.started(*campaign, bundle.clone(), *escrow))),
                 _ => None,
             };
-            self.outside.mouth.tell(note);
+            self.io.mouth.tell(note);
             if let Some((campaign, started)) = begun {
-                self.outside.mouth.begin_rescue(campaign, &started);
+                self.io.mouth.begin_rescue(campaign, &started);
             }
         }
-        self.outside.mouth.keep();
+        self.io.mouth.keep();
     }
 
     /// Returns what the record of a rescue begins with. Its hosts call one after the other.
@@ -159,22 +159,22 @@ impl Drive {
         Entry::now(campaign, started)
     }
 
-    fn event(&mut self, event: Event) {
-        self.outside.mouth.tell(Note::of(event));
+    fn event(&mut self, event: ServiceEvent) {
+        self.io.mouth.tell(Note::of(event));
     }
 
     /// Makes a backup durable.
     fn store(&self, deposit: &Deposit) -> anyhow::Result<()> {
         let Some((host, bundle)) = self.service.depositor(deposit) else { return Ok(()) };
         let regions = bundle.manifest.regions().iter().map(RegionFacts::from).collect();
-        Ok(self.outside.backups.keep(deposit.campaign, host, &deposit.backup, regions)?)
+        Ok(self.io.backups.keep(deposit.campaign, host, &deposit.backup, regions)?)
     }
 
     /// Reads policy, bundles and inventory again. What cannot be read stays as it was.
     fn reload(&mut self) {
-        let files = &self.outside.files;
+        let files = &self.io.files;
         let (policy, shelf, known) = (files.policy(), files.shelf(), files.known());
-        let mouth = &mut self.outside.mouth;
+        let mouth = &mut self.io.mouth;
         let mut kept = |what: &str, error: anyhow::Error| {
             mouth.warn(None, format!("{error:#}; the {what} stays as it was"));
         };
@@ -191,7 +191,7 @@ impl Drive {
             Err(error) => kept("list of bundles", error),
         }
         self.tell_bundles();
-        self.event(Event::Reloaded {
+        self.event(ServiceEvent::Reloaded {
             hosts: self.service.known_hosts(),
             bundles: self.service.shelf().bundles().len(),
         });
@@ -201,10 +201,10 @@ impl Drive {
         let shelf = self.service.shelf();
         for refused in shelf.refused() {
             let (file, why) = (refused.file.clone(), refused.why.clone());
-            self.outside.mouth.tell(Note::of(Event::BundleRefused { file, why }));
+            self.io.mouth.tell(Note::of(ServiceEvent::BundleRefused { file, why }));
         }
         for bundle in shelf.bundles() {
-            self.outside.mouth.tell(Note::of(Event::Bundle(bundle.facts())));
+            self.io.mouth.tell(Note::of(ServiceEvent::Bundle(bundle.facts())));
         }
     }
 }

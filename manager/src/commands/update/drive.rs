@@ -29,8 +29,8 @@ pub(super) struct WayOut {
     pub(super) route: Route,
 }
 
-/// What a campaign has to do with.
-pub(super) struct Outside {
+/// Everything outside a campaign that it reads or writes.
+pub(super) struct CampaignIo {
     pub(super) mouth: Mouth,
     pub(super) way: WayOut,
     pub(super) backups: BackupStore,
@@ -43,7 +43,7 @@ pub(super) struct Drive {
     number: u64,
     narrator: Narrator,
     campaign: Campaign,
-    outside: Outside,
+    io: CampaignIo,
     sender: Sender,
     refreshed: Time,
     /// A confirmed host could not keep something.
@@ -51,15 +51,10 @@ pub(super) struct Drive {
 }
 
 impl Drive {
-    pub(super) fn new(
-        number: u64,
-        narrator: Narrator,
-        campaign: Campaign,
-        outside: Outside,
-    ) -> Self {
-        let sender = Sender::new(outside.way.route.group);
+    pub(super) fn new(number: u64, narrator: Narrator, campaign: Campaign, io: CampaignIo) -> Self {
+        let sender = Sender::new(io.way.route.group);
         let refreshed = Time::ZERO;
-        Self { number, narrator, campaign, outside, sender, refreshed, fell_short: false }
+        Self { number, narrator, campaign, io, sender, refreshed, fell_short: false }
     }
 
     /// Runs it to its end.
@@ -73,7 +68,7 @@ impl Drive {
         let confirmed = self.confirmed();
         let failed = self.campaign.hosts().len() - confirmed;
         self.tell(self.narrator.finished(confirmed, failed));
-        let mouth = &mut self.outside.mouth;
+        let mouth = &mut self.io.mouth;
         mouth.keep();
         mouth.display().finish(&self.campaign);
         let complete = !mouth.record_has_failed() && !self.fell_short;
@@ -101,9 +96,9 @@ impl Drive {
         let due = [self.campaign.poll_timeout(), self.sender.poll_timeout(), until];
         let refresh = self.refreshed + REFRESH_INTERVAL;
         let due = due.into_iter().flatten().min().unwrap_or(refresh).min(refresh);
-        self.outside.way.waiter.wait(due)?;
+        self.io.way.waiter.wait(due)?;
         let now = self.now();
-        for _ in 0..self.outside.way.waiter.stop_requests()? {
+        for _ in 0..self.io.way.waiter.stop_requests()? {
             self.interrupt(now);
         }
         self.receive(now);
@@ -115,20 +110,20 @@ impl Drive {
     }
 
     fn now(&self) -> Time {
-        self.outside.way.waiter.now()
+        self.io.way.waiter.now()
     }
 
     fn send(&mut self, now: Time) {
         let campaign = &mut self.campaign;
         let source = &mut |now| campaign.poll_transmit(now);
-        if let Some(warning) = self.sender.send(now, source, &self.outside.way.socket) {
+        if let Some(warning) = self.sender.send(now, source, &self.io.way.socket) {
             self.warn(warning);
         }
     }
 
     fn receive(&mut self, now: Time) {
         let campaign = &mut self.campaign;
-        let trouble = socket::receive(&self.outside.way.socket, |from, bytes| {
+        let trouble = socket::receive(&self.io.way.socket, |from, bytes| {
             campaign.handle_datagram(now, from, bytes);
         });
         if let Some(trouble) = trouble {
@@ -141,7 +136,7 @@ impl Drive {
     fn store_backups(&mut self, now: Time) {
         while let Some(backup) = self.campaign.poll_backup() {
             let host = &self.campaign.hosts()[backup.host];
-            let Outside { backups, regions, .. } = &self.outside;
+            let CampaignIo { backups, regions, .. } = &self.io;
             match backups.keep(self.number, host, &backup, regions.clone()) {
                 Ok(()) => {
                     self.tell(Narrator::backup_stored(host, &backup));
@@ -177,24 +172,24 @@ impl Drive {
                 self.tell(news);
             }
         }
-        self.outside.mouth.keep();
+        self.io.mouth.keep();
     }
 
     fn warn(&mut self, message: String) {
-        self.outside.mouth.warn(Some(self.number), message);
+        self.io.mouth.warn(Some(self.number), message);
     }
 
     fn tell(&mut self, news: News) {
         if let News::Result(result) = &news {
             self.fell_short |= result.shortfall().is_some();
         }
-        self.outside.mouth.tell(Note::in_campaign(self.number, news));
+        self.io.mouth.tell(Note::in_campaign(self.number, news));
     }
 
     fn refresh(&mut self, now: Time) {
         if now.since(self.refreshed) >= REFRESH_INTERVAL {
             self.refreshed = now;
-            self.outside.mouth.display().refresh(now, &self.campaign);
+            self.io.mouth.display().refresh(now, &self.campaign);
         }
     }
 

@@ -11,7 +11,7 @@ use firmcast::time::Time;
 use firmcast::wire::help::Finding;
 
 use super::Policy;
-use super::note::Event;
+use super::note::ServiceEvent;
 use super::service::{STRANGERS_MAX, Service};
 use crate::news::News;
 use world::{Dead, IMAGE_SIZE_BYTES, World, bundle};
@@ -133,7 +133,7 @@ fn a_host_that_fails_too_often_is_parked_and_a_new_policy_lets_it_try_again() {
     let results = world.results(0);
     assert_eq!(results.len(), 3, "{results:?}");
     assert!(results.iter().all(|result| result.reason == "write-failed" && !result.reboot_safe));
-    assert!(world.events().any(|event| matches!(event, Event::Parked { failures: 3, .. })));
+    assert!(world.events().any(|event| matches!(event, ServiceEvent::Parked { failures: 3, .. })));
     assert!(
         world.hosts[0].held().unwrap().contains("failed too often"),
         "{:?}",
@@ -183,7 +183,10 @@ fn a_host_that_only_tells_something_is_heard_and_boots_on() {
     let mut world = World::new(vec![tells], &[("b", bundle("P", "2.0", 1, 1))]);
     world.start();
     world.run_for(MINUTE);
-    let told = world.events().filter(|event| matches!(event, Event::HelpRequest(facts) if !facts.wants_image && facts.why == "torn"));
+    let told = world.events().filter(|event| match event {
+        ServiceEvent::HelpRequest(facts) => !facts.wants_image && facts.why == "torn",
+        _ => false,
+    });
     assert_eq!(told.count(), 1);
     assert!(world.hosts[0].conclusion.is_some() && world.campaigns() == 0);
 }
@@ -199,7 +202,7 @@ fn a_bundle_that_is_gone_when_it_is_wanted_gives_way_to_the_next() {
     assert!(
         world
             .events()
-            .any(|event| matches!(event, Event::BundleRefused { file, .. } if file == "b"))
+            .any(|event| matches!(event, ServiceEvent::BundleRefused { file, .. } if file == "b"))
     );
 }
 

@@ -26,7 +26,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore as _, SeedableRng as _};
 use sha2::{Digest as _, Sha256};
 
-use super::super::note::{Event, Note};
+use super::super::note::{Note, ServiceEvent};
 use super::super::service::{Known, Service, Settings};
 use super::super::shelf::{Shelf, Shelved};
 use super::super::{Line, Policy};
@@ -505,7 +505,7 @@ impl World {
     }
 
     /// What was told of the service itself.
-    pub(super) fn events(&self) -> impl Iterator<Item = &Event> {
+    pub(super) fn events(&self) -> impl Iterator<Item = &ServiceEvent> {
         self.notes.iter().filter_map(|(_, note)| match &note.line {
             Line::Service(event) => Some(event),
             Line::Campaign(_) => None,
@@ -534,7 +534,7 @@ impl World {
     }
 
     pub(super) fn campaigns(&self) -> usize {
-        self.events().filter(|event| matches!(event, Event::CampaignStarted { .. })).count()
+        self.events().filter(|event| matches!(event, ServiceEvent::CampaignStarted { .. })).count()
     }
 }
 

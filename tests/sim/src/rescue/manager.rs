@@ -8,7 +8,7 @@ use firmcast::keys::ManagerSecretKey;
 use firmcast::session::Endpoint;
 use firmcast::time::Time;
 use firmcast_manager::campaign::{Deadlines, HANDSHAKES_PER_SECOND, Transmit};
-use firmcast_manager::rescue::policy::{Order, Rule};
+use firmcast_manager::rescue::policy::{BundleChoice, Rule};
 use firmcast_manager::rescue::{BundleId, Deposit, Known, Load, Note, Policy, Service, Settings};
 
 use super::memory;
@@ -241,7 +241,7 @@ fn policy(scenario: &Scenario, truth: &Truth, holds: bool) -> Policy {
         vendor: None,
         product: Some(board.product.clone()),
         host: None,
-        order: Order::Hold,
+        choice: BundleChoice::Hold,
     };
     Policy {
         unknown_hosts: scenario.helps_strangers,

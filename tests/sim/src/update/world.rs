@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use firmcast::time::Time;
-use firmcast_manager::campaign::{Backup, Delivery, Destination, Event, Stage, Transmit};
+use firmcast_manager::campaign::{Backup, CampaignEvent, Delivery, Destination, Stage, Transmit};
 
 use crate::chance::Chance;
 use crate::engine::{Alarm, Engine, Simulated, Violation};
@@ -415,9 +415,9 @@ impl World {
         self.manager_moved(slot)
     }
 
-    fn take_news(&mut self, manager: &Manager, event: &Event) -> Result<(), Violation> {
+    fn take_news(&mut self, manager: &Manager, event: &CampaignEvent) -> Result<(), Violation> {
         match event {
-            Event::Stage { host, stage } => {
+            CampaignEvent::Stage { host, stage } => {
                 let host = manager.targets[*host];
                 self.engine.trace.count(*stage as u64);
                 self.engine.line(format_args!("host{host} {}", stage.name()));
@@ -427,7 +427,7 @@ impl World {
                     _ => {}
                 }
             }
-            Event::Ended { host: index, outcome } => {
+            CampaignEvent::Ended { host: index, outcome } => {
                 let host = manager.targets[*index];
                 self.engine.trace.count(outcome.ending.reason.code().into());
                 *self.ends.entry(outcome.ending.reason.name()).or_default() += 1;
@@ -448,7 +448,7 @@ impl World {
                     self.unconfirmed.retain(|other| *other != host);
                 }
             }
-            Event::Progress { .. } | Event::TransferStarted { .. } => {}
+            CampaignEvent::Progress { .. } | CampaignEvent::TransferStarted { .. } => {}
         }
         Ok(())
     }

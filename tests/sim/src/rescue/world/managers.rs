@@ -7,7 +7,7 @@ use std::time::Duration;
 use firmcast::wire::broadcast::Broadcast;
 use firmcast_manager::campaign::{Delivery, Destination, Stage, Transmit};
 use firmcast_manager::news::News;
-use firmcast_manager::rescue::note::Event;
+use firmcast_manager::rescue::note::ServiceEvent;
 use firmcast_manager::rescue::{BundleId, Deposit, Line, Note};
 
 use super::{Happening, World};
@@ -145,11 +145,11 @@ impl World {
             (Line::Service(event), _) => {
                 self.engine.line(format_args!("{}", event.to_text()));
                 match event {
-                    Event::Held { reason, .. } => {
+                    ServiceEvent::Held { reason, .. } => {
                         *self.summary.held.entry(reason.clone()).or_default() += 1;
                     }
-                    Event::Parked { .. } => self.summary.parked += 1,
-                    Event::Recalled { .. } => self.summary.recalled += 1,
+                    ServiceEvent::Parked { .. } => self.summary.parked += 1,
+                    ServiceEvent::Recalled { .. } => self.summary.recalled += 1,
                     _ => {}
                 }
             }
