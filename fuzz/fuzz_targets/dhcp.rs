@@ -3,7 +3,7 @@
 #![no_main]
 
 use firmcast::net::MacAddress;
-use firmcast::net::dhcp::{DNS_SERVERS_MAX, DhcpClient, Event};
+use firmcast::net::dhcp::{DNS_SERVERS_MAX, DhcpClient, LeaseEvent};
 use firmcast::net::dns::is_host_name;
 use firmcast::time::Time;
 use libfuzzer_sys::fuzz_target;
@@ -26,7 +26,7 @@ fuzz_target!(|datagrams: Vec<Vec<u8>>| {
         }
         client.handle_datagram(Time::ZERO, &datagram);
         while let Some(event) = client.poll_event() {
-            let Event::Bound(lease) = event else { continue };
+            let LeaseEvent::Bound(lease) = event else { continue };
             assert!(lease.dns.len() <= DNS_SERVERS_MAX);
             assert!(lease.domain.is_none_or(|domain| is_host_name(&domain)));
             if let Some(url) = lease.manager {

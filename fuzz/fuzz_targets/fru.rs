@@ -3,13 +3,13 @@
 
 #![no_main]
 
-use firmcast::bmc::fru::{Edit, Fru, Record};
+use firmcast::bmc::fru::{Edit, Fru};
 use firmcast::manager_url::ManagerUrl;
 use libfuzzer_sys::fuzz_target;
 
 fn others(bytes: &[u8]) -> Option<Vec<(u8, Vec<u8>)>> {
     let records = Fru::parse(bytes).ok()?.records.ok()?;
-    let others = records.iter().filter(|record| !Record::is_ours(record));
+    let others = records.iter().filter(|record| !record.is_ours());
     Some(others.map(|record| (record.kind, record.data.to_vec())).collect())
 }
 
