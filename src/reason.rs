@@ -14,7 +14,10 @@ pub use ending::{Ending, Refusal};
 pub use flash_state::FlashState;
 
 macro_rules! reasons {
-    ($($(#[$doc:meta])* $variant:ident = $code:literal, $name:literal, $sentence:literal, $advice:literal;)*) => {
+    ($(
+        $(#[$doc:meta])*
+        $variant:ident = $code:literal, $name:literal, $sentence:literal, $advice:literal;
+    )*) => {
         /// Why a host refused, failed, or ended well.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[repr(u16)]

@@ -6,8 +6,9 @@
 //!    '------------> Restoring <-------'
 //!                       | every touched block tried
 //!                       v
-//!                   Confirming --all touched blocks old--> end: Restored (Unchanged, if none was touched)
-//!                       '-------otherwise--> end: Mixed
+//!                   Confirming --no block touched---------> end: Unchanged
+//!                       |--------all touched blocks old---> end: Restored
+//!                       '--------otherwise----------------> end: Mixed
 //! ```
 //!
 //! Somebody else may write to the chip at any time. What the image decides is written again then, a

@@ -5,8 +5,8 @@
 //! VerifiedImage --> Job --> Placement  which eraseblocks the image lies on (good blocks, in order)
 //!                    |----> Backup     what they hold now, in memory, proven by a second read
 //!                    |----> FlashPlan  which of them change, how, and in which order (pure)
-//!                    '----> Execution  erase, write, read back; compare everything; restore on failure
-//!                              |
+//!                    '----> Execution  erase, write, read back; compare everything;
+//!                              |       restore on failure
 //!                            Flash     MtdDevice (crate::mtd) or SimulatedFlash
 //! ```
 //!

@@ -149,14 +149,18 @@ mod tests {
             let bytes: Vec<u8> = (0..0x2_0000u32).map(|n| (n >> 9) as u8 | 1).collect();
             let geometry = Geometry::uniform(0x2_0000, 0x1_0000, 1, WriteRule::ClearBits).unwrap();
             let mut chip = SimulatedFlash::new(geometry, bytes.clone());
-            let pages = closed.iter().map(|(first, count)| first * 0x1000..(first + count) * 0x1000);
-            let closed: ByteRanges = pages.collect::<ByteRanges>().before(0x2_0000);
+            let closed = closed
+                .iter()
+                .map(|(first, count)| first * 0x1000..(first + count) * 0x1000)
+                .collect::<ByteRanges>()
+                .before(0x2_0000);
             closed.iter().for_each(|range| chip.close(range.clone()));
             if is_silent {
                 chip.answer_closed_reads();
             }
             let contents = read_contents(&mut chip, &closed).unwrap();
-            prop_assert_eq!(contents.closed(), if is_silent { &ByteRanges::default() } else { &closed });
+            let expected = if is_silent { ByteRanges::default() } else { closed.clone() };
+            prop_assert_eq!(contents.closed(), &expected);
             for (at, byte) in contents.bytes().iter().enumerate() {
                 let is_closed = closed.covers(&(at as u64..at as u64 + 1));
                 prop_assert_eq!(*byte, if is_closed { 0xff } else { bytes[at] });

@@ -299,7 +299,8 @@ mod tests {
         assert_eq!(default_interface(tree.0.path()), None);
         let zeros = "0".repeat(32);
         let v6 = format!(
-            "{zeros} 00 {zeros} 00 {zeros} 00000400 1 0 3 eth6\n{zeros} 00 {zeros} 00 {zeros} ffffffff 1 0 3 lo\n"
+            "{zeros} 00 {zeros} 00 {zeros} 00000400 1 0 3 eth6\n\
+             {zeros} 00 {zeros} 00 {zeros} ffffffff 1 0 3 lo\n"
         );
         tree.put("proc/net/ipv6_route", &v6);
         assert_eq!(default_interface(tree.0.path()).as_deref(), Some("eth6"));

@@ -4,7 +4,7 @@
 //!
 //! | offset | bytes | field |
 //! | --- | --- | --- |
-//! | 0 | 8 | magic: 89 46 43 42 0D 0A 1A 0A (`FCB`, and line ends that a text transfer would change) |
+//! | 0 | 8 | magic: 89 46 43 42 0D 0A 1A 0A (`FCB`, line ends that a text transfer would change) |
 //! | 8 | 2 | file version: 1 |
 //! | 10 | 2 | reserved: 0 |
 //! | 12 | 4 | length of the signed manifest, 1 to [`MANIFEST_MAX`] |

@@ -152,7 +152,8 @@ mod tests {
             let found: Vec<_> = left.iter().cloned().collect();
             prop_assert!(found.iter().all(|range| !range.is_empty()));
             prop_assert!(found.windows(2).all(|pair| pair[0].end < pair[1].start));
-            prop_assert_eq!(left.total_bytes(), (0..80).filter(|byte| has(&a, *byte)).count() as u64);
+            let count = (0..80).filter(|byte| has(&a, *byte)).count();
+            prop_assert_eq!(left.total_bytes(), count as u64);
             let json = serde_json::to_string(&left).unwrap();
             prop_assert_eq!(serde_json::from_str::<ByteRanges>(&json).unwrap(), left);
         }

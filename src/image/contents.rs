@@ -1,12 +1,12 @@
 //! What the host can read of a chip, and what of the rest counts: the one rule for all who look at
 //! a chip.
 //!
-//! | bytes | are | and therefore |
-//! | --- | --- | --- |
-//! | read | the chip's | compared, recorded and judged |
-//! | not readable, in a range that is not the host's or that stays as it is | closed | not changed, compared, recorded or judged |
-//! | FFh throughout a region that the Intel flash descriptor closes | closed | the same: the controller answers so instead of failing |
-//! | not readable elsewhere | a fault of the hardware | no backup, so no update |
+//! - Bytes that were read are the chip's: compared, recorded and judged.
+//! - Bytes that cannot be read are *closed* in a range that is not the host's or that stays as it
+//!   is: not changed, compared, recorded or judged.
+//! - FFh throughout a region that the Intel flash descriptor closes is closed, too: the controller
+//!   answers so instead of failing.
+//! - Bytes that cannot be read elsewhere are a fault of the hardware: no backup, so no update.
 //!
 //! Not the host's are the regions of an Intel flash descriptor but for the descriptor itself and
 //! the BIOS, and areas of a flash map for the same purposes. A closed range reads as FFh here, and

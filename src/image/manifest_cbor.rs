@@ -17,14 +17,22 @@
 //! | 12 | block digests | 3.13 Payload Digests | bstr, 32 bytes for each block |
 //! | 13 | version | 3.17 Manifest Text Information | tstr |
 //! | 14 | expected version (absent: not known) | 3.17 Manifest Text Information | tstr |
-//! | 15 | preserved regions (absent: none) | 3.10 Storage Location | \[1\* \[name tstr, offset uint, length uint\]\] |
-//! | 16 | stable digest: of the image outside the regions of 15, 17 and 18 | 3.13 Payload Digests | bstr, 32 bytes |
-//! | 17 | reset regions (absent: none) | 3.10 Storage Location | as 15 |
-//! | 18 | replaced regions that the firmware changes when it runs (absent: none) | 3.10 Storage Location | as 15 |
-//! | 19 | where the processor starts (absent: at the image's last byte) | 3.10 Storage Location | uint |
+//! | 15 | preserved regions (absent: none) | 3.10 Storage Location | regions |
+//! | 16 | stable digest | 3.13 Payload Digests | bstr, 32 bytes |
+//! | 17 | reset regions (absent: none) | 3.10 Storage Location | regions |
+//! | 18 | replaced regions (absent: none) | 3.10 Storage Location | regions |
+//! | 19 | where the processor starts (absent: at the last byte) | 3.10 Storage Location | uint |
 //! | 20 | the only host that the image is for (absent: any) | none | bstr, 32 bytes |
-//! | 21 | the image's layout (absent: none is known) | 3.10 Storage Location | \[1* \[kind uint, name tstr, offset uint, length uint\]\] |
-//! | 22 | 1: the layout may differ from the chip's (absent: it may not) | 3.10 Storage Location | uint |
+//! | 21 | the image's layout (absent: none is known) | 3.10 Storage Location | layout |
+//! | 22 | 1: the layout may differ from the chip's (absent: no) | 3.10 Storage Location | uint |
+//!
+//! ```text
+//! regions = [1* [name tstr, offset uint, length uint]]
+//! layout  = [1* [kind uint, name tstr, offset uint, length uint]]
+//! ```
+//!
+//! The stable digest is that of the image outside the regions of 15, 17 and 18. The regions of 18
+//! are those that the firmware changes when it runs.
 //!
 //! Vendor and class are the DMI strings themselves, not UUIDs made from them: an operator can read
 //! and compare them. A label that is not in the table is an error, because it may restrict what the

@@ -12,7 +12,9 @@
 //! The maker describes and signs; the host trusts a list of release keys and nothing else.
 //!
 //! ```
-//! use firmcast::image::{Bundle, Description, Manifest, PayloadFormat, SignedManifest, VerifiedManifest};
+//! use firmcast::image::{
+//!     Bundle, Description, Manifest, PayloadFormat, SignedManifest, VerifiedManifest,
+//! };
 //! use firmcast::keys::{ReleaseSecretKey, SecretKey};
 //! use rand_chacha::ChaCha20Rng;
 //! use rand_chacha::rand_core::SeedableRng;

@@ -375,7 +375,9 @@ proptest! {
         let manifest =
             Manifest::describe(description, &contents, PayloadFormat::Raw, &contents).unwrap();
         let inside = |at: usize| {
-            regions.iter().any(|r| (r.offset_bytes..r.offset_bytes + r.length_bytes).contains(&(at as u64)))
+            let mut ranges =
+                regions.iter().map(|r| r.offset_bytes..r.offset_bytes + r.length_bytes);
+            ranges.any(|range| range.contains(&(at as u64)))
         };
         let outside: Vec<u8> =
             (0..contents.len()).filter(|&at| !inside(at)).map(|at| contents[at]).collect();

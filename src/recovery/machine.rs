@@ -1,16 +1,15 @@
 //! What the recovery environment does, from the first call to the manager to the reboot. Sans-IO.
 //!
 //! ```text
-//!  Waiting --manifest verified, Join--> Receiving --whole image verified--> Verified --Commit--> Flashing
-//!     |                                    |                                   |                    |
-//!     |  manager not reached, silence, Release, manifest refused, image wrong  |                    |
-//!     '------------------------------------+-----------------------------------'                    |
-//!                                          v                                                        v
-//!                       Ended (flash untouched) <------------- chip holds all old or all new -------'
-//!                          | Release, or nobody says so in time                                     | neither
-//!                          v                                                                        v
-//!                       Rebooting                                                                Mixed: never reboots,
-//!                                                                                                tries again, asks for help
+//! Waiting --manifest verified, Join--> Receiving --image verified--> Verified --Commit--> Flashing
+//!    |                                     |                            |                    |
+//!    | manager not reached, silence, Release, manifest refused, image wrong                  |
+//!    '-------------------------------------+----------------------------'                    |
+//!                                          v                                                 |
+//!                       Ended (flash untouched) <------ chip holds all old or all new -------'
+//!                          | Release, or nobody says so in time                      neither |
+//!                          v                                                                 v
+//!                       Rebooting                 Mixed: never reboots, tries again, asks for help
 //! ```
 //!
 //! With a commit that asks for escrow, a flashing host uploads its backup before the first change;

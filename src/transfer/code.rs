@@ -133,7 +133,9 @@ mod tests {
                 fragment_size_bytes: half * 2,
             })
             .unwrap();
-            let bytes = (0..geometry.payload_size() as u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+            let bytes = (0..geometry.payload_size() as u32)
+                .map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8)
+                .collect();
             let payload = Payload::new(Arc::new(bytes), &geometry);
             let repairs = geometry.repair_count(0) as usize;
             let size = geometry.fragment_size();

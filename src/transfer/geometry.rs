@@ -144,7 +144,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_shape_is_one_that_the_code_supports(size in 1..=PAYLOAD_SIZE_MAX, half in 256u16..=4470) {
+        fn every_shape_is_one_that_the_code_supports(
+            size in 1..=PAYLOAD_SIZE_MAX,
+            half in 256u16..=4470,
+        ) {
             let geometry = geometry(size, half * 2);
             let mut total = 0;
             for block in 0..geometry.block_count() {

@@ -269,12 +269,15 @@ mod tests {
             entries in 0u8..6,
         ) {
             bytes[36..40].copy_from_slice(&[form, 0, 0, entries]);
-            bytes.truncate(40 + usize::from(entries) * if form == 0 { 2 } else { 8 });
-            let total: u64 = match form {
-                0 => bytes[40..].chunks_exact(2).map(|c| u64::from(u16::from_be_bytes([c[0], c[1]]))).sum(),
-                _ => bytes[40..].chunks_exact(8).map(|c| u64::from(u16::from_be_bytes([c[6], c[7]]))).sum(),
-            };
-            bytes[12..16].copy_from_slice(&(total as u32).to_be_bytes());
+            let entry_bytes = if form == 0 { 2 } else { 8 };
+            bytes.truncate(40 + usize::from(entries) * entry_bytes);
+            // An entry of any form ends with a count, in two bytes.
+            let total: u32 = bytes[40..]
+                .chunks_exact(entry_bytes)
+                .map(|entry| u16::from_be_bytes([entry[entry_bytes - 2], entry[entry_bytes - 1]]))
+                .map(u32::from)
+                .sum();
+            bytes[12..16].copy_from_slice(&total.to_be_bytes());
             if let Ok(status) = FragmentStatus::parse(&bytes) {
                 prop_assert_eq!(status.emit(), bytes);
             }

@@ -249,7 +249,11 @@ fn every_single_fault_on_a_chip_that_takes_several_spans() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 48,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn every_single_fault_at_every_operation(kind in 0u8..4, seed: u64) {
@@ -257,12 +261,18 @@ proptest! {
     }
 
     #[test]
-    fn storms_of_faults_end_in_a_true_statement(kind in 0u8..4, seed: u64, percent in 1u32..60, power: bool) {
+    fn storms_of_faults_end_in_a_true_statement(
+        kind in 0u8..4,
+        seed: u64,
+        percent in 1u32..60,
+        power: bool,
+    ) {
         let scenario = Scenario::new(kind, seed);
         let mut rng = ChaCha20Rng::seed_from_u64(!seed);
         let mut flash = scenario.flash.clone();
         // Reads that lie can make any statement false: no program can tell.
-        let faults = [Fault::Error, Fault::HalfDone, if power { Fault::CutInside } else { Fault::Error }];
+        let cut = if power { Fault::CutInside } else { Fault::Error };
+        let faults = [Fault::Error, Fault::HalfDone, cut];
         for operation in 0..500 {
             if rng.next_u32() % 100 < percent {
                 flash.inject(operation, faults[rng.next_u32() as usize % 3]);
@@ -282,7 +292,8 @@ proptest! {
         let mut flash = scenario.flash.clone();
         let differing: Vec<u32> = scenario.differing().into_iter().collect();
         prop_assume!(!differing.is_empty());
-        let worn = flash.geometry().blocks().nth(differing[choice % differing.len()] as usize).unwrap();
+        let index = differing[choice % differing.len()] as usize;
+        let worn = flash.geometry().blocks().nth(index).unwrap();
         flash.wear_out(worn);
         prop_assert_eq!(run_checked(&scenario, &mut flash), Outcome::Restored);
     }

@@ -7,9 +7,10 @@ fn an_image_of_another_size_is_refused() {
     let mut flash = SimulatedFlash::new(nor(4), vec![0; 1024]);
     for length in [0, 1023, 1025, 512, 4096] {
         let error = refusal(image(vec![1; length]), &mut flash);
-        assert!(
-            matches!(error, FlashError::ImageSize { image_bytes, chip_bytes: 1024 } if image_bytes == length as u64)
-        );
+        let FlashError::ImageSize { image_bytes, chip_bytes: 1024 } = error else {
+            panic!("{error}");
+        };
+        assert_eq!(image_bytes, length as u64);
         assert!(
             error.to_string().contains(&format!("{length:#x} bytes, the flash chip 0x400")),
             "{error}"

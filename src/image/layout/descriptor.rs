@@ -4,12 +4,15 @@
 //! | offset | field | contents |
 //! | --- | --- | --- |
 //! | 10h (00h before 5 series) | FLVALSIG | 0FF0A55Ah |
-//! | +4 | FLMAP0 | bits 0-7 FCBA, 16-23 FRBA (regions), 24-26 NR: each base address in units of 16 bytes |
+//! | +4 | FLMAP0 | bits 0-7 FCBA, 16-23 FRBA (regions), 24-26 NR |
 //! | +8 | FLMAP1 | bits 0-7 FMBA (masters), 16-23 FISBA (straps), 24-31 ISL |
 //! | +12 | FLMAP2 | bits 0-7 FMSBA, 16-23 ICCRIBA |
-//! | FRBA + 4 n | FLREGn | bits 0-14 base, 16-30 limit, in units of 4 KiB, limit included; unused when limit < base |
+//! | FRBA + 4 n | FLREGn | bits 0-14 base, 16-30 limit |
 //! | FMBA | FLMSTR1 | what the host may do, see [`MasterFormat`] |
 //! | EFCh | FLUMAP1 | bits 24-31 MDTBA |
+//!
+//! Each base address is in units of 16 bytes. Base and limit of a region are in units of 4 KiB,
+//! limit included; a region is unused when its limit is below its base.
 //!
 //! Sources: Intel's SPI programming guides as flashrom has them (`ich_descriptors.h`,
 //! `ich_descriptors.c`), and coreboot's `util/ifdtool`.

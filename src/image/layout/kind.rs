@@ -93,8 +93,8 @@ impl fmt::Display for RegionKind {
 /// Not the name of a kind of region.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "unknown kind of region {0:?}, expected descriptor, bios, me, gbe, platform-data, embedded-controller, \
-     variable-store, vpd or other"
+    "unknown kind of region {0:?}, expected descriptor, bios, me, gbe, platform-data, \
+     embedded-controller, variable-store, vpd or other"
 )]
 pub struct UnknownRegionKind(pub String);
 

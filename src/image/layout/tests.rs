@@ -206,7 +206,8 @@ fn flash_maps_that_cannot_be_are_refused() {
     );
     assert_eq!(
         refusal(size, &[(0, 16, "A\nB")], None, 0),
-        "name \"A\\nB\" of the region at 0x0: expected 1 to 32 printable ASCII characters without space around them"
+        "name \"A\\nB\" of the region at 0x0: expected 1 to 32 printable ASCII characters \
+         without space around them"
     );
 }
 
@@ -370,7 +371,10 @@ fn truncated_images_are_refused_or_lose_regions_but_never_gain_any() {
 
 proptest! {
     #[test]
-    fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..0x300), offset in 0usize..0x400) {
+    fn arbitrary_bytes_never_panic(
+        bytes in proptest::collection::vec(any::<u8>(), 0..0x300),
+        offset in 0usize..0x400,
+    ) {
         let mut image = skylake();
         let end = (offset + bytes.len()).min(IMAGE_BYTES);
         image[offset..end].copy_from_slice(&bytes[..end - offset]);
@@ -382,7 +386,9 @@ proptest! {
     }
 
     #[test]
-    fn what_is_read_is_inside_and_nested_or_apart(changes in proptest::collection::vec((0usize..0x4_0100, any::<u8>()), 1..8)) {
+    fn what_is_read_is_inside_and_nested_or_apart(
+        changes in proptest::collection::vec((0usize..0x4_0100, any::<u8>()), 1..8),
+    ) {
         let mut image = everything();
         for (offset, byte) in changes {
             image[offset] = byte;

@@ -3,8 +3,8 @@
 //! | offset | bytes | field (little-endian) |
 //! | --- | --- | --- |
 //! | 0 | 16 | name, a GUID |
-//! | 16 | 1 | header checksum: the header's bytes, without state and file checksum, sum up to zero |
-//! | 17 | 1 | file checksum: with the contents' bytes it sums up to zero; AAh when attribute 40h is not set |
+//! | 16 | 1 | header checksum: the header's bytes, without state and file checksum, sum to zero |
+//! | 17 | 1 | file checksum: sums to zero with the contents' bytes; AAh without attribute 40h |
 //! | 18 | 1 | type |
 //! | 19 | 1 | attributes; 01h: large file (FFS3), 40h: file checksum |
 //! | 20 | 3 | size with the header |

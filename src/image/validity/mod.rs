@@ -169,7 +169,8 @@ pub fn validate_around(image: &[u8], closed: &ByteRanges) -> Verdict {
     match collect_evidence(image, closed) {
         Ok(by) if by.iter().any(Evidence::is_of_programs) => Verdict::Valid { by },
         Ok(_) => Verdict::Unknown {
-            why: "no program in it is of a known format (UEFI, coreboot, legacy BIOS), so nothing tells whether it is whole"
+            why: "no program in it is of a known format (UEFI, coreboot, legacy BIOS), \
+                  so nothing tells whether it is whole"
                 .to_owned(),
         },
         Err(Damage { offset_bytes, why }) => {

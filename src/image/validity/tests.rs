@@ -430,10 +430,8 @@ fn a_closed_range_is_neither_damage_nor_an_excuse_for_damage_elsewhere() {
     let mut damaged = image.clone();
     damaged[VOLUME_OFFSET + 16] ^= 1;
     let found = around(&damaged, 0x100, VOLUME_OFFSET);
-    assert!(
-        matches!(found, Verdict::Invalid { offset_bytes, .. } if offset_bytes == VOLUME_OFFSET as u64),
-        "{found}"
-    );
+    let Verdict::Invalid { offset_bytes, .. } = found else { panic!("{found}") };
+    assert_eq!(offset_bytes, VOLUME_OFFSET as u64);
     assert!(matches!(around(&image, 0, image.len()), Verdict::Unknown { .. }));
     let blank = vec![0xff; 0x1000];
     assert!(matches!(around(&blank, 0, 0x800), Verdict::Invalid { .. }));

@@ -1,9 +1,9 @@
 //! Storing the backup at the manager before the first change of the chip.
 //!
 //! ```text
-//! Given <--BackupStored-- Uploading <--job has read its backup-- Wanted <--CommitWithEscrow-- Given
-//!                            |                                     |
-//!                            '--- Release, or no progress ---------'--> Withdrawn
+//! Given <--BackupStored-- Uploading <--job read its backup-- Wanted <--CommitWithEscrow-- Given
+//!                            |                                 |
+//!                            '--- Release, or no progress -----'--> Withdrawn
 //! ```
 //! The roles of the transfer are reversed: the host is the sender, of one payload to one receiver.
 

@@ -180,5 +180,6 @@ fn a_call_to_everybody_is_answered_from_somewhere_and_strangers_have_limited_roo
 
 #[test]
 fn no_answer_is_larger_than_what_asked_for_it() {
-    const { assert!(crate::wire::datagram::RESPONSE_SIZE <= crate::wire::datagram::INITIATION_SIZE) }
+    use crate::wire::datagram::{INITIATION_SIZE, RESPONSE_SIZE};
+    const { assert!(RESPONSE_SIZE <= INITIATION_SIZE) }
 }
