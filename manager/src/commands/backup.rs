@@ -25,9 +25,9 @@ pub(crate) struct BackupArgs {
 
 #[derive(Debug, Subcommand)]
 enum BackupCommand {
-    /// Show what is kept of which host, the oldest first
+    /// List the backups of each host, the oldest first
     List(ListArgs),
-    /// Make a signed bundle that brings a backup back to the host that gave it, and to no other
+    /// Make a signed bundle that restores a backup on the host that gave it, and on no other
     Restore(RestoreArgs),
 }
 
@@ -40,18 +40,18 @@ struct ListArgs {
 
 #[derive(Debug, Args)]
 struct RestoreArgs {
-    /// SHA-256 of the backup, or its first digits
+    /// Choose the backup by its SHA-256, or by the first 8 digits or more
     digest: String,
-    /// Which host's, when several gave the same bytes: its name, or the fingerprint of its key
+    /// Choose the host when several gave the same bytes: by name, or by its key's fingerprint
     #[arg(long, value_name = "NAME|FINGERPRINT")]
     host: Option<String>,
-    /// The private release key that signs the bundle
+    /// Sign the bundle with the private release key in FILE
     #[arg(long, value_name = "FILE")]
     release_key: PathBuf,
-    /// The bundle file to make; never overwritten
+    /// Write the bundle to FILE, which must not exist
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
-    /// Security version of the bundle; must be at least the host's floor, which an update may have
+    /// Set the bundle's security version: at least the host's floor, which an update may have
     /// raised
     /// [default: the host's floor when it gave the backup]
     #[arg(long, value_name = "N")]

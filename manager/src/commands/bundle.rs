@@ -23,7 +23,7 @@ pub(crate) struct BundleArgs {
 
 #[derive(Debug, Subcommand)]
 enum BundleCommand {
-    /// Sign a firmware image and say what it is for
+    /// Make a signed bundle of a firmware image, and say which hosts it is for
     Create(Box<create::CreateArgs>),
     /// Show what a bundle contains, and whether a trusted key signed it
     Show(show::ShowArgs),

@@ -23,20 +23,20 @@ pub(crate) struct KeyArgs {
 
 #[derive(Debug, Subcommand)]
 enum KeyCommand {
-    /// Make a new key: the private key in FILE, the public key in FILE.pub
+    /// Make a new key: write the private key to FILE and the public key to FILE.pub
     New(NewArgs),
 }
 
 #[derive(Debug, Args)]
 struct NewArgs {
-    /// What the key is for
+    /// Choose what the key is for
     #[arg(long, value_enum)]
     role: RoleArg,
-    /// Where the private key goes, mode 0600; never overwritten
+    /// Write the private key to FILE (mode 0600), which must not exist
     /// [default for a manager key: manager.key in the state directory]
     #[arg(long, value_name = "FILE", required_if_eq_any = [("role", "release"), ("role", "host")])]
     out: Option<PathBuf>,
-    /// A note for people, written behind the public key
+    /// Add a note for people behind the public key
     #[arg(long, value_name = "TEXT")]
     comment: Option<String>,
 }

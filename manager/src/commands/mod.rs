@@ -25,7 +25,7 @@ use firmcast_manager::store::state;
 #[derive(Debug, Parser)]
 #[command(name = "firmcast", version)]
 pub(crate) struct Cli {
-    /// Where the manager's key, inventory and campaign records are kept
+    /// Keep the manager's key, inventory and campaign records in DIR
     /// [default: /var/lib/firmcast-manager for root, else $XDG_STATE_HOME/firmcast]
     #[arg(long, global = true, value_name = "DIR")]
     state: Option<PathBuf>,
@@ -45,11 +45,11 @@ enum Command {
     Update(update::UpdateArgs),
     /// Answer dead hosts that ask for help, until stopped
     Serve(serve::ServeArgs),
-    /// Show what the service that answers dead hosts does
+    /// Show what the service for dead hosts is doing
     Status(status::StatusArgs),
-    /// Show the backups that hosts gave, and make bundles of them
+    /// List the backups of hosts, and make bundles that restore them
     Backup(backup::BackupArgs),
-    /// Show earlier campaigns
+    /// List all campaigns, and what became of each
     History(history::HistoryArgs),
 }
 

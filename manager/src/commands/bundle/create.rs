@@ -16,33 +16,34 @@ use crate::driver::output;
 
 #[derive(Debug, Args)]
 pub(crate) struct CreateArgs {
-    /// The firmware image: all of the flash chip
+    /// Read the firmware image from FILE: the contents of the whole flash chip
     #[arg(long, value_name = "FILE")]
     image: PathBuf,
-    /// Version, for people
+    /// Set the version that people read
     #[arg(long)]
     version: String,
-    /// Hosts refuse a bundle whose security version is lower than the one they run
+    /// Set the security version; hosts refuse a lower one than they run
     #[arg(long, value_name = "N")]
     security_version: u64,
-    /// The board's maker, exactly as in /sys/class/dmi/id/sys_vendor
+    /// Name the board's maker, exactly as in /sys/class/dmi/id/sys_vendor
     #[arg(long)]
     vendor: String,
-    /// A board that the image is for, exactly as in /sys/class/dmi/id/product_name; may be repeated
+    /// Name a board that the image is for, exactly as in /sys/class/dmi/id/product_name; may be
+    /// repeated
     #[arg(long = "product", value_name = "PRODUCT", required = true)]
     products: Vec<String>,
     /// Update only hosts that run this version (/sys/class/dmi/id/bios_version); may be repeated
     #[arg(long = "update-from", value_name = "VERSION")]
     update_from: Vec<String>,
-    /// The bios_version that hosts show once the new firmware runs
+    /// Expect hosts to show this bios_version once the new firmware runs
     #[arg(long, value_name = "VERSION")]
     expect_version: Option<String>,
     #[command(flatten)]
     policy: Policy,
-    /// The private release key that signs the bundle
+    /// Sign the bundle with the private release key in FILE
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
-    /// The bundle file to make; never overwritten
+    /// Write the bundle to FILE, which must not exist
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
 }

@@ -35,14 +35,15 @@ pub(super) struct Policy {
     /// Erase this region, so that the firmware makes it anew; may be repeated
     #[arg(long, value_name = "REGION[=OFFSET:LENGTH]", value_parser = parse_selector)]
     reset: Vec<Selector>,
-    /// Names for regions where the image has none: lines of "start:end name" in hex, as flashrom
-    /// reads them
+    /// Read names of regions from FILE where the image has none: lines of "start:end name" in hex,
+    /// as flashrom reads them
     #[arg(long, value_name = "FILE")]
     layout: Option<PathBuf>,
     /// Let the image divide the chip in another way than the host's firmware does now
     #[arg(long)]
     pub(super) new_layout: bool,
-    /// Where the processor starts; its eraseblock is written last (default: what the image shows)
+    /// Set where the processor starts; its eraseblock is written last
+    /// [default: what the image shows]
     #[arg(long, value_name = "OFFSET", value_parser = parse_bytes)]
     pub(super) boot_offset: Option<u64>,
 }

@@ -16,11 +16,11 @@ use crate::driver::output;
 
 #[derive(Debug, Args)]
 pub(crate) struct ShowArgs {
-    /// The bundle file
+    /// Read the bundle from FILE
     #[arg(value_name = "FILE")]
     bundle: PathBuf,
-    /// A public release key, or the file that holds it: fail unless one of these signed the bundle;
-    /// may be repeated
+    /// Fail unless this public release key (or the one in this file) signed the bundle; may be
+    /// repeated, then any of them will do
     #[arg(long = "trust", value_name = "KEY")]
     trust: Vec<String>,
     /// Print one JSON object
