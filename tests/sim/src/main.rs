@@ -36,7 +36,8 @@ fn main() -> ExitCode {
         Ok(options) => options,
         Err(problem) => {
             eprintln!(
-                "{problem}\nusage: firmcast-sim [--seeds N] [--flash-seeds N] [--rescue-seeds N] [--first N] | --seed N | --flash-seed N | --rescue-seed N | --power-failure BYTES"
+                "{problem}\nusage: firmcast-sim [--seeds N] [--flash-seeds N] [--rescue-seeds N] \
+                 [--first N] | --seed N | --flash-seed N | --rescue-seed N | --power-failure BYTES"
             );
             return ExitCode::from(2);
         }

@@ -73,7 +73,8 @@ fn report<K: Kind>(
                 failed += 1;
                 let (name, variable) = (K::NAME, K::VARIABLE);
                 println!(
-                    "FAILED {name} seed {seed}: {violation}\n  again: make test-sim {variable}={seed}"
+                    "FAILED {name} seed {seed}: {violation}\n  again: make test-sim \
+                     {variable}={seed}"
                 );
             }
         }

@@ -2,9 +2,9 @@
 //!
 //! | file | what it does |
 //! | --- | --- |
-//! | [`subject`], [`image`] | a seed's chip, its contents, its bundles, and the right result, worked out without the engine |
+//! | [`subject`], [`image`] | a seed's chip, bundles, and the result as worked out without the engine |
 //! | [`preview`] | a preview has the right plan and changes nothing |
-//! | [`every`] | each operation of the plan is cut or goes wrong once; then a new start must finish or restore |
+//! | [`every`] | each operation is cut or goes wrong once; a new start must finish or restore |
 //! | [`foreign`] | somebody else writes to the chip, in blocks of each kind |
 //! | [`storm`] | many faults at once, job after job |
 //! | [`trial`] | one job, and whether what it says in the end is true |

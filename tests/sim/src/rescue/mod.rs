@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | [`scenario`] | what a seed stands for |
 //! | [`truth`] | boards, images, keys and bundles of a world |
-//! | [`computer`], [`host`], [`stay`] | a dead host, and the invariants that hold after each of its steps |
+//! | [`computer`], [`host`], [`stay`] | a dead host, and what must hold after each of its steps |
 //! | [`claims`] | whether what hosts and managers say of a chip is true |
 //! | [`manager`], [`memory`] | managers good and bad, and how much memory they hold |
 //! | [`places`] | what stored address, BMC, DHCP and DNS say |

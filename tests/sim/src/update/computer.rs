@@ -22,6 +22,9 @@ use crate::engine::Violation;
 use crate::update::scenario::Scenario;
 use crate::update::truth::{FLOOR, Holds, PRODUCT, Truth, VENDOR};
 
+/// Share of hosts whose agent calls firmware that looks wrong broken, not doubtful.
+const STRICT: f64 = 0.5;
+
 /// What was handed over to the recovery environment by kexec.
 #[derive(Clone, Debug)]
 pub(crate) struct Handoff {
@@ -30,6 +33,8 @@ pub(crate) struct Handoff {
     manager_address: std::net::SocketAddr,
     reach_timeout_s: u16,
     transfer_timeout_s: u16,
+    /// What the agent said of the contents.
+    firmware: Condition,
 }
 
 #[derive(Debug)]
@@ -39,6 +44,8 @@ pub(crate) struct Computer {
     pub(crate) flash: SimulatedFlash,
     pub(crate) chance: Chance,
     pub(crate) closed: Closed,
+    /// Its agent calls firmware that looks wrong broken, not doubtful.
+    is_strict: bool,
     pub(crate) loaded: Option<Handoff>,
     boot: u64,
     /// The version of the firmware that booted last.
@@ -67,6 +74,7 @@ impl Computer {
         let mut chance = Chance::new(scenario.seed, 1000 + number as u64);
         let mut lock = Chance::new(scenario.seed, 100_000 + number as u64);
         let closed = Closed::draw(&mut lock, scenario.closed, &truth.preserve);
+        let is_strict = lock.happens(STRICT);
         let mut contents = if is_current { truth.new.clone() } else { truth.old.clone() };
         for region in &truth.preserve {
             contents[region.clone()].copy_from_slice(&chance.bytes(region.len()));
@@ -77,6 +85,7 @@ impl Computer {
             flash: closed.chip(contents),
             chance,
             closed,
+            is_strict,
             loaded: None,
             boot: 0,
             torn: None,
@@ -178,16 +187,19 @@ impl Computer {
         self.flash.inject(operation, cut);
     }
 
-    /// Whether what stands on the chip can be said to be so: the machine has started from it, and
-    /// only what its structure says is doubtful.
-    pub(crate) fn may_be(&self, condition: Condition) -> bool {
-        match condition {
-            Condition::Whole => true,
-            Condition::Doubtful => {
-                matches!(validate(self.flash.contents()), Verdict::Invalid { .. })
-            }
-            Condition::Broken => false,
+    /// What the agent says of the contents: the machine has started from them, but their structure
+    /// may look wrong.
+    pub(crate) fn firmware(&self) -> Condition {
+        match validate(self.flash.contents()) {
+            Verdict::Invalid { .. } if self.is_strict => Condition::Broken,
+            Verdict::Invalid { .. } => Condition::Doubtful,
+            _ => Condition::Whole,
         }
+    }
+
+    /// Whether what stands on the chip can be said to be so. Who did not look calls it whole.
+    pub(crate) fn may_be(&self, condition: Condition) -> bool {
+        condition == Condition::Whole || condition == self.firmware()
     }
 
     /// Checks what the host gives as its backup.
@@ -213,7 +225,7 @@ impl Computer {
             reach_timeout: std::time::Duration::from_secs(handoff.reach_timeout_s.into()),
             transfer_timeout: std::time::Duration::from_secs(handoff.transfer_timeout_s.into()),
             rescue: false,
-            flash: FlashState::UNTOUCHED,
+            flash: FlashState::Untouched(handoff.firmware),
         })
     }
 
@@ -255,6 +267,7 @@ impl HostSystem for Computer {
             vendor: VENDOR.into(),
             product: PRODUCT.into(),
             bios_version: self.version.into(),
+            firmware: self.firmware(),
             last_end: self.last_end.clone(),
             ..samples::identity()
         }
@@ -268,6 +281,7 @@ impl HostSystem for Computer {
             manager_address: order.manager_address,
             reach_timeout_s: order.reach_timeout_s,
             transfer_timeout_s: order.transfer_timeout_s,
+            firmware: self.firmware(),
         });
         self.accepted = Some((order.campaign, self.boot));
         Ok(())

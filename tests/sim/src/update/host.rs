@@ -2,10 +2,10 @@
 //! simulated computer.
 //!
 //! ```text
-//!   Os (agent) --EnterRecovery--> Leaving --kexec--> Booting --> Recovery --Reboot--> Booting --> Os
-//!        '--------- power cut or restart, also while the chip is being changed -----> Booting --> Os
-//!                                                                                         |
-//!                                                     its firmware does not start: Dead <-'
+//!   Os (agent) --EnterRecovery--> Leaving --kexec--> Booting --> Recovery --Reboot--> Booting -> Os
+//!        '--------- power cut or restart, also while the chip is being changed -----> Booting -> Os
+//!                                                                                        |
+//!                                                    its firmware does not start: Dead <-'
 //! ```
 //! The safety invariants of a host are checked after every step, right here.
 
@@ -17,7 +17,7 @@ use std::time::Duration;
 use firmcast::agent::{self, Agent};
 use firmcast::image::VerifiedImage;
 use firmcast::keys::SecretKey as _;
-use firmcast::reason::{FlashState, Reason, Refusal};
+use firmcast::reason::{Condition, FlashState, Reason, Refusal};
 use firmcast::recovery::flashing::Flashing;
 use firmcast::recovery::machine::{Action, RESCUE_ATTEMPTS_MAX, Recovery};
 use firmcast::time::Time;
@@ -57,6 +57,8 @@ pub(crate) struct Stay {
     job: Option<(Flashing, Time)>,
     /// What stood on the chip when it began, and the preserved regions.
     held: Holds,
+    /// What the agent said of that.
+    firmware: Condition,
     preserved: Vec<u8>,
     /// Erases and bytes written on the chip when it was last looked at.
     changes: (u64, u64),
@@ -261,6 +263,7 @@ impl VirtualHost {
             let seed = self.computer.chance.seed();
             self.place = Place::Recovery(Box::new(Stay {
                 campaign: mission.campaign,
+                firmware: mission.identity.firmware,
                 recovery: Recovery::new(Time::ZERO, mission, seed),
                 job: None,
                 held: self.computer.holds(),
@@ -311,10 +314,12 @@ impl VirtualHost {
         let changed = changes(&self.computer.flash);
         if changed != stay.changes {
             stay.changes = changed;
-            if !stay.changing || !stay.was_verified || !self.commits.contains(&stay.campaign) {
-                return Err(
-                    "the chip was changed before verification, stored backup or commit".into()
-                );
+            let is_told = self.commits.contains(&stay.campaign);
+            if !is_told && self.escrows.contains(&stay.campaign) {
+                return Err("the chip was changed before the manager had its backup".into());
+            }
+            if !stay.changing || !stay.was_verified || !is_told {
+                return Err("the chip was changed before verification or commit".into());
             }
             if self.ended_untouched.contains(&stay.campaign) {
                 return Err("the chip was changed after the manager said it is untouched".into());
@@ -332,7 +337,7 @@ impl VirtualHost {
         }
         stay.job = None;
         let flash = stay.recovery.report().ending.flash;
-        stay.changing = !flash.reboot_is_safe();
+        stay.changing = flash.is_unfinished();
         stay.damages += u32::from(stay.changing);
         check_end(stay, &self.computer, flash)
     }
@@ -396,7 +401,7 @@ impl VirtualHost {
                         local,
                         flashing.not_started(Reason::FlashUnsupported, "no such device"),
                     );
-                    stay.damages += u32::from(!flash.reboot_is_safe());
+                    stay.damages += u32::from(stay.changing);
                     return Ok(());
                 }
                 if self.faulty && chance.happens(self.scenario.flash_faults) {
@@ -438,7 +443,10 @@ impl VirtualHost {
 
 impl Stay {
     fn needs_rescue(&self) -> bool {
-        self.job.is_none() && self.damages > RESCUE_ATTEMPTS_MAX
+        let ending = &self.recovery.report().ending;
+        let is_broken = ending.reason != Reason::None && !ending.flash.reboot_is_safe();
+        let gives_up = self.damages > RESCUE_ATTEMPTS_MAX || is_broken && !self.changing;
+        self.flashed && self.job.is_none() && gives_up
     }
 
     /// Notes what was reported.
@@ -453,7 +461,7 @@ impl Stay {
     }
 }
 
-/// Only the signed image, only after verification and commit.
+/// Checks that only the signed image is written, only after verification and commit.
 fn check_image(
     stay: &Stay,
     truth: &Truth,
@@ -468,13 +476,17 @@ fn check_image(
         return Err("an image shall be written without verification or commit".into());
     }
     // A host ends with what it has not changed: it is neither told again nor does it write by
-    // itself.
-    if stay.flashed && !stay.changing {
+    // itself. One with broken contents stays, and follows a second commit.
+    let is_broken = stay.firmware == Condition::Broken;
+    if stay.flashed && !stay.changing && !is_broken {
         return Err("an unchanged chip shall be written again".into());
     }
-    match flash.reboot_is_safe() != stay.changing {
+    match flash.reboot_is_safe() != (stay.changing || is_broken) {
         true => Ok(()),
-        false => Err(format!("it goes by {flash:?}, the chip was left changed: {}", stay.changing)),
+        false => Err(format!(
+            "it goes by {flash:?}, the chip was left changed: {}, and was {:?}",
+            stay.changing, stay.firmware
+        )),
     }
 }
 

@@ -270,13 +270,18 @@ impl World {
     }
 
     fn operator_starts(&mut self) -> Result<(), Violation> {
-        let hosts = &self.hosts;
-        self.unconfirmed.retain(|host| !hosts[*host].needs_rescue());
-        if self.unconfirmed.is_empty() {
-            self.operator_done = true;
-            return Ok(());
+        let may_answer = |host: &usize| !self.hosts[*host].needs_rescue();
+        let targets: Vec<usize> = self.unconfirmed.iter().copied().filter(may_answer).collect();
+        if !targets.is_empty() {
+            return self.start_manager(false, targets);
         }
-        self.start_manager(false, self.unconfirmed.clone())
+        // While there are faults, a power cut may yet bring a host home.
+        self.operator_done = self.unconfirmed.is_empty() || self.faults_ended;
+        if !self.operator_done {
+            let pause = operator::pause(&mut self.chance);
+            self.engine.after(pause, Happening::OperatorStarts);
+        }
+        Ok(())
     }
 
     fn start_manager(&mut self, is_rogue: bool, targets: Vec<usize>) -> Result<(), Violation> {
