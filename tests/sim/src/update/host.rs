@@ -15,13 +15,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use firmcast::agent::{self, Agent};
-use firmcast::image::VerifiedImage;
 use firmcast::keys::SecretKey as _;
-use firmcast::reason::{Condition, FlashState, Reason, Refusal};
+use firmcast::reason::{Reason, Refusal};
 use firmcast::recovery::flashing::Flashing;
-use firmcast::recovery::machine::{Action, RESCUE_ATTEMPTS_MAX, Recovery};
+use firmcast::recovery::machine::{Action, Recovery};
 use firmcast::time::Time;
-use firmcast::wire::answer::{End, Phase};
+use firmcast::wire::answer::End;
 
 use firmcast_manager::campaign::Backup;
 
@@ -30,6 +29,7 @@ use crate::engine::Violation;
 use crate::outbox::Outbox;
 use crate::update::computer::Computer;
 use crate::update::scenario::Scenario;
+use crate::update::stay::{Stay, check_end, check_image, check_reboot};
 use crate::update::truth::{Holds, Truth};
 
 /// Longest datagram that the agent's driver takes.
@@ -48,28 +48,6 @@ pub(crate) enum Place {
     Recovery(Box<Stay>),
     /// Its power failed while its chip was written, and what is left there starts no machine.
     Dead,
-}
-
-/// One stay in the recovery environment.
-pub(crate) struct Stay {
-    recovery: Recovery,
-    campaign: u64,
-    job: Option<(Flashing, Time)>,
-    /// What stood on the chip when it began, and the preserved regions.
-    held: Holds,
-    /// What the agent said of that.
-    firmware: Condition,
-    preserved: Vec<u8>,
-    /// Erases and bytes written on the chip when it was last looked at.
-    changes: (u64, u64),
-    was_verified: bool,
-    /// From the first change on, until the chip is known to hold all of an image.
-    changing: bool,
-    group_joined: bool,
-    /// It was told to write once.
-    flashed: bool,
-    /// Flash jobs that left the chip mixed.
-    damages: u32,
 }
 
 pub(crate) struct VirtualHost {
@@ -439,85 +417,4 @@ impl VirtualHost {
             false => Err("the chip was changed outside of a flash job".into()),
         }
     }
-}
-
-impl Stay {
-    fn needs_rescue(&self) -> bool {
-        let ending = &self.recovery.report().ending;
-        let is_broken = ending.reason != Reason::None && !ending.flash.reboot_is_safe();
-        let gives_up = self.damages > RESCUE_ATTEMPTS_MAX || is_broken && !self.changing;
-        self.flashed && self.job.is_none() && gives_up
-    }
-
-    /// Notes what was reported.
-    fn look(&mut self) -> Result<(), Violation> {
-        let report = self.recovery.report();
-        self.was_verified |= report.phase == Phase::Verified;
-        let ended = matches!(report.phase, Phase::Failed | Phase::Updated | Phase::Rebooting);
-        match ended && report.ending.reason == Reason::None {
-            true => Err(format!("{:?} without a reason", report.phase)),
-            false => Ok(()),
-        }
-    }
-}
-
-/// Checks that only the signed image is written, only after verification and commit.
-fn check_image(
-    stay: &Stay,
-    truth: &Truth,
-    is_told: bool,
-    image: &VerifiedImage,
-    flash: FlashState,
-) -> Result<(), Violation> {
-    if image.bytes() != truth.new {
-        return Err("an image shall be written that is not the signed one".into());
-    }
-    if !stay.was_verified || !is_told {
-        return Err("an image shall be written without verification or commit".into());
-    }
-    // A host ends with what it has not changed: it is neither told again nor does it write by
-    // itself. One with broken contents stays, and follows a second commit.
-    let is_broken = stay.firmware == Condition::Broken;
-    if stay.flashed && !stay.changing && !is_broken {
-        return Err("an unchanged chip shall be written again".into());
-    }
-    match flash.reboot_is_safe() != (stay.changing || is_broken) {
-        true => Ok(()),
-        false => Err(format!(
-            "it goes by {flash:?}, the chip was left changed: {}, and was {:?}",
-            stay.changing, stay.firmware
-        )),
-    }
-}
-
-/// What the host says of its chip is what stands there.
-fn check_end(stay: &Stay, computer: &Computer, flash: FlashState) -> Result<(), Violation> {
-    let holds = computer.holds();
-    let expected = match flash {
-        FlashState::Updated => Holds::New,
-        FlashState::Untouched(condition) | FlashState::Restored(condition) => {
-            if !computer.may_be(condition) {
-                return Err(format!("the chip is as it was, and called {condition:?}"));
-            }
-            stay.held
-        }
-        FlashState::Mixed | FlashState::Unknown => return Ok(()),
-    };
-    if holds != expected {
-        return Err(format!("it says {flash:?}, but the chip holds {holds:?}, not {expected:?}"));
-    }
-    if computer.truth.preserved(computer.flash.contents()) != stay.preserved {
-        return Err(format!("it says {flash:?}, but the preserved regions changed"));
-    }
-    Ok(())
-}
-
-fn check_reboot(stay: &Stay, computer: &Computer, end: &End) -> Result<(), Violation> {
-    if end.ending.reason == Reason::None || end.campaign != stay.campaign {
-        return Err(format!("it ends with {end:?} in campaign {:x}", stay.campaign));
-    }
-    if stay.changing || stay.job.is_some() || end.ending.flash.is_unfinished() {
-        return Err(format!("it reboots while its chip is being changed or is mixed: {end:?}"));
-    }
-    check_end(stay, computer, end.ending.flash)
 }

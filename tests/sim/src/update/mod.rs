@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | [`scenario`] | what a seed stands for |
 //! | [`truth`] | board, images, keys and bundles of a world |
-//! | [`computer`], [`host`] | a host, and the invariants that hold after each of its steps |
+//! | [`computer`], [`host`], [`stay`] | a host, and what must hold after each of its steps |
 //! | [`operator`] | managers good and bad, and whether what they say is true |
 //! | [`world`] | the clock, the network, and what goes wrong |
 
@@ -12,6 +12,7 @@ pub(crate) mod computer;
 pub(crate) mod host;
 mod operator;
 pub(crate) mod scenario;
+mod stay;
 mod summary;
 pub(crate) mod truth;
 mod world;
