@@ -38,6 +38,10 @@ impl Closed {
         Self { range: region.start..end, is_silent: chance.happens(0.3) }
     }
 
+    pub(crate) fn contains(&self, offset_bytes: usize) -> bool {
+        self.range.contains(&offset_bytes)
+    }
+
     /// Reads of it do not fail: nobody could tell it from a fault.
     pub(crate) fn silent(self) -> Self {
         Self { is_silent: true, ..self }

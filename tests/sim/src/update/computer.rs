@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use firmcast::agent::outlook::{self, Outlook};
 use firmcast::agent::{HostSystem, UpdateOrder, measure};
-use firmcast::flash::{Fault, Flash, SimulatedFlash, read_contents};
+use firmcast::flash::{Fault, Flash, ForeignWrite, SimulatedFlash, read_contents};
 use firmcast::image::validity::{Verdict, validate};
 use firmcast::image::{Board, KnownGood, VerifiedManifest, preserved};
 use firmcast::keys::ManagerPublicKey;
@@ -46,6 +46,9 @@ pub(crate) struct Computer {
     pub(crate) closed: Closed,
     /// Its agent calls firmware that looks wrong broken, not doubtful.
     is_strict: bool,
+    /// The other writer of the chip (an ME, SMM or a BMC), and the bytes that it may have written.
+    stranger: Chance,
+    foreign: Vec<usize>,
     pub(crate) loaded: Option<Handoff>,
     boot: u64,
     /// The version of the firmware that booted last.
@@ -86,6 +89,8 @@ impl Computer {
             chance,
             closed,
             is_strict,
+            stranger: Chance::new(scenario.seed, 200_000 + number as u64),
+            foreign: Vec::new(),
             loaded: None,
             boot: 0,
             torn: None,
@@ -157,6 +162,7 @@ impl Computer {
             contents[place] = contents[place].wrapping_add(1);
         }
         self.flash = self.closed.chip(contents);
+        self.foreign.clear();
         self.boot += 1;
         self.loaded = None;
         self.look_back();
@@ -187,6 +193,32 @@ impl Computer {
         self.flash.inject(operation, cut);
     }
 
+    /// Somebody else may write to what bundles preserve, in one of the operations of the flash job
+    /// that begins.
+    pub(crate) fn write_foreign(&mut self, probability: f64) {
+        if self.truth.preserve.is_empty() || !self.stranger.happens(probability) {
+            return;
+        }
+        let region = self.stranger.pick(&self.truth.preserve).clone();
+        let at = self.stranger.within(region.start as u64..region.end as u64);
+        let blocks = u64::from(self.flash.geometry().block_count());
+        let operation = self.flash.operations() + self.stranger.within(0..4 * blocks);
+        let mask = 1 << self.stranger.within(0..8);
+        if !self.closed.contains(at as usize) {
+            self.flash.inject_foreign(operation, ForeignWrite { offset_bytes: at, mask });
+            self.foreign.push(at as usize);
+        }
+    }
+
+    /// Whether the preserved regions hold what they held in `before`, but for what somebody else
+    /// may have written.
+    pub(crate) fn preserves(&self, before: &[u8]) -> bool {
+        let mut before = before.to_vec();
+        let now = self.flash.contents();
+        self.foreign.iter().for_each(|at| before[*at] = now[*at]);
+        self.truth.preserved(&before) == self.truth.preserved(now)
+    }
+
     /// What the agent says of the contents: the machine has started from them, but their structure
     /// may look wrong.
     pub(crate) fn firmware(&self) -> Condition {
@@ -204,7 +236,13 @@ impl Computer {
 
     /// Checks what the host gives as its backup.
     pub(crate) fn check_backup(&self, backup: &Backup) -> Result<(), Violation> {
-        self.closed.check_backup(backup, &self.flash, &self.truth.preserve)
+        let mut backup = backup.clone();
+        let now = self.flash.contents();
+        let is_hole =
+            |at: &&usize| backup.closed.iter().any(|range| range.contains(&(**at as u32)));
+        let read: Vec<usize> = self.foreign.iter().filter(|at| !is_hole(at)).copied().collect();
+        read.iter().for_each(|at| backup.bytes[*at] = now[*at]);
+        self.closed.check_backup(&backup, &self.flash, &self.truth.preserve)
     }
 
     pub(crate) fn break_flash(&mut self) {

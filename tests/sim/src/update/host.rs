@@ -245,7 +245,7 @@ impl VirtualHost {
                 recovery: Recovery::new(Time::ZERO, mission, seed),
                 job: None,
                 held: self.computer.holds(),
-                preserved: self.computer.truth.preserved(self.computer.flash.contents()),
+                contents: self.computer.flash.contents().to_vec(),
                 changes: changes(&self.computer.flash),
                 was_verified: false,
                 changing: false,
@@ -388,6 +388,7 @@ impl VirtualHost {
                 if self.faulty && self.computer.chance.happens(self.scenario.power_cuts) {
                     self.computer.cut_power();
                 }
+                self.computer.write_foreign(self.scenario.foreign);
                 stay.job = Some((flashing, now + self.scenario.flash_step));
             }
             Action::Leave(end) => {

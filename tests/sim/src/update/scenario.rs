@@ -80,6 +80,8 @@ pub(crate) struct Scenario {
     pub(crate) current: f64,
     /// Share of hosts that may not read all of what bundles preserve.
     pub(crate) closed: f64,
+    /// That somebody else writes to what bundles preserve in a flash job.
+    pub(crate) foreign: f64,
 }
 
 /// Share of stormy worlds in which hosts come back from a power cut to fall silent.
@@ -149,6 +151,7 @@ impl Scenario {
             mailbox: chance.happens(0.5),
             current: *chance.pick(&[0.0, 0.0, 0.2]),
             closed: 0.0,
+            foreign: 0.0,
         };
         if hosts > 20 && scenario.delivery == Delivery::Unicast {
             scenario.delivery = Delivery::Broadcast;
@@ -157,6 +160,7 @@ impl Scenario {
             scenario.blow(&mut chance);
         }
         scenario.closed = *chance.pick(&[0.0, 0.5, 1.0]);
+        scenario.foreign = *chance.pick(&[0.0, 0.5]);
         scenario
     }
 

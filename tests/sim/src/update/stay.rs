@@ -16,11 +16,11 @@ pub(crate) struct Stay {
     pub(super) recovery: Recovery,
     pub(super) campaign: u64,
     pub(super) job: Option<(Flashing, Time)>,
-    /// What stood on the chip when it began, and the preserved regions.
+    /// What stood on the chip when it began.
     pub(super) held: Holds,
+    pub(super) contents: Vec<u8>,
     /// What the agent said of that.
     pub(super) firmware: Condition,
-    pub(super) preserved: Vec<u8>,
     /// Erases and bytes written on the chip when it was last looked at.
     pub(super) changes: (u64, u64),
     pub(super) was_verified: bool,
@@ -103,7 +103,7 @@ pub(super) fn check_end(
     if holds != expected {
         return Err(format!("it says {flash:?}, but the chip holds {holds:?}, not {expected:?}"));
     }
-    if computer.truth.preserved(computer.flash.contents()) != stay.preserved {
+    if !computer.preserves(&stay.contents) {
         return Err(format!("it says {flash:?}, but the preserved regions changed"));
     }
     Ok(())
