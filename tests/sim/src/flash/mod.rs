@@ -2,7 +2,7 @@
 //!
 //! | file | what it does |
 //! | --- | --- |
-//! | [`subject`], [`image`] | a seed's chip, bundles, and the result as worked out without the engine |
+//! | [`subject`], [`image`] | a seed's chip, bundles, and the result, without the engine |
 //! | [`preview`] | a preview has the right plan and changes nothing |
 //! | [`every`] | each operation is cut or goes wrong once; a new start must finish or restore |
 //! | [`foreign`] | somebody else writes to the chip, in blocks of each kind |

@@ -2,10 +2,10 @@
 //! simulated computer.
 //!
 //! ```text
-//!   Os (agent) --EnterRecovery--> Leaving --kexec--> Booting --> Recovery --Reboot--> Booting -> Os
-//!        '--------- power cut or restart, also while the chip is being changed -----> Booting -> Os
-//!                                                                                        |
-//!                                                    its firmware does not start: Dead <-'
+//!   Os (agent) -EnterRecovery-> Leaving -kexec-> Booting -> Recovery -Reboot-> Booting -> Os
+//!        '------ power cut or restart, also while the chip is being changed -> Booting -> Os
+//!                                                                                 |
+//!                                             its firmware does not start: Dead <-'
 //! ```
 //! The safety invariants of a host are checked after every step, right here.
 
