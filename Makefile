@@ -74,9 +74,10 @@ fuzz: need-cc ## [?|?] every parser, FUZZ_SECONDS each
 		RUSTC_BOOTSTRAP=1 cargo fuzz run "$$target" -- -max_total_time=$(FUZZ_SECONDS) || exit 1; \
 	done
 
-lint: need-cc need-python3 ## [?|?] format, clippy and documentation with warnings denied, licences and sources of the dependencies
+lint: need-cc need-python3 ## [?|?] format, lines of at most 100 columns, clippy and documentation with warnings denied, licences and sources of the dependencies
 	cargo fmt --all --check
 	.ci/wrap-comments --check
+	.ci/columns
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
 	@if command -v cargo-deny >/dev/null; then \
