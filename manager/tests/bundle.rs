@@ -153,7 +153,7 @@ fn a_bundle_says_what_it_was_told() {
     let table = String::from_utf8(unchecked.stdout).unwrap();
     assert!(table.contains("NOT CHECKED: claims release key SHA256:"), "{table}");
 
-    let shown = desk.show(&["--trust", "release.key.pub", "--json"]);
+    let shown = desk.show(&["--trust", "release.pub", "--json"]);
     assert_eq!(shown.status.code(), Some(0), "{shown:?}");
     let json: Value = serde_json::from_slice(&shown.stdout).unwrap();
     assert_eq!(json["version"], "1.1");
@@ -168,7 +168,7 @@ fn a_bundle_says_what_it_was_told() {
     assert_eq!(json["payload"]["compression"], "zstd");
     assert_eq!(json["signature"]["trusted"], true);
 
-    let key = fs::read_to_string(desk.path("release.key.pub")).unwrap();
+    let key = fs::read_to_string(desk.path("release.pub")).unwrap();
     let inline = desk.show(&["--trust", key.trim_end()]);
     assert!(String::from_utf8(inline.stdout).unwrap().contains("good, by trusted release key"));
 }
@@ -300,7 +300,7 @@ fn damage_anywhere_is_seen_with_and_without_a_trusted_key() {
     let desk = Desk::new();
     assert_eq!(desk.create(&[]).status.code(), Some(0));
     let good = fs::read(desk.path("new.fcb")).unwrap();
-    let trusts = [&[][..], &["--trust", "release.key.pub"]];
+    let trusts = [&[][..], &["--trust", "release.pub"]];
     for at in 0..good.len() {
         let mut bad = good.clone();
         bad[at] ^= 1 << (at % 8);
@@ -336,10 +336,10 @@ fn wrong_keys_and_wrong_files_are_named() {
     assert_eq!(desk.create(&[]).status.code(), Some(0));
     desk.run(&["key", "new", "--role", "release", "--out", "other.key"]);
     desk.run(&["key", "new", "--role", "host", "--out", "host.key"]);
-    assert_refused(&desk.show(&["--trust", "other.key.pub"]), "not trusted here");
-    let both = desk.show(&["--trust", "other.key.pub", "--trust", "release.key.pub"]);
+    assert_refused(&desk.show(&["--trust", "other.pub"]), "not trusted here");
+    let both = desk.show(&["--trust", "other.pub", "--trust", "release.pub"]);
     assert_eq!(both.status.code(), Some(0));
-    assert_refused(&desk.show(&["--trust", "host.key.pub"]), "this is a host key");
+    assert_refused(&desk.show(&["--trust", "host.pub"]), "this is a host key");
     assert_refused(&desk.show(&["--trust", "release.key"]), "PRIVATE key");
     assert_refused(&desk.show(&["--trust", "absent.pub"]), "absent.pub");
     for (file, why) in [

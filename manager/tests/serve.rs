@@ -314,7 +314,7 @@ fn dead_hosts_are_rescued_and_the_status_shows_it() {
     let manager = Manager::new();
     manager.enrol(2);
     std::fs::write(manager.path("policy.toml"), "gather_s = 1").unwrap();
-    let service = manager.serve(&["--policy", "policy.toml", "--trust", "release.key.pub"]);
+    let service = manager.serve(&["--policy", "policy.toml", "--trust", "release.pub"]);
     let hosts = Hosts::start(0..3, &manager, Duration::from_secs(2));
     service.wait_for(|event| event["stage"] == "flashing");
     let status = manager.status();
@@ -392,7 +392,7 @@ fn what_is_broken_is_named_and_the_rest_is_served() {
     std::os::unix::fs::symlink("nowhere", manager.path("bundles/dangling.fcb")).unwrap();
     std::fs::write(manager.path("bundles/.hidden"), "x").unwrap();
     std::fs::write(manager.path("policy.toml"), "escrow = false\n\ngather = 5\n").unwrap();
-    let arguments = ["--policy", "policy.toml", "--trust", "release.key.pub"];
+    let arguments = ["--policy", "policy.toml", "--trust", "release.pub"];
     let refused = manager.serve_command(&arguments).output().unwrap();
     let error = String::from_utf8(refused.stderr).unwrap();
     assert!(!refused.status.success());
@@ -422,7 +422,7 @@ fn what_is_broken_is_named_and_the_rest_is_served() {
 
     for (arguments, expected) in [
         (&["--bundles", "nowhere"][..], "nowhere"),
-        (&["--trust", "manager.key.pub"], "expected a release key"),
+        (&["--trust", "manager.pub"], "expected a release key"),
         (&["--policy", "nowhere"], "cannot read the policy nowhere"),
     ] {
         let mut command = manager.command(&["serve", "--key", "manager.key", "--unicast"]);

@@ -373,7 +373,7 @@ fn nothing_is_started_when_anything_is_off_and_wrong_usage_is_told_apart() {
     let starts: [(&[&str], &str); 5] = [
         (&["--all"], "inventory is empty"),
         (&["--host", "127.0.0.1:9", "--bundle-missing"], ""),
-        (&["--host", "127.0.0.1:9", "--trust", "manager.key.pub"], "expected a release key"),
+        (&["--host", "127.0.0.1:9", "--trust", "manager.pub"], "expected a release key"),
         (&["--host", "no such name"], "neither in the inventory"),
         (&["--host", "127.0.0.1:9", "127.0.0.1:9"], "named twice"),
     ];

@@ -1,4 +1,4 @@
-//! Key files: the secret in FILE, readable by its owner only; the public key in FILE.pub.
+//! Key files: the secret in NAME.key, readable by its owner only; the public key in NAME.pub.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -63,9 +63,12 @@ pub enum KeyFileError {
     },
 }
 
-/// Returns where the public key of the secret in `secret_path` lies: the same name with `.pub`
-/// appended.
+/// Returns where the public key of the secret in `secret_path` lies: `manager.pub` for
+/// `manager.key`, else the same name with `.pub` appended.
 pub fn public_path(secret_path: &Path) -> PathBuf {
+    if secret_path.extension().is_some_and(|end| end == "key") {
+        return secret_path.with_extension("pub");
+    }
     let mut name = secret_path.as_os_str().to_owned();
     name.push(".pub");
     name.into()
@@ -101,7 +104,7 @@ pub fn load_secret<S: SecretKey>(path: &Path) -> Result<S, KeyFileError> {
 }
 
 /// Writes `key` to the new file `path` (mode 0600) and its public key, with `comment`, to
-/// `path`.pub (mode 0644).
+/// [`public_path`] (mode 0644).
 ///
 /// # Errors
 /// When either file exists or cannot be written; then neither is left behind.

@@ -47,7 +47,7 @@ pub enum KeyError {
     #[error("this is a PRIVATE key, expected the public one: give the file that ends in .pub")]
     IsPrivate,
     /// A public key where a secret one belongs.
-    #[error("this is a public key, expected the private one: give the file without .pub")]
+    #[error("this is a public key, expected the private one: give the file that ends in .key")]
     IsPublic,
     /// The key is not base64, or not of the role's length.
     #[error("the key is damaged: expected {expected_bytes} bytes in base64")]

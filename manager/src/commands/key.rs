@@ -23,7 +23,7 @@ pub(crate) struct KeyArgs {
 
 #[derive(Debug, Subcommand)]
 enum KeyCommand {
-    /// Make a new key: write the private key to FILE and the public key to FILE.pub
+    /// Make a new key: write the private key to NAME.key and the public key to NAME.pub
     New(NewArgs),
 }
 

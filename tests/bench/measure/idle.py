@@ -22,8 +22,8 @@ GOALS = {"threads": 1, "sockets": "1 UDP", "context switches": 0, "anonymous KiB
 AGENT_CONFIG = """\
 listen = "0.0.0.0:9847"
 host_key = "{folder}/host.key"
-trusted_managers = ["{folder}/manager.key.pub"]
-trusted_releases = ["{folder}/release.key.pub"]
+trusted_managers = ["{folder}/manager.pub"]
+trusted_releases = ["{folder}/release.pub"]
 state_dir = "{folder}/state"
 """
 

@@ -19,8 +19,8 @@ RECOVERY_WORDS = f"{QUIRKS} rdinit=/usr/sbin/firmcastd efi=noruntime panic=-1 ig
 CONFIG = """\
 listen = "0.0.0.0:9847"
 host_key = "{folder}/host.key"
-trusted_managers = ["{manager}.pub"]
-trusted_releases = ["{release}.pub"]
+trusted_managers = ["{manager}"]
+trusted_releases = ["{release}"]
 flash = "{device}"
 state_dir = "{folder}"
 managers = [{managers}]
@@ -87,6 +87,7 @@ def rescue_archive(lab, name, *, key, managers=(), good=None, floor=0, **trust):
         shutil.copyfile(key, Path(folder) / "host.key")
         os.chmod(Path(folder) / "host.key", 0o600)
         keys = {"manager": lab.manager.key, "release": lab.manager.release_key, **trust}
+        keys = {role: file.with_suffix(".pub") for role, file in keys.items()}
         urls = ", ".join(f'"{url}"' for url in managers)
         config = write(Path(folder) / "agent.toml", CONFIG.format(folder=folder, device=SECOND_BANK, managers=urls, **keys))
         if floor:

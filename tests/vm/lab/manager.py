@@ -52,7 +52,7 @@ class Manager:
         self.release_key = self.new_key("release")
 
     def new_key(self, role, file=None):
-        """Makes a key and returns the private key's file; the public key is beside it, with `.pub` at its end."""
+        """Makes a key and returns the private key's file; the public key is beside it, as NAME.pub for NAME.key."""
         file = file or self.folder / f"{role}.key"
         run(self.program, "key", "new", "--role", role, "--out", file)
         return file
@@ -116,7 +116,7 @@ class Manager:
 
     def public_key(self, file):
         """The text of the public key beside a private one."""
-        return Path(f"{file}.pub").read_text().strip()
+        return Path(file).with_suffix(".pub").read_text().strip()
 
     def serve(self, bundles, *options, policy=None):
         """Starts `firmcast serve` with this text as its policy; ends when the process is killed."""

@@ -143,9 +143,9 @@ class Lab:
         shutil.copy(binaries.recovery_initramfs(self.kernel, recovery_modules), kernels / "firmcast-recovery.img")
         host_key = self.manager.new_key("host", self.manager.folder / f"{server.name}.key")
         shutil.copy(host_key, state / "host.key")
-        shutil.copy(f"{host_key}.pub", state / "host.key.pub")
-        shutil.copy(f"{self.manager.key}.pub", etc / "manager.pub")
-        shutil.copy(f"{self.manager.release_key}.pub", etc / "release.pub")
+        shutil.copy(host_key.with_suffix(".pub"), state / "host.pub")
+        shutil.copy(self.manager.key.with_suffix(".pub"), etc / "manager.pub")
+        shutil.copy(self.manager.release_key.with_suffix(".pub"), etc / "release.pub")
         write(etc / "agent.toml", AGENT_CONFIG)
 
     def start_dhcp_server(self):
