@@ -2,6 +2,8 @@
 
 mod commands;
 mod driver;
+#[cfg(feature = "pages")]
+mod pages;
 
 use std::process::ExitCode;
 

@@ -6,7 +6,7 @@
 //! [`Campaign::is_finished`].
 //!
 //! - [`config`]: what it is told; its limits and deadlines.
-//! - [`course`]: the campaign without its sessions, so that several share one socket; [`Campaign`]
+//! - `course`: the campaign without its sessions, so that several share one socket; [`Campaign`]
 //!   is one with its own.
 //! - `host`: one host, and how it goes from one leg to the next; `answers`: what it says, brought
 //!   to its leg; `legs`: the legs, one file each.

@@ -51,6 +51,9 @@ enum Command {
     Backup(backup::BackupArgs),
     /// List all campaigns, and what became of each
     History(history::HistoryArgs),
+    #[cfg(feature = "pages")]
+    #[command(hide = true)]
+    Pages(crate::pages::PagesArgs),
 }
 
 impl Cli {
@@ -66,6 +69,11 @@ impl Cli {
             Command::Status(args) => args.run(&state_dir(state)?),
             Command::Backup(args) => args.run(&state_dir(state)?),
             Command::History(args) => args.run(&state_dir(state)?),
+            #[cfg(feature = "pages")]
+            Command::Pages(args) => {
+                args.run(<Self as clap::CommandFactory>::command())?;
+                Ok(ExitCode::SUCCESS)
+            }
         }
     }
 }

@@ -273,6 +273,21 @@ host = "SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 "#;
 
     #[test]
+    fn the_commented_example_shows_the_defaults() {
+        let example = include_str!("../../../docs/policy.toml");
+        assert_eq!(Policy::parse(example).unwrap(), Policy::default());
+        let uncommented: String = example
+            .lines()
+            .filter_map(|line| line.strip_prefix('#'))
+            .filter(|line| !line.starts_with(' '))
+            .flat_map(|line| [line, "\n"])
+            .collect();
+        let policy = Policy::parse(&uncommented).unwrap();
+        assert_eq!(policy.rules.len(), 1);
+        assert_eq!(Policy { rules: Vec::new(), ..policy }, Policy::default());
+    }
+
+    #[test]
     fn the_first_rule_that_matches_decides() {
         let policy = Policy::parse(TEXT).unwrap();
         assert_eq!((policy.attempts_max, policy.gather_s, policy.escrow), (2, 5, false));
