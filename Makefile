@@ -22,7 +22,7 @@ SOAK_VM_ROUNDS ?= 0
 # `make lint` takes no network; the advisory database of cargo-deny would need it.
 DENY_CHECKS := licenses bans sources
 
-.PHONY: help build demo test test-unit test-sim test-firmware test-vm soak bench fuzz lint
+.PHONY: help build packages demo test test-unit test-sim test-firmware test-vm soak bench fuzz lint
 
 # Behind `##`: how long it takes in a fresh clone, and when all is built already, on two cores (? is not measured); then what it does.
 help: ## [-|-] what can be made
@@ -30,8 +30,11 @@ help: ## [-|-] what can be made
 		sed -n 's/^\([a-z-]*\):[^#]*## \[\(.*\)|\(.*\)\] /\1\t\2\t\3\t/p' Makefile; } | expand -t 15,24,33
 
 build: need-cc ## [?|?] the static firmcastd and the manager firmcast, as released
-	RUSTFLAGS='-C target-feature=+crt-static -C force-unwind-tables=no' cargo build --locked --release --target x86_64-unknown-linux-gnu --bin firmcastd
+	RUSTFLAGS='$(shell cat packaging/agent-rustflags)' cargo build --locked --release --target x86_64-unknown-linux-gnu --bin firmcastd
 	cargo build --locked --profile fast -p firmcast-manager
+
+packages: need-cc need-python3 ## [?|?] .deb and .rpm of the agent, the manager and the initramfs hook, in target/packages
+	packaging/packages
 
 demo: need-cc need-python3 ## [?|?] two virtual servers get another BIOS over the network and boot it
 	$(LAB) run demo
@@ -78,7 +81,7 @@ lint: need-cc need-python3 ## [?|?] format, lines of at most 100 columns, clippy
 	cargo fmt --all --check
 	.ci/wrap-comments --check
 	.ci/columns
-	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
 	@if command -v cargo-deny >/dev/null; then \
 		cargo deny --locked check $(DENY_CHECKS); \

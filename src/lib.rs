@@ -13,7 +13,7 @@
 //! image                        bundles: from untrusted bytes to a VerifiedImage
 //! transfer, session, keys      fragments and erasure code; Noise sessions; who may do what
 //! wire, reason                 bytes and messages; why something ended
-//! time, random                 time as it is handed in; what machines draw from their seeds
+//! time, random, usage          time as handed in; what machines draw from seeds; what one may type
 //! ```
 //!
 //! `wire`, `session`, `transfer`, `image`, `flash`, `rescue`, `recovery` and the machines of
@@ -45,4 +45,5 @@ pub mod rescue;
 pub mod session;
 pub mod time;
 pub mod transfer;
+pub mod usage;
 pub mod wire;

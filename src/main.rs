@@ -18,38 +18,8 @@ use firmcast::bmc;
 use firmcast::dmi::Dmi;
 use firmcast::image::validity::Verdict;
 use firmcast::image::{BUNDLE_MAX, ByteRanges, closed_note};
-
-const HELP: &str = "\
-firmcastd waits for a trusted manager's instruction to replace this machine's firmware.
-
-Usage: firmcastd [--config FILE] [--foreground]    run the agent
-       firmcastd check [--config FILE] [--json]    tell whether an update could start here
-       firmcastd plan --bundle FILE [--config FILE] [--json]
-                                                   tell what an update with this bundle would
-                                                   change, or why it cannot be
-       firmcastd validate [--image FILE] [--config FILE] [--json]
-                                                   tell whether the firmware in the chip, or in
-                                                   FILE, is whole
-       firmcastd rescue-archive [--output FILE] [--renew | --image FILE] [--config FILE]
-                                                   write what the recovery environment needs when
-                                                   it comes up by itself
-       firmcastd bmc show [--json] | set --url URL | clear
-                                                   tell, change or remove the manager's address in
-                                                   the BMC
-       firmcastd recover                           be the recovery environment (PID 1 does it there)
-       firmcastd rescue --hook                     what the distribution's initramfs runs; does
-                                                   nothing without firmcast.recover
-       firmcastd --help | --version
-
-  --config FILE   settings, /etc/firmcast/agent.toml if not given; FIRMCAST_* in the environment
-                  wins
-  --foreground    log to stderr even if that is no terminal
-  --json          print the result as one JSON object
-  --renew         record the firmware in the chip as good; with --image FILE that in FILE
-
-Exit status: 0 all well (check, plan: an update could start; validate: valid), 1 failed (check,
-plan: something is in the way; validate: invalid), 2 wrong usage, 3 validate: unknown.
-";
+use firmcast::kexec::Formats;
+use firmcast::usage;
 
 /// What the command line asks for.
 enum Task {
@@ -61,9 +31,15 @@ enum Task {
     RescueHook,
     Bmc(bmc::command::Command),
     Recover,
+    Trusts { config: Option<PathBuf> },
+    Formats,
     Help,
     Version,
 }
+
+/// Exit status of an agent that was told to read its settings again: firmcastd.service starts it
+/// anew.
+const START_AGAIN: u8 = 75;
 
 fn main() -> ExitCode {
     let task = match parse(std::env::args_os().skip(1)) {
@@ -87,7 +63,8 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Agent { config, foreground } => {
             logging::start(foreground);
             let config = Config::load(config.as_deref())?;
-            match idle::run(config)? {}
+            idle::run(config)?;
+            Ok(ExitCode::from(START_AGAIN))
         }
         Task::Check { config, json } => {
             logging::start(true);
@@ -126,9 +103,29 @@ fn run(task: Task) -> Result<ExitCode> {
             print(&bmc::command::run(&command)?)
         }
         Task::Recover => match firmcast::environment::run()? {},
-        Task::Help => print(HELP),
+        Task::Trusts { config } => {
+            logging::start(true);
+            trusts(&Trust::load(&Config::load(config.as_deref())?))
+        }
+        Task::Formats => {
+            print(&format!("{}firmcastd {}\n", Formats::OWN.lines(), env!("CARGO_PKG_VERSION")))
+        }
+        Task::Help => print(&usage::help()),
         Task::Version => print(concat!("firmcastd ", env!("CARGO_PKG_VERSION"), "\n")),
     }
+}
+
+/// The service has nothing to do, and no port to open, on a machine that trusts nobody.
+fn trusts(trust: &Trust) -> Result<ExitCode> {
+    for problem in trust.manager_problems.iter().chain(&trust.release_problems) {
+        log::warn!("not trusted: {problem}");
+    }
+    if trust.managers.is_empty() {
+        print("no manager is trusted: copy its public key to /etc/firmcast/trusted.d\n")?;
+        return Ok(ExitCode::FAILURE);
+    }
+    let (managers, releases) = (trust.managers.len(), trust.releases.len());
+    print(&format!("{managers} managers and {releases} release keys are trusted\n"))
 }
 
 fn check(machine: &LocalMachine, json: bool) -> Result<ExitCode> {
@@ -146,13 +143,15 @@ fn validate(config: Option<&Path>, image: Option<&Path>, json: bool) -> Result<E
         Some(image) => (verdict::of_file(image)?, ByteRanges::default()),
         None => {
             let config = Config::load(config)?;
-            ensure!(
-                !config.flash.is_empty(),
-                "name a file with --image, or set flash in agent.toml"
-            );
             let good = State::new(config.state_dir.clone()).known_good()?;
+            let flash = LocalMachine::new(config, Trust::default()).flash();
+            ensure!(
+                !flash.is_empty(),
+                "name a file with --image, or set flash in agent.toml; firmcastd check lists the \
+                 chips"
+            );
             let bios_version = Dmi::read(Path::new("/")).bios_version;
-            verdict::of_chip(&config.flash, good.as_ref(), &bios_version)?
+            verdict::of_chip(&flash, good.as_ref(), &bios_version)?
         }
     };
     let text = match json {
@@ -206,12 +205,16 @@ fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Task, String> {
     if words.flag("--help") || words.flag("-h") {
         return Ok(Task::Help);
     }
+    if words.flag("--formats") {
+        return Ok(Task::Formats);
+    }
     if words.flag("--version") || words.flag("-V") {
         return Ok(Task::Version);
     }
     let config = words.file("--config")?;
     let task = match words.subcommand().as_deref() {
         None => Task::Agent { config, foreground: words.flag("--foreground") },
+        Some("trusts") => Task::Trusts { config },
         Some("check") => Task::Check { config, json: words.flag("--json") },
         Some("plan") => parse_plan(config, &mut words)?,
         Some("validate") => parse_validate(config, &mut words)?,

@@ -93,7 +93,7 @@ reasons! {
     /// Recovery kernel or initramfs unusable.
     RecoveryMissing = 10, "recovery-missing",
         "the recovery kernel or initramfs is missing or unreadable",
-        "run firmcast-mkrecovery and check recovery_kernel and recovery_initramfs in agent.toml";
+        "run firmcast-mkrecovery --all; if agent.toml names recovery files, check them";
     /// kexec forbidden or failed.
     KexecUnavailable = 11, "kexec-unavailable",
         "the kernel does not let firmcastd load the recovery kernel",

@@ -319,7 +319,8 @@ fn a_driver_that_recovery_lacks_is_in_the_way() {
     let (sys, image) = (folder.path().join("sys"), folder.path().join("recovery.img"));
     machine_with_watchdog(&sys);
     let config = write_config(folder.path(), free_address(), "/none.pub");
-    let more = format!("recovery_initramfs = \"{}\"\n", image.display());
+    let more =
+        format!("recovery_kernel = \"/none\"\nrecovery_initramfs = \"{}\"\n", image.display());
     fs::File::options().append(true).open(&config).unwrap().write_all(more.as_bytes()).unwrap();
     let check = |modules: &str| {
         marked_initramfs(&image, modules);

@@ -130,7 +130,7 @@ fn anchor(heading: &str) -> String {
 #[test]
 fn commands_and_options_exist() {
     let manager = read_all("manager/src/commands", ".rs");
-    let agent = read("src/main.rs");
+    let agent = read("src/usage.rs");
     let bmc = read_all("src/bmc", ".rs");
     let builder = read("initramfs/firmcast-mkrecovery");
     let lab = read("tests/vm/lab.py");
@@ -188,7 +188,7 @@ fn is_program(word: &str) -> Option<&'static str> {
 #[test]
 fn subcommands_exist() {
     let manager = read("manager/src/commands/mod.rs").to_lowercase();
-    let agent = read("src/main.rs");
+    let agent = read("src/usage.rs");
     let mut wrong = BTreeSet::new();
     // The texts that keys are derived from are no commands.
     for document in documents().into_iter().filter(|name| name != "docs/PROTOCOL.md") {
@@ -201,7 +201,7 @@ fn subcommands_exist() {
             }
             let exists = match program {
                 "firmcast" => manager.contains(&format!("    {word}(")),
-                "firmcastd" => agent.contains(&format!("firmcastd {word}")),
+                "firmcastd" => agent.contains(&format!("words: \"{word}")),
                 _ => continue,
             };
             if !exists {
@@ -279,10 +279,13 @@ fn settings_are_documented_with_their_defaults() {
         assert!(documented.contains(&format!("\n#{name} = ")), "docs/agent.toml lacks {name}");
     }
     assert!(seen > 5, "only {seen} settings found");
-    for path in ["recovery_kernel", "recovery_initramfs"] {
-        let line = documented.split(&format!("\n#{path} = \"")).nth(1).unwrap();
-        let default = line.split('"').next().unwrap();
-        assert!(config.contains(&format!("\"{default}\"")), "{path} = {default} is no default");
-        assert!(manual.contains(default), "docs/OPERATIONS.md does not install {default}");
-    }
+    let folder = "/var/lib/firmcast";
+    assert!(config.contains(&format!("state_dir: \"{folder}\"")), "state_dir has another default");
+    let kept = format!("{folder}/recovery");
+    let builder = read("initramfs/firmcast-mkrecovery");
+    assert!(
+        builder.contains(&format!("INTO={kept}\n")) || builder.contains(&format!("INTO={kept} "))
+    );
+    assert!(documented.contains(&kept) && manual.contains(&kept));
+    assert!(read("src/agent/preflight/recovery.rs").contains("join(\"recovery\")"));
 }

@@ -78,6 +78,8 @@ subjects! {
     Firmware = "firmware";
     /// Whether the image of an instruction divides the chip as it is divided now.
     Layout = "layout";
+    /// The recovery images that are kept, one for each kernel.
+    RecoveryImages = "recovery-images";
     /// The kernel for recovery.
     RecoveryKernel = "recovery-kernel";
     /// The initramfs for recovery.

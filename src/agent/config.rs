@@ -42,9 +42,14 @@ pub struct Config {
     pub trusted_managers: Vec<String>,
     /// Release keys whose bundles may be flashed: files of public keys, or the keys themselves.
     pub trusted_releases: Vec<String>,
-    /// The firmware's flash chip: an MTD name or `/dev/mtdN`. Empty: this machine is not updated.
+    /// A folder whose `*.pub` files are trusted besides, each for the role that it states. Empty:
+    /// none is.
+    pub trusted_dir: PathBuf,
+    /// The firmware's flash chip: an MTD name or `/dev/mtdN`. Empty: the one that is the firmware's
+    /// without doubt.
     pub flash: String,
-    /// The distribution's kernel that the recovery initramfs was built for.
+    /// The distribution's kernel that the recovery initramfs was built for. Empty, as its
+    /// initramfs: the newest of `recovery` in the state folder that can be started.
     pub recovery_kernel: PathBuf,
     /// The recovery initramfs.
     pub recovery_initramfs: PathBuf,
@@ -66,9 +71,10 @@ impl Default for Config {
             host_key: "/var/lib/firmcast/host.key".into(),
             trusted_managers: Vec::new(),
             trusted_releases: Vec::new(),
+            trusted_dir: "/etc/firmcast/trusted.d".into(),
             flash: String::new(),
-            recovery_kernel: "/boot/firmcast/vmlinuz".into(),
-            recovery_initramfs: "/boot/firmcast/recovery.img".into(),
+            recovery_kernel: PathBuf::new(),
+            recovery_initramfs: PathBuf::new(),
             state_dir: "/var/lib/firmcast".into(),
             managers: Vec::new(),
             rescue_archive: PathBuf::new(),
@@ -114,6 +120,15 @@ pub enum ConfigError {
         place: String,
         /// What is wrong, with the key where there is one.
         problem: String,
+    },
+    /// One of two files that belong together.
+    #[error(
+        "{place}: recovery_kernel and recovery_initramfs belong together: set both, or neither for \
+         the images that firmcast-mkrecovery --all keeps"
+    )]
+    HalfRecovery {
+        /// The file.
+        place: String,
     },
     /// More keys than the agent keeps.
     #[error("{list} has {found} entries, at most {TRUSTED_MAX} are possible")]
@@ -161,6 +176,10 @@ impl Config {
             .merge(environment)
             .extract()
             .map_err(|error| explain(path, error))?;
+        let is_set = |path: &PathBuf| !path.as_os_str().is_empty();
+        if is_set(&config.recovery_kernel) != is_set(&config.recovery_initramfs) {
+            return Err(ConfigError::HalfRecovery { place: path.display().to_string() });
+        }
         let lists = [
             ("trusted_managers", config.trusted_managers.len()),
             ("trusted_releases", config.trusted_releases.len()),
@@ -232,6 +251,8 @@ mod tests {
             trusted_managers: config.trusted_managers.clone(),
             trusted_releases: config.trusted_releases.clone(),
             flash: config.flash.clone(),
+            recovery_kernel: config.recovery_kernel.clone(),
+            recovery_initramfs: config.recovery_initramfs.clone(),
             managers: config.managers.clone(),
             rescue_archive: config.rescue_archive.clone(),
             ..Config::default()
@@ -246,8 +267,8 @@ mod tests {
             (
                 "flsh = \"BIOS\"",
                 "unknown key `flsh` in /etc/firmcast/agent.toml; the keys are listen, host_key, \
-                trusted_managers, trusted_releases, flash, recovery_kernel, recovery_initramfs, \
-                state_dir, managers, rescue_archive, on_unknown_firmware",
+                trusted_managers, trusted_releases, trusted_dir, flash, recovery_kernel, \
+                recovery_initramfs, state_dir, managers, rescue_archive, on_unknown_firmware",
             ),
             (
                 "flash = 3",
@@ -269,6 +290,8 @@ mod tests {
         for (text, message) in cases {
             assert_eq!(Config::parse(text).unwrap_err().to_string(), message);
         }
+        let half = Config::parse("recovery_kernel = \"/boot/vmlinuz\"").unwrap_err();
+        assert!(matches!(half, ConfigError::HalfRecovery { .. }), "{half}");
         let many = format!("trusted_managers = [{}]", "\"x\",".repeat(TRUSTED_MAX + 1));
         assert_eq!(
             Config::parse(&many).unwrap_err().to_string(),

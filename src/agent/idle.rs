@@ -1,14 +1,17 @@
 //! The agent's event loop: one thread, one UDP socket, no timer. While nobody talks to it, it does
 //! not wake up.
 
-use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd as _;
 use std::time::{Duration, Instant};
 
 use log::{error, info, warn};
 use mio::net::UdpSocket;
+use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rand_core::{OsRng, RngCore as _};
 use thiserror::Error;
 
@@ -49,12 +52,17 @@ pub enum AgentError {
     Wait(#[source] io::Error),
 }
 
-/// Runs the agent until it is stopped.
+/// Tokens of what the loop waits for.
+const DATAGRAM: Token = Token(0);
+const HANG_UP: Token = Token(1);
+
+/// Runs the agent until it is stopped, or told by SIGHUP to read its settings again: then it
+/// returns as soon as no campaign is about to take this host away, to be started anew.
 ///
 /// # Errors
 /// Without key or socket the agent does not start; whatever else this machine lacks, it idles and
 /// tells who asks.
-pub fn run(config: Config) -> Result<Infallible, AgentError> {
+pub fn run(config: Config) -> Result<(), AgentError> {
     let host_key = load_or_make_host_key(&config.host_key).map_err(AgentError::HostKey)?;
     let trust = Trust::load(&config);
     for problem in trust.manager_problems.iter().chain(&trust.release_problems) {
@@ -75,7 +83,8 @@ pub fn run(config: Config) -> Result<Infallible, AgentError> {
     let mut system = System::new(LocalMachine::new(config, trust));
     system.look_back();
     system.provide();
-    Driver { started: Instant::now(), agent, system, socket }.run().map_err(AgentError::Wait)
+    let driver = Driver { started: Instant::now(), agent, system, socket, is_told_to_end: false };
+    driver.run().map_err(AgentError::Wait)
 }
 
 fn open_socket(config: &Config) -> Result<UdpSocket, AgentError> {
@@ -88,29 +97,46 @@ fn open_socket(config: &Config) -> Result<UdpSocket, AgentError> {
     opened.map_err(|source| AgentError::Listen { listen, source })
 }
 
+/// SIGHUP as something to wait for. It ends no call in the middle then.
+fn hang_up() -> io::Result<SignalFd> {
+    let mut signals = SigSet::empty();
+    signals.add(Signal::SIGHUP);
+    signals.thread_block()?;
+    Ok(SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?)
+}
+
 struct Driver {
     started: Instant,
     agent: Agent,
     system: System,
     socket: UdpSocket,
+    is_told_to_end: bool,
 }
 
 impl Driver {
-    fn run(mut self) -> io::Result<Infallible> {
+    fn run(mut self) -> io::Result<()> {
         let mut poll = Poll::new()?;
-        let mut events = Events::with_capacity(1);
-        poll.registry().register(&mut self.socket, Token(0), Interest::READABLE)?;
-        loop {
-            // Nothing is awaited but datagrams, unless the chip is being read to answer the next
-            // question.
+        let mut events = Events::with_capacity(2);
+        poll.registry().register(&mut self.socket, DATAGRAM, Interest::READABLE)?;
+        let hang_up = hang_up()?;
+        let descriptor = hang_up.as_raw_fd();
+        poll.registry().register(&mut SourceFd(&descriptor), HANG_UP, Interest::READABLE)?;
+        while !(self.is_told_to_end && self.agent.may_end(self.now())) {
+            // Nothing is awaited but datagrams and the signal, unless the chip is being read to
+            // answer the next question.
             let timeout = self.system.is_looking().then_some(Duration::ZERO);
             match poll.poll(&mut events, timeout) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 other => other?,
             }
+            while hang_up.read_signal()?.is_some() {
+                info!("told to read the settings again");
+                self.is_told_to_end = true;
+            }
             self.receive();
             self.system.look_on();
         }
+        Ok(())
     }
 
     /// Takes datagrams until the socket has no more: it tells of new ones only then.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use log::warn;
 
 use super::config::Config;
+use super::firmware_chip::candidates;
 use super::state::State;
 use super::trust::Trust;
 use crate::dmi::Dmi;
@@ -40,6 +41,19 @@ impl LocalMachine {
         let floor = self.state.security_version_floor().unwrap_or(u64::MAX);
         let host = key.map(|key| key.public().fingerprint());
         Dmi::read(&self.root).board(flash_size_bytes, floor, host)
+    }
+
+    /// The MTD device of the firmware: the one of the settings, else the one that is the firmware's
+    /// without doubt. Empty where neither is there.
+    pub fn flash(&self) -> String {
+        let set = self.config.flash.clone();
+        if !set.is_empty() {
+            return set;
+        }
+        match candidates(&self.root).as_deref() {
+            Ok([only]) => only.path().display().to_string(),
+            _ => String::new(),
+        }
     }
 
     /// This host's secret key.

@@ -183,6 +183,11 @@ impl Agent {
         }
     }
 
+    /// Whether the agent may be ended now: no campaign is about to take this host away.
+    pub fn may_end(&self, now: Time) -> bool {
+        self.entering.is_none_or(|entering| entering.until <= now)
+    }
+
     /// Takes a datagram from the socket.
     pub fn handle_datagram(
         &mut self,

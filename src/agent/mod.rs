@@ -15,6 +15,7 @@
 pub mod check;
 pub mod config;
 pub mod doubt;
+mod firmware_chip;
 pub mod idle;
 pub mod local_machine;
 pub mod log_budget;

@@ -44,7 +44,7 @@ impl PlanReport {
     /// Why an update with this bundle would be refused.
     pub fn new(machine: &LocalMachine, bundle: &[u8]) -> Result<Self, Refusal> {
         let (manifest, image) = open(machine, bundle)?;
-        let mut flash = MtdDevice::open(&machine.config.flash, Access::ReadOnly)
+        let mut flash = MtdDevice::open(&machine.flash(), Access::ReadOnly)
             .map_err(|error| Refusal::new(Reason::FlashUnsupported, with_causes(&error)))?;
         let size_bytes = flash.geometry().size_bytes();
         let board = machine.board(size_bytes, machine.host_key().ok().as_ref());

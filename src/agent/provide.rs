@@ -81,7 +81,7 @@ impl LocalMachine {
     /// After a confirmed update: the chip holds the manifest's image.
     pub(super) fn record_update(&self, manifest: &VerifiedManifest) {
         let bios_version = Dmi::read(&self.root).bios_version;
-        let recorded = read_chip(&self.config.flash, &preserved(manifest.regions()))
+        let recorded = read_chip(&self.flash(), &preserved(manifest.regions()))
             .map(|contents| KnownGood::of_update(&contents, manifest, &bios_version))
             .map_err(|error| with_causes(&error))
             .and_then(|good| {
@@ -96,7 +96,7 @@ impl LocalMachine {
     /// Takes over the record of a repaired chip, if it still says the truth.
     fn take_over(&self, good: &KnownGood) {
         let bios_version = Dmi::read(&self.root).bios_version;
-        let Ok(contents) = read_chip(&self.config.flash, &good.left_out) else { return };
+        let Ok(contents) = read_chip(&self.flash(), &good.left_out) else { return };
         let Some(good) = good.confirm(&contents, &bios_version) else {
             warn!("the firmware is not the one that the last rescue wrote");
             return;
@@ -163,7 +163,7 @@ impl LocalMachine {
             trusted_managers: self.trust.managers.iter().map(ToString::to_string).collect(),
             trusted_releases: self.trust.releases.iter().map(ToString::to_string).collect(),
             managers: self.config.managers.clone(),
-            flash: self.config.flash.clone(),
+            flash: self.flash(),
             listen_port: self.config.listen.port(),
             security_version_floor: self.state.security_version_floor()?,
             network: self.network_to_managers(),
@@ -183,7 +183,7 @@ impl LocalMachine {
             }
             (FirmwareToRecord::Image(path), _) => verdict::read_file(path).map(Contents::whole),
             (FirmwareToRecord::Keep | FirmwareToRecord::Renew, old) => {
-                read_chip(&self.config.flash, &left_out(old.as_ref())).map_err(VerdictError::from)
+                read_chip(&self.flash(), &left_out(old.as_ref())).map_err(VerdictError::from)
             }
         };
         let contents = match contents {

@@ -114,7 +114,7 @@ impl System {
         let is_fresh = self.judgement.age().is_some_and(|age| age < JUDGEMENT_LIFETIME);
         if !is_fresh && self.look.is_none() {
             let good = self.machine.state.known_good().ok().flatten();
-            self.look = Look::start(&self.machine.config.flash, left_out(good.as_ref()));
+            self.look = Look::start(&self.machine.flash(), left_out(good.as_ref()));
         }
     }
 
@@ -169,7 +169,7 @@ impl System {
     }
 
     fn stable_digest(&self, manifest: &VerifiedManifest) -> Result<Digest, String> {
-        let mut flash = MtdDevice::open(&self.machine.config.flash, Access::ReadOnly)
+        let mut flash = MtdDevice::open(&self.machine.flash(), Access::ReadOnly)
             .map_err(|error| with_causes(&error))?;
         measure::stable_digest(&mut flash, manifest).map_err(|error| with_causes(&error))
     }

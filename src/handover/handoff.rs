@@ -21,7 +21,7 @@ pub const HANDOFF_SIZE_MAX: usize = 256 * 1024;
 
 /// The version of the handoff's form. Agent and recovery come from one binary in the ordinary case,
 /// but the initramfs may be older than the agent.
-pub const HANDOFF_VERSION: u32 = 1;
+pub const HANDOFF_VERSION: u32 = 2;
 
 /// Everything that recovery has to know and that the normal OS knows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -227,11 +227,11 @@ pub(super) mod tests {
 
     #[test]
     fn refuses_another_version_and_a_huge_file() {
-        let other = Handoff { version: 2, ..example() };
+        let other = Handoff { version: HANDOFF_VERSION + 1, ..example() };
         let json = other.to_json().unwrap();
         assert!(matches!(
             Handoff::from_json(&json),
-            Err(HandoverError::HandoffVersion { got: 2, .. })
+            Err(HandoverError::HandoffVersion { got, .. }) if got == HANDOFF_VERSION + 1
         ));
         let huge = Handoff { flash: "x".repeat(HANDOFF_SIZE_MAX), ..example() };
         assert!(matches!(huge.to_json(), Err(HandoverError::HandoffTooLarge { .. })));

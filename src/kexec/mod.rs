@@ -14,12 +14,16 @@ use crate::handover::{Handoff, HandoverError};
 
 mod archive;
 mod cmdline;
+mod formats;
+mod images;
 mod modules;
 mod preflight;
 mod syscall;
 
 pub use archive::{INITRAMFS_SIZE_MAX, write_archive};
 pub use cmdline::{CMDLINE_LENGTH_MAX, RECOVERY_INIT, recovery_cmdline};
+pub use formats::Formats;
+pub use images::{IMAGES_MAX, KeptImage, failed_builds, kept_images};
 pub use modules::{Listed, ModuleList};
 pub use preflight::{InitramfsImage, KernelImage, Lockdown, Preflight, RecoveryFiles, preflight};
 
@@ -94,6 +98,20 @@ pub enum KexecError {
         kernel: String,
         /// The release that the modules are for.
         initramfs: String,
+    },
+    /// The firmcastd in the initramfs understands another form of what is handed over to it.
+    #[error(
+        "{} understands {image}, this firmcastd writes {own}: build it again with \
+         firmcast-mkrecovery --all",
+        path.display()
+    )]
+    Formats {
+        /// The initramfs.
+        path: PathBuf,
+        /// What it understands.
+        image: Formats,
+        /// What this program writes.
+        own: Formats,
     },
     /// The joined initramfs could not be made.
     #[error("cannot put the recovery initramfs together in memory")]

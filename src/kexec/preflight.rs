@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::path::Path;
 
+use super::formats::Formats;
 use super::modules::{MODULE_LIST_SIZE_MAX, ModuleList};
 use super::{INITRAMFS_SIZE_MAX, KexecError, syscall};
 
@@ -29,8 +30,9 @@ pub struct Preflight {
     pub kernel: Result<(File, KernelImage), KexecError>,
     /// The initramfs file, open.
     pub initramfs: Result<(File, InitramfsImage), KexecError>,
-    /// The initramfs has the modules of this kernel; also where one of them does not tell.
-    pub releases: Result<(), KexecError>,
+    /// The initramfs has the modules of this kernel, also where one of them does not tell, and
+    /// understands what this program hands over.
+    pub fit: Result<(), KexecError>,
     /// Available memory in bytes, when it is enough to load both.
     pub memory: Result<u64, KexecError>,
 }
@@ -65,17 +67,22 @@ pub struct InitramfsImage {
     pub size_bytes: u64,
     /// The release of the kernel that its modules are for; firmcast-mkrecovery writes it.
     pub release: Option<String>,
+    /// What its firmcastd understands; firmcast-mkrecovery writes it. Images that it has not made
+    /// do not tell.
+    pub formats: Option<Formats>,
     /// Its modules; firmcast-mkrecovery writes the list.
     pub modules: Option<ModuleList>,
 }
 
 /// Collects the facts for these two files.
 pub fn preflight(kernel: &Path, initramfs: &Path) -> Preflight {
+    let initramfs_path = initramfs;
     let (kernel, initramfs) = (open_kernel(kernel), open_initramfs(initramfs));
     let kernel_bytes = kernel.as_ref().map_or(0, |(_, image)| image.size_bytes);
     let initramfs_bytes = initramfs.as_ref().map_or(0, |(_, image)| image.size_bytes);
-    let releases = match (&kernel, &initramfs) {
-        (Ok((_, kernel)), Ok((_, initramfs))) => same_release(kernel, initramfs),
+    let fit = match (&kernel, &initramfs) {
+        (Ok((_, kernel)), Ok((_, initramfs))) => same_release(kernel, initramfs)
+            .and_then(|()| same_formats(initramfs_path, initramfs.formats)),
         _ => Ok(()),
     };
     Preflight {
@@ -84,7 +91,7 @@ pub fn preflight(kernel: &Path, initramfs: &Path) -> Preflight {
         memory: probe_memory(kernel_bytes + initramfs_bytes),
         kernel,
         initramfs,
-        releases,
+        fit,
     }
 }
 
@@ -102,7 +109,7 @@ impl Preflight {
     /// What is wrong with one of them, or with both together.
     pub fn into_files(self) -> Result<RecoveryFiles, KexecError> {
         let (kernel, initramfs) = (self.kernel?.0, self.initramfs?.0);
-        self.releases.map(|()| RecoveryFiles { kernel, initramfs })
+        self.fit.map(|()| RecoveryFiles { kernel, initramfs })
     }
 }
 
@@ -111,6 +118,16 @@ fn same_release(kernel: &KernelImage, initramfs: &InitramfsImage) -> Result<(), 
     match (&kernel.release, &initramfs.release) {
         (Some(kernel), Some(initramfs)) if kernel != initramfs => {
             Err(KexecError::Releases { kernel: kernel.clone(), initramfs: initramfs.clone() })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// An image of another firmcastd would refuse what it is handed, when the host has left its OS.
+fn same_formats(path: &Path, image: Option<Formats>) -> Result<(), KexecError> {
+    match image {
+        Some(image) if image != Formats::OWN => {
+            Err(KexecError::Formats { path: path.into(), image, own: Formats::OWN })
         }
         _ => Ok(()),
     }
@@ -190,19 +207,22 @@ fn open_initramfs(path: &Path) -> Result<(File, InitramfsImage), KexecError> {
     }
     let marks = Marks::read(&mut file);
     file.rewind().map_err(unreadable)?;
-    let Marks { release, modules } = marks;
-    Ok((file, InitramfsImage { size_bytes: size, release, modules }))
+    let Marks { release, formats, modules } = marks;
+    let formats = formats.or(release.as_ref().map(|_| Formats::UNTOLD));
+    Ok((file, InitramfsImage { size_bytes: size, release, formats, modules }))
 }
 
 /// Names of the files in the first archive of an initramfs that firmcast-mkrecovery has made. The
 /// one with the release comes first.
 const RELEASE_FILE: &str = "firmcast-kernel-release";
+const FORMATS_FILE: &str = "firmcast-formats";
 const MODULES_FILE: &str = "firmcast-modules";
 
 /// What firmcast-mkrecovery has written about an initramfs.
 #[derive(Debug, Default)]
 struct Marks {
     release: Option<String>,
+    formats: Option<Formats>,
     modules: Option<ModuleList>,
 }
 
@@ -217,7 +237,16 @@ impl Marks {
         }
         marks.release = text(&mut first, KERNEL_VERSION_LENGTH_MAX as u64)
             .map(|release| release.trim().to_owned());
-        let next = first.finish().and_then(cpio::newc::Reader::new);
+        let mut next = first.finish().and_then(cpio::newc::Reader::new);
+        if let Ok(mut formats) = next {
+            if formats.entry().name() == FORMATS_FILE {
+                marks.formats =
+                    text(&mut formats, HEAD_SIZE as u64).and_then(|text| Formats::parse(&text));
+                next = formats.finish().and_then(cpio::newc::Reader::new);
+            } else {
+                next = Ok(formats);
+            }
+        }
         if let Ok(mut next) = next
             && next.entry().name() == MODULES_FILE
         {
@@ -378,12 +407,29 @@ mod tests {
 
     #[test]
     fn modules_of_another_kernel_are_noticed() {
-        let initramfs = file_of(&archive(&[(RELEASE_FILE, "6.1.0-40-amd64\n")]));
+        let formats = Formats::OWN.lines();
+        let marks = [(RELEASE_FILE, "6.1.0-40-amd64\n"), (FORMATS_FILE, formats.as_str())];
+        let initramfs = file_of(&archive(&marks));
         let newer = file_of(&bzimage(0x300, "6.1.0-41-amd64 #1"));
-        let error = preflight(newer.path(), initramfs.path()).releases.unwrap_err().to_string();
+        let error = preflight(newer.path(), initramfs.path()).fit.unwrap_err().to_string();
         assert!(error.contains("6.1.0-40-amd64") && error.contains("6.1.0-41-amd64"), "{error}");
         let same = file_of(&bzimage(0x300, "6.1.0-40-amd64 #1"));
-        assert!(preflight(same.path(), initramfs.path()).releases.is_ok());
+        assert!(preflight(same.path(), initramfs.path()).fit.is_ok());
+    }
+
+    #[test]
+    fn an_image_of_an_older_or_newer_firmcastd_is_refused() {
+        let kernel = file_of(&bzimage(0x300, "6.1 #1"));
+        let newer = Formats { handoff: Formats::OWN.handoff + 1, ..Formats::OWN };
+        let newer = newer.lines();
+        let newer = archive(&[(RELEASE_FILE, "6.1\n"), (FORMATS_FILE, newer.as_str())]);
+        let older = archive(&[(RELEASE_FILE, "6.1\n"), (MODULES_FILE, "mtd:\n")]);
+        for image in [newer, older] {
+            let initramfs = file_of(&image);
+            let error = preflight(kernel.path(), initramfs.path()).into_files().unwrap_err();
+            assert!(matches!(error, KexecError::Formats { .. }), "{error}");
+            assert!(error.to_string().contains("firmcast-mkrecovery --all"), "{error}");
+        }
     }
 
     #[test]

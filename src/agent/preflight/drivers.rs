@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 
 use crate::agent::check::{Checklist, Subject};
-use crate::agent::config::Config;
 use crate::host::drivers::{Drivers, is_out_of_tree, of_interface, of_mtd, watchdogs};
 use crate::kexec::{InitramfsImage, KernelImage, Listed, ModuleList};
 use crate::reason::Reason;
@@ -13,27 +12,37 @@ use std::path::Path;
 
 const NAME: Subject = Subject::RecoveryDrivers;
 
+/// What an update would start.
+pub(super) struct RecoveryImage<'a> {
+    /// The initramfs.
+    pub(super) path: &'a Path,
+    /// It is one of those that `firmcast-mkrecovery --all` keeps.
+    pub(super) is_kept: bool,
+    pub(super) kernel: Option<&'a KernelImage>,
+    pub(super) initramfs: Option<&'a InitramfsImage>,
+}
+
 /// Compares the drivers of MTD device `mtd`, of the network `interfaces`, and of the watchdogs with
 /// the modules of the recovery initramfs.
 pub(super) fn drivers(
     list: &mut Checklist,
     root: &Path,
-    config: &Config,
-    (kernel, image): (Option<&KernelImage>, Option<&InitramfsImage>),
+    recovery: &RecoveryImage<'_>,
     mtd: Option<u32>,
     interfaces: &[String],
 ) {
-    let Some(image) = image else {
+    let Some(image) = recovery.initramfs else {
         list.unknown(NAME, "no recovery initramfs to compare with");
         return;
     };
-    let path = config.recovery_initramfs.display();
+    let path = recovery.path.display();
     let Some(modules) = &image.modules else {
         let problem = "does not tell its modules; build it again with firmcast-mkrecovery";
         list.unknown(NAME, format_args!("{path} {problem}"));
         return;
     };
-    let release = image.release.as_deref().or(kernel.and_then(|kernel| kernel.release.as_deref()));
+    let kernel = recovery.kernel.and_then(|kernel| kernel.release.as_deref());
+    let release = image.release.as_deref().or(kernel);
     let mut comparison = Comparison { root, modules, found: Vec::new(), lacking: Vec::new() };
     if let Some(index) = mtd {
         comparison.add(&format!("mtd{index}"), &of_mtd(root, index));
@@ -54,7 +63,7 @@ pub(super) fn drivers(
             let problem = format!(
                 "{}; build it again: {}",
                 what.join(", "),
-                rebuild(release, &path, lacking)
+                rebuild(release, recovery, lacking)
             );
             list.not_ok(
                 NAME,
@@ -160,15 +169,17 @@ impl Comparison<'_> {
     }
 }
 
-fn rebuild(release: Option<&str>, path: &std::path::Display<'_>, lacking: &[Lacking]) -> String {
-    let release = release.unwrap_or("\"$(uname -r)\"");
-    let mut command = format!("firmcast-mkrecovery --kernel-version {release} --output {path}");
+fn rebuild(release: Option<&str>, recovery: &RecoveryImage<'_>, lacking: &[Lacking]) -> String {
     let names: BTreeSet<&str> = lacking.iter().map(|lacking| lacking.load.as_str()).collect();
-    for name in names {
-        command.push_str(" --load ");
-        command.push_str(name);
+    let options: String = names.iter().map(|name| format!(" --load {name}")).collect();
+    if recovery.is_kept {
+        return format!(
+            "put OPTIONS={} into /etc/firmcast/recovery.conf, then firmcast-mkrecovery --all",
+            options.trim_start()
+        );
     }
-    command
+    let (release, path) = (release.unwrap_or("\"$(uname -r)\""), recovery.path.display());
+    format!("firmcast-mkrecovery --kernel-version {release} --output {path}{options}")
 }
 
 #[cfg(test)]
@@ -211,11 +222,15 @@ mod tests {
 
     fn compared_on(root: &tempfile::TempDir, list: Option<&str>) -> (Verdict, Reason, String) {
         let modules = list.map(|text| ModuleList::new(text.into()));
-        let image = InitramfsImage { size_bytes: 1, release: Some("6.1.0-40".into()), modules };
-        let config = Config { recovery_initramfs: "/boot/r.img".into(), ..Config::default() };
+        let formats = Some(crate::kexec::Formats::OWN);
+        let release = Some("6.1.0-40".into());
+        let image = InitramfsImage { size_bytes: 1, release, formats, modules };
+        let path = Path::new("/boot/r.img");
+        let recovery =
+            RecoveryImage { path, is_kept: false, kernel: None, initramfs: Some(&image) };
         let mut checks = Checklist::default();
         let interfaces = ["eth0".to_owned()];
-        drivers(&mut checks, root.path(), &config, (None, Some(&image)), Some(0), &interfaces);
+        drivers(&mut checks, root.path(), &recovery, Some(0), &interfaces);
         let check = checks.checks()[0].clone();
         (check.verdict, check.reason, check.detail)
     }

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use crate::agent::check::{Checklist, Subject};
+use crate::agent::firmware_chip::candidates;
 use crate::agent::local_machine::LocalMachine;
 use crate::flash::{Flash as _, Geometry};
 use crate::mtd::{Access, Holders, MTD_POWERUP_LOCK, MtdDevice, MtdError, MtdInfo, Protection};
@@ -17,29 +18,59 @@ const UNLOCK: &str = "load its driver with writing enabled, lift the board's wri
 
 /// Looks at the chip that the configuration names. Returns it if it can at least be read.
 pub(super) fn flash(list: &mut Checklist, machine: &LocalMachine) -> Option<MtdDevice> {
-    let selector = &machine.config.flash;
-    if selector.is_empty() {
-        let advice = "set flash in agent.toml to the chip's name in /proc/mtd";
-        list.not_ok(
-            Subject::Flash,
-            Reason::FlashNotFound,
-            "flash in agent.toml is not set",
-            advice,
-        );
-        return None;
-    }
     let sysfs = machine.root.join("sys/class/mtd");
-    let info = match MtdInfo::find(&sysfs, selector) {
-        Ok(info) => info,
-        Err(error) => {
-            list.not_ok(Subject::Flash, error.reason(), with_causes(&error), "");
-            return None;
-        }
+    let info = match &machine.config.flash {
+        selector if selector.is_empty() => the_firmwares(list, machine)?,
+        selector => match MtdInfo::find(&sysfs, selector) {
+            Ok(info) => info,
+            Err(error) => {
+                list.not_ok(Subject::Flash, error.reason(), with_causes(&error), "");
+                return None;
+            }
+        },
     };
     let device = open(list, &info);
     protection(list, Protection::of(&sysfs, &info));
     users(list, Holders::writers(&machine.root, &info));
     device
+}
+
+/// The one chip that is the firmware's. Where it is not one, says which there are and what to
+/// write.
+fn the_firmwares(list: &mut Checklist, machine: &LocalMachine) -> Option<MtdInfo> {
+    let mut found = match candidates(&machine.root) {
+        Ok(found) => found,
+        Err(error) => {
+            list.not_ok(Subject::Flash, error.reason(), with_causes(&error), "");
+            return None;
+        }
+    };
+    if found.len() == 1 {
+        return found.pop();
+    }
+    let all = MtdInfo::list(&machine.root.join("sys/class/mtd")).unwrap_or_default();
+    let described = |devices: &[MtdInfo]| -> String {
+        let each = devices.iter().map(|device| {
+            format!("mtd{} \"{}\" of {:#x} bytes", device.index, device.name, device.size_bytes)
+        });
+        each.collect::<Vec<_>>().join(", ")
+    };
+    let (problem, advice) = match (found.as_slice(), all.as_slice()) {
+        ([], []) => (
+            "the kernel shows no MTD device, so no driver has the flash chip".to_owned(),
+            "load the driver of the chip's controller, e.g. spi-intel-pci",
+        ),
+        ([], all) => (
+            format!("none of {} is the firmware's for certain", described(all)),
+            "set flash in agent.toml to the one with the firmware, e.g. flash = \"mtd0\"",
+        ),
+        (several, _) => (
+            format!("several may be the firmware's: {}", described(several)),
+            "set flash in agent.toml to the one that this machine starts from",
+        ),
+    };
+    list.not_ok(Subject::Flash, Reason::FlashNotFound, problem, advice);
+    None
 }
 
 fn open(list: &mut Checklist, info: &MtdInfo) -> Option<MtdDevice> {

@@ -29,11 +29,10 @@ pub(super) fn host_key(
 pub(super) fn trusted_keys(list: &mut Checklist, machine: &LocalMachine) {
     let trust = &machine.trust;
     let (keys, problems) = (&trust.managers, &trust.manager_problems);
-    let advice = "name the manager's public key in trusted_managers in agent.toml";
+    let advice = "copy the manager's public key to /etc/firmcast/trusted.d";
     trusted(list, Subject::TrustedManagers, Reason::NotPossibleNow, keys, problems, advice);
     let (keys, problems) = (&trust.releases, &trust.release_problems);
-    let advice =
-        "name the public key that bundles are signed with in trusted_releases in agent.toml";
+    let advice = "copy the public key that bundles are signed with to /etc/firmcast/trusted.d";
     trusted(list, Subject::TrustedReleases, Reason::ManifestUntrusted, keys, problems, advice);
 }
 

@@ -1,11 +1,16 @@
 //! Whether the recovery environment can be entered, and has the memory that it needs.
 
-use nix::sys::sysinfo::sysinfo;
+use std::path::{Path, PathBuf};
 
-use super::drivers::drivers;
+use nix::sys::sysinfo::sysinfo;
+use nix::sys::utsname::uname;
+
+use super::drivers::{RecoveryImage, drivers};
 use crate::agent::check::{Checklist, Subject};
 use crate::agent::local_machine::LocalMachine;
-use crate::kexec::{self, KexecError, Lockdown, RecoveryFiles};
+use crate::kexec::{
+    self, KexecError, Lockdown, Preflight, RecoveryFiles, failed_builds, kept_images,
+};
 use crate::reason::{Reason, with_causes};
 use crate::recovery::memory::peak_bytes;
 
@@ -24,23 +29,20 @@ pub(super) fn recovery(
     mtd: Option<u32>,
     interfaces: &[String],
 ) -> Option<RecoveryFiles> {
-    let config = &machine.config;
-    let found = kexec::preflight(&config.recovery_kernel, &config.recovery_initramfs);
+    let Chosen { kernel: kernel_path, initramfs: path, found, is_kept } = choose(list, machine);
     let kernel = found.kernel.as_ref().ok().map(|(_, image)| image);
     let initramfs = found.initramfs.as_ref().ok().map(|(_, image)| image);
     let mut of_drivers = Checklist::default();
-    drivers(&mut of_drivers, &machine.root, config, (kernel, initramfs), mtd, interfaces);
+    let image = RecoveryImage { path: &path, is_kept, kernel, initramfs };
+    drivers(&mut of_drivers, &machine.root, &image, mtd, interfaces);
     let initramfs_bytes = initramfs.map_or(0, |image| image.size_bytes);
     let kernel = found.kernel.as_ref().map(|(_, kernel)| {
         let release = kernel.release.as_deref().unwrap_or("of unknown release");
-        format!("{}: {release}", config.recovery_kernel.display())
+        format!("{}: {release}", kernel_path.display())
     });
     list.result(Subject::RecoveryKernel, Reason::RecoveryMissing, said(kernel), "");
-    let initramfs = match (&found.initramfs, &found.releases) {
-        (Ok((_, image)), Ok(())) => {
-            let path = config.recovery_initramfs.display();
-            Ok(format!("{path}: {} bytes", image.size_bytes))
-        }
+    let initramfs = match (&found.initramfs, &found.fit) {
+        (Ok((_, image)), Ok(())) => Ok(format!("{}: {} bytes", path.display(), image.size_bytes)),
         (Err(error), _) | (_, Err(error)) => Err(error),
     };
     list.result(Subject::RecoveryInitramfs, Reason::RecoveryMissing, said(initramfs), "");
@@ -60,6 +62,74 @@ pub(super) fn recovery(
     list.result(Subject::Memory, Reason::MemoryTooLow, said(memory), "");
     recovery_memory(list, initramfs_bytes, flash_size_bytes);
     found.into_files().ok()
+}
+
+/// The kernel and the initramfs that an update would start.
+struct Chosen {
+    kernel: PathBuf,
+    initramfs: PathBuf,
+    found: Preflight,
+    /// `firmcast-mkrecovery --all` keeps them, no setting names them.
+    is_kept: bool,
+}
+
+/// Takes what the settings name, else the newest kept image that can be started. Tells what was
+/// passed over, and which builds have failed.
+fn choose(list: &mut Checklist, machine: &LocalMachine) -> Chosen {
+    let config = &machine.config;
+    if !config.recovery_kernel.as_os_str().is_empty() {
+        let (kernel, initramfs) = (&config.recovery_kernel, &config.recovery_initramfs);
+        return Chosen::look(kernel, initramfs, false);
+    }
+    let folder = machine.state.folder().join("recovery");
+    let mut problems: Vec<String> = failed_builds(&folder)
+        .into_iter()
+        .map(|(release, reason)| format!("the last build for kernel {release} failed: {reason}"))
+        .collect();
+    let images = kept_images(&machine.root, &folder);
+    let mut chosen: Option<Chosen> = None;
+    for image in &images {
+        let looked = Chosen::look(&image.kernel, &image.initramfs, true);
+        match looked.problem() {
+            None => {
+                chosen = Some(looked);
+                break;
+            }
+            Some(problem) => problems.push(format!("kernel {}: {problem}", image.release)),
+        }
+    }
+    match problems.as_slice() {
+        [] if images.is_empty() => {}
+        [] => list.ok(Subject::RecoveryImages, format_args!("{} kept", images.len())),
+        _ => list.unknown(
+            Subject::RecoveryImages,
+            format_args!("{}; run firmcast-mkrecovery --all", problems.join("; ")),
+        ),
+    }
+    chosen.unwrap_or_else(|| match images.into_iter().next() {
+        Some(newest) => Chosen::look(&newest.kernel, &newest.initramfs, true),
+        None => {
+            // What would be there if it had been made.
+            let release = uname().map(|name| name.release().to_string_lossy().into_owned());
+            let release = release.unwrap_or_default();
+            let kernel = machine.root.join(format!("boot/vmlinuz-{release}"));
+            Chosen::look(&kernel, &folder.join(format!("{release}.img")), true)
+        }
+    })
+}
+
+impl Chosen {
+    fn look(kernel: &Path, initramfs: &Path, is_kept: bool) -> Self {
+        let found = kexec::preflight(kernel, initramfs);
+        Self { kernel: kernel.into(), initramfs: initramfs.into(), found, is_kept }
+    }
+
+    /// Why these files cannot be started.
+    fn problem(&self) -> Option<String> {
+        let Preflight { kernel, initramfs, fit, .. } = &self.found;
+        let problems = [kernel.as_ref().err(), initramfs.as_ref().err(), fit.as_ref().err()];
+        problems.into_iter().flatten().next().map(|error| with_causes(error))
+    }
 }
 
 fn said<T>(result: Result<T, &KexecError>) -> Result<T, String> {
