@@ -22,9 +22,10 @@ SOAK_VM_ROUNDS ?= 0
 # `make lint` takes no network; the advisory database of cargo-deny would need it.
 DENY_CHECKS := licenses bans sources
 
-.PHONY: help build packages demo test test-unit test-sim test-firmware test-vm soak bench fuzz lint
+.PHONY: help test-packages build packages demo test test-unit test-sim test-firmware test-vm soak bench fuzz lint
 
 # Behind `##`: how long it takes in a fresh clone, and when all is built already, on two cores (? is not measured); then what it does.
+# What `test` has was measured together with `lint`, beside other work.
 help: ## [-|-] what can be made
 	@{ printf 'make\tcold\twarm\t\n'; \
 		sed -n 's/^\([a-z-]*\):[^#]*## \[\(.*\)|\(.*\)\] /\1\t\2\t\3\t/p' Makefile; } | expand -t 15,24,33
@@ -39,7 +40,7 @@ packages: need-cc need-python3 ## [?|?] .deb and .rpm of the agent, the manager 
 demo: need-cc need-python3 ## [?|?] two virtual servers get another BIOS over the network and boot it
 	$(LAB) run demo
 
-test: test-unit test-sim test-firmware test-vm ## [?|?] everything that decides whether firmcast is right
+test: test-unit test-sim test-firmware test-vm ## [43 min|?] everything that decides whether firmcast is right
 
 test-unit: need-cc ## [?|?] unit, property and documentation tests; leaves out the simulator, real firmware images and virtual machines
 	$(call cargo-test,--workspace)
@@ -51,6 +52,9 @@ test-sim: need-cc ## [?|?] the simulator: SEEDS=n worlds (200), FLASH_SEEDS=n ch
 test-firmware: need-cc need-python3 ## [?|?] layouts and validity of real firmware, and sealed datagrams, compared with what other programs make of them
 	tests/goldens/check
 	tests/firmware/run
+
+test-packages: packages ## [?|?] the packages are installed, upgraded and purged in a Debian of their own, where kernels come and go
+	tests/packages/run
 
 test-vm: need-cc need-python3 ## [?|?] real kernels with real firmware in emulated flash (docs/LAB.md)
 	$(LAB) run --jobs $(VM_JOBS)
