@@ -37,7 +37,7 @@ build: need-cc ## [?|?] the static firmcastd and the manager firmcast, as releas
 packages: need-cc need-python3 ## [?|?] .deb and .rpm of the agent, the manager and the initramfs hook, in target/packages
 	packaging/packages
 
-demo: need-cc need-python3 ## [?|?] two virtual servers get another BIOS over the network and boot it
+demo: need-cc need-python3 ## [?|1 min] two virtual servers get another BIOS over the network and boot it
 	$(LAB) run demo
 
 test: test-unit test-sim test-firmware test-vm ## [43 min|?] everything that decides whether firmcast is right

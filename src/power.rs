@@ -7,11 +7,11 @@ use std::path::Path;
 use crate::host::read_line;
 
 /// Below this charge a battery is not relied on, in percent.
-pub const CHARGE_MIN_PERCENT: u32 = 25;
+pub(crate) const CHARGE_MIN_PERCENT: u32 = 25;
 
 /// What the power supplies say together.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Power {
+pub(crate) enum Power {
     /// Power will last; why.
     Safe(&'static str),
     /// Power may end; why.
@@ -30,7 +30,7 @@ struct Battery {
 
 impl Power {
     /// Asks the supplies below `root`, which is `/` outside of tests.
-    pub fn read(root: &Path) -> Self {
+    pub(crate) fn read(root: &Path) -> Self {
         let (mut mains, mut batteries) = (Vec::new(), Vec::new());
         let supplies = fs::read_dir(root.join("sys/class/power_supply"));
         for supply in supplies.into_iter().flatten().flatten() {

@@ -16,30 +16,30 @@ const STACK_DEPTH_MAX: usize = 8;
 
 /// The modules that a device depends on now. Names as the kernel has them, with "_".
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Drivers {
+pub(crate) struct Drivers {
     /// Loaded modules whose drivers are bound to the device, or to one that it stands on.
-    pub bound: BTreeSet<String>,
+    pub(crate) bound: BTreeSet<String>,
     /// Parts of the running kernel whose drivers are bound there.
-    pub built_in: BTreeSet<String>,
+    pub(crate) built_in: BTreeSet<String>,
     /// Modules of which one may have made the device, where sysfs does not tell which.
-    pub suspected: BTreeSet<String>,
+    pub(crate) suspected: BTreeSet<String>,
     /// Modules without which the device is not found, although nothing is bound.
-    pub beside: BTreeSet<String>,
+    pub(crate) beside: BTreeSet<String>,
 }
 
 /// A watchdog of the machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Watchdog {
+pub(crate) struct Watchdog {
     /// Its name, `watchdog0`.
-    pub name: String,
+    pub(crate) name: String,
     /// It runs, or may run: it resets the machine unless somebody feeds it.
-    pub is_active: bool,
+    pub(crate) is_active: bool,
     /// What drives it.
-    pub drivers: Drivers,
+    pub(crate) drivers: Drivers,
 }
 
 /// What drives MTD device `index` of the system below `root`.
-pub fn of_mtd(root: &Path, index: u32) -> Drivers {
+pub(crate) fn of_mtd(root: &Path, index: u32) -> Drivers {
     let Ok(place) = root.join(format!("sys/class/mtd/mtd{index}")).canonicalize() else {
         return Drivers::default();
     };
@@ -68,7 +68,7 @@ pub fn of_mtd(root: &Path, index: u32) -> Drivers {
 }
 
 /// What drives the network interface `name`, and the NICs below it.
-pub fn of_interface(root: &Path, name: &str) -> Drivers {
+pub(crate) fn of_interface(root: &Path, name: &str) -> Drivers {
     let mut drivers = Drivers::default();
     let mut level = vec![name.to_owned()];
     for _ in 0..STACK_DEPTH_MAX {
@@ -95,7 +95,7 @@ pub fn of_interface(root: &Path, name: &str) -> Drivers {
 }
 
 /// The watchdogs of the system below `root`.
-pub fn watchdogs(root: &Path) -> Vec<Watchdog> {
+pub(crate) fn watchdogs(root: &Path) -> Vec<Watchdog> {
     let mut found: Vec<Watchdog> = children(&root.join("sys/class/watchdog"))
         .filter_map(|link| {
             let name = link.file_name()?.to_str()?.to_owned();
@@ -110,7 +110,7 @@ pub fn watchdogs(root: &Path) -> Vec<Watchdog> {
 }
 
 /// The interface of the default route with the lowest metric, of IPv4 or else of IPv6.
-pub fn default_interface(root: &Path) -> Option<String> {
+pub(crate) fn default_interface(root: &Path) -> Option<String> {
     let v4 = fs::read_to_string(root.join("proc/net/route")).unwrap_or_default();
     // Iface Destination Gateway Flags RefCnt Use Metric Mask ...
     let v4 = v4.lines().skip(1).filter_map(|line| {
@@ -153,14 +153,14 @@ fn is_loadable(root: &Path, module: &str) -> bool {
 }
 
 /// The loaded modules that are not part of the kernel's own tree.
-pub fn out_of_tree(root: &Path) -> BTreeSet<String> {
+pub(crate) fn out_of_tree(root: &Path) -> BTreeSet<String> {
     let mut modules = module_names(&root.join("sys/module"));
     modules.retain(|module| is_out_of_tree(root, module));
     modules
 }
 
 /// Whether the loaded module `name` is not part of the kernel's own tree (`TAINT_OOT_MODULE`).
-pub fn is_out_of_tree(root: &Path, name: &str) -> bool {
+pub(crate) fn is_out_of_tree(root: &Path, name: &str) -> bool {
     let taint = read_line(&root.join("sys/module").join(name).join("taint"));
     taint.is_some_and(|flags| flags.contains('O'))
 }

@@ -5,7 +5,7 @@
 ///
 /// The GNU allocator keeps up to 64 MiB of it once large blocks were freed: an agent that has read
 /// its chip would hold that for ever.
-pub fn return_freed_memory() {
+pub(crate) fn return_freed_memory() {
     // SAFETY: malloc_trim(3) takes a number, touches nothing but the allocator's own free lists,
     // and locks them.
     #[cfg(target_env = "gnu")]
