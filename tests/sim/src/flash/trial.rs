@@ -129,6 +129,7 @@ impl Trial<'_> {
             before: chip.clone(),
             may_change,
             may_repair,
+            may_have_holes: self.rescue,
             target: target.clone(),
             boot: Some(subject.boot),
             honest: self.trust == Trust::Full,

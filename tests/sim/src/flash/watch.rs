@@ -18,6 +18,8 @@ pub(crate) struct Rules {
     /// By block number: whether it may when somebody else has written to it, because the image
     /// decides all of it.
     pub(crate) may_repair: Vec<bool>,
+    /// The backup may have holes: a block that could not be read is written, whatever it holds.
+    pub(crate) may_have_holes: bool,
     /// What the whole chip shall hold.
     pub(crate) target: Vec<u8>,
     /// The block that makes the firmware bootable.
@@ -33,6 +35,8 @@ pub(crate) struct Watch<'a> {
     rules: &'a Rules,
     log: &'a mut Log,
     frozen: Vec<Range<usize>>,
+    /// Blocks of which a read has failed in this job.
+    unread: Vec<bool>,
     /// The block that has to come last, until it is begun.
     boot: Option<EraseBlock>,
     pub(crate) operations: u64,
@@ -57,6 +61,7 @@ impl<'a> Watch<'a> {
             rules,
             log,
             frozen,
+            unread: vec![false; rules.may_change.len()],
             boot: rules.boot,
             operations: 0,
             changes: 0,
@@ -92,8 +97,7 @@ impl<'a> Watch<'a> {
             .collect();
         for block in &blocks {
             let number = block.index() as usize;
-            let is_foreign = self.chip.foreign_operation(*block).is_some();
-            let may_repair = is_foreign && self.rules.may_repair[number];
+            let may_repair = self.rules.may_repair[number] && self.may_be_other(*block);
             if !(self.rules.may_change[number] || may_repair) {
                 self.violate(format!("{what} of {bytes:#x?} outside of the plan"));
             }
@@ -131,8 +135,8 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Returns whether only somebody else can have changed this range: the writes of the job are
-    /// looked at one by one.
+    /// Returns whether somebody else has changed this range, or nobody could read it: the writes of
+    /// the job are looked at one by one.
     fn is_foreign(&self, range: &Range<usize>) -> bool {
         let (now, before) = (self.chip.contents(), self.rules.before.contents());
         let inside = |block: &EraseBlock| {
@@ -141,8 +145,15 @@ impl<'a> Watch<'a> {
         let mut blocks = self.chip.geometry().blocks().filter(inside);
         blocks.all(|block| {
             let bytes = subject::range(block);
-            now[bytes.clone()] == before[bytes] || self.chip.foreign_operation(block).is_some()
+            now[bytes.clone()] == before[bytes] || self.may_be_other(block)
         })
+    }
+
+    /// Returns whether a block need not hold what the plan takes for its contents: somebody else
+    /// has changed it, or nobody could read it.
+    fn may_be_other(&self, block: EraseBlock) -> bool {
+        let is_hole = self.rules.may_have_holes && self.unread[block.index() as usize];
+        is_hole || self.chip.foreign_operation(block).is_some()
     }
 
     fn note<T: std::fmt::Debug>(&mut self, what: std::fmt::Arguments<'_>, result: &io::Result<T>) {
@@ -162,6 +173,13 @@ impl Flash for Watch<'_> {
     fn read(&mut self, offset_bytes: u64, buffer: &mut [u8]) -> io::Result<()> {
         self.count();
         let result = self.chip.read(offset_bytes, buffer);
+        if result.is_err() {
+            let (start, end) = (offset_bytes, offset_bytes + buffer.len() as u64);
+            for block in self.chip.geometry().blocks() {
+                self.unread[block.index() as usize] |=
+                    block.offset_bytes() < end && start < block.end_bytes();
+            }
+        }
         self.note(format_args!("read {offset_bytes:#x} +{:#x}", buffer.len()), &result);
         result
     }
