@@ -45,6 +45,14 @@ pub(super) fn candidates(root: &Path) -> Result<Vec<MtdInfo>, MtdError> {
     Ok(found)
 }
 
+/// Returns the chip that is the firmware's without doubt, by a name that is its alone: in the
+/// recovery environment chips may have other numbers.
+pub(super) fn the_firmwares(root: &Path) -> Option<MtdInfo> {
+    let [only] = <[MtdInfo; 1]>::try_from(candidates(root).ok()?).ok()?;
+    let named = MtdInfo::find(&root.join("sys/class/mtd"), &only.name).ok()?;
+    (named.index == only.index).then_some(only)
+}
+
 fn is_named(device: &MtdInfo) -> bool {
     NAMES.iter().any(|name| device.name.eq_ignore_ascii_case(name))
 }
@@ -124,7 +132,10 @@ mod tests {
         add(root, 1, "BIOS", "nand", 16 << 20);
         assert!(names(root).is_empty());
         add(root, 2, "BIOS", "nor", 16 << 20);
+        assert!(the_firmwares(root).is_none(), "recovery could not tell it from the NAND");
+        add(root, 1, "other", "nand", 16 << 20);
         assert_eq!(names(root), ["BIOS"]);
+        assert_eq!(the_firmwares(root).unwrap().index, 2);
         let table = root.join(BIOS_INFORMATION);
         fs::create_dir_all(table.parent().unwrap()).unwrap();
         let mut raw = vec![0; 0x1a];

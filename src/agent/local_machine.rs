@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use log::warn;
 
 use super::config::Config;
-use super::firmware_chip::candidates;
+use super::firmware_chip::the_firmwares;
 use super::state::State;
 use super::trust::Trust;
 use crate::dmi::Dmi;
@@ -43,17 +43,14 @@ impl LocalMachine {
         Dmi::read(&self.root).board(flash_size_bytes, floor, host)
     }
 
-    /// The MTD device of the firmware: the one of the settings, else the one that is the firmware's
-    /// without doubt. Empty where neither is there.
+    /// The MTD device of the firmware: that of the settings, else the name of the one that is the
+    /// firmware's without doubt. Empty where neither is there.
     pub fn flash(&self) -> String {
         let set = self.config.flash.clone();
         if !set.is_empty() {
             return set;
         }
-        match candidates(&self.root).as_deref() {
-            Ok([only]) => only.path().display().to_string(),
-            _ => String::new(),
-        }
+        the_firmwares(&self.root).map(|chip| chip.name).unwrap_or_default()
     }
 
     /// This host's secret key.

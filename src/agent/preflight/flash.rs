@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use crate::agent::check::{Checklist, Subject};
-use crate::agent::firmware_chip::candidates;
+use crate::agent::firmware_chip::{candidates, the_firmwares};
 use crate::agent::local_machine::LocalMachine;
 use crate::flash::{Flash as _, Geometry};
 use crate::mtd::{Access, Holders, MTD_POWERUP_LOCK, MtdDevice, MtdError, MtdInfo, Protection};
@@ -20,7 +20,7 @@ const UNLOCK: &str = "load its driver with writing enabled, lift the board's wri
 pub(super) fn flash(list: &mut Checklist, machine: &LocalMachine) -> Option<MtdDevice> {
     let sysfs = machine.root.join("sys/class/mtd");
     let info = match &machine.config.flash {
-        selector if selector.is_empty() => the_firmwares(list, machine)?,
+        selector if selector.is_empty() => find_the_firmwares(list, machine)?,
         selector => match MtdInfo::find(&sysfs, selector) {
             Ok(info) => info,
             Err(error) => {
@@ -37,17 +37,17 @@ pub(super) fn flash(list: &mut Checklist, machine: &LocalMachine) -> Option<MtdD
 
 /// The one chip that is the firmware's. Where it is not one, says which there are and what to
 /// write.
-fn the_firmwares(list: &mut Checklist, machine: &LocalMachine) -> Option<MtdInfo> {
-    let mut found = match candidates(&machine.root) {
+fn find_the_firmwares(list: &mut Checklist, machine: &LocalMachine) -> Option<MtdInfo> {
+    if let Some(only) = the_firmwares(&machine.root) {
+        return Some(only);
+    }
+    let found = match candidates(&machine.root) {
         Ok(found) => found,
         Err(error) => {
             list.not_ok(Subject::Flash, error.reason(), with_causes(&error), "");
             return None;
         }
     };
-    if found.len() == 1 {
-        return found.pop();
-    }
     let all = MtdInfo::list(&machine.root.join("sys/class/mtd")).unwrap_or_default();
     let described = |devices: &[MtdInfo]| -> String {
         let each = devices.iter().map(|device| {
@@ -63,6 +63,10 @@ fn the_firmwares(list: &mut Checklist, machine: &LocalMachine) -> Option<MtdInfo
         ([], all) => (
             format!("none of {} is the firmware's for certain", described(all)),
             "set flash in agent.toml to the one with the firmware, e.g. flash = \"mtd0\"",
+        ),
+        ([one], _) => (
+            format!("others have the name of {} too", described(std::slice::from_ref(one))),
+            "set flash in agent.toml to a device that the recovery environment finds too",
         ),
         (several, _) => (
             format!("several may be the firmware's: {}", described(several)),
