@@ -174,6 +174,15 @@ impl Checklist {
         self.checks.push(Check { subject, verdict, reason, detail, advice });
     }
 
+    /// What a person should hear of although it is no reason to refuse: builds of recovery images
+    /// that failed. Empty when there is nothing.
+    pub fn warning(&self) -> &str {
+        let is_told = |check: &&Check| {
+            (check.subject, check.verdict) == (Subject::RecoveryImages, Verdict::Unknown)
+        };
+        self.checks.iter().find(is_told).map_or("", |check| &check.detail)
+    }
+
     /// All checks, in order.
     pub fn checks(&self) -> &[Check] {
         &self.checks
@@ -242,6 +251,13 @@ mod tests {
         list.unknown(Subject::Power, "");
         assert_eq!(list.verdict(), Ok(()));
         assert!(list.to_string().ends_with("could start.\n"));
+
+        assert_eq!(list.warning(), "");
+        list.unknown(Subject::RecoveryImages, "the last build failed");
+        assert_eq!((list.verdict(), list.warning()), (Ok(()), "the last build failed"));
+        let mut list = Checklist::default();
+        list.ok(Subject::Flash, "mtd0");
+        list.unknown(Subject::Power, "");
 
         let locked = Err::<&str, _>("3 of 512 eraseblocks");
         list.result(Subject::FlashLocks, Reason::FlashLocked, locked, "unlock them");

@@ -221,6 +221,8 @@ impl HostSystem for System {
     fn identity(&mut self) -> Identity {
         let (list, found) = preflight::query(&self.machine);
         let obstacle = list.verdict().err().unwrap_or_else(|| Refusal::new(Reason::None, ""));
+        let details = [obstacle.detail.as_str(), list.warning()];
+        let told: Vec<&str> = details.into_iter().filter(|text| !text.is_empty()).collect();
         let (board, flash) = (found.board, found.flash);
         let (firmware, doubt) = self.judgement.told();
         self.look_again();
@@ -236,7 +238,7 @@ impl HostSystem for System {
             bios_version: board.bios_version,
             flash_name: flash.map_or_else(String::new, |info| info.name),
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
-            obstacle_detail: obstacle.detail,
+            obstacle_detail: told.join("; "),
             firmware,
             doubt,
             last_end: self.last_end.clone(),

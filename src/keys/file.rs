@@ -97,10 +97,13 @@ pub fn load_public<K: PublicKey>(path_or_text: &str) -> Result<K, KeyFileError> 
 pub fn load_secret<S: SecretKey>(path: &Path) -> Result<S, KeyFileError> {
     let file = open(path)?;
     let mode = file.metadata().map_err(io_error("read", path))?.permissions().mode() & 0o7777;
-    if mode & 0o077 != 0 {
+    let parsed = parse(path, &read(path, file)?);
+    // Others may well read a public key: that it is one is what there is to say.
+    let is_public = matches!(&parsed, Err(KeyFileError::Key { source: KeyError::IsPublic, .. }));
+    if mode & 0o077 != 0 && !is_public {
         return Err(KeyFileError::Exposed { path: path.into(), mode });
     }
-    parse(path, &read(path, file)?)
+    parsed
 }
 
 /// Writes `key` to the new file `path` (mode 0600) and its public key, with `comment`, to

@@ -86,6 +86,21 @@ fn keys_of_another_role_or_kind_are_named_as_such() {
 }
 
 #[test]
+fn a_public_key_in_the_place_of_a_private_one_is_told_whoever_can_read_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("host.key");
+    let key = HostSecretKey::generate(&mut ChaCha20Rng::seed_from_u64(1));
+    create_pair(&path, &key, None).unwrap();
+    let load = |path: &std::path::Path| load_secret::<HostSecretKey>(path).unwrap_err();
+    let source = KeyError::IsPublic;
+    assert!(
+        matches!(load(&public_path(&path)), KeyFileError::Key { source: s, .. } if s == source)
+    );
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    assert!(matches!(load(&path), KeyFileError::Exposed { .. }));
+}
+
+#[test]
 fn points_of_small_order_are_refused() {
     let mut one = [0; 32];
     one[0] = 1;

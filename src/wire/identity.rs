@@ -45,7 +45,7 @@ pub struct Identity {
     pub flash_name: String,
     /// Version of firmcastd.
     pub agent_version: String,
-    /// What stands in the way, in words.
+    /// What stands in the way, in words, and what a person should hear of although it does not.
     pub obstacle_detail: String,
     /// What the contents of the flash chip look like; whole when nobody has looked.
     pub firmware: Condition,

@@ -23,7 +23,8 @@ use crate::driver::{network, output, socket};
 
 #[derive(Debug, Args)]
 pub(crate) struct DiscoverArgs {
-    /// The manager's private key [default: manager.key in the state directory]
+    /// The manager's private key [default: manager.key in the state directory; for root
+    /// /etc/firmcast/manager.key unless that is there]
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
     /// Ask only in the network of this interface [default: of every interface that can broadcast]
@@ -70,6 +71,7 @@ struct Line {
     agent_version: String,
     can_update: bool,
     obstacle: Option<&'static str>,
+    /// What stands in the way, in words, and what does not but should be mended.
     obstacle_detail: String,
     /// What the contents of the flash look like: `whole`, `doubtful` or `broken`.
     firmware: &'static str,
@@ -209,9 +211,10 @@ impl Line {
             0 => "flash not found".to_owned(),
             size => format!("flash {} ({} KiB)", self.flash, size / 1024),
         };
-        let ability = match self.obstacle {
-            None => "can be updated".to_owned(),
-            Some(obstacle) => format!("CANNOT be updated: {obstacle} {}", self.obstacle_detail),
+        let ability = match (self.obstacle, self.obstacle_detail.as_str()) {
+            (None, "") => "can be updated".to_owned(),
+            (None, warning) => format!("can be updated, BUT: {warning}"),
+            (Some(obstacle), detail) => format!("CANNOT be updated: {obstacle} {detail}"),
         };
         let standing = match &self.known_key {
             Some(known) => format!(
@@ -300,6 +303,14 @@ mod tests {
         );
         assert_eq!(json["last_end"]["reason"], "write-failed");
         assert_eq!(json["last_end"]["campaign"], "0000000000000007");
+
+        let mut warned = found(Condition::Whole, "", None);
+        warned.identity.obstacle_detail = "the last build for kernel 6.1 failed: no space".into();
+        let text = line(&warned).to_text();
+        assert!(
+            text.contains("can be updated, BUT: the last build for kernel 6.1 failed"),
+            "{text}"
+        );
 
         let plain = line(&found(Condition::Whole, "", None)).to_text();
         assert!(!plain.contains("firmware is") && !plain.contains("last campaign"), "{plain}");

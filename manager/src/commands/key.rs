@@ -1,7 +1,5 @@
 //! `firmcast key`: make keys.
 
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -10,7 +8,8 @@ use clap::{Args, Subcommand, ValueEnum};
 use firmcast::keys::{
     self, HostSecretKey, ManagerSecretKey, PublicKey as _, ReleaseSecretKey, Role, SecretKey,
 };
-use firmcast_manager::store::state::MANAGER_KEY;
+use firmcast_manager::store::owner;
+use firmcast_manager::store::state::manager_key_path;
 use rand_core::OsRng;
 
 use crate::driver::output;
@@ -33,7 +32,7 @@ struct NewArgs {
     #[arg(long, value_enum)]
     role: RoleArg,
     /// Write the private key to FILE (mode 0600), which must not exist
-    /// [default for a manager key: manager.key in the state directory]
+    /// [default for a manager key: as for firmcast update --key]
     #[arg(long, value_name = "FILE", required_if_eq_any = [("role", "release"), ("role", "host")])]
     out: Option<PathBuf>,
     /// Add a note for people behind the public key
@@ -60,7 +59,7 @@ impl KeyArgs {
         let KeyCommand::New(args) = self.command;
         let out = match args.out {
             Some(out) => out,
-            None => private_dir(state_dir()?)?.join(MANAGER_KEY),
+            None => in_directory(manager_key_path(&state_dir()?))?,
         };
         let comment = args.comment.as_deref();
         match args.role {
@@ -82,12 +81,11 @@ fn create<S: SecretKey>(out: &Path, key: &S, comment: Option<&str>) -> anyhow::R
     ))
 }
 
-/// Makes the directory, for its owner only, unless it is there.
-fn private_dir(dir: PathBuf) -> anyhow::Result<PathBuf> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(&dir)
-        .with_context(|| format!("cannot create state directory {}", dir.display()))?;
-    Ok(dir)
+/// Makes the directory of a file, for its owner only, unless it is there.
+fn in_directory(file: PathBuf) -> anyhow::Result<PathBuf> {
+    if let Some(directory) = file.parent() {
+        owner::make_directory(directory)
+            .with_context(|| format!("cannot create directory {}", directory.display()))?;
+    }
+    Ok(file)
 }

@@ -84,3 +84,21 @@ fn state_dir(given: Option<PathBuf>) -> anyhow::Result<PathBuf> {
         .or_else(state::default_dir)
         .context("no state directory: neither XDG_STATE_HOME nor HOME is set; give --state DIR")
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn an_update_without_hosts_is_told_of_both_ways_to_name_them() {
+        let usage = |words: &[&str]| {
+            let words = [&["firmcast", "update", "--bundle", "b"], words].concat();
+            Cli::try_parse_from(words).map(drop).map_err(|error| error.to_string())
+        };
+        let told = usage(&[]).unwrap_err();
+        assert!(told.contains("--host") && told.contains("--all"), "{told}");
+        assert!(usage(&["--all", "--host", "h"]).is_err());
+        assert!(usage(&["--all"]).is_ok() && usage(&["--host", "a", "b"]).is_ok());
+    }
+}

@@ -52,7 +52,8 @@ pub(crate) struct ServeArgs {
     /// repeated
     #[arg(long = "trust", value_name = "KEY")]
     trust: Vec<String>,
-    /// The manager's private key [default: manager.key in the state directory]
+    /// The manager's private key [default: manager.key in the state directory; for root
+    /// /etc/firmcast/manager.key unless that is there]
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
     /// Interface to broadcast on [default: the only one]

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, bail};
-use clap::Args;
+use clap::{ArgGroup, Args};
 use firmcast::keys::{ManagerSecretKey, PublicKey as _};
 use firmcast::random;
 use firmcast::wire::MANAGER_PORT;
@@ -41,8 +41,10 @@ const NOTHING_STARTED: u8 = 3;
 /// Exit status: 0 when all hosts are confirmed and kept what they had to, 1 when some are not, 2 on
 /// wrong usage, 3 when nothing was started.
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("targets").args(["hosts", "all"]).required(true))]
 pub(crate) struct UpdateArgs {
-    /// The manager's private key [default: manager.key in the state directory]
+    /// The manager's private key [default: manager.key in the state directory; for root
+    /// /etc/firmcast/manager.key unless that is there]
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
     /// The bundle to bring to the hosts
@@ -53,15 +55,10 @@ pub(crate) struct UpdateArgs {
     #[arg(long = "trust", value_name = "KEY")]
     trust: Vec<String>,
     /// A host: its name in the inventory, or its address; may be repeated
-    #[arg(
-        long = "host",
-        value_name = "ADDRESS|NAME",
-        num_args = 1..,
-        required_unless_present = "all"
-    )]
+    #[arg(long = "host", value_name = "ADDRESS|NAME", num_args = 1..)]
     hosts: Vec<String>,
     /// All hosts of the inventory
-    #[arg(long, conflicts_with = "hosts")]
+    #[arg(long)]
     all: bool,
     /// Interface to broadcast on [default: the one whose network holds the hosts]
     #[arg(long, value_name = "NAME")]

@@ -1,12 +1,13 @@
 //! The local socket at which the service shows its status, and the lock that keeps a second service
 //! away.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
+use firmcast_manager::store::owner;
 use mio::Interest;
 use mio::net::{UnixListener, UnixStream};
 use nix::errno::Errno;
@@ -45,10 +46,11 @@ impl StatusSocket {
     /// When another service works with this state directory, or the socket cannot be made.
     pub(crate) fn open(state: &Path) -> anyhow::Result<Self> {
         let cannot = || format!("cannot use state directory {}", state.display());
-        DirBuilder::new().recursive(true).mode(0o700).create(state).with_context(cannot)?;
+        owner::make_directory(state).with_context(cannot)?;
         let mut options = OpenOptions::new();
         let lock = options.create(true).truncate(false).write(true).mode(0o600);
         let lock = lock.open(state.join(LOCK)).with_context(cannot)?;
+        owner::hand_over(&state.join(LOCK)).with_context(cannot)?;
         let lock = match Flock::lock(lock, FlockArg::LockExclusiveNonblock) {
             Ok(lock) => lock,
             Err((_, Errno::EWOULDBLOCK)) => {

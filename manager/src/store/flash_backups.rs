@@ -5,10 +5,10 @@
 //! bytes. Both are replaced as a whole and made durable before the host is told that it may change
 //! its flash.
 
-use std::fs::{DirBuilder, File, Permissions};
+use std::fs::{File, Permissions};
 use std::io::{self, Read as _, Write as _};
 use std::ops::Range;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
+use super::owner;
 use crate::campaign::{Backup, Host};
 use crate::clock;
 use crate::news::{campaign_text, hex};
@@ -192,11 +193,7 @@ impl BackupStore {
     /// When the directory cannot be made, or has too little room: the campaign must not start.
     pub fn prepare(&self, hosts: usize, size_bytes: usize) -> Result<(), BackupError> {
         let directory = &self.directory;
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory)
-            .map_err(failed("create", directory))?;
+        owner::make_directory(directory).map_err(failed("create", directory))?;
         let space =
             statvfs(directory).map_err(|errno| failed("look at", directory)(errno.into()))?;
         let free = space.blocks_available().saturating_mul(space.fragment_size());
@@ -301,6 +298,7 @@ impl BackupStore {
             .map_err(failed("create a file in", &self.directory))?;
         file.write_all(bytes)
             .and_then(|()| file.as_file().sync_all())
+            .and_then(|()| owner::hand_over(file.path()))
             .map_err(failed("write", path))?;
         file.persist(path).map(drop).map_err(|error| failed("write", path)(error.error))
     }

@@ -1,15 +1,16 @@
 //! The hosts that the manager knows: `inventory.json` in the state directory.
 
 use std::collections::BTreeSet;
-use std::fs::{DirBuilder, File};
+use std::fs::File;
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use firmcast::keys::{Fingerprint, HostPublicKey, PublicKey as _};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+
+use super::owner;
 
 /// The largest inventory that is read.
 const INVENTORY_SIZE_MAX: u64 = 64 * 1024 * 1024;
@@ -136,11 +137,7 @@ impl Inventory {
             let path = path.clone();
             move |source| InventoryError::Io { action, path, source }
         };
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(state)
-            .map_err(failed("create the directory of"))?;
+        owner::make_directory(state).map_err(failed("create the directory of"))?;
         let text = serde_json::to_string_pretty(self).map_err(io::Error::from);
         let mut text = text.map_err(failed("encode"))?;
         text.push('\n');
@@ -150,6 +147,7 @@ impl Inventory {
             .map_err(failed("write"))?;
         file.write_all(text.as_bytes())
             .and_then(|()| file.as_file().sync_all())
+            .and_then(|()| owner::hand_over(file.path()))
             .map_err(failed("write"))?;
         file.persist(&path).map_err(|error| failed("replace")(error.error))?;
         File::open(state).and_then(|dir| dir.sync_all()).map_err(failed("sync"))

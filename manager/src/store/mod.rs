@@ -4,8 +4,10 @@
 //! - [`inventory`]: the hosts that the manager knows.
 //! - [`records`]: what happened in each campaign, durably.
 //! - [`flash_backups`]: what the flash of hosts held before an update.
+//! - [`owner`]: whose these files are.
 
 pub mod flash_backups;
 pub mod inventory;
+pub mod owner;
 pub mod records;
 pub mod state;

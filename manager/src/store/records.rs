@@ -5,15 +5,16 @@
 //! manager works on the campaign it holds a lock on the file, so that history can tell a running
 //! campaign from one whose manager died.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, Flock, FlockArg, fallocate};
 use thiserror::Error;
 
+use super::owner;
 use crate::news::{Entry, News};
 
 /// Room that is reserved for a campaign, so that a full disk shows before it starts.
@@ -73,11 +74,7 @@ impl CampaignRecord {
     /// start.
     pub fn create(state: &Path, started: &Entry, hosts: usize) -> Result<Self, RecordError> {
         let directory = directory(state);
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&directory)
-            .map_err(failed("create", &directory))?;
+        owner::make_directory(&directory).map_err(failed("create", &directory))?;
         let time: String = started.time.chars().filter(char::is_ascii_alphanumeric).collect();
         let path = directory.join(format!("{time}-{}.jsonl", started.campaign));
         let file = OpenOptions::new()
@@ -86,8 +83,10 @@ impl CampaignRecord {
             .mode(0o600)
             .open(&path)
             .map_err(failed("create", &path))?;
-        let mut record =
-            Self::begin(file, path.clone(), hosts).inspect_err(|_| drop(fs::remove_file(&path)))?;
+        let mut record = owner::hand_over(&path)
+            .map_err(failed("hand over", &path))
+            .and_then(|()| Self::begin(file, path.clone(), hosts))
+            .inspect_err(|_| drop(fs::remove_file(&path)))?;
         record
             .append(std::slice::from_ref(started))
             .inspect_err(|_| drop(fs::remove_file(&path)))?;

@@ -10,6 +10,12 @@ use thiserror::Error;
 /// Name of the manager's key in the state directory.
 pub const MANAGER_KEY: &str = "manager.key";
 
+/// The state directory of root.
+const ROOT_STATE: &str = "/var/lib/firmcast-manager";
+
+/// The key of root, which firmcast-serve.service uses too.
+const ROOT_KEY: &str = "/etc/firmcast/manager.key";
+
 /// Where the manager keeps its key, inventory and campaign records unless told otherwise.
 ///
 /// For root `/var/lib/firmcast-manager`; for others `$XDG_STATE_HOME/firmcast`, by default
@@ -17,12 +23,22 @@ pub const MANAGER_KEY: &str = "manager.key";
 /// nor `HOME` is an absolute path.
 pub fn default_dir() -> Option<PathBuf> {
     if geteuid().is_root() {
-        return Some("/var/lib/firmcast-manager".into());
+        return Some(ROOT_STATE.into());
     }
     let absolute = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let state_home =
         absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")));
     Some(state_home?.join("firmcast"))
+}
+
+/// Where the manager's key is unless `--key` names one: in the state directory; for that of root,
+/// when no key is in it, `/etc/firmcast/manager.key`.
+pub fn manager_key_path(state: &Path) -> PathBuf {
+    let own = state.join(MANAGER_KEY);
+    match state == Path::new(ROOT_STATE) && !own.exists() {
+        true => ROOT_KEY.into(),
+        false => own,
+    }
 }
 
 /// Why there is no manager key to work with.
@@ -50,7 +66,7 @@ pub fn manager_key(
     named: Option<&Path>,
     state: &Path,
 ) -> Result<ManagerSecretKey, ManagerKeyError> {
-    let default = state.join(MANAGER_KEY);
+    let default = manager_key_path(state);
     keys::load_secret(named.unwrap_or(&default)).map_err(|error| match error {
         KeyFileError::Io { path, source, .. } if source.kind() == io::ErrorKind::NotFound => {
             ManagerKeyError::Missing { path }
