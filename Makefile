@@ -31,7 +31,7 @@ help: ## [-|-] what can be made
 		sed -n 's/^\([a-z-]*\):[^#]*## \[\(.*\)|\(.*\)\] /\1\t\2\t\3\t/p' Makefile; } | expand -t 15,24,33
 
 build: need-cc ## [?|?] the static firmcastd and the manager firmcast, as released
-	RUSTFLAGS='$(shell cat packaging/agent-rustflags)' cargo build --locked --release --target x86_64-unknown-linux-gnu --bin firmcastd
+	RUSTFLAGS='$(shell packaging/rustflags firmcastd)' cargo build --locked --release --target x86_64-unknown-linux-gnu --bin firmcastd
 	cargo build --locked --profile fast -p firmcast-manager
 
 packages: need-cc need-python3 ## [?|?] .deb and .rpm of the agent, the manager and the initramfs hook, in target/packages
@@ -53,19 +53,22 @@ test-firmware: need-cc need-python3 ## [?|?] layouts and validity of real firmwa
 	tests/goldens/check
 	tests/firmware/run
 
-test-packages: packages ## [?|?] the packages are installed, upgraded and purged in a Debian of their own, where kernels come and go
+test-packages: packages ## [?|?] lintian and rpmlint; the packages are installed, upgraded and removed by apt and by dnf in roots of their own, where kernels come and go
+	packaging/check
 	tests/packages/run
+	tests/rpm/run
 
 test-vm: need-cc need-python3 ## [?|?] real kernels with real firmware in emulated flash (docs/LAB.md)
 	$(LAB) run --jobs $(VM_JOBS)
 
-soak: need-cc ## [?|?] hunts for hours: SOAK_SEEDS=n worlds from SOAK_FIRST=n on, each fuzz target for a minute, SOAK_VM_ROUNDS=n rounds of the VM lab (0)
+soak: need-cc ## [?|?] hunts for hours: SOAK_SEEDS=n worlds from SOAK_FIRST=n on, each fuzz target for a minute, the packages built twice and compared, SOAK_VM_ROUNDS=n rounds of the VM lab (0)
 	CARGO_PROFILE_DEV_OPT_LEVEL=2 cargo run --locked -p firmcast-sim -- --first $(SOAK_FIRST) --seeds $(SOAK_SEEDS) --flash-seeds $$(($(SOAK_SEEDS) * 2)) --rescue-seeds $$(($(SOAK_SEEDS) / 2))
 	@if command -v cargo-fuzz >/dev/null; then \
 		$(MAKE) fuzz FUZZ_SECONDS=60; \
 	else \
 		echo "soak: cargo-fuzz is not there, the parsers were NOT fuzzed (cargo install --locked cargo-fuzz)"; \
 	fi
+	packaging/reproduce
 	@round=1; while [ $$round -le $(SOAK_VM_ROUNDS) ]; do \
 		echo "soak: round $$round of the VM lab"; $(LAB) run --jobs $(VM_JOBS) || exit 1; round=$$((round + 1)); \
 	done
