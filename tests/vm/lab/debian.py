@@ -42,7 +42,7 @@ def configure(stage, name, address, gateway):
     replace(stage / "etc/hostname", f"{name}\n")
     replace(stage / "etc/hosts", f"127.0.0.1 localhost {name}\n")
     network = "DHCP=ipv4\n" if address == "dhcp" else f"Address={address}\nGateway={gateway}\n"
-    replace(stage / "etc/systemd/network/lab.network", f"[Match]\nName=en* eth*\n\n[Network]\n{network}")
+    replace(stage / "etc/systemd/network/lab.network", f"[Match]\nName=en* eth*\n\n[Network]\nLinkLocalAddressing=no\nIPv6AcceptRA=no\n{network}")
 
 
 def install_units(stage):

@@ -79,7 +79,7 @@ def initramfs(lab, tool, rescue_archive, chip_driver="second_bank"):
     for place, text in _configuration(tool, (*DRIVERS, chip_driver)).items():
         (stage / place).unlink(missing_ok=True)
         write(stage / place, text)
-    said = _run_inside(stage, COMMAND[tool].format(version=lab.kernel.version))
+    said = run_inside(stage, COMMAND[tool].format(version=lab.kernel.version))
     (lab.folder / f"{tool}.log").write_text(said)
     # The hook rather leaves itself out than that it breaks an initramfs.
     lab.check(f"{tool} has nothing to say about firmcast", "firmcast: there is no" not in said, said)
@@ -89,7 +89,7 @@ def initramfs(lab, tool, rescue_archive, chip_driver="second_bank"):
     return made
 
 
-def _run_inside(stage, command):
+def run_inside(stage, command):
     """Runs a command of the distribution in `stage`; returns what it said."""
     # A root of its own: the command may make a mount namespace.
     root = f'mount --bind "{stage}" "{stage}" && cd "{stage}" && mount --rbind /dev dev && mount -t proc proc proc'
@@ -104,7 +104,7 @@ def recovery_initramfs(lab, tool, modules_dir):
     run("cp", "-al", modules_dir, stage / "kernel")
     _install_package(stage)
     command = "/usr/share/firmcast/initramfs/firmcast-mkrecovery --tool {} --kernel-version {} --modules-dir /kernel --output {}"
-    said = _run_inside(stage, command.format(tool, lab.kernel.version, "/boot/recovery.img"))
+    said = run_inside(stage, command.format(tool, lab.kernel.version, "/boot/recovery.img"))
     (lab.folder / f"recovery-{tool}.log").write_text(said)
     made = lab.folder / f"recovery-{tool}.img"
     shutil.move(stage / "boot/recovery.img", made)

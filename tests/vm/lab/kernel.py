@@ -27,9 +27,9 @@ class Kernel:
         return self.root / "lab-modules" / f"{name}.ko"
 
 
-def prepare():
-    """Debian's kernel and its modules, and the lab's own modules apart from them."""
-    package = packages.dependency("linux-image-amd64", r"linux-image-\S+")
+def prepare(meta="linux-image-amd64"):
+    """Debian's kernel for which the package `meta` stands, with its modules, and the lab's own modules apart from them."""
+    package = packages.dependency(meta, r"linux-image-\S+")
     version = package.removeprefix("linux-image-")
     package_version = packages.versions(package)[0]
     packages.install(f"linux-headers-{version}")
