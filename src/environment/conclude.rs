@@ -1,13 +1,19 @@
 //! What a stay came to: word of it for the agent in the normal OS, and how the boot goes on.
 
+use std::time::Duration;
+
 use log::{info, warn};
 
 use super::stay::Conclusion;
 use crate::handover::MailboxPlace;
 use crate::image::KnownGood;
-use crate::mailbox::{self, Word};
+use crate::mailbox::{self, MailboxError, Word};
+use crate::platform::Platform;
 use crate::reason::with_causes;
 use crate::wire::answer::End;
+
+/// How long the disk with the mailbox may take to appear.
+const DISK_PATIENCE: Duration = Duration::from_secs(15);
 
 /// How the boot goes on after a stay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,15 +25,19 @@ pub(super) enum Boot {
 }
 
 /// Leaves word for the agent at `place`. Returns how the boot goes on.
-pub(super) fn conclude(place: Option<&MailboxPlace>, conclusion: &Conclusion) -> Boot {
+pub(super) fn conclude(
+    platform: &mut Platform,
+    place: Option<&MailboxPlace>,
+    conclusion: &Conclusion,
+) -> Boot {
     match conclusion {
         Conclusion::Returned(end) => {
-            leave_word(place, &Word::of(end.campaign, &end.ending));
+            leave_word(platform, place, &Word::of(end.campaign, &end.ending));
             Boot::Anew
         }
         Conclusion::Repaired { end, changed, known_good } => {
             info!("the firmware is repaired: {}", end.ending.reason);
-            tell_of_repair(place, end, known_good.as_ref());
+            tell_of_repair(platform, place, end, known_good.as_ref());
             if *changed { Boot::Anew } else { Boot::On }
         }
         Conclusion::Unchanged(_) => Boot::On,
@@ -35,7 +45,12 @@ pub(super) fn conclude(place: Option<&MailboxPlace>, conclusion: &Conclusion) ->
 }
 
 /// With this word the agent renews its record of good firmware when the normal OS is up again.
-fn tell_of_repair(place: Option<&MailboxPlace>, end: &End, known_good: Option<&KnownGood>) {
+fn tell_of_repair(
+    platform: &mut Platform,
+    place: Option<&MailboxPlace>,
+    end: &End,
+    known_good: Option<&KnownGood>,
+) {
     let text = known_good.and_then(|good| serde_json::to_string(good).ok()).unwrap_or_default();
     if text.len() > mailbox::TEXT_LENGTH_MAX {
         warn!(
@@ -44,13 +59,32 @@ fn tell_of_repair(place: Option<&MailboxPlace>, end: &End, known_good: Option<&K
         );
         return;
     }
-    leave_word(place, &Word { text, ..Word::of(end.campaign, &end.ending) });
+    let word = Word { text, ..Word::of(end.campaign, &end.ending) };
+    leave_word(platform, place, &word);
 }
 
-fn leave_word(place: Option<&MailboxPlace>, word: &Word) {
+fn leave_word(platform: &mut Platform, place: Option<&MailboxPlace>, word: &Word) {
     let Some(place) = place else { return };
-    match mailbox::deliver(place, word) {
+    match deliver(platform, place, word) {
         Ok(()) => info!("left word for the normal OS"),
         Err(error) => warn!("cannot leave word for the normal OS: {}", with_causes(&error)),
+    }
+}
+
+/// Looks for the mailbox until its disk has appeared.
+fn deliver(platform: &mut Platform, place: &MailboxPlace, word: &Word) -> Result<(), MailboxError> {
+    let mut result = Ok(());
+    let looked = platform.find_disks().and_then(|()| {
+        platform.wait_for(DISK_PATIENCE, || {
+            result = mailbox::deliver(place, word);
+            !matches!(result, Err(MailboxError::NotFound { .. }))
+        })
+    });
+    match looked {
+        Ok(_) => result,
+        Err(error) => {
+            warn!("cannot wait for disks: {}", with_causes(&error));
+            mailbox::deliver(place, word)
+        }
     }
 }

@@ -23,7 +23,7 @@ pub(super) fn run(started: Instant, platform: &mut Platform, handoff: &Handoff) 
     let conclusion = take_part(started, platform, handoff)
         .unwrap_or_else(|error| Conclusion::Returned(failure(handoff, &error)));
     // However it ended, the way home is the reboot that the agent has announced.
-    conclude(handoff.result_mailbox.as_ref(), &conclusion);
+    conclude(platform, handoff.result_mailbox.as_ref(), &conclusion);
 }
 
 fn take_part(

@@ -36,6 +36,7 @@ pub(super) fn run(started: Instant, platform: &mut Platform) -> Result<Ending, E
     let options = Options::of_this_boot();
     let provision = provision(&options)?;
     let way = Way::Dedicated(options.recover.unwrap_or_default());
+    platform.settle()?;
     look_after(started, platform, &provision, way)?;
     Ok(match options.then {
         Then::Reboot => Ending::Restart,
@@ -56,6 +57,7 @@ pub fn hook() -> Result<(), EnvironmentError> {
     platform::log_to_kernel();
     let provision = provision(&options)?;
     let mut platform = Platform::start()?;
+    platform.settle()?;
     match look_after(started, &mut platform, &provision, Way::Hook(when))? {
         Boot::On => Ok(()),
         Boot::Anew => match super::end(Ending::Restart)? {},
@@ -283,7 +285,7 @@ fn seek_help(
     let flash = provision.flash.as_str();
     let around = Surroundings { platform, flash, started, places, screen: Some(screen) };
     let conclusion = drive(around, stay, listening)?;
-    let boot = conclude(provision.result_mailbox.as_ref(), &conclusion);
+    let boot = conclude(platform, provision.result_mailbox.as_ref(), &conclusion);
     let (what, advice) = word(&conclusion);
     screen.tell(what, advice);
     Ok(boot)

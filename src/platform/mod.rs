@@ -97,7 +97,7 @@ pub struct Platform {
 
 impl Platform {
     /// As PID 1: mounts what every program expects, takes the console, sends the log to the
-    /// kernel's. In any case: loads the modules for the devices that are there.
+    /// kernel's. In any case: loads the modules for the devices that are there, but for disks.
     ///
     /// # Errors
     /// When a file system cannot be mounted or the kernel's events cannot be had. Missing modules
@@ -113,8 +113,25 @@ impl Platform {
         log::info!("recovery environment, version {}", env!("CARGO_PKG_VERSION"));
         let mut modules = modules::Modules::new()?;
         modules.load_listed();
-        modules.settle(SETTLE_QUIET, Instant::now() + SETTLE_MAX)?;
+        modules.load_new();
         Ok(Platform { modules, watchdog: Watchdog::asleep(), hold })
+    }
+
+    /// Waits until no more devices appear: for those who do not know which ones they want.
+    ///
+    /// # Errors
+    /// [`PlatformError::Wait`].
+    pub fn settle(&mut self) -> Result<(), PlatformError> {
+        self.modules.settle(SETTLE_QUIET, Instant::now() + SETTLE_MAX)
+    }
+
+    /// Loads the drivers of disks, and waits for the disks.
+    ///
+    /// # Errors
+    /// [`PlatformError::Wait`].
+    pub fn find_disks(&mut self) -> Result<(), PlatformError> {
+        self.modules.load_late();
+        self.settle()
     }
 
     /// Arms the hardware watchdog, where there is one: a hang must end in a reset.

@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -32,6 +33,10 @@ const ALWAYS: &[&str] = &[
 /// More modules for this site, one in a line with its parameters; written by the tool that builds
 /// the initramfs.
 const LISTED: &str = "/etc/firmcast/modules";
+
+/// Keeps drivers of disks from being loaded for their devices; written by the tool that builds the
+/// initramfs (`modprobe.d(5)`: `blacklist`).
+const LATE: &str = "/etc/modprobe.d/firmcast-late.conf";
 
 /// Most lines of [`LISTED`] that are read.
 const LISTED_MAX: usize = 256;
@@ -66,6 +71,19 @@ impl Modules {
         let listed = fs::read_to_string(LISTED).unwrap_or_default();
         for line in module_lines(&listed).take(LISTED_MAX) {
             modprobe(&["-v"], &line.split_ascii_whitespace().collect::<Vec<_>>());
+        }
+    }
+
+    /// Loads the drivers of disks, which no stay needs before its end.
+    pub(super) fn load_late(&mut self) {
+        match fs::remove_file(LATE) {
+            Ok(()) => {
+                self.seen.clear();
+                self.load_new();
+            }
+            // They are loaded already.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => log::warn!("cannot remove {LATE} ({error}); disks may stay unseen"),
         }
     }
 
