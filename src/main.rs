@@ -85,13 +85,10 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::RescueArchive { config, output, record } => {
             logging::start(true);
             let config = Config::load(config.as_deref())?;
-            let output = output.unwrap_or_else(|| config.rescue_archive.clone());
-            ensure!(
-                !output.as_os_str().is_empty(),
-                "name the archive with --output, or set rescue_archive in agent.toml"
-            );
             let trust = Trust::load(&config);
-            LocalMachine::new(config, trust).write_archive(&output, &record)?;
+            let machine = LocalMachine::new(config, trust);
+            let output = output.unwrap_or_else(|| machine.archive());
+            machine.write_archive(&output, &record)?;
             print(&format!("{} written\n", output.display()))
         }
         Task::RescueHook => {

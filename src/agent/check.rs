@@ -96,6 +96,8 @@ subjects! {
     Power = "power";
     /// The way to the manager of an instruction.
     Network = "network";
+    /// Whether this machine could come into recovery by itself.
+    Rescue = "rescue";
 }
 
 /// One precondition of an update on this machine.

@@ -57,8 +57,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// Where a manager may be when this machine has to ask for help: URLs, tried in this order.
     pub managers: Vec<String>,
-    /// The archive with what the recovery environment needs when it comes up by itself. Empty: none
-    /// is kept.
+    /// The archive with what the recovery environment needs when it comes up by itself. Empty: one
+    /// that is there already is kept up to date.
     pub rescue_archive: PathBuf,
     /// What the recovery environment does when nothing tells whether the firmware is whole.
     pub on_unknown_firmware: OnUnknown,

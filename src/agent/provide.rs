@@ -1,9 +1,9 @@
 //! What the recovery environment must know when it comes up by itself: the record of good firmware,
 //! and the archive that carries it and this host's keys there.
 
-use std::fs::File;
+use std::fs::{DirBuilder, File, Permissions};
 use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use log::{info, warn};
@@ -61,6 +61,15 @@ pub enum ProvideError {
         #[source]
         source: std::io::Error,
     },
+    /// The file system does not keep modes, so others could read the key that is in the archive.
+    #[error(
+        "{path} would hold this host's private key, but its file system keeps no file modes (FAT?): \
+        name a file on another one with --output, or in agent.toml as rescue_archive"
+    )]
+    NoModes {
+        /// The file.
+        path: PathBuf,
+    },
     /// More than fits.
     #[error(transparent)]
     Provision(#[from] HandoverError),
@@ -113,9 +122,21 @@ impl LocalMachine {
         }
     }
 
+    /// Where the archive lies: where the settings say, else where there is one.
+    pub fn archive(&self) -> PathBuf {
+        let set = self.config.rescue_archive.clone();
+        let own = self.state.folder().join("rescue.cpio");
+        match set.as_os_str().is_empty() {
+            false => set,
+            true if own.is_file() => own,
+            true => self.root.join("boot/firmcast/rescue.cpio"),
+        }
+    }
+
     fn renew_archive(&self) {
-        let path = &self.config.rescue_archive;
-        if path.as_os_str().is_empty() {
+        let path = &self.archive();
+        // Nobody has asked for one.
+        if self.config.rescue_archive.as_os_str().is_empty() && !path.is_file() {
             return;
         }
         match self.write_archive(path, &FirmwareToRecord::Keep) {
@@ -138,13 +159,16 @@ impl LocalMachine {
         let mut new_path = path.as_os_str().to_owned();
         new_path.push(".new");
         let new_path = PathBuf::from(new_path);
-        let write = || {
-            let mut file = File::options()
-                .write(true)
-                .create(true)
-                .truncate(true)
-                .mode(0o600)
-                .open(&new_path)?;
+        // An error shows when the file is created.
+        drop(path.parent().map(|folder| DirBuilder::new().mode(0o700).create(folder)));
+        let create =
+            || File::options().write(true).create(true).truncate(true).mode(0o600).open(&new_path);
+        let mut file = create().map_err(failed)?;
+        if !keeps_modes(&file) {
+            drop(std::fs::remove_file(&new_path));
+            return Err(ProvideError::NoModes { path: path.into() });
+        }
+        let mut write = || {
             crate::kexec::write_archive(&mut file, PROVISION_PATH, &json)?;
             file.flush()?;
             file.sync_all()?;
@@ -219,5 +243,32 @@ impl LocalMachine {
             parsed.map_err(|source| ProvideError::Manager { url: url.clone(), source })?;
         }
         Ok(())
+    }
+}
+
+/// Whether the file system of the empty `file` keeps its mode; leaves it readable by its owner
+/// alone.
+fn keeps_modes(file: &File) -> bool {
+    [0o640, 0o600].iter().all(|&mode| {
+        file.set_permissions(Permissions::from_mode(mode)).is_ok()
+            && file.metadata().is_ok_and(|found| found.permissions().mode() & 0o777 == mode)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_private_key_goes_only_where_its_mode_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("archive");
+        let file = File::create(&path).unwrap();
+        assert!(keeps_modes(&file));
+        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        // Of these the kernel changes no mode, as on FAT.
+        let modeless = File::open("/proc/self/status").unwrap();
+        assert!(!keeps_modes(&modeless));
     }
 }

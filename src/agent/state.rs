@@ -133,12 +133,17 @@ impl State {
         self.replace(FLOOR_FILE, format!("{version}\n").as_bytes())
     }
 
+    /// The file with the record of good firmware.
+    pub fn known_good_path(&self) -> PathBuf {
+        self.folder.join(KNOWN_GOOD_FILE)
+    }
+
     /// The firmware that was good when it was last seen.
     ///
     /// # Errors
     /// When the file is there but cannot be understood.
     pub fn known_good(&self) -> Result<Option<KnownGood>, StateError> {
-        let path = self.folder.join(KNOWN_GOOD_FILE);
+        let path = self.known_good_path();
         let Some(text) = read(&path)? else { return Ok(None) };
         let expected = "record of good firmware";
         serde_json::from_str(&text).map(Some).map_err(|_| StateError::Contents { path, expected })

@@ -8,6 +8,7 @@ mod flash;
 mod host;
 mod reading;
 mod recovery;
+mod rescue;
 
 use super::check::{Checklist, Subject};
 use super::doubt;
@@ -156,6 +157,9 @@ fn look(machine: &LocalMachine, purpose: Purpose<'_>) -> Findings {
     let files = recovery::recovery(&mut list, machine, board.flash_size_bytes, mtd, &interfaces);
     power(&mut list, machine);
     list.append(of_network);
+    if matches!(purpose, Purpose::Check) {
+        rescue::rescue(&mut list, machine);
+    }
     Findings { list, key, board, flash, chip, doubt, network, files }
 }
 
