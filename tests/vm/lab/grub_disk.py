@@ -1,6 +1,7 @@
 """A disk with a Debian that GRUB starts, and a machine in which that Debian is entered before it starts by itself."""
 
 import shutil
+import subprocess
 from pathlib import Path
 
 from . import binaries, packages
@@ -13,7 +14,7 @@ from .server import ServerFailed
 from .shell import run, run_with_retries, write
 
 SUITE = "bookworm"
-PACKAGES = "initramfs-tools,zstd,cpio,kmod,grub2-common,grub-pc-bin"
+PACKAGES = "initramfs-tools,zstd,cpio,kmod,binutils,grub2-common,grub-pc-bin"
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 MIB = 1024 * 1024
 ROOT_MIB, BOOT_MIB, GAP_MIB = 1400, 200, 1
@@ -38,20 +39,67 @@ def _tree():
     return cached("grub-debian", [SUITE, PACKAGES], make) / "tree"
 
 
+def make_debian(lab, stage, files=None):
+    """A Debian in the folder `stage` with firmcast, its kernel and its recovery image, which a VM would take minutes to make.
+    `files` are more of it (place -> text)."""
+    run("cp", "-a", _tree(), stage)
+    _fill(stage, lab.kernel)
+    for place, text in (files or {}).items():
+        write(stage / place, text).chmod(0o600)
+    status, said = enter(stage, "firmcast-mkrecovery --all")
+    lab.check("the recovery image is made", status == 0, said)
+
+
+def enter(stage, command):
+    """Runs a shell command in the Debian in the folder `stage`, which sees no disk: (status, what it said)."""
+    root = 'mount --bind "$0" "$0" && cd "$0" && mount --rbind /dev dev && mount -t proc proc proc && mount --rbind /sys sys'
+    inside = f"env -i PATH={PATH} LC_ALL=C chroot . sh -c"
+    words = ["unshare", "--mount", "--net", "sh", "-c", f'{root} && {inside} "$1" 2>&1', stage, command]
+    result = subprocess.run([str(word) for word in words], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    return result.returncode, result.stdout + result.stderr
+
+
+def _fill(stage, kernel):
+    modules = stage / "lib/modules" / kernel.version
+    modules.parent.mkdir(parents=True, exist_ok=True)
+    run("cp", "-a", (kernel.root / "lib/modules" / kernel.version).resolve(), modules)
+    (modules / "updates").mkdir()
+    shutil.copy(kernel.module("second_bank"), modules / "updates")
+    run("depmod", "-b", stage, kernel.version)
+    for name in ("vmlinuz", "config"):
+        shutil.copy(kernel.root / f"boot/{name}-{kernel.version}", stage / "boot")
+    # No initramfs counts that is made of them later: in a file system of mke2fs they have no fractions of seconds.
+    run("find", modules, "-exec", "touch", "-h", "-d", "@1700000000", "{}", "+")
+    _make_os(stage / "boot" / f"initrd.img-{kernel.version}")
+    shutil.copy(binaries.firmcastd(), stage / "usr/sbin/firmcastd")
+    files = stage / "usr/share/firmcast/initramfs"
+    files.mkdir(parents=True)
+    for file in (PROJECT / "initramfs").iterdir():
+        if file.is_file():
+            shutil.copy(file, files)
+    shutil.move(files / "firmcast-mkrecovery", stage / "usr/sbin")
+
+
+def _make_os(file):
+    """The normal OS: an initramfs that says that it is up."""
+    tree = Path(f"{file}.tree")
+    (tree / "bin").mkdir(parents=True)
+    (tree / "dev").mkdir()
+    shutil.copy(BUSYBOX, tree / "bin/busybox")
+    write(tree / "init", INIT).chmod(0o755)
+    run("sh", "-c", 'find . | cpio --quiet -o -H newc -R 0:0 >"$0"', file, cwd=tree)
+    shutil.rmtree(tree)
+
+
 class GrubDisk:
-    """The disk in `file`: partition 1 is /boot, as ext4 or vfat, or nothing's (`boot` is None); partition 2 is the root. Its
-    recovery image is there already, made in a chroot here, since a VM takes minutes for it. `files` are more of the
-    Debian's (place -> text)."""
+    """The disk in `file`: partition 1 is /boot, as ext4 or vfat, or nothing's (`boot` is None); partition 2 is the root, with
+    the Debian of `make_debian`."""
 
     def __init__(self, lab, file, boot=None, files=None):
         self.file = Path(file)
         self.boot = boot
         stage = Path(f"{file}.stage")
-        run("cp", "-a", _tree(), stage)
-        self._fill(stage, lab.kernel)
-        for place, text in (files or {}).items():
-            write(stage / place, text).chmod(0o600)
-        self.built = self._build(stage)
+        make_debian(lab, stage, files)
         table = f"label: dos\nsize={BOOT_MIB}MiB\nsize={ROOT_MIB}MiB\n"
         with open(self.file, "wb") as disk:
             disk.truncate((BOOT_MIB + ROOT_MIB + 2 * GAP_MIB) * MIB)
@@ -76,45 +124,7 @@ class GrubDisk:
         part.unlink()
         shutil.rmtree(folder)
 
-    def _build(self, stage):
-        """The recovery image, as the package's trigger makes it."""
-        root = 'mount --bind "$0" "$0" && cd "$0" && mount --rbind /dev dev && mount -t proc proc proc'
-        inside = f"env -i PATH={PATH} LC_ALL=C chroot . firmcast-mkrecovery --all 2>&1"
-        return run("unshare", "--mount", "sh", "-c", f"{root} && {inside}", stage)
 
-    def workshop(self, lab):
-        """A VM in which that Debian can be entered: `must` runs a command there."""
-        return Workshop(lab, self)
-
-    def _fill(self, stage, kernel):
-        modules = stage / "lib/modules" / kernel.version
-        modules.parent.mkdir(parents=True, exist_ok=True)
-        run("cp", "-a", (kernel.root / "lib/modules" / kernel.version).resolve(), modules)
-        (modules / "updates").mkdir()
-        shutil.copy(kernel.module("second_bank"), modules / "updates")
-        run("depmod", "-b", stage, kernel.version)
-        for name in ("vmlinuz", "config"):
-            shutil.copy(kernel.root / f"boot/{name}-{kernel.version}", stage / "boot")
-        # No initramfs counts that is made of them later: in a file system of mke2fs they have no fractions of seconds.
-        run("find", modules, "-exec", "touch", "-h", "-d", "@1700000000", "{}", "+")
-        self._make_os(stage / "boot" / f"initrd.img-{kernel.version}")
-        shutil.copy(binaries.firmcastd(), stage / "usr/sbin/firmcastd")
-        files = stage / "usr/share/firmcast/initramfs"
-        files.mkdir(parents=True)
-        for file in (PROJECT / "initramfs").iterdir():
-            if file.is_file():
-                shutil.copy(file, files)
-        shutil.move(files / "firmcast-mkrecovery", stage / "usr/sbin")
-
-    def _make_os(self, file):
-        """The normal OS: an initramfs that says that it is up."""
-        tree = Path(f"{file}.tree")
-        (tree / "bin").mkdir(parents=True)
-        (tree / "dev").mkdir()
-        shutil.copy(BUSYBOX, tree / "bin/busybox")
-        write(tree / "init", INIT).chmod(0o755)
-        run("sh", "-c", 'find . | cpio --quiet -o -H newc -R 0:0 >"$0"', file, cwd=tree)
-        shutil.rmtree(tree)
 
 class Workshop(ConsoleMachine):
     """A machine whose own OS mounts the disk of another one, and runs commands there."""
@@ -162,3 +172,11 @@ class Workshop(ConsoleMachine):
         status, said = self.command(line)
         if status != 0:
             raise ServerFailed(f"`{line}` ended with status {status}: {said}")
+
+
+def fat_disk(file, folder):
+    """A disk without partitions, all of it FAT, with what is in `folder`."""
+    with open(file, "wb") as disk:
+        disk.truncate(BOOT_MIB * MIB)
+    run("mkfs.vfat", file)
+    run("sh", "-c", 'mcopy -s -i "$0" "$1"/* ::', file, folder)
