@@ -15,6 +15,8 @@ use nix::unistd::geteuid;
 /// When the directory cannot be looked at, or the owner cannot be changed.
 pub fn hand_over(path: &Path) -> io::Result<()> {
     let Some(directory) = path.parent().filter(|_| geteuid().is_root()) else { return Ok(()) };
+    let here = directory.as_os_str().is_empty();
+    let directory = if here { Path::new(".") } else { directory };
     let owner = fs::metadata(directory)?;
     let own = fs::symlink_metadata(path)?;
     match (owner.uid(), owner.gid()) == (own.uid(), own.gid()) {
@@ -58,5 +60,7 @@ mod tests {
         let expected = if is_root { OTHER } else { geteuid().as_raw() };
         assert_eq!(fs::metadata(&folder).unwrap().uid(), expected);
         assert_eq!(fs::metadata(&file).unwrap().uid(), expected);
+        // A name alone lies where the program runs: this package's folder, which is there already.
+        hand_over(Path::new("Cargo.toml")).unwrap();
     }
 }
