@@ -25,7 +25,7 @@ DENY_CHECKS := licenses bans sources
 .PHONY: help test-packages build packages demo test test-unit test-sim test-firmware test-vm soak bench fuzz lint
 
 # Behind `##`: how long it takes in a fresh clone, and when all is built already, on two cores (? is not measured); then what it does.
-# What `test` has was measured together with `lint`, beside other work.
+# What `test` has was measured together with `lint`, beside other work; so was `packages`, of which 4 minutes are CPU time.
 help: ## [-|-] what can be made
 	@{ printf 'make\tcold\twarm\t\n'; \
 		sed -n 's/^\([a-z-]*\):[^#]*## \[\(.*\)|\(.*\)\] /\1\t\2\t\3\t/p' Makefile; } | expand -t 15,24,33
@@ -34,7 +34,7 @@ build: need-cc ## [?|?] the static firmcastd and the manager firmcast, as releas
 	RUSTFLAGS='$(shell packaging/rustflags firmcastd)' cargo build --locked --release --target x86_64-unknown-linux-gnu --bin firmcastd
 	cargo build --locked --profile fast -p firmcast-manager
 
-packages: need-cc need-python3 ## [?|?] .deb and .rpm of the agent, the manager and the initramfs hook, in target/packages
+packages: need-cc need-python3 ## [?|7 min] .deb and .rpm of the agent, the manager and the initramfs hook, in target/packages
 	packaging/packages
 
 demo: need-cc need-python3 ## [?|1 min] two virtual servers get another BIOS over the network and boot it
@@ -53,10 +53,12 @@ test-firmware: need-cc need-python3 ## [?|?] layouts and validity of real firmwa
 	tests/goldens/check
 	tests/firmware/run
 
-test-packages: packages ## [?|?] lintian and rpmlint; the packages are installed, upgraded and removed by apt and by dnf in roots of their own, where kernels come and go
+test-packages: packages ## [?|?] lintian and rpmlint; the packages are installed, upgraded and removed by apt and by dnf, in chroots and on whole Debians in the VM lab, while kernels come and go
 	packaging/check
+	packaging/reproduce --packing
 	tests/packages/run
 	tests/rpm/run
+	tests/packages/lab
 
 test-vm: need-cc need-python3 ## [?|?] real kernels with real firmware in emulated flash (docs/LAB.md)
 	$(LAB) run --jobs $(VM_JOBS)
