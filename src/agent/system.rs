@@ -151,7 +151,7 @@ impl System {
                 transfer_s: order.transfer_timeout_s.into(),
             },
             security_version_floor: ready.board.security_version_floor,
-            flash: config.flash.clone(),
+            flash: self.machine.flash(),
             firmware: ready.condition(),
             doubt: ready.doubt.unwrap_or_default(),
             listen_port: config.listen.port(),

@@ -26,7 +26,7 @@ TOOLS = {"mkinitramfs": "initramfs-tools", "dracut": "dracut"}
 # Drivers of the machine's root disk.
 DRIVERS = ("virtio_pci", "virtio_blk", "ext4")
 # Modules of the kernel's package that stay in it, with what they need, besides those of the lab's light OS.
-MODULES = "autofs4 loop efivarfs qemu_fw_cfg efi_pstore nls_ascii vfat spi_nor spi_intel_pci"
+MODULES = "physmap autofs4 loop efivarfs qemu_fw_cfg efi_pstore nls_ascii vfat spi_nor spi_intel_pci"
 DISK_BYTES = 3 * 1024 * 1024 * 1024
 MEMORY_MIB = 1024
 # A version behind that of today, with all the signs that a version may have.
@@ -59,7 +59,7 @@ def kernel_package(kernel):
         run("dpkg-deb", "--root-owner-group", "-Znone", "-b", tree, folder / f"{name}.deb")
         shutil.rmtree(tree)
 
-    return cached(f"package-{kernel.version}", [version, own, MODULES, "3"], make) / f"{name}.deb"
+    return cached(f"package-{kernel.version}", [version, own, MODULES], make) / f"{name}.deb"
 
 
 def slim(folder, kernel):
