@@ -60,7 +60,8 @@ def code(server):
 
 def machines(lab, tool):
     """One for the manager, which has its key and a bundle at hand; one with a second chip, which has the public keys."""
-    bundle = lab.manager.bundle("newer", lab.firmware.ovmf_new, version="2", security_version=2)
+    # What is recorded as good: the record in a distribution's initramfs is as old as that.
+    bundle = lab.manager.bundle("newer", lab.firmware.ovmf_old, version="2", security_version=2)
     manager = installed.add(lab, tool, installed.built("firmcast-manager"), lab.manager.key, bundle)
     keys = [key.with_suffix(".pub") for key in (lab.manager.key, lab.manager.release_key)]
     return manager, installed.add_with_banks(lab, tool, installed.built("firmcast-agent"), installed.built("firmcast-initramfs"), *keys)
@@ -98,7 +99,7 @@ def break_bank(lab, server):
     lab.wait_until(lambda: not server.running(), 120, "the end of the OS")
     server.bank.write_bytes(damage.reset_vector(server.bank.read_bytes())[0])
     installed.boot_own_initramfs(lab, server, "firmcast.recover=auto")
-    return lab.firmware.ovmf_new.read_bytes()[OVMF_VARIABLES_BYTES:]
+    return lab.firmware.ovmf_old.read_bytes()[OVMF_VARIABLES_BYTES:]
 
 
 def end_manager(lab, server):
