@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
@@ -11,6 +11,10 @@ use super::{KeyError, PublicKey, SecretKey, text};
 
 /// Largest key file that is read, in bytes.
 pub const KEY_FILE_MAX: usize = 4096;
+
+/// The environment variable with the folder of a service's credentials (systemd.exec(5),
+/// `LoadCredential=`).
+const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 
 /// Why a key file could not be read or made.
 #[derive(Debug, thiserror::Error)]
@@ -95,12 +99,25 @@ pub fn load_public<K: PublicKey>(path_or_text: &str) -> Result<K, KeyFileError> 
 /// When group or others have any access, the file cannot be read, or it is not a secret key of type
 /// `S`.
 pub fn load_secret<S: SecretKey>(path: &Path) -> Result<S, KeyFileError> {
+    load_secret_of(path, std::env::var_os(CREDENTIALS).as_deref().map(Path::new))
+}
+
+/// Returns the secret key in `path`, where `credentials` is the folder that systemd has made for
+/// this service alone: it lets the service's user in by an ACL, which shows as access of the group.
+fn load_secret_of<S: SecretKey>(
+    path: &Path,
+    credentials: Option<&Path>,
+) -> Result<S, KeyFileError> {
     let file = open(path)?;
-    let mode = file.metadata().map_err(io_error("read", path))?.permissions().mode() & 0o7777;
+    let metadata = file.metadata().map_err(io_error("read", path))?;
+    let mode = metadata.permissions().mode() & 0o7777;
+    let is_credential =
+        metadata.uid() == 0 && credentials.is_some_and(|folder| path.parent() == Some(folder));
+    let exposed = if is_credential { 0o037 } else { 0o077 };
     let parsed = parse(path, &read(path, file)?);
     // Others may well read a public key: that it is one is what there is to say.
     let is_public = matches!(&parsed, Err(KeyFileError::Key { source: KeyError::IsPublic, .. }));
-    if mode & 0o077 != 0 && !is_public {
+    if mode & exposed != 0 && !is_public {
         return Err(KeyFileError::Exposed { path: path.into(), mode });
     }
     parsed
@@ -179,4 +196,33 @@ fn parse<K: std::str::FromStr<Err = KeyError>>(path: &Path, text: &str) -> Resul
 
 fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> KeyFileError {
     move |source| KeyFileError::Io { action, path: path.into(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::keys::ManagerSecretKey;
+    use rand_chacha::ChaCha20Rng;
+    use rand_core::SeedableRng as _;
+
+    #[test]
+    fn the_group_may_read_a_credential_of_systemd_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("manager.key");
+        let key = ManagerSecretKey::generate(&mut ChaCha20Rng::from_seed([7; 32]));
+        create_pair(&path, &key, None).unwrap();
+        if fs::metadata(&path).unwrap().uid() != 0 {
+            eprintln!("skipped: credentials belong to root");
+            return;
+        }
+        let load = |mode, credentials: Option<&Path>| {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            load_secret_of::<ManagerSecretKey>(&path, credentials).is_ok()
+        };
+        let (own, other) = (Some(folder.path()), Some(Path::new("/run/credentials/x.service")));
+        assert!(load(0o600, None) && load(0o400, own) && load(0o440, own));
+        assert!(!load(0o440, None) && !load(0o440, other));
+        assert!(!load(0o444, own) && !load(0o460, own) && !load(0o450, own));
+    }
 }
