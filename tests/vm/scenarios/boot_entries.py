@@ -52,7 +52,8 @@ def settings(lab):
         **trusted,
         "var/lib/firmcast/host.key": lab.manager.new_key("host", lab.manager.folder / "host.key").read_text(),
         "etc/firmcast/agent.toml": f'flash = "{SECOND_BANK}"\n',
-        "etc/firmcast/recovery.conf": f"{CMDLINE}\n",
+        # No device asks for the driver of the lab's chip.
+        "etc/firmcast/recovery.conf": f"OPTIONS=--load second_bank\n{CMDLINE}\n",
         "etc/default/grub": GRUB_DEFAULTS,
     }
 
