@@ -22,7 +22,7 @@ SOAK_VM_ROUNDS ?= 0
 # `make lint` takes no network; the advisory database of cargo-deny would need it.
 DENY_CHECKS := licenses bans sources
 
-.PHONY: help test-packages build packages demo test test-unit test-sim test-firmware test-vm soak bench fuzz lint
+.PHONY: help test-packages test-packages-vm build packages demo test test-unit test-sim test-firmware test-vm soak bench fuzz lint
 
 # Behind `##`: how long it takes in a fresh clone, and when all is built already, on two cores (? is not measured); then what it does.
 # What `test` has was measured together with `lint`, beside other work; so was `packages`, of which 4 minutes are CPU time.
@@ -53,11 +53,13 @@ test-firmware: need-cc need-python3 ## [?|?] layouts and validity of real firmwa
 	tests/goldens/check
 	tests/firmware/run
 
-test-packages: packages ## [?|?] lintian and rpmlint; the packages are installed, upgraded and removed by apt and by dnf, in chroots and on whole Debians in the VM lab, while kernels come and go
+test-packages: packages ## [?|?] lintian and rpmlint; the packages are installed, upgraded and removed by apt and by dnf in chroots, while kernels come and go
 	packaging/check
 	packaging/reproduce --packing
 	tests/packages/run
 	tests/rpm/run
+
+test-packages-vm: packages ## [?|?] the same on whole Debians in the VM lab, where an installed agent updates its machine's flash
 	tests/packages/lab
 
 test-vm: need-cc need-python3 ## [?|?] real kernels with real firmware in emulated flash (docs/LAB.md)
