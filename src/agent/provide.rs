@@ -63,8 +63,8 @@ pub enum ProvideError {
     },
     /// The file system does not keep modes, so others could read the key that is in the archive.
     #[error(
-        "{path} would hold this host's private key, but its file system keeps no file modes (FAT?): \
-        name a file on another one with --output, or in agent.toml as rescue_archive"
+        "{path} would hold this host's private key, but its file system keeps no file modes \
+        (FAT?): name a file on another one with --output, or in agent.toml as rescue_archive"
     )]
     NoModes {
         /// The file.
