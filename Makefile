@@ -56,6 +56,7 @@ test-firmware: need-cc need-python3 ## [?|?] layouts and validity of real firmwa
 test-packages: packages ## [?|?] lintian and rpmlint; the packages are installed, upgraded and removed by apt and by dnf in chroots, while kernels come and go
 	packaging/check
 	packaging/reproduce --packing
+	tests/packages/confinement
 	tests/packages/run
 	tests/rpm/run
 

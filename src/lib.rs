@@ -13,7 +13,8 @@
 //! image                        bundles: from untrusted bytes to a VerifiedImage
 //! transfer, session, keys      fragments and erasure code; Noise sessions; who may do what
 //! wire, reason                 bytes and messages; why something ended
-//! time, random, usage          time as handed in; what machines draw from seeds; what one may type
+//! time, random, usage, helper  time as handed in; what machines draw from seeds; what one may
+//!                              type; what the confined agent has done for it
 //! ```
 //!
 //! `wire`, `session`, `transfer`, `image`, `flash`, `rescue`, `recovery` and the machines of
@@ -28,6 +29,7 @@ pub mod dmi;
 pub mod environment;
 pub mod flash;
 pub mod handover;
+pub mod helper;
 pub(crate) mod host;
 pub mod image;
 pub mod kexec;

@@ -13,7 +13,7 @@ use firmcast::agent::provide::FirmwareToRecord;
 use firmcast::agent::state::State;
 use firmcast::agent::trust::Trust;
 use firmcast::agent::verdict;
-use firmcast::agent::{idle, logging, preflight};
+use firmcast::agent::{helping, idle, logging, preflight};
 use firmcast::bmc;
 use firmcast::dmi::Dmi;
 use firmcast::image::validity::Verdict;
@@ -32,6 +32,7 @@ enum Task {
     Bmc(bmc::command::Command),
     Recover,
     Trusts { config: Option<PathBuf> },
+    Helper,
     Formats,
     Help,
     Version,
@@ -103,6 +104,11 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Trusts { config } => {
             logging::start(true);
             trusts(&Trust::load(&Config::load(config.as_deref())?))
+        }
+        Task::Helper => {
+            logging::start(false);
+            helping::run().context("no question came over standard input")?;
+            Ok(ExitCode::SUCCESS)
         }
         Task::Formats => {
             print(&format!("{}firmcastd {}\n", Formats::OWN.lines(), env!("CARGO_PKG_VERSION")))
@@ -212,6 +218,7 @@ fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Task, String> {
     let task = match words.subcommand().as_deref() {
         None => Task::Agent { config, foreground: words.flag("--foreground") },
         Some("trusts") => Task::Trusts { config },
+        Some("helper") => Task::Helper,
         Some("check") => Task::Check { config, json: words.flag("--json") },
         Some("plan") => parse_plan(config, &mut words)?,
         Some("validate") => parse_validate(config, &mut words)?,

@@ -15,7 +15,7 @@ pub struct Task {
 }
 
 /// All of them, in the order of their use.
-pub const TASKS: [Task; 10] = [
+pub const TASKS: [Task; 11] = [
     Task { words: "[--config FILE] [--foreground]", duty: "run the agent" },
     Task {
         words: "check [--config FILE] [--json]",
@@ -40,6 +40,10 @@ pub const TASKS: [Task; 10] = [
     Task {
         words: "trusts [--config FILE]",
         duty: "tell whether a manager is trusted; firmcastd.service starts only then",
+    },
+    Task {
+        words: "helper",
+        duty: "do for the confined agent what needs privileges (firmcastd-helper.socket starts it)",
     },
     Task { words: "recover", duty: "be the recovery environment (what PID 1 does there)" },
     Task {

@@ -20,6 +20,7 @@ use super::local_machine::LocalMachine;
 use super::machine::{Action, Agent};
 use super::system::System;
 use super::trust::{Trust, load_or_make_host_key};
+use crate::helper;
 use crate::kexec;
 use crate::keys::{KeyFileError, PublicKey as _, SecretKey as _};
 use crate::net::{NetError, udp};
@@ -122,6 +123,7 @@ impl Driver {
         let descriptor = hang_up.as_raw_fd();
         poll.registry().register(&mut SourceFd(&descriptor), HANG_UP, Interest::READABLE)?;
         while !(self.is_told_to_end && self.agent.may_end(self.now())) {
+            helper::hang_up();
             // Nothing is awaited but datagrams and the signal, unless the chip is being read to
             // answer the next question.
             let timeout = self.system.is_looking().then_some(Duration::ZERO);

@@ -9,6 +9,7 @@
 //! - [`preflight`]: looks at them all. [`doubt`]: what the running firmware looks like.
 //! - [`local_machine`]: the machine and its settings; [`state`] and [`trust`] are its parts.
 //! - [`system`]: what the machine does for the agent.
+//! - [`helping`]: what another process does for the confined agent.
 //! - [`idle`]: the event loop around it all.
 //! - [`logging`]: syslog, or stderr when run by hand; [`log_budget`]: how many lines of it.
 
@@ -16,6 +17,7 @@ pub mod check;
 pub mod config;
 pub mod doubt;
 mod firmware_chip;
+pub mod helping;
 pub mod idle;
 pub mod local_machine;
 pub mod log_budget;

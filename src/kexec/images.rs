@@ -12,9 +12,14 @@ pub const IMAGES_MAX: usize = 64;
 /// Longest reason of a failure that is shown, in bytes.
 const REASON_SIZE_MAX: u64 = 400;
 
-/// Where distributions put the kernel of a release, below the root.
-const KERNEL_PLACES: [&str; 3] =
-    ["boot/vmlinuz-{}", "usr/lib/modules/{}/vmlinuz", "lib/modules/{}/vmlinuz"];
+/// Where distributions put the kernel of a release, below the root; at last, what the confined
+/// agent sees in place of /usr/lib/modules (firmcastd.service).
+const KERNEL_PLACES: [&str; 4] = [
+    "boot/vmlinuz-{}",
+    "usr/lib/modules/{}/vmlinuz",
+    "lib/modules/{}/vmlinuz",
+    "run/firmcast-modules/{}/vmlinuz",
+];
 
 /// A recovery image and the kernel that it was built for.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,13 +4,14 @@
 
 use std::ffi::CString;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use nix::sys::reboot::{RebootMode, reboot};
 
 use crate::handover::{Handoff, HandoverError};
+use crate::helper;
 
 mod archive;
 mod cmdline;
@@ -196,14 +197,45 @@ pub enum KexecError {
 /// A [`KexecError`] that says which part is wrong; no kernel is loaded then.
 pub fn load(files: RecoveryFiles, handoff: &Handoff, cmdline: &str) -> Result<(), KexecError> {
     let RecoveryFiles { kernel, mut initramfs } = files;
+    let cmdline_text = checked(cmdline)?;
+    let joined = archive::join(&mut initramfs, handoff)?;
+    let (kernel, joined) = (kernel.as_fd(), joined.as_fd());
+    let loaded = match helper::ask(&format!("load {cmdline}"), &[kernel, joined]) {
+        Some(answer) => answer.map(drop),
+        None => syscall::kexec_file_load(kernel, joined, &cmdline_text),
+    };
+    loaded.map_err(KexecError::Load)
+}
+
+/// Loads a kernel and an initramfs that [`load`] has put together in another process.
+///
+/// # Errors
+/// [`KexecError::Cmdline`], [`KexecError::Load`].
+pub fn load_files(
+    kernel: BorrowedFd<'_>,
+    initramfs: BorrowedFd<'_>,
+    cmdline: &str,
+) -> Result<(), KexecError> {
+    syscall::kexec_file_load(kernel, initramfs, &checked(cmdline)?).map_err(KexecError::Load)
+}
+
+fn checked(cmdline: &str) -> Result<CString, KexecError> {
     let too_long = || KexecError::Cmdline { length: cmdline.len(), limit: CMDLINE_LENGTH_MAX };
     if cmdline.len() > CMDLINE_LENGTH_MAX {
         return Err(too_long());
     }
-    let cmdline_text = CString::new(cmdline).map_err(|_| too_long())?;
-    let joined = archive::join(&mut initramfs, handoff)?;
-    syscall::kexec_file_load(kernel.as_fd(), joined.as_fd(), &cmdline_text)
-        .map_err(KexecError::Load)
+    CString::new(cmdline).map_err(|_| too_long())
+}
+
+/// Asks whether a kernel may be loaded, without loading one.
+///
+/// # Errors
+/// `EPERM` when it is not allowed, `ENOSYS` when the kernel has been built without it.
+pub fn may_load() -> io::Result<()> {
+    match helper::ask("may-load", &[]) {
+        Some(answer) => answer.map(drop),
+        None => syscall::kexec_file_load_is_allowed(),
+    }
 }
 
 /// Forgets a loaded kernel, so that a later reboot is an ordinary one.
@@ -211,7 +243,11 @@ pub fn load(files: RecoveryFiles, handoff: &Handoff, cmdline: &str) -> Result<()
 /// # Errors
 /// [`KexecError::Load`].
 pub fn unload() -> Result<(), KexecError> {
-    syscall::kexec_file_unload().map_err(KexecError::Load)
+    match helper::ask("unload", &[]) {
+        Some(answer) => answer.map(drop),
+        None => syscall::kexec_file_unload(),
+    }
+    .map_err(KexecError::Load)
 }
 
 /// [`recovery_cmdline`] for the running kernel.
@@ -242,6 +278,9 @@ pub fn is_loaded() -> bool {
 pub fn start() -> Result<(), KexecError> {
     if !is_loaded() {
         return Err(KexecError::NotLoaded);
+    }
+    if let Some(answer) = helper::ask("start", &[]) {
+        return answer.map(drop).map_err(KexecError::Start);
     }
     if Path::new(SYSTEMD_MARK).exists() {
         return start_by_systemd();

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::formats::Formats;
 use super::modules::{MODULE_LIST_SIZE_MAX, ModuleList};
-use super::{INITRAMFS_SIZE_MAX, KexecError, syscall};
+use super::{INITRAMFS_SIZE_MAX, KexecError};
 
 /// Bytes of a file that are enough to tell what it is; x86's setup header lies within.
 const HEAD_SIZE: usize = 0x1000;
@@ -138,7 +138,7 @@ fn probe_loading() -> Result<(), KexecError> {
     if disabled.is_ok_and(|text| text.trim() == "1") {
         return Err(KexecError::LoadDisabled);
     }
-    match syscall::kexec_file_load_is_allowed() {
+    match super::may_load() {
         Ok(()) => Ok(()),
         Err(error) => Err(match error.raw_os_error() {
             Some(libc::EPERM) => KexecError::NoPermission,

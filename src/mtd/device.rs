@@ -1,7 +1,7 @@
 //! An MTD device that is open.
 
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::ops::Deref;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -11,6 +11,7 @@ use nix::fcntl::{Flock, FlockArg};
 
 use super::{Holders, MtdError, MtdInfo, MtdKind, Protection, SYSFS_MTD, ioctl};
 use crate::flash::{EraseBlock, EraseRegion, Flash, Geometry, WriteRule};
+use crate::helper;
 
 /// What a device is opened for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +73,7 @@ impl MtdDevice {
         let protection = Protection::of(Path::new(SYSFS_MTD), &info)?;
         let handle = match access {
             Access::ReadOnly => {
-                let file = File::open(&path)
+                let file = Self::open_to_read(info.index)
                     .map_err(|source| MtdError::Open { path: path.clone(), source })?;
                 Handle::Shared(file)
             }
@@ -81,6 +82,17 @@ impl MtdDevice {
         check_identity(&handle, &info, &path)?;
         let geometry = read_geometry(&handle, &info, rule, path)?;
         Ok(Self { handle, info, geometry, protection })
+    }
+
+    /// Opens the node of device `index` for reading.
+    ///
+    /// # Errors
+    /// As it is opened.
+    pub fn open_to_read(index: u32) -> io::Result<File> {
+        match helper::ask(&format!("chip {index}"), &[]) {
+            Some(answer) => Ok(File::from(answer?.file.ok_or(ErrorKind::NotFound)?)),
+            None => File::open(format!("/dev/mtd{index}")),
+        }
     }
 
     /// Returns what a write to such a device may do.

@@ -108,6 +108,12 @@ pub enum MtdError {
         /// What says so.
         locks: String,
     },
+    /// Nobody tells this process who uses the device.
+    #[error("cannot find out who uses the chip")]
+    Helper {
+        /// Why.
+        source: io::Error,
+    },
     /// The device does not answer.
     #[error("{} does not answer {ioctl}", path.display())]
     Ioctl {
@@ -150,7 +156,7 @@ impl MtdError {
         match self {
             Self::NotFound { .. } | Self::Ambiguous { .. } => Reason::FlashNotFound,
             Self::ReadOnly { .. } | Self::Protected { .. } => Reason::FlashLocked,
-            Self::Locked { .. } | Self::InUse { .. } => Reason::FlashBusy,
+            Self::Locked { .. } | Self::InUse { .. } | Self::Helper { .. } => Reason::FlashBusy,
             _ => Reason::FlashUnsupported,
         }
     }

@@ -3,14 +3,16 @@
 //! The kernel lets any number of programs open an MTD device for writing: there is no exclusive
 //! open, and programs such as flashcp take no lock. So the open files of all processes are looked
 //! through, then mounted file systems and UBI. Root sees the files of all processes, unless it has
-//! given up its capabilities (`CAP_SYS_PTRACE`), as the agent's service does.
+//! given up its capabilities (`CAP_SYS_PTRACE`), as the agent's service does: that one asks the
+//! [`helper`].
 
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
 use super::{Held, HeldBy, MtdError, MtdInfo, Overlap};
+use crate::helper;
 
 /// Major number of `/dev/mtdN`: N has the minors 2N and 2N+1, the second for `/dev/mtdNro` (Linux
 /// `Documentation/admin-guide/devices.txt`).
@@ -60,17 +62,72 @@ impl Holders {
         let overlaps = Overlap::list(&root.join("sys/class/mtd"), device)?;
         let mut devices = vec![(device.index, device.name.as_str())];
         devices.extend(overlaps.iter().map(|other| (other.index, other.name.as_str())));
-        Ok(find(root, &devices, opened))
+        find(root, &devices, opened).map_err(|source| MtdError::Helper { source })
+    }
+
+    /// Answers what another process asks of the [`helper`], behind its word `holders`: `any` or
+    /// `writing`, the process that asks, and the numbers of devices. The answer is the number of
+    /// unseen processes; then, if one uses a device, that device, the process and its program.
+    /// None when the question is not understood.
+    pub fn answer(root: &Path, question: &str) -> Option<String> {
+        let mut words = question.split(' ');
+        let opened = match words.next()? {
+            "any" => Opened::Anyhow,
+            "writing" => Opened::ForWriting,
+            _ => return None,
+        };
+        let asks = words.next()?.parse().ok()?;
+        let devices: Vec<u32> = words.map(str::parse).collect::<Result<_, _>>().ok()?;
+        let Holders { first, unseen_processes } = processes(root, &devices, opened, asks);
+        Some(match first {
+            Some(Held { index, by: HeldBy::Process { pid, program } }) => {
+                format!("{unseen_processes} {index} {pid} {program}")
+            }
+            _ => unseen_processes.to_string(),
+        })
+    }
+
+    fn from_answer(answer: &str) -> Option<Self> {
+        let mut words = answer.splitn(4, ' ');
+        let unseen_processes = words.next()?.parse().ok()?;
+        let Some(index) = words.next() else { return Some(Self { first: None, unseen_processes }) };
+        let (index, pid) = (index.parse().ok()?, words.next()?.parse().ok()?);
+        let by = HeldBy::Process { pid, program: words.next()?.to_owned() };
+        Some(Self { first: Some(Held { index, by }), unseen_processes })
     }
 }
 
 /// Who else uses one of `devices` (number and name). `root` is `/`.
+fn find(root: &Path, devices: &[(u32, &str)], opened: Opened) -> io::Result<Holders> {
+    if let Some(first) = mounted(root, devices).or_else(|| attached(root, devices)) {
+        return Ok(Holders { first: Some(first), unseen_processes: 0 });
+    }
+    let numbers: Vec<u32> = devices.iter().map(|(index, _)| *index).collect();
+    ask(&numbers, opened)
+        .unwrap_or_else(|| Ok(processes(root, &numbers, opened, std::process::id())))
+}
+
+/// Asks the helper, if this process has one.
+fn ask(devices: &[u32], opened: Opened) -> Option<io::Result<Holders>> {
+    let opened = match opened {
+        Opened::Anyhow => "any",
+        Opened::ForWriting => "writing",
+    };
+    let mut question = format!("holders {opened} {}", std::process::id());
+    for device in devices {
+        question += &format!(" {device}");
+    }
+    let answer = helper::ask(&question, &[])?;
+    Some(answer.and_then(|answer| {
+        Holders::from_answer(&answer.text).ok_or_else(|| ErrorKind::InvalidData.into())
+    }))
+}
+
+/// Which other process than `own` uses one of `devices`. `root` is `/`.
 ///
 /// Processes that go away meanwhile are passed over.
-fn find(root: &Path, devices: &[(u32, &str)], opened: Opened) -> Holders {
-    let first = mounted(root, devices).or_else(|| attached(root, devices));
-    let mut holders = Holders { first, unseen_processes: 0 };
-    let own = std::process::id();
+fn processes(root: &Path, devices: &[u32], opened: Opened, own: u32) -> Holders {
+    let mut holders = Holders::default();
     for process in fs::read_dir(root.join("proc")).into_iter().flatten().flatten() {
         let pid = process.file_name().to_str().and_then(|name| name.parse().ok());
         let Some(pid) = pid.filter(|pid| *pid != own && holders.first.is_none()) else { continue };
@@ -89,11 +146,7 @@ fn find(root: &Path, devices: &[(u32, &str)], opened: Opened) -> Holders {
 
 struct Unseen;
 
-fn open_device(
-    process: &Path,
-    devices: &[(u32, &str)],
-    opened: Opened,
-) -> Result<Option<u32>, Unseen> {
+fn open_device(process: &Path, devices: &[u32], opened: Opened) -> Result<Option<u32>, Unseen> {
     let files = match fs::read_dir(process.join("fd")) {
         Ok(files) => files,
         Err(error) if error.kind() == ErrorKind::PermissionDenied => return Err(Unseen),
@@ -105,8 +158,7 @@ fn open_device(
             Err(error) if error.kind() == ErrorKind::PermissionDenied => return Err(Unseen),
             Err(_) => continue,
         };
-        let index =
-            devices.iter().map(|(index, _)| *index).find(|index| is_device(&metadata, *index));
+        let index = devices.iter().copied().find(|index| is_device(&metadata, *index));
         let info = process.join("fdinfo").join(file.file_name());
         if index.is_some() && (opened == Opened::Anyhow || is_for_writing(&info)) {
             return Ok(index);
@@ -183,7 +235,7 @@ mod tests {
     }
 
     fn first(root: &Path, opened: Opened) -> Option<String> {
-        find(root, DEVICES, opened).first.map(|held| held.to_string())
+        find(root, DEVICES, opened).unwrap().first.map(|held| held.to_string())
     }
 
     /// A process with one open file; whether this machine lets tests make device nodes.
@@ -248,6 +300,26 @@ mod tests {
             let case = (major, minor, flags);
             assert_eq!(found(Opened::ForWriting), writes, "{case:?}");
             assert_eq!(found(Opened::Anyhow), uses, "{case:?}");
+
+            let answer = Holders::answer(root.path(), "any 1 7 3 4").unwrap();
+            let told = Holders::from_answer(&answer).unwrap();
+            let itself = find(root.path(), DEVICES, Opened::Anyhow).unwrap();
+            assert_eq!(told, itself, "{case:?}: a helper tells the same");
         }
+    }
+
+    #[test]
+    fn what_a_helper_says_is_not_taken_for_more_than_it_is() {
+        let root = tempfile::tempdir().unwrap();
+        for question in ["", "any", "some 1 3", "any x 3", "any 1 3 x"] {
+            assert_eq!(Holders::answer(root.path(), question), None, "{question:?}");
+        }
+        for answer in ["", "x", "0 3", "0 3 7", "0 x 7 flashcp"] {
+            assert_eq!(Holders::from_answer(answer), None, "{answer:?}");
+        }
+        let by = HeldBy::Process { pid: 7, program: "two words".into() };
+        let first = Some(Held { index: 3, by });
+        let held = Holders { first, unseen_processes: 2 };
+        assert_eq!(Holders::from_answer("2 3 7 two words"), Some(held));
     }
 }

@@ -10,7 +10,7 @@ from .paths import PROJECT
 from .shell import run, run_with_retries, write
 
 SUITE = "bookworm"
-PACKAGES = "systemd,systemd-sysv,dbus,udev,kmod,iproute2,procps"
+PACKAGES = "systemd,systemd-sysv,dbus,udev,kmod,iproute2,procps,apparmor"
 FILES = SERVER_OS / "debian"
 WAIT_ONLINE_S = 60
 
@@ -46,9 +46,10 @@ def configure(stage, name, address, gateway):
 
 
 def install_units(stage):
-    """The agent as its package installs it: units that the distribution's systemd finds and enables."""
+    """The agent as its package installs it: units that the distribution's systemd finds and enables, and its AppArmor profiles."""
+    shutil.copy(PROJECT / "packaging/apparmor/usr.sbin.firmcastd", stage / "etc/apparmor.d")
     enabled = []
-    for unit in sorted((PROJECT / "systemd").glob("firmcastd.*")):
+    for unit in sorted((PROJECT / "systemd").glob("firmcastd*")):
         shutil.copy(unit, stage / "etc/systemd/system")
         enabled += [unit.name] if "[Install]" in unit.read_text() else []
     run("chroot", stage, "systemctl", "enable", *enabled)

@@ -149,21 +149,3 @@ def dhcp_in_recovery(lab):
     lab.check_status("the host is confirmed with the new firmware", result, 0)
     leases = log.read_text().count("sending ACK")
     lab.check("three leases: normal OS, recovery, normal OS", leases == 3, f"{leases}\n{log.read_text()}")
-
-
-@scenario(limit_s=600)
-def systemd_host(lab):
-    """A whole Debian: systemd runs the agent and gives it its socket; its services stop in order before the kexec"""
-    server = lab.add_server(lab.firmware.ovmf_old, system="debian")
-    lab.boot(server)
-    status, output = server.command("systemctl is-active firmcastd.socket firmcastd.service")
-    lab.check("the socket and the service are active", status == 0, output)
-    lab.enroll(server)
-    bundle = lab.manager.bundle("newer", lab.firmware.ovmf_new, version="2")
-    server.mark()
-    result = lab.update(bundle, "--host", server.address, "--unicast", "--rate", RATE_MBIT)
-    lab.check_status("the host is confirmed with the new firmware", result, 0)
-    lab.check("systemd stopped the services first", server.shows(r"Stopped target .*Multi-User"))
-    lab.check("its file systems were unmounted", server.shows(r"Reached target .*Unmount All Filesystems"))
-    lab.check("systemd started the recovery kernel", server.shows(r"systemd-shutdown.*Rebooting with kexec"))
-    lab.check("the host went through the recovery kernel", server.shows(r"Command line:.*\befi=noruntime"))
