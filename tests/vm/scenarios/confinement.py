@@ -27,6 +27,7 @@ MANAGER_FILES = {
     "etc/firmcast/policy.toml": PROJECT / "docs/policy.toml",
     "etc/firmcast/serve.conf": PROJECT / "packaging/serve.conf",
 }
+START_TIMEOUT_S = 90
 # A program of an ordinary user that holds the chip open for writing.
 HOLDER = "setpriv --reuid=65534 --regid=65534 --clear-groups sleep 9999 3<>/dev/mtd0 >/dev/null 2>&1 &"
 
@@ -72,8 +73,9 @@ def systemd_host(lab):
     }
     server = lab.add_server(lab.firmware.ovmf_old, system="debian", files=files)
     lab.boot(server)
-    status, output = server.command("systemctl is-active firmcastd.socket firmcastd.service firmcastd-helper.socket")
-    lab.check("the sockets and the service are active", status == 0, output)
+    units = "systemctl is-active firmcastd.socket firmcastd.service firmcastd-helper.socket"
+    are_active = lambda: server.command(units)[1].split() == ["active"] * 3
+    lab.wait_until(are_active, START_TIMEOUT_S, "the sockets and the service")
     status, output = server.command("cat /proc/$(systemctl show -P MainPID firmcastd)/attr/current")
     lab.check("AppArmor confines the agent", "firmcastd (enforce)" in output, output)
 
@@ -100,7 +102,7 @@ def systemd_host(lab):
     lab.enroll(server)
     lab.check("with its socket on, a stopped agent is started again by whoever asks", obstacle(lab) is None)
     server.command("systemctl stop firmcastd.socket firmcastd.service")
-    status, output = server.command("systemctl is-active firmcastd.socket firmcastd.service firmcastd-helper.socket")
+    status, output = server.command(units)
     lab.check("stopped together, both stay so, and the helper with them", output.split() == ["inactive"] * 3, output)
     server.command("systemctl start firmcastd.socket firmcastd.service")
 
