@@ -117,5 +117,5 @@ def systemd_host(lab):
     the_manager_serves(lab, server)
     denied = [line for line in server.console().splitlines() if 'apparmor="DENIED"' in line]
     lab.check("AppArmor had nothing to deny", not denied, "\n".join(denied))
-    server.command("systemd-run --wait --property=AppArmorProfile=firmcastd /bin/true")
+    server.command("systemd-run --wait --property=AppArmorProfile=firmcastd /bin/cat /etc/shadow")
     lab.wait_for(server, r'apparmor="DENIED".*profile="firmcastd"')
