@@ -53,7 +53,7 @@ test-firmware: need-cc need-python3 ## [?|?] layouts and validity of real firmwa
 	tests/goldens/check
 	tests/firmware/run
 
-test-packages: packages ## [?|?] lintian and rpmlint; the packages are installed, upgraded and removed by apt and by dnf in chroots, while kernels come and go
+test-packages: packages ## [?|16 min] lintian and rpmlint; the packages are installed, upgraded and removed by apt and by dnf in chroots, while kernels come and go
 	packaging/check
 	packaging/reproduce --packing
 	tests/packages/confinement
