@@ -11,7 +11,7 @@ use firmcast_manager::store::owner;
 use mio::Interest;
 use mio::net::{UnixListener, UnixStream};
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::{Flock, FlockArg, OFlag};
 use nix::sys::stat::{Mode, umask};
 
 use super::wait::Waiter;
@@ -49,8 +49,9 @@ impl StatusSocket {
         owner::make_directory(state).with_context(cannot)?;
         let mut options = OpenOptions::new();
         let lock = options.create(true).truncate(false).write(true).mode(0o600);
-        let lock = lock.open(state.join(LOCK)).with_context(cannot)?;
-        owner::hand_over(&state.join(LOCK)).with_context(cannot)?;
+        let path = state.join(LOCK);
+        let lock = lock.custom_flags(OFlag::O_NOFOLLOW.bits()).open(&path).with_context(cannot)?;
+        owner::hand_over(&lock, &path).with_context(cannot)?;
         let lock = match Flock::lock(lock, FlockArg::LockExclusiveNonblock) {
             Ok(lock) => lock,
             Err((_, Errno::EWOULDBLOCK)) => {

@@ -298,7 +298,7 @@ impl BackupStore {
             .map_err(failed("create a file in", &self.directory))?;
         file.write_all(bytes)
             .and_then(|()| file.as_file().sync_all())
-            .and_then(|()| owner::hand_over(file.path()))
+            .and_then(|()| owner::hand_over(file.as_file(), file.path()))
             .map_err(failed("write", path))?;
         file.persist(path).map(drop).map_err(|error| failed("write", path)(error.error))
     }

@@ -147,7 +147,7 @@ impl Inventory {
             .map_err(failed("write"))?;
         file.write_all(text.as_bytes())
             .and_then(|()| file.as_file().sync_all())
-            .and_then(|()| owner::hand_over(file.path()))
+            .and_then(|()| owner::hand_over(file.as_file(), file.path()))
             .map_err(failed("write"))?;
         file.persist(&path).map_err(|error| failed("replace")(error.error))?;
         File::open(state).and_then(|dir| dir.sync_all()).map_err(failed("sync"))

@@ -2,26 +2,27 @@
 //! command, the service that works with the same directory as a user of its own can still read
 //! them.
 
-use std::fs::{self, DirBuilder};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, chown};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, fchown};
 use std::path::Path;
 
+use nix::fcntl::OFlag;
 use nix::unistd::geteuid;
 
-/// Gives what root has made at `path` to the owner of the directory that it lies in.
+/// Gives what root has made at `path`, and holds open as `file`, to the owner of the directory that
+/// it lies in. Whatever that owner may put at `path` meanwhile is not touched.
 ///
 /// # Errors
 /// When the directory cannot be looked at, or the owner cannot be changed.
-pub fn hand_over(path: &Path) -> io::Result<()> {
+pub fn hand_over(file: &File, path: &Path) -> io::Result<()> {
     let Some(directory) = path.parent().filter(|_| geteuid().is_root()) else { return Ok(()) };
     let here = directory.as_os_str().is_empty();
-    let directory = if here { Path::new(".") } else { directory };
-    let owner = fs::metadata(directory)?;
-    let own = fs::symlink_metadata(path)?;
+    let owner = fs::metadata(if here { Path::new(".") } else { directory })?;
+    let own = file.metadata()?;
     match (owner.uid(), owner.gid()) == (own.uid(), own.gid()) {
         true => Ok(()),
-        false => chown(path, Some(owner.uid()), Some(owner.gid())),
+        false => fchown(file, Some(owner.uid()), Some(owner.gid())),
     }
 }
 
@@ -34,13 +35,16 @@ pub fn make_directory(path: &Path) -> io::Result<()> {
         return Ok(());
     }
     DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-    hand_over(path)
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_DIRECTORY;
+    let directory = OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)?;
+    hand_over(&directory, path)
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use std::os::unix::fs::{chown, symlink};
 
     /// Any user that is not root.
     const OTHER: u32 = 65_534;
@@ -54,13 +58,18 @@ mod tests {
         }
         let folder = state.path().join("campaigns");
         make_directory(&folder).unwrap();
-        let file = folder.join("record");
-        fs::write(&file, "").unwrap();
-        hand_over(&file).unwrap();
+        let path = folder.join("record");
+        let file = File::create(&path).unwrap();
+        // The owner puts a link to root's own file where root's new one was.
+        let roots = tempfile::NamedTempFile::new().unwrap();
+        fs::rename(&path, folder.join("moved")).unwrap();
+        symlink(roots.path(), &path).unwrap();
+        hand_over(&file, &path).unwrap();
         let expected = if is_root { OTHER } else { geteuid().as_raw() };
         assert_eq!(fs::metadata(&folder).unwrap().uid(), expected);
-        assert_eq!(fs::metadata(&file).unwrap().uid(), expected);
+        assert_eq!(file.metadata().unwrap().uid(), expected);
+        assert_eq!(roots.as_file().metadata().unwrap().uid(), geteuid().as_raw());
         // A name alone lies where the program runs: this package's folder, which is there already.
-        hand_over(Path::new("Cargo.toml")).unwrap();
+        hand_over(&File::open("Cargo.toml").unwrap(), Path::new("Cargo.toml")).unwrap();
     }
 }

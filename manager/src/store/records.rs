@@ -83,7 +83,7 @@ impl CampaignRecord {
             .mode(0o600)
             .open(&path)
             .map_err(failed("create", &path))?;
-        let mut record = owner::hand_over(&path)
+        let mut record = owner::hand_over(&file, &path)
             .map_err(failed("hand over", &path))
             .and_then(|()| Self::begin(file, path.clone(), hosts))
             .inspect_err(|_| drop(fs::remove_file(&path)))?;
