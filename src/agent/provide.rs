@@ -7,6 +7,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt 
 use std::path::{Path, PathBuf};
 
 use log::{info, warn};
+use zeroize::Zeroizing;
 
 use super::local_machine::LocalMachine;
 use super::verdict::{self, VerdictError};
@@ -117,7 +118,7 @@ impl LocalMachine {
             .and_then(|()| self.state.raise_security_version_floor(good.security_version));
         match kept {
             // Only now: a word that is lost would leave the old record.
-            Ok(()) => drop(mailbox::clear(self.state.folder())),
+            Ok(()) => drop(self.mailbox()),
             Err(error) => warn!("{error}"),
         }
     }
@@ -145,7 +146,8 @@ impl LocalMachine {
         }
     }
 
-    /// Writes the archive for the recovery environment.
+    /// Writes the archive for the recovery environment, unless it is there already: what holds a copy
+    /// is made anew whenever it is written.
     ///
     /// # Errors
     /// [`ProvideError`]; an old archive stays then.
@@ -154,8 +156,13 @@ impl LocalMachine {
         path: &Path,
         record: &FirmwareToRecord,
     ) -> Result<(), ProvideError> {
-        let json = self.provision(record)?.to_json()?;
         let failed = |source| ProvideError::Write { path: path.into(), source };
+        let json = self.provision(record)?.to_json()?;
+        let mut archive = Zeroizing::new(Vec::new());
+        crate::kexec::write_archive(&mut *archive, PROVISION_PATH, &json).map_err(failed)?;
+        if std::fs::read(path).map(Zeroizing::new).is_ok_and(|old| old == archive) {
+            return Ok(());
+        }
         let mut new_path = path.as_os_str().to_owned();
         new_path.push(".new");
         let new_path = PathBuf::from(new_path);
@@ -169,8 +176,7 @@ impl LocalMachine {
             return Err(ProvideError::NoModes { path: path.into() });
         }
         let mut write = || {
-            crate::kexec::write_archive(&mut file, PROVISION_PATH, &json)?;
-            file.flush()?;
+            file.write_all(&archive)?;
             file.sync_all()?;
             std::fs::rename(&new_path, path)
         };

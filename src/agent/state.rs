@@ -154,6 +154,10 @@ impl State {
     /// # Errors
     /// When it cannot be written; the old record stays then.
     pub fn record_known_good(&self, good: &KnownGood) -> Result<(), StateError> {
+        // The file's time is compared with that of the archive, which stays when nothing changes.
+        if self.known_good().is_ok_and(|old| old.as_ref() == Some(good)) {
+            return Ok(());
+        }
         let json = serde_json::to_vec(good)
             .map_err(|error| io_error("write", &self.folder.join(KNOWN_GOOD_FILE))(error.into()))?;
         self.replace(KNOWN_GOOD_FILE, &json)

@@ -71,20 +71,33 @@ fn leave_word(platform: &mut Platform, place: Option<&MailboxPlace>, word: &Word
     }
 }
 
-/// Looks for the mailbox until its disk has appeared.
+/// The record of good firmware that the last repair has left word of at `place`, and that the agent
+/// has not taken over yet: the provision of an initramfs is as old as the initramfs.
+pub(super) fn record_of_last_repair(
+    platform: &mut Platform,
+    place: &MailboxPlace,
+) -> Option<KnownGood> {
+    let word = at_mailbox(platform, || mailbox::look(place)).ok()??;
+    serde_json::from_str(&word.text).ok()
+}
+
 fn deliver(platform: &mut Platform, place: &MailboxPlace, word: &Word) -> Result<(), MailboxError> {
-    let mut result = Ok(());
+    at_mailbox(platform, || mailbox::deliver(place, word))
+}
+
+/// Looks for the mailbox until its disk has appeared.
+fn at_mailbox<T>(
+    platform: &mut Platform,
+    mut open: impl FnMut() -> Result<T, MailboxError>,
+) -> Result<T, MailboxError> {
+    let mut result = None;
     let looked = platform.find_disks().and_then(|()| {
         platform.wait_for(DISK_PATIENCE, || {
-            result = mailbox::deliver(place, word);
-            !matches!(result, Err(MailboxError::NotFound { .. }))
+            !matches!(result.insert(open()), Err(MailboxError::NotFound { .. }))
         })
     });
-    match looked {
-        Ok(_) => result,
-        Err(error) => {
-            warn!("cannot wait for disks: {}", with_causes(&error));
-            mailbox::deliver(place, word)
-        }
+    if let Err(error) = looked {
+        warn!("cannot wait for disks: {}", with_causes(&error));
     }
+    result.unwrap_or_else(open)
 }

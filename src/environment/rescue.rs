@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use log::{error, info, warn};
 
-use super::conclude::{Boot, conclude};
+use super::conclude::{Boot, conclude, record_of_last_repair};
 use super::drive::{Listening, Surroundings, drive, elapsed, seed};
 use super::error::EnvironmentError;
 use super::host::{Host, find_flash};
@@ -17,7 +17,7 @@ use super::stay::{Conclusion, Patient, Stay};
 use crate::dmi::Dmi;
 use crate::handover::{PROVISION_PATH, Provision};
 use crate::image::validity::{Verdict, validate_contents};
-use crate::image::{assess, closed_note, left_out};
+use crate::image::{KnownGood, assess, closed_note, left_out};
 use crate::mtd::{MtdInfo, read_chip};
 use crate::platform::{self, Ending, NetworkUp, Platform, PlatformError};
 use crate::reason::{Condition, FlashState, with_causes};
@@ -78,7 +78,7 @@ fn look_after(
     way: Way,
 ) -> Result<Boot, EnvironmentError> {
     let host = host(platform, provision)?;
-    let found = Found::on_chip(provision, &host, way);
+    let found = look_at_chip(platform, provision, &host, way);
     info!("this computer's firmware is {}", found.verdict);
     let (finding, is_doubtful) = (found.finding(), found.is_doubtful);
     let intent = Intent::new(way, finding, is_doubtful, provision.on_unknown);
@@ -119,6 +119,22 @@ fn host(platform: &mut Platform, provision: &Provision) -> Result<Host, Environm
     })
 }
 
+/// A doubt that only the record gives rise to may come from its age: then the last repair's own record
+/// decides.
+fn look_at_chip(
+    platform: &mut Platform,
+    provision: &Provision,
+    host: &Host,
+    way: Way,
+) -> Found {
+    let found = Found::on_chip(provision, provision.known_good.as_ref(), host, way);
+    let place = provision.result_mailbox.as_ref().filter(|_| found.is_doubtful);
+    let newer = place
+        .and_then(|place| record_of_last_repair(platform, place))
+        .map(|good| Found::on_chip(provision, Some(&good), host, way));
+    newer.filter(|newer| newer.finding() == Finding::Valid).unwrap_or(found)
+}
+
 /// What cannot be repaired in this boot must not keep the operating system from starting.
 fn if_possible(intent: Intent, way: Way, platform: &Platform) -> Intent {
     match (way, platform.may_flash()) {
@@ -138,28 +154,33 @@ struct Found {
 }
 
 impl Found {
-    fn on_chip(provision: &Provision, host: &Host, way: Way) -> Self {
+    fn on_chip(provision: &Provision, good: Option<&KnownGood>, host: &Host, way: Way) -> Self {
         let bios_version = match way {
             // What runs is another firmware than the one in the chip, or it would not be asked.
             Way::Dedicated(_) => "",
             Way::Hook(_) => &host.dmi.bios_version,
         };
-        Self::assess(provision, host.flash.as_ref(), bios_version)
+        Self::assess(&provision.flash, good, host.flash.as_ref(), bios_version)
     }
 
     /// A chip that cannot be read is as good as one with wrong bytes; one that is not there says
     /// nothing.
-    fn assess(provision: &Provision, flash: Option<&MtdInfo>, bios_version: &str) -> Self {
+    fn assess(
+        name: &str,
+        good: Option<&KnownGood>,
+        flash: Option<&MtdInfo>,
+        bios_version: &str,
+    ) -> Self {
         if flash.is_none() {
-            let why = format!("the flash chip {} was not found", provision.flash);
+            let why = format!("the flash chip {name} was not found");
             return Self { verdict: Verdict::Unknown { why }, is_doubtful: false };
         }
-        match read_chip(&provision.flash, &left_out(provision.known_good.as_ref())) {
+        match read_chip(name, &left_out(good)) {
             Ok(contents) => {
                 if !contents.closed().is_empty() {
                     info!("{}", closed_note(contents.closed()));
                 }
-                let verdict = assess(&contents, provision.known_good.as_ref(), bios_version);
+                let verdict = assess(&contents, good, bios_version);
                 let is_invalid = |verdict: &Verdict| matches!(verdict, Verdict::Invalid { .. });
                 let is_doubtful =
                     is_invalid(&verdict) && !is_invalid(&validate_contents(&contents));

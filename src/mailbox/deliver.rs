@@ -1,4 +1,4 @@
-//! Recovery's side: finds the mailbox on the disks and overwrites it in place.
+//! Recovery's side: finds the mailbox on the disks, and reads it or overwrites it in place.
 
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -33,7 +33,7 @@ fn deliver_among(
     let nonce = parse_nonce(&place.nonce)?;
     let mut found = false;
     for device in devices {
-        if holds_mailbox(device, place.offset_bytes, &nonce).unwrap_or(false) {
+        if mailbox_on(device, place.offset_bytes, &nonce).is_some() {
             write(device, place.offset_bytes, &Block::full(&nonce, word)).map_err(|source| {
                 MailboxError::File { action: "write the result to", path: device.clone(), source }
             })?;
@@ -43,7 +43,27 @@ fn deliver_among(
     if found {
         return Ok(());
     }
-    Err(MailboxError::NotFound { looked_at: devices.len(), offset_bytes: place.offset_bytes })
+    Err(not_found(devices, place))
+}
+
+/// Returns the word that stands at `place`, if the agent has not read and emptied it yet.
+///
+/// # Errors
+/// As [`deliver`].
+pub fn look(place: &MailboxPlace) -> Result<Option<Word>, MailboxError> {
+    look_among(&block_devices(), place)
+}
+
+fn look_among(devices: &[PathBuf], place: &MailboxPlace) -> Result<Option<Word>, MailboxError> {
+    let nonce = parse_nonce(&place.nonce)?;
+    match devices.iter().find_map(|device| mailbox_on(device, place.offset_bytes, &nonce)) {
+        Some(block) => block.word(),
+        None => Err(not_found(devices, place)),
+    }
+}
+
+fn not_found(devices: &[PathBuf], place: &MailboxPlace) -> MailboxError {
+    MailboxError::NotFound { looked_at: devices.len(), offset_bytes: place.offset_bytes }
 }
 
 fn block_devices() -> Vec<PathBuf> {
@@ -57,11 +77,11 @@ fn block_devices() -> Vec<PathBuf> {
 }
 
 /// Reads around the page cache: the disk's own bytes count.
-fn holds_mailbox(device: &Path, offset_bytes: u64, nonce: &[u8; NONCE_LEN]) -> io::Result<bool> {
-    let file = OpenOptions::new().read(true).custom_flags(libc::O_DIRECT).open(device)?;
+fn mailbox_on(device: &Path, offset_bytes: u64, nonce: &[u8; NONCE_LEN]) -> Option<Block> {
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_DIRECT).open(device).ok()?;
     let mut block = Block([0; MAILBOX_SIZE]);
-    file.read_exact_at(&mut block.0, offset_bytes)?;
-    Ok(block.is_mailbox_of(nonce))
+    file.read_exact_at(&mut block.0, offset_bytes).ok()?;
+    block.is_mailbox_of(nonce).then_some(block)
 }
 
 /// Writes through to the medium and reads it back.
@@ -113,8 +133,11 @@ mod tests {
 
         let error = deliver_among(&others, &place, &word).unwrap_err();
         assert!(matches!(error, MailboxError::NotFound { looked_at: 3, .. }), "{error}");
+        assert!(matches!(look_among(&others, &place), Err(MailboxError::NotFound { .. })));
         let devices: Vec<PathBuf> = others.iter().chain([&right]).cloned().collect();
+        assert_eq!(look_among(&devices, &place).unwrap(), None);
         deliver_among(&devices, &place, &word).unwrap();
+        assert_eq!(look_among(&devices, &place).unwrap().as_ref(), Some(&word));
 
         assert_eq!(others.iter().map(|path| fs::read(path).ok()).collect::<Vec<_>>(), before);
         let after = fs::read(&right).unwrap();

@@ -8,7 +8,7 @@
 //! in full before, so its place and size stay.
 //!
 //! - [`Word`] and its codec are pure;
-//! - [`prepare`], [`read`] and [`clear`] are the agent's; [`deliver`] is recovery's.
+//! - [`prepare`] and [`read`] are the agent's; [`deliver`] and [`look`] are recovery's.
 
 use std::io;
 use std::path::PathBuf;
@@ -18,8 +18,8 @@ mod prepare;
 mod syscall;
 mod word;
 
-pub use deliver::deliver;
-pub use prepare::{FILE_NAME, clear, prepare, read};
+pub use deliver::{deliver, look};
+pub use prepare::{FILE_NAME, prepare, read};
 pub use word::{TEXT_LENGTH_MAX, Word};
 
 /// Size of the file, and of the one block that it occupies.

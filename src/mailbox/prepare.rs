@@ -1,7 +1,7 @@
 //! The agent's side: makes the file, finds its place on the disk, and reads what recovery has left.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -22,7 +22,8 @@ pub const FILE_NAME: &str = "recovery-result";
 /// SHARED.
 const FLAGS_REFUSED: u32 = 0x2f8e;
 
-/// Makes an empty mailbox in `state_dir`, all of it on the disk, and says where it is.
+/// Empties the mailbox in `state_dir`, or makes one, all of it on the disk, and says where it is. One
+/// that is whole keeps its nonce: archives that were written before still lead to it.
 ///
 /// # Errors
 /// [`MailboxError::Unsuitable`] on file systems and devices where a block must not be rewritten
@@ -34,17 +35,22 @@ pub fn prepare(state_dir: &Path) -> Result<MailboxPlace, MailboxError> {
         let path = path.clone();
         move |source| MailboxError::File { action, path, source }
     };
-    let mut nonce = [0; NONCE_LEN];
-    OsRng.fill_bytes(&mut nonce);
-    clear(state_dir)?;
-    let mut file = OpenOptions::new()
+    let nonce = match block_in(state_dir)?.and_then(|block| block.nonce()) {
+        Some(nonce) => nonce,
+        None => {
+            clear(state_dir)?;
+            new_nonce()
+        }
+    };
+    let file = OpenOptions::new()
         .write(true)
-        .create_new(true)
+        .create(true)
+        .truncate(false)
         .mode(0o600)
         .open(&path)
         .map_err(failed("make"))?;
     let block = Block::empty(&nonce);
-    file.write_all(&block.0).and_then(|()| file.sync_all()).map_err(failed("write"))?;
+    file.write_all_at(&block.0, 0).and_then(|()| file.sync_all()).map_err(failed("write"))?;
     File::open(state_dir).and_then(|directory| directory.sync_all()).map_err(failed("sync"))?;
     let placed = place_of(&file, &path).and_then(|offset_bytes| {
         verify(&file, &path, offset_bytes, &block)?;
@@ -54,6 +60,12 @@ pub fn prepare(state_dir: &Path) -> Result<MailboxPlace, MailboxError> {
         clear(state_dir)?;
     }
     placed
+}
+
+fn new_nonce() -> [u8; NONCE_LEN] {
+    let mut nonce = [0; NONCE_LEN];
+    OsRng.fill_bytes(&mut nonce);
+    nonce
 }
 
 /// Where the file begins in its block device.
@@ -117,6 +129,14 @@ fn node_of(sysfs: &Path) -> Option<PathBuf> {
 /// # Errors
 /// [`MailboxError::Malformed`], [`MailboxError::File`].
 pub fn read(state_dir: &Path) -> Result<Option<Word>, MailboxError> {
+    match block_in(state_dir)? {
+        Some(block) => block.word(),
+        None => Ok(None),
+    }
+}
+
+/// The mailbox's file, if it is there; one of another size is damaged in every byte.
+fn block_in(state_dir: &Path) -> Result<Option<Block>, MailboxError> {
     let path = state_dir.join(FILE_NAME);
     let file = match File::open(&path) {
         Ok(file) => file,
@@ -129,15 +149,10 @@ pub fn read(state_dir: &Path) -> Result<Option<Word>, MailboxError> {
     let mut bytes = Vec::with_capacity(MAILBOX_SIZE + 1);
     let read = file.take(MAILBOX_SIZE as u64 + 1).read_to_end(&mut bytes);
     read.map_err(|source| MailboxError::File { action: "read", path, source })?;
-    let bytes = bytes.try_into().map_err(|_| MailboxError::Malformed("not 4096 bytes long"))?;
-    Block(bytes).word()
+    Ok(Some(Block(bytes.try_into().unwrap_or([0; MAILBOX_SIZE]))))
 }
 
-/// Removes the mailbox.
-///
-/// # Errors
-/// [`MailboxError::File`].
-pub fn clear(state_dir: &Path) -> Result<(), MailboxError> {
+fn clear(state_dir: &Path) -> Result<(), MailboxError> {
     let path = state_dir.join(FILE_NAME);
     match fs::remove_file(&path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -167,6 +182,28 @@ mod tests {
         clear(directory.path()).unwrap();
         clear(directory.path()).unwrap();
         assert_eq!(read(directory.path()).unwrap(), None);
+    }
+
+    /// An archive in an initramfs is older than the last word that the agent has read.
+    #[test]
+    fn a_mailbox_stays_where_it_is_and_a_damaged_one_is_made_anew() {
+        let directory = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let Ok(place) = prepare(directory.path()) else {
+            eprintln!("no file system here that has a place for it");
+            return;
+        };
+        let path = directory.path().join(FILE_NAME);
+        let nonce = super::super::word::parse_nonce(&place.nonce).unwrap();
+        let word = Word { campaign: 9, reason: 4, flash_state: 1, text: "no link".into() };
+        fs::write(&path, Block::full(&nonce, &word).0).unwrap();
+        assert_eq!(read(directory.path()).unwrap(), Some(word));
+        assert_eq!(prepare(directory.path()).unwrap().nonce, place.nonce);
+        assert_eq!(read(directory.path()).unwrap(), None);
+        for damaged in [vec![0; 4096], vec![0xff; 5000], Vec::new()] {
+            fs::write(&path, damaged).unwrap();
+            assert_ne!(prepare(directory.path()).unwrap().nonce, place.nonce);
+            assert_eq!(fs::read(&path).unwrap().len(), MAILBOX_SIZE);
+        }
     }
 
     #[test]

@@ -105,7 +105,13 @@ impl Block {
 
     /// Returns whether this is the whole, undamaged mailbox with `nonce`.
     pub(super) fn is_mailbox_of(&self, nonce: &[u8; NONCE_LEN]) -> bool {
-        self.check().is_ok() && self.0[NONCE_AT..NONCE_AT + NONCE_LEN] == *nonce
+        self.nonce().as_ref() == Some(nonce)
+    }
+
+    /// Returns its nonce, if it is whole.
+    pub(super) fn nonce(&self) -> Option<[u8; NONCE_LEN]> {
+        self.check().ok()?;
+        self.0[NONCE_AT..NONCE_AT + NONCE_LEN].try_into().ok()
     }
 
     /// Returns the word, if it holds one.
