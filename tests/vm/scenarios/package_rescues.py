@@ -11,6 +11,7 @@ SERVICE = "firmcast-serve.service"
 STATE = "/var/lib/firmcast-manager"
 POLICY = "unknown_hosts = true"
 LEFT_OF_MANAGER = ["/etc/firmcast", "/etc/firmcast/manager.key"]
+RENEWAL_TIMEOUT_S = 600
 COURSE = ("firmware is invalid", "firmware is repaired", "Linux version", "firmware is valid", "booting on", OS_IS_UP.strip("^"))
 
 
@@ -44,6 +45,7 @@ def rescue(lab, tool):
     lab.wait_for(broken, r"(?s)" + ".*".join(COURSE), RESCUE_TIMEOUT_S)
     lab.check("found invalid, repaired, reset, valid, and the OS is up", True)
     lab.check("the chip holds the manager's firmware", code(broken) == whole)
+    record_follows(lab, broken)
     said = must(lab, manager, "the journal of the service has the rescue", f"journalctl -b -u {SERVICE} --no-pager")
     lab.check("with its end", "campaign over: 1 host rescued" in said, said)
 
@@ -60,8 +62,8 @@ def code(server):
 
 def machines(lab, tool):
     """One for the manager, which has its key and a bundle at hand; one with a second chip, which has the public keys."""
-    # What is recorded as good: the record in a distribution's initramfs is as old as that.
-    bundle = lab.manager.bundle("newer", lab.firmware.ovmf_old, version="2", security_version=2)
+    # Not what the machine has had, under the same name: by the record in its initramfs it is doubtful.
+    bundle = lab.manager.bundle("newer", lab.firmware.ovmf_new, version="2", security_version=2)
     manager = installed.add(lab, tool, installed.built("firmcast-manager"), lab.manager.key, bundle)
     keys = [key.with_suffix(".pub") for key in (lab.manager.key, lab.manager.release_key)]
     return manager, installed.add_with_banks(lab, tool, installed.built("firmcast-agent"), installed.built("firmcast-initramfs"), *keys)
@@ -95,11 +97,31 @@ def install_hook(lab, server):
 
 def break_bank(lab, server):
     """The machine is switched off in order, and its second chip dies; returns what the manager will put there."""
-    server.command("systemd-run --no-block systemctl poweroff", timeout_s=20)
-    lab.wait_until(lambda: not server.running(), 120, "the end of the OS")
+    switch_off(lab, server)
     server.bank.write_bytes(damage.reset_vector(server.bank.read_bytes())[0])
     installed.boot_own_initramfs(lab, server, "firmcast.recover=auto")
-    return lab.firmware.ovmf_old.read_bytes()[OVMF_VARIABLES_BYTES:]
+    return lab.firmware.ovmf_new.read_bytes()[OVMF_VARIABLES_BYTES:]
+
+
+def switch_off(lab, server):
+    """The machine is switched off in order."""
+    server.command("systemd-run --no-block systemctl poweroff", timeout_s=20)
+    lab.wait_until(lambda: not server.running(), 120, "the end of the OS")
+
+
+def record_follows(lab, server):
+    """The initramfs is built again with the record of the new firmware, so the next boot has no doubt either."""
+    renewed = f"test /boot/initrd.img-{lab.kernel.version} -nt /boot/firmcast/rescue.cpio"
+    lab.wait_until(lambda: server.command(renewed)[0] == 0, RENEWAL_TIMEOUT_S, "the initramfs with the new record")
+    done = "systemctl show -P ActiveState firmcast-initramfs.service"
+    lab.wait_until(lambda: server.command(done)[1].strip() == "inactive", RENEWAL_TIMEOUT_S, "the end of its service")
+    switch_off(lab, server)
+    installed.boot_own_initramfs(lab, server, "firmcast.recover=auto")
+    server.mark()
+    server.start()
+    lab.wait_for(server, r"(?s)" + ".*".join(COURSE[-3:]), RESCUE_TIMEOUT_S)
+    lab.check("the next boot finds the firmware valid by the record in the new initramfs", True)
+    lab.check("and takes it for no doubt", "invalid" not in server.console_since_mark())
 
 
 def end_manager(lab, server):
