@@ -8,7 +8,7 @@ from .paths import PROJECT, TARGET
 from .shell import run
 
 STATIC_TARGET = "x86_64-unknown-linux-gnu"
-STATIC = {"RUSTFLAGS": (PROJECT / "packaging/agent-rustflags").read_text().strip()}
+STATIC = {"RUSTFLAGS": run(PROJECT / "packaging/rustflags", "firmcastd", env={"CARGO_TARGET_DIR": str(TARGET)}).strip()}
 STATIC_RELEASE = TARGET / STATIC_TARGET / "release"
 
 

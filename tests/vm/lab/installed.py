@@ -140,7 +140,7 @@ passwd -d root
 
 def other_kernel():
     """Another kernel that the distribution packages, with drivers for flash chips."""
-    return kernels.prepare("linux-image-rt-amd64")
+    return kernels.prepare("linux-image-6.12-amd64")
 
 
 def built(name):
