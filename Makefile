@@ -22,7 +22,7 @@ SOAK_VM_ROUNDS ?= 0
 # `make lint` takes no network; the advisory database of cargo-deny would need it.
 DENY_CHECKS := licenses bans sources
 
-.PHONY: help test-packages test-packages-vm build packages demo test test-unit test-sim test-firmware test-vm soak bench fuzz lint
+.PHONY: help test-packages test-packages-vm build packages demo test test-unit test-sim test-firmware test-interop test-vm soak bench fuzz lint
 
 # Behind `##`: how long it takes in a fresh clone, and when all is built already, on two cores (? is not measured); then what it does.
 # What `test` has was measured together with `lint`, beside other work; so was `packages`, of which 4 minutes are CPU time.
@@ -40,7 +40,7 @@ packages: need-cc need-python3 ## [?|7 min] .deb and .rpm of the agent, the mana
 demo: need-cc need-python3 ## [?|1 min] two virtual servers get another BIOS over the network and boot it
 	$(LAB) run demo
 
-test: test-unit test-sim test-firmware test-vm ## [43 min|?] everything that decides whether firmcast is right
+test: test-unit test-sim test-firmware test-interop test-vm ## [43 min|?] everything that decides whether firmcast is right
 
 test-unit: need-cc ## [?|?] unit, property and documentation tests; leaves out the simulator, real firmware images and virtual machines
 	$(call cargo-test,--workspace)
@@ -52,6 +52,9 @@ test-sim: need-cc ## [?|?] the simulator: SEEDS=n worlds (200), FLASH_SEEDS=n ch
 test-firmware: need-cc need-python3 ## [?|?] layouts and validity of real firmware, and sealed datagrams, compared with what other programs make of them
 	tests/goldens/check
 	tests/firmware/run
+
+test-interop: need-cc need-python3 ## [?|15 s] the protocol against a second implementation in Python: the test vectors of docs/vectors
+	tests/interop/run
 
 test-packages: packages ## [?|16 min] lintian and rpmlint; the packages are installed, upgraded and removed by apt and by dnf in chroots, while kernels come and go
 	packaging/check

@@ -1,0 +1,27 @@
+#!/usr/bin/env python3
+"""Runs the parts of tests/interop, all or those that are named, and tells what each showed."""
+
+import sys
+
+import vectors
+
+PARTS = {"vectors": vectors.run}
+
+
+def main(names):
+    unknown = set(names) - set(PARTS)
+    if unknown:
+        print(f"unknown: {', '.join(sorted(unknown))}; the parts are {', '.join(PARTS)}", file=sys.stderr)
+        return 2
+    failed = 0
+    for name in names or PARTS:
+        try:
+            print(f"interop: {name}: {PARTS[name]()}", flush=True)
+        except vectors.Different as different:
+            failed += 1
+            print(f"interop: {name} FAILED: {different}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,125 @@
+"""Datagrams before anything is decrypted, and sealed broadcasts (docs/PROTOCOL.md, section "Datagrams").
+
+Sizes and types stand here and nowhere else.
+"""
+
+import struct
+from dataclasses import dataclass
+
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+
+from . import keys
+
+VERSION = 2
+
+INITIATION, RESPONSE, TRANSPORT, DISCOVERY_REQUEST, DISCOVERY_ANSWER, FRAGMENT, STATUS_REQUEST = range(1, 8)
+
+DISCOVERY_REQUEST_SIZE = 1232
+INITIATION_NOISE_SIZE = 104
+RESPONSE_NOISE_SIZE = 48
+TAG_SIZE = 16
+BROADCAST_HEADER_SIZE = 12
+
+
+def start(kind, version=VERSION):
+    return struct.pack(">BBH", kind, version, 0)
+
+
+def kind_of(datagram, version=VERSION):
+    """Returns the type of a datagram of this version, or None."""
+    return datagram[0] if len(datagram) >= 4 and datagram[1] == version else None
+
+
+@dataclass
+class Initiation:
+    sender: int
+    noise: bytes
+
+    def emit(self, receiver_public, version=VERSION):
+        checked = start(INITIATION, version) + struct.pack(">I", self.sender) + self.noise
+        return checked + keys.session_mac(receiver_public, checked)
+
+    @classmethod
+    def parse(cls, datagram, own_public, version=VERSION):
+        checked, mac = datagram[:-keys.MAC_SIZE], datagram[-keys.MAC_SIZE:]
+        assert checked[:4] == start(INITIATION, version) and len(checked) == 8 + INITIATION_NOISE_SIZE
+        assert mac == keys.session_mac(own_public, checked)
+        return cls(struct.unpack(">I", checked[4:8])[0], checked[8:])
+
+
+@dataclass
+class Response:
+    sender: int
+    receiver: int
+    noise: bytes
+
+    def emit(self, receiver_public, version=VERSION):
+        checked = start(RESPONSE, version) + struct.pack(">II", self.sender, self.receiver) + self.noise
+        return checked + keys.session_mac(receiver_public, checked)
+
+    @classmethod
+    def parse(cls, datagram, own_public, version=VERSION):
+        checked, mac = datagram[:-keys.MAC_SIZE], datagram[-keys.MAC_SIZE:]
+        assert checked[:4] == start(RESPONSE, version) and len(checked) == 12 + RESPONSE_NOISE_SIZE
+        assert mac == keys.session_mac(own_public, checked)
+        return cls(*struct.unpack(">II", checked[4:12]), checked[12:])
+
+
+@dataclass
+class Transport:
+    receiver: int
+    counter: int
+    sealed: bytes
+
+    def emit(self, version=VERSION):
+        return start(TRANSPORT, version) + struct.pack(">IQ", self.receiver, self.counter) + self.sealed
+
+    @classmethod
+    def parse(cls, datagram, version=VERSION):
+        assert datagram[:4] == start(TRANSPORT, version) and len(datagram) >= 16 + TAG_SIZE
+        return cls(*struct.unpack(">IQ", datagram[4:16]), datagram[16:])
+
+
+def discovery_request(manager, stamp, nonce, version=VERSION):
+    signer = keys.fingerprint("manager", manager.public)[:8]
+    signed = start(DISCOVERY_REQUEST, version) + struct.pack(">Q", stamp) + nonce + signer
+    checked = signed + manager.discovery.sign(signed)
+    return (checked + keys.discovery_mac(manager.public, checked)).ljust(DISCOVERY_REQUEST_SIZE, b"\0")
+
+
+def discovery_answer(nonce, noise, version=VERSION):
+    return start(DISCOVERY_ANSWER, version) + nonce + noise
+
+
+def parse_discovery_answer(datagram, version=VERSION):
+    """Returns the nonce and the Noise message."""
+    assert datagram[:4] == start(DISCOVERY_ANSWER, version)
+    return datagram[4:20], datagram[20:]
+
+
+class Group:
+    """Seals and opens the broadcasts of one campaign."""
+
+    def __init__(self, campaign, group_key, version=VERSION):
+        self.low, self.cipher, self.version = campaign & 0xFFFFFFFF, ChaCha20Poly1305(group_key), version
+
+    def seal(self, kind, block, number, data):
+        header = struct.pack(">BBHII", kind, self.version, block, self.low, number)
+        return header + self.cipher.encrypt(self.nonce(kind, block, number), data, header)
+
+    def open(self, datagram):
+        """Returns type, block, number or round, and data. Raises InvalidTag when it does not open."""
+        header, sealed = datagram[:BROADCAST_HEADER_SIZE], datagram[BROADCAST_HEADER_SIZE:]
+        kind, version, block, low, number = struct.unpack(">BBHII", header)
+        assert (version, low) == (self.version, self.low) and kind in (FRAGMENT, STATUS_REQUEST)
+        return kind, block, number, self.cipher.decrypt(self.nonce(kind, block, number), sealed, header)
+
+    @staticmethod
+    def nonce(kind, block, number):
+        return struct.pack(">B5xHI", kind, block, number)
+
+    def fragment(self, block, number, data):
+        return self.seal(FRAGMENT, block, number, data)
+
+    def status_request(self, round_number, answer_window_ms, sent, flags):
+        return self.seal(STATUS_REQUEST, 0, round_number, struct.pack(">III", answer_window_ms, sent, flags))

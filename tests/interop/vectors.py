@@ -1,0 +1,174 @@
+"""Makes every test vector of docs/vectors anew, from docs/PROTOCOL.md and without firmcast, and compares."""
+
+import hashlib
+import json
+from pathlib import Path
+
+from peer import bundle, datagrams, erasure, keys, messages, noise
+
+VECTORS = Path(__file__).resolve().parent.parent.parent / "docs" / "vectors"
+
+
+class Different(Exception):
+    """A vector that this implementation makes otherwise."""
+
+
+class Checks:
+    def __init__(self):
+        self.count = 0
+
+    def same(self, what, made, expected):
+        self.count += 1
+        made = made.hex() if isinstance(made, bytes) else made
+        if made != expected:
+            raise Different(f"{what}:\n  docs/vectors says {expected}\n  docs/PROTOCOL.md makes {made}")
+
+
+def load(name):
+    return json.loads((VECTORS / name).read_text())
+
+
+def unhex(text):
+    return bytes.fromhex(text)
+
+
+def owners(vectors):
+    return (keys.Host(unhex(vectors["host"]["secret"])), keys.Manager(unhex(vectors["manager"]["secret"])),
+            keys.Release(unhex(vectors["release"]["secret"])))
+
+
+def check_keys(checks, vectors, with_files=True):
+    for role, owner in zip(("host", "manager", "release"), owners(vectors)):
+        vector, secret = vectors[role], unhex(vectors[role]["secret"])
+        checks.same(f"{role} key", owner.public, vector["public"])
+        checks.same(f"{role} fingerprint", keys.shown(keys.fingerprint(role, owner.public)), vector["fingerprint"])
+        if with_files:
+            checks.same(f"{role} file", keys.public_line(role, owner.public), vector["public file"])
+            checks.same(f"{role} secret file", keys.secret_text(role, secret, owner.public), vector["secret file"])
+            checks.same(f"{role} file read", keys.read_public(role, vector["public file"] + " a comment"), vector["public"])
+
+
+def check_discovery(checks, vector, host, manager):
+    nonce = unhex(vector["nonce"])
+    checks.same("discovery request", datagrams.discovery_request(manager, vector["stamp"], nonce), vector["request"])
+    payload = nonce + messages.write_fields(messages.IDENTITY, vector["identity"])
+    sealed = noise.seal_to(host.exchange, manager.public[:32], payload, unhex(vector["ephemeral of the answer"]))
+    checks.same("discovery answer", datagrams.discovery_answer(nonce, sealed), vector["answer"])
+    found, sealed = datagrams.parse_discovery_answer(unhex(vector["answer"]))
+    sender, opened = noise.open_from_anybody(manager.exchange, sealed)
+    checks.same("who answered", (found, sender, opened[:16]), (nonce, host.public, nonce))
+    checks.same("identity in the answer", messages.parse_identity(opened[16:]), vector["identity"])
+
+
+def check_handshake(checks, vector, host, manager, version=datagrams.VERSION):
+    """Both sides of it: each makes its datagram, and reads the other's."""
+    calling = noise.begin(noise.SESSION, True, manager.exchange, host.public, unhex(vector["initiator's ephemeral"]))
+    called = noise.begin(noise.SESSION, False, host.exchange, None, unhex(vector["responder's ephemeral"]))
+    initiation = datagrams.Initiation.parse(unhex(vector["initiation"]), host.public, version)
+    stamp = vector["stamp"].to_bytes(8, "big")
+    made = datagrams.Initiation(initiation.sender, bytes(calling.write_message(stamp))).emit(host.public, version)
+    checks.same("initiation", made, vector["initiation"])
+    checks.same("stamp", bytes(called.read_message(initiation.noise)), stamp.hex())
+    checks.same("who called", noise.remote_static(called), manager.public[:32].hex())
+    response = datagrams.Response.parse(unhex(vector["response"]), manager.public[:32], version)
+    made = datagrams.Response(response.sender, initiation.sender, bytes(called.write_message(b"")))
+    checks.same("response", made.emit(manager.public[:32], version), vector["response"])
+    calling.read_message(response.noise)
+    sides = {"manager": (noise.TransportKeys(calling), response.sender), "host": (noise.TransportKeys(called), initiation.sender)}
+    for datagram in vector["transport"]:
+        side = datagram.get("from", "manager")
+        sender, receiver_index = sides[side]
+        reader, _ = sides["host" if side == "manager" else "manager"]
+        message, counter = unhex(datagram["message"]), datagram["counter"]
+        made = datagrams.Transport(receiver_index, counter, sender.seal(counter, message)).emit(version)
+        checks.same(f"transport {counter} from {side}", made, datagram["datagram"])
+        read = datagrams.Transport.parse(unhex(datagram["datagram"]), version)
+        checks.same(f"message in transport {counter}", reader.open(read.counter, read.sealed), datagram["message"])
+
+
+def check_messages(checks, vectors):
+    seen = set()
+    for vector in vectors["commands"] + vectors["answers"]:
+        message = unhex(vector["message"])
+        name, fields = messages.parse(message)
+        seen.add(name)
+        checks.same(f"fields of {vector['name']}", fields, vector["fields"])
+        checks.same(vector["name"], messages.emit(name, vector["fields"]), vector["message"])
+    checks.same("messages without a vector", sorted(set(messages.TYPES) - seen), [])
+
+
+def check_broadcast(checks, vectors, version=datagrams.VERSION):
+    campaign = int(vectors["campaign"], 16) if "campaign" in vectors else int(vectors["fragment"]["low half"], 16)
+    group = datagrams.Group(campaign, unhex(vectors["group key"]), version)
+    fragment, request = vectors["fragment"], vectors["status request"]
+    made = group.fragment(fragment["block"], fragment["number"], unhex(fragment["data"]))
+    checks.same("fragment", made, fragment["datagram"])
+    made = group.status_request(request["round"], request["answer window in ms"], request["sent"], request["flags"])
+    checks.same("status request", made, request["datagram"])
+    checks.same("opened fragment", group.open(unhex(fragment["datagram"]))[3], fragment["data"])
+
+
+def source_fragments(block):
+    byte = lambda i, k: (i * block["per source"] + k * block["per byte"] + i * k * block["per both"]) % 256
+    return [bytes(byte(i, k) for k in range(block["size"])) for i in range(block["sources"])]
+
+
+def check_erasure(checks, block):
+    sources = source_fragments(block)
+    for repair, digest in block["sha256 of repair"].items():
+        made = erasure.repair_fragment(sources, int(repair))
+        checks.same(f"repair {repair} of {len(sources)}", hashlib.sha256(made).digest(), digest)
+    if "first repair" not in block:
+        return
+    checks.same(f"first repair of {len(sources)}", erasure.repair_fragment(sources, 0), block["first repair"])
+    lost = range(0, len(sources), 2)
+    held = {number: fragment for number, fragment in enumerate(sources) if number not in lost}
+    for repair in range(len(lost)):
+        held[len(sources) + 1 + repair] = erasure.repair_fragment(sources, 1 + repair)
+    checks.same(f"{len(sources)} sources restored", erasure.restore(len(sources), block["size"], held) == sources, True)
+
+
+def check_bundle(checks, vector, release):
+    signed, payload = bundle.split(unhex(vector["bundle"]))
+    checks.same("payload", payload, vector["image"])
+    manifest = bundle.open_signed(signed, release)
+    shown = json.loads(json.dumps({str(label): value for label, value in manifest.items()}, default=bytes.hex))
+    checks.same("manifest", shown, vector["manifest"])
+    image = unhex(vector["image"])
+    regions = tuple(manifest.get(label, []) for label in (15, 17, 18))
+    stated = {f"l{label}": value for label, value in manifest.items() if label in (2, 3, 4, 5, 13, 14, 19, 20, 22)}
+    made = bundle.sign(bundle.describe(image, regions, **stated), release)
+    checks.same("bundle", bundle.join(made, image), vector["bundle"])
+
+
+def check_independent(checks, vectors):
+    """What another implementation computed, in version 1."""
+    check_keys(checks, vectors, with_files=False)
+    host, manager, _ = owners(vectors)
+    checks.same("session mac key", keys.mac_key("firmcast session mac", host.public), vectors["session mac key of the host"])
+    checks.same("discovery mac key", keys.mac_key("firmcast discovery mac", manager.public),
+                vectors["discovery mac key of the manager"])
+    first = vectors["version 1"]
+    request = datagrams.discovery_request(manager, first["stamp"], unhex(first["nonce"]), version=1)
+    checks.same("discovery request of version 1", request[:116], first["discovery request, first 116 bytes"])
+    check_handshake(checks, first, host, manager, version=1)
+    check_broadcast(checks, first, version=1)
+    for block in vectors["erasure"]:
+        check_erasure(checks, block)
+
+
+def run():
+    checks = Checks()
+    key_vectors, session = load("keys.json"), load("session.json")
+    host, manager, release = owners(key_vectors)
+    check_keys(checks, key_vectors)
+    checks.same("version", session["version"], datagrams.VERSION)
+    check_discovery(checks, session["discovery"], host, manager)
+    check_handshake(checks, session["handshake"], host, manager)
+    check_messages(checks, load("messages.json"))
+    check_broadcast(checks, load("broadcast.json"))
+    for block in load("erasure.json")["blocks"]:
+        check_erasure(checks, block)
+    check_bundle(checks, load("bundle.json"), release)
+    check_independent(checks, load("independent.json"))
+    return f"{checks.count} values are what docs/PROTOCOL.md makes of them"

@@ -1,0 +1,154 @@
+//! Sealed broadcast datagrams, and repair fragments of small blocks.
+
+use std::collections::BTreeMap;
+
+use firmcast::time::Time;
+use firmcast::transfer::{Geometry, HostId, Sender, SenderConfig};
+use firmcast::wire::broadcast::{
+    Broadcast, BroadcastKind, FragmentStatus, GroupCipher, GroupKey, Missing, StatusRequest,
+    TransferParameters,
+};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use super::hex;
+
+const CAMPAIGN: u64 = 0x5566_7788_1122_3344;
+
+fn group_key() -> [u8; 32] {
+    core::array::from_fn(|index| index as u8)
+}
+
+pub(super) fn sealed() -> Value {
+    let cipher = GroupCipher::new(CAMPAIGN, &GroupKey::new(group_key()));
+    let request = StatusRequest {
+        round: 7,
+        answer_window_ms: 2000,
+        sent_fragments: 364,
+        repeat_complete: true,
+    };
+    let data = [0x55; 512];
+    json!({
+        "version": firmcast::wire::PROTOCOL_VERSION,
+        "campaign": format!("{CAMPAIGN:016x}"),
+        "group key": hex(&group_key()),
+        "fragment": {
+            "block": 1, "number": 2, "data": hex(&data),
+            "datagram": hex(&cipher.seal_fragment(1, 2, &data)),
+        },
+        "status request": {
+            "round": 7, "answer window in ms": 2000, "sent": 364, "flags": 1,
+            "datagram": hex(&cipher.seal_status_request(&request)),
+        },
+    })
+}
+
+/// The source fragments of a transfer of one block.
+pub(super) struct Sources {
+    count: u32,
+    size: u16,
+    rule: (u32, u32, u32),
+}
+
+impl Sources {
+    /// Byte `k` of fragment `i` is `i * per_source + k * per_byte + i * k * per_both`, modulo 256.
+    pub(super) fn new(count: u32, size: u16, rule: (u32, u32, u32)) -> Self {
+        Self { count, size, rule }
+    }
+
+    fn payload(&self) -> Vec<u8> {
+        let (per_source, per_byte, per_both) = self.rule;
+        let byte = |i: u32, k: u32| (i * per_source + k * per_byte + i * k * per_both) as u8;
+        (0..self.count).flat_map(|i| (0..u32::from(self.size)).map(move |k| byte(i, k))).collect()
+    }
+}
+
+/// Returns SHA-256 of each repair fragment.
+pub(super) fn repair_digests(sources: &Sources) -> Vec<String> {
+    repairs(sources).iter().map(|data| hex(&Sha256::digest(data))).collect()
+}
+
+/// Returns all repair fragments, as a sender sends them to a host that asks for more and more.
+fn repairs(sources: &Sources) -> Vec<Vec<u8>> {
+    let parameters = TransferParameters {
+        campaign: CAMPAIGN,
+        group_key: GroupKey::new(group_key()),
+        payload_size_bytes: sources.count * u32::from(sources.size),
+        fragment_size_bytes: sources.size,
+    };
+    let cipher = GroupCipher::new(CAMPAIGN, &parameters.group_key);
+    let config = SenderConfig { rate_cap_bits_per_s: 1_000_000_000 };
+    let mut sender = Sender::new(sources.payload(), &parameters, config).unwrap();
+    let (host, mut now) = (HostId(0), Time::ZERO);
+    sender.add_host(now, host).unwrap();
+    sender.start(now);
+    let count = sources.count;
+    let wanted = Geometry::new(&parameters).unwrap().repair_count(0);
+    let mut made = BTreeMap::new();
+    while made.len() < wanted as usize {
+        now = sender.poll_timeout().unwrap().max(now);
+        let Some(datagram) = sender.poll_transmit(now) else { continue };
+        let sealed = Broadcast::parse(&datagram).unwrap();
+        match sealed.kind {
+            BroadcastKind::Fragment { number, .. } if number >= count => {
+                let mut data = vec![0; sealed.data_size()];
+                cipher.open(&sealed, &mut data).unwrap();
+                made.insert(number - count, data);
+            }
+            BroadcastKind::Fragment { .. } => {}
+            BroadcastKind::StatusRequest { round } => {
+                sender.handle_status(now, host, &lacks(round, count)).unwrap();
+            }
+        }
+    }
+    made.into_values().collect()
+}
+
+/// Returns the answer of a host that lacks `count` fragments, whichever they are.
+fn lacks(round: u32, count: u32) -> FragmentStatus {
+    FragmentStatus {
+        campaign: CAMPAIGN,
+        round,
+        missing_total: count,
+        received: 0,
+        corrupt: 0,
+        duplicate: 0,
+        foreign: 0,
+        out_of_range: 0,
+        missing: Missing::Counts(vec![count as u16]),
+    }
+}
+
+/// By which rule the bytes of the sources are made here.
+const RULE: (u32, u32, u32) = (7, 3, 1);
+
+/// Blocks on both sides of each limit, two of them with fragments whose last piece is short, and
+/// one that is too large for as many repair fragments.
+pub(super) fn erasure() -> Value {
+    let mut blocks: Vec<Value> =
+        [(1, 512), (3, 512), (6, 1444), (16, 576), (17, 530), (33, 512)].map(small).into();
+    blocks.push(large(33_000, 512));
+    json!({ "blocks": blocks })
+}
+
+fn small((count, size): (u32, u16)) -> Value {
+    let sources = Sources::new(count, size, RULE);
+    let mut block = described(&sources, &(0..count.max(32)).collect::<Vec<_>>());
+    block["first repair"] = json!(hex(&repairs(&sources)[0]));
+    block
+}
+
+fn large(count: u32, size: u16) -> Value {
+    described(&Sources::new(count, size, RULE), &[16_383])
+}
+
+fn described(sources: &Sources, numbers: &[u32]) -> Value {
+    let digests = repair_digests(sources);
+    let named = |number: &u32| (number.to_string(), json!(digests[*number as usize]));
+    json!({
+        "sources": sources.count,
+        "size": sources.size,
+        "per source": RULE.0, "per byte": RULE.1, "per both": RULE.2,
+        "sha256 of repair": numbers.iter().map(named).collect::<serde_json::Map<_, _>>(),
+    })
+}
