@@ -14,7 +14,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use firmcast::image::{Board, Bundle, SignedManifest, VerifiedManifest};
-use firmcast::keys::{self, Fingerprint, ManagerSecretKey, ReleaseSecretKey, SecretKey as _};
+use firmcast::keys::{
+    self, Fingerprint, ManagerSecretKey, PublicKey as _, ReleaseSecretKey, SecretKey as _,
+};
 use firmcast::reason::Reason;
 use firmcast::time::Time;
 use host::{Cargo, Script, ScriptedHost};
@@ -200,6 +202,27 @@ fn hosts_are_updated_over_real_sockets_and_one_refusal_makes_exit_status_1() {
     assert_eq!(history[0]["confirmed"], 1);
     assert_eq!(history[1]["hosts"][1]["result"]["reason"], "wrong-board");
     assert!(history.as_array().unwrap().iter().all(|campaign| campaign["state"] == "finished"));
+}
+
+#[test]
+fn a_manager_whose_clock_was_ahead_is_heard_when_it_is_right_again() {
+    let manager = Manager::new();
+    let host = Server::start(0, quick(), &manager);
+    manager.enrol(&[&host]);
+    // As a campaign leaves it that ran while the clock said 2100.
+    let key = manager.key().public().fingerprint().to_string();
+    let ahead = 4_102_444_800_000_000_u64;
+    let text = serde_json::json!({ "form": 1, "last": { key.as_str(): ahead } }).to_string();
+    std::fs::write(manager.path("state/stamps.json"), text).unwrap();
+    for _ in 0..2 {
+        let output = manager.update(&["--all", "--dry-run"]);
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        let told = self::text(&output.stderr);
+        assert!(told.contains("WARNING: the clock is") && told.contains("behind"), "{told}");
+    }
+    let kept = std::fs::read(manager.path("state/stamps.json")).unwrap();
+    let kept: Value = serde_json::from_slice(&kept).unwrap();
+    assert!(kept["last"][&key].as_u64().unwrap() > ahead + 2, "{kept}");
 }
 
 #[test]

@@ -129,7 +129,8 @@ pub struct Config {
     pub deadlines: Deadlines,
     /// The manager's X25519 secret.
     pub exchange_secret: [u8; 32],
-    /// Unix time in microseconds: grows from run to run, so that old handshakes are worth nothing.
+    /// First of the stamps that are reserved for it, in microseconds since 1970: they grow from run
+    /// to run, so that old handshakes are worth nothing.
     pub stamp: u64,
     /// Seed of everything random: group key, session keys, spread of retries. From the system's
     /// random source.

@@ -113,6 +113,11 @@ impl Campaign {
         self.course.stream()
     }
 
+    /// Sets the stamp of the next call, unless it is above that already: stamps follow the clock.
+    pub fn set_stamp(&mut self, stamp: u64) {
+        self.endpoint.set_stamp(stamp);
+    }
+
     /// Takes a datagram from the socket.
     pub fn handle_datagram(&mut self, now: Time, from: SocketAddr, datagram: &[u8]) {
         let Self { endpoint, course, .. } = self;

@@ -17,7 +17,8 @@ use firmcast_manager::store::inventory::{Entry, Inventory, Standing};
 use firmcast_manager::store::state::manager_key;
 use serde::Serialize;
 
-use crate::driver::interview::{self, Found};
+use crate::driver::interview::{self, Asker, Found};
+use crate::driver::stamper::Stamper;
 use crate::driver::wait::Waiter;
 use crate::driver::{network, output, socket};
 
@@ -113,20 +114,25 @@ impl DiscoverArgs {
         let timeout = Duration::from_secs(self.timeout);
         let mut waiter = Waiter::new(&mut socket, false)?;
         let single_hosts = !self.hosts.is_empty();
+        let mut stamper = Stamper::new(state, &secret);
+        let mut asker = Asker { secret: &secret, stamper: &mut stamper };
         let found =
-            interview::ask(&mut waiter, &socket, &secret, &destinations, timeout, single_hosts)?;
-        let answered: BTreeSet<[u8; 32]> = found.iter().map(|host| *host.key.exchange()).collect();
-        let mut lines = Vec::new();
-        for host in &found {
-            let place = self.enrol(host, &mut inventory, &answered);
-            lines.push(Line::new(host, place));
-        }
-        if self.enroll && !found.is_empty() {
-            inventory.save(state)?;
-        }
+            interview::ask(&mut waiter, &socket, &mut asker, &destinations, timeout, single_hosts)?;
+        // Others may have enrolled hosts meanwhile.
+        let lines = match self.enroll && !found.is_empty() {
+            true => Inventory::change(state, |inventory| self.lines(&found, inventory))?,
+            false => self.lines(&found, &mut inventory),
+        };
         self.print(&lines)?;
         let conflict = lines.iter().any(|line| line.standing == "conflict");
         Ok(if conflict || lines.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    }
+
+    /// Returns what is shown of the hosts that answered, enrolled before where that is wanted.
+    fn lines(&self, found: &[Found], inventory: &mut Inventory) -> Vec<Line> {
+        let answered: BTreeSet<[u8; 32]> = found.iter().map(|host| *host.key.exchange()).collect();
+        let mut line = |host: &Found| Line::new(host, self.enrol(host, inventory, &answered));
+        found.iter().map(&mut line).collect()
     }
 
     fn destinations(&self) -> anyhow::Result<Vec<SocketAddr>> {

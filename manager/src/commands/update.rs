@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::{ArgGroup, Args};
@@ -16,7 +16,6 @@ use firmcast::random;
 use firmcast::wire::MANAGER_PORT;
 
 use firmcast_manager::campaign::{Campaign, Config, Contents, Deadlines};
-use firmcast_manager::clock;
 use firmcast_manager::news::{BundleFacts, Entry, HostFacts, Kind, Narrator, News};
 use firmcast_manager::store::flash_backups::{BackupStore, RegionFacts};
 use firmcast_manager::store::inventory::Inventory;
@@ -27,10 +26,12 @@ use rand_core::{OsRng, RngCore as _};
 use super::bundle::{self, Opened};
 use super::sending::SendingArgs;
 use crate::driver::display::Display;
+use crate::driver::interview::Asker;
 use crate::driver::ledger::Ledger;
 use crate::driver::mouth::Mouth;
 use crate::driver::network::{self, Route};
 use crate::driver::socket;
+use crate::driver::stamper::Stamper;
 use crate::driver::wait::Waiter;
 use drive::{CampaignIo, Drive, WayOut};
 use targets::NamedHost;
@@ -119,9 +120,12 @@ impl UpdateArgs {
     fn prepare(self, state: &Path) -> anyhow::Result<Drive> {
         let opened = self.read_bundle()?;
         let secret = manager_key(self.key.as_deref(), state)?;
-        let (hosts, way) = self.find_hosts(state, &secret)?;
+        let mut stamper = Stamper::new(state, &secret);
+        let asker = Asker { secret: &secret, stamper: &mut stamper };
+        let (hosts, way) = self.find_hosts(state, asker)?;
         refuse_if_running(state, &hosts)?;
-        let config = self.config(&secret, &way.route);
+        let stamp = stamper.campaign(way.waiter.now())?;
+        let config = self.config(&secret, &way.route, stamp);
         let backups = BackupStore::new(state);
         if self.escrow {
             backups.prepare(hosts.len(), opened.contents.image_size_bytes)?;
@@ -133,7 +137,7 @@ impl UpdateArgs {
         let mut mouth =
             Mouth::new(Display::for_campaign(self.json, self.kind()), Ledger::new(state.into()));
         mouth.begin(config.campaign, started)?;
-        let io = CampaignIo { mouth, way, backups, regions: opened.regions };
+        let io = CampaignIo { mouth, way, stamper, backups, regions: opened.regions };
         Ok(Drive::new(config.campaign, Narrator::new(self.kind()), campaign, io))
     }
 
@@ -141,7 +145,7 @@ impl UpdateArgs {
     fn find_hosts(
         &self,
         state: &Path,
-        secret: &ManagerSecretKey,
+        mut asker: Asker<'_>,
     ) -> anyhow::Result<(Vec<NamedHost>, WayOut)> {
         let inventory = Inventory::load(state)?;
         let hosts = targets::named(&inventory, &self.hosts, self.sending.agent_port)?;
@@ -156,7 +160,7 @@ impl UpdateArgs {
             self.sending.agent_port,
         )?;
         let mut waiter = Waiter::new(&mut socket, true)?;
-        let hosts = targets::with_keys(&mut waiter, &socket, secret, hosts)?;
+        let hosts = targets::with_keys(&mut waiter, &socket, &mut asker, hosts)?;
         Ok((hosts, WayOut { socket, waiter, route }))
     }
 
@@ -177,7 +181,7 @@ impl UpdateArgs {
         if self.dry_run { Kind::DryRun } else { Kind::Update }
     }
 
-    fn config(&self, secret: &ManagerSecretKey, route: &Route) -> Config {
+    fn config(&self, secret: &ManagerSecretKey, route: &Route, stamp: u64) -> Config {
         let deadlines = Deadlines {
             reach: Duration::from_secs(self.reach_timeout),
             transfer: Duration::from_secs(self.transfer_timeout),
@@ -194,7 +198,7 @@ impl UpdateArgs {
             dry_run: self.dry_run,
             deadlines,
             exchange_secret: *secret.exchange(),
-            stamp: clock::unix_micros(SystemTime::now()),
+            stamp,
             seed: random::seed(&mut OsRng),
         }
     }

@@ -3,17 +3,17 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use firmcast::keys::{HostPublicKey, ManagerSecretKey};
 use firmcast::session::discovery::Discovery;
 use firmcast::wire::answer::Identity;
-use firmcast_manager::clock;
 use mio::net::UdpSocket;
 use rand_core::{OsRng, RngCore as _};
 
 use super::socket::is_network_error;
+use super::stamper::Stamper;
 use super::wait::Waiter;
 
 /// Questions follow each other after this; hosts answer each only once.
@@ -33,12 +33,26 @@ pub(crate) struct Found {
     pub(crate) identity: Identity,
 }
 
+/// Who asks: a manager's key, and its stamps.
+pub(crate) struct Asker<'a> {
+    pub(crate) secret: &'a ManagerSecretKey,
+    pub(crate) stamper: &'a mut Stamper,
+}
+
+impl Asker<'_> {
+    fn question(&mut self) -> Discovery {
+        let mut nonce = [0; 16];
+        OsRng.fill_bytes(&mut nonce);
+        Discovery::new(self.secret, self.stamper.question(), nonce)
+    }
+}
+
 /// Asks and gathers answers until `timeout`, or, when single hosts are asked, until all have
 /// answered.
 pub(crate) fn ask(
     waiter: &mut Waiter,
     socket: &UdpSocket,
-    secret: &ManagerSecretKey,
+    asker: &mut Asker<'_>,
     destinations: &[SocketAddr],
     timeout: Duration,
     single_hosts: bool,
@@ -50,14 +64,14 @@ pub(crate) fn ask(
     let mut warned = false;
     while waiter.now() < end {
         if waiter.now() >= next_question && questions.len() < QUESTIONS_MAX {
-            let question = question(secret);
+            let question = asker.question();
             send(socket, &question, destinations, &mut warned);
             questions.push(question);
             next_question = waiter.now() + REPEAT_INTERVAL;
         }
         waiter.wait(next_question.min(end))?;
         ensure!(waiter.stop_requests()? == 0, "interrupted");
-        receive(socket, secret, &questions, &mut found)?;
+        receive(socket, asker.secret, &questions, &mut found)?;
         let answered = |to: &SocketAddr| found.values().any(|host| host.address == *to);
         if single_hosts && destinations.iter().all(answered) {
             break;
@@ -68,12 +82,6 @@ pub(crate) fn ask(
         (&a.identity.host_name, a.address).cmp(&(&b.identity.host_name, b.address))
     });
     Ok(found)
-}
-
-fn question(secret: &ManagerSecretKey) -> Discovery {
-    let mut nonce = [0; 16];
-    OsRng.fill_bytes(&mut nonce);
-    Discovery::new(secret, clock::unix_micros(SystemTime::now()), nonce)
 }
 
 fn send(socket: &UdpSocket, question: &Discovery, to: &[SocketAddr], warned: &mut bool) {

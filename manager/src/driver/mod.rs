@@ -3,7 +3,7 @@
 //! - [`socket`]: the UDP socket, opened and read; [`sender`]: its outgoing datagrams.
 //! - [`network`]: interfaces, addresses, and where a stream for many hosts goes.
 //! - [`wait`]: waiting for sockets and signals; the clock.
-//! - [`interview`]: asking hosts who they are.
+//! - [`interview`]: asking hosts who they are; [`stamper`]: the stamps of calls and questions.
 //! - [`status_socket`]: the local socket between `firmcast serve` and `firmcast status`.
 //! - [`mouth`]: tells what happens: on the [`display`] (terminal, lines or JSON), and in the
 //!   records of the [`ledger`]. [`output`]: standard output.
@@ -16,5 +16,6 @@ pub(crate) mod network;
 pub(crate) mod output;
 pub(crate) mod sender;
 pub(crate) mod socket;
+pub(crate) mod stamper;
 pub(crate) mod status_socket;
 pub(crate) mod wait;

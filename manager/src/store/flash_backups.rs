@@ -5,10 +5,9 @@
 //! bytes. Both are replaced as a whole and made durable before the host is told that it may change
 //! its flash.
 
-use std::fs::{File, Permissions};
-use std::io::{self, Read as _, Write as _};
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::ops::Range;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -16,13 +15,13 @@ use firmcast::image::Region;
 use firmcast::keys::{HostPublicKey, PublicKey as _};
 use firmcast::wire::answer::Identity;
 use firmcast::wire::broadcast::PAYLOAD_SIZE_MAX;
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::Flock;
 use nix::sys::statvfs::statvfs;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
-use super::owner;
+use super::{owner, whole_file};
 use crate::campaign::{Backup, Host};
 use crate::clock;
 use crate::news::{campaign_text, hex};
@@ -229,7 +228,7 @@ impl BackupStore {
         // Another manager may keep the same bytes of another host right now.
         let _alone = self.lock()?;
         let path = self.directory.join(&record.sha256);
-        self.replace(&path, bytes)?;
+        whole_file::replace(&path, bytes).map_err(failed("write", &path))?;
         let records = records_path(&path);
         let mut lines = match read_limited(&records, RECORDS_SIZE_MAX) {
             Ok(lines) => lines,
@@ -238,8 +237,7 @@ impl BackupStore {
         };
         lines.extend(serde_json::to_string(record).unwrap_or_default().into_bytes());
         lines.push(b'\n');
-        self.replace(&records, &lines)?;
-        self.sync()?;
+        whole_file::replace(&records, &lines).map_err(failed("write", &records))?;
         Ok(path)
     }
 
@@ -284,29 +282,9 @@ impl BackupStore {
     }
 
     fn lock(&self) -> Result<Flock<File>, BackupError> {
-        let directory = File::open(&self.directory).map_err(failed("open", &self.directory))?;
-        Flock::lock(directory, FlockArg::LockExclusive)
-            .map_err(|(_, errno)| failed("lock", &self.directory)(errno.into()))
-    }
-
-    /// Puts a whole file where `path` is, or leaves what is there.
-    fn replace(&self, path: &Path, bytes: &[u8]) -> Result<(), BackupError> {
-        let mut file = tempfile::Builder::new()
-            .prefix(".backup-")
-            .permissions(Permissions::from_mode(0o600))
-            .tempfile_in(&self.directory)
-            .map_err(failed("create a file in", &self.directory))?;
-        file.write_all(bytes)
-            .and_then(|()| file.as_file().sync_all())
-            .and_then(|()| owner::hand_over(file.as_file(), file.path()))
-            .map_err(failed("write", path))?;
-        file.persist(path).map(drop).map_err(|error| failed("write", path)(error.error))
-    }
-
-    fn sync(&self) -> Result<(), BackupError> {
         File::open(&self.directory)
-            .and_then(|directory| directory.sync_all())
-            .map_err(failed("sync", &self.directory))
+            .and_then(whole_file::lock_open)
+            .map_err(failed("lock", &self.directory))
     }
 }
 
@@ -344,6 +322,8 @@ fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Backup
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     fn record(host: &str, bytes: &[u8]) -> BackupRecord {

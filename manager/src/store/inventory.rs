@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{self, Write as _};
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use firmcast::keys::{Fingerprint, HostPublicKey, PublicKey as _};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::owner;
+use super::{owner, whole_file};
 
 /// The largest inventory that is read.
 const INVENTORY_SIZE_MAX: u64 = 64 * 1024 * 1024;
@@ -127,30 +127,28 @@ impl Inventory {
         }
     }
 
-    /// Replaces the inventory of a state directory, durably and as a whole.
+    /// Changes the inventory of a state directory, durably and as a whole, while no other process
+    /// does. `change` is given what is there now, and what it returns is returned.
     ///
     /// # Errors
-    /// When it cannot be written; then the old one still stands.
-    pub fn save(&self, state: &Path) -> Result<(), InventoryError> {
-        let path = path(state);
+    /// When it cannot be read or written; then the old one still stands.
+    pub fn change<T>(
+        state: &Path,
+        change: impl FnOnce(&mut Self) -> T,
+    ) -> Result<T, InventoryError> {
         let failed = |action| {
-            let path = path.clone();
+            let path = path(state);
             move |source| InventoryError::Io { action, path, source }
         };
         owner::make_directory(state).map_err(failed("create the directory of"))?;
-        let text = serde_json::to_string_pretty(self).map_err(io::Error::from);
-        let mut text = text.map_err(failed("encode"))?;
-        text.push('\n');
-        let mut file = tempfile::Builder::new()
-            .prefix(".inventory-")
-            .tempfile_in(state)
-            .map_err(failed("write"))?;
-        file.write_all(text.as_bytes())
-            .and_then(|()| file.as_file().sync_all())
-            .and_then(|()| owner::hand_over(file.as_file(), file.path()))
-            .map_err(failed("write"))?;
-        file.persist(&path).map_err(|error| failed("replace")(error.error))?;
-        File::open(state).and_then(|dir| dir.sync_all()).map_err(failed("sync"))
+        let lock = state.join("inventory.lock");
+        let _alone = whole_file::lock(&lock).map_err(failed("lock"))?;
+        let mut inventory = Self::load(state)?;
+        let changed = change(&mut inventory);
+        let text = serde_json::to_string_pretty(&inventory).map_err(io::Error::from);
+        let text = text.map_err(failed("encode"))? + "\n";
+        whole_file::replace(&path(state), text.as_bytes()).map_err(failed("write"))?;
+        Ok(changed)
     }
 
     /// The hosts, sorted by name.
@@ -266,17 +264,39 @@ mod tests {
         assert_eq!(inventory.enrol(&reinstalled, &none, true).as_deref(), Some("a"));
         assert_eq!(inventory.hosts().len(), 2);
 
-        inventory.save(state.path()).unwrap();
+        let kept = inventory.clone();
+        Inventory::change(state.path(), |there| *there = kept).unwrap();
         assert_eq!(Inventory::load(state.path()).unwrap(), inventory);
-        assert_eq!(fs::read_dir(state.path()).unwrap().count(), 1, "no leftovers");
+        assert_eq!(fs::read_dir(state.path()).unwrap().count(), 2, "it, its lock, no leftovers");
+    }
+
+    #[test]
+    fn two_that_enrol_at_once_lose_no_host() {
+        let state = tempfile::tempdir().unwrap();
+        let enrol = |process: u8| {
+            let state = state.path().to_owned();
+            std::thread::spawn(move || {
+                for nth in 0..20 {
+                    let number = process * 20 + nth;
+                    let found = host(&format!("h{number}"), number, &format!("10.0.0.{number}:1"));
+                    Inventory::change(&state, |inventory| {
+                        inventory.enrol(&found, &BTreeSet::new(), false)
+                    })
+                    .unwrap();
+                }
+            })
+        };
+        let threads: Vec<_> = (0..3).map(enrol).collect();
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        assert_eq!(Inventory::load(state.path()).unwrap().hosts().len(), 60);
     }
 
     #[test]
     fn a_damaged_inventory_is_an_error_that_names_the_file() {
         let state = tempfile::tempdir().unwrap();
-        let mut inventory = Inventory::load(state.path()).unwrap();
-        inventory.enrol(&host("a", 1, "[fe80::1]:9847"), &BTreeSet::new(), false).unwrap();
-        inventory.save(state.path()).unwrap();
+        let host = host("a", 1, "[fe80::1]:9847");
+        let enrol = |inventory: &mut Inventory| inventory.enrol(&host, &BTreeSet::new(), false);
+        Inventory::change(state.path(), enrol).unwrap();
         let text = fs::read_to_string(path(state.path())).unwrap();
         for length in 0..text.trim_end().len() {
             fs::write(path(state.path()), &text[..length]).unwrap();

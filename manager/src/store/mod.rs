@@ -4,10 +4,13 @@
 //! - [`inventory`]: the hosts that the manager knows.
 //! - [`records`]: what happened in each campaign, durably.
 //! - [`flash_backups`]: what the flash of hosts held before an update.
-//! - [`owner`]: whose these files are.
+//! - [`stamps`]: which stamps a manager's key has used.
+//! - [`owner`]: whose these files are; `whole_file`: how one is replaced.
 
 pub mod flash_backups;
 pub mod inventory;
 pub mod owner;
 pub mod records;
+pub mod stamps;
 pub mod state;
+mod whole_file;

@@ -14,6 +14,7 @@ use crate::driver::mouth::Mouth;
 use crate::driver::network::Route;
 use crate::driver::sender::Sender;
 use crate::driver::socket;
+use crate::driver::stamper::Stamper;
 use crate::driver::wait::Waiter;
 
 /// Interval between two drawings of the table.
@@ -33,6 +34,7 @@ pub(super) struct WayOut {
 pub(super) struct CampaignIo {
     pub(super) mouth: Mouth,
     pub(super) way: WayOut,
+    pub(super) stamper: Stamper,
     pub(super) backups: BackupStore,
     /// What is kept with each backup: regions of the chip that firmware changes itself.
     pub(super) regions: Vec<RegionFacts>,
@@ -103,6 +105,7 @@ impl Drive {
         }
         self.receive(now);
         self.store_backups(now);
+        self.renew_stamps(now);
         if self.campaign.poll_timeout().is_some_and(|due| due <= now) {
             self.campaign.handle_timeout(now);
         }
@@ -111,6 +114,14 @@ impl Drive {
 
     fn now(&self) -> Time {
         self.io.way.waiter.now()
+    }
+
+    fn renew_stamps(&mut self, now: Time) {
+        match self.io.stamper.renew(now) {
+            Some(Ok(stamp)) => self.campaign.set_stamp(stamp),
+            Some(Err(warning)) => self.warn(warning),
+            None => {}
+        }
     }
 
     fn send(&mut self, now: Time) {

@@ -5,13 +5,14 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{bail, ensure};
-use firmcast::keys::{HostPublicKey, ManagerSecretKey};
+use firmcast::keys::HostPublicKey;
 use firmcast_manager::campaign::{Target, config};
 use firmcast_manager::store::inventory::{self, Inventory};
 use mio::net::UdpSocket;
 
+use crate::driver::interview::{self, Asker};
+use crate::driver::network;
 use crate::driver::wait::Waiter;
-use crate::driver::{interview, network};
 
 /// How long hosts whose key is not known have to answer before the campaign starts without them.
 const KEY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -60,13 +61,14 @@ pub(crate) fn named(
 pub(crate) fn with_keys(
     waiter: &mut Waiter,
     socket: &UdpSocket,
-    secret: &ManagerSecretKey,
+    asker: &mut Asker<'_>,
     mut hosts: Vec<NamedHost>,
 ) -> anyhow::Result<Vec<NamedHost>> {
+    ensure_distinct(&hosts)?;
     let unknown: Vec<SocketAddr> =
         hosts.iter().filter(|host| host.key.is_none()).map(|host| host.address).collect();
     if !unknown.is_empty() {
-        let found = interview::ask(waiter, socket, secret, &unknown, KEY_TIMEOUT, true)?;
+        let found = interview::ask(waiter, socket, asker, &unknown, KEY_TIMEOUT, true)?;
         for host in hosts.iter_mut().filter(|host| host.key.is_none()) {
             let answer = found.iter().find(|found| found.address == host.address);
             host.key = answer.map(|found| found.key);
