@@ -15,6 +15,7 @@
 //! wire, reason                 bytes and messages; why something ended
 //! time, random, usage, helper  time as handed in; what machines draw from seeds; what one may
 //!                              type; what the confined agent has done for it
+//! durable                      files that are written whole or not at all
 //! ```
 //!
 //! `wire`, `session`, `transfer`, `image`, `flash`, `rescue`, `recovery` and the machines of
@@ -26,6 +27,7 @@
 pub mod agent;
 pub mod bmc;
 pub mod dmi;
+pub mod durable;
 pub mod environment;
 pub mod flash;
 pub mod handover;

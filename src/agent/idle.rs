@@ -16,10 +16,11 @@ use rand_core::{OsRng, RngCore as _};
 use thiserror::Error;
 
 use super::config::Config;
+use super::host_key;
 use super::local_machine::LocalMachine;
 use super::machine::{Action, Agent};
 use super::system::System;
-use super::trust::{Trust, load_or_make_host_key};
+use super::trust::Trust;
 use crate::helper;
 use crate::kexec;
 use crate::keys::{KeyFileError, PublicKey as _, SecretKey as _};
@@ -64,7 +65,7 @@ const HANG_UP: Token = Token(1);
 /// Without key or socket the agent does not start; whatever else this machine lacks, it idles and
 /// tells who asks.
 pub fn run(config: Config) -> Result<(), AgentError> {
-    let host_key = load_or_make_host_key(&config.host_key).map_err(AgentError::HostKey)?;
+    let host_key = host_key::load_or_make(&config.host_key).map_err(AgentError::HostKey)?;
     let trust = Trust::load(&config);
     for problem in trust.manager_problems.iter().chain(&trust.release_problems) {
         warn!("not trusted: {problem}");

@@ -7,6 +7,7 @@
 //! - [`plan`]: what a bundle would change here; [`outlook`]: what its manifest alone tells of that.
 //! - [`verdict`]: `firmcastd validate`.
 //! - [`preflight`]: looks at them all. [`doubt`]: what the running firmware looks like.
+//! - `host_key`: this host's own key.
 //! - [`local_machine`]: the machine and its settings; [`state`] and [`trust`] are its parts.
 //! - [`system`]: what the machine does for the agent.
 //! - [`helping`]: what another process does for the confined agent.
@@ -18,6 +19,7 @@ pub mod config;
 pub mod doubt;
 mod firmware_chip;
 pub mod helping;
+pub(crate) mod host_key;
 pub mod idle;
 pub mod local_machine;
 pub mod log_budget;

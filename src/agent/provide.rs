@@ -1,9 +1,8 @@
 //! What the recovery environment must know when it comes up by itself: the record of good firmware,
 //! and the archive that carries it and this host's keys there.
 
-use std::fs::{DirBuilder, File, Permissions};
-use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use log::{info, warn};
@@ -12,6 +11,7 @@ use zeroize::Zeroizing;
 use super::local_machine::LocalMachine;
 use super::verdict::{self, VerdictError};
 use crate::dmi::Dmi;
+use crate::durable::{self, NewFile};
 use crate::handover::{HandoverError, PROVISION_PATH, PROVISION_VERSION, Provision, SecretText};
 use crate::image::validity::validate_contents;
 use crate::image::{Contents, KnownGood, VerifiedManifest, closed_note, left_out, preserved};
@@ -80,6 +80,7 @@ impl LocalMachine {
     /// At the agent's start: takes over what a rescue has left word of, and writes the archive of
     /// `rescue_archive`.
     pub fn provide(&self) {
+        self.state.remove_leftovers();
         let left = mailbox::read(self.state.folder()).ok().flatten();
         if let Some(good) = left.and_then(|word| serde_json::from_str::<KnownGood>(&word.text).ok())
         {
@@ -146,8 +147,8 @@ impl LocalMachine {
         }
     }
 
-    /// Writes the archive for the recovery environment, unless it is there already: what holds a copy
-    /// is made anew whenever it is written.
+    /// Writes the archive for the recovery environment, unless it is there already: what holds a
+    /// copy is made anew whenever it is written.
     ///
     /// # Errors
     /// [`ProvideError`]; an old archive stays then.
@@ -161,26 +162,16 @@ impl LocalMachine {
         let mut archive = Zeroizing::new(Vec::new());
         crate::kexec::write_archive(&mut *archive, PROVISION_PATH, &json).map_err(failed)?;
         if std::fs::read(path).map(Zeroizing::new).is_ok_and(|old| old == archive) {
+            durable::remove_leftover(path);
             return Ok(());
         }
-        let mut new_path = path.as_os_str().to_owned();
-        new_path.push(".new");
-        let new_path = PathBuf::from(new_path);
         // An error shows when the file is created.
         drop(path.parent().map(|folder| DirBuilder::new().mode(0o700).create(folder)));
-        let create =
-            || File::options().write(true).create(true).truncate(true).mode(0o600).open(&new_path);
-        let mut file = create().map_err(failed)?;
-        if !keeps_modes(&file) {
-            drop(std::fs::remove_file(&new_path));
+        let new = NewFile::begin(path, durable::PRIVATE).map_err(failed)?;
+        if !new.keeps_modes() {
             return Err(ProvideError::NoModes { path: path.into() });
         }
-        let mut write = || {
-            file.write_all(&archive)?;
-            file.sync_all()?;
-            std::fs::rename(&new_path, path)
-        };
-        write().map_err(failed)
+        new.replace(&archive).map_err(failed)
     }
 
     fn provision(&self, record: &FirmwareToRecord) -> Result<Provision, ProvideError> {
@@ -249,32 +240,5 @@ impl LocalMachine {
             parsed.map_err(|source| ProvideError::Manager { url: url.clone(), source })?;
         }
         Ok(())
-    }
-}
-
-/// Whether the file system of the empty `file` keeps its mode; leaves it readable by its owner
-/// alone.
-fn keeps_modes(file: &File) -> bool {
-    [0o640, 0o600].iter().all(|&mode| {
-        file.set_permissions(Permissions::from_mode(mode)).is_ok()
-            && file.metadata().is_ok_and(|found| found.permissions().mode() & 0o777 == mode)
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    #[test]
-    fn a_private_key_goes_only_where_its_mode_is_kept() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("archive");
-        let file = File::create(&path).unwrap();
-        assert!(keeps_modes(&file));
-        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
-        // Of these the kernel changes no mode, as on FAT.
-        let modeless = File::open("/proc/self/status").unwrap();
-        assert!(!keeps_modes(&modeless));
     }
 }

@@ -3,13 +3,15 @@
 //!
 //! Files are replaced whole and durably: after a power cut there is the old one or the new one.
 
-use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::durable;
 use crate::image::KnownGood;
 use crate::reason::{Ending, FlashState, Reason};
 use crate::wire::answer::End;
@@ -196,14 +198,20 @@ impl State {
         }
     }
 
+    /// Removes what a power cut has left of files that were being replaced.
+    pub fn remove_leftovers(&self) {
+        for name in [FLOOR_FILE, CAMPAIGN_FILE, KNOWN_GOOD_FILE] {
+            durable::remove_leftover(&self.folder.join(name));
+        }
+    }
+
     fn replace(&self, name: &str, contents: &[u8]) -> Result<(), StateError> {
         let path = self.folder.join(name);
-        let new_path = self.folder.join(format!("{name}.new"));
-        fs::create_dir_all(&self.folder)
-            .and_then(|()| File::create(&new_path))
-            .and_then(|mut file| file.write_all(contents).and_then(|()| file.sync_all()))
-            .and_then(|()| fs::rename(&new_path, &path))
-            .and_then(|()| File::open(&self.folder)?.sync_all())
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.folder)
+            .and_then(|()| durable::replace(&path, durable::PRIVATE, contents))
             .map_err(io_error("write", &path))
     }
 }
@@ -227,6 +235,7 @@ fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Stat
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
 
     fn state() -> (tempfile::TempDir, State) {
         let folder = tempfile::tempdir().unwrap();
@@ -263,6 +272,20 @@ mod tests {
         assert_eq!(state.last_campaign().unwrap(), None);
         fs::write(state.folder().join(CAMPAIGN_FILE), "{").unwrap();
         assert!(matches!(state.last_campaign(), Err(StateError::Contents { .. })));
+    }
+
+    #[test]
+    fn files_are_for_their_owner_alone_and_halves_of_them_go() {
+        let (_folder, state) = state();
+        state.raise_security_version_floor(7).unwrap();
+        let halves = [FLOOR_FILE, CAMPAIGN_FILE, KNOWN_GOOD_FILE].map(|name| format!("{name}.new"));
+        halves.iter().for_each(|name| fs::write(state.folder().join(name), "ha").unwrap());
+        state.remove_leftovers();
+        let files = fs::read_dir(state.folder()).unwrap().map(Result::unwrap);
+        let left: Vec<_> = files
+            .map(|file| (file.file_name(), file.metadata().unwrap().permissions().mode() & 0o777))
+            .collect();
+        assert_eq!(left, [(FLOOR_FILE.into(), durable::PRIVATE)]);
     }
 
     #[test]

@@ -1,15 +1,11 @@
-//! The keys of this host: its own, and those that it trusts.
+//! The keys that this host trusts.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use log::info;
-use rand_core::OsRng;
-
 use super::config::{Config, TRUSTED_MAX};
 use crate::keys::{
-    HostSecretKey, KeyError, KeyFileError, ManagerPublicKey, PublicKey, ReleasePublicKey, Role,
-    SecretKey as _, create_pair, load_public, load_secret,
+    KeyError, KeyFileError, ManagerPublicKey, PublicKey, ReleasePublicKey, Role, load_public,
 };
 use crate::reason::with_causes;
 
@@ -104,32 +100,13 @@ fn load_list<K: PublicKey>(names: &[String]) -> (Vec<K>, Vec<String>) {
     (keys, problems)
 }
 
-/// The secret key in `path`. If there is no such file, a new key is made and kept there, with its
-/// public key beside it.
-///
-/// # Errors
-/// When there is a file but it cannot be used, or a new one cannot be written.
-pub fn load_or_make_host_key(path: &Path) -> Result<HostSecretKey, KeyFileError> {
-    if path.exists() {
-        return load_secret(path);
-    }
-    let key = HostSecretKey::generate(&mut OsRng);
-    if let Some(folder) = path.parent() {
-        // Should this fail, creating the file fails too and says why.
-        let _ = std::fs::create_dir_all(folder);
-    }
-    create_pair(path, &key, None)?;
-    info!("made the host key {} in {}", key.public().fingerprint(), path.display());
-    Ok(key)
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::keys::{ManagerSecretKey, ReleaseSecretKey};
+    use crate::keys::{HostSecretKey, ManagerSecretKey, ReleaseSecretKey, SecretKey as _};
+    use rand_core::OsRng;
     use std::fs;
-    use std::os::unix::fs::PermissionsExt as _;
 
     #[test]
     fn files_and_keys_themselves_are_trusted_and_the_rest_is_told() {
@@ -183,16 +160,5 @@ mod tests {
         assert!(full.manager_problems.iter().any(|problem| problem.contains("left out")));
         let absent = with(Path::new("/nonexistent/trusted.d"));
         assert!(absent.managers.is_empty() && absent.manager_problems.is_empty());
-    }
-
-    #[test]
-    fn the_host_key_is_made_once_for_its_owner_only() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("new/host.key");
-        let made = load_or_make_host_key(&path).unwrap();
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(load_or_make_host_key(&path).unwrap().public(), made.public());
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
-        assert!(matches!(load_or_make_host_key(&path), Err(KeyFileError::Exposed { .. })));
     }
 }

@@ -1,16 +1,20 @@
 //! Key files: the secret in NAME.key, readable by its owner only; the public key in NAME.pub.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
 use super::{KeyError, PublicKey, SecretKey, text};
+use crate::durable::{self, NewFile};
 
 /// Largest key file that is read, in bytes.
 pub const KEY_FILE_MAX: usize = 4096;
+
+/// Mode of a file with a public key.
+const PUBLIC: u32 = 0o644;
 
 /// The environment variable with the folder of a service's credentials (systemd.exec(5),
 /// `LoadCredential=`).
@@ -142,24 +146,60 @@ pub fn create_pair<S: SecretKey>(
         line.push_str(comment);
     }
     line.push('\n');
-    create(&public_path, 0o644, line.as_bytes())?;
-    create(path, 0o600, key.to_text().as_bytes()).inspect_err(|_| {
+    create(&public_path, PUBLIC, line.as_bytes())?;
+    create(path, durable::PRIVATE, key.to_text().as_bytes()).inspect_err(|_| {
         // Best effort: the error that counts is the one that led here.
         let _ = fs::remove_file(&public_path);
     })
 }
 
-/// Writes a file that did not exist, durably; removes it again when that fails.
+/// Makes `key` the one in the file `path` (mode 0600), whatever is there.
+///
+/// # Errors
+/// When it cannot be written; the old file stays then.
+pub(crate) fn replace_secret<S: SecretKey>(path: &Path, key: &S) -> Result<(), KeyFileError> {
+    let text = key.to_text();
+    durable::replace(path, durable::PRIVATE, text.as_bytes()).map_err(io_error("write", path))
+}
+
+/// Makes the file beside the secret key in `secret_path` the one of its public key, unless it is.
+///
+/// # Errors
+/// When it cannot be written.
+pub(crate) fn mend_public<K: PublicKey>(secret_path: &Path, key: &K) -> Result<(), KeyFileError> {
+    let path = public_path(secret_path);
+    durable::remove_leftover(&path);
+    let found = open(&path).and_then(|file| parse::<K>(&path, &read(&path, file)?));
+    if found.is_ok_and(|found| found == *key) {
+        return Ok(());
+    }
+    let line = format!("{key}\n");
+    durable::replace(&path, PUBLIC, line.as_bytes()).map_err(io_error("write", &path))
+}
+
+/// Returns whether the file holds the beginning of a secret key of type `S`, or nothing but zeros:
+/// what a power cut leaves of a file that was being written. `example` is a key of that type.
+///
+/// # Errors
+/// When the file cannot be read.
+pub(crate) fn is_unfinished<S: SecretKey>(path: &Path, example: &S) -> Result<bool, KeyFileError> {
+    let mut bytes = Zeroizing::new(Vec::with_capacity(KEY_FILE_MAX));
+    let file = open(path)?.take(KEY_FILE_MAX as u64);
+    { file }.read_to_end(&mut bytes).map_err(io_error("read", path))?;
+    let whole = example.to_text();
+    let first_line = whole.split_inclusive('\n').next().unwrap_or_default().as_bytes();
+    let compared = first_line.len().min(bytes.len());
+    let begins =
+        bytes.len() < whole.trim_end().len() && bytes[..compared] == first_line[..compared];
+    Ok(begins || bytes.iter().all(|byte| *byte == 0))
+}
+
+/// Writes a file that did not exist, durably.
 fn create(path: &Path, mode: u32, contents: &[u8]) -> Result<(), KeyFileError> {
-    let opened = OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
-    let mut file = opened.map_err(|source| match source.kind() {
+    let created = NewFile::begin(path, mode).and_then(|new| new.create(contents));
+    created.map_err(|source| match source.kind() {
         io::ErrorKind::AlreadyExists => KeyFileError::Exists { path: path.into() },
         _ => KeyFileError::Io { action: "create", path: path.into(), source },
-    })?;
-    file.write_all(contents).and_then(|()| file.sync_all()).map_err(|source| {
-        // Best effort: the error that counts is the one that led here.
-        let _ = fs::remove_file(path);
-        KeyFileError::Io { action: "write", path: path.into(), source }
     })
 }
 

@@ -17,6 +17,7 @@ mod role;
 mod text;
 
 pub use file::{KEY_FILE_MAX, KeyFileError, create_pair, load_public, load_secret, public_path};
+pub(crate) use file::{is_unfinished, mend_public, replace_secret};
 pub use fingerprint::{BadFingerprint, FINGERPRINT_BYTES, Fingerprint};
 pub use host::{HostPublicKey, HostSecretKey};
 pub use manager::{ManagerPublicKey, ManagerSecretKey};
