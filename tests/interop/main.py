@@ -3,9 +3,12 @@
 
 import sys
 
+import dead_host
+import lab
+import manager
 import vectors
 
-PARTS = {"vectors": vectors.run}
+PARTS = {"vectors": vectors.run, "manager": manager.run, "dead-host": dead_host.run}
 
 
 def main(names):
@@ -13,13 +16,15 @@ def main(names):
     if unknown:
         print(f"unknown: {', '.join(sorted(unknown))}; the parts are {', '.join(PARTS)}", file=sys.stderr)
         return 2
+    if set(names or PARTS) != {"vectors"}:
+        lab.build()
     failed = 0
     for name in names or PARTS:
         try:
             print(f"interop: {name}: {PARTS[name]()}", flush=True)
-        except vectors.Different as different:
+        except (vectors.Different, lab.Failed) as failure:
             failed += 1
-            print(f"interop: {name} FAILED: {different}", file=sys.stderr)
+            print(f"interop: {name} FAILED: {failure}", file=sys.stderr)
     return 1 if failed else 0
 
 

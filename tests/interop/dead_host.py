@@ -1,0 +1,254 @@
+"""Plays dead hosts against a real `firmcast serve`, over a network that loses datagrams."""
+
+import hashlib
+import os
+import random
+import secrets
+import time
+
+from lab import MANAGER_PORT, PATIENCE_S, PORT, REAL, ROOT, Cable, Socket, command, expect, program, wait_until
+from peer import bundle, datagrams, keys, messages
+from peer.session import Call
+from peer.transfer import Receiver, Sender
+
+MANAGER = (REAL, MANAGER_PORT)
+BOARD = {"vendor": "ACME", "product": "S1"}
+IMAGE_SIZE = 192 * 1024
+PART_MAX = 1024
+LOSS = 0.1
+UNTOUCHED, UPDATED, UNTOUCHED_BROKEN = 0, 1, 6
+REASON_UPDATED = 100
+VALID, INVALID = 0, 1
+TICK_S = 0.02
+RETRY_S = 0.5
+
+
+class DeadHost:
+    """One host; each step waits for what the manager must do next."""
+
+    def __init__(self, manager, release, seed, is_whole):
+        self.key = keys.Host(secrets.token_bytes(32))
+        self.manager, self.release, self.is_whole = manager, release, is_whole
+        self.socket, self.random = Socket(PORT), random.Random(seed)
+        self.session = self.receiver = self.campaign = None
+        self.manifest, self.heard, self.lost = bytearray(), [], 0
+        self.phase, self.flash, self.digests = "ready", UNTOUCHED if is_whole else UNTOUCHED_BROKEN, None
+        self.sender, self.offer = None, None
+
+    # What the host says.
+
+    def say(self, name, **fields):
+        self.socket.send(self.session.seal(messages.emit(name, **fields)), MANAGER)
+
+    def identity(self):
+        return {
+            "environment": 1, "boot id": "11" * 16, "flash size": IMAGE_SIZE, "obstacle": 0, "floor": 0, "host": "dead1",
+            "BIOS version": "1.0", "flash": "bios", "agent version": "another implementation", "obstacle detail": "",
+            "condition": 0 if self.is_whole else 2, "doubt": "", "last end": None,
+        } | BOARD
+
+    def ask_for_help(self):
+        self.say("help request", **{
+            "wants image": 1, "finding": VALID if self.is_whole else INVALID, "offset": 0, "why": "tests", "identity": self.identity(),
+        })
+
+    def report(self):
+        reason = REASON_UPDATED if self.phase in ("updated", "rebooting") else 0
+        self.say("report", campaign=self.campaign, phase=messages.PHASES.index(self.phase), reason=reason, flash=self.flash,
+                 done=0, total=0, digests=self.digests, detail="")
+
+    # What it hears.
+
+    def listen(self, seconds=TICK_S):
+        """Takes one datagram; returns name and fields of a message that brings the host on."""
+        heard = self.socket.receive(seconds)
+        if heard is None:
+            return None
+        datagram, sender = heard
+        expect(sender[0] == REAL, f"a datagram from {sender}")
+        if datagrams.kind_of(datagram) in (datagrams.FRAGMENT, datagrams.STATUS_REQUEST):
+            self.take_broadcast(datagram)
+            return None
+        message = self.session.open(datagram) if self.session else None
+        if not message:
+            return None
+        name, fields = messages.parse(message)
+        self.heard.append(name)
+        return name, fields
+
+    def take_broadcast(self, datagram):
+        if self.receiver is None:
+            return
+        if self.random.random() < LOSS:
+            self.lost += 1
+            return
+        answer = self.receiver.handle(datagram)
+        if answer is not None:
+            self.say("fragment status", **answer)
+
+    def until(self, what, is_so, repeat):
+        """Handles what comes, and says something again and again, until it is so."""
+        end, next_time = time.monotonic() + PATIENCE_S, 0
+        while not is_so():
+            expect(time.monotonic() < end, f"waited {PATIENCE_S} s in vain: {what}; heard {self.heard[-10:]}")
+            if time.monotonic() >= next_time:
+                next_time = time.monotonic() + RETRY_S
+                repeat()
+            heard = self.listen()
+            if heard is not None:
+                self.handle(*heard)
+
+    def handle(self, name, fields):
+        if name == "query":
+            self.say("identity", **self.identity())
+        elif name == "manifest part":
+            self.take_manifest(fields)
+        elif name == "join" and self.receiver is None and len(self.manifest) == self.manifest_size:
+            self.receiver, self.phase = Receiver(fields["parameters"]), "receiving"
+        elif name == "backup status" and self.sender is not None:
+            self.offer_answers.append(fields)
+        self.last[name] = fields
+
+    def take_manifest(self, fields):
+        expect(fields["campaign"] == self.campaign, f"a manifest of another campaign: {fields['campaign']}")
+        part = bytes.fromhex(fields["bytes"])
+        expect(0 < len(part) <= PART_MAX, f"a part of {len(part)} bytes")
+        self.manifest_size = fields["total"]
+        if fields["offset"] == len(self.manifest):
+            self.manifest += part
+        self.say("manifest held", campaign=self.campaign, held=len(self.manifest))
+
+    # What it does.
+
+    def call(self):
+        calls, self.last, self.manifest_size = [], {}, None
+
+        def attempt():
+            calls.append(Call(self.key.exchange, self.key.public, self.manager.public[:32], time.time_ns() // 1000))
+            self.socket.send(calls[-1].datagram, MANAGER)
+
+        end, self.session = time.monotonic() + PATIENCE_S, None
+        while self.session is None:
+            expect(time.monotonic() < end, "the manager does not answer calls")
+            attempt()
+            heard = self.socket.receive(RETRY_S)
+            while heard is not None and self.session is None:
+                self.session = calls[-1].answered(heard[0])
+                heard = None if self.session else self.socket.receive(TICK_S)
+        self.socket.send(self.session.seal(b""), MANAGER)
+
+    def be_enlisted(self):
+        self.call()
+        self.until("the manager enlists the host", lambda: "enlist" in self.last, self.ask_for_help)
+        enlisted = self.last["enlist"]
+        expect(enlisted["transfer timeout"] > 0, f"{enlisted}")
+        self.campaign = enlisted["campaign"]
+        self.call()
+
+    def receive(self):
+        """Returns the image, received and verified."""
+        self.until("the manager brings the manifest", lambda: len(self.manifest) == self.manifest_size, self.report)
+        manifest = bundle.open_signed(bytes(self.manifest), self.release)
+        self.until("the manager names the transfer", lambda: self.receiver is not None, self.report)
+        expect(self.receiver.geometry.payload_size == manifest[7], "the payload's size is the manifest's")
+        self.until("all fragments arrive", self.receiver.is_complete, self.report)
+        payload = self.receiver.payload()
+        expect(hashlib.sha256(payload).digest() == manifest[8], "the payload has the manifest's digest")
+        self.phase = "verified"
+        return payload
+
+    def be_committed(self, image, before, how="commit"):
+        self.until(f"the manager says {how}", lambda: how in self.last, self.report)
+        expect(self.last[how]["campaign"] == self.campaign, f"{how}: {self.last[how]}")
+        if how == "commit with escrow":
+            self.give_backup(before)
+        for self.phase in ("backing up", "writing", "verifying"):
+            self.report()
+        self.phase, self.flash = "updated", UPDATED
+        self.digests = [hashlib.sha256(content).hexdigest() for content in (before, image)]
+        self.until("the manager releases the host", lambda: "release" in self.last, self.report)
+        self.phase = "rebooting"
+        self.report()
+
+    def give_backup(self, backup):
+        self.phase = "escrow"
+        parameters = {"campaign": self.campaign, "group key": secrets.token_bytes(32).hex(), "payload size": len(backup),
+                      "fragment size": self.receiver.geometry.fragment_size}
+        digest = hashlib.sha256(backup).hexdigest()
+        self.sender, self.offer_answers = Sender(parameters, backup), []
+        offer = lambda: self.say("backup offer", parameters=parameters, digest=digest, closed=[[0x1000, 0x100]])
+        self.until("the manager takes the offer", lambda: self.offer_answers, offer)
+        expect(self.offer_answers[0]["round"] == 0, f"the first backup status is of round 0: {self.offer_answers[0]}")
+        self.send_lossy(self.sender.first_pass())
+        # A manager that has all of it goes on to *backup stored* and answers no more.
+        while "backup stored" not in self.last:
+            request, asked = self.sender.request(), self.sender.round
+            answered = lambda: [status for status in self.offer_answers if status["round"] == asked]
+            is_told = lambda: answered() or "backup stored" in self.last
+            self.until("the manager says what it lacks", is_told, lambda: self.socket.send(request, MANAGER))
+            missing = sum(status["missing"] for status in answered()[:1])
+            self.send_lossy(self.sender.repairs(missing))
+        self.until("the backup is stored", lambda: "backup stored" in self.last, self.report)
+        expect(self.last["backup stored"]["digest"] == digest, f"{self.last['backup stored']}")
+
+    def send_lossy(self, fragments):
+        for number, datagram in enumerate(fragments):
+            if self.random.random() >= LOSS:
+                self.socket.send(datagram, MANAGER)
+            if number % 16 == 0:
+                time.sleep(0.002)  # a receive buffer is finite
+
+    def close(self):
+        self.socket.close()
+
+
+class Service:
+    """A real `firmcast serve` with one bundle that the other implementation made."""
+
+    def __init__(self, cable, image, policy):
+        self.cable, folder = cable, cable.folder
+        self.manager, self.release = keys.Manager(secrets.token_bytes(32)), keys.Release(secrets.token_bytes(32))
+        self.key = folder / "manager.key"
+        self.key.write_text(keys.secret_text("manager", self.manager.seed, self.manager.public))
+        self.key.chmod(0o600)
+        (folder / "policy.toml").write_text(policy)
+        (folder / "bundles").mkdir()
+        signed = bundle.sign(bundle.describe(image, l2=1, l3=BOARD["vendor"], l4=[BOARD["product"]], l13="2.0"), self.release)
+        (folder / "bundles" / "s1.fcb").write_bytes(bundle.join(signed, image))
+        shown = command(program("firmcast"), "bundle", "show", folder / "bundles" / "s1.fcb")
+        expect(keys.shown(self.release.kid) in shown, f"firmcast bundle show: {shown}")
+
+    def start(self, *options):
+        folder = self.cable.folder
+        line = keys.public_line("release", self.release.public)
+        self.cable.start("serve.log", program("firmcast"), "serve", "--bundles", folder / "bundles", "--policy", folder / "policy.toml",
+                         "--key", self.key, "--state", folder / "state", "--trust", line, "--json", *options)
+        wait_until("firmcast serve listens", lambda: "9848" in self.cable.log("serve.log"))
+
+
+def rescue(name, how, policy, options=()):
+    """Returns what a host went through, from its first call to its reboot."""
+    cable = Cable(ROOT / "target" / "interop" / name)
+    try:
+        image, before = os.urandom(IMAGE_SIZE), os.urandom(0x1000) + b"\xff" * 0x100 + os.urandom(IMAGE_SIZE - 0x1100)
+        service = Service(cable, image, policy)
+        service.start(*options)
+        host = DeadHost(service.manager, service.release, seed=1, is_whole=how != "commit")
+        host.be_enlisted()
+        expect(host.receive() == image, "the image that was received is another one")
+        host.be_committed(image, before, how)
+        wait_until("the manager tells that the host was rescued", lambda: '"rescued"' in cable.log("serve.log"))
+        host.close()
+        if how != "commit":
+            backups = list((cable.folder / "state").rglob("*"))
+            kept = [file for file in backups if file.is_file() and file.stat().st_size == len(before)]
+            expect([file.read_bytes() for file in kept] == [before], f"the backup is kept: {backups}")
+        return f"{host.lost} of {len(host.receiver.held[0]) + host.lost} broadcasts lost; {how}, updated, released"
+    finally:
+        cable.close()
+
+
+def run():
+    broken = rescue("dead-host", "commit", "unknown_hosts = true\ngather_s = 0\n", ["--interface", "cable"])
+    whole = rescue("dead-host-escrow", "commit with escrow", "unknown_hosts = true\ngather_s = 0\nescrow = true\n", ["--unicast"])
+    return f"a real firmcast serve rescues hosts of another implementation: by broadcast {broken}; by unicast {whole}"

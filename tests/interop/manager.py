@@ -1,0 +1,214 @@
+"""Plays manager against a real firmcastd in its normal OS."""
+
+import os
+import secrets
+import time
+
+from lab import BROADCAST, PATIENCE_S, PORT, REAL, ROOT, Cable, Failed, Socket, expect, program, wait_until
+from peer import bundle, datagrams, keys, messages, noise
+from peer.session import Call
+
+CAMPAIGN = "00000000000000ca"
+REASON_UNTRUSTED, REASON_INCOMPLETE, REASON_NOT_NOW = 1, 14, 15
+PART = 1024
+# How long nothing must come. It passes without waiting for anything, so a slow machine changes no verdict.
+SILENCE_S = 0.5
+AGENT = (REAL, PORT)
+
+
+class Dialogue:
+    """What a manager says to one host, and hears."""
+
+    def __init__(self, manager, sock):
+        self.manager, self.socket, self.host, self.session = manager, sock, None, None
+
+    def ask(self, datagram, to, take):
+        """Repeats a datagram until `take` makes something of an answer."""
+        end = time.monotonic() + PATIENCE_S
+        while time.monotonic() < end:
+            self.socket.send(datagram() if callable(datagram) else datagram, to)
+            until = time.monotonic() + 1
+            while (left := until - time.monotonic()) > 0:
+                heard = self.socket.receive(left)
+                taken = take(heard[0]) if heard else None
+                if taken is not None:
+                    return taken
+        raise Failed(f"no answer from {to} in {PATIENCE_S} s")
+
+    def expect_silence(self, datagram, what, to=AGENT):
+        self.socket.send(datagram, to)
+        heard = self.socket.receive(SILENCE_S)
+        expect(heard is None, f"{what} was answered: {heard}")
+
+    def discover(self, to):
+        """Returns the host's key and identity. A request is answered once, so each try is a new one."""
+        asked = {}
+
+        def request():
+            nonce = secrets.token_bytes(16)
+            asked[nonce] = datagrams.discovery_request(self.manager, now_us(), nonce)
+            return asked[nonce]
+
+        def take(datagram):
+            if datagrams.kind_of(datagram) != datagrams.DISCOVERY_ANSWER:
+                return None
+            nonce, sealed = datagrams.parse_discovery_answer(datagram)
+            host, payload = noise.open_from_anybody(self.manager.exchange, sealed)
+            expect(nonce in asked and payload[:16] == nonce, "the answer names another question")
+            expect(len(datagram) <= datagrams.DISCOVERY_REQUEST_SIZE, "the answer is larger than the question")
+            return host, messages.parse_identity(payload[16:]), asked[nonce]
+
+        return self.ask(request, to, take)
+
+    def call(self, stamp=None):
+        calls = []
+
+        def initiation():
+            calls.append(Call(self.manager.exchange, self.manager.public[:32], self.host, stamp or now_us()))
+            return calls[-1].datagram
+
+        def take(datagram):
+            return calls[-1].answered(datagram)
+
+        self.session = self.ask(initiation, AGENT, take)
+        self.socket.send(self.session.seal(b""), AGENT)
+        return calls[-1]
+
+    def tell(self, name, **fields):
+        """Returns name and fields of the answer."""
+        message = messages.emit(name, **fields)
+        read = lambda datagram: self.session.open(datagram) or None
+        return messages.parse(self.ask(lambda: self.session.seal(message), AGENT, read))
+
+    def bring(self, manifest, campaign=CAMPAIGN):
+        for at in range(0, len(manifest), PART):
+            part = manifest[at:at + PART]
+            answer = self.tell("manifest part", campaign=campaign, total=len(manifest), offset=at, bytes=part.hex())
+            expect(answer == ("manifest held", {"campaign": campaign, "held": at + len(part)}), f"{answer}")
+
+    def expect_refused(self, expected, name, **fields):
+        kind, report = self.tell(name, **fields)
+        expect(kind == "report" and messages.PHASES[report["phase"]] == "refused", f"{name}: {kind} {report}")
+        expect(expected is None or report["reason"] == expected, f"{name}: reason {expected} expected, got {report}")
+        expect(report["flash"] == 0, f"{name}: {report}")
+        return report["reason"]
+
+
+def now_us():
+    return time.time_ns() // 1000
+
+
+def signed_manifest(release, blocks=1200):
+    """Of an image with so many blocks that its manifest takes several parts."""
+    image = os.urandom(4096) * 16 * min(blocks, 64)
+    return bundle.sign(bundle.describe(image, l2=1, l3="ACME", l4=["S1"], l13="2.0"), release)
+
+
+def start_agent(cable, manager, release):
+    folder = cable.folder
+    config = folder / "agent.toml"
+    config.write_text(
+        f'listen = "0.0.0.0:{PORT}"\nhost_key = "{folder}/host.key"\nstate_dir = "{folder}/state"\n'
+        f'trusted_dir = "{folder}/trusted.d"\n'
+        f'trusted_managers = ["{keys.public_line("manager", manager.public)}"]\n'
+        f'trusted_releases = ["{keys.public_line("release", release.public)}"]\n'
+    )
+    (folder / "trusted.d").mkdir()
+    cable.start("firmcastd.log", program("firmcastd"), "--foreground", "--config", config)
+    wait_until("firmcastd listens", lambda: "listens on" in cable.log("firmcastd.log"))
+
+
+def check_discovery(dialogue):
+    host, identity, request = dialogue.discover((BROADCAST, PORT))
+    dialogue.expect_silence(request, "a replayed discovery request")
+    forged = bytearray(datagrams.discovery_request(dialogue.manager, now_us(), secrets.token_bytes(16)))
+    forged[60] ^= 1
+    dialogue.expect_silence(bytes(forged), "a discovery request with a wrong signature")
+    stranger = keys.Manager(secrets.token_bytes(32))
+    request = datagrams.discovery_request(stranger, now_us(), secrets.token_bytes(16))
+    dialogue.expect_silence(request, "a discovery request of a stranger")
+    return host, identity
+
+
+def check_session(dialogue, identity):
+    call = dialogue.call()
+    kind, told = dialogue.tell("query")
+    expect((kind, told) == ("identity", identity), f"query: {kind} {told}, discovery said {identity}")
+    expect(told["environment"] == 0 and told["agent version"], f"{told}")
+    dialogue.expect_silence(call.datagram, "a doubled initiation")
+    late = Call(dialogue.manager.exchange, dialogue.manager.public[:32], dialogue.host, 1)
+    dialogue.expect_silence(late.datagram, "an initiation with an old stamp")
+    stranger = keys.Manager(secrets.token_bytes(32))
+    foreign = Call(stranger.exchange, stranger.public[:32], dialogue.host, now_us())
+    dialogue.expect_silence(foreign.datagram, "a stranger's initiation")
+    again = dialogue.session.seal(messages.emit("query"))
+    dialogue.ask(again, AGENT, lambda datagram: dialogue.session.open(datagram))
+    dialogue.expect_silence(again, "a replayed transport datagram")
+
+
+def check_window(dialogue):
+    """A counter up to 127 below the highest is accepted once, one 128 below is not."""
+    query = messages.emit("query")
+    session = dialogue.session
+    held = [session.seal(query) for _ in range(129)]
+    dialogue.ask(held[128], AGENT, session.open)
+    dialogue.expect_silence(held[0], "a counter 128 below the highest")
+    dialogue.ask(held[1], AGENT, session.open)
+    dialogue.expect_silence(held[1], "a counter for the second time")
+
+
+def check_campaign(dialogue, release):
+    manifest = signed_manifest(release)
+    expect(len(manifest) > 2 * PART, "a manifest of several parts")
+    times = {"reach timeout": 60, "transfer timeout": 60}
+    dialogue.expect_refused(REASON_INCOMPLETE, "begin", campaign=CAMPAIGN, **times)
+    forged = signed_manifest(keys.Release(secrets.token_bytes(32)))
+    dialogue.bring(forged)
+    dialogue.expect_refused(REASON_UNTRUSTED, "begin", campaign=CAMPAIGN, **times)
+    dialogue.expect_refused(REASON_INCOMPLETE, "begin", campaign=CAMPAIGN, **times)
+    dialogue.bring(manifest)
+    # This machine is no board of that maker, and has no flash chip: whichever comes first.
+    reason = dialogue.expect_refused(None, "begin", campaign=CAMPAIGN, **times)
+    expect(reason not in (0, REASON_UNTRUSTED, REASON_INCOMPLETE), f"begin: reason {reason}")
+    kind, told = dialogue.tell("foresee", campaign=CAMPAIGN)
+    expect(kind == "foresight" and told["reason"] == reason and told["blocks"] == 0, f"foresee: {kind} {told}")
+    kind, told = dialogue.tell("measure", campaign=CAMPAIGN)
+    expect(kind == "measurement" and not told["matches"] and told["detail"], f"measure: {kind} {told}")
+    part = manifest[:PART].hex()
+    answer = dialogue.tell("manifest part", campaign="00000000000000cb", total=len(manifest), offset=0, bytes=part)
+    expect(answer == ("manifest held", {"campaign": "00000000000000cb", "held": PART}), f"{answer}")
+    dialogue.expect_refused(REASON_INCOMPLETE, "begin", campaign=CAMPAIGN, **times)
+    kind, told = dialogue.tell("release", campaign="00000000000000cb")
+    expect(kind == "report" and messages.PHASES[told["phase"]] == "idle", f"release: {kind} {told}")
+
+
+def check_recovery_commands(dialogue):
+    parameters = {"campaign": CAMPAIGN, "group key": "00" * 32, "payload size": 1, "fragment size": 512}
+    join = {"parameters": parameters, "report interval": 1000, "family": 0, "group": ""}
+    status = dict.fromkeys(["round", "missing", "useful", "corrupt", "duplicate", "foreign", "out of range"], 0)
+    commands = {
+        "join": join, "commit": {"campaign": CAMPAIGN}, "enlist": {"campaign": CAMPAIGN, "transfer timeout": 60},
+        "commit with escrow": {"campaign": CAMPAIGN, "rate": 1000, "unless broken": 0},
+        "backup stored": {"campaign": CAMPAIGN, "digest": "00" * 32}, "hold": {"again": 1, "reason": 0, "detail": ""},
+        "backup status": {"campaign": CAMPAIGN, "form": 1, "entries": []} | status,
+    }
+    for name, fields in commands.items():
+        dialogue.expect_refused(REASON_NOT_NOW, name, **fields)
+
+
+def run():
+    cable = Cable(ROOT / "target" / "interop" / "manager")
+    try:
+        manager, release = keys.Manager(secrets.token_bytes(32)), keys.Release(secrets.token_bytes(32))
+        start_agent(cable, manager, release)
+        dialogue = Dialogue(manager, Socket())
+        dialogue.host, identity = check_discovery(dialogue)
+        line = (cable.folder / "host.pub").read_text()
+        expect(dialogue.host == keys.read_public("host", line), "the answer's key is not that of host.pub")
+        check_session(dialogue, identity)
+        check_window(dialogue)
+        check_campaign(dialogue, release)
+        check_recovery_commands(dialogue)
+    finally:
+        cable.close()
+    return "a real firmcastd is discovered, called and instructed by a manager of another implementation"

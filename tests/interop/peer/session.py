@@ -1,0 +1,70 @@
+"""The calling side of a session (docs/PROTOCOL.md, section "Sessions"): that of a manager with an agent, of a host with a manager."""
+
+import secrets
+
+from cryptography.exceptions import InvalidTag
+
+from . import datagrams, messages, noise
+
+WINDOW = 128
+
+
+class Window:
+    """Accepts each counter once, and none that is too far behind."""
+
+    def __init__(self):
+        self.highest, self.seen = -1, set()
+
+    def accept(self, counter):
+        if counter <= self.highest - WINDOW or counter in self.seen:
+            return False
+        self.highest = max(self.highest, counter)
+        self.seen = {seen for seen in self.seen if seen > self.highest - WINDOW} | {counter}
+        return True
+
+
+class Call:
+    """An initiation, and the session that its response makes. Another try is another call."""
+
+    def __init__(self, secret, own_public, peer_public, stamp):
+        self.own_public, self.peer_public = own_public, peer_public
+        self.index = secrets.randbits(32)
+        self.noise = noise.begin(noise.SESSION, True, secret, peer_public)
+        message = bytes(self.noise.write_message(stamp.to_bytes(8, "big")))
+        self.datagram = datagrams.Initiation(self.index, message).emit(peer_public)
+
+    def answered(self, datagram):
+        """Returns the session when this is the response."""
+        if datagrams.kind_of(datagram) != datagrams.RESPONSE:
+            return None
+        response = datagrams.Response.parse(datagram, self.own_public)
+        if response.receiver != self.index:
+            return None
+        self.noise.read_message(response.noise)
+        return Session(noise.TransportKeys(self.noise), self.index, response.sender)
+
+
+class Session:
+    def __init__(self, keys, own_index, peer_index):
+        self.keys, self.own_index, self.peer_index = keys, own_index, peer_index
+        self.counter, self.window = 0, Window()
+
+    def seal(self, message):
+        assert len(message) <= messages.MESSAGE_SIZE_MAX
+        sealed = self.keys.seal(self.counter, message)
+        datagram = datagrams.Transport(self.peer_index, self.counter, sealed).emit()
+        self.counter += 1
+        return datagram
+
+    def open(self, datagram):
+        """Returns the message, or None for what is not of this session, not authentic, or not new."""
+        if datagrams.kind_of(datagram) != datagrams.TRANSPORT:
+            return None
+        transport = datagrams.Transport.parse(datagram)
+        if transport.receiver != self.own_index:
+            return None
+        try:
+            message = self.keys.open(transport.counter, transport.sealed)
+        except InvalidTag:
+            return None
+        return message if self.window.accept(transport.counter) else None
