@@ -2,8 +2,12 @@
 //! real sockets.
 #![allow(clippy::unwrap_used)]
 
+#[allow(dead_code)] // Shared with the tests of updates.
+mod stuck_pipe;
+
 use std::io::{BufRead as _, BufReader};
 use std::net::{SocketAddr, UdpSocket};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -350,6 +354,42 @@ fn dead_hosts_are_rescued_and_the_status_shows_it() {
     let text = String::from_utf8(manager.run(&["history"]).stdout).unwrap();
     assert!(text.contains("rescue: 2 of 2 rescued, finished"), "{text}");
     assert!(text.contains("host-2: the host repaired its firmware and starts it"), "{text}");
+}
+
+#[test]
+fn a_reader_that_stops_stops_neither_the_service_nor_its_signals() {
+    let manager = Manager::new();
+    manager.enrol(1);
+    let (reader, pipe) = stuck_pipe::stuck_pipe();
+    let mut service = manager.serve_command(&[]).stdout(pipe).spawn().unwrap();
+    let hosts = Hosts::start(0..1, &manager, Duration::from_millis(10));
+    hosts.wait_for(1);
+    assert_eq!(manager.status()["hosts"][0]["attempts"], 1);
+
+    // Programs that only print are ended by the signal itself.
+    for words in [&["status"][..], &["status", "--json"], &["history"], &["history", "--json"]] {
+        let (_reader, pipe) = stuck_pipe::stuck_pipe();
+        let mut child = manager.command(words).stdout(pipe).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(100));
+        assert_eq!(child.try_wait().unwrap(), None, "{words:?} wrote into a full pipe");
+        let status = stuck_pipe::end(&mut child, Signal::SIGTERM);
+        assert_eq!(status.signal(), Some(Signal::SIGTERM as i32), "{words:?}");
+    }
+
+    assert!(stuck_pipe::end(&mut service, Signal::SIGTERM).success());
+    drop(reader);
+
+    // Who reads again gets all of it.
+    let (reader, pipe) = stuck_pipe::stuck_pipe();
+    let mut service = manager.serve_command(&[]).stdout(pipe).spawn().unwrap();
+    let end = Instant::now() + PATIENCE;
+    while !manager.run(&["status"]).status.success() {
+        assert!(Instant::now() < end, "it does not serve");
+    }
+    let reading = std::thread::spawn(move || reader.read());
+    assert!(stuck_pipe::end(&mut service, Signal::SIGINT).success());
+    let told = reading.join().unwrap();
+    assert!(told.contains("\"serving\"") && told.contains("\"stopped\""), "{told}");
 }
 
 #[test]

@@ -4,6 +4,8 @@
 #[allow(dead_code)] // Shared with the campaign's own tests.
 #[path = "../src/campaign/tests/host.rs"]
 mod host;
+#[allow(dead_code)] // Shared with the tests of the service.
+mod stuck_pipe;
 
 use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
@@ -20,6 +22,8 @@ use firmcast::keys::{
 use firmcast::reason::Reason;
 use firmcast::time::Time;
 use host::{Cargo, Script, ScriptedHost};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 
 /// A manager's directory with keys and a bundle.
@@ -286,8 +290,7 @@ fn an_interrupt_lets_the_host_go_and_a_killed_manager_leaves_an_unfinished_recor
         child
     };
     let interrupted = start();
-    let pid = nix::unistd::Pid::from_raw(interrupted.id().try_into().unwrap());
-    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
+    kill(Pid::from_raw(interrupted.id().try_into().unwrap()), Signal::SIGINT).unwrap();
     let output = interrupted.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     let events = events(&output);
@@ -311,6 +314,45 @@ fn an_interrupt_lets_the_host_go_and_a_killed_manager_leaves_an_unfinished_recor
     killed.wait().unwrap();
     assert_eq!(state()[0]["state"], "unfinished");
     assert_eq!(state()[0]["hosts"][0]["stage"], "entering-recovery");
+}
+
+#[test]
+fn a_reader_that_stops_holds_up_no_update_and_gets_its_results_later() {
+    let manager = Manager::new();
+    let host = Server::start(0, quick(), &manager);
+    manager.enrol(&[&host]);
+    let start = |pipe, how: &[&str]| {
+        let arguments =
+            ["update", "--bundle", "b.fcb", "--key", "manager.key", "--port", "0", "--unicast"];
+        manager.command(&[&arguments[..], how].concat()).stdout(pipe).spawn().unwrap()
+    };
+    let (reader, pipe) = stuck_pipe::stuck_pipe();
+    let mut update = start(pipe, &["--all", "--json"]);
+    wait_for_record(&manager, "\"finished\"");
+    assert_eq!(update.try_wait().unwrap(), None, "results are still to be read");
+    let told = reader.read();
+    assert!(told.contains("\"confirmed\"") && told.contains("\"finished\""), "{told}");
+    assert_eq!(stuck_pipe::wait(&mut update).code(), Some(0));
+
+    // An operator who waits for no reader.
+    std::fs::remove_dir_all(manager.path("state/campaigns")).unwrap();
+    let (_reader, pipe) = stuck_pipe::stuck_pipe();
+    let mut update = start(pipe, &["--all", "--dry-run"]);
+    wait_for_record(&manager, "\"finished\"");
+    assert_eq!(stuck_pipe::end(&mut update, Signal::SIGTERM).code(), Some(0));
+
+    // In the midst of it.
+    drop(host);
+    std::fs::remove_dir_all(manager.path("state/campaigns")).unwrap();
+    let slow = Script { recovery_boot: Duration::from_secs(60), ..quick() };
+    let host = Server::start(0, slow, &manager);
+    manager.enrol(&[&host]);
+    let (_reader, pipe) = stuck_pipe::stuck_pipe();
+    let mut update = start(pipe, &["--all"]);
+    wait_for_record(&manager, "entering-recovery");
+    kill(Pid::from_raw(update.id().try_into().unwrap()), Signal::SIGINT).unwrap();
+    wait_for_record(&manager, "\"finished\"");
+    assert_eq!(stuck_pipe::end(&mut update, Signal::SIGINT).code(), Some(1));
 }
 
 #[test]
@@ -375,7 +417,7 @@ fn backups_are_kept_and_a_restored_one_is_a_bundle_for_its_host_alone() {
 }
 
 fn wait_for_record(manager: &Manager, word: &str) {
-    for _ in 0..500 {
+    for _ in 0..3000 {
         std::thread::sleep(Duration::from_millis(20));
         let Ok(records) = std::fs::read_dir(manager.path("state/campaigns")) else { continue };
         let read = |entry: std::io::Result<std::fs::DirEntry>| {

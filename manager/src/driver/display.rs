@@ -5,7 +5,7 @@ mod rows;
 mod table;
 
 use std::io::{self, IsTerminal as _, Write as _};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use firmcast::time::Time;
 use firmcast_manager::campaign::Campaign;
@@ -13,10 +13,23 @@ use firmcast_manager::clock;
 use firmcast_manager::news::{self, Entry, Kind, News};
 use firmcast_manager::rescue::{Line, Note};
 
-use table::Table;
+use super::printer::{Piece, Printer, Weight};
+use table::{Painter, Table};
+
+/// How long what was told may still take to be read, after the operator wants the program to end.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// How often an operator who wants the program to end is listened to, while what was told is not
+/// read.
+const LISTEN_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Where news go.
-pub(crate) enum Display {
+pub(crate) struct Display {
+    form: Form,
+    printer: Printer,
+}
+
+enum Form {
     /// One JSON object per line.
     Json,
     /// One line for people per event.
@@ -24,58 +37,87 @@ pub(crate) enum Display {
     /// The same without progress: a log runs for months.
     Log,
     /// A table that is drawn again and again, with what must not be missed above it.
-    Table(Box<Table>),
+    Table(Table),
 }
 
 impl Display {
     /// Returns the display that fits one campaign.
     pub(crate) fn for_campaign(json: bool, kind: Kind) -> Self {
-        if json {
-            Self::Json
-        } else if io::stdout().is_terminal() {
-            Self::Table(Box::new(Table::new(kind)))
-        } else {
-            Self::Plain
-        }
+        let is_terminal = io::stdout().is_terminal();
+        let form = match json {
+            true => Form::Json,
+            false if is_terminal => Form::Table(Table::new(kind)),
+            false => Form::Plain,
+        };
+        Self::new(form)
     }
 
     /// Returns the display of a service.
     pub(crate) fn for_service(json: bool) -> Self {
-        if json { Self::Json } else { Self::Log }
+        Self::new(if json { Form::Json } else { Form::Log })
+    }
+
+    fn new(form: Form) -> Self {
+        let printer = match &form {
+            Form::Table(_) => {
+                let mut painter = Painter::new();
+                Printer::start(move |piece| painter.paint(piece))
+            }
+            Form::Json | Form::Plain | Form::Log => Printer::start(print_lines),
+        };
+        Self { form, printer }
     }
 
     /// Tells one thing.
     pub(crate) fn tell(&mut self, note: &Note, time: SystemTime) {
-        match self {
-            Self::Json => print_line(&note.to_json(time)),
-            Self::Log if matches!(note.line, Line::Campaign(News::Progress { .. })) => {}
-            Self::Plain | Self::Log => {
-                if let Some(line) = to_text(note, time) {
-                    print_line(&line);
-                }
-            }
-            Self::Table(table) => {
-                if let Line::Campaign(news) = &note.line
-                    && table.must_outlast_it(news)
-                    && let Some(line) = to_text(note, time)
-                {
-                    table.print_above(&line);
-                }
-            }
+        if let Some(lines) = self.printer.take_dropped() {
+            let message = format!(
+                "{lines} lines were left out, as nobody read them; firmcast history has the results"
+            );
+            let line = Line::Campaign(News::Warning { message });
+            self.put(&Note { campaign: note.campaign, line }, time);
+        }
+        self.put(note, time);
+    }
+
+    fn put(&mut self, note: &Note, time: SystemTime) {
+        let is_progress = matches!(note.line, Line::Campaign(News::Progress { .. }));
+        let line = match &self.form {
+            Form::Json => Some(note.to_json(time)),
+            Form::Log if is_progress => None,
+            Form::Plain | Form::Log => to_text(note, time),
+            Form::Table(table) => match &note.line {
+                Line::Campaign(news) if table.must_outlast_it(news) => to_text(note, time),
+                _ => None,
+            },
+        };
+        let weight = if is_progress { Weight::Progress } else { Weight::Result };
+        if let Some(line) = line {
+            self.printer.print(Piece::Line(line), weight);
         }
     }
 
     /// Draws the table anew.
     pub(crate) fn refresh(&mut self, now: Time, campaign: &Campaign) {
-        if let Self::Table(table) = self {
-            table.draw(now, campaign);
+        if let Form::Table(table) = &mut self.form {
+            self.printer.print(table.picture(now, campaign), Weight::Progress);
         }
     }
 
     /// Leaves the last state on the screen.
     pub(crate) fn finish(&mut self, campaign: &Campaign) {
-        if let Self::Table(table) = self {
-            table.finish(campaign);
+        if let Form::Table(table) = &self.form {
+            self.printer.print(table.last_picture(campaign), Weight::Result);
+        }
+    }
+
+    /// Waits until all that was told is read, or `wants_end` says that nobody will.
+    pub(crate) fn wait(&self, mut wants_end: impl FnMut() -> bool) {
+        while !self.printer.wait(LISTEN_INTERVAL) {
+            if wants_end() {
+                self.printer.wait(FAREWELL);
+                return;
+            }
         }
     }
 }
@@ -92,7 +134,13 @@ fn to_text(note: &Note, time: SystemTime) -> Option<String> {
 }
 
 /// A reader that went away must not stop a campaign.
-fn print_line(line: &str) {
+fn print_lines(piece: Piece) {
+    let lines = match piece {
+        Piece::Line(line) => vec![line],
+        Piece::Picture(lines) | Piece::LastPicture(lines) => lines,
+    };
     let mut stdout = io::stdout().lock();
-    let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
+    for line in lines {
+        let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
+    }
 }

@@ -6,7 +6,8 @@
 //! - [`interview`]: asking hosts who they are; [`stamper`]: the stamps of calls and questions.
 //! - [`status_socket`]: the local socket between `firmcast serve` and `firmcast status`.
 //! - [`mouth`]: tells what happens: on the [`display`] (terminal, lines or JSON), and in the
-//!   records of the [`ledger`]. [`output`]: standard output.
+//!   records of the [`ledger`]. [`output`]: standard output; [`printer`]: the same from a thread of
+//!   its own, while hosts wait.
 
 pub(crate) mod display;
 pub(crate) mod interview;
@@ -14,6 +15,7 @@ pub(crate) mod ledger;
 pub(crate) mod mouth;
 pub(crate) mod network;
 pub(crate) mod output;
+pub(crate) mod printer;
 pub(crate) mod sender;
 pub(crate) mod socket;
 pub(crate) mod stamper;

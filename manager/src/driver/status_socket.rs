@@ -5,8 +5,10 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use firmcast::time::Time;
 use firmcast_manager::store::owner;
 use mio::Interest;
 use mio::net::{UnixListener, UnixStream};
@@ -25,6 +27,9 @@ const LOCK: &str = "serve.lock";
 /// Most askers at a time; more wait in the kernel.
 const CLIENTS_MAX: usize = 4;
 
+/// How long an asker may take to read its answer before another one has its place.
+const CLIENT_PATIENCE: Duration = Duration::from_secs(10);
+
 /// The listening socket, and who is being answered.
 pub(crate) struct StatusSocket {
     listener: UnixListener,
@@ -34,6 +39,7 @@ pub(crate) struct StatusSocket {
 }
 
 struct Client {
+    since: Time,
     stream: UnixStream,
     answer: Vec<u8>,
     sent_bytes: usize,
@@ -83,11 +89,13 @@ impl StatusSocket {
         waiter: &Waiter,
         answer: impl Fn() -> Vec<u8>,
     ) -> anyhow::Result<()> {
-        self.clients.retain_mut(Client::go_on);
+        let now = waiter.now();
+        self.clients
+            .retain_mut(|client| now.since(client.since) < CLIENT_PATIENCE && client.go_on());
         while self.clients.len() < CLIENTS_MAX {
             let Ok((mut stream, _)) = self.listener.accept() else { return Ok(()) };
             waiter.watch(&mut stream, Interest::WRITABLE)?;
-            let mut client = Client { stream, answer: answer(), sent_bytes: 0 };
+            let mut client = Client { since: now, stream, answer: answer(), sent_bytes: 0 };
             if client.go_on() {
                 self.clients.push(client);
             }

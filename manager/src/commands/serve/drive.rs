@@ -62,6 +62,12 @@ impl Drive {
 
     /// Runs it until it is told to stop.
     pub(crate) fn run(mut self) -> anyhow::Result<ExitCode> {
+        let worked = self.work();
+        self.io.mouth.display().wait(|| true);
+        worked.map(|()| ExitCode::SUCCESS)
+    }
+
+    fn work(&mut self) -> anyhow::Result<()> {
         self.tell_bundles();
         self.event(ServiceEvent::Serving {
             address: self.facts.address.to_string(),
@@ -78,7 +84,7 @@ impl Drive {
         }
         self.tell_notes();
         self.event(ServiceEvent::Stopped);
-        Ok(ExitCode::SUCCESS)
+        Ok(())
     }
 
     /// Sends, waits and takes what came. True when it was told to stop.

@@ -73,6 +73,8 @@ impl Drive {
         let mouth = &mut self.io.mouth;
         mouth.keep();
         mouth.display().finish(&self.campaign);
+        let waiter = &mut self.io.way.waiter;
+        mouth.display().wait(|| waiter.stop_requests().is_ok_and(|stops| stops > 0));
         let complete = !mouth.record_has_failed() && !self.fell_short;
         let all_well = worked.is_ok() && failed == 0 && complete;
         if all_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }

@@ -10,22 +10,20 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::paces::Paces;
 use super::rows::{self, Screen};
+use crate::driver::printer::Piece;
 
 /// Room on a screen whose size is not known.
 const SCREEN_DEFAULT: Screen = Screen { height: 24, width: 80 };
 
-/// The table on the screen.
+/// What the table shows.
 pub(crate) struct Table {
     kind: Kind,
-    bars: MultiProgress,
-    lines: Vec<ProgressBar>,
     paces: Paces,
 }
 
 impl Table {
     pub(super) fn new(kind: Kind) -> Self {
-        let bars = MultiProgress::with_draw_target(ProgressDrawTarget::stdout());
-        Self { kind, bars, lines: Vec::new(), paces: Paces::default() }
+        Self { kind, paces: Paces::default() }
     }
 
     /// Returns whether news must stay on the screen when the table goes on.
@@ -37,24 +35,44 @@ impl Table {
         }
     }
 
-    /// Prints a line that stays.
-    pub(super) fn print_above(&self, line: &str) {
-        // A screen that went away must not stop a campaign.
-        let _ = self.bars.println(rows::fold("", line, screen().width).join("\n"));
-    }
-
-    pub(super) fn draw(&mut self, now: Time, campaign: &Campaign) {
+    pub(super) fn picture(&mut self, now: Time, campaign: &Campaign) -> Piece {
         self.paces.follow(now, campaign.hosts());
-        self.show(&rows::table(self.kind, now, campaign, &self.paces, screen()));
+        Piece::Picture(rows::table(self.kind, now, campaign, &self.paces, screen()))
     }
 
-    /// Leaves the last state on the screen; after a dry run with all figures of all hosts.
-    pub(super) fn finish(&mut self, campaign: &Campaign) {
+    /// Returns the last state; after a dry run with all figures of all hosts.
+    pub(super) fn last_picture(&self, campaign: &Campaign) -> Piece {
         let mut screen = screen();
         if self.kind == Kind::DryRun {
             screen.height = usize::MAX;
         }
-        let text = rows::table(self.kind, Time::ZERO, campaign, &self.paces, screen);
+        Piece::LastPicture(rows::table(self.kind, Time::ZERO, campaign, &self.paces, screen))
+    }
+}
+
+/// The table as it stands on the screen. A screen that went away must not stop a campaign.
+pub(super) struct Painter {
+    bars: MultiProgress,
+    lines: Vec<ProgressBar>,
+}
+
+impl Painter {
+    pub(super) fn new() -> Self {
+        let bars = MultiProgress::with_draw_target(ProgressDrawTarget::stdout());
+        Self { bars, lines: Vec::new() }
+    }
+
+    pub(super) fn paint(&mut self, piece: Piece) {
+        match piece {
+            Piece::Line(line) => {
+                let _ = self.bars.println(rows::fold("", &line, screen().width).join("\n"));
+            }
+            Piece::Picture(text) => self.show(&text),
+            Piece::LastPicture(text) => self.finish(&text),
+        }
+    }
+
+    fn finish(&mut self, text: &[String]) {
         self.show(&[]);
         for line in &self.lines {
             line.finish_and_clear();
