@@ -171,7 +171,7 @@ fn query(agent: &Agent, manager: &ManagerSecretKey, host_key: &Path) -> Identity
                 Answer::Identity(identity) => return identity,
                 other => panic!("{other:?}"),
             },
-            None => {}
+            Some(SessionEvent::StaleCall { .. }) | None => {}
         }
     }
     panic!("no answer");

@@ -18,8 +18,9 @@ fuzz_target!(|datagrams: Vec<Vec<u8>>| {
     endpoint.allow(*manager.exchange());
     let mut discovery = DiscoveryResponder::new(vec![manager]);
     let from = SocketAddr::from(([192, 0, 2, 1], 1));
+    let mut rng = ChaCha20Rng::from_seed([4; 32]);
     for datagram in &datagrams {
-        assert!(discovery.handle(Time::ZERO, datagram).is_none());
+        assert!(discovery.handle(Time::ZERO, from, datagram, &mut rng).is_none());
         assert!(endpoint.handle_datagram(Time::ZERO, from, datagram).is_none());
     }
     assert!(endpoint.poll_transmit().is_none() && endpoint.poll_timeout().is_none());

@@ -6,7 +6,7 @@ use firmcast::wire::answer::Answer;
 use firmcast::wire::broadcast::{FragmentStatus, TransferParameters};
 use firmcast::wire::command::Command;
 use firmcast::wire::datagram::{
-    DiscoveryAnswer, DiscoveryRequest, Initiation, Response, Transport,
+    CookieReply, DiscoveryAnswer, DiscoveryRequest, Initiation, Response, Transport,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -20,6 +20,6 @@ macro_rules! comes_back {
 
 fuzz_target!(|bytes: &[u8]| {
     comes_back!(bytes: Command, Answer, Initiation, Response, Transport);
-    comes_back!(bytes: DiscoveryRequest, DiscoveryAnswer);
+    comes_back!(bytes: DiscoveryRequest, DiscoveryAnswer, CookieReply);
     comes_back!(bytes: FragmentStatus, TransferParameters);
 });

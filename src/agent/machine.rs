@@ -28,10 +28,10 @@ use self::reports::{accepted, idle, log_measurement, only_in_recovery, refused};
 use super::log_budget::LogBudget;
 use super::outlook::Outlook;
 use crate::image::VerifiedManifest;
-use crate::keys::{HostSecretKey, ManagerPublicKey, ReleasePublicKey};
+use crate::keys::{HostSecretKey, ManagerPublicKey, PublicKey as _, ReleasePublicKey};
 use crate::random;
 use crate::reason::{Reason, Refusal};
-use crate::session::discovery::DiscoveryResponder;
+use crate::session::discovery::{Asked, DiscoveryResponder, Heard};
 use crate::session::{Endpoint, PeerKey, SessionEvent, Transmit};
 use crate::time::Time;
 use crate::wire::answer::{Answer, Identity, Measurement};
@@ -196,9 +196,11 @@ impl Agent {
         bytes: &[u8],
         system: &mut dyn HostSystem,
     ) {
-        if let Some(asked) = self.discovery.handle(now, bytes) {
-            let seed = random::seed(&mut self.rng);
-            let answer = self.discovery.answer(&asked, &self.host_key, &system.identity(), seed);
+        if let Some(heard) = self.discovery.handle(now, from, bytes, &mut self.rng) {
+            let answer = match heard {
+                Heard::Asked(asked) => self.answer_discovery(now, from, &asked, system),
+                Heard::Busy(reply) => Some(reply),
+            };
             self.answers.extend(answer.map(|bytes| Transmit { to: from, bytes }));
             return;
         }
@@ -207,11 +209,37 @@ impl Agent {
                 self.handle_message(now, peer, address, &bytes, system);
             }
             Some(SessionEvent::Connected { .. }) => {}
+            Some(SessionEvent::StaleCall { peer, .. }) => self.tell_stale(now, from, &peer),
             None => match self.endpoint.poll_transmit() {
                 Some(handshake) => self.answers.push_back(handshake),
                 None => self.log.count_dropped(now),
             },
         }
+    }
+
+    fn answer_discovery(
+        &mut self,
+        now: Time,
+        from: SocketAddr,
+        asked: &Asked,
+        system: &mut dyn HostSystem,
+    ) -> Option<Vec<u8>> {
+        if asked.is_stale() {
+            self.tell_stale(now, from, asked.manager().exchange());
+        }
+        let seed = random::seed(&mut self.rng);
+        self.discovery.answer(asked, &self.host_key, &system.identity(), seed)
+    }
+
+    fn tell_stale(&mut self, now: Time, from: SocketAddr, manager: &PeerKey) {
+        let key = self.managers.get(manager).map(|key| key.fingerprint().to_string());
+        self.log.line(now, || {
+            warn!(
+                "{from} has an older stamp of manager key {} than was seen before: its clock was set \
+                back, or another machine has this key",
+                key.unwrap_or_default()
+            );
+        });
     }
 
     /// The next datagram to send.

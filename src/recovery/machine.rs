@@ -224,7 +224,7 @@ impl Recovery {
             Some(SessionEvent::Connected { peer, .. }) if self.heard.is_none() => {
                 self.hear(now, peer)
             }
-            Some(SessionEvent::Connected { .. }) => {}
+            Some(SessionEvent::Connected { .. } | SessionEvent::StaleCall { .. }) => {}
             Some(SessionEvent::Message { peer, bytes, .. }) => {
                 self.hear(now, peer);
                 self.handle_command(now, &bytes);

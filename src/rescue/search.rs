@@ -199,6 +199,7 @@ impl Search {
                 None
             }
             SessionEvent::Message { peer, bytes, .. } => self.handle_command(now, peer, &bytes),
+            SessionEvent::StaleCall { .. } => None,
         }
     }
 

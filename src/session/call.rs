@@ -6,9 +6,11 @@ use std::time::Duration;
 use rand_chacha::ChaCha20Rng;
 use snow::{HandshakeState, StatelessTransportState};
 
+use super::cookie::{COOKIE_LIFETIME, Cookie};
 use super::noise;
 use crate::random::jitter;
 use crate::time::Time;
+use crate::wire::datagram::MAC_SIZE;
 
 /// First and longest pause between two initiations, and by how much each varies.
 const RETRY_MIN: Duration = Duration::from_millis(250);
@@ -26,11 +28,24 @@ pub(super) struct Call {
     /// Our session index in the newest initiation.
     pub(super) index: Option<u32>,
     handshake: Option<HandshakeState>,
+    /// The mac of the newest initiation, which a cookie reply has to know.
+    pub(super) mac: [u8; MAC_SIZE],
+    /// What a busy peer wants to see, and until when.
+    pub(super) cookie: Option<(Cookie, Time)>,
 }
 
 impl Call {
     pub(super) fn new(now: Time, to: SocketAddr, anywhere: bool) -> Self {
-        Self { to, anywhere, pause: RETRY_MIN, next: now, index: None, handshake: None }
+        Self {
+            to,
+            anywhere,
+            pause: RETRY_MIN,
+            next: now,
+            index: None,
+            handshake: None,
+            mac: [0; MAC_SIZE],
+            cookie: None,
+        }
     }
 
     /// Records that an initiation with this index and handshake is sent, and plans the next.
@@ -46,6 +61,12 @@ impl Call {
         self.next = now + jitter(self.pause, RETRY_SPREAD_PERMILLE, rng);
         self.pause = (self.pause * 2).min(RETRY_MAX);
         self.index.replace(index)
+    }
+
+    /// Takes the cookie of a busy peer. The next initiation is due at once: the peer has just had
+    /// time.
+    pub(super) fn prove(&mut self, now: Time, cookie: Cookie) {
+        (self.cookie, self.next) = (Some((cookie, now + COOKIE_LIFETIME)), now);
     }
 
     /// Opens the answer to the newest initiation. Returns the keys of the session, and where the

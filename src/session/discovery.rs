@@ -2,11 +2,16 @@
 //!
 //! The request proves that a trusted manager made it; the stamp makes a replay useless. Only the
 //! manager can read an answer, and the answer proves which host key made it, so the manager can
-//! enrol a host it has never met.
+//! enrol a host it has never met. A busy host answers with a cookie first, as in a session.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
 
-use super::limit::RateLimit;
+use rand_chacha::ChaCha20Rng;
+
+use super::cookie;
+use super::guard::{Guard, Knock, Limits, Pass};
 use super::mac::MacKey;
 use super::noise;
 use crate::keys::{
@@ -15,17 +20,41 @@ use crate::keys::{
 use crate::time::Time;
 use crate::wire::answer::Identity;
 use crate::wire::codec::{Reader, Writer};
-use crate::wire::datagram::{DISCOVERY_REQUEST_SIZE, DiscoveryAnswer, DiscoveryRequest, MAC_SIZE};
+use crate::wire::datagram::{
+    CookieReply, DISCOVERY_REQUEST_SIZE, DiscoveryAnswer, DiscoveryRequest, MAC_SIZE,
+};
 
-/// Signatures that a host checks in a second.
+/// Signatures that a host checks in a second for those who have not proved their address.
 pub const REQUESTS_PER_SECOND: u32 = 5;
 
+/// Minimum interval between two answers to stale requests of one manager key.
+const STALE_ANSWER_INTERVAL: Duration = Duration::from_secs(1);
+
+const LIMITS: Limits =
+    Limits { per_second: REQUESTS_PER_SECOND, seen_max: 256, sources_max: 64 };
+
 const MAC_LABEL: &str = "firmcast discovery mac";
+const COOKIE_LABEL: &str = "firmcast discovery cookie";
+
+/// In place of an identity, whose first byte is an environment: the newest stamp that the host has
+/// seen of this manager's key follows (u64).
+const STALE: u8 = 0x80;
 
 /// A question that the manager asked.
 #[derive(Clone, Debug)]
 pub struct Discovery {
     request: DiscoveryRequest,
+    cookie_key: MacKey,
+}
+
+/// What a host said to a question.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Said {
+    /// Who it is.
+    Identity(Identity),
+    /// It has seen a later stamp of this manager's key, so it looks at nothing with an earlier one:
+    /// this machine's clock was set back, or another machine has the same key.
+    LaterStamp(u64),
 }
 
 impl Discovery {
@@ -39,10 +68,21 @@ impl Discovery {
             signer: signer(&public),
             signature: [0; 64],
             mac: [0; MAC_SIZE],
+            cookie_mac: None,
         };
         request.signature = secret.sign_discovery(&request.signed());
         request.mac = MacKey::new(MAC_LABEL, &public.to_bytes()).compute(&request.checked());
-        Self { request }
+        Self { request, cookie_key: MacKey::new(COOKIE_LABEL, &public.to_bytes()) }
+    }
+
+    /// Returns the request that a busy host wants to see, if `datagram` is its reply to this one: to
+    /// be sent where the reply came from.
+    pub fn prove(&self, datagram: &[u8]) -> Option<Vec<u8>> {
+        let reply = CookieReply::parse(datagram).ok()?;
+        let is_ours = reply.receiver == receiver(&self.request.nonce)
+            && cookie::is_reply(&self.cookie_key, &reply, &self.request.mac);
+        let cookie_mac = Some(cookie::mac(&reply.cookie, &self.request.checked()));
+        is_ours.then(|| DiscoveryRequest { cookie_mac, ..self.request.clone() }.emit())
     }
 
     /// Returns the datagram to broadcast.
@@ -55,7 +95,7 @@ impl Discovery {
         &self,
         secret: &ManagerSecretKey,
         datagram: &[u8],
-    ) -> Option<(HostPublicKey, Identity)> {
+    ) -> Option<(HostPublicKey, Said)> {
         let answer = DiscoveryAnswer::parse(datagram).ok()?;
         if answer.nonce != self.request.nonce {
             return None;
@@ -65,9 +105,15 @@ impl Discovery {
         if reader.array::<16>().ok()? != self.request.nonce {
             return None;
         }
-        let identity = Identity::read(&mut reader).ok()?;
+        let said = match message.get(16)? {
+            &STALE => {
+                reader.u8().ok()?;
+                Said::LaterStamp(reader.u64().ok()?)
+            }
+            _ => Said::Identity(Identity::read(&mut reader).ok()?),
+        };
         reader.finish().ok()?;
-        Some((HostPublicKey::from_exchange(key).ok()?, identity))
+        Some((HostPublicKey::from_exchange(key).ok()?, said))
     }
 }
 
@@ -76,45 +122,88 @@ impl Discovery {
 pub struct Asked {
     manager: ManagerPublicKey,
     nonce: [u8; 16],
+    /// The newest stamp, if the question has an older one.
+    later_stamp: Option<u64>,
+}
+
+impl Asked {
+    /// Returns who asked.
+    pub fn manager(&self) -> &ManagerPublicKey {
+        &self.manager
+    }
+
+    /// Returns whether the question came with a stamp that is not above the newest of its key.
+    pub fn is_stale(&self) -> bool {
+        self.later_stamp.is_some()
+    }
+}
+
+/// What a request comes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// A trusted manager asked.
+    Asked(Asked),
+    /// Others use up the time of this host: send this reply, and forget the request.
+    Busy(Vec<u8>),
 }
 
 /// The host's side.
 #[derive(Debug)]
 pub struct DiscoveryResponder {
     managers: BTreeMap<[u8; 8], Known>,
-    limit: RateLimit,
+    guard: Guard,
 }
 
 #[derive(Debug)]
 struct Known {
     key: ManagerPublicKey,
     mac: MacKey,
+    cookie_key: MacKey,
     newest_stamp: u64,
+    /// When a stale request may be answered again.
+    stale_again: Time,
 }
 
 impl DiscoveryResponder {
     /// Answers these managers only.
     pub fn new(managers: Vec<ManagerPublicKey>) -> Self {
         let known = |key: ManagerPublicKey| {
-            let mac = MacKey::new(MAC_LABEL, &key.to_bytes());
-            (signer(&key), Known { key, mac, newest_stamp: 0 })
+            let bytes = key.to_bytes();
+            let mac = MacKey::new(MAC_LABEL, &bytes);
+            let cookie_key = MacKey::new(COOKIE_LABEL, &bytes);
+            (signer(&key), Known { key, mac, cookie_key, newest_stamp: 0, stale_again: Time::ZERO })
         };
         let managers = managers.into_iter().map(known).collect();
-        Self { managers, limit: RateLimit::new(REQUESTS_PER_SECOND) }
+        Self { managers, guard: Guard::new(LIMITS) }
     }
 
-    /// Takes a datagram; returns the question if a trusted manager asked it and it is not a replay.
-    pub fn handle(&mut self, now: Time, datagram: &[u8]) -> Option<Asked> {
+    /// Takes a datagram; returns what to do if a trusted manager asked and this is not a copy, or if
+    /// the host is too busy to find out.
+    pub fn handle(
+        &mut self,
+        now: Time,
+        from: SocketAddr,
+        datagram: &[u8],
+        rng: &mut ChaCha20Rng,
+    ) -> Option<Heard> {
         let request = DiscoveryRequest::parse(datagram).ok()?;
         let known = self.managers.get_mut(&request.signer)?;
-        let cheap = request.stamp > known.newest_stamp
-            && known.mac.verify(&request.checked(), &request.mac)
-            && self.limit.take(now);
-        if !cheap || !known.key.verify_discovery(&request.signed(), &request.signature) {
+        let checked = request.checked();
+        let is_stale = request.stamp <= known.newest_stamp;
+        if is_stale && now < known.stale_again || !known.mac.verify(&checked, &request.mac) {
             return None;
         }
-        known.newest_stamp = request.stamp;
-        Some(Asked { manager: known.key.clone(), nonce: request.nonce })
+        let DiscoveryRequest { mac, cookie_mac, .. } = &request;
+        let knock = Knock { from, checked: &checked, mac, cookie_mac: cookie_mac.as_ref() };
+        match self.guard.check(now, knock, rng) {
+            Pass::Handle => known.hear(now, &request).map(Heard::Asked),
+            Pass::Drop => None,
+            Pass::Prove(cookie) => {
+                let receiver = receiver(&request.nonce);
+                let reply = cookie::reply(&known.cookie_key, receiver, cookie, &request.mac);
+                Some(Heard::Busy(reply.emit()))
+            }
+        }
     }
 
     /// The answer, sealed for the manager that asked. `seed` must be fresh from the system's random
@@ -127,12 +216,37 @@ impl DiscoveryResponder {
         seed: [u8; 32],
     ) -> Option<Vec<u8>> {
         let mut writer = Writer::new();
-        identity.write(writer.bytes(&asked.nonce));
+        writer.bytes(&asked.nonce);
+        match asked.later_stamp {
+            Some(newest) => drop(writer.u8(STALE).u64(newest)),
+            None => identity.write(&mut writer),
+        }
         let message = writer.finish();
         let noise = noise::seal(host.exchange(), asked.manager.exchange(), &message, seed)?;
         let datagram = DiscoveryAnswer { nonce: asked.nonce, noise }.emit();
         (datagram.len() <= DISCOVERY_REQUEST_SIZE).then_some(datagram)
     }
+}
+
+impl Known {
+    fn hear(&mut self, now: Time, request: &DiscoveryRequest) -> Option<Asked> {
+        if !self.key.verify_discovery(&request.signed(), &request.signature) {
+            return None;
+        }
+        let later_stamp = Some(self.newest_stamp).filter(|newest| request.stamp <= *newest);
+        match later_stamp {
+            Some(_) => self.stale_again = now + STALE_ANSWER_INTERVAL,
+            None => self.newest_stamp = request.stamp,
+        }
+        Some(Asked { manager: self.key.clone(), nonce: request.nonce, later_stamp })
+    }
+}
+
+/// Names a request in a cookie reply.
+fn receiver(nonce: &[u8; 16]) -> u32 {
+    let mut first = [0; 4];
+    first.copy_from_slice(&nonce[..4]);
+    u32::from_be_bytes(first)
 }
 
 fn signer(key: &ManagerPublicKey) -> [u8; 8] {
@@ -142,41 +256,4 @@ fn signer(key: &ManagerPublicKey) -> [u8; 8] {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-    use crate::wire::samples;
-    use rand_chacha::ChaCha20Rng;
-    use rand_core::SeedableRng;
-
-    #[test]
-    fn only_a_trusted_manager_is_answered_once_and_only_it_can_read() {
-        let mut rng = ChaCha20Rng::from_seed([5; 32]);
-        let manager = ManagerSecretKey::generate(&mut rng);
-        let stranger = ManagerSecretKey::generate(&mut rng);
-        let host = HostSecretKey::generate(&mut rng);
-        let mut responder = DiscoveryResponder::new(vec![manager.public()]);
-        let now = Time::ZERO;
-
-        let foreign = Discovery::new(&stranger, 9, [1; 16]);
-        assert_eq!(responder.handle(now, &foreign.request()), None);
-
-        let discovery = Discovery::new(&manager, 10, [2; 16]);
-        let request = discovery.request();
-        for position in 0..request.len() {
-            let mut forged = request.clone();
-            forged[position] ^= 1;
-            assert_eq!(responder.handle(now, &forged), None, "byte {position}");
-        }
-        let asked = responder.handle(now, &request).unwrap();
-        assert_eq!(responder.handle(now, &request), None, "a replay");
-
-        let identity = samples::longest_identity();
-        let answer = responder.answer(&asked, &host, &identity, [6; 32]).unwrap();
-        assert!(answer.len() <= request.len());
-        let (key, heard) = discovery.open(&manager, &answer).unwrap();
-        assert_eq!((key, heard), (host.public(), identity));
-        assert!(discovery.open(&stranger, &answer).is_none());
-        assert!(Discovery::new(&manager, 11, [3; 16]).open(&manager, &answer).is_none());
-    }
-}
+mod tests;

@@ -13,23 +13,35 @@ use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::Zeroizing;
 
 use super::call::Call;
-use super::limit::RateLimit;
+use super::cookie;
+use super::guard::{Guard, Knock, Limits, Pass};
 use super::mac::MacKey;
 use super::noise;
-use super::peers::{MAC_LABEL, Opened, PeerKey, Peers};
+use super::peers::{Admission, MAC_LABEL, Opened, PeerKey, Peers};
 use super::sealing::Session;
 use crate::random::seed;
 use crate::time::Time;
 use crate::wire::MESSAGE_SIZE_MAX;
-use crate::wire::datagram::{Initiation, MAC_SIZE, Response, Transport};
+use crate::wire::datagram::{CookieReply, Initiation, MAC_SIZE, Response, Transport};
 
 /// Maximum number of datagrams that wait to be taken; more are dropped, as the network might have
 /// done.
 pub const TRANSMITS_MAX: usize = 65_536;
 
-/// Maximum number of handshakes that a host answers in a second, which bounds the public-key work
-/// behind them.
+/// Maximum number of handshakes that a host answers in a second for callers that have not proved
+/// their address, which bounds the public-key work behind them.
 pub const HANDSHAKES_PER_SECOND: u32 = 20;
+
+/// Maximum number of handled initiations whose copies a host knows; a manager, who answers a hundred
+/// times as many.
+const SEEN_MAX: usize = 512;
+const SEEN_BY_MANAGER_MAX: usize = 16_384;
+
+/// Maximum number of callers' addresses with a limit of their own at a host, and at a manager.
+const SOURCES_MAX: usize = 64;
+const SOURCES_OF_MANAGER_MAX: usize = 1024;
+
+const COOKIE_LABEL: &str = "firmcast session cookie";
 
 /// A datagram to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +72,16 @@ pub enum SessionEvent {
         /// The message, never empty.
         bytes: Vec<u8>,
     },
+    /// A peer that may call did so with a stamp that is not above the newest of its key: its clock
+    /// was set back, or another one has the same key and a later clock.
+    StaleCall {
+        /// The peer's key.
+        peer: PeerKey,
+        /// Its stamp.
+        stamp: u64,
+        /// The newest stamp of the key.
+        newest: u64,
+    },
 }
 
 /// The sessions of one socket with all its peers.
@@ -67,8 +89,9 @@ pub enum SessionEvent {
 pub struct Endpoint {
     secret: Zeroizing<[u8; 32]>,
     own_mac: MacKey,
+    own_cookie: MacKey,
     rng: ChaCha20Rng,
-    limit: RateLimit,
+    guard: Guard,
     stamp: u64,
     stamps_must_grow: bool,
     peers: Peers,
@@ -85,8 +108,13 @@ impl Endpoint {
         Self {
             secret: Zeroizing::new(exchange_secret),
             own_mac: MacKey::new(MAC_LABEL, public.as_bytes()),
+            own_cookie: MacKey::new(COOKIE_LABEL, public.as_bytes()),
             rng: ChaCha20Rng::from_seed(seed),
-            limit: RateLimit::new(HANDSHAKES_PER_SECOND),
+            guard: Guard::new(Limits {
+                per_second: HANDSHAKES_PER_SECOND,
+                seen_max: SEEN_MAX,
+                sources_max: SOURCES_MAX,
+            }),
             stamp: 0,
             stamps_must_grow: true,
             peers: Peers::default(),
@@ -97,7 +125,11 @@ impl Endpoint {
     /// Makes this the manager's side: `handshakes_per_second` are answered, and callers need no
     /// growing stamps, because a host in recovery may have lost its clock.
     pub fn serve_hosts(&mut self, handshakes_per_second: u32) {
-        self.limit = RateLimit::new(handshakes_per_second);
+        self.guard = Guard::new(Limits {
+            per_second: handshakes_per_second,
+            seen_max: SEEN_BY_MANAGER_MAX,
+            sources_max: SOURCES_OF_MANAGER_MAX,
+        });
         self.stamps_must_grow = false;
     }
 
@@ -171,12 +203,11 @@ impl Endpoint {
     /// session is at its end, or the message is longer than [`MESSAGE_SIZE_MAX`].
     pub fn send(&mut self, now: Time, peer: &PeerKey, message: &[u8]) -> bool {
         let Some(entry) = self.peers.get_mut(peer) else { return false };
-        let (Some(session), Some(to)) = (entry.current.as_mut(), entry.address) else {
-            return false;
-        };
+        let Some(session) = entry.current.as_mut() else { return false };
         if session.is_over(now) || message.len() > MESSAGE_SIZE_MAX {
             return false;
         }
+        let to = session.address;
         match session.seal(message) {
             Some(bytes) => {
                 self.transmit(to, bytes);
@@ -195,12 +226,13 @@ impl Endpoint {
         datagram: &[u8],
     ) -> Option<SessionEvent> {
         match datagram.first()? {
-            1 => {
-                self.handle_initiation(now, from, &Initiation::parse(datagram).ok()?);
+            1 => self.handle_initiation(now, from, &Initiation::parse(datagram).ok()?),
+            2 => self.handle_response(now, from, &Response::parse(datagram).ok()?),
+            3 => self.handle_transport(now, &Transport::parse(datagram).ok()?),
+            8 => {
+                self.handle_cookie(now, &CookieReply::parse(datagram).ok()?);
                 None
             }
-            2 => self.handle_response(now, from, &Response::parse(datagram).ok()?),
-            3 => self.handle_transport(now, from, &Transport::parse(datagram).ok()?),
             _ => None,
         }
     }
@@ -237,33 +269,78 @@ impl Endpoint {
         };
         let stale = call.initiate(now, sender, handshake, &mut self.rng);
         let to = call.to;
-        let mut initiation = Initiation { sender, noise, mac: [0; MAC_SIZE] };
-        initiation.mac = peer.mac.compute(&initiation.checked());
+        let mut initiation = Initiation { sender, noise, mac: [0; MAC_SIZE], cookie_mac: None };
+        let checked = initiation.checked();
+        initiation.mac = peer.mac.compute(&checked);
+        call.mac = initiation.mac;
+        let cookie = call.cookie.filter(|(_, until)| now < *until);
+        initiation.cookie_mac = cookie.map(|(cookie, _)| cookie::mac(&cookie, &checked));
         self.peers.drop_index(stale);
         self.transmit(to, initiation.emit());
     }
 
-    fn handle_initiation(&mut self, now: Time, from: SocketAddr, initiation: &Initiation) {
-        if !self.own_mac.verify(&initiation.checked(), &initiation.mac) || !self.limit.take(now) {
-            return;
+    fn handle_initiation(
+        &mut self,
+        now: Time,
+        from: SocketAddr,
+        initiation: &Initiation,
+    ) -> Option<SessionEvent> {
+        let checked = initiation.checked();
+        if !self.own_mac.verify(&checked, &initiation.mac) {
+            return None;
         }
+        let Initiation { mac, cookie_mac, .. } = initiation;
+        let knock = Knock { from, checked: &checked, mac, cookie_mac: cookie_mac.as_ref() };
+        match self.guard.check(now, knock, &mut self.rng) {
+            Pass::Handle => self.answer_call(now, from, initiation),
+            Pass::Drop => None,
+            Pass::Prove(cookie) => {
+                let reply = cookie::reply(&self.own_cookie, initiation.sender, cookie, mac);
+                self.transmit(from, reply.emit());
+                None
+            }
+        }
+    }
+
+    fn answer_call(
+        &mut self,
+        now: Time,
+        from: SocketAddr,
+        initiation: &Initiation,
+    ) -> Option<SessionEvent> {
         let seed = seed(&mut self.rng);
-        let Some(initiated) = noise::open_initiation(&self.secret, &initiation.noise, seed) else {
-            return;
-        };
+        let initiated = noise::open_initiation(&self.secret, &initiation.noise, seed)?;
         let (key, stamp) = (initiated.peer, initiated.stamp);
-        if !self.peers.admit(key, stamp, self.stamps_must_grow) {
-            return;
+        match self.peers.admit(key, stamp, self.stamps_must_grow) {
+            Admission::Admitted => {}
+            Admission::Unknown => return None,
+            Admission::Stale { newest } => {
+                return Some(SessionEvent::StaleCall { peer: key, stamp, newest });
+            }
         }
-        let Some((keys, noise)) = noise::respond(initiated) else { return };
+        let (keys, noise) = noise::respond(initiated)?;
         let index = self.peers.fresh_index(key, &mut self.rng);
-        let session = Session::new(now, index, initiation.sender, keys, true);
-        self.peers.add_unconfirmed(&key, stamp, session);
-        let Some(peer) = self.peers.get(&key) else { return };
+        let session = Session::new(now, index, initiation.sender, keys, from);
+        if !self.peers.add_unconfirmed(now, &key, stamp, session) {
+            return None;
+        }
+        let peer = self.peers.get(&key)?;
         let mut response =
             Response { sender: index, receiver: initiation.sender, noise, mac: [0; MAC_SIZE] };
         response.mac = peer.mac.compute(&response.checked());
         self.transmit(from, response.emit());
+        None
+    }
+
+    /// A busy peer wants to know whether this side is where its call came from.
+    fn handle_cookie(&mut self, now: Time, reply: &CookieReply) {
+        let Some(key) = self.peers.owner(reply.receiver) else { return };
+        let call = self.peers.get_mut(&key).and_then(|peer| peer.call.as_mut());
+        let Some(call) = call.filter(|call| call.index == Some(reply.receiver)) else { return };
+        if cookie::is_reply(&MacKey::new(COOKIE_LABEL, &key), reply, &call.mac) {
+            call.prove(now, reply.cookie);
+            self.call(now, key);
+        }
     }
 
     fn handle_response(
@@ -279,33 +356,25 @@ impl Endpoint {
         let peer = self.peers.get_mut(&key)?;
         let call = peer.call.as_mut().filter(|call| call.index == Some(response.receiver))?;
         let (keys, address) = call.answered(from, &response.noise)?;
-        (peer.address, peer.call) = (Some(address), None);
-        let session = Session::new(now, response.receiver, response.sender, keys, false);
+        peer.call = None;
+        let session = Session::new(now, response.receiver, response.sender, keys, address);
         self.peers.install(&key, session);
         // An empty message shows the other side at once that this session is no replay.
         self.send(now, &key, &[]);
         Some(SessionEvent::Connected { peer: key, address })
     }
 
-    fn handle_transport(
-        &mut self,
-        now: Time,
-        from: SocketAddr,
-        datagram: &Transport,
-    ) -> Option<SessionEvent> {
+    fn handle_transport(&mut self, now: Time, datagram: &Transport) -> Option<SessionEvent> {
         let key = self.peers.owner(datagram.receiver)?;
         let peer = self.peers.get_mut(&key)?;
-        let Opened { message, first, follows } = peer.open(now, datagram)?;
-        if follows {
-            peer.address = Some(from);
-        }
+        let Opened { message, first, address } = peer.open(now, datagram)?;
         if first {
             self.peers.confirm(&key, datagram.receiver);
         }
         if message.is_empty() {
-            return first.then_some(SessionEvent::Connected { peer: key, address: from });
+            return first.then_some(SessionEvent::Connected { peer: key, address });
         }
-        Some(SessionEvent::Message { peer: key, address: from, bytes: message })
+        Some(SessionEvent::Message { peer: key, address, bytes: message })
     }
 
     fn transmit(&mut self, to: SocketAddr, bytes: Vec<u8>) {

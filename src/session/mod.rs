@@ -69,11 +69,15 @@
 //! - [`discovery`]: the broadcast question who is there, and the sealed answers.
 //! - `peers`: who is known and may call, and whose sessions are; `call`: a call until it is
 //!   answered; `sealing`: one session, which seals and opens messages.
-//! - `noise`: the two handshakes on crate `snow`; `window`: replay protection; `limit`: rate limit.
+//! - `guard`: who gets past before public-key work; `cookie`: proof of an address; `limit`: rate
+//!   limit.
+//! - `noise`: the two handshakes on crate `snow`; `window`: replay protection.
 
 mod call;
+mod cookie;
 pub mod discovery;
 pub mod endpoint;
+mod guard;
 mod limit;
 mod mac;
 mod noise;

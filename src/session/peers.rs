@@ -1,8 +1,9 @@
 //! Who is known: who may open a session, which sessions there are, and whose an index is.
 
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use rand_chacha::ChaCha20Rng;
 use rand_core::RngCore;
@@ -22,6 +23,10 @@ pub const PEERS_MAX: usize = 65_536;
 /// Maximum number of answered handshakes of one peer that wait for its first message.
 pub(super) const UNCONFIRMED_MAX: usize = 4;
 
+/// How long an answered handshake keeps its place when others want it. The first message follows the
+/// answer at once.
+const UNCONFIRMED_LIFETIME: Duration = Duration::from_secs(5);
+
 pub(super) const MAC_LABEL: &str = "firmcast session mac";
 
 /// All peers of an endpoint.
@@ -38,19 +43,26 @@ pub(super) struct Peers {
 #[derive(Debug)]
 pub(super) struct Peer {
     pub(super) mac: MacKey,
-    pub(super) address: Option<SocketAddr>,
     may_call: bool,
     /// Made by its own call to an endpoint that serves strangers.
     pub(super) stranger: bool,
     newest_stamp: Option<u64>,
     pub(super) call: Option<Call>,
     /// Made by answering; one is used once the caller's first message shows that it is no replay.
-    /// Several, because a doubled or late initiation is answered too, and only the caller knows
-    /// which answer it took.
-    unconfirmed: VecDeque<Session>,
+    /// Several, because a late initiation is answered too, and only the caller knows which answer
+    /// it took.
+    unconfirmed: Vec<Unconfirmed>,
     pub(super) current: Option<Session>,
     /// Still received, for datagrams that were under way when `current` was made.
     previous: Option<Session>,
+}
+
+/// A session that waits for its first message.
+#[derive(Debug)]
+struct Unconfirmed {
+    stamp: u64,
+    until: Time,
+    session: Session,
 }
 
 /// A message, and what is known of the session that it came in.
@@ -58,8 +70,19 @@ pub(super) struct Opened {
     pub(super) message: Vec<u8>,
     /// It was the first of an unconfirmed session.
     pub(super) first: bool,
-    /// The peer is where the message came from.
-    pub(super) follows: bool,
+    /// Where the peer is.
+    pub(super) address: SocketAddr,
+}
+
+/// Whether the sender of an initiation may have a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Admission {
+    Admitted,
+    Unknown,
+    /// A later stamp of this key is known.
+    Stale {
+        newest: u64,
+    },
 }
 
 impl Peers {
@@ -116,13 +139,17 @@ impl Peers {
 
     /// Returns whether the sender of this initiation may have a session. A stranger for whom there
     /// is room is known from here on.
-    pub(super) fn admit(&mut self, key: PeerKey, stamp: u64, stamps_must_grow: bool) -> bool {
+    pub(super) fn admit(&mut self, key: PeerKey, stamp: u64, stamps_must_grow: bool) -> Admission {
         match self.known.get(&key) {
-            Some(peer) => {
-                let grown = peer.newest_stamp.is_none_or(|newest| stamp > newest);
-                (peer.may_call || peer.stranger) && (grown || !stamps_must_grow)
-            }
-            None => self.take_stranger(key),
+            Some(peer) if !peer.may_call && !peer.stranger => Admission::Unknown,
+            Some(peer) => match peer.newest_stamp {
+                Some(newest) if stamps_must_grow && stamp <= newest => Admission::Stale { newest },
+                _ => Admission::Admitted,
+            },
+            None => match self.take_stranger(key) {
+                true => Admission::Admitted,
+                false => Admission::Unknown,
+            },
         }
     }
 
@@ -163,14 +190,30 @@ impl Peers {
         self.known.values().filter_map(|peer| peer.call.as_ref()).map(|call| call.next).min()
     }
 
-    /// Keeps a session that was made by answering, in place of the oldest where there are too many.
-    pub(super) fn add_unconfirmed(&mut self, key: &PeerKey, stamp: u64, session: Session) {
-        let Some(peer) = self.known.get_mut(key) else { return };
-        peer.newest_stamp = Some(stamp);
-        let is_full = peer.unconfirmed.len() == UNCONFIRMED_MAX;
-        let replaced = if is_full { peer.unconfirmed.pop_front() } else { None };
-        peer.unconfirmed.push_back(session);
-        self.drop_index(replaced.map(|session| session.index));
+    /// Keeps a session that was made by answering. Where there are too many, it takes the place of
+    /// one that nobody has used in time, or else of the one with the oldest stamp, which may be
+    /// itself: a replay never drives out what is newer. Returns whether it was kept.
+    pub(super) fn add_unconfirmed(
+        &mut self,
+        now: Time,
+        key: &PeerKey,
+        stamp: u64,
+        session: Session,
+    ) -> bool {
+        let Some(peer) = self.known.get_mut(key) else { return false };
+        peer.newest_stamp = peer.newest_stamp.max(Some(stamp));
+        let index = session.index;
+        peer.unconfirmed.push(Unconfirmed { stamp, until: now + UNCONFIRMED_LIFETIME, session });
+        if peer.unconfirmed.len() <= UNCONFIRMED_MAX {
+            return true;
+        }
+        let weakest = |waiting: &Unconfirmed| (waiting.until > now, waiting.stamp);
+        let out = (0..peer.unconfirmed.len()).min_by_key(|at| weakest(&peer.unconfirmed[*at]));
+        let Some(out) = out.map(|at| peer.unconfirmed.remove(at).session.index) else {
+            return false;
+        };
+        self.drop_index(Some(out));
+        out != index
     }
 
     /// Makes `session` the one to send on.
@@ -184,7 +227,7 @@ impl Peers {
     /// fall away.
     pub(super) fn confirm(&mut self, key: &PeerKey, index: u32) {
         let Some(peer) = self.known.get_mut(key) else { return };
-        for session in std::mem::take(&mut peer.unconfirmed) {
+        for Unconfirmed { session, .. } in std::mem::take(&mut peer.unconfirmed) {
             let out = match session.index == index {
                 true => peer.install(session),
                 false => Some(session),
@@ -203,12 +246,11 @@ impl Peer {
     fn new(key: &PeerKey) -> Self {
         Self {
             mac: MacKey::new(MAC_LABEL, key),
-            address: None,
             may_call: false,
             stranger: false,
             newest_stamp: None,
             call: None,
-            unconfirmed: VecDeque::new(),
+            unconfirmed: Vec::new(),
             current: None,
             previous: None,
         }
@@ -224,11 +266,14 @@ impl Peer {
     /// Opens a message of any of the sessions, and says whether it was the first of an unconfirmed
     /// one.
     pub(super) fn open(&mut self, now: Time, datagram: &Transport) -> Option<Opened> {
-        let first = self.unconfirmed.iter().any(|session| session.index == datagram.receiver);
+        let is_named = |session: &&mut Session| session.index == datagram.receiver;
+        let mut waiting = self.unconfirmed.iter_mut().map(|waiting| &mut waiting.session);
         let established = [self.current.as_mut(), self.previous.as_mut()].into_iter().flatten();
-        let mut sessions = self.unconfirmed.iter_mut().chain(established);
-        let session = sessions.find(|session| session.index == datagram.receiver)?;
+        let (first, session) = match waiting.find(is_named) {
+            Some(session) => (true, session),
+            None => (false, established.into_iter().find(is_named)?),
+        };
         let message = session.open(now, datagram)?;
-        Some(Opened { message, first, follows: session.follows })
+        Some(Opened { message, first, address: session.address })
     }
 }

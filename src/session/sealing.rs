@@ -1,5 +1,6 @@
 //! One session: keys, the counter of what was sent, protection from replay of what is received.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use snow::StatelessTransportState;
@@ -19,10 +20,9 @@ pub(super) struct Session {
     counter: u64,
     window: ReplayWindow,
     end: Time,
-    /// Who was called follows its caller to another address. Who called stays with the address that
-    /// it called, so that somebody on the way who is faster than a datagram cannot draw its answers
-    /// away.
-    pub(super) follows: bool,
+    /// Where the peer is: where it was called, or where the answer to its call went. Its first
+    /// message has proved that it is there. It stays there: whoever moves opens another session.
+    pub(super) address: SocketAddr,
 }
 
 impl Session {
@@ -31,10 +31,10 @@ impl Session {
         index: u32,
         peer_index: u32,
         keys: StatelessTransportState,
-        follows: bool,
+        address: SocketAddr,
     ) -> Self {
         let (window, end) = (ReplayWindow::default(), now + SESSION_LIFETIME);
-        Self { index, peer_index, keys, counter: 0, window, end, follows }
+        Self { index, peer_index, keys, counter: 0, window, end, address }
     }
 
     pub(super) fn is_over(&self, now: Time) -> bool {

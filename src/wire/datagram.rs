@@ -4,15 +4,16 @@
 //! ```text
 //! every datagram      | type u8 | version u8 | ...
 //! 1 initiation        | 01 | version | 0 u16 | sender u32 | Noise message 104 | mac 16 |
-//!                     128 bytes
+//!                     128 bytes; with a cookie: | cookie mac 16 |    144 bytes
 //! 2 response          | 02 | version | 0 u16 | sender u32 | receiver u32 | Noise message 48 |
 //!                     mac 16 |    76 bytes
 //! 3 transport         | 03 | version | 0 u16 | receiver u32 | counter u64 |
 //!                     sealed message + tag 16 |
 //! 4 discovery request | 04 | version | 0 u16 | stamp u64 | nonce 16 | signer 8 | signature 64 |
-//!                     mac 16 | zeros |    1232 bytes
+//!                     mac 16 | cookie mac 16, or zeros | zeros |    1232 bytes
 //! 5 discovery answer  | 05 | version | 0 u16 | nonce 16 | Noise message |
 //! 6 fragment, 7 status request: see `broadcast`
+//! 8 cookie            | 08 | version | 0 u16 | receiver u32 | cookie 16 | mac 16 |    40 bytes
 //! ```
 //! `sender` and `receiver` are session indices that their owner chose at random.
 
@@ -39,6 +40,7 @@ const RESPONSE: u8 = 2;
 const TRANSPORT: u8 = 3;
 const DISCOVERY_REQUEST: u8 = 4;
 const DISCOVERY_ANSWER: u8 = 5;
+const COOKIE: u8 = 8;
 
 /// First message of a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +51,8 @@ pub struct Initiation {
     pub noise: [u8; 104],
     /// Keyed check over all that stands before it.
     pub mac: [u8; MAC_SIZE],
+    /// Check over the same bytes that shows that the sender has received a cookie.
+    pub cookie_mac: Option<[u8; MAC_SIZE]>,
 }
 
 impl Initiation {
@@ -58,8 +62,13 @@ impl Initiation {
     /// [`DecodeError`] for all other bytes.
     pub fn parse(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = header(bytes, INITIATION)?;
-        let initiation =
-            Self { sender: reader.u32()?, noise: reader.array()?, mac: reader.array()? };
+        let has_cookie = bytes.len() != INITIATION_SIZE;
+        let initiation = Self {
+            sender: reader.u32()?,
+            noise: reader.array()?,
+            mac: reader.array()?,
+            cookie_mac: has_cookie.then(|| reader.array()).transpose()?,
+        };
         reader.finish()?;
         Ok(initiation)
     }
@@ -71,7 +80,9 @@ impl Initiation {
 
     /// Writes the initiation.
     pub fn emit(&self) -> Vec<u8> {
-        start(INITIATION).u32(self.sender).bytes(&self.noise).bytes(&self.mac).finish()
+        let mut writer = start(INITIATION);
+        writer.u32(self.sender).bytes(&self.noise).bytes(&self.mac);
+        writer.bytes(self.cookie_mac.as_ref().map_or(&[], |mac| mac)).finish()
     }
 }
 
@@ -163,6 +174,8 @@ pub struct DiscoveryRequest {
     pub signature: [u8; 64],
     /// Keyed check over all that stands before it.
     pub mac: [u8; MAC_SIZE],
+    /// Check over the same bytes that shows that the sender has received a cookie.
+    pub cookie_mac: Option<[u8; MAC_SIZE]>,
 }
 
 impl DiscoveryRequest {
@@ -181,6 +194,7 @@ impl DiscoveryRequest {
             signer: reader.array()?,
             signature: reader.array()?,
             mac: reader.array()?,
+            cookie_mac: Some(reader.array()?).filter(|mac| *mac != [0; MAC_SIZE]),
         };
         if reader.rest().iter().any(|byte| *byte != 0) {
             return Err(DecodeError::Value("discovery padding"));
@@ -205,6 +219,7 @@ impl DiscoveryRequest {
     pub fn emit(&self) -> Vec<u8> {
         let mut bytes = self.checked();
         bytes.extend_from_slice(&self.mac);
+        bytes.extend_from_slice(&self.cookie_mac.unwrap_or_default());
         bytes.resize(DISCOVERY_REQUEST_SIZE, 0);
         bytes
     }
@@ -232,6 +247,42 @@ impl DiscoveryAnswer {
     /// Writes the answer.
     pub fn emit(&self) -> Vec<u8> {
         start(DISCOVERY_ANSWER).bytes(&self.nonce).bytes(&self.noise).finish()
+    }
+}
+
+/// What a busy responder says to an initiation or a discovery request instead of looking at it: send
+/// it again with the proof that this has reached you.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CookieReply {
+    /// Session index of the initiation, or the first four bytes of the discovery request's nonce.
+    pub receiver: u32,
+    /// What the proof is made with.
+    pub cookie: [u8; MAC_SIZE],
+    /// Keyed check over all that stands before it and the mac of what is replied to.
+    pub mac: [u8; MAC_SIZE],
+}
+
+impl CookieReply {
+    /// Reads a cookie reply.
+    ///
+    /// # Errors
+    /// [`DecodeError`] for all other bytes.
+    pub fn parse(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut reader = header(bytes, COOKIE)?;
+        let reply =
+            Self { receiver: reader.u32()?, cookie: reader.array()?, mac: reader.array()? };
+        reader.finish()?;
+        Ok(reply)
+    }
+
+    /// Returns the bytes that the mac is over; `mac` is that of what is replied to.
+    pub fn checked(&self, mac: &[u8; MAC_SIZE]) -> Vec<u8> {
+        start(COOKIE).u32(self.receiver).bytes(&self.cookie).bytes(mac).finish()
+    }
+
+    /// Writes the reply.
+    pub fn emit(&self) -> Vec<u8> {
+        start(COOKIE).u32(self.receiver).bytes(&self.cookie).bytes(&self.mac).finish()
     }
 }
 

@@ -132,7 +132,7 @@ impl Campaign {
                         course.handle_answer(now, &peer, address, &answer);
                     }
                 }
-                None => {}
+                Some(session::SessionEvent::StaleCall { .. }) | None => {}
             }
         }
         course.use_sessions(now, endpoint);

@@ -1,14 +1,15 @@
 //! Asking hosts who they are: a discovery request, and the identities that come back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, ensure};
-use firmcast::keys::{HostPublicKey, ManagerSecretKey};
-use firmcast::session::discovery::Discovery;
+use firmcast::keys::{HostPublicKey, ManagerSecretKey, PublicKey as _};
+use firmcast::session::discovery::{Discovery, Said};
 use firmcast::wire::answer::Identity;
+use firmcast_manager::clock;
 use mio::net::UdpSocket;
 use rand_core::{OsRng, RngCore as _};
 
@@ -62,6 +63,7 @@ pub(crate) fn ask(
     let mut found: BTreeMap<[u8; 32], Found> = BTreeMap::new();
     let mut next_question = waiter.now();
     let mut warned = false;
+    let mut later = LaterStamps::default();
     while waiter.now() < end {
         if waiter.now() >= next_question && questions.len() < QUESTIONS_MAX {
             let question = asker.question();
@@ -71,7 +73,7 @@ pub(crate) fn ask(
         }
         waiter.wait(next_question.min(end))?;
         ensure!(waiter.stop_requests()? == 0, "interrupted");
-        receive(socket, asker.secret, &questions, &mut found)?;
+        receive(socket, asker, &questions, &mut found, &mut later)?;
         let answered = |to: &SocketAddr| found.values().any(|host| host.address == *to);
         if single_hosts && destinations.iter().all(answered) {
             break;
@@ -82,6 +84,23 @@ pub(crate) fn ask(
         (&a.identity.host_name, a.address).cmp(&(&b.identity.host_name, b.address))
     });
     Ok(found)
+}
+
+/// Hosts that have seen a later stamp of this key, and have been told of.
+#[derive(Default)]
+struct LaterStamps(BTreeSet<[u8; 32]>);
+
+impl LaterStamps {
+    fn tell(&mut self, key: &HostPublicKey, address: SocketAddr, newest: u64) {
+        if self.0.len() < FOUND_MAX && self.0.insert(*key.exchange()) {
+            let newest = clock::rfc3339(SystemTime::UNIX_EPOCH + Duration::from_micros(newest));
+            eprintln!(
+                "firmcast: a host is at {address} ({}) that has seen a later stamp of this key \
+                ({newest}); compare the clocks of all machines that have this key",
+                key.fingerprint()
+            );
+        }
+    }
 }
 
 fn send(socket: &UdpSocket, question: &Discovery, to: &[SocketAddr], warned: &mut bool) {
@@ -97,9 +116,10 @@ fn send(socket: &UdpSocket, question: &Discovery, to: &[SocketAddr], warned: &mu
 
 fn receive(
     socket: &UdpSocket,
-    secret: &ManagerSecretKey,
+    asker: &mut Asker<'_>,
     questions: &[Discovery],
     found: &mut BTreeMap<[u8; 32], Found>,
+    later: &mut LaterStamps,
 ) -> anyhow::Result<()> {
     let mut buffer = [0; 2048];
     loop {
@@ -110,11 +130,25 @@ fn receive(
             Err(error) if is_network_error(&error) => continue,
             Err(error) => return Err(error).context("cannot receive"),
         };
-        let open = |question: &Discovery| question.open(secret, &buffer[..size]);
-        if let Some((key, identity)) = questions.iter().rev().find_map(open)
-            && found.len() < FOUND_MAX
-        {
-            found.insert(*key.exchange(), Found { key, address, identity });
+        let datagram = &buffer[..size];
+        if let Some(proven) = questions.iter().rev().find_map(|asked| asked.prove(datagram)) {
+            // A busy host wants to know that this is no forged address; lost, the next question
+            // comes soon.
+            let _ = socket.send_to(&proven, address);
+            continue;
+        }
+        let open = |question: &Discovery| question.open(asker.secret, datagram);
+        let Some((key, said)) = questions.iter().rev().find_map(open) else { continue };
+        match said {
+            Said::Identity(identity) if found.len() < FOUND_MAX => {
+                found.insert(*key.exchange(), Found { key, address, identity });
+            }
+            Said::Identity(_) => {}
+            // The next question is asked with a stamp above it.
+            Said::LaterStamp(newest) => {
+                later.tell(&key, address, newest);
+                asker.stamper.raise(newest);
+            }
         }
     }
 }

@@ -215,7 +215,8 @@ impl Service {
                         self.handle_answer(now, &peer, address, answer);
                     }
                 }
-                None => return,
+                // Callers of a manager need no growing stamps.
+                Some(session::SessionEvent::StaleCall { .. }) | None => return,
             }
         }
         self.settle(now);

@@ -6,7 +6,7 @@ use crate::flash::Estimate;
 use crate::image::{Description, Manifest, PayloadFormat, SignedManifest};
 use crate::keys::{ManagerSecretKey, ReleaseSecretKey, SecretKey as _};
 use crate::reason::FlashState;
-use crate::session::discovery::Discovery;
+use crate::session::discovery::{Discovery, Said};
 use crate::wire::answer::Phase;
 use crate::wire::command::MANIFEST_PART_SIZE_MAX;
 use crate::wire::samples;
@@ -316,7 +316,8 @@ fn discovery_is_answered_and_everything_else_met_with_silence() {
     world.agent.handle_datagram(world.now, from, &discovery.request(), &mut world.system);
     let answer = world.agent.poll_transmit().unwrap();
     assert_eq!(answer.to, from);
-    let (key, identity) = discovery.open(&world.managers[0].secret, &answer.bytes).unwrap();
+    let (key, said) = discovery.open(&world.managers[0].secret, &answer.bytes).unwrap();
+    let Said::Identity(identity) = said else { panic!("{said:?}") };
     assert_eq!((*key.exchange(), identity.host_name.as_str()), (world.host, "node17"));
 
     let stranger = ManagerSecretKey::generate(&mut ChaCha20Rng::from_seed([6; 32]));

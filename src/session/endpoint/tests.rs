@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
+use crate::wire::datagram::INITIATION_SIZE;
 use crate::session::peers::UNCONFIRMED_MAX;
 
 const MANAGER: [u8; 32] = [1; 32];
@@ -90,19 +91,115 @@ fn replayed_forged_and_cut_datagrams_get_no_answer_and_change_nothing() {
     assert_eq!(run(&mut manager, &mut host, later).0.len(), 1);
 }
 
-#[test]
-fn a_flood_of_initiations_costs_a_bounded_number_of_handshakes() {
-    let (_, mut host) = pair();
-    for round in 0..500 {
+/// Initiations of `count` managers with the same key, each with its own handshake.
+fn fresh_calls(count: u64) -> impl Iterator<Item = Vec<u8>> {
+    (0..count).map(|round| {
         let mut manager = Endpoint::new(MANAGER, [9; 32]);
         manager.set_stamp(2000 + round);
         manager.connect(Time::ZERO, public(HOST), address(2));
-        let datagram = manager.poll_transmit().unwrap();
-        host.handle_datagram(Time::ZERO, address(1), &datagram.bytes);
+        manager.poll_transmit().unwrap().bytes
+    })
+}
+
+#[test]
+fn a_flood_of_initiations_costs_a_bounded_number_of_handshakes() {
+    let (_, mut host) = pair();
+    for call in fresh_calls(500) {
+        host.handle_datagram(Time::ZERO, address(1), &call);
     }
-    let answers = std::iter::from_fn(|| host.poll_transmit()).count();
-    assert_eq!(answers, HANDSHAKES_PER_SECOND as usize);
+    let answers: Vec<_> = std::iter::from_fn(|| host.poll_transmit()).collect();
+    let responses = answers.iter().filter(|answer| answer.bytes[0] == 2).count();
+    assert_eq!(responses, HANDSHAKES_PER_SECOND as usize);
+    assert!(answers.iter().all(|answer| answer.bytes.len() <= INITIATION_SIZE));
     assert_eq!(host.peers.index_count(), UNCONFIRMED_MAX);
+}
+
+#[test]
+fn copies_of_a_recorded_call_keep_nobody_out() {
+    let (mut manager, mut host) = pair();
+    manager.connect(Time::ZERO, public(HOST), address(2));
+    let (_, recorded) = run(&mut manager, &mut host, Time::ZERO);
+    let later = Time::from_micros(1_000_000);
+    for port in 0..10_000 {
+        assert_eq!(host.handle_datagram(later, address(port), &recorded[0]), None);
+    }
+    assert_eq!(host.poll_transmit(), None);
+    manager.connect(later, public(HOST), address(2));
+    let (_, seen) = run(&mut manager, &mut host, later);
+    assert!(seen.iter().all(|datagram| datagram.len() != INITIATION_SIZE + MAC_SIZE), "a cookie");
+    assert!(manager.send(later, &public(HOST), b"begin"));
+    assert_eq!(run(&mut manager, &mut host, later).0.len(), 1);
+}
+
+/// Whoever has the host's public key can make any number of calls, with any address on them.
+#[test]
+fn the_manager_gets_through_a_flood_of_fresh_calls() {
+    let (mut manager, mut host) = pair();
+    manager.set_stamp(1_000_000);
+    let flood: Vec<_> = fresh_calls(64).collect();
+    let now = Time::ZERO;
+    for (port, call) in (10..).zip(&flood) {
+        host.handle_datagram(now, address(port), call);
+    }
+    while host.poll_transmit().is_some() {}
+    manager.connect(now, public(HOST), address(2));
+    let (_, seen) = run(&mut manager, &mut host, now);
+    assert_eq!(seen[0].len(), INITIATION_SIZE);
+    assert_eq!(seen[1].len(), INITIATION_SIZE + MAC_SIZE, "the second call has the cookie");
+    assert!(manager.is_connected(&public(HOST)));
+    // A cookie that nobody asked for makes nobody call.
+    let reply = cookie::reply(&MacKey::new(COOKIE_LABEL, &public(HOST)), 7, [1; 16], &[2; 16]);
+    manager.handle_datagram(now, address(2), &reply.emit());
+    assert_eq!(manager.poll_transmit(), None);
+}
+
+/// A manager cannot ask for growing stamps, so it knows the copies, and prefers what is newer.
+#[test]
+fn replayed_calls_drive_out_no_newer_one() {
+    let (mut caller, mut manager) = pair();
+    manager.serve_hosts(2000);
+    let recorded: Vec<_> = fresh_calls(40).collect();
+    caller.set_stamp(1_000_000);
+    caller.connect(Time::ZERO, public(HOST), address(2));
+    let call = caller.poll_transmit().unwrap().bytes;
+    manager.handle_datagram(Time::ZERO, address(1), &call);
+    let answer = manager.poll_transmit().unwrap().bytes;
+    for old in &recorded {
+        manager.handle_datagram(Time::ZERO, address(9), old);
+    }
+    while manager.poll_transmit().is_some() {}
+    caller.handle_datagram(Time::ZERO, address(2), &answer);
+    let (events, _) = run(&mut caller, &mut manager, Time::ZERO);
+    assert_eq!(events.len(), 1, "{events:?}");
+}
+
+#[test]
+fn a_forged_source_draws_no_answer_elsewhere() {
+    let (mut manager, mut host) = pair();
+    manager.connect(Time::ZERO, public(HOST), address(2));
+    run(&mut manager, &mut host, Time::ZERO);
+    assert!(manager.send(Time::ZERO, &public(HOST), b"who"));
+    let datagram = manager.poll_transmit().unwrap().bytes;
+    let victim = SocketAddr::from(([198, 51, 100, 1], 9));
+    let event = host.handle_datagram(Time::ZERO, victim, &datagram);
+    assert!(matches!(event, Some(SessionEvent::Message { address: at, .. }) if at == address(1)));
+    assert!(host.send(Time::ZERO, &public(MANAGER), b"I"));
+    assert_eq!(host.poll_transmit().unwrap().to, address(1));
+}
+
+#[test]
+fn a_stamp_that_is_not_new_is_told_and_answered_by_nothing() {
+    let (mut manager, mut host) = pair();
+    manager.connect(Time::ZERO, public(HOST), address(2));
+    run(&mut manager, &mut host, Time::ZERO);
+    let mut set_back = Endpoint::new(MANAGER, [6; 32]);
+    set_back.set_stamp(5);
+    set_back.connect(Time::ZERO, public(HOST), address(2));
+    let call = set_back.poll_transmit().unwrap().bytes;
+    let event = host.handle_datagram(Time::ZERO, address(1), &call);
+    let expected = SessionEvent::StaleCall { peer: public(MANAGER), stamp: 6, newest: 1001 };
+    assert_eq!(event, Some(expected));
+    assert_eq!(host.poll_transmit(), None);
 }
 
 #[test]
@@ -138,7 +235,7 @@ fn a_doubled_call_leaves_a_session_that_both_sides_use() {
         host.handle_datagram(Time::ZERO, address(1), &initiation);
     }
     let answers: Vec<_> = std::iter::from_fn(|| host.poll_transmit()).collect();
-    assert_eq!(answers.len(), UNCONFIRMED_MAX);
+    assert_eq!(answers.len(), 1);
     // A copy that comes from elsewhere, and earlier, does not draw the caller's messages there.
     for answer in &answers {
         manager.handle_datagram(Time::ZERO, address(9), &answer.bytes);
@@ -161,9 +258,12 @@ fn a_call_to_everybody_is_answered_from_somewhere_and_strangers_have_limited_roo
     assert_eq!(manager.poll_transmit(), None);
 
     manager.serve_strangers(1);
-    manager.handle_datagram(Time::ZERO, address(2), &call.bytes);
+    let now = host.poll_timeout().unwrap();
+    host.handle_timeout(now);
+    let call = host.poll_transmit().unwrap();
+    manager.handle_datagram(now, address(2), &call.bytes);
     let answer = manager.poll_transmit().unwrap();
-    host.handle_datagram(Time::ZERO, address(1), &answer.bytes);
+    host.handle_datagram(now, address(1), &answer.bytes);
     assert!(host.is_connected(&public(MANAGER)));
     assert!(std::iter::from_fn(|| host.poll_transmit()).all(|said| said.to == address(1)));
 
@@ -180,6 +280,6 @@ fn a_call_to_everybody_is_answered_from_somewhere_and_strangers_have_limited_roo
 
 #[test]
 fn no_answer_is_larger_than_what_asked_for_it() {
-    use crate::wire::datagram::{INITIATION_SIZE, RESPONSE_SIZE};
+    use crate::wire::datagram::RESPONSE_SIZE;
     const { assert!(RESPONSE_SIZE <= INITIATION_SIZE) }
 }
