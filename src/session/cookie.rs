@@ -85,9 +85,8 @@ impl CookieJar {
     ) -> bool {
         let Some(secrets) = &self.secrets else { return false };
         let place = place(from);
-        let made_with = |secret: &MacKey| {
-            MacKey::new(MAC_LABEL, &secret.compute(&place)).verify(checked, mac)
-        };
+        let made_with =
+            |secret: &MacKey| MacKey::new(MAC_LABEL, &secret.compute(&place)).verify(checked, mac);
         let (is_current, is_previous) =
             (now < secrets.until + SECRET_LIFETIME, now < secrets.until);
         (is_current && made_with(&secrets.current)) || (is_previous && made_with(&secrets.previous))

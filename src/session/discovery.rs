@@ -30,8 +30,7 @@ pub const REQUESTS_PER_SECOND: u32 = 5;
 /// Minimum interval between two answers to stale requests of one manager key.
 const STALE_ANSWER_INTERVAL: Duration = Duration::from_secs(1);
 
-const LIMITS: Limits =
-    Limits { per_second: REQUESTS_PER_SECOND, seen_max: 256, sources_max: 64 };
+const LIMITS: Limits = Limits { per_second: REQUESTS_PER_SECOND, seen_max: 256, sources_max: 64 };
 
 const MAC_LABEL: &str = "firmcast discovery mac";
 const COOKIE_LABEL: &str = "firmcast discovery cookie";
@@ -51,7 +50,7 @@ pub struct Discovery {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Said {
     /// Who it is.
-    Identity(Identity),
+    Identity(Box<Identity>),
     /// It has seen a later stamp of this manager's key, so it looks at nothing with an earlier one:
     /// this machine's clock was set back, or another machine has the same key.
     LaterStamp(u64),
@@ -110,7 +109,7 @@ impl Discovery {
                 reader.u8().ok()?;
                 Said::LaterStamp(reader.u64().ok()?)
             }
-            _ => Said::Identity(Identity::read(&mut reader).ok()?),
+            _ => Said::Identity(Box::new(Identity::read(&mut reader).ok()?)),
         };
         reader.finish().ok()?;
         Some((HostPublicKey::from_exchange(key).ok()?, said))
@@ -142,7 +141,7 @@ impl Asked {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Heard {
     /// A trusted manager asked.
-    Asked(Asked),
+    Asked(Box<Asked>),
     /// Others use up the time of this host: send this reply, and forget the request.
     Busy(Vec<u8>),
 }
@@ -196,7 +195,7 @@ impl DiscoveryResponder {
         let DiscoveryRequest { mac, cookie_mac, .. } = &request;
         let knock = Knock { from, checked: &checked, mac, cookie_mac: cookie_mac.as_ref() };
         match self.guard.check(now, knock, rng) {
-            Pass::Handle => known.hear(now, &request).map(Heard::Asked),
+            Pass::Handle => known.hear(now, &request).map(|asked| Heard::Asked(Box::new(asked))),
             Pass::Drop => None,
             Pass::Prove(cookie) => {
                 let receiver = receiver(&request.nonce);

@@ -1,7 +1,7 @@
 //! Who is known: who may open a session, which sessions there are, and whose an index is.
 
-use std::collections::btree_map::Entry;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::net::SocketAddr;
 use std::time::Duration;
 

@@ -269,8 +269,7 @@ impl CookieReply {
     /// [`DecodeError`] for all other bytes.
     pub fn parse(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = header(bytes, COOKIE)?;
-        let reply =
-            Self { receiver: reader.u32()?, cookie: reader.array()?, mac: reader.array()? };
+        let reply = Self { receiver: reader.u32()?, cookie: reader.array()?, mac: reader.array()? };
         reader.finish()?;
         Ok(reply)
     }

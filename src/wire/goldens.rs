@@ -32,7 +32,8 @@ fn sealed() -> String {
 
 /// Returns the path of each seed below fuzz/corpus, and what it must hold.
 fn seeds() -> Vec<(String, Vec<u8>)> {
-    let initiation = Initiation { sender: 0, noise: [0; 104], mac: [0; 16], cookie_mac: None }.emit();
+    let initiation =
+        Initiation { sender: 0, noise: [0; 104], mac: [0; 16], cookie_mac: None }.emit();
     let transport = Transport { receiver: 0, counter: 0, sealed: vec![0; 28] }.emit();
     let commands = commands().into_iter().map(|(command, _)| command.emit());
     let answers = answers().into_iter().map(|(answer, _)| answer.emit());

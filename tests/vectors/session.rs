@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use firmcast::keys::SecretKey as _;
-use firmcast::session::discovery::{Discovery, DiscoveryResponder};
+use firmcast::session::discovery::{Discovery, DiscoveryResponder, Heard, Said};
 use firmcast::session::{Endpoint, SessionEvent};
 use firmcast::time::Time;
 use firmcast::wire::samples;
@@ -44,10 +44,16 @@ fn discovery() -> Value {
     let discovery = Discovery::new(&manager, STAMP, nonce);
     let request = discovery.request();
     let mut responder = DiscoveryResponder::new(vec![manager.public()]);
-    let asked = responder.handle(Time::ZERO, &request).unwrap();
+    let mut rng = ChaCha20Rng::from_seed([0; 32]);
+    let from = SocketAddr::from(([192, 0, 2, 1], 9848));
+    let heard = responder.handle(Time::ZERO, from, &request, &mut rng);
+    let Some(Heard::Asked(asked)) = heard else { panic!("{heard:?}") };
     let identity = samples::identity();
     let answer = responder.answer(&asked, &host, &identity, DISCOVERY_SEED).unwrap();
-    assert_eq!(discovery.open(&manager, &answer).unwrap(), (host.public(), identity.clone()));
+    assert_eq!(
+        discovery.open(&manager, &answer).unwrap(),
+        (host.public(), Said::Identity(Box::new(identity.clone())))
+    );
     json!({
         "stamp": STAMP,
         "nonce": hex(&nonce),

@@ -141,7 +141,7 @@ fn receive(
         let Some((key, said)) = questions.iter().rev().find_map(open) else { continue };
         match said {
             Said::Identity(identity) if found.len() < FOUND_MAX => {
-                found.insert(*key.exchange(), Found { key, address, identity });
+                found.insert(*key.exchange(), Found { key, address, identity: *identity });
             }
             Said::Identity(_) => {}
             // The next question is asked with a stamp above it.

@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
-use crate::wire::datagram::INITIATION_SIZE;
 use crate::session::peers::UNCONFIRMED_MAX;
+use crate::wire::datagram::INITIATION_SIZE;
 
 const MANAGER: [u8; 32] = [1; 32];
 const HOST: [u8; 32] = [2; 32];
