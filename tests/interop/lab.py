@@ -5,7 +5,9 @@ import json
 import os
 import shutil
 import socket
+import struct
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -13,6 +15,9 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 PATIENCE_S = 60
 CLONE_NEWNET = 0x40000000
 DATAGRAM_MAX = 65535
+LINKTYPE_ETHERNET = 1
+ETH_P_ALL = 3
+CAPTURE_BUFFER_BYTES = 16 << 20
 PORT = 9847
 MANAGER_PORT = 9848
 REAL, OURS = "10.111.0.1", "10.111.0.2"
@@ -67,8 +72,10 @@ class Cable:
             command("ip", "-n", name, "address", "add", f"{address}/24", "broadcast", BROADCAST, "dev", "cable")
             command("ip", "-n", name, "link", "set", "cable", "up")
         enter(f"/run/netns/{self.ours}")
+        self.capture = Capture("cable", folder / "capture.pcap")
 
     def close(self):
+        self.capture.close()
         for process in self.processes:
             process.terminate()
         for process in self.processes:
@@ -91,6 +98,38 @@ class Cable:
     def events(self, name, kind):
         lines = [line for line in self.log(name).splitlines(keepends=True) if line.startswith("{") and line.endswith("}\n")]
         return [event for event in map(json.loads, lines) if event.get("event") == kind]
+
+
+class Capture:
+    """Writes all frames of an interface of this namespace into a file."""
+
+    def __init__(self, interface, path):
+        self.file = open(path, "wb")
+        self.file.write(struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, DATAGRAM_MAX, LINKTYPE_ETHERNET))
+        self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, CAPTURE_BUFFER_BYTES)
+        self.socket.bind((interface, 0))
+        self.socket.settimeout(0.1)
+        self.over = threading.Event()
+        self.thread = threading.Thread(target=self.write, daemon=True)
+        self.thread.start()
+
+    def write(self):
+        while True:
+            try:
+                frame = self.socket.recv(DATAGRAM_MAX)
+            except TimeoutError:
+                if self.over.is_set():
+                    return
+                continue
+            now_us = time.time_ns() // 1000
+            self.file.write(struct.pack("<IIII", now_us // 1000000, now_us % 1000000, len(frame), len(frame)) + frame)
+
+    def close(self):
+        self.over.set()
+        self.thread.join()
+        self.file.close()
+        self.socket.close()
 
 
 def setns(descriptor):

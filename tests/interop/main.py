@@ -7,8 +7,9 @@ import dead_host
 import lab
 import manager
 import vectors
+import wireshark
 
-PARTS = {"vectors": vectors.run, "manager": manager.run, "dead-host": dead_host.run}
+PARTS = {"vectors": vectors.run, "manager": manager.run, "dead-host": dead_host.run, "wireshark": wireshark.run}
 
 
 def main(names):
