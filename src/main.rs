@@ -16,6 +16,7 @@ use firmcast::agent::verdict;
 use firmcast::agent::{helping, idle, logging, preflight};
 use firmcast::bmc;
 use firmcast::dmi::Dmi;
+use firmcast::environment;
 use firmcast::image::validity::Verdict;
 use firmcast::image::{BUNDLE_MAX, ByteRanges, closed_note};
 use firmcast::kexec::Formats;
@@ -30,13 +31,16 @@ enum Task {
     RescueArchive { config: Option<PathBuf>, output: Option<PathBuf>, record: FirmwareToRecord },
     RescueHook,
     Bmc(bmc::command::Command),
-    Recover,
+    Recover { is_wanted: bool },
     Trusts { config: Option<PathBuf> },
     Helper,
     Formats,
     Help,
     Version,
 }
+
+/// The word without which nobody but PID 1 is the recovery environment.
+const RESETS_THIS_MACHINE: &str = "--resets-this-machine";
 
 /// Exit status of an agent that was told to read its settings again: firmcastd.service starts it
 /// anew.
@@ -93,14 +97,21 @@ fn run(task: Task) -> Result<ExitCode> {
             print(&format!("{} written\n", output.display()))
         }
         Task::RescueHook => {
-            firmcast::environment::hook()?;
+            environment::check_place().inspect_err(|_| logging::start(true))?;
+            environment::hook()?;
             Ok(ExitCode::SUCCESS)
         }
         Task::Bmc(command) => {
             logging::start(true);
             print(&bmc::command::run(&command)?)
         }
-        Task::Recover => match firmcast::environment::run()? {},
+        Task::Recover { is_wanted } => {
+            match is_wanted {
+                true => logging::start(true),
+                false => environment::check_place().inspect_err(|_| logging::start(true))?,
+            }
+            match environment::run()? {}
+        }
         Task::Trusts { config } => {
             logging::start(true);
             trusts(&Trust::load(&Config::load(config.as_deref())?))
@@ -202,7 +213,7 @@ fn print(text: &str) -> Result<ExitCode> {
 /// PID 1 is the recovery environment, whatever the kernel passes on to it from its command line.
 fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Task, String> {
     if std::process::id() == 1 {
-        return Ok(Task::Recover);
+        return Ok(Task::Recover { is_wanted: false });
     }
     let mut words = Words(arguments.collect());
     if words.flag("--help") || words.flag("-h") {
@@ -224,7 +235,7 @@ fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Task, String> {
         Some("validate") => parse_validate(config, &mut words)?,
         Some("rescue-archive") => parse_rescue_archive(config, &mut words)?,
         Some("rescue") => parse_rescue(&mut words)?,
-        Some("recover") => Task::Recover,
+        Some("recover") => parse_recover(&mut words)?,
         Some("bmc") => parse_bmc(&mut words)?,
         Some(other) => return Err(format!("unknown argument {other}")),
     };
@@ -248,6 +259,16 @@ fn parse_rescue_archive(config: Option<PathBuf>, words: &mut Words) -> Result<Ta
         (None, false) => FirmwareToRecord::Keep,
     };
     Ok(Task::RescueArchive { config, output: words.file("--output")?, record })
+}
+
+/// Whoever types it must say that the machine may be reset.
+fn parse_recover(words: &mut Words) -> Result<Task, String> {
+    match words.flag(RESETS_THIS_MACHINE) {
+        true => Ok(Task::Recover { is_wanted: true }),
+        false => Err(format!(
+            "recover may write this machine's flash and resets it; that needs {RESETS_THIS_MACHINE}"
+        )),
+    }
 }
 
 fn parse_rescue(words: &mut Words) -> Result<Task, String> {

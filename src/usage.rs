@@ -45,10 +45,14 @@ pub const TASKS: [Task; 11] = [
         words: "helper",
         duty: "do for the confined agent what needs privileges (firmcastd-helper.socket starts it)",
     },
-    Task { words: "recover", duty: "be the recovery environment (what PID 1 does there)" },
+    Task {
+        words: "recover --resets-this-machine",
+        duty: "be the recovery environment, as PID 1 of an initramfs is without a word",
+    },
     Task {
         words: "rescue --hook",
-        duty: "what the distribution's initramfs runs; does nothing without firmcast.recover",
+        duty: "what the distribution's initramfs runs; does nothing without firmcast.recover, and \
+               nothing elsewhere",
     },
     Task {
         words: "--help | --version | --formats",

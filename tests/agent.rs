@@ -308,11 +308,61 @@ fn firmcastd_on(sys: &Path) -> Command {
     command
 }
 
+fn can_make_namespaces() -> bool {
+    let probe = Command::new("unshare").args(["--mount", "--map-root-user", "true"]).status();
+    let can = probe.is_ok_and(|status| status.success());
+    if !can {
+        eprintln!("skipped: this user may not make mount namespaces (unshare --map-root-user)");
+    }
+    can
+}
+
+#[test]
+fn another_machine_under_the_same_disk_is_told_before_and_after_its_key_is_made() {
+    if !can_make_namespaces() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (_, manager) = manager();
+    let config = write_config(folder.path(), free_address(), &manager.public().to_string());
+    let uuid = folder.path().join("sys/class/dmi/id/product_uuid");
+    fs::create_dir_all(uuid.parent().unwrap()).unwrap();
+    let check = || {
+        let mut command = firmcastd_on(&folder.path().join("sys"));
+        let output = command.args(["check", "--json", "--config"]).arg(&config).output().unwrap();
+        let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let line = json["checks"][0].clone();
+        assert_eq!(line["name"], "host-key");
+        (line["verdict"].clone(), line["detail"].as_str().unwrap().to_owned())
+    };
+    let start = || {
+        let mut command = firmcastd_on(&folder.path().join("sys"));
+        let log = fs::File::create(folder.path().join("log")).unwrap();
+        command.args(["--foreground", "--config"]).arg(&config).stderr(log);
+        let process = command.spawn().unwrap();
+        drop(Agent { process, address: free_address() }.when_it_listens(folder.path()));
+        fs::read_to_string(folder.path().join("host.pub")).unwrap()
+    };
+    fs::write(&uuid, "4c4c4544-0042-3510-8052-b4c04f4e4c31\n").unwrap();
+    let first = start();
+    let (verdict, detail) = check();
+    assert!(verdict == "ok" && first.contains(&detail), "{detail}");
+
+    fs::write(&uuid, "4c4c4544-0042-3510-8052-b4c04f4e4c32\n").unwrap();
+    let (verdict, detail) = check();
+    assert!(verdict == "unknown" && detail.contains("another product UUID"), "{detail}");
+    let second = start();
+    assert_ne!(second, first);
+    let log = fs::read_to_string(folder.path().join("log")).unwrap();
+    assert!(log.contains("because of another product UUID") && log.contains("--replace"), "{log}");
+    let (verdict, detail) = check();
+    assert!(verdict == "ok" && detail.contains("made in place of"), "{detail}");
+    assert_eq!(start(), second);
+}
+
 #[test]
 fn a_driver_that_recovery_lacks_is_in_the_way() {
-    let probe = Command::new("unshare").args(["--mount", "--map-root-user", "true"]).status();
-    if !probe.is_ok_and(|status| status.success()) {
-        eprintln!("skipped: this user may not make mount namespaces (unshare --map-root-user)");
+    if !can_make_namespaces() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
@@ -351,6 +401,46 @@ fn a_driver_that_recovery_lacks_is_in_the_way() {
     accepts("e1000e:\nmy_wdt\n", "all are part of the kernel");
     accepts("my_wdt:\n", "my_wdt (of watchdog0)");
     refuses("e1000e:\n!my_wdt\n");
+}
+
+/// As root of a user namespace of its own, from which nothing resets the machine.
+fn harmless(more: &[&str], arguments: &[&str]) -> Output {
+    let mut command = Command::new("unshare");
+    command
+        .args(["--mount", "--map-root-user"])
+        .args(more)
+        .arg("timeout")
+        .args(["--foreground", "9"]);
+    command.arg(env!("CARGO_BIN_EXE_firmcastd")).args(arguments).output().unwrap()
+}
+
+#[test]
+fn the_recovery_environment_does_not_begin_on_a_machine_that_runs() {
+    if !can_make_namespaces() {
+        return;
+    }
+    let output = harmless(&[], &["recover"]);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert!(text(&output.stderr).contains("that needs --resets-this-machine"), "{output:?}");
+    let output = harmless(&[], &["rescue", "--hook"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(text(&output.stderr).contains("this is no initramfs"), "{output:?}");
+    // PID 1, as in a container.
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--map-root-user", "--pid", "--fork", "--kill-child"]);
+    let output = command.arg(env!("CARGO_BIN_EXE_firmcastd")).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(text(&output.stderr).contains("this is no initramfs"), "{output:?}");
+}
+
+#[test]
+fn whoever_asked_for_recovery_by_hand_is_told_the_error_and_nothing_is_reset() {
+    if !can_make_namespaces() {
+        return;
+    }
+    // Here nothing was handed over. With an error PID 1 would reboot after 60 s.
+    let output = harmless(&[], &["recover", "--resets-this-machine"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
 }
 
 #[test]

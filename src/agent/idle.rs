@@ -65,7 +65,7 @@ const HANG_UP: Token = Token(1);
 /// Without key or socket the agent does not start; whatever else this machine lacks, it idles and
 /// tells who asks.
 pub fn run(config: Config) -> Result<(), AgentError> {
-    let host_key = host_key::load_or_make(&config.host_key).map_err(AgentError::HostKey)?;
+    let host_key = host_key::of_this_machine(&config).map_err(AgentError::HostKey)?;
     let trust = Trust::load(&config);
     for problem in trust.manager_problems.iter().chain(&trust.release_problems) {
         warn!("not trusted: {problem}");

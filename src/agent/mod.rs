@@ -7,7 +7,7 @@
 //! - [`plan`]: what a bundle would change here; [`outlook`]: what its manifest alone tells of that.
 //! - [`verdict`]: `firmcastd validate`.
 //! - [`preflight`]: looks at them all. [`doubt`]: what the running firmware looks like.
-//! - `host_key`: this host's own key.
+//! - `host_key`: this host's own key; `made_for`: for which machine it was made.
 //! - [`local_machine`]: the machine and its settings; [`state`] and [`trust`] are its parts.
 //! - [`system`]: what the machine does for the agent.
 //! - [`helping`]: what another process does for the confined agent.
@@ -25,6 +25,7 @@ pub mod local_machine;
 pub mod log_budget;
 pub mod logging;
 pub mod machine;
+mod made_for;
 pub mod measure;
 pub mod outlook;
 pub mod plan;

@@ -10,6 +10,12 @@ use crate::platform::PlatformError;
 /// Why the recovery environment cannot do its work. The flash is untouched.
 #[derive(Debug, thiserror::Error)]
 pub enum EnvironmentError {
+    /// Typed on a machine that runs its operating system, or started in a container.
+    #[error(
+        "this is no initramfs, and the recovery environment may write the flash and resets the \
+        machine: nothing was done. To update this machine, run firmcast update on the manager"
+    )]
+    NotInitramfs,
     /// Neither a handoff nor a provision tells this host what to do.
     #[error("what was handed over to this environment cannot be used")]
     Handover(#[from] HandoverError),

@@ -14,6 +14,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use log::{error, info};
+use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 
 use crate::handover::{HANDOFF_PATH, Handoff};
 use crate::platform::{self, Ending, Platform};
@@ -39,19 +40,40 @@ const ERROR_PAUSE: Duration = Duration::from_secs(60);
 /// How long a last message may take to leave before the reboot, and a person to read the console.
 const REBOOT_PAUSE: Duration = Duration::from_secs(1);
 
-/// Runs the recovery environment as PID 1 to its end, which is a reboot. Returns only when even
-/// that fails.
+/// What `statfs(2)` says of an initramfs that is not a tmpfs (`RAMFS_MAGIC` of linux/magic.h).
+const RAMFS_MAGIC: u32 = 0x8584_58f6;
+
+/// Fails unless this is an initramfs, where a recovery environment belongs: it takes the network
+/// and the flash chip, and resets the machine.
 ///
 /// # Errors
-/// [`EnvironmentError::End`].
+/// [`EnvironmentError::NotInitramfs`].
+pub fn check_place() -> Result<(), EnvironmentError> {
+    let root = statfs("/").map(|found| found.filesystem_type());
+    match root.is_ok_and(|root| root == TMPFS_MAGIC || root.0 as u32 == RAMFS_MAGIC) {
+        true => Ok(()),
+        false => Err(EnvironmentError::NotInitramfs),
+    }
+}
+
+/// Runs the recovery environment to its end, which is a reboot. PID 1 reboots after an error, too:
+/// nothing else leads back to the operating system.
+///
+/// # Errors
+/// [`EnvironmentError::End`]. Where another process is PID 1, every error: then nothing is
+/// rebooted.
 pub fn run() -> Result<Infallible, EnvironmentError> {
-    let ending = do_what_is_due(Instant::now()).unwrap_or_else(|error| {
-        error!("{}; the flash is untouched", with_causes(&error));
-        if error.needs_a_person() {
-            std::thread::sleep(ERROR_PAUSE);
+    let ending = match do_what_is_due(Instant::now()) {
+        Ok(ending) => ending,
+        Err(error) if std::process::id() != 1 => return Err(error),
+        Err(error) => {
+            error!("{}; the flash is untouched", with_causes(&error));
+            if error.needs_a_person() {
+                std::thread::sleep(ERROR_PAUSE);
+            }
+            Ending::Restart
         }
-        Ending::Restart
-    });
+    };
     end(ending)
 }
 

@@ -119,8 +119,8 @@ fn host(platform: &mut Platform, provision: &Provision) -> Result<Host, Environm
     })
 }
 
-/// A doubt that only the record gives rise to may come from its age: then the last repair's own record
-/// decides.
+/// A doubt that only the record gives rise to may come from its age: then the last repair's own
+/// record decides.
 fn look_at_chip(platform: &mut Platform, provision: &Provision, host: &Host, way: Way) -> Found {
     let found = Found::on_chip(provision, provision.known_good.as_ref(), host, way);
     let place = provision.result_mailbox.as_ref().filter(|_| found.is_doubtful);

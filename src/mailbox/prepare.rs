@@ -22,8 +22,8 @@ pub const FILE_NAME: &str = "recovery-result";
 /// SHARED.
 const FLAGS_REFUSED: u32 = 0x2f8e;
 
-/// Empties the mailbox in `state_dir`, or makes one, all of it on the disk, and says where it is. One
-/// that is whole keeps its nonce: archives that were written before still lead to it.
+/// Empties the mailbox in `state_dir`, or makes one, all of it on the disk, and says where it is.
+/// One that is whole keeps its nonce: archives that were written before still lead to it.
 ///
 /// # Errors
 /// [`MailboxError::Unsuitable`] on file systems and devices where a block must not be rewritten

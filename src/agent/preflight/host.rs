@@ -5,6 +5,7 @@ use nix::unistd::{AccessFlags, access};
 
 use super::Purpose;
 use crate::agent::check::{Checklist, Subject};
+use crate::agent::host_key::note;
 use crate::agent::local_machine::LocalMachine;
 use crate::image::Board;
 use crate::keys::{HostSecretKey, PublicKey, SecretKey as _};
@@ -19,11 +20,22 @@ pub(super) fn host_key(
         list.unknown(Subject::HostKey, "none yet, the agent makes one at its first start");
         return None;
     }
-    let key = machine.host_key().map_err(|error| with_causes(&error));
-    let fingerprint = key.as_ref().map(|key| key.public().fingerprint());
-    let advice = "run firmcastd check as root; if the file is damaged, restore it";
-    list.result(Subject::HostKey, Reason::NotPossibleNow, fingerprint, advice);
-    key.ok()
+    match machine.host_key() {
+        Ok(key) => {
+            let (note, is_of_another) = note(&machine.config.host_key, &key, &machine.root);
+            let said = format!("{}{note}", key.public().fingerprint());
+            match is_of_another {
+                false => list.ok(Subject::HostKey, said),
+                true => list.unknown(Subject::HostKey, said),
+            }
+            Some(key)
+        }
+        Err(error) => {
+            let advice = "run firmcastd check as root; if the file is damaged, restore it";
+            list.not_ok(Subject::HostKey, Reason::NotPossibleNow, with_causes(&error), advice);
+            None
+        }
+    }
 }
 
 pub(super) fn trusted_keys(list: &mut Checklist, machine: &LocalMachine) {
