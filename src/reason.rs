@@ -20,28 +20,45 @@ macro_rules! reasons {
     )*) => {
         /// Why a host refused, failed, or ended well.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        #[repr(u16)]
         pub enum Reason {
-            $($(#[$doc])* $variant = $code,)*
+            $($(#[$doc])* $variant,)*
+            /// A code that this version does not know: the other side is newer.
+            Other(u16),
         }
 
         impl Reason {
-            /// Every reason, in the order of the codes.
+            /// Every reason that has a name of its own, in the order of the codes.
             pub const ALL: &'static [Reason] = &[$(Reason::$variant,)*];
+
+            /// The reason with this code.
+            pub fn from_code(code: u16) -> Self {
+                match code { $($code => Reason::$variant,)* other => Reason::Other(other) }
+            }
+
+            /// The code in datagrams.
+            pub fn code(self) -> u16 {
+                match self { $(Reason::$variant => $code,)* Reason::Other(code) => code }
+            }
 
             /// The name in JSON and documents.
             pub fn name(self) -> &'static str {
-                match self { $(Reason::$variant => $name,)* }
+                match self { $(Reason::$variant => $name,)* Reason::Other(_) => "unknown-reason" }
             }
 
             /// What happened, for an operator.
             pub fn sentence(self) -> &'static str {
-                match self { $(Reason::$variant => $sentence,)* }
+                match self {
+                    $(Reason::$variant => $sentence,)*
+                    Reason::Other(_) => "a reason that this version does not know",
+                }
             }
 
             /// What to do next.
             pub fn advice(self) -> &'static str {
-                match self { $(Reason::$variant => $advice,)* }
+                match self {
+                    $(Reason::$variant => $advice,)*
+                    Reason::Other(_) => "the other side is newer: update firmcast on this side",
+                }
             }
         }
     };
@@ -269,21 +286,13 @@ reasons! {
         "see the detail and firmcastd check on the host; then start the update again";
 }
 
-impl Reason {
-    /// The reason with this code, if there is one.
-    pub fn from_code(code: u16) -> Option<Self> {
-        Self::ALL.iter().copied().find(|reason| *reason as u16 == code)
-    }
-
-    /// The code in datagrams.
-    pub fn code(self) -> u16 {
-        self as u16
-    }
-}
-
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.sentence())
+        f.write_str(self.sentence())?;
+        match self {
+            Self::Other(code) => write!(f, " ({code})"),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -306,10 +315,12 @@ mod tests {
     #[test]
     fn codes_and_names_are_unique_and_found_again() {
         for (index, reason) in Reason::ALL.iter().enumerate() {
-            assert_eq!(Reason::from_code(reason.code()), Some(*reason));
+            assert_eq!(Reason::from_code(reason.code()), *reason);
             assert!(Reason::ALL[..index].iter().all(|other| other.name() != reason.name()));
         }
-        assert_eq!(Reason::from_code(65535), None);
+        let newer = Reason::from_code(65535);
+        assert_eq!((newer, newer.code()), (Reason::Other(65535), 65535));
+        assert!(newer.to_string().contains("65535"));
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Any message or datagram: refused, or written back byte for byte.
+//! Any message or datagram: refused, or written back byte for byte. A message inside a session may be
+//! longer, and its codes newer, than this version knows: what is written back is read again.
 
 #![no_main]
 
@@ -19,7 +20,15 @@ macro_rules! comes_back {
 }
 
 fuzz_target!(|bytes: &[u8]| {
-    comes_back!(bytes: Command, Answer, Initiation, Response, Transport);
+    comes_back!(bytes: Initiation, Response, Transport, TransferParameters);
     comes_back!(bytes: DiscoveryRequest, DiscoveryAnswer, CookieReply);
-    comes_back!(bytes: FragmentStatus, TransferParameters);
+    if let Ok(message) = Command::parse(bytes) {
+        assert!(bytes.starts_with(&message.emit()));
+    }
+    if let Ok(message) = FragmentStatus::parse(bytes) {
+        assert!(bytes.starts_with(&message.emit()));
+    }
+    if let Ok(message) = Answer::parse(bytes) {
+        assert!(Answer::parse(&message.emit()).is_ok());
+    }
 });

@@ -35,6 +35,7 @@ use crate::session::discovery::{Asked, DiscoveryResponder, Heard};
 use crate::session::{Endpoint, PeerKey, SessionEvent, Transmit};
 use crate::time::Time;
 use crate::wire::answer::{Answer, Identity, Measurement};
+use crate::wire::codec::DecodeError;
 use crate::wire::command::Command;
 use crate::wire::fragment_status::FragmentStatus;
 
@@ -292,9 +293,15 @@ impl Agent {
                 | Command::Enlist { campaign, .. },
             ) => only_in_recovery(campaign),
             Ok(Command::Hold { .. }) => only_in_recovery(0),
+            Ok(Command::NotUnderstood { kind }) => {
+                let advice = "update the manager";
+                self.log.line(now, || warn!("{address} knows no answer {kind:#04x}: {advice}"));
+                return;
+            }
             Err(error) => {
                 self.log.line(now, || warn!("command from {address} not understood: {error}"));
-                return;
+                let DecodeError::UnknownType(kind) = error else { return };
+                Answer::NotUnderstood { kind }
             }
         };
         self.send(now, &peer, &answer);

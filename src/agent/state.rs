@@ -81,17 +81,17 @@ pub struct RecordedEnding {
 impl CampaignRecord {
     /// The end as an answer carries it.
     pub fn end(&self) -> Option<End> {
-        Some(End { campaign: self.campaign, ending: self.end.as_ref()?.ending()? })
+        Some(End { campaign: self.campaign, ending: self.end.as_ref()?.ending() })
     }
 }
 
 impl RecordedEnding {
-    fn ending(&self) -> Option<Ending> {
-        Some(Ending {
-            reason: Reason::from_code(self.reason)?,
-            flash: FlashState::from_code(self.flash)?,
+    fn ending(&self) -> Ending {
+        Ending {
+            reason: Reason::from_code(self.reason),
+            flash: FlashState::from_code(self.flash),
             detail: self.detail.clone(),
-        })
+        }
     }
 }
 

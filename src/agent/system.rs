@@ -71,7 +71,7 @@ impl System {
         });
         let end = found
             .filter(|word| word.campaign == campaign)
-            .and_then(|word| Some(End { campaign, ending: word.ending()? }));
+            .map(|word| End { campaign, ending: word.ending() });
         end.unwrap_or_else(|| silent_end(campaign))
     }
 

@@ -34,11 +34,11 @@ impl Word {
         Self { campaign, reason, flash_state, text: ending.detail.clone() }
     }
 
-    /// Returns how the campaign ended, unless this version does not know one of the codes.
-    pub fn ending(self) -> Option<Ending> {
-        let reason = Reason::from_code(self.reason)?;
-        let flash = FlashState::from_code(self.flash_state)?;
-        Some(Ending { reason, flash, detail: self.text })
+    /// Returns how the campaign ended.
+    pub fn ending(self) -> Ending {
+        let reason = Reason::from_code(self.reason);
+        let flash = FlashState::from_code(self.flash_state);
+        Ending { reason, flash, detail: self.text }
     }
 }
 
@@ -211,12 +211,12 @@ mod tests {
     }
 
     #[test]
-    fn endings_come_back_and_unknown_codes_are_none() {
+    fn endings_come_back_and_unknown_codes_are_nothing_safe() {
         let ending = Ending::new(Reason::WriteFailed, FlashState::Mixed, "0x1000-0x1fff erased");
         let word = Word::of(7, &ending);
-        assert_eq!((word.campaign, word.clone().ending()), (7, Some(ending)));
-        assert_eq!(Word { reason: u16::MAX, ..word.clone() }.ending(), None);
-        assert_eq!(Word { flash_state: 99, ..word }.ending(), None);
+        assert_eq!((word.campaign, word.clone().ending()), (7, ending));
+        assert_eq!(Word { reason: 999, ..word.clone() }.ending().reason, Reason::Other(999));
+        assert_eq!(Word { flash_state: 99, ..word }.ending().flash, FlashState::Unknown);
     }
 
     #[test]

@@ -36,9 +36,10 @@ impl FlashState {
     /// Nothing was done to a chip that nothing speaks against.
     pub const UNTOUCHED: Self = Self::Untouched(Condition::Whole);
 
-    /// Returns the state with this code, if there is one.
-    pub fn from_code(code: u8) -> Option<Self> {
-        Self::ALL.get(usize::from(code)).copied()
+    /// Returns the state with this code. What a newer version may mean by another one is unknown, so
+    /// no reboot is safe with it.
+    pub fn from_code(code: u8) -> Self {
+        Self::ALL.get(usize::from(code)).copied().unwrap_or(Self::Unknown)
     }
 
     /// Returns the code in datagrams (docs/PROTOCOL.md, section "Flash states").
@@ -131,10 +132,10 @@ mod tests {
         for (code, state) in FlashState::ALL.into_iter().enumerate() {
             assert_eq!(
                 (usize::from(state.code()), FlashState::from_code(state.code())),
-                (code, Some(state))
+                (code, state)
             );
         }
-        assert_eq!(FlashState::from_code(9), None);
+        assert_eq!(FlashState::from_code(9), FlashState::Unknown);
         let safe: Vec<_> =
             FlashState::ALL.into_iter().filter(|state| state.reboot_is_safe()).collect();
         assert_eq!(

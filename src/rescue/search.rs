@@ -26,6 +26,7 @@ use crate::reason::{Condition, Refusal};
 use crate::session::{Endpoint, PeerKey, SessionEvent, Transmit};
 use crate::time::Time;
 use crate::wire::answer::{Answer, End};
+use crate::wire::codec::DecodeError;
 use crate::wire::command::Command;
 use crate::wire::help::{Finding, HelpRequest};
 
@@ -323,7 +324,13 @@ impl Search {
                     _ => {}
                 }
             }
-            Err(error) => warn!("command from the manager not understood: {error}"),
+            Err(error) => {
+                warn!("command from the manager not understood: {error}");
+                if let DecodeError::UnknownType(kind) = error {
+                    let answer = Answer::NotUnderstood { kind };
+                    self.endpoint.send(now, &peer, &answer.emit());
+                }
+            }
         }
         None
     }

@@ -111,7 +111,7 @@ impl Discovery {
             }
             _ => Said::Identity(Box::new(Identity::read(&mut reader).ok()?)),
         };
-        reader.finish().ok()?;
+        // A newer host may have more to say.
         Some((HostPublicKey::from_exchange(key).ok()?, said))
     }
 }

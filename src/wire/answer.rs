@@ -9,45 +9,46 @@ use super::foresight::Foresight;
 use super::fragment_status::FragmentStatus;
 use super::help::HelpRequest;
 pub use super::identity::{DETAIL_SIZE_MAX, End, Environment, Identity, NAME_SIZE_MAX};
-use super::identity::{read_flash, read_reason};
+use super::identity::{ending, read_reason};
 use crate::reason::Ending;
 
 /// Where a host stands in a campaign.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[repr(u8)]
 pub enum Phase {
     /// The agent waits for instructions.
-    Idle = 0,
+    Idle,
     /// Preflight passed, the recovery environment is being started.
-    Accepted = 1,
+    Accepted,
     /// Preflight failed; nothing has happened.
-    Refused = 2,
+    Refused,
     /// In the recovery environment, waiting for the manifest and the transfer.
-    Ready = 3,
+    Ready,
     /// Receiving fragments.
-    Receiving = 4,
+    Receiving,
     /// The whole image is verified in RAM; waits for the commit.
-    Verified = 5,
+    Verified,
     /// Reading the backup.
-    BackingUp = 6,
+    BackingUp,
     /// Erasing and writing.
-    Writing = 7,
+    Writing,
     /// Comparing the whole chip with the image.
-    Verifying = 8,
+    Verifying,
     /// Writing the backup back after a failure.
-    Restoring = 9,
+    Restoring,
     /// The new firmware stands in flash; waits for the release.
-    Updated = 10,
+    Updated,
     /// Ended without an update; reason and flash state say how.
-    Failed = 11,
+    Failed,
     /// About to reboot.
-    Rebooting = 12,
+    Rebooting,
     /// Uploading the backup; the flash is untouched until the manager keeps it.
-    Escrow = 13,
+    Escrow,
+    /// A code that this version does not know: the host is newer, and does something.
+    Other(u8),
 }
 
 impl Phase {
-    /// Every phase, in the order of the codes.
+    /// Every phase that this version knows, in the order of the codes.
     pub const ALL: [Phase; 14] = [
         Self::Idle,
         Self::Accepted,
@@ -82,6 +83,20 @@ impl Phase {
             Self::Failed => "failed",
             Self::Rebooting => "rebooting",
             Self::Escrow => "escrow",
+            Self::Other(_) => "unknown",
+        }
+    }
+
+    /// Returns the phase with this code.
+    pub fn from_code(code: u8) -> Self {
+        Self::ALL.get(usize::from(code)).copied().unwrap_or(Self::Other(code))
+    }
+
+    /// Returns the code in datagrams.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Other(code) => code,
+            known => Self::ALL.iter().position(|phase| *phase == known).unwrap_or_default() as u8,
         }
     }
 }
@@ -149,13 +164,19 @@ pub enum Answer {
     Foresight(Foresight),
     /// `88`: the host's firmware is invalid, or may be.
     HelpRequest(Box<HelpRequest>),
+    /// `89`: the host does not know commands of this type: type u8. Never answered.
+    NotUnderstood {
+        /// The first byte of the command.
+        kind: u8,
+    },
 }
 
 impl Answer {
     /// Reads an answer.
     ///
     /// # Errors
-    /// Every byte sequence that is not an answer of this version is a [`DecodeError`].
+    /// [`DecodeError`] when fields are missing or outside their definition. What follows the last
+    /// field is a newer version's, and ignored.
     pub fn parse(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(bytes);
         let answer = match reader.u8()? {
@@ -167,9 +188,10 @@ impl Answer {
             0x86 => Self::BackupOffer(BackupOffer::read(&mut reader)?),
             0x87 => Self::Foresight(Foresight::read(&mut reader)?),
             0x88 => Self::HelpRequest(Box::new(HelpRequest::read(&mut reader)?)),
+            0x89 => Self::NotUnderstood { kind: reader.u8()? },
             other => return Err(DecodeError::UnknownType(other)),
         };
-        reader.finish()?;
+        // A newer host may have more to say.
         Ok(answer)
     }
 
@@ -189,6 +211,9 @@ impl Answer {
             Self::BackupOffer(offer) => offer.write(writer.u8(0x86)),
             Self::Foresight(foresight) => foresight.write(writer.u8(0x87)),
             Self::HelpRequest(request) => request.write(writer.u8(0x88)),
+            Self::NotUnderstood { kind } => {
+                writer.u8(0x89).u8(*kind);
+            }
         }
         writer.finish()
     }
@@ -196,8 +221,8 @@ impl Answer {
 
 impl Report {
     fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let (campaign, phase) = (reader.u64()?, read_phase(reader)?);
-        let (reason, flash) = (read_reason(reader)?, read_flash(reader)?);
+        let (campaign, phase) = (reader.u64()?, Phase::from_code(reader.u8()?));
+        let (reason, flash) = (read_reason(reader)?, reader.u8()?);
         let (done, total) = (reader.u32()?, reader.u32()?);
         let digests = match reader.u8()? {
             0 => None,
@@ -205,7 +230,7 @@ impl Report {
             _ => return Err(DecodeError::Value("digests")),
         };
         let detail = reader.text("detail", DETAIL_SIZE_MAX)?;
-        let ending = Ending { reason, flash, detail };
+        let ending = ending(reason, flash, detail);
         Ok(Self { campaign, phase, ending, done, total, digests })
     }
 
@@ -213,7 +238,7 @@ impl Report {
         let Ending { reason, flash, detail } = &self.ending;
         writer
             .u64(self.campaign)
-            .u8(self.phase as u8)
+            .u8(self.phase.code())
             .u16(reason.code())
             .u8(flash.code())
             .u32(self.done)
@@ -253,9 +278,4 @@ impl Measurement {
             .text(&self.bios_vendor, NAME_SIZE_MAX)
             .text(&self.detail, DETAIL_SIZE_MAX);
     }
-}
-
-fn read_phase(reader: &mut Reader<'_>) -> Result<Phase, DecodeError> {
-    let code = reader.u8()?;
-    Phase::ALL.get(usize::from(code)).copied().ok_or(DecodeError::Value("phase"))
 }

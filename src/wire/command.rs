@@ -119,6 +119,11 @@ pub enum Command {
         /// Explanation, at most [`DETAIL_SIZE_MAX`] bytes.
         detail: String,
     },
+    /// `0E`: the manager does not know answers of this type: type u8. Never answered.
+    NotUnderstood {
+        /// The first byte of the answer.
+        kind: u8,
+    },
 }
 
 impl Command {
@@ -126,7 +131,7 @@ impl Command {
     /// status, which its transfer tells apart.
     pub fn campaign(&self) -> Option<u64> {
         match self {
-            Self::Query | Self::BackupStatus(_) | Self::Hold { .. } => None,
+            Self::Query | Self::BackupStatus(_) | Self::Hold { .. } | Self::NotUnderstood { .. } => None,
             Self::Join { parameters, .. } => Some(parameters.campaign),
             Self::ManifestPart { campaign, .. }
             | Self::Begin { campaign, .. }
@@ -143,7 +148,8 @@ impl Command {
     /// Reads a command.
     ///
     /// # Errors
-    /// Every byte sequence that [`Command::emit`] does not make is a [`DecodeError`].
+    /// [`DecodeError`] when fields are missing or outside their definition. What follows the last
+    /// field is a newer version's, and ignored.
     pub fn parse(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(bytes);
         let command = match reader.u8()? {
@@ -183,9 +189,10 @@ impl Command {
                 reason: read_reason(&mut reader)?,
                 detail: reader.text("detail", DETAIL_SIZE_MAX)?,
             },
+            0x0e => Self::NotUnderstood { kind: reader.u8()? },
             other => return Err(DecodeError::UnknownType(other)),
         };
-        reader.finish()?;
+        // A newer manager may have more to say.
         Ok(command)
     }
 
@@ -231,6 +238,7 @@ impl Command {
             Self::Enlist { campaign, transfer_timeout_s } => {
                 writer.u8(0x0c).u64(*campaign).u16(*transfer_timeout_s)
             }
+            Self::NotUnderstood { kind } => writer.u8(0x0e).u8(*kind),
             Self::Hold { again_s, reason, detail } => {
                 writer.u8(0x0d).u16(*again_s).u16(reason.code()).text(detail, DETAIL_SIZE_MAX)
             }

@@ -103,8 +103,8 @@ impl FragmentStatus {
     /// Reads an answer.
     ///
     /// # Errors
-    /// [`DecodeError`] when the bytes are not exactly one answer, or the entries do not add up to
-    /// the total.
+    /// [`DecodeError`] when fields are missing or outside their definition, or the entries do not
+    /// add up to the total.
     pub fn parse(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(bytes);
         let campaign = reader.u64()?;
@@ -123,7 +123,6 @@ impl FragmentStatus {
             FORM_NUMBERS => Missing::Numbers(read_ranges(&mut reader, entries)?),
             _ => return Err(DecodeError::Value("form")),
         };
-        reader.finish()?;
         if missing.total() != u64::from(missing_total) {
             return Err(DecodeError::Value("missing total"));
         }

@@ -84,7 +84,7 @@ impl Identity {
             flash_name: reader.text("flash name", NAME_SIZE_MAX)?,
             agent_version: reader.text("agent version", NAME_SIZE_MAX)?,
             obstacle_detail: reader.text("obstacle detail", DETAIL_SIZE_MAX)?,
-            firmware: read_condition(reader)?,
+            firmware: Condition::from_code(reader.u8()?),
             doubt: reader.text("doubt", DETAIL_SIZE_MAX)?,
             last_end: match reader.u8()? {
                 0 => None,
@@ -122,11 +122,11 @@ impl End {
     fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Ok(Self {
             campaign: reader.u64()?,
-            ending: Ending {
-                reason: read_reason(reader)?,
-                flash: read_flash(reader)?,
-                detail: reader.text("end detail", DETAIL_SIZE_MAX)?,
-            },
+            ending: ending(
+                read_reason(reader)?,
+                reader.u8()?,
+                reader.text("end detail", DETAIL_SIZE_MAX)?,
+            ),
         })
     }
 
@@ -136,14 +136,18 @@ impl End {
     }
 }
 
+/// Reads a reason; one that this version does not know is kept as its number.
 pub(super) fn read_reason(reader: &mut Reader<'_>) -> Result<Reason, DecodeError> {
-    Reason::from_code(reader.u16()?).ok_or(DecodeError::Value("reason"))
+    Ok(Reason::from_code(reader.u16()?))
 }
 
-pub(super) fn read_flash(reader: &mut Reader<'_>) -> Result<FlashState, DecodeError> {
-    FlashState::from_code(reader.u8()?).ok_or(DecodeError::Value("flash state"))
-}
-
-fn read_condition(reader: &mut Reader<'_>) -> Result<Condition, DecodeError> {
-    Condition::from_code(reader.u8()?).ok_or(DecodeError::Value("firmware condition"))
+/// Returns how something ended. A flash state that this version does not know is unknown, and its
+/// number stands in the detail.
+pub(super) fn ending(reason: Reason, flash_code: u8, detail: String) -> Ending {
+    let flash = FlashState::from_code(flash_code);
+    let detail = match flash.code() == flash_code {
+        true => detail,
+        false => format!("flash state {flash_code} of a newer version; {detail}"),
+    };
+    Ending { reason, flash, detail }
 }

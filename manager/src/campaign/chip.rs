@@ -112,7 +112,9 @@ impl ChipKnowledge {
         }
         let said = Word::Stands(report.ending.flash);
         match report.phase {
-            Phase::Writing | Phase::Verifying | Phase::Restoring => {
+            Phase::Other(_) if self.told == Told::Nothing => self.word = said,
+            // What a newer host calls otherwise may be writing.
+            Phase::Writing | Phase::Verifying | Phase::Restoring | Phase::Other(_) => {
                 (self.told, self.word) = (Told::Write, Word::Unknown);
             }
             Phase::Updated | Phase::Rebooting => (self.word, self.has_ended) = (said, true),

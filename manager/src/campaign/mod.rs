@@ -37,11 +37,13 @@ mod stream;
 use std::net::SocketAddr;
 
 use firmcast::random;
-use firmcast::session::{self, Endpoint};
+use firmcast::session::{self, Endpoint, PeerKey};
 use firmcast::time::Time;
 use firmcast::transfer::TransferError;
 use firmcast::wire::answer::Answer;
 use firmcast::wire::broadcast::Broadcast;
+use firmcast::wire::codec::DecodeError;
+use firmcast::wire::command::Command;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
@@ -127,9 +129,9 @@ impl Campaign {
             match endpoint.handle_datagram(now, from, datagram) {
                 Some(session::SessionEvent::Connected { peer, .. }) => course.connected(now, &peer),
                 Some(session::SessionEvent::Message { peer, address, bytes }) => {
-                    // An authentic host that talks nonsense is as good as a silent one.
-                    if let Ok(answer) = Answer::parse(&bytes) {
-                        course.handle_answer(now, &peer, address, &answer);
+                    match Answer::parse(&bytes) {
+                        Ok(answer) => course.handle_answer(now, &peer, address, &answer),
+                        Err(error) => tell_not_understood(endpoint, now, &peer, error),
                     }
                 }
                 Some(session::SessionEvent::StaleCall { .. }) | None => {}
@@ -194,6 +196,19 @@ impl Campaign {
     /// The next piece of news.
     pub fn poll_event(&mut self) -> Option<CampaignEvent> {
         self.course.poll_event()
+    }
+}
+
+/// Tells a newer host which of its answers nobody here knows. One that talks nonsense is as good as a
+/// silent one.
+pub(crate) fn tell_not_understood(
+    endpoint: &mut Endpoint,
+    now: Time,
+    peer: &PeerKey,
+    error: DecodeError,
+) {
+    if let DecodeError::UnknownType(kind) = error {
+        endpoint.send(now, peer, &Command::NotUnderstood { kind }.emit());
     }
 }
 

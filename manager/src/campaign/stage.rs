@@ -174,6 +174,7 @@ pub(crate) fn awaits_release(phase: Phase) -> bool {
         | Phase::Writing
         | Phase::Verifying
         | Phase::Restoring
-        | Phase::Rebooting => false,
+        | Phase::Rebooting
+        | Phase::Other(_) => false,
     }
 }

@@ -21,7 +21,7 @@ use super::policy::Policy;
 use super::shelf::{BundleId, Shelf, Shelved};
 use crate::campaign::{
     Backup, CampaignEvent, Contents, Course, Deadlines, Delivery, HANDSHAKES_PER_SECOND, Host,
-    Rescue, Terms, Transmit,
+    Rescue, Terms, Transmit, tell_not_understood,
 };
 use crate::news::{BundleFacts, Kind, Narrator};
 
@@ -210,9 +210,9 @@ impl Service {
             match self.endpoint.handle_datagram(now, from, datagram) {
                 Some(session::SessionEvent::Connected { peer, .. }) => self.connected(now, &peer),
                 Some(session::SessionEvent::Message { peer, address, bytes }) => {
-                    // An authentic host that talks nonsense is as good as a silent one.
-                    if let Ok(answer) = Answer::parse(&bytes) {
-                        self.handle_answer(now, &peer, address, answer);
+                    match Answer::parse(&bytes) {
+                        Ok(answer) => self.handle_answer(now, &peer, address, answer),
+                        Err(error) => tell_not_understood(&mut self.endpoint, now, &peer, error),
                     }
                 }
                 // Callers of a manager need no growing stamps.

@@ -9,6 +9,7 @@ use super::{Action, REPORT_INTERVAL_MS, Recovery, State};
 use crate::reason::{Reason, Refusal};
 use crate::time::Time;
 use crate::wire::answer::{Answer, Phase};
+use crate::wire::codec::DecodeError;
 use crate::wire::command::Command;
 
 impl Recovery {
@@ -16,11 +17,19 @@ impl Recovery {
     /// agent can follow, are answered with the report alone.
     pub(super) fn handle_command(&mut self, now: Time, bytes: &[u8]) {
         let command = match Command::parse(bytes) {
-            Ok(command) => command,
             Err(error) => {
                 warn!("command from the manager not understood: {error}");
+                if let DecodeError::UnknownType(kind) = error {
+                    self.send(now, &Answer::NotUnderstood { kind });
+                }
                 return;
             }
+            // Nothing can be said in another way.
+            Ok(Command::NotUnderstood { kind }) => {
+                warn!("the manager does not know answers of type {kind:#04x}: update it");
+                return;
+            }
+            Ok(command) => command,
         };
         if command.campaign().is_some_and(|campaign| campaign != self.mission.campaign) {
             self.send_report(now);

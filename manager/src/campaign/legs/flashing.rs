@@ -100,7 +100,8 @@ impl FlashingLeg {
             | Phase::Escrow
             | Phase::Writing
             | Phase::Verifying
-            | Phase::Restoring => match self {
+            | Phase::Restoring
+            | Phase::Other(_) => match self {
                 Self::Commit(_) => Next::Go(Start::Flash(None)),
                 Self::Flash { .. } => {
                     contact.take_phase(now, report);

@@ -518,7 +518,10 @@ impl ScriptedHost {
 
 fn campaign_of(command: &Command) -> Option<u64> {
     match command {
-        Command::Query | Command::Enlist { .. } | Command::Hold { .. } => None,
+        Command::Query
+        | Command::Enlist { .. }
+        | Command::Hold { .. }
+        | Command::NotUnderstood { .. } => None,
         Command::ManifestPart { campaign, .. }
         | Command::Begin { campaign, .. }
         | Command::Commit { campaign }
