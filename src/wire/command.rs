@@ -131,7 +131,10 @@ impl Command {
     /// status, which its transfer tells apart.
     pub fn campaign(&self) -> Option<u64> {
         match self {
-            Self::Query | Self::BackupStatus(_) | Self::Hold { .. } | Self::NotUnderstood { .. } => None,
+            Self::Query
+            | Self::BackupStatus(_)
+            | Self::Hold { .. }
+            | Self::NotUnderstood { .. } => None,
             Self::Join { parameters, .. } => Some(parameters.campaign),
             Self::ManifestPart { campaign, .. }
             | Self::Begin { campaign, .. }
