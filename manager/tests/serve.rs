@@ -88,9 +88,10 @@ impl Manager {
 
     fn serve_command(&self, more: &[&str]) -> Command {
         let address = self.address.to_string();
-        let common = ["serve", "--bundles", "bundles", "--key", "manager.key", "--unicast"];
+        let common = ["serve", "--bundles", "bundles", "--key", "manager.key"];
+        let way: &[&str] = if self.address.ip().is_loopback() { &["--unicast"] } else { &[] };
         let listen = ["--json", "--rate", "1000", "--listen", &address];
-        self.command(&[&common[..], &listen[..], more].concat())
+        self.command(&[&common[..], way, &listen[..], more].concat())
     }
 
     fn serve(&self, more: &[&str]) -> Service {
@@ -225,9 +226,18 @@ struct Host {
 
 impl Hosts {
     fn start(indices: std::ops::Range<usize>, manager: &Manager, flashing: Duration) -> Self {
+        Self::start_at("127.0.0.1:0", indices, manager, flashing)
+    }
+
+    fn start_at(
+        address: &str,
+        indices: std::ops::Range<usize>,
+        manager: &Manager,
+        flashing: Duration,
+    ) -> Self {
         let mut hosts: Vec<Host> = indices
             .map(|index| {
-                let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+                let socket = UdpSocket::bind(address).unwrap();
                 socket.set_nonblocking(true).unwrap();
                 Host { machine: rescue(index, manager), socket, flashing: None }
             })
@@ -390,6 +400,55 @@ fn a_reader_that_stops_stops_neither_the_service_nor_its_signals() {
     assert!(stuck_pipe::end(&mut service, Signal::SIGINT).success());
     let told = reading.join().unwrap();
     assert!(told.contains("\"serving\"") && told.contains("\"stopped\""), "{told}");
+}
+
+/// A network of its own, with one interface whose address has no `brd`.
+const WITHOUT_BRD: &str = "ip link set lo up; ip link add name fc0 type veth peer name fc1; \
+                           ip link set fc0 up; ip link set fc1 up; \
+                           ip addr add 10.9.8.1/24 dev fc0; \
+                           exec \"$0\" --exact inside_a_network_without_brd --ignored --nocapture";
+
+#[test]
+fn a_network_without_brd_is_reached() {
+    let in_network = |words: &[&str]| {
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-root-user", "--net"]).args(words).output()
+    };
+    let may =
+        in_network(&["ip", "link", "add", "name", "fc0", "type", "veth", "peer", "name", "fc1"]);
+    if !may.as_ref().is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: no network namespace can be made here: {may:?}");
+        return;
+    }
+    let own = std::env::current_exe().unwrap();
+    let output = in_network(&["sh", "-ec", WITHOUT_BRD, own.to_str().unwrap()]).unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"), "{output:?}");
+}
+
+#[test]
+#[ignore = "runs in the network that the test before makes"]
+fn inside_a_network_without_brd() {
+    let manager = Manager { address: "10.9.8.1:9848".parse().unwrap(), ..Manager::new() };
+    manager.enrol(1);
+    let listen = |address: &str| {
+        let socket = UdpSocket::bind(address).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        socket
+    };
+    // The broadcast address hears broadcasts only, the own one what is sent to it alone.
+    let (everybody, own) = (listen("10.9.8.255:9849"), listen("10.9.8.1:9849"));
+    let discover = ["discover", "--key", "manager.key", "--timeout", "1", "--agent-port", "9849"];
+    let output = manager.run(&discover);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("no host answered"), "{output:?}");
+    let mut buffer = [0; 2048];
+    assert!(own.recv_from(&mut buffer).is_err(), "it asks itself");
+    assert_eq!(everybody.recv_from(&mut buffer).unwrap().0, 1232);
+
+    let service = manager.serve(&[]);
+    let hosts = Hosts::start_at("0.0.0.0:9847", 0..1, &manager, Duration::from_millis(10));
+    hosts.wait_for(1);
+    service.stop();
 }
 
 #[test]

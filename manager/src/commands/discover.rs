@@ -140,8 +140,8 @@ impl DiscoverArgs {
             return self.hosts.iter().map(|host| network::resolve(host, self.agent_port)).collect();
         }
         let interfaces = network::interfaces(self.interface.as_deref())?;
-        ensure!(!interfaces.is_empty(), "no interface can broadcast; name hosts with --host");
-        let addresses: BTreeSet<_> = interfaces.iter().map(|own| own.broadcast).collect();
+        let addresses: BTreeSet<_> = interfaces.iter().filter_map(|own| own.broadcast).collect();
+        ensure!(!addresses.is_empty(), "no interface can broadcast; name hosts with --host");
         Ok(addresses.into_iter().map(|to| SocketAddr::new(to.into(), self.agent_port)).collect())
     }
 

@@ -8,8 +8,9 @@ use anyhow::{Context as _, bail, ensure};
 use firmcast::wire::broadcast::fragment_size_for_mtu;
 use firmcast_manager::campaign::Delivery;
 use mio::net::UdpSocket;
-use nix::ifaddrs::getifaddrs;
+use nix::ifaddrs::{InterfaceAddress, getifaddrs};
 use nix::net::if_::{InterfaceFlags, if_nametoindex};
+use nix::sys::socket::SockaddrStorage;
 use socket2::SockRef;
 
 /// Routers that a stream to a multicast group may pass.
@@ -18,13 +19,14 @@ const MULTICAST_HOPS: u32 = 16;
 /// Larger frames are not assumed to pass every switch between here and the hosts.
 const MTU_MAX: u16 = 1500;
 
-/// An IPv4 address of an interface that can broadcast.
+/// An IPv4 address of an interface on which broadcasts are possible.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Interface {
     pub(crate) name: String,
     pub(crate) address: Ipv4Addr,
     pub(crate) mask: Ipv4Addr,
-    pub(crate) broadcast: Ipv4Addr,
+    /// Where everybody in its network is reached; none where the network is too small for that.
+    pub(crate) broadcast: Option<Ipv4Addr>,
 }
 
 impl Interface {
@@ -37,33 +39,48 @@ impl Interface {
 /// The interfaces that are up and can broadcast, one entry for each IPv4 address; only that named
 /// `only`, if given.
 pub(crate) fn interfaces(only: Option<&str>) -> anyhow::Result<Vec<Interface>> {
-    let mut found = Vec::new();
-    let mut exists = false;
-    for entry in getifaddrs().context("cannot list the network interfaces")? {
-        if only.is_some_and(|only| only != entry.interface_name) {
-            continue;
-        }
-        exists = true;
-        let ipv4 = |address: Option<nix::sys::socket::SockaddrStorage>| {
-            Some(address?.as_sockaddr_in()?.ip())
-        };
-        let addresses = (ipv4(entry.address), ipv4(entry.netmask), ipv4(entry.broadcast));
-        let (Some(address), Some(mask), Some(broadcast)) = addresses else { continue };
-        if entry.flags.contains(InterfaceFlags::IFF_UP | InterfaceFlags::IFF_BROADCAST) {
-            found.push(Interface { name: entry.interface_name, address, mask, broadcast });
-        }
-    }
-    if let Some(only) = only.filter(|_| !exists) {
+    let ipv4 = |address: Option<SockaddrStorage>| Some(address?.as_sockaddr_in()?.ip());
+    let entries: Vec<InterfaceAddress> =
+        getifaddrs().context("cannot list the network interfaces")?.collect();
+    let own: BTreeSet<Ipv4Addr> = entries.iter().filter_map(|entry| ipv4(entry.address)).collect();
+    let is_meant = |entry: &&InterfaceAddress| only.is_none_or(|only| only == entry.interface_name);
+    if let Some(only) = only.filter(|_| !entries.iter().any(|entry| is_meant(&entry))) {
         bail!("there is no network interface {only}; ip link lists them");
     }
-    Ok(found)
+    let needed = InterfaceFlags::IFF_UP | InterfaceFlags::IFF_BROADCAST;
+    let interface = |entry: &InterfaceAddress| {
+        let (address, mask) = (ipv4(entry.address)?, ipv4(entry.netmask)?);
+        let broadcast = broadcast_of(address, mask, ipv4(entry.broadcast), &own);
+        let name = entry.interface_name.clone();
+        entry.flags.contains(needed).then_some(Interface { name, address, mask, broadcast })
+    };
+    Ok(entries.iter().filter(is_meant).filter_map(interface).collect())
+}
+
+/// Returns the broadcast address of the network in which `address` is: as it is `set`, else as the
+/// prefix has it, as the kernel's own routes do. An address without one (`ip addr add 10.0.0.1/24`
+/// without `brd`) is listed with itself in that place, and what was sent there would reach nobody
+/// but this machine; so it is none of its `own` addresses.
+fn broadcast_of(
+    address: Ipv4Addr,
+    mask: Ipv4Addr,
+    set: Option<Ipv4Addr>,
+    own: &BTreeSet<Ipv4Addr>,
+) -> Option<Ipv4Addr> {
+    let is_usable = |to: &Ipv4Addr| !to.is_unspecified() && !own.contains(to);
+    // RFC 3021: networks of two addresses have no broadcast address.
+    let has_room = mask.to_bits().trailing_zeros() >= 2;
+    let of_prefix = || Ipv4Addr::from_bits(address.to_bits() | !mask.to_bits());
+    set.filter(is_usable).or_else(|| has_room.then(of_prefix).filter(is_usable))
 }
 
 /// The interface to broadcast on when the hosts are not known yet: the only one, or that with the
 /// address `listen`.
 pub(crate) fn only_interface(listen: IpAddr) -> anyhow::Result<String> {
     let own = interfaces(None)?;
-    let fits = |own: &&Interface| listen.is_unspecified() || listen == own.address;
+    let fits = |own: &&Interface| {
+        own.broadcast.is_some() && (listen.is_unspecified() || listen == own.address)
+    };
     let names: BTreeSet<&str> = own.iter().filter(fits).map(|own| own.name.as_str()).collect();
     match names.len() {
         1 => Ok(names.into_iter().collect()),
@@ -94,7 +111,8 @@ pub(crate) fn route(
 ) -> anyhow::Result<Route> {
     let own = interfaces(interface)?;
     let through = match interface {
-        Some(_) => own.first(),
+        // Of several addresses one that reaches everybody, if there is one.
+        Some(_) => own.iter().find(|own| own.broadcast.is_some()).or(own.first()),
         None => own.iter().find(|own| hosts.first().is_some_and(|host| own.holds(host.ip()))),
     };
     let group = match delivery {
@@ -131,7 +149,14 @@ fn broadcast_address(
             through.name
         );
     }
-    Ok(SocketAddr::new(through.broadcast.into(), port))
+    let Interface { name, address, .. } = through;
+    let broadcast = through.broadcast.with_context(|| {
+        format!(
+            "{name} has no broadcast address for {address}: give it one (ip addr, brd), or use \
+             --group or --unicast"
+        )
+    })?;
+    Ok(SocketAddr::new(broadcast.into(), port))
 }
 
 fn multicast_address(
@@ -196,7 +221,7 @@ mod tests {
             name: "eth0".into(),
             address: Ipv4Addr::new(10, 1, 2, 3),
             mask: Ipv4Addr::new(255, 255, 0, 0),
-            broadcast: Ipv4Addr::new(10, 1, 255, 255),
+            broadcast: Some(Ipv4Addr::new(10, 1, 255, 255)),
         };
         let near: SocketAddr = "10.1.9.9:9847".parse().unwrap();
         let far: SocketAddr = "10.2.9.9:9847".parse().unwrap();
@@ -208,6 +233,27 @@ mod tests {
         assert!(to(Some("eth0"), &[near, far]).is_ok());
         let nowhere = broadcast_address(None, None, &[near], 9847).unwrap_err().to_string();
         assert!(nowhere.contains("--interface"), "{nowhere}");
+    }
+
+    #[test]
+    fn no_broadcast_goes_to_an_own_address() {
+        let own = Ipv4Addr::new(10, 1, 2, 3);
+        let of = |prefix: u32, set: Option<Ipv4Addr>, more: &[Ipv4Addr]| {
+            let mask = Ipv4Addr::from_bits(u32::MAX << (32 - prefix));
+            broadcast_of(own, mask, set, &[&[own], more].concat().into_iter().collect())
+        };
+        let everybody = Ipv4Addr::new(10, 1, 2, 255);
+        assert_eq!(of(24, Some(everybody), &[]), Some(everybody));
+        let other = Ipv4Addr::new(10, 1, 255, 255);
+        assert_eq!(of(24, Some(other), &[]), Some(other), "as the operator has set it");
+        // Without `brd` the list names the address itself.
+        assert_eq!(of(24, Some(own), &[]), Some(everybody));
+        assert_eq!(of(24, Some(Ipv4Addr::UNSPECIFIED), &[]), Some(everybody));
+        assert_eq!(of(24, None, &[]), Some(everybody));
+        assert_eq!(of(30, None, &[]), None, "10.1.2.3/30 is the broadcast address itself");
+        assert_eq!(of(31, None, &[]), None);
+        assert_eq!(of(32, Some(own), &[]), None);
+        assert_eq!(of(24, Some(own), &[everybody]), None);
     }
 
     #[test]
