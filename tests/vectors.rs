@@ -8,6 +8,7 @@
 //! | --- | --- |
 //! | `vectors/keys.rs` | keys of all roles from fixed secrets |
 //! | `vectors/session.rs` | discovery, a handshake and datagrams of its session |
+//! | `vectors/cookies.rs` | what a busy host says, and the answer to an old stamp |
 //! | `vectors/commands.rs`, `vectors/answers.rs` | a message of each kind, field by field |
 //! | `vectors/transfer.rs` | sealed fragments and status requests; the erasure code |
 //! | `vectors/bundle.rs` | a small signed bundle |
@@ -19,6 +20,8 @@ mod answers;
 mod bundle;
 #[path = "vectors/commands.rs"]
 mod commands;
+#[path = "vectors/cookies.rs"]
+mod cookies;
 #[path = "vectors/keys.rs"]
 mod keys;
 #[path = "vectors/session.rs"]

@@ -13,6 +13,8 @@ REASON_UNTRUSTED, REASON_INCOMPLETE, REASON_NOT_NOW = 1, 14, 15
 PART = 1024
 # How long nothing must come. It passes without waiting for anything, so a slow machine changes no verdict.
 SILENCE_S = 0.5
+# More than a host answers in a second.
+BURST = 64
 AGENT = (REAL, PORT)
 
 
@@ -146,6 +148,51 @@ def check_session(dialogue, identity):
     dialogue.expect_silence(again, "a replayed transport datagram")
 
 
+def check_cookies(dialogue):
+    """A burst is answered with cookies, and who returns one is served, although the host is busy."""
+    manager, sock = dialogue.manager, dialogue.socket
+    def new_call(cookie=None):
+        return Call(manager.exchange, manager.public[:32], dialogue.host, now_us(), cookie)
+
+    def burst_of_calls():
+        calls = [new_call() for _ in range(BURST)]
+        return [call.datagram for call in calls], lambda datagram: next(filter(None, (call.cookie_in(datagram) for call in calls)), None)
+
+    def burst_of_questions():
+        asked = [datagrams.discovery_request(manager, now_us(), secrets.token_bytes(16)) for _ in range(BURST)]
+        def cookie_in(datagram):
+            cookies = ((datagrams.discovery_cookie(datagram, request, manager.public), request) for request in asked)
+            return next((found for found in cookies if found[0]), None)
+        return asked, cookie_in
+
+    cookie = overload(sock, burst_of_calls)
+    call = new_call(cookie)
+    dialogue.session = dialogue.ask(call.datagram, AGENT, call.answered)
+    sock.send(dialogue.session.seal(b""), AGENT)
+    expect(dialogue.tell("query")[0] == "identity", "a session that a cookie has opened")
+    cookie, request = overload(sock, burst_of_questions)
+    stamp, nonce = int.from_bytes(request[4:12], "big"), request[12:28]
+    again = datagrams.discovery_request(manager, stamp, nonce, cookie=cookie)
+    expect(again[:datagrams.DISCOVERY_CHECKED] == request[:datagrams.DISCOVERY_CHECKED], "the same request")
+    is_answer = lambda datagram: datagrams.kind_of(datagram) == datagrams.DISCOVERY_ANSWER and datagram[4:20] == nonce or None
+    dialogue.ask(again, AGENT, is_answer)
+
+
+def overload(sock, make_burst):
+    """Sends bursts until one of their datagrams is answered with a cookie; returns it."""
+    end = time.monotonic() + PATIENCE_S
+    while time.monotonic() < end:
+        datagrams_of_burst, cookie_in = make_burst()
+        for datagram in datagrams_of_burst:
+            sock.send(datagram, AGENT)
+        found = None
+        while (heard := sock.receive(SILENCE_S)) is not None:
+            found = cookie_in(heard[0]) or found
+        if found:
+            return found
+    raise Failed("no cookie under load")
+
+
 def check_window(dialogue):
     """A counter up to 127 below the highest is accepted once, one 128 below is not."""
     query = messages.emit("query")
@@ -207,6 +254,7 @@ def run():
         expect(dialogue.host == keys.read_public("host", line), "the answer's key is not that of host.pub")
         check_session(dialogue, identity)
         check_window(dialogue)
+        check_cookies(dialogue)
         check_campaign(dialogue, release)
         check_recovery_commands(dialogue)
     finally:

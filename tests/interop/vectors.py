@@ -86,6 +86,28 @@ def check_handshake(checks, vector, host, manager, version=datagrams.VERSION):
         checks.same(f"message in transport {counter}", reader.open(read.counter, read.sealed), datagram["message"])
 
 
+def check_cookies(checks, session, host, manager):
+    """A busy host's replies, and what the manager sends then."""
+    vector = session["cookie in a session"]
+    cookie, asked = unhex(vector["cookie"]), unhex(vector["initiation"])
+    datagrams.Initiation.parse(asked, host.public)
+    checks.same("cookie", datagrams.session_cookie(unhex(vector["reply"]), asked, host.public), vector["cookie"])
+    proven = unhex(vector["initiation with the cookie"])
+    again = datagrams.Initiation.parse(proven, host.public, cookie=cookie)
+    checks.same("initiation with a cookie", again.emit(host.public, cookie=cookie), proven.hex())
+    vector = session["cookie in discovery"]
+    cookie, nonce = unhex(vector["cookie"]), unhex(vector["nonce"])
+    asked = datagrams.discovery_request(manager, vector["stamp"], nonce)
+    found = datagrams.discovery_cookie(unhex(vector["reply"]), asked, manager.public)
+    checks.same("cookie of discovery", found, vector["cookie"])
+    made = datagrams.discovery_request(manager, vector["stamp"], nonce, cookie=cookie)
+    checks.same("request with a cookie", made, vector["request with the cookie"])
+    vector = session["old stamp in discovery"]
+    payload = unhex(vector["nonce"]) + b"\x80" + vector["newest stamp"].to_bytes(8, "big")
+    sealed = noise.seal_to(host.exchange, manager.public[:32], payload, unhex(vector["ephemeral of the answer"]))
+    checks.same("answer to an old stamp", datagrams.discovery_answer(unhex(vector["nonce"]), sealed), vector["answer"])
+
+
 def check_messages(checks, vectors):
     seen = set()
     for vector in vectors["commands"] + vectors["answers"]:
@@ -165,6 +187,7 @@ def run():
     checks.same("version", session["version"], datagrams.VERSION)
     check_discovery(checks, session["discovery"], host, manager)
     check_handshake(checks, session["handshake"], host, manager)
+    check_cookies(checks, session, host, manager)
     check_messages(checks, load("messages.json"))
     check_broadcast(checks, load("broadcast.json"))
     for block in load("erasure.json")["blocks"]:

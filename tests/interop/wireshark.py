@@ -50,6 +50,8 @@ def vector_datagrams():
     told = [handshake["initiation"], handshake["response"], discovery["request"], discovery["answer"],
             broadcast["fragment"]["datagram"], broadcast["status request"]["datagram"]]
     told += [transport["datagram"] for transport in handshake["transport"]]
+    told += [session["cookie in a session"][name] for name in ("reply", "initiation with the cookie")]
+    told += [session["cookie in discovery"][name] for name in ("reply", "request with the cookie")]
     return [bytes.fromhex(text) for text in told]
 
 
@@ -82,6 +84,6 @@ def run():
     command(ROOT / ".ci" / "need", "tshark", "tshark")
     good, wrong = check_verdicts()
     seen = sum((check_capture(name) for name in CAPTURES), Counter())
-    expected = set(range(datagrams.INITIATION, datagrams.STATUS_REQUEST + 1))
+    expected = set(range(datagrams.INITIATION, datagrams.COOKIE + 1))
     expect(expected <= set(seen), f"no datagram of type {expected - set(seen)} in the captures")
     return f"{seen.total()} datagrams of {len(seen)} types in the captures, none malformed; all {wrong} spoilt ones found among {good} good"

@@ -11,12 +11,12 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore as _, SeedableRng as _};
 use serde_json::{Value, json};
 
-use super::{hex, keys};
+use super::{cookies, hex, keys};
 
-const STAMP: u64 = 1_700_000_000_000_000;
-const MANAGER_SEED: [u8; 32] = [0x77; 32];
-const HOST_SEED: [u8; 32] = [0x88; 32];
-const DISCOVERY_SEED: [u8; 32] = [0x99; 32];
+pub(super) const STAMP: u64 = 1_700_000_000_000_000;
+pub(super) const MANAGER_SEED: [u8; 32] = [0x77; 32];
+pub(super) const HOST_SEED: [u8; 32] = [0x88; 32];
+pub(super) const DISCOVERY_SEED: [u8; 32] = [0x99; 32];
 
 pub(super) fn vectors() -> Value {
     json!({
@@ -24,11 +24,14 @@ pub(super) fn vectors() -> Value {
         "keys": "keys.json",
         "discovery": discovery(),
         "handshake": handshake(),
+        "cookie in a session": cookies::in_a_session(),
+        "cookie in discovery": cookies::in_discovery(),
+        "old stamp in discovery": cookies::old_stamp(),
     })
 }
 
 /// Returns the secret ephemeral key of a handshake that was given `seed`.
-fn ephemeral(seed: [u8; 32]) -> [u8; 32] {
+pub(super) fn ephemeral(seed: [u8; 32]) -> [u8; 32] {
     let mut secret = [0; 32];
     ChaCha20Rng::from_seed(seed).fill_bytes(&mut secret);
     secret

@@ -12,11 +12,14 @@ from . import keys
 
 VERSION = 2
 
-INITIATION, RESPONSE, TRANSPORT, DISCOVERY_REQUEST, DISCOVERY_ANSWER, FRAGMENT, STATUS_REQUEST = range(1, 8)
+INITIATION, RESPONSE, TRANSPORT, DISCOVERY_REQUEST, DISCOVERY_ANSWER, FRAGMENT, STATUS_REQUEST, COOKIE = range(1, 9)
 
 DISCOVERY_REQUEST_SIZE = 1232
 INITIATION_NOISE_SIZE = 104
+INITIATION_CHECKED = 8 + INITIATION_NOISE_SIZE
 RESPONSE_NOISE_SIZE = 48
+DISCOVERY_CHECKED = 100
+COOKIE_SIZE = 16
 TAG_SIZE = 16
 BROADCAST_HEADER_SIZE = 12
 
@@ -35,15 +38,18 @@ class Initiation:
     sender: int
     noise: bytes
 
-    def emit(self, receiver_public, version=VERSION):
+    def emit(self, receiver_public, version=VERSION, cookie=None):
         checked = start(INITIATION, version) + struct.pack(">I", self.sender) + self.noise
-        return checked + keys.session_mac(receiver_public, checked)
+        proof = keys.cookie_proof(cookie, checked) if cookie else b""
+        return checked + keys.session_mac(receiver_public, checked) + proof
 
     @classmethod
-    def parse(cls, datagram, own_public, version=VERSION):
-        checked, mac = datagram[:-keys.MAC_SIZE], datagram[-keys.MAC_SIZE:]
-        assert checked[:4] == start(INITIATION, version) and len(checked) == 8 + INITIATION_NOISE_SIZE
+    def parse(cls, datagram, own_public, version=VERSION, cookie=None):
+        checked, mac, proof = datagram[:INITIATION_CHECKED], datagram[INITIATION_CHECKED:][:keys.MAC_SIZE], \
+            datagram[INITIATION_CHECKED + keys.MAC_SIZE:]
+        assert checked[:4] == start(INITIATION, version) and len(checked) == INITIATION_CHECKED
         assert mac == keys.session_mac(own_public, checked)
+        assert proof == (keys.cookie_proof(cookie, checked) if cookie else b"")
         return cls(struct.unpack(">I", checked[4:8])[0], checked[8:])
 
 
@@ -80,11 +86,12 @@ class Transport:
         return cls(*struct.unpack(">IQ", datagram[4:16]), datagram[16:])
 
 
-def discovery_request(manager, stamp, nonce, version=VERSION):
+def discovery_request(manager, stamp, nonce, version=VERSION, cookie=None):
     signer = keys.fingerprint("manager", manager.public)[:8]
     signed = start(DISCOVERY_REQUEST, version) + struct.pack(">Q", stamp) + nonce + signer
     checked = signed + manager.discovery.sign(signed)
-    return (checked + keys.discovery_mac(manager.public, checked)).ljust(DISCOVERY_REQUEST_SIZE, b"\0")
+    proof = keys.cookie_proof(cookie, checked) if cookie else b""
+    return (checked + keys.discovery_mac(manager.public, checked) + proof).ljust(DISCOVERY_REQUEST_SIZE, b"\0")
 
 
 def discovery_answer(nonce, noise, version=VERSION):
@@ -95,6 +102,27 @@ def parse_discovery_answer(datagram, version=VERSION):
     """Returns the nonce and the Noise message."""
     assert datagram[:4] == start(DISCOVERY_ANSWER, version)
     return datagram[4:20], datagram[20:]
+
+
+def cookie_in(datagram, asked, asked_checked, receiver, mac, version=VERSION):
+    """Returns the cookie that answers `asked`, of which so many bytes are before its mac; None for another datagram."""
+    if datagram[:4] != start(COOKIE, version) or len(datagram) != 8 + COOKIE_SIZE + keys.MAC_SIZE:
+        return None
+    checked, found = datagram[:-keys.MAC_SIZE], datagram[-keys.MAC_SIZE:]
+    asked_mac = asked[asked_checked:asked_checked + keys.MAC_SIZE]
+    if checked[4:8] != receiver or found != mac(checked + asked_mac):
+        return None
+    return checked[8:]
+
+
+def session_cookie(datagram, initiation, responder_public, version=VERSION):
+    mac = lambda checked: keys.session_cookie_mac(responder_public, checked)
+    return cookie_in(datagram, initiation, INITIATION_CHECKED, initiation[4:8], mac, version)
+
+
+def discovery_cookie(datagram, request, manager_public, version=VERSION):
+    mac = lambda checked: keys.discovery_cookie_mac(manager_public, checked)
+    return cookie_in(datagram, request, DISCOVERY_CHECKED, request[12:16], mac, version)
 
 
 class Group:

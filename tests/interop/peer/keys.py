@@ -58,6 +58,19 @@ def discovery_mac(manager_public, checked):
     return keyed(mac_key("firmcast discovery mac", manager_public), checked, MAC_SIZE)
 
 
+def session_cookie_mac(responder_public, checked):
+    return keyed(mac_key("firmcast session cookie", responder_public), checked, MAC_SIZE)
+
+
+def discovery_cookie_mac(manager_public, checked):
+    return keyed(mac_key("firmcast discovery cookie", manager_public), checked, MAC_SIZE)
+
+
+def cookie_proof(cookie, checked):
+    """The cookie mac of an initiation or a discovery request."""
+    return keyed(mac_key("firmcast cookie mac", cookie), checked, MAC_SIZE)
+
+
 @dataclass
 class Host:
     secret: bytes

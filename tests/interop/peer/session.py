@@ -26,12 +26,16 @@ class Window:
 class Call:
     """An initiation, and the session that its response makes. Another try is another call."""
 
-    def __init__(self, secret, own_public, peer_public, stamp):
+    def __init__(self, secret, own_public, peer_public, stamp, cookie=None):
         self.own_public, self.peer_public = own_public, peer_public
         self.index = secrets.randbits(32)
         self.noise = noise.begin(noise.SESSION, True, secret, peer_public)
         message = bytes(self.noise.write_message(stamp.to_bytes(8, "big")))
-        self.datagram = datagrams.Initiation(self.index, message).emit(peer_public)
+        self.datagram = datagrams.Initiation(self.index, message).emit(peer_public, cookie=cookie)
+
+    def cookie_in(self, datagram):
+        """Returns the cookie when this datagram is one for this call."""
+        return datagrams.session_cookie(datagram, self.datagram, self.peer_public)
 
     def answered(self, datagram):
         """Returns the session when this is the response."""
