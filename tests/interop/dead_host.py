@@ -19,6 +19,9 @@ LOSS = 0.1
 UNTOUCHED, UPDATED, UNTOUCHED_BROKEN = 0, 1, 6
 REASON_UPDATED = 100
 VALID, INVALID = 0, 1
+# What a newer version may bring.
+MORE = b"\x5a\xa5"
+UNKNOWN_TYPE = 0xEE
 TICK_S = 0.02
 RETRY_S = 0.5
 
@@ -26,9 +29,9 @@ RETRY_S = 0.5
 class DeadHost:
     """One host; each step waits for what the manager must do next."""
 
-    def __init__(self, manager, release, seed, is_whole):
+    def __init__(self, manager, release, seed, is_whole, is_newer):
         self.key = keys.Host(secrets.token_bytes(32))
-        self.manager, self.release, self.is_whole = manager, release, is_whole
+        self.manager, self.release, self.is_whole, self.is_newer = manager, release, is_whole, is_newer
         self.socket, self.random = Socket(PORT), random.Random(seed)
         self.session = self.receiver = self.campaign = None
         self.manifest, self.heard, self.lost = bytearray(), [], 0
@@ -38,7 +41,8 @@ class DeadHost:
     # What the host says.
 
     def say(self, name, **fields):
-        self.socket.send(self.session.seal(messages.emit(name, **fields)), MANAGER)
+        message = messages.emit(name, **fields) + (MORE if self.is_newer else b"")
+        self.socket.send(self.session.seal(message), MANAGER)
 
     def identity(self):
         return {
@@ -71,6 +75,9 @@ class DeadHost:
             return None
         message = self.session.open(datagram) if self.session else None
         if not message:
+            return None
+        if message[0] not in messages.COMMANDS:
+            self.say("command not understood", type=message[0])
             return None
         name, fields = messages.parse(message)
         self.heard.append(name)
@@ -140,6 +147,10 @@ class DeadHost:
     def be_enlisted(self):
         self.call()
         self.until("the manager enlists the host", lambda: "enlist" in self.last, self.ask_for_help)
+        if self.is_newer:
+            say_news = lambda: self.socket.send(self.session.seal(bytes([UNKNOWN_TYPE])), MANAGER)
+            self.until("the manager says that it does not understand", lambda: "answer not understood" in self.last, say_news)
+            expect(self.last["answer not understood"]["type"] == UNKNOWN_TYPE, f"{self.last}")
         enlisted = self.last["enlist"]
         expect(enlisted["transfer timeout"] > 0, f"{enlisted}")
         self.campaign = enlisted["campaign"]
@@ -233,13 +244,14 @@ def rescue(name, how, policy, options=()):
         image, before = os.urandom(IMAGE_SIZE), os.urandom(0x1000) + b"\xff" * 0x100 + os.urandom(IMAGE_SIZE - 0x1100)
         service = Service(cable, image, policy)
         service.start(*options)
-        host = DeadHost(service.manager, service.release, seed=1, is_whole=how != "commit")
+        with_escrow = how != "commit"
+        host = DeadHost(service.manager, service.release, seed=1, is_whole=with_escrow, is_newer=with_escrow)
         host.be_enlisted()
         expect(host.receive() == image, "the image that was received is another one")
         host.be_committed(image, before, how)
         wait_until("the manager tells that the host was rescued", lambda: '"rescued"' in cable.log("serve.log"))
         host.close()
-        if how != "commit":
+        if with_escrow:
             backups = list((cable.folder / "state").rglob("*"))
             kept = [file for file in backups if file.is_file() and file.stat().st_size == len(before)]
             expect([file.read_bytes() for file in kept] == [before], f"the backup is kept: {backups}")

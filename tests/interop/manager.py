@@ -148,6 +148,16 @@ def check_session(dialogue, identity):
     dialogue.expect_silence(again, "a replayed transport datagram")
 
 
+def check_growth(dialogue):
+    """A newer manager's messages: longer ones, and one of a type that the agent does not know."""
+    read = lambda datagram: dialogue.session.open(datagram) or None
+    longer = dialogue.ask(lambda: dialogue.session.seal(messages.emit("query") + b"\1\2\3"), AGENT, read)
+    expect(messages.parse(longer)[0] == "identity", "a query with more behind it")
+    answer = dialogue.ask(lambda: dialogue.session.seal(b"\x7f\1\2"), AGENT, read)
+    expect(messages.parse(answer) == ("command not understood", {"type": 0x7F}), f"a command of type 7F: {answer.hex()}")
+    dialogue.expect_silence(dialogue.session.seal(messages.emit("answer not understood", type=0x81)), "not understood")
+
+
 def check_cookies(dialogue):
     """A burst is answered with cookies, and who returns one is served, although the host is busy."""
     manager, sock = dialogue.manager, dialogue.socket
@@ -254,6 +264,7 @@ def run():
         expect(dialogue.host == keys.read_public("host", line), "the answer's key is not that of host.pub")
         check_session(dialogue, identity)
         check_window(dialogue)
+        check_growth(dialogue)
         check_cookies(dialogue)
         check_campaign(dialogue, release)
         check_recovery_commands(dialogue)

@@ -129,6 +129,7 @@ fn about_the_campaign() -> Vec<Named> {
                 "detail": "",
             }),
         ),
+        ("command not understood", Answer::NotUnderstood { kind: 0x42 }, json!({ "type": 0x42 })),
         ("manifest held", held, json!({ "campaign": id, "held": 1024 })),
         (
             "fragment status with counts",

@@ -86,6 +86,7 @@ fn about_help() -> Vec<Named> {
             hold,
             json!({ "again": 60, "reason": Reason::Held.code(), "detail": "für später" }),
         ),
+        ("answer not understood", Command::NotUnderstood { kind: 0x42 }, json!({ "type": 0x42 })),
     ]
 }
 

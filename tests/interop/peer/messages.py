@@ -39,6 +39,7 @@ COMMANDS = {
     0x0B: ("foresee", CAMPAIGN),
     0x0C: ("enlist", CAMPAIGN + [("transfer timeout", "u16")]),
     0x0D: ("hold", [("again", "u16"), ("reason", "u16"), ("detail", "detail")]),
+    0x0E: ("answer not understood", [("type", "u8")]),
 }
 ANSWERS = {
     0x81: ("identity", IDENTITY),
@@ -53,6 +54,7 @@ ANSWERS = {
                                     ("typical time", "u32"), ("longest time", "u32"), ("detail", "detail")]),
     0x88: ("help request", [("wants image", "u8"), ("finding", "u8"), ("offset", "u64"), ("why", "detail"),
                             ("identity", "identity")]),
+    0x89: ("command not understood", [("type", "u8")]),
 }
 MESSAGES = COMMANDS | ANSWERS
 TYPES = {name: kind for kind, (name, _) in MESSAGES.items()}
@@ -181,22 +183,19 @@ def emit(name, fields=None, **more):
     return bytes([kind]) + write_fields(MESSAGES[kind][1], {**(fields or {}), **more})
 
 
-def parse(message):
-    """Returns name and fields; everything after the last field that is known is an error."""
+def parse(message, all_known=False):
+    """Returns name and fields. What follows the last field is ignored, unless all of it has to be known."""
     reader = Reader(message)
     kind = reader.number("u8")
     if kind not in MESSAGES:
         raise Malformed(f"a message of type {kind:#x}")
     name, layout = MESSAGES[kind]
     fields = reader.fields(layout)
-    if reader.at != len(message):
+    if all_known and reader.at != len(message):
         raise Malformed(f"{len(message) - reader.at} bytes behind a {name}")
     return name, fields
 
 
 def parse_identity(data):
     reader = Reader(data)
-    fields = reader.fields(IDENTITY)
-    if reader.at != len(data):
-        raise Malformed("bytes behind an identity")
-    return fields
+    return reader.fields(IDENTITY)
