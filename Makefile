@@ -53,7 +53,7 @@ test-firmware: need-cc need-python3 ## [?|?] layouts and validity of real firmwa
 	tests/goldens/check
 	tests/firmware/run
 
-test-interop: need-cc need-python3 ## [?|25 s] a second implementation of the protocol, in Python: the test vectors of docs/vectors; as manager with a real agent, as dead hosts with a real service, and what Wireshark makes of that
+test-interop: need-cc need-python3 ## [?|25 s] a second implementation of the protocol, in Python: the test vectors of docs/vectors; as manager with a real agent, as dead hosts and as one that is updated with a real manager, and what Wireshark makes of that
 	tests/interop/run
 
 test-packages: packages ## [?|16 min] lintian and rpmlint; the packages are installed, upgraded and removed by apt and by dnf in chroots, while kernels come and go

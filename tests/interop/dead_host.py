@@ -36,13 +36,13 @@ class DeadHost:
         self.session = self.receiver = self.campaign = None
         self.manifest, self.heard, self.lost = bytearray(), [], 0
         self.phase, self.flash, self.digests = "ready", UNTOUCHED if is_whole else UNTOUCHED_BROKEN, None
-        self.sender, self.offer = None, None
+        self.sender, self.address = None, MANAGER
 
     # What the host says.
 
     def say(self, name, **fields):
         message = messages.emit(name, **fields) + (MORE if self.is_newer else b"")
-        self.socket.send(self.session.seal(message), MANAGER)
+        self.socket.send(self.session.seal(message), self.address)
 
     def identity(self):
         return {
@@ -132,7 +132,7 @@ class DeadHost:
 
         def attempt():
             calls.append(Call(self.key.exchange, self.key.public, self.manager.public[:32], time.time_ns() // 1000))
-            self.socket.send(calls[-1].datagram, MANAGER)
+            self.socket.send(calls[-1].datagram, self.address)
 
         end, self.session = time.monotonic() + PATIENCE_S, None
         while self.session is None:
@@ -142,13 +142,13 @@ class DeadHost:
             while heard is not None and self.session is None:
                 self.session = calls[-1].answered(heard[0])
                 heard = None if self.session else self.socket.receive(TICK_S)
-        self.socket.send(self.session.seal(b""), MANAGER)
+        self.socket.send(self.session.seal(b""), self.address)
 
     def be_enlisted(self):
         self.call()
         self.until("the manager enlists the host", lambda: "enlist" in self.last, self.ask_for_help)
         if self.is_newer:
-            say_news = lambda: self.socket.send(self.session.seal(bytes([UNKNOWN_TYPE])), MANAGER)
+            say_news = lambda: self.socket.send(self.session.seal(bytes([UNKNOWN_TYPE])), self.address)
             self.until("the manager says that it does not understand", lambda: "answer not understood" in self.last, say_news)
             expect(self.last["answer not understood"]["type"] == UNKNOWN_TYPE, f"{self.last}")
         enlisted = self.last["enlist"]
@@ -196,7 +196,7 @@ class DeadHost:
             request, asked = self.sender.request(), self.sender.round
             answered = lambda: [status for status in self.offer_answers if status["round"] == asked]
             is_told = lambda: answered() or "backup stored" in self.last
-            self.until("the manager says what it lacks", is_told, lambda: self.socket.send(request, MANAGER))
+            self.until("the manager says what it lacks", is_told, lambda: self.socket.send(request, self.address))
             missing = sum(status["missing"] for status in answered()[:1])
             self.send_lossy(self.sender.repairs(missing))
         self.until("the backup is stored", lambda: "backup stored" in self.last, self.report)
@@ -205,7 +205,7 @@ class DeadHost:
     def send_lossy(self, fragments):
         for number, datagram in enumerate(fragments):
             if self.random.random() >= LOSS:
-                self.socket.send(datagram, MANAGER)
+                self.socket.send(datagram, self.address)
             if number % 16 == 0:
                 time.sleep(0.002)  # a receive buffer is finite
 

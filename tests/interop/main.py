@@ -6,10 +6,11 @@ import sys
 import dead_host
 import lab
 import manager
+import updated_host
 import vectors
 import wireshark
 
-PARTS = {"vectors": vectors.run, "manager": manager.run, "dead-host": dead_host.run, "wireshark": wireshark.run}
+PARTS = {"vectors": vectors.run, "manager": manager.run, "dead-host": dead_host.run, "updated-host": updated_host.run, "wireshark": wireshark.run}
 
 
 def main(names):

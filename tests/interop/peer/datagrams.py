@@ -6,6 +6,8 @@ Sizes and types stand here and nowhere else.
 import struct
 from dataclasses import dataclass
 
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from . import keys
@@ -92,6 +94,22 @@ def discovery_request(manager, stamp, nonce, version=VERSION, cookie=None):
     checked = signed + manager.discovery.sign(signed)
     proof = keys.cookie_proof(cookie, checked) if cookie else b""
     return (checked + keys.discovery_mac(manager.public, checked) + proof).ljust(DISCOVERY_REQUEST_SIZE, b"\0")
+
+
+def read_discovery_request(datagram, manager_public, version=VERSION):
+    """Returns stamp and nonce of a manager's request; None of anything else."""
+    checked, mac = datagram[:DISCOVERY_CHECKED], datagram[DISCOVERY_CHECKED:][:keys.MAC_SIZE]
+    signed, signature = checked[:-64], checked[-64:]
+    signer = keys.fingerprint("manager", manager_public)[:8]
+    if len(datagram) != DISCOVERY_REQUEST_SIZE or signed[:4] != start(DISCOVERY_REQUEST, version) or signed[28:] != signer:
+        return None
+    if mac != keys.discovery_mac(manager_public, checked) or any(datagram[DISCOVERY_CHECKED + 2 * keys.MAC_SIZE:]):
+        return None
+    try:
+        Ed25519PublicKey.from_public_bytes(manager_public[32:]).verify(signature, signed)
+    except InvalidSignature:
+        return None
+    return int.from_bytes(signed[4:12], "big"), signed[12:28]
 
 
 def discovery_answer(nonce, noise, version=VERSION):

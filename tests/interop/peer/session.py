@@ -48,6 +48,36 @@ class Call:
         return Session(noise.TransportKeys(self.noise), self.index, response.sender)
 
 
+class Answerer:
+    """The side that is called: a host in its normal OS."""
+
+    def __init__(self, secret, own_public, allowed):
+        self.secret, self.own_public, self.allowed = secret, own_public, allowed
+        self.sessions, self.newest_stamp = {}, 0
+
+    def response(self, datagram):
+        """Returns the response to an initiation, or None when it gets none. Makes the session."""
+        initiation = datagrams.Initiation.parse(datagram, self.own_public)
+        called = noise.begin(noise.SESSION, False, self.secret)
+        try:
+            stamp = int.from_bytes(called.read_message(initiation.noise), "big")
+        except InvalidTag:
+            return None
+        peer = noise.remote_static(called)
+        if peer != self.allowed or stamp <= self.newest_stamp:
+            return None
+        self.newest_stamp = stamp
+        response = datagrams.Response(secrets.randbits(32), initiation.sender, bytes(called.write_message(b"")))
+        self.sessions[response.sender] = Session(noise.TransportKeys(called), response.sender, initiation.sender)
+        return response.emit(peer)
+
+    def open(self, datagram):
+        """Returns the session and the message of a transport datagram, or None."""
+        session = self.sessions.get(datagrams.Transport.parse(datagram).receiver)
+        message = session.open(datagram) if session else None
+        return None if message is None else (session, message)
+
+
 class Session:
     def __init__(self, keys, own_index, peer_index):
         self.keys, self.own_index, self.peer_index = keys, own_index, peer_index

@@ -1,0 +1,166 @@
+"""Plays a host that a real `firmcast` discovers and updates: agent, recovery environment, and agent again."""
+
+import json
+import os
+import secrets
+import subprocess
+import time
+
+from dead_host import BOARD, IMAGE_SIZE, TICK_S, DeadHost
+from lab import OURS, PATIENCE_S, REAL, ROOT, Cable, Failed, expect, program
+from peer import bundle, datagrams, keys, messages, noise
+from peer.session import Answerer
+
+VARIABLES = ("variables", 0x2000, 0x1000)
+NORMAL_OS, RECOVERY = 0, 1
+
+
+class UpdatedHost(DeadHost):
+    """A dead host's recovery environment, with an agent around it."""
+
+    def __init__(self, manager, release):
+        super().__init__(manager, release, seed=2, is_whole=True, is_newer=False)
+        self.answerer = Answerer(self.key.exchange, self.key.public, manager.public[:32])
+        self.chip = os.urandom(IMAGE_SIZE)
+        self.version, self.last_end = "1.0", None
+        self.questions = 0
+        self.boot(NORMAL_OS)
+
+    def boot(self, environment):
+        """Nothing that was in memory is there any more."""
+        self.environment, self.boot_id = environment, secrets.token_hex(16)
+        self.manifest, self.manifest_size, self.campaign = bytearray(), None, None
+        self.answerer.sessions.clear()
+
+    def identity(self):
+        return super().identity() | {"environment": self.environment, "boot id": self.boot_id, "BIOS version": self.version,
+                                     "last end": self.last_end}
+
+    # The agent.
+
+    def be_agent(self, is_over):
+        """Answers the manager until it is so."""
+        end = time.monotonic() + PATIENCE_S
+        while not is_over():
+            if time.monotonic() > end:
+                raise Failed(f"the manager did not go on in {PATIENCE_S} s; heard {self.heard[-10:]}")
+            heard = self.socket.receive(TICK_S)
+            if heard is not None:
+                self.hear_as_agent(*heard)
+
+    def hear_as_agent(self, datagram, sender):
+        kind = datagrams.kind_of(datagram)
+        if kind == datagrams.DISCOVERY_REQUEST:
+            self.answer_question(datagram, sender)
+        elif kind == datagrams.INITIATION:
+            response = self.answerer.response(datagram)
+            if response:
+                self.socket.send(response, sender)
+        elif kind == datagrams.TRANSPORT:
+            opened = self.answerer.open(datagram)
+            if opened and opened[1]:
+                self.session, self.address = opened[0], sender
+                name, fields = messages.parse(opened[1])
+                self.heard.append(name)
+                self.answer_as_agent(name, fields)
+
+    def answer_question(self, datagram, sender):
+        asked = datagrams.read_discovery_request(datagram, self.manager.public)
+        expect(asked is not None, f"a discovery request that is none: {datagram.hex()}")
+        self.questions += 1
+        payload = asked[1] + messages.write_fields(messages.IDENTITY, self.identity())
+        sealed = noise.seal_to(self.key.exchange, self.manager.public[:32], payload)
+        self.socket.send(datagrams.discovery_answer(asked[1], sealed), sender)
+
+    def answer_as_agent(self, name, fields):
+        if name == "query":
+            self.say("identity", **self.identity())
+        elif name == "manifest part":
+            if fields["campaign"] != self.campaign:
+                self.campaign, self.manifest = fields["campaign"], bytearray()
+            self.take_manifest(fields)
+        elif name == "begin":
+            bundle.open_signed(bytes(self.manifest), self.release)
+            self.say_phase("accepted")
+            self.begun = fields
+        elif name == "measure":
+            self.measure()
+
+    def say_phase(self, phase):
+        self.phase = phase
+        self.report()
+
+    def measure(self):
+        manifest = bundle.open_signed(bytes(self.manifest), self.release)
+        digest = bundle.stable_digest(self.chip, manifest.get(15, []))
+        self.say("measurement", **{
+            "campaign": self.campaign, "matches": int(digest == manifest[16]), "stable digest": digest.hex(), "boot id": self.boot_id,
+            "BIOS version": self.version, "BIOS vendor": "ACME", "detail": "",
+        })
+
+    # An update.
+
+    def be_updated(self, how="commit"):
+        self.begun = None
+        self.be_agent(lambda: self.begun is not None)
+        campaign = self.begun["campaign"]
+        self.boot(RECOVERY)
+        self.campaign, self.phase = campaign, "ready"
+        self.call()
+        image = self.receive()
+        name, offset, size = VARIABLES
+        before, kept = self.chip, self.chip[offset:offset + size]
+        self.chip = image[:offset] + kept + image[offset + size:]
+        self.be_committed(self.chip, before, how)
+        self.boot(NORMAL_OS)
+        self.version = "2.0"
+        self.last_end = {"campaign": campaign, "reason": 100, "flash": 1, "detail": ""}
+
+
+class Manager:
+    """The real program, with a key and a bundle that the other implementation made."""
+
+    def __init__(self, cable):
+        self.cable, folder = cable, cable.folder
+        self.manager, self.release = keys.Manager(secrets.token_bytes(32)), keys.Release(secrets.token_bytes(32))
+        self.key, self.bundle = folder / "manager.key", folder / "s1.fcb"
+        self.key.write_text(keys.secret_text("manager", self.manager.seed, self.manager.public))
+        self.key.chmod(0o600)
+        image = os.urandom(IMAGE_SIZE)
+        manifest = bundle.describe(image, ([VARIABLES], [], []), l2=1, l3=BOARD["vendor"], l4=[BOARD["product"]], l5=["1.0"],
+                                   l13="2.0", l14="2.0")
+        self.bundle.write_bytes(bundle.join(bundle.sign(manifest, self.release), image))
+
+    def start(self, log, *words):
+        return self.cable.start(log, program("firmcast"), *words, "--json", "--key", self.key, "--state", self.cable.folder / "state")
+
+
+def check_end(process, cable, log):
+    try:
+        code = process.wait(PATIENCE_S)
+    except subprocess.TimeoutExpired:
+        raise Failed(f"the manager does not end: {cable.log(log)}") from None
+    expect(code == 0, f"the manager ended with {code}: {cable.log(log)}")
+
+
+def run():
+    cable = Cable(ROOT / "target" / "interop" / "updated-host")
+    try:
+        manager = Manager(cable)
+        host = UpdatedHost(manager.manager, manager.release)
+        asking = manager.start("discover.log", "discover", "--enroll", "--timeout", "2")
+        host.be_agent(lambda: asking.poll() is not None)
+        check_end(asking, cable, "discover.log")
+        found = json.loads(cable.log("discover.log"))
+        shown = keys.shown(keys.fingerprint("host", host.key.public))
+        expect(host.questions and shown in json.dumps(found), f"discover does not show {shown}: {found}")
+        updating = manager.start("update.log", "update", "--bundle", manager.bundle, "--host", OURS)
+        host.be_updated()
+        host.be_agent(lambda: updating.poll() is not None)
+        check_end(updating, cable, "update.log")
+        results = cable.events("update.log", "result")
+        expect(len(results) == 1 and results[0]["confirmed"] and results[0]["reason"] == "confirmed", f"{results}")
+        host.close()
+    finally:
+        cable.close()
+    return f"a real firmcast at {REAL} discovers, enrolls and updates a host of another implementation, and confirms it"
