@@ -284,6 +284,10 @@ reasons! {
     NotMeasured = 215, "not-measured",
         "the host is back, but could not measure its flash",
         "see the detail and firmcastd check on the host; then start the update again";
+    /// No version of the protocol in common.
+    ProtocolMismatch = 216, "protocol-mismatch",
+        "host and manager have no version of the protocol in common",
+        "update the side that the detail names";
 }
 
 impl fmt::Display for Reason {

@@ -171,7 +171,7 @@ fn query(agent: &Agent, manager: &ManagerSecretKey, host_key: &Path) -> Identity
                 Answer::Identity(identity) => return identity,
                 other => panic!("{other:?}"),
             },
-            Some(SessionEvent::StaleCall { .. }) | None => {}
+            Some(SessionEvent::StaleCall { .. } | SessionEvent::Incompatible { .. }) | None => {}
         }
     }
     panic!("no answer");

@@ -33,6 +33,8 @@ local fields = {
 	mac = ProtoField.bytes("firmcast.mac", "Mac"),
 	cookie = ProtoField.bytes("firmcast.cookie", "Cookie"),
 	cookie_mac = ProtoField.bytes("firmcast.cookie_mac", "Cookie mac"),
+	lowest = ProtoField.uint8("firmcast.lowest", "Lowest version, or 0"),
+	highest = ProtoField.uint8("firmcast.highest", "Highest version, or 0"),
 	stamp = ProtoField.absolute_time("firmcast.stamp", "Stamp", base.UTC),
 	nonce = ProtoField.bytes("firmcast.nonce", "Nonce"),
 	signer = ProtoField.bytes("firmcast.signer", "Signer (start of the fingerprint)"),
@@ -172,6 +174,8 @@ dissectors[4] = function(cursor)
 	cursor:take(fields.signature, 64)
 	cursor:take(fields.mac, MAC)
 	cursor:take(fields.cookie_mac, MAC)
+	cursor:take(fields.lowest, 1)
+	cursor:take(fields.highest, 1)
 	cursor:take_zeros()
 	if cursor.buffer:len() ~= DISCOVERY_SIZE_MAX then
 		cursor:complain("not of " .. DISCOVERY_SIZE_MAX .. " bytes")

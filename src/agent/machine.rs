@@ -210,6 +210,9 @@ impl Agent {
                 self.handle_message(now, peer, address, &bytes, system);
             }
             Some(SessionEvent::Connected { .. }) => {}
+            Some(SessionEvent::Incompatible { address, mismatch, .. }) => {
+                self.log.line(now, || warn!("the manager at {address} is no match: {mismatch}"));
+            }
             Some(SessionEvent::StaleCall { peer, .. }) => self.tell_stale(now, from, &peer),
             None => match self.endpoint.poll_transmit() {
                 Some(handshake) => self.answers.push_back(handshake),

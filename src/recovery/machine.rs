@@ -225,6 +225,9 @@ impl Recovery {
                 self.hear(now, peer)
             }
             Some(SessionEvent::Connected { .. } | SessionEvent::StaleCall { .. }) => {}
+            Some(SessionEvent::Incompatible { address, mismatch, .. }) => {
+                warn!("the manager at {address} is no match: {mismatch}");
+            }
             Some(SessionEvent::Message { peer, bytes, .. }) => {
                 self.hear(now, peer);
                 self.handle_command(now, &bytes);

@@ -201,6 +201,11 @@ impl Search {
             }
             SessionEvent::Message { peer, bytes, .. } => self.handle_command(now, peer, &bytes),
             SessionEvent::StaleCall { .. } => None,
+            SessionEvent::Incompatible { address, mismatch, .. } => {
+                warn!("the manager at {address} is no match: {mismatch}; looking for another");
+                self.seek_on(now);
+                None
+            }
         }
     }
 

@@ -23,6 +23,7 @@ use crate::wire::codec::{Reader, Writer};
 use crate::wire::datagram::{
     CookieReply, DISCOVERY_REQUEST_SIZE, DiscoveryAnswer, DiscoveryRequest, MAC_SIZE,
 };
+use crate::wire::versions::Versions;
 
 /// Signatures that a host checks in a second for those who have not proved their address.
 pub const REQUESTS_PER_SECOND: u32 = 5;
@@ -49,8 +50,8 @@ pub struct Discovery {
 /// What a host said to a question.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Said {
-    /// Who it is.
-    Identity(Box<Identity>),
+    /// Who it is, and what it speaks.
+    Identity(Box<Identity>, Versions),
     /// It has seen a later stamp of this manager's key, so it looks at nothing with an earlier one:
     /// this machine's clock was set back, or another machine has the same key.
     LaterStamp(u64),
@@ -68,6 +69,7 @@ impl Discovery {
             signature: [0; 64],
             mac: [0; MAC_SIZE],
             cookie_mac: None,
+            versions: None,
         };
         request.signature = secret.sign_discovery(&request.signed());
         request.mac = MacKey::new(MAC_LABEL, &public.to_bytes()).compute(&request.checked());
@@ -81,11 +83,18 @@ impl Discovery {
         let is_ours = reply.receiver == receiver(&self.request.nonce)
             && cookie::is_reply(&self.cookie_key, &reply, &self.request.mac);
         let cookie_mac = Some(cookie::mac(&reply.cookie, &self.request.checked()));
-        is_ours.then(|| DiscoveryRequest { cookie_mac, ..self.request.clone() }.emit())
+        let versions = Some(Versions::OURS);
+        is_ours.then(|| DiscoveryRequest { cookie_mac, versions, ..self.request.clone() }.emit())
     }
 
     /// Returns the datagram to broadcast.
     pub fn request(&self) -> Vec<u8> {
+        DiscoveryRequest { versions: Some(Versions::OURS), ..self.request.clone() }.emit()
+    }
+
+    /// Returns the same for older hosts, to be sent after it: they heed no request that says what
+    /// the manager speaks. To others it is a copy.
+    pub fn request_to_older(&self) -> Vec<u8> {
         self.request.emit()
     }
 
@@ -109,7 +118,10 @@ impl Discovery {
                 reader.u8().ok()?;
                 Said::LaterStamp(reader.u64().ok()?)
             }
-            _ => Said::Identity(Box::new(Identity::read(&mut reader).ok()?)),
+            _ => Said::Identity(
+                Box::new(Identity::read(&mut reader).ok()?),
+                Versions::read(&mut reader).unwrap_or(Versions::UNSAID),
+            ),
         };
         // A newer host may have more to say.
         Some((HostPublicKey::from_exchange(key).ok()?, said))
@@ -123,6 +135,8 @@ pub struct Asked {
     nonce: [u8; 16],
     /// The newest stamp, if the question has an older one.
     later_stamp: Option<u64>,
+    /// Whether the manager understands more than the identity.
+    says_versions: bool,
 }
 
 impl Asked {
@@ -220,6 +234,9 @@ impl DiscoveryResponder {
             Some(newest) => drop(writer.u8(STALE).u64(newest)),
             None => identity.write(&mut writer),
         }
+        if asked.says_versions && asked.later_stamp.is_none() {
+            Versions::OURS.write(&mut writer);
+        }
         let message = writer.finish();
         let noise = noise::seal(host.exchange(), asked.manager.exchange(), &message, seed)?;
         let datagram = DiscoveryAnswer { nonce: asked.nonce, noise }.emit();
@@ -237,7 +254,8 @@ impl Known {
             Some(_) => self.stale_again = now + STALE_ANSWER_INTERVAL,
             None => self.newest_stamp = request.stamp,
         }
-        Some(Asked { manager: self.key.clone(), nonce: request.nonce, later_stamp })
+        let says_versions = request.versions.is_some();
+        Some(Asked { manager: self.key.clone(), nonce: request.nonce, later_stamp, says_versions })
     }
 }
 

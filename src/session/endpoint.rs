@@ -22,7 +22,9 @@ use super::sealing::Session;
 use crate::random::seed;
 use crate::time::Time;
 use crate::wire::MESSAGE_SIZE_MAX;
+use crate::wire::codec::{Reader, Writer};
 use crate::wire::datagram::{CookieReply, Initiation, MAC_SIZE, Response, Transport};
+use crate::wire::versions::{Mismatch, Versions};
 
 /// Maximum number of datagrams that wait to be taken; more are dropped, as the network might have
 /// done.
@@ -40,6 +42,11 @@ const SEEN_BY_MANAGER_MAX: usize = 16_384;
 /// Maximum number of callers' addresses with a limit of their own at a host, and at a manager.
 const SOURCES_MAX: usize = 64;
 const SOURCES_OF_MANAGER_MAX: usize = 1024;
+
+/// First bytes of the messages in which the sides say what they speak; then come the lowest and the
+/// highest version (u8 each).
+const CALLER_SPEAKS: u8 = 0x00;
+const CALLED_SPEAKS: u8 = 0x80;
 
 const COOKIE_LABEL: &str = "firmcast session cookie";
 
@@ -82,6 +89,16 @@ pub enum SessionEvent {
         /// The newest stamp of the key.
         newest: u64,
     },
+    /// The peer and this side have no version of the protocol in common. Both know it; there is no
+    /// session any more.
+    Incompatible {
+        /// The peer's key.
+        peer: PeerKey,
+        /// Where it is.
+        address: SocketAddr,
+        /// Who speaks what.
+        mismatch: Mismatch,
+    },
 }
 
 /// The sessions of one socket with all its peers.
@@ -94,6 +111,7 @@ pub struct Endpoint {
     guard: Guard,
     stamp: u64,
     stamps_must_grow: bool,
+    versions: Versions,
     peers: Peers,
     transmits: VecDeque<Transmit>,
 }
@@ -117,6 +135,7 @@ impl Endpoint {
             }),
             stamp: 0,
             stamps_must_grow: true,
+            versions: Versions::OURS,
             peers: Peers::default(),
             transmits: VecDeque::new(),
         }
@@ -131,6 +150,11 @@ impl Endpoint {
             sources_max: SOURCES_OF_MANAGER_MAX,
         });
         self.stamps_must_grow = false;
+    }
+
+    /// Speaks other versions than [`Versions::OURS`].
+    pub fn speak(&mut self, versions: Versions) {
+        self.versions = versions;
     }
 
     /// Lets up to `strangers_max` callers open sessions whose keys are not known;
@@ -359,8 +383,8 @@ impl Endpoint {
         peer.call = None;
         let session = Session::new(now, response.receiver, response.sender, keys, address);
         self.peers.install(&key, session);
-        // An empty message shows the other side at once that this session is no replay.
-        self.send(now, &key, &[]);
+        // The first message shows the other side at once that this session is no replay.
+        self.tell_versions(now, &key, CALLER_SPEAKS);
         Some(SessionEvent::Connected { peer: key, address })
     }
 
@@ -371,10 +395,43 @@ impl Endpoint {
         if first {
             self.peers.confirm(&key, datagram.receiver);
         }
-        if message.is_empty() {
-            return first.then_some(SessionEvent::Connected { peer: key, address });
+        match message.first() {
+            Some(&kind @ (CALLER_SPEAKS | CALLED_SPEAKS)) => {
+                let mismatch = self.handle_versions(now, &key, kind, &message[1..]);
+                if let Some(mismatch) = mismatch {
+                    return Some(SessionEvent::Incompatible { peer: key, address, mismatch });
+                }
+                return first.then_some(SessionEvent::Connected { peer: key, address });
+            }
+            None => return first.then_some(SessionEvent::Connected { peer: key, address }),
+            Some(_) => {}
         }
         Some(SessionEvent::Message { peer: key, address, bytes: message })
+    }
+
+    fn tell_versions(&mut self, now: Time, key: &PeerKey, kind: u8) {
+        let message = self.versions.write(Writer::new().u8(kind)).finish();
+        self.send(now, key, &message);
+    }
+
+    /// The peer says what it speaks; a caller says so first, and hears it of the other side then. An
+    /// older one does neither, and what it says is what it understands.
+    fn handle_versions(
+        &mut self,
+        now: Time,
+        key: &PeerKey,
+        kind: u8,
+        fields: &[u8],
+    ) -> Option<Mismatch> {
+        let theirs = Versions::read(&mut Reader::new(fields)).ok()?;
+        if kind == CALLER_SPEAKS {
+            self.tell_versions(now, key, CALLED_SPEAKS);
+        }
+        if self.versions.common(theirs).is_some() {
+            return None;
+        }
+        self.peers.disconnect(key);
+        Some(Mismatch { ours: self.versions, theirs })
     }
 
     fn transmit(&mut self, to: SocketAddr, bytes: Vec<u8>) {

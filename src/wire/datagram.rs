@@ -10,7 +10,7 @@
 //! 3 transport         | 03 | version | 0 u16 | receiver u32 | counter u64 |
 //!                     sealed message + tag 16 |
 //! 4 discovery request | 04 | version | 0 u16 | stamp u64 | nonce 16 | signer 8 | signature 64 |
-//!                     mac 16 | cookie mac 16, or zeros | zeros |    1232 bytes
+//!                     mac 16 | cookie mac 16, or zeros | versions 2, or zeros | zeros |    1232 bytes
 //! 5 discovery answer  | 05 | version | 0 u16 | nonce 16 | Noise message |
 //! 6 fragment, 7 status request: see `broadcast`
 //! 8 cookie            | 08 | version | 0 u16 | receiver u32 | cookie 16 | mac 16 |    40 bytes
@@ -19,6 +19,7 @@
 
 use super::PROTOCOL_VERSION;
 use super::codec::{DecodeError, Reader, Writer};
+use super::versions::Versions;
 
 /// Size of a keyed check value.
 pub const MAC_SIZE: usize = 16;
@@ -176,6 +177,8 @@ pub struct DiscoveryRequest {
     pub mac: [u8; MAC_SIZE],
     /// Check over the same bytes that shows that the sender has received a cookie.
     pub cookie_mac: Option<[u8; MAC_SIZE]>,
+    /// What the manager understands, if it says so: an older host does not heed such a request.
+    pub versions: Option<Versions>,
 }
 
 impl DiscoveryRequest {
@@ -195,6 +198,7 @@ impl DiscoveryRequest {
             signature: reader.array()?,
             mac: reader.array()?,
             cookie_mac: Some(reader.array()?).filter(|mac| *mac != [0; MAC_SIZE]),
+            versions: Some(Versions::read(&mut reader)?).filter(|versions| versions.highest != 0),
         };
         if reader.rest().iter().any(|byte| *byte != 0) {
             return Err(DecodeError::Value("discovery padding"));
@@ -220,6 +224,8 @@ impl DiscoveryRequest {
         let mut bytes = self.checked();
         bytes.extend_from_slice(&self.mac);
         bytes.extend_from_slice(&self.cookie_mac.unwrap_or_default());
+        let versions = self.versions.map(|versions| [versions.lowest, versions.highest]);
+        bytes.extend_from_slice(&versions.unwrap_or_default());
         bytes.resize(DISCOVERY_REQUEST_SIZE, 0);
         bytes
     }

@@ -5,6 +5,7 @@
 //! - [`command`]: what a manager says inside a session.
 //! - [`answer`]: what a host says inside a session; [`escrow`]: what it says of its backup;
 //!   [`help`]: what it says when its firmware is invalid.
+//! - [`versions`]: what each side understands.
 //!
 //! Parsing takes any bytes, never panics, and accepts nothing that [`emit`](codec::Writer) would
 //! not produce.
@@ -21,9 +22,10 @@ pub mod help;
 mod identity;
 #[doc(hidden)]
 pub mod samples;
+pub mod versions;
 
-/// Version of the protocol, the second byte of every datagram; docs/PROTOCOL.md, section
-/// "Versions", says when it rises.
+/// Form of the datagrams, their second byte. What is said in sessions has versions of its own
+/// ([`versions::Versions`]); docs/PROTOCOL.md, section "Versions", says when which rises.
 pub const PROTOCOL_VERSION: u8 = 2;
 
 /// The UDP port of agents and recovery environments, when none is configured.

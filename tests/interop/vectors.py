@@ -6,6 +6,8 @@ from pathlib import Path
 
 from peer import bundle, datagrams, erasure, keys, messages, noise
 
+# What the code speaks (docs/PROTOCOL.md, "Versions").
+VERSIONS = (2, 3)
 VECTORS = Path(__file__).resolve().parent.parent.parent / "docs" / "vectors"
 
 
@@ -100,7 +102,7 @@ def check_cookies(checks, session, host, manager):
     asked = datagrams.discovery_request(manager, vector["stamp"], nonce)
     found = datagrams.discovery_cookie(unhex(vector["reply"]), asked, manager.public)
     checks.same("cookie of discovery", found, vector["cookie"])
-    made = datagrams.discovery_request(manager, vector["stamp"], nonce, cookie=cookie)
+    made = datagrams.discovery_request(manager, vector["stamp"], nonce, cookie=cookie, versions=VERSIONS)
     checks.same("request with a cookie", made, vector["request with the cookie"])
     vector = session["old stamp in discovery"]
     payload = unhex(vector["nonce"]) + b"\x80" + vector["newest stamp"].to_bytes(8, "big")

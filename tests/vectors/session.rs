@@ -7,6 +7,7 @@ use firmcast::session::discovery::{Discovery, DiscoveryResponder, Heard, Said};
 use firmcast::session::{Endpoint, SessionEvent};
 use firmcast::time::Time;
 use firmcast::wire::samples;
+use firmcast::wire::versions::Versions;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore as _, SeedableRng as _};
 use serde_json::{Value, json};
@@ -45,7 +46,7 @@ fn discovery() -> Value {
     let (manager, host) = (keys::manager(), keys::host());
     let nonce = core::array::from_fn(|index| index as u8);
     let discovery = Discovery::new(&manager, STAMP, nonce);
-    let request = discovery.request();
+    let request = discovery.request_to_older();
     let mut responder = DiscoveryResponder::new(vec![manager.public()]);
     let mut rng = ChaCha20Rng::from_seed([0; 32]);
     let from = SocketAddr::from(([192, 0, 2, 1], 9848));
@@ -55,7 +56,7 @@ fn discovery() -> Value {
     let answer = responder.answer(&asked, &host, &identity, DISCOVERY_SEED).unwrap();
     assert_eq!(
         discovery.open(&manager, &answer).unwrap(),
-        (host.public(), Said::Identity(Box::new(identity.clone())))
+        (host.public(), Said::Identity(Box::new(identity.clone()), Versions::UNSAID))
     );
     json!({
         "stamp": STAMP,
@@ -83,6 +84,8 @@ fn handshake() -> Value {
     manager.handle_datagram(Time::ZERO, at, &response).unwrap();
     let confirmation = manager.poll_transmit().unwrap().bytes;
     host.handle_datagram(Time::ZERO, at, &confirmation).unwrap();
+    let versions = host.poll_transmit().unwrap().bytes;
+    assert_eq!(manager.handle_datagram(Time::ZERO, at, &versions), None);
     let query = said(&mut manager, &host_id, &mut host, &[0x01]);
     let held = [0x83, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 9];
     let answer = said(&mut host, &manager_id, &mut manager, &held);
@@ -97,9 +100,10 @@ fn handshake() -> Value {
         "initiation": hex(&initiation),
         "response": hex(&response),
         "transport": [
-            { "from": "manager", "counter": 0, "message": "", "datagram": hex(&confirmation) },
+            { "from": "manager", "counter": 0, "message": "000203", "datagram": hex(&confirmation) },
+            { "from": "host", "counter": 0, "message": "800203", "datagram": hex(&versions) },
             { "from": "manager", "counter": 1, "message": "01", "datagram": hex(&query) },
-            { "from": "host", "counter": 0, "message": hex(&held), "datagram": hex(&answer) },
+            { "from": "host", "counter": 1, "message": hex(&held), "datagram": hex(&answer) },
         ],
     })
 }

@@ -12,6 +12,7 @@ use firmcast::transfer::TransferError;
 use firmcast::wire::answer::{Answer, Phase};
 use firmcast::wire::broadcast::{Broadcast, GroupKey, TransferParameters};
 use firmcast::wire::help::HelpRequest;
+use firmcast::wire::versions::Mismatch;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
@@ -184,6 +185,15 @@ impl Course {
         if let Some(index) = self.by_key.get(peer).copied() {
             self.touch(now, index, |host, _, _| host.connected(now));
         }
+    }
+
+    /// This host speaks no version of the protocol that this side speaks.
+    pub(crate) fn incompatible(&mut self, now: Time, peer: &PeerKey, mismatch: Mismatch) {
+        let Some(index) = self.by_key.get(peer).copied() else { return };
+        self.touch(now, index, |host, _, _| {
+            host.end(now, Refusal::new(Reason::ProtocolMismatch, mismatch));
+        });
+        self.settle(now);
     }
 
     /// Takes what this host said in its session.

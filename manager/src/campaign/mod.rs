@@ -134,6 +134,9 @@ impl Campaign {
                         Err(error) => tell_not_understood(endpoint, now, &peer, error),
                     }
                 }
+                Some(session::SessionEvent::Incompatible { peer, mismatch, .. }) => {
+                    course.incompatible(now, &peer, mismatch);
+                }
                 Some(session::SessionEvent::StaleCall { .. }) | None => {}
             }
         }

@@ -8,7 +8,9 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context as _, ensure};
 use firmcast::keys::{HostPublicKey, ManagerSecretKey, PublicKey as _};
 use firmcast::session::discovery::{Discovery, Said};
+use firmcast::reason::Reason;
 use firmcast::wire::answer::Identity;
+use firmcast::wire::versions::{Mismatch, Versions};
 use firmcast_manager::clock;
 use mio::net::UdpSocket;
 use rand_core::{OsRng, RngCore as _};
@@ -106,7 +108,10 @@ impl LaterStamps {
 fn send(socket: &UdpSocket, question: &Discovery, to: &[SocketAddr], warned: &mut bool) {
     for to in to {
         // A question that cannot be sent now is asked again.
-        if let Err(error) = socket.send_to(&question.request(), *to)
+        let sent = socket
+            .send_to(&question.request(), *to)
+            .and_then(|_| socket.send_to(&question.request_to_older(), *to));
+        if let Err(error) = sent
             && !std::mem::replace(warned, true)
         {
             eprintln!("firmcast: cannot ask {to}: {error}");
@@ -140,10 +145,15 @@ fn receive(
         let open = |question: &Discovery| question.open(asker.secret, datagram);
         let Some((key, said)) = questions.iter().rev().find_map(open) else { continue };
         match said {
-            Said::Identity(identity) if found.len() < FOUND_MAX => {
+            Said::Identity(mut identity, versions) if found.len() < FOUND_MAX => {
+                let ours = Versions::OURS;
+                if ours.common(versions).is_none() {
+                    identity.obstacle = Reason::ProtocolMismatch;
+                    identity.obstacle_detail = Mismatch { ours, theirs: versions }.to_string();
+                }
                 found.insert(*key.exchange(), Found { key, address, identity: *identity });
             }
-            Said::Identity(_) => {}
+            Said::Identity(..) => {}
             // The next question is asked with a stamp above it.
             Said::LaterStamp(newest) => {
                 later.tell(&key, address, newest);

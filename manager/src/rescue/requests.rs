@@ -156,7 +156,7 @@ impl Service {
         (caller.campaign, caller.held) = (Some(course.campaign()), None);
     }
 
-    fn hold(&mut self, now: Time, key: &PeerKey, reason: Reason, detail: String) {
+    pub(super) fn hold(&mut self, now: Time, key: &PeerKey, reason: Reason, detail: String) {
         let Some(caller) = self.callers.get_mut(key) else { return };
         let host = caller.name.clone();
         if caller.held.replace(reason) != Some(reason) {

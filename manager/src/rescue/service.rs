@@ -7,6 +7,7 @@ use std::time::Duration;
 use firmcast::keys::HostPublicKey;
 use firmcast::keys::PublicKey as _;
 use firmcast::random;
+use firmcast::reason::Reason;
 use firmcast::session::PEERS_MAX;
 use firmcast::session::{self, Endpoint, PeerKey};
 use firmcast::time::Time;
@@ -213,6 +214,12 @@ impl Service {
                     match Answer::parse(&bytes) {
                         Ok(answer) => self.handle_answer(now, &peer, address, answer),
                         Err(error) => tell_not_understood(&mut self.endpoint, now, &peer, error),
+                    }
+                }
+                Some(session::SessionEvent::Incompatible { peer, address, mismatch }) => {
+                    if self.remember(now, &peer, address) {
+                        let detail = mismatch.to_string();
+                        self.hold(now, &peer, Reason::ProtocolMismatch, detail);
                     }
                 }
                 // Callers of a manager need no growing stamps.

@@ -317,7 +317,7 @@ fn discovery_is_answered_and_everything_else_met_with_silence() {
     let answer = world.agent.poll_transmit().unwrap();
     assert_eq!(answer.to, from);
     let (key, said) = discovery.open(&world.managers[0].secret, &answer.bytes).unwrap();
-    let Said::Identity(identity) = said else { panic!("{said:?}") };
+    let Said::Identity(identity, _) = said else { panic!("{said:?}") };
     assert_eq!((*key.exchange(), identity.host_name.as_str()), (world.host, "node17"));
 
     let stranger = ManagerSecretKey::generate(&mut ChaCha20Rng::from_seed([6; 32]));

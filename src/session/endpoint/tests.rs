@@ -226,6 +226,44 @@ fn a_call_is_repeated_until_the_peer_answers_and_survives_its_restart() {
 }
 
 #[test]
+fn both_sides_say_who_is_too_old() {
+    let (mut manager, mut host) = pair();
+    host.speak(Versions { lowest: 7, highest: 9 });
+    manager.connect(Time::ZERO, public(HOST), address(2));
+    let call = manager.poll_transmit().unwrap().bytes;
+    host.handle_datagram(Time::ZERO, address(1), &call);
+    let answer = host.poll_transmit().unwrap().bytes;
+    manager.handle_datagram(Time::ZERO, address(2), &answer);
+    let hello = manager.poll_transmit().unwrap().bytes;
+    let Some(SessionEvent::Incompatible { mismatch, .. }) =
+        host.handle_datagram(Time::ZERO, address(1), &hello)
+    else {
+        panic!("the host goes on")
+    };
+    assert_eq!(mismatch.theirs, Versions::OURS);
+    let hello = host.poll_transmit().unwrap().bytes;
+    let event = manager.handle_datagram(Time::ZERO, address(2), &hello);
+    let Some(SessionEvent::Incompatible { mismatch, .. }) = event else {
+        panic!("the manager goes on: {event:?}")
+    };
+    assert!(mismatch.to_string().contains("update firmcast on this side first"), "{mismatch}");
+    assert!(!manager.is_connected(&public(HOST)) && !host.is_connected(&public(MANAGER)));
+    assert_eq!((manager.poll_transmit(), host.poll_transmit()), (None, None));
+}
+
+/// An older caller begins with an empty message, and gets nothing that it does not know.
+#[test]
+fn an_older_caller_is_spoken_to_as_ever() {
+    let (mut manager, mut host) = pair();
+    manager.connect(Time::ZERO, public(HOST), address(2));
+    run(&mut manager, &mut host, Time::ZERO);
+    assert!(manager.send(Time::ZERO, &public(HOST), &[]));
+    assert!(manager.send(Time::ZERO, &public(HOST), b"\x01"));
+    let (events, _) = run(&mut manager, &mut host, Time::ZERO);
+    assert!(matches!(events[..], [SessionEvent::Message { .. }]), "{events:?}");
+}
+
+#[test]
 fn a_doubled_call_leaves_a_session_that_both_sides_use() {
     let (mut manager, mut host) = pair();
     manager.connect(Time::ZERO, public(HOST), address(2));

@@ -88,12 +88,13 @@ class Transport:
         return cls(*struct.unpack(">IQ", datagram[4:16]), datagram[16:])
 
 
-def discovery_request(manager, stamp, nonce, version=VERSION, cookie=None):
+def discovery_request(manager, stamp, nonce, version=VERSION, cookie=None, versions=None):
     signer = keys.fingerprint("manager", manager.public)[:8]
     signed = start(DISCOVERY_REQUEST, version) + struct.pack(">Q", stamp) + nonce + signer
     checked = signed + manager.discovery.sign(signed)
-    proof = keys.cookie_proof(cookie, checked) if cookie else b""
-    return (checked + keys.discovery_mac(manager.public, checked) + proof).ljust(DISCOVERY_REQUEST_SIZE, b"\0")
+    proof = keys.cookie_proof(cookie, checked) if cookie else bytes(keys.MAC_SIZE)
+    mac = keys.discovery_mac(manager.public, checked)
+    return (checked + mac + proof + bytes(versions or ())).ljust(DISCOVERY_REQUEST_SIZE, b"\0")
 
 
 def read_discovery_request(datagram, manager_public, version=VERSION):
