@@ -351,7 +351,8 @@ impl Sink {
             _ => match station.endpoint.handle_datagram(now, from, datagram) {
                 Some(SessionEvent::Connected { .. }) => self.report_at = now,
                 Some(SessionEvent::Message { bytes, .. }) => self.join(now, &bytes)?,
-                Some(SessionEvent::StaleCall { .. } | SessionEvent::Incompatible { .. }) | None => {}
+                Some(SessionEvent::StaleCall { .. } | SessionEvent::Incompatible { .. }) | None => {
+                }
             },
         }
         Ok(())

@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, ensure};
 use firmcast::keys::{HostPublicKey, ManagerSecretKey, PublicKey as _};
-use firmcast::session::discovery::{Discovery, Said};
 use firmcast::reason::Reason;
+use firmcast::session::discovery::{Discovery, Said};
 use firmcast::wire::answer::Identity;
 use firmcast::wire::versions::{Mismatch, Versions};
 use firmcast_manager::clock;

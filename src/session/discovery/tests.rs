@@ -60,7 +60,10 @@ fn only_a_trusted_manager_is_answered_once_and_only_it_can_read() {
     let answer = world.responder.answer(&asked, &world.host, &identity, [6; 32]).unwrap();
     assert!(answer.len() <= request.len());
     let (key, said) = discovery.open(&world.manager, &answer).unwrap();
-    assert_eq!((key, said), (world.host.public(), Said::Identity(Box::new(identity), Versions::OURS)));
+    assert_eq!(
+        (key, said),
+        (world.host.public(), Said::Identity(Box::new(identity), Versions::OURS))
+    );
     assert!(discovery.open(&world.stranger, &answer).is_none());
     assert!(Discovery::new(&world.manager, 11, [3; 16]).open(&world.manager, &answer).is_none());
 }
