@@ -22,7 +22,7 @@ SOAK_VM_ROUNDS ?= 0
 # `make lint` takes no network; the advisory database of cargo-deny would need it.
 DENY_CHECKS := licenses bans sources
 
-.PHONY: help test-packages test-packages-vm build packages demo test test-unit test-sim test-firmware test-interop test-vm soak bench fuzz lint
+.PHONY: help test-packages test-packages-vm build packages demo test test-unit test-sim test-firmware test-interop test-upgrade test-vm soak bench fuzz lint
 
 # Behind `##`: how long it takes in a fresh clone, and when all is built already, on two cores (? is not measured); then what it does.
 # What `test` has was measured together with `lint`, beside other work; so was `packages`, of which 4 minutes are CPU time.
@@ -56,6 +56,9 @@ test-firmware: need-cc need-python3 ## [?|?] layouts and validity of real firmwa
 test-interop: need-cc need-python3 ## [?|25 s] a second implementation of the protocol, in Python: the test vectors of docs/vectors; as manager with a real agent, as dead hosts and as one that is updated with a real manager, and what Wireshark makes of that
 	tests/interop/run
 
+test-upgrade: need-cc need-python3 ## [?|?] the last release and today's programs together, both ways, in the VM lab: updates with escrow, restores, rescues
+	tests/upgrade/run
+
 test-packages: packages ## [?|16 min] lintian and rpmlint; the packages are installed, upgraded and removed by apt and by dnf in chroots, while kernels come and go
 	packaging/check
 	packaging/reproduce --packing
@@ -69,7 +72,7 @@ test-packages-vm: packages ## [?|?] the same on whole Debians in the VM lab, whe
 test-vm: need-cc need-python3 ## [?|?] real kernels with real firmware in emulated flash (docs/LAB.md)
 	$(LAB) run --jobs $(VM_JOBS)
 
-soak: need-cc ## [?|?] hunts for hours: SOAK_SEEDS=n worlds from SOAK_FIRST=n on, each fuzz target for a minute, the packages built twice and compared, and tried on whole Debians, SOAK_VM_ROUNDS=n rounds of the VM lab (0)
+soak: need-cc ## [?|?] hunts for hours: SOAK_SEEDS=n worlds from SOAK_FIRST=n on, each fuzz target for a minute, the packages built twice and compared, and tried on whole Debians, the last release and today's programs together, SOAK_VM_ROUNDS=n rounds of the VM lab (0)
 	CARGO_PROFILE_DEV_OPT_LEVEL=2 cargo run --locked -p firmcast-sim -- --first $(SOAK_FIRST) --seeds $(SOAK_SEEDS) --flash-seeds $$(($(SOAK_SEEDS) * 2)) --rescue-seeds $$(($(SOAK_SEEDS) / 2))
 	@if command -v cargo-fuzz >/dev/null; then \
 		$(MAKE) fuzz FUZZ_SECONDS=60; \
@@ -77,6 +80,7 @@ soak: need-cc ## [?|?] hunts for hours: SOAK_SEEDS=n worlds from SOAK_FIRST=n on
 		echo "soak: cargo-fuzz is not there, the parsers were NOT fuzzed (cargo install --locked cargo-fuzz)"; \
 	fi
 	packaging/reproduce
+	$(MAKE) test-upgrade
 	$(MAKE) test-packages-vm
 	@round=1; while [ $$round -le $(SOAK_VM_ROUNDS) ]; do \
 		echo "soak: round $$round of the VM lab"; $(LAB) run --jobs $(VM_JOBS) || exit 1; round=$$((round + 1)); \

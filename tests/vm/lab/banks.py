@@ -3,7 +3,7 @@
 import shutil
 
 from . import binaries
-from .boot import QUIRKS
+from .boot import CPU, QUIRKS
 from .console_machine import ConsoleMachine, initramfs, with_dependencies
 from .firmware import CHIP_BYTES
 from .initramfs import BUSYBOX
@@ -32,7 +32,7 @@ class Banks:
         self.machine = ConsoleMachine(
             "banks",
             [
-                "qemu-system-x86_64", "-nodefaults", "-M", "q35,accel=tcg", "-cpu", "max", "-m", MEMORY_MIB,
+                "qemu-system-x86_64", "-nodefaults", "-M", "q35,accel=tcg", "-cpu", CPU, "-m", MEMORY_MIB,
                 "-drive", f"if=pflash,unit=0,format=raw,file={good}",
                 "-drive", f"if=pflash,unit=1,format=raw,file={self.chip}",
                 "-kernel", lab.kernel.image, "-initrd", system, "-append", f"{QUIRKS} quiet panic=-1",

@@ -33,6 +33,11 @@ def transfer_bench():
     return _given("TRANSFER_BENCH") or _build(built, "--profile", "fast", "--example", "transfer_bench")
 
 
+def flood():
+    """The program that floods an agent, for benchmarks (`FLOOD` overrides)."""
+    return _given("FLOOD") or _build(TARGET / "fast" / "examples" / "flood", "--profile", "fast", "--example", "flood")
+
+
 def simulator():
     """The simulator, for benchmarks (`FIRMCAST_SIM` overrides)."""
     return _given("FIRMCAST_SIM") or _build(TARGET / "fast" / "firmcast-sim", "--profile", "fast", "-p", "firmcast-sim")

@@ -4,6 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 # The kernel's check of the timer interrupt counts ticks in real time, of which a loaded TCG machine gets too few.
+# What QEMU emulates. It stores byte by byte with what ERMS and FSRM promise to be quick, so the kernel must not use them: clearing one
+# page of memory has taken minutes where translated code lay in it.
+CPU = "max,erms=off,fsrm=off"
 QUIRKS = "console=ttyS0 no_timer_check"
 
 

@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 from . import binaries, packages
-from .boot import QUIRKS
+from .boot import CPU, QUIRKS
 from .cache import cached
 from .console_machine import ConsoleMachine, initramfs, with_dependencies
 from .initramfs import BUSYBOX
@@ -133,7 +133,7 @@ class Workshop(ConsoleMachine):
         modules = with_dependencies(lab.kernel, *MODULES)
         system = initramfs("workshop", BUSYBOX, modules, {})
         command = [
-            "qemu-system-x86_64", "-nodefaults", "-M", "q35,accel=tcg", "-cpu", "max", "-m", MEMORY_MIB,
+            "qemu-system-x86_64", "-nodefaults", "-M", "q35,accel=tcg", "-cpu", CPU, "-m", MEMORY_MIB,
             "-drive", f"if=virtio,format=raw,file={disk.file}",
             "-kernel", lab.kernel.image, "-initrd", system, "-append", f"{QUIRKS} quiet panic=-1",
         ]  # fmt: skip

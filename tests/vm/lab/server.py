@@ -9,6 +9,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from .boot import CPU
+
 POLL_S = 0.1
 CONTROL_TIMEOUT_S = 120
 MEMORY_MIB = 768
@@ -109,7 +111,7 @@ class Server:
         watchdog = ["-device", "i6300esb", "-action", "watchdog=reset"] if machine.watchdog else []
         return [
             "qemu-system-x86_64", "-name", self.name, "-nodefaults", "-display", "none",
-            "-M", f"q35,accel={'kvm' if machine.kvm else 'tcg'}", "-cpu", "host" if machine.kvm else "max",
+            "-M", f"q35,accel={'kvm' if machine.kvm else 'tcg'}", "-cpu", "host" if machine.kvm else CPU,
             "-m", str(machine.memory_mib), *reset, *watchdog,
             "-drive", f"if=pflash,unit=0,format=raw,file={self.flash}",
             *self._storage(),
