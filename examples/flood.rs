@@ -16,7 +16,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use blake2::digest::{Digest as _, Mac as _, consts::U16};
-use firmcast::keys::{HostSecretKey, ManagerSecretKey, PublicKey as _, SecretKey as _, load_secret};
+use firmcast::keys::{
+    HostSecretKey, ManagerSecretKey, PublicKey as _, SecretKey as _, load_secret,
+};
 use firmcast::session::{Endpoint, SessionEvent};
 use firmcast::time::Time;
 use firmcast::wire::answer::Answer;
@@ -108,7 +110,11 @@ impl Agent {
 
     /// Opens a session with a manager's newest stamp and asks who the agent is. Returns how long that
     /// took, and the manager's first datagram.
-    pub(crate) fn reach(&self, manager: &ManagerSecretKey, stamp: u64) -> Option<(Duration, Vec<u8>)> {
+    pub(crate) fn reach(
+        &self,
+        manager: &ManagerSecretKey,
+        stamp: u64,
+    ) -> Option<(Duration, Vec<u8>)> {
         let mut endpoint = Endpoint::new(*manager.exchange(), [stamp as u8; 32]);
         endpoint.set_stamp(stamp);
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -265,7 +271,13 @@ pub(crate) struct Outcome {
 }
 
 /// Floods an agent for at least `least`, and reaches it `rounds` times meanwhile; the longest counts.
-pub(crate) fn run(program: &Path, kind: Kind, per_second: u32, least: Duration, rounds: u64) -> Outcome {
+pub(crate) fn run(
+    program: &Path,
+    kind: Kind,
+    per_second: u32,
+    least: Duration,
+    rounds: u64,
+) -> Outcome {
     let folder = tempfile::tempdir().unwrap();
     let manager = ManagerSecretKey::generate(&mut ChaCha20Rng::from_seed([3; 32]));
     let agent = Agent::start(program, folder.path(), &manager);
@@ -278,7 +290,8 @@ pub(crate) fn run(program: &Path, kind: Kind, per_second: u32, least: Duration, 
     let times: Vec<_> = (0..rounds).map(reach).collect();
     let per_second = flood.sent() as f64 / started.elapsed().as_secs_f64();
     drop(flood);
-    let flooded = times.into_iter().collect::<Option<Vec<_>>>().and_then(|all| all.into_iter().max());
+    let flooded =
+        times.into_iter().collect::<Option<Vec<_>>>().and_then(|all| all.into_iter().max());
     Outcome { calm, flooded, per_second, memory_kib: (before, agent.memory_kib()) }
 }
 
@@ -289,7 +302,8 @@ fn main() {
     let rate = words.next().map_or(100_000, |rate| rate.parse().expect("a number"));
     for kind in Kind::ALL {
         let outcome = run(&program, kind, rate, Duration::from_secs(2), 5);
-        let seconds = outcome.flooded.map_or("null".into(), |took| format!("{:.3}", took.as_secs_f64()));
+        let seconds =
+            outcome.flooded.map_or("null".into(), |took| format!("{:.3}", took.as_secs_f64()));
         println!(
             "{{\"kind\":\"{kind:?}\",\"per_second\":{:.0},\"calm_s\":{:.4},\"longest_s\":{seconds},\
              \"memory_before_kib\":{},\"memory_after_kib\":{}}}",
