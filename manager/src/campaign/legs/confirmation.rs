@@ -123,6 +123,11 @@ impl ConfirmationLeg {
         plan: &CampaignPlan,
     ) -> Next {
         let Self::Measure { came_back, unmeasured } = self else { return Next::Stay };
+        // A late answer of the boot that the update began from says nothing about this one.
+        if contact.identity.as_ref().is_some_and(|before| before.boot_id == measurement.boot_id) {
+            *unmeasured = Some("it answered with a measurement from before its reboot".into());
+            return Next::Stay;
+        }
         // The agent may still be looking for the chip: ask again until the deadline.
         if !measurement.matches && !measurement.detail.is_empty() {
             *unmeasured = Some(measurement.detail.clone());

@@ -41,6 +41,8 @@ pub(super) struct Script {
     /// silent.
     pub(super) answers_at_home: Option<u32>,
     pub(super) cannot_measure: bool,
+    /// Its measurement is one of the boot before.
+    pub(super) measured_before: bool,
     pub(super) fails_to_write: Option<FlashState>,
     pub(super) fails_once: bool,
     pub(super) reboots_without_release: bool,
@@ -66,6 +68,7 @@ impl Default for Script {
             loses_power_while_flashing: false,
             answers_at_home: None,
             cannot_measure: false,
+            measured_before: false,
             fails_to_write: None,
             fails_once: false,
             reboots_without_release: false,
@@ -76,6 +79,9 @@ impl Default for Script {
         }
     }
 }
+
+/// Number of the boot in which the campaign finds the host.
+const FIRST_BOOT: u8 = 1;
 
 /// What a host uploads when it is asked for its backup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -407,12 +413,13 @@ impl ScriptedHost {
     }
 
     fn measurement(&self, campaign: u64) -> Measurement {
-        let Script { cannot_measure, cannot_keep, other_digest, .. } = self.script;
+        let Script { cannot_measure, measured_before, cannot_keep, other_digest, .. } =
+            self.script;
         Measurement {
             campaign,
             matches: self.writes > 0 && !other_digest && !cannot_measure,
             stable_digest: self.cargo.stable_digest,
-            boot_id: [self.boots; 16],
+            boot_id: if measured_before { [FIRST_BOOT; 16] } else { [self.boots; 16] },
             bios_version: self.bios_version(),
             bios_vendor: "V".into(),
             detail: if cannot_measure { "no such device" } else { cannot_keep }.into(),

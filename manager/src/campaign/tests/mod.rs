@@ -110,6 +110,7 @@ fn every_failure_ends_with_its_reason_and_what_is_known_of_the_flash() {
         (Script { answers_at_home: Some(1), ..returned }, Reason::NoAgentAfterReboot, unknown),
         (Script { answers_at_home: Some(40), ..returned }, Reason::ReturnedSilently, unknown),
         (Script { cannot_measure: true, ..script }, Reason::NotMeasured, FlashState::Updated),
+        (Script { measured_before: true, ..script }, Reason::NotMeasured, FlashState::Updated),
         (Script { other_digest: true, ..script }, Reason::WrongDigest, unknown),
         (Script { other_version: true, ..script }, Reason::WrongVersion, FlashState::Updated),
     ];
