@@ -413,8 +413,7 @@ impl ScriptedHost {
     }
 
     fn measurement(&self, campaign: u64) -> Measurement {
-        let Script { cannot_measure, measured_before, cannot_keep, other_digest, .. } =
-            self.script;
+        let Script { cannot_measure, measured_before, cannot_keep, other_digest, .. } = self.script;
         Measurement {
             campaign,
             matches: self.writes > 0 && !other_digest && !cannot_measure,
