@@ -56,6 +56,8 @@ subjects! {
     TrustedManagers = "trusted-managers";
     /// Keys that bundles are signed with.
     TrustedReleases = "trusted-releases";
+    /// Where it listens, and whether discovery reaches it there.
+    Listen = "listen";
     /// The folder for what outlives a reboot.
     StateDir = "state-dir";
     /// What the firmware calls its board.

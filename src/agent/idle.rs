@@ -2,7 +2,7 @@
 //! not wake up.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::AsRawFd as _;
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,7 @@ use super::trust::Trust;
 use crate::helper;
 use crate::kexec;
 use crate::keys::{KeyFileError, PublicKey as _, SecretKey as _};
-use crate::net::{NetError, udp};
+use crate::net::{NetError, one_address, udp};
 use crate::reason::{Reason, Refusal, with_causes};
 use crate::time::Time;
 
@@ -70,11 +70,15 @@ pub fn run(config: Config) -> Result<(), AgentError> {
     for problem in trust.manager_problems.iter().chain(&trust.release_problems) {
         warn!("not trusted: {problem}");
     }
-    let socket = open_socket(&config)?;
+    let (socket, source) = open_socket(&config)?;
+    let listens_at = match (source, socket.local_addr()) {
+        (None, Ok(address)) => address,
+        _ => config.listen,
+    };
     info!(
         "{} listens on {} with host key {}; {} managers and {} releases are trusted",
         env!("CARGO_PKG_VERSION"),
-        socket.local_addr().unwrap_or(config.listen),
+        listens_at,
         host_key.public().fingerprint(),
         trust.managers.len(),
         trust.releases.len()
@@ -85,15 +89,26 @@ pub fn run(config: Config) -> Result<(), AgentError> {
     let mut system = System::new(LocalMachine::new(config, trust));
     system.look_back();
     system.provide();
-    let driver = Driver { started: Instant::now(), agent, system, socket, is_told_to_end: false };
+    let driver =
+        Driver { started: Instant::now(), agent, system, socket, source, is_told_to_end: false };
     driver.run().map_err(AgentError::Wait)
 }
 
-fn open_socket(config: &Config) -> Result<UdpSocket, AgentError> {
+/// Returns the socket, and the address that it must send from if that is not the kernel's to
+/// choose.
+fn open_socket(config: &Config) -> Result<(UdpSocket, Option<Ipv4Addr>), AgentError> {
     let listen = config.listen;
     let opened = match udp::inherit() {
-        Ok(Some(socket)) => Ok(socket),
-        Ok(None) => udp::open(&udp::UdpOptions::at(listen)),
+        Ok(Some(socket)) => {
+            let address = socket.local_addr().ok();
+            if let Some(at) = address.filter(|at| !at.ip().is_unspecified()) {
+                warn!(
+                    "the socket unit names {at}, where no broadcast arrives: see firmcastd.socket"
+                );
+            }
+            Ok((socket, None))
+        }
+        Ok(None) => one_address::open(listen),
         Err(error) => Err(error),
     };
     opened.map_err(|source| AgentError::Listen { listen, source })
@@ -112,6 +127,7 @@ struct Driver {
     agent: Agent,
     system: System,
     socket: UdpSocket,
+    source: Option<Ipv4Addr>,
     is_told_to_end: bool,
 }
 
@@ -182,7 +198,7 @@ impl Driver {
     /// again.
     fn send(&mut self) {
         while let Some(transmit) = self.agent.poll_transmit() {
-            let _ = self.socket.send_to(&transmit.bytes, transmit.to);
+            let _ = one_address::send(&self.socket, self.source, transmit.to, &transmit.bytes);
         }
     }
 

@@ -2,6 +2,7 @@
 //! DHCP.
 //!
 //! - [`udp`]: the socket of agent, recovery and manager, and sending many datagrams by one call;
+//! - [`one_address`]: a host's socket at one address, which hears broadcasts too;
 //! - [`config`]: what the agent hands over, read by [`survey`];
 //! - [`ip_option`]: what the kernel command line asks for instead;
 //! - [`link`]: bringing interfaces up in recovery; [`dhcp`]: the client state machine for when
@@ -18,6 +19,7 @@ pub mod dns;
 pub mod ip_option;
 pub mod link;
 mod netlink;
+pub mod one_address;
 mod rtnetlink;
 pub mod survey;
 mod syscall;

@@ -67,6 +67,22 @@ fn trusted<K: PublicKey>(
     }
 }
 
+/// What discovery is sent by reaches no loopback address, and IPv6 has no broadcast.
+pub(super) fn listen(list: &mut Checklist, machine: &LocalMachine) {
+    let listen = machine.config.listen;
+    let ip = listen.ip();
+    match ip.is_unspecified() || ip.is_ipv4() && !ip.is_loopback() {
+        true => list.ok(Subject::Listen, listen),
+        false => list.unknown(
+            Subject::Listen,
+            format_args!(
+                "{listen} alone, where no broadcast arrives: name this host to the manager, \
+                 firmcast discover --host ADDRESS"
+            ),
+        ),
+    }
+}
+
 /// Looks without writing: this runs whenever a manager asks.
 pub(super) fn state_folder(list: &mut Checklist, machine: &LocalMachine) {
     let folder = machine.state.folder();
