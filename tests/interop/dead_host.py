@@ -16,8 +16,10 @@ BOARD = {"vendor": "ACME", "product": "S1"}
 IMAGE_SIZE = 192 * 1024
 PART_MAX = 1024
 LOSS = 0.1
+DAMAGE = 0.03
 UNTOUCHED, UPDATED, UNTOUCHED_BROKEN = 0, 1, 6
-REASON_UPDATED = 100
+REASON_NONE, REASON_UPDATED, REASON_NO_BUNDLE = 0, 100, 212
+HOLD_S, HOLD_TOLD_S = range(45, 76), 3600
 VALID, INVALID = 0, 1
 # What a newer version may bring.
 MORE = b"\x5a\xa5"
@@ -51,9 +53,10 @@ class DeadHost:
             "condition": 0 if self.is_whole else 2, "doubt": "", "last end": None,
         } | BOARD
 
-    def ask_for_help(self):
+    def ask_for_help(self, wants_image=1, **changed):
         self.say("help request", **{
-            "wants image": 1, "finding": VALID if self.is_whole else INVALID, "offset": 0, "why": "tests", "identity": self.identity(),
+            "wants image": wants_image, "finding": VALID if self.is_whole else INVALID, "offset": 0, "why": "tests",
+            "identity": self.identity() | changed,
         })
 
     def report(self):
@@ -89,6 +92,9 @@ class DeadHost:
         if self.random.random() < LOSS:
             self.lost += 1
             return
+        if self.random.random() < DAMAGE:
+            at = self.random.randrange(datagrams.BROADCAST_HEADER_SIZE, len(datagram))
+            datagram = datagram[:at] + bytes([datagram[at] ^ 1]) + datagram[at + 1:]
         answer = self.receiver.handle(datagram)
         if answer is not None:
             self.say("fragment status", **answer)
@@ -143,6 +149,19 @@ class DeadHost:
                 self.session = calls[-1].answered(heard[0])
                 heard = None if self.session else self.socket.receive(TICK_S)
         self.socket.send(self.session.seal(b""), self.address)
+
+    def be_held(self):
+        """Asks with a board for which there is nothing, and then only tells something."""
+        self.call()
+        other_board = lambda: self.ask_for_help(product="S9")
+        self.until("the manager holds a host for which it has nothing", lambda: "hold" in self.last, other_board)
+        held = self.last.pop("hold")
+        expect(held["reason"] == REASON_NO_BUNDLE and held["again"] in HOLD_S, f"{held}")
+        only_tell = lambda: self.ask_for_help(wants_image=0)
+        is_told = lambda: self.last.get("hold", {}).get("again") == HOLD_TOLD_S
+        self.until("the manager has been told", is_told, only_tell)
+        expect(self.last["hold"] == {"again": HOLD_TOLD_S, "reason": REASON_NONE, "detail": ""}, f"{self.last['hold']}")
+        expect("enlist" not in self.heard, "a host that wants nothing is enlisted")
 
     def be_enlisted(self):
         self.call()
@@ -246,6 +265,7 @@ def rescue(name, how, policy, options=()):
         service.start(*options)
         with_escrow = how != "commit"
         host = DeadHost(service.manager, service.release, seed=1, is_whole=with_escrow, is_newer=with_escrow)
+        host.be_held()
         host.be_enlisted()
         expect(host.receive() == image, "the image that was received is another one")
         host.be_committed(image, before, how)
@@ -255,7 +275,9 @@ def rescue(name, how, policy, options=()):
             backups = list((cable.folder / "state").rglob("*"))
             kept = [file for file in backups if file.is_file() and file.stat().st_size == len(before)]
             expect([file.read_bytes() for file in kept] == [before], f"the backup is kept: {backups}")
-        return f"{host.lost} of {len(host.receiver.held[0]) + host.lost} broadcasts lost; {how}, updated, released"
+        damaged = host.receiver.counts["corrupt"]
+        expect(host.lost and damaged, "the network loses and damages datagrams")
+        return f"{host.lost} broadcasts lost, {damaged} damaged; {how}, updated, released"
     finally:
         cable.close()
 

@@ -4,6 +4,7 @@ import ctypes
 import json
 import os
 import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PATIENCE_S = 60
+PREFIX = "firmcast-interop-"
 CLONE_NEWNET = 0x40000000
 DATAGRAM_MAX = 65535
 LINKTYPE_ETHERNET = 1
@@ -60,10 +62,11 @@ class Cable:
         self.folder = folder
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        self.real, self.ours = (f"firmcast-interop-{os.getpid()}-{side}" for side in ("real", "ours"))
+        self.real, self.ours = (f"{PREFIX}{os.getpid()}-{side}" for side in ("real", "ours"))
         self.processes = []
         self.home = os.open("/proc/self/ns/net", os.O_RDONLY)
         command(ROOT / ".ci" / "need", "ip", "iproute2")
+        clean_up()
         for name in (self.real, self.ours):
             command("ip", "netns", "add", name)
             command("ip", "-n", name, "link", "set", "lo", "up")
@@ -98,6 +101,18 @@ class Cable:
     def events(self, name, kind):
         lines = [line for line in self.log(name).splitlines(keepends=True) if line.startswith("{") and line.endswith("}\n")]
         return [event for event in map(json.loads, lines) if event.get("event") == kind]
+
+
+def clean_up():
+    """Removes what a run left that was killed: its namespaces, with the programs in them."""
+    for line in command("ip", "netns", "list").splitlines():
+        name = line.split()[0]
+        owner = name.removeprefix(PREFIX).split("-")[0]
+        if not name.startswith(PREFIX) or Path(f"/proc/{owner}").exists():
+            continue
+        for process in command("ip", "netns", "pids", name).split():
+            os.kill(int(process), signal.SIGTERM)
+        command("ip", "netns", "delete", name)
 
 
 class Capture:
