@@ -6,9 +6,9 @@ use firmcast::wire::broadcast::Broadcast;
 use firmcast::wire::escrow::BackupOffer;
 use rand_chacha::ChaCha20Rng;
 
+use super::chip::is_update;
 use super::contact::{CampaignPlan, said_in};
 use super::host::{Host, Leg};
-use super::legs::ending::is_update;
 use super::legs::escrow::WholeBackup;
 use super::legs::next::{Next, Start};
 use super::stage::{Stage, awaits_release};

@@ -1,6 +1,6 @@
 //! What the manager may state about one host's chip.
 
-use firmcast::reason::{Condition, FlashState};
+use firmcast::reason::{Condition, FlashState, Reason};
 use firmcast::time::Time;
 use firmcast::wire::answer::{End, Identity, Phase, Report};
 use firmcast::wire::command::Command;
@@ -24,6 +24,10 @@ pub(super) struct ChipKnowledge {
     told: Told,
     /// The host has ended its part: it changes nothing any more.
     has_ended: bool,
+    /// The host was told to go on with the verified image, even if only to give its backup first.
+    was_committed: bool,
+    /// The host said that its chip holds the image.
+    said_updated: bool,
     /// What the host found wrong with its contents when it asked for help.
     found: Condition,
 }
@@ -48,9 +52,21 @@ enum Told {
     Write,
 }
 
+/// Whether nothing else than success is meant.
+pub(super) fn is_update(reason: Reason) -> bool {
+    matches!(reason, Reason::Updated | Reason::AlreadyCurrent)
+}
+
 impl Default for ChipKnowledge {
     fn default() -> Self {
-        Self { word: Word::Unknown, told: Told::Nothing, has_ended: false, found: Condition::Whole }
+        Self {
+            word: Word::Unknown,
+            told: Told::Nothing,
+            has_ended: false,
+            was_committed: false,
+            said_updated: false,
+            found: Condition::Whole,
+        }
     }
 }
 
@@ -94,6 +110,12 @@ impl ChipKnowledge {
 
     /// The host is told this now.
     pub(super) fn handle_command(&mut self, command: &Command) {
+        self.was_committed |= matches!(
+            command,
+            Command::Commit { .. }
+                | Command::BackupStored { .. }
+                | Command::CommitWithEscrow { .. }
+        );
         let told = match command {
             Command::Commit { .. } | Command::BackupStored { .. } => Told::Write,
             Command::CommitWithEscrow { unless_broken: true, .. } => Told::WriteIfBroken,
@@ -111,7 +133,15 @@ impl ChipKnowledge {
             return;
         }
         let said = Word::Stands(report.ending.flash);
+        let is_updated = report.phase == Phase::Updated || is_update(report.ending.reason);
+        self.said_updated |= is_updated;
         match report.phase {
+            // Nobody told it to: what it did, or why it says so, nobody knows.
+            Phase::Updated | Phase::Failed | Phase::Rebooting
+                if is_updated && !self.was_committed && self.told == Told::Nothing =>
+            {
+                (self.word, self.has_ended) = (Word::Unknown, true);
+            }
             Phase::Other(_) if self.told == Told::Nothing => self.word = said,
             // What a newer host calls otherwise may be writing.
             Phase::Writing | Phase::Verifying | Phase::Restoring | Phase::Other(_) => {
@@ -139,6 +169,14 @@ impl ChipKnowledge {
         }
     }
 
+    /// The host is further than this campaign remembers to have told it, and says so in `report`.
+    pub(super) fn was_told_before(&mut self, report: &Report) {
+        self.told = Told::Write;
+        if report.phase == Phase::Updated {
+            self.word = Word::Stands(report.ending.flash);
+        }
+    }
+
     /// The host is in its normal OS again, with or without word from recovery about this campaign.
     pub(super) fn came_home(&mut self, identity: &Identity, end: Option<&End>) {
         if self.has_ended {
@@ -159,10 +197,12 @@ impl ChipKnowledge {
     pub(super) fn measured(&mut self, matches: bool) {
         self.word = match self.word {
             _ if matches => Word::Stands(FlashState::Updated),
-            Word::Stands(state @ (FlashState::Untouched(_) | FlashState::Restored(_))) => {
+            Word::Stands(state @ (FlashState::Untouched(_) | FlashState::Restored(_)))
+                if !self.said_updated =>
+            {
                 Word::Stands(state)
             }
-            // It was updated, or nobody knew: what else it holds, the measurement does not tell.
+            // It was updated, or said so, or nobody knew: what else it holds, the measurement does not tell.
             _ => Word::Unknown,
         };
     }
@@ -171,7 +211,7 @@ impl ChipKnowledge {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use firmcast::reason::{Ending, Reason};
+    use firmcast::reason::Ending;
     use firmcast::wire::samples;
 
     const WHOLE: FlashState = FlashState::UNTOUCHED;
@@ -269,6 +309,31 @@ mod tests {
         chip.seen_at_home(&identity);
         chip.came_home(&identity, None);
         assert_eq!(chip.state(at(1)), WHOLE, "it was never told to write");
+    }
+
+    #[test]
+    fn an_update_that_is_not_believed_leaves_nothing_known() {
+        // Nobody told it to.
+        let mut chip = ChipKnowledge::default();
+        chip.seen_at_home(&samples::identity());
+        chip.handle_report(at(1), &report(Phase::Updated, WHOLE));
+        assert_eq!(chip.state(at(2)), FlashState::Unknown);
+        // It says that nothing had to be changed, and measures another image.
+        let mut chip = told();
+        chip.handle_report(at(1), &report(Phase::Updated, WHOLE));
+        assert_eq!(chip.state(at(2)), WHOLE);
+        chip.measured(false);
+        assert_eq!(chip.state(at(3)), FlashState::Unknown);
+        // With escrow it is asked for its backup first, and may have nothing to change.
+        let mut chip = ChipKnowledge::default();
+        let (rate_kbit_s, unless_broken) = (1, false);
+        chip.handle_command(&Command::CommitWithEscrow {
+            campaign: 1,
+            rate_kbit_s,
+            unless_broken,
+        });
+        chip.handle_report(at(1), &report(Phase::Updated, FlashState::Updated));
+        assert_eq!(chip.state(at(2)), FlashState::Updated);
     }
 
     #[test]

@@ -14,12 +14,16 @@ use super::chip::ChipKnowledge;
 use super::config::Deadlines;
 use super::manifest::ManifestDelivery;
 use super::retry::Retry;
+use super::stage::Stage;
 
 /// Interval between probes of the agent while nothing is heard from the recovery environment.
 pub(super) const PROBE_INTERVAL: Duration = Duration::from_secs(20);
 
 /// How long an agent may be silent before its session counts as one from before its last boot.
 const STALE_SILENCE: Duration = Duration::from_secs(5);
+
+/// How long a host that answers may be silent: hosts of a large campaign report every 20 s.
+const ANSWER_PAUSE_MAX: Duration = Duration::from_secs(25);
 
 /// Interval between releases of a host that does not go.
 const RELEASE_INTERVAL: Duration = Duration::from_secs(5);
@@ -191,6 +195,16 @@ impl Contact {
         }
         self.probe = Some(probe.max(now) + PROBE_INTERVAL);
         true
+    }
+
+    /// How it stands still in this stage, for people: one that answers is told apart from a silent
+    /// one.
+    pub(super) fn standstill(&self, now: Time, stage: Stage) -> String {
+        let was_heard = self.heard != Time::ZERO;
+        match was_heard && now.since(self.heard) < ANSWER_PAUSE_MAX {
+            true => format!("it answers, but makes no progress while {}", stage.name()),
+            false => format!("no answer while {}", stage.name()),
+        }
     }
 
     /// Whether nothing was heard of it for so long that nobody may be there.

@@ -308,12 +308,12 @@ impl Host {
         }
         let contact = &mut self.contact;
         let next = match &mut self.leg {
-            Leg::Agent(leg) => leg.handle_timeout(contact),
-            Leg::Recovery(leg) => leg.handle_timeout(),
+            Leg::Agent(leg) => leg.handle_timeout(now, contact),
+            Leg::Recovery(leg) => leg.handle_timeout(now, contact),
             Leg::Escrow(leg) => leg.handle_timeout(contact),
             Leg::Flashing(leg) => leg.handle_timeout(now, contact, plan),
             Leg::Release(leg) => leg.handle_timeout(),
-            Leg::Confirmation(leg) => leg.handle_timeout(),
+            Leg::Confirmation(leg) => leg.handle_timeout(now, contact),
             Leg::Ended(_) => Next::Stay,
         };
         self.follow(now, next, plan);

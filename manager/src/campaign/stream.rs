@@ -164,7 +164,7 @@ impl Stream {
             if let transfer::TransferEvent::Stalled(HostId(host), stall) = event {
                 let why = match stall {
                     Stall::Silent => "it does not answer status requests",
-                    Stall::NoProgress => "it answers but no fragment reaches it",
+                    Stall::NoProgress => "it answers, but what is sent does not help it",
                 };
                 stalled.push((host as usize, why));
             }

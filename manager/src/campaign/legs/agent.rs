@@ -64,15 +64,14 @@ impl AgentLeg {
         due.then_some(command).into_iter().collect()
     }
 
-    pub(in crate::campaign) fn handle_timeout(&self, contact: &Contact) -> Next {
-        let stage = self.stage().name();
+    pub(in crate::campaign) fn handle_timeout(&self, now: Time, contact: &Contact) -> Next {
         Next::End(match self {
             Self::Recall => {
                 let detail = format!("in another campaign it was last {}", contact.phase.name());
                 Refusal::new(Reason::Busy, detail)
             }
             Self::Connect | Self::Manifest(_) | Self::Foresee => {
-                Refusal::new(Reason::HostUnreachable, format!("no answer while {stage}"))
+                Refusal::new(Reason::HostUnreachable, contact.standstill(now, self.stage()))
             }
             // The acceptance may be lost and the host already on its way.
             Self::Begin => return Next::Go(Start::Reach),

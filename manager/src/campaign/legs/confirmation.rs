@@ -1,6 +1,7 @@
 //! The leg after the reboot: the agent compares the flash with the image.
 
 use firmcast::reason::{Reason, Refusal};
+use firmcast::time::Time;
 use firmcast::wire::answer::{Measurement, Phase, Report};
 use firmcast::wire::command::Command;
 
@@ -53,8 +54,8 @@ impl ConfirmationLeg {
         }
     }
 
-    pub(in crate::campaign) fn handle_timeout(&mut self) -> Next {
-        let detail = format!("no answer while {}", self.stage().name());
+    pub(in crate::campaign) fn handle_timeout(&mut self, now: Time, contact: &Contact) -> Next {
+        let detail = contact.standstill(now, self.stage());
         let silent = Refusal::new(Reason::NoAgentAfterReboot, detail);
         Next::End(match self {
             Self::Measure { came_back: Some(why), .. } => why.clone(),

@@ -3,6 +3,7 @@
 use firmcast::reason::{FlashState, Reason, Refusal};
 use firmcast::wire::answer::{End, Report};
 
+use super::super::chip::is_update;
 use super::super::contact::{CampaignPlan, said_in};
 use super::next::{Next, Start};
 
@@ -10,11 +11,6 @@ use super::next::{Next, Start};
 /// boot.
 pub(super) fn rescued() -> Refusal {
     Refusal::new(Reason::Rescued, "")
-}
-
-/// Whether nothing else than success is meant.
-pub(in crate::campaign) fn is_update(reason: Reason) -> bool {
-    matches!(reason, Reason::Updated | Reason::AlreadyCurrent)
 }
 
 /// Why a host is back in its normal OS without having been told to go.

@@ -56,16 +56,14 @@ impl RecoveryLeg {
         }
     }
 
-    pub(in crate::campaign) fn handle_timeout(&self) -> Next {
+    pub(in crate::campaign) fn handle_timeout(&self, now: Time, contact: &Contact) -> Next {
+        let standstill = contact.standstill(now, self.stage());
         match self {
             Self::Enlist => {
-                let detail = "it asked for help, was enlisted, and fell silent";
+                let detail = format!("it asked for help and was enlisted, then: {standstill}");
                 Next::End(Refusal::new(Reason::HostUnreachable, detail))
             }
-            _ => {
-                let detail = format!("no progress while {}", self.stage().name());
-                Next::release(Refusal::new(Reason::LeftBehind, detail))
-            }
+            _ => Next::release(Refusal::new(Reason::LeftBehind, standstill)),
         }
     }
 
@@ -137,6 +135,7 @@ impl RecoveryLeg {
             | Phase::Updated
                 if matches!(self, Self::Enlist) =>
             {
+                contact.chip.was_told_before(report);
                 Next::Go(Start::Flash(None))
             }
             Phase::Refused => {

@@ -33,6 +33,10 @@ pub(super) struct Script {
     pub(super) dies_in_kexec: bool,
     pub(super) gives_up_in_recovery: bool,
     pub(super) deaf_to_fragments: bool,
+    /// It says that it is updated when it is told to receive.
+    pub(super) claims_update: bool,
+    /// It answers in recovery, but takes no manifest.
+    pub(super) loses_manifests: bool,
     pub(super) backup: ScriptedBackup,
     pub(super) dies_while_flashing: bool,
     /// In the middle of a write; then its normal OS starts.
@@ -63,6 +67,8 @@ impl Default for Script {
             dies_in_kexec: false,
             gives_up_in_recovery: false,
             deaf_to_fragments: false,
+            claims_update: false,
+            loses_manifests: false,
             backup: ScriptedBackup::Good,
             dies_while_flashing: false,
             loses_power_while_flashing: false,
@@ -178,6 +184,12 @@ impl ScriptedHost {
         let mut bytes = vec![0; self.cargo.image_size_bytes];
         ChaCha20Rng::from_seed(self.key()).fill_bytes(&mut bytes);
         bytes
+    }
+
+    /// Its cable is pulled.
+    #[allow(dead_code)] // Tests of the program do not do that.
+    pub(super) fn fall_silent(&mut self) {
+        self.place = Place::Dead;
     }
 
     pub(super) fn is_changing(&self) -> bool {
@@ -349,7 +361,8 @@ impl ScriptedHost {
             }
             Command::ManifestPart { campaign, offset_bytes, bytes, .. } => {
                 self.campaign = campaign;
-                if offset_bytes as usize == self.manifest.len() {
+                let loses = in_recovery && self.script.loses_manifests;
+                if offset_bytes as usize == self.manifest.len() && !loses {
                     self.manifest.extend(bytes);
                 }
                 let held_bytes = self.manifest.len() as u32;
@@ -359,7 +372,10 @@ impl ScriptedHost {
             Command::Join { parameters, .. } if in_recovery && self.receiver.is_none() => {
                 assert_eq!(self.manifest, self.cargo.manifest);
                 self.receiver = Some(Receiver::new(&parameters, 9).unwrap());
-                self.report = self.state(Phase::Receiving);
+                self.report = self.state(match self.script.claims_update {
+                    true => Phase::Updated,
+                    false => Phase::Receiving,
+                });
             }
             Command::Commit { .. }
                 if self.report.phase == Phase::Verified

@@ -97,6 +97,9 @@ fn every_failure_ends_with_its_reason_and_what_is_known_of_the_flash() {
         (Script { dies_in_kexec: true, ..script }, Reason::NoReady, untouched),
         (Script { gives_up_in_recovery: true, ..script }, Reason::NetworkUnavailable, untouched),
         (Script { deaf_to_fragments: true, ..script }, Reason::LeftBehind, untouched),
+        (Script { loses_manifests: true, ..script }, Reason::LeftBehind, untouched),
+        // It was never told to write, so what it did is not known.
+        (Script { claims_update: true, ..script }, Reason::LeftBehind, unknown),
         (Script { dies_while_flashing: true, ..script }, Reason::LostWhileFlashing, unknown),
         (fails(restored), Reason::WriteFailed, restored),
         (fails(FlashState::Mixed), Reason::WriteFailed, FlashState::Mixed),
@@ -122,6 +125,25 @@ fn every_failure_ends_with_its_reason_and_what_is_known_of_the_flash() {
             "{script:?}: {outcome:?}"
         );
     }
+}
+
+#[test]
+fn a_host_that_answers_without_progress_is_told_apart_from_a_silent_one() {
+    let script = Script::default();
+    for answering in [
+        Script { deaf_to_fragments: true, ..script },
+        Script { loses_manifests: true, ..script },
+        Script { claims_update: true, ..script },
+    ] {
+        let detail = ends(answering).ending.detail;
+        assert!(detail.starts_with("it answers, but"), "{detail}");
+    }
+    let mut world = World::new(vec![script], Delivery::Broadcast, 0.0);
+    world.run_until(LONG, |campaign| campaign.hosts()[0].stage() == Stage::Join);
+    world.hosts[0].fall_silent();
+    world.run_to_end(LONG);
+    let detail = world.outcome(0).ending.detail;
+    assert!(detail.starts_with("no answer while"), "{detail}");
 }
 
 #[test]
