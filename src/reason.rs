@@ -228,7 +228,7 @@ reasons! {
         "look at its console; without contact it returns to its normal OS by itself";
     /// Left behind.
     LeftBehind = 202, "left-behind",
-        "the host stopped answering during the transfer and was left behind",
+        "the host made no progress during the transfer and was left behind",
         "it returns to its normal OS by itself; check its link and start the update again for it";
     /// Lost while flashing.
     LostWhileFlashing = 203, "lost-while-flashing",

@@ -119,6 +119,33 @@ fn a_host_that_never_gets_nearer_is_reported() {
     assert!(room.sender.is_done());
 }
 
+#[test]
+fn a_host_that_gets_nearer_by_one_fragment_in_each_round_is_not_served_for_ever() {
+    let mut room = Room::new(1_440_000, 1440, 1000, 6);
+    room.add_hosts(1, Faults::default());
+    assert!(!room.run(Duration::from_micros(10)));
+    let (mut now, mut round, mut missing) = (room.now, 0, 1000);
+    for _ in 0..100_000 {
+        while let Some(datagram) = room.sender.poll_transmit(now) {
+            round = round.max(status_round(&datagram).unwrap_or(0));
+        }
+        let Some(timeout) = room.sender.poll_timeout() else { break };
+        now = now.max(timeout);
+        if round > 1000 - missing {
+            let mut status = lying_status(room.parameters.campaign, round);
+            status.missing_total = missing;
+            status.missing = Missing::Counts(vec![missing as u16]);
+            room.sender.handle_status(now, HostId(0), &status).unwrap();
+            missing -= 1;
+        }
+    }
+    let events: Vec<_> = std::iter::from_fn(|| room.sender.poll_event()).collect();
+    assert_eq!(events, [TransferEvent::Stalled(HostId(0), Stall::NoProgress)]);
+    let fragments = room.sender.stats().fragments;
+    // It says that it loses everything, for which the sender adds as much again.
+    assert!(fragments <= 2 * 17 * 1000, "{fragments}");
+}
+
 fn status_round(datagram: &[u8]) -> Option<u32> {
     let round = u32::from_be_bytes(datagram.get(8..12)?.try_into().ok()?);
     (datagram[0] == 7).then_some(round)

@@ -28,6 +28,11 @@ const SILENCE_MAX: Duration = Duration::from_secs(40);
 /// stalled.
 const STUCK_ROUNDS_MAX: u32 = 16;
 
+/// Maximum number of whole payloads that one host may say that it lacks, added up over all rounds.
+/// One that loses nine of ten fragments needs ten. So a host that says whatever keeps the stream
+/// going does not keep it going for ever.
+const PAYLOADS_MAX: u64 = 16;
+
 /// A loss measured over fewer fragments says nothing about the rate.
 const SAMPLE_MIN: u32 = 64;
 
@@ -80,6 +85,9 @@ pub(super) struct Host {
     /// The fewest that were missing since it began.
     best_missing: Option<u32>,
     restarts: u32,
+    /// Fragments that were sent for it in repair passes, and those of a whole payload.
+    demanded: u64,
+    payload_fragments: u32,
     stalled: Option<Stall>,
     loss: LossMeter,
 }
@@ -115,6 +123,8 @@ impl Host {
             stuck_rounds: 0,
             best_missing: None,
             restarts: 0,
+            demanded: 0,
+            payload_fragments: 0,
             stalled: None,
             loss,
         }
@@ -180,7 +190,10 @@ impl Host {
             } else {
                 self.stuck_rounds += 1;
             }
-            self.stalled = (self.stuck_rounds >= STUCK_ROUNDS_MAX).then_some(Stall::NoProgress);
+            self.demanded += u64::from(self.missing.unwrap_or_default());
+            let is_hopeless = self.stuck_rounds >= STUCK_ROUNDS_MAX
+                || self.demanded > PAYLOADS_MAX * u64::from(self.payload_fragments);
+            self.stalled = is_hopeless.then_some(Stall::NoProgress);
         }
         self.stalled
     }
@@ -282,6 +295,7 @@ impl Audience {
         }
         let (was_active, was_awaited) = (host.is_active(), host.awaited);
         let was_complete = host.missing == Some(0);
+        host.payload_fragments = geometry.source_total();
         host.take(now, status, needs, newest);
         if let Some(sent_fragments) = sent_fragments {
             host.loss.measure(sent_fragments, status.received.wrapping_add(status.duplicate));

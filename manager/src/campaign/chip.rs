@@ -327,11 +327,7 @@ mod tests {
         // With escrow it is asked for its backup first, and may have nothing to change.
         let mut chip = ChipKnowledge::default();
         let (rate_kbit_s, unless_broken) = (1, false);
-        chip.handle_command(&Command::CommitWithEscrow {
-            campaign: 1,
-            rate_kbit_s,
-            unless_broken,
-        });
+        chip.handle_command(&Command::CommitWithEscrow { campaign: 1, rate_kbit_s, unless_broken });
         chip.handle_report(at(1), &report(Phase::Updated, FlashState::Updated));
         assert_eq!(chip.state(at(2)), FlashState::Updated);
     }

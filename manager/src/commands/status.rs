@@ -96,13 +96,17 @@ fn host_line(host: &HostStatus) -> String {
     let HostStatus { host: name, address, stage, attempts, failures, .. } = host;
     let percent = u64::from(host.done) * 100 / u64::from(host.total.max(1));
     let progress = if host.total > 0 { format!(" {percent} %") } else { String::new() };
+    let rescues = match host.rescues {
+        0 => String::new(),
+        rescues => format!(", {rescues} rescues within a day"),
+    };
     let parked = if host.parked { ", PARKED" } else { "" };
     let held = host.held.as_ref().map(|held| format!(", put off: {held}")).unwrap_or_default();
     let known = if host.known { "" } else { ", not in the inventory" };
     let last = host.last.as_ref().map(|last| format!("; last: {}", last.to_text()));
     format!(
         "  {name} at {address}: {stage}{progress}, {attempts} attempts, {failures} \
-         failed{parked}{held}{known}{}",
+         failed{rescues}{parked}{held}{known}{}",
         last.unwrap_or_default()
     )
 }

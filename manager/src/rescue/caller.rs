@@ -1,6 +1,8 @@
 //! What is remembered of a host that called.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use firmcast::keys::Fingerprint;
 use firmcast::reason::Reason;
@@ -10,6 +12,18 @@ use firmcast::wire::help::HelpRequest;
 
 use super::shelf::BundleId;
 use crate::campaign::Outcome;
+
+/// Maximum number of times that a host is enlisted within an hour, whatever became of it. So what
+/// one key can make the service broadcast is bounded.
+pub(super) const ENLISTMENTS_PER_HOUR_MAX: usize = 8;
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// How long a rescue counts as one in vain if the host asks again.
+const RESCUE_MEMORY: Duration = Duration::from_secs(24 * 3600);
+
+/// Maximum number of rescues that are remembered: more than a policy may ask for.
+const RESCUES_MAX: usize = 100;
 
 /// Requests of one host that are answered in a second.
 pub(super) const REQUESTS_PER_SECOND: u32 = 2;
@@ -23,6 +37,8 @@ pub(super) struct Caller {
     /// It is in the inventory.
     pub(super) is_known: bool,
     pub(super) address: SocketAddr,
+    /// When it was heard first.
+    pub(super) since: Time,
     pub(super) seen: Time,
     pub(super) limit: RateLimit,
     pub(super) request: Option<Box<HelpRequest>>,
@@ -35,6 +51,9 @@ pub(super) struct Caller {
     /// Times that it failed.
     pub(super) failures: u32,
     pub(super) is_parked: bool,
+    /// When it was enlisted, and when it was rescued, lately.
+    enlisted: VecDeque<Time>,
+    rescued: VecDeque<Time>,
     pub(super) last: Option<Outcome>,
     /// Why it was put off last, so that the log says each reason once.
     pub(super) held: Option<Reason>,
@@ -54,6 +73,7 @@ impl Caller {
             name: name.unwrap_or_else(|| fingerprint.to_string()),
             fingerprint,
             address: from,
+            since: now,
             seen: now,
             limit: RateLimit::new(REQUESTS_PER_SECOND),
             request: None,
@@ -62,16 +82,40 @@ impl Caller {
             attempts: 0,
             failures: 0,
             is_parked: false,
+            enlisted: VecDeque::new(),
+            rescued: VecDeque::new(),
             last: None,
             held: None,
             recalled: None,
         }
     }
 
-    /// Takes note of how an attempt ended. True when the host is left alone from now on.
-    pub(super) fn attempt_ended(&mut self, outcome: &Outcome, failures_max: u32) -> bool {
+    /// Records that it is enlisted.
+    pub(super) fn enlist(&mut self, now: Time) {
+        self.attempts += 1;
+        remember(&mut self.enlisted, now, ENLISTMENTS_PER_HOUR_MAX);
+    }
+
+    /// Returns whether it was not enlisted too often within the last hour.
+    pub(super) fn may_enlist(&self, now: Time) -> bool {
+        within(&self.enlisted, now, HOUR) < ENLISTMENTS_PER_HOUR_MAX
+    }
+
+    /// When it was enlisted last.
+    pub(super) fn last_enlisted(&self) -> Option<Time> {
+        self.enlisted.back().copied()
+    }
+
+    /// Records how an attempt ended. True when the host is left alone from now on.
+    pub(super) fn attempt_ended(
+        &mut self,
+        now: Time,
+        outcome: &Outcome,
+        failures_max: u32,
+    ) -> bool {
         if outcome.ending.reason == Reason::Rescued {
-            self.pardon();
+            (self.failures, self.is_parked) = (0, false);
+            remember(&mut self.rescued, now, RESCUES_MAX);
         }
         self.failures += u32::from(is_failure(outcome.ending.reason));
         self.last = Some(outcome.clone());
@@ -80,10 +124,36 @@ impl Caller {
         self.is_parked && !was_parked
     }
 
+    /// It asks for help although it was rescued `rescues_max` times within a day: something else
+    /// damages its chip, or has it ask. True when it is left alone from now on.
+    pub(super) fn rescued_in_vain(&mut self, now: Time, rescues_max: u32) -> bool {
+        let was_parked = self.is_parked;
+        self.is_parked |= self.rescues(now) >= rescues_max;
+        self.is_parked && !was_parked
+    }
+
+    /// How often it was rescued within a day.
+    pub(super) fn rescues(&self, now: Time) -> u32 {
+        u32::try_from(within(&self.rescued, now, RESCUE_MEMORY)).unwrap_or(u32::MAX)
+    }
+
     /// It may try again.
     pub(super) fn pardon(&mut self) {
         (self.failures, self.is_parked) = (0, false);
+        self.enlisted.clear();
+        self.rescued.clear();
     }
+}
+
+fn remember(times: &mut VecDeque<Time>, now: Time, max: usize) {
+    if times.len() >= max {
+        times.pop_front();
+    }
+    times.push_back(now);
+}
+
+fn within(times: &VecDeque<Time>, now: Time, span: Duration) -> usize {
+    times.iter().filter(|at| now.since(**at) < span).count()
 }
 
 /// Returns whether another try costs something and will likely end the same way. Trouble with the

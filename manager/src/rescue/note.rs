@@ -78,12 +78,14 @@ pub enum ServiceEvent {
         /// Whether hosts give their backup into keeping before their flash is changed.
         escrow: bool,
     },
-    /// A host failed too often and is left alone.
+    /// A host failed too often, or asks again after too many rescues, and is left alone.
     Parked {
         /// Host name.
         host: String,
         /// Times that it failed.
         failures: u32,
+        /// Times that it was rescued within a day; after these it asks again.
+        rescues: u32,
         /// Name of the last reason.
         reason: String,
     },
@@ -182,11 +184,16 @@ impl ServiceEvent {
             Self::CampaignStarted { bundle, .. } => {
                 format!("bringing {} {} from {}", bundle.vendor, bundle.version, bundle.file)
             }
-            Self::Parked { host, failures, reason } => format!(
-                "WARNING: {host} failed {failures} times, last with {reason}: it is left alone \
-                 until the policy is read \
-                 again (SIGHUP) or this service restarted"
-            ),
+            Self::Parked { host, failures, rescues, reason } => {
+                let why = match failures {
+                    0 => format!("was rescued {rescues} times within a day, and asks again"),
+                    _ => format!("failed {failures} times, last with {reason}"),
+                };
+                format!(
+                    "WARNING: {host} {why}: it is left alone until the policy is read again \
+                     (SIGHUP) or this service restarted"
+                )
+            }
             Self::Recalled { host, phase } => {
                 format!("{host}: was {phase} in a campaign that nobody does any more, let go")
             }

@@ -8,6 +8,7 @@ use firmcast::wire::command::Command;
 use firmcast::wire::help::HelpRequest;
 use rand_core::RngCore as _;
 
+use super::caller::ENLISTMENTS_PER_HOUR_MAX;
 use super::note::{HelpFacts, Note, ServiceEvent};
 use super::policy::BundleChoice;
 use super::service::{COURSES_MAX, Load, Service};
@@ -63,7 +64,28 @@ impl Service {
             return;
         }
         self.end_failed_attempt(now, key, end.map(|end| (end.campaign, end.ending)));
+        self.look_at_rescues(now, key);
         self.answer_request(now, key);
+    }
+
+    /// A host that asks again after as many rescues as it may fail is left alone.
+    fn look_at_rescues(&mut self, now: Time, key: &PeerKey) {
+        let rescues_max = self.policy.attempts_max;
+        let Some(caller) = self.callers.get_mut(key) else { return };
+        if caller.rescued_in_vain(now, rescues_max) {
+            self.note_parked(now, key);
+        }
+    }
+
+    fn note_parked(&mut self, now: Time, key: &PeerKey) {
+        let Some(caller) = self.callers.get(key) else { return };
+        let reason = caller.last.as_ref().map_or(Reason::None, |last| last.ending.reason);
+        self.note(Note::of(ServiceEvent::Parked {
+            host: caller.name.clone(),
+            failures: caller.failures,
+            rescues: caller.rescues(now),
+            reason: reason.name().to_owned(),
+        }));
     }
 
     /// A host that asks although it is enlisted says that its attempt is over; whether that counts,
@@ -82,7 +104,7 @@ impl Service {
 
     /// Answers a host whose request is known.
     pub(super) fn answer_request(&mut self, now: Time, key: &PeerKey) {
-        let answer = match self.decide(key) {
+        let answer = match self.decide(now, key) {
             Some(answer) => answer,
             None => return,
         };
@@ -102,7 +124,7 @@ impl Service {
         }
     }
 
-    fn decide(&self, key: &PeerKey) -> Option<Answer> {
+    fn decide(&self, now: Time, key: &PeerKey) -> Option<Answer> {
         let caller = self.callers.get(key)?;
         let identity = &caller.request.as_ref()?.identity;
         let in_course = self.course_of(key).filter(|index| {
@@ -114,7 +136,10 @@ impl Service {
         }
         if caller.is_parked {
             let reason = caller.last.as_ref().map_or(Reason::None, |outcome| outcome.ending.reason);
-            let detail = format!("it failed {} times, last: {}", caller.failures, reason.name());
+            let detail = match (caller.failures, caller.rescues(now)) {
+                (0, rescues) => format!("it was rescued {rescues} times within a day"),
+                (failures, _) => format!("it failed {failures} times, last: {}", reason.name()),
+            };
             return Some(Answer::Hold(Reason::Parked, detail));
         }
         let (vendor, product) = (&identity.vendor, &identity.product);
@@ -148,11 +173,19 @@ impl Service {
         let course = &mut self.courses[index].course;
         let target = Target { name: caller.name.clone(), key: Some(*key), address: caller.address };
         let stage = course.host(key).map_or(Stage::Ended, |host| host.stage());
+        let begins = stage != Stage::Enlist;
+        if begins && !caller.may_enlist(now) {
+            let detail = format!("it was enlisted {ENLISTMENTS_PER_HOUR_MAX} times within an hour");
+            self.hold(now, key, Reason::Busy, detail);
+            return;
+        }
         if !course.enlist(now, target, request) {
             self.hold(now, key, Reason::Busy, "the campaign has as many hosts as it can".into());
             return;
         }
-        caller.attempts += u32::from(stage != Stage::Enlist);
+        if begins {
+            caller.enlist(now);
+        }
         (caller.campaign, caller.held) = (Some(course.campaign()), None);
     }
 
@@ -201,13 +234,11 @@ impl Service {
     }
 
     /// An attempt of this host ended.
-    pub(super) fn attempt_ended(&mut self, key: &PeerKey, outcome: &Outcome) {
+    pub(super) fn attempt_ended(&mut self, now: Time, key: &PeerKey, outcome: &Outcome) {
         let failures_max = self.policy.attempts_max;
         let Some(caller) = self.callers.get_mut(key) else { return };
-        if caller.attempt_ended(outcome, failures_max) {
-            let (host, failures) = (caller.name.clone(), caller.failures);
-            let reason = outcome.ending.reason.name().to_owned();
-            self.note(Note::of(ServiceEvent::Parked { host, failures, reason }));
+        if caller.attempt_ended(now, outcome, failures_max) {
+            self.note_parked(now, key);
         }
     }
 }

@@ -470,7 +470,7 @@ impl Service {
             running.rescued += usize::from(outcome.is_confirmed());
             running.failed += usize::from(!outcome.is_confirmed());
             if let Some(key) = running.course.hosts()[host].target().key {
-                self.attempt_ended(&key, &outcome);
+                self.attempt_ended(now, &key, &outcome);
             }
         }
     }

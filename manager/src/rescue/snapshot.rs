@@ -93,6 +93,8 @@ pub struct HostStatus {
     pub attempts: u32,
     /// Times that it failed.
     pub failures: u32,
+    /// Times that it was rescued within a day.
+    pub rescues: u32,
     /// Whether it is left alone.
     pub parked: bool,
     /// Why it is put off, if so.

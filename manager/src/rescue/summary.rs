@@ -63,6 +63,7 @@ impl Service {
             total,
             attempts: caller.attempts,
             failures: caller.failures,
+            rescues: caller.rescues(now),
             parked: caller.is_parked,
             held: caller.held.map(|reason| reason.name().to_owned()),
             last: caller

@@ -3,6 +3,7 @@
 
 mod world;
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use firmcast::reason::Reason;
@@ -11,13 +12,16 @@ use firmcast::time::Time;
 use firmcast::wire::help::Finding;
 
 use super::Policy;
+use super::caller::ENLISTMENTS_PER_HOUR_MAX;
 use super::note::ServiceEvent;
 use super::service::{STRANGERS_MAX, Service};
+use crate::campaign::Destination;
 use crate::news::News;
 use world::{Dead, IMAGE_SIZE_BYTES, World, bundle};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const LONG: Duration = Duration::from_secs(1800);
+const HOUR: Duration = Duration::from_secs(3600);
 
 fn digest(bundle: &[u8]) -> [u8; 32] {
     use sha2::{Digest as _, Sha256};
@@ -148,6 +152,51 @@ fn a_host_that_fails_too_often_is_parked_and_a_new_policy_lets_it_try_again() {
 }
 
 #[test]
+fn a_host_that_comes_back_damaged_after_its_rescues_is_parked_and_shown() {
+    let relapsing = Dead { relapses: 3, ..Dead::default() };
+    let mut world =
+        World::new(vec![relapsing, Dead::default()], &[("b.fcb", bundle("P", "2.0", 1, 1))]);
+    world.start();
+    world.run_for(LONG);
+    assert!(!world.hosts[0].is_rescued() && world.hosts[1].is_rescued());
+    assert_eq!(world.hosts[0].attempts, 3);
+    let parked = ServiceEvent::Parked {
+        host: world.hosts[0].name(),
+        failures: 0,
+        rescues: 3,
+        reason: "rescued".into(),
+    };
+    assert_eq!(world.events().filter(|event| **event == parked).count(), 1);
+    assert!(parked.to_text().contains("was rescued 3 times within a day"), "{parked:?}");
+    let now = world.now;
+    let status = world.service().status(now);
+    let host = status.hosts.iter().find(|host| host.parked).unwrap();
+    assert_eq!((host.rescues, host.held.as_deref()), (3, Some("parked")));
+    let policy = world.policy.clone();
+    world.service().set_policy(policy);
+    assert!(world.run_until(LONG, World::all_rescued));
+}
+
+#[test]
+fn one_key_has_the_image_broadcast_so_often_in_an_hour_and_no_more() {
+    let relapsing = Dead { relapses: 1000, ..Dead::default() };
+    let mut world = World::new(vec![relapsing], &[("b.fcb", bundle("P", "2.0", 1, 1))]);
+    world.policy.attempts_max = 100;
+    world.start();
+    world.run_for(HOUR - MINUTE);
+    let most = u32::try_from(ENLISTMENTS_PER_HOUR_MAX).unwrap();
+    assert_eq!(world.hosts[0].attempts, most);
+    let images = u64::from(most + 1) * IMAGE_SIZE_BYTES as u64;
+    assert!(world.stream_bytes < images * 5 / 4, "{}", world.stream_bytes);
+    let now = world.now;
+    assert_eq!(world.service().status(now).hosts[0].held.as_deref(), Some("busy"));
+    // It is helped on, and not sooner.
+    world.run_for(HOUR);
+    let attempts = world.hosts[0].attempts;
+    assert!(attempts > most && attempts <= 2 * most + 1, "{attempts}");
+}
+
+#[test]
 fn what_the_policy_says_is_brought_and_nothing_else() {
     let library = [
         ("a", bundle("P", "1.9", 1, 1)),
@@ -231,6 +280,82 @@ fn strangers_are_answered_only_where_the_policy_says_so_and_have_limited_room() 
     let now = world.now;
     assert_eq!(world.service().status(now).hosts.len(), 1);
     assert!(world.service().endpoint.strangers().count() <= 2);
+}
+
+/// A stranger with a key that it made itself, which asks for help again and again.
+struct Shouter {
+    endpoint: Endpoint,
+    address: SocketAddr,
+    asks_at: Time,
+}
+
+impl Shouter {
+    fn new(number: u32) -> Self {
+        let mut secret = [7; 32];
+        secret[..4].copy_from_slice(&number.to_be_bytes());
+        let [_, _, high, low] = number.to_be_bytes();
+        let asks_at = Time::from_micros(u64::from(number) * 1000);
+        let address = ([10, 9, high, low], 1).into();
+        Self { endpoint: Endpoint::new(secret, secret), address, asks_at }
+    }
+
+    /// Calls anew again and again, because it may have been forgotten.
+    fn turn(&mut self, now: Time, service: &mut Service) {
+        if self.asks_at <= now {
+            self.asks_at = now + Duration::from_secs(20);
+            self.endpoint.connect(now, manager(), ([10, 0, 0, 1], 9848).into());
+        }
+        self.endpoint.handle_timeout(now);
+        while let Some(said) = self.endpoint.poll_transmit() {
+            service.handle_datagram(now, self.address, &said.bytes);
+        }
+    }
+
+    /// Asks as soon as it has a session.
+    fn hear(&mut self, now: Time, bytes: &[u8]) {
+        use firmcast::session::SessionEvent;
+        use firmcast::wire::answer::Answer;
+        use firmcast::wire::help::HelpRequest;
+        use firmcast::wire::samples;
+        let heard = self.endpoint.handle_datagram(now, ([10, 0, 0, 1], 9848).into(), bytes);
+        if let Some(SessionEvent::Connected { peer, .. }) = heard {
+            let (why, identity) = (String::new(), samples::identity());
+            let (wants_image, finding) = (true, Finding::Invalid);
+            let request = HelpRequest { wants_image, finding, offset_bytes: 0, why, identity };
+            self.endpoint.send(now, &peer, &Answer::HelpRequest(Box::new(request)).emit());
+        }
+    }
+}
+
+#[test]
+fn strangers_that_never_stop_asking_keep_no_other_out_for_long() {
+    let mut world = World::new(Vec::new(), &[]);
+    world.policy.unknown_hosts = true;
+    world.start();
+    let service = world.service();
+    let many = u32::try_from(STRANGERS_MAX).unwrap() + 200;
+    let mut shouters: Vec<Shouter> = (0..many + 1).map(Shouter::new).collect();
+    let late = shouters.len() - 1;
+    shouters[late].asks_at = Time::ZERO + MINUTE;
+    let (late_address, mut fullest) = (shouters[late].address, 0);
+    for tick in 0..5 * 60 * 2 {
+        let now = Time::ZERO + Duration::from_millis(500) * tick;
+        shouters.iter_mut().for_each(|shouter| shouter.turn(now, service));
+        service.handle_timeout(now);
+        while let Some(said) = service.poll_transmit(now) {
+            let Destination::Host(SocketAddr::V4(to)) = said.destination else { continue };
+            let [_, _, high, low] = to.ip().octets();
+            shouters[usize::from(u16::from_be_bytes([high, low]))].hear(now, &said.bytes);
+        }
+        while service.poll_note().is_some() {}
+        fullest = fullest.max(service.callers.len());
+        assert!(service.callers.len() <= STRANGERS_MAX);
+        if service.callers.values().any(|caller| caller.address == late_address) {
+            assert_eq!(fullest, STRANGERS_MAX, "all the room was taken");
+            return;
+        }
+    }
+    panic!("it was not heard within four minutes");
 }
 
 fn manager() -> [u8; 32] {

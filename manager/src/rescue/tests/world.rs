@@ -48,6 +48,8 @@ pub(super) struct Dead {
     pub(super) wants_image: bool,
     /// So many attempts to write fail, and leave the chip damaged.
     pub(super) bad_writes: u32,
+    /// So often its chip is damaged again after it was rescued.
+    pub(super) relapses: u32,
     /// It loses its power so long after it came up, once.
     pub(super) power_cut: Option<Duration>,
     pub(super) is_known: bool,
@@ -62,6 +64,7 @@ impl Default for Dead {
             floor: 0,
             wants_image: true,
             bad_writes: 0,
+            relapses: 0,
             power_cut: None,
             is_known: true,
             finding: Finding::Invalid,
@@ -278,6 +281,10 @@ impl DeadHost {
                     self.wants_permit = Some(*image.digest());
                 }
                 StayAction::JoinGroup(_) => {}
+                StayAction::Conclude(Conclusion::Repaired { .. }) if self.dead.relapses > 0 => {
+                    self.dead.relapses -= 1;
+                    self.boot_at = Some(now + Duration::from_secs(20));
+                }
                 StayAction::Conclude(conclusion) => self.conclusion = Some(conclusion),
             }
         }
