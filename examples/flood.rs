@@ -108,19 +108,14 @@ impl Agent {
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
-    /// Opens a session with a manager's newest stamp and asks who the agent is. Returns how long that
-    /// took, and the manager's first datagram.
-    pub(crate) fn reach(
-        &self,
-        manager: &ManagerSecretKey,
-        stamp: u64,
-    ) -> Option<(Duration, Vec<u8>)> {
+    /// Opens a session with a manager's newest stamp and asks who the agent is.
+    pub(crate) fn reach(&self, manager: &ManagerSecretKey, stamp: u64) -> Option<Reached> {
         let mut endpoint = Endpoint::new(*manager.exchange(), [stamp as u8; 32]);
         endpoint.set_stamp(stamp);
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let started = Instant::now();
         endpoint.connect(Time::ZERO, self.host, self.address);
-        let (mut first, mut buffer) = (None, [0; 2048]);
+        let (mut calls, mut buffer) = (Vec::new(), [0; 2048]);
         while started.elapsed() < PATIENCE {
             let now = Time::ZERO + started.elapsed();
             endpoint.handle_timeout(now);
@@ -128,7 +123,7 @@ impl Agent {
                 endpoint.send(now, &self.host, &Instruction::Query.emit());
             }
             while let Some(transmit) = endpoint.poll_transmit() {
-                first.get_or_insert_with(|| transmit.bytes.clone());
+                calls.extend((transmit.bytes[0] == 1).then(|| transmit.bytes.clone()));
                 socket.send_to(&transmit.bytes, transmit.to).unwrap();
             }
             let wait = endpoint.poll_timeout().map_or(Duration::MAX, |at| at.since(now));
@@ -140,11 +135,19 @@ impl Agent {
             if let Some(SessionEvent::Message { bytes, .. }) = event
                 && matches!(Answer::parse(&bytes), Ok(Answer::Identity(_)))
             {
-                return Some((started.elapsed(), first?));
+                return Some(Reached { took: started.elapsed(), calls });
             }
         }
         None
     }
+}
+
+/// How an agent was reached.
+pub(crate) struct Reached {
+    /// From the first call to the agent's identity.
+    pub(crate) took: Duration,
+    /// The initiations that it took.
+    pub(crate) calls: Vec<Vec<u8>>,
 }
 
 /// A flood that goes on until this value is dropped.
@@ -260,10 +263,12 @@ impl Forger {
 
 /// What a flood of one kind came to.
 pub(crate) struct Outcome {
-    /// How long the manager took without a flood, and during it.
+    /// How long the manager took without a flood.
     pub(crate) calm: Duration,
-    /// During the flood; none when it was not reached.
+    /// How long it took during the flood, at most; none when the agent was not reached.
     pub(crate) flooded: Option<Duration>,
+    /// How many calls it took, at most.
+    pub(crate) calls: usize,
     /// Datagrams a second that were sent.
     pub(crate) per_second: f64,
     /// The agent's anonymous memory before and after, in KiB.
@@ -281,18 +286,21 @@ pub(crate) fn run(
     let folder = tempfile::tempdir().unwrap();
     let manager = ManagerSecretKey::generate(&mut ChaCha20Rng::from_seed([3; 32]));
     let agent = Agent::start(program, folder.path(), &manager);
-    let (calm, recorded) = agent.reach(&manager, 1_000_000).expect("an agent that nobody floods");
+    let mut calm = agent.reach(&manager, 1_000_000).expect("an agent that nobody floods");
+    let recorded = calm.calls.swap_remove(0);
     let before = agent.memory_kib();
     let flood = Flood::start(&agent, &manager, kind, per_second, recorded);
     let started = Instant::now();
     std::thread::sleep(least);
-    let reach = |round: u64| agent.reach(&manager, 2_000_000 * (round + 1)).map(|(took, _)| took);
-    let times: Vec<_> = (0..rounds).map(reach).collect();
+    let reach = |round: u64| agent.reach(&manager, 2_000_000 * (round + 1));
+    let reached: Vec<_> = (0..rounds).map(reach).collect();
     let per_second = flood.sent() as f64 / started.elapsed().as_secs_f64();
     drop(flood);
-    let flooded =
-        times.into_iter().collect::<Option<Vec<_>>>().and_then(|all| all.into_iter().max());
-    Outcome { calm, flooded, per_second, memory_kib: (before, agent.memory_kib()) }
+    let calls = reached.iter().flatten().map(|one| one.calls.len()).max().unwrap_or_default();
+    let times = reached.iter().map(|one| one.as_ref().map(|one| one.took));
+    let flooded = times.collect::<Option<Vec<_>>>().and_then(|all| all.into_iter().max());
+    let memory_kib = (before, agent.memory_kib());
+    Outcome { calm: calm.took, flooded, calls, per_second, memory_kib }
 }
 
 #[allow(dead_code, reason = "the test has a main of its own")]
@@ -305,10 +313,11 @@ fn main() {
         let seconds =
             outcome.flooded.map_or("null".into(), |took| format!("{:.3}", took.as_secs_f64()));
         println!(
-            "{{\"kind\":\"{kind:?}\",\"per_second\":{:.0},\"calm_s\":{:.4},\"longest_s\":{seconds},\
+            "{{\"kind\":\"{kind:?}\",\"per_second\":{:.0},\"calm_s\":{:.4},\"longest_s\":{seconds},\"calls\":{},\
              \"memory_before_kib\":{},\"memory_after_kib\":{}}}",
             outcome.per_second,
             outcome.calm.as_secs_f64(),
+            outcome.calls,
             outcome.memory_kib.0,
             outcome.memory_kib.1
         );

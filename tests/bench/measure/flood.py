@@ -19,6 +19,7 @@ def measure(report):
             "datagrams/s": row["per_second"],
             "calm s": row["calm_s"],
             "longest of 5, s": row["longest_s"],
+            "calls": row["calls"],
             "KiB before": row["memory_before_kib"],
             "KiB after": row["memory_after_kib"],
         })
