@@ -8,7 +8,7 @@
 
 local protocol = Proto("firmcast", "firmcast")
 
-local VERSIONS = { [2] = true }
+local FORMS = { [2] = true }
 local PORTS = { 9847, 9848 }
 local TAG, MAC, EPHEMERAL, SEALED_KEY = 16, 16, 32, 48
 local DISCOVERY_SIZE_MAX, TRANSPORT_SIZE_MAX, FRAGMENT_SIZE_MAX = 1232, 1232, 8944
@@ -20,7 +20,7 @@ local types = {
 
 local fields = {
 	type = ProtoField.uint8("firmcast.type", "Type", base.DEC, types),
-	version = ProtoField.uint8("firmcast.version", "Version"),
+	form = ProtoField.uint8("firmcast.form", "Form"),
 	reserved = ProtoField.uint16("firmcast.reserved", "Reserved"),
 	sender = ProtoField.uint32("firmcast.sender", "Sender's session index", base.HEX),
 	receiver = ProtoField.uint32("firmcast.receiver", "Receiver's session index", base.HEX),
@@ -126,7 +126,7 @@ local function hex(range)
 	return range and string.format("%08x", range:uint()) or "?"
 end
 
--- What follows the type and version of each kind. Each returns what the summary says.
+-- What follows the type and form of each kind. Each returns what the summary says.
 local dissectors = {}
 
 dissectors[1] = function(cursor)
@@ -226,12 +226,12 @@ function protocol.dissector(buffer, packet, root)
 	packet.cols.protocol = "firmcast"
 	local tree = root:add(protocol, buffer())
 	local cursor = setmetatable({ buffer = buffer, tree = tree, at = 0 }, Cursor)
-	local kind, version = cursor:take(fields.type, 1), cursor:take(fields.version, 1)
+	local kind, form = cursor:take(fields.type, 1), cursor:take(fields.form, 1)
 	local dissect = kind and dissectors[kind:uint()]
 	if not dissect then
 		cursor:complain("no known type")
-	elseif not (version and VERSIONS[version:uint()]) then
-		cursor:complain("a version that this dissector does not know")
+	elseif not (form and FORMS[form:uint()]) then
+		cursor:complain("a form that this dissector does not know")
 	else
 		local summary = types[kind:uint()] .. " " .. dissect(cursor)
 		if cursor:left() > 0 then

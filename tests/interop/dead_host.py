@@ -7,7 +7,7 @@ import secrets
 import time
 
 from lab import MANAGER_PORT, PATIENCE_S, PORT, REAL, ROOT, Cable, Socket, command, expect, program, wait_until
-from peer import bundle, datagrams, keys, messages
+from peer import bundle, datagrams, keys, messages, versions
 from peer.session import Call
 from peer.transfer import Receiver, Sender
 
@@ -37,6 +37,8 @@ class DeadHost:
         self.socket, self.random = Socket(PORT), random.Random(seed)
         self.session = self.receiver = self.campaign = None
         self.manifest, self.heard, self.lost = bytearray(), [], 0
+        # One host of version 2, and one of today's and all that are to come.
+        self.spoken = (versions.OURS[0], versions.NEWER[1]) if is_newer else versions.UNSAID
         self.phase, self.flash, self.digests = "ready", UNTOUCHED if is_whole else UNTOUCHED_BROKEN, None
         self.sender, self.address = None, MANAGER
 
@@ -79,7 +81,7 @@ class DeadHost:
         message = self.session.open(datagram) if self.session else None
         if not message:
             return None
-        if message[0] not in messages.COMMANDS:
+        if message[0] not in messages.COMMANDS | messages.VERSIONS:
             self.say("command not understood", type=message[0])
             return None
         name, fields = messages.parse(message)
@@ -148,7 +150,12 @@ class DeadHost:
             while heard is not None and self.session is None:
                 self.session = calls[-1].answered(heard[0])
                 heard = None if self.session else self.socket.receive(TICK_S)
-        self.socket.send(self.session.seal(b""), self.address)
+        first = versions.said_first(self.spoken)
+        self.socket.send(self.session.seal(first), self.address)
+        if first:
+            self.until("the manager says its versions", lambda: "called speaks" in self.last, lambda: None)
+            theirs = versions.range_in(self.last["called speaks"])
+            expect(versions.common(self.spoken, theirs) == versions.OURS[1], f"the manager speaks {theirs}")
 
     def be_held(self):
         """Asks with a board for which there is nothing, and then only tells something."""

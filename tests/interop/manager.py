@@ -5,7 +5,7 @@ import secrets
 import time
 
 from lab import BROADCAST, PATIENCE_S, PORT, REAL, ROOT, Cable, Failed, Socket, expect, program, wait_until
-from peer import bundle, datagrams, keys, messages, noise
+from peer import bundle, datagrams, keys, messages, noise, versions
 from peer.session import Call
 
 CAMPAIGN = "00000000000000ca"
@@ -42,13 +42,13 @@ class Dialogue:
         heard = self.socket.receive(SILENCE_S)
         expect(heard is None, f"{what} was answered: {heard}")
 
-    def discover(self, to):
+    def discover(self, to, spoken=versions.OURS):
         """Returns the host's key and identity. A request is answered once, so each try is a new one."""
         asked = {}
 
         def request():
             nonce = secrets.token_bytes(16)
-            asked[nonce] = datagrams.discovery_request(self.manager, now_us(), nonce)
+            asked[nonce] = datagrams.discovery_request(self.manager, now_us(), nonce, versions=spoken)
             return asked[nonce]
 
         def take(datagram):
@@ -58,11 +58,14 @@ class Dialogue:
             host, payload = noise.open_from_anybody(self.manager.exchange, sealed)
             expect(nonce in asked and payload[:16] == nonce, "the answer names another question")
             expect(len(datagram) <= datagrams.DISCOVERY_REQUEST_SIZE, "the answer is larger than the question")
-            return host, messages.parse_identity(payload[16:]), asked[nonce]
+            identity, theirs = messages.parse_identity(payload[16:])
+            expect(theirs == (versions.OURS if spoken else None), f"asked with versions {spoken}, the host speaks {theirs}")
+            return host, identity, asked[nonce]
 
         return self.ask(request, to, take)
 
-    def call(self, stamp=None):
+    def call(self, stamp=None, spoken=versions.OURS):
+        """Opens a session. Who speaks a range of versions is told the other side's."""
         calls = []
 
         def initiation():
@@ -73,7 +76,12 @@ class Dialogue:
             return calls[-1].answered(datagram)
 
         self.session = self.ask(initiation, AGENT, take)
-        self.socket.send(self.session.seal(b""), AGENT)
+        first = versions.said_first(spoken)
+        if first:
+            told = messages.parse(self.ask(lambda: self.session.seal(first), AGENT, lambda heard: self.session.open(heard) or None))
+            expect(told[0] == "called speaks" and versions.range_in(told[1]) == versions.OURS, f"{told}")
+        else:
+            self.expect_silence(self.session.seal(first), "an empty message")
         return calls[-1]
 
     def tell(self, name, **fields):
@@ -122,6 +130,7 @@ def start_agent(cable, manager, release):
 
 def check_discovery(dialogue):
     host, identity, request = dialogue.discover((BROADCAST, PORT))
+    expect(dialogue.discover((BROADCAST, PORT), spoken=None)[:2] == (host, identity), "a request of version 2")
     dialogue.expect_silence(request, "a replayed discovery request")
     forged = bytearray(datagrams.discovery_request(dialogue.manager, now_us(), secrets.token_bytes(16)))
     forged[60] ^= 1
@@ -146,6 +155,16 @@ def check_session(dialogue, identity):
     again = dialogue.session.seal(messages.emit("query"))
     dialogue.ask(again, AGENT, lambda datagram: dialogue.session.open(datagram))
     dialogue.expect_silence(again, "a replayed transport datagram")
+
+
+def check_versions(dialogue):
+    """A manager of version 2 is spoken to as ever; one that is too new is told so, and no more."""
+    dialogue.call(spoken=versions.UNSAID)
+    expect(dialogue.tell("query")[0] == "identity", "a query of version 2")
+    expect(versions.common(versions.OURS, versions.NEWER) is None, "versions without a common one")
+    dialogue.call(spoken=versions.NEWER)
+    dialogue.expect_silence(dialogue.session.seal(messages.emit("query")), "a query of a version that the agent does not speak")
+    dialogue.call()
 
 
 def check_growth(dialogue):
@@ -264,6 +283,7 @@ def run():
         expect(dialogue.host == keys.read_public("host", line), "the answer's key is not that of host.pub")
         check_session(dialogue, identity)
         check_window(dialogue)
+        check_versions(dialogue)
         check_growth(dialogue)
         check_cookies(dialogue)
         check_campaign(dialogue, release)

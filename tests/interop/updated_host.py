@@ -8,7 +8,7 @@ import time
 
 from dead_host import BOARD, IMAGE_SIZE, TICK_S, DeadHost
 from lab import OURS, PATIENCE_S, REAL, ROOT, Cable, Failed, expect, program
-from peer import bundle, datagrams, keys, messages, noise
+from peer import bundle, datagrams, keys, messages, noise, versions
 from peer.session import Answerer
 
 VARIABLES = ("variables", 0x2000, 0x1000)
@@ -23,7 +23,7 @@ class UpdatedHost(DeadHost):
         self.answerer = Answerer(self.key.exchange, self.key.public, manager.public[:32])
         self.chip = os.urandom(IMAGE_SIZE)
         self.version, self.last_end = "1.0", None
-        self.questions = self.measured = 0
+        self.questions, self.measured = set(), 0
         self.boot(NORMAL_OS)
         self.first_boot = self.boot_id
 
@@ -68,13 +68,20 @@ class UpdatedHost(DeadHost):
     def answer_question(self, datagram, sender):
         asked = datagrams.read_discovery_request(datagram, self.manager.public)
         expect(asked is not None, f"a discovery request that is none: {datagram.hex()}")
-        self.questions += 1
-        payload = asked[1] + messages.write_fields(messages.IDENTITY, self.identity())
+        _stamp, nonce, spoken = asked
+        if nonce in self.questions:
+            return  # the same question for hosts of version 2
+        self.questions.add(nonce)
+        expect(spoken == versions.OURS, f"the manager speaks {spoken}")
+        payload = nonce + messages.write_fields(messages.IDENTITY, self.identity()) + bytes(versions.OURS)
         sealed = noise.seal_to(self.key.exchange, self.manager.public[:32], payload)
-        self.socket.send(datagrams.discovery_answer(asked[1], sealed), sender)
+        self.socket.send(datagrams.discovery_answer(nonce, sealed), sender)
 
     def answer_as_agent(self, name, fields):
-        if name == "query":
+        if name == "caller speaks":
+            self.socket.send(self.session.seal(versions.answer(versions.OURS)), self.address)
+            expect(versions.range_in(fields) == versions.OURS, f"the manager speaks {fields}")
+        elif name == "query":
             self.say("identity", **self.identity())
         elif name == "manifest part":
             if fields["campaign"] != self.campaign:

@@ -4,10 +4,8 @@ import hashlib
 import json
 from pathlib import Path
 
-from peer import bundle, datagrams, erasure, keys, messages, noise
+from peer import bundle, datagrams, erasure, keys, messages, noise, versions
 
-# What the code speaks (docs/PROTOCOL.md, "Versions").
-VERSIONS = (2, 3)
 VECTORS = Path(__file__).resolve().parent.parent.parent / "docs" / "vectors"
 
 
@@ -59,22 +57,35 @@ def check_discovery(checks, vector, host, manager):
     found, sealed = datagrams.parse_discovery_answer(unhex(vector["answer"]))
     sender, opened = noise.open_from_anybody(manager.exchange, sealed)
     checks.same("who answered", (found, sender, opened[:16]), (nonce, host.public, nonce))
-    checks.same("identity in the answer", messages.parse_identity(opened[16:]), vector["identity"])
+    checks.same("identity in the answer", messages.parse_identity(opened[16:]), (vector["identity"], None))
+    check_versions(checks, vector, host, manager)
 
 
-def check_handshake(checks, vector, host, manager, version=datagrams.VERSION):
+def check_versions(checks, vector, host, manager):
+    """A request that says which versions the manager speaks, and its answer."""
+    nonce = unhex(vector["nonce"])
+    asked = datagrams.discovery_request(manager, vector["stamp"], nonce, versions=versions.OURS)
+    checks.same("request with versions", asked, vector["request with versions"])
+    stamp, read_nonce, spoken = datagrams.read_discovery_request(asked, manager.public)
+    checks.same("request read", (stamp, read_nonce, spoken), (vector["stamp"], nonce, versions.OURS))
+    payload = nonce + messages.write_fields(messages.IDENTITY, vector["identity"]) + bytes(versions.OURS)
+    sealed = noise.seal_to(host.exchange, manager.public[:32], payload, unhex(vector["ephemeral of the answer"]))
+    checks.same("answer with versions", datagrams.discovery_answer(nonce, sealed), vector["answer with versions"])
+
+
+def check_handshake(checks, vector, host, manager, form=datagrams.FORM):
     """Both sides of it: each makes its datagram, and reads the other's."""
     calling = noise.begin(noise.SESSION, True, manager.exchange, host.public, unhex(vector["initiator's ephemeral"]))
     called = noise.begin(noise.SESSION, False, host.exchange, None, unhex(vector["responder's ephemeral"]))
-    initiation = datagrams.Initiation.parse(unhex(vector["initiation"]), host.public, version)
+    initiation = datagrams.Initiation.parse(unhex(vector["initiation"]), host.public, form)
     stamp = vector["stamp"].to_bytes(8, "big")
-    made = datagrams.Initiation(initiation.sender, bytes(calling.write_message(stamp))).emit(host.public, version)
+    made = datagrams.Initiation(initiation.sender, bytes(calling.write_message(stamp))).emit(host.public, form)
     checks.same("initiation", made, vector["initiation"])
     checks.same("stamp", bytes(called.read_message(initiation.noise)), stamp.hex())
     checks.same("who called", noise.remote_static(called), manager.public[:32].hex())
-    response = datagrams.Response.parse(unhex(vector["response"]), manager.public[:32], version)
+    response = datagrams.Response.parse(unhex(vector["response"]), manager.public[:32], form)
     made = datagrams.Response(response.sender, initiation.sender, bytes(called.write_message(b"")))
-    checks.same("response", made.emit(manager.public[:32], version), vector["response"])
+    checks.same("response", made.emit(manager.public[:32], form), vector["response"])
     calling.read_message(response.noise)
     sides = {"manager": (noise.TransportKeys(calling), response.sender), "host": (noise.TransportKeys(called), initiation.sender)}
     for datagram in vector["transport"]:
@@ -82,9 +93,9 @@ def check_handshake(checks, vector, host, manager, version=datagrams.VERSION):
         sender, receiver_index = sides[side]
         reader, _ = sides["host" if side == "manager" else "manager"]
         message, counter = unhex(datagram["message"]), datagram["counter"]
-        made = datagrams.Transport(receiver_index, counter, sender.seal(counter, message)).emit(version)
+        made = datagrams.Transport(receiver_index, counter, sender.seal(counter, message)).emit(form)
         checks.same(f"transport {counter} from {side}", made, datagram["datagram"])
-        read = datagrams.Transport.parse(unhex(datagram["datagram"]), version)
+        read = datagrams.Transport.parse(unhex(datagram["datagram"]), form)
         checks.same(f"message in transport {counter}", reader.open(read.counter, read.sealed), datagram["message"])
 
 
@@ -102,7 +113,7 @@ def check_cookies(checks, session, host, manager):
     asked = datagrams.discovery_request(manager, vector["stamp"], nonce)
     found = datagrams.discovery_cookie(unhex(vector["reply"]), asked, manager.public)
     checks.same("cookie of discovery", found, vector["cookie"])
-    made = datagrams.discovery_request(manager, vector["stamp"], nonce, cookie=cookie, versions=VERSIONS)
+    made = datagrams.discovery_request(manager, vector["stamp"], nonce, cookie=cookie, versions=versions.OURS)
     checks.same("request with a cookie", made, vector["request with the cookie"])
     vector = session["old stamp in discovery"]
     payload = unhex(vector["nonce"]) + b"\x80" + vector["newest stamp"].to_bytes(8, "big")
@@ -118,12 +129,12 @@ def check_messages(checks, vectors):
         seen.add(name)
         checks.same(f"fields of {vector['name']}", fields, vector["fields"])
         checks.same(vector["name"], messages.emit(name, vector["fields"]), vector["message"])
-    checks.same("messages without a vector", sorted(set(messages.TYPES) - seen), [])
+    checks.same("messages without a vector", sorted(set(name for name, _ in (messages.COMMANDS | messages.ANSWERS).values()) - seen), [])
 
 
-def check_broadcast(checks, vectors, version=datagrams.VERSION):
+def check_broadcast(checks, vectors, form=datagrams.FORM):
     campaign = int(vectors["campaign"], 16) if "campaign" in vectors else int(vectors["fragment"]["low half"], 16)
-    group = datagrams.Group(campaign, unhex(vectors["group key"]), version)
+    group = datagrams.Group(campaign, unhex(vectors["group key"]), form)
     fragment, request = vectors["fragment"], vectors["status request"]
     made = group.fragment(fragment["block"], fragment["number"], unhex(fragment["data"]))
     checks.same("fragment", made, fragment["datagram"])
@@ -166,17 +177,17 @@ def check_bundle(checks, vector, release):
 
 
 def check_independent(checks, vectors):
-    """What another implementation computed, in version 1."""
+    """What another implementation computed, in form 1 of the datagrams."""
     check_keys(checks, vectors, with_files=False)
     host, manager, _ = owners(vectors)
     checks.same("session mac key", keys.mac_key("firmcast session mac", host.public), vectors["session mac key of the host"])
     checks.same("discovery mac key", keys.mac_key("firmcast discovery mac", manager.public),
                 vectors["discovery mac key of the manager"])
     first = vectors["version 1"]
-    request = datagrams.discovery_request(manager, first["stamp"], unhex(first["nonce"]), version=1)
+    request = datagrams.discovery_request(manager, first["stamp"], unhex(first["nonce"]), form=1)
     checks.same("discovery request of version 1", request[:116], first["discovery request, first 116 bytes"])
-    check_handshake(checks, first, host, manager, version=1)
-    check_broadcast(checks, first, version=1)
+    check_handshake(checks, first, host, manager, form=1)
+    check_broadcast(checks, first, form=1)
     for block in vectors["erasure"]:
         check_erasure(checks, block)
 
@@ -186,7 +197,8 @@ def run():
     key_vectors, session = load("keys.json"), load("session.json")
     host, manager, release = owners(key_vectors)
     check_keys(checks, key_vectors)
-    checks.same("version", session["version"], datagrams.VERSION)
+    checks.same("form", session["form"], datagrams.FORM)
+    checks.same("versions", tuple(session["versions"]), versions.OURS)
     check_discovery(checks, session["discovery"], host, manager)
     check_handshake(checks, session["handshake"], host, manager)
     check_cookies(checks, session, host, manager)

@@ -47,7 +47,7 @@ def check_capture(name):
 def vector_datagrams():
     session, broadcast = (json.loads((VECTORS / name).read_text()) for name in ("session.json", "broadcast.json"))
     handshake, discovery = session["handshake"], session["discovery"]
-    told = [handshake["initiation"], handshake["response"], discovery["request"], discovery["answer"],
+    told = [handshake["initiation"], handshake["response"], discovery["request"], discovery["answer"], discovery["request with versions"],
             broadcast["fragment"]["datagram"], broadcast["status request"]["datagram"]]
     told += [transport["datagram"] for transport in handshake["transport"]]
     told += [session["cookie in a session"][name] for name in ("reply", "initiation with the cookie")]
@@ -57,7 +57,7 @@ def vector_datagrams():
 
 def spoilt(datagram):
     """Copies of a datagram that no reader accepts. Those that carry sealed bytes to their end may have any length above the least."""
-    yield datagram[:1] + bytes([datagrams.VERSION + 100]) + datagram[2:]
+    yield datagram[:1] + bytes([datagrams.FORM + 100]) + datagram[2:]
     yield bytes([99]) + datagram[1:]
     yield datagram[:11]
     if datagram[0] != datagrams.FRAGMENT:

@@ -21,7 +21,8 @@ pub(super) const DISCOVERY_SEED: [u8; 32] = [0x99; 32];
 
 pub(super) fn vectors() -> Value {
     json!({
-        "version": firmcast::wire::PROTOCOL_VERSION,
+        "form": firmcast::wire::PROTOCOL_VERSION,
+        "versions": [Versions::OURS.lowest, Versions::OURS.highest],
         "keys": "keys.json",
         "discovery": discovery(),
         "handshake": handshake(),
@@ -43,29 +44,35 @@ fn public_of(secret: [u8; 32]) -> [u8; 32] {
 }
 
 fn discovery() -> Value {
-    let (manager, host) = (keys::manager(), keys::host());
     let nonce = core::array::from_fn(|index| index as u8);
-    let discovery = Discovery::new(&manager, STAMP, nonce);
-    let request = discovery.request_to_older();
-    let mut responder = DiscoveryResponder::new(vec![manager.public()]);
-    let mut rng = ChaCha20Rng::from_seed([0; 32]);
-    let from = SocketAddr::from(([192, 0, 2, 1], 9848));
-    let heard = responder.handle(Time::ZERO, from, &request, &mut rng);
-    let Some(Heard::Asked(asked)) = heard else { panic!("{heard:?}") };
-    let identity = samples::identity();
-    let answer = responder.answer(&asked, &host, &identity, DISCOVERY_SEED).unwrap();
-    assert_eq!(
-        discovery.open(&manager, &answer).unwrap(),
-        (host.public(), Said::Identity(Box::new(identity.clone()), Versions::UNSAID))
-    );
+    let discovery = Discovery::new(&keys::manager(), STAMP, nonce);
+    let (request, with_versions) = (discovery.request_to_older(), discovery.request());
+    let answer = |request: &[u8], versions| answered(&discovery, request, versions);
     json!({
         "stamp": STAMP,
         "nonce": hex(&nonce),
         "request": hex(&request),
+        "request with versions": hex(&with_versions),
         "ephemeral of the answer": hex(&ephemeral(DISCOVERY_SEED)),
-        "identity": super::answers::identity_fields(&identity),
-        "answer": hex(&answer),
+        "identity": super::answers::identity_fields(&samples::identity()),
+        "answer": hex(&answer(&request, Versions::UNSAID)),
+        "answer with versions": hex(&answer(&with_versions, Versions::OURS)),
     })
+}
+
+/// Returns a host's answer, which the manager reads as one of a host that speaks these versions.
+fn answered(discovery: &Discovery, request: &[u8], versions: Versions) -> Vec<u8> {
+    let (manager, host) = (keys::manager(), keys::host());
+    let mut responder = DiscoveryResponder::new(vec![manager.public()]);
+    let mut rng = ChaCha20Rng::from_seed([0; 32]);
+    let from = SocketAddr::from(([192, 0, 2, 1], 9848));
+    let heard = responder.handle(Time::ZERO, from, request, &mut rng);
+    let Some(Heard::Asked(asked)) = heard else { panic!("{heard:?}") };
+    let identity = samples::identity();
+    let answer = responder.answer(&asked, &host, &identity, DISCOVERY_SEED).unwrap();
+    let said = Said::Identity(Box::new(identity), versions);
+    assert_eq!(discovery.open(&manager, &answer).unwrap(), (host.public(), said));
+    answer
 }
 
 /// The manager calls, the host answers, both say something; the last line of each is a message.

@@ -29,7 +29,7 @@ pub(super) fn sealed() -> Value {
     };
     let data = [0x55; 512];
     json!({
-        "version": firmcast::wire::PROTOCOL_VERSION,
+        "form": firmcast::wire::PROTOCOL_VERSION,
         "campaign": format!("{CAMPAIGN:016x}"),
         "group key": hex(&group_key()),
         "fragment": {

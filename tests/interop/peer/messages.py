@@ -56,7 +56,9 @@ ANSWERS = {
                             ("identity", "identity")]),
     0x89: ("command not understood", [("type", "u8")]),
 }
-MESSAGES = COMMANDS | ANSWERS
+# What the two sides of a session say first.
+VERSIONS = {0x00: ("caller speaks", [("lowest", "u8"), ("highest", "u8")]), 0x80: ("called speaks", [("lowest", "u8"), ("highest", "u8")])}
+MESSAGES = COMMANDS | ANSWERS | VERSIONS
 TYPES = {name: kind for kind, (name, _) in MESSAGES.items()}
 
 PHASES = ["idle", "accepted", "refused", "ready", "receiving", "verified", "backing up", "writing", "verifying",
@@ -197,5 +199,7 @@ def parse(message, all_known=False):
 
 
 def parse_identity(data):
+    """Returns the fields of an identity in a discovery answer, and the versions behind them where they are said."""
     reader = Reader(data)
-    return reader.fields(IDENTITY)
+    fields = reader.fields(IDENTITY)
+    return fields, tuple(reader.take(2)) if reader.at < len(data) else None
