@@ -89,8 +89,8 @@ fn handshake() -> Value {
     assert_eq!(host.handle_datagram(Time::ZERO, at, &initiation), None);
     let response = host.poll_transmit().unwrap().bytes;
     manager.handle_datagram(Time::ZERO, at, &response).unwrap();
-    let confirmation = manager.poll_transmit().unwrap().bytes;
-    host.handle_datagram(Time::ZERO, at, &confirmation).unwrap();
+    let first = manager.poll_transmit().unwrap().bytes;
+    host.handle_datagram(Time::ZERO, at, &first).unwrap();
     let versions = host.poll_transmit().unwrap().bytes;
     assert_eq!(manager.handle_datagram(Time::ZERO, at, &versions), None);
     let query = said(&mut manager, &host_id, &mut host, &[0x01]);
@@ -107,7 +107,7 @@ fn handshake() -> Value {
         "initiation": hex(&initiation),
         "response": hex(&response),
         "transport": [
-            { "from": "manager", "counter": 0, "message": "000203", "datagram": hex(&confirmation) },
+            { "from": "manager", "counter": 0, "message": "000203", "datagram": hex(&first) },
             { "from": "host", "counter": 0, "message": "800203", "datagram": hex(&versions) },
             { "from": "manager", "counter": 1, "message": "01", "datagram": hex(&query) },
             { "from": "host", "counter": 1, "message": hex(&held), "datagram": hex(&answer) },
