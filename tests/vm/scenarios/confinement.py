@@ -18,6 +18,35 @@ sed -e '/^Exec/d; /^Restart/d; /^SuccessExit/d; /^Standard/d; /^Requires=/d; /^A
 systemctl daemon-reload
 systemctl start check-as-the-agent.service 2>/dev/null
 cat /var/lib/firmcast/said
+rm /var/lib/firmcast/said
+"""
+# What a program may do under the directives of a unit: its status in /proc. AppArmor would not let it start this program.
+STATUS_UNDER_THE_UNIT = r"""#!/bin/sh
+unit=/run/systemd/system/status-under-the-unit.service
+mkdir -p /run/systemd/system
+sed -e '/^Exec/d; /^Restart/d; /^SuccessExit/d; /^Standard/d; /^Requires=/d; /^After=/d; /^AppArmorProfile/d; /^LoadCredential/d' \
+	-e 's|^Type=.*|Type=oneshot\nExecStart=/bin/cat /proc/self/status\nStandardOutput=truncate:/run/status-under-the-unit|' \
+	"/etc/systemd/system/$1" >$unit
+systemctl daemon-reload
+systemctl start status-under-the-unit.service 2>/dev/null
+cat /run/status-under-the-unit
+"""
+# The units, what systemd may think at most that each could still do (in tenths, as in tests/packages/confinement), and its
+# capabilities: linux/capability.h numbers CAP_DAC_READ_SEARCH 2, CAP_SYS_PTRACE 19, CAP_SYS_BOOT 22.
+UNITS = (
+    ("firmcastd.service", 15, 0),
+    ("firmcast-serve.service", 15, 0),
+    ("firmcastd-helper@.service", 20, 1 << 2 | 1 << 19 | 1 << 22),
+)
+# Modes and owners, where the services keep and reach what is not for others.
+MODES = """\
+600 root /dev/mtd0
+600 root /run/firmcast/helper
+600 root /var/lib/firmcast/host.key
+600 root /var/lib/firmcast/host.machine
+644 root /var/lib/firmcast/host.pub
+700 root /var/lib/firmcast
+750 firmcast /var/lib/firmcast-manager
 """
 # What the manager's package puts in place, beside the program and the key.
 MANAGER_FILES = {
@@ -25,6 +54,7 @@ MANAGER_FILES = {
     "etc/apparmor.d/usr.bin.firmcast": PROJECT / "packaging/apparmor/usr.bin.firmcast",
     "usr/lib/sysusers.d/firmcast-manager.conf": PROJECT / "packaging/sysusers/firmcast-manager.conf",
     "etc/firmcast/policy.toml": PROJECT / "docs/policy.toml",
+    "usr/lib/udev/rules.d/70-firmcast.rules": PROJECT / "udev/70-firmcast.rules",
     "etc/firmcast/serve.conf": PROJECT / "packaging/serve.conf",
 }
 START_TIMEOUT_S = 90
@@ -41,6 +71,41 @@ def obstacle(lab):
     """Why the one host could not be updated, as its agent tells the manager."""
     (found,) = lab.finish(lab.manager.start_enrolment(), 60).json()
     return found["obstacle"]
+
+
+def status_of(text):
+    """The lines of a /proc/PID/status, by their names."""
+    return dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
+
+
+def the_units_hold(lab, server):
+    """What systemd makes of the units' directives on this machine: its own score, and what a process may do under them."""
+    for unit, tenths, capabilities in UNITS:
+        name = unit.replace("@.", "@1.")
+        status, output = server.command(f"systemd-analyze security --no-pager --threshold={tenths} {name}")
+        lab.check(f"systemd thinks that {unit} is confined", status == 0, "\n".join(output.splitlines()[-3:]))
+        told = server.command(f"sh /usr/local/sbin/status-under-the-unit {unit}")[1]
+        found = status_of(told)
+        sets = {name: int(found.get(f"Cap{name}", "-1"), 16) for name in ("Eff", "Prm", "Bnd", "Amb", "Inh")}
+        wanted = {"Eff": capabilities, "Prm": capabilities, "Bnd": capabilities, "Amb": 0, "Inh": 0}
+        lab.check(f"{unit} has the capabilities that it names and no others", sets == wanted, told)
+        strict = (found.get("NoNewPrivs"), found.get("Seccomp"))
+        lab.check(f"{unit} gets no new privileges, and its system calls are filtered", strict == ("1", "2"), told)
+    told = server.command("cat /proc/$(systemctl show -P MainPID firmcastd)/status")[1]
+    found = status_of(told)
+    powers = [found.get(name) for name in ("CapEff", "CapPrm", "CapBnd", "CapAmb", "CapInh")]
+    lab.check("the agent that runs has no capability", {int(power, 16) for power in powers} == {0}, told)
+
+
+def nobody_else_reads(lab, server):
+    """Modes and owners of what the services keep."""
+    names = " ".join(line.split()[2] for line in MODES.splitlines())
+    status, output = server.command(f"stat -c '%a %U %n' {names}")
+    lab.check("files and folders have their modes and owners", output.split() == MODES.split(), output)
+    for folder, others in (("firmcast", "077"), ("firmcast-manager", "027")):
+        find = f"find /var/lib/{folder} -mindepth 1 -path '*/recovery' -prune -o -type f ! -name '*.pub' -perm /{others} -print"
+        status, output = server.command(find)
+        lab.check(f"nothing else in /var/lib/{folder} is for others", status == 0 and not output.strip(), output)
 
 
 def the_manager_serves(lab, server):
@@ -60,9 +125,10 @@ def the_manager_serves(lab, server):
 @scenario(limit_s=900)
 def systemd_host(lab):
     """A whole Debian: systemd runs the agent confined, by its unit and by AppArmor, and gives it its socket; it sees what root
-    sees, and its services stop in order before the kexec"""
+    sees, has no more capabilities than the units say, keeps its files for itself, and its services stop in order before the kexec"""
     version = lab.kernel.version
     files = {
+        "usr/local/sbin/status-under-the-unit": write(lab.folder / "status-under-the-unit", STATUS_UNDER_THE_UNIT),
         "usr/local/sbin/check-as-the-agent": write(lab.folder / "check-as-the-agent", CHECK_AS_THE_AGENT),
         f"var/lib/firmcast/recovery/{version}.img": binaries.recovery_initramfs(lab.kernel),
         # Where Fedora has it; the agent's unit hides that folder from it.
@@ -115,6 +181,8 @@ def systemd_host(lab):
     lab.check("systemd started the recovery kernel", server.shows(r"systemd-shutdown.*Rebooting with kexec"))
     lab.check("the host went through the recovery kernel", server.shows(r"Command line:.*\befi=noruntime"))
     the_manager_serves(lab, server)
+    the_units_hold(lab, server)
+    nobody_else_reads(lab, server)
     denied = [line for line in server.console().splitlines() if 'apparmor="DENIED"' in line]
     lab.check("AppArmor had nothing to deny", not denied, "\n".join(denied))
     server.command("systemd-run --wait --property=AppArmorProfile=firmcastd /bin/cat /etc/shadow")
