@@ -235,8 +235,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("archive");
         let new = NewFile::begin(&path, PRIVATE).unwrap();
+        let mode = || new.file.metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(), PRIVATE, "before its first byte");
         assert!(new.keeps_modes());
-        assert_eq!(new.file.metadata().unwrap().permissions().mode() & 0o777, PRIVATE);
+        assert_eq!(mode(), PRIVATE);
         // Of these the kernel changes no mode, as on FAT.
         assert!(!keeps_modes(&File::open("/proc/self/status").unwrap()));
     }

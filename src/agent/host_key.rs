@@ -289,6 +289,8 @@ mod tests {
             assert_eq!(load_public::<HostPublicKey>(public.to_str().unwrap()).unwrap(), second);
             let former: HostSecretKey = load_secret(&former_path(&disk.path())).unwrap();
             assert_eq!(former.public(), first);
+            let mode = fs::metadata(former_path(&disk.path())).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
             let made_for = MadeFor::load(&disk.path(), second.fingerprint()).unwrap();
             assert!(made_for.made_anew.contains(&first.fingerprint().to_string()));
             assert_eq!(made_for.machine, Traits::of(other));
