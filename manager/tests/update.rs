@@ -8,6 +8,7 @@ mod host;
 mod stuck_pipe;
 
 use std::net::UdpSocket;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use firmcast::reason::Reason;
 use firmcast::time::Time;
 use host::{Cargo, Script, ScriptedHost};
 use nix::sys::signal::{Signal, kill};
+use nix::sys::stat::{Mode, umask};
 use nix::unistd::Pid;
 use serde_json::Value;
 
@@ -353,6 +355,68 @@ fn a_reader_that_stops_holds_up_no_update_and_gets_its_results_later() {
     kill(Pid::from_raw(update.id().try_into().unwrap()), Signal::SIGINT).unwrap();
     wait_for_record(&manager, "\"finished\"");
     assert_eq!(stuck_pipe::end(&mut update, Signal::SIGINT).code(), Some(1));
+}
+
+/// All that lies in a directory, with type and mode, by its path there.
+fn modes(directory: &Path) -> Vec<(String, u32)> {
+    let mut found = Vec::new();
+    let mut waiting = vec![directory.to_owned()];
+    while let Some(folder) = waiting.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let mode = path.symlink_metadata().unwrap().permissions().mode() & 0o777;
+            let name = path.strip_prefix(directory).unwrap().to_str().unwrap().to_owned();
+            if path.is_dir() {
+                waiting.push(path);
+            }
+            found.push((name, mode));
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn what_may_hold_secrets_is_readable_for_its_owner_alone() {
+    // Nothing is left to the umask.
+    umask(Mode::empty());
+    let manager = Manager::new();
+    let host = Server::start(0, quick(), &manager);
+    // The state directory's own key; --key names another one below.
+    manager.must(&["key", "new", "--role", "manager"]);
+    let entry = firmcast_manager::store::inventory::Entry {
+        name: host.name.clone(),
+        key: host.key.parse().unwrap(),
+        address: host.address.parse().unwrap(),
+        vendor: "V".into(),
+        product: "P".into(),
+    };
+    firmcast_manager::store::inventory::Inventory::change(&manager.path("state"), |inventory| {
+        inventory.enrol(&entry, &std::collections::BTreeSet::new(), false)
+    })
+    .unwrap();
+    let output = manager.update(&["--all", "--escrow"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let list = manager.run(&["backup", "list", "--json"]);
+    let list: Vec<Value> = serde_json::from_slice(&list.stdout).unwrap();
+    let digest = list[0]["sha256"].as_str().unwrap();
+    let restored = ["--release-key", "release.key", "--output", "restored.fcb"];
+    manager.must(&[&["backup", "restore", digest][..], &restored].concat());
+
+    // What is public: keys for others, a bundle to hand on, and what the test itself made.
+    let public = ["b.fcb", "image", "manager.pub", "release.pub", "state/manager.pub"];
+    let found = modes(manager.directory.path());
+    let exposed: Vec<_> = (found.iter())
+        .filter(|(name, mode)| mode & 0o077 != 0 && !public.contains(&name.as_str()))
+        .collect();
+    assert!(exposed.is_empty(), "{exposed:?}");
+    let names: Vec<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
+    for expected in ["restored.fcb", "state/stamps.json", "state/inventory.json"] {
+        assert!(names.contains(&expected), "{names:?}");
+    }
+    let kept = names.iter().filter(|name| name.starts_with("state/backups/")).count();
+    let records = names.iter().filter(|name| name.starts_with("state/campaigns/")).count();
+    assert_eq!((kept, records), (2, 1), "{names:?}");
 }
 
 #[test]

@@ -45,8 +45,9 @@ pub(crate) struct Course {
     by_key: BTreeMap<PeerKey, usize>,
     rng: ChaCha20Rng,
     events: VecDeque<CampaignEvent>,
-    /// Hosts that have a turn to upload their backup.
+    /// Hosts that have a turn to upload their backup, and how many may.
     uploading: Vec<usize>,
+    uploads_max: usize,
     backups: VecDeque<Backup>,
 }
 
@@ -100,6 +101,7 @@ impl Course {
             rng,
             events: VecDeque::new(),
             uploading: Vec::new(),
+            uploads_max: UPLOADS_MAX,
             backups: VecDeque::new(),
         };
         course.start(now);
@@ -228,6 +230,24 @@ impl Course {
         });
         if let Some(WholeBackup { digest, bytes, closed }) = arrived {
             self.backups.push_back(Backup { host: index, digest, bytes, closed });
+        }
+    }
+
+    /// Hosts that have a turn to upload their backup.
+    pub(crate) fn uploads(&self) -> usize {
+        self.uploading.iter().filter(|index| self.hosts[**index].stage() == Stage::Escrow).count()
+    }
+
+    /// Whether hosts upload their backup, or wait for that.
+    pub(crate) fn wants_uploads(&self) -> bool {
+        self.plan.escrow.is_some() && self.hosts.iter().any(|host| host.stage() == Stage::Escrow)
+    }
+
+    /// From now on at most so many hosts get a turn to upload; those that have one keep it.
+    pub(crate) fn set_uploads_max(&mut self, now: Time, uploads_max: usize) {
+        let has_grown = uploads_max > std::mem::replace(&mut self.uploads_max, uploads_max);
+        if has_grown {
+            self.grant_uploads(now);
         }
     }
 
@@ -389,7 +409,7 @@ impl Course {
             return;
         }
         self.uploading.retain(|index| self.hosts[*index].stage() == Stage::Escrow);
-        let free = UPLOADS_MAX - self.uploading.len();
+        let free = self.uploads_max.saturating_sub(self.uploading.len());
         let waits = |index: &usize| self.hosts[*index].waits_for_upload();
         let waiting: Vec<usize> = (0..self.hosts.len()).filter(waits).take(free).collect();
         for index in waiting {

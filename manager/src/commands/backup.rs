@@ -110,7 +110,7 @@ impl RestoreArgs {
         let image = store.read(&record.sha256)?;
         let bytes = bundle::sign(self.description(&record)?, &image, &key)
             .with_context(|| format!("cannot make a bundle of the backup of {}", record.host))?;
-        bundle::write_new(&self.output, &bytes)?;
+        bundle::write_new(&self.output, &bytes, bundle::Readers::Owner)?;
         output::print(&format!(
             "{}: brings {} back to BIOS version {} of {}\n",
             self.output.display(),

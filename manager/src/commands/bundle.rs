@@ -9,7 +9,7 @@ mod sign;
 
 use std::process::ExitCode;
 
-pub(crate) use file::{ensure_absent, read_bundle, write_new};
+pub(crate) use file::{Readers, ensure_absent, read_bundle, write_new};
 pub(crate) use open::{Opened, open, trusted};
 pub(crate) use sign::sign;
 

@@ -22,7 +22,7 @@ use super::policy::Policy;
 use super::shelf::{BundleId, Shelf, Shelved};
 use crate::campaign::{
     Backup, CampaignEvent, Contents, Course, Deadlines, Delivery, HANDSHAKES_PER_SECOND, Host,
-    Rescue, Terms, Transmit, tell_not_understood,
+    Rescue, Terms, Transmit, UPLOADS_MAX, tell_not_understood,
 };
 use crate::news::{BundleFacts, Kind, Narrator};
 
@@ -279,9 +279,11 @@ impl Service {
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Time) {
         self.endpoint.handle_timeout(now);
-        for running in &mut self.courses {
-            if running.course.poll_timeout().is_some_and(|due| due <= now) {
-                running.course.handle_timeout(now);
+        for index in 0..self.courses.len() {
+            let course = &mut self.courses[index].course;
+            if course.poll_timeout().is_some_and(|due| due <= now) {
+                course.handle_timeout(now);
+                self.share_uploads(now);
             }
         }
         if self.policy.unknown_hosts && self.housekeeping <= now {
@@ -431,6 +433,7 @@ impl Service {
 
     /// What concerns all, after something happened to some.
     pub(super) fn settle(&mut self, now: Time) {
+        self.share_uploads(now);
         for index in 0..self.courses.len() {
             while let Some(event) = self.courses[index].course.poll_event() {
                 self.handle_event(now, index, event);
@@ -444,6 +447,19 @@ impl Service {
             self.note(Note::in_campaign(course.campaign(), news));
         }
         self.share_rate(now);
+    }
+
+    /// All courses share the turns to upload, each of which has its part of the rate and holds a
+    /// backup in memory. A course that has more than its share keeps the turns that it gave.
+    fn share_uploads(&mut self, now: Time) {
+        let wanting = self.courses.iter().filter(|running| running.course.wants_uploads()).count();
+        let share = (UPLOADS_MAX / wanting.max(1)).max(1);
+        for index in 0..self.courses.len() {
+            let used: usize = self.courses.iter().map(|running| running.course.uploads()).sum();
+            let course = &mut self.courses[index].course;
+            let possible = course.uploads() + UPLOADS_MAX.saturating_sub(used);
+            course.set_uploads_max(now, share.min(possible));
+        }
     }
 
     /// Streams that are under way share the cap equally.

@@ -55,7 +55,7 @@ impl CreateArgs {
         let image = file::read("image", &self.image, IMAGE_MAX)?;
         let bytes = sign(self.description(&image)?, &image, &key)
             .with_context(|| format!("cannot make a bundle of {}", self.image.display()))?;
-        file::write_new(&self.out, &bytes)?;
+        file::write_new(&self.out, &bytes, file::Readers::Everybody)?;
         if FirmwareFormat::recognise(&image).is_none() {
             eprintln!(
                 "firmcast: warning: {} is of no firmware format known here: check that it is what \

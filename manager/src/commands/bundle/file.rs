@@ -40,8 +40,17 @@ pub(crate) fn ensure_absent(path: &Path) -> anyhow::Result<()> {
     }
 }
 
+/// Who may read a new file, from its first byte on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Readers {
+    /// Everybody: a bundle made of an image that its vendor gives away.
+    Everybody,
+    /// The owner alone: what a host held may hold secrets of that host.
+    Owner,
+}
+
 /// Writes the new file `path`: durable and whole, or not there at all.
-pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+pub(crate) fn write_new(path: &Path, bytes: &[u8], readers: Readers) -> anyhow::Result<()> {
     let cannot = || format!("cannot write {}", path.display());
     let dir = match path.parent() {
         Some(dir) if !dir.as_os_str().is_empty() => dir,
@@ -49,7 +58,10 @@ pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     };
     let mut file = tempfile::Builder::new()
         .prefix(".firmcast-")
-        .permissions(Permissions::from_mode(0o644))
+        .permissions(Permissions::from_mode(match readers {
+            Readers::Everybody => 0o644,
+            Readers::Owner => 0o600,
+        }))
         .tempfile_in(dir)
         .with_context(cannot)?;
     file.write_all(bytes).and_then(|()| file.as_file().sync_all()).with_context(cannot)?;

@@ -15,7 +15,7 @@ use super::Policy;
 use super::caller::ENLISTMENTS_PER_HOUR_MAX;
 use super::note::ServiceEvent;
 use super::service::{STRANGERS_MAX, Service};
-use crate::campaign::Destination;
+use crate::campaign::{Destination, UPLOADS_MAX};
 use crate::news::News;
 use world::{Dead, IMAGE_SIZE_BYTES, World, bundle};
 
@@ -470,6 +470,32 @@ fn with_escrow_a_chip_that_is_whole_is_kept_first_and_a_damaged_one_repaired_at_
     assert_eq!(world.backups, [(world.hosts[0].name(), "b.fcb".to_owned())]);
     let stored = world.news().filter(|(_, news)| matches!(news, News::BackupStored { .. }));
     assert_eq!(stored.count(), 1);
+}
+
+#[test]
+fn all_courses_together_have_one_budget_of_uploads() {
+    let whole = Dead { finding: Finding::Valid, ..Dead::default() };
+    let mut hosts = vec![whole; 20];
+    hosts.extend([Dead { product: "Q", ..whole }; 20]);
+    let library = [("p.fcb", bundle("P", "2.0", 1, 1)), ("q.fcb", bundle("Q", "2.0", 1, 2))];
+    let mut world = World::new(hosts, &library);
+    world.policy.escrow = true;
+    world.rate_bits_per_s = 20_000_000;
+    world.start();
+    let uploads = |world: &World| -> Vec<usize> {
+        let courses = world.service.iter().flat_map(|service| &service.courses);
+        courses.map(|running| running.course.uploads()).collect()
+    };
+    let both = std::cell::Cell::new(false);
+    let too_many = |world: &World| {
+        let now = uploads(world);
+        both.set(both.get() || now.len() == 2 && now.iter().all(|count| *count > 0));
+        now.iter().sum::<usize>() > UPLOADS_MAX
+    };
+    world.run_until(LONG, |world| too_many(world) || world.all_rescued());
+    assert!(world.all_rescued(), "{:?} uploads at a time", uploads(&world));
+    assert!(both.get(), "one board waited until the other was through");
+    assert_eq!(world.backups.len(), 40);
 }
 
 #[test]
