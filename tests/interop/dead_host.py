@@ -26,6 +26,8 @@ MORE = b"\x5a\xa5"
 UNKNOWN_TYPE = 0xEE
 TICK_S = 0.02
 RETRY_S = 0.5
+SILENCE_S = 0.5
+GROUP = "239.1.2.3"
 
 
 class DeadHost:
@@ -120,6 +122,9 @@ class DeadHost:
             self.take_manifest(fields)
         elif name == "join" and self.receiver is None and len(self.manifest) == self.manifest_size:
             self.receiver, self.phase = Receiver(fields["parameters"]), "receiving"
+            if fields["family"] == 4:
+                self.socket.join(".".join(map(str, bytes.fromhex(fields["group"]))))
+            self.group = fields["group"]
         elif name == "backup status" and self.sender is not None:
             self.offer_answers.append(fields)
         self.last[name] = fields
@@ -156,10 +161,16 @@ class DeadHost:
             self.until("the manager says its versions", lambda: "called speaks" in self.last, lambda: None)
             theirs = versions.range_in(self.last["called speaks"])
             expect(versions.common(self.spoken, theirs) == versions.OURS[1], f"the manager speaks {theirs}")
+        return calls[-1]
 
     def be_held(self):
         """Asks with a board for which there is nothing, and then only tells something."""
-        self.call()
+        recorded = self.call()
+        self.socket.send(recorded.datagram, self.address)
+        until = time.monotonic() + SILENCE_S
+        while (left := until - time.monotonic()) > 0:
+            heard = self.socket.receive(left)
+            expect(not heard or datagrams.kind_of(heard[0]) != datagrams.RESPONSE, "a copy of an initiation is answered")
         other_board = lambda: self.ask_for_help(product="S9")
         self.until("the manager holds a host for which it has nothing", lambda: "hold" in self.last, other_board)
         held = self.last.pop("hold")
@@ -275,6 +286,7 @@ def rescue(name, how, policy, options=()):
         host.be_held()
         host.be_enlisted()
         expect(host.receive() == image, "the image that was received is another one")
+        expect(bool(host.group) == ("--group" in options), f"the group that the host joins: {host.group!r}")
         host.be_committed(image, before, how)
         wait_until("the manager tells that the host was rescued", lambda: '"rescued"' in cable.log("serve.log"))
         host.close()
@@ -290,6 +302,7 @@ def rescue(name, how, policy, options=()):
 
 
 def run():
+    group = rescue("dead-host-group", "commit", "unknown_hosts = true\ngather_s = 0\n", ["--interface", "cable", "--group", GROUP])
     broken = rescue("dead-host", "commit", "unknown_hosts = true\ngather_s = 0\n", ["--interface", "cable"])
     whole = rescue("dead-host-escrow", "commit with escrow", "unknown_hosts = true\ngather_s = 0\nescrow = true\n", ["--unicast"])
-    return f"a real firmcast serve rescues hosts of another implementation: by broadcast {broken}; by unicast {whole}"
+    return f"a real firmcast serve rescues hosts of another implementation: by broadcast {broken}; by multicast {group}; by unicast {whole}"

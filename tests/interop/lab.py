@@ -178,6 +178,10 @@ class Socket:
     def send(self, datagram, to):
         self.socket.sendto(datagram, to)
 
+    def join(self, group):
+        membership = socket.inet_aton(group) + socket.inet_aton(OURS)
+        self.socket.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, membership)
+
     def receive(self, seconds):
         """Returns a datagram and where it came from, or None."""
         self.socket.settimeout(max(seconds, 0.001))

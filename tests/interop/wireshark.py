@@ -9,7 +9,7 @@ from peer import datagrams
 
 SCRIPT = ROOT / "docs" / "wireshark" / "firmcast.lua"
 FOLDER = ROOT / "target" / "interop"
-CAPTURES = ["manager", "dead-host", "dead-host-escrow", "updated-host"]
+CAPTURES = ["manager", "dead-host", "dead-host-escrow", "dead-host-group", "updated-host"]
 VECTORS = ROOT / "docs" / "vectors"
 LINKTYPE_IPV4 = 228
 
