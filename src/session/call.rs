@@ -63,10 +63,11 @@ impl Call {
         self.index.replace(index)
     }
 
-    /// Takes the cookie of a busy peer. The next initiation is due at once: the peer has just had
-    /// time.
-    pub(super) fn prove(&mut self, now: Time, cookie: Cookie) {
-        (self.cookie, self.next) = (Some((cookie, now + COOKIE_LIFETIME)), now);
+    /// Takes the cookie of a busy peer. Returns whether to call again at once: only with the first
+    /// one, so that nobody who goes on to ask for proofs can make this side call without a pause.
+    pub(super) fn prove(&mut self, now: Time, cookie: Cookie) -> bool {
+        let old = self.cookie.replace((cookie, now + COOKIE_LIFETIME));
+        old.is_none_or(|(_, until)| now >= until)
     }
 
     /// Opens the answer to the newest initiation. Returns the keys of the session, and where the

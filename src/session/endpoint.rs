@@ -362,8 +362,10 @@ impl Endpoint {
         let call = self.peers.get_mut(&key).and_then(|peer| peer.call.as_mut());
         let Some(call) = call.filter(|call| call.index == Some(reply.receiver)) else { return };
         if cookie::is_reply(&MacKey::new(COOKIE_LABEL, &key), reply, &call.mac) {
-            call.prove(now, reply.cookie);
-            self.call(now, key);
+            let is_first = call.prove(now, reply.cookie);
+            if is_first {
+                self.call(now, key);
+            }
         }
     }
 

@@ -153,6 +153,23 @@ fn the_manager_gets_through_a_flood_of_fresh_calls() {
     assert_eq!(manager.poll_transmit(), None);
 }
 
+/// Somebody on the way, or a peer that means harm, asks for a proof again and again.
+#[test]
+fn endless_cookies_make_nobody_call_without_a_pause() {
+    let (mut manager, _) = pair();
+    let key = MacKey::new(COOKIE_LABEL, &public(HOST));
+    manager.connect(Time::ZERO, public(HOST), address(2));
+    let mut calls = 0;
+    while let Some(transmit) = manager.poll_transmit() {
+        calls += 1;
+        let call = Initiation::parse(&transmit.bytes).unwrap();
+        let reply = cookie::reply(&key, call.sender, [calls; 16], &call.mac);
+        manager.handle_datagram(Time::ZERO, address(2), &reply.emit());
+    }
+    assert_eq!(calls, 2);
+    assert!(manager.poll_timeout().unwrap() > Time::ZERO);
+}
+
 /// A manager cannot ask for growing stamps, so it knows the copies, and prefers what is newer.
 #[test]
 fn replayed_calls_drive_out_no_newer_one() {
