@@ -1,4 +1,4 @@
-//! A small signed bundle whose manifest has every optional part but the layout.
+//! A small signed bundle whose manifest has every optional part.
 
 use firmcast::image::{
     Bundle, Description, Manifest, PayloadFormat, Region, RegionAction, SignedManifest,
@@ -11,7 +11,9 @@ use super::{hex, keys};
 const IMAGE_BYTES: u32 = 4096;
 
 pub(super) fn vectors() -> Value {
-    let image: Vec<u8> = (0..IMAGE_BYTES).map(|index| (index * 7 % 251) as u8).collect();
+    let mut image: Vec<u8> = (0..IMAGE_BYTES).map(|index| (index * 7 % 251) as u8).collect();
+    let map = flash_map(&[("RO_VPD", 2560, 256), ("SI_ALL", 3840, 256)]);
+    image[3072..3072 + map.len()].copy_from_slice(&map);
     let manifest = Manifest::describe(description(), &image, PayloadFormat::Raw, &image).unwrap();
     let signed = SignedManifest::sign(&manifest, &keys::release()).unwrap();
     let file = Bundle { manifest: &signed, payload: &image }.emit().unwrap();
@@ -40,9 +42,29 @@ pub(super) fn vectors() -> Value {
             "18": [["counter", 2048, 16]],
             "19": 4080,
             "20": hex(keys::host().public().fingerprint().as_bytes()),
+            "21": [[8, "RO_VPD", 2560, 256], [255, "SI_ALL", 3840, 256]],
             "22": 1,
         },
     })
+}
+
+/// Returns an FMAP of the image, which its layout is read from.
+fn flash_map(areas: &[(&str, u32, u32)]) -> Vec<u8> {
+    let name = |text: &str| {
+        let mut field = [0; 32];
+        field[..text.len()].copy_from_slice(text.as_bytes());
+        field
+    };
+    let mut map = [b"__FMAP__\x01\x00", &[0; 8][..], &IMAGE_BYTES.to_le_bytes()].concat();
+    map.extend(name("FLASH"));
+    map.extend((areas.len() as u16).to_le_bytes());
+    for (text, offset_bytes, length_bytes) in areas {
+        map.extend(offset_bytes.to_le_bytes());
+        map.extend(length_bytes.to_le_bytes());
+        map.extend(name(text));
+        map.extend([0; 2]);
+    }
+    map
 }
 
 fn description() -> Description {
