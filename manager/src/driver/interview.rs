@@ -28,6 +28,9 @@ const QUESTIONS_MAX: usize = 64;
 /// Most hosts that are listed.
 const FOUND_MAX: usize = 65_536;
 
+/// Most times that a question is asked again with a cookie, in one discovery.
+const PROOFS_MAX: usize = 4096;
+
 /// A host that answered.
 #[derive(Clone, Debug)]
 pub(crate) struct Found {
@@ -65,7 +68,7 @@ pub(crate) fn ask(
     let mut found: BTreeMap<[u8; 32], Found> = BTreeMap::new();
     let mut next_question = waiter.now();
     let mut warned = false;
-    let mut later = LaterStamps::default();
+    let mut told = Told::default();
     while waiter.now() < end {
         if waiter.now() >= next_question && questions.len() < QUESTIONS_MAX {
             let question = asker.question();
@@ -75,7 +78,7 @@ pub(crate) fn ask(
         }
         waiter.wait(next_question.min(end))?;
         ensure!(waiter.stop_requests()? == 0, "interrupted");
-        receive(socket, asker, &questions, &mut found, &mut later)?;
+        receive(socket, asker, &questions, &mut found, &mut told)?;
         let answered = |to: &SocketAddr| found.values().any(|host| host.address == *to);
         if single_hosts && destinations.iter().all(answered) {
             break;
@@ -88,13 +91,24 @@ pub(crate) fn ask(
     Ok(found)
 }
 
-/// Hosts that have seen a later stamp of this key, and have been told of.
+/// What was said once and is not said again.
 #[derive(Default)]
-struct LaterStamps(BTreeSet<[u8; 32]>);
+struct Told {
+    /// Hosts that have seen a later stamp of this key.
+    later: BTreeSet<[u8; 32]>,
+    /// Which question was asked again, with a cookie, at which address.
+    proved: BTreeSet<(usize, SocketAddr)>,
+}
 
-impl LaterStamps {
-    fn tell(&mut self, key: &HostPublicKey, address: SocketAddr, newest: u64) {
-        if self.0.len() < FOUND_MAX && self.0.insert(*key.exchange()) {
+impl Told {
+    /// Whether to ask again with the proof that a busy host wants: once, because the proof is much
+    /// longer than the reply that wants it, and anybody may have sent that.
+    fn may_prove(&mut self, question: usize, address: SocketAddr) -> bool {
+        self.proved.len() < PROOFS_MAX && self.proved.insert((question, address))
+    }
+
+    fn later_stamp(&mut self, key: &HostPublicKey, address: SocketAddr, newest: u64) {
+        if self.later.len() < FOUND_MAX && self.later.insert(*key.exchange()) {
             let newest = clock::rfc3339(SystemTime::UNIX_EPOCH + Duration::from_micros(newest));
             eprintln!(
                 "firmcast: a host is at {address} ({}) that has seen a later stamp of this key \
@@ -124,7 +138,7 @@ fn receive(
     asker: &mut Asker<'_>,
     questions: &[Discovery],
     found: &mut BTreeMap<[u8; 32], Found>,
-    later: &mut LaterStamps,
+    told: &mut Told,
 ) -> anyhow::Result<()> {
     let mut buffer = [0; 2048];
     loop {
@@ -136,10 +150,13 @@ fn receive(
             Err(error) => return Err(error).context("cannot receive"),
         };
         let datagram = &buffer[..size];
-        if let Some(proven) = questions.iter().rev().find_map(|asked| asked.prove(datagram)) {
+        let proof = |(number, asked): (usize, &Discovery)| Some((number, asked.prove(datagram)?));
+        if let Some((number, proven)) = questions.iter().enumerate().rev().find_map(proof) {
             // A busy host wants to know that this is no forged address; lost, the next question
             // comes soon.
-            let _ = socket.send_to(&proven, address);
+            if told.may_prove(number, address) {
+                let _ = socket.send_to(&proven, address);
+            }
             continue;
         }
         let open = |question: &Discovery| question.open(asker.secret, datagram);
@@ -156,9 +173,24 @@ fn receive(
             Said::Identity(..) => {}
             // The next question is asked with a stamp above it.
             Said::LaterStamp(newest) => {
-                later.tell(&key, address, newest);
+                told.later_stamp(&key, address, newest);
                 asker.stamper.raise(newest);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_proof_is_given_once_to_each_address_and_not_for_ever() {
+        let mut told = Told::default();
+        let at = |number: usize| SocketAddr::from(((number as u32).to_be_bytes(), 9));
+        assert!(told.may_prove(0, at(1)) && !told.may_prove(0, at(1)) && told.may_prove(1, at(1)));
+        let more = (2..10_000).filter(|number| told.may_prove(0, at(*number))).count();
+        assert_eq!(more, PROOFS_MAX - 2);
     }
 }
