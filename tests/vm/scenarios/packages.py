@@ -15,7 +15,6 @@ PORT = 9847
 INSTALL_TIMEOUT_S = 900
 START_TIMEOUT_S = 90
 APT = "DEBIAN_FRONTEND=noninteractive eatmydata apt-get -y -q -o APT::Sandbox::User=root -o APT::Install-Recommends=false"
-NO_TRIGGERS = "-o DPkg::NoTriggers=true -o DPkg::ConfigurePending=false -o DPkg::TriggersPending=false"
 AT_HAND = f"/{installed.AT_HAND}"
 IMAGES = "/var/lib/firmcast/recovery"
 TRUSTED = "/etc/firmcast/trusted.d"
@@ -168,8 +167,9 @@ def upgrade_while_a_campaign_waits(lab, server, other, newer):
     before = program_of_agent(server)
 
     def meanwhile():
-        # A manager that stands still for as long as two images take would give up. dpkg makes them when the triggers run.
-        apt(lab, server, "the agent is upgraded while a campaign waits", f"{NO_TRIGGERS} install {AT_HAND}/{newer.name}")
+        # A manager that stands still for as long as two images take would give up. They are made when the triggers run.
+        upgrade = f"eatmydata dpkg --no-triggers -i {AT_HAND}/{newer.name} 2>&1"
+        must(lab, server, "the agent is upgraded while a campaign waits", upgrade, INSTALL_TIMEOUT_S)
         lab.wait_until(lambda: program_of_agent(server) not in ("", before), START_TIMEOUT_S, "the new program")
 
     update(lab, server, lab.firmware.ovmf_old, "3", other, meanwhile)
