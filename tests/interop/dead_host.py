@@ -155,13 +155,25 @@ class DeadHost:
             while heard is not None and self.session is None:
                 self.session = calls[-1].answered(heard[0])
                 heard = None if self.session else self.socket.receive(TICK_S)
+        self.say_versions()
+        return calls[-1]
+
+    def say_versions(self):
         first = versions.said_first(self.spoken)
         self.socket.send(self.session.seal(first), self.address)
         if first:
             self.until("the manager says its versions", lambda: "called speaks" in self.last, lambda: None)
             theirs = versions.range_in(self.last["called speaks"])
-            expect(versions.common(self.spoken, theirs) == versions.OURS[1], f"the manager speaks {theirs}")
-        return calls[-1]
+            expected = versions.common(self.spoken, versions.OURS)
+            expect(versions.common(self.spoken, theirs) == expected, f"the manager speaks {theirs}")
+
+    def be_too_new(self, is_told):
+        """Calls in versions that the manager does not speak."""
+        self.spoken, spoken = versions.NEWER, self.spoken
+        self.call()
+        self.until("the service tells of a host that is too new", is_told, self.ask_for_help)
+        expect("enlist" not in self.heard, "a host without a common version is enlisted")
+        self.spoken = spoken
 
     def be_held(self):
         """Asks with a board for which there is nothing, and then only tells something."""
@@ -283,6 +295,7 @@ def rescue(name, how, policy, options=()):
         service.start(*options)
         with_escrow = how != "commit"
         host = DeadHost(service.manager, service.release, seed=1, is_whole=with_escrow, is_newer=with_escrow)
+        host.be_too_new(lambda: "protocol-mismatch" in cable.log("serve.log"))
         host.be_held()
         host.be_enlisted()
         expect(host.receive() == image, "the image that was received is another one")

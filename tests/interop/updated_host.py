@@ -24,6 +24,7 @@ class UpdatedHost(DeadHost):
         self.chip = os.urandom(IMAGE_SIZE)
         self.version, self.last_end = "1.0", None
         self.questions, self.measured = set(), 0
+        self.speaks = versions.OURS
         self.boot(NORMAL_OS)
         self.first_boot = self.boot_id
 
@@ -73,13 +74,13 @@ class UpdatedHost(DeadHost):
             return  # the same question for hosts of version 2
         self.questions.add(nonce)
         expect(spoken == versions.OURS, f"the manager speaks {spoken}")
-        payload = nonce + messages.write_fields(messages.IDENTITY, self.identity()) + bytes(versions.OURS)
+        payload = nonce + messages.write_fields(messages.IDENTITY, self.identity()) + bytes(self.speaks)
         sealed = noise.seal_to(self.key.exchange, self.manager.public[:32], payload)
         self.socket.send(datagrams.discovery_answer(nonce, sealed), sender)
 
     def answer_as_agent(self, name, fields):
         if name == "caller speaks":
-            self.socket.send(self.session.seal(versions.answer(versions.OURS)), self.address)
+            self.socket.send(self.session.seal(versions.answer(self.speaks)), self.address)
             expect(versions.range_in(fields) == versions.OURS, f"the manager speaks {fields}")
         elif name == "query":
             self.say("identity", **self.identity())
@@ -145,12 +146,46 @@ class Manager:
         return self.cable.start(log, program("firmcast"), *words, "--json", "--key", self.key, "--state", self.cable.folder / "state")
 
 
-def check_end(process, cable, log):
+def check_end(process, cable, log, expected=0):
     try:
         code = process.wait(PATIENCE_S)
     except subprocess.TimeoutExpired:
         raise Failed(f"the manager does not end: {cable.log(log)}") from None
-    expect(code == 0, f"the manager ended with {code}: {cable.log(log)}")
+    expect(code == expected, f"the manager ended with {code}, not {expected}: {cable.log(log)}")
+
+
+def check_discovery(manager, host):
+    asking = manager.start("discover.log", "discover", "--enroll", "--timeout", "2")
+    host.be_agent(lambda: asking.poll() is not None)
+    check_end(asking, manager.cable, "discover.log")
+    found = json.loads(manager.cable.log("discover.log"))
+    shown = keys.shown(keys.fingerprint("host", host.key.public))
+    expect(host.questions and shown in json.dumps(found), f"discover does not show {shown}: {found}")
+
+
+def check_mismatch(manager, host):
+    """A host that is too new is named as such, and nothing happens to it."""
+    host.speaks = versions.NEWER
+    asking = manager.start("discover-newer.log", "discover", "--timeout", "2")
+    host.be_agent(lambda: asking.poll() is not None)
+    said = manager.cable.log("discover-newer.log")
+    expect("protocol-mismatch" in said, f"discover, with a host of newer versions: {said}")
+    updating = manager.start("update-newer.log", "update", "--bundle", manager.bundle, "--host", OURS)
+    host.be_agent(lambda: updating.poll() is not None)
+    check_end(updating, manager.cable, "update-newer.log", expected=1)
+    results = manager.cable.events("update-newer.log", "result")
+    expect([result["reason"] for result in results] == ["protocol-mismatch"] and "begin" not in host.heard, f"{results}")
+    host.speaks = versions.OURS
+
+
+def check_update(manager, host):
+    updating = manager.start("update.log", "update", "--bundle", manager.bundle, "--host", OURS)
+    host.be_updated()
+    host.be_agent(lambda: updating.poll() is not None)
+    check_end(updating, manager.cable, "update.log")
+    results = manager.cable.events("update.log", "result")
+    expect(len(results) == 1 and results[0]["confirmed"] and results[0]["reason"] == "confirmed", f"{results}")
+    expect(host.measured > 1, "a measurement of the boot before has confirmed the host")
 
 
 def run():
@@ -158,19 +193,9 @@ def run():
     try:
         manager = Manager(cable)
         host = UpdatedHost(manager.manager, manager.release)
-        asking = manager.start("discover.log", "discover", "--enroll", "--timeout", "2")
-        host.be_agent(lambda: asking.poll() is not None)
-        check_end(asking, cable, "discover.log")
-        found = json.loads(cable.log("discover.log"))
-        shown = keys.shown(keys.fingerprint("host", host.key.public))
-        expect(host.questions and shown in json.dumps(found), f"discover does not show {shown}: {found}")
-        updating = manager.start("update.log", "update", "--bundle", manager.bundle, "--host", OURS)
-        host.be_updated()
-        host.be_agent(lambda: updating.poll() is not None)
-        check_end(updating, cable, "update.log")
-        results = cable.events("update.log", "result")
-        expect(len(results) == 1 and results[0]["confirmed"] and results[0]["reason"] == "confirmed", f"{results}")
-        expect(host.measured > 1, "a measurement of the boot before has confirmed the host")
+        check_discovery(manager, host)
+        check_mismatch(manager, host)
+        check_update(manager, host)
         host.close()
     finally:
         cable.close()
