@@ -53,7 +53,7 @@ test-firmware: need-cc need-python3 ## [?|?] layouts and validity of real firmwa
 	tests/goldens/check
 	tests/firmware/run
 
-test-interop: need-cc need-python3 ## [?|25 s] a second implementation of the protocol, in Python: the test vectors of docs/vectors; as manager with a real agent, as dead hosts and as one that is updated with a real manager, and what Wireshark makes of that
+test-interop: need-cc need-python3 ## [?|45 s] a second implementation of the protocol, in Python: the test vectors of docs/vectors; as manager with a real agent, as dead hosts and as one that is updated with a real manager, and what Wireshark makes of that
 	tests/interop/run
 
 test-upgrade: need-cc need-python3 ## [?|?] the last release and today's programs together, both ways, in the VM lab: updates with escrow, restores, rescues
