@@ -78,7 +78,9 @@ impl Agent {
         let config = folder.join("agent.toml");
         let (shown, trusted) = (folder.display(), manager.public().to_string());
         let text = format!(
-            "listen = \"0.0.0.0:{}\"\nhost_key = \"{shown}/host.key\"\nstate_dir = \"{shown}/state\"\n\
+            "listen = \"0.0.0.0:{}\"\n\
+             host_key = \"{shown}/host.key\"\n\
+             state_dir = \"{shown}/state\"\n\
              trusted_managers = [\"{trusted}\"]\n",
             address.port()
         );
@@ -275,7 +277,8 @@ pub(crate) struct Outcome {
     pub(crate) memory_kib: (u64, u64),
 }
 
-/// Floods an agent for at least `least`, and reaches it `rounds` times meanwhile; the longest counts.
+/// Floods an agent for at least `least`, and reaches it `rounds` times meanwhile; the longest
+/// counts.
 pub(crate) fn run(
     program: &Path,
     kind: Kind,
@@ -313,7 +316,8 @@ fn main() {
         let seconds =
             outcome.flooded.map_or("null".into(), |took| format!("{:.3}", took.as_secs_f64()));
         println!(
-            "{{\"kind\":\"{kind:?}\",\"per_second\":{:.0},\"calm_s\":{:.4},\"longest_s\":{seconds},\"calls\":{},\
+            "{{\"kind\":\"{kind:?}\",\"per_second\":{:.0},\"calm_s\":{:.4},\
+             \"longest_s\":{seconds},\"calls\":{},\
              \"memory_before_kib\":{},\"memory_after_kib\":{}}}",
             outcome.per_second,
             outcome.calm.as_secs_f64(),

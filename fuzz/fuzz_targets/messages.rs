@@ -1,5 +1,5 @@
-//! Any message or datagram: refused, or written back byte for byte. A message inside a session may be
-//! longer, and its codes newer, than this version knows: what is written back is read again.
+//! Any message or datagram: refused, or written back byte for byte. A message inside a session may
+//! be longer, and its codes newer, than this version knows: what is written back is read again.
 
 #![no_main]
 

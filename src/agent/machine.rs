@@ -239,8 +239,8 @@ impl Agent {
         let key = self.managers.get(manager).map(|key| key.fingerprint().to_string());
         self.log.line(now, || {
             warn!(
-                "{from} has an older stamp of manager key {} than was seen before: its clock was set \
-                back, or another machine has this key",
+                "{from} has an older stamp of manager key {} than was seen before: its clock was \
+                set back, or another machine has this key",
                 key.unwrap_or_default()
             );
         });

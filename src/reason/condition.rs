@@ -23,8 +23,8 @@ impl Condition {
     /// Every condition, in the order of the codes.
     pub const ALL: [Self; 3] = [Self::Whole, Self::Doubtful, Self::Broken];
 
-    /// Returns the condition with this code. What a newer version may mean by another one is at least
-    /// a doubt.
+    /// Returns the condition with this code. What a newer version may mean by another one is at
+    /// least a doubt.
     pub fn from_code(code: u8) -> Self {
         Self::ALL.get(usize::from(code)).copied().unwrap_or(Self::Doubtful)
     }

@@ -36,8 +36,8 @@ impl FlashState {
     /// Nothing was done to a chip that nothing speaks against.
     pub const UNTOUCHED: Self = Self::Untouched(Condition::Whole);
 
-    /// Returns the state with this code. What a newer version may mean by another one is unknown, so
-    /// no reboot is safe with it.
+    /// Returns the state with this code. What a newer version may mean by another one is unknown,
+    /// so no reboot is safe with it.
     pub fn from_code(code: u8) -> Self {
         Self::ALL.get(usize::from(code)).copied().unwrap_or(Self::Unknown)
     }

@@ -76,8 +76,8 @@ impl Discovery {
         Self { request, cookie_key: MacKey::new(COOKIE_LABEL, &public.to_bytes()) }
     }
 
-    /// Returns the request that a busy host wants to see, if `datagram` is its reply to this one: to
-    /// be sent where the reply came from.
+    /// Returns the request that a busy host wants to see, if `datagram` is its reply to this one:
+    /// to be sent where the reply came from.
     pub fn prove(&self, datagram: &[u8]) -> Option<Vec<u8>> {
         let reply = CookieReply::parse(datagram).ok()?;
         let is_ours = reply.receiver == receiver(&self.request.nonce)
@@ -190,8 +190,8 @@ impl DiscoveryResponder {
         Self { managers, guard: Guard::new(LIMITS) }
     }
 
-    /// Takes a datagram; returns what to do if a trusted manager asked and this is not a copy, or if
-    /// the host is too busy to find out.
+    /// Takes a datagram; returns what to do if a trusted manager asked and this is not a copy, or
+    /// if the host is too busy to find out.
     pub fn handle(
         &mut self,
         now: Time,

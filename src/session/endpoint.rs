@@ -34,8 +34,8 @@ pub const TRANSMITS_MAX: usize = 65_536;
 /// their address, which bounds the public-key work behind them.
 pub const HANDSHAKES_PER_SECOND: u32 = 20;
 
-/// Maximum number of handled initiations whose copies a host knows; a manager, who answers a hundred
-/// times as many.
+/// Maximum number of handled initiations whose copies a host knows; a manager, who answers a
+/// hundred times as many.
 const SEEN_MAX: usize = 512;
 const SEEN_BY_MANAGER_MAX: usize = 16_384;
 
@@ -416,8 +416,8 @@ impl Endpoint {
         self.send(now, key, &message);
     }
 
-    /// The peer says what it speaks; a caller says so first, and hears it of the other side then. An
-    /// older one does neither, and what it says is what it understands.
+    /// The peer says what it speaks; a caller says so first, and hears it of the other side then.
+    /// An older one does neither, and what it says is what it understands.
     fn handle_versions(
         &mut self,
         now: Time,

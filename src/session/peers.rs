@@ -23,8 +23,8 @@ pub const PEERS_MAX: usize = 65_536;
 /// Maximum number of answered handshakes of one peer that wait for its first message.
 pub(super) const UNCONFIRMED_MAX: usize = 4;
 
-/// How long an answered handshake keeps its place when others want it. The first message follows the
-/// answer at once.
+/// How long an answered handshake keeps its place when others want it. The first message follows
+/// the answer at once.
 const UNCONFIRMED_LIFETIME: Duration = Duration::from_secs(5);
 
 pub(super) const MAC_LABEL: &str = "firmcast session mac";

@@ -10,7 +10,8 @@
 //! 3 transport         | 03 | version | 0 u16 | receiver u32 | counter u64 |
 //!                     sealed message + tag 16 |
 //! 4 discovery request | 04 | version | 0 u16 | stamp u64 | nonce 16 | signer 8 | signature 64 |
-//!                     mac 16 | cookie mac 16, or zeros | versions 2, or zeros | zeros |    1232 bytes
+//!                     mac 16 | cookie mac 16, or zeros | versions 2, or zeros | zeros |
+//!                     1232 bytes
 //! 5 discovery answer  | 05 | version | 0 u16 | nonce 16 | Noise message |
 //! 6 fragment, 7 status request: see `broadcast`
 //! 8 cookie            | 08 | version | 0 u16 | receiver u32 | cookie 16 | mac 16 |    40 bytes
@@ -256,8 +257,8 @@ impl DiscoveryAnswer {
     }
 }
 
-/// What a busy responder says to an initiation or a discovery request instead of looking at it: send
-/// it again with the proof that this has reached you.
+/// What a busy responder says to an initiation or a discovery request instead of looking at it:
+/// send it again with the proof that this has reached you.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CookieReply {
     /// Session index of the initiation, or the first four bytes of the discovery request's nonce.

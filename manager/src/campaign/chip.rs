@@ -202,7 +202,8 @@ impl ChipKnowledge {
             {
                 Word::Stands(state)
             }
-            // It was updated, or said so, or nobody knew: what else it holds, the measurement does not tell.
+            // It was updated, or said so, or nobody knew: what else it holds, the measurement does
+            // not tell.
             _ => Word::Unknown,
         };
     }

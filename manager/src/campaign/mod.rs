@@ -202,8 +202,8 @@ impl Campaign {
     }
 }
 
-/// Tells a newer host which of its answers nobody here knows. One that talks nonsense is as good as a
-/// silent one.
+/// Tells a newer host which of its answers nobody here knows. One that talks nonsense is as good as
+/// a silent one.
 pub(crate) fn tell_not_understood(
     endpoint: &mut Endpoint,
     now: Time,
