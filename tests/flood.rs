@@ -10,8 +10,8 @@ mod flood;
 /// nothing. The benchmark takes a hundred times as much.
 const PER_SECOND: u32 = 2_000;
 
-/// A call, and another one with the cookie; more for a machine that does much else. Without the guard
-/// one call of a hundred gets through.
+/// A call, and another one with the cookie; more for a machine that does much else. Without the
+/// guard one call of a hundred gets through.
 const CALLS_MAX: usize = 8;
 
 /// More memory than this is no rounding.
