@@ -67,6 +67,7 @@ impl Host {
 
     fn handle_identity(&mut self, now: Time, identity: &Identity, plan: &CampaignPlan) {
         let contact = &mut self.contact;
+        contact.boots.take(identity.boot_id);
         if identity.environment != Environment::NormalOs || plan.rescue {
             let next = match &mut self.leg {
                 Leg::Agent(leg) => leg.handle_identity(contact, identity, plan),

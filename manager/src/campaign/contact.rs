@@ -10,6 +10,7 @@ use firmcast::wire::broadcast::TransferParameters;
 use firmcast::wire::command::Command;
 use rand_chacha::ChaCha20Rng;
 
+use super::boots::Boots;
 use super::chip::ChipKnowledge;
 use super::config::Deadlines;
 use super::manifest::ManifestDelivery;
@@ -74,6 +75,8 @@ impl CampaignPlan {
 pub(super) struct Contact {
     /// What may be stated about its chip.
     pub(super) chip: ChipKnowledge,
+    /// The boots that it named.
+    pub(super) boots: Boots,
     /// Holds one of the campaign's turns, or needs none.
     pub(super) may_speak: bool,
     pub(super) retry: Retry,
@@ -98,6 +101,7 @@ impl Contact {
     pub(super) fn new(span: Duration) -> Self {
         Self {
             chip: ChipKnowledge::default(),
+            boots: Boots::default(),
             may_speak: false,
             retry: Retry::starting(Time::ZERO),
             deadline: None,

@@ -330,10 +330,14 @@ impl Course {
         index: usize,
         happen: impl FnOnce(&mut Host, &CampaignPlan, &mut ChaCha20Rng),
     ) {
-        let before = Seen::of(&self.hosts[index]);
+        let (before, had_twin) = (Seen::of(&self.hosts[index]), self.hosts[index].has_twin());
         happen(&mut self.hosts[index], &self.plan, &mut self.rng);
         self.speak(now, index);
         let after = Seen::of(&self.hosts[index]);
+        // A service looks at its callers itself.
+        if self.hosts[index].has_twin() && !had_twin && !self.plan.rescue {
+            self.events.push_back(CampaignEvent::Twins { host: index });
+        }
         if before.stage != after.stage {
             self.stage_changed(now, index, before.stage);
         } else if before != after {

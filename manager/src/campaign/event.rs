@@ -57,6 +57,11 @@ pub enum CampaignEvent {
         /// The host.
         host: usize,
     },
+    /// Several machines answer with the key of a host.
+    Twins {
+        /// The host.
+        host: usize,
+    },
     /// The campaign is over for a host.
     Ended {
         /// The host.

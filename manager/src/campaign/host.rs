@@ -116,6 +116,11 @@ impl Host {
         self.contact.phase
     }
 
+    /// Whether several machines have answered with its key.
+    pub fn has_twin(&self) -> bool {
+        self.contact.boots.are_of_many()
+    }
+
     /// Steps of the stage done, and in all; zero in all when the stage has no steps.
     pub fn progress(&self) -> (u32, u32) {
         (self.contact.done, self.contact.total)

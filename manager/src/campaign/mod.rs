@@ -10,6 +10,7 @@
 //!   is one with its own.
 //! - `host`: one host, and how it goes from one leg to the next; `answers`: what it says, brought
 //!   to its leg; `legs`: the legs, one file each.
+//! - `boots`: whether one machine has a key, or several.
 //! - `contact`, `chip`: what is known of a host in every leg, and what may be stated about its
 //!   flash.
 //! - [`stage`]: where a host stands, as a view for names and JSON.
@@ -21,6 +22,7 @@
 //! join window is over.
 
 mod answers;
+pub(crate) mod boots;
 mod chip;
 pub mod config;
 mod contact;

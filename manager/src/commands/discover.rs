@@ -84,6 +84,8 @@ struct Line {
     standing: &'static str,
     /// With a conflict: fingerprint of the known key.
     known_key: Option<String>,
+    /// With a conflict: where other machines answered with the same key.
+    same_key_at: Vec<SocketAddr>,
 }
 
 /// How the last campaign ended on a host.
@@ -155,6 +157,9 @@ impl DiscoverArgs {
     ) -> Place {
         let entry = inventory_entry(found);
         let standing = inventory.standing(&entry, answered);
+        if !found.twins.is_empty() {
+            return Place { standing: "conflict", name: None, known_key: None };
+        }
         let name = match self.enroll {
             true => inventory.enrol(&entry, answered, self.replace),
             false => None,
@@ -208,6 +213,7 @@ impl Line {
             last_end: identity.last_end.as_ref().map(LastEnd::new),
             standing: place.standing,
             known_key: place.known_key,
+            same_key_at: found.twins.iter().copied().collect(),
         }
     }
 
@@ -228,7 +234,17 @@ impl Line {
                  installed \
                  anew, take it over with --enroll --replace"
             ),
-            None => self.standing.to_owned(),
+            None if self.same_key_at.is_empty() => self.standing.to_owned(),
+            None => {
+                let others: Vec<String> =
+                    self.same_key_at.iter().map(|at| at.to_string()).collect();
+                format!(
+                    "CONFLICT: {} has the same key, as copies of one disk do; give all but one a \
+                     new key (remove host.key from their state_dir, restart firmcastd) and enrol \
+                     them",
+                    others.join(", ")
+                )
+            }
         };
         let firmware = match self.firmware {
             "whole" => String::new(),
@@ -285,7 +301,8 @@ mod tests {
     fn found(firmware: Condition, doubt: &str, last_end: Option<End>) -> Found {
         let identity = Identity { firmware, doubt: doubt.into(), last_end, ..samples::identity() };
         let key = HostSecretKey::generate(&mut OsRng).public();
-        Found { key, address: "10.0.0.1:9847".parse().unwrap(), identity }
+        let (address, twins) = ("10.0.0.1:9847".parse().unwrap(), BTreeSet::new());
+        Found { key, address, identity, twins }
     }
 
     fn line(found: &Found) -> Line {
@@ -317,6 +334,11 @@ mod tests {
             text.contains("can be updated, BUT: the last build for kernel 6.1 failed"),
             "{text}"
         );
+
+        let mut copied = found(Condition::Whole, "", None);
+        copied.twins.insert("10.0.0.2:9847".parse().unwrap());
+        let text = line(&copied).to_text();
+        assert!(text.contains("CONFLICT: 10.0.0.2:9847 has the same key"), "{text}");
 
         let plain = line(&found(Condition::Whole, "", None)).to_text();
         assert!(!plain.contains("firmware is") && !plain.contains("last campaign"), "{plain}");

@@ -101,12 +101,13 @@ fn host_line(host: &HostStatus) -> String {
         rescues => format!(", {rescues} rescues within a day"),
     };
     let parked = if host.parked { ", PARKED" } else { "" };
+    let conflict = if host.conflict { ", CONFLICT: several machines have its key" } else { "" };
     let held = host.held.as_ref().map(|held| format!(", put off: {held}")).unwrap_or_default();
     let known = if host.known { "" } else { ", not in the inventory" };
     let last = host.last.as_ref().map(|last| format!("; last: {}", last.to_text()));
     format!(
         "  {name} at {address}: {stage}{progress}, {attempts} attempts, {failures} \
-         failed{rescues}{parked}{held}{known}{}",
+         failed{rescues}{parked}{conflict}{held}{known}{}",
         last.unwrap_or_default()
     )
 }

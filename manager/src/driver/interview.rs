@@ -1,5 +1,6 @@
 //! Asking hosts who they are: a discovery request, and the identities that come back.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
@@ -31,12 +32,39 @@ const FOUND_MAX: usize = 65_536;
 /// Most times that a question is asked again with a cookie, in one discovery.
 const PROOFS_MAX: usize = 4096;
 
+/// Most machines with one key that are listed, beside the first.
+const TWINS_MAX: usize = 16;
+
 /// A host that answered.
 #[derive(Clone, Debug)]
 pub(crate) struct Found {
     pub(crate) key: HostPublicKey,
     pub(crate) address: SocketAddr,
     pub(crate) identity: Identity,
+    /// Where other machines answered with the same key.
+    pub(crate) twins: BTreeSet<SocketAddr>,
+}
+
+impl Found {
+    /// Whether a machine with this key answered from there.
+    pub(crate) fn is_at(&self, address: &SocketAddr) -> bool {
+        self.address == *address || self.twins.contains(address)
+    }
+
+    /// Takes an answer with the same key: of this host once more, or of another machine, which is
+    /// elsewhere and in another boot.
+    fn hear_again(&mut self, again: Found) {
+        let is_elsewhere = again.address != self.address;
+        let (own, other) = (self.identity.boot_id, again.identity.boot_id);
+        // Zeros are no boot: it could not be read.
+        if is_elsewhere && own != other && own != [0; 16] && other != [0; 16] {
+            if self.twins.len() < TWINS_MAX {
+                self.twins.insert(again.address);
+            }
+        } else {
+            (self.address, self.identity) = (again.address, again.identity);
+        }
+    }
 }
 
 /// Who asks: a manager's key, and its stamps.
@@ -79,7 +107,7 @@ pub(crate) fn ask(
         waiter.wait(next_question.min(end))?;
         ensure!(waiter.stop_requests()? == 0, "interrupted");
         receive(socket, asker, &questions, &mut found, &mut told)?;
-        let answered = |to: &SocketAddr| found.values().any(|host| host.address == *to);
+        let answered = |to: &SocketAddr| found.values().any(|host| host.is_at(to));
         if single_hosts && destinations.iter().all(answered) {
             break;
         }
@@ -168,7 +196,12 @@ fn receive(
                     identity.obstacle = Reason::ProtocolMismatch;
                     identity.obstacle_detail = Mismatch { ours, theirs: versions }.to_string();
                 }
-                found.insert(*key.exchange(), Found { key, address, identity: *identity });
+                let (identity, twins) = (*identity, BTreeSet::new());
+                let answer = Found { key, address, identity, twins };
+                match found.entry(*key.exchange()) {
+                    Entry::Vacant(entry) => drop(entry.insert(answer)),
+                    Entry::Occupied(mut entry) => entry.get_mut().hear_again(answer),
+                }
             }
             Said::Identity(..) => {}
             // The next question is asked with a stamp above it.
@@ -184,6 +217,8 @@ fn receive(
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use firmcast::keys::{HostSecretKey, SecretKey as _};
+    use firmcast::wire::samples;
 
     #[test]
     fn a_proof_is_given_once_to_each_address_and_not_for_ever() {
@@ -192,5 +227,26 @@ mod tests {
         assert!(told.may_prove(0, at(1)) && !told.may_prove(0, at(1)) && told.may_prove(1, at(1)));
         let more = (2..10_000).filter(|number| told.may_prove(0, at(*number))).count();
         assert_eq!(more, PROOFS_MAX - 2);
+    }
+
+    #[test]
+    fn another_machine_with_the_same_key_is_no_second_address_of_the_first() {
+        let key = HostSecretKey::generate(&mut OsRng).public();
+        let found = |address: &str, boot: u8| {
+            let identity = Identity { boot_id: [boot; 16], ..samples::identity() };
+            Found { key, address: address.parse().unwrap(), identity, twins: BTreeSet::new() }
+        };
+        let mut host = found("10.0.0.1:1", 1);
+        // One with two interfaces; one that was started again; one that cannot tell its boot.
+        for again in [found("10.0.0.9:1", 1), found("10.0.0.9:1", 2), found("10.0.0.1:1", 0)] {
+            host.hear_again(again);
+            assert!(host.twins.is_empty());
+        }
+        let mut host = found("10.0.0.1:1", 1);
+        for again in [found("10.0.0.2:1", 2), found("10.0.0.1:1", 1), found("10.0.0.2:1", 2)] {
+            host.hear_again(again);
+        }
+        assert_eq!(host.address, "10.0.0.1:1".parse().unwrap());
+        assert_eq!(host.twins, BTreeSet::from(["10.0.0.2:1".parse().unwrap()]));
     }
 }

@@ -138,6 +138,15 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// What is told of a key that several machines have.
+pub(crate) fn twins_text(host: &str) -> String {
+    format!(
+        "CONFLICT: several machines answer with the key of {host}, as copies of one disk do; give \
+         all but one a new key (remove host.key from their state_dir, restart firmcastd) and enrol \
+         them"
+    )
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

@@ -41,6 +41,9 @@ impl Narrator {
             CampaignEvent::Ended { host, outcome } => {
                 News::Result(Box::new(HostResult::of(self.kind, &hosts[*host], outcome)))
             }
+            CampaignEvent::Twins { host } => {
+                News::Warning { message: super::twins_text(&name(*host)) }
+            }
             CampaignEvent::TransferStarted { hosts } => News::TransferStarted { hosts: *hosts },
             CampaignEvent::Progress { host } => {
                 let told = self.told.get(host);

@@ -12,6 +12,7 @@ use firmcast::wire::help::HelpRequest;
 
 use super::shelf::BundleId;
 use crate::campaign::Outcome;
+use crate::campaign::boots::Boots;
 
 /// Maximum number of times that a host is enlisted within an hour, whatever became of it. So what
 /// one key can make the service broadcast is bounded.
@@ -55,6 +56,8 @@ pub(super) struct Caller {
     enlisted: VecDeque<Time>,
     rescued: VecDeque<Time>,
     pub(super) last: Option<Outcome>,
+    /// The boots that it named in its requests.
+    pub(super) boots: Boots,
     /// Why it was put off last, so that the log says each reason once.
     pub(super) held: Option<Reason>,
     /// The campaign of nobody that it was let go from last, so that the log says it once.
@@ -85,6 +88,7 @@ impl Caller {
             enlisted: VecDeque::new(),
             rescued: VecDeque::new(),
             last: None,
+            boots: Boots::default(),
             held: None,
             recalled: None,
         }

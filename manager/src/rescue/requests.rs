@@ -14,6 +14,7 @@ use super::policy::BundleChoice;
 use super::service::{COURSES_MAX, Load, Service};
 use super::shelf::BundleId;
 use crate::campaign::{Outcome, Stage, Target, awaits_release};
+use crate::news::{News, twins_text};
 
 /// How long hosts are put off for which there is nothing, on average; spread by a quarter.
 const HOLD_S: u16 = 60;
@@ -38,6 +39,11 @@ impl Service {
         let Some(caller) = self.callers.get_mut(key) else { return };
         if !caller.limit.take(now) || self.is_stopping {
             return;
+        }
+        if caller.boots.take(request.identity.boot_id) {
+            let message = twins_text(&caller.name);
+            let line = super::Line::Campaign(News::Warning { message });
+            self.notes.push_back(Note { campaign: None, line });
         }
         let is_news = caller.request.as_ref().is_none_or(|before| **before != *request);
         let (wants_image, end) = (request.wants_image, request.identity.last_end.clone());

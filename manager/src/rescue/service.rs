@@ -111,7 +111,7 @@ pub struct Service {
     turn: usize,
     pub(super) loads: VecDeque<Load>,
     pub(super) loading: Vec<BundleId>,
-    notes: VecDeque<Note>,
+    pub(super) notes: VecDeque<Note>,
     pub(super) rng: ChaCha20Rng,
     housekeeping: Time,
     /// Strangers that had said nothing when they were looked through last.

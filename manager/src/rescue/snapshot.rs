@@ -97,6 +97,8 @@ pub struct HostStatus {
     pub rescues: u32,
     /// Whether it is left alone.
     pub parked: bool,
+    /// Whether several machines call with its key.
+    pub conflict: bool,
     /// Why it is put off, if so.
     pub held: Option<String>,
     /// How its last attempt ended.

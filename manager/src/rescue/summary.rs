@@ -65,6 +65,7 @@ impl Service {
             failures: caller.failures,
             rescues: caller.rescues(now),
             parked: caller.is_parked,
+            conflict: caller.boots.are_of_many(),
             held: caller.held.map(|reason| reason.name().to_owned()),
             last: caller
                 .last

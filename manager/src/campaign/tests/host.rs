@@ -35,6 +35,8 @@ pub(super) struct Script {
     pub(super) deaf_to_fragments: bool,
     /// It says that it is updated when it is told to receive.
     pub(super) claims_update: bool,
+    /// Another machine with its key answers behind it each time.
+    pub(super) has_twin: bool,
     /// It answers in recovery, but takes no manifest.
     pub(super) loses_manifests: bool,
     pub(super) backup: ScriptedBackup,
@@ -68,6 +70,7 @@ impl Default for Script {
             gives_up_in_recovery: false,
             deaf_to_fragments: false,
             claims_update: false,
+            has_twin: false,
             loses_manifests: false,
             backup: ScriptedBackup::Good,
             dies_while_flashing: false,
@@ -357,7 +360,15 @@ impl ScriptedHost {
                 if in_recovery && self.give_up.is_some() {
                     self.give_up = Some(now + Duration::from_secs(200));
                 }
-                self.answer(now, &Answer::Identity(self.identity()));
+                let identity = self.identity();
+                if self.script.has_twin {
+                    for boot_id in [[1; 16], [101; 16]] {
+                        let identity = Identity { boot_id, ..identity.clone() };
+                        self.answer(now, &Answer::Identity(identity));
+                    }
+                    return;
+                }
+                self.answer(now, &Answer::Identity(identity));
             }
             Command::ManifestPart { campaign, offset_bytes, bytes, .. } => {
                 self.campaign = campaign;

@@ -147,6 +147,17 @@ fn a_host_that_answers_without_progress_is_told_apart_from_a_silent_one() {
 }
 
 #[test]
+fn sessions_of_one_key_that_alternate_between_machines_are_told_once() {
+    for (has_twin, expected) in [(true, 1), (false, 0)] {
+        let script = Script { has_twin, ..Script::default() };
+        let mut world = World::new(vec![script], Delivery::Broadcast, 0.0);
+        world.run_to_end(Duration::from_secs(3600));
+        let told = world.events.iter().filter(|event| **event == CampaignEvent::Twins { host: 0 });
+        assert_eq!(told.count(), expected);
+    }
+}
+
+#[test]
 fn a_late_host_is_served_by_the_same_stream() {
     let mut scripts = vec![Script::default(); 3];
     scripts[2].recovery_boot = Duration::from_secs(100);

@@ -70,7 +70,7 @@ pub(crate) fn with_keys(
     if !unknown.is_empty() {
         let found = interview::ask(waiter, socket, asker, &unknown, KEY_TIMEOUT, true)?;
         for host in hosts.iter_mut().filter(|host| host.key.is_none()) {
-            let answer = found.iter().find(|found| found.address == host.address);
+            let answer = found.iter().find(|found| found.is_at(&host.address));
             host.key = answer.map(|found| found.key);
         }
     }
@@ -87,7 +87,11 @@ fn ensure_distinct(hosts: &[NamedHost]) -> anyhow::Result<()> {
         }
         let Some(key) = host.key else { continue };
         if let Some(other) = keys.insert(*key.exchange(), &host.name) {
-            bail!("{other} and {} are the same host: they have the same key", host.name);
+            bail!(
+                "{other} and {} have the same key: they are one host, or copies of one disk, of \
+                 which all but one need a new key",
+                host.name
+            );
         }
     }
     Ok(())

@@ -178,6 +178,23 @@ fn a_host_that_comes_back_damaged_after_its_rescues_is_parked_and_shown() {
 }
 
 #[test]
+fn two_machines_that_call_with_one_key_are_told_as_a_conflict() {
+    for (twin_of, expected) in [(Some(0), 1), (None, 0)] {
+        let mut world = World::new(vec![Dead::default(), Dead { twin_of, ..Dead::default() }], &[]);
+        world.start();
+        world.run_for(10 * MINUTE);
+        let is_told = |(_, news): &(Time, &News)| match news {
+            News::Warning { message } => message.contains("CONFLICT: several machines"),
+            _ => false,
+        };
+        assert_eq!(world.news().filter(is_told).count(), expected);
+        let now = world.now;
+        let status = world.service().status(now);
+        assert_eq!(status.hosts.iter().filter(|host| host.conflict).count(), expected);
+    }
+}
+
+#[test]
 fn one_key_has_the_image_broadcast_so_often_in_an_hour_and_no_more() {
     let relapsing = Dead { relapses: 1000, ..Dead::default() };
     let mut world = World::new(vec![relapsing], &[("b.fcb", bundle("P", "2.0", 1, 1))]);

@@ -50,6 +50,8 @@ pub(super) struct Dead {
     pub(super) bad_writes: u32,
     /// So often its chip is damaged again after it was rescued.
     pub(super) relapses: u32,
+    /// It has the key of this host, as a copy of its disk.
+    pub(super) twin_of: Option<usize>,
     /// It loses its power so long after it came up, once.
     pub(super) power_cut: Option<Duration>,
     pub(super) is_known: bool,
@@ -65,6 +67,7 @@ impl Default for Dead {
             wants_image: true,
             bad_writes: 0,
             relapses: 0,
+            twin_of: None,
             power_cut: None,
             is_known: true,
             finding: Finding::Invalid,
@@ -159,7 +162,7 @@ pub(super) fn shelf(library: &BTreeMap<String, Vec<u8>>) -> Shelf {
 impl DeadHost {
     fn new(index: usize, dead: Dead) -> Self {
         let mut seed = [3; 32];
-        seed[..8].copy_from_slice(&(index as u64).to_be_bytes());
+        seed[..8].copy_from_slice(&(dead.twin_of.unwrap_or(index) as u64).to_be_bytes());
         let octets = (index as u16 + 2).to_be_bytes();
         Self {
             address: SocketAddr::from(([10, 0, octets[0], octets[1]], 9847)),
@@ -169,7 +172,7 @@ impl DeadHost {
             written: Vec::new(),
             attempts: 0,
             secret: HostSecretKey::generate(&mut ChaCha20Rng::from_seed(seed)),
-            boots: 0,
+            boots: if dead.twin_of.is_some() { 100 } else { 0 },
             boot_at: Some(Time::ZERO + dead.up_at),
             flashing: None,
             wants_permit: None,

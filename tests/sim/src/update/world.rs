@@ -453,7 +453,10 @@ impl World {
                     self.unconfirmed.retain(|other| *other != host);
                 }
             }
-            CampaignEvent::Progress { .. } | CampaignEvent::TransferStarted { .. } => {}
+            // Answers that were held back for long may look like a twin's; no more than told.
+            CampaignEvent::Twins { .. }
+            | CampaignEvent::Progress { .. }
+            | CampaignEvent::TransferStarted { .. } => {}
         }
         Ok(())
     }
