@@ -1,6 +1,7 @@
 //! This host's own key: made at the agent's first start, and anew on another machine.
 
 use std::fs::DirBuilder;
+use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
@@ -10,6 +11,7 @@ use rand_core::OsRng;
 use super::config::Config;
 use super::made_for::{MadeFor, Traits};
 use super::state::State;
+use crate::dmi::Dmi;
 use crate::durable;
 use crate::host::boot_id;
 use crate::image::KnownGood;
@@ -19,6 +21,9 @@ use crate::keys::{
 };
 use crate::mailbox;
 use crate::reason::with_causes;
+
+/// Most files of former keys.
+const FORMER_MAX: u32 = 16;
 
 /// Returns the secret key of the settings. If there is no such file, one that was never written to
 /// its end, or one that was made for another machine, makes a new key there. The public key is kept
@@ -49,8 +54,8 @@ pub(super) fn note(path: &Path, key: &HostSecretKey, root: &Path) -> (String, bo
     }
 }
 
-/// Whether the recovery environment may have written this machine's firmware since the agent ran:
-/// an update or a rescue whose end has not been looked at.
+/// Whether this machine's firmware may have been written since the agent ran: an update or a rescue
+/// whose end has not been looked at, or firmware that calls itself otherwise than the recorded one.
 fn was_flashed(state: &State, root: &Path) -> bool {
     let is_pending = state
         .last_campaign()
@@ -59,7 +64,10 @@ fn was_flashed(state: &State, root: &Path) -> bool {
         .is_some_and(|campaign| campaign.end.is_none() && campaign.boot_id != boot_id(root));
     let word = mailbox::read(state.folder()).ok().flatten();
     let is_rescued = word.is_some_and(|word| serde_json::from_str::<KnownGood>(&word.text).is_ok());
-    is_pending || is_rescued
+    let running = Dmi::read(root).bios_version;
+    let is_other = |good: KnownGood| good.is_outdated(&running);
+    let is_renamed = state.known_good().ok().flatten().is_some_and(is_other);
+    is_pending || is_rescued || is_renamed
 }
 
 fn load_or_make(
@@ -69,8 +77,9 @@ fn load_or_make(
 ) -> Result<HostSecretKey, KeyFileError> {
     durable::remove_leftover(path);
     let key = match path.symlink_metadata() {
-        Ok(_) => load(path)?,
-        Err(_) => make(path)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => make(path)?,
+        // What cannot be looked at is not gone.
+        _ => load(path)?,
     };
     let key = for_machine(path, key, here, was_flashed)?;
     // Nobody but people needs that file.
@@ -95,7 +104,7 @@ fn for_machine(
     let differences = before.differences(here);
     let key = match differences.as_str() {
         "" => key,
-        _ if was_flashed && before.has_same_machine_id(here) => {
+        _ if was_flashed && before.may_be(here) => {
             warn!("the new firmware tells another {differences}; host key {fingerprint} is kept");
             key
         }
@@ -112,7 +121,7 @@ fn for_machine(
 }
 
 fn replace(path: &Path, key: &HostSecretKey, why: &str) -> Result<HostSecretKey, KeyFileError> {
-    let former = former_path(path);
+    let former = free_former_path(path);
     replace_secret(&former, key)?;
     let key = make(path)?;
     warn!(
@@ -129,6 +138,24 @@ fn former_path(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".former");
     name.into()
+}
+
+/// Returns the first of `host.key.former`, `host.key.former.2` and so on that is not taken, so that
+/// no key takes another one's place; the last of [`FORMER_MAX`] is taken again and again.
+fn free_former_path(path: &Path) -> PathBuf {
+    let first = former_path(path);
+    let later = (2..=FORMER_MAX).map(|number| {
+        let mut name = first.clone().into_os_string();
+        name.push(format!(".{number}"));
+        PathBuf::from(name)
+    });
+    let mut names = std::iter::once(first.clone()).chain(later);
+    let is_free = |path: &PathBuf| path.symlink_metadata().is_err();
+    names.find(is_free).unwrap_or_else(|| {
+        let mut last = first.into_os_string();
+        last.push(format!(".{FORMER_MAX}"));
+        last.into()
+    })
 }
 
 fn load(path: &Path) -> Result<HostSecretKey, KeyFileError> {
@@ -335,6 +362,6 @@ mod tests {
         assert_ne!(disk.start_after_flashing(["other", "other", "another"]), first);
         let disk = Disk::new();
         let first = disk.start(["", "uuid", ""]);
-        assert_ne!(disk.start_after_flashing(["", "other", ""]), first, "nothing says the same");
+        assert_eq!(disk.start_after_flashing(["", "other", ""]), first);
     }
 }

@@ -31,6 +31,9 @@ use crate::time::Time;
 /// Room for any datagram that an agent understands; what fills it is longer and ignored.
 const DATAGRAM_SIZE_MAX: usize = 1536;
 
+/// Datagrams that are taken before it is the turn of the signal and of the chip.
+const RECEIVE_MAX: usize = 256;
+
 /// Errors of the socket in a row after which the loop waits for the next event.
 const RECEIVE_ERRORS_MAX: u32 = 16;
 
@@ -89,8 +92,15 @@ pub fn run(config: Config) -> Result<(), AgentError> {
     let mut system = System::new(LocalMachine::new(config, trust));
     system.look_back();
     system.provide();
-    let driver =
-        Driver { started: Instant::now(), agent, system, socket, source, is_told_to_end: false };
+    let driver = Driver {
+        started: Instant::now(),
+        agent,
+        system,
+        socket,
+        source,
+        is_told_to_end: false,
+        is_behind: false,
+    };
     driver.run().map_err(AgentError::Wait)
 }
 
@@ -129,6 +139,8 @@ struct Driver {
     socket: UdpSocket,
     source: Option<Ipv4Addr>,
     is_told_to_end: bool,
+    /// There may be more datagrams than were taken.
+    is_behind: bool,
 }
 
 impl Driver {
@@ -143,7 +155,8 @@ impl Driver {
             helper::hang_up();
             // Nothing is awaited but datagrams and the signal, unless the chip is being read to
             // answer the next question.
-            let timeout = self.system.is_looking().then_some(Duration::ZERO);
+            let is_busy = self.is_behind || self.system.is_looking();
+            let timeout = is_busy.then_some(Duration::ZERO);
             match poll.poll(&mut events, timeout) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 other => other?,
@@ -158,11 +171,13 @@ impl Driver {
         Ok(())
     }
 
-    /// Takes datagrams until the socket has no more: it tells of new ones only then.
+    /// Takes datagrams until the socket has no more, because it tells of new ones only then, or
+    /// until it is the turn of other things.
     fn receive(&mut self) {
         let mut buffer = [0; DATAGRAM_SIZE_MAX];
         let mut errors = 0;
-        while errors < RECEIVE_ERRORS_MAX {
+        self.is_behind = false;
+        for _ in 0..RECEIVE_MAX {
             match self.socket.recv_from(&mut buffer) {
                 Ok((length, from)) if length < buffer.len() => {
                     errors = 0;
@@ -173,11 +188,12 @@ impl Driver {
                 Err(error) => {
                     errors += 1;
                     if errors == RECEIVE_ERRORS_MAX {
-                        warn!("cannot receive: {error}");
+                        return warn!("cannot receive: {error}");
                     }
                 }
             }
         }
+        self.is_behind = true;
     }
 
     fn handle(&mut self, from: SocketAddr, datagram: &[u8]) {

@@ -8,7 +8,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use log::warn;
-use nix::sys::statfs::{TMPFS_MAGIC, statfs};
+use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, TMPFS_MAGIC, statfs};
 use serde::{Deserialize, Serialize};
 
 use crate::durable;
@@ -93,9 +93,11 @@ impl Traits {
         words.join(", ")
     }
 
-    /// Returns whether what tells them apart is the firmware's word alone.
-    pub(super) fn has_same_machine_id(&self, other: &Self) -> bool {
-        !self.machine_id.is_empty() && self.machine_id == other.machine_id
+    /// Returns whether what tells them apart is the firmware's word alone: no machine-id says
+    /// otherwise.
+    pub(super) fn may_be(&self, other: &Self) -> bool {
+        let either = [&self.machine_id, &other.machine_id];
+        either.iter().any(|id| id.is_empty()) || self.machine_id == other.machine_id
     }
 
     /// Returns this machine's traits, with those of `before` where it shows none now.
@@ -120,11 +122,13 @@ impl Traits {
     }
 }
 
-/// One that is made anew at each boot, and so lies in memory, is none.
+/// One that is made anew at each boot, and so lies in memory, is none. An overlay may have its
+/// upper half there.
 fn machine_id(path: &Path) -> String {
     let text = read_line(path).unwrap_or_default();
     let is_id = text.len() == 32 && text.bytes().all(|digit| digit.is_ascii_hexdigit());
-    let is_kept = statfs(path).is_ok_and(|found| found.filesystem_type() != TMPFS_MAGIC);
+    let in_memory = [TMPFS_MAGIC, OVERLAYFS_SUPER_MAGIC];
+    let is_kept = statfs(path).is_ok_and(|found| !in_memory.contains(&found.filesystem_type()));
     if is_id && is_kept { text } else { String::new() }
 }
 

@@ -82,9 +82,12 @@ impl Discovery {
         let reply = CookieReply::parse(datagram).ok()?;
         let is_ours = reply.receiver == receiver(&self.request.nonce)
             && cookie::is_reply(&self.cookie_key, &reply, &self.request.mac);
-        let cookie_mac = Some(cookie::mac(&reply.cookie, &self.request.checked()));
-        let versions = Some(Versions::OURS);
-        is_ours.then(|| DiscoveryRequest { cookie_mac, versions, ..self.request.clone() }.emit())
+        let proven = || DiscoveryRequest {
+            cookie_mac: Some(cookie::mac(&reply.cookie, &self.request.checked())),
+            versions: Some(Versions::OURS),
+            ..self.request.clone()
+        };
+        is_ours.then(|| proven().emit())
     }
 
     /// Returns the datagram to broadcast.
@@ -209,7 +212,11 @@ impl DiscoveryResponder {
         let DiscoveryRequest { mac, cookie_mac, .. } = &request;
         let knock = Knock { from, checked: &checked, mac, cookie_mac: cookie_mac.as_ref() };
         match self.guard.check(now, knock, rng) {
-            Pass::Handle => known.hear(now, &request).map(|asked| Heard::Asked(Box::new(asked))),
+            Pass::Handle => {
+                let asked = known.hear(now, &request)?;
+                self.guard.remember(&request.mac);
+                Some(Heard::Asked(Box::new(asked)))
+            }
             Pass::Drop => None,
             Pass::Prove(cookie) => {
                 let receiver = receiver(&request.nonce);

@@ -334,6 +334,7 @@ impl Endpoint {
     ) -> Option<SessionEvent> {
         let seed = seed(&mut self.rng);
         let initiated = noise::open_initiation(&self.secret, &initiation.noise, seed)?;
+        self.guard.remember(&initiation.mac);
         let (key, stamp) = (initiated.peer, initiated.stamp);
         match self.peers.admit(key, stamp, self.stamps_must_grow) {
             Admission::Admitted => {}
@@ -345,9 +346,7 @@ impl Endpoint {
         let (keys, noise) = noise::respond(initiated)?;
         let index = self.peers.fresh_index(key, &mut self.rng);
         let session = Session::new(now, index, initiation.sender, keys, from);
-        if !self.peers.add_unconfirmed(now, &key, stamp, session) {
-            return None;
-        }
+        self.peers.add_unconfirmed(&key, stamp, session);
         let peer = self.peers.get(&key)?;
         let mut response =
             Response { sender: index, receiver: initiation.sender, noise, mac: [0; MAC_SIZE] };

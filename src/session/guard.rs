@@ -19,8 +19,12 @@ use super::limit::RateLimit;
 use crate::time::Time;
 use crate::wire::datagram::MAC_SIZE;
 
-/// Maximum number of datagrams that are handled in a second for one source that proved its address.
+/// Maximum number of datagrams that are handled in a second for one address that was proved.
 pub(super) const PER_SOURCE_PER_SECOND: u32 = 10;
+
+/// The same for all addresses of a /64 of IPv6 together, which may have one owner: no single
+/// address can use this up.
+const PER_PREFIX_PER_SECOND: u32 = 100;
 
 /// How much a guard lets through, and how much it remembers.
 #[derive(Clone, Copy, Debug)]
@@ -65,8 +69,15 @@ pub(super) struct Guard {
     seen: Seen,
     unproven: RateLimit,
     proven: RateLimit,
-    sources: BTreeMap<IpAddr, Source>,
+    /// By address, and by the /64 of one.
+    sources: BTreeMap<(Extent, IpAddr), Source>,
     jar: CookieJar,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Extent {
+    Address,
+    Prefix,
 }
 
 #[derive(Debug)]
@@ -93,26 +104,34 @@ impl Guard {
             return Pass::Drop;
         }
         let proves = |mac| self.jar.knows(now, from, checked, mac);
-        let pass = match cookie_mac.is_some_and(proves) {
+        match cookie_mac.is_some_and(proves) {
             true if self.take_of_source(now, from) && self.proven.take(now) => Pass::Handle,
             true => Pass::Drop,
             false if self.unproven.take(now) => Pass::Handle,
             false => Pass::Prove(self.jar.make(now, from, rng)),
-        };
-        if pass == Pass::Handle {
-            self.seen.insert(mac, self.limits.seen_max);
         }
-        pass
+    }
+
+    /// Remembers what was handled and is worth it: copies of it are dropped from here on.
+    pub(super) fn remember(&mut self, mac: &[u8; MAC_SIZE]) {
+        self.seen.insert(mac, self.limits.seen_max);
     }
 
     fn take_of_source(&mut self, now: Time, from: SocketAddr) -> bool {
-        let place = prefix(from.ip());
+        let address = from.ip().to_canonical();
+        let of_address = ((Extent::Address, address), PER_SOURCE_PER_SECOND);
+        let of_prefix =
+            prefix(address).map(|prefix| ((Extent::Prefix, prefix), PER_PREFIX_PER_SECOND));
+        self.take_of(now, of_address) && of_prefix.is_none_or(|prefix| self.take_of(now, prefix))
+    }
+
+    fn take_of(&mut self, now: Time, (place, per_second): ((Extent, IpAddr), u32)) -> bool {
         if !self.sources.contains_key(&place) && self.sources.len() >= self.limits.sources_max {
             let silent = self.sources.iter().min_by_key(|(_, source)| source.heard);
             let silent = silent.map(|(place, _)| *place);
             silent.and_then(|place| self.sources.remove(&place));
         }
-        let limit = RateLimit::new(PER_SOURCE_PER_SECOND);
+        let limit = RateLimit::new(per_second);
         let source = self.sources.entry(place).or_insert(Source { limit, heard: now });
         source.heard = now;
         source.limit.take(now)
@@ -122,14 +141,10 @@ impl Guard {
 /// How many times as much of those with a cookie is handled as of those without one.
 const PROVEN_SHARE: u32 = 10;
 
-/// One owner has all addresses of a /64.
-fn prefix(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(address) => address.into(),
-        IpAddr::V6(address) => {
-            Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into()
-        }
-    }
+/// Returns the /64 of an address of IPv6.
+fn prefix(address: IpAddr) -> Option<IpAddr> {
+    let IpAddr::V6(address) = address else { return None };
+    Some(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into())
 }
 
 /// The checks of what was handled. They are as good as digests: nobody can make another datagram
@@ -193,7 +208,11 @@ mod tests {
             let cookie_mac = cookie.map(|cookie| cookie::mac(&cookie, &mac));
             let (checked, cookie_mac) = (mac.as_slice(), cookie_mac.as_ref());
             let knock = Knock { from, checked, mac: &mac, cookie_mac };
-            self.guard.check(self.now, knock, &mut self.rng)
+            let pass = self.guard.check(self.now, knock, &mut self.rng);
+            if pass == Pass::Handle {
+                self.guard.remember(&mac);
+            }
+            pass
         }
 
         fn fresh(&mut self, from: SocketAddr, cookie: Option<Cookie>) -> Pass {
@@ -241,11 +260,21 @@ mod tests {
         assert!(matches!(world.fresh(at(3), Some(other)), Pass::Prove(_)));
     }
 
+    /// With one address nobody shuts out the neighbours; with all of a /64 nobody takes everything.
     #[test]
-    fn one_owner_is_one_source() {
-        let one: IpAddr = "2001:db8::1".parse().unwrap();
-        assert_eq!(prefix(one), prefix("2001:db8::ffff".parse().unwrap()));
-        assert_ne!(prefix(one), prefix("2001:db8:0:1::1".parse().unwrap()));
-        assert_eq!(prefix("::ffff:192.0.2.1".parse().unwrap()), IpAddr::from([192, 0, 2, 1]));
+    fn one_owner_of_a_prefix_has_its_share() {
+        let mut world = World::new();
+        while world.fresh(at(1), None) == Pass::Handle {}
+        let near = |host: u16| SocketAddr::from(([0xfe80, 0, 0, 0, 0, 0, 0, host], 9));
+        let mut handled = |host, count: u32| {
+            let Pass::Prove(cookie) = world.fresh(near(host), None) else { panic!("no cookie") };
+            let mut passes = (0..count).map(|_| world.fresh(near(host), Some(cookie)));
+            passes.by_ref().filter(|pass| *pass == Pass::Handle).count() as u32
+        };
+        assert_eq!(handled(1, 1000), PER_SOURCE_PER_SECOND);
+        assert_eq!(handled(2, 1), 1, "a neighbour");
+        let all: u32 = (3..100).map(|host| handled(host, 20)).sum();
+        assert!(all < PER_PREFIX_PER_SECOND, "{all}");
+        assert_eq!(prefix(IpAddr::from([192, 0, 2, 1])), None);
     }
 }

@@ -1,9 +1,8 @@
 //! Who is known: who may open a session, which sessions there are, and whose an index is.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use rand_chacha::ChaCha20Rng;
 use rand_core::RngCore;
@@ -21,11 +20,7 @@ pub type PeerKey = [u8; 32];
 pub const PEERS_MAX: usize = 65_536;
 
 /// Maximum number of answered handshakes of one peer that wait for its first message.
-pub(super) const UNCONFIRMED_MAX: usize = 4;
-
-/// How long an answered handshake keeps its place when others want it. The first message follows
-/// the answer at once.
-const UNCONFIRMED_LIFETIME: Duration = Duration::from_secs(5);
+pub(super) const UNCONFIRMED_MAX: usize = 16;
 
 pub(super) const MAC_LABEL: &str = "firmcast session mac";
 
@@ -51,18 +46,10 @@ pub(super) struct Peer {
     /// Made by answering; one is used once the caller's first message shows that it is no replay.
     /// Several, because a late initiation is answered too, and only the caller knows which answer
     /// it took.
-    unconfirmed: Vec<Unconfirmed>,
+    unconfirmed: VecDeque<Session>,
     pub(super) current: Option<Session>,
     /// Still received, for datagrams that were under way when `current` was made.
     previous: Option<Session>,
-}
-
-/// A session that waits for its first message.
-#[derive(Debug)]
-struct Unconfirmed {
-    stamp: u64,
-    until: Time,
-    session: Session,
 }
 
 /// A message, and what is known of the session that it came in.
@@ -190,30 +177,16 @@ impl Peers {
         self.known.values().filter_map(|peer| peer.call.as_ref()).map(|call| call.next).min()
     }
 
-    /// Keeps a session that was made by answering. Where there are too many, it takes the place of
-    /// one that nobody has used in time, or else of the one with the oldest stamp, which may be
-    /// itself: a replay never drives out what is newer. Returns whether it was kept.
-    pub(super) fn add_unconfirmed(
-        &mut self,
-        now: Time,
-        key: &PeerKey,
-        stamp: u64,
-        session: Session,
-    ) -> bool {
-        let Some(peer) = self.known.get_mut(key) else { return false };
+    /// Keeps a session that was made by answering, in place of the one that has waited longest
+    /// where there are too many. Its first message comes a round trip later, before many replays
+    /// could.
+    pub(super) fn add_unconfirmed(&mut self, key: &PeerKey, stamp: u64, session: Session) {
+        let Some(peer) = self.known.get_mut(key) else { return };
         peer.newest_stamp = peer.newest_stamp.max(Some(stamp));
-        let index = session.index;
-        peer.unconfirmed.push(Unconfirmed { stamp, until: now + UNCONFIRMED_LIFETIME, session });
-        if peer.unconfirmed.len() <= UNCONFIRMED_MAX {
-            return true;
-        }
-        let weakest = |waiting: &Unconfirmed| (waiting.until > now, waiting.stamp);
-        let out = (0..peer.unconfirmed.len()).min_by_key(|at| weakest(&peer.unconfirmed[*at]));
-        let Some(out) = out.map(|at| peer.unconfirmed.remove(at).session.index) else {
-            return false;
-        };
-        self.drop_index(Some(out));
-        out != index
+        let is_full = peer.unconfirmed.len() == UNCONFIRMED_MAX;
+        let replaced = if is_full { peer.unconfirmed.pop_front() } else { None };
+        peer.unconfirmed.push_back(session);
+        self.drop_index(replaced.map(|session| session.index));
     }
 
     /// Makes `session` the one to send on.
@@ -227,7 +200,7 @@ impl Peers {
     /// fall away.
     pub(super) fn confirm(&mut self, key: &PeerKey, index: u32) {
         let Some(peer) = self.known.get_mut(key) else { return };
-        for Unconfirmed { session, .. } in std::mem::take(&mut peer.unconfirmed) {
+        for session in std::mem::take(&mut peer.unconfirmed) {
             let out = match session.index == index {
                 true => peer.install(session),
                 false => Some(session),
@@ -250,7 +223,7 @@ impl Peer {
             stranger: false,
             newest_stamp: None,
             call: None,
-            unconfirmed: Vec::new(),
+            unconfirmed: VecDeque::new(),
             current: None,
             previous: None,
         }
@@ -267,7 +240,7 @@ impl Peer {
     /// one.
     pub(super) fn open(&mut self, now: Time, datagram: &Transport) -> Option<Opened> {
         let is_named = |session: &&mut Session| session.index == datagram.receiver;
-        let mut waiting = self.unconfirmed.iter_mut().map(|waiting| &mut waiting.session);
+        let mut waiting = self.unconfirmed.iter_mut();
         let established = [self.current.as_mut(), self.previous.as_mut()].into_iter().flatten();
         let (first, session) = match waiting.find(is_named) {
             Some(session) => (true, session),

@@ -193,7 +193,9 @@ impl Course {
     pub(crate) fn incompatible(&mut self, now: Time, peer: &PeerKey, mismatch: Mismatch) {
         let Some(index) = self.by_key.get(peer).copied() else { return };
         self.touch(now, index, |host, _, _| {
-            host.end(now, Refusal::new(Reason::ProtocolMismatch, mismatch));
+            if host.stage() != Stage::Ended {
+                host.end(now, Refusal::new(Reason::ProtocolMismatch, mismatch));
+            }
         });
         self.settle(now);
     }

@@ -3,7 +3,7 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, ensure};
@@ -28,6 +28,15 @@ const QUESTIONS_MAX: usize = 64;
 
 /// Most hosts that are listed.
 const FOUND_MAX: usize = 65_536;
+
+/// Most datagrams that are taken before the time and signals are looked at.
+const RECEIVE_MAX: usize = 4096;
+
+/// Most hosts of which it is told that they have seen a later stamp.
+const LATER_MAX: usize = 16;
+
+/// Most proofs for one question and address: one reply may be forged.
+const PROOFS_EACH: u8 = 3;
 
 /// Most times that a question is asked again with a cookie, in one discovery.
 const PROOFS_MAX: usize = 4096;
@@ -125,22 +134,31 @@ struct Told {
     /// Hosts that have seen a later stamp of this key.
     later: BTreeSet<[u8; 32]>,
     /// Which question was asked again, with a cookie, at which address.
-    proved: BTreeSet<(usize, SocketAddr)>,
+    proved: BTreeMap<(usize, IpAddr), u8>,
 }
 
 impl Told {
-    /// Whether to ask again with the proof that a busy host wants: once, because the proof is much
-    /// longer than the reply that wants it, and anybody may have sent that.
+    /// Whether to ask again with the proof that a busy host wants: a few times, because the proof
+    /// is much longer than the reply that wants it, and anybody may have sent that.
     fn may_prove(&mut self, question: usize, address: SocketAddr) -> bool {
-        self.proved.len() < PROOFS_MAX && self.proved.insert((question, address))
+        let has_room = self.proved.len() < PROOFS_MAX;
+        let place = (question, address.ip());
+        let Some(count) = (has_room || self.proved.contains_key(&place))
+            .then(|| self.proved.entry(place).or_default())
+        else {
+            return false;
+        };
+        *count = count.saturating_add(1);
+        *count <= PROOFS_EACH
     }
 
     fn later_stamp(&mut self, key: &HostPublicKey, address: SocketAddr, newest: u64) {
-        if self.later.len() < FOUND_MAX && self.later.insert(*key.exchange()) {
+        if self.later.len() < LATER_MAX && self.later.insert(*key.exchange()) {
             let newest = clock::rfc3339(SystemTime::UNIX_EPOCH + Duration::from_micros(newest));
             eprintln!(
                 "firmcast: a host is at {address} ({}) that has seen a later stamp of this key \
-                ({newest}); compare the clocks of all machines that have this key",
+                ({newest}), and ignores this one: compare the clocks of all machines that have this \
+                key, and copy stamps.json from the one that was ahead",
                 key.fingerprint()
             );
         }
@@ -169,7 +187,7 @@ fn receive(
     told: &mut Told,
 ) -> anyhow::Result<()> {
     let mut buffer = [0; 2048];
-    loop {
+    for _ in 0..RECEIVE_MAX {
         let (size, address) = match socket.recv_from(&mut buffer) {
             Ok(received) => received,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
@@ -204,13 +222,11 @@ fn receive(
                 }
             }
             Said::Identity(..) => {}
-            // The next question is asked with a stamp above it.
-            Said::LaterStamp(newest) => {
-                told.later_stamp(&key, address, newest);
-                asker.stamper.raise(newest);
-            }
+            // Anybody with a key of his own may say so: it is told, and changes nothing.
+            Said::LaterStamp(newest) => told.later_stamp(&key, address, newest),
         }
     }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -221,12 +237,13 @@ mod tests {
     use firmcast::wire::samples;
 
     #[test]
-    fn a_proof_is_given_once_to_each_address_and_not_for_ever() {
+    fn a_proof_is_given_few_times_to_each_address_and_not_for_ever() {
         let mut told = Told::default();
         let at = |number: usize| SocketAddr::from(((number as u32).to_be_bytes(), 9));
-        assert!(told.may_prove(0, at(1)) && !told.may_prove(0, at(1)) && told.may_prove(1, at(1)));
-        let more = (2..10_000).filter(|number| told.may_prove(0, at(*number))).count();
-        assert_eq!(more, PROOFS_MAX - 2);
+        let given = (0..100).filter(|_| told.may_prove(0, at(1))).count();
+        assert_eq!(given, usize::from(PROOFS_EACH));
+        let more = (2..10_000).filter(|number| told.may_prove(1, at(*number))).count();
+        assert_eq!(more, PROOFS_MAX - 1);
     }
 
     #[test]

@@ -34,13 +34,6 @@ impl Stamper {
         })
     }
 
-    /// Goes on above a stamp that a host has seen of this key.
-    pub(crate) fn raise(&mut self, stamp: u64) {
-        if let Err(error) = self.stamps.raise(stamp) {
-            self.has_failed_once(&error).inspect(|warning| eprintln!("firmcast: {warning}"));
-        }
-    }
-
     /// Returns the first of the stamps with which a campaign starts.
     ///
     /// # Errors

@@ -32,9 +32,6 @@ const KEYS_MAX: usize = 4096;
 /// Largest file that is read, in bytes.
 const FILE_SIZE_MAX: u64 = 1024 * 1024;
 
-/// Highest stamp that [`Stamps::raise`] takes over, which leaves more than anybody can use.
-const RAISED_MAX: u64 = 1 << 62;
-
 /// How far the last stamp may be after the clock before that is told. Campaigns reserve ahead.
 const AHEAD_MAX: Duration = Duration::from_secs(300);
 
@@ -67,12 +64,6 @@ pub enum StampError {
         path: PathBuf,
         /// What is wrong.
         reason: String,
-    },
-    /// A stamp that no manager can have used.
-    #[error("a stamp of {stamp} is beyond all that a manager uses, at most {RAISED_MAX}")]
-    OutOfRange {
-        /// The stamp.
-        stamp: u64,
     },
 }
 
@@ -155,18 +146,6 @@ impl Stamps {
             first.saturating_add(count.max(1) - 1)
         })?;
         Ok(reserved)
-    }
-
-    /// Raises the last stamp to at least `stamp`: a host has seen that one of this key. The stamps
-    /// that are reserved from now on are above it.
-    ///
-    /// # Errors
-    /// When no manager can have used it, or it cannot be kept.
-    pub fn raise(&self, stamp: u64) -> Result<(), StampError> {
-        if stamp > RAISED_MAX {
-            return Err(StampError::OutOfRange { stamp });
-        }
-        self.change(|last| last.map_or(stamp, |last| last.max(stamp)))
     }
 
     fn change(&self, next: impl FnOnce(Option<u64>) -> u64) -> Result<(), StampError> {
@@ -265,18 +244,12 @@ mod tests {
     }
 
     #[test]
-    fn a_stamp_that_a_host_has_seen_is_left_behind_and_each_key_has_its_own() {
+    fn each_key_has_its_own() {
         let state = tempfile::tempdir().unwrap();
         let (one, other) = (stamps(state.path(), 1), stamps(state.path(), 2));
-        one.reserve(at(1_000), 1).unwrap();
-        one.raise(7_000_000_000).unwrap();
-        one.raise(6_000_000_000).unwrap();
+        one.reserve(at(7_000), 1).unwrap();
         assert_eq!(one.reserve(at(1_001), 1).unwrap().first, 7_000_000_001);
         assert_eq!(other.reserve(at(1_001), 1).unwrap().first, 1_001_000_000);
-        // What would leave no stamps to go on with is no stamp of a manager.
-        assert!(matches!(one.raise(u64::MAX), Err(StampError::OutOfRange { .. })));
-        one.raise(RAISED_MAX).unwrap();
-        assert_eq!(one.reserve(at(1_001), 1).unwrap().first, RAISED_MAX + 1);
     }
 
     #[test]

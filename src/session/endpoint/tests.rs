@@ -175,8 +175,9 @@ fn endless_cookies_make_nobody_call_without_a_pause() {
 fn replayed_calls_drive_out_no_newer_one() {
     let (mut caller, mut manager) = pair();
     manager.serve_hosts(2000);
-    let recorded: Vec<_> = fresh_calls(40).collect();
-    caller.set_stamp(1_000_000);
+    let recorded: Vec<_> = fresh_calls(UNCONFIRMED_MAX as u64 - 1).collect();
+    // As a host that was just started, whose stamps begin anew.
+    caller.set_stamp(1);
     caller.connect(Time::ZERO, public(HOST), address(2));
     let call = caller.poll_transmit().unwrap().bytes;
     manager.handle_datagram(Time::ZERO, address(1), &call);
