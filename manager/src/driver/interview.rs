@@ -157,8 +157,8 @@ impl Told {
             let newest = clock::rfc3339(SystemTime::UNIX_EPOCH + Duration::from_micros(newest));
             eprintln!(
                 "firmcast: a host is at {address} ({}) that has seen a later stamp of this key \
-                ({newest}), and ignores this one: compare the clocks of all machines that have this \
-                key, and copy stamps.json from the one that was ahead",
+                ({newest}), and ignores this one: compare the clocks of all machines that have \
+                this key, and copy stamps.json from the one that was ahead",
                 key.fingerprint()
             );
         }
