@@ -217,7 +217,9 @@ impl Service {
                     }
                 }
                 Some(session::SessionEvent::Incompatible { peer, address, mismatch }) => {
-                    if self.remember(now, &peer, address) {
+                    if let Some(index) = self.course_of(&peer) {
+                        self.courses[index].course.incompatible(now, &peer, mismatch);
+                    } else if self.remember(now, &peer, address) {
                         let detail = mismatch.to_string();
                         self.hold(now, &peer, Reason::ProtocolMismatch, detail);
                     }
