@@ -19,8 +19,6 @@ SOAK_SEEDS ?= 1000
 SOAK_FIRST ?= 1000
 # How often it runs the VM lab after that.
 SOAK_VM_ROUNDS ?= 0
-# `make lint` takes no network; the advisory database of cargo-deny would need it.
-DENY_CHECKS := licenses bans sources
 
 .PHONY: help test-packages test-packages-vm build packages demo test test-unit test-sim test-firmware test-interop test-upgrade test-vm soak bench fuzz lint
 
@@ -103,11 +101,7 @@ lint: need-cc need-python3 ## [?|?] format, lines of at most 100 columns, clippy
 	.ci/columns
 	cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
-	@if command -v cargo-deny >/dev/null; then \
-		cargo deny --locked check $(DENY_CHECKS); \
-	else \
-		echo "lint: cargo-deny is not there, licences and sources were NOT checked (cargo install --locked cargo-deny)"; \
-	fi
+	.ci/deny
 
 # cargo-nextest where it is there, with the same tests.
 define cargo-test
