@@ -37,6 +37,12 @@ const MANIFESTS_LOST_MAX: u32 = 3;
 /// all phases.
 const FLASH_TURNS_MAX: u32 = 40;
 
+/// Time for reading a chip before its upload.
+const READING_MAX: Duration = Duration::from_secs(600);
+
+/// Maximum number of times that an upload may take as long as at its full rate.
+const UPLOAD_SLOWNESS_MAX: u32 = 4;
+
 /// What is the same for all hosts of a campaign.
 #[derive(Debug)]
 pub(super) struct CampaignPlan {
@@ -64,6 +70,15 @@ pub(super) struct EscrowPlan {
     pub(super) image_size_bytes: usize,
 }
 
+impl EscrowPlan {
+    /// How long a host may hold its turn to read its chip and to upload what it holds.
+    pub(super) fn turn_max(&self) -> Duration {
+        let bits = 8 * self.image_size_bytes as u64;
+        let at_full_rate = Duration::from_millis(bits / u64::from(self.rate_kbit_s.max(1)));
+        READING_MAX + at_full_rate * UPLOAD_SLOWNESS_MAX
+    }
+}
+
 impl CampaignPlan {
     pub(super) fn campaign(&self) -> u64 {
         self.parameters.campaign
@@ -81,6 +96,8 @@ pub(super) struct Contact {
     pub(super) may_speak: bool,
     pub(super) retry: Retry,
     pub(super) deadline: Option<Time>,
+    /// When its turn is over, whatever progress it makes.
+    pub(super) turn_end: Option<Time>,
     /// How long the stage may take without progress.
     pub(super) span: Duration,
     pub(super) heard: Time,
@@ -105,6 +122,7 @@ impl Contact {
             may_speak: false,
             retry: Retry::starting(Time::ZERO),
             deadline: None,
+            turn_end: None,
             span,
             heard: Time::ZERO,
             probe: None,
@@ -120,9 +138,11 @@ impl Contact {
         }
     }
 
-    /// Starts the time of the stage anew: at its begin, and when the host shows progress.
+    /// Starts the time of the stage anew: at its begin, and when the host shows progress. Not
+    /// beyond the end of its turn.
     pub(super) fn extend_deadline(&mut self, now: Time) {
-        self.deadline = Some(now + self.span);
+        let deadline = now + self.span;
+        self.deadline = Some(self.turn_end.map_or(deadline, |end| deadline.min(end)));
     }
 
     /// Takes over how far the host is; only a step forward gives it more time.

@@ -1,6 +1,8 @@
 //! A campaign without its sessions, sans-IO: hosts that are brought one image, over an endpoint
 //! that others may share.
 
+mod uploads;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
@@ -26,6 +28,8 @@ use super::outbox::Outbox;
 use super::stage::Stage;
 use super::stream::Stream;
 
+pub(crate) use uploads::Uploads;
+
 /// Hosts report once in this many milliseconds per host of the campaign, so that reports stay below
 /// 200 in a second.
 const REPORT_SPACING_MS: usize = 5;
@@ -48,6 +52,8 @@ pub(crate) struct Course {
     /// Hosts that have a turn to upload their backup, and how many may.
     uploading: Vec<usize>,
     uploads_max: usize,
+    /// Hosts that wait for such a turn; who waits longest comes first.
+    upload_queue: VecDeque<usize>,
     backups: VecDeque<Backup>,
 }
 
@@ -102,6 +108,7 @@ impl Course {
             events: VecDeque::new(),
             uploading: Vec::new(),
             uploads_max: UPLOADS_MAX,
+            upload_queue: VecDeque::new(),
             backups: VecDeque::new(),
         };
         course.start(now);
@@ -128,7 +135,13 @@ impl Course {
 
     /// Takes in a dead host that asked for help, or one that asks again, and answers it. One that
     /// has ended, or that forgot what it was told, begins anew. False when the course is full.
-    pub(crate) fn enlist(&mut self, now: Time, target: Target, request: &HelpRequest) -> bool {
+    pub(crate) fn enlist(
+        &mut self,
+        now: Time,
+        target: Target,
+        request: &HelpRequest,
+        is_known: bool,
+    ) -> bool {
         let Some(key) = target.key else { return false };
         let index = match self.by_key.get(&key).copied() {
             Some(index) => index,
@@ -140,7 +153,7 @@ impl Course {
                 self.hosts.len() - 1
             }
         };
-        self.touch(now, index, |host, plan, _| host.enlist(now, request, plan));
+        self.touch(now, index, |host, plan, _| host.enlist(now, request, is_known, plan));
         true
     }
 
@@ -235,24 +248,6 @@ impl Course {
         }
     }
 
-    /// Hosts that have a turn to upload their backup.
-    pub(crate) fn uploads(&self) -> usize {
-        self.uploading.iter().filter(|index| self.hosts[**index].stage() == Stage::Escrow).count()
-    }
-
-    /// Whether hosts upload their backup, or wait for that.
-    pub(crate) fn wants_uploads(&self) -> bool {
-        self.plan.escrow.is_some() && self.hosts.iter().any(|host| host.stage() == Stage::Escrow)
-    }
-
-    /// From now on at most so many hosts get a turn to upload; those that have one keep it.
-    pub(crate) fn set_uploads_max(&mut self, now: Time, uploads_max: usize) {
-        let has_grown = uploads_max > std::mem::replace(&mut self.uploads_max, uploads_max);
-        if has_grown {
-            self.grant_uploads(now);
-        }
-    }
-
     /// The next backup to be made durable.
     pub(crate) fn poll_backup(&mut self) -> Option<Backup> {
         self.backups.pop_front()
@@ -333,7 +328,9 @@ impl Course {
         happen: impl FnOnce(&mut Host, &CampaignPlan, &mut ChaCha20Rng),
     ) {
         let (before, had_twin) = (Seen::of(&self.hosts[index]), self.hosts[index].has_twin());
+        let waited = self.hosts[index].waits_for_upload();
         happen(&mut self.hosts[index], &self.plan, &mut self.rng);
+        self.queue_for_upload(index, waited);
         self.speak(now, index);
         let after = Seen::of(&self.hosts[index]);
         // A service looks at its callers itself.
@@ -382,7 +379,10 @@ impl Course {
     /// What concerns all hosts, after something happened to some.
     fn settle(&mut self, now: Time) {
         self.grant_dialogues(now);
-        self.grant_uploads(now);
+        // Several courses of a service share the turns, which it gives.
+        if !self.plan.rescue {
+            self.grant_uploads(now);
+        }
         for (index, why) in self.stream.take_stalled() {
             self.touch(now, index, |host, plan, _| host.leave_behind(now, why.to_owned(), plan));
         }
@@ -405,22 +405,7 @@ impl Course {
         let mut waiting: Vec<usize> = (0..self.hosts.len()).filter(waits).collect();
         waiting.sort_by_key(|index| std::cmp::Reverse(self.hosts[*index].stage()));
         for index in waiting.into_iter().take(free) {
-            self.touch(now, index, |host, _, _| host.grant_turn(now));
-        }
-    }
-
-    /// Gives free turns to upload to hosts that wait for one.
-    fn grant_uploads(&mut self, now: Time) {
-        if self.plan.escrow.is_none() {
-            return;
-        }
-        self.uploading.retain(|index| self.hosts[*index].stage() == Stage::Escrow);
-        let free = self.uploads_max.saturating_sub(self.uploading.len());
-        let waits = |index: &usize| self.hosts[*index].waits_for_upload();
-        let waiting: Vec<usize> = (0..self.hosts.len()).filter(waits).take(free).collect();
-        for index in waiting {
-            self.uploading.push(index);
-            self.touch(now, index, |host, _, _| host.grant_turn(now));
+            self.touch(now, index, |host, plan, _| host.grant_turn(now, plan));
         }
     }
 }

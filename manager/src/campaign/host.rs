@@ -31,6 +31,8 @@ pub struct Host {
     pub(super) target: Target,
     pub(super) contact: Contact,
     pub(super) leg: Leg,
+    /// Not of the inventory: others go first.
+    pub(super) is_stranger: bool,
 }
 
 /// Where it is. What only one leg knows lives in that leg.
@@ -80,7 +82,7 @@ impl Host {
     pub(super) fn new(target: Target, plan: &CampaignPlan) -> Self {
         let leg = AgentLeg::Connect;
         let contact = Contact::new(leg.span(&plan.deadlines));
-        Self { target, contact, leg: Leg::Agent(leg) }
+        Self { target, contact, leg: Leg::Agent(leg), is_stranger: false }
     }
 
     /// What the operator calls it and where its agent is.
@@ -158,7 +160,7 @@ impl Host {
         let may_be_home = stage.is_in_recovery() && !plan.rescue;
         contact.probe = may_be_home.then_some(now + PROBE_INTERVAL);
         (contact.done, contact.total) = (0, 0);
-        contact.deadline = None;
+        (contact.deadline, contact.turn_end) = (None, None);
         contact.span = match &self.leg {
             Leg::Agent(leg) => leg.span(&plan.deadlines),
             Leg::Recovery(leg) => leg.span(&plan.deadlines),
@@ -176,18 +178,28 @@ impl Host {
     }
 
     /// Gives it the turn that it waits for: a dialogue or an upload.
-    pub(super) fn grant_turn(&mut self, now: Time) {
+    pub(super) fn grant_turn(&mut self, now: Time, plan: &CampaignPlan) {
         self.contact.may_speak = true;
+        let is_upload = self.stage() == Stage::Escrow;
+        let escrow = plan.escrow.as_ref().filter(|_| is_upload);
+        self.contact.turn_end = escrow.map(|escrow| now + escrow.turn_max());
         self.contact.retry = Retry::starting(now);
         self.contact.extend_deadline(now);
     }
 
     /// It asks for help, perhaps again: whatever it was told before, it has forgotten, or never
     /// heard.
-    pub(super) fn enlist(&mut self, now: Time, request: &HelpRequest, plan: &CampaignPlan) {
+    pub(super) fn enlist(
+        &mut self,
+        now: Time,
+        request: &HelpRequest,
+        is_known: bool,
+        plan: &CampaignPlan,
+    ) {
         if self.stage() != Stage::Enlist {
             *self = Self::new(self.target.clone(), plan);
         }
+        self.is_stranger = !is_known;
         self.contact.heard = now;
         self.contact.identity = Some(request.identity.clone());
         self.contact.chip = ChipKnowledge::of_request(request);
@@ -315,7 +327,7 @@ impl Host {
         let next = match &mut self.leg {
             Leg::Agent(leg) => leg.handle_timeout(now, contact),
             Leg::Recovery(leg) => leg.handle_timeout(now, contact),
-            Leg::Escrow(leg) => leg.handle_timeout(contact),
+            Leg::Escrow(leg) => leg.handle_timeout(now, contact),
             Leg::Flashing(leg) => leg.handle_timeout(now, contact, plan),
             Leg::Release(leg) => leg.handle_timeout(),
             Leg::Confirmation(leg) => leg.handle_timeout(now, contact),

@@ -51,7 +51,7 @@ use rand_core::SeedableRng;
 
 pub use config::{Config, Contents, Deadlines, Delivery, Target};
 pub(crate) use config::{Rescue, Terms};
-pub(crate) use course::Course;
+pub(crate) use course::{Course, Uploads};
 pub use event::{Backup, CampaignEvent, Destination, Outcome, Transmit};
 pub use host::Host;
 pub use legs::escrow::UPLOADS_MAX;

@@ -21,6 +21,7 @@ pub mod note;
 pub mod policy;
 mod requests;
 pub mod service;
+mod sharing;
 pub mod shelf;
 pub mod snapshot;
 mod strangers;

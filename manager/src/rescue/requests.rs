@@ -185,7 +185,7 @@ impl Service {
             self.hold(now, key, Reason::Busy, detail);
             return;
         }
-        if !course.enlist(now, target, request) {
+        if !course.enlist(now, target, request, caller.is_known) {
             self.hold(now, key, Reason::Busy, "the campaign has as many hosts as it can".into());
             return;
         }

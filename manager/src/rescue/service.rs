@@ -22,7 +22,7 @@ use super::policy::Policy;
 use super::shelf::{BundleId, Shelf, Shelved};
 use crate::campaign::{
     Backup, CampaignEvent, Contents, Course, Deadlines, Delivery, HANDSHAKES_PER_SECOND, Host,
-    Rescue, Terms, Transmit, UPLOADS_MAX, tell_not_understood,
+    Rescue, Terms, Transmit, tell_not_understood,
 };
 use crate::news::{BundleFacts, Kind, Narrator};
 
@@ -99,14 +99,14 @@ pub(super) struct Running {
 #[derive(Debug)]
 pub struct Service {
     pub(super) endpoint: Endpoint,
-    settings: Settings,
+    pub(super) settings: Settings,
     pub(super) policy: Policy,
     pub(super) shelf: Shelf,
     known: BTreeMap<PeerKey, String>,
     pub(super) callers: BTreeMap<PeerKey, Caller>,
     pub(super) courses: Vec<Running>,
     /// Courses that share the rate.
-    sharing: usize,
+    pub(super) sharing: usize,
     /// The course that sends next.
     turn: usize,
     pub(super) loads: VecDeque<Load>,
@@ -285,7 +285,6 @@ impl Service {
             let course = &mut self.courses[index].course;
             if course.poll_timeout().is_some_and(|due| due <= now) {
                 course.handle_timeout(now);
-                self.share_uploads(now);
             }
         }
         if self.policy.unknown_hosts && self.housekeeping <= now {
@@ -449,31 +448,6 @@ impl Service {
             self.note(Note::in_campaign(course.campaign(), news));
         }
         self.share_rate(now);
-    }
-
-    /// All courses share the turns to upload, each of which has its part of the rate and holds a
-    /// backup in memory. A course that has more than its share keeps the turns that it gave.
-    fn share_uploads(&mut self, now: Time) {
-        let wanting = self.courses.iter().filter(|running| running.course.wants_uploads()).count();
-        let share = (UPLOADS_MAX / wanting.max(1)).max(1);
-        for index in 0..self.courses.len() {
-            let used: usize = self.courses.iter().map(|running| running.course.uploads()).sum();
-            let course = &mut self.courses[index].course;
-            let possible = course.uploads() + UPLOADS_MAX.saturating_sub(used);
-            course.set_uploads_max(now, share.min(possible));
-        }
-    }
-
-    /// Streams that are under way share the cap equally.
-    fn share_rate(&mut self, now: Time) {
-        let active = self.courses.iter().filter(|running| running.course.stream().is_active());
-        let sharing = active.count().max(1);
-        if sharing != self.sharing {
-            self.sharing = sharing;
-            for running in &mut self.courses {
-                running.course.set_rate_cap(now, self.settings.rate_bits_per_s / sharing as u64);
-            }
-        }
     }
 
     pub(super) fn handle_event(&mut self, now: Time, index: usize, event: CampaignEvent) {

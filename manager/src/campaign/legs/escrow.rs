@@ -28,6 +28,10 @@ use super::next::{Next, Start};
 /// verified image.
 pub const UPLOADS_MAX: usize = 16;
 
+/// Maximum number of different offers in one turn: a host whose job is done again reads its chip
+/// again.
+const OFFERS_PER_TURN_MAX: u32 = 3;
+
 /// A backup that arrived whole.
 #[derive(Debug)]
 pub(in crate::campaign) struct WholeBackup {
@@ -43,6 +47,8 @@ pub(in crate::campaign) struct WholeBackup {
 #[derive(Debug, Default)]
 pub(in crate::campaign) struct EscrowLeg {
     upload: Option<Box<(BackupOffer, Receiver)>>,
+    /// Different offers until now.
+    offers: u32,
     /// The answer to an offer.
     answer: Option<Command>,
 }
@@ -85,9 +91,16 @@ impl EscrowLeg {
         self.upload.as_ref().and_then(|upload| upload.1.poll_timeout())
     }
 
-    pub(in crate::campaign) fn handle_timeout(&self, contact: &Contact) -> Next {
-        let detail = format!("no progress, last heard of while {}", contact.phase.name());
-        self.fail(detail)
+    pub(in crate::campaign) fn handle_timeout(&self, now: Time, contact: &Contact) -> Next {
+        let turn_is_over = contact.turn_end.is_some_and(|end| end <= now);
+        let progress = self.upload.as_ref().map(|upload| upload.1.progress());
+        self.fail(match (turn_is_over, progress) {
+            (true, Some((done, total))) => {
+                format!("its turn is over, with {done} of {total} fragments of its backup")
+            }
+            (true, None) => "its turn is over, and it offered no backup".into(),
+            (false, _) => format!("no progress, last heard of while {}", contact.phase.name()),
+        })
     }
 
     /// Its backup is not in keeping.
@@ -151,10 +164,18 @@ impl EscrowLeg {
             return self.fail(format!("its backup has {got:#x} bytes, the image {expected:#x}"));
         }
         if self.upload.as_ref().is_none_or(|upload| upload.0 != *offer) {
+            if self.offers == OFFERS_PER_TURN_MAX {
+                let offers = OFFERS_PER_TURN_MAX;
+                return self.fail(format!("it offered {offers} others before this backup"));
+            }
             // The sizes were checked when the offer was read.
             let Ok(receiver) = Receiver::new(parameters, rng.next_u64()) else { return Next::Stay };
             self.upload = Some(Box::new((offer.clone(), receiver)));
-            contact.extend_deadline(now);
+            self.offers += 1;
+            // Another offer is no progress.
+            if self.offers == 1 {
+                contact.extend_deadline(now);
+            }
         }
         let first_status = self.upload.as_ref().map(|upload| upload.1.first_status());
         self.answer = first_status.map(Command::BackupStatus);

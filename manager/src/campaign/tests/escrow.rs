@@ -60,6 +60,26 @@ fn without_a_stored_backup_the_flash_stays_as_it_is() {
 }
 
 #[test]
+fn no_host_holds_its_turn_to_upload_for_ever() {
+    let mut scripts = Vec::new();
+    for backup in [ScriptedBackup::AlwaysAnother, ScriptedBackup::Drop] {
+        scripts.extend([Script { backup, ..Script::default() }; UPLOADS_MAX / 2]);
+    }
+    scripts.extend([Script::default(); 2]);
+    let mut world = World::with_escrow(scripts, 0.0, Escrow::default());
+    world.run_to_end(LONG);
+    for index in 0..UPLOADS_MAX {
+        let ending = &world.outcome(index).ending;
+        assert_eq!(ending.reason, Reason::EscrowFailed, "{index}");
+        let expected = if index < UPLOADS_MAX / 2 { "offered 3 others" } else { "of 42 fragments" };
+        assert!(ending.detail.contains(expected), "{}", ending.detail);
+    }
+    for honest in UPLOADS_MAX..UPLOADS_MAX + 2 {
+        assert_eq!(world.outcome(honest).ending.reason, Reason::Confirmed);
+    }
+}
+
+#[test]
 fn noise_at_the_manager_does_not_disturb_uploads() {
     let mut world = World::with_escrow(vec![Script::default()], 0.0, Escrow::default());
     world.chatter = true;

@@ -8,7 +8,7 @@ use firmcast::keys::{HostSecretKey, SecretKey as _};
 use firmcast::reason::{Ending, FlashState, Reason};
 use firmcast::session::{self, Endpoint, PeerKey};
 use firmcast::time::Time;
-use firmcast::transfer::{HostId, Receiver, Sender, SenderConfig};
+use firmcast::transfer::{HostId, Receiver, Sender, SenderConfig, TransferEvent};
 use firmcast::wire::answer::{Answer, End, Environment, Identity, Measurement, Phase, Report};
 use firmcast::wire::broadcast::{FragmentStatus, GroupKey, TransferParameters};
 use firmcast::wire::command::Command;
@@ -102,7 +102,14 @@ pub(super) enum ScriptedBackup {
     OtherDigest,
     /// It falls silent when it has offered its backup.
     Offer,
+    /// It offers another one with each heartbeat.
+    AlwaysAnother,
+    /// It sends a fragment shortly before each deadline.
+    Drop,
 }
+
+/// Time between two fragments of one that drops them.
+const DROP_INTERVAL: Duration = Duration::from_secs(100);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
@@ -137,6 +144,7 @@ pub(super) struct ScriptedHost {
     manifest: Vec<u8>,
     receiver: Option<Receiver>,
     upload: Option<(BackupOffer, Sender)>,
+    next_drop: Time,
     report: Report,
     last_end: Option<End>,
     next_report: Option<Time>,
@@ -167,6 +175,7 @@ impl ScriptedHost {
             manifest: Vec::new(),
             receiver: None,
             upload: None,
+            next_drop: Time::ZERO,
             report: report(Phase::Idle),
             last_end: None,
             next_report: None,
@@ -268,13 +277,28 @@ impl ScriptedHost {
         }
         if let Some((_, sender)) = &mut self.upload {
             while let Some(datagram) = sender.poll_transmit(now) {
+                if self.script.backup == ScriptedBackup::Drop && datagram[0] == 6 {
+                    if now < self.next_drop {
+                        continue;
+                    }
+                    self.next_drop = now + DROP_INTERVAL;
+                }
                 self.outbox.push((self.manager_address, datagram));
+            }
+            while let Some(TransferEvent::Stalled(manager, _)) = sender.poll_event() {
+                sender.add_host(now, manager).unwrap();
             }
         }
         if self.next_report.is_some_and(|at| at <= now) {
             self.next_report = Some(now + HEARTBEAT);
-            if let Some((offer, _)) = &self.upload {
-                self.answer(now, &Answer::BackupOffer(offer.clone()));
+            if let Some((offer, _)) = &mut self.upload {
+                if self.script.backup == ScriptedBackup::AlwaysAnother {
+                    let mut key = self.secret.public().exchange().to_owned();
+                    key[..8].copy_from_slice(&now.as_micros().to_be_bytes());
+                    offer.parameters.group_key = GroupKey::new(key);
+                }
+                let offer = offer.clone();
+                self.answer(now, &Answer::BackupOffer(offer));
             }
             if now.since(self.heard) >= RECONNECT_AFTER {
                 self.heard = now;
@@ -424,6 +448,9 @@ impl ScriptedHost {
     fn begin_escrow(&mut self, now: Time, rate_kbit_s: u32) {
         self.report = self.state(Phase::Escrow);
         self.next_report = Some(now);
+        if matches!(self.script.backup, ScriptedBackup::AlwaysAnother | ScriptedBackup::Drop) {
+            self.give_up = None;
+        }
         if self.script.backup != ScriptedBackup::Nothing {
             self.upload = Some(self.start_upload(now, rate_kbit_s));
         }

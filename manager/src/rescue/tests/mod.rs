@@ -17,7 +17,7 @@ use super::note::ServiceEvent;
 use super::service::{STRANGERS_MAX, Service};
 use crate::campaign::{Destination, UPLOADS_MAX};
 use crate::news::News;
-use world::{Dead, IMAGE_SIZE_BYTES, World, bundle};
+use world::{Dead, DeadHost, IMAGE_SIZE_BYTES, World, bundle};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const LONG: Duration = Duration::from_secs(1800);
@@ -501,7 +501,7 @@ fn all_courses_together_have_one_budget_of_uploads() {
     world.start();
     let uploads = |world: &World| -> Vec<usize> {
         let courses = world.service.iter().flat_map(|service| &service.courses);
-        courses.map(|running| running.course.uploads()).collect()
+        courses.map(|running| running.course.uploads().held).collect()
     };
     let both = std::cell::Cell::new(false);
     let too_many = |world: &World| {
@@ -513,6 +513,26 @@ fn all_courses_together_have_one_budget_of_uploads() {
     assert!(world.all_rescued(), "{:?} uploads at a time", uploads(&world));
     assert!(both.get(), "one board waited until the other was through");
     assert_eq!(world.backups.len(), 40);
+}
+
+#[test]
+fn strangers_that_hold_their_uploads_back_keep_no_turn_from_others() {
+    let whole = Dead { finding: Finding::Valid, ..Dead::default() };
+    let mut hosts = vec![Dead { is_known: false, dawdles: true, ..whole }; 7];
+    let late = Dead { up_at: MINUTE, ..whole };
+    hosts.extend([late, Dead { product: "Q", is_known: false, ..late }]);
+    let library = [("p.fcb", bundle("P", "2.0", 1, 1)), ("q.fcb", bundle("Q", "2.0", 1, 2))];
+    let mut world = World::new(hosts, &library);
+    (world.policy.escrow, world.policy.unknown_hosts) = (true, true);
+    world.rate_bits_per_s = 2_000_000;
+    world.start();
+    let honest = |world: &World| world.hosts[7..].iter().all(DeadHost::is_rescued);
+    assert!(world.run_until(3 * MINUTE, honest), "a known host, and a stranger with another board");
+    // Those that dawdle lose their turns.
+    world.run_for(10 * MINUTE);
+    let results: Vec<_> = (0..7).flat_map(|host| world.results(host)).collect();
+    assert_eq!(results.len(), 5);
+    assert!(results.iter().all(|result| result.reason == "escrow-failed" && result.reboot_safe));
 }
 
 #[test]

@@ -56,7 +56,12 @@ pub(super) struct Dead {
     pub(super) power_cut: Option<Duration>,
     pub(super) is_known: bool,
     pub(super) finding: Finding,
+    /// It holds its upload back, fragment by fragment.
+    pub(super) dawdles: bool,
 }
+
+/// Time between two fragments of one that dawdles.
+const DAWDLING: Duration = Duration::from_secs(30);
 
 impl Default for Dead {
     fn default() -> Self {
@@ -71,6 +76,7 @@ impl Default for Dead {
             power_cut: None,
             is_known: true,
             finding: Finding::Invalid,
+            dawdles: false,
         }
     }
 }
@@ -90,6 +96,7 @@ pub(super) struct DeadHost {
     /// The digest of an image that may not be written yet.
     wants_permit: Option<[u8; 32]>,
     outbox: Vec<session::Transmit>,
+    next_fragment: Time,
 }
 
 pub(super) struct World {
@@ -177,6 +184,7 @@ impl DeadHost {
             flashing: None,
             wants_permit: None,
             outbox: Vec::new(),
+            next_fragment: Time::ZERO,
         }
     }
 
@@ -307,8 +315,25 @@ impl DeadHost {
                 self.flashing = Some((now + FLASHING, digest));
             }
             Permit::Wait => {}
+            Permit::Refused(refusal) if self.dead.dawdles => {
+                self.wants_permit = None;
+                let flash = FlashState::Untouched(Condition::Whole);
+                let ending = Ending::new(refusal.reason, flash, refusal.detail);
+                recovery.flash_ended(now, FlashEnd { ending, digests: None });
+            }
             Permit::Refused(refusal) => panic!("{refusal}"),
         }
+    }
+
+    fn lets_out(&mut self, now: Time, bytes: &[u8]) -> bool {
+        if !self.dead.dawdles || bytes[0] != 6 {
+            return true;
+        }
+        let is_due = self.next_fragment <= now;
+        if is_due {
+            self.next_fragment = now + DAWDLING;
+        }
+        is_due
     }
 
     fn poll_timeout(&self) -> Option<Time> {
@@ -483,6 +508,8 @@ impl World {
             if let Some(machine) = &mut host.machine {
                 outbox.extend(std::iter::from_fn(|| machine.poll_transmit()));
             }
+            let now = self.now;
+            outbox.retain(|sent| host.lets_out(now, &sent.bytes));
             for sent in outbox {
                 if self.loss == 0.0 || unit(&mut self.rng) >= self.loss {
                     self.post(from, Some(sent.to), sent.bytes);
