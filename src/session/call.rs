@@ -6,7 +6,7 @@ use std::time::Duration;
 use rand_chacha::ChaCha20Rng;
 use snow::{HandshakeState, StatelessTransportState};
 
-use super::cookie::{COOKIE_LIFETIME, Cookie};
+use super::cookie::Received;
 use super::noise;
 use crate::random::jitter;
 use crate::time::Time;
@@ -30,8 +30,8 @@ pub(super) struct Call {
     handshake: Option<HandshakeState>,
     /// The mac of the newest initiation, which a cookie reply has to know.
     pub(super) mac: [u8; MAC_SIZE],
-    /// What a busy peer wants to see, and until when.
-    pub(super) cookie: Option<(Cookie, Time)>,
+    /// What a busy peer wants to see.
+    pub(super) cookies: Received,
 }
 
 impl Call {
@@ -44,7 +44,7 @@ impl Call {
             index: None,
             handshake: None,
             mac: [0; MAC_SIZE],
-            cookie: None,
+            cookies: Received::default(),
         }
     }
 
@@ -61,13 +61,6 @@ impl Call {
         self.next = now + jitter(self.pause, RETRY_SPREAD_PERMILLE, rng);
         self.pause = (self.pause * 2).min(RETRY_MAX);
         self.index.replace(index)
-    }
-
-    /// Takes the cookie of a busy peer. Returns whether to call again at once: only with the first
-    /// one, so that nobody who goes on to ask for proofs can make this side call without a pause.
-    pub(super) fn prove(&mut self, now: Time, cookie: Cookie) -> bool {
-        let old = self.cookie.replace((cookie, now + COOKIE_LIFETIME));
-        old.is_none_or(|(_, until)| now >= until)
     }
 
     /// Opens the answer to the newest initiation. Returns the keys of the session, and where the

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use rand_chacha::ChaCha20Rng;
+use rand_core::RngCore;
 
 use super::mac::MacKey;
 use crate::random::seed;
@@ -15,7 +16,10 @@ use crate::wire::datagram::{CookieReply, MAC_SIZE};
 const SECRET_LIFETIME: Duration = Duration::from_secs(120);
 
 /// How long a received cookie is used; whoever gave it would not know it for much longer.
-pub(super) const COOKIE_LIFETIME: Duration = Duration::from_secs(120);
+const COOKIE_LIFETIME: Duration = Duration::from_secs(120);
+
+/// Maximum number of received cookies among which the true one is looked for.
+pub(super) const KEPT_MAX: usize = 3;
 
 /// A cookie, as it travels.
 pub(super) type Cookie = [u8; MAC_SIZE];
@@ -42,6 +46,47 @@ pub(super) fn reply(
 /// Returns whether the owner of `key`, or somebody on the way, replied to what was sent with `mac`.
 pub(super) fn is_reply(key: &MacKey, reply: &CookieReply, mac: &[u8; MAC_SIZE]) -> bool {
     key.verify(&reply.checked(mac), &reply.mac)
+}
+
+/// The cookies that came in reply to the calls for one peer, of which all but one may be forged.
+///
+/// They are tried in turn, so a forged one costs one call. While there is no room, a new one may
+/// only take the place of the one that was tried last, which the peer has not taken. Which reply to
+/// a call gets that place is left to chance: whoever answers first, last, or often, is not sure to
+/// keep out the peer.
+#[derive(Debug, Default)]
+pub(super) struct Received {
+    kept: Vec<(Cookie, Time)>,
+    /// Index of the one that was tried last.
+    tried: usize,
+    /// Number of cookies that came since then.
+    replies: u32,
+}
+
+impl Received {
+    /// Keeps a cookie, perhaps. Returns whether it is the only one.
+    pub(super) fn hear(&mut self, now: Time, cookie: Cookie, rng: &mut impl RngCore) -> bool {
+        self.kept.retain(|(_, until)| now < *until);
+        self.replies = self.replies.saturating_add(1);
+        let entry = (cookie, now + COOKIE_LIFETIME);
+        if let Some(known) = self.kept.iter_mut().find(|(known, _)| *known == cookie) {
+            *known = entry;
+        } else if self.kept.len() < KEPT_MAX {
+            self.kept.push(entry);
+            return self.kept.len() == 1;
+        } else if rng.next_u32() % self.replies == 0 {
+            self.kept[self.tried % KEPT_MAX] = entry;
+        }
+        false
+    }
+
+    /// Returns the cookie for the next call.
+    pub(super) fn next(&mut self, now: Time) -> Option<Cookie> {
+        self.kept.retain(|(_, until)| now < *until);
+        self.replies = 0;
+        self.tried = (self.tried + 1).checked_rem(self.kept.len())?;
+        self.kept.get(self.tried).map(|(cookie, _)| *cookie)
+    }
 }
 
 /// Makes cookies, and knows them again.
@@ -128,5 +173,25 @@ mod tests {
         // Nobody has asked for long.
         let made = mac(&jar.make(at(261), from, &mut rng), b"call");
         assert!(!jar.knows(at(261 + 240), from, b"call", &made));
+    }
+
+    #[test]
+    fn received_cookies_are_tried_in_turn_and_end() {
+        let mut rng = ChaCha20Rng::from_seed([1; 32]);
+        let mut received = Received::default();
+        assert_eq!(received.next(Time::ZERO), None);
+        assert!(received.hear(Time::ZERO, [1; 16], &mut rng));
+        assert_eq!(received.next(Time::ZERO), Some([1; 16]));
+        let later = Time::ZERO + COOKIE_LIFETIME / 2;
+        for number in 2..=100 {
+            assert!(!received.hear(later, [number; 16], &mut rng));
+            assert!(!received.hear(later, [2; 16], &mut rng));
+        }
+        // Only the one that was tried may have gone.
+        let tried: Vec<_> = (0..2 * KEPT_MAX).filter_map(|_| received.next(later)).collect();
+        assert!(tried[..3].contains(&[2; 16]) && tried[..3].contains(&[3; 16]), "{tried:?}");
+        assert_eq!(tried[..3], tried[3..]);
+        assert_eq!(received.next(later + COOKIE_LIFETIME), None);
+        assert!(received.hear(later + COOKIE_LIFETIME, [1; 16], &mut rng));
     }
 }

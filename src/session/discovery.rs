@@ -76,9 +76,10 @@ impl Discovery {
         Self { request, cookie_key: MacKey::new(COOKIE_LABEL, &public.to_bytes()) }
     }
 
-    /// Returns the request that a busy host wants to see, if `datagram` is its reply to this one:
-    /// to be sent where the reply came from.
-    pub fn prove(&self, datagram: &[u8]) -> Option<Vec<u8>> {
+    /// Returns the cookie of a busy host, if `datagram` is its reply to this question, and the
+    /// request that it wants to see, which is sent where the reply came from. Others may have made
+    /// the reply.
+    pub fn prove(&self, datagram: &[u8]) -> Option<([u8; MAC_SIZE], Vec<u8>)> {
         let reply = CookieReply::parse(datagram).ok()?;
         let is_ours = reply.receiver == receiver(&self.request.nonce)
             && cookie::is_reply(&self.cookie_key, &reply, &self.request.mac);
@@ -87,7 +88,7 @@ impl Discovery {
             versions: Some(Versions::OURS),
             ..self.request.clone()
         };
-        is_ours.then(|| proven().emit())
+        is_ours.then(|| (reply.cookie, proven().emit()))
     }
 
     /// Returns the datagram to broadcast.

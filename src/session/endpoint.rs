@@ -297,8 +297,8 @@ impl Endpoint {
         let checked = initiation.checked();
         initiation.mac = peer.mac.compute(&checked);
         call.mac = initiation.mac;
-        let cookie = call.cookie.filter(|(_, until)| now < *until);
-        initiation.cookie_mac = cookie.map(|(cookie, _)| cookie::mac(&cookie, &checked));
+        let cookie = call.cookies.next(now);
+        initiation.cookie_mac = cookie.map(|cookie| cookie::mac(&cookie, &checked));
         self.peers.drop_index(stale);
         self.transmit(to, initiation.emit());
     }
@@ -361,8 +361,9 @@ impl Endpoint {
         let call = self.peers.get_mut(&key).and_then(|peer| peer.call.as_mut());
         let Some(call) = call.filter(|call| call.index == Some(reply.receiver)) else { return };
         if cookie::is_reply(&MacKey::new(COOKIE_LABEL, &key), reply, &call.mac) {
-            let is_first = call.prove(now, reply.cookie);
-            if is_first {
+            // Only the first one makes this side call at once: otherwise whoever goes on to send
+            // them could make it call without a pause, and stop listening for the true answer.
+            if call.cookies.hear(now, reply.cookie, &mut self.rng) {
                 self.call(now, key);
             }
         }

@@ -70,7 +70,7 @@ pub(super) fn in_discovery() -> Value {
     }
     let question = Discovery::new(&manager, STAMP, [0xee; 16]);
     let Heard::Busy(reply) = hear(&question.request()) else { panic!("busy") };
-    let proven = question.prove(&reply).unwrap();
+    let (_, proven) = question.prove(&reply).unwrap();
     assert!(matches!(hear(&proven), Heard::Asked(_)));
     json!({
         "stamp": STAMP,

@@ -35,11 +35,11 @@ const RECEIVE_MAX: usize = 4096;
 /// Most hosts of which it is told that they have seen a later stamp.
 const LATER_MAX: usize = 16;
 
-/// Most proofs for one question and address: one reply may be forged.
-const PROOFS_EACH: u8 = 3;
+/// Most cookies from one address that are tried for one question: some may be forged.
+const PROOFS_EACH_MAX: usize = 3;
 
-/// Most times that a question is asked again with a cookie, in one discovery.
-const PROOFS_MAX: usize = 4096;
+/// Most addresses at which a question is asked again with a cookie, until the next question.
+const PROVED_MAX: usize = 1024;
 
 /// Most machines with one key that are listed, beside the first.
 const TWINS_MAX: usize = 16;
@@ -110,6 +110,7 @@ pub(crate) fn ask(
         if waiter.now() >= next_question && questions.len() < QUESTIONS_MAX {
             let question = asker.question();
             send(socket, &question, destinations, &mut warned);
+            told.begin_question();
             questions.push(question);
             next_question = waiter.now() + REPEAT_INTERVAL;
         }
@@ -133,23 +134,31 @@ pub(crate) fn ask(
 struct Told {
     /// Hosts that have seen a later stamp of this key.
     later: BTreeSet<[u8; 32]>,
-    /// Which question was asked again, with a cookie, at which address.
-    proved: BTreeMap<(usize, IpAddr), u8>,
+    /// With which cookies a question was asked again at an address, since the newest question.
+    proved: BTreeMap<(usize, IpAddr), Vec<[u8; 16]>>,
 }
 
 impl Told {
+    /// Gives busy hosts their chance with the next question.
+    fn begin_question(&mut self) {
+        self.proved.clear();
+    }
+
     /// Whether to ask again with the proof that a busy host wants: a few times, because the proof
-    /// is much longer than the reply that wants it, and anybody may have sent that.
-    fn may_prove(&mut self, question: usize, address: SocketAddr) -> bool {
-        let has_room = self.proved.len() < PROOFS_MAX;
+    /// is much longer than the reply that wants it, and anybody may have sent that. Each cookie is
+    /// tried once, and who forges many uses up no more than the time until the next question.
+    fn may_prove(&mut self, question: usize, address: SocketAddr, cookie: [u8; 16]) -> bool {
+        let has_room = self.proved.len() < PROVED_MAX;
         let place = (question, address.ip());
-        let Some(count) = (has_room || self.proved.contains_key(&place))
-            .then(|| self.proved.entry(place).or_default())
-        else {
+        if !has_room && !self.proved.contains_key(&place) {
             return false;
-        };
-        *count = count.saturating_add(1);
-        *count <= PROOFS_EACH
+        }
+        let tried = self.proved.entry(place).or_default();
+        let is_new = tried.len() < PROOFS_EACH_MAX && !tried.contains(&cookie);
+        if is_new {
+            tried.push(cookie);
+        }
+        is_new
     }
 
     fn later_stamp(&mut self, key: &HostPublicKey, address: SocketAddr, newest: u64) {
@@ -197,10 +206,11 @@ fn receive(
         };
         let datagram = &buffer[..size];
         let proof = |(number, asked): (usize, &Discovery)| Some((number, asked.prove(datagram)?));
-        if let Some((number, proven)) = questions.iter().enumerate().rev().find_map(proof) {
+        if let Some((number, (cookie, proven))) = questions.iter().enumerate().rev().find_map(proof)
+        {
             // A busy host wants to know that this is no forged address; lost, the next question
             // comes soon.
-            if told.may_prove(number, address) {
+            if told.may_prove(number, address, cookie) {
                 let _ = socket.send_to(&proven, address);
             }
             continue;
@@ -234,16 +244,86 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use firmcast::keys::{HostSecretKey, SecretKey as _};
+    use firmcast::session::discovery::{DiscoveryResponder, Heard};
+    use firmcast::time::Time;
     use firmcast::wire::samples;
+    use rand_chacha::ChaCha20Rng;
+    use rand_core::SeedableRng as _;
+
+    fn at(number: usize) -> SocketAddr {
+        SocketAddr::from(((number as u32).to_be_bytes(), 9))
+    }
 
     #[test]
     fn a_proof_is_given_few_times_to_each_address_and_not_for_ever() {
         let mut told = Told::default();
-        let at = |number: usize| SocketAddr::from(((number as u32).to_be_bytes(), 9));
-        let given = (0..100).filter(|_| told.may_prove(0, at(1))).count();
-        assert_eq!(given, usize::from(PROOFS_EACH));
-        let more = (2..10_000).filter(|number| told.may_prove(1, at(*number))).count();
-        assert_eq!(more, PROOFS_MAX - 1);
+        let given = (0..100).filter(|cookie| told.may_prove(0, at(1), [*cookie; 16])).count();
+        assert_eq!(given, PROOFS_EACH_MAX);
+        let more = (2..10_000).filter(|number| told.may_prove(1, at(*number), [0; 16])).count();
+        assert_eq!(more, PROVED_MAX - 1);
+    }
+
+    /// A host that others keep busy.
+    fn busy_host(asker: &mut Asker<'_>, seed: u8) -> DiscoveryResponder {
+        let mut host = DiscoveryResponder::new(vec![asker.secret.public()]);
+        for number in 0..100 {
+            host.handle(Time::ZERO, at(number), &asker.question().request(), &mut rng(seed));
+        }
+        host
+    }
+
+    fn rng(seed: u8) -> ChaCha20Rng {
+        ChaCha20Rng::from_seed([seed; 32])
+    }
+
+    /// Somebody replies before the busy host does: with one cookie again and again, and in the name
+    /// of very many addresses. A host with another secret makes the forged cookie.
+    #[test]
+    fn forged_cookies_keep_no_busy_host_from_being_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let secret = ManagerSecretKey::generate(&mut OsRng);
+        let host_key = HostSecretKey::generate(&mut OsRng);
+        let mut stamper = Stamper::new(folder.path(), &secret);
+        let mut asker = Asker { secret: &secret, stamper: &mut stamper };
+        let mut forger = busy_host(&mut asker, 1);
+        let mut host = busy_host(&mut asker, 2);
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let socket = UdpSocket::from_std(socket);
+        let network = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        network.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+
+        let mut told = Told::default();
+        for number in 0..=PROVED_MAX {
+            told.may_prove(0, at(number), [0; 16]);
+        }
+        told.begin_question();
+        let questions = [asker.question()];
+        send(&socket, &questions[0], &[network.local_addr().unwrap()], &mut false);
+        let (mut found, mut buffer) = (BTreeMap::new(), [0; 2048]);
+        while found.is_empty() {
+            let (length, from) = network.recv_from(&mut buffer).unwrap();
+            let mut replies = Vec::new();
+            let request = &buffer[..length];
+            let forged = forger.handle(Time::ZERO, from, request, &mut rng(1));
+            match host.handle(Time::ZERO, from, request, &mut rng(2)) {
+                Some(Heard::Busy(reply)) => {
+                    if let Some(Heard::Busy(forged)) = forged {
+                        replies.extend(vec![forged; 5]);
+                    }
+                    replies.push(reply);
+                }
+                Some(Heard::Asked(asked)) => {
+                    let identity = samples::identity();
+                    replies.extend(host.answer(&asked, &host_key, &identity, [7; 32]));
+                }
+                None => {}
+            }
+            for reply in &replies {
+                network.send_to(reply, from).unwrap();
+            }
+            receive(&socket, &mut asker, &questions, &mut found, &mut told).unwrap();
+        }
     }
 
     #[test]

@@ -130,6 +130,6 @@ fn wrong_signatures_keep_no_manager_out() {
     };
     assert!(reply.len() <= discovery.request().len());
     assert!(Discovery::new(&world.manager, 11, [3; 16]).prove(&reply).is_none());
-    let proven = discovery.prove(&reply).unwrap();
+    let (_, proven) = discovery.prove(&reply).unwrap();
     assert!(!world.heard(&proven).is_stale());
 }

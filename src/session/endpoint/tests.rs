@@ -339,3 +339,60 @@ fn no_answer_is_larger_than_what_asked_for_it() {
     use crate::wire::datagram::RESPONSE_SIZE;
     const { assert!(RESPONSE_SIZE <= INITIATION_SIZE) }
 }
+
+/// Somebody who sees the calls, and holds the host's public key, answers each of the first
+/// `forged_calls` with cookies of its own: so many before and after the busy host does. Returns
+/// with which call the manager gets through.
+fn calls_among_forgers(before: u8, after: u8, forged_calls: usize, calls_max: usize) -> usize {
+    let (mut manager, mut host) = pair();
+    let key = MacKey::new(COOKIE_LABEL, &public(HOST));
+    let mut noise = Initiation { sender: 1, noise: [0; 104], mac: [0; 16], cookie_mac: None };
+    noise.mac = MacKey::new(MAC_LABEL, &public(HOST)).compute(&noise.checked());
+    let mut rng = ChaCha20Rng::from_seed([5; 32]);
+    let mut now = Time::ZERO;
+    manager.connect(now, public(HOST), address(2));
+    for calls in 1..=calls_max {
+        if manager.transmits.is_empty() {
+            now = manager.poll_timeout().unwrap();
+            manager.handle_timeout(now);
+        }
+        let transmit = manager.poll_transmit().unwrap();
+        assert_eq!(manager.poll_transmit(), None, "two calls at a time");
+        for _ in 0..2 * HANDSHAKES_PER_SECOND {
+            host.handle_datagram(now, address(9), &noise.emit());
+        }
+        while host.poll_transmit().is_some() {}
+        let call = Initiation::parse(&transmit.bytes).unwrap();
+        let mut forge = |manager: &mut Endpoint, count: u8| {
+            for _ in 0..count * u8::from(calls <= forged_calls) {
+                let cookie = seed(&mut rng)[..16].try_into().unwrap();
+                let reply = cookie::reply(&key, call.sender, cookie, &call.mac);
+                manager.handle_datagram(now, address(2), &reply.emit());
+            }
+        };
+        forge(&mut manager, before);
+        host.handle_datagram(now, address(1), &transmit.bytes);
+        let answer = host.poll_transmit().unwrap().bytes;
+        manager.handle_datagram(now, address(2), &answer);
+        forge(&mut manager, after);
+        if manager.is_connected(&public(HOST)) {
+            return calls;
+        }
+    }
+    panic!("not through in {calls_max} calls: {before} before, {after} after");
+}
+
+#[test]
+fn a_forged_cookie_displaces_no_true_one() {
+    assert_eq!(calls_among_forgers(0, 0, 0, 9), 2);
+    // One reply, before the true one or after it, costs at most one call.
+    assert!(calls_among_forgers(1, 0, 1, 9) <= 3);
+    assert!(calls_among_forgers(0, 1, 1, 9) <= 3);
+    // One for each call, without end.
+    assert!(calls_among_forgers(1, 0, usize::MAX, 9) <= 4);
+    assert!(calls_among_forgers(0, 1, usize::MAX, 9) <= 4);
+    // Many: they keep the manager out for a while at most.
+    calls_among_forgers(5, 5, usize::MAX, 100);
+    let forged = 20;
+    assert!(calls_among_forgers(100, 100, forged, 99) <= forged + cookie::KEPT_MAX + 1);
+}
