@@ -268,6 +268,30 @@ fn check_tells_what_is_in_the_way() {
     assert!(text(&output.stdout).contains("things are in the way."));
 }
 
+/// As a socket unit of systemd binds one.
+#[test]
+fn check_tells_of_a_socket_where_no_broadcast_arrives() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let bound = socket.local_addr().unwrap();
+    let everywhere = SocketAddr::from(([0, 0, 0, 0], bound.port()));
+    let config = write_config(folder.path(), everywhere, "");
+    let listen = || {
+        let output = run(&["check", "--json", "--config", config.to_str().unwrap()], &[]);
+        let checks: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let checks = checks["checks"].as_array().unwrap().clone();
+        checks.into_iter().find(|check| check["name"] == "listen").unwrap()
+    };
+    let told = listen();
+    assert_eq!(told["verdict"], "unknown", "{told}");
+    let detail = told["detail"].as_str().unwrap();
+    assert!(detail.contains(&bound.to_string()), "{detail}");
+    assert!(detail.contains("systemctl disable --now firmcastd.socket"), "{detail}");
+    drop(socket);
+    let _everywhere = UdpSocket::bind(everywhere).unwrap();
+    assert_eq!(listen()["verdict"], "ok");
+}
+
 /// The /sys of a machine whose watchdog runs, driven by the module my_wdt.
 fn machine_with_watchdog(sys: &Path) {
     let put = |place: &str, text: &str| {

@@ -6,15 +6,17 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// Two namespaces, joined by a cable: here the manager at 10.77.0.1, there the host, with the
-/// addresses .2 and .3. Its arguments: a folder, the two programs, and what the agent listens at.
+/// Two namespaces, joined by two cables. At the first the manager has 10.77.0.1, and the host .2
+/// and .3. The other one is somebody else's network, 10.88.0.0, until the host's address comes
+/// there. Its arguments: a folder, the two programs, and what the agent listens at.
 const ROOM: &str = r#"
 set -eu
 cd "$1"
 agent=$2 manager=$3 listen=$4
 ip link set lo up
 ip link add cable type veth peer name other
-unshare --net sleep 60 >/dev/null 2>&1 &
+ip link add tenants type veth peer name strange
+unshare --net sleep 100 >/dev/null 2>&1 &
 host=$!
 trap 'kill $host $daemon 2>/dev/null || true' EXIT
 daemon=$host
@@ -22,11 +24,16 @@ until [ "$(readlink /proc/$host/ns/net)" != "$(readlink /proc/self/ns/net)" ]; d
 ip link set other netns $host
 ip addr add 10.77.0.1/24 brd + dev cable
 ip link set cable up
+ip link set strange netns $host
+ip addr add 10.88.0.1/24 brd + dev tenants
+ip link set tenants up
 there() { nsenter --target $host --net "$@"; }
 there ip link set lo up
 there ip addr add 10.77.0.2/24 brd + dev other
 there ip addr add 10.77.0.3/24 brd + dev other
 there ip link set other up
+there ip addr add 10.88.0.2/24 brd + dev strange
+there ip link set strange up
 "$manager" --state state key new --role manager >said
 cat >agent.toml <<END
 listen = "$listen:9847"
@@ -38,10 +45,17 @@ END
 nsenter --target $host --net "$agent" --foreground --config agent.toml >/dev/null 2>log &
 daemon=$!
 until grep -q "listens on" log; do kill -0 $daemon; sleep 0.05; done
-"$manager" --state state discover --json --timeout 2 >broadcast.json || true
-for at in 2 3; do
-	"$manager" --state state discover --json --timeout 2 --host 10.77.0.$at >at$at.json || true
-done
+discover() { "$manager" --state state discover --json --timeout 2 "$@" || true; }
+discover --interface cable >broadcast.json
+discover --interface tenants >strange.json
+for at in 2 3; do discover --host 10.77.0.$at >at$at.json; done
+there ip addr del $listen/24 dev other
+there ip addr add $listen/24 dev strange
+# The host has to answer through that cable.
+ip addr add 10.77.0.9/24 dev tenants
+there ip route replace 10.88.0.0/24 dev strange
+discover --interface cable >left.json
+discover --interface tenants >moved.json
 "#;
 
 /// The addresses of the hosts that a `firmcast discover --json` has found.
@@ -66,15 +80,19 @@ fn who_listens_at_one_address_hears_broadcasts_and_nothing_for_the_others() {
     for listen in ["10.77.0.2", "10.77.0.3"] {
         let folder = tempfile::tempdir().unwrap();
         let mut room = Command::new("unshare");
-        room.args(own).args(["timeout", "50", "sh", "-c", ROOM, "sh"]).arg(folder.path());
+        room.args(own).args(["timeout", "90", "sh", "-c", ROOM, "sh"]).arg(folder.path());
         let output = room.arg(agent).arg(&manager).arg(listen).output().unwrap();
         let log = fs::read_to_string(folder.path().join("log")).unwrap_or_default();
         assert!(output.status.success(), "{log}{}", String::from_utf8_lossy(&output.stderr));
         let at = format!("{listen}:9847");
-        assert_eq!(found(&folder.path().join("broadcast.json")), [at.as_str()], "{log}");
+        let heard = |name: &str| found(&folder.path().join(name));
+        assert_eq!(heard("broadcast.json"), [at.as_str()], "{log}");
+        assert_eq!(heard("strange.json"), [""; 0], "{log}");
+        assert_eq!(heard("left.json"), [""; 0], "{log}");
+        assert_eq!(heard("moved.json"), [at.as_str()], "{log}");
         for last in [2, 3] {
             let asked = format!("10.77.0.{last}");
-            let heard = found(&folder.path().join(format!("at{last}.json")));
+            let heard = heard(&format!("at{last}.json"));
             assert_eq!(heard, if asked == listen { vec![at.clone()] } else { vec![] }, "{log}");
         }
     }

@@ -2,12 +2,11 @@
 //! not wake up.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::AsRawFd as _;
 use std::time::{Duration, Instant};
 
 use log::{error, info, warn};
-use mio::net::UdpSocket;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use nix::sys::signal::{SigSet, Signal};
@@ -24,7 +23,8 @@ use super::trust::Trust;
 use crate::helper;
 use crate::kexec;
 use crate::keys::{KeyFileError, PublicKey as _, SecretKey as _};
-use crate::net::{NetError, one_address, udp};
+use crate::net::one_address::HostSocket;
+use crate::net::{NetError, udp};
 use crate::reason::{Reason, Refusal, with_causes};
 use crate::time::Time;
 
@@ -73,11 +73,8 @@ pub fn run(config: Config) -> Result<(), AgentError> {
     for problem in trust.manager_problems.iter().chain(&trust.release_problems) {
         warn!("not trusted: {problem}");
     }
-    let (socket, source) = open_socket(&config)?;
-    let listens_at = match (source, socket.local_addr()) {
-        (None, Ok(address)) => address,
-        _ => config.listen,
-    };
+    let socket = open_socket(&config)?;
+    let listens_at = socket.local_addr().unwrap_or(config.listen);
     info!(
         "{} listens on {} with host key {}; {} managers and {} releases are trusted",
         env!("CARGO_PKG_VERSION"),
@@ -97,28 +94,25 @@ pub fn run(config: Config) -> Result<(), AgentError> {
         agent,
         system,
         socket,
-        source,
         is_told_to_end: false,
         is_behind: false,
     };
     driver.run().map_err(AgentError::Wait)
 }
 
-/// Returns the socket, and the address that it must send from if that is not the kernel's to
-/// choose.
-fn open_socket(config: &Config) -> Result<(UdpSocket, Option<Ipv4Addr>), AgentError> {
+fn open_socket(config: &Config) -> Result<HostSocket, AgentError> {
     let listen = config.listen;
     let opened = match udp::inherit() {
         Ok(Some(socket)) => {
             let address = socket.local_addr().ok();
             if let Some(at) = address.filter(|at| !at.ip().is_unspecified()) {
                 warn!(
-                    "the socket unit names {at}, where no broadcast arrives: see firmcastd.socket"
+                    "the socket unit names {at}, where no broadcast arrives: see firmcastd check"
                 );
             }
-            Ok((socket, None))
+            Ok(HostSocket::from(socket))
         }
-        Ok(None) => one_address::open(listen),
+        Ok(None) => HostSocket::open(listen),
         Err(error) => Err(error),
     };
     opened.map_err(|source| AgentError::Listen { listen, source })
@@ -136,8 +130,7 @@ struct Driver {
     started: Instant,
     agent: Agent,
     system: System,
-    socket: UdpSocket,
-    source: Option<Ipv4Addr>,
+    socket: HostSocket,
     is_told_to_end: bool,
     /// There may be more datagrams than were taken.
     is_behind: bool,
@@ -147,7 +140,7 @@ impl Driver {
     fn run(mut self) -> io::Result<()> {
         let mut poll = Poll::new()?;
         let mut events = Events::with_capacity(2);
-        poll.registry().register(&mut self.socket, DATAGRAM, Interest::READABLE)?;
+        poll.registry().register(self.socket.source(), DATAGRAM, Interest::READABLE)?;
         let hang_up = hang_up()?;
         let descriptor = hang_up.as_raw_fd();
         poll.registry().register(&mut SourceFd(&descriptor), HANG_UP, Interest::READABLE)?;
@@ -178,8 +171,8 @@ impl Driver {
         let mut errors = 0;
         self.is_behind = false;
         for _ in 0..RECEIVE_MAX {
-            match self.socket.recv_from(&mut buffer) {
-                Ok((length, from)) if length < buffer.len() => {
+            match self.socket.receive(self.now(), &mut buffer) {
+                Ok(Some((length, from))) if length < buffer.len() => {
                     errors = 0;
                     self.handle(from, &buffer[..length]);
                 }
@@ -214,7 +207,7 @@ impl Driver {
     /// again.
     fn send(&mut self) {
         while let Some(transmit) = self.agent.poll_transmit() {
-            let _ = one_address::send(&self.socket, self.source, transmit.to, &transmit.bytes);
+            let _ = self.socket.send(transmit.to, &transmit.bytes);
         }
     }
 

@@ -3,6 +3,7 @@
 //!
 //! - [`udp`]: the socket of agent, recovery and manager, and sending many datagrams by one call;
 //! - [`one_address`]: a host's socket at one address, which hears broadcasts too;
+//! - [`bound`]: where this machine hears a port;
 //! - [`config`]: what the agent hands over, read by [`survey`];
 //! - [`ip_option`]: what the kernel command line asks for instead;
 //! - [`link`]: bringing interfaces up in recovery; [`dhcp`]: the client state machine for when
@@ -13,6 +14,7 @@
 use std::io;
 use std::net::IpAddr;
 
+pub mod bound;
 pub mod config;
 pub mod dhcp;
 pub mod dns;

@@ -1,7 +1,7 @@
 //! Synchronous requests to the kernel over rtnetlink, and events from it.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use netlink_packet_core::{
     NetlinkMessage, NetlinkPayload,
 };
 use netlink_packet_route::AddressFamily;
-use netlink_packet_route::address::AddressMessage;
+use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::LinkMessage;
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage};
 use netlink_sys::protocols::{NETLINK_KOBJECT_UEVENT, NETLINK_ROUTE};
@@ -94,6 +94,21 @@ impl Netlink {
         Ok(keep(replies, |reply| match reply {
             RouteNetlinkMessage::NewAddress(address) if address.header.index == index => {
                 Some(address)
+            }
+            _ => None,
+        }))
+    }
+
+    /// Returns the indices of the interfaces that have `address`.
+    pub(super) fn interfaces_with(&mut self, address: Ipv4Addr) -> Result<Vec<u32>, NetError> {
+        let mut filter = AddressMessage::default();
+        filter.header.family = AddressFamily::Inet;
+        let request = RouteNetlinkMessage::GetAddress(filter);
+        let replies = self.request("list the addresses", request, NLM_F_DUMP)?;
+        let wanted = AddressAttribute::Local(address.into());
+        Ok(keep(replies, |reply| match reply {
+            RouteNetlinkMessage::NewAddress(found) if found.attributes.contains(&wanted) => {
+                Some(found.header.index)
             }
             _ => None,
         }))

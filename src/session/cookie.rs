@@ -74,7 +74,7 @@ impl Received {
         } else if self.kept.len() < KEPT_MAX {
             self.kept.push(entry);
             return self.kept.len() == 1;
-        } else if rng.next_u32() % self.replies == 0 {
+        } else if rng.next_u32().is_multiple_of(self.replies) {
             self.kept[self.tried % KEPT_MAX] = entry;
         }
         false

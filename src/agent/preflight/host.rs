@@ -1,5 +1,9 @@
 //! What the host must have of its own: keys, a place for its state, a board that has a name.
 
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+
 use nix::sys::statvfs::statvfs;
 use nix::unistd::{AccessFlags, access};
 
@@ -9,6 +13,7 @@ use crate::agent::host_key::note;
 use crate::agent::local_machine::LocalMachine;
 use crate::image::Board;
 use crate::keys::{HostSecretKey, PublicKey, SecretKey as _};
+use crate::net::bound;
 use crate::reason::{Reason, with_causes};
 
 pub(super) fn host_key(
@@ -68,19 +73,39 @@ fn trusted<K: PublicKey>(
 }
 
 /// What discovery is sent by reaches no loopback address, and IPv6 has no broadcast.
-pub(super) fn listen(list: &mut Checklist, machine: &LocalMachine) {
+pub(super) fn listen(list: &mut Checklist, machine: &LocalMachine, purpose: Purpose<'_>) {
     let listen = machine.config.listen;
     let ip = listen.ip();
-    match ip.is_unspecified() || ip.is_ipv4() && !ip.is_loopback() {
-        true => list.ok(Subject::Listen, listen),
-        false => list.unknown(
+    if !ip.is_unspecified() && (ip.is_ipv6() || ip.is_loopback()) {
+        list.unknown(
             Subject::Listen,
             format_args!(
                 "{listen} alone, where no broadcast arrives: name this host to the manager, \
                  firmcast discover --host ADDRESS"
             ),
-        ),
+        );
+    } else if let (Purpose::Check, Some(bound)) = (purpose, bound_alone(&machine.root, listen)) {
+        list.unknown(
+            Subject::Listen,
+            format_args!(
+                "a socket is bound to {bound}, as by firmcastd.socket, and no broadcast arrives \
+                 there: systemctl disable --now firmcastd.socket, set listen in agent.toml to the \
+                 address, and restart firmcastd; or name this host to the manager, firmcast \
+                 discover --host ADDRESS"
+            ),
+        );
+    } else {
+        list.ok(Subject::Listen, listen);
     }
+}
+
+/// Returns the one address at which the port of `listen` is heard. The agent itself binds to all.
+fn bound_alone(root: &Path, listen: SocketAddr) -> Option<SocketAddr> {
+    let lists = ["proc/net/udp", "proc/net/udp6"].map(|file| fs::read_to_string(root.join(file)));
+    let lists = lists.iter().flatten();
+    let mut bound = lists.flat_map(|list| bound::addresses(list, listen.port()));
+    let first = bound.next().filter(|address| !address.is_unspecified())?;
+    bound.all(|address| !address.is_unspecified()).then(|| SocketAddr::new(first, listen.port()))
 }
 
 /// Looks without writing: this runs whenever a manager asks.

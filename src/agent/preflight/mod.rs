@@ -125,7 +125,7 @@ fn look(machine: &LocalMachine, purpose: Purpose<'_>) -> Findings {
     let mut list = Checklist::default();
     let key = host::host_key(&mut list, machine, purpose);
     host::trusted_keys(&mut list, machine);
-    host::listen(&mut list, machine);
+    host::listen(&mut list, machine, purpose);
     host::state_folder(&mut list, machine);
     let mut board = host::board(&mut list, machine, key.as_ref());
     let mut device = flash::flash(&mut list, machine);
