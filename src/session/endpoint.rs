@@ -5,7 +5,7 @@
 //! are harmless.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
@@ -158,7 +158,8 @@ impl Endpoint {
     }
 
     /// Lets up to `strangers_max` callers open sessions whose keys are not known;
-    /// [`Endpoint::forget`] makes room again.
+    /// [`Endpoint::forget`] makes room again. When half of it is taken, callers have to prove their
+    /// address, and few are let in from each.
     pub fn serve_strangers(&mut self, strangers_max: usize) {
         self.peers.strangers_max = strangers_max;
     }
@@ -316,14 +317,24 @@ impl Endpoint {
         let Initiation { mac, cookie_mac, .. } = initiation;
         let knock = Knock { from, checked: &checked, mac, cookie_mac: cookie_mac.as_ref() };
         match self.guard.check(now, knock, &mut self.rng) {
-            Pass::Handle => self.answer_call(now, from, initiation),
-            Pass::Drop => None,
-            Pass::Prove(cookie) => {
-                let reply = cookie::reply(&self.own_cookie, initiation.sender, cookie, mac);
-                self.transmit(from, reply.emit());
-                None
+            Pass::Handle => {
+                let source = self.guard.proven_source(now, knock);
+                self.answer_call(now, from, initiation, source)
             }
+            Pass::Drop => None,
+            Pass::Prove(cookie) => self.want_proof(from, initiation, cookie),
         }
+    }
+
+    fn want_proof(
+        &mut self,
+        from: SocketAddr,
+        Initiation { sender, mac, .. }: &Initiation,
+        cookie: cookie::Cookie,
+    ) -> Option<SessionEvent> {
+        let reply = cookie::reply(&self.own_cookie, *sender, cookie, mac);
+        self.transmit(from, reply.emit());
+        None
     }
 
     fn answer_call(
@@ -331,14 +342,19 @@ impl Endpoint {
         now: Time,
         from: SocketAddr,
         initiation: &Initiation,
+        source: Option<IpAddr>,
     ) -> Option<SessionEvent> {
         let seed = seed(&mut self.rng);
         let initiated = noise::open_initiation(&self.secret, &initiation.noise, seed)?;
         self.guard.remember(&initiation.mac);
         let (key, stamp) = (initiated.peer, initiated.stamp);
-        match self.peers.admit(key, stamp, self.stamps_must_grow) {
+        match self.peers.admit(key, stamp, self.stamps_must_grow, source) {
             Admission::Admitted => {}
             Admission::Unknown => return None,
+            Admission::Unproven => {
+                let cookie = self.guard.cookie(now, from, &mut self.rng);
+                return self.want_proof(from, initiation, cookie);
+            }
             Admission::Stale { newest } => {
                 return Some(SessionEvent::StaleCall { peer: key, stamp, newest });
             }

@@ -112,6 +112,19 @@ impl Guard {
         }
     }
 
+    /// Returns the owner of the sender's address, if the sender has proved that it is there.
+    pub(super) fn proven_source(&self, now: Time, knock: Knock<'_>) -> Option<IpAddr> {
+        let Knock { from, checked, cookie_mac, .. } = knock;
+        let address = from.ip().to_canonical();
+        let proves = |mac| self.jar.knows(now, from, checked, mac);
+        cookie_mac.is_some_and(proves).then(|| prefix(address).unwrap_or(address))
+    }
+
+    /// Returns the cookie with which a sender proves that it is at this address.
+    pub(super) fn cookie(&mut self, now: Time, from: SocketAddr, rng: &mut ChaCha20Rng) -> Cookie {
+        self.jar.make(now, from, rng)
+    }
+
     /// Remembers what was handled and is worth it: copies of it are dropped from here on.
     pub(super) fn remember(&mut self, mac: &[u8; MAC_SIZE]) {
         self.seen.insert(mac, self.limits.seen_max);

@@ -2,7 +2,7 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use rand_chacha::ChaCha20Rng;
 use rand_core::RngCore;
@@ -22,6 +22,10 @@ pub const PEERS_MAX: usize = 65_536;
 /// Maximum number of answered handshakes of one peer that wait for its first message.
 pub(super) const UNCONFIRMED_MAX: usize = 16;
 
+/// Maximum number of strangers from one address, or one /64 of IPv6, once half of their room is
+/// taken.
+pub(super) const STRANGERS_PER_SOURCE_MAX: usize = 8;
+
 pub(super) const MAC_LABEL: &str = "firmcast session mac";
 
 /// All peers of an endpoint.
@@ -33,6 +37,8 @@ pub(super) struct Peers {
     /// Unknown callers that may have a session at the same time.
     pub(super) strangers_max: usize,
     strangers: usize,
+    /// Strangers that proved their address, by its owner.
+    sources: BTreeMap<IpAddr, usize>,
 }
 
 #[derive(Debug)]
@@ -41,6 +47,8 @@ pub(super) struct Peer {
     may_call: bool,
     /// Made by its own call to an endpoint that serves strangers.
     pub(super) stranger: bool,
+    /// Where it is, if it is a stranger that proved that.
+    source: Option<IpAddr>,
     newest_stamp: Option<u64>,
     pub(super) call: Option<Call>,
     /// Made by answering; one is used once the caller's first message shows that it is no replay.
@@ -66,6 +74,8 @@ pub(super) struct Opened {
 pub(super) enum Admission {
     Admitted,
     Unknown,
+    /// It is a stranger, and must prove its address first.
+    Unproven,
     /// A later stamp of this key is known.
     Stale {
         newest: u64,
@@ -102,9 +112,8 @@ impl Peers {
     pub(super) fn allow(&mut self, key: PeerKey) {
         if let Some(peer) = self.entry(key) {
             peer.may_call = true;
-            if std::mem::take(&mut peer.stranger) {
-                self.strangers -= 1;
-            }
+            let (stranger, source) = (std::mem::take(&mut peer.stranger), peer.source.take());
+            self.drop_stranger(stranger, source);
         }
     }
 
@@ -120,34 +129,61 @@ impl Peers {
     pub(super) fn forget(&mut self, key: &PeerKey) {
         self.disconnect(key);
         if let Some(peer) = self.known.remove(key) {
-            self.strangers -= usize::from(peer.stranger);
+            self.drop_stranger(peer.stranger, peer.source);
+        }
+    }
+
+    fn drop_stranger(&mut self, stranger: bool, source: Option<IpAddr>) {
+        self.strangers -= usize::from(stranger);
+        let Some(source) = source else { return };
+        if let Entry::Occupied(mut count) = self.sources.entry(source) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
         }
     }
 
     /// Returns whether the sender of this initiation may have a session. A stranger for whom there
-    /// is room is known from here on.
-    pub(super) fn admit(&mut self, key: PeerKey, stamp: u64, stamps_must_grow: bool) -> Admission {
+    /// is room is known from here on. `source` is the owner of its address, if it proved that.
+    pub(super) fn admit(
+        &mut self,
+        key: PeerKey,
+        stamp: u64,
+        stamps_must_grow: bool,
+        source: Option<IpAddr>,
+    ) -> Admission {
         match self.known.get(&key) {
             Some(peer) if !peer.may_call && !peer.stranger => Admission::Unknown,
             Some(peer) => match peer.newest_stamp {
                 Some(newest) if stamps_must_grow && stamp <= newest => Admission::Stale { newest },
                 _ => Admission::Admitted,
             },
-            None => match self.take_stranger(key) {
-                true => Admission::Admitted,
-                false => Admission::Unknown,
-            },
+            None => self.take_stranger(key, source),
         }
     }
 
-    fn take_stranger(&mut self, key: PeerKey) -> bool {
+    /// Half of the room is for those that prove their address, few from each: who makes keys alone
+    /// does not get it.
+    fn take_stranger(&mut self, key: PeerKey, source: Option<IpAddr>) -> Admission {
+        let of_source = source.and_then(|source| self.sources.get(&source)).copied().unwrap_or(0);
         if self.strangers >= self.strangers_max {
-            return false;
+            return Admission::Unknown;
         }
-        let Some(peer) = self.entry(key) else { return false };
-        peer.stranger = true;
+        if self.strangers >= self.strangers_max.div_ceil(2) {
+            match source {
+                None => return Admission::Unproven,
+                Some(_) if of_source >= STRANGERS_PER_SOURCE_MAX => return Admission::Unknown,
+                Some(_) => {}
+            }
+        }
+        let Some(peer) = self.entry(key) else { return Admission::Unknown };
+        (peer.stranger, peer.source) = (true, source);
         self.strangers += 1;
-        true
+        if let Some(source) = source {
+            *self.sources.entry(source).or_default() += 1;
+        }
+        Admission::Admitted
     }
 
     /// Returns an index that nobody has, for a session with its owner.
@@ -210,6 +246,11 @@ impl Peers {
     }
 
     #[cfg(test)]
+    pub(super) fn has_no_strangers(&self) -> bool {
+        self.strangers == 0 && self.sources.is_empty()
+    }
+
+    #[cfg(test)]
     pub(super) fn index_count(&self) -> usize {
         self.indices.len()
     }
@@ -221,6 +262,7 @@ impl Peer {
             mac: MacKey::new(MAC_LABEL, key),
             may_call: false,
             stranger: false,
+            source: None,
             newest_stamp: None,
             call: None,
             unconfirmed: VecDeque::new(),

@@ -34,8 +34,8 @@ pub const KNOWN_MAX: usize = PEERS_MAX - STRANGERS_MAX;
 pub(crate) const STRANGERS_MAX: usize = 1024;
 
 /// How often strangers are looked through; one that has said nothing since the last time makes
-/// room.
-const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(5);
+/// room. The first word comes a round trip after the handshake.
+const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Most campaigns at a time; each holds its payload.
 pub(crate) const COURSES_MAX: usize = 8;

@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
-use crate::session::peers::UNCONFIRMED_MAX;
+use crate::session::peers::{STRANGERS_PER_SOURCE_MAX, UNCONFIRMED_MAX};
 use crate::wire::datagram::INITIATION_SIZE;
 
 const MANAGER: [u8; 32] = [1; 32];
@@ -300,6 +300,50 @@ fn a_doubled_call_leaves_a_session_that_both_sides_use() {
     let (events, _) = run(&mut manager, &mut host, Time::ZERO);
     assert!(events.iter().any(|event| matches!(event, SessionEvent::Message { .. })), "{events:?}");
     assert_eq!(host.peers.index_count(), 1);
+}
+
+#[test]
+fn a_flood_of_self_made_keys_keeps_no_true_stranger_out() {
+    const ROOM: usize = 32;
+    let mut manager = Endpoint::new(MANAGER, [3; 32]);
+    manager.serve_hosts(2000);
+    manager.serve_strangers(ROOM);
+    let now = Time::ZERO;
+    let at = |host: u8, port: u16| SocketAddr::from(([10, 0, 0, host], port));
+    // From one place, which hears what it is answered.
+    let mut admitted = 0;
+    for number in 0..100 {
+        let mut caller = Endpoint::new([number + 100; 32], [number; 32]);
+        caller.connect(now, public(MANAGER), address(1));
+        for _ in 0..2 {
+            while let Some(call) = caller.poll_transmit() {
+                manager.handle_datagram(now, at(1, number.into()), &call.bytes);
+            }
+            while let Some(answer) = manager.poll_transmit() {
+                caller.handle_datagram(now, address(1), &answer.bytes);
+            }
+        }
+        admitted += usize::from(caller.is_connected(&public(MANAGER)));
+    }
+    assert_eq!(admitted, ROOM / 2 + STRANGERS_PER_SOURCE_MAX);
+    // From anywhere, and deaf.
+    for number in 0..100 {
+        let mut caller = Endpoint::new([number; 32], [number; 32]);
+        caller.connect(now, public(MANAGER), address(1));
+        let call = caller.poll_transmit().unwrap();
+        manager.handle_datagram(now, at(number, 1), &call.bytes);
+        while manager.poll_transmit().is_some() {}
+    }
+    assert_eq!(manager.strangers().count(), admitted);
+
+    let mut host = Endpoint::new(HOST, [4; 32]);
+    host.connect(now, public(MANAGER), address(1));
+    run(&mut host, &mut manager, now);
+    assert!(host.is_connected(&public(MANAGER)));
+    // Whoever leaves makes room for others from there.
+    let others: Vec<PeerKey> = manager.strangers().copied().collect();
+    others.iter().for_each(|key| manager.forget(key));
+    assert!(manager.peers.has_no_strangers());
 }
 
 #[test]

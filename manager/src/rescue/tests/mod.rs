@@ -299,6 +299,26 @@ fn strangers_are_answered_only_where_the_policy_says_so_and_have_limited_room() 
     assert!(world.service().endpoint.strangers().count() <= 2);
 }
 
+#[test]
+fn handshakes_alone_keep_no_stranger_out() {
+    let up_at = Duration::from_millis(900);
+    let mut world = World::new(vec![Dead { is_known: false, up_at, ..Dead::default() }], &[]);
+    world.policy.unknown_hosts = true;
+    world.start();
+    for number in 0..2500u32 {
+        let mut secret = [7; 32];
+        secret[..4].copy_from_slice(&number.to_be_bytes());
+        let mut endpoint = Endpoint::new(secret, secret);
+        endpoint.connect(world.now, manager(), ([10, 0, 0, 1], 9848).into());
+        let call = endpoint.poll_transmit().unwrap().bytes;
+        world.send(([10, 9, 9, 9], 1).into(), call);
+        world.run_for(Duration::from_micros(600));
+    }
+    assert_eq!(world.service().callers.len(), 1, "in the middle of it");
+    world.run_for(Duration::from_secs(2));
+    assert_eq!(world.service().endpoint.strangers().count(), 1, "those that say nothing leave");
+}
+
 /// A stranger with a key that it made itself, which asks for help again and again.
 struct Shouter {
     endpoint: Endpoint,
