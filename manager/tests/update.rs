@@ -9,8 +9,9 @@ mod stuck_pipe;
 
 use std::net::UdpSocket;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -355,6 +356,53 @@ fn a_reader_that_stops_holds_up_no_update_and_gets_its_results_later() {
     kill(Pid::from_raw(update.id().try_into().unwrap()), Signal::SIGINT).unwrap();
     wait_for_record(&manager, "\"finished\"");
     assert_eq!(stuck_pipe::end(&mut update, Signal::SIGINT).code(), Some(1));
+}
+
+/// As `firmcast update 2>&1 | less`, with a warning before the campaign and one behind it.
+#[test]
+fn a_reader_of_errors_that_stops_holds_up_no_update() {
+    let manager = Manager::new();
+    let host = Server::start(0, quick(), &manager);
+    manager.enrol(&[&host]);
+    let start = |pipe, errors| {
+        let arguments =
+            ["update", "--bundle", "b.fcb", "--key", "manager.key", "--port", "0", "--unicast"];
+        let how = ["--all", "--dry-run"];
+        let mut command = manager.command(&[&arguments[..], &how].concat());
+        command.stdout(pipe).stderr(errors).spawn().unwrap()
+    };
+    let mut update = start(Stdio::null(), Stdio::null());
+    assert_eq!(stuck_pipe::wait(&mut update).code(), Some(0));
+    let stamps = manager.path("state/stamps.json");
+    let mut kept: Value = serde_json::from_slice(&std::fs::read(&stamps).unwrap()).unwrap();
+    let week_us = 7 * 24 * 3600 * 1_000_000;
+    for last in kept["last"].as_object_mut().unwrap().values_mut() {
+        *last = (last.as_u64().unwrap() + week_us).into();
+    }
+    std::fs::write(&stamps, kept.to_string()).unwrap();
+
+    std::fs::remove_dir_all(manager.path("state/campaigns")).unwrap();
+    let ((_reader, pipe), (errors, error_pipe)) =
+        (stuck_pipe::stuck_pipe(), stuck_pipe::stuck_pipe());
+    let mut update = start(pipe, error_pipe);
+    wait_for_record(&manager, "\"finished\"");
+    assert_eq!(stuck_pipe::end(&mut update, Signal::SIGTERM).code(), Some(0));
+    drop(errors);
+
+    // Who reads again gets the warning.
+    let (errors, error_pipe) = stuck_pipe::stuck_pipe();
+    let mut update = start(Stdio::null(), error_pipe);
+    std::thread::sleep(Duration::from_millis(1500));
+    assert!(errors.read().contains("WARNING: the clock is"));
+    assert_eq!(stuck_pipe::wait(&mut update).code(), Some(0));
+
+    // What is wrong before anything starts holds up no signal either.
+    std::fs::remove_file(manager.path("b.fcb")).unwrap();
+    let (_reader, pipe) = stuck_pipe::stuck_pipe();
+    let mut update = start(Stdio::null(), pipe);
+    std::thread::sleep(Duration::from_millis(100));
+    let status = stuck_pipe::end(&mut update, Signal::SIGTERM);
+    assert_eq!(status.signal(), Some(Signal::SIGTERM as i32));
 }
 
 /// All that lies in a directory, with type and mode, by its path there.

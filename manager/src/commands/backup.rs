@@ -13,6 +13,7 @@ use firmcast_manager::store::flash_backups::{BackupRecord, BackupStore, RegionFa
 
 use super::bundle;
 use crate::driver::output;
+use crate::driver::stderr;
 
 /// Fewest digits of a digest that name a backup.
 const DIGITS_MIN: usize = 8;
@@ -72,7 +73,7 @@ fn list(store: &BackupStore, json: bool) -> anyhow::Result<ExitCode> {
     let (records, problems) = store.list()?;
     let complete = problems.is_empty();
     for problem in problems {
-        eprintln!("firmcast: {:#}", anyhow::Error::from(problem));
+        stderr::tell(format_args!("{:#}", anyhow::Error::from(problem)));
     }
     let printed = if json {
         let text = serde_json::to_string_pretty(&records).context("cannot print the backups")?;

@@ -19,6 +19,7 @@ use serde::Serialize;
 
 use crate::driver::interview::{self, Asker, Found};
 use crate::driver::stamper::Stamper;
+use crate::driver::stderr;
 use crate::driver::wait::Waiter;
 use crate::driver::{network, output, socket};
 
@@ -178,9 +179,9 @@ impl DiscoverArgs {
             return output::print(&(serde_json::to_string_pretty(lines)? + "\n"));
         }
         if lines.is_empty() {
-            eprintln!(
-                "firmcast: no host answered; agents answer only managers whose key they trust \
-                 (trusted_managers)"
+            stderr::tell(
+                "no host answered; agents answer only managers whose key they trust \
+                 (trusted_managers)",
             );
         }
         output::print(&lines.iter().map(Line::to_text).collect::<String>())

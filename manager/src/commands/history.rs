@@ -11,6 +11,7 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::driver::output;
+use crate::driver::stderr;
 
 use firmcast_manager::news::{BundleFacts, Entry, HostResult, Kind, News};
 use firmcast_manager::store::records;
@@ -128,7 +129,7 @@ fn read_all(state: &Path) -> anyhow::Result<Vec<Campaign>> {
     for path in records::paths(state).with_context(cannot)? {
         match read(&path) {
             Ok(campaign) => campaigns.push(campaign),
-            Err(error) => eprintln!("firmcast: {}: {error:#}", path.display()),
+            Err(error) => stderr::tell(format_args!("{}: {error:#}", path.display())),
         }
     }
     Ok(campaigns)

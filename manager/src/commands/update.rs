@@ -32,6 +32,7 @@ use crate::driver::mouth::Mouth;
 use crate::driver::network::{self, Route};
 use crate::driver::socket;
 use crate::driver::stamper::Stamper;
+use crate::driver::stderr;
 use crate::driver::wait::Waiter;
 use drive::{CampaignIo, Drive, WayOut};
 use targets::NamedHost;
@@ -110,7 +111,7 @@ impl UpdateArgs {
         match self.prepare(state).map(Drive::run) {
             Ok(code) => code,
             Err(error) => {
-                eprintln!("firmcast: {error:#}; nothing was started");
+                stderr::tell(format_args!("{error:#}; nothing was started"));
                 ExitCode::from(NOTHING_STARTED)
             }
         }

@@ -18,6 +18,7 @@ use rand_core::{OsRng, RngCore as _};
 
 use super::socket::is_network_error;
 use super::stamper::Stamper;
+use super::stderr;
 use super::wait::Waiter;
 
 /// Questions follow each other after this; hosts answer each only once.
@@ -164,12 +165,12 @@ impl Told {
     fn later_stamp(&mut self, key: &HostPublicKey, address: SocketAddr, newest: u64) {
         if self.later.len() < LATER_MAX && self.later.insert(*key.exchange()) {
             let newest = clock::rfc3339(SystemTime::UNIX_EPOCH + Duration::from_micros(newest));
-            eprintln!(
-                "firmcast: a host is at {address} ({}) that has seen a later stamp of this key \
+            stderr::tell(format_args!(
+                "a host is at {address} ({}) that has seen a later stamp of this key \
                 ({newest}), and ignores this one: compare the clocks of all machines that have \
                 this key, and copy stamps.json from the one that was ahead",
                 key.fingerprint()
-            );
+            ));
         }
     }
 }
@@ -183,7 +184,7 @@ fn send(socket: &UdpSocket, question: &Discovery, to: &[SocketAddr], warned: &mu
         if let Err(error) = sent
             && !std::mem::replace(warned, true)
         {
-            eprintln!("firmcast: cannot ask {to}: {error}");
+            stderr::tell(format_args!("cannot ask {to}: {error}"));
         }
     }
 }

@@ -7,7 +7,7 @@
 //! - [`status_socket`]: the local socket between `firmcast serve` and `firmcast status`.
 //! - [`mouth`]: tells what happens: on the [`display`] (terminal, lines or JSON), and in the
 //!   records of the [`ledger`]. [`output`]: standard output; [`printer`]: the same from a thread of
-//!   its own, while hosts wait.
+//!   its own, while hosts wait; [`stderr`]: standard error, from such a thread too.
 
 pub(crate) mod display;
 pub(crate) mod interview;
@@ -20,4 +20,5 @@ pub(crate) mod sender;
 pub(crate) mod socket;
 pub(crate) mod stamper;
 pub(crate) mod status_socket;
+pub(crate) mod stderr;
 pub(crate) mod wait;

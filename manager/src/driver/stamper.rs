@@ -11,6 +11,8 @@ use firmcast_manager::store::stamps::{
     CAMPAIGN_STAMPS, RENEWAL_INTERVAL, Reserved, StampError, Stamps,
 };
 
+use super::stderr;
+
 /// The stamps of one key.
 pub(crate) struct Stamper {
     stamps: Stamps,
@@ -29,7 +31,9 @@ impl Stamper {
     /// around needs no disk.
     pub(crate) fn question(&mut self) -> u64 {
         self.reserve(1).unwrap_or_else(|error| {
-            self.has_failed_once(&error).inspect(|warning| eprintln!("firmcast: {warning}"));
+            if let Some(warning) = self.has_failed_once(&error) {
+                stderr::tell(warning);
+            }
             clock::unix_micros(SystemTime::now())
         })
     }
@@ -60,7 +64,7 @@ impl Stamper {
         if let Some(gap) = gap
             && !std::mem::replace(&mut self.has_told_gap, true)
         {
-            eprintln!("firmcast: WARNING: {}", gap.to_text());
+            stderr::tell(format_args!("WARNING: {}", gap.to_text()));
         }
         Ok(first)
     }

@@ -14,6 +14,8 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use std::os::fd::AsRawFd as _;
 
+use super::stderr;
+
 const SOCKET: Token = Token(0);
 const SIGNALS: Token = Token(1);
 const OTHER: Token = Token(2);
@@ -71,6 +73,9 @@ impl Waiter {
     /// How many signals to stop have come since the last call.
     pub(crate) fn stop_requests(&mut self) -> anyhow::Result<u32> {
         let Signals { stops, hangups } = self.signals()?;
+        if hangups > 0 {
+            stderr::wants_end();
+        }
         Ok(stops + hangups)
     }
 
@@ -81,7 +86,10 @@ impl Waiter {
         loop {
             match signals.read_signal() {
                 Ok(Some(signal)) if signal.ssi_signo == Signal::SIGHUP as u32 => came.hangups += 1,
-                Ok(Some(_)) => came.stops += 1,
+                Ok(Some(_)) => {
+                    came.stops += 1;
+                    stderr::wants_end();
+                }
                 Ok(None) | Err(Errno::EAGAIN) => return Ok(came),
                 Err(Errno::EINTR) => {}
                 Err(errno) => return Err(errno).context("cannot read signals"),

@@ -13,6 +13,7 @@ use super::file;
 use super::policy::Policy;
 use super::sign::sign;
 use crate::driver::output;
+use crate::driver::stderr;
 
 #[derive(Debug, Args)]
 pub(crate) struct CreateArgs {
@@ -57,11 +58,11 @@ impl CreateArgs {
             .with_context(|| format!("cannot make a bundle of {}", self.image.display()))?;
         file::write_new(&self.out, &bytes, file::Readers::Everybody)?;
         if FirmwareFormat::recognise(&image).is_none() {
-            eprintln!(
-                "firmcast: warning: {} is of no firmware format known here: check that it is what \
+            stderr::tell(format_args!(
+                "warning: {} is of no firmware format known here: check that it is what \
                  the chip should hold",
                 self.image.display()
-            );
+            ));
         }
         output::print(&format!(
             "{}: version {}, {} bytes, signed by {}\n",
