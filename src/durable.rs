@@ -18,7 +18,7 @@ use nix::fcntl::{Flock, FlockArg};
 pub const PRIVATE: u32 = 0o600;
 
 /// Maximum number of tries to be the only one who writes to a folder.
-const LOCK_TRIES_MAX: u32 = 200;
+const LOCK_TRIES_MAX: u32 = 1000;
 /// Pause between two such tries.
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
@@ -69,6 +69,11 @@ impl<'a> NewFile<'a> {
         }
         let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&new_path)?;
         Ok(Self { path, new_path, file, folder })
+    }
+
+    /// Returns the open file, for whoever gives it to another user. Only this type writes to it.
+    pub fn file(&self) -> &File {
+        &self.file
     }
 
     /// Whether its file system keeps modes, so that nobody but the owner can read the file.

@@ -11,6 +11,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use firmcast::durable;
 use firmcast::image::Region;
 use firmcast::keys::{HostPublicKey, PublicKey as _};
 use firmcast::wire::answer::Identity;
@@ -227,6 +228,7 @@ impl BackupStore {
     pub fn put(&self, record: &BackupRecord, bytes: &[u8]) -> Result<PathBuf, BackupError> {
         // Another manager may keep the same bytes of another host right now.
         let _alone = self.lock()?;
+        self.clear().map_err(failed("clear", &self.directory))?;
         let path = self.directory.join(&record.sha256);
         whole_file::replace(&path, bytes).map_err(failed("write", &path))?;
         let records = records_path(&path);
@@ -281,10 +283,20 @@ impl BackupStore {
         }
     }
 
+    /// Removes what a power cut has left of backups, which may never come again.
+    fn clear(&self) -> io::Result<()> {
+        for file in std::fs::read_dir(&self.directory)? {
+            let path = file?.path();
+            if path.extension().is_some_and(|extension| extension == "new") {
+                durable::remove_leftover(&path.with_extension(""));
+            }
+        }
+        Ok(())
+    }
+
     fn lock(&self) -> Result<Flock<File>, BackupError> {
-        File::open(&self.directory)
-            .and_then(whole_file::lock_open)
-            .map_err(failed("lock", &self.directory))
+        let path = self.directory.join("lock");
+        whole_file::lock(&path).map_err(failed("lock", &path))
     }
 }
 
@@ -354,13 +366,16 @@ mod tests {
         let path = store.put(&b, b"same").unwrap();
         store.put(&a, b"same").unwrap();
         store.put(&other, b"more").unwrap();
-        // What a manager leaves that dies while it writes.
-        std::fs::write(state.path().join("backups/.backup-x"), "half").unwrap();
+        // What a manager leaves that dies while it writes, and what stays until the next backup.
+        let leftover = path.with_file_name("0123.jsonl.new");
+        std::fs::write(&leftover, "half").unwrap();
         let (records, problems) = store.list().unwrap();
         assert_eq!(records, [a.clone(), b, other]);
         assert!(problems.is_empty());
         assert_eq!(store.read(&a.sha256).unwrap(), b"same");
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        store.put(&a, b"same").unwrap();
+        assert!(!leftover.exists());
     }
 
     #[test]

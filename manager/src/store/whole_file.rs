@@ -1,13 +1,14 @@
 //! Files of the state directory that are replaced as a whole, and the locks that let one process at
 //! a time read, change and replace one.
 
-use std::fs::{File, OpenOptions, Permissions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use firmcast::durable::{self, NewFile};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag};
 
@@ -26,17 +27,9 @@ const LOCK_PAUSE: Duration = Duration::from_millis(10);
 /// When the file cannot be opened, or another process holds the lock for [`LOCK_WAIT_MAX`].
 pub(super) fn lock(path: &Path) -> io::Result<Flock<File>> {
     let mut options = OpenOptions::new();
-    let options = options.create(true).truncate(false).write(true).mode(0o600);
-    let file = options.custom_flags(OFlag::O_NOFOLLOW.bits()).open(path)?;
+    let options = options.create(true).truncate(false).write(true).mode(durable::PRIVATE);
+    let mut file = options.custom_flags(OFlag::O_NOFOLLOW.bits()).open(path)?;
     owner::hand_over(&file, path)?;
-    lock_open(file)
-}
-
-/// Takes the lock of a file or directory that is open.
-///
-/// # Errors
-/// As [`lock`].
-pub(super) fn lock_open(mut file: File) -> io::Result<Flock<File>> {
     let end = Instant::now() + LOCK_WAIT_MAX;
     loop {
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
@@ -60,14 +53,30 @@ pub(super) fn lock_open(mut file: File) -> io::Result<Flock<File>> {
 /// # Errors
 /// When it cannot be written or made durable.
 pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let directory = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new()
-        .prefix(".new-")
-        .permissions(Permissions::from_mode(0o600))
-        .tempfile_in(directory)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    owner::hand_over(file.as_file(), file.path())?;
-    file.persist(path).map_err(|error| error.error)?;
-    File::open(directory)?.sync_all()
+    let new = NewFile::begin(path, durable::PRIVATE)?;
+    owner::hand_over(new.file(), path)?;
+    new.replace(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_for_its_owner_alone_and_nothing_else_is_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("inventory.json");
+        // What a power cut has left, which others can read.
+        fs::write(folder.path().join("inventory.json.new"), "half").unwrap();
+        replace(&path, b"one").unwrap();
+        replace(&path, b"two").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, durable::PRIVATE);
+        let names = fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().file_name());
+        assert_eq!(names.collect::<Vec<_>>(), ["inventory.json"]);
+    }
 }
