@@ -295,7 +295,7 @@ impl BackupStore {
     }
 
     fn lock(&self) -> Result<Flock<File>, BackupError> {
-        let path = self.directory.join("lock");
+        let path = self.directory.with_extension("lock");
         whole_file::lock(&path).map_err(failed("lock", &path))
     }
 }
