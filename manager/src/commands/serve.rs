@@ -61,7 +61,7 @@ pub(crate) struct ServeArgs {
     interface: Option<String>,
     #[command(flatten)]
     sending: SendingArgs,
-    /// Address and UDP port to listen on
+    /// Address and UDP port to listen on; at one address no broadcast of a dead host arrives
     #[arg(long, value_name = "ADDRESS:PORT", default_value_t = LISTEN_DEFAULT)]
     listen: SocketAddr,
     /// Print one JSON object for each event

@@ -8,6 +8,8 @@ use firmcast::net::udp::{self, UdpOptions};
 use firmcast::wire::broadcast::{BROADCAST_HEADER_SIZE, BROADCAST_TAG_SIZE, FRAGMENT_SIZE_MAX};
 use mio::net::UdpSocket;
 
+use super::stderr;
+
 /// Room in the socket for the answers of many hosts at once.
 const RECEIVE_BUFFER_BYTES: usize = 8 << 20;
 
@@ -21,14 +23,28 @@ const DATAGRAM_SIZE_MAX: usize =
 /// Most datagrams that are read before something is sent again.
 const RECEIVE_MAX: usize = 4096;
 
-/// Opens the socket at `listen`.
+/// Opens the socket at `listen`; tells the operator who is not heard there.
 pub(crate) fn listen(listen: SocketAddr) -> anyhow::Result<UdpSocket> {
+    if let Some(warning) = who_is_not_heard(listen) {
+        stderr::tell(warning);
+    }
     let options = UdpOptions {
         receive_buffer_bytes: Some(RECEIVE_BUFFER_BYTES),
         send_buffer_bytes: Some(SEND_BUFFER_BYTES),
         ..UdpOptions::at(listen)
     };
     udp::open(&options).with_context(|| format!("cannot use UDP at {listen}"))
+}
+
+/// Nobody who broadcasts, unless the socket is at all addresses. Loopback has no broadcasts.
+fn who_is_not_heard(listen: SocketAddr) -> Option<String> {
+    let hears_all = listen.ip().is_unspecified() || listen.ip().is_loopback();
+    (!hears_all).then(|| {
+        format!(
+            "WARNING: at {listen} alone no broadcast arrives: dead hosts that call everybody are \
+             not heard; listen at 0.0.0.0, or tell them this address (docs/BOOT.md)"
+        )
+    })
 }
 
 /// Opens the socket at `port`, 0 for any, in the family of `peers`.
@@ -83,6 +99,13 @@ pub(crate) fn is_network_error(error: &io::Error) -> bool {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn an_address_where_no_broadcast_arrives_is_told() {
+        let told = |at: &str| who_is_not_heard(at.parse().unwrap()).is_some();
+        assert!(told("192.0.2.1:9848") && told("[2001:db8::1]:9848"));
+        assert!(!told("0.0.0.0:9848") && !told("[::]:9848") && !told("127.0.0.1:9848"));
+    }
 
     #[test]
     fn hosts_of_both_families_do_not_fit_one_socket() {
