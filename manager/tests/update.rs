@@ -11,7 +11,7 @@ use std::net::UdpSocket;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -24,6 +24,7 @@ use firmcast::keys::{
 use firmcast::reason::Reason;
 use firmcast::time::Time;
 use host::{Cargo, Script, ScriptedHost};
+use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::Pid;
@@ -403,6 +404,48 @@ fn a_reader_of_errors_that_stops_holds_up_no_update() {
     std::thread::sleep(Duration::from_millis(100));
     let status = stuck_pipe::end(&mut update, Signal::SIGTERM);
     assert_eq!(status.signal(), Some(Signal::SIGTERM as i32));
+}
+
+/// Both look for running campaigns as soon as they may.
+#[test]
+fn of_two_updates_of_a_host_that_start_at_the_same_moment_one_is_refused() {
+    let manager = Manager::new();
+    let slow = Script { recovery_boot: Duration::from_secs(60), ..quick() };
+    let hosts = [Server::start(0, slow, &manager), Server::start(1, quick(), &manager)];
+    manager.enrol(&[&hosts[0], &hosts[1]]);
+    let lock = std::fs::File::create(manager.path("state/campaigns.lock")).unwrap();
+    let lock = Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, errno)| errno).unwrap();
+    let start = |host| {
+        let arguments =
+            ["update", "--bundle", "b.fcb", "--key", "manager.key", "--port", "0", "--unicast"];
+        let mut command = manager.command(&[&arguments[..], &["--host", host]].concat());
+        command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let (mut same, mut other) = (["host-0", "host-0"].map(start), start("host-1"));
+    // All have asked their hosts, and wait for their turn.
+    std::thread::sleep(Duration::from_secs(3));
+    assert!(same.iter_mut().all(|update| update.try_wait().unwrap().is_none()));
+    drop(lock);
+    assert_eq!(stuck_pipe::wait(&mut other).code(), Some(0), "hosts of nobody else");
+    wait_for_record(&manager, "entering-recovery");
+    let mut refused = Vec::from(same);
+    let end = Instant::now() + Duration::from_secs(20);
+    while refused.iter_mut().all(|update| update.try_wait().unwrap().is_none()) {
+        assert!(Instant::now() < end, "both work on one host");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let started: Vec<Child> =
+        refused.extract_if(.., |update| update.try_wait().unwrap().is_none()).collect();
+    assert_eq!((refused.len(), started.len()), (1, 1));
+    for update in refused {
+        let output = update.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(3), "{output:?}");
+        let error = text(&output.stderr);
+        assert!(error.contains("host-0 takes part in campaign"), "{error}");
+    }
+    for mut update in started {
+        assert_eq!(stuck_pipe::end(&mut update, Signal::SIGTERM).code(), Some(1));
+    }
 }
 
 /// All that lies in a directory, with type and mode, by its path there.

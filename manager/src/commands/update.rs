@@ -19,7 +19,7 @@ use firmcast_manager::campaign::{Campaign, Config, Contents, Deadlines};
 use firmcast_manager::news::{BundleFacts, Entry, HostFacts, Kind, Narrator, News};
 use firmcast_manager::store::flash_backups::{BackupStore, RegionFacts};
 use firmcast_manager::store::inventory::Inventory;
-use firmcast_manager::store::records;
+use firmcast_manager::store::records::{self, StartTurn};
 use firmcast_manager::store::state::manager_key;
 use rand_core::{OsRng, RngCore as _};
 
@@ -124,6 +124,8 @@ impl UpdateArgs {
         let mut stamper = Stamper::new(state, &secret);
         let asker = Asker { secret: &secret, stamper: &mut stamper };
         let (hosts, way) = self.find_hosts(state, asker)?;
+        // Of two that start at the same moment, the second one sees the first.
+        let turn = StartTurn::take(state)?;
         refuse_if_running(state, &hosts)?;
         let stamp = stamper.campaign(way.waiter.now())?;
         let config = self.config(&secret, &way.route, stamp);
@@ -138,6 +140,7 @@ impl UpdateArgs {
         let mut mouth =
             Mouth::new(Display::for_campaign(self.json, self.kind()), Ledger::new(state.into()));
         mouth.begin(config.campaign, started)?;
+        drop(turn);
         let io = CampaignIo { mouth, way, stamper, backups, regions: opened.regions };
         Ok(Drive::new(config.campaign, Narrator::new(self.kind()), campaign, io))
     }

@@ -14,7 +14,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, Flock, FlockArg, fallocate};
 use thiserror::Error;
 
-use super::owner;
+use super::{owner, whole_file};
 use crate::news::{Entry, News};
 
 /// Room that is reserved for a campaign, so that a full disk shows before it starts.
@@ -134,6 +134,26 @@ impl CampaignRecord {
     }
 }
 
+/// The right to start a campaign, which one process has at a time: between the look at those that
+/// are running and the record of its own.
+#[derive(Debug)]
+pub struct StartTurn {
+    _lock: Flock<File>,
+}
+
+impl StartTurn {
+    /// Waits for the turn; it ends when the result is dropped.
+    ///
+    /// # Errors
+    /// When the lock cannot be made, or another process does not end to start a campaign.
+    pub fn take(state: &Path) -> Result<Self, RecordError> {
+        owner::make_directory(state).map_err(failed("create", state))?;
+        let path = state.join("campaigns.lock");
+        let lock = whole_file::lock(&path).map_err(failed("lock", &path))?;
+        Ok(Self { _lock: lock })
+    }
+}
+
 /// The first entries of all campaigns that a manager works on right now.
 ///
 /// # Errors
@@ -176,6 +196,10 @@ fn running_entry(path: &Path) -> io::Result<Option<Entry>> {
     }
     let mut line = String::new();
     BufReader::new(file).take(LINE_SIZE_MAX).read_line(&mut line)?;
+    if line.is_empty() {
+        // A rescue that begins just now; it has no hosts yet.
+        return Ok(None);
+    }
     Ok(Some(serde_json::from_str(&line)?))
 }
 
