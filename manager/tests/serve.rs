@@ -7,6 +7,7 @@ mod stuck_pipe;
 
 use std::io::{BufRead as _, BufReader};
 use std::net::{SocketAddr, UdpSocket};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
@@ -28,6 +29,7 @@ use firmcast::wire::answer::{Environment, Identity};
 use firmcast::wire::help::{Finding, HelpRequest};
 use firmcast::wire::samples;
 use nix::sys::signal::{Signal, kill};
+use nix::sys::stat::{Mode, umask};
 use nix::unistd::Pid;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
@@ -400,6 +402,33 @@ fn a_reader_that_stops_stops_neither_the_service_nor_its_signals() {
     assert!(stuck_pipe::end(&mut service, Signal::SIGINT).success());
     let told = reading.join().unwrap();
     assert!(told.contains("\"serving\"") && told.contains("\"stopped\""), "{told}");
+}
+
+/// Also while it serves: its socket and locks.
+#[test]
+fn what_a_service_writes_is_for_its_owner_alone() {
+    // Nothing is left to the umask.
+    umask(Mode::empty());
+    let manager = Manager::new();
+    manager.must(&["key", "new", "--role", "manager"]);
+    let mut service = manager.serve_command(&[]).stdout(Stdio::null()).spawn().unwrap();
+    let end = Instant::now() + PATIENCE;
+    while !manager.run(&["status"]).status.success() {
+        assert!(Instant::now() < end, "it does not serve");
+    }
+    let mut found: Vec<String> = (std::fs::read_dir(manager.path("state")).unwrap())
+        .map(|entry| {
+            let entry = entry.unwrap();
+            let mode = entry.metadata().unwrap().permissions().mode() & 0o777;
+            format!("{} {mode:o}", entry.file_name().to_str().unwrap())
+        })
+        .collect();
+    found.sort();
+    assert!(stuck_pipe::end(&mut service, Signal::SIGTERM).success());
+    let expected = ["manager.key 600", "manager.pub 644", "serve.lock 600", "serve.sock 600"];
+    assert_eq!(found, expected);
+    let state = std::fs::metadata(manager.path("state")).unwrap().permissions().mode();
+    assert_eq!(state & 0o777, 0o700);
 }
 
 /// A network of its own, with one interface whose address has no `brd`.
