@@ -1,6 +1,6 @@
 //! The image on its way to all hosts at once.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use firmcast::time::Time;
@@ -36,6 +36,8 @@ pub struct Stream {
     gathering_until: Option<Time>,
     /// Copies for single hosts, of the datagram that was sent last.
     copies: VecDeque<Transmit>,
+    /// Hosts whose last answer to a status request cannot be.
+    senseless: BTreeSet<HostId>,
 }
 
 impl Stream {
@@ -59,6 +61,7 @@ impl Stream {
             newcomers: Vec::new(),
             gathering_until: None,
             copies: VecDeque::new(),
+            senseless: BTreeSet::new(),
         })
     }
 
@@ -104,6 +107,7 @@ impl Stream {
     /// Takes over that a host came from one stage to another.
     pub(super) fn host_moved(&mut self, now: Time, host: usize, from: Stage, to: Stage) {
         let Some(id) = id(host) else { return };
+        self.senseless.remove(&id);
         if to == Stage::Transfer {
             self.first_joined.get_or_insert(now);
             if self.started && !self.starts_early && self.sender.is_done() {
@@ -126,8 +130,11 @@ impl Stream {
 
     pub(super) fn handle_status(&mut self, now: Time, host: usize, status: &FragmentStatus) {
         if let Some(id) = id(host) {
-            // A host that answers what nobody asked counts as one that does not answer.
-            let _ = self.sender.handle_status(now, id, status);
+            // One whose answers make no sense counts as one that does not answer.
+            match self.sender.handle_status(now, id, status) {
+                Ok(()) => self.senseless.remove(&id),
+                Err(_) => self.senseless.insert(id),
+            };
         }
     }
 
@@ -163,6 +170,9 @@ impl Stream {
         while let Some(event) = self.sender.poll_event() {
             if let transfer::TransferEvent::Stalled(HostId(host), stall) = event {
                 let why = match stall {
+                    Stall::Silent if self.senseless.contains(&HostId(host)) => {
+                        "it answers, but its answers to status requests make no sense"
+                    }
                     Stall::Silent => "it does not answer status requests",
                     Stall::NoProgress => "it answers, but what is sent does not help it",
                 };

@@ -10,7 +10,7 @@ use firmcast::session::{self, Endpoint, PeerKey};
 use firmcast::time::Time;
 use firmcast::transfer::{HostId, Receiver, Sender, SenderConfig, TransferEvent};
 use firmcast::wire::answer::{Answer, End, Environment, Identity, Measurement, Phase, Report};
-use firmcast::wire::broadcast::{FragmentStatus, GroupKey, TransferParameters};
+use firmcast::wire::broadcast::{FragmentStatus, GroupKey, Missing, TransferParameters};
 use firmcast::wire::command::Command;
 use firmcast::wire::escrow::BackupOffer;
 use firmcast::wire::foresight::Foresight;
@@ -33,6 +33,8 @@ pub(super) struct Script {
     pub(super) dies_in_kexec: bool,
     pub(super) gives_up_in_recovery: bool,
     pub(super) deaf_to_fragments: bool,
+    /// Its answers to status requests cannot be.
+    pub(super) answers_nonsense: bool,
     /// It says that it is updated when it is told to receive.
     pub(super) claims_update: bool,
     /// Another machine with its key answers behind it each time.
@@ -69,6 +71,7 @@ impl Default for Script {
             dies_in_kexec: false,
             gives_up_in_recovery: false,
             deaf_to_fragments: false,
+            answers_nonsense: false,
             claims_update: false,
             has_twin: false,
             loses_manifests: false,
@@ -272,7 +275,11 @@ impl ScriptedHost {
         if self.give_up.is_some_and(|at| at <= now) {
             self.go_home(now, Reason::ManagerNotReached);
         }
-        if let Some(status) = self.receiver.as_mut().and_then(|r| r.poll_status(now)) {
+        if let Some(mut status) = self.receiver.as_mut().and_then(|r| r.poll_status(now)) {
+            if self.script.answers_nonsense {
+                status.missing_total = 9999;
+                status.missing = Missing::Counts(vec![3333; 3]);
+            }
             self.answer(now, &Answer::FragmentStatus(status));
         }
         if let Some((_, sender)) = &mut self.upload {

@@ -97,6 +97,11 @@ fn every_failure_ends_with_its_reason_and_what_is_known_of_the_flash() {
         (Script { dies_in_kexec: true, ..script }, Reason::NoReady, untouched),
         (Script { gives_up_in_recovery: true, ..script }, Reason::NetworkUnavailable, untouched),
         (Script { deaf_to_fragments: true, ..script }, Reason::LeftBehind, untouched),
+        (
+            Script { answers_nonsense: true, deaf_to_fragments: true, ..script },
+            Reason::LeftBehind,
+            untouched,
+        ),
         (Script { loses_manifests: true, ..script }, Reason::LeftBehind, untouched),
         // It was never told to write, so what it did is not known.
         (Script { claims_update: true, ..script }, Reason::LeftBehind, unknown),
@@ -132,6 +137,7 @@ fn a_host_that_answers_without_progress_is_told_apart_from_a_silent_one() {
     let script = Script::default();
     for answering in [
         Script { deaf_to_fragments: true, ..script },
+        Script { answers_nonsense: true, deaf_to_fragments: true, ..script },
         Script { loses_manifests: true, ..script },
         Script { claims_update: true, ..script },
     ] {
