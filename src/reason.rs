@@ -163,6 +163,35 @@ reasons! {
     RecoveryLacksDriver = 22, "recovery-lacks-driver",
         "the recovery initramfs lacks a driver that this machine needs",
         "build it again with the command that the detail names";
+    /// Packages are being installed.
+    PackageManagerBusy = 23, "package-manager-busy",
+        "packages are being installed or removed",
+        "wait until the package manager has finished, and start the update again";
+    /// A program forbids the shutdown.
+    ShutdownInhibited = 24, "shutdown-inhibited",
+        "a program on the host forbids a shutdown",
+        "wait for the program that the detail names, or --accept inhibitors";
+    /// Disks that the TPM unlocks for the present firmware only.
+    DisksSealed = 25, "disks-sealed",
+        "disks are unlocked by the TPM for the present firmware, and would ask for a passphrase",
+        "have the recovery key of each disk at hand and --accept sealed-disks; bind the disks \
+        again after the update";
+    /// A watchdog that resets the machine while its flash is written.
+    WatchdogRuns = 26, "watchdog-runs",
+        "a watchdog that cannot be stopped would reset the machine while its flash is written",
+        "stop the watchdog that the detail names, or unload its driver";
+    /// The administrator's program said no, or did not end.
+    HookFailed = 27, "hook-failed",
+        "a program in pre-update.d failed",
+        "see the detail and the host's journal";
+    /// Recovery could not set up the network.
+    NetworkNotCarried = 28, "network-not-carried",
+        "the recovery environment cannot set up this network",
+        "see the detail; give the host another way to the manager";
+    /// The controller is there, its driver is not.
+    FlashDriverMissing = 29, "flash-driver-missing",
+        "the kernel has no driver for the flash chip's controller",
+        "see the detail for the module; use a kernel that has it";
 
     // 100 to 199: ends of the recovery environment.
     /// All well.

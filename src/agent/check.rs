@@ -6,101 +6,8 @@ use std::fmt::{self, Display};
 use serde_json::{Value, json};
 
 use crate::reason::{Reason, Refusal};
-
-/// What was found about one precondition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// Met.
-    Ok,
-    /// Not met: an update is refused.
-    NotOk,
-    /// Cannot be told from here; an update is not refused for it.
-    Unknown,
-}
-
-impl Verdict {
-    /// The word in JSON.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::NotOk => "not-ok",
-            Self::Unknown => "unknown",
-        }
-    }
-}
-
-macro_rules! subjects {
-    ($($(#[$doc:meta])* $variant:ident = $name:literal;)*) => {
-        /// What a check looks at. docs/OPERATIONS.md has a line for each.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum Subject {
-            $($(#[$doc])* $variant,)*
-        }
-
-        impl Subject {
-            /// Every subject, in the order in which an update would be refused for them.
-            pub const ALL: &'static [Subject] = &[$(Subject::$variant,)*];
-
-            /// The name, the same in every version.
-            pub fn name(self) -> &'static str {
-                match self { $(Subject::$variant => $name,)* }
-            }
-        }
-    };
-}
-
-subjects! {
-    /// The secret key of this host.
-    HostKey = "host-key";
-    /// Keys of managers.
-    TrustedManagers = "trusted-managers";
-    /// Keys that bundles are signed with.
-    TrustedReleases = "trusted-releases";
-    /// Where it listens, and whether discovery reaches it there.
-    Listen = "listen";
-    /// The folder for what outlives a reboot.
-    StateDir = "state-dir";
-    /// What the firmware calls its board.
-    Board = "board";
-    /// The floor of security versions.
-    SecurityVersion = "security-version";
-    /// The chip.
-    Flash = "flash";
-    /// What forbids writes to all of the chip or a range.
-    FlashProtection = "flash-protection";
-    /// Who else uses the chip.
-    FlashUsers = "flash-users";
-    /// Whether the bundle of an instruction is for this host.
-    Bundle = "bundle";
-    /// Locks of eraseblocks.
-    FlashLocks = "flash-locks";
-    /// Whether the chip reads the same twice.
-    FlashReads = "flash-reads";
-    /// What the chip holds.
-    Firmware = "firmware";
-    /// Whether the image of an instruction divides the chip as it is divided now.
-    Layout = "layout";
-    /// The recovery images that are kept, one for each kernel.
-    RecoveryImages = "recovery-images";
-    /// The kernel for recovery.
-    RecoveryKernel = "recovery-kernel";
-    /// The initramfs for recovery.
-    RecoveryInitramfs = "recovery-initramfs";
-    /// Whether that initramfs has the drivers in use.
-    RecoveryDrivers = "recovery-drivers";
-    /// Whether the kernel loads another one.
-    Kexec = "kexec";
-    /// Memory for loading it.
-    Memory = "memory";
-    /// Memory for its work.
-    RecoveryMemory = "recovery-memory";
-    /// Mains and batteries.
-    Power = "power";
-    /// The way to the manager of an instruction.
-    Network = "network";
-    /// Whether this machine could come into recovery by itself.
-    Rescue = "rescue";
-}
+use crate::wire::finding::{Acceptance, FINDINGS_MAX, Finding};
+pub use crate::wire::finding::{Subject, Verdict};
 
 /// One precondition of an update on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,8 +16,8 @@ pub struct Check {
     pub subject: Subject,
     /// What was found.
     pub verdict: Verdict,
-    /// The reason that an update is refused for; [`Reason::None`] unless the verdict is
-    /// [`Verdict::NotOk`].
+    /// The reason that an update is refused for, or would be were it not accepted;
+    /// [`Reason::None`] with other verdicts.
     pub reason: Reason,
     /// The facts.
     pub detail: String,
@@ -123,12 +30,23 @@ pub struct Check {
 #[derive(Clone, Debug, Default)]
 pub struct Checklist {
     checks: Vec<Check>,
+    accepted: Acceptance,
 }
 
 impl Checklist {
+    /// An empty list, in which what is `accepted` is not in the way.
+    pub fn new(accepted: Acceptance) -> Self {
+        Self { checks: Vec::new(), accepted }
+    }
+
     /// Adds a precondition that is met.
     pub fn ok(&mut self, subject: Subject, detail: impl Display) {
         self.add(subject, Verdict::Ok, Reason::None, detail, "");
+    }
+
+    /// Adds a precondition that is met, with something that an operator should know.
+    pub fn told(&mut self, subject: Subject, detail: impl Display, advice: &'static str) {
+        self.add(subject, Verdict::Told, Reason::None, detail, advice);
     }
 
     /// Adds a precondition that cannot be told.
@@ -136,7 +54,8 @@ impl Checklist {
         self.add(subject, Verdict::Unknown, Reason::None, detail, "");
     }
 
-    /// Adds a precondition that is not met: an update is refused with `reason`.
+    /// Adds a precondition that is not met: an update is refused with `reason`, unless an operator
+    /// accepts it.
     pub fn not_ok(
         &mut self,
         subject: Subject,
@@ -144,7 +63,11 @@ impl Checklist {
         detail: impl Display,
         advice: &'static str,
     ) {
-        self.add(subject, Verdict::NotOk, reason, detail, advice);
+        let verdict = match self.accepted.contains(subject) {
+            true => Verdict::Accepted,
+            false => Verdict::NotOk,
+        };
+        self.add(subject, verdict, reason, detail, advice);
     }
 
     /// Adds a precondition that is met exactly if there is no error.
@@ -178,13 +101,22 @@ impl Checklist {
         self.checks.push(Check { subject, verdict, reason, detail, advice });
     }
 
-    /// What a person should hear of although it is no reason to refuse: builds of recovery images
-    /// that failed. Empty when there is nothing.
-    pub fn warning(&self) -> &str {
-        let is_told = |check: &&Check| {
-            (check.subject, check.verdict) == (Subject::RecoveryImages, Verdict::Unknown)
-        };
-        self.checks.iter().find(is_told).map_or("", |check| &check.detail)
+    /// What a person should hear of although it is no reason to refuse, in words.
+    pub fn warnings(&self) -> impl Iterator<Item = String> {
+        let is_told = |check: &&Check| matches!(check.verdict, Verdict::Told | Verdict::Accepted);
+        let told = self.checks.iter().filter(is_told);
+        told.map(|Check { subject, detail, .. }| format!("{}: {detail}", subject.name()))
+    }
+
+    /// What is not simply met, in short; what is in the way first.
+    pub fn findings(&self) -> Vec<Finding> {
+        let is_worth_it = |check: &&Check| check.verdict != Verdict::Ok;
+        let mut findings: Vec<Finding> = (self.checks.iter().filter(is_worth_it))
+            .map(|&Check { subject, verdict, reason, .. }| Finding { subject, verdict, reason })
+            .collect();
+        findings.sort_by_key(|finding| std::cmp::Reverse(finding.verdict));
+        findings.truncate(FINDINGS_MAX);
+        findings
     }
 
     /// All checks, in order.
@@ -229,9 +161,9 @@ impl Display for Checklist {
                 Verdict::NotOk => "NOT OK",
                 other => other.name(),
             };
-            writeln!(f, "{verdict:<8}{:<20}{}", check.subject.name(), check.detail)?;
+            writeln!(f, "{verdict:<9}{:<20}{}", check.subject.name(), check.detail)?;
             if !check.advice.is_empty() {
-                writeln!(f, "{:<28}-> {}", "", check.advice)?;
+                writeln!(f, "{:<29}-> {}", "", check.advice)?;
             }
         }
         let in_the_way = self.checks.iter().filter(|check| check.verdict == Verdict::NotOk).count();
@@ -256,9 +188,11 @@ mod tests {
         assert_eq!(list.verdict(), Ok(()));
         assert!(list.to_string().ends_with("could start.\n"));
 
-        assert_eq!(list.warning(), "");
-        list.unknown(Subject::RecoveryImages, "the last build failed");
-        assert_eq!((list.verdict(), list.warning()), (Ok(()), "the last build failed"));
+        assert_eq!(list.warnings().count(), 0);
+        list.told(Subject::RecoveryImages, "the last build failed", "build it again");
+        assert_eq!(list.verdict(), Ok(()));
+        let warnings: Vec<String> = list.warnings().collect();
+        assert_eq!(warnings, ["recovery-images: the last build failed"]);
         let mut list = Checklist::default();
         list.ok(Subject::Flash, "mtd0");
         list.unknown(Subject::Power, "");
@@ -282,6 +216,22 @@ mod tests {
                   "detail": null, "advice": null },
             ]})
         );
+    }
+
+    #[test]
+    fn what_is_accepted_is_shown_and_not_in_the_way() {
+        let accepted = Acceptance::of_names(["sealed-disks"]).unwrap();
+        let mut list = Checklist::new(accepted);
+        list.ok(Subject::Flash, "mtd0");
+        list.not_ok(Subject::SealedDisks, Reason::DisksSealed, "vda3", "");
+        assert_eq!(list.verdict(), Ok(()));
+        assert_eq!(list.findings()[0].to_string(), "sealed-disks accepted (disks-sealed)");
+        list.not_ok(Subject::Inhibitors, Reason::ShutdownInhibited, "backup", "");
+        assert_eq!(list.verdict().unwrap_err().reason, Reason::ShutdownInhibited);
+        let findings: Vec<String> = list.findings().iter().map(ToString::to_string).collect();
+        let first =
+            ["inhibitors not-ok (shutdown-inhibited)", "sealed-disks accepted (disks-sealed)"];
+        assert_eq!(findings, first);
     }
 
     #[test]

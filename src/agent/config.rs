@@ -17,6 +17,7 @@ use thiserror::Error;
 
 use crate::handover::OnUnknown;
 use crate::wire::DEFAULT_PORT;
+use crate::wire::finding::Acceptance;
 
 /// The configuration file when none is named; it need not exist.
 pub const CONFIG_PATH_DEFAULT: &str = "/etc/firmcast/agent.toml";
@@ -62,6 +63,10 @@ pub struct Config {
     pub rescue_archive: PathBuf,
     /// What the recovery environment does when nothing tells whether the firmware is whole.
     pub on_unknown_firmware: OnUnknown,
+    /// Checks whose problem is accepted on this host, by name.
+    pub accept: Vec<String>,
+    /// Whether managers may accept such problems too, for one update.
+    pub accept_from_managers: bool,
 }
 
 impl Default for Config {
@@ -79,6 +84,8 @@ impl Default for Config {
             managers: Vec::new(),
             rescue_archive: PathBuf::new(),
             on_unknown_firmware: OnUnknown::default(),
+            accept: Vec::new(),
+            accept_from_managers: true,
         }
     }
 }
@@ -180,6 +187,10 @@ impl Config {
         if is_set(&config.recovery_kernel) != is_set(&config.recovery_initramfs) {
             return Err(ConfigError::HalfRecovery { place: path.display().to_string() });
         }
+        if let Err(problem) = Acceptance::of_names(config.accept.iter().map(String::as_str)) {
+            let (place, problem) = (path.display().to_string(), format!("accept: {problem}"));
+            return Err(ConfigError::Invalid { place, problem });
+        }
         let lists = [
             ("trusted_managers", config.trusted_managers.len()),
             ("trusted_releases", config.trusted_releases.len()),
@@ -189,6 +200,13 @@ impl Config {
             Some((list, found)) => Err(ConfigError::TooManyKeys { list, found }),
             None => Ok(config),
         }
+    }
+}
+
+impl Config {
+    /// What [`Config::accept`] stands for; its names were checked when it was loaded.
+    pub fn accepted(&self) -> Acceptance {
+        Acceptance::of_names(self.accept.iter().map(String::as_str)).unwrap_or_default()
     }
 }
 

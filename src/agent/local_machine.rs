@@ -17,6 +17,7 @@ use crate::mailbox;
 use crate::manager_url::ManagerUrl;
 use crate::net::{InterfaceConfig, NetError, Netlink, survey};
 use crate::reason::with_causes;
+use crate::wire::finding::Acceptance;
 
 /// The machine, its settings, and what it keeps over reboots.
 #[derive(Debug)]
@@ -51,6 +52,16 @@ impl LocalMachine {
             return set;
         }
         the_firmwares(&self.root).map(|chip| chip.name).unwrap_or_default()
+    }
+
+    /// What is accepted although it is in the way: by the settings, and by a manager where the
+    /// settings leave that to managers.
+    pub(super) fn accepted(&self, by_manager: Acceptance) -> Acceptance {
+        let by_manager = match self.config.accept_from_managers {
+            true => by_manager,
+            false => Acceptance::default(),
+        };
+        self.config.accepted().or(by_manager)
     }
 
     /// This host's secret key.

@@ -37,6 +37,7 @@ use crate::time::Time;
 use crate::wire::answer::{Answer, Identity, Measurement};
 use crate::wire::codec::DecodeError;
 use crate::wire::command::Command;
+use crate::wire::finding::{Acceptance, Finding};
 use crate::wire::fragment_status::FragmentStatus;
 
 mod manifests;
@@ -65,6 +66,8 @@ pub struct UpdateOrder<'a> {
     pub reach_timeout_s: u16,
     /// How long it waits without any progress of the transfer, in seconds.
     pub transfer_timeout_s: u16,
+    /// What the operator accepts although it is in the way.
+    pub accepted: Acceptance,
     /// What to flash.
     pub manifest: &'a VerifiedManifest,
 }
@@ -86,11 +89,9 @@ pub trait HostSystem {
     /// Compares what stands in flash with the manifest's image.
     fn measure(&mut self, campaign: u64, manifest: &VerifiedManifest) -> Measurement;
 
-    /// Says how much an update would change. Does nothing.
-    ///
-    /// # Errors
-    /// Why the update would be refused.
-    fn foresee(&mut self, order: &UpdateOrder<'_>) -> Result<Outlook, Refusal>;
+    /// Says how much an update would change, or why it would be refused; and which preconditions
+    /// are not simply met. Does nothing.
+    fn foresee(&mut self, order: &UpdateOrder<'_>) -> (Result<Outlook, Refusal>, Vec<Finding>);
 }
 
 /// What the driver has to do.
@@ -126,6 +127,7 @@ struct Begin {
     address: SocketAddr,
     reach_timeout_s: u16,
     transfer_timeout_s: u16,
+    accepted: Acceptance,
 }
 
 /// The campaign whose recovery environment is being entered, whose it is, and until when it keeps
@@ -261,7 +263,7 @@ impl Agent {
         let Some(Entering { campaign, manager, .. }) = self.entering.take() else { return };
         system.abandon();
         self.log.line(now, || error!("campaign {campaign:016x} cannot go on: {refusal}"));
-        self.send(now, &manager, &refused(campaign, refusal));
+        self.send(now, &manager, refused(campaign, refusal));
     }
 
     fn handle_message(
@@ -279,8 +281,15 @@ impl Agent {
                 assembly.add(offset_bytes, &bytes);
                 Answer::ManifestHeld { campaign, held_bytes: assembly.held_bytes() }
             }
-            Ok(Command::Begin { campaign, reach_timeout_s, transfer_timeout_s }) => {
-                let begin = Begin { campaign, peer, address, reach_timeout_s, transfer_timeout_s };
+            Ok(Command::Begin { campaign, reach_timeout_s, transfer_timeout_s, accepted }) => {
+                let begin = Begin {
+                    campaign,
+                    peer,
+                    address,
+                    reach_timeout_s,
+                    transfer_timeout_s,
+                    accepted,
+                };
                 self.begin(now, &begin, system)
             }
             Ok(command @ (Command::Measure { .. } | Command::Foresee { .. })) => {
@@ -307,12 +316,13 @@ impl Agent {
                 Answer::NotUnderstood { kind }
             }
         };
-        self.send(now, &peer, &answer);
+        self.send(now, &peer, answer);
     }
 
-    fn send(&mut self, now: Time, peer: &PeerKey, answer: &Answer) {
+    fn send(&mut self, now: Time, peer: &PeerKey, answer: Answer) {
         // Without a session, or in one at its end, nothing can be said; the manager opens a new one
         // and asks again.
+        let answer = answer.for_version(self.endpoint.spoken(peer));
         self.endpoint.send(now, peer, &answer.emit());
     }
 
@@ -352,6 +362,7 @@ impl Agent {
                 manager_address: begin.address,
                 reach_timeout_s: begin.reach_timeout_s,
                 transfer_timeout_s: begin.transfer_timeout_s,
+                accepted: begin.accepted,
                 manifest,
             })
         })
@@ -402,7 +413,9 @@ impl Agent {
             return known.answer.clone();
         }
         let answer = match *command {
-            Command::Foresee { campaign } => self.foresee(peer, address, campaign, system),
+            Command::Foresee { campaign, accepted } => {
+                self.foresee(peer, address, (campaign, accepted), system)
+            }
             Command::Measure { campaign } => self.measure(now, peer, campaign, system),
             _ => unreachable!("only these two are handed on"),
         };
@@ -435,7 +448,7 @@ impl Agent {
         &mut self,
         peer: PeerKey,
         manager_address: SocketAddr,
-        campaign: u64,
+        (campaign, accepted): (u64, Acceptance),
         system: &mut dyn HostSystem,
     ) -> Answer {
         let foresight = self.prepare(peer, campaign, |manager, manifest| {
@@ -445,11 +458,14 @@ impl Agent {
                 manager_address,
                 reach_timeout_s: 0,
                 transfer_timeout_s: 0,
+                accepted,
                 manifest,
             }))
         });
         match foresight {
-            Ok(outlook) => Answer::Foresight(Outlook::tell(outlook, campaign)),
+            Ok((outlook, findings)) => {
+                Answer::Foresight(Outlook::tell(outlook, campaign, findings))
+            }
             Err(refusal) => refused(campaign, &refusal),
         }
     }

@@ -9,6 +9,7 @@ use crate::flash::{Estimate, Geometry, Workload};
 use crate::image::layout::Layout;
 use crate::image::{Contents, Manifest, RegionAction};
 use crate::reason::{Reason, Refusal};
+use crate::wire::finding::Finding;
 use crate::wire::foresight::Foresight;
 
 /// How much of a chip an update may change, as far as the manifest alone tells.
@@ -26,7 +27,11 @@ pub struct Outlook {
 
 impl Outlook {
     /// The answer for a manager.
-    pub(super) fn tell(foreseen: Result<Self, Refusal>, campaign: u64) -> Foresight {
+    pub(super) fn tell(
+        foreseen: Result<Self, Refusal>,
+        campaign: u64,
+        findings: Vec<Finding>,
+    ) -> Foresight {
         let (outlook, refusal) = match foreseen {
             Ok(outlook) => {
                 let doubt = outlook.doubt.clone().unwrap_or_default();
@@ -43,6 +48,7 @@ impl Outlook {
             typical_ms: saturated(outlook.estimate.typical_ms),
             longest_ms: saturated(outlook.estimate.longest_ms),
             detail: refusal.detail,
+            findings,
         }
     }
 }

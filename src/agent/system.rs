@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use log::{Level, error, info, log, warn};
 
+use super::check::Checklist;
 use super::doubt::{JUDGEMENT_LIFETIME, Judgement, Look};
 use super::local_machine::LocalMachine;
 use super::machine::{HostSystem, UpdateOrder};
@@ -21,6 +22,7 @@ use crate::mailbox;
 use crate::mtd::{Access, MtdDevice};
 use crate::reason::{Ending, FlashState, Reason, Refusal, with_causes};
 use crate::wire::answer::{End, Environment, Identity, Measurement};
+use crate::wire::finding::Finding;
 
 /// The machine that firmcastd runs on, as the agent sees it.
 #[derive(Debug)]
@@ -120,11 +122,15 @@ impl System {
 
     /// Everything that can be off before the normal OS is left; returns what the update starts
     /// with.
-    fn preflight(&mut self, order: &UpdateOrder<'_>) -> Result<Ready, Refusal> {
+    fn preflight(&mut self, order: &UpdateOrder<'_>) -> (Checklist, Result<Ready, Refusal>) {
         // What is found now is newer.
         self.look = None;
         let (list, ready) = preflight::order(&self.machine, order);
-        list.verdict()?;
+        let ready = list.verdict().and_then(|()| self.take_over(ready));
+        (list, ready)
+    }
+
+    fn take_over(&mut self, ready: Option<Ready>) -> Result<Ready, Refusal> {
         let missing = "a precondition was met and not kept";
         let ready = ready.ok_or_else(|| Refusal::new(Reason::NotPossibleNow, missing))?;
         self.judgement = Judgement::new(ready.doubt.clone(), Instant::now());
@@ -201,7 +207,11 @@ impl System {
 
 impl System {
     fn load(&mut self, order: &UpdateOrder<'_>) -> Result<(), Refusal> {
-        let ready = self.preflight(order)?;
+        let (list, ready) = self.preflight(order);
+        let ready = ready?;
+        for told in list.warnings() {
+            warn!("campaign {:016x}: {told}", order.campaign);
+        }
         self.load_recovery(order, ready)?;
         let record = CampaignRecord { campaign: order.campaign, boot_id: self.boot_id, end: None };
         self.machine.state.record_campaign(&record).map_err(|error| {
@@ -210,10 +220,13 @@ impl System {
         })
     }
 
-    fn outlook(&mut self, order: &UpdateOrder<'_>) -> Result<Outlook, Refusal> {
-        let Ready { chip, doubt, .. } = self.preflight(order)?;
-        let ChipContents { contents, geometry } = chip;
-        Ok(Outlook { doubt, ..outlook::outlook(contents.bytes(), order.manifest, &geometry) })
+    fn outlook(&mut self, order: &UpdateOrder<'_>) -> (Result<Outlook, Refusal>, Vec<Finding>) {
+        let (list, ready) = self.preflight(order);
+        let outlook = ready.map(|Ready { chip, doubt, .. }| {
+            let ChipContents { contents, geometry } = chip;
+            Outlook { doubt, ..outlook::outlook(contents.bytes(), order.manifest, &geometry) }
+        });
+        (outlook, list.findings())
     }
 }
 
@@ -221,8 +234,8 @@ impl HostSystem for System {
     fn identity(&mut self) -> Identity {
         let (list, found) = preflight::query(&self.machine);
         let obstacle = list.verdict().err().unwrap_or_else(|| Refusal::new(Reason::None, ""));
-        let details = [obstacle.detail.as_str(), list.warning()];
-        let told: Vec<&str> = details.into_iter().filter(|text| !text.is_empty()).collect();
+        let in_the_way = Some(obstacle.detail).filter(|detail| !detail.is_empty());
+        let told: Vec<String> = in_the_way.into_iter().chain(list.warnings()).collect();
         let (board, flash) = (found.board, found.flash);
         let (firmware, doubt) = self.judgement.told();
         self.look_again();
@@ -242,6 +255,7 @@ impl HostSystem for System {
             firmware,
             doubt,
             last_end: self.last_end.clone(),
+            findings: list.findings(),
         }
     }
 
@@ -290,7 +304,7 @@ impl HostSystem for System {
         }
     }
 
-    fn foresee(&mut self, order: &UpdateOrder<'_>) -> Result<Outlook, Refusal> {
+    fn foresee(&mut self, order: &UpdateOrder<'_>) -> (Result<Outlook, Refusal>, Vec<Finding>) {
         let outlook = self.outlook(order);
         host::return_freed_memory();
         outlook
@@ -337,6 +351,7 @@ mod tests {
     use crate::image::{Description, Manifest, PayloadFormat, SignedManifest};
     use crate::keys::{ManagerSecretKey, ReleaseSecretKey};
     use crate::reason::Condition;
+    use crate::wire::finding::Acceptance;
     use rand_chacha::ChaCha20Rng;
     use rand_core::SeedableRng as _;
     use std::path::Path;
@@ -394,6 +409,7 @@ mod tests {
             manager_address: "[::ffff:192.0.2.1]:7117".parse().unwrap(),
             reach_timeout_s: 300,
             transfer_timeout_s: 60,
+            accepted: Acceptance::default(),
             manifest: &manifest,
         };
         let ready = preflight::tests::ready();

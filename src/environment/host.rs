@@ -56,6 +56,7 @@ impl Host {
             obstacle_detail: String::new(),
             firmware,
             doubt: doubt.to_owned(),
+            findings: Vec::new(),
             last_end: None,
         }
     }

@@ -23,6 +23,7 @@ use crate::wire::codec::{Reader, Writer};
 use crate::wire::datagram::{
     CookieReply, DISCOVERY_REQUEST_SIZE, DiscoveryAnswer, DiscoveryRequest, MAC_SIZE,
 };
+use crate::wire::finding::Finding;
 use crate::wire::versions::Versions;
 
 /// Signatures that a host checks in a second for those who have not proved their address.
@@ -122,10 +123,12 @@ impl Discovery {
                 reader.u8().ok()?;
                 Said::LaterStamp(reader.u64().ok()?)
             }
-            _ => Said::Identity(
-                Box::new(Identity::read(&mut reader).ok()?),
-                Versions::read(&mut reader).unwrap_or(Versions::UNSAID),
-            ),
+            _ => {
+                let identity = Identity::read(&mut reader).ok()?;
+                let versions = Versions::read(&mut reader).unwrap_or(Versions::UNSAID);
+                let findings = Finding::read_all(&mut reader).ok()?;
+                Said::Identity(Box::new(Identity { findings, ..identity }), versions)
+            }
         };
         // A newer host may have more to say.
         Some((HostPublicKey::from_exchange(key).ok()?, said))
@@ -244,6 +247,7 @@ impl DiscoveryResponder {
         }
         if asked.says_versions && asked.later_stamp.is_none() {
             Versions::OURS.write(&mut writer);
+            Finding::write_all(&identity.findings, &mut writer);
         }
         let message = writer.finish();
         let noise = noise::seal(host.exchange(), asked.manager.exchange(), &message, seed)?;

@@ -398,7 +398,7 @@ impl Endpoint {
         let peer = self.peers.get_mut(&key)?;
         let call = peer.call.as_mut().filter(|call| call.index == Some(response.receiver))?;
         let (keys, address) = call.answered(from, &response.noise)?;
-        peer.call = None;
+        (peer.call, peer.spoken) = (None, None);
         let session = Session::new(now, response.receiver, response.sender, keys, address);
         self.peers.install(&key, session);
         // The first message shows the other side at once that this session is no replay.
@@ -421,7 +421,12 @@ impl Endpoint {
                 }
                 return first.then_some(SessionEvent::Connected { peer: key, address });
             }
-            None => return first.then_some(SessionEvent::Connected { peer: key, address }),
+            None => {
+                if let Some(peer) = self.peers.get_mut(&key) {
+                    peer.spoken = self.versions.common(Versions::UNSAID);
+                }
+                return first.then_some(SessionEvent::Connected { peer: key, address });
+            }
             Some(_) => {}
         }
         Some(SessionEvent::Message { peer: key, address, bytes: message })
@@ -445,11 +450,19 @@ impl Endpoint {
         if kind == CALLER_SPEAKS {
             self.tell_versions(now, key, CALLED_SPEAKS);
         }
-        if self.versions.common(theirs).is_some() {
+        let common = self.versions.common(theirs);
+        self.peers.get_mut(key)?.spoken = common;
+        if common.is_some() {
             return None;
         }
         self.peers.disconnect(key);
         Some(Mismatch { ours: self.versions, theirs })
+    }
+
+    /// The version of the messages that this side and a peer speak, where the peer has said what it
+    /// understands.
+    pub fn spoken(&self, key: &PeerKey) -> Option<u8> {
+        self.peers.get(key)?.spoken
     }
 
     fn transmit(&mut self, to: SocketAddr, bytes: Vec<u8>) {

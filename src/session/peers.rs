@@ -51,6 +51,8 @@ pub(super) struct Peer {
     source: Option<IpAddr>,
     newest_stamp: Option<u64>,
     pub(super) call: Option<Call>,
+    /// The version that both sides speak, once the peer has said what it understands.
+    pub(super) spoken: Option<u8>,
     /// Made by answering; one is used once the caller's first message shows that it is no replay.
     /// Several, because a late initiation is answered too, and only the caller knows which answer
     /// it took.
@@ -265,6 +267,7 @@ impl Peer {
             source: None,
             newest_stamp: None,
             call: None,
+            spoken: None,
             unconfirmed: VecDeque::new(),
             current: None,
             previous: None,

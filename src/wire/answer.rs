@@ -5,11 +5,13 @@
 
 use super::codec::{DecodeError, Reader, Writer};
 use super::escrow::BackupOffer;
+use super::finding::Finding;
 use super::foresight::Foresight;
 use super::fragment_status::FragmentStatus;
 use super::help::HelpRequest;
 pub use super::identity::{DETAIL_SIZE_MAX, End, Environment, Identity, NAME_SIZE_MAX};
 use super::identity::{ending, read_reason};
+use super::versions::GROWTH;
 use crate::reason::Ending;
 
 /// Where a host stands in a campaign.
@@ -180,7 +182,10 @@ impl Answer {
     pub fn parse(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(bytes);
         let answer = match reader.u8()? {
-            0x81 => Self::Identity(Identity::read(&mut reader)?),
+            0x81 => {
+                let identity = Identity::read(&mut reader)?;
+                Self::Identity(Identity { findings: Finding::read_all(&mut reader)?, ..identity })
+            }
             0x82 => Self::Report(Report::read(&mut reader)?),
             0x83 => Self::ManifestHeld { campaign: reader.u64()?, held_bytes: reader.u32()? },
             0x84 => Self::FragmentStatus(FragmentStatus::parse(reader.rest())?),
@@ -195,11 +200,28 @@ impl Answer {
         Ok(answer)
     }
 
+    /// Leaves out what a manager does not understand that speaks `version`, or has said nothing of
+    /// versions.
+    #[must_use]
+    pub fn for_version(mut self, version: Option<u8>) -> Self {
+        if version.is_none_or(|version| version < GROWTH) {
+            match &mut self {
+                Self::Identity(Identity { findings, .. })
+                | Self::Foresight(Foresight { findings, .. }) => findings.clear(),
+                _ => {}
+            }
+        }
+        self
+    }
+
     /// Writes the answer.
     pub fn emit(&self) -> Vec<u8> {
         let mut writer = Writer::new();
         match self {
-            Self::Identity(identity) => identity.write(writer.u8(0x81)),
+            Self::Identity(identity) => {
+                identity.write(writer.u8(0x81));
+                Finding::write_all(&identity.findings, &mut writer);
+            }
             Self::Report(report) => report.write(writer.u8(0x82)),
             Self::ManifestHeld { campaign, held_bytes } => {
                 writer.u8(0x83).u64(*campaign).u32(*held_bytes);

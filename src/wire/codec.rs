@@ -96,6 +96,11 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Whether nothing is left: an older sender has no more fields.
+    pub fn is_at_end(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
     /// Everything that is left.
     pub fn rest(&mut self) -> &'a [u8] {
         std::mem::take(&mut self.bytes)

@@ -7,8 +7,10 @@ use std::net::IpAddr;
 use super::MESSAGE_SIZE_MAX;
 use super::broadcast::TransferParameters;
 use super::codec::{DecodeError, Reader, Writer};
+use super::finding::Acceptance;
 use super::fragment_status::FragmentStatus;
 use super::identity::{DETAIL_SIZE_MAX, read_reason};
+use super::versions::GROWTH;
 use crate::reason::Reason;
 
 /// Maximum number of bytes of a manifest in one [`Command::ManifestPart`].
@@ -36,8 +38,8 @@ pub enum Command {
         /// The piece, at most [`MANIFEST_PART_SIZE_MAX`] bytes.
         bytes: Vec<u8>,
     },
-    /// `03`: begin the recovery procedure: campaign u64, reach deadline u16, transfer deadline u16.
-    /// Answered with a report: accepted or refused.
+    /// `03`: begin the recovery procedure: campaign u64, reach deadline u16, transfer deadline u16,
+    /// what is accepted u64. Answered with a report: accepted or refused.
     Begin {
         /// Campaign whose manifest the host holds.
         campaign: u64,
@@ -45,6 +47,8 @@ pub enum Command {
         reach_timeout_s: u16,
         /// How long it waits without any progress of the transfer, in seconds.
         transfer_timeout_s: u16,
+        /// What the operator accepts although it is in the way; an older manager accepts nothing.
+        accepted: Acceptance,
     },
     /// `04`: receive the image: transfer parameters (46 bytes), report interval u16, then the
     /// address family of the multicast group u8 (0 for none, 4, 6) and the group's address.
@@ -96,10 +100,12 @@ pub enum Command {
         digest: [u8; 32],
     },
     /// `0B`: would an update with the manifest that the host holds start, and how much would
-    /// change: campaign u64. Answered with a foresight; nothing is done.
+    /// change: campaign u64, what is accepted u64. Answered with a foresight; nothing is done.
     Foresee {
         /// Campaign whose manifest the host holds.
         campaign: u64,
+        /// As in [`Command::Begin`].
+        accepted: Acceptance,
     },
     /// `0C`: you asked for help, take part in this campaign: campaign u64, transfer deadline u16.
     /// Answered with reports of that campaign.
@@ -143,7 +149,7 @@ impl Command {
             | Self::Measure { campaign }
             | Self::CommitWithEscrow { campaign, .. }
             | Self::BackupStored { campaign, .. }
-            | Self::Foresee { campaign }
+            | Self::Foresee { campaign, .. }
             | Self::Enlist { campaign, .. } => Some(*campaign),
         }
     }
@@ -162,6 +168,7 @@ impl Command {
                 campaign: reader.u64()?,
                 reach_timeout_s: reader.u16()?,
                 transfer_timeout_s: reader.u16()?,
+                accepted: read_acceptance(&mut reader)?,
             },
             0x04 => Self::Join {
                 parameters: TransferParameters::parse(reader.take(TransferParameters::SIZE)?)?,
@@ -184,7 +191,9 @@ impl Command {
                 },
             },
             0x09 => Self::BackupStatus(FragmentStatus::parse(reader.rest())?),
-            0x0b => Self::Foresee { campaign: reader.u64()? },
+            0x0b => {
+                Self::Foresee { campaign: reader.u64()?, accepted: read_acceptance(&mut reader)? }
+            }
             0x0a => Self::BackupStored { campaign: reader.u64()?, digest: reader.array()? },
             0x0c => Self::Enlist { campaign: reader.u64()?, transfer_timeout_s: reader.u16()? },
             0x0d => Self::Hold {
@@ -214,6 +223,18 @@ impl Command {
         Ok(Self::ManifestPart { campaign, total_bytes, offset_bytes, bytes: bytes.to_vec() })
     }
 
+    /// Leaves out what a host does not understand that speaks `version`: it has no checks that one
+    /// could accept. One that has said nothing of versions yet may be of today.
+    #[must_use]
+    pub fn for_version(mut self, version: Option<u8>) -> Self {
+        if version.is_some_and(|version| version < GROWTH)
+            && let Self::Begin { accepted, .. } | Self::Foresee { accepted, .. } = &mut self
+        {
+            *accepted = Acceptance::default();
+        }
+        self
+    }
+
     /// Writes the command.
     pub fn emit(&self) -> Vec<u8> {
         let mut writer = Writer::new();
@@ -222,8 +243,9 @@ impl Command {
             Self::ManifestPart { campaign, total_bytes, offset_bytes, bytes } => {
                 writer.u8(0x02).u64(*campaign).u32(*total_bytes).u32(*offset_bytes).bytes(bytes)
             }
-            Self::Begin { campaign, reach_timeout_s, transfer_timeout_s } => {
-                writer.u8(0x03).u64(*campaign).u16(*reach_timeout_s).u16(*transfer_timeout_s)
+            Self::Begin { campaign, reach_timeout_s, transfer_timeout_s, accepted } => {
+                writer.u8(0x03).u64(*campaign).u16(*reach_timeout_s).u16(*transfer_timeout_s);
+                write_acceptance(&mut writer, *accepted)
             }
             Self::Join { parameters, report_interval_ms, group } => {
                 writer.u8(0x04).bytes(&parameters.emit()).u16(*report_interval_ms);
@@ -236,7 +258,10 @@ impl Command {
                 writer.u8(0x08).u64(*campaign).u32(*rate_kbit_s).u8(u8::from(*unless_broken))
             }
             Self::BackupStatus(status) => writer.u8(0x09).bytes(&status.emit()),
-            Self::Foresee { campaign } => writer.u8(0x0b).u64(*campaign),
+            Self::Foresee { campaign, accepted } => {
+                writer.u8(0x0b).u64(*campaign);
+                write_acceptance(&mut writer, *accepted)
+            }
             Self::BackupStored { campaign, digest } => writer.u8(0x0a).u64(*campaign).bytes(digest),
             Self::Enlist { campaign, transfer_timeout_s } => {
                 writer.u8(0x0c).u64(*campaign).u16(*transfer_timeout_s)
@@ -247,6 +272,19 @@ impl Command {
             }
         };
         writer.finish()
+    }
+}
+
+fn read_acceptance(reader: &mut Reader<'_>) -> Result<Acceptance, DecodeError> {
+    let bits = if reader.is_at_end() { 0 } else { reader.u64()? };
+    Ok(Acceptance::from_bits(bits))
+}
+
+/// Nothing stands for nothing, as older managers have it.
+fn write_acceptance(writer: &mut Writer, accepted: Acceptance) -> &mut Writer {
+    match accepted.bits() {
+        0 => writer,
+        bits => writer.u64(bits),
     }
 }
 

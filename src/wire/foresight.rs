@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::codec::{DecodeError, Reader, Writer};
+use super::finding::Finding;
 use super::identity::{DETAIL_SIZE_MAX, read_reason};
 use crate::reason::Reason;
 
@@ -19,6 +20,7 @@ use crate::reason::Reason;
 /// | 18..22 | time for that in ms, with the times that data sheets call typical |
 /// | 22..26 | the same with those that they call maximal |
 /// | 26.. | why it would be refused, in words |
+/// | then | findings |
 ///
 /// When the update could start, the words say why the firmware that runs looks doubtful.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +39,8 @@ pub struct Foresight {
     pub longest_ms: u32,
     /// Why it would be refused; when it could start, why the firmware that runs looks doubtful.
     pub detail: String,
+    /// The preconditions that are not simply met.
+    pub findings: Vec<Finding>,
 }
 
 impl fmt::Display for Foresight {
@@ -49,9 +53,21 @@ impl fmt::Display for Foresight {
             {longest_s} s on a slow chip"
         )?;
         match self.detail.as_str() {
-            "" => Ok(()),
-            doubt => write!(f, "; the firmware that runs looks doubtful: {doubt}"),
+            "" => {}
+            doubt => write!(f, "; the firmware that runs looks doubtful: {doubt}")?,
         }
+        match self.remarks() {
+            remarks if remarks.is_empty() => Ok(()),
+            remarks => write!(f, "; {remarks}"),
+        }
+    }
+}
+
+impl Foresight {
+    /// What the host finds of the preconditions that are not simply met, in words.
+    pub fn remarks(&self) -> String {
+        let remarks: Vec<String> = self.findings.iter().map(ToString::to_string).collect();
+        remarks.join(", ")
     }
 }
 
@@ -66,6 +82,7 @@ impl Foresight {
             typical_ms: reader.u32()?,
             longest_ms: reader.u32()?,
             detail: reader.text("foresight detail", DETAIL_SIZE_MAX)?,
+            findings: Finding::read_all(reader)?,
         })
     }
 
@@ -79,5 +96,6 @@ impl Foresight {
             .u32(self.typical_ms)
             .u32(self.longest_ms)
             .text(&self.detail, DETAIL_SIZE_MAX);
+        Finding::write_all(&self.findings, writer);
     }
 }

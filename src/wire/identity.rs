@@ -2,6 +2,7 @@
 //! carry it too.
 
 use super::codec::{DecodeError, Reader, Writer};
+use super::finding::Finding;
 use crate::reason::{Condition, Ending, FlashState, Reason};
 
 /// Maximum length of a name in an [`Identity`], in bytes.
@@ -53,6 +54,10 @@ pub struct Identity {
     pub doubt: String,
     /// How the last campaign ended here, when known.
     pub last_end: Option<End>,
+    /// The preconditions of an update that are not simply met, at most [`FINDINGS_MAX`].
+    ///
+    /// [`FINDINGS_MAX`]: super::finding::FINDINGS_MAX
+    pub findings: Vec<Finding>,
 }
 
 /// How an earlier campaign ended on this host.
@@ -65,7 +70,7 @@ pub struct End {
 }
 
 impl Identity {
-    /// Reads the fields of an identity; discovery answers carry one too.
+    /// Reads the fields of an identity, but for its findings: these end a message that has them.
     pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Ok(Self {
             environment: match reader.u8()? {
@@ -91,10 +96,11 @@ impl Identity {
                 1 => Some(End::read(reader)?),
                 _ => return Err(DecodeError::Value("last end")),
             },
+            findings: Vec::new(),
         })
     }
 
-    /// Writes the fields of an identity.
+    /// Writes the fields of an identity, but for its findings.
     pub(crate) fn write(&self, writer: &mut Writer) {
         writer
             .u8(self.environment as u8)

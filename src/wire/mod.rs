@@ -5,6 +5,7 @@
 //! - [`command`]: what a manager says inside a session.
 //! - [`answer`]: what a host says inside a session; [`escrow`]: what it says of its backup;
 //!   [`help`]: what it says when its firmware is invalid.
+//! - [`finding`]: what a host finds of the preconditions of an update, and what may be accepted.
 //! - [`versions`]: what each side understands.
 //!
 //! Parsing takes any bytes, never panics, and accepts nothing that [`emit`](codec::Writer) would
@@ -16,6 +17,7 @@ pub mod codec;
 pub mod command;
 pub mod datagram;
 pub mod escrow;
+pub mod finding;
 pub mod foresight;
 pub mod fragment_status;
 pub mod help;

@@ -5,6 +5,7 @@
 //! uses this room, and the linker drops it.
 
 use super::answer::{DETAIL_SIZE_MAX, End, Environment, Identity, NAME_SIZE_MAX};
+use super::finding::{FINDINGS_MAX, Finding, Subject, Verdict};
 use crate::reason::{Condition, Ending, FlashState, Reason};
 
 /// Returns the identity of a healthy host that runs its normal operating system.
@@ -25,6 +26,7 @@ pub fn identity() -> Identity {
         firmware: Condition::Whole,
         doubt: String::new(),
         last_end: None,
+        findings: Vec::new(),
     }
 }
 
@@ -32,6 +34,8 @@ pub fn identity() -> Identity {
 pub fn longest_identity() -> Identity {
     let name = "n".repeat(NAME_SIZE_MAX);
     let detail = "d".repeat(DETAIL_SIZE_MAX);
+    let (subject, verdict) = (Subject::Flash, Verdict::NotOk);
+    let finding = Finding { subject, verdict, reason: Reason::FlashLocked };
     Identity {
         environment: Environment::NormalOs,
         boot_id: [1; 16],
@@ -51,5 +55,6 @@ pub fn longest_identity() -> Identity {
             campaign: 7,
             ending: Ending::new(Reason::ManagerNotReached, FlashState::UNTOUCHED, detail),
         }),
+        findings: vec![finding; FINDINGS_MAX],
     }
 }

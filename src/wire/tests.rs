@@ -14,6 +14,7 @@ use super::broadcast::{FragmentStatus, GroupKey, Missing, TransferParameters};
 use super::codec::DecodeError;
 use super::command::Command;
 use super::escrow::BackupOffer;
+use super::finding::{self, Acceptance, FINDINGS_MAX, Subject, Verdict};
 use super::foresight::Foresight;
 use super::help::{Finding, HelpRequest};
 use super::{MESSAGE_SIZE_MAX, samples};
@@ -55,7 +56,12 @@ pub(super) fn commands() -> Vec<(Command, &'static str)> {
             "0201020304050607080000000400000002aabb",
         ),
         (
-            Command::Begin { campaign: 1, reach_timeout_s: 300, transfer_timeout_s: 120 },
+            Command::Begin {
+                campaign: 1,
+                reach_timeout_s: 300,
+                transfer_timeout_s: 120,
+                accepted: Acceptance::default(),
+            },
             "030000000000000001012c0078",
         ),
         (
@@ -83,7 +89,11 @@ pub(super) fn commands() -> Vec<(Command, &'static str)> {
             Command::BackupStored { campaign: 7, digest: [0xab; 32] },
             "0a0000000000000007abababababababababababababababababababababababababababababababab",
         ),
-        (Command::Foresee { campaign: 8 }, "0b0000000000000008"),
+        (Command::Foresee { campaign: 8, accepted: Acceptance::default() }, "0b0000000000000008"),
+        (
+            Command::Foresee { campaign: 8, accepted: Acceptance::from_bits(u64::MAX) },
+            "0b0000000000000008|0000000046000000",
+        ),
         (Command::Enlist { campaign: 8, transfer_timeout_s: 120 }, "0c00000000000000080078"),
         (
             Command::Hold { again_s: 60, reason: Reason::Held, detail: "why".into() },
@@ -91,6 +101,11 @@ pub(super) fn commands() -> Vec<(Command, &'static str)> {
         ),
         (Command::NotUnderstood { kind: 0x42 }, "0e42"),
     ]
+}
+
+fn findings() -> Vec<finding::Finding> {
+    let (subject, verdict) = (Subject::SealedDisks, Verdict::NotOk);
+    vec![finding::Finding { subject, verdict, reason: Reason::DisksSealed }]
 }
 
 pub(super) fn answers() -> Vec<(Answer, String)> {
@@ -114,6 +129,7 @@ pub(super) fn answers() -> Vec<(Answer, String)> {
         firmware: Condition::Doubtful,
         doubt: "w".into(),
         last_end: Some(end),
+        findings: findings(),
     };
     let report = Report {
         campaign: 7,
@@ -145,13 +161,19 @@ pub(super) fn answers() -> Vec<(Answer, String)> {
         typical_ms: 1000,
         longest_ms: 5000,
         detail: "d".into(),
+        findings: findings(),
     };
     let request = HelpRequest {
         wants_image: true,
         finding: Finding::Invalid,
         offset_bytes: 0x84000,
         why: "why".into(),
-        identity: Identity { last_end: None, doubt: String::new(), ..identity.clone() },
+        identity: Identity {
+            last_end: None,
+            doubt: String::new(),
+            findings: Vec::new(),
+            ..identity.clone()
+        },
     };
     let (x11, x22, x33) = ("11".repeat(16), "22".repeat(32), "33".repeat(32));
     vec![
@@ -159,7 +181,7 @@ pub(super) fn answers() -> Vec<(Answer, String)> {
             Answer::Identity(identity),
             format!(
                 "8101{x11}0000000000200000000800000000000000050168017601700162016601\
-                 61016f01 0177 0100000000000000070067000377 6879"
+                 61016f01 0177 0100000000000000070067000377 6879|011e040019"
             )
             .replace(' ', ""),
         ),
@@ -181,7 +203,8 @@ pub(super) fn answers() -> Vec<(Answer, String)> {
         ),
         (
             Answer::Foresight(foresight),
-            "8700000000000000070008000002000000001000000 3e8000013880164".replace(' ', ""),
+            "8700000000000000070008000002000000001000000 3e8000013880164|011e040019"
+                .replace(' ', ""),
         ),
         (
             Answer::BackupOffer(offer),
@@ -213,11 +236,13 @@ fn check<M: Debug + PartialEq>(
     golden: &str,
     parse: impl Fn(&[u8]) -> Result<M, DecodeError>,
 ) {
-    assert_eq!(hex(bytes), golden, "{message:?}");
+    assert_eq!(hex(bytes), golden.replace('|', ""), "{message:?}");
     assert_eq!(parse(bytes).as_ref(), Ok(message));
+    let older = golden.find('|').map(|digits| digits / 2);
     for length in 0..bytes.len() {
-        // A shorter manifest part is another manifest part; everything else must be refused.
-        if bytes[0] != 0x02 || length < 18 {
+        // A shorter manifest part is another manifest part, and what an older version has ends
+        // where the bar stands; everything else must be refused.
+        if (bytes[0] != 0x02 || length < 18) && Some(length) != older {
             assert!(parse(&bytes[..length]).is_err(), "{message:?} cut to {length}");
         }
     }
@@ -269,6 +294,7 @@ fn longest_answers() -> Vec<Answer> {
             typical_ms: 1000,
             longest_ms: 5000,
             detail: detail.clone(),
+            findings: vec![findings()[0]; FINDINGS_MAX],
         }),
         Answer::HelpRequest(Box::new(HelpRequest {
             wants_image: true,

@@ -4,6 +4,9 @@ use std::fmt;
 
 use super::codec::{DecodeError, Reader, Writer};
 
+/// From this version on messages grow: whatever follows the last known field is ignored.
+pub const GROWTH: u8 = 3;
+
 /// The versions that a side understands, from the oldest to its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Versions {

@@ -4,6 +4,7 @@
 use firmcast::reason::{Condition, Ending, FlashState, Reason};
 use firmcast::wire::answer::{Answer, End, Environment, Identity, Measurement, Phase, Report};
 use firmcast::wire::escrow::BackupOffer;
+use firmcast::wire::finding::{self, Subject, Verdict};
 use firmcast::wire::foresight::Foresight;
 use firmcast::wire::help::{Finding, HelpRequest};
 use firmcast::wire::samples;
@@ -45,6 +46,7 @@ fn recovering() -> Identity {
         firmware: Condition::Doubtful,
         doubt: "a block differs".into(),
         last_end: Some(End { campaign: CAMPAIGN, ending }),
+        findings: Vec::new(),
     }
 }
 
@@ -67,9 +69,18 @@ pub(super) fn identity_fields(identity: &Identity) -> Value {
     })
 }
 
+fn findings() -> Vec<finding::Finding> {
+    let finding = |subject, verdict, reason| finding::Finding { subject, verdict, reason };
+    vec![
+        finding(Subject::SealedDisks, Verdict::Accepted, Reason::DisksSealed),
+        finding(Subject::Workloads, Verdict::Told, Reason::None),
+    ]
+}
+
 fn about_the_host() -> Vec<Named> {
-    let identity = samples::identity();
-    let fields = identity_fields(&identity);
+    let identity = Identity { findings: findings(), ..samples::identity() };
+    let mut fields = identity_fields(&identity);
+    fields["findings"] = json!([[30, 3, 25], [27, 1, 0]]);
     let asking = Identity { doubt: String::new(), ..recovering() };
     let asking_fields = identity_fields(&asking);
     let request = HelpRequest {
@@ -182,10 +193,12 @@ fn about_the_flash() -> Vec<Named> {
                 typical_ms: 1000,
                 longest_ms: u32::MAX,
                 detail: "a block differs".into(),
+                findings: findings(),
             }),
             json!({
                 "campaign": id, "reason": 0, "blocks": 512, "changed blocks": 16,
                 "typical time": 1000, "longest time": u32::MAX, "detail": "a block differs",
+                "findings": [[30, 3, 25], [27, 1, 0]],
             }),
         ),
     ]

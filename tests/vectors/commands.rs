@@ -8,6 +8,7 @@ use firmcast::wire::broadcast::{
     FragmentRange, FragmentStatus, GroupKey, Missing, TransferParameters,
 };
 use firmcast::wire::command::Command;
+use firmcast::wire::finding::Acceptance;
 use serde_json::{Value, json};
 
 use super::hex;
@@ -27,7 +28,7 @@ pub(super) fn vectors() -> Vec<Value> {
 type Named = (&'static str, Command, Value);
 
 fn about_the_campaign() -> Vec<Named> {
-    let (campaign, id) = (CAMPAIGN, campaign_id());
+    let (campaign, id, accepted) = (CAMPAIGN, campaign_id(), Acceptance::default());
     vec![
         ("query", Command::Query, json!({})),
         (
@@ -42,13 +43,17 @@ fn about_the_campaign() -> Vec<Named> {
         ),
         (
             "begin",
-            Command::Begin { campaign, reach_timeout_s: 300, transfer_timeout_s: 120 },
+            Command::Begin { campaign, reach_timeout_s: 300, transfer_timeout_s: 120, accepted },
             json!({ "campaign": id, "reach timeout": 300, "transfer timeout": 120 }),
         ),
         ("commit", Command::Commit { campaign }, json!({ "campaign": id })),
         ("release", Command::Release { campaign }, json!({ "campaign": id })),
         ("measure", Command::Measure { campaign }, json!({ "campaign": id })),
-        ("foresee", Command::Foresee { campaign }, json!({ "campaign": id })),
+        (
+            "foresee",
+            Command::Foresee { campaign, accepted: Acceptance::from_bits(1 << 30) },
+            json!({ "campaign": id, "accepted": 1 << 30 }),
+        ),
         (
             "commit with escrow",
             Command::CommitWithEscrow { campaign, rate_kbit_s: 6250, unless_broken: true },

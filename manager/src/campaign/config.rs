@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use firmcast::session::PeerKey;
+use firmcast::wire::finding::Acceptance;
 
 /// Most hosts in one campaign.
 pub const HOSTS_MAX: usize = 10_000;
@@ -125,6 +126,8 @@ pub struct Config {
     pub escrow: bool,
     /// Whether hosts are only asked what an update would change.
     pub dry_run: bool,
+    /// What the operator accepts although it is in the way on a host.
+    pub accepted: Acceptance,
     /// Deadlines of the phases.
     pub deadlines: Deadlines,
     /// The manager's X25519 secret.
@@ -152,6 +155,8 @@ pub(crate) struct Terms {
     pub escrow: bool,
     /// Whether hosts are only asked what an update would change.
     pub dry_run: bool,
+    /// What the operator accepts although it is in the way on a host.
+    pub accepted: Acceptance,
     /// When the hosts are dead ones that asked for help: they are in their recovery environment
     /// from the beginning, have no agent that could be called, and are let go when their flash was
     /// verified.

@@ -8,6 +8,7 @@ use firmcast::time::Time;
 use firmcast::wire::answer::{Identity, Phase, Report};
 use firmcast::wire::broadcast::TransferParameters;
 use firmcast::wire::command::Command;
+use firmcast::wire::finding::Acceptance;
 use rand_chacha::ChaCha20Rng;
 
 use super::boots::Boots;
@@ -53,6 +54,8 @@ pub(super) struct CampaignPlan {
     pub(super) group: Option<std::net::IpAddr>,
     pub(super) report_interval_ms: u16,
     pub(super) dry_run: bool,
+    /// What the operator accepts although it is in the way.
+    pub(super) accepted: Acceptance,
     /// Whether the hosts are dead ones: no agent can be called, and after the release nothing is
     /// awaited.
     pub(super) rescue: bool,

@@ -90,6 +90,7 @@ impl Course {
             report_interval_ms: report_interval_ms(targets.len()),
             deadlines: terms.deadlines,
             dry_run: terms.dry_run,
+            accepted: terms.accepted,
             rescue: terms.rescue.is_some(),
             escrow: terms.escrow.then(|| EscrowPlan {
                 rate_kbit_s: upload_rate_kbit_s(terms.rate_bits_per_s, uploads),

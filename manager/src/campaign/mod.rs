@@ -90,6 +90,7 @@ impl Campaign {
             fragment_size_bytes: config.fragment_size_bytes,
             escrow: config.escrow,
             dry_run: config.dry_run,
+            accepted: config.accepted,
             rescue: None,
             deadlines: config.deadlines,
             seed: random::seed(&mut rng),

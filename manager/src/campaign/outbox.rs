@@ -58,6 +58,7 @@ impl Outbox {
                 }
                 Errand::CallOnce(..) => {}
                 Errand::Say(key, command) => {
+                    let command = command.for_version(endpoint.spoken(&key));
                     endpoint.send(now, &key, &command.emit());
                 }
                 Errand::Forget(key) => endpoint.disconnect(&key),

@@ -1,5 +1,7 @@
 //! `firmcast discover`: who is there.
 
+mod summary;
+
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -12,11 +14,13 @@ use firmcast::keys::PublicKey as _;
 use firmcast::reason::Reason;
 use firmcast::wire::DEFAULT_PORT;
 use firmcast::wire::answer::{End, Environment, Identity};
+use firmcast::wire::finding::Finding;
 use firmcast_manager::news::campaign_text;
 use firmcast_manager::store::inventory::{Entry, Inventory, Standing};
 use firmcast_manager::store::state::manager_key;
 use serde::Serialize;
 
+use self::summary::Summary;
 use crate::driver::interview::{self, Asker, Found};
 use crate::driver::stamper::Stamper;
 use crate::driver::stderr;
@@ -53,7 +57,10 @@ pub(crate) struct DiscoverArgs {
     /// UDP port of the agents
     #[arg(long, value_name = "PORT", default_value_t = DEFAULT_PORT)]
     agent_port: u16,
-    /// Print one JSON array
+    /// Instead of the hosts, count what stands in their way: a fleet is made ready once
+    #[arg(long)]
+    summary: bool,
+    /// Print one JSON array, or with --summary an object
     #[arg(long)]
     json: bool,
 }
@@ -75,6 +82,8 @@ struct Line {
     obstacle: Option<&'static str>,
     /// What stands in the way, in words, and what does not but should be mended.
     obstacle_detail: String,
+    /// The preconditions of an update that are not simply met.
+    findings: Vec<LineFinding>,
     /// What the contents of the flash look like: `whole`, `doubtful` or `broken`.
     firmware: &'static str,
     /// Why the firmware is not whole; empty when it is.
@@ -87,6 +96,14 @@ struct Line {
     known_key: Option<String>,
     /// With a conflict: where other machines answered with the same key.
     same_key_at: Vec<SocketAddr>,
+}
+
+/// One precondition. `firmcastd check` on the host has the facts.
+#[derive(Debug, Serialize)]
+struct LineFinding {
+    check: &'static str,
+    verdict: &'static str,
+    reason: Option<&'static str>,
 }
 
 /// How the last campaign ended on a host.
@@ -126,7 +143,10 @@ impl DiscoverArgs {
             true => Inventory::change(state, |inventory| self.lines(&found, inventory))?,
             false => self.lines(&found, &mut inventory),
         };
-        self.print(&lines)?;
+        match self.summary {
+            true => self.print_summary(&Summary::of(&found))?,
+            false => self.print(&lines)?,
+        };
         let conflict = lines.iter().any(|line| line.standing == "conflict");
         Ok(if conflict || lines.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     }
@@ -174,6 +194,13 @@ impl DiscoverArgs {
         Place { standing, name, known_key }
     }
 
+    fn print_summary(&self, summary: &Summary) -> anyhow::Result<ExitCode> {
+        output::print(&match self.json {
+            true => serde_json::to_string_pretty(summary)? + "\n",
+            false => summary.to_text(),
+        })
+    }
+
     fn print(&self, lines: &[Line]) -> anyhow::Result<ExitCode> {
         if self.json {
             return output::print(&(serde_json::to_string_pretty(lines)? + "\n"));
@@ -209,6 +236,7 @@ impl Line {
             can_update: obstacle == Reason::None,
             obstacle: (obstacle != Reason::None).then(|| obstacle.name()),
             obstacle_detail: identity.obstacle_detail,
+            findings: identity.findings.iter().map(LineFinding::new).collect(),
             firmware: identity.firmware.name(),
             doubt: identity.doubt,
             last_end: identity.last_end.as_ref().map(LastEnd::new),
@@ -251,11 +279,32 @@ impl Line {
             "whole" => String::new(),
             condition => format!("    its firmware is {condition}: {}\n", self.doubt),
         };
+        let findings: Vec<String> = self.findings.iter().map(LineFinding::to_text).collect();
+        let findings = match findings.is_empty() {
+            true => String::new(),
+            false => format!("    checks: {}\n", findings.join(", ")),
+        };
         let last_end = self.last_end.as_ref().map(LastEnd::to_text).unwrap_or_default();
         format!(
             "{host}  {address}  {vendor} / {product}, BIOS {bios_version}, {flash}\n    \
-             key {key}\n    {ability}\n{firmware}{last_end}    {standing}\n"
+             key {key}\n    {ability}\n{findings}{firmware}{last_end}    {standing}\n"
         )
+    }
+}
+
+impl LineFinding {
+    fn new(finding: &Finding) -> Self {
+        let Finding { subject, verdict, reason } = finding;
+        let reason = (*reason != Reason::None).then(|| reason.name());
+        Self { check: subject.name(), verdict: verdict.name(), reason }
+    }
+
+    fn to_text(&self) -> String {
+        let Self { check, verdict, reason } = self;
+        match reason {
+            Some(reason) => format!("{check} {verdict} ({reason})"),
+            None => format!("{check} {verdict}"),
+        }
     }
 }
 

@@ -250,6 +250,7 @@ mod tests {
             rate_mbit: 100,
             escrow: false,
             dry_run: false,
+            accepted: Vec::new(),
             hosts: vec![host("a"), host("b")],
         };
         let outcome = Outcome {

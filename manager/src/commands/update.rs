@@ -10,10 +10,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use clap::builder::PossibleValuesParser;
 use clap::{ArgGroup, Args};
 use firmcast::keys::{ManagerSecretKey, PublicKey as _};
 use firmcast::random;
 use firmcast::wire::MANAGER_PORT;
+use firmcast::wire::finding::{Acceptance, Subject};
 
 use firmcast_manager::campaign::{Campaign, Config, Contents, Deadlines};
 use firmcast_manager::news::{BundleFacts, Entry, HostFacts, Kind, Narrator, News};
@@ -73,6 +75,11 @@ pub(crate) struct UpdateArgs {
     /// Only ask each host what would change and how long that takes, or why it is not possible
     #[arg(long, conflicts_with = "escrow")]
     dry_run: bool,
+    /// Start although this check of a host finds something in the way, where the host lets managers
+    /// accept that: sealed-disks (the recovery key is at hand), inhibitors or package-manager; may
+    /// be repeated
+    #[arg(long, value_name = "CHECK", value_parser = acceptable())]
+    accept: Vec<String>,
     /// Print one JSON object for each event
     #[arg(long)]
     json: bool,
@@ -176,9 +183,15 @@ impl UpdateArgs {
             rate_mbit: config.rate_mbit,
             escrow: config.escrow,
             dry_run: config.dry_run,
+            accepted: config.accepted.names().into_iter().map(str::to_owned).collect(),
             hosts: hosts.iter().map(host_facts).collect(),
         };
         Entry::now(config.campaign, started)
+    }
+
+    /// Only names that can be accepted are parsed.
+    fn accepted(&self) -> Acceptance {
+        Acceptance::of_names(self.accept.iter().map(String::as_str)).unwrap_or_default()
     }
 
     fn kind(&self) -> Kind {
@@ -200,6 +213,7 @@ impl UpdateArgs {
             fragment_size_bytes: route.fragment_size_bytes,
             escrow: self.escrow,
             dry_run: self.dry_run,
+            accepted: self.accepted(),
             deadlines,
             exchange_secret: *secret.exchange(),
             stamp,
@@ -228,6 +242,10 @@ impl UpdateArgs {
         let regions = manifest.regions().iter().map(RegionFacts::from).collect();
         Ok(OpenedBundle { contents, facts, regions })
     }
+}
+
+fn acceptable() -> PossibleValuesParser {
+    PossibleValuesParser::new(Subject::ACCEPTABLE.iter().map(|subject| subject.name()))
 }
 
 /// What the campaign needs of its bundle.

@@ -72,6 +72,9 @@ pub enum News {
         /// Whether hosts are only asked what an update would change: `kind` says so too.
         #[serde(default)]
         dry_run: bool,
+        /// Checks whose problem the operator accepted, by name.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        accepted: Vec<String>,
         /// The hosts; of a rescue none, because they call one after the other.
         hosts: Vec<HostFacts>,
     },

@@ -25,6 +25,7 @@ use crate::campaign::{
     Rescue, Terms, Transmit, tell_not_understood,
 };
 use crate::news::{BundleFacts, Kind, Narrator};
+use firmcast::wire::finding::Acceptance;
 
 /// Most hosts of the inventory that are answered.
 pub const KNOWN_MAX: usize = PEERS_MAX - STRANGERS_MAX;
@@ -355,6 +356,7 @@ impl Service {
             fragment_size_bytes: self.settings.fragment_size_bytes,
             escrow: self.policy.escrow,
             dry_run: false,
+            accepted: Acceptance::default(),
             rescue: Some(Rescue { gather: self.policy.gather() }),
             deadlines: self.settings.deadlines,
             seed: random::seed(&mut self.rng),

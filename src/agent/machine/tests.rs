@@ -64,15 +64,16 @@ impl HostSystem for TestSystem {
         }
     }
 
-    fn foresee(&mut self, _: &UpdateOrder<'_>) -> Result<Outlook, Refusal> {
+    fn foresee(&mut self, _: &UpdateOrder<'_>) -> (Result<Outlook, Refusal>, Vec<Finding>) {
         self.measured += 1;
         let estimate = Estimate { typical_ms: 1, longest_ms: 2 };
-        Ok(Outlook {
+        let outlook = Outlook {
             blocks: 512,
             changed_blocks_max: 7,
             estimate,
             doubt: Some("at 0x10: odd".into()),
-        })
+        };
+        (Ok(outlook), Vec::new())
     }
 }
 
@@ -173,7 +174,9 @@ impl World {
     }
 
     fn begin(&mut self, manager: usize, campaign: u64) -> (Phase, Reason) {
-        let begin = Command::Begin { campaign, reach_timeout_s: 300, transfer_timeout_s: 60 };
+        let accepted = Acceptance::default();
+        let (reach_timeout_s, transfer_timeout_s) = (300, 60);
+        let begin = Command::Begin { campaign, reach_timeout_s, transfer_timeout_s, accepted };
         match self.tell(manager, &begin) {
             Answer::Report(report) => {
                 assert_eq!(

@@ -122,7 +122,8 @@ impl Findings {
 }
 
 fn look(machine: &LocalMachine, purpose: Purpose<'_>) -> Findings {
-    let mut list = Checklist::default();
+    let by_manager = purpose.order().map(|order| order.accepted).unwrap_or_default();
+    let mut list = Checklist::new(machine.accepted(by_manager));
     let key = host::host_key(&mut list, machine, purpose);
     host::trusted_keys(&mut list, machine);
     host::listen(&mut list, machine, purpose);

@@ -101,10 +101,9 @@ fn choose(list: &mut Checklist, machine: &LocalMachine) -> Chosen {
     match problems.as_slice() {
         [] if images.is_empty() => {}
         [] => list.ok(Subject::RecoveryImages, format_args!("{} kept", images.len())),
-        _ => list.unknown(
-            Subject::RecoveryImages,
-            format_args!("{}; run firmcast-mkrecovery --all", problems.join("; ")),
-        ),
+        _ => {
+            list.told(Subject::RecoveryImages, problems.join("; "), "run firmcast-mkrecovery --all")
+        }
     }
     chosen.unwrap_or_else(|| match images.into_iter().next() {
         Some(newest) => Chosen::look(&newest.kernel, &newest.initramfs, true),

@@ -24,11 +24,15 @@ FRAGMENT_STATUS = [
     ("duplicate", "u32"), ("foreign", "u32"), ("out of range", "u32"), ("form", "u8"), ("entries", "entries"),
 ]
 CAMPAIGN = [("campaign", "id")]
+# Fields at the end of a message that older versions do not have; nothing is sent for nothing.
+LATER = {"accepted": ("u64",), "findings": ("u8", "u8", "u16")}
+ACCEPTED = [("accepted", "later")]
+FINDINGS = [("findings", "later")]
 
 COMMANDS = {
     0x01: ("query", []),
     0x02: ("manifest part", CAMPAIGN + [("total", "u32"), ("offset", "u32"), ("bytes", "rest")]),
-    0x03: ("begin", CAMPAIGN + [("reach timeout", "u16"), ("transfer timeout", "u16")]),
+    0x03: ("begin", CAMPAIGN + [("reach timeout", "u16"), ("transfer timeout", "u16")] + ACCEPTED),
     0x04: ("join", [("parameters", "parameters"), ("report interval", "u16"), ("family", "u8"), ("group", "address")]),
     0x05: ("commit", CAMPAIGN),
     0x06: ("release", CAMPAIGN),
@@ -36,13 +40,13 @@ COMMANDS = {
     0x08: ("commit with escrow", CAMPAIGN + [("rate", "u32"), ("unless broken", "u8")]),
     0x09: ("backup status", FRAGMENT_STATUS),
     0x0A: ("backup stored", CAMPAIGN + [("digest", 32)]),
-    0x0B: ("foresee", CAMPAIGN),
+    0x0B: ("foresee", CAMPAIGN + ACCEPTED),
     0x0C: ("enlist", CAMPAIGN + [("transfer timeout", "u16")]),
     0x0D: ("hold", [("again", "u16"), ("reason", "u16"), ("detail", "detail")]),
     0x0E: ("answer not understood", [("type", "u8")]),
 }
 ANSWERS = {
-    0x81: ("identity", IDENTITY),
+    0x81: ("identity", IDENTITY + FINDINGS),
     0x82: ("report", CAMPAIGN + [("phase", "u8"), ("reason", "u16"), ("flash", "u8"), ("done", "u32"), ("total", "u32"),
                                  ("digests", "digests"), ("detail", "detail")]),
     0x83: ("manifest held", CAMPAIGN + [("held", "u32")]),
@@ -51,7 +55,7 @@ ANSWERS = {
                                       ("BIOS vendor", "name"), ("detail", "detail")]),
     0x86: ("backup offer", [("parameters", "parameters"), ("digest", 32), ("closed", "ranges")]),
     0x87: ("foresight", CAMPAIGN + [("reason", "u16"), ("blocks", "u32"), ("changed blocks", "u32"),
-                                    ("typical time", "u32"), ("longest time", "u32"), ("detail", "detail")]),
+                                    ("typical time", "u32"), ("longest time", "u32"), ("detail", "detail")] + FINDINGS),
     0x88: ("help request", [("wants image", "u8"), ("finding", "u8"), ("offset", "u64"), ("why", "detail"),
                             ("identity", "identity")]),
     0x89: ("command not understood", [("type", "u8")]),
@@ -111,8 +115,16 @@ class Reader:
     def fields(self, layout):
         values = {}
         for name, kind in layout:
-            values[name] = self.field(kind, values)
+            if kind != "later":
+                values[name] = self.field(kind, values)
+            elif self.at < len(self.data):
+                values[name] = self.later(name)
         return values
+
+    def later(self, name):
+        if name == "accepted":
+            return self.number("u64")
+        return [[self.number(kind) for kind in LATER[name]] for _ in range(self.number("u8"))]
 
     def read_id(self, _before):
         return self.take(8).hex()
@@ -175,8 +187,18 @@ def write_field(kind, value, fields):
     return struct.pack(">BH", 0, len(value)) + b"".join(entries)
 
 
+def write_later(name, value):
+    if not value:
+        return b""
+    if name == "accepted":
+        return struct.pack(">Q", value)
+    return bytes([len(value)]) + b"".join(struct.pack(">BBH", *finding) for finding in value)
+
+
 def write_fields(layout, fields):
-    return b"".join(write_field(kind, fields[name], fields) for name, kind in layout)
+    parts = [write_later(name, fields.get(name)) if kind == "later" else write_field(kind, fields[name], fields)
+             for name, kind in layout]
+    return b"".join(parts)
 
 
 def emit(name, fields=None, **more):
@@ -202,4 +224,5 @@ def parse_identity(data):
     """Returns the fields of an identity in a discovery answer, and the versions behind them where they are said."""
     reader = Reader(data)
     fields = reader.fields(IDENTITY)
-    return fields, tuple(reader.take(2)) if reader.at < len(data) else None
+    versions = tuple(reader.take(2)) if reader.at < len(data) else None
+    return {**fields, **reader.fields(FINDINGS)}, versions

@@ -53,11 +53,12 @@ impl AgentLeg {
         let command = match self {
             Self::Manifest(delivery) => return delivery.commands(due, campaign, &plan.manifest),
             Self::Connect | Self::Recall => Command::Query,
-            Self::Foresee => Command::Foresee { campaign },
+            Self::Foresee => Command::Foresee { campaign, accepted: plan.accepted },
             Self::Begin => Command::Begin {
                 campaign,
                 reach_timeout_s: whole_seconds(plan.deadlines.reach),
                 transfer_timeout_s: whole_seconds(plan.deadlines.transfer),
+                accepted: plan.accepted,
             },
             Self::Reach => return Vec::new(),
         };

@@ -442,7 +442,7 @@ impl ScriptedHost {
             Command::Release { .. } if in_recovery && self.report.phase != Phase::Writing => {
                 self.release(now);
             }
-            Command::Foresee { campaign } => {
+            Command::Foresee { campaign, .. } => {
                 self.answer(now, &Answer::Foresight(foresight(campaign)));
             }
             Command::Measure { campaign } => {
@@ -595,7 +595,7 @@ fn campaign_of(command: &Command) -> Option<u64> {
         | Command::CommitWithEscrow { campaign, .. }
         | Command::BackupStored { campaign, .. }
         | Command::Release { campaign }
-        | Command::Foresee { campaign }
+        | Command::Foresee { campaign, .. }
         | Command::Measure { campaign } => Some(*campaign),
         Command::Join { parameters, .. } => Some(parameters.campaign),
         Command::BackupStatus(status) => Some(status.campaign),
@@ -623,5 +623,6 @@ fn foresight(campaign: u64) -> Foresight {
         typical_ms: 1,
         longest_ms: 2001,
         detail: String::new(),
+        findings: Vec::new(),
     }
 }

@@ -290,6 +290,7 @@ fn config(
         fragment_size_bytes: FRAGMENT_SIZE_BYTES,
         escrow: escrow.is_some(),
         dry_run: false,
+        accepted: Default::default(),
         deadlines: Deadlines::default(),
         exchange_secret: *secret.exchange(),
         // The scripted hosts take stamps for what they are: growing from run to run.

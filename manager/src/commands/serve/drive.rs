@@ -160,6 +160,7 @@ impl Drive {
             rate_mbit: self.facts.rate_mbit,
             escrow,
             dry_run: false,
+            accepted: Vec::new(),
             hosts: Vec::new(),
         };
         Entry::now(campaign, started)

@@ -242,6 +242,7 @@ mod tests {
             fragment_size_bytes: 1440,
             escrow: false,
             dry_run: false,
+            accepted: Default::default(),
             deadlines: Deadlines::default(),
             exchange_secret: [1; 32],
             stamp: 1,

@@ -13,6 +13,7 @@ use firmcast::keys::ManagerPublicKey;
 use firmcast::reason::{Condition, Ending, FlashState, Reason, Refusal};
 use firmcast::recovery::machine::Mission;
 use firmcast::wire::answer::{End, Environment, Identity, Measurement};
+use firmcast::wire::finding::Finding;
 use firmcast::wire::samples;
 use firmcast_manager::campaign::Backup;
 
@@ -329,9 +330,10 @@ impl HostSystem for Computer {
         (self.loaded, self.accepted) = (None, None);
     }
 
-    fn foresee(&mut self, order: &UpdateOrder<'_>) -> Result<Outlook, Refusal> {
-        self.board().admit(order.manifest)?;
-        Ok(outlook::outlook(self.flash.contents(), order.manifest, self.flash.geometry()))
+    fn foresee(&mut self, order: &UpdateOrder<'_>) -> (Result<Outlook, Refusal>, Vec<Finding>) {
+        let (contents, geometry) = (self.flash.contents(), self.flash.geometry());
+        let admitted = self.board().admit(order.manifest);
+        (admitted.map(|()| outlook::outlook(contents, order.manifest, geometry)), Vec::new())
     }
 
     fn measure(&mut self, campaign: u64, manifest: &VerifiedManifest) -> Measurement {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use firmcast::keys::SecretKey as _;
 use firmcast::reason::{Ending, FlashState, Reason};
 use firmcast::time::Time;
+use firmcast::wire::finding::Acceptance;
 use firmcast_manager::campaign::{Campaign, Config, Contents, Deadlines, Outcome, Target};
 
 use crate::chance::Chance;
@@ -56,6 +57,7 @@ impl Manager {
             rate_mbit: scenario.rate_mbit,
             fragment_size_bytes: scenario.fragment_size_bytes,
             escrow: scenario.escrow,
+            accepted: Acceptance::default(),
             dry_run: false,
             deadlines: Deadlines::default(),
             exchange_secret: *truth.managers[which].exchange(),
