@@ -135,6 +135,10 @@ impl Discovery {
     }
 }
 
+/// Maximum length of a message in an answer, which is no longer than the question: without the
+/// datagram's header and nonce, and the ephemeral key, sealed static key and tag of Noise.
+const MESSAGE_SIZE_MAX: usize = DISCOVERY_REQUEST_SIZE - 4 - 16 - 96;
+
 /// A question that a host should answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Asked {
@@ -247,7 +251,8 @@ impl DiscoveryResponder {
         }
         if asked.says_versions && asked.later_stamp.is_none() {
             Versions::OURS.write(&mut writer);
-            Finding::write_all(&identity.findings, &mut writer);
+            let room = MESSAGE_SIZE_MAX.saturating_sub(writer.len());
+            Finding::write_all(Finding::fitting(&identity.findings, room), &mut writer);
         }
         let message = writer.finish();
         let noise = noise::seal(host.exchange(), asked.manager.exchange(), &message, seed)?;

@@ -169,6 +169,11 @@ impl Writer {
         self.u8(cut.len() as u8).bytes(cut.as_bytes())
     }
 
+    /// How many bytes there are so far.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Returns the message.
     pub fn finish(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.bytes)

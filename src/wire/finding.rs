@@ -10,6 +10,9 @@ use crate::reason::Reason;
 /// Maximum number of findings in one message.
 pub const FINDINGS_MAX: usize = 24;
 
+/// Bytes of a finding in a message.
+const FINDING_SIZE: usize = 4;
+
 macro_rules! subjects {
     ($($(#[$doc:meta])* $variant:ident = $code:literal, $name:literal;)*) => {
         /// What a check looks at. docs/OPERATIONS.md has a line for each.
@@ -190,6 +193,11 @@ impl Finding {
         (0..count).map(|_| Self::read(reader)).collect()
     }
 
+    /// The first of `findings` that fit into so many bytes.
+    pub(crate) fn fitting(findings: &[Self], bytes: usize) -> &[Self] {
+        &findings[..findings.len().min(bytes.saturating_sub(1) / FINDING_SIZE)]
+    }
+
     fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Ok(Self {
             subject: Subject::from_code(reader.u8()?),
@@ -216,10 +224,9 @@ impl Finding {
 pub struct Acceptance(u64);
 
 impl Acceptance {
-    /// What these bits stand for; what cannot be accepted is left out.
+    /// What these bits stand for; those of what cannot be accepted stand for nothing.
     pub fn from_bits(bits: u64) -> Self {
-        let known = Subject::ACCEPTABLE.iter().fold(0, |known, subject| known | bit(*subject));
-        Self(bits & known)
+        Self(bits)
     }
 
     /// The bits.
@@ -244,7 +251,7 @@ impl Acceptance {
 
     /// Whether this is accepted.
     pub fn contains(self, subject: Subject) -> bool {
-        self.0 & bit(subject) != 0
+        Subject::ACCEPTABLE.contains(&subject) && self.0 & bit(subject) != 0
     }
 
     /// What either accepts.

@@ -91,7 +91,7 @@ pub(super) fn commands() -> Vec<(Command, &'static str)> {
         ),
         (Command::Foresee { campaign: 8, accepted: Acceptance::default() }, "0b0000000000000008"),
         (
-            Command::Foresee { campaign: 8, accepted: Acceptance::from_bits(u64::MAX) },
+            Command::Foresee { campaign: 8, accepted: Acceptance::from_bits(0x4600_0000) },
             "0b0000000000000008|0000000046000000",
         ),
         (Command::Enlist { campaign: 8, transfer_timeout_s: 120 }, "0c00000000000000080078"),
@@ -230,6 +230,9 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// Messages whose last field is missing where there is nothing to say.
+const LATER: [u8; 4] = [0x03, 0x0b, 0x81, 0x87];
+
 fn check<M: Debug + PartialEq>(
     message: &M,
     bytes: &[u8],
@@ -246,7 +249,8 @@ fn check<M: Debug + PartialEq>(
             assert!(parse(&bytes[..length]).is_err(), "{message:?} cut to {length}");
         }
     }
-    if bytes[0] != 0x02 {
+    // What follows could be a field of this version that is missing.
+    if bytes[0] != 0x02 && (older.is_some() || !LATER.contains(&bytes[0])) {
         // Fields of a newer version.
         assert_eq!(parse(&[bytes, &[7; 9]].concat()).as_ref(), Ok(message));
     }

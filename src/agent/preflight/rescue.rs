@@ -139,7 +139,7 @@ mod tests {
     #[test]
     fn a_machine_without_a_way_is_told_what_to_type() {
         let said = told(&[]);
-        assert!(said.contains("unknown rescue"), "{said}");
+        assert!(said.contains("unknown  rescue"), "{said}");
         assert!(said.contains("nothing brings this machine into recovery by itself"), "{said}");
         assert!(said.contains("no provision /boot/firmcast/rescue.cpio"), "{said}");
         assert!(said.contains("run firmcast-mkrecovery --boot-entry"), "{said}");
@@ -155,7 +155,7 @@ mod tests {
             ("boot/grub/grub.cfg", "initrd ($a)/firmcast/recovery-6.1+x~y.img"),
         ];
         let said = told(&whole);
-        assert!(said.contains("ok      rescue"), "{said}");
+        assert!(said.contains("ok       rescue"), "{said}");
         assert!(said.contains("entry of grub with kernel 6.1+x~y, provision 0 days"), "{said}");
         for (at, missing) in [
             (1, "there is no /boot/vmlinuz-6.1+x~y"),
@@ -166,7 +166,7 @@ mod tests {
             let mut files = whole.to_vec();
             files.remove(at);
             let said = told(&files);
-            assert!(said.contains("unknown rescue") && said.contains(missing), "{said}");
+            assert!(said.contains("unknown  rescue") && said.contains(missing), "{said}");
         }
         let failed = format!("{RECORD}problem /boot is read-only\n");
         let said = told(&[&[("state/recovery/boot-entry", failed.as_str())], &whole[1..]].concat());
@@ -181,7 +181,7 @@ mod tests {
         let boots = ("proc/cmdline", "ro quiet firmcast.recover=auto\n");
         let archive = ("boot/firmcast/rescue.cpio", "archive");
         let said = told(&[boots, archive, (HOOK, "")]);
-        assert!(said.contains("ok      rescue") && said.contains("initramfs at each"), "{said}");
+        assert!(said.contains("ok       rescue") && said.contains("initramfs at each"), "{said}");
         let said = told(&[boots, archive]);
         assert!(said.contains("firmcast-initramfs is not installed"), "{said}");
         let said = told(&[("proc/cmdline", "firmcast.recover=no"), archive, (HOOK, "")]);
