@@ -169,7 +169,6 @@ impl System {
 
     fn load_recovery(&self, order: &UpdateOrder<'_>, ready: Ready) -> Result<(), Refusal> {
         let (handoff, files) = self.handoff(order, ready);
-        let refuse = |error: KexecError| Refusal::new(kexec_reason(&error), with_causes(&error));
         let cmdline = kexec::current_recovery_cmdline().map_err(refuse)?;
         kexec::load(files, &handoff, &cmdline).map_err(refuse)
     }
@@ -222,9 +221,11 @@ impl System {
 
     fn outlook(&mut self, order: &UpdateOrder<'_>) -> (Result<Outlook, Refusal>, Vec<Finding>) {
         let (list, ready) = self.preflight(order);
-        let outlook = ready.map(|Ready { chip, doubt, .. }| {
+        let outlook = ready.and_then(|Ready { chip, doubt, files, .. }| {
+            try_to_load(&files)?;
             let ChipContents { contents, geometry } = chip;
-            Outlook { doubt, ..outlook::outlook(contents.bytes(), order.manifest, &geometry) }
+            let outlook = outlook::outlook(contents.bytes(), order.manifest, &geometry);
+            Ok(Outlook { doubt, ..outlook })
         });
         (outlook, list.findings())
     }
@@ -328,6 +329,16 @@ fn tell(end: &End) {
 fn silent_end(campaign: u64) -> End {
     let (reason, flash) = (Reason::ReturnedSilently, FlashState::Unknown);
     End { campaign, ending: Ending::new(reason, flash, "") }
+}
+
+/// An update would load them; only then it is known what the kernel makes of them.
+fn try_to_load(files: &RecoveryFiles) -> Result<(), Refusal> {
+    let cmdline = kexec::current_recovery_cmdline().map_err(refuse)?;
+    kexec::try_to_load(files, &cmdline).map_err(refuse).map(drop)
+}
+
+fn refuse(error: KexecError) -> Refusal {
+    Refusal::new(kexec_reason(&error), with_causes(&error))
 }
 
 fn kexec_reason(error: &KexecError) -> Reason {

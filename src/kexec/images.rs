@@ -1,5 +1,6 @@
 //! The recovery images that `firmcast-mkrecovery --all` keeps: `V.img` for each installed kernel of
-//! release V, and `V.failed` with the reason where the last build for it failed.
+//! release V, `V.kernel` where that kernel had to be unpacked, and `V.failed` with the reason where
+//! the last build for it failed.
 
 use std::cmp::Ordering;
 use std::fs::{self, File};
@@ -26,7 +27,7 @@ const KERNEL_PLACES: [&str; 4] = [
 pub struct KeptImage {
     /// The kernel's release.
     pub release: String,
-    /// The kernel, where its distribution has put it.
+    /// The kernel, where its distribution has put it, or unpacked.
     pub kernel: PathBuf,
     /// The image.
     pub initramfs: PathBuf,
@@ -35,7 +36,9 @@ pub struct KeptImage {
 /// Returns the images in `folder` whose kernel is installed below `root`, the newest kernel first.
 pub fn kept_images(root: &Path, folder: &Path) -> Vec<KeptImage> {
     let kept = |release: String| {
-        let kernel = kernel_of(root, &release)?;
+        let installed = kernel_of(root, &release)?;
+        let unpacked = folder.join(format!("{release}.kernel"));
+        let kernel = if unpacked.is_file() { unpacked } else { installed };
         Some(KeptImage { kernel, initramfs: folder.join(format!("{release}.img")), release })
     };
     releases(folder, ".img").into_iter().filter_map(kept).take(IMAGES_MAX).collect()

@@ -149,10 +149,7 @@ pub enum KexecError {
     )]
     NotSupported,
     /// The kernel refused what it was given.
-    #[error(
-        "the kernel refused to load the recovery kernel; under Secure Boot it must be the \
-        distribution's signed one"
-    )]
+    #[error("the kernel refused to load the recovery kernel{}", refused_because(.0))]
     Load(#[source] io::Error),
     /// Too little memory for the recovery kernel, its initramfs and the image.
     #[error(
@@ -187,6 +184,21 @@ pub enum KexecError {
     /// The last step failed.
     #[error("cannot start the recovery kernel")]
     Start(#[source] io::Error),
+}
+
+/// What the error numbers of `kexec_file_load(2)` mean, where that is not what they say.
+fn refused_because(error: &io::Error) -> &'static str {
+    match error.raw_os_error() {
+        Some(libc::ENOKEY | libc::EKEYREJECTED | libc::EBADMSG | libc::ENODATA) => {
+            ", which no key that this kernel trusts has signed: under Secure Boot it must be the \
+             distribution's signed one"
+        }
+        Some(libc::EPERM | libc::EACCES) => {
+            ": lockdown, IMA or a security module forbids it; the kernel's log says which"
+        }
+        Some(libc::ENOEXEC) => ": it does not know the form of this file",
+        _ => "",
+    }
 }
 
 /// Loads kernel and initramfs with `handoff` for [`start`]; nothing else changes.
@@ -236,6 +248,32 @@ pub fn may_load() -> io::Result<()> {
         Some(answer) => answer.map(drop),
         None => syscall::kexec_file_load_is_allowed(),
     }
+}
+
+/// What came of a trial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trial {
+    /// The kernel took the files, and has forgotten them again.
+    Taken,
+    /// Another kernel is loaded and was left alone: nothing was tried.
+    Occupied,
+}
+
+/// Loads kernel and initramfs and unloads them at once: what signatures, lockdown and IMA make of
+/// them is known before anybody relies on them.
+///
+/// # Errors
+/// [`KexecError::Load`] and the errors of [`load`].
+pub fn try_to_load(files: &RecoveryFiles, cmdline: &str) -> Result<Trial, KexecError> {
+    if is_loaded() {
+        return Ok(Trial::Occupied);
+    }
+    let (kernel, initramfs) = (files.kernel.as_fd(), files.initramfs.as_fd());
+    match helper::ask(&format!("load {cmdline}"), &[kernel, initramfs]) {
+        Some(answer) => answer.map(drop).map_err(KexecError::Load)?,
+        None => load_files(kernel, initramfs, cmdline)?,
+    }
+    unload().map(|()| Trial::Taken)
 }
 
 /// Forgets a loaded kernel, so that a later reboot is an ordinary one.

@@ -156,7 +156,8 @@ fn look(machine: &LocalMachine, purpose: Purpose<'_>) -> Findings {
     let network = network(&mut of_network, machine, purpose.order());
     let interfaces = interfaces(machine, network.as_deref(), purpose.order());
     let mtd = flash.as_ref().map(|info| info.index);
-    let files = recovery::recovery(&mut list, machine, board.flash_size_bytes, mtd, &interfaces);
+    let files =
+        recovery::recovery(&mut list, machine, board.flash_size_bytes, mtd, &interfaces, purpose);
     power(&mut list, machine);
     list.append(of_network);
     if matches!(purpose, Purpose::Check) {

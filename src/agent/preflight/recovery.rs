@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use nix::sys::sysinfo::sysinfo;
 use nix::sys::utsname::uname;
 
+use super::Purpose;
 use super::drivers::{RecoveryImage, drivers};
 use crate::agent::check::{Checklist, Subject};
 use crate::agent::local_machine::LocalMachine;
 use crate::kexec::{
-    self, KexecError, Lockdown, Preflight, RecoveryFiles, failed_builds, kept_images,
+    self, KexecError, Lockdown, Preflight, RecoveryFiles, Trial, failed_builds, kept_images,
 };
 use crate::reason::{Reason, with_causes};
 use crate::recovery::memory::peak_bytes;
@@ -28,6 +29,7 @@ pub(super) fn recovery(
     flash_size_bytes: u64,
     mtd: Option<u32>,
     interfaces: &[String],
+    purpose: Purpose<'_>,
 ) -> Option<RecoveryFiles> {
     let Chosen { kernel: kernel_path, initramfs: path, found, is_kept } = choose(list, machine);
     let kernel = found.kernel.as_ref().ok().map(|(_, image)| image);
@@ -47,21 +49,36 @@ pub(super) fn recovery(
     };
     list.result(Subject::RecoveryInitramfs, Reason::RecoveryMissing, said(initramfs), "");
     list.append(of_drivers);
-    let lockdown = match found.lockdown {
+    let memory = found.memory.as_ref().map(|bytes| format!("{} MiB available", bytes >> 20));
+    let memory = said(memory);
+    let loading = said(found.loading.as_ref().map(|()| found.lockdown));
+    let files = found.into_files().ok();
+    let loading = match (loading, &files, purpose) {
+        (Ok(_), Some(files), Purpose::Check) => tried(files),
+        (loading, ..) => loading.map(untried),
+    };
+    list.result(Subject::Kexec, Reason::KexecUnavailable, loading, "");
+    list.result(Subject::Memory, Reason::MemoryTooLow, memory, "");
+    recovery_memory(list, initramfs_bytes, flash_size_bytes);
+    files
+}
+
+/// What is known without a trial.
+fn untried(lockdown: Lockdown) -> &'static str {
+    match lockdown {
         Lockdown::Off => "allowed",
         Lockdown::Unknown => "allowed, as far as can be seen",
         _ => "allowed for signed kernels only (lockdown)",
-    };
-    list.result(
-        Subject::Kexec,
-        Reason::KexecUnavailable,
-        said(found.loading.as_ref().map(|()| lockdown)),
-        "",
-    );
-    let memory = found.memory.as_ref().map(|bytes| format!("{} MiB available", bytes >> 20));
-    list.result(Subject::Memory, Reason::MemoryTooLow, said(memory), "");
-    recovery_memory(list, initramfs_bytes, flash_size_bytes);
-    found.into_files().ok()
+    }
+}
+
+/// Has the kernel take the files for a moment.
+fn tried(files: &RecoveryFiles) -> Result<&'static str, String> {
+    let cmdline = said(kexec::current_recovery_cmdline().as_deref())?.to_owned();
+    said(kexec::try_to_load(files, &cmdline).as_ref()).map(|trial| match trial {
+        Trial::Taken => "tried: the kernel takes kernel and initramfs",
+        Trial::Occupied => "allowed; not tried, because another kernel is loaded",
+    })
 }
 
 /// The kernel and the initramfs that an update would start.
