@@ -286,7 +286,8 @@ mod tests {
                 "flsh = \"BIOS\"",
                 "unknown key `flsh` in /etc/firmcast/agent.toml; the keys are listen, host_key, \
                 trusted_managers, trusted_releases, trusted_dir, flash, recovery_kernel, \
-                recovery_initramfs, state_dir, managers, rescue_archive, on_unknown_firmware, accept, accept_from_managers",
+                recovery_initramfs, state_dir, managers, rescue_archive, on_unknown_firmware, \
+                accept, accept_from_managers",
             ),
             (
                 "flash = 3",
