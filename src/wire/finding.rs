@@ -4,7 +4,6 @@
 use std::fmt;
 
 use super::codec::{DecodeError, Reader, Writer};
-use super::identity::read_reason;
 use crate::reason::Reason;
 
 /// Maximum number of findings in one message.
@@ -202,7 +201,7 @@ impl Finding {
         Ok(Self {
             subject: Subject::from_code(reader.u8()?),
             verdict: Verdict::from_code(reader.u8()?),
-            reason: read_reason(reader)?,
+            reason: Reason::from_code(reader.u16()?),
         })
     }
 

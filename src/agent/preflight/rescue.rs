@@ -112,18 +112,23 @@ mod tests {
     use super::*;
     use crate::agent::config::Config;
     use crate::agent::trust::Trust;
+    use std::io::Write as _;
+    use std::time::Duration;
 
     const RECORD: &str = "kind grub\nrelease 6.1+x~y\nkernel /boot/vmlinuz-6.1+x~y\n\
         image /boot/firmcast/recovery-6.1+x~y.img\narchive /boot/firmcast/rescue.cpio\n\
         entry /boot/grub/grub.cfg\ncmdline rdinit=x kernel /none\n";
 
-    /// A machine in a folder with these files.
+    /// A machine in a folder with these files, each of which is a second newer than the one before.
     fn told(files: &[(&str, &str)]) -> String {
         let root = tempfile::tempdir().unwrap();
-        for (path, text) in files {
+        let start = SystemTime::now() - Duration::from_secs(files.len() as u64);
+        for (number, (path, text)) in (1..).zip(files) {
             let path = root.path().join(path);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
+            let mut file = fs::File::create(path).unwrap();
+            file.write_all(text.as_bytes()).unwrap();
+            file.set_modified(start + Duration::from_secs(number)).unwrap();
         }
         let state_dir = root.path().join("state");
         let config = Config { state_dir, ..Config::default() };
