@@ -4,6 +4,7 @@ use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 
+use crate::disks::Found;
 use crate::helper::{self, Answer};
 use crate::kexec::{self, KexecError};
 use crate::mtd::{Holders, MtdDevice};
@@ -36,6 +37,7 @@ fn answer(question: &str, files: Vec<OwnedFd>) -> io::Result<Answer> {
             let text = Holders::answer(Path::new("/"), rest).ok_or_else(not_understood)?;
             Ok(Answer { text, ..Answer::default() })
         }
+        ("disks", []) => Ok(Answer { text: Found::answer(Path::new("/")), ..Answer::default() }),
         ("may-load", []) => kexec::may_load().map(|()| Answer::default()),
         ("load", [kernel, initramfs]) => {
             done(kexec::load_files(kernel.as_fd(), initramfs.as_fd(), rest))
@@ -60,6 +62,7 @@ mod tests {
             ("chip ../sda", vec![]),
             ("chip 1", vec![file()]),
             ("holders some 1 2", vec![]),
+            ("disks", vec![file()]),
             ("load root=/dev/sda", vec![file()]),
             ("load", vec![]),
             ("reboot", vec![]),

@@ -190,6 +190,9 @@ impl System {
         if !not_kept.is_empty() {
             error!("{not_kept}");
         }
+        if let Some(told) = preflight::disks_to_bind(&self.machine) {
+            warn!("campaign {campaign:016x}: {told}");
+        }
         self.machine.record_update(manifest);
         let record = match self.machine.state.last_campaign() {
             Ok(Some(record)) if record.campaign == campaign => record,

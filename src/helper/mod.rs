@@ -8,6 +8,7 @@
 //! | --- | --- | --- |
 //! | `chip N` | | the file of MTD device N, open for reading |
 //! | `holders any` or `writing`, own process, device numbers | | see `mtd::holders` |
+//! | `disks` | | see `disks` |
 //! | `may-load` | | |
 //! | `load` COMMAND LINE | kernel, initramfs | |
 //! | `unload` | | |

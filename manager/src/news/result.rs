@@ -1,6 +1,7 @@
 //! How a campaign ended for one host.
 
 use firmcast::reason::{Condition, Ending, Reason};
+use firmcast::wire::finding::Finding;
 use serde::{Deserialize, Serialize};
 
 use super::facts::Kind;
@@ -10,6 +11,12 @@ use crate::campaign::{Host, Outcome};
 /// What to do about a confirmed host that could not keep something.
 const NOT_KEPT_ADVICE: &str = "mend the host's state_dir (free space, permissions), then update \
                                the host again: its flash is not written twice";
+/// What to do about a host that has the new firmware and disks that were sealed to the old one.
+const BIND_AGAIN: &str = "bind its disks to the new firmware, as \"Disks sealed to the firmware\" \
+                          in OPERATIONS.md says: until then they ask for a passphrase";
+/// What may be the matter with such a host that does not come back.
+const TYPE_THE_KEY: &str = "its disks were sealed to the old firmware: look at its console or BMC, \
+                            and type the recovery key where it asks for one";
 
 /// How it ended for one host.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -85,7 +92,21 @@ impl HostResult {
         let result = Self::new(kind, &host.target().name, outcome);
         let doubt = host.identity().map(|identity| identity.doubt.clone());
         let doubt = doubt.filter(|doubt| result.condition.is_some() && !doubt.is_empty());
-        Self { doubt, ..result }
+        let is_sealed = |finding: &Finding| finding.reason == Reason::DisksSealed;
+        let sealed = host.identity().is_some_and(|found| found.findings.iter().any(is_sealed));
+        let advice = match outcome.ending.reason {
+            Reason::Confirmed if sealed && result.shortfall().is_none() => BIND_AGAIN.to_owned(),
+            Reason::NoAgentAfterReboot if sealed => TYPE_THE_KEY.to_owned(),
+            _ => result.advice,
+        };
+        Self { doubt, advice, ..result }
+    }
+
+    /// Returns what is left to do for a confirmed host that could keep everything.
+    pub fn left_to_do(&self) -> Option<&str> {
+        let is_done = self.code != Reason::Confirmed.code() || self.shortfall().is_some();
+        let advice = (!is_done).then_some(self.advice.as_str());
+        advice.filter(|advice| *advice != Reason::Confirmed.advice())
     }
 
     /// Returns what a confirmed host could not keep, such as its security version floor.

@@ -76,7 +76,9 @@ impl HostResult {
             _ if self.confirmed => {
                 let version = self.bios_version.as_deref().unwrap_or("unknown");
                 let but = self.shortfall().map(|but| format!(", BUT {but}; {advice}"));
-                format!("confirmed, BIOS version {version}{}", but.unwrap_or_default())
+                let to_do = || self.left_to_do().map(|to_do| format!("; {to_do}"));
+                let more = but.or_else(to_do).unwrap_or_default();
+                format!("confirmed, BIOS version {version}{more}")
             }
             Kind::DryRun => {
                 let doubt = self.doubt_text();

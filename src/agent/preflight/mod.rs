@@ -9,6 +9,7 @@ mod host;
 mod reading;
 mod recovery;
 mod rescue;
+mod sealed;
 
 use super::check::{Checklist, Subject};
 use super::doubt;
@@ -24,6 +25,7 @@ use crate::net::InterfaceConfig;
 use crate::power::Power;
 use crate::reason::{Condition, Reason, with_causes};
 use reading::RawContents;
+pub(super) use sealed::disks_to_bind;
 
 /// Who wants to know; the chip is read accordingly.
 #[derive(Clone, Copy)]
@@ -129,6 +131,7 @@ fn look(machine: &LocalMachine, purpose: Purpose<'_>) -> Findings {
     host::listen(&mut list, machine, purpose);
     host::state_folder(&mut list, machine);
     let mut board = host::board(&mut list, machine, key.as_ref());
+    sealed::sealed_disks(&mut list, machine);
     let mut device = flash::flash(&mut list, machine);
     let (mut chip, mut doubt) = (None, None);
     match &mut device {

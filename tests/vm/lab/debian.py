@@ -15,26 +15,28 @@ FILES = SERVER_OS / "debian"
 WAIT_ONLINE_S = 60
 
 
-def prepare(kernel):
-    """The tree of the OS, without what belongs to one server."""
+def prepare(kernel, more=(), modules=()):
+    """The tree of the OS, without what belongs to one server; with `more` packages and `modules` than usual."""
     packages.install("debootstrap")
+    names = ",".join([PACKAGES, *more])
 
     def make(folder):
         tree = folder / "tree"
-        run_with_retries("debootstrap", "--variant=minbase", f"--include={PACKAGES}", SUITE, tree)
-        copy_modules(kernel, tree)
+        run_with_retries("debootstrap", "--variant=minbase", f"--include={names}", SUITE, tree)
+        copy_modules(kernel, tree, modules)
         shutil.copy(FILES / "lab-control", tree / "usr/local/sbin")
         shutil.copy(FILES / "lab-control.service", tree / "etc/systemd/system")
         run("chroot", tree, "systemctl", "enable", "lab-control.service", "systemd-networkd.service")
         run("chroot", tree, "passwd", "-d", "root")
         shutil.rmtree(tree / "var/cache/apt", ignore_errors=True)
 
-    return cached("debian", [SUITE, PACKAGES, FILES, kernel.root.name, Path(__file__)], make) / "tree"
+    parts = [SUITE, names, *modules, FILES, kernel.root.name, Path(__file__)]
+    return cached("debian-more" if more else "debian", parts, make) / "tree"
 
 
-def copy_tree(kernel, stage):
+def copy_tree(kernel, stage, more=(), modules=()):
     """A tree for one server; unchanged files share their storage with the cached tree."""
-    run("cp", "-al", prepare(kernel), stage)
+    run("cp", "-al", prepare(kernel, more, modules), stage)
 
 
 def configure(stage, name, address, gateway):

@@ -35,11 +35,12 @@ def prepare(kernel):
     return cached("server-os", parts, make) / "server-os.img"
 
 
-def copy_modules(kernel, tree):
-    """Copies the listed modules with all that they need, and `bios_flash`; the paths stay those of the kernel's package."""
+def copy_modules(kernel, tree, more=()):
+    """Copies the listed modules and `more` with all that they need, and `bios_flash`; the paths stay those of the kernel's
+    package."""
     own = kernel.module("bios_flash")
     names = (SERVER_OS / "modules").read_text().split() + (SERVER_OS / "modules-at-hand").read_text().split()
-    names += [name for name in run("modinfo", "-F", "depends", own).strip().split(",") if name]
+    names += [*more, *(name for name in run("modinfo", "-F", "depends", own).strip().split(",") if name)]
     for name in names:
         try:
             needed = run("modprobe", "-d", kernel.root, "-S", kernel.version, "--show-depends", name)

@@ -74,10 +74,11 @@ class Lab:
 
     # Servers
 
-    def add_server(self, flash, *, system="light", address=None, agent=True, recovery_modules=(), files=None, **machine):
+    def add_server(self, flash, *, system="light", address=None, agent=True, recovery_modules=(), files=None,
+                   more_of_debian=((), ()), **machine):  # fmt: skip
         """A new server, switched off, with `flash` in its chip. `address` "dhcp" makes it ask for one.
 
-        `system` is "light" or "debian"; `files` puts more files on its disk (name -> path); `recovery_modules` adds modules
+        `system` is "light" or "debian", that one with more packages and modules than usual; `files` puts more files on its disk (name -> path); `recovery_modules` adds modules
         to its recovery initramfs; the rest describes the `Machine`.
         """
         number = len(self.servers) + 1
@@ -86,7 +87,7 @@ class Lab:
         server = Server(f"server{number}", number, machine, self.network, self.folder, self.sockets, boots)
         server.insert_flash(flash)
         stage = self.folder / f"{server.name}.stage"
-        places = self._stage_light(stage) if system == "light" else self._stage_debian(stage)
+        places = self._stage_light(stage) if system == "light" else self._stage_debian(stage, *more_of_debian)
         wanted = address or f"{server.address}/{SUBNET_BITS}"
         if system == "light":
             settings = f"NAME={server.name}\nADDRESS={wanted}\nGATEWAY={MANAGER_ADDRESS}\n"
@@ -128,9 +129,9 @@ class Lab:
             place.mkdir(parents=True)
         return places
 
-    def _stage_debian(self, stage):
+    def _stage_debian(self, stage, more, modules):
         """The whole disk of a Debian."""
-        debian.copy_tree(self.kernel, stage)
+        debian.copy_tree(self.kernel, stage, more, modules)
         places = {"etc": stage / "etc/firmcast", "state": stage / "var/lib/firmcast"}
         for place in places.values():
             place.mkdir(parents=True)

@@ -30,7 +30,9 @@ impl Table {
     pub(super) fn must_outlast_it(&self, news: &News) -> bool {
         match news {
             News::Started { .. } | News::Warning { .. } | News::Finished { .. } => true,
-            News::Result(result) => !result.confirmed || result.shortfall().is_some(),
+            News::Result(result) => {
+                !result.confirmed || result.shortfall().or(result.left_to_do()).is_some()
+            }
             _ => false,
         }
     }
