@@ -6,6 +6,7 @@ use std::io::Read as _;
 use std::path::Path;
 
 pub(crate) mod drivers;
+pub(crate) mod flash_controller;
 mod syscall;
 
 pub(crate) use syscall::return_freed_memory;

@@ -3,10 +3,13 @@
 
 use std::path::Path;
 
+use nix::sys::utsname::uname;
+
 use crate::agent::check::{Checklist, Subject};
 use crate::agent::firmware_chip::{candidates, the_firmwares};
 use crate::agent::local_machine::LocalMachine;
 use crate::flash::{Flash as _, Geometry};
+use crate::host::flash_controller::{Built, Undriven, undriven};
 use crate::mtd::{Access, Holders, MTD_POWERUP_LOCK, MtdDevice, MtdError, MtdInfo, Protection};
 use crate::reason::{Reason, with_causes};
 
@@ -24,7 +27,9 @@ pub(super) fn flash(list: &mut Checklist, machine: &LocalMachine) -> Option<MtdD
         selector => match MtdInfo::find(&sysfs, selector) {
             Ok(info) => info,
             Err(error) => {
-                list.not_ok(Subject::Flash, error.reason(), with_causes(&error), "");
+                let problem = with_causes(&error);
+                let (reason, advice) = (error.reason(), "");
+                not_found(list, machine, Trouble { problem, reason, advice });
                 return None;
             }
         },
@@ -73,8 +78,54 @@ fn find_the_firmwares(list: &mut Checklist, machine: &LocalMachine) -> Option<Mt
             "set flash in agent.toml to the one that this machine starts from",
         ),
     };
-    list.not_ok(Subject::Flash, Reason::FlashNotFound, problem, advice);
+    not_found(list, machine, Trouble { problem, reason: Reason::FlashNotFound, advice });
     None
+}
+
+/// Why there is no chip.
+struct Trouble {
+    problem: String,
+    reason: Reason,
+    advice: &'static str,
+}
+
+/// Tells of a chip that is not there; of a controller without a driver rather than of that.
+fn not_found(list: &mut Checklist, machine: &LocalMachine, trouble: Trouble) {
+    let release = uname().map(|name| name.release().to_string_lossy().into_owned());
+    let release = release.unwrap_or_default();
+    let undriven = undriven(&machine.root);
+    let Some(Undriven { device, driver }) = undriven.first() else {
+        let Trouble { problem, reason, advice } = trouble;
+        return list.not_ok(Subject::Flash, reason, problem, advice);
+    };
+    let module = driver.module;
+    let (state, advice) = match driver.built(&machine.root, &release) {
+        Built::Module => (
+            "is a module that is not loaded",
+            "load the module (modprobe), and have it loaded at each boot by a line in \
+             /etc/modules-load.d/firmcast.conf",
+        ),
+        Built::In => (
+            "is part of this kernel and does not take it",
+            "see what the kernel's log says of the controller (journalctl -k)",
+        ),
+        Built::Not => (
+            "is not built for this kernel",
+            "use a kernel that is built with this option, or build the module for this one",
+        ),
+        Built::Unknown => (
+            "may not be built for this kernel, whose configuration is not in /boot",
+            "load the module (modprobe); if there is none, use a kernel that has it",
+        ),
+    };
+    let Trouble { problem, .. } = trouble;
+    let option = driver.option();
+    list.not_ok(
+        Subject::Flash,
+        Reason::FlashDriverMissing,
+        format_args!("{problem}; {device} has no driver: {module} ({option}) {state} ({release})"),
+        advice,
+    );
 }
 
 fn open(list: &mut Checklist, info: &MtdInfo) -> Option<MtdDevice> {

@@ -146,8 +146,8 @@ pub(super) fn board(
         list.not_ok(
             Subject::Board,
             Reason::WrongBoard,
-            "the firmware names no vendor and no product in /sys/class/dmi/id",
-            "only boards with SMBIOS can be updated",
+            "the firmware names no vendor and no product in /sys/class/dmi/id or /proc/device-tree",
+            "only boards with SMBIOS or a device tree can be updated",
         );
     } else {
         list.ok(
