@@ -8,7 +8,7 @@
 //! rescue, recovery             a host's part in finding help; in one campaign; kept apart
 //! platform, mailbox, kexec     what PID 1 owes the machine; word to the agent; the way to recovery
 //! handover                     what is handed over to the recovery environment
-//! net, bmc, host, dmi, disks, power, mtd, flash
+//! net, bmc, host, dmi, disks, tpm, power, mtd, flash
 //!                              the outside world in small rooms; flash is pure but for its device
 //! image                        bundles: from untrusted bytes to a VerifiedImage
 //! transfer, session, keys      fragments and erasure code; Noise sessions; who may do what
@@ -50,6 +50,7 @@ pub mod recovery;
 pub mod rescue;
 pub mod session;
 pub mod time;
+pub mod tpm;
 pub mod transfer;
 pub mod usage;
 pub mod wire;

@@ -9,6 +9,7 @@ use crate::helper::{self, Answer};
 use crate::kexec::{self, KexecError};
 use crate::mtd::{Holders, MtdDevice};
 use crate::reason::with_causes;
+use crate::tpm::Kept;
 
 /// Answers what comes over the socket that is this process's standard input, until the agent hangs
 /// up.
@@ -38,6 +39,8 @@ fn answer(question: &str, files: Vec<OwnedFd>) -> io::Result<Answer> {
             Ok(Answer { text, ..Answer::default() })
         }
         ("disks", []) => Ok(Answer { text: Found::answer(Path::new("/")), ..Answer::default() }),
+        ("kept", []) => Ok(Answer { text: Kept::answer(Path::new("/"))?, ..Answer::default() }),
+        ("keep", []) => Kept::do_keep(Path::new("/"), rest).map(|()| Answer::default()),
         ("may-load", []) => kexec::may_load().map(|()| Answer::default()),
         ("load", [kernel, initramfs]) => {
             done(kexec::load_files(kernel.as_fd(), initramfs.as_fd(), rest))
@@ -63,6 +66,8 @@ mod tests {
             ("chip 1", vec![file()]),
             ("holders some 1 2", vec![]),
             ("disks", vec![file()]),
+            ("kept", vec![file()]),
+            ("keep none", vec![]),
             ("load root=/dev/sda", vec![file()]),
             ("load", vec![]),
             ("reboot", vec![]),

@@ -6,7 +6,7 @@ use log::warn;
 
 use super::config::Config;
 use super::firmware_chip::the_firmwares;
-use super::state::State;
+use super::state::{State, StateError};
 use super::trust::Trust;
 use crate::dmi::Dmi;
 use crate::handover::MailboxPlace;
@@ -17,6 +17,7 @@ use crate::mailbox;
 use crate::manager_url::ManagerUrl;
 use crate::net::{InterfaceConfig, NetError, Netlink, survey};
 use crate::reason::with_causes;
+use crate::tpm::Kept;
 use crate::wire::finding::Acceptance;
 
 /// The machine, its settings, and what it keeps over reboots.
@@ -36,10 +37,25 @@ impl LocalMachine {
         Self { root: PathBuf::from("/"), config, trust, state }
     }
 
-    /// What this machine is, for [`Board::admit`], with a chip of this size and this key. A floor
-    /// that cannot be read admits nothing.
-    pub(super) fn board(&self, flash_size_bytes: u64, key: Option<&HostSecretKey>) -> Board {
-        let floor = self.state.security_version_floor().unwrap_or(u64::MAX);
+    /// The floor of security versions: the larger of those that `state_dir` and the TPM keep. What
+    /// the TPM keeps and does not tell is left out, which a check tells.
+    ///
+    /// # Errors
+    /// The one in `state_dir` is not understood.
+    pub(super) fn security_version_floor(&self) -> Result<u64, StateError> {
+        let own = self.state.security_version_floor()?;
+        let kept = Kept::read(&self.root).unwrap_or_default();
+        Ok(kept.map_or(own, |kept| kept.floor.max(own)))
+    }
+
+    /// What this machine is, for [`Board::admit`], with a chip of this size, this key and this
+    /// floor.
+    pub(super) fn board(
+        &self,
+        flash_size_bytes: u64,
+        key: Option<&HostSecretKey>,
+        floor: u64,
+    ) -> Board {
         let host = key.map(|key| key.public().fingerprint());
         Dmi::read(&self.root).board(flash_size_bytes, floor, host)
     }

@@ -47,7 +47,8 @@ impl PlanReport {
         let mut flash = MtdDevice::open(&machine.flash(), Access::ReadOnly)
             .map_err(|error| Refusal::new(Reason::FlashUnsupported, with_causes(&error)))?;
         let size_bytes = flash.geometry().size_bytes();
-        let board = machine.board(size_bytes, machine.host_key().ok().as_ref());
+        let floor = machine.security_version_floor().unwrap_or(u64::MAX);
+        let board = machine.board(size_bytes, machine.host_key().ok().as_ref(), floor);
         board.admit(&manifest)?;
         let mut job = Job::preview(image);
         while job.step(&mut flash) == Step::Continue {}

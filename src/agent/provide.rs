@@ -186,7 +186,7 @@ impl LocalMachine {
             managers: self.config.managers.clone(),
             flash: self.flash(),
             listen_port: self.config.listen.port(),
-            security_version_floor: self.state.security_version_floor()?,
+            security_version_floor: self.security_version_floor()?,
             network: self.network_to_managers(),
             on_unknown: self.config.on_unknown_firmware,
             known_good: self.known_good(record)?,

@@ -21,6 +21,7 @@ use crate::keys::SecretKey as _;
 use crate::mailbox;
 use crate::mtd::{Access, MtdDevice};
 use crate::reason::{Ending, FlashState, Reason, Refusal, with_causes};
+use crate::tpm::Kept;
 use crate::wire::answer::{End, Environment, Identity, Measurement};
 use crate::wire::finding::Finding;
 
@@ -190,6 +191,9 @@ impl System {
         if !not_kept.is_empty() {
             error!("{not_kept}");
         }
+        if let Err(error) = self.keep_in_tpm(manifest) {
+            warn!("the TPM does not keep the security version floor: {error}");
+        }
         if let Some(told) = preflight::disks_to_bind(&self.machine) {
             warn!("campaign {campaign:016x}: {told}");
         }
@@ -208,6 +212,15 @@ impl System {
 }
 
 impl System {
+    /// Writes only what the TPM does not keep already: its memory wears.
+    fn keep_in_tpm(&self, manifest: &VerifiedManifest) -> std::io::Result<()> {
+        let root = &self.machine.root;
+        let before = Kept::read(root)?;
+        let floor = before.as_ref().map_or(0, |kept| kept.floor).max(manifest.security_version());
+        let kept = Kept { floor, digest: *manifest.stable_digest() };
+        if before.as_ref() == Some(&kept) { Ok(()) } else { kept.write(root) }
+    }
+
     fn load(&mut self, order: &UpdateOrder<'_>) -> Result<(), Refusal> {
         let (list, ready) = self.preflight(order);
         let ready = ready?;
@@ -372,7 +385,10 @@ mod tests {
 
     fn system(folder: &Path) -> System {
         let config = Config { state_dir: folder.join("state"), ..Config::default() };
-        System::new(LocalMachine::new(config, Trust::default()))
+        let mut machine = LocalMachine::new(config, Trust::default());
+        // Not this machine's own: it may have a TPM.
+        machine.root = folder.join("root");
+        System::new(machine)
     }
 
     #[test]

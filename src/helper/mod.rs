@@ -9,6 +9,8 @@
 //! | `chip N` | | the file of MTD device N, open for reading |
 //! | `holders any` or `writing`, own process, device numbers | | see `mtd::holders` |
 //! | `disks` | | see `disks` |
+//! | `kept` | | see `tpm` |
+//! | `keep` FLOOR DIGEST | | |
 //! | `may-load` | | |
 //! | `load` COMMAND LINE | kernel, initramfs | |
 //! | `unload` | | |

@@ -15,6 +15,7 @@ use crate::image::Board;
 use crate::keys::{HostSecretKey, PublicKey, SecretKey as _};
 use crate::net::bound;
 use crate::reason::{Reason, with_causes};
+use crate::tpm::Kept;
 
 pub(super) fn host_key(
     list: &mut Checklist,
@@ -140,7 +141,9 @@ pub(super) fn board(
     key: Option<&HostSecretKey>,
 ) -> Board {
     // The size of the chip is not known yet.
-    let board = machine.board(0, key);
+    let mut floors = Checklist::default();
+    let floor = security_version(&mut floors, machine);
+    let board = machine.board(0, key, floor);
     let Board { vendor, product, bios_version, .. } = &board;
     if vendor.is_empty() && product.is_empty() {
         list.not_ok(
@@ -155,7 +158,34 @@ pub(super) fn board(
             format_args!("{vendor} / {product}, firmware version {bios_version}"),
         );
     }
-    let floor = machine.state.security_version_floor();
-    list.result(Subject::SecurityVersion, Reason::NotPossibleNow, floor, "");
+    list.append(floors);
     board
+}
+
+/// Returns the floor; one that cannot be read admits nothing. A wiped disk does not lower it where
+/// the TPM keeps it too.
+fn security_version(list: &mut Checklist, machine: &LocalMachine) -> u64 {
+    const NAME: Subject = Subject::SecurityVersion;
+    let own = match machine.state.security_version_floor() {
+        Ok(own) => own,
+        Err(error) => {
+            list.not_ok(NAME, Reason::NotPossibleNow, error, "");
+            return u64::MAX;
+        }
+    };
+    match Kept::read(&machine.root) {
+        Ok(None) => list.ok(NAME, own),
+        Ok(Some(kept)) if kept.floor == own => {
+            list.ok(NAME, format_args!("{own}, as the TPM says"))
+        }
+        Ok(Some(kept)) => {
+            let floor = kept.floor.max(own);
+            list.ok(NAME, format_args!("{floor}: state_dir says {own}, the TPM {}", kept.floor));
+            return floor;
+        }
+        Err(error) => {
+            list.unknown(NAME, format_args!("{own}; what the TPM keeps is not known: {error}"));
+        }
+    }
+    own
 }

@@ -32,11 +32,11 @@ systemctl start status-under-the-unit.service 2>/dev/null
 cat /run/status-under-the-unit
 """
 # The units, what systemd may think at most that each could still do (in tenths, as in tests/packages/confinement), and its
-# capabilities: linux/capability.h numbers CAP_DAC_READ_SEARCH 2, CAP_SYS_PTRACE 19, CAP_SYS_BOOT 22.
+# capabilities: linux/capability.h numbers CAP_DAC_OVERRIDE 1, CAP_DAC_READ_SEARCH 2, CAP_SYS_PTRACE 19, CAP_SYS_BOOT 22.
 UNITS = (
     ("firmcastd.service", 15, 0),
     ("firmcast-serve.service", 15, 0),
-    ("firmcastd-helper@.service", 20, 1 << 2 | 1 << 19 | 1 << 22),
+    ("firmcastd-helper@.service", 20, 1 << 1 | 1 << 2 | 1 << 19 | 1 << 22),
 )
 # Modes and owners, where the services keep and reach what is not for others.
 MODES = """\
