@@ -92,13 +92,12 @@ impl HostResult {
         let result = Self::new(kind, &host.target().name, outcome);
         let doubt = host.identity().map(|identity| identity.doubt.clone());
         let doubt = doubt.filter(|doubt| result.condition.is_some() && !doubt.is_empty());
-        let is_sealed = |finding: &Finding| finding.reason == Reason::DisksSealed;
-        let sealed = host.identity().is_some_and(|found| found.findings.iter().any(is_sealed));
-        let advice = match outcome.ending.reason {
-            Reason::Confirmed if sealed && result.shortfall().is_none() => BIND_AGAIN.to_owned(),
-            Reason::NoAgentAfterReboot if sealed => TYPE_THE_KEY.to_owned(),
-            _ => result.advice,
+        let findings = host.identity().map_or(&[][..], |identity| &identity.findings);
+        let advice = match result.shortfall() {
+            None => advice_on_disks(outcome.ending.reason, findings).map(str::to_owned),
+            Some(_) => None,
         };
+        let advice = advice.unwrap_or(result.advice);
         Self { doubt, advice, ..result }
     }
 
@@ -113,5 +112,40 @@ impl HostResult {
     pub fn shortfall(&self) -> Option<&str> {
         let fell_short = self.code == Reason::Confirmed.code() && !self.detail.is_empty();
         fell_short.then_some(&self.detail)
+    }
+}
+
+/// What there is to do about a host whose disks were sealed to the firmware that it had.
+fn advice_on_disks(reason: Reason, findings: &[Finding]) -> Option<&'static str> {
+    let are_sealed = findings.iter().any(|finding| finding.reason == Reason::DisksSealed);
+    match reason {
+        Reason::Confirmed if are_sealed => Some(BIND_AGAIN),
+        Reason::NoAgentAfterReboot if are_sealed => Some(TYPE_THE_KEY),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use firmcast::reason::FlashState;
+    use firmcast::wire::finding::{Subject, Verdict};
+
+    #[test]
+    fn what_is_left_to_do_about_sealed_disks_is_told_and_is_no_failure() {
+        let (subject, reason) = (Subject::SealedDisks, Reason::DisksSealed);
+        let sealed = [Finding { subject, verdict: Verdict::Accepted, reason }];
+        assert_eq!(advice_on_disks(Reason::Confirmed, &[]), None);
+        assert_eq!(advice_on_disks(Reason::WrongDigest, &sealed), None);
+        assert_eq!(advice_on_disks(Reason::NoAgentAfterReboot, &sealed), Some(TYPE_THE_KEY));
+
+        let ending = Ending::new(Reason::Confirmed, FlashState::Updated, "");
+        let outcome = Outcome { ending, bios_version: None, digests: None };
+        let plain = HostResult::new(Kind::Update, "a", &outcome);
+        assert_eq!((plain.left_to_do(), plain.shortfall()), (None, None));
+        let advice = advice_on_disks(Reason::Confirmed, &sealed).expect("the disks are sealed");
+        let result = HostResult { advice: advice.to_owned(), ..plain };
+        assert_eq!((result.left_to_do(), result.shortfall()), (Some(BIND_AGAIN), None));
+        assert!(result.to_text().contains("; bind its disks to the new firmware"));
     }
 }
