@@ -34,7 +34,7 @@ pub mod environment;
 pub mod flash;
 pub mod handover;
 pub mod helper;
-pub(crate) mod host;
+pub mod host;
 pub mod image;
 pub mod kexec;
 pub mod keys;

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use crate::disks::Found;
 use crate::helper::{self, Answer};
+use crate::host::work::Work;
 use crate::kexec::{self, KexecError};
 use crate::mtd::{Holders, MtdDevice};
 use crate::reason::with_causes;
@@ -38,6 +39,9 @@ fn answer(question: &str, files: Vec<OwnedFd>) -> io::Result<Answer> {
             let text = Holders::answer(Path::new("/"), rest).ok_or_else(not_understood)?;
             Ok(Answer { text, ..Answer::default() })
         }
+        ("work", []) if rest.is_empty() => {
+            Ok(Answer { text: Work::look(Path::new("/")).to_text(), ..Answer::default() })
+        }
         ("disks", []) => Ok(Answer { text: Found::answer(Path::new("/")), ..Answer::default() }),
         ("kept", []) => Ok(Answer { text: Kept::answer(Path::new("/"))?, ..Answer::default() }),
         ("keep", []) => Kept::do_keep(Path::new("/"), rest).map(|()| Answer::default()),
@@ -65,6 +69,7 @@ mod tests {
             ("chip ../sda", vec![]),
             ("chip 1", vec![file()]),
             ("holders some 1 2", vec![]),
+            ("work hard", vec![]),
             ("disks", vec![file()]),
             ("kept", vec![file()]),
             ("keep none", vec![]),
@@ -78,6 +83,7 @@ mod tests {
         let long = "a".repeat(kexec::CMDLINE_LENGTH_MAX + 1);
         let error = answer(&format!("load {long}"), vec![file(), file()]).unwrap_err();
         assert!(error.to_string().contains("at most"), "{error}");
+        assert!(Work::from_text(&answer("work", vec![]).unwrap().text).is_some());
         assert!(answer("holders any 1 7", vec![]).unwrap().text.starts_with(char::is_numeric));
     }
 }

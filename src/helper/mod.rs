@@ -8,6 +8,7 @@
 //! | --- | --- | --- |
 //! | `chip N` | | the file of MTD device N, open for reading |
 //! | `holders any` or `writing`, own process, device numbers | | see `mtd::holders` |
+//! | `work` | | see `host::work` |
 //! | `disks` | | see `disks` |
 //! | `kept` | | see `tpm` |
 //! | `keep` FLOOR DIGEST | | |

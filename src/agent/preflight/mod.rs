@@ -10,6 +10,7 @@ mod reading;
 mod recovery;
 mod rescue;
 mod sealed;
+mod work;
 
 use super::check::{Checklist, Subject};
 use super::doubt;
@@ -131,6 +132,7 @@ fn look(machine: &LocalMachine, purpose: Purpose<'_>) -> Findings {
     host::listen(&mut list, machine, purpose);
     host::state_folder(&mut list, machine);
     let mut board = host::board(&mut list, machine, key.as_ref());
+    work::work(&mut list, &machine.root);
     sealed::sealed_disks(&mut list, machine);
     let mut device = flash::flash(&mut list, machine);
     let (mut chip, mut doubt) = (None, None);
