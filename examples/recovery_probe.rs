@@ -55,7 +55,7 @@ fn main() -> anyhow::Result<()> {
 
 fn enter(kernel: &Path, initramfs: &Path, manager: IpAddr, options: &[&str]) -> anyhow::Result<()> {
     println!("recovery_probe: {:?}", kexec::preflight(kernel, initramfs));
-    let mut config = survey(&mut Netlink::open()?, manager)?;
+    let mut config = survey(&mut Netlink::open()?, SocketAddr::new(manager, 0))?.interface;
     if options.contains(&"--dhcp") {
         config.addresses.clear();
         config.routes.clear();

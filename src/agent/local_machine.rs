@@ -1,5 +1,6 @@
 //! The machine that firmcastd runs on, as its settings and its kernel show it.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use log::warn;
@@ -10,12 +11,12 @@ use super::state::{State, StateError};
 use super::trust::Trust;
 use crate::dmi::Dmi;
 use crate::handover::MailboxPlace;
-use crate::host::drivers::default_interface;
 use crate::image::Board;
 use crate::keys::{HostSecretKey, KeyFileError, PublicKey as _, SecretKey as _, load_secret};
 use crate::mailbox;
 use crate::manager_url::ManagerUrl;
-use crate::net::{InterfaceConfig, NetError, Netlink, survey};
+use crate::net::survey::{self, Surveyed};
+use crate::net::{InterfaceConfig, NetError, Netlink};
 use crate::reason::with_causes;
 use crate::tpm::Kept;
 use crate::wire::finding::Acceptance;
@@ -88,50 +89,42 @@ impl LocalMachine {
         load_secret(&self.config.host_key)
     }
 
-    /// How `manager` is reached, to be set up again in the recovery environment; nothing where only
-    /// DHCP can do that.
+    /// How `manager` is reached, to be set up again in the recovery environment.
     ///
     /// # Errors
-    /// When the kernel does not tell.
-    pub(super) fn network_to(
-        &self,
-        manager: std::net::IpAddr,
-    ) -> Result<Vec<InterfaceConfig>, NetError> {
-        match survey::survey(&mut Netlink::open()?, manager.to_canonical()) {
-            Ok(interface) => Ok(vec![interface]),
-            Err(NetError::Unsuitable { .. }) => Ok(Vec::new()),
-            Err(error) => Err(error),
-        }
+    /// When the kernel does not tell, or recovery cannot set it up.
+    pub(super) fn network_to(&self, manager: SocketAddr) -> Result<Surveyed, NetError> {
+        survey::survey(&mut Netlink::open()?, manager)
+    }
+
+    /// How the interface `name` is set up.
+    ///
+    /// # Errors
+    /// As [`LocalMachine::network_to`].
+    pub(super) fn network_of(name: &str) -> Result<Surveyed, NetError> {
+        survey::survey_interface(&mut Netlink::open()?, name)
+    }
+
+    /// The managers of the settings that are named by their addresses.
+    pub(super) fn managers(&self) -> Vec<SocketAddr> {
+        let urls = self.config.managers.iter().filter_map(|url| url.parse::<ManagerUrl>().ok());
+        urls.filter_map(|url| url.address()).collect()
     }
 
     /// How the managers of the settings are reached, where that can be told; an interface once.
     pub(super) fn network_to_managers(&self) -> Vec<InterfaceConfig> {
         let mut interfaces: Vec<InterfaceConfig> = Vec::new();
-        for url in &self.config.managers {
-            let manager: Option<ManagerUrl> = url.parse().ok();
-            let Some(address) = manager.and_then(|manager| manager.address()) else { continue };
-            match self.network_to(address.ip()) {
-                Ok(found) => interfaces.extend(
-                    found
-                        .into_iter()
-                        .filter(|new| interfaces.iter().all(|known| known.name != new.name))
-                        .collect::<Vec<_>>(),
-                ),
-                Err(error) => warn!("how {url} is reached: {}", with_causes(&error)),
+        for manager in self.managers() {
+            match self.network_to(manager) {
+                Ok(Surveyed { interface, .. }) => {
+                    if interfaces.iter().all(|known| known.name != interface.name) {
+                        interfaces.push(interface);
+                    }
+                }
+                Err(error) => warn!("how {manager} is reached: {}", with_causes(&error)),
             }
         }
         interfaces
-    }
-
-    /// The interfaces through which managers are reached: those of the settings, else that of the
-    /// default route.
-    pub(super) fn interfaces_to_managers(&self) -> Vec<String> {
-        let found: Vec<String> =
-            self.network_to_managers().into_iter().map(|interface| interface.name).collect();
-        match found.is_empty() {
-            true => default_interface(&self.root).into_iter().collect(),
-            false => found,
-        }
     }
 
     /// The place for word from the recovery environment. Not every file system has one; then the

@@ -75,7 +75,7 @@ pub struct UpdateOrder<'a> {
 /// The computer that the agent runs on: the real one, or one of the simulator's.
 pub trait HostSystem {
     /// Who this host is and whether it could be updated.
-    fn identity(&mut self) -> Identity;
+    fn identity(&mut self, asker: SocketAddr) -> Identity;
 
     /// Checks every precondition and makes the recovery environment ready to be entered.
     ///
@@ -234,7 +234,7 @@ impl Agent {
             self.tell_stale(now, from, asked.manager().exchange());
         }
         let seed = random::seed(&mut self.rng);
-        self.discovery.answer(asked, &self.host_key, &system.identity(), seed)
+        self.discovery.answer(asked, &self.host_key, &system.identity(from), seed)
     }
 
     fn tell_stale(&mut self, now: Time, from: SocketAddr, manager: &PeerKey) {
@@ -275,7 +275,7 @@ impl Agent {
         system: &mut dyn HostSystem,
     ) {
         let answer = match Command::parse(bytes) {
-            Ok(Command::Query) => Answer::Identity(system.identity()),
+            Ok(Command::Query) => Answer::Identity(system.identity(address)),
             Ok(Command::ManifestPart { campaign, total_bytes, offset_bytes, bytes }) => {
                 let assembly = self.manifests.assembly(peer, campaign, total_bytes);
                 assembly.add(offset_bytes, &bytes);

@@ -1,5 +1,6 @@
 //! What the real computer does for the agent.
 
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use log::{Level, error, info, log, warn};
@@ -248,8 +249,8 @@ impl System {
 }
 
 impl HostSystem for System {
-    fn identity(&mut self) -> Identity {
-        let (list, found) = preflight::query(&self.machine);
+    fn identity(&mut self, asker: SocketAddr) -> Identity {
+        let (list, found) = preflight::query(&self.machine, asker);
         let obstacle = list.verdict().err().unwrap_or_else(|| Refusal::new(Reason::None, ""));
         let in_the_way = Some(obstacle.detail).filter(|detail| !detail.is_empty());
         let told: Vec<String> = in_the_way.into_iter().chain(list.warnings()).collect();
@@ -383,6 +384,10 @@ mod tests {
     use rand_core::SeedableRng as _;
     use std::path::Path;
 
+    fn asker() -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], 9848))
+    }
+
     fn system(folder: &Path) -> System {
         let config = Config { state_dir: folder.join("state"), ..Config::default() };
         let mut machine = LocalMachine::new(config, Trust::default());
@@ -396,18 +401,18 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut system = system(folder.path());
         system.look_back();
-        assert_eq!(system.identity().last_end, None);
+        assert_eq!(system.identity(asker()).last_end, None);
 
         let mut record = CampaignRecord { campaign: 7, boot_id: system.boot_id, end: None };
         system.machine.state.record_campaign(&record).unwrap();
         system.look_back();
-        assert_eq!(system.identity().last_end, None, "this boot has not been left yet");
+        assert_eq!(system.identity(asker()).last_end, None, "this boot has not been left yet");
 
         record.boot_id[0] ^= 1;
         system.machine.state.record_campaign(&record).unwrap();
         for _ in 0..2 {
             system.look_back();
-            assert_eq!(system.identity().last_end, Some(silent_end(7)));
+            assert_eq!(system.identity(asker()).last_end, Some(silent_end(7)));
         }
         assert!(system.machine.state.last_campaign().unwrap().unwrap().end.is_some());
     }
@@ -471,7 +476,7 @@ mod tests {
     #[test]
     fn a_machine_without_anything_still_says_who_it_is_and_what_it_lacks() {
         let folder = tempfile::tempdir().unwrap();
-        let identity = system(folder.path()).identity();
+        let identity = system(folder.path()).identity(asker());
         assert_ne!(identity.obstacle, Reason::None);
         assert_eq!((identity.flash_size_bytes, identity.environment), (0, Environment::NormalOs));
     }

@@ -1,5 +1,6 @@
 //! An agent sent this host here for one campaign.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use log::error;
@@ -33,11 +34,12 @@ fn take_part(
 ) -> Result<Conclusion, EnvironmentError> {
     let patience = Duration::from_secs(handoff.deadlines.reach_manager_s.into());
     let network = platform.network(&handoff.network, patience)?;
+    let manager = network.scoped(handoff.manager.address);
     // The agent has said where the manager is.
     let mut places = Places::new(network, handoff.network.clone(), Vec::new());
     let host = host(platform, handoff)?;
     let now = elapsed(started);
-    let mut recovery = Recovery::new(now, mission(handoff, &host)?, seed()?);
+    let mut recovery = Recovery::new(now, mission(handoff, manager, &host)?, seed()?);
     if host.flash.is_none() {
         recovery.give_up(now, &Refusal::new(Reason::FlashNotFound, &handoff.flash));
     }
@@ -61,12 +63,16 @@ fn host(platform: &mut Platform, handoff: &Handoff) -> Result<Host, EnvironmentE
     })
 }
 
-fn mission(handoff: &Handoff, host: &Host) -> Result<Mission, EnvironmentError> {
+fn mission(
+    handoff: &Handoff,
+    manager_address: SocketAddr,
+    host: &Host,
+) -> Result<Mission, EnvironmentError> {
     let releases = handoff.trusted_releases.iter().map(|key| key.parse());
     Ok(Mission {
         campaign: handoff.campaign,
         manager: handoff.manager.public_key.parse().map_err(EnvironmentError::Key)?,
-        manager_address: handoff.manager.address,
+        manager_address,
         host_key: host.key.clone(),
         releases: releases.collect::<Result<_, _>>().map_err(EnvironmentError::Key)?,
         identity: host.identity(handoff.firmware, &handoff.doubt),
@@ -123,7 +129,7 @@ mod tests {
                 dmi: Dmi::default(),
                 flash: None,
             };
-            let mission = mission(&handoff, &host).unwrap();
+            let mission = mission(&handoff, handoff.manager.address, &host).unwrap();
             assert_eq!(mission.flash, FlashState::Untouched(firmware));
             assert_eq!(
                 (mission.identity.firmware, mission.identity.doubt.as_str()),

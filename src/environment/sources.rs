@@ -146,7 +146,8 @@ impl Places {
                 },
             };
             for address in addresses {
-                candidates.push(candidate(SocketAddr::new(address, url.port), url.key.clone()));
+                let address = self.network.scoped(SocketAddr::new(address, url.port));
+                candidates.push(candidate(address, url.key.clone()));
             }
         }
         self.reachable(candidates)

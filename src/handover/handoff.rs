@@ -21,7 +21,7 @@ pub const HANDOFF_SIZE_MAX: usize = 256 * 1024;
 
 /// The version of the handoff's form. Agent and recovery come from one binary in the ordinary case,
 /// but the initramfs may be older than the agent.
-pub const HANDOFF_VERSION: u32 = 2;
+pub const HANDOFF_VERSION: u32 = 3;
 
 /// Everything that recovery has to know and that the normal OS knows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

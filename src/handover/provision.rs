@@ -18,7 +18,7 @@ pub const PROVISION_PATH: &str = "/firmcast/rescue.json";
 pub const PROVISION_SIZE_MAX: usize = 256 * 1024;
 
 /// The version of the provision's form.
-pub const PROVISION_VERSION: u32 = 1;
+pub const PROVISION_VERSION: u32 = 2;
 
 /// Most addresses of managers.
 pub const MANAGERS_MAX: usize = 16;
@@ -147,10 +147,10 @@ pub(super) mod tests {
         for end in 0..json.len() {
             assert!(Provision::from_json(&json[..end]).is_err());
         }
-        let other = Provision { version: 2, ..example() }.to_json().unwrap();
+        let other = Provision { version: 1, ..example() }.to_json().unwrap();
         assert!(matches!(
             Provision::from_json(&other),
-            Err(HandoverError::ProvisionVersion { got: 2 })
+            Err(HandoverError::ProvisionVersion { got: 1 })
         ));
         let absent = Provision::read(Path::new("/nonexistent/rescue.json"));
         assert!(matches!(absent, Err(HandoverError::NoProvision)));

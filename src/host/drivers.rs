@@ -81,8 +81,10 @@ pub(crate) fn of_interface(root: &Path, name: &str) -> Drivers {
                 }
             }
             let kind = fs::read_to_string(folder.join("uevent")).unwrap_or_default();
-            if kind.lines().any(|line| line == "DEVTYPE=vlan") {
-                drivers.beside.insert("8021q".to_owned());
+            for (kind_of, module) in [("DEVTYPE=vlan", "8021q"), ("DEVTYPE=bond", "bonding")] {
+                if kind.lines().any(|line| line == kind_of) {
+                    drivers.beside.insert(module.to_owned());
+                }
             }
             let names = children(&folder).filter_map(|path| {
                 Some(path.file_name()?.to_str()?.strip_prefix("lower_")?.to_owned())
@@ -272,6 +274,7 @@ mod tests {
         let tree = Tree::new();
         tree.put("sys/class/net/bond0.7/uevent", "DEVTYPE=vlan\nINTERFACE=bond0.7\n");
         tree.folder("sys/class/net/bond0.7/lower_bond0");
+        tree.put("sys/class/net/bond0/uevent", "DEVTYPE=bond\nINTERFACE=bond0\n");
         for (nic, module) in [("eth0", "igb"), ("eth1", "r8169")] {
             tree.folder(&format!("sys/class/net/bond0/lower_{nic}"));
             tree.device(&format!("{PCI}/{nic}.device"), module);
@@ -282,7 +285,7 @@ mod tests {
         tree.link(&format!("{PCI}/eth1.device/net/eth1/phydev"), &phy);
         let drivers = of_interface(tree.0.path(), "bond0.7");
         assert_eq!(drivers.bound, names(&["igb", "r8169", "realtek"]));
-        assert_eq!(drivers.beside, names(&["8021q"]));
+        assert_eq!(drivers.beside, names(&["8021q", "bonding"]));
     }
 
     #[test]

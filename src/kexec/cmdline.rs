@@ -1,5 +1,7 @@
 //! The recovery kernel's command line, made from the running kernel's.
 
+use std::collections::BTreeSet;
+
 /// Where the recovery initramfs has firmcastd, which is its init.
 pub const RECOVERY_INIT: &str = "/usr/sbin/firmcastd";
 
@@ -41,6 +43,9 @@ const KEPT_NAMES: &[&str] = &[
     "mem",
     "memmap",
     "mitigations",
+    // Drivers that must not take a device here, as where two know one NIC.
+    "modprobe.blacklist",
+    "module_blacklist",
     "no_timer_check",
     "noapic",
     "nolapic",
@@ -101,6 +106,14 @@ fn is_kept(parameter: &str) -> bool {
     KEPT_NAMES.contains(&name) || KEPT_MODULES.contains(&module)
 }
 
+/// The modules that no device may bring in, by the command line `running`: names as the kernel has
+/// them, with "_". Recovery gets these parameters too.
+pub fn modules_not_for_devices(running: &str) -> BTreeSet<String> {
+    let values = kernel_parameters(running)
+        .filter_map(|parameter| parameter.strip_prefix("modprobe.blacklist="));
+    values.flat_map(|value| value.split(',')).map(|name| name.replace('-', "_")).collect()
+}
+
 /// The address of the ACPI root pointer in the text of `/sys/firmware/efi/systab`.
 pub(super) fn rsdp_of_systab(systab: &str) -> Option<u64> {
     let address = |key: &str| {
@@ -120,12 +133,20 @@ mod tests {
         let running = "BOOT_IMAGE=/vmlinuz root=/dev/sda1 ro quiet console=tty0 \
                        console=ttyS0,115200n8 \
                        pci=noaer rd.luks.key=secret password=x init=/bin/sh efi=debug panic=1 \
-                       spi_intel.writeable=1 -- console=bad";
+                       spi_intel.writeable=1 modprobe.blacklist=one,two module_blacklist=three \
+                       -- console=bad";
         assert_eq!(
             recovery_cmdline(running, None),
             "rdinit=/usr/sbin/firmcastd efi=noruntime panic=30 console=tty0 console=ttyS0,115200n8 \
-             pci=noaer spi_intel.writeable=1"
+             pci=noaer spi_intel.writeable=1 modprobe.blacklist=one,two module_blacklist=three"
         );
+    }
+
+    #[test]
+    fn modules_that_devices_do_not_bring_in_are_known_by_the_kernels_names() {
+        let running = "ro modprobe.blacklist=8139cp,spi-amd quiet -- modprobe.blacklist=other";
+        let names: Vec<String> = modules_not_for_devices(running).into_iter().collect();
+        assert_eq!(names, ["8139cp", "spi_amd"]);
     }
 
     #[test]

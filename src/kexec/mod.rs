@@ -22,7 +22,7 @@ mod preflight;
 mod syscall;
 
 pub use archive::{INITRAMFS_SIZE_MAX, write_archive};
-pub use cmdline::{CMDLINE_LENGTH_MAX, RECOVERY_INIT, recovery_cmdline};
+pub use cmdline::{CMDLINE_LENGTH_MAX, RECOVERY_INIT, modules_not_for_devices, recovery_cmdline};
 pub use formats::Formats;
 pub use images::{IMAGES_MAX, KeptImage, failed_builds, kept_images};
 pub use modules::{Listed, ModuleList};

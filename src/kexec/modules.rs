@@ -64,6 +64,12 @@ impl ModuleList {
             }
         })
     }
+
+    /// Whether recovery loads module `name` by its name, whatever devices ask for.
+    pub fn is_loaded_by_name(&self, name: &str) -> bool {
+        let mut by_name = self.text.lines().filter_map(|line| line.strip_prefix('+'));
+        by_name.any(|line| line.split(':').next() == Some(name))
+    }
 }
 
 #[cfg(test)]
@@ -83,5 +89,6 @@ mod tests {
         assert_eq!(list.find("tg3"), Some(Listed::Lacking));
         assert_eq!(list.find("e1000e"), None);
         assert_eq!(list.find(""), None);
+        assert!(list.is_loaded_by_name("my_flash") && !list.is_loaded_by_name("e1000"));
     }
 }

@@ -16,22 +16,23 @@ pub const ROUTES_MAX: usize = 64;
 /// One interface as it is to be: one of the normal OS, reduced to what brings it up again without
 /// the distribution's tools, or one that the kernel command line asks for ([`super::ip_option`]).
 ///
-/// What only the command line can say is left out of the JSON when it is not said, so that recovery
-/// environments that know nothing of it read the rest.
+/// What is seldom said is left out of the JSON when it is not said.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InterfaceConfig {
     /// The interface's name in the normal OS, for log lines; recovery may see another.
     pub name: String,
-    /// The NICs that the interface stands on, by permanent address, best first. More than one when
-    /// it is a bond or a bridge: recovery takes the first that has a carrier, without bonding.
-    /// None: see `device`.
+    /// The NICs that the interface stands on, by permanent address, best first. More than one: the
+    /// members of `bond`, or ports of a bridge, of which recovery takes the first that has a
+    /// carrier. None: see `device`.
     pub nics: Vec<MacAddress>,
+    /// The bond that `nics` are the members of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bond: Option<BondConfig>,
     /// The NIC's name in recovery, when `nics` is empty; none: any NIC will do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device: Option<String>,
-    /// How the interface stands on its NICs, where that is not plain ("bond bond0"), for the
-    /// operator.
+    /// What of the interface recovery does not make again ("bridge br0"), for the operator.
     pub note: Option<String>,
     /// The VLAN id, when the interface is one.
     pub vlan: Option<u16>,
@@ -61,6 +62,78 @@ pub enum Method {
     Dhcp,
     /// From the advertisements of IPv6 routers (RFC 4862).
     Advertised,
+}
+
+/// How a bond is made again (Linux `Documentation/networking/bonding.rst`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BondConfig {
+    /// How its members share the work.
+    pub mode: BondMode,
+    /// The bond's own Ethernet address, by which switches and DHCP servers know it.
+    pub mac: MacAddress,
+    /// How often the links of the members are looked at.
+    pub miimon_ms: u32,
+    /// The kernel's number of `xmit_hash_policy`.
+    pub xmit_hash_policy: u8,
+    /// The kernel's number of `fail_over_mac`.
+    pub fail_over_mac: u8,
+    /// Members that must have a carrier for the bond to have one.
+    pub min_links: u32,
+    /// The partner is asked for an LACPDU every second, not every 30 s.
+    pub lacp_is_fast: bool,
+    /// The kernel's number of `ad_select`.
+    pub ad_select: u8,
+}
+
+/// The mode of a bond, as the kernel names and numbers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[repr(u8)]
+pub enum BondMode {
+    /// One frame after the other.
+    BalanceRr = 0,
+    /// One member at a time.
+    ActiveBackup = 1,
+    /// By a hash.
+    BalanceXor = 2,
+    /// Every frame through every member.
+    Broadcast = 3,
+    /// Link aggregation by LACP.
+    #[serde(rename = "802.3ad")]
+    Lacp = 4,
+    /// By load.
+    BalanceTlb = 5,
+    /// By load, both ways.
+    BalanceAlb = 6,
+}
+
+impl BondMode {
+    const ALL: [Self; 7] = [
+        Self::BalanceRr,
+        Self::ActiveBackup,
+        Self::BalanceXor,
+        Self::Broadcast,
+        Self::Lacp,
+        Self::BalanceTlb,
+        Self::BalanceAlb,
+    ];
+
+    /// The mode with the kernel's number `code`.
+    pub fn from_code(code: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(code)).copied()
+    }
+
+    /// One member has a role of its own.
+    pub fn has_primary(self) -> bool {
+        matches!(self, Self::ActiveBackup | Self::BalanceTlb | Self::BalanceAlb)
+    }
+}
+
+impl fmt::Display for BondMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
 }
 
 impl Method {
@@ -180,7 +253,17 @@ mod tests {
         let config = InterfaceConfig {
             name: "bond0.7".into(),
             nics: vec![MacAddress([0x52, 0x54, 0, 0x12, 0x34, 0x56])],
-            note: Some("bond bond0".into()),
+            bond: Some(BondConfig {
+                mode: BondMode::Lacp,
+                mac: MacAddress([2, 0, 0, 0, 0, 9]),
+                miimon_ms: 100,
+                xmit_hash_policy: 1,
+                fail_over_mac: 0,
+                min_links: 0,
+                lacp_is_fast: true,
+                ad_select: 0,
+            }),
+            note: Some("bridge br0".into()),
             vlan: Some(7),
             mtu: 9000,
             addresses: vec![InterfaceAddress {
@@ -198,11 +281,22 @@ mod tests {
         };
         let json = serde_json::to_string(&config).unwrap();
         assert!(json.contains(r#""nics":["52:54:00:12:34:56"]"#), "{json}");
-        for unknown_to_older in ["device", "method", "dns", "domain"] {
-            assert!(!json.contains(unknown_to_older), "{json}");
+        assert!(json.contains(r#""mode":"802.3ad""#), "{json}");
+        for unsaid in ["device", "method", "dns", "domain"] {
+            assert!(!json.contains(unsaid), "{json}");
         }
         assert_eq!(serde_json::from_str::<InterfaceConfig>(&json).unwrap(), config);
         assert_eq!(config.routes[0].to_string(), "0.0.0.0/0 via 192.0.2.1");
+    }
+
+    #[test]
+    fn modes_of_bonds_have_the_kernels_numbers_and_names() {
+        for mode in BondMode::ALL {
+            assert_eq!(BondMode::from_code(mode as u8), Some(mode));
+        }
+        assert_eq!(BondMode::from_code(7), None);
+        let names = BondMode::ALL.map(|mode| mode.to_string());
+        assert_eq!((&*names[1], &*names[4]), ("active-backup", "802.3ad"));
     }
 
     proptest! {

@@ -13,13 +13,23 @@ use netlink_packet_route::route::{
 };
 
 use super::NetError;
-use super::config::{ADDRESSES_MAX, InterfaceAddress, InterfaceConfig, MacAddress, Route};
+use super::bond;
+use super::config::{
+    ADDRESSES_MAX, BondConfig, InterfaceAddress, InterfaceConfig, MacAddress, Route,
+};
 use super::netlink::{Existing, Netlink};
 use super::rtnetlink::RouteNetlinkMessage;
-use super::survey::{View, keep_address};
+use super::survey::keep_address;
+use super::view::View;
 
 /// The loopback interface is always the first.
 const LOOPBACK_INDEX: u32 = 1;
+
+/// How the names of recovery's VLANs begin.
+const VLAN_PREFIX: &str = "vlan";
+
+/// How the names of recovery's bonds begin; "bond0" may be there as soon as the module is.
+pub const BOND_PREFIX: &str = "lag";
 
 /// An Ethernet NIC as it is now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +42,8 @@ pub struct Nic {
     pub mac: MacAddress,
     /// There is a cable with something at its other end. Seen only while the NIC is up.
     pub has_carrier: bool,
+    /// The bond or bridge that it belongs to.
+    pub upper: Option<u32>,
 }
 
 /// The NICs: Ethernet hardware, and the virtual cables of namespaces.
@@ -47,12 +59,90 @@ fn nic_of(view: &View<'_>) -> Option<Nic> {
     if !matches!(view.kind(), None | Some(InfoKind::Veth)) {
         return None;
     }
+    nic(view)
+}
+
+fn nic(view: &View<'_>) -> Option<Nic> {
     Some(Nic {
         index: view.0.header.index,
         name: view.name().to_owned(),
         mac: view.nic_address()?,
         has_carrier: view.has_carrier(),
+        upper: view.upper(),
     })
+}
+
+/// Makes the bond `name`, unless it is there; returns it as it is now.
+///
+/// # Errors
+/// When the kernel refuses it.
+pub fn add_bond(netlink: &mut Netlink, bond: &BondConfig, name: &str) -> Result<Nic, NetError> {
+    let mut message = LinkMessage::default();
+    message.attributes = bond::request(bond, name);
+    add(netlink, &format!("make the bond {name} ({})", bond.mode), message)?;
+    named(netlink, name)
+}
+
+/// Returns the interface `name`.
+///
+/// # Errors
+/// When it is gone, or the kernel does not answer.
+pub fn named(netlink: &mut Netlink, name: &str) -> Result<Nic, NetError> {
+    let links = netlink.links()?;
+    let found = links.iter().map(View).find(|view| view.name() == name);
+    found.and_then(|view| nic(&view)).ok_or_else(|| NetError::Unsuitable {
+        interface: name.to_owned(),
+        reason: "which is gone already".to_owned(),
+    })
+}
+
+/// Makes `nic`, which is set down for it, a member of the bond with this index. The kernel sets it
+/// up.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn join_bond(netlink: &mut Netlink, nic: &Nic, bond: u32) -> Result<(), NetError> {
+    set_down(netlink, nic.index)?;
+    let mut message = LinkMessage::default();
+    message.header.index = nic.index;
+    message.attributes.push(LinkAttribute::Controller(bond));
+    let action = format!("add {} to a bond", nic.name);
+    netlink.modify(&action, RouteNetlinkMessage::SetLink(message))
+}
+
+/// Has a bond prefer the member `nic`.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn prefer_member(netlink: &mut Netlink, bond: u32, nic: &Nic) -> Result<(), NetError> {
+    let mut message = LinkMessage::default();
+    message.header.index = bond;
+    message.attributes.push(bond::prefer(nic.index));
+    let action = format!("prefer {} in its bond", nic.name);
+    netlink.modify(&action, RouteNetlinkMessage::NewLink(message))
+}
+
+/// Removes the VLANs and bonds that [`stack`] and [`add_bond`] have made.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn remove_made(netlink: &mut Netlink) -> Result<(), NetError> {
+    let links = netlink.links()?;
+    let is_made = |view: &View<'_>| match view.kind() {
+        Some(InfoKind::Vlan) => view.name().starts_with(VLAN_PREFIX),
+        Some(InfoKind::Bond) => view.name().starts_with(BOND_PREFIX),
+        _ => false,
+    };
+    let mut made: Vec<View<'_>> = links.iter().map(View).filter(is_made).collect();
+    // VLANs first: they go with what they stand on.
+    made.sort_by_key(|view| view.kind() == Some(InfoKind::Bond));
+    for view in made {
+        let mut message = LinkMessage::default();
+        message.header.index = view.0.header.index;
+        let action = format!("remove {}", view.name());
+        netlink.modify(&action, RouteNetlinkMessage::DelLink(message))?;
+    }
+    Ok(())
 }
 
 /// Sets the loopback interface up.
@@ -86,8 +176,8 @@ pub fn set_up(netlink: &mut Netlink, index: u32) -> Result<(), NetError> {
     netlink.modify("set an interface up", RouteNetlinkMessage::SetLink(message))
 }
 
-/// Gives `nic`, which is up, the VLAN and the MTU of `config`; returns index and name of the
-/// interface to use. The addresses and routes are [`address`]'s.
+/// Gives `nic`, which is up and may be a bond, the VLAN and the MTU of `config`; returns index and
+/// name of the interface to use. The addresses and routes are [`address`]'s.
 ///
 /// # Errors
 /// When the kernel refuses the VLAN. An MTU that this NIC or driver cannot do is only told: small
@@ -103,11 +193,7 @@ pub fn stack(
     let Some(id) = config.vlan else { return Ok((nic.index, nic.name.clone())) };
     let name = vlan_name(id);
     add_vlan(netlink, nic.index, id, &name)?;
-    let links = netlink.links()?;
-    let vlan = links.iter().map(View).find(|view| view.name() == name).ok_or_else(|| {
-        NetError::Unsuitable { interface: name.clone(), reason: "which is gone already".into() }
-    })?;
-    let index = vlan.0.header.index;
+    let index = named(netlink, &name)?.index;
     if config.mtu > 0 {
         set_mtu(netlink, &name, index, config.mtu);
     }
@@ -117,7 +203,7 @@ pub fn stack(
 
 /// Names of interfaces end at 15 characters, so this one does not hold the NIC's.
 fn vlan_name(id: u16) -> String {
-    format!("vlan{id}")
+    format!("{VLAN_PREFIX}{id}")
 }
 
 /// Sets an MTU. One that this NIC or driver cannot do is only told: small packets still pass.
@@ -141,8 +227,12 @@ fn add_vlan(netlink: &mut Netlink, parent: u32, id: u16, name: &str) -> Result<(
             LinkInfo::Data(InfoData::Vlan(vec![InfoVlan::Id(id)])),
         ]),
     ];
-    let action = format!("make the VLAN {id}");
-    let made = netlink.change(&action, RouteNetlinkMessage::NewLink(message), Existing::Refuse);
+    add(netlink, &format!("make the VLAN {id}"), message)
+}
+
+/// Makes an interface, unless it is there.
+fn add(netlink: &mut Netlink, action: &str, message: LinkMessage) -> Result<(), NetError> {
+    let made = netlink.change(action, RouteNetlinkMessage::NewLink(message), Existing::Refuse);
     match made {
         Err(NetError::Netlink { source, .. }) if source.raw_os_error() == Some(libc::EEXIST) => {
             Ok(())
@@ -188,8 +278,12 @@ pub fn address(
 /// When the kernel does not answer.
 pub fn advertised(netlink: &mut Netlink, index: u32) -> Result<Vec<InterfaceAddress>, NetError> {
     let addresses = netlink.addresses(index)?;
+    let is_of_others = |kept: &InterfaceAddress| match kept.address {
+        IpAddr::V4(_) => false,
+        IpAddr::V6(address) => !address.is_unicast_link_local(),
+    };
     let kept = addresses.iter().filter_map(keep_address);
-    Ok(kept.filter(|kept| kept.address.is_ipv6()).take(ADDRESSES_MAX).collect())
+    Ok(kept.filter(is_of_others).take(ADDRESSES_MAX).collect())
 }
 
 /// Takes an address away, with the routes that came with it.

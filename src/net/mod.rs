@@ -4,20 +4,23 @@
 //! - [`udp`]: the socket of agent, recovery and manager, and sending many datagrams by one call;
 //! - [`one_address`]: a host's socket at one address, which hears broadcasts too;
 //! - [`bound`]: where this machine hears a port;
-//! - [`config`]: what the agent hands over, read by [`survey`];
+//! - [`config`]: what the agent hands over, read by [`survey`], which looks with `view` and
+//!   `foundation` at what an interface stands on;
 //! - [`ip_option`]: what the kernel command line asks for instead;
-//! - [`link`]: bringing interfaces up in recovery; [`dhcp`]: the client state machine for when
-//!   nothing was handed over;
+//! - [`link`]: bringing interfaces up in recovery, with `bond`; [`dhcp`]: the client state
+//!   machine for when nothing was handed over;
 //! - [`dns`]: finding the manager by name;
 //! - `netlink`: requests to and events from the kernel.
 
 use std::io;
 use std::net::IpAddr;
 
+mod bond;
 pub mod bound;
 pub mod config;
 pub mod dhcp;
 pub mod dns;
+mod foundation;
 pub mod ip_option;
 pub mod link;
 mod netlink;
@@ -26,8 +29,9 @@ mod rtnetlink;
 pub mod survey;
 mod syscall;
 pub mod udp;
+mod view;
 
-pub use config::{InterfaceAddress, InterfaceConfig, MacAddress, Method, Route};
+pub use config::{BondConfig, InterfaceAddress, InterfaceConfig, MacAddress, Method, Route};
 pub use netlink::{Events, Netlink, Uevents};
 
 /// Why the network is not as wanted.
@@ -61,7 +65,7 @@ pub enum NetError {
     #[error("no route to the manager {0}; check the routing table")]
     NoRoute(IpAddr),
     /// The way to the manager is one that recovery cannot take.
-    #[error("the manager is reached through {interface}, {reason}; recovery would ask DHCP")]
+    #[error("the manager is reached through {interface}, {reason}")]
     Unsuitable {
         /// The interface's name.
         interface: String,

@@ -133,14 +133,22 @@ impl Netlink {
         }))
     }
 
-    /// Returns the route that a datagram to `address` takes.
-    pub(super) fn route_to(&mut self, address: IpAddr) -> Result<Option<RouteMessage>, NetError> {
+    /// Returns the route that a datagram to `address` takes; through the interface `scope`, unless
+    /// that is 0.
+    pub(super) fn route_to(
+        &mut self,
+        address: IpAddr,
+        scope: u32,
+    ) -> Result<Option<RouteMessage>, NetError> {
         let mut query = RouteMessage::default();
         (query.header.address_family, query.header.destination_prefix_length) = match address {
             IpAddr::V4(_) => (AddressFamily::Inet, 32),
             IpAddr::V6(_) => (AddressFamily::Inet6, 128),
         };
         query.attributes.push(RouteAttribute::Destination(RouteAddress::from(address)));
+        if scope != 0 {
+            query.attributes.push(RouteAttribute::Oif(scope));
+        }
         let request = RouteNetlinkMessage::GetRoute(query);
         let replies = match self.request("look up a route", request, 0) {
             Err(NetError::Netlink { source, .. }) if is_unreachable(&source) => return Ok(None),
@@ -279,6 +287,24 @@ fn messages_of(
     })
 }
 
+/// Returns the links, addresses and routes among the messages of `dump` that make sense.
+pub(super) fn parse_all(dump: &[u8]) -> (Vec<LinkMessage>, Vec<AddressMessage>, Vec<RouteMessage>) {
+    let (mut links, mut addresses, mut routes) = (Vec::new(), Vec::new(), Vec::new());
+    for message in messages_of(dump).flatten() {
+        match message.payload {
+            NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => links.push(link),
+            NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewAddress(address)) => {
+                addresses.push(address);
+            }
+            NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewRoute(route)) => {
+                routes.push(route);
+            }
+            _ => {}
+        }
+    }
+    (links, addresses, routes)
+}
+
 /// Wakes up when a link appears, goes, or changes its state, and when an IPv6 address comes or
 /// goes.
 #[derive(Debug)]
@@ -365,7 +391,7 @@ mod tests {
         let loopback = links.iter().find(|link| link.header.index == 1).unwrap();
         let addresses = netlink.addresses(loopback.header.index).unwrap();
         assert!(addresses.iter().all(|address| address.header.index == 1));
-        let route = netlink.route_to("127.0.0.1".parse().unwrap()).unwrap().unwrap();
+        let route = netlink.route_to("127.0.0.1".parse().unwrap(), 0).unwrap().unwrap();
         assert!(route.attributes.contains(&RouteAttribute::Oif(1)));
         netlink.routes(AddressFamily::Inet, 1).unwrap();
         netlink.routes(AddressFamily::Inet6, 1).unwrap();

@@ -1,40 +1,123 @@
 //! Reads in the normal OS how the manager is reached, so that recovery can reach it the same way.
 
-use std::net::IpAddr;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
-use netlink_packet_route::link::{
-    InfoBond, InfoData, InfoKind, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType,
-    LinkMessage,
-};
+use netlink_packet_route::link::LinkMessage;
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteNextHopFlags,
     RouteProtocol, RouteType, RouteVia,
 };
 
-use super::config::{
-    ADDRESSES_MAX, InterfaceAddress, InterfaceConfig, MacAddress, NICS_MAX, ROUTES_MAX, Route,
-};
+use super::config::{ADDRESSES_MAX, InterfaceAddress, InterfaceConfig, Method, ROUTES_MAX, Route};
+use super::foundation::Foundation;
+use super::netlink::parse_all;
+use super::view::View;
 use super::{NetError, Netlink};
 
-/// How many interfaces may stand on each other (bridge on VLAN on bond on NIC is four).
-const STACK_DEPTH_MAX: usize = 8;
+/// Ethernet's largest packet, in bytes.
+const ETHERNET_MTU: u32 = 1500;
 
-/// Returns the configuration of the interface through which `manager` is reached.
+/// An interface, and how much of it recovery makes again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Surveyed {
+    /// What is handed over.
+    pub interface: InterfaceConfig,
+    /// What is different in recovery.
+    pub remarks: Vec<String>,
+    /// Why recovery may not reach what this interface reaches.
+    pub doubts: Vec<String>,
+}
+
+impl fmt::Display for Surveyed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let InterfaceConfig { name, nics, bond, vlan, mtu, addresses, method, .. } =
+            &self.interface;
+        write!(f, "{name}")?;
+        if let Some(id) = vlan {
+            write!(f, ", VLAN {id}")?;
+        }
+        if let Some(bond) = bond {
+            write!(f, ", bond of {} ({})", nics.len(), bond.mode)?;
+        }
+        if *mtu != ETHERNET_MTU {
+            write!(f, ", MTU {mtu}")?;
+        }
+        match (addresses.as_slice(), method) {
+            ([first, ..], _) => write!(f, ", {first}")?,
+            ([], Method::Dhcp) => write!(f, ", address by DHCP")?,
+            ([], Method::Advertised) => write!(f, ", address by router advertisement")?,
+        }
+        for said in self.doubts.iter().chain(&self.remarks) {
+            write!(f, "; {said}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Whom the interface leads to, and the router on the way.
+#[derive(Clone, Copy, Debug)]
+struct Way {
+    manager: IpAddr,
+    gateway: Option<IpAddr>,
+}
+
+/// Returns the configuration of the interface through which `manager` is reached. An address of the
+/// link alone is looked for on the interface of its scope.
 ///
 /// # Errors
 /// [`NetError::NoRoute`]; [`NetError::Unsuitable`] when the way leads through something that
 /// recovery does not build (tunnels, the loopback interface, VLAN in VLAN); the others when the
 /// kernel does not answer.
-pub fn survey(netlink: &mut Netlink, manager: IpAddr) -> Result<InterfaceConfig, NetError> {
-    let route = netlink.route_to(manager)?.ok_or(NetError::NoRoute(manager))?;
+pub fn survey(netlink: &mut Netlink, manager: SocketAddr) -> Result<Surveyed, NetError> {
+    let scope = match manager {
+        SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() => v6.scope_id(),
+        _ => 0,
+    };
+    let manager = manager.ip().to_canonical();
+    let route = netlink.route_to(manager, scope)?.ok_or(NetError::NoRoute(manager))?;
     let index = out_interface(&route).ok_or(NetError::NoRoute(manager))?;
+    let way = Way { manager, gateway: gateway_in(&route.attributes) };
+    survey_index(netlink, index, Some(&way))
+}
+
+/// Returns the configuration of the interface `name`.
+///
+/// # Errors
+/// As [`survey`].
+pub fn survey_interface(netlink: &mut Netlink, name: &str) -> Result<Surveyed, NetError> {
+    let links = netlink.links()?;
+    let view = links.iter().map(View).find(|view| view.name() == name);
+    let index = view.map(|view| view.0.header.index).ok_or_else(|| NetError::Unsuitable {
+        interface: name.to_owned(),
+        reason: "which is gone".to_owned(),
+    })?;
+    survey_index(netlink, index, None)
+}
+
+/// Returns what is made of dumps of the kernel: for tests with any bytes.
+///
+/// # Errors
+/// As [`survey`].
+#[doc(hidden)]
+pub fn survey_of_dump(dump: &[u8], index: u32, manager: IpAddr) -> Result<Surveyed, NetError> {
+    let (links, addresses, routes) = parse_all(dump);
+    let way = Way { manager, gateway: routes.first().and_then(|r| gateway_in(&r.attributes)) };
+    describe(&links, &addresses, &routes, index, Some(&way))
+}
+
+fn survey_index(
+    netlink: &mut Netlink,
+    index: u32,
+    way: Option<&Way>,
+) -> Result<Surveyed, NetError> {
     let links = netlink.links()?;
     let addresses = netlink.addresses(index)?;
     let mut routes = netlink.routes(AddressFamily::Inet, index)?;
     routes.extend(netlink.routes(AddressFamily::Inet6, index)?);
-    describe(&links, &addresses, &routes, index)
+    describe(&links, &addresses, &routes, index, way)
 }
 
 fn out_interface(route: &RouteMessage) -> Option<u32> {
@@ -50,220 +133,138 @@ fn describe(
     addresses: &[AddressMessage],
     routes: &[RouteMessage],
     index: u32,
-) -> Result<InterfaceConfig, NetError> {
-    let foundation = Foundation::find(links, index)?;
-    let top = View::find(links, index).ok_or_else(|| gone(index))?;
-    let mut kept: Vec<Route> = routes.iter().filter_map(|route| keep_route(route, index)).collect();
-    kept.sort_by_key(|route| (route.prefix_len, route.metric));
-    kept.truncate(ROUTES_MAX);
-    Ok(InterfaceConfig {
-        name: top.name().to_owned(),
-        nics: foundation.nics,
-        note: foundation.note,
-        vlan: foundation.vlan,
-        mtu: top.mtu(),
-        addresses: addresses.iter().filter_map(keep_address).take(ADDRESSES_MAX).collect(),
-        routes: kept,
+    way: Option<&Way>,
+) -> Result<Surveyed, NetError> {
+    let Foundation { nics, bond, vlan, left_out, mut remarks, doubts } =
+        Foundation::find(links, index)?;
+    let (name, mtu) = match View::find(links, index) {
+        Some(top) => (top.name().to_owned(), top.mtu()),
+        None => Default::default(),
+    };
+    if !left_out.is_empty() {
+        let left_out = left_out.join(" on ");
+        remarks.push(format!("recovery uses what is below {left_out}, with its addresses"));
+    }
+    let note = (!left_out.is_empty()).then(|| left_out.join(" on "));
+    let (addresses, method) = addresses_towards(addresses, way);
+    let routes = routes_towards(routes, index, &addresses, way);
+    let interface = InterfaceConfig {
+        name,
+        nics,
+        bond,
+        note,
+        vlan,
+        mtu,
+        addresses,
+        routes,
+        method,
         ..InterfaceConfig::default()
+    };
+    Ok(Surveyed { interface, remarks, doubts })
+}
+
+/// Returns the addresses to set, those that reach the manager first. Without one of the manager's
+/// family recovery has to get one: then none is set.
+fn addresses_towards(
+    messages: &[AddressMessage],
+    way: Option<&Way>,
+) -> (Vec<InterfaceAddress>, Method) {
+    let is_local =
+        |address: IpAddr| matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
+    let keeps_local = way.is_some_and(|way| is_local(way.manager));
+    let mut kept: Vec<InterfaceAddress> = messages
+        .iter()
+        .filter_map(keep_address)
+        .filter(|kept| keeps_local || !is_local(kept.address))
+        .collect();
+    let Some(way) = way else {
+        kept.truncate(ADDRESSES_MAX);
+        return (kept, Method::Dhcp);
+    };
+    let next = way.gateway.unwrap_or(way.manager);
+    kept.sort_by_key(|kept| {
+        (
+            kept.address.is_ipv4() != way.manager.is_ipv4(),
+            !covers(kept.address, kept.prefix_len, next),
+        )
+    });
+    kept.truncate(ADDRESSES_MAX);
+    match kept.first() {
+        Some(first) if first.address.is_ipv4() == way.manager.is_ipv4() => (kept, Method::Dhcp),
+        _ if way.manager.is_ipv4() => (Vec::new(), Method::Dhcp),
+        _ => (Vec::new(), Method::Advertised),
+    }
+}
+
+/// Returns the routes that somebody has set; with `addresses` also one to the manager, where those
+/// that are kept do not lead there as the kernel does (it may do so by another table).
+fn routes_towards(
+    messages: &[RouteMessage],
+    index: u32,
+    addresses: &[InterfaceAddress],
+    way: Option<&Way>,
+) -> Vec<Route> {
+    let is_leased = addresses.is_empty();
+    // What a lease or an advertisement brings, recovery gets by itself.
+    let comes_with_it = |message: &&RouteMessage| match message.header.protocol {
+        RouteProtocol::Dhcp | RouteProtocol::Ra => is_leased,
+        _ => false,
+    };
+    let mut kept: Vec<Route> = messages
+        .iter()
+        .filter(|message| !comes_with_it(message))
+        .filter_map(|message| keep_route(message, index))
+        .collect();
+    kept.sort_by_key(|route| (route.prefix_len, route.metric));
+    let missing = way.filter(|_| !is_leased).and_then(|way| missing_route(way, &kept, addresses));
+    kept.truncate(ROUTES_MAX - 1);
+    kept.extend(missing);
+    kept
+}
+
+/// Returns the route to the manager, unless `routes` and `addresses` lead there by the same router.
+fn missing_route(way: &Way, routes: &[Route], addresses: &[InterfaceAddress]) -> Option<Route> {
+    let is_on_link = |to: IpAddr| {
+        addresses.iter().any(|near| covers(near.address, near.prefix_len, to))
+            || matches!(to, IpAddr::V6(v6) if v6.is_unicast_link_local())
+    };
+    let connected = addresses
+        .iter()
+        .filter(|near| covers(near.address, near.prefix_len, way.manager))
+        .map(|near| (near.prefix_len, std::cmp::Reverse(0), None));
+    let routed = routes
+        .iter()
+        .filter(|route| covers(route.destination, route.prefix_len, way.manager))
+        .map(|route| {
+            let metric = std::cmp::Reverse(route.metric.unwrap_or_default());
+            (route.prefix_len, metric, route.gateway)
+        });
+    let best = connected.chain(routed).max_by_key(|(prefix_len, metric, _)| (*prefix_len, *metric));
+    if best.is_some_and(|(_, _, gateway)| gateway == way.gateway) {
+        return None;
+    }
+    Some(Route {
+        destination: way.manager,
+        prefix_len: if way.manager.is_ipv4() { 32 } else { 128 },
+        gateway: way.gateway,
+        on_link: way.gateway.is_some_and(|gateway| !is_on_link(gateway)),
+        metric: None,
     })
 }
 
-fn gone(index: u32) -> NetError {
-    NetError::Unsuitable { interface: format!("interface {index}"), reason: "which is gone".into() }
-}
-
-/// What an interface stands on.
-#[derive(Debug, Default)]
-struct Foundation {
-    nics: Vec<MacAddress>,
-    vlan: Option<u16>,
-    note: Option<String>,
-}
-
-impl Foundation {
-    /// Walks down from interface `index` to its NICs.
-    fn find(links: &[LinkMessage], index: u32) -> Result<Self, NetError> {
-        let mut foundation = Foundation::default();
-        let mut level = vec![index];
-        for _ in 0..STACK_DEPTH_MAX {
-            let mut lower = Vec::new();
-            for &index in &level {
-                let view = View::find(links, index).ok_or_else(|| gone(index))?;
-                lower.extend(foundation.step(links, &view)?);
-            }
-            if lower.is_empty() {
-                break;
-            }
-            level = lower;
-        }
-        if foundation.nics.is_empty() {
-            let top = View::find(links, index).ok_or_else(|| gone(index))?;
-            return Err(top.unsuitable("which stands on no Ethernet NIC".into()));
-        }
-        foundation.nics.truncate(NICS_MAX);
-        Ok(foundation)
-    }
-
-    /// Takes in one interface; gives the ones that it stands on.
-    fn step(&mut self, links: &[LinkMessage], view: &View<'_>) -> Result<Vec<u32>, NetError> {
-        match view.kind() {
-            Some(InfoKind::Vlan) => {
-                let id =
-                    view.vlan_id().ok_or_else(|| view.unsuitable("a VLAN without an id".into()))?;
-                if self.vlan.is_some_and(|earlier| earlier != id) {
-                    return Err(view.unsuitable("a VLAN inside another".into()));
-                }
-                self.vlan = Some(id);
-                Ok(view.lower().into_iter().collect())
-            }
-            Some(kind @ (InfoKind::Bond | InfoKind::Bridge)) => {
-                self.note_kind(&kind, view);
-                Ok(ports_of(links, view))
-            }
-            Some(InfoKind::Other(kind)) if kind == "team" => {
-                self.note_kind(&InfoKind::Other(kind), view);
-                Ok(ports_of(links, view))
-            }
-            Some(kind @ (InfoKind::MacVlan | InfoKind::IpVlan)) => {
-                self.note_kind(&kind, view);
-                Ok(view.lower().into_iter().collect())
-            }
-            Some(InfoKind::Tun | InfoKind::Dummy) => Ok(Vec::new()),
-            _ => {
-                self.nics.extend(view.nic_address().filter(|mac| !self.nics.contains(mac)));
-                Ok(Vec::new())
-            }
-        }
-    }
-
-    fn note_kind(&mut self, kind: &InfoKind, view: &View<'_>) {
-        let words = format!("{kind} {}", view.name());
-        self.note = Some(match self.note.take() {
-            Some(earlier) => format!("{earlier} on {words}"),
-            None => words,
-        });
-    }
-}
-
-/// Returns the ports of a bond or bridge: the one in use first, then those with a carrier.
-fn ports_of(links: &[LinkMessage], upper: &View<'_>) -> Vec<u32> {
-    let active = upper.active_port();
-    let is_port = |link: &&LinkMessage| {
-        link.attributes.contains(&LinkAttribute::Controller(upper.0.header.index))
+/// Whether `address` is in the network of `network` with this prefix.
+fn covers(network: IpAddr, prefix_len: u8, address: IpAddr) -> bool {
+    let (one, other, bits) = match (network, address) {
+        (IpAddr::V4(one), IpAddr::V4(other)) => (one.to_bits().into(), other.to_bits().into(), 32),
+        (IpAddr::V6(one), IpAddr::V6(other)) => (one.to_bits(), other.to_bits(), 128),
+        _ => return false,
     };
-    let mut ports: Vec<&LinkMessage> = links.iter().filter(is_port).collect();
-    ports.sort_by_key(|link| {
-        (Some(link.header.index) != active, !link.header.flags.contains(LinkFlags::LowerUp))
-    });
-    ports.iter().map(|link| link.header.index).collect()
+    let differing: u128 = one ^ other;
+    let host_bits = u32::from(bits - prefix_len.min(bits));
+    differing.checked_shr(host_bits).unwrap_or(0) == 0
 }
 
-/// One link as the kernel lists it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct View<'a>(pub(super) &'a LinkMessage);
-
-impl<'a> View<'a> {
-    pub(super) fn find(links: &'a [LinkMessage], index: u32) -> Option<Self> {
-        links.iter().find(|link| link.header.index == index).map(View)
-    }
-
-    pub(super) fn name(&self) -> &'a str {
-        let name = self.0.attributes.iter().find_map(|attribute| match attribute {
-            LinkAttribute::IfName(name) => Some(name.as_str()),
-            _ => None,
-        });
-        name.unwrap_or("?")
-    }
-
-    pub(super) fn mtu(&self) -> u32 {
-        /// Ethernet's.
-        const DEFAULT: u32 = 1500;
-        let mtu = self.0.attributes.iter().find_map(|attribute| match attribute {
-            LinkAttribute::Mtu(mtu) => Some(*mtu),
-            _ => None,
-        });
-        mtu.unwrap_or(DEFAULT)
-    }
-
-    fn infos(&self) -> impl Iterator<Item = &'a LinkInfo> + use<'a> {
-        self.0.attributes.iter().flat_map(|attribute| match attribute {
-            LinkAttribute::LinkInfo(infos) => infos.as_slice(),
-            _ => &[],
-        })
-    }
-
-    /// None for hardware.
-    pub(super) fn kind(&self) -> Option<InfoKind> {
-        self.infos().find_map(|info| match info {
-            LinkInfo::Kind(kind) => Some(kind.clone()),
-            _ => None,
-        })
-    }
-
-    fn vlan_id(&self) -> Option<u16> {
-        self.infos().find_map(|info| match info {
-            LinkInfo::Data(InfoData::Vlan(attributes)) => {
-                attributes.iter().find_map(|attribute| match attribute {
-                    InfoVlan::Id(id) => Some(*id),
-                    _ => None,
-                })
-            }
-            _ => None,
-        })
-    }
-
-    fn active_port(&self) -> Option<u32> {
-        self.infos().find_map(|info| match info {
-            LinkInfo::Data(InfoData::Bond(attributes)) => {
-                attributes.iter().find_map(|attribute| match attribute {
-                    InfoBond::ActivePort(index) => Some(*index),
-                    _ => None,
-                })
-            }
-            _ => None,
-        })
-    }
-
-    fn lower(&self) -> Option<u32> {
-        self.0.attributes.iter().find_map(|attribute| match attribute {
-            LinkAttribute::Link(index) => Some(*index),
-            _ => None,
-        })
-    }
-
-    /// Returns the permanent Ethernet address, else the current one (virtual NICs may have no
-    /// permanent one); none for what is no Ethernet.
-    pub(super) fn nic_address(&self) -> Option<MacAddress> {
-        if self.0.header.link_layer_type != LinkLayerType::Ether {
-            return None;
-        }
-        let find = |wanted: fn(&LinkAttribute) -> Option<&Vec<u8>>| {
-            let bytes = self.0.attributes.iter().find_map(wanted)?;
-            <[u8; 6]>::try_from(bytes.as_slice()).ok().map(MacAddress)
-        };
-        let permanent = find(|attribute| match attribute {
-            LinkAttribute::PermAddress(bytes) => Some(bytes),
-            _ => None,
-        });
-        permanent.or_else(|| {
-            find(|attribute| match attribute {
-                LinkAttribute::Address(bytes) => Some(bytes),
-                _ => None,
-            })
-        })
-    }
-
-    /// There is a cable with something at its other end, and the interface is up.
-    pub(super) fn has_carrier(&self) -> bool {
-        self.0.header.flags.contains(LinkFlags::LowerUp)
-    }
-
-    fn unsuitable(&self, reason: String) -> NetError {
-        NetError::Unsuitable { interface: self.name().to_owned(), reason }
-    }
-}
-
-/// Addresses that would not come by themselves and do not go by themselves.
+/// Addresses that do not go by themselves.
 pub(super) fn keep_address(message: &AddressMessage) -> Option<InterfaceAddress> {
     let unwanted = AddressHeaderFlags::Tentative
         | AddressHeaderFlags::Dadfailed
@@ -286,11 +287,7 @@ pub(super) fn keep_address(message: &AddressMessage) -> Option<InterfaceAddress>
             _ => {}
         }
     }
-    let address = address.filter(|address| match address {
-        IpAddr::V4(_) => true,
-        IpAddr::V6(address) => !address.is_unicast_link_local(),
-    })?;
-    Some(InterfaceAddress { address, prefix_len: message.header.prefix_len })
+    Some(InterfaceAddress { address: address?, prefix_len: message.header.prefix_len })
 }
 
 /// Routes that somebody has set, as opposed to those that the kernel makes from addresses.
@@ -357,127 +354,4 @@ fn ip_of(address: &RouteAddress) -> Option<IpAddr> {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    fn link(index: u32, name: &str, mac_end: u8, more: Vec<LinkAttribute>) -> LinkMessage {
-        let mut message = LinkMessage::default();
-        message.header.index = index;
-        message.header.link_layer_type = LinkLayerType::Ether;
-        message.attributes = vec![
-            LinkAttribute::IfName(name.into()),
-            LinkAttribute::Mtu(1500),
-            LinkAttribute::Address(vec![2, 0, 0, 0, 0, mac_end]),
-        ];
-        message.attributes.extend(more);
-        message
-    }
-
-    fn kind(kind: InfoKind, data: Option<InfoData>) -> LinkAttribute {
-        let mut infos = vec![LinkInfo::Kind(kind)];
-        infos.extend(data.map(LinkInfo::Data));
-        LinkAttribute::LinkInfo(infos)
-    }
-
-    fn vlan(id: u16) -> LinkAttribute {
-        kind(InfoKind::Vlan, Some(InfoData::Vlan(vec![InfoVlan::Id(id)])))
-    }
-
-    #[test]
-    fn a_bridge_on_a_vlan_on_a_bond_comes_down_to_its_nics() {
-        let mut standby = link(3, "eth1", 9, vec![LinkAttribute::Controller(4)]);
-        standby.attributes.push(LinkAttribute::PermAddress(vec![2, 0, 0, 0, 0, 3]));
-        let links = [
-            link(2, "eth0", 2, vec![LinkAttribute::Controller(4)]),
-            standby,
-            link(
-                4,
-                "bond0",
-                9,
-                vec![kind(InfoKind::Bond, Some(InfoData::Bond(vec![InfoBond::ActivePort(3)])))],
-            ),
-            link(
-                5,
-                "bond0.7",
-                9,
-                vec![vlan(7), LinkAttribute::Link(4), LinkAttribute::Controller(6)],
-            ),
-            link(6, "br0", 9, vec![kind(InfoKind::Bridge, None)]),
-        ];
-        let config = describe(&links, &[], &[], 6).unwrap();
-        assert_eq!(config.name, "br0");
-        assert_eq!(config.nics, [MacAddress([2, 0, 0, 0, 0, 3]), MacAddress([2, 0, 0, 0, 0, 2])]);
-        assert_eq!(config.vlan, Some(7));
-        assert_eq!(config.note.as_deref(), Some("bridge br0 on bond bond0"));
-    }
-
-    #[test]
-    fn ways_that_recovery_cannot_take_are_told() {
-        let links = [
-            link(2, "eth0", 2, vec![]),
-            link(3, "eth0.7", 2, vec![vlan(7), LinkAttribute::Link(2)]),
-            link(4, "eth0.7.8", 2, vec![vlan(8), LinkAttribute::Link(3)]),
-            link(5, "tun0", 2, vec![kind(InfoKind::Tun, None)]),
-            link(6, "loop.9", 2, vec![vlan(9), LinkAttribute::Link(6)]),
-        ];
-        for index in [4, 5, 6, 7] {
-            assert!(matches!(describe(&links, &[], &[], index), Err(NetError::Unsuitable { .. })));
-        }
-    }
-
-    #[test]
-    fn keeps_what_was_set_and_leaves_what_comes_by_itself() {
-        let address = |ip: &str, flags| {
-            let mut message = AddressMessage::default();
-            let ip: IpAddr = ip.parse().unwrap();
-            message.header.family =
-                if ip.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
-            message.header.prefix_len = 24;
-            message.header.flags = flags;
-            message.attributes = vec![AddressAttribute::Address(ip)];
-            message
-        };
-        let none = AddressHeaderFlags::empty();
-        let addresses = [
-            address("192.0.2.6", none),
-            address("192.0.2.7", AddressHeaderFlags::Permanent),
-            address("192.0.2.8", AddressHeaderFlags::Permanent | AddressHeaderFlags::Secondary),
-            address("fe80::1", none),
-            address("2001:db8::7", none),
-            address("2001:db8::8", AddressHeaderFlags::Secondary),
-        ];
-        let route = |protocol, kind| {
-            let mut message = RouteMessage::default();
-            message.header.address_family = AddressFamily::Inet;
-            message.header.table = RouteHeader::RT_TABLE_MAIN;
-            message.header.protocol = protocol;
-            message.header.kind = kind;
-            message.attributes = vec![
-                RouteAttribute::Gateway(RouteAddress::Inet([192, 0, 2, 1].into())),
-                RouteAttribute::Priority(100),
-                RouteAttribute::Oif(2),
-            ];
-            message
-        };
-        let routes = [
-            route(RouteProtocol::Dhcp, RouteType::Unicast),
-            route(RouteProtocol::Kernel, RouteType::Unicast),
-            route(RouteProtocol::Static, RouteType::BlackHole),
-        ];
-        let config = describe(&[link(2, "eth0", 2, vec![])], &addresses, &routes, 2).unwrap();
-        let texts: Vec<String> =
-            config.addresses.iter().map(|address| address.to_string()).collect();
-        assert_eq!(texts, ["192.0.2.7/24", "192.0.2.8/24", "2001:db8::7/24"]);
-        assert_eq!(config.routes.len(), 1);
-        assert_eq!(config.routes[0].to_string(), "0.0.0.0/0 via 192.0.2.1");
-        assert_eq!((config.routes[0].metric, config.vlan), (Some(100), None));
-    }
-
-    #[test]
-    fn the_loopback_interface_is_no_way() {
-        let mut netlink = Netlink::open().unwrap();
-        let error = survey(&mut netlink, "127.0.0.1".parse().unwrap()).unwrap_err();
-        assert!(error.to_string().contains("no Ethernet NIC"), "{error}");
-    }
-}
+mod tests;

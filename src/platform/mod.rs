@@ -11,6 +11,7 @@ use crate::net::{InterfaceConfig, NetError, Netlink, link};
 use crate::power::Power;
 use crate::reason::FlashState;
 
+mod bonds;
 mod efi;
 mod hold;
 mod lease;
@@ -187,7 +188,8 @@ impl Platform {
         for address in &network.addresses {
             link::remove_address(&mut netlink, network.index, address)?;
         }
-        Ok(link::set_down(&mut netlink, network.index)?)
+        link::set_down(&mut netlink, network.index)?;
+        Ok(link::remove_made(&mut netlink)?)
     }
 
     /// Returns whether the flash may be written at all in this boot; why not.

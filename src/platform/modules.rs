@@ -74,6 +74,11 @@ impl Modules {
         }
     }
 
+    /// Loads the module `name`, unless it is part of the kernel.
+    pub(super) fn load(&self, name: &str) {
+        modprobe(&["-q"], &[name]);
+    }
+
     /// Loads the drivers of disks, which no stay needs before its end.
     pub(super) fn load_late(&mut self) {
         match fs::remove_file(LATE) {

@@ -2,10 +2,11 @@
 //! routers advertise, with the patience that switches need.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
+use super::bonds::{Base, Bonds};
 use super::lease::{DhcpDriver, configure};
 use super::modules::{Modules, wait_readable};
 use super::{PlatformError, Watchdog};
@@ -67,6 +68,17 @@ impl NetworkUp {
     pub fn is_ipv6(&self) -> bool {
         !self.addresses.iter().any(|address| address.address.is_ipv4())
     }
+
+    /// Returns `address` as it is reached here: one of the link alone is behind this interface,
+    /// whatever its number was elsewhere.
+    pub fn scoped(&self, mut address: SocketAddr) -> SocketAddr {
+        if let SocketAddr::V6(v6) = &mut address
+            && v6.ip().is_unicast_link_local()
+        {
+            v6.set_scope_id(self.index);
+        }
+        address
+    }
 }
 
 pub(super) fn bring_up(
@@ -79,6 +91,9 @@ pub(super) fn bring_up(
     let events = Events::open()?;
     let asked_for = of_command_line();
     let mut bringer = Bringer::new(if asked_for.is_empty() { wanted } else { &asked_for })?;
+    if !bringer.bonds.is_empty() {
+        modules.load("bonding");
+    }
     let started = Instant::now();
     let deadline = started + patience;
     loop {
@@ -132,17 +147,22 @@ enum Plan<'a> {
     Advertised(&'a InterfaceConfig),
 }
 
+impl<'a> Plan<'a> {
+    fn of(config: &'a InterfaceConfig) -> Self {
+        match config.method {
+            _ if !config.addresses.is_empty() => Plan::Static(config),
+            Method::Dhcp => Plan::Dhcp(Some(config)),
+            Method::Advertised => Plan::Advertised(config),
+        }
+    }
+}
+
 /// Returns the plans for `nic`, with their ranks: the lower, the sooner it is used.
 fn plans<'a>(nic: &Nic, wanted: &'a [InterfaceConfig], takes_any: bool) -> Vec<(usize, Plan<'a>)> {
     let mut plans = Vec::new();
     for (number, config) in wanted.iter().enumerate() {
         let Some(place) = place_of(nic, config) else { continue };
-        let plan = match config.method {
-            _ if !config.addresses.is_empty() => Plan::Static(config),
-            Method::Dhcp => Plan::Dhcp(Some(config)),
-            Method::Advertised => Plan::Advertised(config),
-        };
-        plans.push((number * NICS_MAX + place, plan));
+        plans.push((number * NICS_MAX + place, Plan::of(config)));
     }
     let is_plain = |plan: &Plan<'_>| match plan {
         Plan::Dhcp(config) => config.is_none_or(|config| config.vlan.is_none()),
@@ -154,9 +174,11 @@ fn plans<'a>(nic: &Nic, wanted: &'a [InterfaceConfig], takes_any: bool) -> Vec<(
     plans
 }
 
-/// Returns how well `nic` is the one that `config` means; none when it is another.
+/// Returns how well `nic` is the one that `config` means; none when it is another, or not to be
+/// used alone.
 fn place_of(nic: &Nic, config: &InterfaceConfig) -> Option<usize> {
     match &config.device {
+        _ if config.bond.is_some() => None,
         _ if !config.nics.is_empty() => config.nics.iter().position(|mac| *mac == nic.mac),
         Some(device) => (*device == nic.name).then_some(0),
         None => Some(0),
@@ -184,6 +206,7 @@ struct Bringer<'a> {
     asked: BTreeSet<(u32, usize)>,
     clients: Vec<(DhcpDriver, Option<&'a InterfaceConfig>)>,
     listeners: Vec<Listener<'a>>,
+    bonds: Bonds<'a>,
 }
 
 impl<'a> Bringer<'a> {
@@ -192,7 +215,7 @@ impl<'a> Bringer<'a> {
         link::set_loopback_up(&mut netlink)?;
         for config in wanted {
             if let Some(note) = &config.note {
-                log::info!("{} was a {note}; recovery uses one of its NICs alone", config.name);
+                log::info!("{}: recovery uses what is below {note}", config.name);
             }
         }
         Ok(Bringer {
@@ -203,6 +226,7 @@ impl<'a> Bringer<'a> {
             asked: BTreeSet::new(),
             clients: Vec::new(),
             listeners: Vec::new(),
+            bonds: Bonds::new(wanted),
         })
     }
 
@@ -215,21 +239,17 @@ impl<'a> Bringer<'a> {
         let clients = self.clients.iter().map(|(client, _)| client.deadline()).min();
         let listeners = self.listeners.iter().filter_map(|l| Some(l.seen? + l.patience)).min();
         let widening = (!self.takes_any()).then(|| self.started + CONFIGURED_PATIENCE);
-        let far = Instant::now() + LINK_PATIENCE;
-        clients.into_iter().chain(listeners).chain(widening).min().unwrap_or(far)
+        let now = Instant::now();
+        let members = self.bonds.deadline(now);
+        let ends = clients.into_iter().chain(listeners).chain(widening).chain(members);
+        ends.min().unwrap_or(now + LINK_PATIENCE)
     }
 
     /// Looks at the NICs as they are now and does what can be done.
     fn step(&mut self) -> Result<Option<NetworkUp>, PlatformError> {
-        let takes_any = self.takes_any();
         let nics = link::nics(&mut self.netlink)?;
-        let mut planned: Vec<(usize, Plan<'a>, &Nic)> = Vec::new();
-        for nic in &nics {
-            let plans = plans(nic, self.wanted, takes_any);
-            planned.extend(plans.into_iter().map(|(rank, plan)| (rank, plan, nic)));
-        }
-        planned.sort_by_key(|(rank, _, nic)| (*rank, nic.index));
-        for (rank, plan, nic) in planned {
+        let bases = self.bonds.step(&mut self.netlink, &nics, Instant::now());
+        for (rank, plan, nic) in self.planned(&nics, &bases) {
             if self.set_up.insert(nic.index) {
                 log::info!("{} ({}): set up, waiting for its link", nic.name, nic.mac);
                 if let Err(error) = link::set_up(&mut self.netlink, nic.index) {
@@ -257,6 +277,21 @@ impl<'a> Bringer<'a> {
             None => self.step_listeners(),
             up => Ok(up),
         }
+    }
+
+    /// Returns what can be tried, best first. What belongs to a bond is not used alone.
+    fn planned<'n>(&self, nics: &'n [Nic], bases: &'n [Base]) -> Vec<(usize, Plan<'a>, &'n Nic)> {
+        let takes_any = self.takes_any();
+        let mut planned: Vec<(usize, Plan<'a>, &Nic)> = Vec::new();
+        for nic in nics.iter().filter(|nic| nic.upper.is_none()) {
+            let plans = plans(nic, self.wanted, takes_any);
+            planned.extend(plans.into_iter().map(|(rank, plan)| (rank, plan, nic)));
+        }
+        planned.extend(bases.iter().filter_map(|Base { number, rank, nic }| {
+            Some((*rank, Plan::of(self.wanted.get(*number)?), nic))
+        }));
+        planned.sort_by_key(|(rank, _, nic)| (*rank, nic.index));
+        planned
     }
 
     fn configure(
@@ -302,6 +337,9 @@ impl<'a> Bringer<'a> {
         let Some((number, lease)) = bound else { return Ok(None) };
         let (client, config) = self.clients.swap_remove(number);
         configure(&mut self.netlink, client.index, &client.interface, &lease)?;
+        if let Some(config) = config {
+            link::address(&mut self.netlink, client.index, &[], &config.routes)?;
+        }
         let (interface, addresses) = (client.interface.clone(), vec![lease.address]);
         let mut up = network_up(interface, client.index, addresses, AddressSource::Dhcp, config);
         up.manager = lease.manager.clone();
@@ -376,9 +414,10 @@ mod tests {
             name: format!("eth{end}"),
             mac: MacAddress([2, 0, 0, 0, 0, end]),
             has_carrier: true,
+            upper: None,
         };
         let mut config = InterfaceConfig {
-            name: "bond0".into(),
+            name: "br0".into(),
             nics: vec![MacAddress([2, 0, 0, 0, 0, 5]), MacAddress([2, 0, 0, 0, 0, 4])],
             note: None,
             vlan: None,

@@ -30,7 +30,7 @@ struct TestSystem {
 }
 
 impl HostSystem for TestSystem {
-    fn identity(&mut self) -> Identity {
+    fn identity(&mut self, _asker: SocketAddr) -> Identity {
         let obstacle = self.obstacle.clone().unwrap_or(Refusal::new(Reason::None, ""));
         Identity {
             obstacle: obstacle.reason,

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use crate::agent::check::{Checklist, Subject};
 use crate::host::drivers::{Drivers, is_out_of_tree, of_interface, of_mtd, watchdogs};
-use crate::kexec::{InitramfsImage, KernelImage, Listed, ModuleList};
+use crate::kexec::{InitramfsImage, KernelImage, Listed, ModuleList, modules_not_for_devices};
 use crate::reason::Reason;
 
 use std::path::Path;
@@ -43,7 +43,10 @@ pub(super) fn drivers(
     };
     let kernel = recovery.kernel.and_then(|kernel| kernel.release.as_deref());
     let release = image.release.as_deref().or(kernel);
-    let mut comparison = Comparison { root, modules, found: Vec::new(), lacking: Vec::new() };
+    let cmdline = std::fs::read_to_string(root.join("proc/cmdline")).unwrap_or_default();
+    let withheld = modules_not_for_devices(&cmdline);
+    let mut comparison =
+        Comparison { root, modules, withheld, found: Vec::new(), lacking: Vec::new() };
     if let Some(index) = mtd {
         comparison.add(&format!("mtd{index}"), &of_mtd(root, index));
     }
@@ -99,6 +102,8 @@ impl std::fmt::Display for Lacking {
 struct Comparison<'a> {
     root: &'a Path,
     modules: &'a ModuleList,
+    /// The kernel's command line keeps devices from bringing them in.
+    withheld: BTreeSet<String>,
     found: Vec<String>,
     lacking: Vec<Lacking>,
 }
@@ -129,10 +134,15 @@ impl Comparison<'_> {
     /// What the loaded ones of `modules` bring with them.
     fn loaded_with(&self, modules: &BTreeSet<String>) -> BTreeSet<String> {
         let needs = modules.iter().filter_map(|module| match self.modules.find(module)? {
-            Listed::Here { is_loaded: true, needs } => Some(needs),
+            Listed::Here { is_loaded: true, needs } if self.may_come_in(module) => Some(needs),
             _ => None,
         });
         needs.flat_map(str::split_ascii_whitespace).map(str::to_owned).collect()
+    }
+
+    /// Whether nothing keeps recovery from loading `module` for its device.
+    fn may_come_in(&self, module: &str) -> bool {
+        !self.withheld.contains(module) || self.modules.is_loaded_by_name(module)
     }
 
     /// Whether recovery has `module` at all.
@@ -148,7 +158,9 @@ impl Comparison<'_> {
         };
         let new = match self.modules.find(module) {
             Some(Listed::BuiltIn) => return,
-            Some(Listed::Here { is_loaded: false, .. }) if must_be_loaded => {
+            Some(Listed::Here { is_loaded, .. })
+                if must_be_loaded && !(is_loaded && self.may_come_in(module)) =>
+            {
                 vec![lacking(module, true)]
             }
             Some(Listed::Here { needs, .. }) => needs
@@ -292,6 +304,19 @@ mod tests {
             assert!(detail.starts_with(says), "{detail}");
             assert!(detail.ends_with(" --load e1000e"), "{detail}");
         }
+    }
+
+    #[test]
+    fn a_driver_that_the_command_line_withholds_from_devices_has_to_be_loaded_by_name() {
+        let root = machine();
+        fs::create_dir_all(root.path().join("proc")).unwrap();
+        fs::write(root.path().join("proc/cmdline"), "ro modprobe.blacklist=e1000e,x\n").unwrap();
+        let (verdict, reason, detail) = compared_on(&root, Some(WHOLE));
+        assert_eq!((verdict, reason), (Verdict::NotOk, Reason::RecoveryLacksDriver));
+        assert!(detail.starts_with("nothing in the initramfs loads e1000e"), "{detail}");
+        let by_name = WHOLE.replace("e1000e:", "+e1000e:");
+        let (verdict, _, detail) = compared_on(&root, Some(&by_name));
+        assert_eq!(verdict, Verdict::Ok, "{detail}");
     }
 
     #[test]

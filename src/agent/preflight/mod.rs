@@ -6,6 +6,7 @@
 mod drivers;
 mod flash;
 mod host;
+mod network;
 mod reading;
 mod recovery;
 mod rescue;
@@ -18,6 +19,7 @@ use super::local_machine::LocalMachine;
 use super::machine::UpdateOrder;
 use super::outlook::check_layout;
 use crate::flash::{Flash as _, Geometry};
+use crate::host::drivers::default_interface;
 use crate::image::{Board, Contents, Manifest, left_out, preserved};
 use crate::kexec::RecoveryFiles;
 use crate::keys::HostSecretKey;
@@ -27,6 +29,7 @@ use crate::power::Power;
 use crate::reason::{Condition, Reason, with_causes};
 use reading::RawContents;
 pub(super) use sealed::disks_to_bind;
+use std::net::SocketAddr;
 
 /// Who wants to know; the chip is read accordingly.
 #[derive(Clone, Copy)]
@@ -86,18 +89,18 @@ pub(super) struct Overview {
 
 /// Every precondition of an update of this machine, whatever the bundle. Reads the chip.
 pub fn check(machine: &LocalMachine) -> Checklist {
-    look(machine, Purpose::Check).list
+    look(machine, Purpose::Check, None).list
 }
 
-/// The preconditions that can be told without reading the chip.
-pub(super) fn query(machine: &LocalMachine) -> (Checklist, Overview) {
-    let Findings { list, board, flash, .. } = look(machine, Purpose::Query);
+/// The preconditions that can be told without reading the chip, for the manager at `asker`.
+pub(super) fn query(machine: &LocalMachine, asker: SocketAddr) -> (Checklist, Overview) {
+    let Findings { list, board, flash, .. } = look(machine, Purpose::Query, Some(asker));
     (list, Overview { board, flash })
 }
 
 /// Every precondition of this update; and what it starts with, if all of them are met.
 pub(super) fn order(machine: &LocalMachine, order: &UpdateOrder<'_>) -> (Checklist, Option<Ready>) {
-    look(machine, Purpose::Order(order)).ready()
+    look(machine, Purpose::Order(order), Some(order.manager_address)).ready()
 }
 
 /// The preconditions, and what was found on the way.
@@ -124,7 +127,8 @@ impl Findings {
     }
 }
 
-fn look(machine: &LocalMachine, purpose: Purpose<'_>) -> Findings {
+/// `manager` is the one that instructs or asks.
+fn look(machine: &LocalMachine, purpose: Purpose<'_>, manager: Option<SocketAddr>) -> Findings {
     let by_manager = purpose.order().map(|order| order.accepted).unwrap_or_default();
     let mut list = Checklist::new(machine.accepted(by_manager));
     let key = host::host_key(&mut list, machine, purpose);
@@ -158,7 +162,7 @@ fn look(machine: &LocalMachine, purpose: Purpose<'_>) -> Findings {
     }
     let flash = device.map(|device| device.info().clone());
     let mut of_network = Checklist::default();
-    let network = network(&mut of_network, machine, purpose.order());
+    let network = network::network(&mut of_network, machine, manager);
     let interfaces = interfaces(machine, network.as_deref(), purpose.order());
     let mtd = flash.as_ref().map(|info| info.index);
     let files =
@@ -239,27 +243,6 @@ fn power(list: &mut Checklist, machine: &LocalMachine) {
     }
 }
 
-/// How the manager of an instruction is reached.
-fn network(
-    list: &mut Checklist,
-    machine: &LocalMachine,
-    order: Option<&UpdateOrder<'_>>,
-) -> Option<Vec<InterfaceConfig>> {
-    match machine.network_to(order?.manager_address.ip()) {
-        Ok(interfaces) => {
-            match interfaces.first() {
-                Some(interface) => list.ok(Subject::Network, &interface.name),
-                None => list.unknown(Subject::Network, "recovery will ask DHCP"),
-            }
-            Some(interfaces)
-        }
-        Err(error) => {
-            list.not_ok(Subject::Network, Reason::NetworkUnknown, with_causes(&error), "");
-            None
-        }
-    }
-}
-
 /// The interfaces whose drivers recovery needs.
 fn interfaces(
     machine: &LocalMachine,
@@ -269,7 +252,7 @@ fn interfaces(
     match (network, order) {
         (Some(found), _) => found.iter().map(|interface| interface.name.clone()).collect(),
         (None, Some(_)) => Vec::new(),
-        (None, None) => machine.interfaces_to_managers(),
+        (None, None) => default_interface(&machine.root).into_iter().collect(),
     }
 }
 

@@ -2,6 +2,7 @@
 //! a real one.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use firmcast::agent::outlook::{self, Outlook};
@@ -260,7 +261,10 @@ impl Computer {
             host_key: self.truth.host_key(self.number),
             releases: vec![self.truth.release.clone()],
             board: self.board(),
-            identity: Identity { environment: Environment::Recovery, ..self.identity() },
+            identity: Identity {
+                environment: Environment::Recovery,
+                ..self.identity(handoff.manager_address)
+            },
             reach_timeout: std::time::Duration::from_secs(handoff.reach_timeout_s.into()),
             transfer_timeout: std::time::Duration::from_secs(handoff.transfer_timeout_s.into()),
             rescue: false,
@@ -297,7 +301,7 @@ impl Computer {
 }
 
 impl HostSystem for Computer {
-    fn identity(&mut self) -> Identity {
+    fn identity(&mut self, _asker: SocketAddr) -> Identity {
         Identity {
             boot_id: self.boot_id(),
             flash_size_bytes: self.flash.geometry().size_bytes(),
