@@ -7,8 +7,10 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
     let crypttab = parse(text);
-    let is_told =
-        |line: &str| line.split_ascii_whitespace().next().is_some_and(|word| !word.starts_with('#'));
+    let is_told = |line: &str| {
+        let first = line.split_ascii_whitespace().next();
+        first.is_some_and(|word| !word.starts_with('#'))
+    };
     let told = crypttab.entries.len() + crypttab.unknown.len();
     assert!(told <= text.lines().filter(|line| is_told(line)).count());
     for entry in crypttab.entries {
