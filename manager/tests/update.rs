@@ -476,6 +476,7 @@ fn what_may_hold_secrets_is_readable_for_its_owner_alone() {
     // The state directory's own key; --key names another one below.
     manager.must(&["key", "new", "--role", "manager"]);
     let entry = firmcast_manager::store::inventory::Entry {
+        security_version_floor: 0,
         name: host.name.clone(),
         key: host.key.parse().unwrap(),
         address: host.address.parse().unwrap(),

@@ -93,6 +93,10 @@ fn look_after(
         platform.arm_watchdog();
     }
     let patient = patient(provision, &host, &found, intent)?;
+    let floor = host.security_version_floor;
+    info!(
+        "security version floor {floor}, as the provision has it; a manager may know a higher one"
+    );
     let mut screen = Screen::open(facts(&host, &found));
     let patience = intent.patience();
     let Some(network) = wait_for_network(platform, provision, &mut screen, patience)? else {

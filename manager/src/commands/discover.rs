@@ -336,6 +336,7 @@ fn inventory_entry(found: &Found) -> Entry {
         address: found.address,
         vendor: found.identity.vendor.clone(),
         product: found.identity.product.clone(),
+        security_version_floor: found.identity.security_version_floor,
     }
 }
 

@@ -155,8 +155,11 @@ impl Files {
             count <= KNOWN_MAX,
             "the inventory has {count} hosts, at most {KNOWN_MAX} are possible"
         );
-        let known =
-            |host: &inventory::Entry| Known { name: host.name.clone(), key: *host.key.exchange() };
+        let known = |host: &inventory::Entry| Known {
+            name: host.name.clone(),
+            key: *host.key.exchange(),
+            security_version_floor: host.security_version_floor,
+        };
         Ok(inventory.hosts().iter().map(known).collect())
     }
 }

@@ -140,6 +140,7 @@ impl UpdateArgs {
         if self.escrow {
             backups.prepare(hosts.len(), opened.contents.image_size_bytes)?;
         }
+        let security_version = opened.facts.security_version;
         let started = self.started(&config, opened.facts, &hosts);
         let targets = hosts.iter().map(NamedHost::target).collect();
         let campaign = Campaign::new(way.waiter.now(), &config, opened.contents, targets)
@@ -148,7 +149,8 @@ impl UpdateArgs {
             Mouth::new(Display::for_campaign(self.json, self.kind()), Ledger::new(state.into()));
         mouth.begin(config.campaign, started)?;
         drop(turn);
-        let io = CampaignIo { mouth, way, stamper, backups, regions: opened.regions };
+        let (state, regions) = (state.into(), opened.regions);
+        let io = CampaignIo { mouth, way, stamper, backups, state, security_version, regions };
         Ok(Drive::new(config.campaign, Narrator::new(self.kind()), campaign, io))
     }
 

@@ -65,6 +65,8 @@ pub struct Known {
     pub name: String,
     /// Its X25519 key.
     pub key: PeerKey,
+    /// The highest security version that was confirmed there, as far as the manager knows.
+    pub security_version_floor: u64,
 }
 
 /// The driver shall read this bundle's payload and give it to [`Service::loaded`].
@@ -103,7 +105,9 @@ pub struct Service {
     pub(super) settings: Settings,
     pub(super) policy: Policy,
     pub(super) shelf: Shelf,
-    known: BTreeMap<PeerKey, String>,
+    known: BTreeMap<PeerKey, Known>,
+    /// Floors that rescues have raised, for [`Service::poll_floor`].
+    floors: VecDeque<(PeerKey, u64)>,
     pub(super) callers: BTreeMap<PeerKey, Caller>,
     pub(super) courses: Vec<Running>,
     /// Courses that share the rate.
@@ -132,6 +136,7 @@ impl Service {
             policy: Policy::default(),
             shelf,
             known: BTreeMap::new(),
+            floors: VecDeque::new(),
             callers: BTreeMap::new(),
             courses: Vec::new(),
             sharing: 0,
@@ -178,16 +183,16 @@ impl Service {
     /// Another inventory from now on, of at most [`KNOWN_MAX`] hosts; hosts that are gone from it
     /// are known no more.
     pub fn set_known(&mut self, known: Vec<Known>) {
-        let known = known.into_iter().take(KNOWN_MAX).map(|host| (host.key, host.name)).collect();
+        let known = known.into_iter().take(KNOWN_MAX).map(|host| (host.key, host)).collect();
         let old = std::mem::replace(&mut self.known, known);
         for key in old.keys().filter(|key| !self.known.contains_key(*key)) {
             self.endpoint.forget(key);
             self.callers.remove(key);
         }
-        for (key, name) in &self.known {
+        for (key, host) in &self.known {
             self.endpoint.allow(*key);
             if let Some(caller) = self.callers.get_mut(key) {
-                (caller.name, caller.is_known) = (name.clone(), true);
+                (caller.name, caller.is_known) = (host.name.clone(), true);
             }
         }
     }
@@ -268,7 +273,7 @@ impl Service {
             return true;
         }
         let Ok(key) = HostPublicKey::from_exchange(*peer) else { return false };
-        let name = self.known.get(peer).cloned();
+        let name = self.known.get(peer).map(|host| host.name.clone());
         self.callers.insert(*peer, Caller::new(name, key.fingerprint(), now, from));
         true
     }
@@ -463,10 +468,33 @@ impl Service {
             let running = &mut self.courses[index];
             running.rescued += usize::from(outcome.is_confirmed());
             running.failed += usize::from(!outcome.is_confirmed());
+            let version = running.bundle.manifest.security_version();
             if let Some(key) = running.course.hosts()[host].target().key {
+                if outcome.is_confirmed() {
+                    self.raise_floor(&key, version);
+                }
                 self.attempt_ended(now, &key, &outcome);
             }
         }
+    }
+
+    /// The next host of the inventory whose floor a rescue has raised.
+    pub fn poll_floor(&mut self) -> Option<(PeerKey, u64)> {
+        self.floors.pop_front()
+    }
+
+    fn raise_floor(&mut self, key: &PeerKey, security_version: u64) {
+        if let Some(host) = self.known.get_mut(key)
+            && host.security_version_floor < security_version
+        {
+            host.security_version_floor = security_version;
+            self.floors.push_back((*key, security_version));
+        }
+    }
+
+    /// The floor that the manager knows for a host, 0 for one outside the inventory.
+    pub(super) fn known_floor(&self, key: &PeerKey) -> u64 {
+        self.known.get(key).map_or(0, |host| host.security_version_floor)
     }
 
     pub(super) fn forget(&mut self, key: &PeerKey) {

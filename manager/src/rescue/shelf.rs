@@ -132,13 +132,15 @@ impl Shelf {
         }
     }
 
-    /// Returns the newest bundle that this host may have, or the one with the version `pinned`.
+    /// Returns the newest bundle that this host may have, or the one with the version `pinned`. Its
+    /// recovery image may be older than what was confirmed there, so `known_floor` counts too.
     ///
     /// # Errors
     /// Why there is none, in words.
     pub fn choose(
         &self,
         identity: &Identity,
+        known_floor: u64,
         key: Fingerprint,
         pinned: Option<&str>,
     ) -> Result<&Shelved, String> {
@@ -148,7 +150,7 @@ impl Shelf {
             if pinned.is_some_and(|version| bundle.manifest.version() != version) {
                 continue;
             }
-            match admit(bundle, identity, key) {
+            match admit(bundle, identity, known_floor, key) {
                 Ok(()) if chosen.is_none_or(|best| bundle.is_newer(best).is_gt()) => {
                     chosen = Some(bundle);
                 }
@@ -168,7 +170,12 @@ impl Shelf {
 }
 
 /// Returns whether the host may have the bundle, and why not if it is for its board.
-fn admit(bundle: &Shelved, identity: &Identity, key: Fingerprint) -> Result<(), Option<String>> {
+fn admit(
+    bundle: &Shelved,
+    identity: &Identity,
+    known_floor: u64,
+    key: Fingerprint,
+) -> Result<(), Option<String>> {
     let manifest = &bundle.manifest;
     if !manifest.fits_board(&identity.vendor, &identity.product) {
         return Err(None);
@@ -179,7 +186,7 @@ fn admit(bundle: &Shelved, identity: &Identity, key: Fingerprint) -> Result<(), 
         // What is installed is broken; from which version it comes no longer matters.
         bios_version: manifest.update_from().first().cloned().unwrap_or_default(),
         flash_size_bytes: identity.flash_size_bytes,
-        security_version_floor: identity.security_version_floor,
+        security_version_floor: identity.security_version_floor.max(known_floor),
         host: Some(key),
     };
     board.admit(manifest).map_err(|refusal| Some(refusal.detail))

@@ -56,6 +56,14 @@ pub struct Entry {
     pub vendor: String,
     /// DMI product.
     pub product: String,
+    /// The highest security version that is known to have been confirmed there: what a host that
+    /// lost its memory may not be given less than.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub security_version_floor: u64,
+}
+
+fn is_none(floor: &u64) -> bool {
+    *floor == 0
 }
 
 mod key_text {
@@ -199,10 +207,20 @@ impl Inventory {
             Standing::Conflict { name, .. } if replace => name,
             Standing::Conflict { .. } => return None,
         };
+        let known = self.hosts.iter().find(|host| host.key == found.key);
+        let known_floor = known.map_or(0, |host| host.security_version_floor);
+        let security_version_floor = found.security_version_floor.max(known_floor);
         self.hosts.retain(|host| host.name != name);
-        self.hosts.push(Entry { name: name.clone(), ..found.clone() });
+        self.hosts.push(Entry { name: name.clone(), security_version_floor, ..found.clone() });
         self.hosts.sort_by(|a, b| a.name.cmp(&b.name));
         Some(name)
+    }
+
+    /// Keeps what was confirmed on a host, by its X25519 key; a floor is never lowered.
+    pub fn raise_floor(&mut self, key: &[u8; 32], security_version: u64) {
+        for host in self.hosts.iter_mut().filter(|host| host.key.exchange() == key) {
+            host.security_version_floor = host.security_version_floor.max(security_version);
+        }
     }
 
     fn free_name(&self, wanted: &str) -> String {
@@ -237,7 +255,27 @@ mod tests {
             address: address.parse().unwrap(),
             vendor: "V".into(),
             product: "P".into(),
+            security_version_floor: 0,
         }
+    }
+
+    #[test]
+    fn a_floor_that_is_known_is_never_lowered() {
+        let mut inventory = Inventory { form: FORM, hosts: Vec::new() };
+        let (first, none) = (host("a", 1, "10.0.0.1:9847"), BTreeSet::new());
+        inventory.enrol(&Entry { security_version_floor: 3, ..first.clone() }, &none, false);
+        // A wiped disk, and an older bundle that was confirmed somewhere else.
+        inventory.enrol(&first, &none, false);
+        inventory.raise_floor(first.key.exchange(), 2);
+        assert_eq!(inventory.named("a").unwrap().security_version_floor, 3);
+        inventory.raise_floor(first.key.exchange(), 5);
+        let text = serde_json::to_string(&inventory).unwrap();
+        let again: Inventory = serde_json::from_str(&text).unwrap();
+        assert_eq!(again.named("a").unwrap().security_version_floor, 5);
+        // Another machine in its place has its own.
+        let other = host("a", 2, "10.0.0.1:9847");
+        inventory.enrol(&other, &none, true);
+        assert_eq!(inventory.named("a").unwrap().security_version_floor, 0);
     }
 
     #[test]

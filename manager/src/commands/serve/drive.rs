@@ -10,6 +10,7 @@ use firmcast_manager::news::{BundleFacts, Entry, Kind, News};
 use firmcast_manager::rescue::note::ServiceEvent;
 use firmcast_manager::rescue::{Deposit, Line, Note, Service};
 use firmcast_manager::store::flash_backups::{BackupStore, RegionFacts};
+use firmcast_manager::store::inventory::Inventory;
 use mio::net::UdpSocket;
 
 use super::{Files, directory};
@@ -131,7 +132,23 @@ impl Drive {
             let stored = self.store(&deposit).map_err(|error| format!("{error:#}"));
             self.service.backup_stored(now, &deposit, stored);
         }
+        self.keep_floors();
         self.tell_notes();
+    }
+
+    /// What was confirmed on hosts outlives this service.
+    fn keep_floors(&mut self) {
+        let floors: Vec<_> = std::iter::from_fn(|| self.service.poll_floor()).collect();
+        if floors.is_empty() {
+            return;
+        }
+        let kept = Inventory::change(&self.io.files.state, |inventory| {
+            floors.iter().for_each(|(key, floor)| inventory.raise_floor(key, *floor));
+        });
+        if let Err(error) = kept {
+            let error = anyhow::Error::from(error);
+            self.io.mouth.warn(None, format!("the hosts' floors are not kept: {error:#}"));
+        }
     }
 
     fn tell_notes(&mut self) {

@@ -1,13 +1,15 @@
 //! The loop around a campaign: socket, clock, signals, backups and what is told.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use firmcast::time::Time;
-use firmcast_manager::campaign::Campaign;
+use firmcast_manager::campaign::{Campaign, Host, Outcome};
 use firmcast_manager::news::{Narrator, News};
 use firmcast_manager::rescue::Note;
 use firmcast_manager::store::flash_backups::{BackupStore, RegionFacts};
+use firmcast_manager::store::inventory::Inventory;
 use mio::net::UdpSocket;
 
 use crate::driver::mouth::Mouth;
@@ -36,6 +38,10 @@ pub(super) struct CampaignIo {
     pub(super) way: WayOut,
     pub(super) stamper: Stamper,
     pub(super) backups: BackupStore,
+    /// The state directory, for what is kept of confirmed hosts.
+    pub(super) state: PathBuf,
+    /// The bundle's security version.
+    pub(super) security_version: u64,
     /// What is kept with each backup: regions of the chip that firmware changes itself.
     pub(super) regions: Vec<RegionFacts>,
 }
@@ -67,6 +73,7 @@ impl Drive {
                 "{error:#}; the manager cannot go on, hosts get out of it by themselves"
             ));
         }
+        self.keep_floors();
         let confirmed = self.confirmed();
         let failed = self.campaign.hosts().len() - confirmed;
         self.tell(self.narrator.finished(confirmed, failed));
@@ -203,6 +210,24 @@ impl Drive {
         if now.since(self.refreshed) >= REFRESH_INTERVAL {
             self.refreshed = now;
             self.io.mouth.display().refresh(now, &self.campaign);
+        }
+    }
+
+    /// What was confirmed on hosts of the inventory is their floor from now on.
+    fn keep_floors(&mut self) {
+        let is_confirmed = |host: &&Host| host.outcome().is_some_and(Outcome::is_confirmed);
+        let confirmed = self.campaign.hosts().iter().filter(is_confirmed);
+        let keys: Vec<[u8; 32]> = confirmed.filter_map(|host| host.target().key).collect();
+        if keys.is_empty() || self.io.security_version == 0 {
+            return;
+        }
+        let security_version = self.io.security_version;
+        let kept = Inventory::change(&self.io.state, |inventory| {
+            keys.iter().for_each(|key| inventory.raise_floor(key, security_version));
+        });
+        if let Err(error) = kept {
+            let error = anyhow::Error::from(error);
+            self.warn(format!("the hosts' floors are not kept: {error:#}"));
         }
     }
 

@@ -31,6 +31,8 @@ pub(super) struct Dead {
     pub(super) product: &'static str,
     pub(super) up_at: Duration,
     pub(super) floor: u64,
+    /// What the manager knows of its floor; an old recovery image knows less.
+    pub(super) known_floor: u64,
     pub(super) wants_image: bool,
     /// So many attempts to write fail, and leave the chip damaged.
     pub(super) bad_writes: u32,
@@ -55,6 +57,7 @@ impl Default for Dead {
             product: "P",
             up_at: Duration::ZERO,
             floor: 0,
+            known_floor: 0,
             wants_image: true,
             bad_writes: 0,
             relapses: 0,

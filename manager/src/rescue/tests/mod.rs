@@ -242,6 +242,26 @@ fn what_the_policy_says_is_brought_and_nothing_else() {
     }
 }
 
+/// Its recovery image was built before the update that raised its floor.
+#[test]
+fn no_host_is_helped_below_the_floor_that_the_manager_knows() {
+    let library = [("a", bundle("P", "1", 1, 1)), ("b", bundle("P", "2", 2, 2))];
+    let stale = Dead { floor: 0, known_floor: 2, ..Dead::default() };
+    let mut world = World::new(vec![stale], &library[..1]);
+    world.start();
+    world.run_for(3 * MINUTE);
+    assert!(world.hosts[0].written.is_empty() && world.hosts[0].held().is_some());
+
+    let mut world = World::new(vec![Dead { known_floor: 1, ..stale }], &library);
+    world.start();
+    assert!(world.run_until(3 * MINUTE, World::all_rescued));
+    assert_eq!(world.hosts[0].written, [digest(&library[1].1)]);
+    world.run_for(MINUTE);
+    let key = world.hosts[0].key();
+    assert_eq!(world.service().poll_floor(), Some((key, 2)), "to be kept");
+    assert_eq!(world.service().poll_floor(), None);
+}
+
 #[test]
 fn a_host_that_only_tells_something_is_heard_and_boots_on() {
     let tells = Dead { wants_image: false, ..Dead::default() };

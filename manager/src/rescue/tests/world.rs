@@ -129,7 +129,12 @@ impl World {
             seed: [self.starts; 32],
         };
         let known = self.hosts.iter().filter(|host| host.dead.is_known);
-        let known = known.map(|host| Known { name: host.name(), key: host.key() }).collect();
+        let known = known.map(|host| Known {
+            name: host.name(),
+            key: host.key(),
+            security_version_floor: host.dead.known_floor,
+        });
+        let known = known.collect();
         let shelf = shelf(&self.library);
         self.service = Some(Service::new(settings, self.policy.clone(), shelf, known));
     }

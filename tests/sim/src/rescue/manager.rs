@@ -256,7 +256,13 @@ fn policy(scenario: &Scenario, truth: &Truth, holds: bool) -> Policy {
 fn known(scenario: &Scenario, truth: &Truth, post: &Post) -> Vec<Known> {
     let hosts = (0..scenario.hosts)
         .filter(|host| !post.is_genuine() || !truth.is_stranger(*host, scenario.strangers));
-    hosts.map(|host| Known { name: host_name(host), key: truth.host_peer(host) }).collect()
+    hosts
+        .map(|host| Known {
+            name: host_name(host),
+            key: truth.host_peer(host),
+            security_version_floor: 0,
+        })
+        .collect()
 }
 
 /// Returns the name of a host in inventories.
