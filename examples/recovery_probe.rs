@@ -103,7 +103,7 @@ fn recover() -> anyhow::Result<()> {
         let text = std::fs::read_to_string(file).with_context(|| file.to_owned())?;
         println!("recovery_probe: {file}: {}", text.trim().replace('\n', " | "));
     }
-    println!("recovery_probe: watchdog armed {}", platform.watchdog().is_armed());
+    println!("recovery_probe: watchdog armed {}", platform.watchdogs().is_armed());
     platform.before_first_erase(FlashState::UNTOUCHED)?;
     let panic = std::fs::read_to_string("/proc/sys/kernel/panic")?;
     println!("recovery_probe: ready for the first erase, kernel.panic {}", panic.trim());

@@ -8,6 +8,7 @@ use std::path::Path;
 pub(crate) mod drivers;
 pub(crate) mod flash_controller;
 mod syscall;
+pub(crate) mod watchdogs;
 pub mod work;
 
 pub(crate) use syscall::return_freed_memory;

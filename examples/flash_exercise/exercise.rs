@@ -302,7 +302,11 @@ fn cancelled(bench: &mut Bench) -> anyhow::Result<String> {
     let before = bench.contents()?;
     let mut job = Job::new(sign(bench.random_image()?, Vec::new())?);
     while job.step(&mut bench.chip) == Step::Continue {}
-    ensure!(job.cancel(), "the job was not ready to be cancelled: {:?}", job.progress());
+    ensure!(
+        job.cancel(&mut bench.chip),
+        "the job was not ready to be cancelled: {:?}",
+        job.progress()
+    );
     ensure!(bench.contents()? == before, "the chip changed before it was allowed");
     Ok(job.into_end().context("no end")?.to_string())
 }

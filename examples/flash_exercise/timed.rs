@@ -87,6 +87,10 @@ impl<F: Flash> Flash for Timed<F> {
         self.status.add(0, || self.chip.unlock(block))
     }
 
+    fn protect(&mut self, offset_bytes: u64, length_bytes: u64) -> io::Result<()> {
+        self.status.add(0, || self.chip.protect(offset_bytes, length_bytes))
+    }
+
     fn is_bad(&mut self, block: EraseBlock) -> io::Result<bool> {
         self.status.add(0, || self.chip.is_bad(block))
     }

@@ -4,6 +4,7 @@ use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 
+use crate::bmc;
 use crate::disks::Found;
 use crate::helper::{self, Answer};
 use crate::host::work::Work;
@@ -45,6 +46,10 @@ fn answer(question: &str, files: Vec<OwnedFd>) -> io::Result<Answer> {
         ("disks", []) => Ok(Answer { text: Found::answer(Path::new("/")), ..Answer::default() }),
         ("kept", []) => Ok(Answer { text: Kept::answer(Path::new("/"))?, ..Answer::default() }),
         ("keep", []) => Kept::do_keep(Path::new("/"), rest).map(|()| Answer::default()),
+        ("bmc-timer", []) if rest.is_empty() => {
+            let text = bmc::watchdog::timer_answer()?;
+            Ok(Answer { text, ..Answer::default() })
+        }
         ("may-load", []) => kexec::may_load().map(|()| Answer::default()),
         ("load", [kernel, initramfs]) => {
             done(kexec::load_files(kernel.as_fd(), initramfs.as_fd(), rest))
@@ -75,6 +80,7 @@ mod tests {
             ("keep none", vec![]),
             ("load root=/dev/sda", vec![file()]),
             ("load", vec![]),
+            ("bmc-timer 24", vec![]),
             ("reboot", vec![]),
         ] {
             let error = answer(question, files).unwrap_err();

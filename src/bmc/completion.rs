@@ -7,13 +7,16 @@ pub(super) const FRU_BUSY: u8 = 0x81;
 /// The BMC, or the host's interface to it, waited for something in vain.
 pub(super) const TIMEOUT: u8 = 0xc3;
 
+/// The command is not known.
+pub(super) const NO_SUCH_COMMAND: u8 = 0xc1;
+
 /// Returns a completion code in words (IPMI v2.0, table 5-2; below C0h those of the FRU and system
 /// info commands).
 pub(super) fn meaning(code: u8) -> &'static str {
     match code {
         0x80 => "write-protected, or parameter not supported",
         FRU_BUSY | NODE_BUSY => "busy",
-        0xc1 => "no such command",
+        NO_SUCH_COMMAND => "no such command",
         0xc2 => "no such command for this LUN",
         TIMEOUT => "timeout",
         0xc4 => "out of space",

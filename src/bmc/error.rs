@@ -130,6 +130,9 @@ pub enum BmcError {
         /// What is there.
         got: u8,
     },
+    /// The BMC says that its watchdog runs, after it was told to stop.
+    #[error("the BMC's watchdog runs on although it was stopped; stop it by the BMC's own means")]
+    TimerRuns,
 }
 
 impl BmcError {

@@ -89,7 +89,7 @@ impl Driver<'_> {
     fn run(mut self) -> Conclusion {
         let mut events = Events::with_capacity(4);
         loop {
-            self.around.platform.watchdog().feed();
+            self.around.platform.watchdogs().feed();
             self.around.platform.tell_held_off();
             self.stay.handle_timeout(self.now());
             self.receive();
@@ -168,7 +168,7 @@ impl Driver<'_> {
         }
         self.listen();
         let found = self.around.places.look_up(self.around.platform, source);
-        self.around.platform.watchdog().feed();
+        self.around.platform.watchdogs().feed();
         self.stay.found(self.now(), source, found);
     }
 
@@ -195,8 +195,11 @@ impl Driver<'_> {
         let Some((flashing, device)) = &mut self.job else { return };
         let Some(recovery) = self.stay.recovery() else { return };
         let (platform, chip) = (&mut *self.around.platform, recovery.report().ending.flash);
-        let before_change =
-            || platform.before_first_erase(chip).map_err(|error| with_causes(&error));
+        let before_change = || {
+            platform
+                .before_first_erase(chip)
+                .map_err(|error| Refusal::new(error.reason(), with_causes(&error)))
+        };
         if !flashing.step(now, device, recovery, before_change) {
             let is_safe = recovery.report().ending.flash.reboot_is_safe();
             warn_of_users(device.info());

@@ -13,14 +13,14 @@ use super::sources::Places;
 use super::stay::{Conclusion, Stay};
 use crate::dmi::Dmi;
 use crate::handover::Handoff;
-use crate::platform::{Platform, PlatformError};
+use crate::platform::Platform;
 use crate::reason::{Ending, FlashState, Reason, Refusal, with_causes};
 use crate::recovery::machine::{Mission, Recovery};
 use crate::wire::answer::End;
 
 /// Does what the agent was instructed for, and leaves word of it.
 pub(super) fn run(started: Instant, platform: &mut Platform, handoff: &Handoff) {
-    platform.arm_watchdog();
+    platform.arm_watchdogs();
     let conclusion = take_part(started, platform, handoff)
         .unwrap_or_else(|error| Conclusion::Returned(failure(handoff, &error)));
     // However it ended, the way home is the reboot that the agent has announced.
@@ -92,7 +92,7 @@ fn untouched(handoff: &Handoff) -> FlashState {
 /// An error before the campaign is an end too: nothing was flashed.
 fn failure(handoff: &Handoff, error: &EnvironmentError) -> End {
     let reason = match error {
-        EnvironmentError::Platform(PlatformError::NoNetwork { .. }) => Reason::NetworkUnavailable,
+        EnvironmentError::Platform(error) => error.reason(),
         _ => Reason::RecoveryFailed,
     };
     let detail = with_causes(error);
@@ -107,6 +107,7 @@ mod tests {
     use super::*;
     use crate::handover::{SecretText, handoff_example};
     use crate::keys::{HostSecretKey, ManagerSecretKey, SecretKey as _};
+    use crate::platform::PlatformError;
     use crate::reason::Condition;
     use rand_chacha::ChaCha20Rng;
     use rand_core::SeedableRng as _;

@@ -89,8 +89,9 @@ fn look_after(
     }
     // The distribution's initramfs goes on to its operating system, which has its own idea of the
     // watchdog.
-    if matches!(way, Way::Dedicated(_)) {
-        platform.arm_watchdog();
+    match way {
+        Way::Dedicated(_) => platform.arm_watchdogs(),
+        Way::Hook(_) => platform.tend_bmc_watchdog(),
     }
     let patient = patient(provision, &host, &found, intent)?;
     let floor = host.security_version_floor;

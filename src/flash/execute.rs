@@ -28,6 +28,7 @@ use std::collections::BTreeMap;
 use sha2::{Digest, Sha256};
 
 use super::block::{complement, rewrite, unconditional};
+use super::locks::Locks;
 use super::prepare::Work;
 use super::{
     BlockFault, End, EraseBlock, Flash, FlashError, ForeignKind, MixedBlocks, Phase, Statistics,
@@ -160,6 +161,11 @@ impl Execution {
             }
         }
         None
+    }
+
+    /// What was locked before the job.
+    pub(super) fn locks(&mut self) -> &mut Locks {
+        &mut self.work.locks
     }
 
     fn touched_count(&self) -> usize {

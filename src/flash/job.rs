@@ -15,6 +15,7 @@
 use std::sync::Arc;
 
 use super::execute::Execution;
+use super::locks::Locks;
 use super::phase::Mode;
 use super::prepare::{Backup, Work};
 use super::{End, Flash, FlashError, FlashPlan, Outcome, Phase, Placement, Progress, Statistics};
@@ -126,15 +127,21 @@ impl Job {
         };
     }
 
-    /// Gives up. Says whether that was still possible: from the first change on, the job has to go
-    /// to its end.
-    pub fn cancel(&mut self) -> bool {
-        let before_digest = match &self.stage {
-            Stage::Executing(_) | Stage::Ended(_) => return false,
-            Stage::Checking(work, _) | Stage::Ready(work) => work.before_digest(),
-            Stage::Surveying | Stage::BackingUp(_) => None,
+    /// Gives up, and locks again what was unlocked. Says whether that was still possible: from the
+    /// first change on, the job has to go to its end.
+    pub fn cancel(&mut self, flash: &mut dyn Flash) -> bool {
+        let error = FlashError::Cancelled;
+        self.stage = match std::mem::replace(&mut self.stage, Stage::Surveying) {
+            stage @ (Stage::Executing(_) | Stage::Ended(_)) => {
+                self.stage = stage;
+                return false;
+            }
+            Stage::Checking(mut work, _) | Stage::Ready(mut work) => {
+                let end = self.refusal(error, work.before_digest());
+                ended(end, &mut work.locks, flash)
+            }
+            Stage::Surveying | Stage::BackingUp(_) => self.refuse(error, None),
         };
-        self.stage = self.refuse(FlashError::Cancelled, before_digest);
         true
     }
 
@@ -192,9 +199,12 @@ impl Job {
             Stage::Checking(mut work, done) if done < work.check_count() => {
                 match work.check(done, flash, &mut self.statistics) {
                     Ok(next) => Stage::Checking(work, next),
-                    // A digest of bytes that may have been misread says nothing.
-                    Err(error @ FlashError::UnstableRead { .. }) => self.refuse(error, None),
-                    Err(error) => self.refuse(error, work.before_digest()),
+                    Err(error) => {
+                        // A digest of bytes that may have been misread says nothing.
+                        let is_misread = matches!(error, FlashError::UnstableRead { .. });
+                        let before_digest = work.before_digest().filter(|_| !is_misread);
+                        ended(self.refusal(error, before_digest), &mut work.locks, flash)
+                    }
                 }
             }
             Stage::Checking(mut work, _) => {
@@ -207,7 +217,7 @@ impl Job {
                 }
             }
             Stage::Executing(mut execution) => match execution.step(flash, &mut self.statistics) {
-                Some(end) => Stage::Ended(end),
+                Some(end) => ended(end, execution.locks(), flash),
                 None => Stage::Executing(execution),
             },
             Stage::Ready(_) | Stage::Ended(_) => stage,
@@ -237,15 +247,25 @@ impl Job {
     }
 
     fn refuse(&self, error: FlashError, before_digest: Option<[u8; 32]>) -> Stage {
-        Stage::Ended(End {
+        Stage::Ended(self.refusal(error, before_digest))
+    }
+
+    fn refusal(&self, error: FlashError, before_digest: Option<[u8; 32]>) -> End {
+        End {
             outcome: Outcome::Unchanged,
             error: Some(error),
             before_digest,
             after_digest: before_digest,
             statistics: self.statistics,
             foreign: Vec::new(),
+            less_protected: Vec::new(),
             condition: self.condition,
             is_known_mixed: false,
-        })
+        }
     }
+}
+
+/// The end of a job that leaves the chip as protected as it was, or says where it does not.
+fn ended(end: End, locks: &mut Locks, flash: &mut dyn Flash) -> Stage {
+    Stage::Ended(End { less_protected: locks.put_back(flash), ..end })
 }

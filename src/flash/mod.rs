@@ -62,6 +62,7 @@ mod fitness;
 mod geometry;
 mod job;
 mod live;
+mod locks;
 mod outcome;
 mod phase;
 mod placement;
@@ -136,6 +137,12 @@ pub trait Flash {
     /// # Errors
     /// What the device reports.
     fn unlock(&mut self, block: EraseBlock) -> io::Result<()>;
+
+    /// Protects a range of whole eraseblocks against change.
+    ///
+    /// # Errors
+    /// What the device reports; a part of the range may be protected then.
+    fn protect(&mut self, offset_bytes: u64, length_bytes: u64) -> io::Result<()>;
 
     /// Whether `block` is marked bad. A device without bad blocks says `false`.
     ///

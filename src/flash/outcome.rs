@@ -1,6 +1,7 @@
 //! How a job stands, and how it ended.
 
 use std::fmt;
+use std::ops::Range;
 
 use super::{FlashError, Phase};
 use crate::reason::Condition;
@@ -96,7 +97,7 @@ pub enum ForeignKind {
     Repaired,
 }
 
-/// The most ranges that [`End::foreign_note`] names.
+/// The most ranges of a kind that [`End::note`] names.
 pub const FOREIGN_RANGES_TOLD_MAX: usize = 3;
 
 /// The end of a job. Its `Display` is the sentence for the operator.
@@ -117,6 +118,8 @@ pub struct End {
     /// of what `outcome` says, except for those that were repaired, and with them there is no
     /// `after_digest`.
     pub foreign: Vec<ForeignChange>,
+    /// What was locked before the job and is not now, sorted.
+    pub less_protected: Vec<Range<u64>>,
     /// What the contents looked like before the job.
     pub condition: Condition,
     /// Whether reads have shown that a mixed chip holds neither all new nor all old contents.
@@ -154,6 +157,28 @@ impl End {
         }
         (!told.is_empty())
             .then(|| format!("somebody else wrote to the chip meanwhile: {}", told.join(", ")))
+    }
+}
+
+impl End {
+    /// Returns what an operator should hear beside how it ended, if there is anything.
+    pub fn note(&self) -> Option<String> {
+        let notes: Vec<String> = self.lock_note().into_iter().chain(self.foreign_note()).collect();
+        (!notes.is_empty()).then(|| notes.join("; "))
+    }
+
+    /// Returns a sentence about locks that did not come back, if there are any.
+    fn lock_note(&self) -> Option<String> {
+        let told = self.less_protected.iter().take(FOREIGN_RANGES_TOLD_MAX);
+        let mut told: Vec<String> =
+            told.map(|range| format!("{:#x}-{:#x}", range.start, range.end - 1)).collect();
+        let untold = self.less_protected.len() - told.len();
+        if untold > 0 {
+            told.push(format!("{untold} more ranges"));
+        }
+        (!told.is_empty()).then(|| {
+            format!("the chip is less protected than before, not locked: {}", told.join(", "))
+        })
     }
 }
 
@@ -208,7 +233,7 @@ impl fmt::Display for End {
                 }
             }
         }
-        if let Some(note) = self.foreign_note() {
+        if let Some(note) = self.note() {
             write!(out, "; {note}")?;
         }
         match self.reboot_is_safe() {

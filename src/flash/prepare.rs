@@ -6,11 +6,12 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use super::block::{complement, first_difference};
+use super::locks::{Locks, is_locked};
 use super::phase::Mode;
 use super::placement::Span;
 use super::plan::Decider;
 use super::reading::{READ_ATTEMPTS_MAX, read, read_parts};
-use super::{EraseBlock, Flash, FlashError, FlashPlan, Live, Placement, Statistics};
+use super::{Flash, FlashError, FlashPlan, Live, Placement, Statistics};
 use crate::image::layout::{DESCRIPTOR_BYTES, foreign_ranges};
 use crate::image::{ByteRanges, VerifiedImage, closed_in, preserved};
 
@@ -47,6 +48,8 @@ pub(super) struct Work {
     pub(super) mode: Mode,
     /// How many blocks would have to be unlocked; only counted in a preview.
     pub(super) locked_blocks: u32,
+    /// What was locked before.
+    pub(super) locks: Locks,
 }
 
 impl Backup {
@@ -178,6 +181,7 @@ impl Backup {
             is_renewed: false,
             mode,
             locked_blocks: 0,
+            locks: Locks::default(),
         })
     }
 }
@@ -224,7 +228,7 @@ impl Work {
             let block = self.placement.block(operation.block);
             match self.mode {
                 Mode::Preview => self.locked_blocks += u32::from(is_locked(block, flash)?),
-                Mode::Update | Mode::Rescue => unlocks(block, flash)?,
+                Mode::Update | Mode::Rescue => self.locks.unlock(block, flash)?,
             }
         }
         Ok(after)
@@ -309,19 +313,4 @@ impl Work {
             }),
         }
     }
-}
-
-pub(super) fn unlocks(block: EraseBlock, flash: &mut dyn Flash) -> Result<(), FlashError> {
-    // Chips that lock themselves at power-up unlock here; for all others the second question
-    // decides.
-    if !is_locked(block, flash)? || (flash.unlock(block).is_ok() && !is_locked(block, flash)?) {
-        return Ok(());
-    }
-    Err(FlashError::Locked { offset_bytes: block.offset_bytes() })
-}
-
-fn is_locked(block: EraseBlock, flash: &mut dyn Flash) -> Result<bool, FlashError> {
-    let offset_bytes = block.offset_bytes();
-    let survey = |source| FlashError::Survey { offset_bytes, asked: "is locked", source };
-    flash.is_locked(block).map_err(survey)
 }

@@ -5,6 +5,7 @@
 mod closed;
 mod faults;
 mod foreign;
+mod locks;
 mod refusals;
 
 use super::*;
@@ -39,7 +40,7 @@ fn refusal(image: VerifiedImage, flash: &mut SimulatedFlash) -> FlashError {
     let before = flash.contents().to_vec();
     let mut job = run(Job::new(image), flash);
     assert_eq!((&job.end().unwrap().outcome, flash.contents()), (&Outcome::Unchanged, &before[..]));
-    assert!(flash.touched().is_empty() && !job.cancel());
+    assert!(flash.touched().is_empty() && !job.cancel(flash));
     match job.into_end() {
         Some(End { error: Some(error), .. }) => error,
         end => panic!("no refusal: {end:?}"),

@@ -12,6 +12,7 @@
 //! | `disks` | | see `disks` |
 //! | `kept` | | see `tpm` |
 //! | `keep` FLOOR DIGEST | | |
+//! | `bmc-timer` | | see `bmc::watchdog` |
 //! | `may-load` | | |
 //! | `load` COMMAND LINE | kernel, initramfs | |
 //! | `unload` | | |

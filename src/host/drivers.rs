@@ -111,6 +111,18 @@ pub(crate) fn watchdogs(root: &Path) -> Vec<Watchdog> {
     found
 }
 
+/// What reaches the BMC, where the driver of its watchdog is loaded, which arms it at a kexec.
+pub(crate) fn of_bmc_watchdog(root: &Path) -> Drivers {
+    let mut drivers = Drivers::default();
+    if root.join("sys/module/ipmi_watchdog").exists() {
+        if let Ok(place) = root.join("sys/class/ipmi/ipmi0/device").canonicalize() {
+            drivers.add_bound(root, &place);
+        }
+        drivers.beside.insert("ipmi_devintf".to_owned());
+    }
+    drivers
+}
+
 /// The interface of the default route with the lowest metric, of IPv4 or else of IPv6.
 pub(crate) fn default_interface(root: &Path) -> Option<String> {
     let v4 = fs::read_to_string(root.join("proc/net/route")).unwrap_or_default();

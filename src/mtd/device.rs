@@ -269,6 +269,13 @@ impl Flash for MtdDevice {
         ioctl::unlock(&self.handle, offset_bytes, block.length_bytes())
     }
 
+    fn protect(&mut self, offset_bytes: u64, length_bytes: u64) -> io::Result<()> {
+        let too_far = || io::Error::from(Errno::EFBIG);
+        let offset_bytes = u32::try_from(offset_bytes).map_err(|_| too_far())?;
+        let length_bytes = u32::try_from(length_bytes).map_err(|_| too_far())?;
+        ioctl::lock(&self.handle, offset_bytes, length_bytes)
+    }
+
     fn is_bad(&mut self, block: EraseBlock) -> io::Result<bool> {
         ioctl::is_bad(&self.handle, block.offset_bytes())
     }

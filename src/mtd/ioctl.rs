@@ -65,6 +65,7 @@ struct EraseInfoUser64 {
 }
 
 const MEMGETINFO: Ioctl = nix::request_code_read!(b'M', 1, size_of::<MtdInfoUser>()) as Ioctl;
+const MEMLOCK: Ioctl = nix::request_code_write!(b'M', 5, size_of::<EraseInfoUser>()) as Ioctl;
 const MEMUNLOCK: Ioctl = nix::request_code_write!(b'M', 6, size_of::<EraseInfoUser>()) as Ioctl;
 const MEMGETREGIONCOUNT: Ioctl = nix::request_code_read!(b'M', 7, size_of::<c_int>()) as Ioctl;
 const MEMGETREGIONINFO: Ioctl =
@@ -85,6 +86,7 @@ const MEMISLOCKED: Ioctl = nix::request_code_read!(b'M', 23, size_of::<EraseInfo
 ))]
 const _: () = {
     assert!(MEMGETINFO == 0x8020_4d01_u32 as Ioctl);
+    assert!(MEMLOCK == 0x4008_4d05_u32 as Ioctl);
     assert!(MEMUNLOCK == 0x4008_4d06_u32 as Ioctl);
     assert!(MEMGETREGIONCOUNT == 0x8004_4d07_u32 as Ioctl);
     assert!(MEMGETREGIONINFO == 0xc010_4d08_u32 as Ioctl);
@@ -99,6 +101,7 @@ const _: () = {
 };
 
 ioctl_read_bad!(memgetinfo, MEMGETINFO, MtdInfoUser);
+ioctl_write_ptr_bad!(memlock, MEMLOCK, EraseInfoUser);
 ioctl_write_ptr_bad!(memunlock, MEMUNLOCK, EraseInfoUser);
 ioctl_read_bad!(memgetregioncount, MEMGETREGIONCOUNT, c_int);
 ioctl_readwrite_bad!(memgetregioninfo, MEMGETREGIONINFO, RegionInfoUser);
@@ -187,6 +190,15 @@ pub(super) fn unlock(device: &File, offset_bytes: u32, length_bytes: u32) -> io:
     // SAFETY: the fd is open for the whole call. The kernel reads one `struct erase_info_user`,
     // whose size `EraseInfoUser` has (part of the asserted ioctl number), and keeps nothing.
     unsafe { memunlock(device.as_raw_fd(), &range) }?;
+    Ok(())
+}
+
+/// Locks a range below 4 GiB.
+pub(super) fn lock(device: &File, offset_bytes: u32, length_bytes: u32) -> io::Result<()> {
+    let range = EraseInfoUser { start: offset_bytes, length: length_bytes };
+    // SAFETY: the fd is open for the whole call. The kernel reads one `struct erase_info_user`,
+    // whose size `EraseInfoUser` has (part of the asserted ioctl number), and keeps nothing.
+    unsafe { memlock(device.as_raw_fd(), &range) }?;
     Ok(())
 }
 

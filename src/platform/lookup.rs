@@ -8,7 +8,7 @@ use std::time::Instant;
 use rand_core::{OsRng, RngCore};
 
 use super::modules::wait_readable;
-use super::{PlatformError, Watchdog};
+use super::{PlatformError, Watchdogs};
 use crate::net::dns::{DATAGRAM_SIZE_MAX, DnsError, Resolver, Transmit, Wanted};
 use crate::time::Time;
 
@@ -16,7 +16,7 @@ use crate::time::Time;
 const DATAGRAMS_PER_STEP_MAX: usize = 64;
 
 pub(super) fn look_up(
-    watchdog: &mut Watchdog,
+    watchdogs: &mut Watchdogs,
     wanted: &Wanted,
     servers: &[IpAddr],
 ) -> Result<Result<Vec<SocketAddr>, DnsError>, PlatformError> {
@@ -25,7 +25,7 @@ pub(super) fn look_up(
     let mut resolver = Resolver::new(wanted, servers, OsRng.next_u64(), now());
     let mut socket = None;
     loop {
-        watchdog.feed();
+        watchdogs.feed();
         if let Some(transmit) = resolver.poll_transmit() {
             // Without a way to this server the next one is asked when the wait is over.
             socket = send(&transmit)
@@ -35,7 +35,7 @@ pub(super) fn look_up(
         if let Some(result) = resolver.poll_result() {
             return Ok(result);
         }
-        let wake = Instant::now() + watchdog.feed_interval();
+        let wake = Instant::now() + watchdogs.feed_interval();
         let deadline = resolver.poll_timeout().map(|time| origin + time.since(Time::ZERO));
         let descriptors: Vec<_> = socket.iter().map(UdpSocket::as_fd).collect();
         wait_readable(&descriptors, deadline.map_or(wake, |deadline| deadline.min(wake)))?;

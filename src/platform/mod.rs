@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 use crate::net::dns::{DnsError, Wanted};
 use crate::net::{InterfaceConfig, NetError, Netlink, link};
 use crate::power::Power;
-use crate::reason::FlashState;
+use crate::reason::{FlashState, Reason};
 
+mod bmc_timer;
 mod bonds;
 mod efi;
 mod hold;
@@ -23,10 +24,12 @@ mod network;
 mod power;
 mod syscall;
 mod watchdog;
+mod watchdogs;
 
 pub use network::{AddressSource, LINK_PATIENCE, NetworkUp};
 pub use power::{Ending, end};
-pub use watchdog::{WATCHDOG_TIMEOUT_S, Watchdog};
+pub use watchdog::WATCHDOG_TIMEOUT_S;
+pub use watchdogs::Watchdogs;
 
 /// How long the kernel may be silent before all devices are taken as found.
 const SETTLE_QUIET: Duration = Duration::from_millis(200);
@@ -83,16 +86,31 @@ pub enum PlatformError {
     /// The machine may lose its power.
     #[error("{why}: {0}", why = crate::reason::Reason::PowerUnsafe)]
     Power(String),
+    /// A watchdog may reset the machine.
+    #[error("{0}")]
+    Watchdog(String),
     /// Something could interrupt the update in its middle.
     #[error("this machine might be interrupted while its flash is written, so nothing was written")]
     Unsafe(#[source] Box<PlatformError>),
+}
+
+impl PlatformError {
+    /// Why an update ends with it.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Unsafe(source) => source.reason(),
+            Self::Watchdog(_) => Reason::WatchdogRuns,
+            Self::NoNetwork { .. } => Reason::NetworkUnavailable,
+            _ => Reason::RecoveryFailed,
+        }
+    }
 }
 
 /// The machine under recovery.
 #[derive(Debug)]
 pub struct Platform {
     modules: modules::Modules,
-    watchdog: Watchdog,
+    watchdogs: Watchdogs,
     hold: Option<hold::Hold>,
 }
 
@@ -115,7 +133,7 @@ impl Platform {
         let mut modules = modules::Modules::new()?;
         modules.load_listed();
         modules.load_new();
-        Ok(Platform { modules, watchdog: Watchdog::asleep(), hold })
+        Ok(Platform { modules, watchdogs: Watchdogs::default(), hold })
     }
 
     /// Waits until no more devices appear: for those who do not know which ones they want.
@@ -135,9 +153,15 @@ impl Platform {
         self.settle()
     }
 
-    /// Arms the hardware watchdog, where there is one: a hang must end in a reset.
-    pub fn arm_watchdog(&mut self) {
-        self.watchdog = Watchdog::arm();
+    /// Arms all hardware watchdogs: a hang must end in a reset. From here on the BMC's is fed, if
+    /// it runs.
+    pub fn arm_watchdogs(&mut self) {
+        self.watchdogs.arm();
+    }
+
+    /// Feeds the BMC's watchdog from here on, if it runs. The others are somebody else's.
+    pub fn tend_bmc_watchdog(&mut self) {
+        self.watchdogs.tend_bmc();
     }
 
     /// Loads modules for devices that appear, until `condition` holds or `patience` is over;
@@ -158,8 +182,8 @@ impl Platform {
             if Instant::now() >= deadline {
                 return Ok(false);
             }
-            self.watchdog.feed();
-            self.modules.wait(deadline.min(Instant::now() + self.watchdog.feed_interval()))?;
+            self.watchdogs.feed();
+            self.modules.wait(deadline.min(Instant::now() + self.watchdogs.feed_interval()))?;
         }
     }
 
@@ -175,7 +199,7 @@ impl Platform {
         wanted: &[InterfaceConfig],
         patience: Duration,
     ) -> Result<NetworkUp, PlatformError> {
-        network::bring_up(&mut self.modules, &mut self.watchdog, wanted, patience)
+        network::bring_up(&mut self.modules, &mut self.watchdogs, wanted, patience)
     }
 
     /// Takes the network down again, for an operating system that wants to find it as the kernel
@@ -210,13 +234,13 @@ impl Platform {
         wanted: &Wanted,
         servers: &[IpAddr],
     ) -> Result<Result<Vec<SocketAddr>, DnsError>, PlatformError> {
-        lookup::look_up(&mut self.watchdog, wanted, servers)
+        lookup::look_up(&mut self.watchdogs, wanted, servers)
     }
 
-    /// Returns the watchdog, which wants [`Watchdog::feed`] at least every
-    /// [`Watchdog::feed_interval`].
-    pub fn watchdog(&mut self) -> &mut Watchdog {
-        &mut self.watchdog
+    /// Returns the watchdogs, which want [`Watchdogs::feed`] at least every
+    /// [`Watchdogs::feed_interval`].
+    pub fn watchdogs(&mut self) -> &mut Watchdogs {
+        &mut self.watchdogs
     }
 
     /// Makes sure that from here on nothing interrupts the flashing: no firmware code, no empty
@@ -249,7 +273,12 @@ impl Platform {
         self.hold.insert(hold).forbid_sysrq()?;
         nix::sys::reboot::set_cad_enabled(false).map_err(PlatformError::Signals)?;
         power::forbid_reboot_on_panic()?;
-        self.watchdog.disarm_or_keep_fed()?;
+        match self.watchdogs.quieten() {
+            Err(why) if flash.reboot_is_safe() => return Err(PlatformError::Watchdog(why)),
+            // A reset would do no more harm than the firmware that is there.
+            Err(why) => log::error!("this machine may be reset while its flash is written: {why}"),
+            Ok(()) => {}
+        }
         log::info!("signals, ctrl-alt-del and SysRq keys are held off until a safe end");
         Ok(())
     }

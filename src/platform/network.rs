@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::bonds::{Base, Bonds};
 use super::lease::{DhcpDriver, configure};
 use super::modules::{Modules, wait_readable};
-use super::{PlatformError, Watchdog};
+use super::{PlatformError, Watchdogs};
 use crate::manager_url::ManagerUrl;
 use crate::net::config::NICS_MAX;
 use crate::net::dhcp::LeaseEvent;
@@ -83,7 +83,7 @@ impl NetworkUp {
 
 pub(super) fn bring_up(
     modules: &mut Modules,
-    watchdog: &mut Watchdog,
+    watchdogs: &mut Watchdogs,
     wanted: &[InterfaceConfig],
     patience: Duration,
 ) -> Result<NetworkUp, PlatformError> {
@@ -97,7 +97,7 @@ pub(super) fn bring_up(
     let started = Instant::now();
     let deadline = started + patience;
     loop {
-        watchdog.feed();
+        watchdogs.feed();
         modules.load_new();
         events.drain();
         if let Some(up) = bringer.step()? {
@@ -110,7 +110,7 @@ pub(super) fn bring_up(
             let state = bringer.describe()?;
             return Err(PlatformError::NoNetwork { waited_s: started.elapsed().as_secs(), state });
         }
-        let wake = deadline.min(now + watchdog.feed_interval()).min(bringer.deadline());
+        let wake = deadline.min(now + watchdogs.feed_interval()).min(bringer.deadline());
         let mut descriptors = vec![events.as_fd(), modules.as_fd()];
         descriptors.extend(bringer.clients.iter().map(|(client, _)| client.as_fd()));
         wait_readable(&descriptors, wake)?;

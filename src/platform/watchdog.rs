@@ -1,129 +1,130 @@
-//! The hardware watchdog: armed while a hang should end in the normal OS, off while it must not.
+//! One hardware watchdog: armed while a hang should end in the normal OS, off while it must not.
 
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::{PlatformError, syscall};
+use super::syscall;
+use crate::host::watchdogs::{FED_TIMEOUT_MIN_S, Watchdog};
 
-/// What the watchdog is asked for, in seconds. Long enough for a loaded machine, short enough for
-/// an operator.
+/// What a watchdog is asked for, in seconds. Long enough for a loaded machine, short enough for an
+/// operator.
 pub const WATCHDOG_TIMEOUT_S: i32 = 60;
 
-/// The first is the one that knows sysfs; the second is what old drivers have.
-const DEVICES: &[&str] = &["/dev/watchdog0", "/dev/watchdog"];
-
-/// "1" when the driver cannot be stopped once it runs.
-const NOWAYOUT: &str = "/sys/class/watchdog/watchdog0/nowayout";
+/// What one that cannot be stopped is asked for before the first erase, in seconds, where its
+/// driver names no limit; the first that it takes counts.
+const LONG_TIMEOUTS_S: [i32; 5] = [3600, 1200, 600, 300, 120];
 
 /// `WDIOF_MAGICCLOSE`: stops when 'V' is written before it is closed.
 const MAGIC_CLOSE: u32 = 0x0100;
 
-/// How often recovery looks after the watchdog when there is none: nothing depends on it.
-const IDLE_INTERVAL: Duration = Duration::from_secs(60);
-
-/// The watchdog, or the lack of one.
+/// A watchdog that this process has opened, and thereby armed.
 #[derive(Debug)]
-pub struct Watchdog {
-    armed: Option<Armed>,
-}
-
-#[derive(Debug)]
-struct Armed {
+pub(super) struct Armed {
     device: File,
-    timeout: Duration,
+    path: PathBuf,
+    name: String,
+    /// In sysfs; none for one that sysfs does not show.
+    shown: Option<String>,
+    pub(super) timeout: Duration,
     fed: Instant,
     can_stop: bool,
 }
 
-impl Watchdog {
-    /// Leaves the hardware watchdog alone.
-    pub(super) fn asleep() -> Self {
-        Watchdog { armed: None }
+impl Armed {
+    /// Opens the watchdog at `path`, which arms it, with the usual time. `shown` is what sysfs says
+    /// of it.
+    pub(super) fn open(path: &Path, shown: Option<&Watchdog>) -> io::Result<Self> {
+        let device = OpenOptions::new().write(true).open(path)?;
+        let (name, has_magic_close) = describe(&device, path);
+        let is_way_out = shown.is_some_and(|shown| shown.is_nowayout == Some(false));
+        let mut armed = Self {
+            device,
+            path: path.to_owned(),
+            name,
+            shown: shown.map(|shown| shown.name.clone()),
+            timeout: Duration::from_secs(1),
+            fed: Instant::now(),
+            can_stop: has_magic_close && is_way_out,
+        };
+        armed.feed_now();
+        armed.set_timeout(&[WATCHDOG_TIMEOUT_S]);
+        log::info!("watchdog {} armed, {} s", armed.name, armed.timeout.as_secs());
+        armed.feed_now();
+        Ok(armed)
     }
 
-    /// Arms the hardware watchdog where there is one.
-    pub(super) fn arm() -> Self {
-        let device = DEVICES.iter().find_map(|path| OpenOptions::new().write(true).open(path).ok());
-        let Some(device) = device else {
-            log::info!("no hardware watchdog");
-            return Watchdog { armed: None };
-        };
-        // Opening has armed it. A driver that cannot set a time keeps its own, at least one second.
-        let timeout_s = syscall::set_watchdog_timeout(device.as_fd(), WATCHDOG_TIMEOUT_S);
-        let timeout = Duration::from_secs(timeout_s.map_or(1, |seconds| seconds.max(1)) as u64);
-        let (name, can_stop) = describe(&device);
-        log::info!("watchdog {name} armed, {} s", timeout.as_secs());
-        let mut watchdog =
-            Watchdog { armed: Some(Armed { device, timeout, fed: Instant::now(), can_stop }) };
-        watchdog.feed_now();
-        watchdog
+    /// Sets the first of these times that the driver takes. One that takes none keeps its own, at
+    /// least one second.
+    fn set_timeout(&mut self, wanted_s: &[i32]) {
+        let set = |seconds: &i32| syscall::set_watchdog_timeout(self.device.as_fd(), *seconds).ok();
+        let is = wanted_s.iter().find_map(set);
+        let is = is.or_else(|| syscall::watchdog_timeout(self.device.as_fd()).ok());
+        self.timeout = Duration::from_secs(is.map_or(1, |seconds| seconds.max(1)) as u64);
     }
 
     /// Puts the reset off, unless that has just been done.
-    pub fn feed(&mut self) {
-        let due = self.armed.as_ref().is_some_and(|armed| armed.fed.elapsed() >= armed.timeout / 6);
-        if due {
+    pub(super) fn feed(&mut self) {
+        if self.fed.elapsed() >= self.timeout / 6 {
             self.feed_now();
         }
     }
 
-    /// Returns how often to call [`Watchdog::feed`].
-    pub fn feed_interval(&self) -> Duration {
-        self.armed.as_ref().map_or(IDLE_INTERVAL, |armed| armed.timeout / 3)
+    pub(super) fn feed_now(&mut self) {
+        // Any byte but 'V'. If it fails, the reset is what the watchdog is for.
+        let _ = self.device.write_all(b"1");
+        self.fed = Instant::now();
     }
 
-    /// Returns whether it runs.
-    pub fn is_armed(&self) -> bool {
-        self.armed.is_some()
-    }
-
-    fn feed_now(&mut self) {
-        if let Some(armed) = &mut self.armed {
-            // Any byte but 'V'. If it fails, the reset is what the watchdog is for.
-            let _ = armed.device.write_all(b"1");
-            armed.fed = Instant::now();
+    /// Stops it. One that cannot be stopped comes back, with the longest time that it has; and the
+    /// problem, if that is not long enough.
+    pub(super) fn stop(self, root: &Path) -> (Option<Self>, Result<(), String>) {
+        if !self.can_stop {
+            return self.lengthen(root);
+        }
+        let Self { mut device, path, name, shown, .. } = self;
+        let stopped = device.write_all(b"V");
+        drop(device);
+        let shown = shown.map(|name| Watchdog::of(root, name));
+        if stopped.is_ok() && shown.as_ref().is_some_and(|shown| shown.is_active == Some(false)) {
+            log::info!("watchdog stopped: {name}");
+            return (None, Ok(()));
+        }
+        // Its driver, or the hardware itself, does not let it stop.
+        log::warn!("watchdog {name} did not stop");
+        match Self::open(&path, shown.as_ref()) {
+            Ok(armed) => armed.lengthen(root),
+            Err(error) => (None, Err(format!("{name} runs on: {error}"))),
         }
     }
 
-    /// Stops the watchdog. One that cannot be stopped is fed by a thread of its own for as long as
-    /// the machine runs, so that no slow erase ends in a reset.
-    pub(super) fn disarm_or_keep_fed(&mut self) -> Result<(), PlatformError> {
-        let Some(mut armed) = self.armed.take() else { return Ok(()) };
-        if armed.can_stop {
-            let stopped = armed.device.write_all(b"V");
-            drop(armed);
-            log::info!("watchdog stopped");
-            return stopped.map_err(|source| PlatformError::File {
-                action: "stop the watchdog",
-                path: DEVICES[0].into(),
-                source,
-            });
+    fn lengthen(mut self, root: &Path) -> (Option<Self>, Result<(), String>) {
+        let shown = self.shown.clone().map(|name| Watchdog::of(root, name));
+        let longest = shown.and_then(|shown| i32::try_from(shown.max_timeout_s?).ok());
+        let wanted: Vec<i32> = longest.into_iter().chain(LONG_TIMEOUTS_S).collect();
+        self.set_timeout(&wanted);
+        self.feed_now();
+        let (name, seconds) = (&self.name, self.timeout.as_secs());
+        if seconds >= u64::from(FED_TIMEOUT_MIN_S) {
+            log::warn!("watchdog {name} cannot be stopped; it is fed, {seconds} s");
+            return (Some(self), Ok(()));
         }
-        log::warn!("this watchdog cannot be stopped; it is fed until the end");
-        let feed = move || {
-            loop {
-                let _ = armed.device.write_all(b"1");
-                std::thread::sleep(armed.timeout / 4);
-            }
-        };
-        let thread = std::thread::Builder::new().name("watchdog".into()).spawn(feed);
-        thread.map(drop).map_err(|source| PlatformError::File {
-            action: "start a thread that feeds the watchdog",
-            path: DEVICES[0].into(),
-            source,
-        })
+        let problem = format!(
+            "{name} cannot be stopped, and its time is {seconds} s, less than {FED_TIMEOUT_MIN_S} s"
+        );
+        (Some(self), Err(problem))
     }
 }
 
-/// Returns the watchdog's name, and whether it can be stopped.
-fn describe(device: &File) -> (String, bool) {
+/// Returns the watchdog's name, and whether its driver has a way to stop it.
+fn describe(device: &File, path: &Path) -> (String, bool) {
+    let file = path.display();
     let Ok(info) = syscall::watchdog_info(device.as_fd()) else {
-        return ("(unnamed)".into(), false);
+        return (file.to_string(), false);
     };
     let end = info.identity.iter().position(|&byte| byte == 0).unwrap_or(info.identity.len());
-    let name = String::from_utf8_lossy(&info.identity[..end]).into_owned();
-    let is_forever = std::fs::read_to_string(NOWAYOUT).is_ok_and(|text| text.trim() == "1");
-    (name, info.options & MAGIC_CLOSE != 0 && !is_forever)
+    let identity = String::from_utf8_lossy(&info.identity[..end]);
+    (format!("{identity} ({file})"), info.options & MAGIC_CLOSE != 0)
 }

@@ -46,7 +46,7 @@ impl Flashing {
         now: Time,
         flash: &mut dyn Flash,
         recovery: &mut Recovery,
-        before_change: impl FnOnce() -> Result<(), String>,
+        before_change: impl FnOnce() -> Result<(), Refusal>,
     ) -> bool {
         match self.job.step(flash) {
             Step::Continue => {}
@@ -54,7 +54,7 @@ impl Flashing {
                 Permit::Wait => return true,
                 Permit::Given => self.job.allow_change(),
                 Permit::Refused(refusal) => {
-                    self.job.cancel();
+                    self.job.cancel(flash);
                     recovery.flash_ended(now, self.refused(refusal));
                     return false;
                 }
@@ -75,14 +75,14 @@ impl Flashing {
         &mut self,
         now: Time,
         recovery: &mut Recovery,
-        before_change: impl FnOnce() -> Result<(), String>,
+        before_change: impl FnOnce() -> Result<(), Refusal>,
     ) -> Permit {
         let permit = recovery.may_change(now, self.job.backup());
         self.waits = permit == Permit::Wait;
         if permit == Permit::Given
-            && let Err(error) = before_change()
+            && let Err(refusal) = before_change()
         {
-            return Permit::Refused(Refusal::new(Reason::RecoveryFailed, error));
+            return Permit::Refused(refusal);
         }
         permit
     }
@@ -145,7 +145,7 @@ impl Flashing {
             (None, _) => String::new(),
         };
         // The end's own sentence has the note already.
-        let detail = match end.foreign_note() {
+        let detail = match end.note() {
             Some(note) if flash.reboot_is_safe() && detail.is_empty() => note,
             Some(note) if flash.reboot_is_safe() => format!("{detail}; {note}"),
             _ => detail,

@@ -115,6 +115,7 @@ impl Host {
             return;
         }
         contact.digests = report.digests.or(contact.digests);
+        contact.take_remark(report);
         contact.chip.handle_report(now, report);
         match report.phase {
             Phase::Failed if is_update(report.ending.reason) => {

@@ -12,7 +12,7 @@ use firmcast::wire::finding::Acceptance;
 use rand_chacha::ChaCha20Rng;
 
 use super::boots::Boots;
-use super::chip::ChipKnowledge;
+use super::chip::{ChipKnowledge, is_update};
 use super::config::Deadlines;
 use super::manifest::ManifestDelivery;
 use super::retry::Retry;
@@ -113,6 +113,8 @@ pub(super) struct Contact {
     pub(super) done: u32,
     pub(super) total: u32,
     pub(super) digests: Option<([u8; 32], [u8; 32])>,
+    /// What an updated host said beside it: locks that did not come back, writes of somebody else.
+    remark: String,
     manifests_lost: u32,
     flash_turns: u32,
 }
@@ -136,8 +138,28 @@ impl Contact {
             done: 0,
             total: 0,
             digests: None,
+            remark: String::new(),
             manifests_lost: 0,
             flash_turns: 0,
+        }
+    }
+
+    /// Keeps what a host says that holds the new firmware: it ends as confirmed, with that remark.
+    pub(super) fn take_remark(&mut self, report: &Report) {
+        let is_updated = report.phase == Phase::Updated || is_update(report.ending.reason);
+        if is_updated && !report.ending.detail.is_empty() {
+            self.remark.clone_from(&report.ending.detail);
+        }
+    }
+
+    /// The detail of an end for this reason, with the remark where the firmware is the new one.
+    pub(super) fn with_remark(&self, reason: Reason, detail: String) -> String {
+        match reason {
+            Reason::Confirmed | Reason::Rescued if !self.remark.is_empty() => {
+                let parts = [self.remark.as_str(), &detail];
+                parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; ")
+            }
+            _ => detail,
         }
     }
 

@@ -247,6 +247,7 @@ impl Host {
     /// Ends it here, with what is known of its chip.
     pub(super) fn end(&mut self, now: Time, why: Refusal) {
         let Refusal { reason, detail } = why;
+        let detail = self.contact.with_remark(reason, detail);
         self.end_with(Ending::new(reason, self.contact.chip.state(now), detail), None);
     }
 

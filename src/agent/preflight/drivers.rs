@@ -4,7 +4,9 @@
 use std::collections::BTreeSet;
 
 use crate::agent::check::{Checklist, Subject};
-use crate::host::drivers::{Drivers, is_out_of_tree, of_interface, of_mtd, watchdogs};
+use crate::host::drivers::{
+    Drivers, is_out_of_tree, of_bmc_watchdog, of_interface, of_mtd, watchdogs,
+};
 use crate::kexec::{InitramfsImage, KernelImage, Listed, ModuleList, modules_not_for_devices};
 use crate::reason::Reason;
 
@@ -58,6 +60,7 @@ pub(super) fn drivers(
             comparison.add(&watchdog.name, &watchdog.drivers);
         }
     }
+    comparison.add("the BMC", &of_bmc_watchdog(root));
     match comparison.lacking.as_slice() {
         [] if comparison.found.is_empty() => list.ok(NAME, "all are part of the kernel"),
         [] => list.ok(NAME, comparison.found.join(", ")),

@@ -11,6 +11,7 @@ mod reading;
 mod recovery;
 mod rescue;
 mod sealed;
+mod watchdogs;
 mod work;
 
 use super::check::{Checklist, Subject};
@@ -138,6 +139,7 @@ fn look(machine: &LocalMachine, purpose: Purpose<'_>, manager: Option<SocketAddr
     let mut board = host::board(&mut list, machine, key.as_ref());
     work::work(&mut list, &machine.root);
     sealed::sealed_disks(&mut list, machine);
+    watchdogs::watchdogs(&mut list, &machine.root, purpose);
     let mut device = flash::flash(&mut list, machine);
     let (mut chip, mut doubt) = (None, None);
     match &mut device {

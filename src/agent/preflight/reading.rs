@@ -276,6 +276,9 @@ mod tests {
         fn unlock(&mut self, _: EraseBlock) -> io::Result<()> {
             panic!("a check unlocks nothing")
         }
+        fn protect(&mut self, _: u64, _: u64) -> io::Result<()> {
+            panic!("a check locks nothing")
+        }
         fn is_bad(&mut self, block: EraseBlock) -> io::Result<bool> {
             Ok(Some(block.index()) == self.bad_block)
         }

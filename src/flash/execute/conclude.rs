@@ -54,6 +54,7 @@ impl Execution {
             after_digest,
             statistics,
             foreign,
+            less_protected: Vec::new(),
             condition: self.work.plan.condition(),
             is_known_mixed: is_mixed && self.seen.not_all_new && self.seen.not_all_old,
         }

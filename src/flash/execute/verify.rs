@@ -11,7 +11,7 @@ use super::{
 };
 use crate::flash::block::{complement, first_difference};
 use crate::flash::plan::Decider;
-use crate::flash::prepare::{SPAN_BYTES_MAX, unlocks};
+use crate::flash::prepare::SPAN_BYTES_MAX;
 use crate::flash::reading::{READ_ATTEMPTS_MAX, read};
 use crate::flash::{Flash, FlashError, ForeignKind, Statistics};
 
@@ -160,7 +160,8 @@ impl Execution {
             let (at, expected, got) =
                 first_difference(&self.work.plan.target()[self.work.placement.range(nth)], &found)
                     .unwrap_or_default();
-            if self.unplanned.len() == UNPLANNED_REPAIRS_MAX || unlocks(block, flash).is_err() {
+            let is_full = self.unplanned.len() == UNPLANNED_REPAIRS_MAX;
+            if is_full || self.work.locks.unlock(block, flash).is_err() {
                 let offset_bytes = offset_bytes + at as u64;
                 return Err(FlashError::VerifyDiffers { offset_bytes, expected, got });
             }

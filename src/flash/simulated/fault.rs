@@ -15,6 +15,8 @@ pub enum Asked {
     IsLocked,
     /// [`Flash::unlock`](crate::flash::Flash::unlock)
     Unlock,
+    /// [`Flash::protect`](crate::flash::Flash::protect)
+    Protect,
     /// [`Flash::is_bad`](crate::flash::Flash::is_bad)
     IsBad,
 }
@@ -102,8 +104,10 @@ impl Fault {
             Fault::StuckBits => changes && rule != WriteRule::Overwrite,
             // Nobody can tell a NAND block that is wrongly called bad, or good, from one that is.
             Fault::WrongByte if asked == Asked::IsBad => rule != WriteRule::PageOnce,
-            Fault::WrongByte => asked != Asked::Unlock,
-            Fault::NotDone => changes || matches!(asked, Asked::Read | Asked::Unlock),
+            Fault::WrongByte => !matches!(asked, Asked::Unlock | Asked::Protect),
+            Fault::NotDone => {
+                changes || matches!(asked, Asked::Read | Asked::Unlock | Asked::Protect)
+            }
             Fault::ShortRead | Fault::ShortReads => asked == Asked::Read,
             Fault::Corrected | Fault::Decay => asked == Asked::Read && rule == WriteRule::PageOnce,
             Fault::Lock => changes || asked == Asked::IsLocked,

@@ -449,6 +449,18 @@ impl Flash for SimulatedFlash {
         self.finish(fault)
     }
 
+    fn protect(&mut self, offset_bytes: u64, length_bytes: u64) -> io::Result<()> {
+        let fault = self.begin(Asked::Protect)?;
+        self.range(offset_bytes, length_bytes as usize)?;
+        if fault != Some(Fault::NotDone) {
+            let end = offset_bytes + length_bytes;
+            let is_inside =
+                |block: &EraseBlock| (offset_bytes..end).contains(&block.offset_bytes());
+            self.locked.extend(self.geometry.blocks().filter(is_inside).map(|one| one.index()));
+        }
+        self.finish(fault)
+    }
+
     fn is_bad(&mut self, block: EraseBlock) -> io::Result<bool> {
         let fault = self.begin(Asked::IsBad)?;
         self.answer(fault, self.bad.contains(&block.index()))

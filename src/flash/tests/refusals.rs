@@ -106,11 +106,11 @@ fn a_job_can_be_cancelled_until_the_first_change() {
     let mut job = Job::new(image(vec![1; 512]));
     while job.step(&mut flash) == Step::Continue {}
     assert_eq!(job.step(&mut flash), Step::ReadyToChange);
-    assert!(job.cancel() && flash.touched().is_empty());
+    assert!(job.cancel(&mut flash) && flash.touched().is_empty());
     let end = job.end().unwrap();
     assert_eq!((&end.outcome, end.before_digest), (&Outcome::Unchanged, end.after_digest));
     let mut job = Job::new(image(vec![1; 512]));
     while job.step(&mut flash) == Step::Continue {}
     job.allow_change();
-    assert!(!job.cancel());
+    assert!(!job.cancel(&mut flash));
 }

@@ -1,13 +1,26 @@
 """What wants to interfere with a chip that is flashed, or about to be."""
 
 import json
+import time
 
 from lab.network import MANAGER_INTERFACE
 from lab.scenario import scenario
-from scenarios.failures import OS_IS_UP, RETURN_TIMEOUT_S, one_enrolled_server
+from scenarios.failures import OS_IS_UP, RECOVERY_BOOTS, RETURN_TIMEOUT_S, one_enrolled_server
 from scenarios.updates import RATE_MBIT, code_of
 
 CHECK = "firmcastd check --json 2>/dev/null"
+BMC = ("-device", "ipmi-bmc-sim,id=bmc0", "-device", "isa-ipmi-kcs,bmc=bmc0")
+# How long the manager is out of reach: longer than either watchdog's time.
+SILENCE_S = 140
+# The driver of the BMC's arms it again at the kexec, for 120 s. It has the name /dev/watchdog; the other one is told to
+# let nobody stop it, and its hardware keeps to that in the next kernel.
+ARM_WATCHDOGS = """
+    modprobe -a ipmi_si ipmi_devintf; rmmod i6300esb; modprobe ipmi_watchdog timeout=60 action=reset start_now=1;
+    modprobe i6300esb nowayout=1 heartbeat=60;
+    (exec 8>/dev/watchdog 9>/dev/watchdog1; while echo 1 >&8 && echo 1 >&9; do sleep 2; done) </dev/null >/dev/null 2>&1 &
+    n=0; while [ "$(cat /sys/class/watchdog/watchdog1/state)" != active ] && [ $n -lt 30 ]; do sleep 1; n=$((n+1)); done;
+    cat /sys/class/watchdog/watchdog1/nowayout
+""".replace("\n", " ")
 
 
 @scenario(limit_s=900)
@@ -26,6 +39,36 @@ def interference_while_flashing(lab):
     helps = server.console_since_mark().count("sysrq: HELP")
     lab.check("the SysRq keys worked before the flashing, and not during it", helps == 1, helps)
     lab.check("EFI runtime services were found to be off", not server.shows("might be interrupted"))
+    lab.wait_for(server, OS_IS_UP, RETURN_TIMEOUT_S)
+
+
+@scenario(limit_s=900)
+def watchdogs_outlast_a_slow_update(lab):
+    """The BMC's watchdog, armed by the kexec itself, and an i6300esb that nobody can stop: an update that takes longer is confirmed"""
+    server, bundle = one_enrolled_server(lab, devices=BMC)
+    status, output = server.command(ARM_WATCHDOGS)
+    lab.check("both watchdogs run, one of them with nowayout", status == 0 and output.strip().endswith("1"), output)
+    status, output = server.command(CHECK)
+    found = {check["name"]: check for check in json.loads(output)["checks"]}["watchdogs"]
+    detail = found["detail"]
+    lab.check(f"the check tells both: {detail}", found["verdict"] == "told" and "watchdog1 (i6300ESB" in detail, found)
+    lab.check("the BMC was asked", "the BMC's runs, " in detail and "then reset" in detail, found)
+    process = lab.manager.start_update(
+        bundle, "--all", "--interface", MANAGER_INTERFACE, "--rate", RATE_MBIT, "--reach-timeout", 3 * SILENCE_S
+    )
+    lab.wait_for(server, RECOVERY_BOOTS, 120)
+    lab.network.cut_off_manager()
+    kexec = time.monotonic()
+    fed = lab.wait_for(server, r"the BMC's watchdog runs, \d+ of (\d+) s left, then reset; it is fed", 60)
+    lab.check(f"the kexec has armed the BMC's for {fed.group(1)} s", int(fed.group(1)) < SILENCE_S)
+    lab.wait_until(lambda: time.monotonic() - kexec > SILENCE_S, 2 * SILENCE_S, "the watchdogs' times to pass")
+    lab.check("nothing has reset the machine", not server.shows(OS_IS_UP))
+    lab.network.cut_off_manager(False)
+    result = lab.finish(process)
+    lab.check_status("the update succeeds", result, 0)
+    lab.check_ends(result, 1, reason="confirmed", flash="updated", reboot_safe=True)
+    lab.check("the BMC's was stopped before the first erase", server.shows("watchdog stopped: the BMC's"))
+    lab.check("the other one did not stop, and was fed", server.shows(r"i6300ESB timer .* cannot be stopped; it is fed"))
     lab.wait_for(server, OS_IS_UP, RETURN_TIMEOUT_S)
 
 

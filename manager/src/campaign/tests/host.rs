@@ -59,6 +59,8 @@ pub(super) struct Script {
     pub(super) other_version: bool,
     /// What its agent cannot keep when it has measured the new firmware.
     pub(super) cannot_keep: &'static str,
+    /// What recovery says beside that it has updated the chip.
+    pub(super) remark: &'static str,
 }
 
 impl Default for Script {
@@ -88,6 +90,7 @@ impl Default for Script {
             other_digest: false,
             other_version: false,
             cannot_keep: "",
+            remark: "",
         }
     }
 }
@@ -338,7 +341,7 @@ impl ScriptedHost {
         } else if self.report.done == FLASH_STEPS {
             self.writes += 1;
             let digests = Some(([1; 32], [2; 32]));
-            let ending = Ending::new(Reason::None, FlashState::Updated, "");
+            let ending = Ending::new(Reason::None, FlashState::Updated, self.script.remark);
             self.report = Report { digests, ending, ..self.state(Phase::Updated) };
             if self.script.reboots_without_release {
                 self.go_home(now, Reason::Updated);

@@ -182,6 +182,14 @@ fn an_update_that_finished_unseen_is_confirmed_by_the_measurement() {
 }
 
 #[test]
+fn a_host_that_is_less_protected_than_before_is_confirmed_with_that_remark() {
+    let remark = "the chip is less protected than before, not locked: 0x0-0xfff";
+    let script = Script { remark, cannot_keep: "no record", ..Script::default() };
+    let ending = ends(script).ending;
+    assert_eq!((ending.reason, ending.detail), (Reason::Confirmed, format!("{remark}; no record")));
+}
+
+#[test]
 fn a_dry_run_asks_every_host_and_moves_none() {
     let mut scripts = vec![Script::default(); 3];
     scripts[1].silent = true;

@@ -223,6 +223,13 @@ impl Flash for Watch<'_> {
         result
     }
 
+    fn protect(&mut self, offset_bytes: u64, length_bytes: u64) -> io::Result<()> {
+        self.count();
+        let result = self.chip.protect(offset_bytes, length_bytes);
+        self.note(format_args!("lock {offset_bytes:#x} +{length_bytes:#x}"), &result);
+        result
+    }
+
     fn is_bad(&mut self, block: EraseBlock) -> io::Result<bool> {
         self.count();
         let result = self.chip.is_bad(block);

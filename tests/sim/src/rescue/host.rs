@@ -13,7 +13,7 @@ use std::rc::Rc;
 use firmcast::environment::stay::{Conclusion, Stay as HostStay, StayAction};
 use firmcast::image::VerifiedImage;
 use firmcast::image::validity::Verdict;
-use firmcast::reason::{Condition, FlashState, Reason};
+use firmcast::reason::{Condition, FlashState, Reason, Refusal};
 use firmcast::recovery::flashing::Flashing;
 use firmcast::rescue::search::SearchEnd;
 use firmcast::rescue::seek::{Candidate, Source};
@@ -178,7 +178,7 @@ impl VirtualHost {
                     self.computer.cut_soon();
                     // Nobody sees any more what it says about this.
                     let _ = flashing.step(local, &mut self.computer.flash, recovery, || {
-                        Err("the power fails".into())
+                        Err(Refusal::new(Reason::RecoveryFailed, "the power fails"))
                     });
                     if self.changes != changes(&self.computer.flash)
                         && let Some(attempt) = stay.attempt
@@ -286,7 +286,10 @@ impl VirtualHost {
         let is_changing = &mut stay.is_changing;
         let goes_on = flashing.step(local, &mut self.computer.flash, recovery, || {
             *is_changing |= !refuses;
-            if refuses { Err("the watchdog cannot be stopped".into()) } else { Ok(()) }
+            match refuses {
+                true => Err(Refusal::new(Reason::WatchdogRuns, "watchdog0 runs on")),
+                false => Ok(()),
+            }
         });
         *at = now + self.scenario.flash_step;
         let flash = recovery.report().ending.flash;

@@ -287,7 +287,10 @@ impl VirtualHost {
         let changing = &mut stay.changing;
         let goes_on = flashing.step(local, &mut self.computer.flash, &mut stay.recovery, || {
             *changing = !refuses;
-            if refuses { Err("the watchdog cannot be stopped".into()) } else { Ok(()) }
+            match refuses {
+                true => Err(Refusal::new(Reason::WatchdogRuns, "watchdog0 runs on")),
+                false => Ok(()),
+            }
         });
         let changed = changes(&self.computer.flash);
         if changed != stay.changes {
