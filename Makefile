@@ -87,13 +87,16 @@ soak: need-cc ## [?|?] hunts for hours: SOAK_SEEDS=n worlds from SOAK_FIRST=n on
 bench: need-cc need-python3 ## [?|?] prints a table and writes target/bench/*.json; decides nothing
 	tests/bench/run
 
-fuzz: need-cc ## [?|?] every parser, FUZZ_SECONDS each
+fuzz: need-cc ## [?|?] every parser, FUZZ_SECONDS each, beginning with the inputs of earlier runs
 	@command -v cargo-fuzz >/dev/null || { echo "fuzz: building cargo-fuzz, this takes minutes"; cargo install --locked cargo-fuzz; }
 	WRITE_FUZZ_SEEDS=1 cargo test --locked -q --lib wire::goldens
+	tar -C fuzz --skip-old-files -xJf fuzz/corpus.tar.xz
 	@for target in $$(cargo fuzz list); do \
 		echo "fuzz: $$target for $(FUZZ_SECONDS) s"; \
 		RUSTC_BOOTSTRAP=1 cargo fuzz run "$$target" -- -max_total_time=$(FUZZ_SECONDS) || exit 1; \
 	done
+	tar -C fuzz --sort=name --owner=0 --group=0 --mtime=@0 -cJf target/corpus.tar.xz corpus
+	@echo "fuzz: what was found is in target/corpus.tar.xz; fuzz/corpus.tar.xz is where it is kept"
 
 lint: need-cc need-python3 ## [?|?] format, lines of at most 100 columns, clippy and documentation with warnings denied, licences and sources of the dependencies
 	cargo fmt --all --check
