@@ -5,8 +5,8 @@
 use firmcast::disks::luks::{HEAD_SIZE, HEADER_SIZE_MAX, Head, Told, of_json, of_luksmeta};
 use libfuzzer_sys::fuzz_target;
 
-/// What stands at the place of a LUKS2 header cannot be nothing: bindings are found, or a damage
-/// is.
+// What stands at the place of a LUKS2 header cannot be nothing: bindings are found, or a damage
+// is.
 fuzz_target!(|bytes: &[u8]| {
     if let Some(Ok(Head { told: Told::Json { header_bytes }, uuid })) = Head::parse(bytes) {
         assert!(header_bytes > HEAD_SIZE as u64 && header_bytes <= HEADER_SIZE_MAX);
