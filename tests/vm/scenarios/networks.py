@@ -91,7 +91,7 @@ def wire(lab):
     return hosts, log
 
 
-@scenario(limit_s=900, on_demand=True)
+@scenario(limit_s=900)
 def bond_vlan_and_ipv6(lab):
     """Recovery makes an LACP bond, a VLAN on a bond, IPv6 alone and link-local addresses again, and finds the right one of several NICs"""
     hosts, log = wire(lab)
