@@ -2,7 +2,7 @@
 //!
 //! Sources: LUKS2 On-Disk Format Specification 1.1.1, sections 2 and 3; LUKS On-Disk Format
 //! Specification 1.2.3, section 2; `libluksmeta.c` of luksmeta 9. What the tokens hold is in
-//! [`tokens`](super::tokens).
+//! `tokens.rs`.
 
 use serde_json::Value;
 

@@ -1,7 +1,7 @@
 //! Which disks the TPM unlocks for the present firmware only.
 //!
 //! Headers of disks can be read by root alone, and by the agent's service not at all: that one asks
-//! the [`helper`](crate::helper). What a header and /etc/crypttab say is read by sans-IO code.
+//! the [`helper`]. What a header and /etc/crypttab say is read by sans-IO code.
 
 mod binding;
 pub mod crypttab;

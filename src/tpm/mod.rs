@@ -2,7 +2,7 @@
 //! image, in the NV memory of the TPM, where the machine has one.
 //!
 //! Only root reaches the TPM, and the agent's service does not: that one asks the
-//! [`helper`](crate::helper). Whoever is root can lower or remove what stands there.
+//! [`helper`]. Whoever is root can lower or remove what stands there.
 
 pub mod command;
 
