@@ -269,6 +269,16 @@ fn unknown_bytes(bytes: &[u8], also_list_of: &[u8]) -> Vec<(usize, u8)> {
         .collect()
 }
 
+/// Clears a URL again. A list that cannot be shortened where it stands may find no other place: that
+/// is told, and nothing else can be in the way.
+fn cleared(bytes: &[u8]) -> Option<Edit> {
+    match Edit::clear(bytes) {
+        Ok(edit) => Some(edit),
+        Err(FruError::NoRoom { .. }) => None,
+        Err(error) => panic!("{error}"),
+    }
+}
+
 proptest! {
     #[test]
     fn arbitrary_bytes_never_panic(
@@ -295,7 +305,7 @@ proptest! {
         prop_assert_eq!(applied(&before, &set), set.after());
         prop_assert_eq!(Fru::parse(set.after()).unwrap().manager_urls(), [url]);
         prop_assert_eq!(others(set.after()), others(&before));
-        let cleared = Edit::clear(set.after()).unwrap();
+        let Some(cleared) = cleared(set.after()) else { return Ok(()) };
         prop_assert_eq!(applied(set.after(), &cleared), cleared.after());
         prop_assert!(Fru::parse(cleared.after()).unwrap().manager_urls().is_empty());
         prop_assert_eq!(others(cleared.after()), others(&before));
@@ -313,7 +323,7 @@ proptest! {
     fn an_end_in_the_middle_does_no_harm(before in any_device(), text in "firmcast://[a-z]{1,60}") {
         let url: ManagerUrl = text.parse().unwrap();
         let Ok(set) = Edit::set(&before, &url) else { return Ok(()) };
-        let clear = Edit::clear(set.after()).unwrap();
+        let Some(clear) = cleared(set.after()) else { return Ok(()) };
         for (before, edit) in [(before, set.clone()), (set.after().to_vec(), clear)] {
             let mut bytes = before.clone();
             for write in edit.writes() {
