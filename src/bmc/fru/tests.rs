@@ -269,8 +269,8 @@ fn unknown_bytes(bytes: &[u8], also_list_of: &[u8]) -> Vec<(usize, u8)> {
         .collect()
 }
 
-/// Clears a URL again. A list that cannot be shortened where it stands may find no other place: that
-/// is told, and nothing else can be in the way.
+/// Clears a URL again. A list that cannot be shortened where it stands may find no other place:
+/// that is told, and nothing else can be in the way.
 fn cleared(bytes: &[u8]) -> Option<Edit> {
     match Edit::clear(bytes) {
         Ok(edit) => Some(edit),
