@@ -138,7 +138,8 @@ def start_agent(cable, manager, release):
 
 def lasting(identity):
     """What does not change with the programs that run on this machine meanwhile."""
-    return {field: value for field, value in identity.items() if field not in ("findings", "obstacle detail")}
+    in_the_way = identity["obstacle detail"].split("; ")[0]
+    return {field: value for field, value in identity.items() if field != "findings"} | {"obstacle detail": in_the_way}
 
 
 def check_discovery(dialogue):
