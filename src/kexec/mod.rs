@@ -16,17 +16,27 @@ use crate::helper;
 mod archive;
 mod cmdline;
 mod formats;
+mod head;
 mod images;
+mod initramfs_image;
+mod kernel_image;
 mod modules;
 mod preflight;
+#[cfg(test)]
+mod samples;
 mod syscall;
+mod trial;
+mod zboot;
 
 pub use archive::{INITRAMFS_SIZE_MAX, write_archive};
 pub use cmdline::{CMDLINE_LENGTH_MAX, RECOVERY_INIT, modules_not_for_devices, recovery_cmdline};
 pub use formats::Formats;
 pub use images::{IMAGES_MAX, KeptImage, failed_builds, kept_images};
+pub use initramfs_image::InitramfsImage;
+pub use kernel_image::KernelImage;
 pub use modules::{Listed, ModuleList};
-pub use preflight::{InitramfsImage, KernelImage, Lockdown, Preflight, RecoveryFiles, preflight};
+pub use preflight::{Lockdown, Preflight, RecoveryFiles, preflight};
+pub use trial::{Trial, try_to_load};
 
 const LOADED_FLAG: &str = "/sys/kernel/kexec_loaded";
 const SYSTEMD_MARK: &str = "/run/systemd/system";
@@ -248,32 +258,6 @@ pub fn may_load() -> io::Result<()> {
         Some(answer) => answer.map(drop),
         None => syscall::kexec_file_load_is_allowed(),
     }
-}
-
-/// What came of a trial.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trial {
-    /// The kernel took the files, and has forgotten them again.
-    Taken,
-    /// Another kernel is loaded and was left alone: nothing was tried.
-    Occupied,
-}
-
-/// Loads kernel and initramfs and unloads them at once: what signatures, lockdown and IMA make of
-/// them is known before anybody relies on them.
-///
-/// # Errors
-/// [`KexecError::Load`] and the errors of [`load`].
-pub fn try_to_load(files: &RecoveryFiles, cmdline: &str) -> Result<Trial, KexecError> {
-    if is_loaded() {
-        return Ok(Trial::Occupied);
-    }
-    let (kernel, initramfs) = (files.kernel.as_fd(), files.initramfs.as_fd());
-    match helper::ask(&format!("load {cmdline}"), &[kernel, initramfs]) {
-        Some(answer) => answer.map(drop).map_err(KexecError::Load)?,
-        None => load_files(kernel, initramfs, cmdline)?,
-    }
-    unload().map(|()| Trial::Taken)
 }
 
 /// Forgets a loaded kernel, so that a later reboot is an ordinary one.
