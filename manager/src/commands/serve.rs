@@ -14,7 +14,7 @@ use firmcast::keys::{ManagerSecretKey, ReleasePublicKey};
 use firmcast::random;
 use firmcast::wire::MANAGER_PORT;
 use firmcast_manager::campaign::{Deadlines, Delivery};
-use firmcast_manager::rescue::service::KNOWN_MAX;
+use firmcast_manager::rescue::KNOWN_MAX;
 use firmcast_manager::rescue::{Known, Policy, Service, Settings, Shelf};
 use firmcast_manager::store::flash_backups::BackupStore;
 use firmcast_manager::store::inventory::{self, Inventory};

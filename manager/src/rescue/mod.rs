@@ -6,8 +6,9 @@
 //!
 //! - [`policy`]: what the operator allows; [`shelf`]: the bundles, and which one is for a host.
 //! - `caller`: what is remembered of a host that called.
-//! - [`service`]: all sessions over one endpoint, and a course of a campaign for each bundle that
-//!   is wanted; `requests`: what a host that asks for help is told. `strangers`: room for hosts
+//! - [`service`]: all sessions over one endpoint; `campaigns`: a course for each bundle that is
+//!   wanted; `requests`: what a host that asks for help is told.
+//! - `known`: the inventory and its floors of security versions; `strangers`: room for hosts
 //!   outside the inventory.
 //! - [`note`]: what it tells its driver, and the log; [`snapshot`] and `summary`: what `firmcast
 //!   status` shows.
@@ -17,6 +18,8 @@
 //! release, and it asks for help again.
 
 mod caller;
+mod campaigns;
+mod known;
 pub mod note;
 pub mod policy;
 mod requests;
@@ -27,9 +30,11 @@ pub mod snapshot;
 mod strangers;
 mod summary;
 
+pub use campaigns::Deposit;
+pub use known::{KNOWN_MAX, Known};
 pub use note::{Line, Note};
 pub use policy::{Policy, PolicyError};
-pub use service::{Deposit, Known, Load, Service, Settings};
+pub use service::{Load, Service, Settings};
 pub use shelf::{BundleId, Shelf, Shelved};
 pub use snapshot::Snapshot;
 

@@ -155,8 +155,7 @@ impl Service {
             BundleChoice::Pinned(version) => Some(version.as_str()),
             BundleChoice::Newest => None,
         };
-        let known_floor = self.known_floor(key);
-        Some(match self.shelf.choose(identity, known_floor, caller.fingerprint, pinned) {
+        Some(match self.shelf.choose(identity, self.known.floor(key), caller.fingerprint, pinned) {
             Err(why) => Answer::Hold(Reason::NoBundle, why),
             Ok(bundle) => {
                 let at = self.courses.iter().position(|running| running.bundle.id == bundle.id);

@@ -8,31 +8,23 @@ use firmcast::keys::HostPublicKey;
 use firmcast::keys::PublicKey as _;
 use firmcast::random;
 use firmcast::reason::Reason;
-use firmcast::session::PEERS_MAX;
 use firmcast::session::{self, Endpoint, PeerKey};
 use firmcast::time::Time;
 use firmcast::wire::answer::Answer;
 use firmcast::wire::broadcast::Broadcast;
 use rand_chacha::ChaCha20Rng;
-use rand_core::{RngCore as _, SeedableRng};
+use rand_core::SeedableRng;
 
 use super::caller::Caller;
-use super::note::{Note, ServiceEvent};
+use super::known::{Known, KnownHosts, STRANGERS_MAX};
+use super::note::Note;
 use super::policy::Policy;
 use super::shelf::{BundleId, Shelf, Shelved};
 use crate::campaign::{
-    Backup, CampaignEvent, Contents, Course, Deadlines, Delivery, HANDSHAKES_PER_SECOND, Host,
-    Rescue, Terms, Transmit, tell_not_understood,
+    CampaignEvent, Course, Deadlines, Delivery, HANDSHAKES_PER_SECOND, Transmit,
+    tell_not_understood,
 };
-use crate::news::{BundleFacts, Kind, Narrator};
-use firmcast::wire::finding::Acceptance;
-
-/// Most hosts of the inventory that are answered.
-pub const KNOWN_MAX: usize = PEERS_MAX - STRANGERS_MAX;
-
-/// Most hosts outside the inventory that are remembered, where the policy lets them be answered at
-/// all.
-pub(crate) const STRANGERS_MAX: usize = 1024;
+use crate::news::{BundleFacts, Narrator};
 
 /// How often strangers are looked through; one that has said nothing since the last time makes
 /// room. The first word comes a round trip after the handshake.
@@ -58,17 +50,6 @@ pub struct Settings {
     pub seed: [u8; 32],
 }
 
-/// A host of the inventory.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Known {
-    /// Its name.
-    pub name: String,
-    /// Its X25519 key.
-    pub key: PeerKey,
-    /// The highest security version that was confirmed there, as far as the manager knows.
-    pub security_version_floor: u64,
-}
-
 /// The driver shall read this bundle's payload and give it to [`Service::loaded`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Load {
@@ -78,22 +59,12 @@ pub struct Load {
     pub file: String,
 }
 
-/// A backup that arrived whole. The driver makes it durable and says so with
-/// [`Service::backup_stored`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Deposit {
-    /// The campaign in which it was given.
-    pub campaign: u64,
-    /// The backup.
-    pub backup: Backup,
-}
-
 /// A campaign under way.
 #[derive(Debug)]
 pub(super) struct Running {
     pub(super) course: Course,
     pub(super) bundle: Shelved,
-    narrator: Narrator,
+    pub(super) narrator: Narrator,
     pub(super) rescued: usize,
     pub(super) failed: usize,
 }
@@ -105,9 +76,7 @@ pub struct Service {
     pub(super) settings: Settings,
     pub(super) policy: Policy,
     pub(super) shelf: Shelf,
-    known: BTreeMap<PeerKey, Known>,
-    /// Floors that rescues have raised, for [`Service::poll_floor`].
-    floors: VecDeque<(PeerKey, u64)>,
+    pub(super) known: KnownHosts,
     pub(super) callers: BTreeMap<PeerKey, Caller>,
     pub(super) courses: Vec<Running>,
     /// Courses that share the rate.
@@ -135,8 +104,7 @@ impl Service {
             settings,
             policy: Policy::default(),
             shelf,
-            known: BTreeMap::new(),
-            floors: VecDeque::new(),
+            known: KnownHosts::default(),
             callers: BTreeMap::new(),
             courses: Vec::new(),
             sharing: 0,
@@ -182,19 +150,23 @@ impl Service {
 
     /// Another inventory from now on, of at most [`KNOWN_MAX`] hosts; hosts that are gone from it
     /// are known no more.
+    ///
+    /// [`KNOWN_MAX`]: super::KNOWN_MAX
     pub fn set_known(&mut self, known: Vec<Known>) {
-        let known = known.into_iter().take(KNOWN_MAX).map(|host| (host.key, host)).collect();
-        let old = std::mem::replace(&mut self.known, known);
-        for key in old.keys().filter(|key| !self.known.contains_key(*key)) {
-            self.endpoint.forget(key);
-            self.callers.remove(key);
+        for key in self.known.replace(known) {
+            self.forget(&key);
         }
-        for (key, host) in &self.known {
-            self.endpoint.allow(*key);
-            if let Some(caller) = self.callers.get_mut(key) {
+        for host in self.known.iter() {
+            self.endpoint.allow(host.key);
+            if let Some(caller) = self.callers.get_mut(&host.key) {
                 (caller.name, caller.is_known) = (host.name.clone(), true);
             }
         }
+    }
+
+    /// The next host of the inventory whose floor of security versions a rescue has raised.
+    pub fn poll_floor(&mut self) -> Option<(PeerKey, u64)> {
+        self.known.poll_floor()
     }
 
     /// Hosts of the inventory.
@@ -322,101 +294,6 @@ impl Service {
         None
     }
 
-    /// The next bundle whose payload is wanted.
-    pub fn poll_load(&mut self) -> Option<Load> {
-        self.loads.pop_front()
-    }
-
-    /// Takes the payload of a bundle that was wanted, checked against its manifest, or why it
-    /// cannot be had.
-    pub fn loaded(&mut self, now: Time, id: &BundleId, payload: Result<Vec<u8>, String>) {
-        self.loading.retain(|loading| loading != id);
-        let begun = payload.and_then(|payload| self.begin(now, id, payload));
-        if let Err(why) = begun {
-            if let Some(bundle) = self.shelf.get(id) {
-                let file = bundle.file.clone();
-                self.note(Note::of(ServiceEvent::BundleRefused { file, why: why.clone() }));
-            }
-            self.shelf.refuse(id, why);
-        }
-        let waits = |caller: &mut Caller| caller.waits_for.take_if(|wanted| wanted == id).is_some();
-        let waiting: Vec<PeerKey> = (self.callers.iter_mut())
-            .filter_map(|(key, caller)| waits(caller).then_some(*key))
-            .collect();
-        for key in waiting {
-            self.answer_request(now, &key);
-        }
-        self.settle(now);
-    }
-
-    /// Begins the campaign for a bundle.
-    fn begin(&mut self, now: Time, id: &BundleId, payload: Vec<u8>) -> Result<(), String> {
-        let bundle = self.shelf.get(id).cloned().ok_or("it is gone from the bundle directory")?;
-        let manifest = &bundle.manifest;
-        let terms = Terms {
-            // Zero means no campaign.
-            campaign: self.rng.next_u64().max(1),
-            delivery: self.settings.delivery,
-            rate_bits_per_s: self.settings.rate_bits_per_s,
-            fragment_size_bytes: self.settings.fragment_size_bytes,
-            escrow: self.policy.escrow,
-            dry_run: false,
-            accepted: Acceptance::default(),
-            rescue: Some(Rescue { gather: self.policy.gather() }),
-            deadlines: self.settings.deadlines,
-            seed: random::seed(&mut self.rng),
-        };
-        let contents = Contents {
-            manifest: bundle.signed.to_vec(),
-            payload,
-            image_size_bytes: manifest.image_size_bytes(),
-            expect_version: None,
-            stable_digest: *manifest.stable_digest(),
-        };
-        let course =
-            Course::new(now, &terms, contents, Vec::new()).map_err(|error| error.to_string())?;
-        let line = super::Line::Service(ServiceEvent::CampaignStarted {
-            bundle: bundle.facts(),
-            escrow: terms.escrow,
-        });
-        self.note(Note { campaign: Some(terms.campaign), line });
-        let narrator = Narrator::new(Kind::Rescue);
-        self.courses.push(Running { course, bundle, narrator, rescued: 0, failed: 0 });
-        self.sharing = 0;
-        Ok(())
-    }
-
-    /// The next backup to be made durable.
-    pub fn poll_backup(&mut self) -> Option<Deposit> {
-        self.courses.iter_mut().find_map(|running| {
-            let backup = running.course.poll_backup()?;
-            Some(Deposit { campaign: running.course.campaign(), backup })
-        })
-    }
-
-    /// The host of a backup, and the bundle that it is going to get.
-    pub fn depositor(&self, deposit: &Deposit) -> Option<(&Host, &Shelved)> {
-        let running = self.running(deposit.campaign)?;
-        Some((running.course.hosts().get(deposit.backup.host)?, &running.bundle))
-    }
-
-    /// Takes note that this backup is durable, or why it is not.
-    pub fn backup_stored(&mut self, now: Time, deposit: &Deposit, stored: Result<(), String>) {
-        let Deposit { campaign, backup } = deposit;
-        let by_number = |running: &&mut Running| running.course.campaign() == *campaign;
-        let Some(running) = self.courses.iter_mut().find(by_number) else { return };
-        let course = &mut running.course;
-        match stored {
-            Ok(()) => {
-                course.backup_stored(now, backup.host, backup.digest);
-                let news = Narrator::backup_stored(&course.hosts()[backup.host], backup);
-                self.note(Note::in_campaign(*campaign, news));
-            }
-            Err(why) => course.backup_not_stored(now, backup.host, why),
-        }
-        self.settle(now);
-    }
-
     /// The next thing to tell.
     pub fn poll_note(&mut self) -> Option<Note> {
         self.notes.pop_front()
@@ -429,10 +306,6 @@ impl Service {
             running.course.interrupt(now);
         }
         self.settle(now);
-    }
-
-    fn running(&self, campaign: u64) -> Option<&Running> {
-        self.courses.iter().find(|running| running.course.campaign() == campaign)
     }
 
     pub(super) fn note(&mut self, note: Note) {
@@ -471,30 +344,11 @@ impl Service {
             let version = running.bundle.manifest.security_version();
             if let Some(key) = running.course.hosts()[host].target().key {
                 if outcome.is_confirmed() {
-                    self.raise_floor(&key, version);
+                    self.known.raise_floor(&key, version);
                 }
                 self.attempt_ended(now, &key, &outcome);
             }
         }
-    }
-
-    /// The next host of the inventory whose floor a rescue has raised.
-    pub fn poll_floor(&mut self) -> Option<(PeerKey, u64)> {
-        self.floors.pop_front()
-    }
-
-    fn raise_floor(&mut self, key: &PeerKey, security_version: u64) {
-        if let Some(host) = self.known.get_mut(key)
-            && host.security_version_floor < security_version
-        {
-            host.security_version_floor = security_version;
-            self.floors.push_back((*key, security_version));
-        }
-    }
-
-    /// The floor that the manager knows for a host, 0 for one outside the inventory.
-    pub(super) fn known_floor(&self, key: &PeerKey) -> u64 {
-        self.known.get(key).map_or(0, |host| host.security_version_floor)
     }
 
     pub(super) fn forget(&mut self, key: &PeerKey) {

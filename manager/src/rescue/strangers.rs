@@ -5,7 +5,8 @@ use std::time::Duration;
 use firmcast::session::PeerKey;
 use firmcast::time::Time;
 
-use super::service::{STRANGERS_MAX, Service};
+use super::known::STRANGERS_MAX;
+use super::service::Service;
 
 /// Above this many strangers those that were silent longest are forgotten.
 const STRANGERS_CROWDED: usize = STRANGERS_MAX * 3 / 4;

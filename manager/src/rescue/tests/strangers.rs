@@ -7,11 +7,29 @@ use firmcast::session::Endpoint;
 use firmcast::time::Time;
 use firmcast::wire::help::Finding;
 
-use super::super::service::{STRANGERS_MAX, Service};
+use super::super::known::STRANGERS_MAX;
+use super::super::service::Service;
 use super::dead_host::Dead;
 use super::world::{World, bundle};
 use super::{LONG, MINUTE};
 use crate::campaign::Destination;
+
+/// The sessions of a stranger with a key of its own.
+fn sessions_of(number: u32) -> Endpoint {
+    let mut secret = [7; 32];
+    secret[..4].copy_from_slice(&number.to_be_bytes());
+    Endpoint::new(secret, secret)
+}
+
+/// The first datagram of a call to the service.
+fn call_of(endpoint: &mut Endpoint, now: Time) -> Vec<u8> {
+    endpoint.connect(now, manager(), service_address());
+    endpoint.poll_transmit().unwrap().bytes
+}
+
+fn service_address() -> SocketAddr {
+    ([10, 0, 0, 1], 9848).into()
+}
 
 #[test]
 fn strangers_are_answered_only_where_the_policy_says_so_and_have_limited_room() {
@@ -25,12 +43,7 @@ fn strangers_are_answered_only_where_the_policy_says_so_and_have_limited_room() 
     world.start();
     // Others fill all the room, and say nothing.
     for number in 0..STRANGERS_MAX as u32 + 50 {
-        let mut secret = [7; 32];
-        secret[..4].copy_from_slice(&number.to_be_bytes());
-        let mut endpoint = Endpoint::new(secret, secret);
-        endpoint.connect(world.now, manager(), ([10, 0, 0, 1], 9848).into());
-        let call = endpoint.poll_transmit().unwrap().bytes;
-        world.send(([10, 9, 9, 9], 1).into(), call);
+        world.send(([10, 9, 9, 9], 1).into(), call_of(&mut sessions_of(number), world.now));
     }
     world.run_for(Duration::from_secs(1));
     assert!(world.service().endpoint.strangers().count() <= STRANGERS_MAX);
@@ -47,12 +60,7 @@ fn handshakes_alone_keep_no_stranger_out() {
     world.policy.unknown_hosts = true;
     world.start();
     for number in 0..2500u32 {
-        let mut secret = [7; 32];
-        secret[..4].copy_from_slice(&number.to_be_bytes());
-        let mut endpoint = Endpoint::new(secret, secret);
-        endpoint.connect(world.now, manager(), ([10, 0, 0, 1], 9848).into());
-        let call = endpoint.poll_transmit().unwrap().bytes;
-        world.send(([10, 9, 9, 9], 1).into(), call);
+        world.send(([10, 9, 9, 9], 1).into(), call_of(&mut sessions_of(number), world.now));
         world.run_for(Duration::from_micros(600));
     }
     assert_eq!(world.service().callers.len(), 1, "in the middle of it");
@@ -69,19 +77,17 @@ struct Shouter {
 
 impl Shouter {
     fn new(number: u32) -> Self {
-        let mut secret = [7; 32];
-        secret[..4].copy_from_slice(&number.to_be_bytes());
         let [_, _, high, low] = number.to_be_bytes();
         let asks_at = Time::from_micros(u64::from(number) * 1000);
         let address = ([10, 9, high, low], 1).into();
-        Self { endpoint: Endpoint::new(secret, secret), address, asks_at }
+        Self { endpoint: sessions_of(number), address, asks_at }
     }
 
     /// Calls anew again and again, because it may have been forgotten.
     fn turn(&mut self, now: Time, service: &mut Service) {
         if self.asks_at <= now {
             self.asks_at = now + Duration::from_secs(20);
-            self.endpoint.connect(now, manager(), ([10, 0, 0, 1], 9848).into());
+            self.endpoint.connect(now, manager(), service_address());
         }
         self.endpoint.handle_timeout(now);
         while let Some(said) = self.endpoint.poll_transmit() {
@@ -95,7 +101,7 @@ impl Shouter {
         use firmcast::wire::answer::Answer;
         use firmcast::wire::help::HelpRequest;
         use firmcast::wire::samples;
-        let heard = self.endpoint.handle_datagram(now, ([10, 0, 0, 1], 9848).into(), bytes);
+        let heard = self.endpoint.handle_datagram(now, service_address(), bytes);
         if let Some(SessionEvent::Connected { peer, .. }) = heard {
             let (why, identity) = (String::new(), samples::identity());
             let (wants_image, finding) = (true, Finding::Invalid);
@@ -151,8 +157,7 @@ fn noise_forged_and_replayed_datagrams_leave_nothing_behind() {
     world.start();
     let mut recorded = Vec::new();
     let mut endpoint = Endpoint::new([9; 32], [9; 32]);
-    endpoint.connect(Time::ZERO, manager(), ([10, 0, 0, 1], 9848).into());
-    recorded.push(endpoint.poll_transmit().unwrap().bytes);
+    recorded.push(call_of(&mut endpoint, Time::ZERO));
     let original = recorded[0].clone();
     for position in 0..original.len() {
         let mut forged = original.clone();
@@ -195,10 +200,9 @@ fn a_host_that_asks_all_the_time_is_not_answered_more_than_twice_a_second() {
     let now = world.now;
     let at = world.hosts[0].address;
     let service = world.service();
-    endpoint.connect(now, manager(), ([10, 0, 0, 1], 9848).into());
-    service.handle_datagram(now, at, &endpoint.poll_transmit().unwrap().bytes);
+    service.handle_datagram(now, at, &call_of(&mut endpoint, now));
     while let Some(said) = service.poll_transmit(now) {
-        endpoint.handle_datagram(now, ([10, 0, 0, 1], 9848).into(), &said.bytes);
+        endpoint.handle_datagram(now, service_address(), &said.bytes);
     }
     let mut answers = 0;
     for step in 0..1000u64 {

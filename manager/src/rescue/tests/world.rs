@@ -11,8 +11,9 @@ use firmcast::time::Time;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore as _, SeedableRng as _};
 
+use super::super::known::Known;
 use super::super::note::{Note, ServiceEvent};
-use super::super::service::{Known, Service, Settings};
+use super::super::service::{Service, Settings};
 use super::super::shelf::{Shelf, Shelved};
 use super::super::{Line, Policy};
 use super::dead_host::{Dead, DeadHost, IMAGE_SIZE_BYTES};
