@@ -12,12 +12,16 @@ use std::fmt;
 use chacha20poly1305::aead::AeadInPlace;
 use chacha20poly1305::{ChaCha20Poly1305, Key, KeyInit, Nonce, Tag};
 use thiserror::Error;
-use zeroize::Zeroize;
 
 use super::PROTOCOL_VERSION;
 use super::codec::{DecodeError, Reader, Writer};
+use super::status_request::STATUS_REQUEST_SIZE;
 
 pub use super::fragment_status::{FragmentRange, FragmentStatus, Missing};
+pub use super::status_request::{ANSWER_WINDOW_MS_MAX, StatusRequest};
+pub use super::transfer_parameters::{
+    FRAGMENT_SIZE_MAX, FRAGMENT_SIZE_MIN, GroupKey, PAYLOAD_SIZE_MAX, TransferParameters,
+};
 
 /// Bytes in front of the sealed data; they are its additional authenticated data.
 pub const BROADCAST_HEADER_SIZE: usize = 12;
@@ -25,24 +29,9 @@ pub const BROADCAST_HEADER_SIZE: usize = 12;
 /// Bytes of the authentication tag behind the sealed data.
 pub const BROADCAST_TAG_SIZE: usize = 16;
 
-/// The largest payload of one transfer, in bytes.
-pub const PAYLOAD_SIZE_MAX: u32 = 256 * 1024 * 1024;
-
-/// The smallest fragment, in bytes of payload: it fits the 576 bytes that every IPv4 path carries.
-pub const FRAGMENT_SIZE_MIN: u16 = 512;
-
-/// The largest fragment, in bytes of payload: it fills an IPv4 datagram on a path of 9000 bytes
-/// MTU.
-pub const FRAGMENT_SIZE_MAX: u16 = 8944;
-
-/// Longest answer window that a status request may name, in milliseconds.
-pub const ANSWER_WINDOW_MS_MAX: u32 = 10_000;
-
 const FRAGMENT: u8 = 6;
 const STATUS_REQUEST: u8 = 7;
-const STATUS_REQUEST_SIZE: usize = 12;
 const UDP_HEADER_SIZE: u16 = 8;
-const FLAG_REPEAT_COMPLETE: u32 = 1;
 
 /// Returns the payload bytes per fragment that fill an IP datagram of `mtu` bytes exactly (or all
 /// but one, sizes are even).
@@ -53,101 +42,6 @@ pub fn fragment_size_for_mtu(mtu: u16, ip_header_size: u16) -> Option<u16> {
     let overhead = (BROADCAST_HEADER_SIZE + BROADCAST_TAG_SIZE) as u16 + UDP_HEADER_SIZE;
     let room = mtu.checked_sub(ip_header_size)?.checked_sub(overhead)? & !1;
     (room >= FRAGMENT_SIZE_MIN).then_some(room.min(FRAGMENT_SIZE_MAX))
-}
-
-/// The key that all hosts of one campaign share. Drawn anew for each campaign, wiped when dropped,
-/// never printed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct GroupKey([u8; 32]);
-
-impl GroupKey {
-    /// Returns the key that is these bytes.
-    pub fn new(bytes: [u8; 32]) -> Self {
-        Self(bytes)
-    }
-}
-
-impl Drop for GroupKey {
-    fn drop(&mut self) {
-        self.0.zeroize();
-    }
-}
-
-impl fmt::Debug for GroupKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("GroupKey(..)")
-    }
-}
-
-/// What a host must know to receive a transfer; sent inside its session. All other figures follow
-/// from these.
-///
-/// | bytes | field |
-/// | --- | --- |
-/// | 0..8 | campaign u64 |
-/// | 8..40 | group key |
-/// | 40..44 | payload size in bytes u32, 1 to [`PAYLOAD_SIZE_MAX`] |
-/// | 44..46 | payload bytes per fragment u16, even |
-///
-/// A fragment holds [`FRAGMENT_SIZE_MIN`] to [`FRAGMENT_SIZE_MAX`] bytes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TransferParameters {
-    /// Campaign whose fragments these are.
-    pub campaign: u64,
-    /// Key of the campaign's fragments and status requests.
-    pub group_key: GroupKey,
-    /// Size of the payload in bytes.
-    pub payload_size_bytes: u32,
-    /// Payload bytes in each fragment; the last one is filled up with zeros.
-    pub fragment_size_bytes: u16,
-}
-
-impl TransferParameters {
-    /// Size on the wire.
-    pub const SIZE: usize = 46;
-
-    /// Reads the parameters.
-    ///
-    /// # Errors
-    /// [`DecodeError`] when the bytes are not exactly [`TransferParameters::SIZE`] or a size is out
-    /// of bounds.
-    pub fn parse(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let mut reader = Reader::new(bytes);
-        let parameters = Self {
-            campaign: reader.u64()?,
-            group_key: GroupKey(reader.array()?),
-            payload_size_bytes: reader.u32()?,
-            fragment_size_bytes: reader.u16()?,
-        };
-        reader.finish()?;
-        parameters.check()?;
-        Ok(parameters)
-    }
-
-    /// Writes the parameters.
-    pub fn emit(&self) -> Vec<u8> {
-        Writer::new()
-            .u64(self.campaign)
-            .bytes(&self.group_key.0)
-            .u32(self.payload_size_bytes)
-            .u16(self.fragment_size_bytes)
-            .finish()
-    }
-
-    /// Returns whether both sizes are within their bounds.
-    ///
-    /// # Errors
-    /// [`DecodeError::Value`] names the field that is not.
-    pub fn check(&self) -> Result<(), DecodeError> {
-        if !(1..=PAYLOAD_SIZE_MAX).contains(&self.payload_size_bytes) {
-            return Err(DecodeError::Value("payload size"));
-        }
-        let size = self.fragment_size_bytes;
-        if !(FRAGMENT_SIZE_MIN..=FRAGMENT_SIZE_MAX).contains(&size) || !size.is_multiple_of(2) {
-            return Err(DecodeError::Value("fragment size"));
-        }
-        Ok(())
-    }
 }
 
 /// Why a broadcast datagram was not opened.
@@ -229,57 +123,6 @@ impl<'a> Broadcast<'a> {
     }
 }
 
-/// What a status request asks, under its seal.
-///
-/// | bytes | field |
-/// | --- | --- |
-/// | 0..4 | answer window in ms u32, at most [`ANSWER_WINDOW_MS_MAX`] |
-/// | 4..8 | fragments sent so far u32, modulo 2^32 |
-/// | 8..12 | flags u32: bit 0, see below; the others are zero |
-///
-/// With bit 0, hosts that are complete and have said so must say it again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StatusRequest {
-    /// Number of the request; stands in the header.
-    pub round: u32,
-    /// Each host answers after a random delay that is shorter than this, in milliseconds.
-    pub answer_window_ms: u32,
-    /// Fragments that the sender has sent so far, modulo 2^32, so that a host can tell its loss.
-    pub sent_fragments: u32,
-    /// Whether hosts that already answered that they are complete must answer again.
-    pub repeat_complete: bool,
-}
-
-impl StatusRequest {
-    /// Reads what was sealed.
-    ///
-    /// # Errors
-    /// [`DecodeError`] when it has another size, a window out of bounds, or unknown flags.
-    pub fn parse(round: u32, bytes: &[u8]) -> Result<Self, DecodeError> {
-        let mut reader = Reader::new(bytes);
-        let answer_window_ms = reader.u32()?;
-        let sent_fragments = reader.u32()?;
-        let flags = reader.u32()?;
-        reader.finish()?;
-        if answer_window_ms > ANSWER_WINDOW_MS_MAX {
-            return Err(DecodeError::Value("answer window"));
-        }
-        if flags & !FLAG_REPEAT_COMPLETE != 0 {
-            return Err(DecodeError::Value("flags"));
-        }
-        let repeat_complete = flags & FLAG_REPEAT_COMPLETE != 0;
-        Ok(Self { round, answer_window_ms, sent_fragments, repeat_complete })
-    }
-
-    fn emit(&self) -> Vec<u8> {
-        Writer::new()
-            .u32(self.answer_window_ms)
-            .u32(self.sent_fragments)
-            .u32(if self.repeat_complete { FLAG_REPEAT_COMPLETE } else { 0 })
-            .finish()
-    }
-}
-
 /// Seals and opens the broadcast datagrams of one campaign.
 pub struct GroupCipher {
     campaign_low: u32,
@@ -295,7 +138,7 @@ impl fmt::Debug for GroupCipher {
 impl GroupCipher {
     /// Returns the cipher of a campaign with its key.
     pub fn new(campaign: u64, key: &GroupKey) -> Self {
-        let cipher = ChaCha20Poly1305::new(Key::from_slice(&key.0));
+        let cipher = ChaCha20Poly1305::new(Key::from_slice(key.bytes()));
         Self { campaign_low: campaign as u32, cipher }
     }
 
@@ -400,31 +243,6 @@ mod tests {
         }
     }
 
-    fn hex(bytes: &[u8]) -> String {
-        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-    }
-
-    /// `super::goldens` has the sealed datagrams.
-    #[test]
-    fn golden_parameters() {
-        let parameters = TransferParameters {
-            campaign: CAMPAIGN,
-            group_key: GroupKey::new([7; 32]),
-            payload_size_bytes: 0x0100_0000,
-            fragment_size_bytes: 1440,
-        };
-        let bytes = parameters.emit();
-        assert_eq!(
-            hex(&bytes),
-            format!("0102030405060708{}0100000005a0", "07".repeat(32)),
-            "transfer parameters"
-        );
-        assert_eq!(TransferParameters::parse(&bytes), Ok(parameters));
-        for length in 0..bytes.len() {
-            assert!(TransferParameters::parse(&bytes[..length]).is_err());
-        }
-    }
-
     #[test]
     fn sizes_fill_the_path_exactly() {
         assert_eq!(fragment_size_for_mtu(1500, 20), Some(1444));
@@ -495,7 +313,6 @@ mod tests {
                 prop_assert!(cipher().open(&sealed, &mut data).is_err());
                 prop_assert!(cipher().open_status_request(&sealed).is_err());
             }
-            let _ = TransferParameters::parse(&bytes);
             let _ = StatusRequest::parse(1, &bytes);
         }
     }

@@ -1,7 +1,8 @@
 //! Bytes to messages and back; docs/PROTOCOL.md describes the same from outside.
 //!
 //! - [`datagram`]: what lies in a UDP datagram before anything is decrypted.
-//! - [`broadcast`]: the two sealed datagrams that go to many hosts: fragment and status request.
+//! - [`broadcast`]: the two sealed datagrams that go to many hosts: fragment and status request;
+//!   `transfer_parameters`: what a host must know to open them.
 //! - [`command`]: what a manager says inside a session.
 //! - [`answer`]: what a host says inside a session; [`escrow`]: what it says of its backup;
 //!   [`help`]: what it says when its firmware is invalid.
@@ -24,6 +25,8 @@ pub mod help;
 mod identity;
 #[doc(hidden)]
 pub mod samples;
+mod status_request;
+mod transfer_parameters;
 pub mod versions;
 
 /// Form of the datagrams, their second byte. What is said in sessions has versions of its own

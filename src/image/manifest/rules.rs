@@ -1,0 +1,130 @@
+//! The rules that every manifest obeys.
+
+use super::{
+    BLOCK_BYTES_MIN, BLOCKS_MAX, IMAGE_MAX, Manifest, ManifestError, PAYLOAD_MAX, PRODUCTS_MAX,
+    REGIONS_MAX, TEXT_MAX, UPDATE_FROM_MAX,
+};
+use crate::image::{Region, RegionAction};
+
+impl Manifest {
+    /// Fails unless every rule holds; parsing and describing both end here.
+    pub(in crate::image) fn check(&self) -> Result<(), ManifestError> {
+        let d = &self.description;
+        check_text("the version", &d.version)?;
+        check_text("the vendor", &d.vendor)?;
+        check_texts("products", "a product", 1, PRODUCTS_MAX, &d.products)?;
+        check_texts("versions to update from", "a version", 0, UPDATE_FROM_MAX, &d.update_from)?;
+        d.expect_version.iter().try_for_each(|v| check_text("the expected version", v))?;
+        check_size("payload", PAYLOAD_MAX, self.payload_bytes)?;
+        check_size("image", IMAGE_MAX, self.image_bytes)?;
+        if let Some(offset_bytes) = d.boot_offset_bytes
+            && offset_bytes >= self.image_bytes
+        {
+            return Err(ManifestError::BootOutside { offset_bytes, image_bytes: self.image_bytes });
+        }
+        self.check_blocks()?;
+        self.check_regions()
+    }
+
+    fn check_blocks(&self) -> Result<(), ManifestError> {
+        let (image_bytes, block_bytes) = (self.image_bytes, self.block_bytes);
+        let got = self.block_digests.len();
+        let size_fits = block_bytes.is_power_of_two() && block_bytes >= BLOCK_BYTES_MIN as u64;
+        let count_fits = size_fits && got as u64 == image_bytes.div_ceil(block_bytes);
+        if count_fits && got <= BLOCKS_MAX {
+            Ok(())
+        } else {
+            Err(ManifestError::BadBlocks { block_bytes, image_bytes, got })
+        }
+    }
+
+    fn check_regions(&self) -> Result<(), ManifestError> {
+        let regions = self.regions();
+        check_count("regions", 0, REGIONS_MAX, regions.len())?;
+        let mut previous: Option<(&Region, u64)> = None;
+        for region in regions {
+            let end_bytes = self.check_region(region)?;
+            if let Some((first, first_end_bytes)) = previous
+                && region.offset_bytes < first_end_bytes
+            {
+                return Err(ManifestError::RegionOverlap {
+                    first: first.name.clone(),
+                    first_end_bytes,
+                    second: region.name.clone(),
+                    second_offset_bytes: region.offset_bytes,
+                });
+            }
+            previous = Some((region, end_bytes));
+        }
+        for (index, region) in regions.iter().enumerate() {
+            if regions[..index].iter().any(|before| before.name == region.name) {
+                return Err(ManifestError::RegionNameTwice { name: region.name.clone() });
+            }
+        }
+        let preserved = regions.iter().filter(|region| region.action == RegionAction::Preserve);
+        let preserved_bytes: u64 = preserved.map(|region| region.length_bytes).sum();
+        if preserved_bytes == self.image_bytes {
+            return Err(ManifestError::NothingToWrite);
+        }
+        Ok(())
+    }
+
+    /// Returns the end of `region`, which lies inside the image.
+    fn check_region(&self, region: &Region) -> Result<u64, ManifestError> {
+        check_text("a region's name", &region.name)?;
+        let end_bytes = region.offset_bytes.checked_add(region.length_bytes);
+        end_bytes.filter(|&end| end <= self.image_bytes && region.length_bytes > 0).ok_or_else(
+            || ManifestError::RegionOutside {
+                name: region.name.clone(),
+                offset_bytes: region.offset_bytes,
+                length_bytes: region.length_bytes,
+                image_bytes: self.image_bytes,
+            },
+        )
+    }
+}
+
+pub(super) fn check_size(
+    name: &'static str,
+    max_bytes: usize,
+    got_bytes: u64,
+) -> Result<(), ManifestError> {
+    if (1..=max_bytes as u64).contains(&got_bytes) {
+        Ok(())
+    } else {
+        Err(ManifestError::BadSize { name, max_bytes, got_bytes })
+    }
+}
+
+fn check_count(
+    name: &'static str,
+    min: usize,
+    max: usize,
+    got: usize,
+) -> Result<(), ManifestError> {
+    if (min..=max).contains(&got) {
+        Ok(())
+    } else {
+        Err(ManifestError::BadCount { name, min, max, got })
+    }
+}
+
+fn check_text(name: &'static str, text: &str) -> Result<(), ManifestError> {
+    let printable = text.bytes().all(|b| b == b' ' || b.is_ascii_graphic());
+    if printable && text.trim() == text && (1..=TEXT_MAX).contains(&text.len()) {
+        Ok(())
+    } else {
+        Err(ManifestError::BadText { name, got: text.chars().take(TEXT_MAX).collect() })
+    }
+}
+
+fn check_texts(
+    list: &'static str,
+    name: &'static str,
+    min: usize,
+    max: usize,
+    texts: &[String],
+) -> Result<(), ManifestError> {
+    check_count(list, min, max, texts.len())?;
+    texts.iter().try_for_each(|text| check_text(name, text))
+}
