@@ -242,6 +242,11 @@ reasons! {
         "see the detail: room in the manager's state directory, and UDP from the host to the \
         manager; then start the update again";
 
+    /// A drill: the first change would have come next.
+    Drilled = 112, "drilled",
+        "everything up to the first erase was done, and nothing was changed",
+        "nothing to do; start the update when you want it";
+
     // 200 to 299: what the manager finds.
     /// No answer from the agent.
     HostUnreachable = 200, "host-unreachable",

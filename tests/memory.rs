@@ -131,6 +131,7 @@ impl Stay {
             reach_timeout: Duration::from_secs(300),
             transfer_timeout: Duration::from_secs(120),
             rescue: false,
+            drill: false,
             flash: FlashState::UNTOUCHED,
         };
         let geometry = Geometry::uniform(flash_size_bytes, 4096, 1, WriteRule::ClearBits).unwrap();
@@ -268,7 +269,7 @@ impl Stay {
     fn commit(&mut self, command: &Command) {
         self.tell(command);
         self.run_until(None, |stay| stay.host.report().phase == Phase::BackingUp);
-        let Some(Action::Flash { image, flash }) = self.host.poll_action() else {
+        let Some(Action::Flash { image, flash, .. }) = self.host.poll_action() else {
             panic!("{:?}", self.host.report())
         };
         self.flashing = Some(self.meter.host(|| Flashing::new(image, flash)));

@@ -68,6 +68,8 @@ pub struct UpdateOrder<'a> {
     pub transfer_timeout_s: u16,
     /// What the operator accepts although it is in the way.
     pub accepted: Acceptance,
+    /// Whether it is a drill, which changes nothing.
+    pub drill: bool,
     /// What to flash.
     pub manifest: &'a VerifiedManifest,
 }
@@ -128,6 +130,7 @@ struct Begin {
     reach_timeout_s: u16,
     transfer_timeout_s: u16,
     accepted: Acceptance,
+    drill: bool,
 }
 
 /// The campaign whose recovery environment is being entered, whose it is, and until when it keeps
@@ -281,7 +284,13 @@ impl Agent {
                 assembly.add(offset_bytes, &bytes);
                 Answer::ManifestHeld { campaign, held_bytes: assembly.held_bytes() }
             }
-            Ok(Command::Begin { campaign, reach_timeout_s, transfer_timeout_s, accepted }) => {
+            Ok(Command::Begin {
+                campaign,
+                reach_timeout_s,
+                transfer_timeout_s,
+                accepted,
+                drill,
+            }) => {
                 let begin = Begin {
                     campaign,
                     peer,
@@ -289,6 +298,7 @@ impl Agent {
                     reach_timeout_s,
                     transfer_timeout_s,
                     accepted,
+                    drill,
                 };
                 self.begin(now, &begin, system)
             }
@@ -300,6 +310,7 @@ impl Agent {
             Ok(
                 Command::Commit { campaign }
                 | Command::CommitWithEscrow { campaign, .. }
+                | Command::Rehearse { campaign, .. }
                 | Command::BackupStored { campaign, .. }
                 | Command::BackupStatus(FragmentStatus { campaign, .. })
                 | Command::Enlist { campaign, .. },
@@ -363,14 +374,16 @@ impl Agent {
                 reach_timeout_s: begin.reach_timeout_s,
                 transfer_timeout_s: begin.transfer_timeout_s,
                 accepted: begin.accepted,
+                drill: begin.drill,
                 manifest,
             })
         })
     }
 
     fn accept(&mut self, now: Time, begin: &Begin) -> Answer {
-        let Begin { campaign, peer: manager, address, .. } = *begin;
-        self.log.line(now, || info!("campaign {campaign:016x} of {address}: accepted"));
+        let Begin { campaign, peer: manager, address, drill, .. } = *begin;
+        let what = if drill { "drill" } else { "campaign" };
+        self.log.line(now, || info!("{what} {campaign:016x} of {address}: accepted"));
         self.entering = Some(Entering { campaign, manager, until: now + ENTERING_LIFETIME });
         self.action = Some(Action::EnterRecovery);
         accepted(campaign)
@@ -459,6 +472,7 @@ impl Agent {
                 reach_timeout_s: 0,
                 transfer_timeout_s: 0,
                 accepted,
+                drill: false,
                 manifest,
             }))
         });

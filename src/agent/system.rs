@@ -154,6 +154,7 @@ impl System {
             trusted_releases: trust.releases.iter().map(ToString::to_string).collect(),
             manager: ManagerContact { address, public_key: order.manager.to_string() },
             campaign: order.campaign,
+            drill: order.drill,
             deadlines: Deadlines {
                 reach_manager_s: order.reach_timeout_s.into(),
                 transfer_s: order.transfer_timeout_s.into(),
@@ -445,12 +446,14 @@ mod tests {
             reach_timeout_s: 300,
             transfer_timeout_s: 60,
             accepted: Acceptance::default(),
+            drill: true,
             manifest: &manifest,
         };
         let ready = preflight::tests::ready();
         let (key, network) = (ready.key.to_text().to_string(), ready.network.clone());
         // This machine has no key, no floor, and no such interface.
         let (handoff, _) = system.handoff(&order, ready);
+        assert!(handoff.drill);
         assert_eq!(handoff.host_key.expose(), key);
         assert_eq!((handoff.network, handoff.security_version_floor), (network, 7));
         assert_eq!(

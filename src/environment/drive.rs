@@ -100,7 +100,9 @@ impl Driver<'_> {
                 match action {
                     StayAction::LookUp(source) => self.look_up(source),
                     StayAction::JoinGroup(group) => self.join_group(group),
-                    StayAction::Flash { image, flash } => self.begin_job(image, flash),
+                    StayAction::Flash { image, flash, drill } => {
+                        self.begin_job(image, flash, drill);
+                    }
                     StayAction::Conclude(conclusion) => return conclusion,
                 }
             }
@@ -211,9 +213,13 @@ impl Driver<'_> {
         }
     }
 
-    fn begin_job(&mut self, image: VerifiedImage, flash: FlashState) {
-        let flashing = Flashing::new(image, flash);
-        match MtdDevice::open(self.around.flash, Access::Exclusive) {
+    fn begin_job(&mut self, image: VerifiedImage, flash: FlashState, drill: bool) {
+        // The kernel keeps a drill from changing the chip, too.
+        let (flashing, access) = match drill {
+            true => (Flashing::drill(image, flash), Access::ReadOnly),
+            false => (Flashing::new(image, flash), Access::Exclusive),
+        };
+        match MtdDevice::open(self.around.flash, access) {
             Ok(device) => self.job = Some((flashing, device)),
             Err(error) => {
                 let now = self.now();

@@ -80,6 +80,7 @@ fn mission(
         reach_timeout: Duration::from_secs(handoff.deadlines.reach_manager_s.into()),
         transfer_timeout: Duration::from_secs(handoff.deadlines.transfer_s.into()),
         rescue: false,
+        drill: handoff.drill,
         flash: untouched(handoff),
     })
 }

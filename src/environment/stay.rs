@@ -72,6 +72,8 @@ pub enum StayAction {
         image: VerifiedImage,
         /// What this stay has done to the chip so far, and what its contents were like.
         flash: FlashState,
+        /// Nothing may be changed.
+        drill: bool,
     },
     /// The stay is over.
     Conclude(Conclusion),
@@ -236,8 +238,8 @@ impl Stay {
             },
             Self::InCampaign(campaign) => match campaign.recovery.poll_action()? {
                 Action::JoinGroup(group) => return Some(StayAction::JoinGroup(group)),
-                Action::Flash { image, flash } => {
-                    return Some(StayAction::Flash { image, flash });
+                Action::Flash { image, flash, drill } => {
+                    return Some(StayAction::Flash { image, flash, drill });
                 }
                 Action::Leave(end) => self.leave(now, end)?,
             },
@@ -295,6 +297,7 @@ impl Accepts {
             reach_timeout: REACH_TIMEOUT,
             transfer_timeout,
             rescue: true,
+            drill: false,
             flash: self.flash,
         }
     }

@@ -41,6 +41,8 @@ pub struct Handoff {
     pub manager: ManagerContact,
     /// The campaign that this recovery belongs to.
     pub campaign: u64,
+    /// Whether this is a drill: the chip is not changed.
+    pub drill: bool,
     /// How long recovery may wait for what.
     pub deadlines: Deadlines,
     /// Bundles with a security version below this are refused.
@@ -188,6 +190,7 @@ pub(super) mod tests {
                 public_key: "manager key".into(),
             },
             campaign: 0x0123_4567_89ab_cdef,
+            drill: false,
             deadlines: Deadlines { reach_manager_s: 300, transfer_s: 1800 },
             security_version_floor: 7,
             flash: "BIOS".into(),

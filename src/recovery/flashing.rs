@@ -4,7 +4,9 @@
 use log::info;
 
 use super::machine::{FlashEnd, Permit, Recovery};
-use crate::flash::{End, Flash, FlashError, Job, Outcome, Phase as JobPhase, Step};
+use crate::flash::{
+    End, Estimate, Flash, FlashError, Geometry, Job, Outcome, Phase as JobPhase, Step,
+};
 use crate::image::VerifiedImage;
 use crate::reason::{Ending, FlashState, Reason, Refusal, with_causes};
 use crate::time::Time;
@@ -16,6 +18,8 @@ pub struct Flashing {
     job: Job,
     /// What this stay has done to the chip before the job.
     flash: FlashState,
+    /// It ends where the first change would be.
+    drill: bool,
     waits: bool,
 }
 
@@ -24,7 +28,12 @@ impl Flashing {
     /// reboot is safe, the backup may have holes, and the layouts are not compared.
     pub fn new(image: VerifiedImage, flash: FlashState) -> Self {
         let job = if flash.reboot_is_safe() { Job::new(image) } else { Job::rescue(image) };
-        Self { job, flash, waits: false }
+        Self { job, flash, drill: false, waits: false }
+    }
+
+    /// A job that is done up to the first change, on a chip that may be open for reading only.
+    pub fn drill(image: VerifiedImage, flash: FlashState) -> Self {
+        Self { job: Job::preview(image), flash, drill: true, waits: false }
     }
 
     /// Whether it can only go on when something is heard from the manager, or a timer of the state
@@ -52,6 +61,12 @@ impl Flashing {
             Step::Continue => {}
             Step::ReadyToChange => match self.permit(now, recovery, before_change) {
                 Permit::Wait => return true,
+                Permit::Given if self.drill => {
+                    let end = self.drilled(flash.geometry());
+                    self.job.cancel(flash);
+                    recovery.flash_ended(now, end);
+                    return false;
+                }
                 Permit::Given => self.job.allow_change(),
                 Permit::Refused(refusal) => {
                     self.job.cancel(flash);
@@ -96,6 +111,27 @@ impl Flashing {
             _ => Phase::BackingUp,
         };
         recovery.flash_progress(now, phase, progress.done_blocks, progress.total_blocks);
+    }
+
+    /// What a job comes to that would change something next.
+    fn drilled(&self, geometry: &Geometry) -> FlashEnd {
+        let digest = self.job.backup().and_then(|backup| backup.digest);
+        let detail = self.job.plan().map(|(plan, placement, locked)| {
+            let Estimate { typical_ms, longest_ms } =
+                Estimate::of(plan.workload(placement, geometry), geometry);
+            let [typical_s, longest_s] = [typical_ms, longest_ms].map(|ms| ms.div_ceil(1000));
+            let (changed, all) = (plan.operations().len(), placement.block_count());
+            let locked = match locked {
+                0 => String::new(),
+                locked => format!(", {locked} of them locked"),
+            };
+            format!(
+                "{changed} of {all} eraseblocks would change{locked}, in about {typical_s} s, \
+                {longest_s} s on a slow chip"
+            )
+        });
+        let ending = Ending::new(Reason::Drilled, self.flash, detail.unwrap_or_default());
+        FlashEnd { ending, digests: digest.zip(digest) }
     }
 
     fn refused(&self, refusal: Refusal) -> FlashEnd {

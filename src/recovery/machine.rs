@@ -12,6 +12,9 @@
 //!                       Rebooting                 Mixed: never reboots, tries again, asks for help
 //! ```
 //!
+//! In a drill the commit is a rehearsal: the job is prepared and never permitted to change
+//! anything, and the host ends with its flash untouched.
+//!
 //! With a commit that asks for escrow, a flashing host uploads its backup before the first change;
 //! until then it can still be released.
 //!
@@ -88,6 +91,8 @@ pub struct Mission {
     /// The host asked for help by itself: after its last try it leaves the campaign to look for
     /// help again.
     pub rescue: bool,
+    /// The host goes as far as the first change, and no further: it follows no commit.
+    pub drill: bool,
     /// What this stay has done to the flash so far, and what its contents were like when the stay
     /// began. Only a host that asked for help by itself knows of broken contents, or has changed
     /// the chip already.
@@ -99,13 +104,15 @@ pub struct Mission {
 pub enum Action {
     /// Receive what is sent to this multicast group.
     JoinGroup(IpAddr),
-    /// Write this image, saying how it goes with [`Recovery::flash_progress`] and
-    /// [`Recovery::flash_ended`].
+    /// Write this image, or in a drill only prepare that, saying how it goes with
+    /// [`Recovery::flash_progress`] and [`Recovery::flash_ended`].
     Flash {
         /// The image.
         image: VerifiedImage,
         /// What this stay has done to the chip so far, and what its contents were like.
         flash: FlashState,
+        /// Nothing may be changed.
+        drill: bool,
     },
     /// The campaign is over for this host. Only a mission that was a rescue can end where no reboot
     /// is safe.
@@ -310,6 +317,7 @@ impl Recovery {
         let may_leave = self.mission.rescue && !tries_again;
         match ending.flash {
             FlashState::Updated => self.end(now, Phase::Updated, ending),
+            _ if ending.reason == Reason::Drilled => self.end(now, Phase::Drilled, ending),
             flash if flash.reboot_is_safe() || may_leave => self.end(now, Phase::Failed, ending),
             _ => self.stay_unfinished(now, tries_again, ending),
         }

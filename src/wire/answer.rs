@@ -45,13 +45,15 @@ pub enum Phase {
     Rebooting,
     /// Uploading the backup; the flash is untouched until the manager keeps it.
     Escrow,
+    /// The end of a drill: the first change would come next; waits for the release.
+    Drilled,
     /// A code that this version does not know: the host is newer, and does something.
     Other(u8),
 }
 
 impl Phase {
     /// Every phase that this version knows, in the order of the codes.
-    pub const ALL: [Phase; 14] = [
+    pub const ALL: [Phase; 15] = [
         Self::Idle,
         Self::Accepted,
         Self::Refused,
@@ -66,6 +68,7 @@ impl Phase {
         Self::Failed,
         Self::Rebooting,
         Self::Escrow,
+        Self::Drilled,
     ];
 
     /// Returns the name in JSON, logs and the manager's table.
@@ -85,6 +88,7 @@ impl Phase {
             Self::Failed => "failed",
             Self::Rebooting => "rebooting",
             Self::Escrow => "escrow",
+            Self::Drilled => "drilled",
             Self::Other(_) => "unknown",
         }
     }

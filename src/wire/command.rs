@@ -3,6 +3,7 @@
 //! Commands are idempotent: the manager repeats one until the host's answer shows that it was done.
 
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 
 use super::MESSAGE_SIZE_MAX;
 use super::broadcast::TransferParameters;
@@ -39,7 +40,8 @@ pub enum Command {
         bytes: Vec<u8>,
     },
     /// `03`: begin the recovery procedure: campaign u64, reach deadline u16, transfer deadline u16,
-    /// what is accepted u64. Answered with a report: accepted or refused.
+    /// what is accepted u64. Answered with a report: accepted or refused. `0F`: the same for a
+    /// drill, with a type of its own so that an older host does not take it for an update.
     Begin {
         /// Campaign whose manifest the host holds.
         campaign: u64,
@@ -49,6 +51,9 @@ pub enum Command {
         transfer_timeout_s: u16,
         /// What the operator accepts although it is in the way; an older manager accepts nothing.
         accepted: Acceptance,
+        /// Whether it is a drill: the recovery environment goes as far as the first erase, and no
+        /// command makes it go further.
+        drill: bool,
     },
     /// `04`: receive the image: transfer parameters (46 bytes), report interval u16, then the
     /// address family of the multicast group u8 (0 for none, 4, 6) and the group's address.
@@ -125,6 +130,14 @@ pub enum Command {
         /// Explanation, at most [`DETAIL_SIZE_MAX`] bytes.
         detail: String,
     },
+    /// `10`: in a drill, in place of a commit: read the chip, plan, and stop before the first
+    /// change: campaign u64, rate of the backup's upload in kbit/s u32, 0 for no upload.
+    Rehearse {
+        /// Campaign to rehearse.
+        campaign: u64,
+        /// As in [`Command::CommitWithEscrow`]; none when the manager keeps no backup.
+        escrow_rate_kbit_s: Option<NonZeroU32>,
+    },
     /// `0E`: the manager does not know answers of this type: type u8. Never answered.
     NotUnderstood {
         /// The first byte of the answer.
@@ -150,6 +163,7 @@ impl Command {
             | Self::CommitWithEscrow { campaign, .. }
             | Self::BackupStored { campaign, .. }
             | Self::Foresee { campaign, .. }
+            | Self::Rehearse { campaign, .. }
             | Self::Enlist { campaign, .. } => Some(*campaign),
         }
     }
@@ -164,11 +178,12 @@ impl Command {
         let command = match reader.u8()? {
             0x01 => Self::Query,
             0x02 => return Self::parse_manifest_part(reader),
-            0x03 => Self::Begin {
+            kind @ (0x03 | 0x0f) => Self::Begin {
                 campaign: reader.u64()?,
                 reach_timeout_s: reader.u16()?,
                 transfer_timeout_s: reader.u16()?,
                 accepted: read_acceptance(&mut reader)?,
+                drill: kind == 0x0f,
             },
             0x04 => Self::Join {
                 parameters: TransferParameters::parse(reader.take(TransferParameters::SIZE)?)?,
@@ -200,6 +215,10 @@ impl Command {
                 again_s: reader.u16()?,
                 reason: read_reason(&mut reader)?,
                 detail: reader.text("detail", DETAIL_SIZE_MAX)?,
+            },
+            0x10 => Self::Rehearse {
+                campaign: reader.u64()?,
+                escrow_rate_kbit_s: NonZeroU32::new(reader.u32()?),
             },
             0x0e => Self::NotUnderstood { kind: reader.u8()? },
             other => return Err(DecodeError::UnknownType(other)),
@@ -243,8 +262,9 @@ impl Command {
             Self::ManifestPart { campaign, total_bytes, offset_bytes, bytes } => {
                 writer.u8(0x02).u64(*campaign).u32(*total_bytes).u32(*offset_bytes).bytes(bytes)
             }
-            Self::Begin { campaign, reach_timeout_s, transfer_timeout_s, accepted } => {
-                writer.u8(0x03).u64(*campaign).u16(*reach_timeout_s).u16(*transfer_timeout_s);
+            Self::Begin { campaign, reach_timeout_s, transfer_timeout_s, accepted, drill } => {
+                let kind = if *drill { 0x0f } else { 0x03 };
+                writer.u8(kind).u64(*campaign).u16(*reach_timeout_s).u16(*transfer_timeout_s);
                 write_acceptance(&mut writer, *accepted)
             }
             Self::Join { parameters, report_interval_ms, group } => {
@@ -265,6 +285,10 @@ impl Command {
             Self::BackupStored { campaign, digest } => writer.u8(0x0a).u64(*campaign).bytes(digest),
             Self::Enlist { campaign, transfer_timeout_s } => {
                 writer.u8(0x0c).u64(*campaign).u16(*transfer_timeout_s)
+            }
+            Self::Rehearse { campaign, escrow_rate_kbit_s } => {
+                let rate = escrow_rate_kbit_s.map_or(0, NonZeroU32::get);
+                writer.u8(0x10).u64(*campaign).u32(rate)
             }
             Self::NotUnderstood { kind } => writer.u8(0x0e).u8(*kind),
             Self::Hold { again_s, reason, detail } => {

@@ -4,6 +4,7 @@
 
 use std::fmt::Debug;
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 
 use proptest::prelude::*;
 
@@ -61,9 +62,25 @@ pub(super) fn commands() -> Vec<(Command, &'static str)> {
                 reach_timeout_s: 300,
                 transfer_timeout_s: 120,
                 accepted: Acceptance::default(),
+                drill: false,
             },
             "030000000000000001012c0078",
         ),
+        (
+            Command::Begin {
+                campaign: 1,
+                reach_timeout_s: 300,
+                transfer_timeout_s: 120,
+                accepted: Acceptance::default(),
+                drill: true,
+            },
+            "0f0000000000000001012c0078",
+        ),
+        (
+            Command::Rehearse { campaign: 9, escrow_rate_kbit_s: NonZeroU32::new(6250) },
+            "1000000000000000090000186a",
+        ),
+        (Command::Rehearse { campaign: 9, escrow_rate_kbit_s: None }, "10000000000000000900000000"),
         (
             Command::Join {
                 parameters: parameters(),
@@ -231,7 +248,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// Messages whose last field is missing where there is nothing to say.
-const LATER: [u8; 4] = [0x03, 0x0b, 0x81, 0x87];
+const LATER: [u8; 5] = [0x03, 0x0b, 0x0f, 0x81, 0x87];
 
 fn check<M: Debug + PartialEq>(
     message: &M,

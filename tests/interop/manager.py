@@ -284,6 +284,7 @@ def check_recovery_commands(dialogue):
     commands = {
         "join": join, "commit": {"campaign": CAMPAIGN}, "enlist": {"campaign": CAMPAIGN, "transfer timeout": 60},
         "commit with escrow": {"campaign": CAMPAIGN, "rate": 1000, "unless broken": 0},
+        "rehearse": {"campaign": CAMPAIGN, "rate": 0},
         "backup stored": {"campaign": CAMPAIGN, "digest": "00" * 32}, "hold": {"again": 1, "reason": 0, "detail": ""},
         "backup status": {"campaign": CAMPAIGN, "form": 1, "entries": []} | status,
     }

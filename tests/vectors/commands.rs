@@ -2,6 +2,7 @@
 //! docs/PROTOCOL.md.
 
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 
 use firmcast::reason::Reason;
 use firmcast::wire::broadcast::{
@@ -29,6 +30,13 @@ type Named = (&'static str, Command, Value);
 
 fn about_the_campaign() -> Vec<Named> {
     let (campaign, id, accepted) = (CAMPAIGN, campaign_id(), Acceptance::default());
+    let begin = |drill| Command::Begin {
+        campaign,
+        reach_timeout_s: 300,
+        transfer_timeout_s: 120,
+        accepted,
+        drill,
+    };
     vec![
         ("query", Command::Query, json!({})),
         (
@@ -43,8 +51,18 @@ fn about_the_campaign() -> Vec<Named> {
         ),
         (
             "begin",
-            Command::Begin { campaign, reach_timeout_s: 300, transfer_timeout_s: 120, accepted },
+            begin(false),
             json!({ "campaign": id, "reach timeout": 300, "transfer timeout": 120 }),
+        ),
+        (
+            "begin a drill",
+            begin(true),
+            json!({ "campaign": id, "reach timeout": 300, "transfer timeout": 120 }),
+        ),
+        (
+            "rehearse",
+            Command::Rehearse { campaign, escrow_rate_kbit_s: NonZeroU32::new(6250) },
+            json!({ "campaign": id, "rate": 6250 }),
         ),
         ("commit", Command::Commit { campaign }, json!({ "campaign": id })),
         ("release", Command::Release { campaign }, json!({ "campaign": id })),

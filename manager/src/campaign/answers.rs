@@ -59,6 +59,7 @@ impl Host {
             (Answer::Foresight(foresight), Leg::Agent(leg)) if foresight.campaign == ours => {
                 leg.handle_foresight(foresight)
             }
+            (Answer::NotUnderstood { .. }, Leg::Agent(leg)) => leg.handle_not_understood(plan),
             (Answer::BackupOffer(offer), _) => return self.handle_offer(now, offer, plan, rng),
             _ => Next::Stay,
         };
@@ -94,10 +95,10 @@ impl Host {
                 match leg {
                     Leg::Agent(leg) => leg.come_home(rebooted, end),
                     Leg::Recovery(leg) => leg.come_home(rebooted, end),
-                    Leg::Escrow(leg) => leg.come_home(rebooted, end),
-                    Leg::Flashing(leg) => leg.come_home(rebooted, end),
-                    Leg::Release(leg) => leg.come_home(rebooted),
-                    Leg::Confirmation(leg) => leg.come_home(rebooted),
+                    Leg::Escrow(leg) => leg.come_home(rebooted, end, plan),
+                    Leg::Flashing(leg) => leg.come_home(rebooted, end, plan),
+                    Leg::Release(leg) => leg.come_home(rebooted, plan),
+                    Leg::Confirmation(leg) => leg.come_home(rebooted, plan),
                     Leg::Ended(_) => Next::Stay,
                 }
             }

@@ -147,7 +147,9 @@ impl ChipKnowledge {
             Phase::Writing | Phase::Verifying | Phase::Restoring | Phase::Other(_) => {
                 (self.told, self.word) = (Told::Write, Word::Unknown);
             }
-            Phase::Updated | Phase::Rebooting => (self.word, self.has_ended) = (said, true),
+            Phase::Updated | Phase::Drilled | Phase::Rebooting => {
+                (self.word, self.has_ended) = (said, true);
+            }
             Phase::Failed if self.told == Told::Nothing || report.ending.flash.reboot_is_safe() => {
                 (self.word, self.has_ended) = (said, true);
             }

@@ -111,6 +111,18 @@ pub(super) fn whole_seconds(span: Duration) -> u16 {
     u16::try_from(span.as_secs()).unwrap_or(u16::MAX)
 }
 
+/// How far a campaign goes with its hosts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Purpose {
+    /// They are updated.
+    #[default]
+    Update,
+    /// They are only asked what an update would change.
+    DryRun,
+    /// They leave for the recovery environment and do everything up to the first change there.
+    Drill,
+}
+
 /// Everything about a campaign but its hosts.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -124,8 +136,8 @@ pub struct Config {
     pub fragment_size_bytes: u16,
     /// Whether hosts give their backup into the manager's keeping before they change their flash.
     pub escrow: bool,
-    /// Whether hosts are only asked what an update would change.
-    pub dry_run: bool,
+    /// How far it goes.
+    pub purpose: Purpose,
     /// What the operator accepts although it is in the way on a host.
     pub accepted: Acceptance,
     /// Deadlines of the phases.
@@ -153,8 +165,8 @@ pub(crate) struct Terms {
     pub fragment_size_bytes: u16,
     /// Whether hosts give their backup into the manager's keeping before they change their flash.
     pub escrow: bool,
-    /// Whether hosts are only asked what an update would change.
-    pub dry_run: bool,
+    /// How far it goes.
+    pub purpose: Purpose,
     /// What the operator accepts although it is in the way on a host.
     pub accepted: Acceptance,
     /// When the hosts are dead ones that asked for help: they are in their recovery environment

@@ -13,7 +13,7 @@ use rand_chacha::ChaCha20Rng;
 
 use super::boots::Boots;
 use super::chip::{ChipKnowledge, is_update};
-use super::config::Deadlines;
+use super::config::{Deadlines, Purpose};
 use super::manifest::ManifestDelivery;
 use super::retry::Retry;
 use super::stage::Stage;
@@ -53,7 +53,7 @@ pub(super) struct CampaignPlan {
     pub(super) parameters: TransferParameters,
     pub(super) group: Option<std::net::IpAddr>,
     pub(super) report_interval_ms: u16,
-    pub(super) dry_run: bool,
+    pub(super) purpose: Purpose,
     /// What the operator accepts although it is in the way.
     pub(super) accepted: Acceptance,
     /// Whether the hosts are dead ones: no agent can be called, and after the release nothing is
@@ -113,7 +113,8 @@ pub(super) struct Contact {
     pub(super) done: u32,
     pub(super) total: u32,
     pub(super) digests: Option<([u8; 32], [u8; 32])>,
-    /// What an updated host said beside it: locks that did not come back, writes of somebody else.
+    /// What an updated host said beside it: locks that did not come back, writes of somebody else;
+    /// or what a drill came to.
     remark: String,
     manifests_lost: u32,
     flash_turns: u32,
@@ -144,10 +145,12 @@ impl Contact {
         }
     }
 
-    /// Keeps what a host says that holds the new firmware: it ends as confirmed, with that remark.
+    /// Keeps what a host says that holds the new firmware, or has done its drill: it ends with that
+    /// remark.
     pub(super) fn take_remark(&mut self, report: &Report) {
         let is_updated = report.phase == Phase::Updated || is_update(report.ending.reason);
-        if is_updated && !report.ending.detail.is_empty() {
+        let is_drilled = report.ending.reason == Reason::Drilled;
+        if (is_updated || is_drilled) && !report.ending.detail.is_empty() {
             self.remark.clone_from(&report.ending.detail);
         }
     }
@@ -155,6 +158,8 @@ impl Contact {
     /// The detail of an end for this reason, with the remark where the firmware is the new one.
     pub(super) fn with_remark(&self, reason: Reason, detail: String) -> String {
         match reason {
+            // Its last word at home is the same one.
+            Reason::Drilled if detail.is_empty() => self.remark.clone(),
             Reason::Confirmed | Reason::Rescued if !self.remark.is_empty() => {
                 let parts = [self.remark.as_str(), &detail];
                 parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; ")

@@ -89,7 +89,7 @@ impl Course {
             group: multicast_group(terms.delivery),
             report_interval_ms: report_interval_ms(targets.len()),
             deadlines: terms.deadlines,
-            dry_run: terms.dry_run,
+            purpose: terms.purpose,
             accepted: terms.accepted,
             rescue: terms.rescue.is_some(),
             escrow: terms.escrow.then(|| EscrowPlan {

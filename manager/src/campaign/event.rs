@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::ops::Range;
 
-use firmcast::reason::{Ending, Reason};
+use firmcast::reason::{Ending, FlashState, Reason};
 use firmcast::session;
 
 use super::Stage;
@@ -12,7 +12,7 @@ use super::Stage;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
     /// Why, and what is known of the flash. [`Reason::Confirmed`] is the only success, or
-    /// [`Reason::Possible`] in a dry run, or [`Reason::Rescued`].
+    /// [`Reason::Possible`] in a dry run, [`Reason::Drilled`] in a drill, or [`Reason::Rescued`].
     pub ending: Ending,
     /// DMI BIOS version after the boot, when it was asked for.
     pub bios_version: Option<String>,
@@ -21,10 +21,15 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Whether the host was seen running the new firmware, or in a dry run could be updated, or was
-    /// dead and repaired itself.
+    /// Whether the host was seen running the new firmware, or in a dry run could be updated, or
+    /// came home from a drill, or was dead and repaired itself.
     pub fn is_confirmed(&self) -> bool {
-        matches!(self.ending.reason, Reason::Confirmed | Reason::Possible | Reason::Rescued)
+        match self.ending.reason {
+            Reason::Confirmed | Reason::Possible | Reason::Rescued => true,
+            // Of a host that says it wrote, nobody knows what it did.
+            Reason::Drilled => matches!(self.ending.flash, FlashState::Untouched(_)),
+            _ => false,
+        }
     }
 }
 

@@ -326,7 +326,7 @@ impl Host {
         }
         let contact = &mut self.contact;
         let next = match &mut self.leg {
-            Leg::Agent(leg) => leg.handle_timeout(now, contact),
+            Leg::Agent(leg) => leg.handle_timeout(now, contact, plan),
             Leg::Recovery(leg) => leg.handle_timeout(now, contact),
             Leg::Escrow(leg) => leg.handle_timeout(now, contact),
             Leg::Flashing(leg) => leg.handle_timeout(now, contact, plan),

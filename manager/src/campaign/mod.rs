@@ -49,7 +49,7 @@ use firmcast::wire::command::Command;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
-pub use config::{Config, Contents, Deadlines, Delivery, Target};
+pub use config::{Config, Contents, Deadlines, Delivery, Purpose, Target};
 pub(crate) use config::{Rescue, Terms};
 pub(crate) use course::{Course, Uploads};
 pub use event::{Backup, CampaignEvent, Destination, Outcome, Transmit};
@@ -89,7 +89,7 @@ impl Campaign {
             rate_bits_per_s: u64::from(config.rate_mbit) * config::BITS_PER_MBIT,
             fragment_size_bytes: config.fragment_size_bytes,
             escrow: config.escrow,
-            dry_run: config.dry_run,
+            purpose: config.purpose,
             accepted: config.accepted,
             rescue: None,
             deadlines: config.deadlines,

@@ -166,6 +166,7 @@ pub(crate) fn awaits_release(phase: Phase) -> bool {
         | Phase::Verified
         | Phase::Escrow
         | Phase::Updated
+        | Phase::Drilled
         | Phase::Failed => true,
         Phase::Idle
         | Phase::Accepted

@@ -103,6 +103,7 @@ fn to_text(campaign: &Campaign) -> String {
     let kind = match campaign.kind {
         Kind::Update => "",
         Kind::DryRun => "dry run: ",
+        Kind::Drill => "drill: ",
         Kind::Rescue => "rescue: ",
     };
     let damaged = match campaign.damaged_lines {

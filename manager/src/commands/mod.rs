@@ -3,7 +3,9 @@
 
 mod backup;
 mod bundle;
+mod campaign;
 mod discover;
+mod drill;
 mod history;
 mod key;
 mod sending;
@@ -21,7 +23,7 @@ use firmcast_manager::store::state;
 /// Replaces and rescues the firmware of many networked computers at once.
 ///
 /// Exit status: 0 when everything asked for was done, 1 on any failure, 2 on wrong usage; firmcast
-/// update also has 3 when nothing was started.
+/// update and firmcast drill also have 3 when nothing was started.
 #[derive(Debug, Parser)]
 #[command(name = "firmcast", version)]
 pub(crate) struct Cli {
@@ -43,6 +45,8 @@ enum Command {
     Discover(discover::DiscoverArgs),
     /// Replace the firmware of hosts
     Update(update::UpdateArgs),
+    /// Do everything that an update does up to the first change, and come home
+    Drill(drill::DrillArgs),
     /// Answer dead hosts that ask for help, until stopped
     Serve(serve::ServeArgs),
     /// Show what the service for dead hosts is doing
@@ -65,6 +69,7 @@ impl Cli {
             Command::Bundle(args) => args.run(),
             Command::Discover(args) => args.run(&state_dir(state)?),
             Command::Update(args) => Ok(args.run(&state_dir(state)?)),
+            Command::Drill(args) => Ok(args.run(&state_dir(state)?)),
             Command::Serve(args) => args.run(&state_dir(state)?),
             Command::Status(args) => args.run(&state_dir(state)?),
             Command::Backup(args) => args.run(&state_dir(state)?),

@@ -5,6 +5,7 @@ use firmcast::keys::Fingerprint;
 use serde::{Deserialize, Serialize};
 
 use super::hex;
+use crate::campaign::Purpose;
 
 /// What a campaign is for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,16 +16,28 @@ pub enum Kind {
     Update,
     /// Hosts are only asked what an update would change; nothing is.
     DryRun,
+    /// Hosts do everything up to the first change, and come home; nothing is changed.
+    Drill,
     /// Dead hosts are given firmware.
     Rescue,
 }
 
 impl Kind {
+    /// The kind of a campaign for this purpose.
+    pub fn of(purpose: Purpose) -> Self {
+        match purpose {
+            Purpose::Update => Self::Update,
+            Purpose::DryRun => Self::DryRun,
+            Purpose::Drill => Self::Drill,
+        }
+    }
+
     /// Returns what is said of a host that ended well, as in "3 of 4 confirmed".
     pub fn good_end(self) -> &'static str {
         match self {
             Self::Update => "confirmed",
             Self::DryRun => "could be updated",
+            Self::Drill => "drilled",
             Self::Rescue => "rescued",
         }
     }
@@ -32,7 +45,7 @@ impl Kind {
     /// Returns what is said of the other hosts.
     pub fn bad_end(self) -> &'static str {
         match self {
-            Self::Update | Self::Rescue => "failed",
+            Self::Update | Self::Drill | Self::Rescue => "failed",
             Self::DryRun => "could not",
         }
     }

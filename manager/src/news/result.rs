@@ -18,6 +18,15 @@ const BIND_AGAIN: &str = "bind its disks to the new firmware, as \"Disks sealed 
 const TYPE_THE_KEY: &str = "its disks were sealed to the old firmware: look at its console or BMC, \
                             and type the recovery key where it asks for one";
 
+/// How long a host was in a stage, all times together.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StageTime {
+    /// Name of the stage.
+    pub stage: String,
+    /// Time in seconds, to the millisecond.
+    pub seconds: f64,
+}
+
 /// How it ended for one host.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HostResult {
@@ -27,7 +36,7 @@ pub struct HostResult {
     /// Host name.
     pub host: String,
     /// Whether it ended well: it was seen running the new firmware, or could be updated in a dry
-    /// run, or was dead and repaired itself.
+    /// run, or came home from a drill, or was dead and repaired itself.
     pub confirmed: bool,
     /// Name of the reason.
     pub reason: String,
@@ -52,6 +61,9 @@ pub struct HostResult {
     /// DMI BIOS version after the boot.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bios_version: Option<String>,
+    /// How long it was in each stage, in the order in which it first came there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stages: Vec<StageTime>,
     /// SHA-256 of the whole chip before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sha256_before: Option<String>,
@@ -81,6 +93,7 @@ impl HostResult {
             reboot_safe: flash.reboot_is_safe(),
             doubt: None,
             bios_version: bios_version.clone(),
+            stages: Vec::new(),
             sha256_before: digests.map(|(before, _)| hex(&before)),
             sha256_after: digests.map(|(_, after)| hex(&after)),
         }

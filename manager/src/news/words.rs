@@ -2,7 +2,10 @@
 
 use firmcast::reason::Reason;
 
-use super::{Entry, HostResult, Kind, News};
+use super::{Entry, HostResult, Kind, News, StageTime};
+
+/// A stage that took less is not told of.
+const NOTICEABLE_S: f64 = 0.1;
 
 impl Entry {
     /// Returns one line; none for what would be too much.
@@ -53,6 +56,10 @@ fn started(news: &News, campaign: &str) -> Option<String> {
         Kind::DryRun => {
             format!("dry run {campaign}: asks {hosts} about {what}, changes nothing, {signature}")
         }
+        Kind::Drill => format!(
+            "drill {campaign}: {what} with {hosts} by {delivery}, at most {rate_mbit} Mbit/s, \
+             changes no flash, {signature}"
+        ),
         Kind::Rescue => format!("rescue {campaign}: {what}, {signature}"),
         Kind::Update => format!(
             "campaign {campaign}: {what} to {hosts} by {delivery}, at most {rate_mbit} Mbit/s, \
@@ -73,6 +80,9 @@ impl HostResult {
                 format!("{message}: {detail}{}", self.doubt_text())
             }
             _ if self.code == Reason::Rescued.code() => message.clone(),
+            _ if self.code == Reason::Drilled.code() && self.confirmed => {
+                format!("drilled: {detail}; {}{}", self.stages_text(), self.doubt_text())
+            }
             _ if self.confirmed => {
                 let version = self.bios_version.as_deref().unwrap_or("unknown");
                 let but = self.shortfall().map(|but| format!(", BUT {but}; {advice}"));
@@ -84,7 +94,7 @@ impl HostResult {
                 let doubt = self.doubt_text();
                 format!("CANNOT be updated: {message}{in_brackets}{doubt}; {advice}")
             }
-            Kind::Update | Kind::Rescue => {
+            Kind::Update | Kind::Drill | Kind::Rescue => {
                 let reset = if self.reboot_safe { "safe" } else { "NOT known to be safe" };
                 format!(
                     "FAILED: {message}{in_brackets}; flash {flash}{condition}, reset {reset}; \
@@ -96,6 +106,15 @@ impl HostResult {
 }
 
 impl HostResult {
+    /// Returns how long the host was in each stage that took it noticeable time.
+    pub fn stages_text(&self) -> String {
+        let noticeable = self.stages.iter().filter(|stage| stage.seconds >= NOTICEABLE_S);
+        let texts: Vec<String> = noticeable
+            .map(|StageTime { stage, seconds }| format!("{stage} {seconds:.1} s"))
+            .collect();
+        texts.join(", ")
+    }
+
     /// Returns what is added about firmware that is not whole.
     pub fn doubt_text(&self) -> String {
         let Some(condition) = &self.condition else { return String::new() };

@@ -11,7 +11,7 @@ use super::caller::Caller;
 use super::note::{Note, ServiceEvent};
 use super::service::{Load, Running, Service};
 use super::shelf::{BundleId, Shelved};
-use crate::campaign::{Backup, Contents, Course, Host, Rescue, Terms};
+use crate::campaign::{Backup, Contents, Course, Host, Purpose, Rescue, Terms};
 use crate::news::{Kind, Narrator};
 
 /// A backup that arrived whole. The driver makes it durable and says so with
@@ -63,7 +63,7 @@ impl Service {
             rate_bits_per_s: self.settings.rate_bits_per_s,
             fragment_size_bytes: self.settings.fragment_size_bytes,
             escrow: self.policy.escrow,
-            dry_run: false,
+            purpose: Purpose::Update,
             accepted: Acceptance::default(),
             rescue: Some(Rescue { gather: self.policy.gather() }),
             deadlines: self.settings.deadlines,

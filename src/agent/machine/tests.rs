@@ -176,7 +176,9 @@ impl World {
     fn begin(&mut self, manager: usize, campaign: u64) -> (Phase, Reason) {
         let accepted = Acceptance::default();
         let (reach_timeout_s, transfer_timeout_s) = (300, 60);
-        let begin = Command::Begin { campaign, reach_timeout_s, transfer_timeout_s, accepted };
+        let drill = false;
+        let begin =
+            Command::Begin { campaign, reach_timeout_s, transfer_timeout_s, accepted, drill };
         match self.tell(manager, &begin) {
             Answer::Report(report) => {
                 assert_eq!(

@@ -1,5 +1,6 @@
 //! Doing what the manager says.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use log::warn;
@@ -57,9 +58,14 @@ impl Recovery {
                 self.report_interval = Duration::from_millis(interval.into());
                 self.join(now, parameters, group);
             }
-            Command::Commit { .. } => self.commit(None),
-            Command::CommitWithEscrow { rate_kbit_s, unless_broken, .. } => {
+            Command::Commit { .. } if !self.mission.drill => self.commit(None),
+            Command::CommitWithEscrow { rate_kbit_s, unless_broken, .. } if !self.mission.drill => {
                 self.commit(Some(EscrowOrder { rate_kbit_s, unless_broken }));
+            }
+            Command::Rehearse { escrow_rate_kbit_s, .. } if self.mission.drill => {
+                let rate = escrow_rate_kbit_s.map(NonZeroU32::get);
+                let unless_broken = false;
+                self.commit(rate.map(|rate_kbit_s| EscrowOrder { rate_kbit_s, unless_broken }));
             }
             Command::BackupStored { digest, .. } => self.handle_backup_stored(&digest),
             Command::Release { .. } => self.release(now),
@@ -67,7 +73,8 @@ impl Recovery {
         }
     }
 
-    /// Flashes; with an order for escrow, not before the manager keeps the backup.
+    /// Flashes, or rehearses that; with an order for escrow, not before the manager keeps the
+    /// backup.
     fn commit(&mut self, escrow: Option<EscrowOrder>) {
         if matches!(self.state, State::Verified | State::Unfinished { .. }) {
             self.escrow.begin(escrow);
@@ -80,7 +87,8 @@ impl Recovery {
         self.state = State::Flashing(Phase::BackingUp);
         self.report.phase = Phase::BackingUp;
         (self.report.done, self.report.total) = (0, 0);
-        self.actions.push_back(Action::Flash { image, flash: self.flash });
+        let drill = self.mission.drill;
+        self.actions.push_back(Action::Flash { image, flash: self.flash, drill });
     }
 
     fn release(&mut self, now: Time) {

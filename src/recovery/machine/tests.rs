@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod drill;
 mod escrow;
 
 use std::net::SocketAddr;
@@ -47,6 +48,10 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
+        Self::of(false)
+    }
+
+    fn of(drill: bool) -> Self {
         let mut rng = ChaCha20Rng::from_seed([1; 32]);
         let manager_key = ManagerSecretKey::generate(&mut rng);
         let host_key = HostSecretKey::generate(&mut rng);
@@ -74,6 +79,7 @@ impl Bench {
             reach_timeout: Duration::from_secs(300),
             transfer_timeout: Duration::from_secs(120),
             rescue: false,
+            drill,
             flash: FlashState::UNTOUCHED,
         };
         let host = Recovery::new(Time::ZERO, mission, [3; 32]);
@@ -171,7 +177,11 @@ impl Bench {
 
     /// A host that holds `image`, verified.
     fn verified(image: &[u8]) -> (Self, Time) {
-        let mut bench = Self::new();
+        Self::verified_in(false, image)
+    }
+
+    fn verified_in(drill: bool, image: &[u8]) -> (Self, Time) {
+        let mut bench = Self::of(drill);
         bench.run(Time::ZERO);
         let manifest = bench.manifest(3, image);
         bench.send_manifest(Time::ZERO, &manifest);
@@ -187,7 +197,7 @@ impl Bench {
         let (mut bench, now) = Self::verified(image);
         bench.command(now, &Command::Commit { campaign: CAMPAIGN });
         match bench.host.poll_action() {
-            Some(Action::Flash { image: verified, flash: FlashState::UNTOUCHED }) => {
+            Some(Action::Flash { image: verified, flash: FlashState::UNTOUCHED, drill: false }) => {
                 assert_eq!(verified.bytes(), image);
             }
             other => panic!("{other:?}"),

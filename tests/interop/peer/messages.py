@@ -29,10 +29,12 @@ LATER = {"accepted": ("u64",), "findings": ("u8", "u8", "u16")}
 ACCEPTED = [("accepted", "later")]
 FINDINGS = [("findings", "later")]
 
+BEGIN = CAMPAIGN + [("reach timeout", "u16"), ("transfer timeout", "u16")] + ACCEPTED
+
 COMMANDS = {
     0x01: ("query", []),
     0x02: ("manifest part", CAMPAIGN + [("total", "u32"), ("offset", "u32"), ("bytes", "rest")]),
-    0x03: ("begin", CAMPAIGN + [("reach timeout", "u16"), ("transfer timeout", "u16")] + ACCEPTED),
+    0x03: ("begin", BEGIN),
     0x04: ("join", [("parameters", "parameters"), ("report interval", "u16"), ("family", "u8"), ("group", "address")]),
     0x05: ("commit", CAMPAIGN),
     0x06: ("release", CAMPAIGN),
@@ -44,6 +46,8 @@ COMMANDS = {
     0x0C: ("enlist", CAMPAIGN + [("transfer timeout", "u16")]),
     0x0D: ("hold", [("again", "u16"), ("reason", "u16"), ("detail", "detail")]),
     0x0E: ("answer not understood", [("type", "u8")]),
+    0x0F: ("begin a drill", BEGIN),
+    0x10: ("rehearse", CAMPAIGN + [("rate", "u32")]),
 }
 ANSWERS = {
     0x81: ("identity", IDENTITY + FINDINGS),
@@ -66,7 +70,7 @@ MESSAGES = COMMANDS | ANSWERS | VERSIONS
 TYPES = {name: kind for kind, (name, _) in MESSAGES.items()}
 
 PHASES = ["idle", "accepted", "refused", "ready", "receiving", "verified", "backing up", "writing", "verifying",
-          "restoring", "updated", "failed", "rebooting", "escrow"]
+          "restoring", "updated", "failed", "rebooting", "escrow", "drilled"]
 NESTED = {"parameters": PARAMETERS, "identity": IDENTITY}
 
 

@@ -99,9 +99,13 @@ class Manager:
         return self.start("discover", "--interface", MANAGER_INTERFACE, "--enroll", "--json", *self.credentials())
 
     def start_update(self, bundle, *options, show=False):
-        """Starts a campaign."""
+        """Starts an update."""
+        return self.start_campaign("update", bundle, *options, show=show)
+
+    def start_campaign(self, command, bundle, *options, show=False):
+        """Starts a campaign: `update` or `drill`."""
         form = [] if show else ["--json"]
-        return self.start("update", "--bundle", bundle, *form, *options, *self.credentials(), show=show)
+        return self.start(command, "--bundle", bundle, *form, *options, *self.credentials(), show=show)
 
     def know(self, *hosts):
         """Puts servers into the inventory, as an enrolment does."""

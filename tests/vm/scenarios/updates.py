@@ -5,6 +5,7 @@ import re
 from lab.firmware import OVMF_VARIABLES_BYTES
 from lab.network import MANAGER_INTERFACE
 from lab.scenario import group_setup, scenario
+from lab.testbed import MANAGER_TIMEOUT_S
 
 LOSS_PERCENT = 5
 RATE_MBIT = 20
@@ -49,6 +50,34 @@ def update_both(lab, show=False):
 def ovmf_to_ovmf_broadcast(lab):
     """Two servers get another OVMF by broadcast at 5 % loss; both boot it and say so"""
     broadcast_update(lab, show=False)
+
+
+@scenario(group="two-servers", limit_s=600)
+def drill_on_two_servers(lab):
+    """A drill with escrow on two servers at 5 % loss: kexec, transfer, plan and the way home, and not one byte of code changes"""
+    new = lab.firmware.ovmf_new
+    holds_new = any(code_of(server) == new.read_bytes()[OVMF_VARIABLES_BYTES:] for server in lab.servers)
+    image = lab.firmware.ovmf_old if holds_new else new
+    bundle = lab.manager.bundle("drill", image, version="3", security_version=3)
+    before = [code_of(server) for server in lab.servers]
+    for server in lab.servers:
+        server.mark()
+    lab.network.set_loss(LOSS_PERCENT, LOSS_PERCENT)
+    options = ["--all", "--interface", MANAGER_INTERFACE, "--rate", RATE_MBIT, "--escrow"]
+    result = lab.finish(lab.manager.start_campaign("drill", bundle, *options), MANAGER_TIMEOUT_S)
+    lab.check_status("every host came home from its drill", result, 0)
+    lab.check_ends(result, len(lab.servers), reason="drilled", flash="untouched")
+    for host, end in result.results().items():
+        lab.check(f"{host} tells what would change: {end['detail']}", "eraseblocks would change" in end["detail"])
+        stages = {stage["stage"]: stage["seconds"] for stage in end["stages"]}
+        lab.check(f"and how long each part took: {stages}", {"entering-recovery", "receiving", "escrow", "rebooting"} <= stages.keys())
+    for server, code in zip(lab.servers, before):
+        lab.check(f"{server.name} went through the recovery kernel", server.shows(r"Command line:.*\befi=noruntime"))
+        lab.check(f"{server.name} booted its normal OS again", server.shows(r"^server: OS is up"))
+        lab.check(f"the chip of {server.name} holds the code that it held", code_of(server) == code)
+        check_ready(lab, server)
+    hosts = lab.finish(lab.manager.start("discover", "--json", "--interface", MANAGER_INTERFACE, *lab.manager.credentials()), 60)
+    lab.check("no floor was raised", '"security_version_floor":3' not in hosts.output.replace(" ", ""), hosts.output)
 
 
 @scenario(limit_s=600, on_demand=True)

@@ -7,7 +7,7 @@ use firmcast::wire::answer::{End, Environment, Identity, Phase, Report};
 use firmcast::wire::command::Command;
 use firmcast::wire::foresight::Foresight;
 
-use super::super::config::{Deadlines, whole_seconds};
+use super::super::config::{Deadlines, Purpose, whole_seconds};
 use super::super::contact::{CampaignPlan, Contact, said_in};
 use super::super::manifest::ManifestDelivery;
 use super::super::stage::{Stage, awaits_release};
@@ -59,13 +59,19 @@ impl AgentLeg {
                 reach_timeout_s: whole_seconds(plan.deadlines.reach),
                 transfer_timeout_s: whole_seconds(plan.deadlines.transfer),
                 accepted: plan.accepted,
+                drill: plan.purpose == Purpose::Drill,
             },
             Self::Reach => return Vec::new(),
         };
         due.then_some(command).into_iter().collect()
     }
 
-    pub(in crate::campaign) fn handle_timeout(&self, now: Time, contact: &Contact) -> Next {
+    pub(in crate::campaign) fn handle_timeout(
+        &self,
+        now: Time,
+        contact: &Contact,
+        plan: &CampaignPlan,
+    ) -> Next {
         Next::End(match self {
             Self::Recall => {
                 let detail = format!("in another campaign it was last {}", contact.phase.name());
@@ -73,6 +79,11 @@ impl AgentLeg {
             }
             Self::Connect | Self::Manifest(_) | Self::Foresee => {
                 Refusal::new(Reason::HostUnreachable, contact.standstill(now, self.stage()))
+            }
+            // One that is on its way nevertheless is let go when it calls.
+            Self::Begin if plan.purpose == Purpose::Drill => {
+                let advice = "an agent that is older than drills stays silent: update it";
+                Refusal::new(Reason::HostUnreachable, advice)
             }
             // The acceptance may be lost and the host already on its way.
             Self::Begin => return Next::Go(Start::Reach),
@@ -106,7 +117,7 @@ impl AgentLeg {
                 Next::Go(Start::Manifest)
             }
             // A dry run brings nobody out of anything.
-            Self::Connect if plan.dry_run => {
+            Self::Connect if plan.purpose == Purpose::DryRun => {
                 let detail = "it is in the recovery environment of another campaign";
                 Next::End(Refusal::new(Reason::Busy, detail))
             }
@@ -159,7 +170,10 @@ impl AgentLeg {
         &mut self,
         plan: &CampaignPlan,
     ) -> Option<(&mut ManifestDelivery, Start)> {
-        let then = if plan.dry_run { Start::Foresee } else { Start::Begin };
+        let then = match plan.purpose {
+            Purpose::DryRun => Start::Foresee,
+            Purpose::Update | Purpose::Drill => Start::Begin,
+        };
         match self {
             Self::Manifest(delivery) => Some((delivery, then)),
             _ => None,
@@ -188,6 +202,18 @@ impl AgentLeg {
                 Next::Go(Start::RecoveryManifest)
             }
             (Phase::Rebooting, Self::Reach) => Next::End(said_in(report)),
+            _ => Next::Stay,
+        }
+    }
+
+    /// It does not know a command of this type.
+    pub(in crate::campaign) fn handle_not_understood(&self, plan: &CampaignPlan) -> Next {
+        let is_drill = plan.purpose == Purpose::Drill;
+        match self {
+            Self::Begin if is_drill => {
+                let detail = "the host knows no drills: update firmcast there";
+                Next::End(Refusal::new(Reason::ProtocolMismatch, detail))
+            }
             _ => Next::Stay,
         }
     }

@@ -9,6 +9,7 @@ use super::super::config::Deadlines;
 use super::super::contact::{CampaignPlan, Contact, said_in};
 use super::super::manifest::ManifestDelivery;
 use super::super::stage::Stage;
+use super::ending::home;
 use super::next::{Next, Start};
 
 /// A host that reboots, or is back.
@@ -74,9 +75,9 @@ impl ConfirmationLeg {
     }
 
     /// It is in its normal OS after another boot.
-    pub(in crate::campaign) fn come_home(&self, rebooted: bool) -> Next {
+    pub(in crate::campaign) fn come_home(&self, rebooted: bool, plan: &CampaignPlan) -> Next {
         match self {
-            Self::Reboot if rebooted => Next::Go(Start::ConfirmManifest(None)),
+            Self::Reboot if rebooted => home(plan),
             _ => Next::Stay,
         }
     }
@@ -100,7 +101,7 @@ impl ConfirmationLeg {
         plan: &CampaignPlan,
     ) -> Next {
         match (report.phase, self) {
-            (Phase::Updated, leg @ Self::Reboot) => {
+            (Phase::Updated | Phase::Drilled, leg @ Self::Reboot) => {
                 leg.release(contact, plan);
                 Next::Stay
             }

@@ -5,6 +5,7 @@
 //! the [`UPLOADS_MAX`] turns. So at most that many backups, each as large as the image, are in
 //! memory.
 
+use std::num::NonZeroU32;
 use std::ops::Range;
 
 use firmcast::reason::{Reason, Refusal};
@@ -18,7 +19,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::RngCore;
 use sha2::{Digest as _, Sha256};
 
-use super::super::config::Deadlines;
+use super::super::config::{Deadlines, Purpose};
 use super::super::contact::{CampaignPlan, Contact};
 use super::super::stage::Stage;
 use super::ending::{came_back, leave, rescued};
@@ -75,6 +76,10 @@ impl EscrowLeg {
         let campaign = plan.campaign();
         commands.extend(plan.escrow.as_ref().filter(|_| due).map(|escrow| {
             match contact.may_speak {
+                true if plan.purpose == Purpose::Drill => Command::Rehearse {
+                    campaign,
+                    escrow_rate_kbit_s: NonZeroU32::new(escrow.rate_kbit_s),
+                },
                 // A dead host's contents are worth nothing to anybody who cannot have them.
                 true => Command::CommitWithEscrow {
                     campaign,
@@ -113,8 +118,13 @@ impl EscrowLeg {
     }
 
     /// It is in its normal OS after another boot.
-    pub(in crate::campaign) fn come_home(&self, rebooted: bool, end: Option<&End>) -> Next {
-        came_back(rebooted, end)
+    pub(in crate::campaign) fn come_home(
+        &self,
+        rebooted: bool,
+        end: Option<&End>,
+        plan: &CampaignPlan,
+    ) -> Next {
+        came_back(rebooted, end, plan)
     }
 
     pub(in crate::campaign) fn handle_report(
@@ -136,6 +146,7 @@ impl EscrowLeg {
             Phase::Writing | Phase::Verifying | Phase::Restoring => Next::Go(Start::Flash(None)),
             // When nothing had to be changed.
             Phase::Updated => Next::Go(Start::Release(plan.rescue.then(rescued))),
+            Phase::Drilled => Next::Go(Start::Release(None)),
             Phase::Refused => {
                 contact.ask_after_refusal();
                 Next::Stay

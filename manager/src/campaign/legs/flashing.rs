@@ -5,7 +5,7 @@ use firmcast::time::Time;
 use firmcast::wire::answer::{End, Phase, Report};
 use firmcast::wire::command::Command;
 
-use super::super::config::Deadlines;
+use super::super::config::{Deadlines, Purpose};
 use super::super::contact::{CampaignPlan, Contact, said_in};
 use super::super::stage::Stage;
 use super::ending::{came_back, leave, rescued};
@@ -42,6 +42,9 @@ impl FlashingLeg {
             Self::Commit(Some(digest)) if due => {
                 vec![Command::BackupStored { campaign, digest: *digest }]
             }
+            Self::Commit(None) if due && plan.purpose == Purpose::Drill => {
+                vec![Command::Rehearse { campaign, escrow_rate_kbit_s: None }]
+            }
             Self::Commit(None) if due => vec![Command::Commit { campaign }],
             _ => Vec::new(),
         }
@@ -77,8 +80,13 @@ impl FlashingLeg {
 
     /// It is in its normal OS after another boot. Whether it was updated after all, only the
     /// measurement tells.
-    pub(in crate::campaign) fn come_home(&self, rebooted: bool, end: Option<&End>) -> Next {
-        came_back(rebooted, end)
+    pub(in crate::campaign) fn come_home(
+        &self,
+        rebooted: bool,
+        end: Option<&End>,
+        plan: &CampaignPlan,
+    ) -> Next {
+        came_back(rebooted, end, plan)
     }
 
     pub(in crate::campaign) fn handle_report(
@@ -90,6 +98,7 @@ impl FlashingLeg {
     ) -> Next {
         match report.phase {
             Phase::Updated => Next::Go(Start::Release(plan.rescue.then(rescued))),
+            Phase::Drilled => Next::Go(Start::Release(None)),
             // Said before it heard that its backup is stored.
             Phase::BackingUp | Phase::Escrow
                 if matches!(self, Self::Commit(_)) && plan.escrow.is_some() =>

@@ -31,7 +31,7 @@ pub(in crate::campaign) enum Start {
     Commit(Option<[u8; 32]>),
     /// Why its flash job failed, of one that may try again by itself.
     Flash(Option<Refusal>),
-    /// Why it ends after it was let go; none for one that was updated and is measured then.
+    /// Why it ends after it was let go; none for one whose return is awaited then.
     Release(Option<Refusal>),
     Reboot,
     /// Why the agent says that it came back without an update, if it was not let go.

@@ -6,10 +6,10 @@ use firmcast::wire::answer::{End, Phase, Report};
 use firmcast::wire::command::Command;
 
 use super::super::config::Deadlines;
-use super::super::contact::{CampaignPlan, Contact, said_in};
+use super::super::contact::{CampaignPlan, Contact};
 use super::super::manifest::ManifestDelivery;
 use super::super::stage::Stage;
-use super::ending::returned;
+use super::ending::{leave, returned};
 use super::next::{Next, Start};
 
 /// Number of reports in a row that say "ready" and show that a receiving host lost what it was
@@ -142,7 +142,7 @@ impl RecoveryLeg {
                 contact.ask_after_refusal();
                 Next::Stay
             }
-            Phase::Rebooting => Next::End(said_in(report)),
+            Phase::Rebooting => leave(report, plan),
             _ => Next::Stay,
         }
     }

@@ -7,12 +7,13 @@ use firmcast::wire::command::Command;
 use super::super::config::Deadlines;
 use super::super::contact::{CampaignPlan, Contact};
 use super::super::stage::Stage;
+use super::ending::home;
 use super::next::{Next, Start};
 
 /// A host that is told to go, again until it goes or its time is over.
 #[derive(Debug)]
 pub(in crate::campaign) struct ReleaseLeg {
-    /// Why it ends then; none for one that was updated and is measured after its reboot.
+    /// Why it ends then; none for one whose return is awaited: it was updated, or did its drill.
     pub(in crate::campaign) farewell: Option<Refusal>,
 }
 
@@ -31,13 +32,13 @@ impl ReleaseLeg {
 
     /// It does not answer, and may have gone.
     pub(in crate::campaign) fn handle_timeout(&mut self) -> Next {
-        self.go(Start::Reboot)
+        self.go(Next::Go(Start::Reboot))
     }
 
     /// It is in its normal OS after another boot.
-    pub(in crate::campaign) fn come_home(&mut self, rebooted: bool) -> Next {
+    pub(in crate::campaign) fn come_home(&mut self, rebooted: bool, plan: &CampaignPlan) -> Next {
         match rebooted {
-            true => self.go(Start::ConfirmManifest(None)),
+            true => self.go(home(plan)),
             false => Next::Stay,
         }
     }
@@ -48,9 +49,9 @@ impl ReleaseLeg {
         report: &Report,
     ) -> Next {
         match report.phase {
-            Phase::Rebooting => self.go(Start::Reboot),
+            Phase::Rebooting => self.go(Next::Go(Start::Reboot)),
             // The agent was released before it left its normal OS.
-            Phase::Idle if self.farewell.is_some() => self.go(Start::Reboot),
+            Phase::Idle if self.farewell.is_some() => self.go(Next::Go(Start::Reboot)),
             // It was released too late: it writes, and must finish.
             Phase::Writing | Phase::Verifying | Phase::Restoring if !contact.chip.has_ended() => {
                 Next::Go(Start::Flash(None))
@@ -59,10 +60,7 @@ impl ReleaseLeg {
         }
     }
 
-    fn go(&mut self, updated: Start) -> Next {
-        match self.farewell.take() {
-            Some(why) => Next::End(why),
-            None => Next::Go(updated),
-        }
+    fn go(&mut self, awaited: Next) -> Next {
+        self.farewell.take().map_or(awaited, Next::End)
     }
 }

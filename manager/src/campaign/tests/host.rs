@@ -22,6 +22,8 @@ use sha2::{Digest as _, Sha256};
 const HEARTBEAT: Duration = Duration::from_secs(1);
 const RECONNECT_AFTER: Duration = Duration::from_secs(10);
 const FLASH_STEPS: u32 = 3;
+/// What a drill comes to.
+pub(super) const DRILL_REPORT: &str = "3 of 512 eraseblocks would change";
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug)]
@@ -61,6 +63,17 @@ pub(super) struct Script {
     pub(super) cannot_keep: &'static str,
     /// What recovery says beside that it has updated the chip.
     pub(super) remark: &'static str,
+    /// It knows no drills: it says so, or nothing.
+    pub(super) knows_no_drills: Option<Unknown>,
+    /// It takes a rehearsal for a commit.
+    pub(super) writes_in_drill: bool,
+}
+
+/// What a host makes of a command that it does not know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unknown {
+    Told,
+    Ignored,
 }
 
 impl Default for Script {
@@ -91,6 +104,8 @@ impl Default for Script {
             other_version: false,
             cannot_keep: "",
             remark: "",
+            knows_no_drills: None,
+            writes_in_drill: false,
         }
     }
 }
@@ -147,6 +162,8 @@ pub(super) struct ScriptedHost {
     boots: u8,
     place: Place,
     campaign: u64,
+    /// It was told that this is a drill.
+    drill: bool,
     manifest: Vec<u8>,
     receiver: Option<Receiver>,
     upload: Option<(BackupOffer, Sender)>,
@@ -178,6 +195,7 @@ impl ScriptedHost {
             boots: 0,
             place: Place::Os,
             campaign: 0,
+            drill: false,
             manifest: Vec::new(),
             receiver: None,
             upload: None,
@@ -413,7 +431,16 @@ impl ScriptedHost {
                 let held_bytes = self.manifest.len() as u32;
                 self.answer(now, &Answer::ManifestHeld { campaign, held_bytes });
             }
-            Command::Begin { .. } if !in_recovery => self.begin(now),
+            Command::Begin { drill: true, .. }
+                if self.script.knows_no_drills == Some(Unknown::Told) =>
+            {
+                self.answer(now, &Answer::NotUnderstood { kind: 0x0f });
+            }
+            Command::Begin { drill: true, .. } if self.script.knows_no_drills.is_some() => {}
+            Command::Begin { drill, .. } if !in_recovery => {
+                self.drill = drill;
+                self.begin(now);
+            }
             Command::Join { parameters, .. } if in_recovery && self.receiver.is_none() => {
                 assert_eq!(self.manifest, self.cargo.manifest);
                 self.receiver = Some(Receiver::new(&parameters, 9).unwrap());
@@ -421,6 +448,20 @@ impl ScriptedHost {
                     true => Phase::Updated,
                     false => Phase::Receiving,
                 });
+            }
+            Command::Commit { .. } | Command::CommitWithEscrow { .. } if self.drill => {
+                panic!("told to write in a drill")
+            }
+            Command::Rehearse { .. } if self.script.writes_in_drill => {
+                self.report = Report { total: FLASH_STEPS, ..self.state(Phase::Writing) };
+            }
+            Command::Rehearse { escrow_rate_kbit_s, .. }
+                if self.drill && self.report.phase == Phase::Verified =>
+            {
+                match escrow_rate_kbit_s {
+                    Some(rate) => self.begin_escrow(now, rate.get()),
+                    None => self.end_drill(),
+                }
             }
             Command::Commit { .. }
                 if self.report.phase == Phase::Verified
@@ -439,6 +480,9 @@ impl ScriptedHost {
             Command::BackupStored { digest, .. } if self.report.phase == Phase::Escrow => {
                 let (offer, _) = self.upload.take().unwrap();
                 assert_eq!(digest, offer.digest);
+                if self.drill {
+                    return self.end_drill();
+                }
                 self.report = Report { total: FLASH_STEPS, ..self.state(Phase::Writing) };
                 self.give_up = None;
             }
@@ -453,6 +497,13 @@ impl ScriptedHost {
             }
             _ => {}
         }
+    }
+
+    fn end_drill(&mut self) {
+        let ending = Ending::new(Reason::Drilled, FlashState::UNTOUCHED, DRILL_REPORT);
+        let digests = Some(([1; 32], [1; 32]));
+        self.report = Report { ending, digests, ..self.state(Phase::Drilled) };
+        self.give_up = None;
     }
 
     fn begin_escrow(&mut self, now: Time, rate_kbit_s: u32) {
@@ -535,6 +586,7 @@ impl ScriptedHost {
         self.upload = None;
         let reason = match self.report.phase {
             Phase::Updated => Reason::Updated,
+            Phase::Drilled => Reason::Drilled,
             _ => Reason::Released,
         };
         self.go_home(now, reason);
@@ -597,6 +649,7 @@ fn campaign_of(command: &Command) -> Option<u64> {
         | Command::Commit { campaign }
         | Command::CommitWithEscrow { campaign, .. }
         | Command::BackupStored { campaign, .. }
+        | Command::Rehearse { campaign, .. }
         | Command::Release { campaign }
         | Command::Foresee { campaign, .. }
         | Command::Measure { campaign } => Some(*campaign),

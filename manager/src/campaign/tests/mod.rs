@@ -8,10 +8,10 @@ mod world;
 
 use std::time::Duration;
 
-use firmcast::reason::{Condition, FlashState, Reason};
+use firmcast::reason::{Condition, Ending, FlashState, Reason};
 
-use super::{CampaignEvent, Delivery, Stage};
-use host::Script;
+use super::{CampaignEvent, Delivery, Purpose, Stage};
+use host::{DRILL_REPORT, Script, Unknown};
 use world::{Escrow, World};
 
 /// Ten minutes of virtual time suffice for every end but those that wait for a boot that never
@@ -193,7 +193,7 @@ fn a_host_that_is_less_protected_than_before_is_confirmed_with_that_remark() {
 fn a_dry_run_asks_every_host_and_moves_none() {
     let mut scripts = vec![Script::default(); 3];
     scripts[1].silent = true;
-    let mut world = World::dry(scripts, 0.2);
+    let mut world = World::short(Purpose::DryRun, scripts, 0.2, None);
     world.run_to_end(LONG);
     for host in [0, 2] {
         let outcome = world.outcome(host);
@@ -206,6 +206,49 @@ fn a_dry_run_asks_every_host_and_moves_none() {
     }
     assert_eq!(world.outcome(1).ending.reason, Reason::HostUnreachable);
     assert!(world.hosts.iter().all(|host| host.is_in_normal_os() && host.writes == 0));
+}
+
+#[test]
+fn a_drill_brings_every_host_home_with_its_flash_as_it_was() {
+    for escrow in [None, Some(Escrow::default())] {
+        let mut scripts = vec![Script::default(); 4];
+        scripts[1].silent = true;
+        scripts[2].reboots_without_release = true;
+        scripts[3].deaf_to_fragments = true;
+        let mut world = World::short(Purpose::Drill, scripts, 0.1, escrow);
+        world.run_to_end(Duration::from_secs(1200));
+        for host in [0, 2] {
+            let outcome = world.outcome(host);
+            assert!(outcome.is_confirmed(), "{outcome:?}");
+            let Ending { reason, flash, detail } = outcome.ending;
+            assert_eq!((reason, flash), (Reason::Drilled, FlashState::UNTOUCHED));
+            assert_eq!(detail, DRILL_REPORT);
+            assert!(world.hosts[host].is_in_normal_os(), "it ends when its host is home");
+        }
+        assert_eq!(world.outcome(1).ending.reason, Reason::HostUnreachable);
+        assert_eq!(world.outcome(3).ending.reason, Reason::LeftBehind);
+        assert!(world.hosts.iter().all(|host| host.writes == 0));
+        assert_eq!(world.backups.len(), if escrow.is_some() { 2 } else { 0 });
+    }
+}
+
+#[test]
+fn a_drill_that_does_not_end_as_one_is_no_success() {
+    let script = Script::default();
+    for (script, reason) in [
+        (Script { knows_no_drills: Some(Unknown::Told), ..script }, Reason::ProtocolMismatch),
+        (Script { knows_no_drills: Some(Unknown::Ignored), ..script }, Reason::HostUnreachable),
+        (Script { never_boots_again: true, ..script }, Reason::NoAgentAfterReboot),
+        (Script { dies_in_kexec: true, ..script }, Reason::NoReady),
+        (Script { writes_in_drill: true, ..script }, Reason::Drilled),
+    ] {
+        let mut world = World::short(Purpose::Drill, vec![script], 0.0, None);
+        world.run_to_end(Duration::from_secs(3600));
+        let outcome = world.outcome(0);
+        assert_eq!((outcome.ending.reason, outcome.is_confirmed()), (reason, false));
+        let is_as_it_was = outcome.ending.flash == FlashState::UNTOUCHED;
+        assert_eq!(is_as_it_was, !script.writes_in_drill, "{outcome:?}");
+    }
 }
 
 #[test]

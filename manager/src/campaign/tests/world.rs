@@ -12,7 +12,7 @@ use rand_core::{RngCore, SeedableRng};
 use super::host::{Cargo, Script, ScriptedHost};
 use crate::campaign::{
     Backup, Campaign, CampaignEvent, Config, Contents, Deadlines, Delivery, Destination, Host,
-    Outcome, Stage, Target, Transmit,
+    Outcome, Purpose, Stage, Target, Transmit,
 };
 
 const STABLE_DIGEST: [u8; 32] = [5; 32];
@@ -90,12 +90,16 @@ impl World {
         Self::with(scripts, Delivery::Broadcast, loss, Some(escrow))
     }
 
-    /// Returns a campaign that only asks.
-    pub(super) fn dry(scripts: Vec<Script>, loss: f64) -> Self {
-        let mut world = Self::new(scripts, Delivery::Broadcast, loss);
-        let config =
-            Config { dry_run: true, ..config(1, Delivery::Broadcast, None, &world.secret) };
-        world.campaign = campaign(Time::ZERO, config, None, &world.hosts);
+    /// Returns a campaign that does not go as far as an update.
+    pub(super) fn short(
+        purpose: Purpose,
+        scripts: Vec<Script>,
+        loss: f64,
+        escrow: Option<Escrow>,
+    ) -> Self {
+        let mut world = Self::with(scripts, Delivery::Broadcast, loss, escrow);
+        let config = config(1, Delivery::Broadcast, escrow, &world.secret);
+        world.campaign = campaign(Time::ZERO, Config { purpose, ..config }, escrow, &world.hosts);
         world
     }
 
@@ -289,7 +293,7 @@ fn config(
         rate_mbit: escrow.unwrap_or_default().rate_mbit,
         fragment_size_bytes: FRAGMENT_SIZE_BYTES,
         escrow: escrow.is_some(),
-        dry_run: false,
+        purpose: Purpose::Update,
         accepted: Default::default(),
         deadlines: Deadlines::default(),
         exchange_secret: *secret.exchange(),

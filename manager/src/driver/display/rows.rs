@@ -232,7 +232,9 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use firmcast::reason::{Ending, FlashState, Reason};
-    use firmcast_manager::campaign::{Config, Contents, Deadlines, Delivery, Outcome, Target};
+    use firmcast_manager::campaign::{
+        Config, Contents, Deadlines, Delivery, Outcome, Purpose, Target,
+    };
 
     fn campaign(hosts: usize) -> Campaign {
         let config = Config {
@@ -241,7 +243,7 @@ mod tests {
             rate_mbit: 100,
             fragment_size_bytes: 1440,
             escrow: false,
-            dry_run: false,
+            purpose: Purpose::Update,
             accepted: Default::default(),
             deadlines: Deadlines::default(),
             exchange_secret: [1; 32],

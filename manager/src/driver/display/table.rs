@@ -42,10 +42,10 @@ impl Table {
         Piece::Picture(rows::table(self.kind, now, campaign, &self.paces, screen()))
     }
 
-    /// Returns the last state; after a dry run with all figures of all hosts.
+    /// Returns the last state; after a dry run or a drill with all figures of all hosts.
     pub(super) fn last_picture(&self, campaign: &Campaign) -> Piece {
         let mut screen = screen();
-        if self.kind == Kind::DryRun {
+        if matches!(self.kind, Kind::DryRun | Kind::Drill) {
             screen.height = usize::MAX;
         }
         Piece::LastPicture(rows::table(self.kind, Time::ZERO, campaign, &self.paces, screen))

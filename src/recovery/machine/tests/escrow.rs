@@ -36,7 +36,7 @@ impl Keeping {
         let (mut bench, now) = Bench::verified(new);
         bench.command(now, &COMMIT);
         let flashing = match bench.host.poll_action() {
-            Some(Action::Flash { image, flash }) => Some(Flashing::new(image, flash)),
+            Some(Action::Flash { image, flash, .. }) => Some(Flashing::new(image, flash)),
             other => panic!("{other:?}"),
         };
         let geometry = Geometry::uniform(CHIP as u64, 4096, 1, WriteRule::ClearBits).unwrap();
@@ -255,7 +255,7 @@ fn a_chip_that_needs_no_change_needs_no_upload_and_a_mixed_one_is_rescued_withou
     keeping.bench.host.flash_ended(now, mixed);
     keeping.bench.command(now, &COMMIT);
     let action = keeping.bench.host.poll_action();
-    let Some(Action::Flash { image: new, flash }) = action else { panic!("{action:?}") };
+    let Some(Action::Flash { image: new, flash, .. }) = action else { panic!("{action:?}") };
     keeping.flashing = Some(Flashing::new(new, flash));
     keeping.run(20 * SECOND, |keeping| keeping.flashing.is_none());
     let report = keeping.bench.host.report();
@@ -277,7 +277,7 @@ fn escrow_is_skipped_only_when_the_commit_says_so() {
         Command::CommitWithEscrow { campaign: CAMPAIGN, rate_kbit_s: 250, unless_broken: false };
     keeping.bench.command(now, &commit);
     let action = keeping.bench.host.poll_action();
-    let Some(Action::Flash { image: new, flash }) = action else { panic!("{action:?}") };
+    let Some(Action::Flash { image: new, flash, .. }) = action else { panic!("{action:?}") };
     keeping.flashing = Some(Flashing::new(new, flash));
     keeping.run(20 * SECOND, |keeping| keeping.offer.is_some());
     assert!(keeping.offer.is_some(), "even what is mixed is kept first");

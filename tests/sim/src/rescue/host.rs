@@ -342,7 +342,9 @@ impl VirtualHost {
                 None => break,
                 Some(StayAction::LookUp(source)) => stay.lookups.push(source),
                 Some(StayAction::JoinGroup(_)) => stay.group_joined = true,
-                Some(StayAction::Flash { image, flash }) => self.begin_job(now, image, flash)?,
+                Some(StayAction::Flash { image, flash, .. }) => {
+                    self.begin_job(now, image, flash)?
+                }
                 Some(StayAction::Conclude(conclusion)) => self.conclude(&conclusion)?,
             }
         }

@@ -35,6 +35,7 @@ pub(crate) struct Handoff {
     manager_address: std::net::SocketAddr,
     reach_timeout_s: u16,
     transfer_timeout_s: u16,
+    drill: bool,
     /// What the agent said of the contents.
     firmware: Condition,
 }
@@ -268,6 +269,7 @@ impl Computer {
             reach_timeout: std::time::Duration::from_secs(handoff.reach_timeout_s.into()),
             transfer_timeout: std::time::Duration::from_secs(handoff.transfer_timeout_s.into()),
             rescue: false,
+            drill: handoff.drill,
             flash: FlashState::Untouched(handoff.firmware),
         })
     }
@@ -324,6 +326,7 @@ impl HostSystem for Computer {
             manager_address: order.manager_address,
             reach_timeout_s: order.reach_timeout_s,
             transfer_timeout_s: order.transfer_timeout_s,
+            drill: order.drill,
             firmware: self.firmware(),
         });
         self.accepted = Some((order.campaign, self.boot));

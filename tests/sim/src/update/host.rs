@@ -61,6 +61,8 @@ pub(crate) struct VirtualHost {
     pub(crate) commits: Vec<u64>,
     /// Campaigns that told this host to read and upload its backup.
     pub(crate) escrows: Vec<u64>,
+    /// Campaigns that told this host to go as far as the first change.
+    pub(crate) rehearsals: Vec<u64>,
     /// The campaigns in which the chip was changed, and when that was last.
     pub(crate) changed_in: BTreeMap<u64, Time>,
     /// The campaigns whose manager said at their end that the chip is untouched.
@@ -89,6 +91,7 @@ impl VirtualHost {
             origin: Time::ZERO,
             commits: Vec::new(),
             escrows: Vec::new(),
+            rehearsals: Vec::new(),
             changed_in: BTreeMap::new(),
             ended_untouched: Vec::new(),
             last_end: None,
@@ -370,13 +373,19 @@ impl VirtualHost {
         let Place::Recovery(stay) = &mut self.place else { return Ok(()) };
         match action {
             Action::JoinGroup(_) => stay.group_joined = true,
-            Action::Flash { image, flash } => {
-                let is_told =
-                    self.commits.contains(&stay.campaign) || self.escrows.contains(&stay.campaign);
+            Action::Flash { image, flash, drill } => {
+                let tellers = match drill {
+                    true => [&self.rehearsals, &self.rehearsals],
+                    false => [&self.commits, &self.escrows],
+                };
+                let is_told = tellers.iter().any(|told| told.contains(&stay.campaign));
                 check_image(stay, &self.computer.truth, is_told, &image, flash)?;
                 stay.flashed = true;
                 let chance = &mut self.computer.chance;
-                let flashing = Flashing::new(image, flash);
+                let flashing = match drill {
+                    true => Flashing::drill(image, flash),
+                    false => Flashing::new(image, flash),
+                };
                 if self.faulty && chance.happens(self.scenario.flash_faults * 0.03) {
                     stay.recovery.flash_ended(
                         local,

@@ -8,7 +8,7 @@ use firmcast::keys::SecretKey as _;
 use firmcast::reason::{Ending, FlashState, Reason};
 use firmcast::time::Time;
 use firmcast::wire::finding::Acceptance;
-use firmcast_manager::campaign::{Campaign, Config, Contents, Deadlines, Outcome, Target};
+use firmcast_manager::campaign::{Campaign, Config, Contents, Deadlines, Outcome, Purpose, Target};
 
 use crate::chance::Chance;
 use crate::engine::{Alarm, Violation};
@@ -27,6 +27,7 @@ pub(crate) struct Manager {
     pub(crate) address: SocketAddr,
     pub(crate) is_rogue: bool,
     /// Which virtual hosts its hosts are.
+    pub(crate) purpose: Purpose,
     pub(crate) targets: Vec<usize>,
     /// What their chips held when it started.
     held: Vec<u64>,
@@ -42,7 +43,7 @@ impl Manager {
         scenario: &Scenario,
         truth: &Truth,
         chance: &mut Chance,
-        is_rogue: bool,
+        (is_rogue, purpose): (bool, Purpose),
         hosts: &[VirtualHost],
         targets: Vec<usize>,
     ) -> Result<Self, Violation> {
@@ -58,7 +59,7 @@ impl Manager {
             fragment_size_bytes: scenario.fragment_size_bytes,
             escrow: scenario.escrow,
             accepted: Acceptance::default(),
-            dry_run: false,
+            purpose,
             deadlines: Deadlines::default(),
             exchange_secret: *truth.managers[which].exchange(),
             stamp: EPOCH_US + now.as_micros(),
@@ -81,6 +82,7 @@ impl Manager {
             number,
             address,
             is_rogue,
+            purpose,
             targets,
             held,
             wake: Alarm::default(),
@@ -128,9 +130,12 @@ pub(crate) fn check_outcome(
             !was_heard || host.commits.contains(&number)
         }
     };
-    let is_confirmed = || {
-        let is_new = host.computer.runs_new() && *flash == FlashState::Updated;
-        !manager.is_rogue && is_new
+    let is_confirmed = || match manager.purpose {
+        Purpose::Drill => *reason == Reason::Drilled && host.is_home(),
+        Purpose::Update | Purpose::DryRun => {
+            let is_new = host.computer.runs_new() && *flash == FlashState::Updated;
+            *reason == Reason::Confirmed && !manager.is_rogue && is_new
+        }
     };
     let is_well = is_true
         && (!flash.reboot_is_safe() || is_safe())

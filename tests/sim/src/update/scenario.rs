@@ -60,6 +60,8 @@ pub(crate) struct Scenario {
     /// That a host says little more when it starts after its power failed, and then nothing until
     /// the faults end.
     pub(crate) silences: f64,
+    /// That a campaign is only a drill: the first one, and others while there are faults.
+    pub(crate) drills: f64,
     /// That the operator loses patience with a campaign.
     pub(crate) interrupt: f64,
     /// Pause between datagrams of somebody who replays and forges.
@@ -138,6 +140,7 @@ impl Scenario {
             flash_faults: 0.0,
             power_cuts: 0.0,
             silences: 0.0,
+            drills: 0.0,
             interrupt: 0.0,
             adversary: chance
                 .happens(0.7)
@@ -160,6 +163,7 @@ impl Scenario {
             scenario.blow(&mut chance);
         }
         scenario.closed = *chance.pick(&[0.0, 0.5, 1.0]);
+        scenario.drills = *chance.pick(&[0.0, 0.3, 0.6]);
         scenario.foreign = *chance.pick(&[0.0, 0.5]);
         scenario
     }

@@ -6,8 +6,11 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
+use firmcast::reason::Reason;
 use firmcast::time::Time;
-use firmcast_manager::campaign::{Backup, CampaignEvent, Delivery, Destination, Stage, Transmit};
+use firmcast_manager::campaign::{
+    Backup, CampaignEvent, Delivery, Destination, Purpose, Stage, Transmit,
+};
 
 use crate::chance::Chance;
 use crate::engine::{Alarm, Engine, Simulated, Violation};
@@ -285,18 +288,23 @@ impl World {
     }
 
     fn start_manager(&mut self, is_rogue: bool, targets: Vec<usize>) -> Result<(), Violation> {
+        let may_drill = !is_rogue && (self.started == 0 || !self.faults_ended);
+        let purpose = match may_drill && self.chance.happens(self.scenario.drills) {
+            true => Purpose::Drill,
+            false => Purpose::Update,
+        };
         let manager = Manager::start(
             self.engine.now(),
             &self.scenario,
             &self.truth,
             &mut self.chance,
-            is_rogue,
+            (is_rogue, purpose),
             &self.hosts,
             targets,
         )?;
         let (slot, number) = (self.started as usize, manager.number);
         self.engine.line(format_args!(
-            "campaign {number:x} starts for {} hosts, rogue: {is_rogue}",
+            "campaign {number:x} starts for {} hosts, {purpose:?}, rogue: {is_rogue}",
             manager.targets.len()
         ));
         self.started += 1;
@@ -427,6 +435,9 @@ impl World {
                 self.engine.trace.count(*stage as u64);
                 self.engine.line(format_args!("host{host} {}", stage.name()));
                 match stage {
+                    Stage::Escrow | Stage::Commit if manager.purpose == Purpose::Drill => {
+                        self.hosts[host].rehearsals.push(manager.number);
+                    }
                     Stage::Escrow => self.hosts[host].escrows.push(manager.number),
                     Stage::Commit => self.hosts[host].commits.push(manager.number),
                     _ => {}
@@ -449,7 +460,7 @@ impl World {
                         "host{host} is not confirmed in fair weather: {outcome:?}"
                     ));
                 }
-                if !manager.is_rogue && outcome.is_confirmed() {
+                if !manager.is_rogue && outcome.ending.reason == Reason::Confirmed {
                     self.unconfirmed.retain(|other| *other != host);
                 }
             }

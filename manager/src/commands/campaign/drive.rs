@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use firmcast::reason::Reason;
 use firmcast::time::Time;
-use firmcast_manager::campaign::{Campaign, Host, Outcome};
+use firmcast_manager::campaign::{Campaign, Outcome};
 use firmcast_manager::news::{Narrator, News};
 use firmcast_manager::rescue::Note;
 use firmcast_manager::store::flash_backups::{BackupStore, RegionFacts};
@@ -215,8 +216,10 @@ impl Drive {
 
     /// What was confirmed on hosts of the inventory is their floor from now on.
     fn keep_floors(&mut self) {
-        let is_confirmed = |host: &&Host| host.outcome().is_some_and(Outcome::is_confirmed);
-        let confirmed = self.campaign.hosts().iter().filter(is_confirmed);
+        // A dry run and a drill end well, too, and confirm nothing.
+        let is_confirmed = |outcome: &Outcome| outcome.ending.reason == Reason::Confirmed;
+        let hosts = self.campaign.hosts().iter();
+        let confirmed = hosts.filter(|host| host.outcome().is_some_and(is_confirmed));
         let keys: Vec<[u8; 32]> = confirmed.filter_map(|host| host.target().key).collect();
         if keys.is_empty() || self.io.security_version == 0 {
             return;
