@@ -73,7 +73,7 @@ fn enter(kernel: &Path, initramfs: &Path, manager: IpAddr, options: &[&str]) -> 
             address: SocketAddr::new(manager, 7117),
             public_key: "none".into(),
         },
-        drill: false,
+        drill: None,
         campaign: 1,
         deadlines: Deadlines { reach_manager_s: 300, transfer_s: 600 },
         security_version_floor: 0,

@@ -14,7 +14,7 @@ use super::outlook::{self, Outlook};
 use super::preflight::{self, ChipContents, Ready};
 use super::state::{CampaignRecord, RecordedEnding};
 use crate::dmi::Dmi;
-use crate::handover::{Deadlines, HANDOFF_VERSION, Handoff, ManagerContact, SecretText};
+use crate::handover::{Deadlines, Drill, HANDOFF_VERSION, Handoff, ManagerContact, SecretText};
 use crate::host;
 use crate::image::{Contents, Digest, VerifiedManifest, left_out};
 use crate::kexec::{self, KexecError, RecoveryFiles};
@@ -154,7 +154,7 @@ impl System {
             trusted_releases: trust.releases.iter().map(ToString::to_string).collect(),
             manager: ManagerContact { address, public_key: order.manager.to_string() },
             campaign: order.campaign,
-            drill: order.drill,
+            drill: order.drill.then(|| Drill { managers: config.managers.clone() }),
             deadlines: Deadlines {
                 reach_manager_s: order.reach_timeout_s.into(),
                 transfer_s: order.transfer_timeout_s.into(),
@@ -453,7 +453,7 @@ mod tests {
         let (key, network) = (ready.key.to_text().to_string(), ready.network.clone());
         // This machine has no key, no floor, and no such interface.
         let (handoff, _) = system.handoff(&order, ready);
-        assert!(handoff.drill);
+        assert!(handoff.drill.is_some());
         assert_eq!(handoff.host_key.expose(), key);
         assert_eq!((handoff.network, handoff.security_version_floor), (network, 7));
         assert_eq!(

@@ -10,13 +10,18 @@ use super::drive::{Listening, Surroundings, drive, elapsed, seed};
 use super::error::EnvironmentError;
 use super::host::{Host, find_flash};
 use super::sources::Places;
-use super::stay::{Conclusion, Stay};
+use super::stay::{Conclusion, Patient, Stay};
 use crate::dmi::Dmi;
 use crate::handover::Handoff;
 use crate::platform::Platform;
 use crate::reason::{Ending, FlashState, Reason, Refusal, with_causes};
 use crate::recovery::machine::{Mission, Recovery};
+use crate::rescue::search::SearchEnd;
 use crate::wire::answer::End;
+use crate::wire::help::{Finding, HelpRequest};
+
+/// How long a drill looks for a manager by itself.
+const SEARCH_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Does what the agent was instructed for, and leaves word of it.
 pub(super) fn run(started: Instant, platform: &mut Platform, handoff: &Handoff) {
@@ -35,8 +40,9 @@ fn take_part(
     let patience = Duration::from_secs(handoff.deadlines.reach_manager_s.into());
     let network = platform.network(&handoff.network, patience)?;
     let manager = network.scoped(handoff.manager.address);
-    // The agent has said where the manager is.
-    let mut places = Places::new(network, handoff.network.clone(), Vec::new());
+    // The agent has said where the manager is; a drill looks for one all the same.
+    let stored = handoff.drill.as_ref().map(|drill| drill.managers.clone());
+    let mut places = Places::new(network, handoff.network.clone(), stored.unwrap_or_default());
     let host = host(platform, handoff)?;
     let now = elapsed(started);
     let mut recovery = Recovery::new(now, mission(handoff, manager, &host)?, seed()?);
@@ -48,9 +54,57 @@ fn take_part(
         is_ipv6: Some(handoff.manager.address.is_ipv6()),
         bound: false,
     };
-    let (places, flash) = (&mut places, handoff.flash.as_str());
-    let around = Surroundings { platform, flash, started, places, screen: None };
-    drive(around, Stay::sent(recovery), listening)
+    let flash = handoff.flash.as_str();
+    let around = Surroundings { platform, flash, started, places: &mut places, screen: None };
+    let conclusion = drive(around, Stay::sent(recovery), listening)?;
+    Ok(match conclusion {
+        Conclusion::Returned(end) if end.ending.reason == Reason::Drilled => {
+            let patient = seeker(handoff, &host)?;
+            let stay = Stay::by_itself(elapsed(started), patient, seed()?);
+            let listening = Listening { is_ipv6: None, bound: true, ..listening };
+            let around =
+                Surroundings { platform, flash, started, places: &mut places, screen: None };
+            Conclusion::Returned(with_search(end, &drive(around, stay, listening)?))
+        }
+        conclusion => conclusion,
+    })
+}
+
+/// The host as it would look for help if nobody had sent it: it only tells what this is about, and
+/// takes no image.
+fn seeker(handoff: &Handoff, host: &Host) -> Result<Patient, EnvironmentError> {
+    let managers = handoff.trusted_managers.iter().map(|key| key.parse());
+    let identity = host.identity(handoff.firmware, "");
+    Ok(Patient {
+        host_key: host.key.clone(),
+        managers: managers.collect::<Result<_, _>>().map_err(EnvironmentError::Key)?,
+        releases: Vec::new(),
+        board: host.board(),
+        request: HelpRequest {
+            wants_image: false,
+            finding: Finding::Valid,
+            offset_bytes: 0,
+            why: "a drill".into(),
+            identity,
+        },
+        flash: untouched(handoff),
+        patience: Some(SEARCH_PATIENCE),
+    })
+}
+
+/// Adds what the search for help came to.
+fn with_search(end: End, search: &Conclusion) -> End {
+    let found = match search {
+        Conclusion::Unchanged(SearchEnd::Told { manager }) => {
+            format!("by itself it found the manager at {manager}")
+        }
+        _ => {
+            let seconds = SEARCH_PATIENCE.as_secs();
+            format!("by itself it found NO manager that answers within {seconds} s")
+        }
+    };
+    let End { campaign, ending: Ending { reason, flash, detail } } = end;
+    End { campaign, ending: Ending::new(reason, flash, format!("{detail}; {found}")) }
 }
 
 fn host(platform: &mut Platform, handoff: &Handoff) -> Result<Host, EnvironmentError> {
@@ -80,7 +134,7 @@ fn mission(
         reach_timeout: Duration::from_secs(handoff.deadlines.reach_manager_s.into()),
         transfer_timeout: Duration::from_secs(handoff.deadlines.transfer_s.into()),
         rescue: false,
-        drill: handoff.drill,
+        drill: handoff.drill.is_some(),
         flash: untouched(handoff),
     })
 }

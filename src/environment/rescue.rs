@@ -319,7 +319,7 @@ fn word(conclusion: &Conclusion) -> (&'static str, &'static str) {
             ("the firmware is repaired and verified", "Nothing to do: this computer starts now.")
         }
         Conclusion::Returned(_) => ("booting on", "On the manager: firmcast history."),
-        Conclusion::Unchanged(SearchEnd::Told) => {
+        Conclusion::Unchanged(SearchEnd::Told { .. }) => {
             ("booting on: a manager has been told", "On the manager: firmcast status.")
         }
         Conclusion::Unchanged(SearchEnd::NotHelped) => (

@@ -41,8 +41,8 @@ pub struct Handoff {
     pub manager: ManagerContact,
     /// The campaign that this recovery belongs to.
     pub campaign: u64,
-    /// Whether this is a drill: the chip is not changed.
-    pub drill: bool,
+    /// Set when this is a drill: the chip is not changed, and the search for help is rehearsed.
+    pub drill: Option<Drill>,
     /// How long recovery may wait for what.
     pub deadlines: Deadlines,
     /// Bundles with a security version below this are refused.
@@ -61,6 +61,14 @@ pub struct Handoff {
     /// Where recovery leaves word for the agent when it ends without an update; `None` when no disk
     /// place is right for it.
     pub result_mailbox: Option<MailboxPlace>,
+}
+
+/// What a drill needs to know beside an update.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Drill {
+    /// Where managers may be when nobody hands one over: URLs, as the provision has them.
+    pub managers: Vec<String>,
 }
 
 /// Where the manager is, and how it proves to be it.
@@ -190,7 +198,7 @@ pub(super) mod tests {
                 public_key: "manager key".into(),
             },
             campaign: 0x0123_4567_89ab_cdef,
-            drill: false,
+            drill: None,
             deadlines: Deadlines { reach_manager_s: 300, transfer_s: 1800 },
             security_version_floor: 7,
             flash: "BIOS".into(),
@@ -220,7 +228,8 @@ pub(super) mod tests {
         let names: Vec<&String> = whole.as_object().unwrap().keys().collect();
         assert!(names.iter().any(|name| *name == "firmware"));
         // serde takes a missing `Option` for none.
-        for name in names.into_iter().filter(|name| *name != "result_mailbox") {
+        let optional = ["result_mailbox", "drill"];
+        for name in names.into_iter().filter(|name| !optional.contains(&name.as_str())) {
             let mut lacking = whole.clone();
             lacking.as_object_mut().unwrap().remove(name);
             let refused = Handoff::from_json(lacking.to_string().as_bytes());

@@ -11,7 +11,7 @@ mod handoff;
 mod provision;
 
 pub use handoff::{
-    Deadlines, HANDOFF_PATH, HANDOFF_SIZE_MAX, HANDOFF_VERSION, Handoff, MailboxPlace,
+    Deadlines, Drill, HANDOFF_PATH, HANDOFF_SIZE_MAX, HANDOFF_VERSION, Handoff, MailboxPlace,
     ManagerContact, SecretText,
 };
 pub use provision::{

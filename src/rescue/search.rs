@@ -85,7 +85,10 @@ pub enum SearchAction {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SearchEnd {
     /// The host wanted no image, and a manager knows now.
-    Told,
+    Told {
+        /// Where it is.
+        manager: SocketAddr,
+    },
     /// Nobody has helped within the host's patience.
     NotHelped,
 }
@@ -354,7 +357,10 @@ impl Search {
     fn hold(&mut self, now: Time, again: Duration, why: &Refusal) {
         if !self.kept.case.request.wants_image {
             info!("the manager has been told");
-            self.end(SearchEnd::Told);
+            if let State::Asking(asking) = &self.state {
+                let manager = asking.address;
+                self.end(SearchEnd::Told { manager });
+            }
             return;
         }
         let State::Asking(asking) = &mut self.state else { return };

@@ -1,12 +1,15 @@
 //! What a host of a campaign says, brought to the leg that it is on.
 
+use firmcast::reason::Reason;
 use firmcast::time::Time;
 use firmcast::wire::answer::{Answer, Environment, Identity, Phase, Report};
 use firmcast::wire::broadcast::Broadcast;
+use firmcast::wire::command::Command;
 use firmcast::wire::escrow::BackupOffer;
 use rand_chacha::ChaCha20Rng;
 
 use super::chip::is_update;
+use super::config::HOLD_TOLD_S;
 use super::contact::{CampaignPlan, said_in};
 use super::host::{Host, Leg};
 use super::legs::escrow::WholeBackup;
@@ -60,6 +63,12 @@ impl Host {
                 leg.handle_foresight(foresight)
             }
             (Answer::NotUnderstood { .. }, Leg::Agent(leg)) => leg.handle_not_understood(plan),
+            // In a drill it looks for a manager by itself, and has found this one.
+            (Answer::HelpRequest(request), _) if !request.wants_image => {
+                let (reason, detail) = (Reason::None, String::new());
+                contact.aside = Some(Command::Hold { again_s: HOLD_TOLD_S, reason, detail });
+                Next::Stay
+            }
             (Answer::BackupOffer(offer), _) => return self.handle_offer(now, offer, plan, rng),
             _ => Next::Stay,
         };
@@ -97,8 +106,8 @@ impl Host {
                     Leg::Recovery(leg) => leg.come_home(rebooted, end),
                     Leg::Escrow(leg) => leg.come_home(rebooted, end, plan),
                     Leg::Flashing(leg) => leg.come_home(rebooted, end, plan),
-                    Leg::Release(leg) => leg.come_home(rebooted, plan),
-                    Leg::Confirmation(leg) => leg.come_home(rebooted, plan),
+                    Leg::Release(leg) => leg.come_home(rebooted, end, plan),
+                    Leg::Confirmation(leg) => leg.come_home(rebooted, end, plan),
                     Leg::Ended(_) => Next::Stay,
                 }
             }

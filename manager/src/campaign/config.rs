@@ -13,6 +13,9 @@ pub const HOSTS_MAX: usize = 10_000;
 /// their turn.
 pub(crate) const DIALOGUES_MAX: usize = 64;
 
+/// When a host that only told something may tell it again, in seconds.
+pub(crate) const HOLD_TOLD_S: u16 = 3600;
+
 pub(super) const BITS_PER_MBIT: u64 = 1_000_000;
 
 /// How the image travels.

@@ -158,7 +158,7 @@ impl Contact {
     /// The detail of an end for this reason, with the remark where the firmware is the new one.
     pub(super) fn with_remark(&self, reason: Reason, detail: String) -> String {
         match reason {
-            // Its last word at home is the same one.
+            // Nothing more was left word of.
             Reason::Drilled if detail.is_empty() => self.remark.clone(),
             Reason::Confirmed | Reason::Rescued if !self.remark.is_empty() => {
                 let parts = [self.remark.as_str(), &detail];

@@ -49,6 +49,7 @@ use firmcast::wire::command::Command;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
+pub(crate) use config::HOLD_TOLD_S;
 pub use config::{Config, Contents, Deadlines, Delivery, Purpose, Target};
 pub(crate) use config::{Rescue, Terms};
 pub(crate) use course::{Course, Uploads};

@@ -13,7 +13,7 @@ use super::note::{HelpFacts, Note, ServiceEvent};
 use super::policy::BundleChoice;
 use super::service::{COURSES_MAX, Load, Service};
 use super::shelf::BundleId;
-use crate::campaign::{Outcome, Stage, Target, awaits_release};
+use crate::campaign::{HOLD_TOLD_S, Outcome, Stage, Target, awaits_release};
 use crate::news::{News, twins_text};
 
 /// How long hosts are put off for which there is nothing, on average; spread by a quarter.
@@ -21,9 +21,6 @@ const HOLD_S: u16 = 60;
 
 /// How long hosts are put off that only have to wait for others.
 const HOLD_BUSY_S: u16 = 10;
-
-/// When a host that only told something may tell it again.
-const HOLD_TOLD_S: u16 = 3600;
 
 /// What a request is answered with.
 enum Answer {

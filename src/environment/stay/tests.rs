@@ -308,7 +308,7 @@ fn who_only_tells_something_takes_no_image_and_boots_on() {
     room.say(1, &Command::Enlist { campaign: 5, transfer_timeout_s: 60 });
     assert!(room.host.recovery().is_none() && room.conclusion.is_none());
     room.say(1, &Command::Hold { again_s: 60, reason: Reason::None, detail: String::new() });
-    assert!(matches!(room.conclusion, Some(Conclusion::Unchanged(SearchEnd::Told))));
+    assert!(matches!(room.conclusion, Some(Conclusion::Unchanged(SearchEnd::Told { .. }))));
 
     let mut alone = Room::new(false);
     alone.run(Time::ZERO + PATIENCE);

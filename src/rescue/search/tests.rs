@@ -268,7 +268,8 @@ fn patience_ends_the_search_and_an_enlistment_needs_a_campaign() {
     told.request.wants_image = false;
     let mut bench = Bench::new(told).knows("stored address", &[1]).with_manager(1, Some(hold(30)));
     bench.run(Time::ZERO);
-    assert_eq!(bench.end, Some(SearchEnd::Told));
+    let manager = address(1);
+    assert_eq!(bench.end, Some(SearchEnd::Told { manager }));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use firmcast::reason::{Reason, Refusal};
 use firmcast::time::Time;
-use firmcast::wire::answer::{Measurement, Phase, Report};
+use firmcast::wire::answer::{End, Measurement, Phase, Report};
 use firmcast::wire::command::Command;
 
 use super::super::config::Deadlines;
@@ -75,9 +75,14 @@ impl ConfirmationLeg {
     }
 
     /// It is in its normal OS after another boot.
-    pub(in crate::campaign) fn come_home(&self, rebooted: bool, plan: &CampaignPlan) -> Next {
+    pub(in crate::campaign) fn come_home(
+        &self,
+        rebooted: bool,
+        end: Option<&End>,
+        plan: &CampaignPlan,
+    ) -> Next {
         match self {
-            Self::Reboot if rebooted => home(plan),
+            Self::Reboot if rebooted => home(end, plan),
             _ => Next::Stay,
         }
     }

@@ -22,10 +22,11 @@ pub(super) fn returned(end: Option<&End>) -> Refusal {
 }
 
 /// A host that was let go, and whose return was awaited, is in its normal OS: it is measured, or
-/// its drill is over.
-pub(super) fn home(plan: &CampaignPlan) -> Next {
+/// its drill is over. The agent may know more of that than recovery could say.
+pub(super) fn home(end: Option<&End>, plan: &CampaignPlan) -> Next {
+    let detail = end.map_or("", |end| &end.ending.detail);
     match plan.purpose {
-        Purpose::Drill => Next::End(Refusal::new(Reason::Drilled, "")),
+        Purpose::Drill => Next::End(Refusal::new(Reason::Drilled, detail)),
         Purpose::Update | Purpose::DryRun => Next::Go(Start::ConfirmManifest(None)),
     }
 }

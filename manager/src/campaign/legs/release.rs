@@ -1,7 +1,7 @@
 //! The leg in which the host is let go: the campaign is over for it in recovery.
 
 use firmcast::reason::Refusal;
-use firmcast::wire::answer::{Phase, Report};
+use firmcast::wire::answer::{End, Phase, Report};
 use firmcast::wire::command::Command;
 
 use super::super::config::Deadlines;
@@ -36,9 +36,14 @@ impl ReleaseLeg {
     }
 
     /// It is in its normal OS after another boot.
-    pub(in crate::campaign) fn come_home(&mut self, rebooted: bool, plan: &CampaignPlan) -> Next {
+    pub(in crate::campaign) fn come_home(
+        &mut self,
+        rebooted: bool,
+        end: Option<&End>,
+        plan: &CampaignPlan,
+    ) -> Next {
         match rebooted {
-            true => self.go(home(plan)),
+            true => self.go(home(end, plan)),
             false => Next::Stay,
         }
     }

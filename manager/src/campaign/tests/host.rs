@@ -14,6 +14,7 @@ use firmcast::wire::broadcast::{FragmentStatus, GroupKey, Missing, TransferParam
 use firmcast::wire::command::Command;
 use firmcast::wire::escrow::BackupOffer;
 use firmcast::wire::foresight::Foresight;
+use firmcast::wire::help::{Finding, HelpRequest};
 use firmcast::wire::samples;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore as _, SeedableRng};
@@ -164,6 +165,8 @@ pub(super) struct ScriptedHost {
     campaign: u64,
     /// It was told that this is a drill.
     drill: bool,
+    /// Its drill is done; it looks for a manager by itself, and tells it.
+    searches: bool,
     manifest: Vec<u8>,
     receiver: Option<Receiver>,
     upload: Option<(BackupOffer, Sender)>,
@@ -196,6 +199,7 @@ impl ScriptedHost {
             place: Place::Os,
             campaign: 0,
             drill: false,
+            searches: false,
             manifest: Vec::new(),
             receiver: None,
             upload: None,
@@ -262,7 +266,8 @@ impl ScriptedHost {
 
     /// Back to the normal OS, with a note of why.
     fn go_home(&mut self, now: Time, reason: Reason) {
-        let ending = Ending::new(reason, self.report.ending.flash, "");
+        let detail = if reason == Reason::Drilled { DRILL_REPORT } else { "" };
+        let ending = Ending::new(reason, self.report.ending.flash, detail);
         self.last_end = Some(End { campaign: self.campaign, ending });
         self.restart(now, false, self.script.home_boot);
         if self.script.never_boots_again {
@@ -333,7 +338,10 @@ impl ScriptedHost {
                 self.endpoint.connect(now, self.manager, self.manager_address);
             }
             self.step_flash(now);
-            self.answer(now, &Answer::Report(self.report.clone()));
+            match self.searches {
+                true => self.answer(now, &Answer::HelpRequest(Box::new(drill_request()))),
+                false => self.answer(now, &Answer::Report(self.report.clone())),
+            }
         }
     }
 
@@ -476,6 +484,10 @@ impl ScriptedHost {
                 assert!(!unless_broken, "an update never goes without the backup asked for");
                 self.begin_escrow(now, rate_kbit_s);
             }
+            Command::Hold { .. } if self.searches => {
+                self.searches = false;
+                self.go_home(now, Reason::Drilled);
+            }
             Command::BackupStatus(status) => self.handle_backup_status(now, &status),
             Command::BackupStored { digest, .. } if self.report.phase == Phase::Escrow => {
                 let (offer, _) = self.upload.take().unwrap();
@@ -584,9 +596,12 @@ impl ScriptedHost {
         let report = Report { ending, ..self.state(Phase::Rebooting) };
         self.answer(now, &Answer::Report(report));
         self.upload = None;
+        if self.report.phase == Phase::Drilled {
+            self.searches = true;
+            return;
+        }
         let reason = match self.report.phase {
             Phase::Updated => Reason::Updated,
-            Phase::Drilled => Reason::Drilled,
             _ => Reason::Released,
         };
         self.go_home(now, reason);
@@ -655,6 +670,16 @@ fn campaign_of(command: &Command) -> Option<u64> {
         | Command::Measure { campaign } => Some(*campaign),
         Command::Join { parameters, .. } => Some(parameters.campaign),
         Command::BackupStatus(status) => Some(status.campaign),
+    }
+}
+
+fn drill_request() -> HelpRequest {
+    HelpRequest {
+        wants_image: false,
+        finding: Finding::Valid,
+        offset_bytes: 0,
+        why: "a drill".into(),
+        identity: samples::identity(),
     }
 }
 
