@@ -3,7 +3,7 @@
 import re
 
 from lab.firmware import OVMF_VARIABLES_BYTES
-from lab.network import MANAGER_INTERFACE
+from lab.network import MANAGER_ADDRESS, MANAGER_INTERFACE
 from lab.scenario import group_setup, scenario
 from lab.testbed import MANAGER_TIMEOUT_S
 
@@ -69,6 +69,8 @@ def drill_on_two_servers(lab):
     lab.check_ends(result, len(lab.servers), reason="drilled", flash="untouched")
     for host, end in result.results().items():
         lab.check(f"{host} tells what would change: {end['detail']}", "eraseblocks would change" in end["detail"])
+        found = f"by itself it found the manager at {MANAGER_ADDRESS}"
+        lab.check(f"{host} found its manager by itself, too", found in end["detail"], end["detail"])
         stages = {stage["stage"]: stage["seconds"] for stage in end["stages"]}
         lab.check(f"and how long each part took: {stages}", {"entering-recovery", "receiving", "escrow", "rebooting"} <= stages.keys())
     for server, code in zip(lab.servers, before):
