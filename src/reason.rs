@@ -180,6 +180,10 @@ reasons! {
     WatchdogRuns = 26, "watchdog-runs",
         "a watchdog that cannot be stopped would reset the machine while its flash is written",
         "stop the watchdog that the detail names, or unload its driver";
+    /// The administrator's program said no, or did not end.
+    HookFailed = 27, "hook-failed",
+        "a program in pre-update.d failed",
+        "see the detail, and on the host journalctl -t firmcastd; run the program by hand";
     /// Recovery could not set up the network.
     NetworkNotCarried = 28, "network-not-carried",
         "the recovery environment cannot set up this network",

@@ -4,6 +4,7 @@ use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 
+use super::hooks;
 use crate::bmc;
 use crate::disks::Found;
 use crate::helper::{self, Answer};
@@ -50,6 +51,10 @@ fn answer(question: &str, files: Vec<OwnedFd>) -> io::Result<Answer> {
             let text = bmc::watchdog::timer_answer()?;
             Ok(Answer { text, ..Answer::default() })
         }
+        ("hooks", []) => {
+            let text = hooks::answer(Path::new("/"), rest).ok_or_else(not_understood)??;
+            Ok(Answer { text, ..Answer::default() })
+        }
         ("may-load", []) => kexec::may_load().map(|()| Answer::default()),
         ("load", [kernel, initramfs]) => {
             done(kexec::load_files(kernel.as_fd(), initramfs.as_fd(), rest))
@@ -75,6 +80,7 @@ mod tests {
             ("chip 1", vec![file()]),
             ("holders some 1 2", vec![]),
             ("work hard", vec![]),
+            ("hooks pre-update", vec![]),
             ("disks", vec![file()]),
             ("kept", vec![file()]),
             ("keep none", vec![]),

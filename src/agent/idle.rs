@@ -1,20 +1,23 @@
 //! The agent's event loop: one thread, one UDP socket, no timer. While nobody talks to it, it does
 //! not wake up.
 
-use std::io;
+use std::fmt::Display;
+use std::io::{self, PipeReader};
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd as _;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use log::{error, info, warn};
 use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Interest, Poll, Registry, Token};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rand_core::{OsRng, RngCore as _};
 use thiserror::Error;
 
 use super::config::Config;
+use super::drain::{Job, Then};
 use super::host_key;
 use super::local_machine::LocalMachine;
 use super::machine::{Action, Agent};
@@ -27,6 +30,7 @@ use crate::net::one_address::HostSocket;
 use crate::net::{NetError, udp};
 use crate::reason::{Reason, Refusal, with_causes};
 use crate::time::Time;
+use crate::wire::answer::Programs;
 
 /// Room for any datagram that an agent understands; what fills it is longer and ignored.
 const DATAGRAM_SIZE_MAX: usize = 1536;
@@ -60,6 +64,7 @@ pub enum AgentError {
 /// Tokens of what the loop waits for.
 const DATAGRAM: Token = Token(0);
 const HANG_UP: Token = Token(1);
+const PROGRAMS: Token = Token(2);
 
 /// Runs the agent until it is stopped, or told by SIGHUP to read its settings again: then it
 /// returns as soon as no campaign is about to take this host away, to be started anew.
@@ -96,6 +101,7 @@ pub fn run(config: Config) -> Result<(), AgentError> {
         socket,
         is_told_to_end: false,
         is_behind: false,
+        running: None,
     };
     driver.run().map_err(AgentError::Wait)
 }
@@ -134,17 +140,48 @@ struct Driver {
     is_told_to_end: bool,
     /// There may be more datagrams than were taken.
     is_behind: bool,
+    running: Option<Running>,
+}
+
+/// Programs of the administrator that run, in a thread of their own: datagrams do not wait.
+struct Running {
+    thread: JoinHandle<Programs>,
+    /// Says so when they have ended: the thread holds the other end.
+    _ended: PipeReader,
+}
+
+impl Running {
+    fn start(job: Job, registry: &Registry) -> io::Result<Self> {
+        let (ended, held) = io::pipe()?;
+        let mut source = SourceFd(&ended.as_raw_fd());
+        registry.register(&mut source, PROGRAMS, Interest::READABLE)?;
+        let run = move || {
+            let said = job.run();
+            drop(held);
+            said
+        };
+        Ok(Self { thread: thread::Builder::new().spawn(run)?, _ended: ended })
+    }
+
+    fn said(self) -> Programs {
+        self.thread.join().unwrap_or_else(|_| not_run("firmcastd has a bug"))
+    }
+}
+
+fn not_run(why: impl Display) -> Programs {
+    Programs { failed: true, told: format!("the administrator's programs were not run: {why}") }
 }
 
 impl Driver {
     fn run(mut self) -> io::Result<()> {
         let mut poll = Poll::new()?;
-        let mut events = Events::with_capacity(2);
+        let mut events = Events::with_capacity(3);
         poll.registry().register(self.socket.source(), DATAGRAM, Interest::READABLE)?;
         let hang_up = hang_up()?;
         let descriptor = hang_up.as_raw_fd();
         poll.registry().register(&mut SourceFd(&descriptor), HANG_UP, Interest::READABLE)?;
-        while !(self.is_told_to_end && self.agent.may_end(self.now())) {
+        while !(self.is_told_to_end && self.may_end()) {
+            self.start_programs(poll.registry());
             helper::hang_up();
             // Nothing is awaited but datagrams and the signal, unless the chip is being read to
             // answer the next question.
@@ -157,6 +194,9 @@ impl Driver {
             while hang_up.read_signal()?.is_some() {
                 info!("told to read the settings again");
                 self.is_told_to_end = true;
+            }
+            if events.iter().any(|event| event.token() == PROGRAMS) {
+                self.end_programs();
             }
             self.receive();
             self.system.look_on();
@@ -211,16 +251,58 @@ impl Driver {
         }
     }
 
+    fn may_end(&self) -> bool {
+        self.running.is_none() && self.agent.may_end(self.now())
+    }
+
+    fn start_programs(&mut self, registry: &Registry) {
+        while let Some(job) = self.system.take_job() {
+            match Running::start(job, registry) {
+                Ok(running) => self.running = Some(running),
+                Err(error) => self.programs_said(not_run(error)),
+            }
+        }
+    }
+
+    fn end_programs(&mut self) {
+        if let Some(running) = self.running.take() {
+            self.programs_said(running.said());
+        }
+    }
+
+    fn programs_said(&mut self, said: Programs) {
+        match self.system.programs_ended(said, self.agent.entering()) {
+            Then::Nothing => {}
+            Then::Enter => self.start_recovery(),
+            Then::Refuse(refusal) => self.refuse(&refusal),
+        }
+    }
+
+    /// Programs of the administrator run first, where there are any.
+    fn enter_recovery(&mut self) {
+        match self.system.begin_programs() {
+            Ok(true) => {}
+            Ok(false) => self.start_recovery(),
+            Err(refusal) => self.refuse(&refusal),
+        }
+    }
+
     /// With systemd this asks for an orderly shutdown, and the agent goes on to answer until it is
     /// stopped.
-    fn enter_recovery(&mut self) {
+    fn start_recovery(&mut self) {
         info!("entering the recovery environment");
         if let Err(failure) = kexec::start() {
             let refusal = Refusal::new(Reason::KexecUnavailable, with_causes(&failure));
             error!("{refusal}");
-            let now = self.now();
-            self.agent.recovery_failed(now, &refusal, &mut self.system);
-            self.send();
+            if let Some(refusal) = self.system.not_entered(refusal) {
+                self.refuse(&refusal);
+            }
         }
+    }
+
+    fn refuse(&mut self, refusal: &Refusal) {
+        let now = self.now();
+        self.agent.recovery_failed(now, refusal, &mut self.system);
+        self.send();
     }
 }

@@ -88,6 +88,11 @@ pub trait HostSystem {
     /// Undoes what [`HostSystem::prepare`] did.
     fn abandon(&mut self);
 
+    /// Whether a measurement has to wait: the manager asks again.
+    fn holds_measurement(&self) -> bool {
+        false
+    }
+
     /// Compares what stands in flash with the manifest's image.
     fn measure(&mut self, campaign: u64, manifest: &VerifiedManifest) -> Measurement;
 
@@ -192,6 +197,11 @@ impl Agent {
     /// Whether the agent may be ended now: no campaign is about to take this host away.
     pub fn may_end(&self, now: Time) -> bool {
         self.entering.is_none_or(|entering| entering.until <= now)
+    }
+
+    /// The campaign whose recovery environment is being entered.
+    pub fn entering(&self) -> Option<u64> {
+        self.entering.map(|entering| entering.campaign)
     }
 
     /// Takes a datagram from the socket.
@@ -448,6 +458,7 @@ impl Agent {
         system: &mut dyn HostSystem,
     ) -> Answer {
         match self.manifests.verified(peer, campaign) {
+            Ok(_) if system.holds_measurement() => idle(campaign),
             Ok(manifest) => {
                 let measurement = system.measure(campaign, &manifest);
                 self.log.line(now, || log_measurement(&measurement));

@@ -11,14 +11,18 @@
 //! - [`local_machine`]: the machine and its settings; [`state`] and [`trust`] are its parts.
 //! - [`system`]: what the machine does for the agent.
 //! - [`helping`]: what another process does for the confined agent.
+//! - [`hooks`]: the administrator's programs before and after an update; `program` runs one,
+//!   `drain` says when.
 //! - [`idle`]: the event loop around it all.
 //! - [`logging`]: syslog, or stderr when run by hand; [`log_budget`]: how many lines of it.
 
 pub mod check;
 pub mod config;
 pub mod doubt;
+mod drain;
 mod firmware_chip;
 pub mod helping;
+pub mod hooks;
 pub(crate) mod host_key;
 pub mod idle;
 pub mod local_machine;
@@ -30,6 +34,7 @@ pub mod measure;
 pub mod outlook;
 pub mod plan;
 pub mod preflight;
+mod program;
 pub mod provide;
 pub mod state;
 pub mod system;

@@ -14,11 +14,12 @@ use thiserror::Error;
 use crate::durable;
 use crate::image::KnownGood;
 use crate::reason::{Ending, FlashState, Reason};
-use crate::wire::answer::End;
+use crate::wire::answer::{End, Programs};
 
 const FLOOR_FILE: &str = "security-version-floor";
 const CAMPAIGN_FILE: &str = "last-campaign.json";
 const KNOWN_GOOD_FILE: &str = "known-good.json";
+const PROGRAMS_FILE: &str = "programs.json";
 
 /// Largest state file that is read, in bytes.
 const STATE_FILE_SIZE_MAX: u64 = 64 * 1024;
@@ -68,6 +69,19 @@ pub struct CampaignRecord {
     pub boot_id: [u8; 16],
     /// How it ended, once that is known.
     pub end: Option<RecordedEnding>,
+}
+
+/// The administrator's programs of the last campaign that had any.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProgramsRecord {
+    /// The campaign.
+    pub campaign: u64,
+    /// The version that it brings.
+    pub version: String,
+    /// Whether post-update.d has run, too.
+    pub is_undone: bool,
+    /// What they came to so far.
+    pub programs: Programs,
 }
 
 /// An [`Ending`] in a file: codes as on the wire.
@@ -198,9 +212,30 @@ impl State {
         }
     }
 
+    /// The programs of the last campaign that had any.
+    ///
+    /// # Errors
+    /// When the file is there but cannot be understood.
+    pub fn programs(&self) -> Result<Option<ProgramsRecord>, StateError> {
+        let path = self.folder.join(PROGRAMS_FILE);
+        let Some(text) = read(&path)? else { return Ok(None) };
+        let expected = "record of programs";
+        serde_json::from_str(&text).map(Some).map_err(|_| StateError::Contents { path, expected })
+    }
+
+    /// Keeps `record` as the programs of the last campaign.
+    ///
+    /// # Errors
+    /// When it cannot be written; the old one stays then.
+    pub fn record_programs(&self, record: &ProgramsRecord) -> Result<(), StateError> {
+        let json = serde_json::to_vec(record)
+            .map_err(|error| io_error("write", &self.folder.join(PROGRAMS_FILE))(error.into()))?;
+        self.replace(PROGRAMS_FILE, &json)
+    }
+
     /// Removes what a power cut has left of files that were being replaced.
     pub fn remove_leftovers(&self) {
-        for name in [FLOOR_FILE, CAMPAIGN_FILE, KNOWN_GOOD_FILE] {
+        for name in [FLOOR_FILE, CAMPAIGN_FILE, KNOWN_GOOD_FILE, PROGRAMS_FILE] {
             durable::remove_leftover(&self.folder.join(name));
         }
     }
@@ -275,10 +310,24 @@ mod tests {
     }
 
     #[test]
+    fn programs_are_remembered() {
+        let (_folder, state) = state();
+        assert_eq!(state.programs().unwrap(), None);
+        let programs = Programs { failed: true, told: "10-a 0".into() };
+        let record =
+            ProgramsRecord { campaign: 7, version: "2".into(), is_undone: false, programs };
+        state.record_programs(&record).unwrap();
+        assert_eq!(state.programs().unwrap(), Some(record));
+        fs::write(state.folder().join(PROGRAMS_FILE), "{}").unwrap();
+        assert!(matches!(state.programs(), Err(StateError::Contents { .. })));
+    }
+
+    #[test]
     fn files_are_for_their_owner_alone_and_halves_of_them_go() {
         let (_folder, state) = state();
         state.raise_security_version_floor(7).unwrap();
-        let halves = [FLOOR_FILE, CAMPAIGN_FILE, KNOWN_GOOD_FILE].map(|name| format!("{name}.new"));
+        let halves = [FLOOR_FILE, CAMPAIGN_FILE, KNOWN_GOOD_FILE, PROGRAMS_FILE]
+            .map(|name| format!("{name}.new"));
         halves.iter().for_each(|name| fs::write(state.folder().join(name), "ha").unwrap());
         state.remove_leftovers();
         let files = fs::read_dir(state.folder()).unwrap().map(Result::unwrap);

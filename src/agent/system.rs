@@ -1,12 +1,13 @@
 //! What the real computer does for the agent.
 
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use log::{Level, error, info, log, warn};
 
 use super::check::Checklist;
 use super::doubt::{JUDGEMENT_LIFETIME, Judgement, Look};
+use super::drain::{Drain, Job, Then};
 use super::local_machine::LocalMachine;
 use super::machine::{HostSystem, UpdateOrder};
 use super::measure;
@@ -23,7 +24,7 @@ use crate::mailbox;
 use crate::mtd::{Access, MtdDevice};
 use crate::reason::{Ending, FlashState, Reason, Refusal, with_causes};
 use crate::tpm::Kept;
-use crate::wire::answer::{End, Environment, Identity, Measurement};
+use crate::wire::answer::{End, Environment, Identity, Measurement, Programs};
 use crate::wire::finding::Finding;
 
 /// The machine that firmcastd runs on, as the agent sees it.
@@ -34,13 +35,16 @@ pub struct System {
     last_end: Option<End>,
     judgement: Judgement,
     look: Option<Look>,
+    drain: Drain,
 }
 
 impl System {
     /// This machine. Nothing is touched yet.
     pub fn new(machine: LocalMachine) -> Self {
         let boot_id = host::boot_id(&machine.root);
-        Self { machine, boot_id, last_end: None, judgement: Judgement::default(), look: None }
+        let drain = Drain::new(&machine.root, &machine.state);
+        let judgement = Judgement::default();
+        Self { machine, boot_id, last_end: None, judgement, look: None, drain }
     }
 
     /// Takes over what a rescue has left word of, and writes the archive of `rescue_archive`.
@@ -50,8 +54,17 @@ impl System {
     }
 
     /// Finds out how the last campaign ended, if the recovery environment was entered for it and
-    /// has been left.
+    /// has been left. What programs did before it is undone.
     pub fn look_back(&mut self) {
+        self.look_for_end();
+        let end = self.last_end.clone();
+        self.drain.look_back(Instant::now(), |campaign| {
+            let end = end.filter(|end| end.campaign == campaign);
+            end.map_or(Reason::Interrupted, |end| end.ending.reason)
+        });
+    }
+
+    fn look_for_end(&mut self) {
         self.last_end = match self.machine.state.last_campaign() {
             Ok(Some(record)) if record.end.is_some() => record.end(),
             Ok(Some(record)) if record.boot_id != self.boot_id => {
@@ -83,6 +96,42 @@ impl System {
         record.end = Some(RecordedEnding::from(&end.ending));
         if let Err(error) = self.machine.state.record_campaign(&record) {
             warn!("{error}");
+        }
+        Some(end)
+    }
+
+    /// Before recovery is entered. Returns whether programs of the administrator run first.
+    ///
+    /// # Errors
+    /// See [`Drain::begin`].
+    pub(super) fn begin_programs(&mut self) -> Result<bool, Refusal> {
+        self.drain.begin()
+    }
+
+    /// Programs that are to be started now.
+    pub(super) fn take_job(&mut self) -> Option<Job> {
+        self.drain.take_job()
+    }
+
+    /// They have ended; `entering` is the campaign that is still to be entered.
+    pub(super) fn programs_ended(&mut self, said: Programs, entering: Option<u64>) -> Then {
+        self.drain.ended(Instant::now(), said, entering)
+    }
+
+    /// Recovery could not be entered. Returns what is to be said now.
+    pub(super) fn not_entered(&mut self, refusal: Refusal) -> Option<Refusal> {
+        self.drain.failed(Instant::now(), refusal)
+    }
+
+    /// How the last campaign ended, with what its programs came to. Of an update that is told with
+    /// the measurement.
+    fn told_end(&self) -> Option<End> {
+        let mut end = self.last_end.clone()?;
+        let told = self.drain.told(end.campaign).filter(|_| end.ending.reason != Reason::Updated);
+        if let Some(Programs { told, .. }) = told {
+            let parts = [end.ending.detail, told];
+            end.ending.detail =
+                parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; ");
         }
         Some(end)
     }
@@ -273,15 +322,21 @@ impl HostSystem for System {
             obstacle_detail: told.join("; "),
             firmware,
             doubt,
-            last_end: self.last_end.clone(),
+            last_end: self.told_end(),
             findings: list.findings(),
         }
     }
 
     fn prepare(&mut self, order: &UpdateOrder<'_>) -> Result<(), Refusal> {
+        if self.drain.is_running() {
+            let detail = "programs in pre-update.d or post-update.d still run";
+            return Err(Refusal::new(Reason::Busy, detail));
+        }
         let loaded = self.load(order);
         host::return_freed_memory();
         loaded?;
+        let reach = Duration::from_secs(order.reach_timeout_s.into());
+        self.drain.prepare(order.campaign, order.manifest.version(), reach);
         info!(
             "recovery loaded for campaign {:016x}, version {}",
             order.campaign,
@@ -291,12 +346,17 @@ impl HostSystem for System {
     }
 
     fn abandon(&mut self) {
+        self.drain.abandon(Instant::now());
         if let Err(error) = kexec::unload() {
             error!("{}", with_causes(&error));
         }
         if let Err(error) = self.machine.state.forget_campaign() {
             error!("{error}");
         }
+    }
+
+    fn holds_measurement(&self) -> bool {
+        self.drain.holds_measurement(Instant::now())
     }
 
     fn measure(&mut self, campaign: u64, manifest: &VerifiedManifest) -> Measurement {
@@ -320,6 +380,7 @@ impl HostSystem for System {
             bios_version: dmi.bios_version,
             bios_vendor: dmi.bios_vendor,
             detail,
+            programs: self.drain.told(campaign),
         }
     }
 

@@ -8,6 +8,7 @@
 //! | --- | --- | --- |
 //! | `chip N` | | the file of MTD device N, open for reading |
 //! | `holders any` or `writing`, own process, device numbers | | see `mtd::holders` |
+//! | `hooks` folder, limit, campaign, its end, version | | see `agent::hooks` |
 //! | `work` | | see `host::work` |
 //! | `disks` | | see `disks` |
 //! | `kept` | | see `tpm` |
@@ -62,6 +63,14 @@ pub(crate) fn ask(question: &str, files: &[BorrowedFd<'_>]) -> Option<io::Result
     Some(ask_over(&mut connection, Path::new(&path), question, files))
 }
 
+/// Asks a helper of its own, for which other questions do not wait.
+pub(crate) fn ask_alone(question: &str, timeout: Duration) -> Option<io::Result<Answer>> {
+    let path = std::env::var_os(VARIABLE)?;
+    let path = Path::new(&path);
+    let connected = connect(path, timeout);
+    Some(connected.and_then(|socket| ask_over(&mut Some(socket), path, question, &[])))
+}
+
 /// Lets the helper go.
 pub(crate) fn hang_up() {
     drop(CONNECTION.lock().unwrap_or_else(PoisonError::into_inner).take());
@@ -77,7 +86,7 @@ fn ask_over(
     let socket = match connection.take() {
         Some(socket) if send(socket.as_fd(), question, files).is_ok() => socket,
         _ => {
-            let socket = connect(path)?;
+            let socket = connect(path, ANSWER_TIMEOUT)?;
             send(socket.as_fd(), question, files)?;
             socket
         }
@@ -98,13 +107,13 @@ fn ask_over(
     answer
 }
 
-fn connect(path: &Path) -> io::Result<Socket> {
+fn connect(path: &Path, timeout: Duration) -> io::Result<Socket> {
     let unreachable = |error| {
         let remedy = "run systemctl start firmcastd-helper.socket";
         io::Error::other(format!("{}: {error}; {remedy}", path.display()))
     };
     let socket = Socket::new(Domain::UNIX, Type::SEQPACKET, None)?;
-    socket.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+    socket.set_read_timeout(Some(timeout))?;
     socket.connect(&SockAddr::unix(path)?).map_err(unreachable)?;
     Ok(socket)
 }

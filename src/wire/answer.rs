@@ -3,6 +3,8 @@
 //! In the normal OS a host only answers. In the recovery environment it repeats its [`Report`]
 //! until the manager acts on it, so no answer needs an acknowledgement of its own.
 
+use serde::{Deserialize, Serialize};
+
 use super::codec::{DecodeError, Reader, Writer};
 use super::escrow::BackupOffer;
 use super::finding::Finding;
@@ -144,6 +146,30 @@ pub struct Measurement {
     /// Why it could not be measured; with `matches`, what the agent could not keep of it, such as
     /// the security version floor. Empty when all went well.
     pub detail: String,
+    /// What the administrator's programs came to, if any ran for this campaign.
+    pub programs: Option<Programs>,
+}
+
+/// What the administrator's programs before and after an update came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Programs {
+    /// Whether one of them did not end with status 0.
+    pub failed: bool,
+    /// Each program with its status, at most [`DETAIL_SIZE_MAX`] bytes on the wire.
+    pub told: String,
+}
+
+impl Programs {
+    /// Adds what later ones came to. What failed stands first, because long texts are cut.
+    pub fn add(&mut self, later: Self) {
+        let parts = match later.failed && !self.failed {
+            true => [&later.told, &self.told],
+            false => [&self.told, &later.told],
+        };
+        let parts: Vec<&str> = parts.into_iter().map(String::as_str).collect();
+        let told = parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; ");
+        *self = Self { failed: self.failed || later.failed, told };
+    }
 }
 
 /// One answer. The first byte is the type, then come the fields in the order of docs/PROTOCOL.md.
@@ -212,6 +238,7 @@ impl Answer {
             match &mut self {
                 Self::Identity(Identity { findings, .. })
                 | Self::Foresight(Foresight { findings, .. }) => findings.clear(),
+                Self::Measurement(measurement) => measurement.programs = None,
                 _ => {}
             }
         }
@@ -291,6 +318,7 @@ impl Measurement {
             bios_version: reader.text("BIOS version", NAME_SIZE_MAX)?,
             bios_vendor: reader.text("BIOS vendor", NAME_SIZE_MAX)?,
             detail: reader.text("detail", DETAIL_SIZE_MAX)?,
+            programs: Programs::read(reader)?,
         })
     }
 
@@ -303,5 +331,20 @@ impl Measurement {
             .text(&self.bios_version, NAME_SIZE_MAX)
             .text(&self.bios_vendor, NAME_SIZE_MAX)
             .text(&self.detail, DETAIL_SIZE_MAX);
+        if let Some(Programs { failed, told }) = &self.programs {
+            writer.u8(u8::from(*failed)).text(told, DETAIL_SIZE_MAX);
+        }
+    }
+}
+
+impl Programs {
+    /// An older sender, and one without programs, has none.
+    fn read(reader: &mut Reader<'_>) -> Result<Option<Self>, DecodeError> {
+        if reader.is_at_end() {
+            return Ok(None);
+        }
+        // Any number but 0 says that something went wrong.
+        let failed = reader.u8()? != 0;
+        Ok(Some(Self { failed, told: reader.text("programs", DETAIL_SIZE_MAX)? }))
     }
 }

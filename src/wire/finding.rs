@@ -73,6 +73,8 @@ subjects! {
     SealedDisks = 30, "sealed-disks";
     /// What resets the machine by itself.
     Watchdogs = 31, "watchdogs";
+    /// The administrator's programs before and after an update.
+    Hooks = 32, "hooks";
     /// The chip.
     Flash = 7, "flash";
     /// What forbids writes to all of the chip or a range.

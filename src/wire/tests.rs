@@ -9,7 +9,8 @@ use std::num::NonZeroU32;
 use proptest::prelude::*;
 
 use super::answer::{
-    Answer, DETAIL_SIZE_MAX, End, Environment, Identity, Measurement, NAME_SIZE_MAX, Phase, Report,
+    Answer, DETAIL_SIZE_MAX, End, Environment, Identity, Measurement, NAME_SIZE_MAX, Phase,
+    Programs, Report,
 };
 use super::broadcast::{FragmentStatus, GroupKey, Missing, TransferParameters};
 use super::codec::DecodeError;
@@ -164,7 +165,10 @@ pub(super) fn answers() -> Vec<(Answer, String)> {
         bios_version: "b".into(),
         bios_vendor: "v".into(),
         detail: String::new(),
+        programs: None,
     };
+    let programs = Programs { failed: true, told: "p".into() };
+    let after_programs = Measurement { programs: Some(programs), ..measurement.clone() };
     let offer = BackupOffer {
         parameters: parameters(),
         digest: [0x77; 32],
@@ -219,6 +223,11 @@ pub(super) fn answers() -> Vec<(Answer, String)> {
                 .replace(' ', ""),
         ),
         (
+            Answer::Measurement(after_programs),
+            format!("85000000000000000701{}{}01620176 00|010170", "44".repeat(32), "55".repeat(16))
+                .replace(' ', ""),
+        ),
+        (
             Answer::Foresight(foresight),
             "8700000000000000070008000002000000001000000 3e8000013880164|011e040019"
                 .replace(' ', ""),
@@ -248,7 +257,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// Messages whose last field is missing where there is nothing to say.
-const LATER: [u8; 5] = [0x03, 0x0b, 0x0f, 0x81, 0x87];
+const LATER: [u8; 6] = [0x03, 0x0b, 0x0f, 0x81, 0x85, 0x87];
 
 fn check<M: Debug + PartialEq>(
     message: &M,
@@ -306,6 +315,7 @@ fn longest_answers() -> Vec<Answer> {
             bios_version: name.clone(),
             bios_vendor: name,
             detail: detail.clone(),
+            programs: Some(Programs { failed: true, told: detail.clone() }),
         }),
         Answer::Foresight(Foresight {
             campaign: 7,

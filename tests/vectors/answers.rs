@@ -2,7 +2,9 @@
 //! docs/PROTOCOL.md.
 
 use firmcast::reason::{Condition, Ending, FlashState, Reason};
-use firmcast::wire::answer::{Answer, End, Environment, Identity, Measurement, Phase, Report};
+use firmcast::wire::answer::{
+    Answer, End, Environment, Identity, Measurement, Phase, Programs, Report,
+};
 use firmcast::wire::escrow::BackupOffer;
 use firmcast::wire::finding::{self, Subject, Verdict};
 use firmcast::wire::foresight::Foresight;
@@ -164,11 +166,30 @@ fn about_the_flash() -> Vec<Named> {
                 bios_version: "2.0".into(),
                 bios_vendor: "ACME".into(),
                 detail: String::new(),
+                programs: None,
             }),
             json!({
                 "campaign": id, "matches": 1, "stable digest": "44".repeat(32),
                 "boot id": "55".repeat(16), "BIOS version": "2.0", "BIOS vendor": "ACME",
                 "detail": "",
+            }),
+        ),
+        (
+            "measurement after programs",
+            Answer::Measurement(Measurement {
+                campaign,
+                matches: true,
+                stable_digest: [0x44; 32],
+                boot_id: [0x55; 16],
+                bios_version: "2.0".into(),
+                bios_vendor: "ACME".into(),
+                detail: String::new(),
+                programs: Some(Programs { failed: true, told: "10-undrain 3".into() }),
+            }),
+            json!({
+                "campaign": id, "matches": 1, "stable digest": "44".repeat(32),
+                "boot id": "55".repeat(16), "BIOS version": "2.0", "BIOS vendor": "ACME",
+                "detail": "", "programs": [1, "10-undrain 3"],
             }),
         ),
         (

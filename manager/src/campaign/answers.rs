@@ -56,6 +56,7 @@ impl Host {
                 self.follow(now, next, plan);
                 if let Leg::Ended(outcome) = &mut self.leg {
                     outcome.bios_version = Some(measurement.bios_version.clone());
+                    outcome.programs.clone_from(&measurement.programs);
                 }
                 return;
             }

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use firmcast::reason::{Ending, FlashState, Reason};
 use firmcast::session;
+use firmcast::wire::answer::Programs;
 
 use super::Stage;
 
@@ -18,6 +19,8 @@ pub struct Outcome {
     pub bios_version: Option<String>,
     /// SHA-256 of the whole chip before and after, when the host said so.
     pub digests: Option<([u8; 32], [u8; 32])>,
+    /// What the administrator's programs on the host came to, where some ran and it was measured.
+    pub programs: Option<Programs>,
 }
 
 impl Outcome {

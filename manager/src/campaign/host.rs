@@ -255,7 +255,8 @@ impl Host {
         let contact = &mut self.contact;
         contact.may_speak = true;
         (contact.deadline, contact.probe) = (None, None);
-        self.leg = Leg::Ended(Outcome { ending, bios_version, digests: contact.digests });
+        let digests = contact.digests;
+        self.leg = Leg::Ended(Outcome { ending, bios_version, digests, programs: None });
     }
 
     /// When [`Host::handle_timeout`] or [`Host::commands`] have something to do.

@@ -258,6 +258,7 @@ mod tests {
             ending: Ending::new(Reason::Confirmed, FlashState::Updated, ""),
             bios_version: Some("2".into()),
             digests: None,
+            programs: None,
         };
         [
             started,

@@ -167,6 +167,7 @@ mod tests {
             ),
             bios_version: None,
             digests: Some(([1; 32], [2; 32])),
+            programs: None,
         };
         let result = News::Result(Box::new(HostResult::new(Kind::Update, "a", &outcome)));
         let entry = Entry { news: result, ..Entry::now(0xabc, News::Interrupted) };
@@ -187,6 +188,7 @@ mod tests {
             ending: Ending::new(Reason::Possible, flash, "at most 1 of 2 eraseblocks change"),
             bios_version: None,
             digests: None,
+            programs: None,
         };
         let result = HostResult::new(Kind::DryRun, "a", &outcome);
         let text = HostResult { doubt: Some("checksum of file X".into()), ..result }.to_text();

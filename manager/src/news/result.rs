@@ -1,6 +1,7 @@
 //! How a campaign ended for one host.
 
 use firmcast::reason::{Condition, Ending, Reason};
+use firmcast::wire::answer::Programs;
 use firmcast::wire::finding::Finding;
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +15,8 @@ const NOT_KEPT_ADVICE: &str = "mend the host's state_dir (free space, permission
 /// What to do about a host that has the new firmware and disks that were sealed to the old one.
 const BIND_AGAIN: &str = "bind its disks to the new firmware, as \"Disks sealed to the firmware\" \
                           in OPERATIONS.md says: until then they ask for a passphrase";
+/// What to do about a host that has the new firmware and may still be drained.
+const UNDO_BY_HAND: &str = "a program in post-update.d failed: see what it left undone on the host";
 /// What may be the matter with such a host that does not come back.
 const TYPE_THE_KEY: &str = "its disks were sealed to the old firmware: look at its console or BMC, \
                             and type the recovery key where it asks for one";
@@ -70,15 +73,26 @@ pub struct HostResult {
     /// SHA-256 of the whole chip after.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sha256_after: Option<String>,
+    /// What the administrator's programs on the host came to, each with its status.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub programs: Option<String>,
+    /// Whether one of them failed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub programs_failed: bool,
 }
 
 impl HostResult {
     /// Returns the result of `host` in a campaign of this kind.
     pub fn new(kind: Kind, host: &str, outcome: &Outcome) -> Self {
-        let Outcome { ending: Ending { reason, flash, detail }, bios_version, digests } = outcome;
+        let Outcome { ending, bios_version, digests, programs } = outcome;
+        let Ending { reason, flash, detail } = ending;
         let condition = flash.condition().filter(|condition| *condition != Condition::Whole);
         let fell_short = *reason == Reason::Confirmed && !detail.is_empty();
-        let advice = if fell_short { NOT_KEPT_ADVICE } else { reason.advice() };
+        let advice = match programs {
+            _ if fell_short => NOT_KEPT_ADVICE,
+            Some(Programs { failed: true, .. }) => UNDO_BY_HAND,
+            _ => reason.advice(),
+        };
         Self {
             kind,
             host: host.to_owned(),
@@ -96,6 +110,8 @@ impl HostResult {
             stages: Vec::new(),
             sha256_before: digests.map(|(before, _)| hex(&before)),
             sha256_after: digests.map(|(_, after)| hex(&after)),
+            programs: programs.as_ref().map(|programs| programs.told.clone()),
+            programs_failed: programs.as_ref().is_some_and(|programs| programs.failed),
         }
     }
 
@@ -153,7 +169,7 @@ mod tests {
         assert_eq!(advice_on_disks(Reason::NoAgentAfterReboot, &sealed), Some(TYPE_THE_KEY));
 
         let ending = Ending::new(Reason::Confirmed, FlashState::Updated, "");
-        let outcome = Outcome { ending, bios_version: None, digests: None };
+        let outcome = Outcome { ending, bios_version: None, digests: None, programs: None };
         let plain = HostResult::new(Kind::Update, "a", &outcome);
         assert_eq!((plain.left_to_do(), plain.shortfall()), (None, None));
         let advice = advice_on_disks(Reason::Confirmed, &sealed).expect("the disks are sealed");

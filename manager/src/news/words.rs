@@ -88,7 +88,8 @@ impl HostResult {
                 let but = self.shortfall().map(|but| format!(", BUT {but}; {advice}"));
                 let to_do = || self.left_to_do().map(|to_do| format!("; {to_do}"));
                 let more = but.or_else(to_do).unwrap_or_default();
-                format!("confirmed, BIOS version {version}{more}")
+                let ran = self.programs.as_ref().map(|programs| format!(" ({programs})"));
+                format!("confirmed, BIOS version {version}{}{more}", ran.unwrap_or_default())
             }
             Kind::DryRun => {
                 let doubt = self.doubt_text();

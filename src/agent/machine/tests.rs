@@ -27,6 +27,7 @@ struct TestSystem {
     prepared: Vec<(u64, SocketAddr, u16, String)>,
     abandoned: u32,
     measured: u32,
+    programs_run: bool,
 }
 
 impl HostSystem for TestSystem {
@@ -51,6 +52,10 @@ impl HostSystem for TestSystem {
         self.abandoned += 1;
     }
 
+    fn holds_measurement(&self) -> bool {
+        self.programs_run
+    }
+
     fn measure(&mut self, campaign: u64, _: &VerifiedManifest) -> Measurement {
         self.measured += 1;
         Measurement {
@@ -61,6 +66,7 @@ impl HostSystem for TestSystem {
             bios_version: "2".into(),
             bios_vendor: "V".into(),
             detail: String::new(),
+            programs: None,
         }
     }
 
@@ -288,6 +294,19 @@ fn recovery_that_cannot_be_entered_or_is_released_is_taken_back() {
     world.tell(0, &Command::Release { campaign: CAMPAIGN });
     assert_eq!((world.system.abandoned, world.agent.poll_action()), (2, None));
     assert_eq!(world.begin(0, CAMPAIGN), (Phase::Refused, Reason::ManifestIncomplete));
+}
+
+#[test]
+fn a_measurement_waits_for_programs_and_is_asked_for_again() {
+    let mut world = World::new();
+    world.send_manifest(0, CAMPAIGN);
+    world.system.programs_run = true;
+    let measure = Command::Measure { campaign: CAMPAIGN };
+    let said = world.tell(0, &measure);
+    assert!(matches!(said, Answer::Report(report) if report.phase == Phase::Idle));
+    world.system.programs_run = false;
+    assert!(matches!(world.tell(0, &measure), Answer::Measurement(_)));
+    assert_eq!(world.system.measured, 1);
 }
 
 #[test]

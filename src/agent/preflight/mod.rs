@@ -5,6 +5,7 @@
 
 mod drivers;
 mod flash;
+mod hooks;
 mod host;
 mod network;
 mod reading;
@@ -140,6 +141,7 @@ fn look(machine: &LocalMachine, purpose: Purpose<'_>, manager: Option<SocketAddr
     work::work(&mut list, &machine.root);
     sealed::sealed_disks(&mut list, machine);
     watchdogs::watchdogs(&mut list, &machine.root, purpose);
+    hooks::hooks(&mut list, &machine.root);
     let mut device = flash::flash(&mut list, machine);
     let (mut chip, mut doubt) = (None, None);
     match &mut device {

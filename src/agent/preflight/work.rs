@@ -40,7 +40,7 @@ fn told(list: &mut Checklist, work: Work) {
     let Work { package_manager, inhibitors, workloads, sessions, scheduled_shutdown } = work;
     refused(list, Subject::PackageManager, Reason::PackageManagerBusy, package_manager);
     refused(list, Subject::Inhibitors, Reason::ShutdownInhibited, inhibitors);
-    only_told(list, Subject::Workloads, workloads, "stop them, or move them to another host");
+    only_told(list, Subject::Workloads, workloads, "stop or move them, by hand or in pre-update.d");
     only_told(list, Subject::Sessions, sessions, "");
     only_told(list, Subject::ScheduledShutdown, scheduled_shutdown, "shutdown -c cancels it");
 }

@@ -25,9 +25,10 @@ FRAGMENT_STATUS = [
 ]
 CAMPAIGN = [("campaign", "id")]
 # Fields at the end of a message that older versions do not have; nothing is sent for nothing.
-LATER = {"accepted": ("u64",), "findings": ("u8", "u8", "u16")}
+LATER = {"accepted": ("u64",), "findings": ("u8", "u8", "u16"), "programs": ("u8", "detail")}
 ACCEPTED = [("accepted", "later")]
 FINDINGS = [("findings", "later")]
+PROGRAMS = [("programs", "later")]
 
 BEGIN = CAMPAIGN + [("reach timeout", "u16"), ("transfer timeout", "u16")] + ACCEPTED
 
@@ -56,7 +57,7 @@ ANSWERS = {
     0x83: ("manifest held", CAMPAIGN + [("held", "u32")]),
     0x84: ("fragment status", FRAGMENT_STATUS),
     0x85: ("measurement", CAMPAIGN + [("matches", "u8"), ("stable digest", 32), ("boot id", 16), ("BIOS version", "name"),
-                                      ("BIOS vendor", "name"), ("detail", "detail")]),
+                                      ("BIOS vendor", "name"), ("detail", "detail")] + PROGRAMS),
     0x86: ("backup offer", [("parameters", "parameters"), ("digest", 32), ("closed", "ranges")]),
     0x87: ("foresight", CAMPAIGN + [("reason", "u16"), ("blocks", "u32"), ("changed blocks", "u32"),
                                     ("typical time", "u32"), ("longest time", "u32"), ("detail", "detail")] + FINDINGS),
@@ -128,6 +129,8 @@ class Reader:
     def later(self, name):
         if name == "accepted":
             return self.number("u64")
+        if name == "programs":
+            return [self.field(kind, {}) for kind in LATER[name]]
         return [[self.number(kind) for kind in LATER[name]] for _ in range(self.number("u8"))]
 
     def read_id(self, _before):
@@ -196,6 +199,8 @@ def write_later(name, value):
         return b""
     if name == "accepted":
         return struct.pack(">Q", value)
+    if name == "programs":
+        return b"".join(write_field(kind, part, {}) for kind, part in zip(LATER[name], value))
     return bytes([len(value)]) + b"".join(struct.pack(">BBH", *finding) for finding in value)
 
 

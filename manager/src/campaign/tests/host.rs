@@ -9,7 +9,9 @@ use firmcast::reason::{Ending, FlashState, Reason};
 use firmcast::session::{self, Endpoint, PeerKey};
 use firmcast::time::Time;
 use firmcast::transfer::{HostId, Receiver, Sender, SenderConfig, TransferEvent};
-use firmcast::wire::answer::{Answer, End, Environment, Identity, Measurement, Phase, Report};
+use firmcast::wire::answer::{
+    Answer, End, Environment, Identity, Measurement, Phase, Programs, Report,
+};
 use firmcast::wire::broadcast::{FragmentStatus, GroupKey, Missing, TransferParameters};
 use firmcast::wire::command::Command;
 use firmcast::wire::escrow::BackupOffer;
@@ -64,6 +66,8 @@ pub(super) struct Script {
     pub(super) cannot_keep: &'static str,
     /// What recovery says beside that it has updated the chip.
     pub(super) remark: &'static str,
+    /// What its administrator's programs came to.
+    pub(super) programs: &'static str,
     /// It knows no drills: it says so, or nothing.
     pub(super) knows_no_drills: Option<Unknown>,
     /// It takes a rehearsal for a commit.
@@ -105,10 +109,15 @@ impl Default for Script {
             other_version: false,
             cannot_keep: "",
             remark: "",
+            programs: "",
             knows_no_drills: None,
             writes_in_drill: false,
         }
     }
+}
+
+fn told(programs: &str) -> Option<Programs> {
+    (!programs.is_empty()).then(|| Programs { failed: true, told: programs.into() })
 }
 
 /// Number of the boot in which the campaign finds the host.
@@ -549,6 +558,7 @@ impl ScriptedHost {
             bios_version: self.bios_version(),
             bios_vendor: "V".into(),
             detail: if cannot_measure { "no such device" } else { cannot_keep }.into(),
+            programs: told(self.script.programs),
         }
     }
 

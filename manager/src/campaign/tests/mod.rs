@@ -190,6 +190,13 @@ fn a_host_that_is_less_protected_than_before_is_confirmed_with_that_remark() {
 }
 
 #[test]
+fn what_the_administrators_programs_came_to_is_in_the_outcome() {
+    let outcome = ends(Script { programs: "10-undrain 3", ..Script::default() });
+    let told = outcome.programs.as_ref().map(|programs| programs.told.as_str());
+    assert_eq!((outcome.ending.reason, told), (Reason::Confirmed, Some("10-undrain 3")));
+}
+
+#[test]
 fn a_dry_run_asks_every_host_and_moves_none() {
     let mut scripts = vec![Script::default(); 3];
     scripts[1].silent = true;

@@ -300,6 +300,7 @@ mod tests {
             ending: Ending::new(Reason::Possible, FlashState::UNTOUCHED, foreseen),
             bios_version: None,
             digests: None,
+            programs: None,
         }
     }
 

@@ -365,6 +365,7 @@ impl HostSystem for Computer {
             bios_version: self.version.into(),
             bios_vendor: VENDOR.into(),
             detail: found.err().map(|error| error.to_string()).unwrap_or_default(),
+            programs: None,
         }
     }
 }
