@@ -8,11 +8,13 @@
 //! change   the data, while a wrong checksum keeps them from being believed; then the rest
 //! remove   (the last one) the end-of-list bit of the one before, then it is blanked from the back
 //! move     the new list to a blank place, then the common header, then the old list is blanked
+//! vacate   the data behind the scheme; the checksums stay right
 //! ```
 //!
 //! A record that is not the last one can only grow, shrink, or go by a move of the list, as the
-//! others must follow it without a gap. The bytes of other records stay as they are, but for the
-//! end-of-list bit and its checksum.
+//! others must follow it without a gap. Where the list cannot move, a record that is to go is
+//! vacated: it keeps its place, without a URL. The bytes of other records stay as they are, but for
+//! the end-of-list bit and its checksum.
 
 use super::area::{AreaState, point_to_records, round_up};
 use super::records::{RECORD_HEADER_SIZE_BYTES, is_rest_of_ours, url_data};
@@ -60,15 +62,15 @@ impl Edit {
         Self::replace(&fru, &old, &new)
     }
 
-    /// Removes all URLs of managers.
+    /// Removes all URLs of managers. This needs no room.
     ///
     /// # Errors
-    /// As with [`Edit::set`].
+    /// When the common header or the list of records is damaged.
     pub fn clear(bytes: &[u8]) -> Result<Self, FruError> {
         let fru = Fru::parse(bytes)?;
         let old = fru.records.clone()?;
         let new: Vec<_> = old.iter().copied().filter(|record| !record.is_ours()).collect();
-        Self::replace(&fru, &old, &new)
+        Self::replace(&fru, &old, &new).or_else(|_no_place| Ok(Self::vacate(&fru, &old)))
     }
 
     /// Returns what is to be written, in this order.
@@ -112,6 +114,21 @@ impl Edit {
             edit.move_list(fru, old, new)?;
         }
         Ok(edit)
+    }
+
+    /// Takes the URLs out of the list where it stands: records behind that of others go, and those
+    /// before it are vacated.
+    fn vacate(fru: &Fru<'_>, old: &[FruRecord<'_>]) -> Self {
+        let mut edit = Self { writes: Vec::new(), after: fru.bytes.to_vec() };
+        let kept = old.iter().rposition(|record| !record.is_ours()).map_or(0, |last| last + 1);
+        for record in old[..kept].iter().filter(|record| record.is_ours()) {
+            let data = record.vacated_data();
+            edit.change(record, &FruRecord::management_access(&data), false);
+        }
+        if let Some(last) = old[..kept].last() {
+            edit.cut_behind(last, old);
+        }
+        edit
     }
 
     fn append(&mut self, last: &FruRecord<'_>, added: &FruRecord<'_>, limit: usize) -> bool {

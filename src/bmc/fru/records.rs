@@ -81,6 +81,21 @@ impl<'a> FruRecord<'a> {
         self.url().is_some_and(|url| url.starts_with(SCHEME))
     }
 
+    /// Returns data of the same length that are firmcast's but no URL, whichever part of them has
+    /// replaced the old. Where there is a byte for it, their checksum is the same, so that the
+    /// header stays as it is.
+    pub(super) fn vacated_data(&self) -> Vec<u8> {
+        let mut data = [&[SYSTEM_MANAGEMENT_URL], SCHEME].concat();
+        let behind_scheme = data.len();
+        data.resize(self.data.len(), 0);
+        let without_last = checksum(&data);
+        // No host begins with the NUL in front of the last byte.
+        if let [_, .., last] = &mut data[behind_scheme..] {
+            *last = without_last.wrapping_sub(self.data_checksum);
+        }
+        data
+    }
+
     pub(super) fn size_bytes(&self) -> usize {
         RECORD_HEADER_SIZE_BYTES + self.data.len()
     }

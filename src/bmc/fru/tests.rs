@@ -213,6 +213,26 @@ fn what_cannot_be_done_safely_is_refused_with_the_facts() {
     assert_eq!(set(&blank), Err(FruError::RecordFormat { offset_bytes: 8, got: 0xf }));
 }
 
+#[test]
+fn a_url_goes_also_where_the_list_cannot_move() {
+    let ours = record(3, b"\x01firmcast://192.0.2.7:9848", false);
+    let list = [ours, record(0xc0, b"oem", true)].concat();
+    let mut full = device(24 + 39, 0, [&[], &[], &information(2, 7), &[]], &list, &[]);
+    // The board area is damaged: not even the blank bytes behind it would be believed.
+    full[20] ^= 1;
+    let cleared = Edit::clear(&full).unwrap();
+    // One write behind the scheme, which the headers need not know of.
+    assert_eq!(cleared.writes().len(), 1);
+    assert_eq!((cleared.writes()[0].offset_bytes, cleared.after()[24 + 17]), (24 + 17, 0));
+    let fru = Fru::parse(cleared.after()).unwrap();
+    assert!(fru.manager_urls().is_empty());
+    let records = fru.records.unwrap();
+    assert!(records.iter().all(FruRecord::is_intact) && records[0].is_ours());
+    // Again it is nothing to do, and the place serves for the next URL.
+    assert!(Edit::clear(cleared.after()).unwrap().writes().is_empty());
+    assert_eq!(Edit::set(cleared.after(), &url()).unwrap().after(), full);
+}
+
 fn any_records() -> impl Strategy<Value = Vec<u8>> {
     let other = (any::<u8>(), proptest::collection::vec(any::<u8>(), 0..40));
     let ours = "[a-z]{1,30}".prop_map(|name| (3, [b"\x01firmcast://", name.as_bytes()].concat()));
@@ -269,16 +289,6 @@ fn unknown_bytes(bytes: &[u8], also_list_of: &[u8]) -> Vec<(usize, u8)> {
         .collect()
 }
 
-/// Clears a URL again. A list that cannot be shortened where it stands may find no other place:
-/// that is told, and nothing else can be in the way.
-fn cleared(bytes: &[u8]) -> Option<Edit> {
-    match Edit::clear(bytes) {
-        Ok(edit) => Some(edit),
-        Err(FruError::NoRoom { .. }) => None,
-        Err(error) => panic!("{error}"),
-    }
-}
-
 proptest! {
     #[test]
     fn arbitrary_bytes_never_panic(
@@ -305,7 +315,7 @@ proptest! {
         prop_assert_eq!(applied(&before, &set), set.after());
         prop_assert_eq!(Fru::parse(set.after()).unwrap().manager_urls(), [url]);
         prop_assert_eq!(others(set.after()), others(&before));
-        let Some(cleared) = cleared(set.after()) else { return Ok(()) };
+        let cleared = Edit::clear(set.after()).unwrap();
         prop_assert_eq!(applied(set.after(), &cleared), cleared.after());
         prop_assert!(Fru::parse(cleared.after()).unwrap().manager_urls().is_empty());
         prop_assert_eq!(others(cleared.after()), others(&before));
@@ -316,6 +326,31 @@ proptest! {
         }
     }
 
+    /// The device ends where its last area does. A clear that is cut short leaves the old URL or
+    /// none.
+    #[test]
+    fn clearing_needs_no_room(before in any_device(), text in "firmcast://[a-z]{1,60}") {
+        let url: ManagerUrl = text.parse().unwrap();
+        let Ok(set) = Edit::set(&before, &url) else { return Ok(()) };
+        let areas = Fru::parse(set.after()).unwrap().areas;
+        let end = areas.iter().map(|area| area.offset_bytes + area.size_bytes).max().unwrap();
+        let mut bytes = set.after()[..end].to_vec();
+        let clear = Edit::clear(&bytes).unwrap();
+        for write in clear.writes() {
+            for (index, byte) in write.bytes.iter().enumerate() {
+                bytes[write.offset_bytes + index] = *byte;
+                let urls = Fru::parse(&bytes).map_or(Vec::new(), |fru| fru.manager_urls());
+                prop_assert!(urls.is_empty() || urls == [url.clone()], "{:?}", urls);
+            }
+        }
+        prop_assert!(Fru::parse(&bytes).unwrap().manager_urls().is_empty());
+        prop_assert_eq!(others(&bytes), others(&before));
+        if bytes[5] == set.after()[5] {
+            let again = Edit::set(&bytes, &url).unwrap();
+            prop_assert_eq!(Fru::parse(again.after()).unwrap().manager_urls(), [url]);
+        }
+    }
+
     /// After each byte that reaches the device the list can be read and has all records of others,
     /// but for the time within one write of at most four bytes: a header's flag or offset together
     /// with its checksum. Then the same command ends the work.
@@ -323,7 +358,7 @@ proptest! {
     fn an_end_in_the_middle_does_no_harm(before in any_device(), text in "firmcast://[a-z]{1,60}") {
         let url: ManagerUrl = text.parse().unwrap();
         let Ok(set) = Edit::set(&before, &url) else { return Ok(()) };
-        let Some(clear) = cleared(set.after()) else { return Ok(()) };
+        let clear = Edit::clear(set.after()).unwrap();
         for (before, edit) in [(before, set.clone()), (set.after().to_vec(), clear)] {
             let mut bytes = before.clone();
             for write in edit.writes() {
