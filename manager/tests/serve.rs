@@ -2,328 +2,25 @@
 //! real sockets.
 #![allow(clippy::unwrap_used)]
 
+#[path = "serve/dead_hosts.rs"]
+mod dead_hosts;
+#[path = "serve/service.rs"]
+mod service;
 #[allow(dead_code)] // Shared with the tests of updates.
 mod stuck_pipe;
 
-use std::io::{BufRead as _, BufReader};
-use std::net::{SocketAddr, UdpSocket};
+use std::net::UdpSocket;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use firmcast::environment::stay::{Conclusion, Patient, Stay, StayAction};
-use firmcast::image::Board;
-use firmcast::keys::{
-    self, HostSecretKey, ManagerSecretKey, PublicKey as _, ReleaseSecretKey, SecretKey as _,
-};
-use firmcast::reason::{Condition, Ending, FlashState, Reason};
-use firmcast::recovery::machine::FlashEnd;
-use firmcast::rescue::seek::{Candidate, Source};
-use firmcast::time::Time;
-use firmcast::wire::answer::{Environment, Identity};
-use firmcast::wire::help::{Finding, HelpRequest};
-use firmcast::wire::samples;
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::Pid;
-use rand_chacha::ChaCha20Rng;
-use rand_core::SeedableRng as _;
 use serde_json::Value;
 
-const IMAGE_SIZE_BYTES: usize = 64 << 10;
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A manager's directory with keys and a bundle.
-struct Manager {
-    directory: tempfile::TempDir,
-    address: SocketAddr,
-}
-
-impl Manager {
-    fn new() -> Self {
-        let address = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let manager = Self { directory: tempfile::tempdir().unwrap(), address };
-        std::fs::create_dir(manager.path("bundles")).unwrap();
-        let key = |role, file| ["key", "new", "--role", role, "--out", file];
-        manager.must(&key("release", "release.key"));
-        manager.must(&key("release", "other.key"));
-        manager.must(&key("manager", "manager.key"));
-        manager.bundle("good.fcb", "2.0", 1, "release.key");
-        manager
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
-
-    fn bundle(&self, file: &str, version: &str, image: u32, key: &str) {
-        let image: Vec<u8> = (0..IMAGE_SIZE_BYTES as u32)
-            .map(|i| (i.wrapping_mul(i.wrapping_add(image)) >> 7) as u8)
-            .collect();
-        std::fs::write(self.path("image"), image).unwrap();
-        let out = format!("bundles/{file}");
-        let what =
-            ["bundle", "create", "--image", "image", "--security-version", "1", "--vendor", "V"];
-        let which = ["--product", "P", "--version", version, "--key", key, "--out", &out];
-        self.must(&[&what[..], &which[..]].concat());
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_firmcast"));
-        command.current_dir(self.directory.path()).args(["--state", "state"]).args(arguments);
-        command
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().unwrap()
-    }
-
-    fn must(&self, arguments: &[&str]) {
-        let output = self.run(arguments);
-        assert!(output.status.success(), "{arguments:?}: {output:?}");
-    }
-
-    fn serve_command(&self, more: &[&str]) -> Command {
-        let address = self.address.to_string();
-        let common = ["serve", "--bundles", "bundles", "--key", "manager.key"];
-        let way: &[&str] = if self.address.ip().is_loopback() { &["--unicast"] } else { &[] };
-        let listen = ["--json", "--rate", "1000", "--listen", &address];
-        self.command(&[&common[..], way, &listen[..], more].concat())
-    }
-
-    fn serve(&self, more: &[&str]) -> Service {
-        let mut child = self.serve_command(more).stdout(Stdio::piped()).spawn().unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let events = Arc::new(Mutex::new(Vec::new()));
-        let into = events.clone();
-        std::thread::spawn(move || {
-            for line in lines.map_while(Result::ok) {
-                into.lock().unwrap().push(serde_json::from_str::<Value>(&line).unwrap());
-            }
-        });
-        let service = Service { child, events };
-        service.wait_for(|event| event["event"] == "serving");
-        service
-    }
-
-    fn status(&self) -> Value {
-        let output = self.run(&["status", "--json"]);
-        assert!(output.status.success(), "{output:?}");
-        serde_json::from_slice(&output.stdout).unwrap()
-    }
-
-    fn enrol(&self, count: usize) {
-        let line = |index: usize| {
-            let key = keys::HostPublicKey::from_exchange(*host_key(index).public().exchange());
-            serde_json::json!({
-                "name": format!("host-{index}"), "key": key.unwrap().to_string(),
-                "address": "127.0.0.1:9", "vendor": "V", "product": "P",
-            })
-        };
-        let hosts: Vec<Value> = (0..count).map(line).collect();
-        std::fs::create_dir_all(self.path("state")).unwrap();
-        let text = serde_json::json!({ "form": 1, "hosts": hosts }).to_string();
-        std::fs::write(self.path("state/inventory.json"), text).unwrap();
-    }
-}
-
-/// A service that runs.
-struct Service {
-    child: Child,
-    events: Arc<Mutex<Vec<Value>>>,
-}
-
-impl Service {
-    fn wait_for(&self, wanted: impl Fn(&Value) -> bool) -> Value {
-        let end = Instant::now() + PATIENCE;
-        while Instant::now() < end {
-            if let Some(event) = self.events.lock().unwrap().iter().find(|event| wanted(event)) {
-                return event.clone();
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        panic!("not told: {:#?}", self.events.lock().unwrap());
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.child.id().try_into().unwrap()), signal).unwrap();
-    }
-
-    /// A field of /proc/PID/status, in KiB.
-    fn memory_kib(&self, field: &str) -> usize {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find(|line| line.starts_with(field)).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse().unwrap()
-    }
-
-    fn stop(mut self) -> Vec<Value> {
-        self.signal(Signal::SIGTERM);
-        assert!(self.child.wait().unwrap().success());
-        self.wait_for(|event| event["event"] == "stopped");
-        self.events.lock().unwrap().clone()
-    }
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn host_key(index: usize) -> HostSecretKey {
-    let mut seed = [5; 32];
-    seed[..8].copy_from_slice(&(index as u64).to_be_bytes());
-    HostSecretKey::generate(&mut ChaCha20Rng::from_seed(seed))
-}
-
-fn rescue(index: usize, manager: &Manager) -> Stay {
-    let public = host_key(index).public().fingerprint();
-    let board = Board {
-        vendor: "V".into(),
-        product: "P".into(),
-        flash_size_bytes: IMAGE_SIZE_BYTES as u64,
-        host: Some(public),
-        ..Board::default()
-    };
-    let identity = Identity {
-        environment: Environment::Recovery,
-        flash_size_bytes: IMAGE_SIZE_BYTES as u64,
-        ..samples::identity()
-    };
-    let (wants_image, finding, why) = (true, Finding::Invalid, "torn".into());
-    let manager_key: ManagerSecretKey = keys::load_secret(&manager.path("manager.key")).unwrap();
-    let release: ReleaseSecretKey = keys::load_secret(&manager.path("release.key")).unwrap();
-    let patient = Patient {
-        host_key: host_key(index),
-        managers: vec![manager_key.public()],
-        releases: vec![release.public()],
-        board,
-        request: HelpRequest { wants_image, finding, offset_bytes: 7, why, identity },
-        flash: FlashState::Untouched(Condition::Broken),
-        patience: None,
-    };
-    let mut seed = [6; 32];
-    seed[..8].copy_from_slice(&(index as u64).to_be_bytes());
-    Stay::by_itself(Time::ZERO, patient, seed)
-}
-
-/// Dead hosts, each behind a socket of its own, all in one thread.
-struct Hosts {
-    rescued: Arc<AtomicUsize>,
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-struct Host {
-    machine: Stay,
-    socket: UdpSocket,
-    flashing: Option<Time>,
-}
-
-impl Hosts {
-    fn start(indices: std::ops::Range<usize>, manager: &Manager, flashing: Duration) -> Self {
-        Self::start_at("127.0.0.1:0", indices, manager, flashing)
-    }
-
-    fn start_at(
-        address: &str,
-        indices: std::ops::Range<usize>,
-        manager: &Manager,
-        flashing: Duration,
-    ) -> Self {
-        let mut hosts: Vec<Host> = indices
-            .map(|index| {
-                let socket = UdpSocket::bind(address).unwrap();
-                socket.set_nonblocking(true).unwrap();
-                Host { machine: rescue(index, manager), socket, flashing: None }
-            })
-            .collect();
-        let (rescued, stop) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
-        let (count, stopped, address) = (rescued.clone(), stop.clone(), manager.address);
-        let thread = std::thread::spawn(move || {
-            let origin = Instant::now();
-            while !stopped.load(Ordering::Relaxed) {
-                for host in &mut hosts {
-                    let now = Time::ZERO + origin.elapsed();
-                    count.fetch_add(
-                        usize::from(host.turn(now, address, flashing)),
-                        Ordering::Relaxed,
-                    );
-                }
-                std::thread::sleep(Duration::from_millis(1));
-            }
-        });
-        Self { rescued, stop, thread: Some(thread) }
-    }
-
-    fn wait_for(&self, count: usize) {
-        let end = Instant::now() + PATIENCE;
-        while self.rescued.load(Ordering::Relaxed) < count {
-            assert!(
-                Instant::now() < end,
-                "{} of {count} rescued",
-                self.rescued.load(Ordering::Relaxed)
-            );
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    }
-}
-
-impl Drop for Hosts {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        self.thread.take().unwrap().join().unwrap();
-    }
-}
-
-impl Host {
-    /// True when this makes it whole.
-    fn turn(&mut self, now: Time, manager: SocketAddr, flashing: Duration) -> bool {
-        let mut buffer = [0; 2048];
-        while let Ok((size, from)) = self.socket.recv_from(&mut buffer) {
-            self.machine.handle_datagram(now, from, &buffer[..size]);
-        }
-        if self.machine.poll_timeout().is_some_and(|due| due <= now) {
-            self.machine.handle_timeout(now);
-        }
-        if self.flashing.is_some_and(|end| end <= now) {
-            self.flashing = None;
-            let (flash, reason) = (FlashState::Updated, Reason::Updated);
-            let end = FlashEnd { ending: Ending::new(reason, flash, ""), digests: None };
-            self.machine.recovery().unwrap().flash_ended(now, end);
-        }
-        let mut repaired = false;
-        self.transmit();
-        while let Some(action) = self.machine.poll_action(now) {
-            match action {
-                StayAction::LookUp(source) => {
-                    let candidate = Candidate { address: manager, broadcast: false, key: None };
-                    let found = if source == Source::Stored { vec![candidate] } else { Vec::new() };
-                    self.machine.found(now, source, Ok(found));
-                }
-                StayAction::Flash { .. } => self.flashing = Some(now + flashing),
-                StayAction::JoinGroup(_) => {}
-                StayAction::Conclude(conclusion) => {
-                    repaired = matches!(conclusion, Conclusion::Repaired { .. });
-                }
-            }
-        }
-        self.transmit();
-        repaired
-    }
-
-    fn transmit(&mut self) {
-        while let Some(sent) = self.machine.poll_transmit() {
-            let _ = self.socket.send_to(&sent.bytes, sent.to);
-        }
-    }
-}
+use dead_hosts::Hosts;
+use service::{Manager, PATIENCE};
 
 #[test]
 fn dead_hosts_are_rescued_and_the_status_shows_it() {
@@ -458,7 +155,8 @@ fn a_network_without_brd_is_reached() {
 #[test]
 #[ignore = "runs in the network that the test before makes"]
 fn inside_a_network_without_brd() {
-    let manager = Manager { address: "10.9.8.1:9848".parse().unwrap(), ..Manager::new() };
+    let mut manager = Manager::new();
+    manager.address = "10.9.8.1:9848".parse().unwrap();
     manager.enrol(1);
     let listen = |address: &str| {
         let socket = UdpSocket::bind(address).unwrap();
