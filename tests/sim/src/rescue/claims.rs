@@ -34,7 +34,7 @@ impl Beginning {
     }
 
     /// Checks what the host says of its chip after a flash job that went by `before`. `reads_fail`:
-    /// the chip may still fail.
+    /// the chip could fail in it.
     pub(crate) fn check(
         &self,
         computer: &Computer,

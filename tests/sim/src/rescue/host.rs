@@ -262,6 +262,7 @@ impl VirtualHost {
             job: None,
             is_rescue_job: false,
             job_flash: FlashState::UNTOUCHED,
+            job_may_fail: false,
             is_changing: false,
             flashed: false,
             group_joined: false,
@@ -297,7 +298,7 @@ impl VirtualHost {
             stay.job = None;
             stay.is_changing &= !flash.reboot_is_safe();
             // A rescue that is given up goes by what it was given.
-            stay.began.check(&self.computer, stay.job_flash, flash, self.faulty)?;
+            stay.began.check(&self.computer, stay.job_flash, flash, stay.job_may_fail)?;
         }
         self.check_change(now)
     }
@@ -392,6 +393,7 @@ impl VirtualHost {
             self.computer.break_flash();
         }
         (stay.is_rescue_job, stay.job_flash) = (is_rescue, flash);
+        stay.job_may_fail = self.faulty;
         stay.job = Some((flashing, now + self.scenario.flash_step));
         Ok(())
     }

@@ -32,6 +32,8 @@ pub(crate) struct Stay {
     pub(super) is_rescue_job: bool,
     /// What the job goes by.
     pub(super) job_flash: FlashState,
+    /// The chip could still fail when that job began, and so in the middle of it.
+    pub(super) job_may_fail: bool,
     /// The chip was written to in this stay, and not known to hold all of an image since.
     pub(super) is_changing: bool,
     pub(super) group_joined: bool,
