@@ -83,8 +83,8 @@ impl<F: Flash> Flash for Timed<F> {
         self.status.add(0, || self.chip.is_locked(block))
     }
 
-    fn unlock(&mut self, block: EraseBlock) -> io::Result<()> {
-        self.status.add(0, || self.chip.unlock(block))
+    fn unlock(&mut self, offset_bytes: u64, length_bytes: u64) -> io::Result<()> {
+        self.status.add(0, || self.chip.unlock(offset_bytes, length_bytes))
     }
 
     fn protect(&mut self, offset_bytes: u64, length_bytes: u64) -> io::Result<()> {

@@ -18,7 +18,9 @@ use super::execute::Execution;
 use super::locks::Locks;
 use super::phase::Mode;
 use super::prepare::{Backup, Work};
-use super::{End, Flash, FlashError, FlashPlan, Outcome, Phase, Placement, Progress, Statistics};
+use super::{
+    End, Flash, FlashError, FlashPlan, LockChanges, Outcome, Phase, Placement, Progress, Statistics,
+};
 use crate::image::{ByteRanges, VerifiedImage};
 use crate::reason::Condition;
 
@@ -208,7 +210,10 @@ impl Job {
                 }
             }
             Stage::Checking(mut work, _) => {
-                work.finish_checks();
+                if let Err(error) = work.finish_checks(flash) {
+                    let end = self.refusal(error, work.before_digest());
+                    return ended(end, &mut work.locks, flash);
+                }
                 // Nothing to change needs no permission.
                 let is_done = work.plan.operations().is_empty() && self.mode != Mode::Preview;
                 match is_done {
@@ -258,7 +263,7 @@ impl Job {
             after_digest: before_digest,
             statistics: self.statistics,
             foreign: Vec::new(),
-            less_protected: Vec::new(),
+            locks: LockChanges::default(),
             condition: self.condition,
             is_known_mixed: false,
         }
@@ -267,5 +272,5 @@ impl Job {
 
 /// The end of a job that leaves the chip as protected as it was, or says where it does not.
 fn ended(end: End, locks: &mut Locks, flash: &mut dyn Flash) -> Stage {
-    Stage::Ended(End { less_protected: locks.put_back(flash), ..end })
+    Stage::Ended(End { locks: locks.put_back(flash), ..end })
 }

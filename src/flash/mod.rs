@@ -87,8 +87,8 @@ pub use geometry::{
 pub use job::{Job, JobBackup, Step};
 pub use live::Live;
 pub use outcome::{
-    BlockHolds, End, FOREIGN_RANGES_TOLD_MAX, ForeignChange, ForeignKind, MixedBlocks, Outcome,
-    Progress, Statistics,
+    BlockHolds, End, FOREIGN_RANGES_TOLD_MAX, ForeignChange, ForeignKind, LockChanges, MixedBlocks,
+    Outcome, Progress, Statistics,
 };
 pub use phase::Phase;
 pub use placement::Placement;
@@ -96,7 +96,7 @@ pub use plan::{Change, FlashPlan, Operation};
 pub use prepare::SPAN_BYTES_MAX;
 pub use reading::{ContentsError, READ_ATTEMPTS_MAX, read_contents};
 pub(crate) use reading::{GoodBlock, good_blocks, read_block};
-pub use simulated::{Asked, Fault, ForeignWrite, SimulatedFlash};
+pub use simulated::{Asked, Fault, ForeignWrite, Locking, SimulatedFlash};
 
 /// A flash chip, or the part of one that may be used.
 ///
@@ -132,13 +132,15 @@ pub trait Flash {
     /// What the device reports; whoever asks takes that as locked.
     fn is_locked(&mut self, block: EraseBlock) -> io::Result<bool>;
 
-    /// Takes the protection of `block` away.
+    /// Takes the protection of a range of whole eraseblocks away. A chip with few lock bits may
+    /// unlock more, or refuse a range that its bits cannot express.
     ///
     /// # Errors
     /// What the device reports.
-    fn unlock(&mut self, block: EraseBlock) -> io::Result<()>;
+    fn unlock(&mut self, offset_bytes: u64, length_bytes: u64) -> io::Result<()>;
 
-    /// Protects a range of whole eraseblocks against change.
+    /// Protects a range of whole eraseblocks against change. A chip with few lock bits may protect
+    /// less or more, or refuse a range that its bits cannot express.
     ///
     /// # Errors
     /// What the device reports; a part of the range may be protected then.

@@ -100,6 +100,15 @@ pub enum ForeignKind {
 /// The most ranges of a kind that [`End::note`] names.
 pub const FOREIGN_RANGES_TOLD_MAX: usize = 3;
 
+/// Where a chip's locks are others than before a job; both sorted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LockChanges {
+    /// What was locked before and is not known to be locked now: the chip is less protected.
+    pub lost: Vec<Range<u64>>,
+    /// What was not locked before and is now: the firmware may miss it.
+    pub gained: Vec<Range<u64>>,
+}
+
 /// The end of a job. Its `Display` is the sentence for the operator.
 #[derive(Debug)]
 pub struct End {
@@ -118,8 +127,8 @@ pub struct End {
     /// of what `outcome` says, except for those that were repaired, and with them there is no
     /// `after_digest`.
     pub foreign: Vec<ForeignChange>,
-    /// What was locked before the job and is not now, sorted.
-    pub less_protected: Vec<Range<u64>>,
+    /// Where the chip's locks are others than before the job.
+    pub locks: LockChanges,
     /// What the contents looked like before the job.
     pub condition: Condition,
     /// Whether reads have shown that a mixed chip holds neither all new nor all old contents.
@@ -167,19 +176,29 @@ impl End {
         (!notes.is_empty()).then(|| notes.join("; "))
     }
 
-    /// Returns a sentence about locks that did not come back, if there are any.
+    /// Returns a sentence about locks that are not what they were, if there are any.
     fn lock_note(&self) -> Option<String> {
-        let told = self.less_protected.iter().take(FOREIGN_RANGES_TOLD_MAX);
-        let mut told: Vec<String> =
-            told.map(|range| format!("{:#x}-{:#x}", range.start, range.end - 1)).collect();
-        let untold = self.less_protected.len() - told.len();
-        if untold > 0 {
-            told.push(format!("{untold} more ranges"));
-        }
-        (!told.is_empty()).then(|| {
-            format!("the chip is less protected than before, not locked: {}", told.join(", "))
-        })
+        let LockChanges { lost, gained } = &self.locks;
+        let kinds = [
+            ("the chip is less protected than before, not locked", lost),
+            ("the chip is more protected than before, locked", gained),
+        ];
+        let told = kinds.into_iter().filter(|(_, ranges)| !ranges.is_empty());
+        let told: Vec<String> =
+            told.map(|(what, ranges)| format!("{what}: {}", shown(ranges))).collect();
+        (!told.is_empty()).then(|| told.join("; "))
     }
+}
+
+fn shown(ranges: &[Range<u64>]) -> String {
+    let told = ranges.iter().take(FOREIGN_RANGES_TOLD_MAX);
+    let mut told: Vec<String> =
+        told.map(|range| format!("{:#x}-{:#x}", range.start, range.end - 1)).collect();
+    let untold = ranges.len() - told.len();
+    if untold > 0 {
+        told.push(format!("{untold} more ranges"));
+    }
+    told.join(", ")
 }
 
 impl ForeignChange {

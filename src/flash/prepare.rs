@@ -197,11 +197,18 @@ impl Work {
         self.plan.operations().len() + self.plan.kept().len()
     }
 
-    /// Ends the checks: the digest is that of the backup as it is now.
-    pub(super) fn finish_checks(&mut self) {
+    /// Ends the checks: the digest is that of the backup as it is now, and all that will change is
+    /// unlocked.
+    ///
+    /// # Errors
+    /// A block is locked again.
+    pub(super) fn finish_checks(&mut self, flash: &mut dyn Flash) -> Result<(), FlashError> {
         if std::mem::take(&mut self.is_renewed) && self.backup_digest.is_some() {
             self.backup_digest = Some(Sha256::digest(self.backup.as_slice()).into());
         }
+        let (placement, operations) = (&self.placement, self.plan.operations());
+        let changing = operations.iter().map(|operation| placement.block(operation.block));
+        self.locks.check_unlocked(changing, flash)
     }
 
     /// Goes on with the checks from number `first` and says which number comes next. A block whose

@@ -220,6 +220,11 @@ fn read_geometry(
     geometry.map_err(|source| MtdError::Geometry { path, source })
 }
 
+/// A number for an ioctl that takes 32 bits.
+fn below_4_gib(bytes: u64) -> io::Result<u32> {
+    u32::try_from(bytes).map_err(|_| Errno::EFBIG.into())
+}
+
 impl Flash for MtdDevice {
     fn geometry(&self) -> &Geometry {
         &self.geometry
@@ -263,17 +268,12 @@ impl Flash for MtdDevice {
         }
     }
 
-    fn unlock(&mut self, block: EraseBlock) -> io::Result<()> {
-        let offset_bytes =
-            u32::try_from(block.offset_bytes()).map_err(|_| io::Error::from(Errno::EFBIG))?;
-        ioctl::unlock(&self.handle, offset_bytes, block.length_bytes())
+    fn unlock(&mut self, offset_bytes: u64, length_bytes: u64) -> io::Result<()> {
+        ioctl::unlock(&self.handle, below_4_gib(offset_bytes)?, below_4_gib(length_bytes)?)
     }
 
     fn protect(&mut self, offset_bytes: u64, length_bytes: u64) -> io::Result<()> {
-        let too_far = || io::Error::from(Errno::EFBIG);
-        let offset_bytes = u32::try_from(offset_bytes).map_err(|_| too_far())?;
-        let length_bytes = u32::try_from(length_bytes).map_err(|_| too_far())?;
-        ioctl::lock(&self.handle, offset_bytes, length_bytes)
+        ioctl::lock(&self.handle, below_4_gib(offset_bytes)?, below_4_gib(length_bytes)?)
     }
 
     fn is_bad(&mut self, block: EraseBlock) -> io::Result<bool> {

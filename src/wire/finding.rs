@@ -117,7 +117,7 @@ impl Subject {
     /// What may be accepted although it is in the way: what costs the operator something, and not
     /// the machine its firmware.
     pub const ACCEPTABLE: &'static [Subject] =
-        &[Subject::PackageManager, Subject::Inhibitors, Subject::SealedDisks];
+        &[Subject::PackageManager, Subject::Inhibitors, Subject::SealedDisks, Subject::FlashLocks];
 }
 
 /// What was found about one precondition.

@@ -273,7 +273,7 @@ mod tests {
         fn is_locked(&mut self, _: EraseBlock) -> io::Result<bool> {
             Ok(false)
         }
-        fn unlock(&mut self, _: EraseBlock) -> io::Result<()> {
+        fn unlock(&mut self, _: u64, _: u64) -> io::Result<()> {
             panic!("a check unlocks nothing")
         }
         fn protect(&mut self, _: u64, _: u64) -> io::Result<()> {

@@ -3,7 +3,7 @@
 use sha2::Digest;
 
 use super::{Execution, State};
-use crate::flash::{End, ForeignChange, ForeignKind, Outcome, Statistics};
+use crate::flash::{End, ForeignChange, ForeignKind, LockChanges, Outcome, Statistics};
 
 impl Execution {
     fn foreign(&self) -> Vec<ForeignChange> {
@@ -54,7 +54,7 @@ impl Execution {
             after_digest,
             statistics,
             foreign,
-            less_protected: Vec::new(),
+            locks: LockChanges::default(),
             condition: self.work.plan.condition(),
             is_known_mixed: is_mixed && self.seen.not_all_new && self.seen.not_all_old,
         }

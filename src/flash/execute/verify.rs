@@ -161,7 +161,7 @@ impl Execution {
                 first_difference(&self.work.plan.target()[self.work.placement.range(nth)], &found)
                     .unwrap_or_default();
             let is_full = self.unplanned.len() == UNPLANNED_REPAIRS_MAX;
-            if is_full || self.work.locks.unlock(block, flash).is_err() {
+            if is_full || self.work.locks.unlock_surely(block, flash).is_err() {
                 let offset_bytes = offset_bytes + at as u64;
                 return Err(FlashError::VerifyDiffers { offset_bytes, expected, got });
             }

@@ -2,6 +2,7 @@
 
 mod cells;
 mod fault;
+mod locking;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -13,6 +14,7 @@ use super::{EraseBlock, Flash, Geometry};
 use crate::image::ByteRanges;
 use cells::{Cells, Part, random_byte};
 pub use fault::{Asked, Fault, ForeignWrite};
+pub use locking::Locking;
 
 /// What the host may not read, as an Intel chipset keeps it from the ME's region.
 #[derive(Clone, Debug, Default)]
@@ -32,6 +34,7 @@ pub struct SimulatedFlash {
     geometry: Geometry,
     cells: Cells,
     bad: BTreeSet<u32>,
+    locking: Locking,
     locked: BTreeSet<u32>,
     /// Locked again each time that the chip gets power.
     locked_at_power_on: BTreeSet<u32>,
@@ -64,6 +67,7 @@ impl SimulatedFlash {
             cells: Cells::new(geometry.rule(), geometry.write_bytes() as usize, contents),
             geometry,
             bad: BTreeSet::new(),
+            locking: Locking::default(),
             locked: BTreeSet::new(),
             locked_at_power_on: BTreeSet::new(),
             stays_locked: BTreeSet::new(),
@@ -147,20 +151,10 @@ impl SimulatedFlash {
         self.cells.decay(block.offset_bytes() as usize);
     }
 
-    /// Locks a block: `for_good`, or so that it unlocks when asked to and is locked again after
-    /// each power cut.
-    pub fn lock(&mut self, block: EraseBlock, for_good: bool) {
-        self.locked.insert(block.index());
-        match for_good {
-            true => self.stays_locked.insert(block.index()),
-            false => self.locked_at_power_on.insert(block.index()),
-        };
-    }
-
     /// Ends a power cut.
     pub fn power_on(&mut self) {
         self.powered = true;
-        self.locked.extend(&self.locked_at_power_on);
+        self.locked = self.locked_at_power_on.union(&self.stays_locked).copied().collect();
     }
 
     /// Whether the chip has power.
@@ -438,27 +432,23 @@ impl Flash for SimulatedFlash {
         self.answer(fault, self.locked.contains(&block.index()))
     }
 
-    fn unlock(&mut self, block: EraseBlock) -> io::Result<()> {
+    fn unlock(&mut self, offset_bytes: u64, length_bytes: u64) -> io::Result<()> {
         let fault = self.begin(Asked::Unlock)?;
-        if self.stays_locked.contains(&block.index()) {
-            return Err(io::Error::from_raw_os_error(EROFS));
+        let asked = self.indices(offset_bytes, length_bytes)?;
+        let count = self.geometry.block_count();
+        let locked = self.locking.unlock(&self.locked, asked.clone(), count);
+        self.become_locked(fault, locked)?;
+        match asked.into_iter().any(|index| self.stays_locked.contains(&index)) {
+            true => Err(io::Error::from_raw_os_error(EROFS)),
+            false => Ok(()),
         }
-        if fault != Some(Fault::NotDone) {
-            self.locked.remove(&block.index());
-        }
-        self.finish(fault)
     }
 
     fn protect(&mut self, offset_bytes: u64, length_bytes: u64) -> io::Result<()> {
         let fault = self.begin(Asked::Protect)?;
-        self.range(offset_bytes, length_bytes as usize)?;
-        if fault != Some(Fault::NotDone) {
-            let end = offset_bytes + length_bytes;
-            let is_inside =
-                |block: &EraseBlock| (offset_bytes..end).contains(&block.offset_bytes());
-            self.locked.extend(self.geometry.blocks().filter(is_inside).map(|one| one.index()));
-        }
-        self.finish(fault)
+        let asked = self.indices(offset_bytes, length_bytes)?;
+        let locked = self.locking.lock(&self.locked, asked, self.geometry.block_count());
+        self.become_locked(fault, locked)
     }
 
     fn is_bad(&mut self, block: EraseBlock) -> io::Result<bool> {

@@ -15,7 +15,7 @@ FILE_TIMEOUT_S = 10
 
 def measure_nor(report):
     """firmcast, flashcp and flashrom on the board's small chip."""
-    size, block = nor_board.SMALL_BYTES, nor_board.ERASE_BLOCK_BYTES
+    size, block = nor_board.SMALL.size_bytes, nor_board.ERASE_BLOCK_BYTES
     with tempfile.TemporaryDirectory(prefix="firmcast-bench-") as folder:
         images = make_images(Path(folder), size, block)
         files = {f"images/{name}": path for name, path in images.items()}

@@ -33,7 +33,7 @@ def prepare(meta="linux-image-amd64"):
     version = package.removeprefix("linux-image-")
     package_version = packages.versions(package)[0]
     packages.install(f"linux-headers-{version}")
-    sources = [VM_DIR / name for name in ("bios_flash", "flash_fault", "flash_bother", "second_bank")]
+    sources = [VM_DIR / name for name in ("bios_flash", "flash_fault", "flash_bother", "flash_locks", "second_bank")]
 
     def make(folder):
         packages.unpack(package, package_version, folder)

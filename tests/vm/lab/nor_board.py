@@ -1,5 +1,6 @@
 """An ARM board with real SPI NOR chips behind the kernel's spi-nor driver: QEMU's ast2600-evb."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from . import armhf, packages
@@ -9,7 +10,7 @@ from .kernel import Kernel
 from .shell import run
 
 # The chip that the board starts from is a small one, so that many rewrites of all of it take little time...
-SMALL_CHIP, SMALL_MODEL, SMALL_BYTES = "bmc", "mx25l6405d", 8 * 1024 * 1024
+SMALL_CHIP = "bmc"
 # ...and the one that holds the host's firmware has the board's own size.
 LARGE_CHIP, LARGE_BYTES = "pnor", 64 * 1024 * 1024
 ERASE_BLOCK_BYTES = 4096
@@ -22,10 +23,23 @@ PEER_PACKAGES = [f"{name}:{armhf.ARCHITECTURE}" for name in (
 )]  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Model:
+    """A kind of chip that QEMU has."""
+
+    name: str
+    size_bytes: int
+
+
+SMALL = Model("mx25l6405d", 8 * 1024 * 1024)
+# One whose block protect bits both QEMU and the kernel know.
+LOCKING = Model("w25q32dw", 4 * 1024 * 1024)
+
+
 class NorBoard:
     """The machine and the files of its chips. `files` come into its memory (place there -> file here)."""
 
-    def __init__(self, folder, files):
+    def __init__(self, folder, files, small=SMALL):
         packages.install("qemu-system-arm")
         folder.mkdir(parents=True, exist_ok=True)
         kernel, device_tree = prepare()
@@ -33,14 +47,14 @@ class NorBoard:
         system = initramfs("nor-board", busybox(), with_dependencies(kernel, *MODULES), programs | files)
         self.chips = {name: folder / f"{name}.flash" for name in (SMALL_CHIP, LARGE_CHIP)}
         drives = []
-        for name, size_bytes in ((SMALL_CHIP, SMALL_BYTES), (LARGE_CHIP, LARGE_BYTES)):
+        for name, size_bytes in ((SMALL_CHIP, small.size_bytes), (LARGE_CHIP, LARGE_BYTES)):
             # Zeros: every eraseblock has to be erased before it can hold anything else.
             self.chips[name].write_bytes(bytes(size_bytes))
             drives += ["-drive", f"if=mtd,format=raw,file={self.chips[name]}"]
         self.machine = ConsoleMachine(
             "nor-board",
             [
-                "qemu-system-arm", "-M", f"ast2600-evb,fmc-model={SMALL_MODEL}", *drives, "-nodefaults",
+                "qemu-system-arm", "-M", f"ast2600-evb,fmc-model={small.name}", *drives, "-nodefaults",
                 "-kernel", kernel.image, "-dtb", device_tree, "-initrd", system,
                 "-append", "console=ttyS4,115200 vmalloc=640M quiet",
             ],
@@ -79,6 +93,6 @@ def peers():
         armhf.unpack(folder, *PEER_PACKAGES)
 
     root = cached("peers-armhf", [*PEER_PACKAGES, Path(__file__)], make)
-    programs = {f"bin/{name}": next(root.glob(f"usr/*bin/{name}")) for name in ("flashcp", "flashrom", "strace")}
+    programs = {f"bin/{name}": next(root.glob(f"usr/*bin/{name}")) for name in ("flashcp", "flash_lock", "flashrom", "strace")}
     libraries = {f"lib/{file.name}": file for file in root.glob("**/arm-linux-gnueabihf/*.so*") if file.is_file()}
     return programs | libraries

@@ -5,7 +5,7 @@ import json
 import re
 import time
 
-from lab.nor_board import LARGE_BYTES, LARGE_CHIP, SMALL_CHIP, NorBoard
+from lab.nor_board import ERASE_BLOCK_BYTES, LARGE_BYTES, LARGE_CHIP, LOCKING, SMALL_CHIP, NorBoard, peers
 from lab.scenario import scenario
 
 EXERCISE_TIMEOUT_S = 240
@@ -60,3 +60,30 @@ def holds(file, digest):
             return True
         time.sleep(0.2)
     return False
+
+
+@scenario(limit_s=600, with_manager=False)
+def spi_nor_locks(lab):
+    """Block protect bits of a real chip behind the kernel's spi-nor driver: the flash engine unlocks what it changes, and the same
+    range is locked afterwards, as another program says"""
+    board = NorBoard(lab.folder, peers(), small=LOCKING)
+    board.machine.start()
+    half = f"{LOCKING.size_bytes // 2:#x} {LOCKING.size_bytes // 2 // ERASE_BLOCK_BYTES}"
+    device, image = "/dev/mtd0", "/work/image"
+    status, output = board.machine.command(f"grep -l {SMALL_CHIP} /sys/class/mtd/mtd0/name && flash_lock {device} {half}")
+    lab.check("the upper half of the chip is locked", status == 0, output)
+    # Only one eraseblock differs, in the middle of what is locked: the driver cannot unlock it alone.
+    status, output = board.machine.command(
+        f"dd if={device} of={image} bs=64k && dd if=/dev/urandom of={image} bs=4k seek=800 count=1 conv=notrunc && "
+        f"flash_lock -i {device} {half}"
+    )
+    lab.check("flash_lock says so", "Lock status: locked" in output, output)
+    status, output = board.machine.command(f"flash_exercise --device {SMALL_CHIP} --update {image}", EXERCISE_TIMEOUT_S)
+    end = re.search(r"^end: (.*)$", output, re.MULTILINE)
+    lab.check("the update ends without a remark", status == 0 and end and "protected" not in end.group(1), output)
+    status, output = board.machine.command(f"cmp {image} {device} && flash_lock -i {device} {half}")
+    lab.check("the chip holds the image, and the half is locked again", "Lock status: locked" in output, output)
+    status, output = board.machine.command(f"flash_lock -i {device} 0x0 1")
+    lab.check("the lower half is not", "Lock status: unlocked" in output, output)
+    board.machine.begin("reboot -f")
+    board.machine.power_cut()

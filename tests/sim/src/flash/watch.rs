@@ -216,10 +216,10 @@ impl Flash for Watch<'_> {
         result
     }
 
-    fn unlock(&mut self, block: EraseBlock) -> io::Result<()> {
+    fn unlock(&mut self, offset_bytes: u64, length_bytes: u64) -> io::Result<()> {
         self.count();
-        let result = self.chip.unlock(block);
-        self.note(format_args!("unlock {:#x}", block.offset_bytes()), &result);
+        let result = self.chip.unlock(offset_bytes, length_bytes);
+        self.note(format_args!("unlock {offset_bytes:#x} +{length_bytes:#x}"), &result);
         result
     }
 
