@@ -52,7 +52,7 @@ fn answer(question: &str, files: Vec<OwnedFd>) -> io::Result<Answer> {
             Ok(Answer { text, ..Answer::default() })
         }
         ("hooks", []) => {
-            let text = hooks::answer(Path::new("/"), rest).ok_or_else(not_understood)??;
+            let text = hooks::answer(Path::new("/"), rest).ok_or_else(not_understood)?;
             Ok(Answer { text, ..Answer::default() })
         }
         ("may-load", []) => kexec::may_load().map(|()| Answer::default()),

@@ -7,7 +7,7 @@
 
 use std::fmt::Display;
 use std::fs::{self, Metadata};
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -159,7 +159,14 @@ fn read(text: &str) -> Option<Programs> {
 
 /// Does what another process asks of the helper, behind its word `hooks`; none when the question is
 /// not understood.
-pub(super) fn answer(root: &Path, question: &str) -> Option<io::Result<String>> {
+pub(super) fn answer(root: &Path, question: &str) -> Option<String> {
+    let (when, occasion, limit) = understand(question)?;
+    let Programs { failed, told } = run_here(root, when, &occasion, limit);
+    let word = if failed { "failed" } else { "passed" };
+    Some(format!("{word} {told}"))
+}
+
+fn understand(question: &str) -> Option<(When, Occasion, Duration)> {
     let mut words = question.splitn(5, ' ');
     let (when, limit_s, campaign) = (words.next()?, words.next()?, words.next()?);
     let (end, version) = (words.next()?, words.next()?);
@@ -170,10 +177,7 @@ pub(super) fn answer(root: &Path, question: &str) -> Option<io::Result<String>> 
     if version.contains(char::is_control) {
         return None;
     }
-    let occasion = Occasion { campaign, version: version.to_owned(), end };
-    let Programs { failed, told } = run_here(root, when, &occasion, limit);
-    let word = if failed { "failed" } else { "passed" };
-    Some(Ok(format!("{word} {told}")))
+    Some((when, Occasion { campaign, version: version.to_owned(), end }, limit))
 }
 
 fn run_here(root: &Path, when: When, occasion: &Occasion, limit: Duration) -> Programs {
@@ -246,6 +250,7 @@ impl Tally {
 pub(super) mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use proptest::prelude::*;
 
     /// A program in a folder of `/etc/firmcast` below `root`.
     pub(in crate::agent) fn put(root: &Path, name: &str, text: &str, mode: u32) {
@@ -360,12 +365,24 @@ pub(super) mod tests {
             assert!(answer(root.path(), odd).is_none(), "{odd:?}");
         }
         put(root.path(), "post-update.d/10-a", "echo $FIRMCAST_RESULT; exit 1", 0o755);
-        let text = answer(root.path(), "post-update 9 ab updated 2.1 beta").unwrap().unwrap();
+        let text = answer(root.path(), "post-update 9 ab updated 2.1 beta").unwrap();
         let told = "post-update.d/10-a ended with status 1: updated".to_owned();
         assert_eq!(read(&text), Some(Programs { failed: true, told }));
-        let text = answer(root.path(), "pre-update 9 ab none 2").unwrap().unwrap();
+        let text = answer(root.path(), "pre-update 9 ab none 2").unwrap();
         let told = "pre-update.d: no program".to_owned();
         assert_eq!(read(&text), Some(Programs { failed: false, told }));
         assert_eq!(read("whatever it is"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_understood_or_refused(
+            text in "(pre|post)?(-update)? ?[0-9]{0,12} ?[0-9a-g]{0,17} ?(none|x)? ?.*",
+        ) {
+            if let Some((_, occasion, _)) = understand(&text) {
+                prop_assert!(!occasion.version.contains(char::is_control));
+            }
+            let _ = read(&text);
+        }
     }
 }

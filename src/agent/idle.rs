@@ -1,5 +1,5 @@
 //! The agent's event loop: one thread, one UDP socket, no timer. While nobody talks to it, it does
-//! not wake up.
+//! not wake up. While programs of the administrator run, another thread waits for them.
 
 use std::fmt::Display;
 use std::io::{self, PipeReader};

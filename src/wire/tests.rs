@@ -292,6 +292,17 @@ fn golden_bytes_and_every_truncation() {
     }
 }
 
+#[test]
+fn an_older_manager_is_sent_nothing_that_it_does_not_know() {
+    for (answer, golden) in answers() {
+        let (known, _) = golden.split_once('|').unwrap_or((golden.as_str(), ""));
+        for version in [None, Some(2)] {
+            assert_eq!(hex(&answer.clone().for_version(version).emit()), known, "{answer:?}");
+        }
+        assert_eq!(answer.clone().for_version(Some(3)), answer);
+    }
+}
+
 /// Answers with every text at its maximum length and every optional part there.
 fn longest_answers() -> Vec<Answer> {
     let name = "n".repeat(NAME_SIZE_MAX);

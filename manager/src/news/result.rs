@@ -90,7 +90,7 @@ impl HostResult {
         let fell_short = *reason == Reason::Confirmed && !detail.is_empty();
         let advice = match programs {
             _ if fell_short => NOT_KEPT_ADVICE,
-            Some(Programs { failed: true, .. }) => UNDO_BY_HAND,
+            Some(Programs { failed: true, .. }) if *reason == Reason::Confirmed => UNDO_BY_HAND,
             _ => reason.advice(),
         };
         Self {
@@ -172,6 +172,12 @@ mod tests {
         let outcome = Outcome { ending, bios_version: None, digests: None, programs: None };
         let plain = HostResult::new(Kind::Update, "a", &outcome);
         assert_eq!((plain.left_to_do(), plain.shortfall()), (None, None));
+        let programs = Some(Programs { failed: true, told: "10-undrain 3".to_owned() });
+        let after_programs = Outcome { programs, ..outcome };
+        let result = HostResult::new(Kind::Update, "a", &after_programs);
+        assert_eq!((result.left_to_do(), result.shortfall()), (Some(UNDO_BY_HAND), None));
+        let said = "confirmed, BIOS version unknown (10-undrain 3); a program in post-update.d";
+        assert!(result.to_text().starts_with(said), "{}", result.to_text());
         let advice = advice_on_disks(Reason::Confirmed, &sealed).expect("the disks are sealed");
         let result = HostResult { advice: advice.to_owned(), ..plain };
         assert_eq!((result.left_to_do(), result.shortfall()), (Some(BIND_AGAIN), None));

@@ -1,7 +1,5 @@
 """Work on the host that an update would cut off, seen by root and by the confined agent; the administrator's programs."""
 
-import shutil
-
 from lab import packages
 from lab.scenario import scenario
 from lab.shell import run
@@ -13,11 +11,11 @@ from scenarios.updates import RATE_MBIT
 MORE_OF_DEBIAN = (("libpam-systemd",), ())
 # QEMU as Debian has it, without the libraries that every Debian has.
 QEMU = "/usr/bin/qemu-system-x86_64"
-BIOS = ("/usr/share/seabios/bios-256k.bin", "/usr/share/qemu/kvmvapic.bin", "/usr/share/seabios/kvmvapic.bin")
+MORE_OF_QEMU = ("/usr/lib/x86_64-linux-gnu/qemu/accel-tcg-x86_64.so", "/usr/share/seabios/bios-256k.bin", "/usr/share/qemu/kvmvapic.bin")
 IN_EVERY_DEBIAN = ("libc.so", "libm.so", "ld-linux")
 GUEST = (
-    "systemd-run --unit=guest --setenv=LD_LIBRARY_PATH=/opt/qemu /opt/qemu/qemu-system-x86_64 -L /opt/qemu "
-    "-machine pc -accel tcg -m 16 -nodefaults -display none"
+    "systemd-run --unit=guest --setenv=LD_LIBRARY_PATH=/opt/qemu --setenv=QEMU_MODULE_DIR=/opt/qemu /opt/qemu/qemu-system-x86_64 "
+    "-L /opt/qemu -machine pc -accel tcg -m 16 -nodefaults -display none"
 )
 # A control group by the name that systemd-nspawn gives.
 CONTAINER = "(systemd-run --scope --slice=machine --unit=machine-build sleep 9999 >/dev/null 2>&1 &)"
@@ -43,7 +41,7 @@ UNDRAIN = ("post-update", "undrain")
 def qemu_files(lab):
     """QEMU for the server's disk."""
     packages.install("qemu-system-x86", "seabios")
-    wanted = [QEMU, *(file for file in BIOS if shutil.os.path.exists(file))]
+    wanted = [QEMU, *MORE_OF_QEMU]
     for line in run("ldd", QEMU).splitlines():
         if "=> /" in line and not any(name in line for name in IN_EVERY_DEBIAN):
             wanted.append(line.split()[2])
@@ -150,6 +148,7 @@ def work_under_way(lab):
     programs run before and after: one that fails refuses the update"""
     server = lab.add_server(lab.firmware.ovmf_old, system="debian", files=qemu_files(lab), more_of_debian=MORE_OF_DEBIAN)
     lab.boot(server)
+    lab.wait_until(lambda: server.command("systemctl is-active multi-user.target")[0] == 0, 300, "the whole system")
     lab.enroll(server)
     bundle = lab.manager.bundle("newer", lab.firmware.ovmf_new, version="2")
     options = ["--host", server.address, "--unicast", "--rate", RATE_MBIT]
