@@ -1,5 +1,6 @@
 //! Nobody sent this host here: look at the firmware, find help if it needs any, go on.
 
+use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,7 @@ use crate::mtd::{MtdInfo, read_chip};
 use crate::platform::{self, Ending, NetworkUp, Platform, PlatformError};
 use crate::reason::{Condition, FlashState, with_causes};
 use crate::rescue::search::SearchEnd;
+use crate::tpm::Kept;
 use crate::wire::answer::DETAIL_SIZE_MAX;
 use crate::wire::help::{Finding, HelpRequest};
 
@@ -96,7 +98,8 @@ fn look_after(
     let patient = patient(provision, &host, &found, intent)?;
     let floor = host.security_version_floor;
     info!(
-        "security version floor {floor}, as the provision has it; a manager may know a higher one"
+        "security version floor {floor}, as provision and TPM have it; a manager may know a higher \
+         one"
     );
     let mut screen = Screen::open(facts(&host, &found));
     let patience = intent.patience();
@@ -118,10 +121,19 @@ fn host(platform: &mut Platform, provision: &Provision) -> Result<Host, Environm
     Ok(Host {
         name: provision.host_name.clone(),
         key: provision.host_key.expose().parse().map_err(EnvironmentError::Key)?,
-        security_version_floor: provision.security_version_floor,
+        security_version_floor: floor(provision.security_version_floor, Kept::read(Path::new("/"))),
         dmi: Dmi::read(Path::new("/")),
         flash: find_flash(platform, &provision.flash)?,
     })
+}
+
+/// The floor of security versions: the provision's is as old as its image, the TPM's is not.
+fn floor(provided: u64, kept: io::Result<Option<Kept>>) -> u64 {
+    let kept = kept.unwrap_or_else(|error| {
+        warn!("the TPM does not tell its security version floor: {error}");
+        None
+    });
+    kept.map_or(provided, |kept| kept.floor.max(provided))
 }
 
 /// A doubt that only the record gives rise to may come from its age: then the last repair's own
@@ -332,4 +344,16 @@ fn word(conclusion: &Conclusion) -> (&'static str, &'static str) {
 fn cut(text: &str) -> &str {
     let end = (0..=DETAIL_SIZE_MAX.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
     &text[..end.unwrap_or(0)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_higher_floor_counts_and_a_silent_tpm_lowers_none() {
+        let kept = |floor| Ok(Some(Kept { floor, digest: [0; 32] }));
+        assert_eq!([floor(3, kept(5)), floor(3, kept(2)), floor(3, Ok(None))], [5, 3, 3]);
+        assert_eq!(floor(3, Err(io::ErrorKind::TimedOut.into())), 3);
+    }
 }

@@ -100,6 +100,11 @@ pub enum ForeignKind {
 /// The most ranges of a kind that [`End::note`] names.
 pub const FOREIGN_RANGES_TOLD_MAX: usize = 3;
 
+/// How a remark begins about locks that did not come back.
+pub const LESS_PROTECTED: &str = "the chip is less protected than before";
+/// How a remark begins about locks that were not there.
+pub const MORE_PROTECTED: &str = "the chip is more protected than before";
+
 /// Where a chip's locks are others than before a job; both sorted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LockChanges {
@@ -179,13 +184,10 @@ impl End {
     /// Returns a sentence about locks that are not what they were, if there are any.
     fn lock_note(&self) -> Option<String> {
         let LockChanges { lost, gained } = &self.locks;
-        let kinds = [
-            ("the chip is less protected than before, not locked", lost),
-            ("the chip is more protected than before, locked", gained),
-        ];
-        let told = kinds.into_iter().filter(|(_, ranges)| !ranges.is_empty());
+        let kinds = [(LESS_PROTECTED, "not locked", lost), (MORE_PROTECTED, "locked", gained)];
+        let told = kinds.into_iter().filter(|(.., ranges)| !ranges.is_empty());
         let told: Vec<String> =
-            told.map(|(what, ranges)| format!("{what}: {}", shown(ranges))).collect();
+            told.map(|(what, how, ranges)| format!("{what}, {how}: {}", shown(ranges))).collect();
         (!told.is_empty()).then(|| told.join("; "))
     }
 }

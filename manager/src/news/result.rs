@@ -1,5 +1,6 @@
 //! How a campaign ended for one host.
 
+use firmcast::flash::{LESS_PROTECTED, MORE_PROTECTED};
 use firmcast::reason::{Condition, Ending, Reason};
 use firmcast::wire::answer::Programs;
 use firmcast::wire::finding::Finding;
@@ -12,6 +13,9 @@ use crate::campaign::{Host, Outcome};
 /// What to do about a confirmed host that could not keep something.
 const NOT_KEPT_ADVICE: &str = "mend the host's state_dir (free space, permissions), then update \
                                the host again: its flash is not written twice";
+/// What to do about a confirmed host whose chip is not locked as it was.
+const LOCKS_ADVICE: &str = "set the chip's locks by hand (flash_lock, flash_unlock), as \"Locks\" \
+                            in OPERATIONS.md says";
 /// What to do about a host that has the new firmware and disks that were sealed to the old one.
 const BIND_AGAIN: &str = "bind its disks to the new firmware, as \"Disks sealed to the firmware\" \
                           in OPERATIONS.md says: until then they ask for a passphrase";
@@ -89,6 +93,7 @@ impl HostResult {
         let condition = flash.condition().filter(|condition| *condition != Condition::Whole);
         let fell_short = *reason == Reason::Confirmed && !detail.is_empty();
         let advice = match programs {
+            _ if fell_short && is_about_locks(detail) => LOCKS_ADVICE,
             _ if fell_short => NOT_KEPT_ADVICE,
             Some(Programs { failed: true, .. }) if *reason == Reason::Confirmed => UNDO_BY_HAND,
             _ => reason.advice(),
@@ -144,6 +149,10 @@ impl HostResult {
     }
 }
 
+fn is_about_locks(detail: &str) -> bool {
+    [LESS_PROTECTED, MORE_PROTECTED].iter().any(|remark| detail.contains(remark))
+}
+
 /// What there is to do about a host whose disks were sealed to the firmware that it had.
 fn advice_on_disks(reason: Reason, findings: &[Finding]) -> Option<&'static str> {
     let are_sealed = findings.iter().any(|finding| finding.reason == Reason::DisksSealed);
@@ -159,6 +168,18 @@ mod tests {
     use super::*;
     use firmcast::reason::FlashState;
     use firmcast::wire::finding::{Subject, Verdict};
+
+    #[test]
+    fn a_host_whose_locks_did_not_come_back_gets_advice_on_them() {
+        let advice = |detail: &str| {
+            let ending = Ending::new(Reason::Confirmed, FlashState::Updated, detail);
+            let outcome = Outcome { ending, bios_version: None, digests: None, programs: None };
+            HostResult::new(Kind::Update, "a", &outcome).advice
+        };
+        let remark = "the chip is less protected than before, not locked: 0x0-0xfff";
+        assert_eq!(advice(remark), LOCKS_ADVICE);
+        assert_eq!(advice("security version floor not raised to 2"), NOT_KEPT_ADVICE);
+    }
 
     #[test]
     fn what_is_left_to_do_about_sealed_disks_is_told_and_is_no_failure() {
