@@ -176,8 +176,8 @@ pub(crate) fn trust(asked: Asked, fault: Fault) -> Trust {
         (Fault::WrongByte | Fault::NotDone | Fault::StuckBits, Asked::Erase | Asked::Write) => {
             Trust::LyingChanges
         }
-        // Whether an unlock worked is asked afterwards.
-        (Fault::NotDone, Asked::Unlock) => Trust::Full,
+        // Whether it worked is asked afterwards.
+        (Fault::NotDone, Asked::Unlock | Asked::Protect) => Trust::Full,
         (Fault::WrongByte | Fault::NotDone | Fault::ShortRead | Fault::ShortReads, _) => {
             Trust::LyingReads
         }

@@ -3,7 +3,9 @@
 
 use std::ops::Range;
 
-use firmcast::flash::{EraseBlock, EraseRegion, Flash as _, Geometry, SimulatedFlash, WriteRule};
+use firmcast::flash::{
+    EraseBlock, EraseRegion, Flash as _, Geometry, Locking, SimulatedFlash, WriteRule,
+};
 use firmcast::image::VerifiedImage;
 use firmcast::keys::ReleaseSecretKey;
 
@@ -120,12 +122,13 @@ impl Subject {
         let blocks: Vec<u32> = geometry.blocks().map(EraseBlock::length_bytes).collect();
         format!(
             "{:?}, writes of {:#x} bytes, blocks {blocks:x?}, image on {:?}, preserved {:x?}, \
-            closed to the host: {}, differs: {:?}, refused for: {:?}",
+            closed to the host: {}, locked: {:?}, differs: {:?}, refused for: {:?}",
             geometry.rule(),
             geometry.write_bytes(),
             self.blocks.iter().map(|block| block.index()).collect::<Vec<_>>(),
             self.preserved,
             self.chip.closed(),
+            self.chip.locked(),
             self.mood,
             self.refusal,
         )
@@ -174,6 +177,29 @@ fn first_contents(chance: &mut Chance, geometry: &Geometry) -> Vec<u8> {
     live
 }
 
+/// Locks a chip as at power-up: all blocks, any, or a range at either end.
+fn lock(chance: &mut Chance, chip: &mut SimulatedFlash, blocks: &[EraseBlock]) {
+    let count = blocks.len();
+    let range = match chance.within(0..4) {
+        0 => 0..count,
+        1 => {
+            let any = blocks.iter().filter(|_| chance.happens(0.4)).collect::<Vec<_>>();
+            any.into_iter().for_each(|block| chip.lock(*block, false));
+            return;
+        }
+        ends => {
+            let at_bottom = ends == 3;
+            chip.lock_by(Locking::Range { at_bottom });
+            let locked = 1 << chance.within(0..u64::from(count.ilog2()) + 1);
+            match at_bottom && chance.happens(0.5) {
+                true => 0..locked,
+                false => count - locked..count,
+            }
+        }
+    };
+    blocks[range].iter().for_each(|block| chip.lock(*block, false));
+}
+
 /// Marks bad blocks where there can be some, locks some chips as at power-up, and says on which
 /// blocks the image lies.
 fn lay_out(chance: &mut Chance, chip: &mut SimulatedFlash) -> Vec<EraseBlock> {
@@ -184,8 +210,8 @@ fn lay_out(chance: &mut Chance, chip: &mut SimulatedFlash) -> Vec<EraseBlock> {
             chip.mark_bad(blocks.remove(bad));
         }
         blocks.truncate(blocks.len() - chance.within(0..3) as usize);
-    } else if chance.happens(0.3) {
-        blocks.iter().for_each(|block| chip.lock(*block, false));
+    } else if chance.happens(0.4) {
+        lock(chance, chip, &blocks);
     }
     blocks
 }

@@ -1,8 +1,10 @@
 //! One job from beginning to end on a watched chip, and whether what it says in the end is true.
 
+use std::ops::Range;
+
 use firmcast::flash::{
-    Asked, BlockHolds, EraseBlock, Flash as _, ForeignChange, ForeignKind, Job, MixedBlocks,
-    Outcome, SimulatedFlash, Step,
+    Asked, BlockHolds, EraseBlock, Flash as _, ForeignChange, ForeignKind, Job, LockChanges,
+    MixedBlocks, Outcome, SimulatedFlash, Step,
 };
 
 use super::log::Log;
@@ -51,6 +53,8 @@ pub(crate) struct Ended {
     pub(crate) operations: u64,
     /// Where it says that somebody else was at work.
     pub(crate) foreign: Vec<ForeignChange>,
+    /// Where it says that the locks are not what they were.
+    pub(crate) locks: LockChanges,
 }
 
 impl Trial<'_> {
@@ -62,7 +66,9 @@ impl Trial<'_> {
         totals: &mut Totals,
     ) -> Result<Ended, Violation> {
         let ended = self.run(chip, log, totals)?;
+        let as_before = ended.locks == LockChanges::default();
         match ended.outcome == Outcome::Updated && ended.reboot_is_safe {
+            true if !as_before => Err(format!("no fault is left, but {:?}", ended.locks)),
             true => Ok(ended),
             false => Err(format!(
                 "no fault is left, but {:?} rescue {} ends {:?}: {}",
@@ -95,12 +101,14 @@ impl Trial<'_> {
         totals.job(operations, &end.outcome);
         let claims = Claims { trial: self, rules: &rules, chip, changes, foreign: &end.foreign };
         claims.check(&end.outcome, end.reboot_is_safe(), end.is_known_mixed)?;
+        claims.check_locks(&end.locks)?;
         if end.outcome != Outcome::Updated && end.error.is_none() {
             return Err(format!("{:?} without an error", end.outcome));
         }
         let error = end.error.as_ref().map(ToString::to_string).unwrap_or_default();
         let (outcome, reboot_is_safe) = (end.outcome.clone(), end.reboot_is_safe());
-        Ok(Ended { outcome, reboot_is_safe, error, operations, foreign: end.foreign })
+        let (foreign, locks) = (end.foreign, end.locks);
+        Ok(Ended { outcome, reboot_is_safe, error, operations, foreign, locks })
     }
 
     /// What the job may do to the chip as it is.
@@ -191,6 +199,38 @@ impl Claims<'_> {
             true => Err(format!("a rescue says {outcome:?} and that a reboot is safe")),
             false => Ok(()),
         }
+    }
+
+    /// However a job ends that does not lose the power, the chip is locked as it was before, or the
+    /// end says where it is not. No lock is called lost or gained that is not, unless questions
+    /// went without an answer.
+    fn check_locks(&self, told: &LockChanges) -> Result<(), Violation> {
+        if self.trial.trust == Trust::LyingReads || !self.chip.is_powered() {
+            return Ok(());
+        }
+        let (before, now) = (self.rules.before.locked(), self.chip.locked());
+        for block in self.chip.geometry().blocks() {
+            let (at, index) = (block.offset_bytes(), block.index());
+            let covers = |ranges: &[Range<u64>]| ranges.iter().any(|range| range.contains(&at));
+            let (lost, gained) = (covers(&told.lost), covers(&told.gained));
+            let was_locked = before.contains(&index);
+            match (was_locked, now.contains(&index)) {
+                (true, false) if !lost => {
+                    return Err(format!("the block at {at:#x} is not locked again"));
+                }
+                (false, true) if !gained && !self.chip.is_locked_for_good(block) => {
+                    return Err(format!("the block at {at:#x} is locked, and was not"));
+                }
+                (true, true) if lost && !self.trial.errors_last => {
+                    return Err(format!("the lock at {at:#x} is called lost"));
+                }
+                (_, false) if gained => {
+                    return Err(format!("the block at {at:#x} is called locked"));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     fn is_new(&self) -> bool {
