@@ -62,7 +62,7 @@ def holds(file, digest):
     return False
 
 
-@scenario(limit_s=600, with_manager=False)
+@scenario(limit_s=600, with_manager=False, on_demand=True)
 def spi_nor_locks(lab):
     """Block protect bits of a real chip behind the kernel's spi-nor driver: the flash engine unlocks what it changes, and the same
     range is locked afterwards, as another program says"""
