@@ -1,11 +1,14 @@
 //! Makes the static firmcastd smaller: relocations are a thirtieth of it, and their compact form
-//! takes next to no room.
+//! takes next to no room. Tables for unwinding are a tenth of it, and nothing reads them.
 
 use std::env;
 use std::process::Command;
 
 /// The first glibc whose static programs read the compact form at their start.
 const GLIBC_MINOR_MIN: u32 = 36;
+
+/// What the linker is told to leave out.
+const UNWIND_SCRIPT: &str = "packaging/no-unwind-tables.ld";
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
@@ -17,6 +20,13 @@ fn main() {
     let is_known = target("ARCH") == "x86_64" && target("ENV") == "gnu";
     if is_static && is_native && is_known && glibc_minor().is_some_and(|it| it >= GLIBC_MINOR_MIN) {
         println!("cargo:rustc-link-arg=-Wl,-z,pack-relative-relocs");
+    }
+    // Only packaging/agent-rustflags has this flag: with it, programs end at a panic.
+    let flags = env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default();
+    if is_static && flags.contains("--no-eh-frame-hdr") {
+        let folder = env::var("CARGO_MANIFEST_DIR").unwrap_or_default();
+        println!("cargo:rerun-if-changed={UNWIND_SCRIPT}");
+        println!("cargo:rustc-link-arg=-Wl,-T,{folder}/{UNWIND_SCRIPT}");
     }
 }
 
