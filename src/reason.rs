@@ -10,7 +10,7 @@ mod flash_state;
 use std::fmt;
 
 pub use condition::Condition;
-pub use ending::{Ending, Refusal};
+pub use ending::{Ending, LESS_PROTECTED, MORE_PROTECTED, Refusal};
 pub use flash_state::FlashState;
 
 macro_rules! reasons {

@@ -87,8 +87,8 @@ pub use geometry::{
 pub use job::{Job, JobBackup, Step};
 pub use live::Live;
 pub use outcome::{
-    BlockHolds, End, FOREIGN_RANGES_TOLD_MAX, ForeignChange, ForeignKind, LESS_PROTECTED,
-    LockChanges, MORE_PROTECTED, MixedBlocks, Outcome, Progress, Statistics,
+    BlockHolds, End, FOREIGN_RANGES_TOLD_MAX, ForeignChange, ForeignKind, LockChanges, MixedBlocks,
+    Outcome, Progress, Statistics,
 };
 pub use phase::Phase;
 pub use placement::Placement;

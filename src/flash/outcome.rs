@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Range;
 
 use super::{FlashError, Phase};
-use crate::reason::Condition;
+use crate::reason::{Condition, LESS_PROTECTED, MORE_PROTECTED};
 
 /// How far a job is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,11 +99,6 @@ pub enum ForeignKind {
 
 /// The most ranges of a kind that [`End::note`] names.
 pub const FOREIGN_RANGES_TOLD_MAX: usize = 3;
-
-/// How a remark begins about locks that did not come back.
-pub const LESS_PROTECTED: &str = "the chip is less protected than before";
-/// How a remark begins about locks that were not there.
-pub const MORE_PROTECTED: &str = "the chip is more protected than before";
 
 /// Where a chip's locks are others than before a job; both sorted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

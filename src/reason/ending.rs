@@ -5,6 +5,11 @@ use std::fmt;
 use super::Reason;
 use super::flash_state::FlashState;
 
+/// How a remark begins about locks that did not come back.
+pub const LESS_PROTECTED: &str = "the chip is less protected than before";
+/// How a remark begins about locks that were not there.
+pub const MORE_PROTECTED: &str = "the chip is more protected than before";
+
 /// How something ended: why, and what the flash holds since.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ending {

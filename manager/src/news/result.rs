@@ -1,7 +1,6 @@
 //! How a campaign ended for one host.
 
-use firmcast::flash::{LESS_PROTECTED, MORE_PROTECTED};
-use firmcast::reason::{Condition, Ending, Reason};
+use firmcast::reason::{Condition, Ending, LESS_PROTECTED, MORE_PROTECTED, Reason};
 use firmcast::wire::answer::Programs;
 use firmcast::wire::finding::Finding;
 use serde::{Deserialize, Serialize};
