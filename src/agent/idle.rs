@@ -2,17 +2,19 @@
 //! not wake up. While programs of the administrator run, another thread waits for them.
 
 use std::fmt::Display;
-use std::io::{self, PipeReader};
+use std::io;
 use std::net::SocketAddr;
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use log::{error, info, warn};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Registry, Token};
+use nix::fcntl::OFlag;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::unistd::pipe2;
 use rand_core::{OsRng, RngCore as _};
 use thiserror::Error;
 
@@ -147,12 +149,12 @@ struct Driver {
 struct Running {
     thread: JoinHandle<Programs>,
     /// Says so when they have ended: the thread holds the other end.
-    _ended: PipeReader,
+    _ended: OwnedFd,
 }
 
 impl Running {
     fn start(job: Job, registry: &Registry) -> io::Result<Self> {
-        let (ended, held) = io::pipe()?;
+        let (ended, held) = pipe2(OFlag::O_CLOEXEC)?;
         let mut source = SourceFd(&ended.as_raw_fd());
         registry.register(&mut source, PROGRAMS, Interest::READABLE)?;
         let run = move || {

@@ -1,5 +1,6 @@
 //! One program of the administrator: run, watched, and killed when its time is over.
 
+use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
@@ -8,8 +9,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::fcntl::OFlag;
 use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, pipe2};
 
 /// Interval between looks at whether a program has ended.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
@@ -82,13 +84,13 @@ fn whole_seconds(span: Duration) -> u128 {
 }
 
 fn spawn(mut command: Command, output: &Arc<Mutex<Vec<u8>>>) -> io::Result<Child> {
-    let (reader, writer) = io::pipe()?;
+    let (reader, writer) = pipe2(OFlag::O_CLOEXEC)?;
     command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer).process_group(0);
     let child = command.spawn()?;
     let kept = Arc::clone(output);
     // Not joined: what the program leaves running may keep the pipe. The writing ends of this
     // process go with `command`.
-    thread::Builder::new().spawn(move || keep_last(reader, &kept))?;
+    thread::Builder::new().spawn(move || keep_last(File::from(reader), &kept))?;
     Ok(child)
 }
 
