@@ -155,8 +155,8 @@ struct Running {
 impl Running {
     fn start(job: Job, registry: &Registry) -> io::Result<Self> {
         let (ended, held) = pipe2(OFlag::O_CLOEXEC)?;
-        let mut source = SourceFd(&ended.as_raw_fd());
-        registry.register(&mut source, PROGRAMS, Interest::READABLE)?;
+        let descriptor = ended.as_raw_fd();
+        registry.register(&mut SourceFd(&descriptor), PROGRAMS, Interest::READABLE)?;
         let run = move || {
             let said = job.run();
             drop(held);
