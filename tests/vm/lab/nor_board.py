@@ -33,7 +33,7 @@ class Model:
 
 SMALL = Model("mx25l6405d", 8 * 1024 * 1024)
 # One whose block protect bits both QEMU and the kernel know.
-LOCKING = Model("w25q32dw", 4 * 1024 * 1024)
+LOCKING = Model("n25q064", 8 * 1024 * 1024)
 
 
 class NorBoard:

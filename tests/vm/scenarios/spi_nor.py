@@ -62,7 +62,7 @@ def holds(file, digest):
     return False
 
 
-@scenario(limit_s=600, with_manager=False, on_demand=True)
+@scenario(limit_s=600, with_manager=False)
 def spi_nor_locks(lab):
     """Block protect bits of a real chip behind the kernel's spi-nor driver: the flash engine unlocks what it changes, and the same
     range is locked afterwards, as another program says"""
@@ -74,7 +74,7 @@ def spi_nor_locks(lab):
     lab.check("the upper half of the chip is locked", status == 0, output)
     # Only one eraseblock differs, in the middle of what is locked: the driver cannot unlock it alone.
     status, output = board.machine.command(
-        f"dd if={device} of={image} bs=64k && dd if=/dev/urandom of={image} bs=4k seek=800 count=1 conv=notrunc && "
+        f"dd if={device} of={image} bs=64k && dd if=/dev/urandom of={image} bs=4k seek=1600 count=1 conv=notrunc && "
         f"flash_lock -i {device} {half}"
     )
     lab.check("flash_lock says so", "Lock status: locked" in output, output)
