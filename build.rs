@@ -1,14 +1,15 @@
 //! Makes the static firmcastd smaller: relocations are a thirtieth of it, and their compact form
 //! takes next to no room. Tables for unwinding are a tenth of it, and nothing reads them.
 
-use std::env;
+use std::path::Path;
 use std::process::Command;
+use std::{env, fs};
 
 /// The first glibc whose static programs read the compact form at their start.
 const GLIBC_MINOR_MIN: u32 = 36;
 
 /// What the linker is told to leave out.
-const UNWIND_SCRIPT: &str = "packaging/no-unwind-tables.ld";
+const UNWIND_SCRIPT: &str = include_str!("packaging/no-unwind-tables.ld");
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
@@ -24,9 +25,10 @@ fn main() {
     // Only packaging/agent-rustflags has this flag: with it, programs end at a panic.
     let flags = env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default();
     if is_static && flags.contains("--no-eh-frame-hdr") {
-        let folder = env::var("CARGO_MANIFEST_DIR").unwrap_or_default();
-        println!("cargo:rerun-if-changed={UNWIND_SCRIPT}");
-        println!("cargo:rustc-link-arg=-Wl,-T,{folder}/{UNWIND_SCRIPT}");
+        // A copy beside what is built: packages are built in a folder of another name each time.
+        let script = Path::new(&env::var_os("OUT_DIR").unwrap_or_default()).join("unwind.ld");
+        fs::write(&script, UNWIND_SCRIPT).expect("cargo's folder for this takes a file");
+        println!("cargo:rustc-link-arg=-Wl,-T,{}", script.display());
     }
 }
 
