@@ -23,7 +23,7 @@ SOAK_VM_ROUNDS ?= 0
 .PHONY: help test-packages test-packages-vm build packages demo test test-unit test-sim test-firmware test-interop test-upgrade test-vm soak bench fuzz lint
 
 # Behind `##`: how long it takes in a fresh clone, and when all is built already, on two cores (? is not measured); then what it does.
-# What `test` has was measured together with `lint`, beside other work; so was `packages`, of which 4 minutes are CPU time.
+# What `packages` has was measured beside other work; 4 minutes of it are CPU time.
 help: ## [-|-] what can be made
 	@{ printf 'make\tcold\twarm\t\n'; \
 		sed -n 's/^\([a-z-]*\):[^#]*## \[\(.*\)|\(.*\)\] /\1\t\2\t\3\t/p' Makefile; } | expand -t 15,24,33
@@ -38,7 +38,7 @@ packages: need-cc need-python3 ## [?|7 min] .deb and .rpm of the agent, the mana
 demo: need-cc need-python3 ## [?|1 min] two virtual servers get another BIOS over the network and boot it
 	$(LAB) run demo
 
-test: test-unit test-sim test-firmware test-interop test-vm ## [43 min|?] everything that decides whether firmcast is right
+test: test-unit test-sim test-firmware test-interop test-vm ## [?|?] everything that decides whether firmcast is right
 
 test-unit: need-cc ## [?|?] unit, property and documentation tests; leaves out the simulator, real firmware images and virtual machines
 	$(call cargo-test,--workspace)

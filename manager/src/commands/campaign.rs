@@ -72,8 +72,8 @@ pub(super) struct CampaignArgs {
     #[arg(long)]
     escrow: bool,
     /// Start although this check of a host finds something in the way, where the host lets managers
-    /// accept that: sealed-disks (the recovery key is at hand), inhibitors or package-manager; may
-    /// be repeated
+    /// accept that: sealed-disks (the recovery key is at hand), flash-locks (recovery unlocks the
+    /// chip and locks it again), inhibitors or package-manager; may be repeated
     #[arg(long, value_name = "CHECK", value_parser = acceptable())]
     accept: Vec<String>,
     /// Print one JSON object for each event
