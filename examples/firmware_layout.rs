@@ -126,6 +126,9 @@ fn verdict(image: &[u8]) -> Value {
     let text = verdict.to_string();
     match verdict {
         Verdict::Valid { .. } => json!({ "verdict": "valid", "text": text }),
+        Verdict::Doubtful { offset_bytes, .. } => {
+            json!({ "verdict": "doubtful", "offset": offset_bytes, "text": text })
+        }
         Verdict::Invalid { offset_bytes, .. } => {
             json!({ "verdict": "invalid", "offset": offset_bytes, "text": text })
         }

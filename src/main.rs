@@ -152,6 +152,9 @@ fn check(machine: &LocalMachine, json: bool) -> Result<ExitCode> {
 /// Exit status of a verdict that says neither.
 const UNKNOWN: u8 = 3;
 
+/// Exit status of a verdict that doubts.
+const DOUBTFUL: u8 = 4;
+
 fn validate(config: Option<&Path>, image: Option<&Path>, json: bool) -> Result<ExitCode> {
     let (verdict, closed) = match image {
         Some(image) => (verdict::of_file(image)?, ByteRanges::default()),
@@ -177,6 +180,7 @@ fn validate(config: Option<&Path>, image: Option<&Path>, json: bool) -> Result<E
     Ok(match verdict {
         Verdict::Valid { .. } => ExitCode::SUCCESS,
         Verdict::Invalid { .. } => ExitCode::FAILURE,
+        Verdict::Doubtful { .. } => ExitCode::from(DOUBTFUL),
         Verdict::Unknown { .. } => ExitCode::from(UNKNOWN),
     })
 }

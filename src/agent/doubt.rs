@@ -27,7 +27,7 @@ const NOT_LOOKED_AT: &str = "not looked at since the agent started; ask again";
 pub fn of(contents: &Contents, good: Option<&KnownGood>, bios_version: &str) -> Option<String> {
     match assess(contents, good, bios_version) {
         Verdict::Valid { .. } | Verdict::Unknown { .. } => None,
-        Verdict::Invalid { offset_bytes, why } => {
+        Verdict::Doubtful { offset_bytes, why } | Verdict::Invalid { offset_bytes, why } => {
             let mut why = format!("at {offset_bytes:#x}: {why}");
             let ends = (0..=DETAIL_SIZE_MAX.min(why.len())).rev();
             let end = ends.into_iter().find(|end| why.is_char_boundary(*end));

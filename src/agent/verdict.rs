@@ -88,6 +88,9 @@ fn verdict_json(verdict: &Verdict) -> serde_json::Value {
             let by: Vec<String> = by.iter().map(ToString::to_string).collect();
             json!({ "verdict": "valid", "by": by })
         }
+        Verdict::Doubtful { offset_bytes, why } => {
+            json!({ "verdict": "doubtful", "offset_bytes": offset_bytes, "why": why })
+        }
         Verdict::Invalid { offset_bytes, why } => {
             json!({ "verdict": "invalid", "offset_bytes": offset_bytes, "why": why })
         }

@@ -10,9 +10,9 @@ use crate::wire::help::Finding;
 /// How long a host that only wants to tell something tries to.
 const NOTICE_PATIENCE: Duration = Duration::from_secs(30);
 
-/// How long the distribution's initramfs looks for help when nothing but the record of good
-/// firmware says that the firmware is invalid: the machine has just started with it, and the record
-/// may be older than the firmware.
+/// How long the distribution's initramfs looks for help when nothing proves that the
+/// firmware is damaged: the machine has just started with it. Its structure may only deviate, and
+/// the record of good firmware may be older than the firmware.
 const DOUBT_PATIENCE: Duration = Duration::from_secs(120);
 
 /// How the environment was entered.
@@ -36,8 +36,8 @@ pub(super) enum Intent {
 }
 
 impl Intent {
-    /// Returns what to do about `finding`; `is_doubtful` when the firmware's own structure does not
-    /// say that it is invalid.
+    /// Returns what to do about `finding`; `is_doubtful` when nothing in the firmware's own
+    /// structure proves damage.
     pub(super) fn new(
         way: Way,
         finding: Finding,

@@ -161,7 +161,8 @@ fn if_possible(intent: Intent, way: Way, platform: &Platform) -> Intent {
 /// What was found on the chip.
 struct Found {
     verdict: Verdict,
-    /// Only the record of good firmware says that it is invalid, and not its own structure.
+    /// Nothing proves damage: its structure only deviates, or nothing but the record of good
+    /// firmware says that it is invalid.
     is_doubtful: bool,
 }
 
@@ -193,9 +194,13 @@ impl Found {
                     info!("{}", closed_note(contents.closed()));
                 }
                 let verdict = assess(&contents, good, bios_version);
-                let is_invalid = |verdict: &Verdict| matches!(verdict, Verdict::Invalid { .. });
-                let is_doubtful =
-                    is_invalid(&verdict) && !is_invalid(&validate_contents(&contents));
+                let is_doubtful = match &verdict {
+                    Verdict::Valid { .. } | Verdict::Unknown { .. } => false,
+                    Verdict::Doubtful { .. } => true,
+                    Verdict::Invalid { .. } => {
+                        !matches!(validate_contents(&contents), Verdict::Invalid { .. })
+                    }
+                };
                 Self { verdict, is_doubtful }
             }
             // What the host may not read is no error, so this is a fault; yet the machine has
@@ -210,7 +215,7 @@ impl Found {
     fn finding(&self) -> Finding {
         match self.verdict {
             Verdict::Valid { .. } => Finding::Valid,
-            Verdict::Invalid { .. } => Finding::Invalid,
+            Verdict::Doubtful { .. } | Verdict::Invalid { .. } => Finding::Invalid,
             Verdict::Unknown { .. } => Finding::Unknown,
         }
     }
@@ -219,7 +224,9 @@ impl Found {
     fn why(&self) -> (u64, &str) {
         match &self.verdict {
             Verdict::Valid { .. } => (0, ""),
-            Verdict::Invalid { offset_bytes, why } => (*offset_bytes, why),
+            Verdict::Doubtful { offset_bytes, why } | Verdict::Invalid { offset_bytes, why } => {
+                (*offset_bytes, why)
+            }
             Verdict::Unknown { why } => (0, why),
         }
     }

@@ -25,8 +25,9 @@ impl Fitness {
         // Blocks that could not be read say nothing.
         let is_whole = live.readable.iter().all(|readable| *readable);
         let verdict = || validate_around(live.contents, live.closed);
-        let is_invalid = is_whole && matches!(verdict(), Verdict::Invalid { .. });
-        let condition = match is_invalid {
+        let looks_wrong = is_whole
+            && matches!(verdict(), Verdict::Doubtful { .. } | Verdict::Invalid { .. });
+        let condition = match looks_wrong {
             true => live.condition.max(Condition::Doubtful),
             false => live.condition,
         };
@@ -45,7 +46,7 @@ impl Fitness {
     }
 
     /// Fails unless `target` is whole firmware as far as it is not `closed`, and all `blocks` may
-    /// be written.
+    /// be written. What only deviates is the maker's business, who signed it.
     pub(super) fn check(
         &self,
         target: &[u8],

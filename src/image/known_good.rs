@@ -95,19 +95,18 @@ impl KnownGood {
     /// Records a chip as it is, without the regions that usually change and without what the host
     /// cannot read. `None` when its firmware is damaged: that is nothing to go back to.
     pub fn of_chip(contents: &Contents, bios_version: &str) -> Option<Self> {
-        let layout = match validate_contents(contents) {
-            Verdict::Invalid { .. } => return None,
-            Verdict::Valid { .. } | Verdict::Unknown { .. } => {
-                Layout::read(contents.bytes()).ok()?
-            }
-        };
+        if let Verdict::Invalid { .. } = validate_contents(contents) {
+            return None;
+        }
+        // A chip that is only doubtful runs, even where its regions contradict one another.
+        let regions = Layout::told_regions(contents.bytes());
         let changes = |kind| {
             matches!(
                 kind,
                 RegionKind::VariableStore | RegionKind::Me | RegionKind::Gbe | RegionKind::Vpd
             )
         };
-        let changing = layout.regions().iter().filter(|region| changes(region.kind));
+        let changing = regions.iter().filter(|region| changes(region.kind));
         let left_out = changing.map(|region| region.range()).collect();
         let closed = contents.closed().clone();
         Some(Self::record(contents.bytes(), left_out, closed, bios_version, bios_version))
@@ -298,7 +297,7 @@ mod tests {
                     prop_assert!(!is_left_out && why.contains("1.2"));
                     prop_assert_eq!(offset_bytes, at as u64 / 0x10000 * 0x10000);
                 }
-                Verdict::Unknown { .. } => prop_assert!(false),
+                Verdict::Doubtful { .. } | Verdict::Unknown { .. } => prop_assert!(false),
             }
         }
 

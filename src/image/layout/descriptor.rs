@@ -98,10 +98,14 @@ pub(in crate::image) struct Descriptor {
 }
 
 impl Descriptor {
-    /// The descriptor at the start of `bytes`; `None` without its signature.
+    /// The descriptor at the start of `bytes`; `None` without its signature, and for a dummy:
+    /// boards of other makers have the signature, and nothing behind it.
     pub(in crate::image) fn find(bytes: &[u8]) -> Result<Option<Self>, LayoutError> {
         let has_signature = |&offset: &usize| u32_at(bytes, offset) == Some(SIGNATURE);
         let Some(start) = [0x10, 0].into_iter().find(has_signature) else { return Ok(None) };
+        if is_dummy(bytes, start) {
+            return Ok(None);
+        }
         let page = bytes.get(..DESCRIPTOR_BYTES).ok_or(outside("end", DESCRIPTOR_BYTES))?;
         let word = |what, offset| u32_at(page, offset).ok_or(outside(what, offset));
 
@@ -146,11 +150,23 @@ impl Descriptor {
         })
     }
 
+    /// The regions of a chip of `size_bytes`: some boards have a limit behind its end.
+    pub(in crate::image) fn regions_within(
+        &self,
+        size_bytes: u64,
+    ) -> impl Iterator<Item = LayoutRegion> {
+        self.regions().filter_map(move |mut region| {
+            let room_bytes = size_bytes.checked_sub(region.offset_bytes).filter(|room| *room > 0)?;
+            region.length_bytes = region.length_bytes.min(room_bytes);
+            Some(region)
+        })
+    }
+
     /// Whether the host's processor begins at the end of a chip of `size_bytes`, so that a reset
     /// vector has to be there.
     pub(in crate::image) fn needs_reset_vector(&self, size_bytes: u64) -> bool {
         let ends_chip = |region: LayoutRegion| {
-            region.kind == RegionKind::Bios && region.range().end == size_bytes
+            region.kind == RegionKind::Bios && region.range().end >= size_bytes
         };
         self.begins_at_end && self.regions().any(ends_chip)
     }
@@ -179,6 +195,13 @@ impl Descriptor {
         }
         access
     }
+}
+
+/// Returns whether the flash maps behind the signature are erased or zeros.
+fn is_dummy(bytes: &[u8], start: usize) -> bool {
+    const MAPS_BYTES: usize = 12;
+    let maps = bytes.get(start + 4..).and_then(|maps| maps.get(..MAPS_BYTES));
+    maps.is_some_and(|maps| matches!(maps[0], 0x00 | 0xff) && maps.iter().all(|&b| b == maps[0]))
 }
 
 /// Returns how many region registers there are: as many as fit before the next part (ifdtool,

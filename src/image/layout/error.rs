@@ -15,7 +15,10 @@ pub enum LayoutError {
         size_bytes: u64,
     },
     /// Two regions share bytes and neither lies inside the other.
-    #[error("region {first} overlaps region {second}, expected them apart or one inside the other")]
+    #[error(
+        "region {first} overlaps region {second}, expected them apart or one inside the other; \
+        no update is possible by such a layout"
+    )]
     Overlap {
         /// The one that begins first.
         first: LayoutRegion,

@@ -95,13 +95,26 @@ impl Layout {
     pub fn read(bytes: &[u8]) -> Result<Self, LayoutError> {
         let mut regions = Vec::new();
         if let Some(descriptor) = Descriptor::find(bytes)? {
-            regions.extend(descriptor.regions());
+            regions.extend(descriptor.regions_within(bytes.len() as u64));
         }
         if let Some(map) = FlashMap::find(bytes)? {
             regions.extend(map.areas);
         }
         add_variable_stores(bytes, &mut regions);
         Self::new(regions, bytes.len() as u64)
+    }
+
+    /// Returns the regions that descriptor, flash map and variable stores tell, however these
+    /// contradict one another. Good for leaving bytes out, never for writing.
+    pub(in crate::image) fn told_regions(bytes: &[u8]) -> Vec<LayoutRegion> {
+        let size_bytes = bytes.len() as u64;
+        let descriptor = Descriptor::find(bytes).ok().flatten();
+        let mut regions: Vec<_> =
+            descriptor.iter().flat_map(|descriptor| descriptor.regions_within(size_bytes)).collect();
+        regions.extend(FlashMap::find(bytes).ok().flatten().into_iter().flat_map(|map| map.areas));
+        add_variable_stores(bytes, &mut regions);
+        regions.retain(|region| region.end_bytes() <= size_bytes);
+        regions
     }
 
     /// Returns a layout of these regions for a chip of `size_bytes`.

@@ -30,6 +30,14 @@ pub enum Verdict {
         /// What was checked.
         by: Vec<Evidence>,
     },
+    /// Something contradicts what the specifications or the makers do, but nothing proves damage,
+    /// and there is firmware that lives with it.
+    Doubtful {
+        /// Where, from the start of the image.
+        offset_bytes: u64,
+        /// What, for an operator.
+        why: String,
+    },
     /// Something is damaged.
     Invalid {
         /// Where, from the start of the image.
@@ -125,6 +133,9 @@ impl fmt::Display for Verdict {
                 }
                 Ok(())
             }
+            Self::Doubtful { offset_bytes, why } => {
+                write!(f, "doubtful at 0x{offset_bytes:x}: {why}")
+            }
             Self::Invalid { offset_bytes, why } => {
                 write!(f, "invalid at 0x{offset_bytes:x}: {why}")
             }
@@ -133,9 +144,19 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// Something damaged.
+/// How much something says against an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Severity {
+    /// It deviates; firmware lives with it.
+    Doubt,
+    /// It proves damage.
+    Broken,
+}
+
+/// Something damaged, or odd.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Damage {
+    severity: Severity,
     /// Where, from the start of the image.
     offset_bytes: usize,
     /// What.
@@ -144,13 +165,28 @@ struct Damage {
 
 impl Damage {
     fn new(offset_bytes: usize, why: impl Into<String>) -> Self {
-        Self { offset_bytes, why: why.into() }
+        Self { severity: Severity::Broken, offset_bytes, why: why.into() }
+    }
+
+    fn doubt(offset_bytes: usize, why: impl Into<String>) -> Self {
+        Self { severity: Severity::Doubt, offset_bytes, why: why.into() }
+    }
+
+    /// The verdict on an image of so many bytes. What a layout points to may lie outside.
+    fn verdict(self, image_bytes: usize) -> Verdict {
+        let Self { severity, offset_bytes, why } = self;
+        let offset_bytes = offset_bytes.min(image_bytes) as u64;
+        match severity {
+            Severity::Doubt => Verdict::Doubtful { offset_bytes, why },
+            Severity::Broken => Verdict::Invalid { offset_bytes, why },
+        }
     }
 }
 
+/// A layout has no checksum, so a contradiction in it proves nothing.
 impl From<LayoutError> for Damage {
     fn from(error: LayoutError) -> Self {
-        Self::new(error.offset_bytes() as usize, error.to_string())
+        Self::doubt(error.offset_bytes() as usize, error.to_string())
     }
 }
 
@@ -166,31 +202,62 @@ pub fn validate_contents(contents: &Contents) -> Verdict {
 
 /// Returns the same for an image of which the `closed` ranges are not known.
 pub fn validate_around(image: &[u8], closed: &ByteRanges) -> Verdict {
-    match collect_evidence(image, closed) {
-        Ok(by) if by.iter().any(Evidence::is_of_programs) => Verdict::Valid { by },
-        Ok(_) => Verdict::Unknown {
-            why: "no program in it is of a known format (UEFI, coreboot, legacy BIOS), \
-                  so nothing tells whether it is whole"
-                .to_owned(),
+    let mut doubts = Doubts::default();
+    match collect_evidence(image, closed, &mut doubts) {
+        Err(damage) => damage.verdict(image.len()),
+        Ok(by) => match doubts.0 {
+            Some(doubt) => doubt.verdict(image.len()),
+            None if by.iter().any(Evidence::is_of_programs) => Verdict::Valid { by },
+            None => Verdict::Unknown {
+                why: "no program in it is of a known format (UEFI, coreboot, legacy BIOS), \
+                      so nothing tells whether it is whole"
+                    .to_owned(),
+            },
         },
-        Err(Damage { offset_bytes, why }) => {
-            // What a layout points to may lie outside.
-            Verdict::Invalid { offset_bytes: offset_bytes.min(image.len()) as u64, why }
+    }
+}
+
+/// The first thing that deviates, if any does: no reason to look no further.
+#[derive(Debug, Default)]
+struct Doubts(Option<Damage>);
+
+impl Doubts {
+    fn add(&mut self, doubt: Damage) {
+        self.0.get_or_insert(doubt);
+    }
+
+    /// Returns what there is. What deviates is kept; what is broken ends the look.
+    fn sort<T>(&mut self, found: Result<T, impl Into<Damage>>) -> Result<Option<T>, Damage> {
+        match found.map_err(Into::into) {
+            Ok(found) => Ok(Some(found)),
+            Err(damage) if damage.severity == Severity::Doubt => {
+                self.add(damage);
+                Ok(None)
+            }
+            Err(damage) => Err(damage),
         }
     }
 }
 
-fn collect_evidence(image: &[u8], closed: &ByteRanges) -> Result<Vec<Evidence>, Damage> {
+fn collect_evidence(
+    image: &[u8],
+    closed: &ByteRanges,
+    doubts: &mut Doubts,
+) -> Result<Vec<Evidence>, Damage> {
     check_not_blank(image, closed)?;
     let has_descriptor = !reaches_into(closed, 0..DESCRIPTOR_BYTES);
     let has_map = !is_map_cut(image, closed);
     if has_descriptor && has_map {
-        Layout::read(image)?;
+        doubts.sort(Layout::read(image))?;
     }
     let mut by = Vec::new();
-    let descriptor = if has_descriptor { Descriptor::find(image)? } else { None };
+    let descriptor = match has_descriptor {
+        true => doubts.sort(Descriptor::find(image))?.flatten(),
+        false => None,
+    };
+    doubts.sort(check_limits(descriptor.as_ref(), image.len() as u64))?;
     by.extend(descriptor.as_ref().map(|_| Evidence::Descriptor));
-    let map = if has_map { FlashMap::find(image)? } else { None };
+    let map = if has_map { doubts.sort(FlashMap::find(image))?.flatten() } else { None };
     by.extend(map.as_ref().map(|_| Evidence::FlashMap));
     let file_systems = map.as_ref().map(cbfs::areas).unwrap_or_default();
     let coreboot = cbfs::check(image, &file_systems, closed)?;
@@ -202,6 +269,18 @@ fn collect_evidence(image: &[u8], closed: &ByteRanges) -> Result<Vec<Evidence>, 
         || descriptor.is_some_and(|descriptor| descriptor.needs_reset_vector(image.len() as u64));
     by.extend(reset_vector::check(image, closed, needs_reset_vector, by.is_empty())?);
     Ok(by)
+}
+
+/// Some boards have a limit behind the chip's end; but so has an image of which the end is missing.
+fn check_limits(descriptor: Option<&Descriptor>, image_bytes: u64) -> Result<(), Damage> {
+    let mut regions = descriptor.into_iter().flat_map(Descriptor::regions);
+    match regions.find(|region| region.range().end > image_bytes) {
+        None => Ok(()),
+        Some(region) => Err(Damage::doubt(
+            region.offset_bytes as usize,
+            format!("region {region} ends behind the 0x{image_bytes:x} bytes of the image"),
+        )),
+    }
 }
 
 /// Erased flash, or one that does not answer. One that is closed as a whole says nothing.

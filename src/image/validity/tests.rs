@@ -271,16 +271,54 @@ fn what_shows_no_program_is_unknown() {
 }
 
 #[test]
-fn a_layout_that_contradicts_itself_is_invalid() {
+fn a_layout_that_contradicts_itself_is_doubtful() {
     let mut image = firmware();
     let size = image.len() as u32;
     put(&mut image, VOLUME_OFFSET - 0x200, &flash_map(size, &[(0x1000, 0x1001, "RW_VPD")]));
-    let (_, why) = invalid(&image);
-    assert_eq!(
-        why,
-        "region variable-store at 0x0-0x1fff overlaps region RW_VPD at 0x1000-0x2000, expected \
-        them apart or one inside the other"
+    let doubt = validate(&image).to_string();
+    assert!(
+        doubt.starts_with(
+            "doubtful at 0x1000: region variable-store at 0x0-0x1fff overlaps region RW_VPD at \
+            0x1000-0x2000, expected"
+        ),
+        "{doubt}"
     );
+    // What is broken elsewhere counts for more.
+    image[VOLUME_OFFSET + 16] ^= 1;
+    assert_eq!(invalid(&image).0, VOLUME_OFFSET as u64);
+}
+
+#[test]
+fn a_limit_behind_the_end_is_doubtful() {
+    let mut regions = [UNUSED; 16];
+    regions[0] = pages(0, 0);
+    regions[1] = pages(2, 0x1ff);
+    let mut image = vec![0xff; 0x2000];
+    descriptor_skylake(&mut image, &regions, 0);
+    image.extend(firmware());
+    let doubt = validate(&image).to_string();
+    assert!(doubt.starts_with("doubtful at 0x2000: region bios at 0x2000-0x1fffff ends"), "{doubt}");
+    let good = crate::image::KnownGood::of_chip(&Contents::whole(image.clone()), "1").unwrap();
+    assert!(matches!(good.judge(&Contents::whole(image), "1"), Some(Verdict::Valid { .. })));
+}
+
+/// The machine runs, so there is something to go back to.
+#[test]
+fn a_chip_whose_regions_overlap_is_recorded() {
+    let mut image = firmware();
+    let size = image.len() as u32;
+    put(&mut image, VOLUME_OFFSET - 0x200, &flash_map(size, &[(0x1000, 0x1001, "RW_VPD")]));
+    let chip = Contents::whole(image.clone());
+    let good = crate::image::KnownGood::of_chip(&chip, "1").unwrap();
+    assert!(matches!(good.judge(&chip, "1"), Some(Verdict::Valid { .. })));
+    image[0x1800] ^= 1;
+    let changed = Contents::whole(image.clone());
+    assert!(matches!(good.judge(&changed, "1"), Some(Verdict::Valid { .. })), "left out");
+    // Another record than that of the doubtful chip: what is broken says more.
+    image[VOLUME_OFFSET + 16] ^= 1;
+    let broken = Contents::whole(image);
+    let Some(Verdict::Invalid { offset_bytes, .. }) = good.judge(&broken, "1") else { panic!() };
+    assert_eq!(offset_bytes, VOLUME_OFFSET as u64);
 }
 
 fn coreboot_file(kind: u32, attributes: &[u8], contents: &[u8]) -> Vec<u8> {

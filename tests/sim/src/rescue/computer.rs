@@ -171,7 +171,7 @@ impl Computer {
     pub(crate) fn patient(&self) -> Option<Patient> {
         let (finding, offset_bytes, why) = match self.assess() {
             Verdict::Valid { .. } => (Finding::Valid, 0, String::new()),
-            Verdict::Invalid { offset_bytes, .. } => {
+            Verdict::Doubtful { offset_bytes, .. } | Verdict::Invalid { offset_bytes, .. } => {
                 (Finding::Invalid, offset_bytes, "other bytes than recorded".to_owned())
             }
             Verdict::Unknown { why } => (Finding::Unknown, 0, why),

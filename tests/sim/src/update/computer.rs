@@ -227,7 +227,7 @@ impl Computer {
     pub(crate) fn firmware(&self) -> Condition {
         match validate(self.flash.contents()) {
             Verdict::Invalid { .. } if self.is_strict => Condition::Broken,
-            Verdict::Invalid { .. } => Condition::Doubtful,
+            Verdict::Doubtful { .. } | Verdict::Invalid { .. } => Condition::Doubtful,
             _ => Condition::Whole,
         }
     }
