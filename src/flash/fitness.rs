@@ -25,8 +25,8 @@ impl Fitness {
         // Blocks that could not be read say nothing.
         let is_whole = live.readable.iter().all(|readable| *readable);
         let verdict = || validate_around(live.contents, live.closed);
-        let looks_wrong = is_whole
-            && matches!(verdict(), Verdict::Doubtful { .. } | Verdict::Invalid { .. });
+        let looks_wrong =
+            is_whole && matches!(verdict(), Verdict::Doubtful { .. } | Verdict::Invalid { .. });
         let condition = match looks_wrong {
             true => live.condition.max(Condition::Doubtful),
             false => live.condition,

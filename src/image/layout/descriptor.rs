@@ -156,7 +156,8 @@ impl Descriptor {
         size_bytes: u64,
     ) -> impl Iterator<Item = LayoutRegion> {
         self.regions().filter_map(move |mut region| {
-            let room_bytes = size_bytes.checked_sub(region.offset_bytes).filter(|room| *room > 0)?;
+            let room_bytes =
+                size_bytes.checked_sub(region.offset_bytes).filter(|room| *room > 0)?;
             region.length_bytes = region.length_bytes.min(room_bytes);
             Some(region)
         })

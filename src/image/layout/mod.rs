@@ -109,8 +109,10 @@ impl Layout {
     pub(in crate::image) fn told_regions(bytes: &[u8]) -> Vec<LayoutRegion> {
         let size_bytes = bytes.len() as u64;
         let descriptor = Descriptor::find(bytes).ok().flatten();
-        let mut regions: Vec<_> =
-            descriptor.iter().flat_map(|descriptor| descriptor.regions_within(size_bytes)).collect();
+        let mut regions: Vec<_> = descriptor
+            .iter()
+            .flat_map(|descriptor| descriptor.regions_within(size_bytes))
+            .collect();
         regions.extend(FlashMap::find(bytes).ok().flatten().into_iter().flat_map(|map| map.areas));
         add_variable_stores(bytes, &mut regions);
         regions.retain(|region| region.end_bytes() <= size_bytes);

@@ -297,7 +297,10 @@ fn a_limit_behind_the_end_is_doubtful() {
     descriptor_skylake(&mut image, &regions, 0);
     image.extend(firmware());
     let doubt = validate(&image).to_string();
-    assert!(doubt.starts_with("doubtful at 0x2000: region bios at 0x2000-0x1fffff ends"), "{doubt}");
+    assert!(
+        doubt.starts_with("doubtful at 0x2000: region bios at 0x2000-0x1fffff ends"),
+        "{doubt}"
+    );
     let good = crate::image::KnownGood::of_chip(&Contents::whole(image.clone()), "1").unwrap();
     assert!(matches!(good.judge(&Contents::whole(image), "1"), Some(Verdict::Valid { .. })));
 }
