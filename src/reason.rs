@@ -279,7 +279,7 @@ reasons! {
     /// Other digest after the boot.
     WrongDigest = 206, "wrong-digest",
         "the flash does not hold the bundle's image outside its preserved regions",
-        "check what changed the chip at boot; add regions the firmware writes itself to --preserve";
+        "check what changed the chip at boot; name what the firmware writes itself with --volatile";
     /// New version confirmed.
     Confirmed = 207, "confirmed",
         "the host booted and runs the new firmware",

@@ -51,6 +51,8 @@ fn write_state(folder: &Path) {
     let campaign = CampaignRecord { campaign: 1, boot_id: [1; 16], end: None };
     state.record_campaign(&campaign).unwrap();
     let good = KnownGood {
+        volatile: ByteRanges::default(),
+        learned: ByteRanges::default(),
         version: "1".into(),
         bios_version: "1".into(),
         security_version: 1,

@@ -236,6 +236,17 @@ fn regions_are_chosen_by_name_kind_or_range_and_what_belongs_to_the_machine_stay
         "preserve RW_VPD 0x8000, preserve RW_LEGACY 0x9000, preserve own 0xa000"
     );
     assert_eq!(regions(&["--replace", "vars=0x8000:16"]), "replace vars 0x8000");
+    assert_eq!(regions(&["--volatile", "RW_VPD"]), "volatile RW_VPD 0x8000");
+    let learned = r#"{"chip_bytes": 65536, "learned": [
+        {"offset_bytes": 32768, "length_bytes": 8192}], "boots": 2}"#;
+    fs::write(desk.path("learned"), learned).unwrap();
+    assert_eq!(
+        regions(&["--learned", "learned"]),
+        "preserve RW_VPD 0x8000, volatile learned-1 0x9000"
+    );
+    fs::write(desk.path("learned"), learned.replace("65536", "4096")).unwrap();
+    let _ = fs::remove_file(desk.path("new.fcb"));
+    assert_refused(&desk.create(&["--learned", "learned"]), "chip of 0x1000 bytes");
     let _ = fs::remove_file(desk.path("new.fcb"));
     assert_refused(&desk.create(&["--preserve", "gbe"]), "known are: FW_MAIN, RW_VPD, RW_LEGACY");
     fs::write(desk.path("bad"), "0:1ffff own\n").unwrap();

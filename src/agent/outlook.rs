@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::flash::{Estimate, Geometry, Workload};
 use crate::image::layout::Layout;
-use crate::image::{Contents, Manifest, RegionAction};
+use crate::image::{Contents, Manifest};
 use crate::reason::{Reason, Refusal};
 use crate::wire::finding::Finding;
 use crate::wire::foresight::Foresight;
@@ -80,7 +80,7 @@ pub fn outlook(contents: &[u8], manifest: &Manifest, geometry: &Geometry) -> Out
         .collect();
     let preserved = |range: &Range<u64>| {
         manifest.regions().iter().any(|region| {
-            region.action == RegionAction::Preserve
+            region.action.keeps_chip()
                 && region.offset_bytes <= range.start
                 && range.end <= region.offset_bytes + region.length_bytes
         })
@@ -111,7 +111,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::flash::WriteRule;
-    use crate::image::{Description, PayloadFormat, Region};
+    use crate::image::{Description, PayloadFormat, Region, RegionAction};
 
     #[test]
     fn pieces_that_differ_count_all_their_blocks_but_the_preserved_ones() {

@@ -192,6 +192,7 @@ impl fmt::Display for PlanReport {
             let last = offset_bytes + length_bytes - 1;
             let from = match action {
                 RegionAction::Preserve => "keeps what the chip holds",
+                RegionAction::Volatile => "keeps what the chip holds, and the firmware writes it",
                 RegionAction::Reset => "is erased",
                 RegionAction::Replace => "gets the image's contents",
             };

@@ -14,7 +14,9 @@ use crate::dmi::Dmi;
 use crate::durable::{self, NewFile};
 use crate::handover::{HandoverError, PROVISION_PATH, PROVISION_VERSION, Provision, SecretText};
 use crate::image::validity::validate_contents;
-use crate::image::{Contents, KnownGood, VerifiedManifest, closed_note, left_out, preserved};
+use crate::image::{
+    ByteRanges, Contents, KnownGood, VerifiedManifest, closed_note, left_out, preserved,
+};
 use crate::keys::SecretKey as _;
 use crate::mailbox;
 use crate::manager_url::ManagerUrl;
@@ -93,7 +95,10 @@ impl LocalMachine {
     pub(super) fn record_update(&self, manifest: &VerifiedManifest) {
         let bios_version = Dmi::read(&self.root).bios_version;
         let recorded = read_chip(&self.flash(), &preserved(manifest.regions()))
-            .map(|contents| KnownGood::of_update(&contents, manifest, &bios_version))
+            .map(|contents| {
+                let good = KnownGood::of_update(&contents, manifest, &bios_version);
+                good.without_learned(&self.learned(), &contents)
+            })
             .map_err(|error| with_causes(&error))
             .and_then(|good| {
                 self.state.record_known_good(&good).map_err(|error| error.to_string())
@@ -104,6 +109,12 @@ impl LocalMachine {
         }
     }
 
+    /// What the firmware of this board was seen to write itself.
+    fn learned(&self) -> ByteRanges {
+        let good = self.state.known_good().ok().flatten();
+        good.map(|good| good.learned).unwrap_or_default()
+    }
+
     /// Takes over the record of a repaired chip, if it still says the truth.
     fn take_over(&self, good: &KnownGood) {
         let bios_version = Dmi::read(&self.root).bios_version;
@@ -112,6 +123,7 @@ impl LocalMachine {
             warn!("the firmware is not the one that the last rescue wrote");
             return;
         };
+        let good = good.without_learned(&self.learned(), &contents);
         info!("the firmware was repaired in the recovery environment: version {}", good.version);
         let kept = self
             .state
@@ -222,6 +234,7 @@ impl LocalMachine {
         };
         match KnownGood::of_chip(&contents, &bios_version) {
             Some(good) => {
+                let good = good.without_learned(&self.learned(), &contents);
                 self.state.record_known_good(&good)?;
                 if !good.closed.is_empty() {
                     info!("the good firmware is recorded; {}", closed_note(&good.closed));

@@ -37,7 +37,7 @@ pub(super) fn conclude(
         }
         Conclusion::Repaired { end, changed, known_good } => {
             info!("the firmware is repaired: {}", end.ending.reason);
-            tell_of_repair(platform, place, end, known_good.as_ref());
+            tell_of_repair(platform, place, end, known_good.as_deref());
             if *changed { Boot::Anew } else { Boot::On }
         }
         Conclusion::Unchanged(_) => Boot::On,

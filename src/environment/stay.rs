@@ -91,7 +91,7 @@ pub enum Conclusion {
         /// Whether anything had to be changed.
         changed: bool,
         /// What stands in flash now.
-        known_good: Option<KnownGood>,
+        known_good: Option<Box<KnownGood>>,
     },
     /// No campaign: the host boots on as it came.
     Unchanged(SearchEnd),
@@ -268,7 +268,11 @@ impl Stay {
         let Some((search, mut accepts)) = search else { return Some(Conclusion::Returned(end)) };
         if end.ending.flash == FlashState::Updated {
             let changed = end.ending.reason != Reason::AlreadyCurrent;
-            return Some(Conclusion::Repaired { end, changed, known_good: recovery.known_good() });
+            return Some(Conclusion::Repaired {
+                end,
+                changed,
+                known_good: recovery.known_good().map(Box::new),
+            });
         }
         warn!("this attempt ended: {}", end.ending);
         if !end.ending.flash.reboot_is_safe() {

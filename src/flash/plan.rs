@@ -273,7 +273,7 @@ fn regions_for(image: &VerifiedImage, live: Live<'_>, condition: Condition) -> V
     // What cannot be read may be whole.
     let is_broken = condition == Condition::Broken;
     if is_broken && live.readable.iter().all(|readable| *readable) {
-        for region in regions.iter_mut().filter(|region| region.action == RegionAction::Preserve) {
+        for region in regions.iter_mut().filter(|region| region.action.keeps_chip()) {
             let range = region.range();
             if live.closed.overlaps(&(range.start as u64..range.end as u64)) {
                 continue;
@@ -300,7 +300,7 @@ fn merge(image: &VerifiedImage, regions: &[Region], live: &[u8]) -> Arc<Vec<u8>>
     let mut target = image.bytes().to_vec();
     for region in regions {
         match region.action {
-            RegionAction::Preserve => {
+            RegionAction::Preserve | RegionAction::Volatile => {
                 target[region.range()].copy_from_slice(&live[region.range()]);
             }
             RegionAction::Reset => target[region.range()].fill(0xFF),
@@ -313,7 +313,7 @@ fn merge(image: &VerifiedImage, regions: &[Region], live: &[u8]) -> Arc<Vec<u8>>
 fn preserved_in<'a>(regions: &'a [Region], block: &Range<usize>) -> Option<&'a Region> {
     regions.iter().find(|region| {
         let kept = region.range();
-        region.action == RegionAction::Preserve && kept.start < block.end && block.start < kept.end
+        region.action.keeps_chip() && kept.start < block.end && block.start < kept.end
     })
 }
 

@@ -15,7 +15,7 @@
 use std::ops::Range;
 
 use super::layout::foreign_ranges;
-use super::{ByteRanges, Region, RegionAction};
+use super::{ByteRanges, Region};
 
 /// A chip's contents, as far as the host may read them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,7 +90,7 @@ pub fn closed_in(
 
 /// Returns the bytes that stay on the chip by these regions of a bundle.
 pub fn preserved(regions: &[Region]) -> ByteRanges {
-    let preserved = regions.iter().filter(|region| region.action == RegionAction::Preserve);
+    let preserved = regions.iter().filter(|region| region.action.keeps_chip());
     let end = |region: &Region| region.offset_bytes.saturating_add(region.length_bytes);
     preserved.map(|region| region.offset_bytes..end(region)).collect()
 }

@@ -8,10 +8,9 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::layout::{Layout, RegionKind};
-use super::validity::{Evidence, Verdict, validate_contents};
-use super::{ByteRanges, Contents};
-use super::{Manifest, REGIONS_MAX};
+use super::layout::{Layout, LayoutRegion, RegionKind};
+use super::validity::{Evidence, Verdict, validate_around, validate_contents};
+use super::{ByteRanges, Contents, Manifest, REGIONS_MAX, RegionAction};
 
 /// The chip is recorded in pieces of this size, so that a difference has a place.
 const PIECE_BYTES: usize = 64 * 1024;
@@ -19,8 +18,9 @@ const PIECE_BYTES: usize = 64 * 1024;
 /// Most pieces of a record.
 pub const PIECES_MAX: usize = 4096;
 
-/// Most ranges that are left out: those of a manifest, and as many that the host may not read.
-const LEFT_OUT_MAX: usize = 2 * REGIONS_MAX;
+/// Most ranges that are left out: those of a manifest, as many that the host may not read, and as
+/// many that were learned.
+const LEFT_OUT_MAX: usize = 3 * REGIONS_MAX;
 
 /// Bytes of each piece's digest that are kept. They only say where to look; the digest of the whole
 /// decides.
@@ -45,6 +45,12 @@ pub struct KnownGood {
     /// The part of it that the host could not read.
     #[serde(default, skip_serializing_if = "ByteRanges::is_empty")]
     pub closed: ByteRanges,
+    /// The part of it that the firmware writes itself: its structure is not judged either.
+    #[serde(default, skip_serializing_if = "ByteRanges::is_empty")]
+    pub volatile: ByteRanges,
+    /// The part of that which nobody has named: the firmware was seen to write it.
+    #[serde(default, skip_serializing_if = "ByteRanges::is_empty")]
+    pub learned: ByteRanges,
     /// SHA-256 of the rest, in hexadecimal.
     pub digest: String,
     /// The first bytes of the SHA-256 of each 64 KiB, without what is left out, in hexadecimal.
@@ -55,14 +61,11 @@ impl KnownGood {
     /// Records a chip that holds the manifest's image.
     pub fn of_update(contents: &Contents, manifest: &Manifest, bios_version: &str) -> Self {
         let size_bytes = manifest.image_size_bytes().min(contents.bytes().len());
-        let good = Self::record(
-            &contents.bytes()[..size_bytes],
-            named_by(manifest),
-            contents.closed().before(size_bytes as u64),
-            manifest.version(),
-            bios_version,
-        );
-        Self { security_version: manifest.security_version(), ..good }
+        let good = Self::of_manifest(manifest);
+        let bios_version = bios_version.to_owned();
+        let closed = contents.closed().before(size_bytes as u64);
+        let left_out = good.left_out.union(&closed);
+        Self { bios_version, left_out, closed, ..good }.seal(&contents.bytes()[..size_bytes])
     }
 
     /// Returns the record of a chip that was compared with the manifest's image. Which version the
@@ -74,8 +77,10 @@ impl KnownGood {
             bios_version: manifest.expect_version().unwrap_or_default().to_owned(),
             security_version: manifest.security_version(),
             size_bytes: manifest.image_size_bytes() as u64,
-            left_out: named_by(manifest),
+            left_out: named_by(manifest, |_| true),
             closed: ByteRanges::default(),
+            volatile: named_by(manifest, |action| action != RegionAction::Preserve),
+            learned: ByteRanges::default(),
             digest: hex(manifest.stable_digest()),
             pieces: Vec::new(),
         }
@@ -86,10 +91,9 @@ impl KnownGood {
     pub fn confirm(&self, contents: &Contents, bios_version: &str) -> Option<Self> {
         let closed = contents.closed().before(self.size_bytes);
         let contents = contents.bytes().get(..usize::try_from(self.size_bytes).ok()?)?;
-        let left_out = self.left_out.clone();
-        let found = Self::record(contents, left_out, closed, &self.version, bios_version);
-        let security_version = self.security_version;
-        (found.digest == self.digest).then_some(Self { security_version, ..found })
+        let (bios_version, left_out) = (bios_version.to_owned(), self.left_out.union(&closed));
+        let found = Self { bios_version, left_out, closed, ..self.clone() }.seal(contents);
+        (found.digest == self.digest).then_some(found)
     }
 
     /// Records a chip as it is, without the regions that usually change and without what the host
@@ -100,39 +104,47 @@ impl KnownGood {
         }
         // A chip that is only doubtful runs, even where its regions contradict one another.
         let regions = Layout::told_regions(contents.bytes());
-        let changes = |kind| {
-            matches!(
-                kind,
-                RegionKind::VariableStore | RegionKind::Me | RegionKind::Gbe | RegionKind::Vpd
-            )
-        };
+        // Others than the firmware write these at times.
+        let changes = |kind| matches!(kind, RegionKind::Gbe | RegionKind::Vpd);
         let changing = regions.iter().filter(|region| changes(region.kind));
-        let left_out = changing.map(|region| region.range()).collect();
-        let closed = contents.closed().clone();
-        Some(Self::record(contents.bytes(), left_out, closed, bios_version, bios_version))
-    }
-
-    fn record(
-        contents: &[u8],
-        left_out: ByteRanges,
-        closed: ByteRanges,
-        version: &str,
-        bios_version: &str,
-    ) -> Self {
-        let mut good = Self {
-            version: version.to_owned(),
+        let changing: ByteRanges = changing.map(|region| region.range()).collect();
+        let volatile = volatile(&regions);
+        let good = Self {
+            version: bios_version.to_owned(),
             bios_version: bios_version.to_owned(),
             security_version: 0,
-            size_bytes: contents.len() as u64,
-            left_out: left_out.union(&closed),
-            closed,
+            size_bytes: contents.bytes().len() as u64,
+            left_out: changing.union(&volatile).union(contents.closed()),
+            closed: contents.closed().clone(),
+            volatile,
+            learned: ByteRanges::default(),
             digest: String::new(),
             pieces: Vec::new(),
         };
-        good.digest = hex(&good.digest_of(contents));
+        Some(good.seal(contents.bytes()))
+    }
+
+    /// Returns the same record of the same `contents` without `learned` ranges, which the firmware
+    /// was seen to write by itself.
+    pub fn without_learned(self, learned: &ByteRanges, contents: &Contents) -> Self {
+        let learned = self.learned.union(&learned.before(self.size_bytes));
+        let recorded = usize::try_from(self.size_bytes).ok();
+        match recorded.and_then(|size_bytes| contents.bytes().get(..size_bytes)) {
+            Some(contents) if learned != self.learned => {
+                let left_out = self.left_out.union(&learned);
+                let volatile = self.volatile.union(&learned);
+                Self { left_out, volatile, learned, ..self }.seal(contents)
+            }
+            _ => self,
+        }
+    }
+
+    /// Takes the digests of `contents`, which are of the recorded size.
+    fn seal(mut self, contents: &[u8]) -> Self {
+        self.digest = hex(&self.digest_of(contents));
         let pieces = contents.chunks(PIECE_BYTES).enumerate().take(PIECES_MAX);
-        good.pieces = pieces.map(|(nth, piece)| good.piece_digest(nth, piece)).collect();
-        good
+        self.pieces = pieces.map(|(nth, piece)| self.piece_digest(nth, piece)).collect();
+        self
     }
 
     /// Returns what `contents`, a whole chip, are by this record: `None` when it says nothing about
@@ -149,7 +161,8 @@ impl KnownGood {
             return None;
         }
         // Where a structure is broken, it says more than a digest.
-        if let invalid @ Verdict::Invalid { .. } = validate_contents(contents) {
+        let unjudged = contents.closed().union(&self.volatile);
+        if let invalid @ Verdict::Invalid { .. } = validate_around(contents.bytes(), &unjudged) {
             return Some(invalid);
         }
         let version = match self.version.as_str() {
@@ -172,7 +185,7 @@ impl KnownGood {
         let unseen = contents.closed().before(self.size_bytes).without(&self.left_out);
         if unseen.is_empty() {
             let is_same = hex(&self.digest_of(recorded)) == self.digest;
-            return Some((!is_same).then(|| self.first_difference(recorded)));
+            return Some(if is_same { None } else { self.first_difference(recorded) });
         }
         let pieces = recorded.chunks(PIECE_BYTES).zip(&self.pieces).enumerate();
         let mut seen = pieces.filter(|(nth, (piece, _))| {
@@ -211,10 +224,23 @@ impl KnownGood {
         hex(&hash.finalize()[..PIECE_DIGEST_BYTES])
     }
 
-    fn first_difference(&self, contents: &[u8]) -> u64 {
-        let mut pieces = contents.chunks(PIECE_BYTES).zip(&self.pieces).enumerate();
-        let differs = pieces.find(|(nth, (piece, good))| self.piece_digest(*nth, piece) != **good);
-        differs.map_or(0, |(nth, _)| (nth * PIECE_BYTES) as u64)
+    /// Returns where the first piece is that differs, of contents that differ as a whole. None when
+    /// the firmware writes every such piece itself: an older program has recorded them.
+    fn first_difference(&self, contents: &[u8]) -> Option<u64> {
+        let volatile = volatile(&Layout::told_regions(contents));
+        let pieces = contents.chunks(PIECE_BYTES).zip(&self.pieces).enumerate();
+        let differing =
+            pieces.filter(|(nth, (piece, good))| self.piece_digest(*nth, piece) != **good);
+        let mut ranges = differing.map(|(nth, (piece, _))| {
+            let start = (nth * PIECE_BYTES) as u64;
+            start..start + piece.len() as u64
+        });
+        let Some(first) = ranges.next() else { return Some(0) };
+        let is_written = |range: &Range<u64>| volatile.covers(range);
+        match is_written(&first) {
+            true => ranges.find(|range| !is_written(range)).map(|range| range.start),
+            false => Some(first.start),
+        }
     }
 
     /// Returns the parts of `whole` that are recorded.
@@ -242,9 +268,16 @@ pub fn left_out(good: Option<&KnownGood>) -> ByteRanges {
     good.map(|good| good.left_out.clone()).unwrap_or_default()
 }
 
+/// What the firmware writes itself, as far as the kinds of the regions tell.
+fn volatile(regions: &[LayoutRegion]) -> ByteRanges {
+    let is_volatile =
+        |region: &&LayoutRegion| region.kind.usual_action() == Some(RegionAction::Volatile);
+    regions.iter().filter(is_volatile).map(LayoutRegion::range).collect()
+}
+
 /// What a bundle names is not recorded: the firmware changes it, or it stays.
-fn named_by(manifest: &Manifest) -> ByteRanges {
-    let regions = manifest.regions().iter();
+fn named_by(manifest: &Manifest, is_meant: impl Fn(RegionAction) -> bool) -> ByteRanges {
+    let regions = manifest.regions().iter().filter(|region| is_meant(region.action));
     regions.map(|region| region.offset_bytes..region.offset_bytes + region.length_bytes).collect()
 }
 
@@ -260,126 +293,4 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-    use proptest::prelude::*;
-
-    fn contents() -> Vec<u8> {
-        (0..0x30000u32).map(|n| (n >> 8) as u8 ^ n as u8).collect()
-    }
-
-    fn good() -> KnownGood {
-        let left_out = ByteRanges::from(vec![(0x8000, 0x1000), (0x1ff00, 0x200)]);
-        KnownGood::record(&contents(), left_out, ByteRanges::default(), "1.2", "B")
-    }
-
-    /// `bytes` of which nothing between `start` and `end` can be read.
-    fn with_closed(bytes: Vec<u8>, start: u64, end: u64) -> Contents {
-        let closed: ByteRanges = std::iter::once(start..end).collect();
-        Contents::new(bytes, &closed, &closed).unwrap()
-    }
-
-    fn verdict(good: &KnownGood, bytes: Vec<u8>, bios_version: &str) -> Option<Verdict> {
-        good.judge(&Contents::whole(bytes), bios_version)
-    }
-
-    proptest! {
-        #[test]
-        fn a_changed_byte_is_found_where_it_is_unless_it_is_left_out(at in 0usize..0x30000) {
-            let good = good();
-            let mut contents = contents();
-            contents[at] ^= 1;
-            let is_left_out = (0x8000..0x9000).contains(&at) || (0x1ff00..0x20100).contains(&at);
-            match verdict(&good, contents, "B").unwrap() {
-                Verdict::Valid { .. } => prop_assert!(is_left_out),
-                Verdict::Invalid { offset_bytes, why } => {
-                    prop_assert!(!is_left_out && why.contains("1.2"));
-                    prop_assert_eq!(offset_bytes, at as u64 / 0x10000 * 0x10000);
-                }
-                Verdict::Doubtful { .. } | Verdict::Unknown { .. } => prop_assert!(false),
-            }
-        }
-
-        /// A record is as strict about what can be read as if all could be, and says nothing of the
-        /// rest.
-        #[test]
-        fn a_closed_range_never_counts(
-            start in 0u64..0x3_0000,
-            length in 1u64..0x2_0000,
-            at in 0usize..0x3_0000,
-            was_closed in any::<bool>(),
-        ) {
-            let end = (start + length).min(0x3_0000);
-            let closed = start..end;
-            let before = match was_closed {
-                true => with_closed(contents(), start, end),
-                false => Contents::whole(contents()),
-            };
-            let left_out = ByteRanges::from(vec![(0x8000, 0x1000)]);
-            let ranges = before.closed().clone();
-            let good = KnownGood::record(before.bytes(), left_out, ranges, "1.2", "B");
-            let mut bytes = contents();
-            bytes[at] ^= 1;
-            let piece = at as u64 / 0x1_0000 * 0x1_0000;
-            let at_left_out = (0x8000..0x9000).contains(&at);
-            let at_closed = closed.contains(&(at as u64));
-            let counts = !at_left_out && !at_closed;
-            let is_recorded = !(at_left_out || was_closed && at_closed);
-            let left_out = ByteRanges::from(vec![(0x8000, 0x1000)]);
-            let unseen = std::iter::once(closed.clone()).collect::<ByteRanges>().without(&left_out);
-            let is_seen = was_closed || !unseen.overlaps(&(piece..piece + 0x1_0000));
-            for now_closed in [true, false] {
-                let now = match now_closed {
-                    true => with_closed(bytes.clone(), start, end),
-                    false => Contents::whole(bytes.clone()),
-                };
-                match good.judge(&now, "B") {
-                    Some(Verdict::Valid { .. }) if now_closed => prop_assert!(!counts || !is_seen),
-                    Some(Verdict::Invalid { offset_bytes, .. }) if now_closed => {
-                        prop_assert!(counts && is_seen);
-                        prop_assert_eq!(offset_bytes, piece);
-                    }
-                    None => prop_assert!(now_closed && !was_closed),
-                    Some(found) => {
-                        let is_valid = matches!(found, Verdict::Valid { .. });
-                        prop_assert_eq!(is_valid, !is_recorded);
-                    }
-                }
-            }
-        }
-
-        #[test]
-        fn a_record_of_anything_is_judged_without_a_panic(
-            left_out in proptest::collection::vec((any::<u64>(), any::<u64>()), 0..6),
-            size_bytes in any::<u64>(),
-            length in 0usize..0x20000,
-        ) {
-            let odd = KnownGood { left_out: left_out.into(), size_bytes, ..good() };
-            let _ = verdict(&odd, contents()[..length].to_vec(), "B");
-            let _ = odd.judge(&with_closed(contents(), length as u64, 0x2_0000), "B");
-        }
-    }
-
-    #[test]
-    fn a_record_of_another_firmware_says_nothing_once_that_ran() {
-        let changed = vec![7; 0x30000];
-        let judge = |bytes: &Vec<u8>, bios_version| verdict(&good(), bytes.clone(), bios_version);
-        assert!(judge(&contents(), "C").is_some(), "it is there again");
-        assert_eq!(judge(&changed, "C"), None);
-        assert!(matches!(judge(&changed, "B"), Some(Verdict::Invalid { .. })));
-        assert!(matches!(judge(&changed, ""), Some(Verdict::Invalid { .. })));
-        let good = good();
-        let assess = |bytes, good: Option<&KnownGood>| assess(&Contents::whole(bytes), good, "C");
-        assert!(matches!(assess(contents(), Some(&good)), Verdict::Valid { .. }));
-        assert!(matches!(assess(vec![0xff; 64], None), Verdict::Invalid { .. }));
-    }
-
-    #[test]
-    fn damaged_firmware_is_not_recorded() {
-        assert_eq!(KnownGood::of_chip(&Contents::whole(vec![0xff; 0x10000]), "B"), None);
-        let json = serde_json::to_string(&good()).unwrap();
-        assert_eq!(serde_json::from_str::<KnownGood>(&json).unwrap(), good());
-        assert!(!json.contains("closed"), "where nothing is closed, older programs can read it");
-    }
-}
+mod tests;

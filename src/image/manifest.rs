@@ -1,7 +1,7 @@
 //! What a manifest says; `rules` are those that every manifest obeys.
 
-use super::layout::Layout;
-use super::{Digest, Region, sha256};
+use super::layout::{Layout, RegionKind};
+use super::{Digest, Region, RegionAction, sha256};
 use crate::keys::Fingerprint;
 
 mod error;
@@ -103,9 +103,28 @@ impl Manifest {
             stable_digest: Digest::default(),
             layout: Layout::read(image).map_err(ManifestError::Layout)?,
         };
+        manifest.let_firmware_write_its_variables();
         manifest.check()?;
         manifest.stable_digest = manifest.stable_digest_of(image);
         Ok(manifest)
+    }
+
+    /// A variable store that stays is volatile, whoever made the bundle.
+    pub(super) fn let_firmware_write_its_variables(&mut self) {
+        let mut regions = std::mem::take(&mut self.description.regions);
+        for region in &mut regions {
+            if region.action == RegionAction::Preserve && self.is_variable_store(region) {
+                region.action = RegionAction::Volatile;
+            }
+        }
+        self.description.regions = regions;
+    }
+
+    /// Returns whether a region is a variable store by the image's own layout.
+    pub(super) fn is_variable_store(&self, region: &Region) -> bool {
+        let range = region.offset_bytes..region.offset_bytes.saturating_add(region.length_bytes);
+        let stores = self.layout.regions().iter();
+        stores.filter(|store| store.kind == RegionKind::VariableStore).any(|s| s.range() == range)
     }
 
     /// Version, for people.

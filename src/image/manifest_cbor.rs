@@ -25,14 +25,20 @@
 //! | 20 | the only host that the image is for (absent: any) | none | bstr, 32 bytes |
 //! | 21 | the image's layout (absent: none is known) | 3.10 Storage Location | layout |
 //! | 22 | 1: the layout may differ from the chip's (absent: no) | 3.10 Storage Location | uint |
+//! | 23 | volatile regions (absent: none but those below) | 3.10 Storage Location | regions |
 //!
 //! ```text
 //! regions = [1* [name tstr, offset uint, length uint]]
 //! layout  = [1* [kind uint, name tstr, offset uint, length uint]]
 //! ```
 //!
-//! The stable digest is that of the image outside the regions of 15, 17 and 18. The regions of 18
-//! are those that the firmware changes when it runs.
+//! The stable digest is that of the image outside the regions of 15, 17, 18 and 23. The regions of
+//! 18 are those that the firmware changes when it runs; those of 23 are kept, and the firmware
+//! changes them.
+//!
+//! A region of 15 that is a variable store by 21 is volatile, and stands in 15 and not in 23: an
+//! agent that knows no 23 treats it as it should. For the same reason kinds of regions from 9 on
+//! stand in 21 as 255, and their names tell them.
 //!
 //! Vendor and class are the DMI strings themselves, not UUIDs made from them: an operator can read
 //! and compare them. A label that is not in the table is an error, because it may restrict what the
@@ -48,7 +54,7 @@ use crate::keys::Fingerprint;
 const STRUCTURE_VERSION: u64 = 1;
 
 /// Label and name of each field, the label being the index plus one.
-const FIELDS: [&str; 22] = [
+const FIELDS: [&str; 23] = [
     "structure version",
     "security version",
     "vendor",
@@ -71,10 +77,11 @@ const FIELDS: [&str; 22] = [
     "host",
     "layout",
     "new layout",
+    "volatile regions",
 ];
 
 /// The labels of the lists of regions, in the order of [`RegionAction::ALL`].
-const REGION_LABELS: [usize; 3] = [15, 17, 18];
+const REGION_LABELS: [usize; 4] = [15, 17, 18, 23];
 
 /// Returns the bytes of `manifest`; the same contents always give the same bytes.
 pub(super) fn emit(manifest: &Manifest) -> Vec<u8> {
@@ -94,14 +101,15 @@ pub(super) fn emit(manifest: &Manifest) -> Vec<u8> {
         Some(Value::Bytes(manifest.block_digests.concat())),
         Some(d.version.as_str().into()),
         d.expect_version.as_deref().map(Value::from),
-        regions(&d.regions, RegionAction::Preserve),
+        regions(manifest, RegionAction::Preserve),
         Some(Value::Bytes(manifest.stable_digest.to_vec())),
-        regions(&d.regions, RegionAction::Reset),
-        regions(&d.regions, RegionAction::Replace),
+        regions(manifest, RegionAction::Reset),
+        regions(manifest, RegionAction::Replace),
         d.boot_offset_bytes.map(Value::from),
         d.host.map(|host| Value::Bytes(host.as_bytes().to_vec())),
         list(manifest.layout.regions().iter().map(layout_value).collect()),
         d.new_layout.then(|| 1.into()),
+        regions(manifest, RegionAction::Volatile),
     ];
     let labelled = fields.into_iter().zip(1u64..);
     let map = labelled.filter_map(|(value, label)| Some((label.into(), value?))).collect();
@@ -159,7 +167,7 @@ impl Fields {
             new_layout: self.0[21].take().map_or(Ok(false), flag)?,
         };
         let image_bytes = self.uint(9)?;
-        Ok(Manifest {
+        let mut manifest = Manifest {
             description,
             payload_format: payload_format(self.uint(6)?)?,
             payload_bytes: self.uint(7)?,
@@ -172,7 +180,9 @@ impl Fields {
             layout: self.0[20]
                 .take()
                 .map_or(Ok(Layout::default()), |list| layout(list, image_bytes))?,
-        })
+        };
+        manifest.let_firmware_write_its_variables();
+        Ok(manifest)
     }
 
     fn regions(&mut self) -> Result<Vec<Region>, ManifestError> {
@@ -211,8 +221,14 @@ fn list(values: Vec<Value>) -> Option<Value> {
     (!values.is_empty()).then_some(Value::Array(values))
 }
 
-fn regions(regions: &[Region], action: RegionAction) -> Option<Value> {
-    list(regions.iter().filter(|region| region.action == action).map(region_value).collect())
+/// Returns the list of regions that stand under the label of `action`.
+fn regions(manifest: &Manifest, action: RegionAction) -> Option<Value> {
+    let label = |region: &Region| match region.action {
+        RegionAction::Volatile if manifest.is_variable_store(region) => RegionAction::Preserve,
+        own => own,
+    };
+    let regions = manifest.regions().iter().filter(|region| label(region) == action);
+    list(regions.map(region_value).collect())
 }
 
 fn region_value(region: &Region) -> Value {
@@ -222,7 +238,7 @@ fn region_value(region: &Region) -> Value {
 }
 
 fn layout_value(region: &LayoutRegion) -> Value {
-    let (kind, name) = (region.kind as u8, region.name.as_str());
+    let (kind, name) = (region.kind.code_in_manifest(), region.name.as_str());
     Value::Array(vec![
         kind.into(),
         name.into(),
@@ -280,10 +296,12 @@ fn layout_region(value: Value) -> Result<LayoutRegion, ManifestError> {
     let [kind, name, offset, length]: [Value; 4] = array(value)?
         .try_into()
         .map_err(|_| bad("expected a region of kind, name, offset and length"))?;
-    let kind = u8::try_from(uint(kind)?).ok().and_then(RegionKind::from_code);
+    let name = text(name)?;
+    let kind = u8::try_from(uint(kind)?).ok();
+    let kind = kind.and_then(|code| RegionKind::in_manifest(code, &name));
     Ok(LayoutRegion {
         kind: kind.ok_or(bad("a kind of region is not known"))?,
-        name: text(name)?,
+        name,
         offset_bytes: uint(offset)?,
         length_bytes: uint(length)?,
     })

@@ -57,6 +57,7 @@ mod contents;
 mod format;
 mod known_good;
 pub mod layout;
+pub mod learning;
 mod manifest;
 mod manifest_cbor;
 mod payload;

@@ -9,11 +9,14 @@ pub enum RegionAction {
     Reset,
     /// It gets the image's contents like everything else, but the firmware changes it when it runs.
     Replace,
+    /// What the chip holds there stays, and the firmware writes it whenever it runs: it is not
+    /// compared, recorded or judged.
+    Volatile,
 }
 
 impl RegionAction {
     /// Every action, in the order of the manifest's labels.
-    pub const ALL: [Self; 3] = [Self::Preserve, Self::Reset, Self::Replace];
+    pub const ALL: [Self; 4] = [Self::Preserve, Self::Reset, Self::Replace, Self::Volatile];
 
     /// Returns the word on the command line and in JSON.
     pub fn name(self) -> &'static str {
@@ -21,7 +24,13 @@ impl RegionAction {
             Self::Preserve => "preserve",
             Self::Reset => "reset",
             Self::Replace => "replace",
+            Self::Volatile => "volatile",
         }
+    }
+
+    /// Returns whether the update leaves there what the chip holds.
+    pub fn keeps_chip(self) -> bool {
+        matches!(self, Self::Preserve | Self::Volatile)
     }
 }
 

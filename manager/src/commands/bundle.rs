@@ -2,6 +2,7 @@
 
 mod create;
 mod file;
+mod learned;
 mod open;
 mod policy;
 mod show;

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 use super::*;
+use crate::image::RegionAction;
 use crate::image::layout::samples::{UNUSED, descriptor_skylake, flash_map, pages, put};
 
 const FD: u32 = 0;

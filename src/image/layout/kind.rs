@@ -3,7 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::image::RegionAction;
+
 /// What a region of the flash is for. The codes are stable: they stand in manifests and messages.
+/// In a manifest the kinds from 9 on stand as [`RegionKind::Other`], and the name tells them:
+/// programs that do not know them read such a layout, too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum RegionKind {
@@ -23,13 +27,19 @@ pub enum RegionKind {
     VariableStore = 7,
     /// Vital product data: serial numbers, calibration.
     Vpd = 8,
+    /// What the firmware writes itself besides variables: results of memory training, event logs,
+    /// data that its parts hand to one another.
+    FirmwareData = 9,
+    /// What makes a machine this one and its owner's, besides vital product data: serial numbers
+    /// in a hole of the boot block, keys and hardware name, the picture at the start.
+    Identity = 10,
     /// Anything else.
     Other = 255,
 }
 
 impl RegionKind {
     /// Every kind, in the order of the codes.
-    pub const ALL: [RegionKind; 9] = [
+    pub const ALL: [RegionKind; 11] = [
         Self::Descriptor,
         Self::Bios,
         Self::Me,
@@ -38,6 +48,8 @@ impl RegionKind {
         Self::EmbeddedController,
         Self::VariableStore,
         Self::Vpd,
+        Self::FirmwareData,
+        Self::Identity,
         Self::Other,
     ];
 
@@ -57,6 +69,8 @@ impl RegionKind {
             Self::EmbeddedController => "embedded-controller",
             Self::VariableStore => "variable-store",
             Self::Vpd => "vpd",
+            Self::FirmwareData => "firmware-data",
+            Self::Identity => "identity",
             Self::Other => "other",
         }
     }
@@ -66,22 +80,65 @@ impl RegionKind {
         matches!(self, Self::Me | Self::Gbe | Self::PlatformData | Self::EmbeddedController)
     }
 
+    /// Returns the code in a manifest.
+    pub(in crate::image) fn code_in_manifest(self) -> u8 {
+        match self {
+            Self::FirmwareData | Self::Identity => Self::Other as u8,
+            known => known as u8,
+        }
+    }
+
+    /// Returns the kind with this code in a manifest and this name.
+    pub(in crate::image) fn in_manifest(code: u8, name: &str) -> Option<Self> {
+        let named = Self::of_name(name);
+        let kind = Self::from_code(code).filter(|kind| kind.code_in_manifest() == code)?;
+        Some(if named.code_in_manifest() == code { named } else { kind })
+    }
+
+    /// Returns what an update does with such a region where nothing else is said: it belongs to
+    /// the machine. None: the image's contents are written.
+    pub fn usual_action(self) -> Option<RegionAction> {
+        match self {
+            Self::VariableStore | Self::FirmwareData | Self::Me | Self::EmbeddedController => {
+                Some(RegionAction::Volatile)
+            }
+            Self::Descriptor | Self::Gbe | Self::PlatformData | Self::Vpd | Self::Identity => {
+                Some(RegionAction::Preserve)
+            }
+            Self::Bios | Self::Other => None,
+        }
+    }
+
     /// Returns the kind that a region's name tells, in any case: the names of flashrom and ifdtool
-    /// (`fd`, `gbe`), of coreboot's and ChromeOS's flash maps (`SI_GBE`, `RO_VPD`, `SMMSTORE`), and
-    /// of this project. [`RegionKind::Other`] for all others.
+    /// (`fd`, `gbe`), of coreboot's and ChromeOS's flash maps (`SI_GBE`, `RO_VPD`, `SMMSTORE`,
+    /// `RW_MRC_CACHE`), and of this project. [`RegionKind::Other`] for all others.
     pub fn of_name(name: &str) -> Self {
-        match name.to_ascii_lowercase().as_str() {
+        let name = name.to_ascii_lowercase();
+        match name.as_str() {
             "fd" | "ifd" | "descriptor" | "si_desc" => Self::Descriptor,
             "bios" | "bios2" | "si_bios" | "si_bios2" => Self::Bios,
             "me" | "si_me" => Self::Me,
             "gbe" | "si_gbe" | "10gbe_0" | "10gbe_1" | "si_10gbe0" | "si_10gbe1" => Self::Gbe,
-            "pd" | "platform-data" | "si_pdr" => Self::PlatformData,
+            "pd" | "platform-data" | "si_pdr" | "platform_data" => Self::PlatformData,
             "ec" | "embedded-controller" | "si_ec" => Self::EmbeddedController,
             "variable-store" | "nvram" | "vars" | "rw_nvram" | "smmstore" => Self::VariableStore,
             "vpd" | "ro_vpd" | "rw_vpd" => Self::Vpd,
+            "firmware-data" | "rw_elog" | "elog" | "console" | "rw_shared" | "shared_data"
+            | "psp_nvram" | "rw_preserve" => Self::FirmwareData,
+            "identity" | "romhole" | "gbb" | "ro_gbb" | "bootsplash" => Self::Identity,
+            _ if is_cache(&name) => Self::FirmwareData,
             _ => Self::Other,
         }
     }
+}
+
+/// Results of training the memory and the like, which coreboot writes whenever they change:
+/// `RW_MRC_CACHE`, `UNIFIED_MRC_CACHE`, `RECOVERY_MRC_CACHE`, `RW_VAR_MRC_CACHE`, `RW_SPD_CACHE`,
+/// `RW_DDR_TRAINING`.
+fn is_cache(name: &str) -> bool {
+    ["mrc_cache", "spd_cache", "vbios_cache", "fsp_cache", "ddr_training"]
+        .iter()
+        .any(|kind| name.contains(kind))
 }
 
 impl fmt::Display for RegionKind {
@@ -94,7 +151,7 @@ impl fmt::Display for RegionKind {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "unknown kind of region {0:?}, expected descriptor, bios, me, gbe, platform-data, \
-     embedded-controller, variable-store, vpd or other"
+     embedded-controller, variable-store, vpd, firmware-data, identity or other"
 )]
 pub struct UnknownRegionKind(pub String);
 
@@ -117,7 +174,7 @@ mod tests {
     #[test]
     fn codes_and_names_are_stable_and_lead_back() {
         let codes = RegionKind::ALL.map(|kind| kind as u8);
-        assert_eq!(codes, [1, 2, 3, 4, 5, 6, 7, 8, 255]);
+        assert_eq!(codes, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 255]);
         for kind in RegionKind::ALL {
             assert_eq!(RegionKind::from_code(kind as u8), Some(kind));
             assert_eq!(kind.name().parse(), Ok(kind));

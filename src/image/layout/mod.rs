@@ -14,6 +14,7 @@ mod mismatch;
 #[cfg(test)]
 pub(in crate::image) mod samples;
 mod text;
+mod variables;
 mod volume;
 
 use std::fmt;
@@ -31,7 +32,8 @@ pub(in crate::image) use fmap::FlashMap;
 pub use guid::Guid;
 pub use kind::{RegionKind, UnknownRegionKind};
 pub use mismatch::{DIFFERENCES_SHOWN_MAX, LayoutMismatch};
-pub(in crate::image) use volume::{FFS2, FFS3};
+use variables::variable_stores;
+pub(in crate::image) use volume::{FFS_GUIDS, FFS2, FFS3};
 pub use volume::{FirmwareVolume, FoundVolume, VolumeFlaw, Volumes};
 
 /// Most regions that a layout may have.
@@ -214,15 +216,13 @@ pub(crate) fn foreign_ranges(bytes: &[u8]) -> ForeignRanges {
     found
 }
 
-/// Adds the volumes with variables, but for those that already have a region of exactly their
-/// bytes.
+/// Adds the stores of variables, but for those that already have a region of exactly their bytes.
 fn add_variable_stores(bytes: &[u8], regions: &mut Vec<LayoutRegion>) {
     let mut count = 0;
-    for found in Volumes::of(bytes) {
-        let FoundVolume::Whole(volume) = found else { continue };
-        let range = volume.offset_bytes as u64..(volume.offset_bytes + volume.length_bytes) as u64;
+    for store in variable_stores(bytes) {
+        let range = store.start as u64..store.end as u64;
         let is_known = regions.iter().any(|region| region.range() == range);
-        if is_known || !volume.is_variable_store(bytes) || regions.len() > REGIONS_MAX {
+        if is_known || regions.len() > REGIONS_MAX {
             continue;
         }
         count += 1;

@@ -1,5 +1,6 @@
 //! Small images of each format, built field by field as the specifications have them, for tests.
 
+use super::variables::NVAR_FILE;
 use super::volume::NV_DATA;
 use super::{FFS2, Guid};
 
@@ -125,6 +126,23 @@ pub(in crate::image) fn file(name: u8, kind: u8, checked: bool, contents: &[u8])
     file[23] = 0xf8;
     file.extend(contents);
     file
+}
+
+/// The file in which AMI's firmware keeps variables: `length_bytes` that start with `begin`.
+pub(in crate::image) fn nvar_file(begin: &[u8], length_bytes: usize) -> Vec<u8> {
+    let mut variables = vec![0xff; length_bytes];
+    put(&mut variables, 0, begin);
+    let mut nvar = file(0, 0x01, false, &variables);
+    put(&mut nvar, 0, &NVAR_FILE.0);
+    let sum = NVAR_FILE.0.iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte));
+    // The name of zeros did not count in the header's checksum.
+    nvar[16] = nvar[16].wrapping_sub(sum);
+    nvar
+}
+
+/// A volume with such a file and nothing else.
+pub(in crate::image) fn nvar_volume(length_bytes: usize) -> Vec<u8> {
+    file_volume(length_bytes, &[nvar_file(b"NVAR\x20\x00", length_bytes / 2)])
 }
 
 /// A section with its header.

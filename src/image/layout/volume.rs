@@ -27,10 +27,12 @@ const HEADER_BYTES_MIN: usize = 56;
 /// known.
 const HEADER_BYTES_MAX: usize = 512;
 const ALIGNMENT: usize = 8;
+/// Files begin at multiples of this from the start of their volume.
+const FILE_ALIGNMENT: usize = 8;
 const ERASED_BITS_ARE_ONES: u32 = 0x800;
 
 /// Firmware file system of framework days.
-const FFS1: Guid =
+pub(super) const FFS1: Guid =
     Guid::new(0x7a93_54d9, 0x0468, 0x444a, [0x81, 0xce, 0x0b, 0xf6, 0x17, 0xd8, 0x90, 0xdf]);
 /// Firmware file system 2.
 pub(in crate::image) const FFS2: Guid =
@@ -41,13 +43,8 @@ pub(in crate::image) const FFS3: Guid =
 /// `EFI_SYSTEM_NV_DATA_FV_GUID`: variables, and what an interrupted write of them left.
 pub(super) const NV_DATA: Guid =
     Guid::new(0xfff1_2b8d, 0x7696, 0x4c8b, [0xa9, 0x85, 0x27, 0x47, 0x07, 0x5b, 0x4f, 0x50]);
-/// `gEfiVariableGuid`: begins a store of variables.
-const VARIABLES: Guid =
-    Guid::new(0xddcf_3616, 0x3275, 0x4164, [0x98, 0xb6, 0xfe, 0x85, 0x70, 0x7f, 0xfe, 0x7d]);
-/// `gEfiAuthenticatedVariableGuid`: begins a store of variables that may be authenticated.
-const AUTHENTICATED_VARIABLES: Guid =
-    Guid::new(0xaaf3_2c78, 0x947b, 0x439a, [0xa1, 0x80, 0x2e, 0x14, 0x4e, 0xc3, 0x77, 0x92]);
-
+/// Every file system of programs.
+pub(in crate::image) const FFS_GUIDS: [Guid; 3] = [FFS1, FFS2, FFS3];
 const FILE_SYSTEMS: [Guid; 4] = [FFS1, FFS2, FFS3, NV_DATA];
 /// The first word of each, as a little-endian number.
 const FILE_SYSTEM_HEADS: [u64; 4] = [FFS1.head(), FFS2.head(), FFS3.head(), NV_DATA.head()];
@@ -204,10 +201,17 @@ impl FirmwareVolume {
         })
     }
 
-    /// Returns whether the volume holds UEFI variables.
-    pub fn is_variable_store(&self, bytes: &[u8]) -> bool {
-        let contents = array(bytes, self.offset_bytes + self.header_bytes).map(Guid);
-        self.file_system == NV_DATA || matches!(contents, Some(VARIABLES | AUTHENTICATED_VARIABLES))
+    /// Returns where the first file begins in `contents`, the bytes of this volume: behind the
+    /// extended header, where there is one.
+    pub(in crate::image) fn first_file(&self, contents: &[u8]) -> usize {
+        const EXTENDED_SIZE_OFFSET: usize = 16;
+        let extended = self.extended_header_offset;
+        let extended_bytes = match extended {
+            0 => 0,
+            _ => u32_at(contents, extended + EXTENDED_SIZE_OFFSET).unwrap_or(0) as usize,
+        };
+        let headers_end = self.header_bytes.max(extended.saturating_add(extended_bytes));
+        headers_end.saturating_add(FILE_ALIGNMENT - 1) / FILE_ALIGNMENT * FILE_ALIGNMENT
     }
 }
 

@@ -4,7 +4,7 @@ use super::{
     BLOCK_BYTES_MIN, BLOCKS_MAX, IMAGE_MAX, Manifest, ManifestError, PAYLOAD_MAX, PRODUCTS_MAX,
     REGIONS_MAX, TEXT_MAX, UPDATE_FROM_MAX,
 };
-use crate::image::{Region, RegionAction};
+use crate::image::Region;
 
 impl Manifest {
     /// Fails unless every rule holds; parsing and describing both end here.
@@ -61,7 +61,7 @@ impl Manifest {
                 return Err(ManifestError::RegionNameTwice { name: region.name.clone() });
             }
         }
-        let preserved = regions.iter().filter(|region| region.action == RegionAction::Preserve);
+        let preserved = regions.iter().filter(|region| region.action.keeps_chip());
         let preserved_bytes: u64 = preserved.map(|region| region.length_bytes).sum();
         if preserved_bytes == self.image_bytes {
             return Err(ManifestError::NothingToWrite);

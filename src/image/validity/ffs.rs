@@ -14,7 +14,7 @@
 //! Files begin at multiples of 8 from the start of the volume; erased bytes follow the last one.
 //! Source: UEFI Platform Initialization specification, volume 3, section 3.2.3.
 
-use crate::image::layout::{FFS2, FFS3, FirmwareVolume, Guid, array, u24_at, u32_at, u64_at};
+use crate::image::layout::{FFS2, FFS3, FirmwareVolume, Guid, array, u24_at, u64_at};
 
 const HEADER_BYTES: usize = 24;
 const LARGE_HEADER_BYTES: usize = 32;
@@ -121,7 +121,7 @@ impl<'a> Files<'a> {
         Some(Self {
             volume: contents,
             volume_offset: volume.offset_bytes,
-            next: first_file(contents, volume),
+            next: volume.first_file(contents),
             erased: if volume.erased_bits_are_ones { 0xff } else { 0x00 },
             allows_large: volume.file_system == FFS3,
         })
@@ -206,18 +206,6 @@ impl Iterator for Files<'_> {
         };
         found
     }
-}
-
-/// Files begin behind the extended header, where there is one.
-fn first_file(contents: &[u8], volume: &FirmwareVolume) -> usize {
-    const EXTENDED_SIZE_OFFSET: usize = 16;
-    let extended = volume.extended_header_offset;
-    let extended_bytes = match extended {
-        0 => 0,
-        _ => u32_at(contents, extended + EXTENDED_SIZE_OFFSET).unwrap_or(0) as usize,
-    };
-    let headers_end = volume.header_bytes.max(extended + extended_bytes);
-    headers_end.next_multiple_of(ALIGNMENT)
 }
 
 fn sum(bytes: &[u8]) -> u8 {

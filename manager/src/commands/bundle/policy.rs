@@ -8,26 +8,30 @@ use firmcast::image::layout::{Layout, LayoutRegion, RegionKind};
 use firmcast::image::{Region, RegionAction};
 
 use super::file;
+use super::learned::Learned;
 
 /// Largest layout file, in bytes.
 const LAYOUT_FILE_MAX: usize = 64 << 10;
 
-/// Kinds of regions that belong to the machine: they stay, unless the options say otherwise.
-const KEPT: [RegionKind; 5] = [
-    RegionKind::Descriptor,
-    RegionKind::Me,
-    RegionKind::Gbe,
-    RegionKind::VariableStore,
-    RegionKind::Vpd,
-];
+/// Largest file of learned ranges, in bytes.
+const LEARNED_FILE_MAX: usize = 64 << 10;
 
 #[derive(Debug, Args)]
 pub(super) struct Policy {
     /// Keep what each host holds in this region; may be repeated. Give a name or kind from the
     /// image's layout, or a name of your own with a range (decimal, 0x hex, K or M). Kept anyway:
-    /// variable-store, gbe, me, vpd and descriptor
+    /// descriptor, gbe, platform-data, vpd and identity
     #[arg(long, value_name = "REGION[=OFFSET:LENGTH]", value_parser = parse_selector)]
     preserve: Vec<Selector>,
+    /// Keep this region, too, and expect the firmware to write it whenever it runs: it is never
+    /// compared; may be repeated. Volatile anyway: variable-store, firmware-data, me and
+    /// embedded-controller
+    #[arg(long, value_name = "REGION[=OFFSET:LENGTH]", value_parser = parse_selector)]
+    volatile: Vec<Selector>,
+    /// Have what the firmware of such a machine writes itself volatile, too: the output of
+    /// firmcastd learn --json in FILE
+    #[arg(long, value_name = "FILE")]
+    learned: Option<PathBuf>,
     /// Write the image's contents to this region, which the firmware may change when it runs; may
     /// be repeated
     #[arg(long, value_name = "REGION[=OFFSET:LENGTH]", value_parser = parse_selector)]
@@ -62,6 +66,7 @@ impl Policy {
         let named = self.named(image.len() as u64)?;
         let lists = [
             (&self.preserve, RegionAction::Preserve),
+            (&self.volatile, RegionAction::Volatile),
             (&self.reset, RegionAction::Reset),
             (&self.replace, RegionAction::Replace),
         ];
@@ -71,12 +76,19 @@ impl Policy {
                 regions.extend(selector.regions(action, &[&named, &own])?);
             }
         }
-        for kind in KEPT {
+        for kind in RegionKind::ALL {
+            let Some(action) = kind.usual_action() else { continue };
             for found in own.select(kind.name()) {
                 if !regions.iter().any(|region| overlap(region, found)) {
-                    regions.push(region(found, RegionAction::Preserve));
+                    regions.push(region(found, action));
                 }
             }
+        }
+        if let Some(path) = &self.learned {
+            let learned = file::read("learned ranges", path, LEARNED_FILE_MAX)?;
+            let learned = Learned::parse(&learned, image.len() as u64)
+                .with_context(|| format!("learned ranges {}", path.display()))?;
+            regions.extend(learned.regions(&regions));
         }
         regions.sort_by_key(|region| region.offset_bytes);
         Ok(regions)

@@ -7,9 +7,11 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Args;
 use firmcast::image::layout::LayoutRegion;
-use firmcast::image::{Bundle, Digest, FirmwareFormat, Manifest, PayloadFormat, SignedManifest};
+use firmcast::image::{
+    Bundle, Digest, FirmwareFormat, Manifest, PayloadFormat, RegionAction, SignedManifest,
+};
 use firmcast::keys::{self, ReleasePublicKey};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::file;
 use crate::driver::output;
@@ -51,9 +53,14 @@ struct Report {
 #[derive(Debug, Serialize)]
 struct PolicyRegion {
     name: String,
-    action: &'static str,
+    #[serde(serialize_with = "by_name")]
+    action: RegionAction,
     offset_bytes: u64,
     length_bytes: u64,
+}
+
+fn by_name<S: Serializer>(action: &RegionAction, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(action.name())
 }
 
 #[derive(Debug, Serialize)]
@@ -132,7 +139,7 @@ impl Report {
             regions: regions
                 .map(|r| PolicyRegion {
                     name: r.name,
-                    action: r.action.name(),
+                    action: r.action,
                     offset_bytes: r.offset_bytes,
                     length_bytes: r.length_bytes,
                 })
@@ -181,7 +188,10 @@ impl Report {
         row("payload", &format!("{size_bytes} bytes, compression {compression}"));
         for PolicyRegion { name, action, offset_bytes, length_bytes } in &self.regions {
             row(
-                &format!("{action}s"),
+                &match action {
+                    RegionAction::Volatile => "volatile".to_owned(),
+                    other => format!("{}s", other.name()),
+                },
                 &format!("{name}: {length_bytes:#x} bytes at {offset_bytes:#x}"),
             );
         }
