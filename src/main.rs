@@ -29,6 +29,7 @@ enum Task {
     Plan { config: Option<PathBuf>, bundle: PathBuf, json: bool },
     Validate { config: Option<PathBuf>, image: Option<PathBuf>, json: bool },
     RescueArchive { config: Option<PathBuf>, output: Option<PathBuf>, record: FirmwareToRecord },
+    Learn { config: Option<PathBuf>, json: bool },
     RescueHook,
     Bmc(bmc::command::Command),
     Recover { is_wanted: bool },
@@ -95,6 +96,12 @@ fn run(task: Task) -> Result<ExitCode> {
             let output = output.unwrap_or_else(|| machine.archive());
             machine.write_archive(&output, &record)?;
             print(&format!("{} written\n", output.display()))
+        }
+        Task::Learn { config, json } => {
+            logging::start(true);
+            let config = Config::load(config.as_deref())?;
+            let trust = Trust::load(&config);
+            learn(&LocalMachine::new(config, trust), json)
         }
         Task::RescueHook => {
             environment::check_place().inspect_err(|_| logging::start(true))?;
@@ -185,6 +192,13 @@ fn validate(config: Option<&Path>, image: Option<&Path>, json: bool) -> Result<E
     })
 }
 
+/// Exit status 3 says that two boots could not be compared yet.
+fn learn(machine: &LocalMachine, json: bool) -> Result<ExitCode> {
+    let report = machine.learn()?;
+    print(&if json { format!("{:#}\n", report.to_json()) } else { report.to_string() })?;
+    Ok(if report.is_lesson() { ExitCode::SUCCESS } else { ExitCode::from(UNKNOWN) })
+}
+
 fn plan(machine: &LocalMachine, bundle: &Path, json: bool) -> Result<ExitCode> {
     let size_bytes = std::fs::metadata(bundle)
         .with_context(|| format!("cannot read the bundle {}", bundle.display()))?
@@ -237,6 +251,7 @@ fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Task, String> {
         Some("check") => Task::Check { config, json: words.flag("--json") },
         Some("plan") => parse_plan(config, &mut words)?,
         Some("validate") => parse_validate(config, &mut words)?,
+        Some("learn") => Task::Learn { config, json: words.flag("--json") },
         Some("rescue-archive") => parse_rescue_archive(config, &mut words)?,
         Some("rescue") => parse_rescue(&mut words)?,
         Some("recover") => parse_recover(&mut words)?,

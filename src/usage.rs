@@ -15,7 +15,7 @@ pub struct Task {
 }
 
 /// All of them, in the order of their use.
-pub const TASKS: [Task; 11] = [
+pub const TASKS: [Task; 12] = [
     Task { words: "[--config FILE] [--foreground]", duty: "run the agent" },
     Task {
         words: "check [--config FILE] [--json]",
@@ -28,6 +28,10 @@ pub const TASKS: [Task; 11] = [
     Task {
         words: "validate [--image FILE] [--config FILE] [--json]",
         duty: "tell whether the firmware in the chip, or in FILE, is whole",
+    },
+    Task {
+        words: "learn [--config FILE] [--json]",
+        duty: "learn what the firmware of this board writes itself: run it at two boots",
     },
     Task {
         words: "rescue-archive [--output FILE] [--renew | --image FILE] [--config FILE]",
@@ -89,7 +93,7 @@ pub const EXIT_STATUS: [(u8, &str); 5] = [
     (0, "all well (check, plan: an update could start; validate: valid)"),
     (1, "failed (check, plan: something is in the way; validate: invalid)"),
     (2, "wrong usage"),
-    (3, "validate: unknown"),
+    (3, "validate: unknown; learn: another boot is needed"),
     (75, "the agent was told by SIGHUP to read its settings again: start it anew"),
 ];
 

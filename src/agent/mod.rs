@@ -25,6 +25,7 @@ pub mod helping;
 pub mod hooks;
 pub(crate) mod host_key;
 pub mod idle;
+pub mod learn;
 pub mod local_machine;
 pub mod log_budget;
 pub mod logging;

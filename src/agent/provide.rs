@@ -147,7 +147,7 @@ impl LocalMachine {
         }
     }
 
-    fn renew_archive(&self) {
+    pub(super) fn renew_archive(&self) {
         let path = &self.archive();
         // Nobody has asked for one.
         if self.config.rescue_archive.as_os_str().is_empty() && !path.is_file() {

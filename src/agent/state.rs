@@ -13,16 +13,21 @@ use thiserror::Error;
 
 use crate::durable;
 use crate::image::KnownGood;
+use crate::image::learning::Snapshot;
 use crate::reason::{Ending, FlashState, Reason};
 use crate::wire::answer::{End, Programs};
 
 const FLOOR_FILE: &str = "security-version-floor";
 const CAMPAIGN_FILE: &str = "last-campaign.json";
 const KNOWN_GOOD_FILE: &str = "known-good.json";
+const SNAPSHOT_FILE: &str = "snapshot.json";
 const PROGRAMS_FILE: &str = "programs.json";
 
 /// Largest state file that is read, in bytes.
 const STATE_FILE_SIZE_MAX: u64 = 64 * 1024;
+
+/// Largest snapshot, in bytes: of a chip of 256 MiB, with a number for each 4 KiB.
+const SNAPSHOT_FILE_SIZE_MAX: u64 = 1024 * 1024;
 
 /// A state file that cannot be used.
 #[derive(Debug, Error)]
@@ -179,6 +184,25 @@ impl State {
         self.replace(KNOWN_GOOD_FILE, &json)
     }
 
+    /// What the chip held when it was last looked at for learning.
+    ///
+    /// # Errors
+    /// When the file is there but cannot be read. One that nobody understands is as good as none.
+    pub fn snapshot(&self) -> Result<Option<Snapshot>, StateError> {
+        let text = read_up_to(&self.folder.join(SNAPSHOT_FILE), SNAPSHOT_FILE_SIZE_MAX)?;
+        Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
+    }
+
+    /// Keeps what the chip holds now for a later look.
+    ///
+    /// # Errors
+    /// When it cannot be written; the old one stays then.
+    pub fn keep_snapshot(&self, snapshot: &Snapshot) -> Result<(), StateError> {
+        let json = serde_json::to_vec(snapshot)
+            .map_err(|error| io_error("write", &self.folder.join(SNAPSHOT_FILE))(error.into()))?;
+        self.replace(SNAPSHOT_FILE, &json)
+    }
+
     /// The last campaign that was accepted here.
     ///
     /// # Errors
@@ -252,11 +276,15 @@ impl State {
 }
 
 fn read(path: &Path) -> Result<Option<String>, StateError> {
+    read_up_to(path, STATE_FILE_SIZE_MAX)
+}
+
+fn read_up_to(path: &Path, size_max: u64) -> Result<Option<String>, StateError> {
     let size = match fs::metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         other => other.map_err(io_error("read", path))?.len(),
     };
-    if size > STATE_FILE_SIZE_MAX {
+    if size > size_max {
         return Err(StateError::Contents { path: path.into(), expected: "state" });
     }
     fs::read_to_string(path).map(Some).map_err(io_error("read", path))

@@ -228,19 +228,32 @@ impl KnownGood {
     /// the firmware writes every such piece itself: an older program has recorded them.
     fn first_difference(&self, contents: &[u8]) -> Option<u64> {
         let volatile = volatile(&Layout::told_regions(contents));
-        let pieces = contents.chunks(PIECE_BYTES).zip(&self.pieces).enumerate();
-        let differing =
-            pieces.filter(|(nth, (piece, good))| self.piece_digest(*nth, piece) != **good);
-        let mut ranges = differing.map(|(nth, (piece, _))| {
-            let start = (nth * PIECE_BYTES) as u64;
-            start..start + piece.len() as u64
-        });
+        let mut ranges = self.differing_pieces(contents);
         let Some(first) = ranges.next() else { return Some(0) };
         let is_written = |range: &Range<u64>| volatile.covers(range);
         match is_written(&first) {
             true => ranges.find(|range| !is_written(range)).map(|range| range.start),
             false => Some(first.start),
         }
+    }
+
+    fn differing_pieces(&self, contents: &[u8]) -> impl Iterator<Item = Range<u64>> {
+        let pieces = contents.chunks(PIECE_BYTES).zip(&self.pieces).enumerate();
+        let differing =
+            pieces.filter(|(nth, (piece, good))| self.piece_digest(*nth, piece) != **good);
+        differing.map(|(nth, (piece, _))| {
+            let start = (nth * PIECE_BYTES) as u64;
+            start..start + piece.len() as u64
+        })
+    }
+
+    /// Returns where `contents` are not what was recorded, apart from the pieces with `learned`
+    /// ranges in them.
+    pub fn differs_beside(&self, learned: &ByteRanges, contents: &Contents) -> Option<u64> {
+        let size_bytes = usize::try_from(self.size_bytes).ok()?;
+        let Some(recorded) = contents.bytes().get(..size_bytes) else { return Some(0) };
+        let readable = learned.union(&contents.closed().without(&self.left_out));
+        self.differing_pieces(recorded).find(|piece| !readable.overlaps(piece)).map(|p| p.start)
     }
 
     /// Returns the parts of `whole` that are recorded.

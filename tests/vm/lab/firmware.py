@@ -87,8 +87,13 @@ def mark_free_space(image):
 
 def with_me(image, salt):
     """The image for the board with a management engine: descriptor, a region that depends on `salt`, and `image` behind."""
-    descriptor = bytearray(b"\xff" * ME_BYTES.start)
-    pages = {0x40: (0, 0), 0x44: (CHIP_BYTES, 2 * CHIP_BYTES - 1), 0x48: (ME_BYTES.start, ME_BYTES.stop - 1)}
+    return descriptor(ME_BYTES, 2 * CHIP_BYTES) + random.Random(salt).randbytes(len(ME_BYTES)) + image
+
+
+def descriptor(engine, chip_bytes):
+    """An Intel flash descriptor: the management engine's region `engine`, closed to the host, and the BIOS region behind it."""
+    descriptor = bytearray(b"\xff" * 0x1000)
+    pages = {0x40: (0, 0), 0x44: (engine.stop, chip_bytes - 1), 0x48: (engine.start, engine.stop - 1)}
     unused = {at: 0x7FFF for at in range(0x4C, 0x80, 4)}
     used = {at: (last >> 12) << 16 | first >> 12 for at, (first, last) in pages.items()}
     head = {0x10: 0x0FF0A55A, 0x14: 0x00040003, 0x18: 0x45100208, 0x1C: 0x00310330, 0xEFC: 0x000004DF}
@@ -96,5 +101,4 @@ def with_me(image, salt):
     master = {0x80: 0b11 << 8 | 0b10 << 20}
     for at, word in {**head, **used, **unused, **master}.items():
         descriptor[at : at + 4] = word.to_bytes(4, "little")
-    engine = random.Random(salt).randbytes(len(ME_BYTES))
-    return bytes(descriptor) + engine + image
+    return bytes(descriptor)

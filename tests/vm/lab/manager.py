@@ -58,10 +58,10 @@ class Manager:
         return file
 
     def bundle(self, name, image, *, version, security_version=1, product="Virtual Server 1", key=None, preserve=True,
-               expect_version=None, new_layout=False):  # fmt: skip
+               expect_version=None, new_layout=False, more=()):  # fmt: skip
         """Makes a signed bundle for the lab's servers."""
         file = self.folder / f"{name}.fcb"
-        options = ["--preserve", PRESERVE_VARIABLES] if preserve else []
+        options = [*more, *(["--preserve", PRESERVE_VARIABLES] if preserve else [])]
         if new_layout:
             options.append("--new-layout")
         if expect_version:

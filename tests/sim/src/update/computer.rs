@@ -66,6 +66,8 @@ pub(crate) struct Computer {
     last_end: Option<End>,
     /// What the recovery environment left behind.
     word: Option<End>,
+    /// The record of good firmware, and what the chip held then.
+    good: Option<(KnownGood, Holds)>,
     /// What the agent did wrong beside its answers.
     pub(crate) wrong: Option<Violation>,
 }
@@ -102,6 +104,7 @@ impl Computer {
             accepted: None,
             last_end: None,
             word: None,
+            good: None,
             wrong: None,
         }
     }
@@ -168,8 +171,25 @@ impl Computer {
         self.foreign.clear();
         self.boot += 1;
         self.loaded = None;
+        if let Err(violation) = self.compare_with_record() {
+            self.wrong.get_or_insert(violation);
+        }
         self.look_back();
         true
+    }
+
+    /// Whatever the firmware has written where it may: by the record it is what it was.
+    fn compare_with_record(&mut self) -> Result<(), Violation> {
+        let Some((good, held)) = &self.good else { return Ok(()) };
+        if self.holds() != *held {
+            return Ok(());
+        }
+        let contents = read_contents(&mut self.flash, &good.left_out)
+            .map_err(|error| format!("firmware that is recorded cannot be read: {error}"))?;
+        match good.judge(&contents, self.version) {
+            Some(Verdict::Valid { .. }) => Ok(()),
+            verdict => Err(format!("firmware that wrote its own data is {verdict:?}")),
+        }
     }
 
     fn look_back(&mut self) {
@@ -281,7 +301,10 @@ impl Computer {
             .map_err(|error| format!("good firmware cannot be recorded: {error}"))?;
         let good = KnownGood::of_update(&contents, manifest, self.version);
         match good.judge(&contents, self.version) {
-            Some(Verdict::Valid { .. }) => Ok(()),
+            Some(Verdict::Valid { .. }) => {
+                self.good = Some((good, self.holds()));
+                Ok(())
+            }
             verdict => Err(format!("what was just recorded as good is {verdict:?}")),
         }
     }
@@ -348,7 +371,9 @@ impl HostSystem for Computer {
         let matches = found.as_ref().is_ok_and(|digest| digest == manifest.stable_digest());
         if matches {
             self.floor = self.floor.max(manifest.security_version());
-            self.wrong = self.record(manifest).err();
+            if let Err(violation) = self.record(manifest) {
+                self.wrong.get_or_insert(violation);
+            }
             if self
                 .accepted
                 .is_some_and(|(accepted, boot)| accepted == campaign && boot != self.boot)

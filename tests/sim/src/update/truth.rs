@@ -140,7 +140,7 @@ pub(crate) fn contents(
         name: format!("region {index}"),
         offset_bytes: range.start as u64,
         length_bytes: range.len() as u64,
-        action: RegionAction::Preserve,
+        action: [RegionAction::Volatile, RegionAction::Preserve][index % 2],
     };
     let description = Description {
         version: "2.0".into(),
