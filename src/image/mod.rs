@@ -51,6 +51,7 @@
 
 mod admission;
 pub mod assembly;
+pub mod boot_guard;
 mod bundle;
 mod byte_ranges;
 mod contents;
