@@ -192,6 +192,10 @@ reasons! {
     FlashDriverMissing = 29, "flash-driver-missing",
         "the kernel has no driver for the flash chip's controller",
         "see the detail for the module; use a kernel that has it";
+    /// The processor would not start the image.
+    BootGuardMismatch = 30, "boot-guard-mismatch",
+        "the image lacks what Intel Boot Guard finds on the chip, or has other keys",
+        "use the image for this board; if it is meant so, make the bundle with --new-boot-guard";
 
     // 100 to 199: ends of the recovery environment.
     /// All well.

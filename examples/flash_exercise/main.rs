@@ -76,6 +76,7 @@ fn sign(image: Vec<u8>, regions: Vec<Region>) -> anyhow::Result<VerifiedImage> {
         regions,
         // Images here are noise over whatever the chip held.
         new_layout: true,
+        new_boot_guard: true,
         ..Description::default()
     };
     let manifest = Manifest::describe(description, &image, PayloadFormat::Raw, &image)?;

@@ -253,6 +253,42 @@ fn regions_are_chosen_by_name_kind_or_range_and_what_belongs_to_the_machine_stay
     assert_refused(&desk.create(&["--layout", "bad"]), "layout file bad");
 }
 
+/// 64 KiB with a Firmware Interface Table that names a startup ACM for this chipset.
+fn with_startup_acm(chipset: u16) -> Vec<u8> {
+    let mut image = mapped();
+    let address = |offset: u32| u64::from(0xffff_0000 + offset).to_le_bytes();
+    let acm = [2u16, 0, 0, 0, 0, 0, chipset, 0, 0x8086, 0, 0, 0, 16, 0];
+    let acm: Vec<u8> = acm.iter().flat_map(|field| field.to_le_bytes()).collect();
+    image[0xc000..0xc000 + acm.len()].copy_from_slice(&acm);
+    let table = [&b"_FIT_   \x02\0\0\0\0\x01\0\0"[..], &address(0xc000), &[0, 0, 0, 0, 0, 1, 2, 0]];
+    image[0xd000..0xd020].copy_from_slice(&table.concat());
+    image[0xffc0..0xffc8].copy_from_slice(&address(0xd000));
+    image
+}
+
+#[test]
+fn what_boot_guard_finds_is_signed_and_a_change_of_it_only_when_it_is_meant() {
+    let desk = Desk::new();
+    let shown = |more: &[&str]| {
+        let _ = fs::remove_file(desk.path("new.fcb"));
+        let created = desk.create(more);
+        assert_eq!(created.status.code(), Some(0), "{created:?}");
+        let json: Value = serde_json::from_slice(&desk.show(&["--json"]).stdout).unwrap();
+        let table = String::from_utf8(desk.show(&[]).stdout).unwrap();
+        (json["boot_guard"].clone(), json["new_boot_guard"].clone(), table)
+    };
+    let (none, not_meant, _) = shown(&[]);
+    assert_eq!((none, not_meant), (serde_json::json!([]), Value::Bool(false)));
+    fs::write(desk.path("bios.bin"), with_startup_acm(0xb00c)).unwrap();
+    let acm = "startup ACM for chipset 0xb00c of vendor 0x8086";
+    let (found, not_meant, table) = shown(&[]);
+    assert_eq!((found, not_meant), (serde_json::json!([acm]), Value::Bool(false)));
+    assert!(table.contains(&format!("boot guard        {acm}\n")), "{table}");
+    let (_, meant, table) = shown(&["--new-boot-guard"]);
+    assert_eq!(meant, Value::Bool(true));
+    assert!(table.contains("new boot guard    the chip may have another one"), "{table}");
+}
+
 #[test]
 fn what_cannot_be_made_leaves_nothing_behind() {
     let desk = Desk::new();

@@ -6,6 +6,7 @@ use std::ops::Range;
 use sha2::{Digest as _, Sha256};
 
 use crate::flash::{Estimate, Geometry, Workload};
+use crate::image::boot_guard::{BootGuard, ComponentKind};
 use crate::image::layout::Layout;
 use crate::image::{Contents, Manifest};
 use crate::reason::{Reason, Refusal};
@@ -70,6 +71,23 @@ pub fn check_layout(contents: &Contents, manifest: &Manifest) -> Result<(), Refu
     }
 }
 
+/// Fails when the chip, which holds `contents`, has what Intel Boot Guard needs and the manifest's
+/// image has not. Returns the kinds of which that is not known.
+///
+/// # Errors
+/// [`Reason::BootGuardMismatch`], with both sides.
+pub fn check_boot_guard(
+    contents: &Contents,
+    manifest: &Manifest,
+) -> Result<Vec<ComponentKind>, Refusal> {
+    if manifest.may_change_boot_guard() {
+        return Ok(Vec::new());
+    }
+    let live = BootGuard::read(contents.bytes());
+    let found = manifest.boot_guard().check_against(&live);
+    found.map_err(|mismatch| Refusal::new(Reason::BootGuardMismatch, mismatch.to_string()))
+}
+
 /// Compares the pieces of the chip with the digests that the manifest has for them.
 pub fn outlook(contents: &[u8], manifest: &Manifest, geometry: &Geometry) -> Outlook {
     let piece_bytes = manifest.block_size_bytes();
@@ -112,6 +130,33 @@ mod tests {
     use super::*;
     use crate::flash::WriteRule;
     use crate::image::{Description, PayloadFormat, Region, RegionAction};
+
+    #[test]
+    fn a_manifest_tells_what_boot_guard_would_not_start() {
+        use crate::image::boot_guard::samples;
+        let description = |new_boot_guard| Description {
+            version: "1".into(),
+            vendor: "V".into(),
+            products: vec!["P".into()],
+            new_boot_guard,
+            ..Description::default()
+        };
+        let acm = |chipset| samples::image(0x1_0000, &[(2, samples::acm(chipset, 0))]);
+        let chip = Contents::whole(acm(1));
+        let checked = |image: &[u8], is_meant| {
+            let description = description(is_meant);
+            let manifest = Manifest::describe(description, image, PayloadFormat::Raw, image);
+            check_boot_guard(&chip, &manifest.unwrap())
+        };
+        assert_eq!(checked(&acm(1), false).unwrap(), []);
+        let odd = samples::image(0x1_0000, &[(2, vec![0; 64])]);
+        assert_eq!(checked(&odd, false).unwrap(), [ComponentKind::Acm]);
+        for other in [acm(2), vec![0x5a; 0x1_0000]] {
+            let refusal = checked(&other, false).unwrap_err();
+            assert_eq!(refusal.reason, Reason::BootGuardMismatch);
+            assert_eq!(checked(&other, true).unwrap(), []);
+        }
+    }
 
     #[test]
     fn pieces_that_differ_count_all_their_blocks_but_the_preserved_ones() {

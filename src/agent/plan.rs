@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::doubt;
 use super::local_machine::LocalMachine;
 use crate::flash::{Change, Estimate, Flash as _, FlashPlan, Job, Placement, Step};
+use crate::image::boot_guard::{BootGuard, not_known};
 use crate::image::{
     Bundle, ByteRanges, Contents, Region, RegionAction, VerifiedImage, VerifiedManifest,
 };
@@ -29,6 +30,8 @@ pub struct PlanReport {
     boot_block: Option<Range<u64>>,
     locked_blocks: u32,
     doubt: Option<String>,
+    /// What there is to say about Intel Boot Guard.
+    boot_guard: Option<String>,
     regions: Vec<Region>,
     /// What the host may not read.
     closed: ByteRanges,
@@ -50,7 +53,7 @@ impl PlanReport {
         let floor = machine.security_version_floor().unwrap_or(u64::MAX);
         let board = machine.board(size_bytes, machine.host_key().ok().as_ref(), floor);
         board.admit(&manifest)?;
-        let mut job = Job::preview(image);
+        let mut job = Job::preview(image.clone());
         while job.step(&mut flash) == Step::Continue {}
         if let Some(error) = job.end().and_then(|end| end.error.as_ref()) {
             return Err(refusal_of(error));
@@ -76,6 +79,7 @@ impl PlanReport {
             boot_block: plan.boot_block().map(|block| chip_range(placement, block)),
             locked_blocks,
             doubt,
+            boot_guard: boot_guard(&image, &contents),
             regions: manifest.regions().to_vec(),
             closed,
             erases: work.erases,
@@ -120,6 +124,7 @@ impl PlanReport {
             "locked_eraseblocks": self.locked_blocks,
             "firmware": if self.doubt.is_some() { "doubtful" } else { "whole" },
             "doubt": self.doubt,
+            "boot_guard": self.boot_guard,
             "erases": self.erases,
             "write_bytes": self.write_bytes,
             "typical_ms": self.estimate.typical_ms,
@@ -150,6 +155,20 @@ fn open(
         .open_payload(bundle.payload)
         .map_err(|error| Refusal::new(Reason::PayloadInvalid, error))?;
     Ok((manifest, image))
+}
+
+/// Nothing where neither the chip nor the image has to do with it. An image that does not fit is
+/// refused before.
+fn boot_guard(image: &VerifiedImage, contents: &Contents) -> Option<String> {
+    let (new, live) = (BootGuard::read(image.bytes()), BootGuard::read(contents.bytes()));
+    if new.components().is_empty() && live.components().is_empty() {
+        return None;
+    }
+    Some(match new.check_against(&live) {
+        Ok(kinds) if kinds.is_empty() => "the image has what the chip has, by the same keys".into(),
+        Ok(kinds) => not_known(&kinds),
+        Err(mismatch) => format!("the bundle says that it is meant: {mismatch}"),
+    })
 }
 
 fn chip_range(placement: &Placement, block: usize) -> Range<u64> {
@@ -186,6 +205,9 @@ impl fmt::Display for PlanReport {
                 f,
                 "firmware   looks doubtful, although this machine has started from it: {why}"
             )?;
+        }
+        if let Some(text) = &self.boot_guard {
+            writeln!(f, "boot guard {text}")?;
         }
         writeln!(f, "backup     {:#x} bytes, in memory until the end", self.chip_bytes)?;
         for Region { name, offset_bytes, length_bytes, action } in &self.regions {

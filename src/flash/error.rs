@@ -4,6 +4,7 @@ use std::io;
 
 use super::BlockFault;
 use crate::image::ByteRanges;
+use crate::image::boot_guard::BootGuardMismatch;
 use crate::image::layout::{LayoutError, LayoutMismatch};
 
 /// Why a job refused the chip or failed on it.
@@ -153,6 +154,12 @@ pub enum FlashError {
         or make the bundle with --new-layout if its maker changed the layout; nothing was changed"
     )]
     LayoutMismatch(Box<LayoutMismatch>),
+    /// The processor would not start the image.
+    #[error(
+        "Intel Boot Guard may not start this image: {0}; use the image for this board, or make the \
+        bundle with --new-boot-guard if it is meant so; nothing was changed"
+    )]
+    BootGuardMismatch(Box<BootGuardMismatch>),
     /// The image would not start.
     #[error("what would be written is damaged at {offset_bytes:#x}: {why}; nothing was changed")]
     ImageInvalid {

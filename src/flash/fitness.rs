@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::{EraseBlock, FlashError, Live};
+use crate::image::boot_guard::BootGuard;
 use crate::image::layout::{Layout, host_access};
 use crate::image::validity::{Verdict, validate_around};
 use crate::image::{ByteRanges, VerifiedImage};
@@ -16,6 +17,8 @@ pub(super) struct Fitness {
     pub(super) condition: Condition,
     /// What the host's processor may not write.
     no_write: Vec<Range<u64>>,
+    /// What Boot Guard finds on the chip, where the image has to have it, too.
+    boot_guard: Option<BootGuard>,
 }
 
 impl Fitness {
@@ -33,7 +36,7 @@ impl Fitness {
         };
         if condition == Condition::Broken {
             let no_write = host_access(live.contents).map_or(Vec::new(), |access| access.no_write);
-            return Ok(Self { condition, no_write });
+            return Ok(Self { condition, no_write, boot_guard: None });
         }
         let no_write = host_access(live.contents).map_err(FlashError::LiveLayout)?.no_write;
         if !image.may_change_layout() {
@@ -42,17 +45,24 @@ impl Fitness {
                 return Err(FlashError::LayoutMismatch(Box::new(mismatch)));
             }
         }
-        Ok(Self { condition, no_write })
+        let boot_guard = (!image.may_change_boot_guard()).then(|| BootGuard::read(live.contents));
+        Ok(Self { condition, no_write, boot_guard })
     }
 
-    /// Fails unless `target` is whole firmware as far as it is not `closed`, and all `blocks` may
-    /// be written. What only deviates is the maker's business, who signed it.
+    /// Fails unless `target` has what Boot Guard finds on the chip now, is whole firmware as far as
+    /// it is not `closed`, and all `blocks` may be written. What only deviates is the maker's
+    /// business, who signed it.
     pub(super) fn check(
         &self,
         target: &[u8],
         closed: &ByteRanges,
         blocks: impl Iterator<Item = EraseBlock>,
     ) -> Result<(), FlashError> {
+        if let Some(live) = &self.boot_guard
+            && let Err(mismatch) = BootGuard::read(target).check_against(live)
+        {
+            return Err(FlashError::BootGuardMismatch(Box::new(mismatch)));
+        }
         let verdict = validate_around(target, closed);
         if let Verdict::Invalid { offset_bytes, why } = verdict {
             return Err(FlashError::ImageInvalid { offset_bytes, why });

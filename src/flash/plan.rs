@@ -71,7 +71,8 @@ impl FlashPlan {
     ///
     /// # Errors
     /// - A region that ends beyond the image.
-    /// - A chip with another layout than the image, or a target that is no whole firmware.
+    /// - A chip with another layout than the image, or that has what Intel Boot Guard needs and the
+    ///   target has not; a target that is no whole firmware.
     /// - A block that changes although the host may not write it by the Intel flash descriptor.
     /// - A block in which something is closed to the host, but not preserved, or beside bytes that
     ///   change.

@@ -1,5 +1,6 @@
 //! What a manifest says; `rules` are those that every manifest obeys.
 
+use super::boot_guard::BootGuard;
 use super::layout::{Layout, RegionKind};
 use super::{Digest, Region, RegionAction, sha256};
 use crate::keys::Fingerprint;
@@ -61,6 +62,8 @@ pub struct Description {
     pub host: Option<Fingerprint>,
     /// Whether the image may have another layout than the chip.
     pub new_layout: bool,
+    /// Whether the image may have other components of Boot Guard than the chip, or none.
+    pub new_boot_guard: bool,
 }
 
 /// A well-formed manifest; who made it is another question, see [`super::VerifiedManifest`].
@@ -76,6 +79,7 @@ pub struct Manifest {
     pub(super) block_digests: Vec<Digest>,
     pub(super) stable_digest: Digest,
     pub(super) layout: Layout,
+    pub(super) boot_guard: BootGuard,
 }
 
 impl Manifest {
@@ -102,6 +106,7 @@ impl Manifest {
             block_digests: image.chunks(block_bytes).map(sha256).collect(),
             stable_digest: Digest::default(),
             layout: Layout::read(image).map_err(ManifestError::Layout)?,
+            boot_guard: BootGuard::read(image),
         };
         manifest.let_firmware_write_its_variables();
         manifest.check()?;
@@ -177,6 +182,17 @@ impl Manifest {
     /// Returns whether the image may have another layout than the chip.
     pub fn may_change_layout(&self) -> bool {
         self.description.new_layout
+    }
+
+    /// Returns what Boot Guard finds in the image; a chip that has other things is not written,
+    /// unless [`Manifest::may_change_boot_guard`].
+    pub fn boot_guard(&self) -> &BootGuard {
+        &self.boot_guard
+    }
+
+    /// Returns whether the image may have other components of Boot Guard than the chip.
+    pub fn may_change_boot_guard(&self) -> bool {
+        self.description.new_boot_guard
     }
 
     /// Returns the only host that the image is for, if there is such a host.

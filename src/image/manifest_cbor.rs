@@ -26,10 +26,17 @@
 //! | 21 | the image's layout (absent: none is known) | 3.10 Storage Location | layout |
 //! | 22 | 1: the layout may differ from the chip's (absent: no) | 3.10 Storage Location | uint |
 //! | 23 | volatile regions (absent: none but those below) | 3.10 Storage Location | regions |
+//! | 24 | 1: Boot Guard's components may differ from the chip's (absent: no) | 3.10 | uint |
+//! | 25 | Boot Guard's components in the image (absent: none) | 3.10 | components |
 //!
 //! ```text
 //! regions = [1* [name tstr, offset uint, length uint]]
 //! layout  = [1* [kind uint, name tstr, offset uint, length uint]]
+//! components = [1* component]
+//! component  = [2, chipset uint, flags uint, vendor uint]    ; startup ACM
+//!            / [11, SHA-256 of the key bstr, SVN uint]       ; key manifest
+//!            / [12, 0 / 1 / 2, SVN uint]                     ; boot policy manifest
+//!            / [2 / 11 / 12]                                 ; one that is not understood
 //! ```
 //!
 //! The stable digest is that of the image outside the regions of 15, 17, 18 and 23. The regions of
@@ -46,6 +53,7 @@
 
 use ciborium::Value;
 
+use super::boot_guard::{BootGuard, COMPONENTS_MAX, Component, ComponentKind};
 use super::layout::{Layout, LayoutRegion, RegionKind};
 use super::manifest::{Description, Manifest, ManifestError, PayloadFormat};
 use super::{Digest, Region, RegionAction};
@@ -54,7 +62,7 @@ use crate::keys::Fingerprint;
 const STRUCTURE_VERSION: u64 = 1;
 
 /// Label and name of each field, the label being the index plus one.
-const FIELDS: [&str; 23] = [
+const FIELDS: [&str; 25] = [
     "structure version",
     "security version",
     "vendor",
@@ -78,6 +86,8 @@ const FIELDS: [&str; 23] = [
     "layout",
     "new layout",
     "volatile regions",
+    "new boot guard",
+    "boot guard",
 ];
 
 /// The labels of the lists of regions, in the order of [`RegionAction::ALL`].
@@ -110,6 +120,8 @@ pub(super) fn emit(manifest: &Manifest) -> Vec<u8> {
         list(manifest.layout.regions().iter().map(layout_value).collect()),
         d.new_layout.then(|| 1.into()),
         regions(manifest, RegionAction::Volatile),
+        d.new_boot_guard.then(|| 1.into()),
+        list(manifest.boot_guard.components().iter().map(component_value).collect()),
     ];
     let labelled = fields.into_iter().zip(1u64..);
     let map = labelled.filter_map(|(value, label)| Some((label.into(), value?))).collect();
@@ -165,6 +177,7 @@ impl Fields {
             boot_offset_bytes: self.0[18].take().map(uint).transpose()?,
             host: self.0[19].take().map(digest).transpose()?.map(Fingerprint::from_bytes),
             new_layout: self.0[21].take().map_or(Ok(false), flag)?,
+            new_boot_guard: self.0[23].take().map_or(Ok(false), flag)?,
         };
         let image_bytes = self.uint(9)?;
         let mut manifest = Manifest {
@@ -180,6 +193,7 @@ impl Fields {
             layout: self.0[20]
                 .take()
                 .map_or(Ok(Layout::default()), |list| layout(list, image_bytes))?,
+            boot_guard: self.0[24].take().map_or(Ok(BootGuard::default()), boot_guard)?,
         };
         manifest.let_firmware_write_its_variables();
         Ok(manifest)
@@ -247,6 +261,23 @@ fn layout_value(region: &LayoutRegion) -> Value {
     ])
 }
 
+fn component_value(component: &Component) -> Value {
+    let kind = Value::from(component.kind() as u8);
+    Value::Array(match component {
+        Component::Acm { chipset_id, flags, vendor } => {
+            vec![kind, (*chipset_id).into(), (*flags).into(), (*vendor).into()]
+        }
+        Component::KeyManifest { key, svn } => {
+            vec![kind, Value::Bytes(key.to_vec()), (*svn).into()]
+        }
+        Component::BootPolicy { is_by_named_key, svn } => {
+            let key: u8 = is_by_named_key.map_or(2, u8::from);
+            vec![kind, key.into(), (*svn).into()]
+        }
+        Component::Unknown(_) => vec![kind],
+    })
+}
+
 fn payload_format(number: u64) -> Result<PayloadFormat, ManifestError> {
     match number {
         0 => Ok(PayloadFormat::Raw),
@@ -305,6 +336,47 @@ fn layout_region(value: Value) -> Result<LayoutRegion, ManifestError> {
         offset_bytes: uint(offset)?,
         length_bytes: uint(length)?,
     })
+}
+
+fn boot_guard(value: Value) -> Result<BootGuard, ManifestError> {
+    let components = array(value)?;
+    if components.len() > COMPONENTS_MAX {
+        return Err(bad("too many components of Boot Guard"));
+    }
+    components.into_iter().map(component).collect::<Result<_, _>>().map(BootGuard::of)
+}
+
+fn component(value: Value) -> Result<Component, ManifestError> {
+    const BAD: ManifestError =
+        ManifestError::Malformed { what: "a component of Boot Guard is not known" };
+    fn number<T: TryFrom<u64>>(value: Value) -> Result<T, ManifestError> {
+        T::try_from(uint(value)?).map_err(|_| BAD)
+    }
+    let mut fields = array(value)?.into_iter();
+    let code = number(fields.next().ok_or(BAD)?)?;
+    let kind = ComponentKind::from_code(code).ok_or(BAD)?;
+    let rest: Vec<Value> = fields.collect();
+    match (kind, rest.as_slice()) {
+        (kind, []) => Ok(Component::Unknown(kind)),
+        (ComponentKind::Acm, [chipset, flags, vendor]) => Ok(Component::Acm {
+            chipset_id: number(chipset.clone())?,
+            flags: number(flags.clone())?,
+            vendor: number(vendor.clone())?,
+        }),
+        (ComponentKind::KeyManifest, [key, svn]) => {
+            Ok(Component::KeyManifest { key: digest(key.clone())?, svn: number(svn.clone())? })
+        }
+        (ComponentKind::BootPolicy, [key, svn]) => {
+            let is_by_named_key = match number(key.clone())? {
+                0u8 => Some(false),
+                1 => Some(true),
+                2 => None,
+                _ => return Err(BAD),
+            };
+            Ok(Component::BootPolicy { is_by_named_key, svn: number(svn.clone())? })
+        }
+        _ => Err(BAD),
+    }
 }
 
 fn region(value: Value, action: RegionAction) -> Result<Region, ManifestError> {

@@ -160,11 +160,11 @@ fn well_signed_maps_of_another_shape_are_refused() {
         map.sort_by_key(|(key, _)| i128::from(key.as_integer().unwrap()));
         verify_entries(map).unwrap_err()
     };
-    assert_eq!(with(24, 1.into()), ManifestError::Newer { what: "field", value: 24 });
+    assert_eq!(with(26, 1.into()), ManifestError::Newer { what: "field", value: 26 });
     assert_eq!(with(-1, 1.into()), ManifestError::Newer { what: "field", value: -1 });
     assert_eq!(with(1, 2.into()), ManifestError::Newer { what: "version", value: 2 });
     assert_eq!(with(6, 2.into()), ManifestError::Newer { what: "payload format", value: 2 });
-    for label in 1..=23 {
+    for label in 1..=25 {
         for value in [Value::Null, Value::Float(1.0), vec![Value::Null].into()] {
             let error = with(label, value);
             assert!(matches!(error, ManifestError::Malformed { .. }), "{label}: {error}");
@@ -261,6 +261,7 @@ fn the_largest_manifest_fits() {
         boot_offset_bytes: Some(IMAGE_MAX as u64 - 1),
         host: Some(key().public().fingerprint()),
         new_layout: true,
+        new_boot_guard: true,
     };
     let manifest =
         Manifest::describe(description, &image, PayloadFormat::Raw, &image[..1]).unwrap();

@@ -16,6 +16,7 @@ pub struct VerifiedImage {
     boot_offset_bytes: u64,
     layout: Layout,
     may_change_layout: bool,
+    may_change_boot_guard: bool,
 }
 
 impl VerifiedImage {
@@ -28,6 +29,7 @@ impl VerifiedImage {
             boot_offset_bytes: manifest.boot_offset_bytes(),
             layout: manifest.layout().clone(),
             may_change_layout: manifest.may_change_layout(),
+            may_change_boot_guard: manifest.may_change_boot_guard(),
         }
     }
 
@@ -67,6 +69,11 @@ impl VerifiedImage {
         self.may_change_layout
     }
 
+    /// Returns whether what Boot Guard needs may differ from the chip's.
+    pub fn may_change_boot_guard(&self) -> bool {
+        self.may_change_boot_guard
+    }
+
     #[cfg(test)]
     pub(crate) fn for_tests(bytes: Vec<u8>, regions: Vec<Region>) -> Self {
         Self {
@@ -76,6 +83,7 @@ impl VerifiedImage {
             bytes: Arc::new(bytes),
             regions,
             may_change_layout: false,
+            may_change_boot_guard: false,
         }
     }
 }

@@ -204,6 +204,7 @@ fn reason_of(error: Option<&FlashError>) -> Reason {
             | FlashError::ClosedChanges { .. },
         ) => Reason::FlashLocked,
         Some(FlashError::LayoutMismatch(_) | FlashError::LiveLayout(_)) => Reason::LayoutMismatch,
+        Some(FlashError::BootGuardMismatch(_)) => Reason::BootGuardMismatch,
         Some(FlashError::ImageInvalid { .. }) => Reason::ImageInvalid,
         Some(
             FlashError::Unreadable { .. }

@@ -14,6 +14,7 @@ pub(super) fn vectors() -> Value {
     let mut image: Vec<u8> = (0..IMAGE_BYTES).map(|index| (index * 7 % 251) as u8).collect();
     let map = flash_map(&[("RO_VPD", 2560, 256), ("SI_ALL", 3840, 256)]);
     image[3072..3072 + map.len()].copy_from_slice(&map);
+    put_table(&mut image);
     let manifest = Manifest::describe(description(), &image, PayloadFormat::Raw, &image).unwrap();
     let signed = SignedManifest::sign(&manifest, &keys::release()).unwrap();
     let file = Bundle { manifest: &signed, payload: &image }.emit().unwrap();
@@ -44,6 +45,8 @@ pub(super) fn vectors() -> Value {
             "20": hex(keys::host().public().fingerprint().as_bytes()),
             "21": [[8, "RO_VPD", 2560, 256], [255, "SI_ALL", 3840, 256]],
             "22": 1,
+            "24": 1,
+            "25": [[2]],
         },
     })
 }
@@ -65,6 +68,18 @@ fn flash_map(areas: &[(&str, u32, u32)]) -> Vec<u8> {
         map.extend([0; 2]);
     }
     map
+}
+
+/// Writes a Firmware Interface Table that names a startup ACM outside the image, of which nothing
+/// is known.
+fn put_table(image: &mut [u8]) {
+    const TABLE: usize = 3328;
+    let address = (1u64 << 32) - u64::from(IMAGE_BYTES) + TABLE as u64;
+    let header = [b"_FIT_   ", &[2, 0, 0, 0, 0, 1, 0, 0][..]].concat();
+    image[TABLE..TABLE + 16].copy_from_slice(&header);
+    image[TABLE + 16..TABLE + 32]
+        .copy_from_slice(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 0]);
+    image[4032..4040].copy_from_slice(&address.to_le_bytes());
 }
 
 fn description() -> Description {
@@ -89,5 +104,6 @@ fn description() -> Description {
         boot_offset_bytes: Some(4080),
         host: Some(keys::host().public().fingerprint()),
         new_layout: true,
+        new_boot_guard: true,
     }
 }

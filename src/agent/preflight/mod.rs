@@ -19,9 +19,10 @@ use super::check::{Checklist, Subject};
 use super::doubt;
 use super::local_machine::LocalMachine;
 use super::machine::UpdateOrder;
-use super::outlook::check_layout;
+use super::outlook::{check_boot_guard, check_layout};
 use crate::flash::{Flash as _, Geometry};
 use crate::host::drivers::default_interface;
+use crate::image::boot_guard::not_known;
 use crate::image::{Board, Contents, Manifest, left_out, preserved};
 use crate::kexec::RecoveryFiles;
 use crate::keys::HostSecretKey;
@@ -162,6 +163,7 @@ fn look(machine: &LocalMachine, purpose: Purpose<'_>, manager: Option<SocketAddr
         doubt = firmware(&mut list, machine, &chip.contents, &board.bios_version);
         if let Some(order) = purpose.order() {
             layout(&mut list, &chip.contents, order.manifest);
+            boot_guard(&mut list, &chip.contents, order.manifest);
         }
     }
     let flash = device.map(|device| device.info().clone());
@@ -234,6 +236,17 @@ fn layout(list: &mut Checklist, contents: &Contents, manifest: &Manifest) {
     match check_layout(contents, manifest) {
         Ok(()) => list.ok(Subject::Layout, "the image's, or of no account"),
         Err(refusal) => list.not_ok(Subject::Layout, refusal.reason, refusal.detail, advice),
+    }
+}
+
+fn boot_guard(list: &mut Checklist, contents: &Contents, manifest: &Manifest) {
+    let advice = Reason::BootGuardMismatch.advice();
+    match check_boot_guard(contents, manifest) {
+        Ok(kinds) if kinds.is_empty() => {
+            list.ok(Subject::BootGuard, "the image has what the chip has, or is meant otherwise");
+        }
+        Ok(kinds) => list.unknown(Subject::BootGuard, not_known(&kinds)),
+        Err(refusal) => list.not_ok(Subject::BootGuard, refusal.reason, refusal.detail, advice),
     }
 }
 

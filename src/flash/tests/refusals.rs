@@ -114,3 +114,34 @@ fn a_job_can_be_cancelled_until_the_first_change() {
     job.allow_change();
     assert!(!job.cancel(&mut flash));
 }
+
+#[test]
+fn an_image_that_boot_guard_would_not_start_is_refused_before_the_first_erase() {
+    use crate::image::boot_guard::samples;
+    let made = |keys: Vec<u8>, policy: Vec<u8>| {
+        let all = [(2, samples::acm(0xb00c, 0)), (0x0b, keys), (0x0c, policy)];
+        samples::image(0x1_0000, &all)
+    };
+    let chip = made(samples::key_manifest(1, 1, 2), samples::boot_policy(2, 1));
+    let mut flash = SimulatedFlash::new(nor(256), chip);
+    let without = samples::image(0x1_0000, &[(2, samples::acm(0xb00c, 0))]);
+    let foreign = made(samples::key_manifest(7, 1, 2), samples::boot_policy(2, 1));
+    let lower = made(samples::key_manifest(1, 1, 2), samples::boot_policy(2, 0));
+    for (bytes, says) in [
+        (without, "the image has no key manifest"),
+        (foreign, "the image has a key manifest by key"),
+        (lower, "SVN 0 instead"),
+    ] {
+        let error = refusal(image(bytes.clone()), &mut flash);
+        assert!(matches!(error, FlashError::BootGuardMismatch(_)), "{error}");
+        assert!(error.to_string().contains(says), "{error}");
+        // What a broken chip has means nothing.
+        let mut broken = flash.clone();
+        let job = run(Job::rescue(image(bytes)), &mut broken);
+        assert_eq!(job.end().unwrap().outcome, Outcome::Updated);
+    }
+    // The maker's next version: another policy by another key, which the same owner names.
+    let newer = made(samples::key_manifest(1, 1, 3), samples::boot_policy(3, 2));
+    let job = run(Job::new(image(newer.clone())), &mut flash);
+    assert_eq!((&job.end().unwrap().outcome, flash.contents()), (&Outcome::Updated, &newer[..]));
+}

@@ -172,6 +172,13 @@ impl BootGuard {
     }
 }
 
+/// Returns what an operator reads about kinds of which it is not known whether image and chip have
+/// the same.
+pub fn not_known(kinds: &[ComponentKind]) -> String {
+    let kinds: Vec<String> = kinds.iter().map(ToString::to_string).collect();
+    format!("not known whether the processor takes the image's {}", kinds.join(", "))
+}
+
 /// Returns everything from where a component begins; its own fields have its size.
 fn contents<'a>(image: &'a [u8], entry: &FitEntry) -> Option<&'a [u8]> {
     image.get(entry.offset_bytes?..)

@@ -13,9 +13,11 @@
 //! | 0 | 8 | `__KEYM__` | the same |
 //! | 8 | 1 | version, 1xh | 2xh |
 //! | 10 | 1 | security version number | |
-//! | 12 | 2, 2, n | digest of the policy's key: algorithm, length, bytes | 12: offset of the signature |
+//! | 12 | 2, 2, n | digest of the policy's key | 12: offset of the signature |
 //! | 18 | 1 | | security version number |
-//! | 22 | 2 | | number of digests, from 24 on: purpose u64, algorithm, length, bytes |
+//! | 22 | 2 | | number of digests, from 24 on: each with its purpose (8 bytes) before it |
+//!
+//! A digest is its algorithm, its length (2 bytes each), and its bytes.
 //!
 //! A boot policy manifest has `__ACBP__`, its security version number at 10 (1.0) or 15 (2.x), and
 //! its signature behind `__PMSG__`, in 2.x where offset 12 says. A signature begins with version,

@@ -86,6 +86,7 @@ impl CreateArgs {
             boot_offset_bytes: Some(boot_offset),
             host: None,
             new_layout: self.policy.new_layout,
+            new_boot_guard: self.policy.new_boot_guard,
         })
     }
 }

@@ -46,6 +46,10 @@ pub(super) struct Policy {
     /// Let the image divide the chip in another way than the host's firmware does now
     #[arg(long)]
     pub(super) new_layout: bool,
+    /// Let the image have another startup ACM, key manifest or boot policy manifest of Intel Boot
+    /// Guard than the host's chip, or none
+    #[arg(long)]
+    pub(super) new_boot_guard: bool,
     /// Set where the processor starts; its eraseblock is written last
     /// [default: what the image shows]
     #[arg(long, value_name = "OFFSET", value_parser = parse_bytes)]

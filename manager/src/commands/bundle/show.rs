@@ -43,6 +43,9 @@ struct Report {
     /// What the image says of itself; hosts compare it with their chip.
     layout: Vec<LayoutLine>,
     new_layout: bool,
+    /// What Intel Boot Guard finds in the image; hosts compare it with their chip.
+    boot_guard: Vec<String>,
+    new_boot_guard: bool,
     boot_offset_bytes: u64,
     host: Option<String>,
     image: Image,
@@ -146,6 +149,13 @@ impl Report {
                 .collect(),
             layout: manifest.layout().regions().iter().map(LayoutLine::new).collect(),
             new_layout: manifest.may_change_layout(),
+            boot_guard: manifest
+                .boot_guard()
+                .components()
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+            new_boot_guard: manifest.may_change_boot_guard(),
             boot_offset_bytes: manifest.boot_offset_bytes(),
             host: manifest.host().map(ToString::to_string),
             image: Image {
@@ -203,6 +213,10 @@ impl Report {
         }
         if self.new_layout {
             row("new layout", "the chip may have another one");
+        }
+        self.boot_guard.iter().for_each(|component| row("boot guard", component));
+        if self.new_boot_guard {
+            row("new boot guard", "the chip may have another one");
         }
         row("starts at", &format!("{:#x}", self.boot_offset_bytes));
         if let Some(host) = &self.host {
