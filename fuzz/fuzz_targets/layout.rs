@@ -18,7 +18,9 @@ fuzz_target!(|chip: &[u8]| {
     }
     match validate(chip) {
         Verdict::Valid { .. } | Verdict::Unknown { .. } => assert!(layout.is_ok()),
-        Verdict::Doubtful { offset_bytes, .. } | Verdict::Invalid { offset_bytes, .. } => assert!(offset_bytes <= size_bytes),
+        Verdict::Doubtful { offset_bytes, .. } | Verdict::Invalid { offset_bytes, .. } => {
+            assert!(offset_bytes <= size_bytes);
+        }
     }
     if let Ok(text) = std::str::from_utf8(chip) {
         let _ = Layout::parse_text(text, 0x100_0000);

@@ -171,7 +171,8 @@ def check_bundle(checks, vector, release):
     checks.same("manifest", shown, vector["manifest"])
     image = unhex(vector["image"])
     regions = tuple(manifest.get(label, []) for label in (15, 17, 18))
-    stated = {f"l{label}": value for label, value in manifest.items() if label in (2, 3, 4, 5, 13, 14, 19, 20, 21, 22, 24, 25)}
+    labels = (2, 3, 4, 5, 13, 14, 19, 20, 21, 22, 24, 25)
+    stated = {f"l{label}": value for label, value in manifest.items() if label in labels}
     made = bundle.sign(bundle.describe(image, regions, **stated), release)
     checks.same("bundle", bundle.join(made, image), vector["bundle"])
 
