@@ -266,6 +266,22 @@ fn with_startup_acm(chipset: u16) -> Vec<u8> {
     image
 }
 
+/// A firmware volume with programs, at the end of an image of 64 KiB.
+fn uefi() -> Vec<u8> {
+    let mut image = vec![0xff; 0x1_0000];
+    let ffs2 = 0x8c8c_e578_u32.to_le_bytes();
+    let rest = [0x3d, 0x8a, 0x1c, 0x4f, 0x99, 0x35, 0x89, 0x61, 0x85, 0xc3, 0x2d, 0xd3];
+    let mut volume = [vec![0; 16], ffs2.to_vec(), rest.to_vec()].concat();
+    volume.extend([0x8000u64.to_le_bytes().as_slice(), b"_FVH"].concat());
+    volume.extend([0x0004_feff_u32.to_le_bytes(), [72, 0, 0, 0], [0, 0, 0, 2]].concat());
+    volume.extend([8u32, 0x1000, 0, 0].map(u32::to_le_bytes).concat());
+    let words = volume.as_chunks::<2>().0.iter().map(|word| u16::from_le_bytes(*word));
+    let sum = words.fold(0u16, u16::wrapping_add).wrapping_neg();
+    volume[50..52].copy_from_slice(&sum.to_le_bytes());
+    image[0x8000..0x8000 + volume.len()].copy_from_slice(&volume);
+    image
+}
+
 #[test]
 fn what_boot_guard_finds_is_signed_and_a_change_of_it_only_when_it_is_meant() {
     let desk = Desk::new();
@@ -287,6 +303,30 @@ fn what_boot_guard_finds_is_signed_and_a_change_of_it_only_when_it_is_meant() {
     let (_, meant, table) = shown(&["--new-boot-guard"]);
     assert_eq!(meant, Value::Bool(true));
     assert!(table.contains("new boot guard    the chip may have another one"), "{table}");
+}
+
+#[test]
+fn an_image_that_may_overwrite_settings_is_told_and_flashed_only_if_that_is_meant() {
+    let desk = Desk::new();
+    fs::write(desk.path("bios.bin"), uefi()).unwrap();
+    let stderr = |output: &Output| String::from_utf8_lossy(&output.stderr).into_owned();
+    let made = desk.create(&["--volatile", "vars=0x0:0x1000"]);
+    assert!(made.status.success() && !stderr(&made).contains("WARNING"), "{made:?}");
+    fs::remove_file(desk.path("new.fcb")).unwrap();
+    let made = desk.create(&[]);
+    assert!(made.status.success() && stderr(&made).contains("WARNING"), "{made:?}");
+    let json: Value = serde_json::from_slice(&desk.show(&["--json"]).stdout).unwrap();
+    assert_eq!(json["lacks_variable_store"], Value::Bool(true));
+    let update = |more: &[&str]| {
+        let words = ["--state", "state", "update", "--bundle", "new.fcb", "--host", "127.0.0.1"];
+        let output = desk.run(&[&words, more].concat());
+        assert_eq!(output.status.code(), Some(3), "there is no manager's key: {output:?}");
+        stderr(&output)
+    };
+    assert!(update(&[]).contains("--no-variable-store-known"));
+    assert!(!update(&["--dry-run"]).contains("give --no-variable-store-known"));
+    assert!(update(&["--no-variable-store-known"]).contains("no manager key"));
+    assert!(update(&[]).contains("no manager key"), "it was said once");
 }
 
 #[test]

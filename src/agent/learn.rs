@@ -1,6 +1,7 @@
 //! `firmcastd learn`: what the firmware of this board writes itself, from two boots.
 
 use std::fmt;
+use std::ops::Range;
 
 use serde_json::{Value, json};
 
@@ -74,7 +75,10 @@ impl LearnReport {
     /// it.
     pub fn to_json(&self) -> Value {
         let list = |ranges: &ByteRanges| {
-            let range = |range: &std::ops::Range<u64>| json!({ "offset_bytes": range.start, "length_bytes": range.end - range.start });
+            let range = |range: &Range<u64>| {
+                let length_bytes = range.end - range.start;
+                json!({ "offset_bytes": range.start, "length_bytes": length_bytes })
+            };
             ranges.iter().map(range).collect::<Vec<_>>()
         };
         let (new, programs) = match &self.lesson {

@@ -32,6 +32,7 @@ pub struct PlanReport {
     doubt: Option<String>,
     /// What there is to say about Intel Boot Guard.
     boot_guard: Option<String>,
+    lacks_variable_store: bool,
     regions: Vec<Region>,
     /// What the host may not read.
     closed: ByteRanges,
@@ -80,6 +81,7 @@ impl PlanReport {
             locked_blocks,
             doubt,
             boot_guard: boot_guard(&image, &contents),
+            lacks_variable_store: manifest.lacks_variable_store(),
             regions: manifest.regions().to_vec(),
             closed,
             erases: work.erases,
@@ -118,6 +120,7 @@ impl PlanReport {
             "changed_eraseblocks": self.changed_blocks,
             "changes": self.changes.iter().map(change).collect::<Vec<_>>(),
             "boot_block_offset_bytes": self.boot_block.as_ref().map(|range| range.start),
+            "lacks_variable_store": self.lacks_variable_store,
             "regions": self.regions.iter().map(region).collect::<Vec<_>>(),
             "closed": self.closed.iter().map(closed).collect::<Vec<_>>(),
             "backup_bytes": self.chip_bytes,
@@ -208,6 +211,13 @@ impl fmt::Display for PlanReport {
         }
         if let Some(text) = &self.boot_guard {
             writeln!(f, "boot guard {text}")?;
+        }
+        if self.lacks_variable_store {
+            writeln!(
+                f,
+                "WARNING    no variable store is known in this UEFI image: settings, boot order and \
+                 Secure Boot keys of this host are overwritten, unless they lie in another chip"
+            )?;
         }
         writeln!(f, "backup     {:#x} bytes, in memory until the end", self.chip_bytes)?;
         for Region { name, offset_bytes, length_bytes, action } in &self.regions {

@@ -1,7 +1,7 @@
 //! What a manifest says; `rules` are those that every manifest obeys.
 
 use super::boot_guard::BootGuard;
-use super::layout::{Layout, RegionKind};
+use super::layout::{FFS_GUIDS, FlashMap, FoundVolume, Layout, RegionKind, Volumes};
 use super::{Digest, Region, RegionAction, sha256};
 use crate::keys::Fingerprint;
 
@@ -80,6 +80,7 @@ pub struct Manifest {
     pub(super) stable_digest: Digest,
     pub(super) layout: Layout,
     pub(super) boot_guard: BootGuard,
+    pub(super) lacks_variable_store: bool,
 }
 
 impl Manifest {
@@ -107,11 +108,31 @@ impl Manifest {
             stable_digest: Digest::default(),
             layout: Layout::read(image).map_err(ManifestError::Layout)?,
             boot_guard: BootGuard::read(image),
+            lacks_variable_store: false,
         };
+        manifest.lacks_variable_store = is_uefi(image) && !manifest.knows_variables();
         manifest.let_firmware_write_its_variables();
         manifest.check()?;
         manifest.stable_digest = manifest.stable_digest_of(image);
         Ok(manifest)
+    }
+
+    /// Returns whether the image is of UEFI firmware, and neither its layout nor the maker of the
+    /// bundle knows where that keeps its variables: an update may overwrite them.
+    pub fn lacks_variable_store(&self) -> bool {
+        self.lacks_variable_store
+    }
+
+    /// A store of the image, a place that the maker has named, or a host's own backup.
+    fn knows_variables(&self) -> bool {
+        let regions = self.layout.regions();
+        let is_own = |named: &Region| {
+            let range = named.offset_bytes..named.offset_bytes.saturating_add(named.length_bytes);
+            !regions.iter().any(|region| region.range() == range)
+        };
+        regions.iter().any(|region| region.kind == RegionKind::VariableStore)
+            || self.regions().iter().any(is_own)
+            || self.host().is_some()
     }
 
     /// A variable store that stays is volatile, whoever made the bundle.
@@ -253,6 +274,15 @@ impl Manifest {
     pub fn updates_from(&self, version: &str) -> bool {
         self.update_from().is_empty() || self.update_from().iter().any(|v| v == version.trim())
     }
+}
+
+/// Whether there are programs of UEFI in it, and no flash map, which would tell where all data is.
+fn is_uefi(image: &[u8]) -> bool {
+    let is_of_programs = |found| match found {
+        FoundVolume::Whole(volume) => FFS_GUIDS.contains(&volume.file_system),
+        FoundVolume::Damaged { .. } => false,
+    };
+    Volumes::of(image).any(is_of_programs) && !matches!(FlashMap::find(image), Ok(Some(_)))
 }
 
 /// Returns the smallest power of two that divides the image into at most [`BLOCKS_MAX`] blocks.

@@ -28,6 +28,7 @@
 //! | 23 | volatile regions (absent: none but those below) | 3.10 Storage Location | regions |
 //! | 24 | 1: Boot Guard's components may differ from the chip's (absent: no) | 3.10 | uint |
 //! | 25 | Boot Guard's components in the image (absent: none) | 3.10 | components |
+//! | 26 | 1: a UEFI image in which no variable store is known (absent: no) | none | uint |
 //!
 //! ```text
 //! regions = [1* [name tstr, offset uint, length uint]]
@@ -62,7 +63,7 @@ use crate::keys::Fingerprint;
 const STRUCTURE_VERSION: u64 = 1;
 
 /// Label and name of each field, the label being the index plus one.
-const FIELDS: [&str; 25] = [
+const FIELDS: [&str; 26] = [
     "structure version",
     "security version",
     "vendor",
@@ -88,6 +89,7 @@ const FIELDS: [&str; 25] = [
     "volatile regions",
     "new boot guard",
     "boot guard",
+    "no variable store known",
 ];
 
 /// The labels of the lists of regions, in the order of [`RegionAction::ALL`].
@@ -122,6 +124,7 @@ pub(super) fn emit(manifest: &Manifest) -> Vec<u8> {
         regions(manifest, RegionAction::Volatile),
         d.new_boot_guard.then(|| 1.into()),
         list(manifest.boot_guard.components().iter().map(component_value).collect()),
+        manifest.lacks_variable_store.then(|| 1.into()),
     ];
     let labelled = fields.into_iter().zip(1u64..);
     let map = labelled.filter_map(|(value, label)| Some((label.into(), value?))).collect();
@@ -194,6 +197,7 @@ impl Fields {
                 .take()
                 .map_or(Ok(Layout::default()), |list| layout(list, image_bytes))?,
             boot_guard: self.0[24].take().map_or(Ok(BootGuard::default()), boot_guard)?,
+            lacks_variable_store: self.0[25].take().map_or(Ok(false), flag)?,
         };
         manifest.let_firmware_write_its_variables();
         Ok(manifest)

@@ -160,11 +160,11 @@ fn well_signed_maps_of_another_shape_are_refused() {
         map.sort_by_key(|(key, _)| i128::from(key.as_integer().unwrap()));
         verify_entries(map).unwrap_err()
     };
-    assert_eq!(with(26, 1.into()), ManifestError::Newer { what: "field", value: 26 });
+    assert_eq!(with(27, 1.into()), ManifestError::Newer { what: "field", value: 27 });
     assert_eq!(with(-1, 1.into()), ManifestError::Newer { what: "field", value: -1 });
     assert_eq!(with(1, 2.into()), ManifestError::Newer { what: "version", value: 2 });
     assert_eq!(with(6, 2.into()), ManifestError::Newer { what: "payload format", value: 2 });
-    for label in 1..=25 {
+    for label in 1..=26 {
         for value in [Value::Null, Value::Float(1.0), vec![Value::Null].into()] {
             let error = with(label, value);
             assert!(matches!(error, ManifestError::Malformed { .. }), "{label}: {error}");

@@ -7,12 +7,14 @@ mod open;
 mod policy;
 mod show;
 mod sign;
+mod variables;
 
 use std::process::ExitCode;
 
 pub(crate) use file::{Readers, ensure_absent, read_bundle, write_new};
 pub(crate) use open::{Opened, open, trusted};
 pub(crate) use sign::sign;
+pub(crate) use variables::{NO_VARIABLE_STORE, tell_if_no_variable_store};
 
 use clap::{Args, Subcommand};
 

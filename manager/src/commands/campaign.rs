@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use clap::builder::PossibleValuesParser;
 use clap::{ArgGroup, Args};
+use firmcast::image::Digest;
 use firmcast::keys::{ManagerSecretKey, PublicKey as _};
 use firmcast::random;
 use firmcast::wire::MANAGER_PORT;
@@ -21,9 +22,11 @@ use firmcast_manager::campaign::{Campaign, Config, Contents, Deadlines, Purpose}
 use firmcast_manager::news::{BundleFacts, Entry, HostFacts, Kind, Narrator, News};
 use firmcast_manager::store::flash_backups::{BackupStore, RegionFacts};
 use firmcast_manager::store::inventory::Inventory;
+use firmcast_manager::store::known_bundles::KnownBundles;
 use firmcast_manager::store::records::{self, StartTurn};
 use firmcast_manager::store::state::manager_key;
 use rand_core::{OsRng, RngCore as _};
+use sha2::{Digest as _, Sha256};
 
 use super::bundle::{self, Opened};
 use super::sending::SendingArgs;
@@ -76,6 +79,10 @@ pub(super) struct CampaignArgs {
     /// chip and locks it again), inhibitors or package-manager; may be repeated
     #[arg(long, value_name = "CHECK", value_parser = acceptable())]
     accept: Vec<String>,
+    /// Update with a UEFI image in which no variable store is known, although that may overwrite
+    /// the settings of every host; needed once for a bundle
+    #[arg(long)]
+    no_variable_store_known: bool,
     /// Print one JSON object for each event
     #[arg(long)]
     json: bool,
@@ -125,6 +132,7 @@ impl CampaignArgs {
     /// Everything that can be off before a host is told anything.
     fn prepare(&self, state: &Path, purpose: Purpose) -> anyhow::Result<Drive> {
         let opened = self.read_bundle()?;
+        self.admit_variables(state, purpose, &opened)?;
         let secret = manager_key(self.key.as_deref(), state)?;
         let mut stamper = Stamper::new(state, &secret);
         let asker = Asker { secret: &secret, stamper: &mut stamper };
@@ -151,6 +159,30 @@ impl CampaignArgs {
         let (state, regions) = (state.into(), opened.regions);
         let io = CampaignIo { mouth, way, stamper, backups, state, security_version, regions };
         Ok(Drive::new(config.campaign, Narrator::new(kind), campaign, io))
+    }
+
+    /// A bundle that may overwrite the settings of all hosts is flashed only if that is meant. Who
+    /// has said so of a bundle once is not asked again.
+    fn admit_variables(
+        &self,
+        state: &Path,
+        purpose: Purpose,
+        opened: &OpenedBundle,
+    ) -> anyhow::Result<()> {
+        if !opened.lacks_variable_store {
+            return Ok(());
+        }
+        stderr::tell(format_args!("WARNING: {}", bundle::NO_VARIABLE_STORE));
+        let known = KnownBundles::new(state);
+        if purpose == Purpose::DryRun || known.contains(&opened.id)? {
+            return Ok(());
+        }
+        ensure!(
+            self.no_variable_store_known,
+            "this bundle may overwrite the settings of every host; to go on nevertheless, give \
+             --no-variable-store-known"
+        );
+        Ok(known.insert(&opened.id)?)
     }
 
     /// Finds the hosts that are meant, and the way to them.
@@ -237,7 +269,9 @@ impl CampaignArgs {
             stable_digest: *manifest.stable_digest(),
         };
         let regions = manifest.regions().iter().map(RegionFacts::from).collect();
-        Ok(OpenedBundle { contents, facts, regions })
+        let lacks_variable_store = manifest.lacks_variable_store();
+        let id = Sha256::digest(signed).into();
+        Ok(OpenedBundle { contents, facts, regions, id, lacks_variable_store })
     }
 }
 
@@ -251,6 +285,10 @@ struct OpenedBundle {
     facts: BundleFacts,
     /// Regions of the chip that firmware changes itself.
     regions: Vec<RegionFacts>,
+    /// SHA-256 of the signed manifest.
+    id: Digest,
+    /// A UEFI image in which no variable store is known.
+    lacks_variable_store: bool,
 }
 
 /// A second campaign would end the first one on its hosts.

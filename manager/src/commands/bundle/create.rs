@@ -10,8 +10,10 @@ use firmcast::image::{Description, FirmwareFormat, IMAGE_MAX};
 use firmcast::keys::{self, PublicKey as _, ReleaseSecretKey, SecretKey as _};
 
 use super::file;
+use super::open::open;
 use super::policy::Policy;
 use super::sign::sign;
+use super::variables::tell_if_no_variable_store;
 use crate::driver::output;
 use crate::driver::stderr;
 
@@ -57,6 +59,7 @@ impl CreateArgs {
         let bytes = sign(self.description(&image)?, &image, &key)
             .with_context(|| format!("cannot make a bundle of {}", self.image.display()))?;
         file::write_new(&self.out, &bytes, file::Readers::Everybody)?;
+        tell_if_no_variable_store(&self.out.display().to_string(), &open(&bytes, &[])?.manifest);
         if FirmwareFormat::recognise(&image).is_none() {
             stderr::tell(format_args!(
                 "warning: {} is of no firmware format known here: check that it is what \

@@ -14,6 +14,7 @@ use firmcast::keys::{self, ReleasePublicKey};
 use serde::{Serialize, Serializer};
 
 use super::file;
+use super::variables::NO_VARIABLE_STORE;
 use crate::driver::output;
 
 #[derive(Debug, Args)]
@@ -46,6 +47,8 @@ struct Report {
     /// What Intel Boot Guard finds in the image; hosts compare it with their chip.
     boot_guard: Vec<String>,
     new_boot_guard: bool,
+    /// A UEFI image in which no variable store is known.
+    lacks_variable_store: bool,
     boot_offset_bytes: u64,
     host: Option<String>,
     image: Image,
@@ -156,6 +159,7 @@ impl Report {
                 .map(ToString::to_string)
                 .collect(),
             new_boot_guard: manifest.may_change_boot_guard(),
+            lacks_variable_store: manifest.lacks_variable_store(),
             boot_offset_bytes: manifest.boot_offset_bytes(),
             host: manifest.host().map(ToString::to_string),
             image: Image {
@@ -210,6 +214,9 @@ impl Report {
                 "layout",
                 &format!("{name} ({kind}): {length_bytes:#x} bytes at {offset_bytes:#x}"),
             );
+        }
+        if self.lacks_variable_store {
+            row("WARNING", NO_VARIABLE_STORE);
         }
         if self.new_layout {
             row("new layout", "the chip may have another one");

@@ -44,6 +44,7 @@ pub(super) fn read(path: &Path, trusted: &[ReleasePublicKey]) -> anyhow::Result<
 fn shelved(path: &Path, file: &str, trusted: &[ReleasePublicKey]) -> anyhow::Result<Shelved> {
     let bytes = bundle::read_bundle(&path.join(file))?;
     let opened = bundle::open(&bytes, trusted)?;
+    bundle::tell_if_no_variable_store(file, &opened.manifest);
     Ok(Shelved::new(file.to_owned(), opened.signed, opened.signature_checked)?)
 }
 
