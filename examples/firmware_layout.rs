@@ -4,7 +4,7 @@
 //!
 //! Usage: `firmware_layout FILE`, or `firmware_layout --stdin` to judge damaged copies one after
 //! the other: for each line `FILE OFFSET BIT` a line with the verdict on that file with that bit
-//! flipped.
+//! flipped, for each line `FILE OFFSET erase` with 4 KiB from there on erased.
 
 use std::io::{BufRead as _, Write as _};
 
@@ -14,6 +14,9 @@ use firmcast::image::layout::{
 };
 use firmcast::image::validity::{Verdict, ffs::Files, validate};
 use serde_json::{Value, json};
+
+/// The smallest blocks that flash is erased in.
+const ERASED_BYTES: usize = 4096;
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -36,16 +39,22 @@ fn judge_damaged() -> anyhow::Result<()> {
         let mut words = line.rsplitn(3, ' ');
         let (Some(bit), Some(offset), Some(file)) = (words.next(), words.next(), words.next())
         else {
-            bail!("line {line:?}, expected FILE OFFSET BIT");
+            bail!("line {line:?}, expected FILE OFFSET BIT or FILE OFFSET erase");
         };
         if loaded.0 != file {
             loaded = (file.to_owned(), std::fs::read(file)?);
         }
-        let (offset, mask) = (offset.parse::<usize>()?, 1u8 << bit.parse::<u8>()?);
+        let offset = offset.parse::<usize>()?;
         let image = &mut loaded.1;
-        *image.get_mut(offset).context("offset outside the file")? ^= mask;
+        let length = if bit == "erase" { ERASED_BYTES } else { 1 };
+        let damaged = image.get_mut(offset..offset + length).context("offset outside the file")?;
+        let whole = damaged.to_vec();
+        match bit {
+            "erase" => damaged.fill(0xff),
+            bit => damaged[0] ^= 1u8 << bit.parse::<u8>()?,
+        }
         writeln!(output, "{}", verdict(image))?;
-        image[offset] ^= mask;
+        image[offset..offset + length].copy_from_slice(&whole);
     }
     Ok(())
 }

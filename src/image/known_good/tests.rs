@@ -129,6 +129,26 @@ fn a_record_of_another_firmware_says_nothing_once_that_ran() {
     assert!(matches!(assess(vec![0xff; 64], None), Verdict::Invalid { .. }));
 }
 
+/// The machine runs, so there is something to go back to.
+#[test]
+fn a_chip_whose_regions_contradict_one_another_is_recorded() {
+    let mut image = samples::variable_store(0x2000);
+    image.extend(samples::file_volume(0x1000, &[samples::file(0x11, 0x02, true, &[])]));
+    let size = image.len() as u32;
+    samples::put(&mut image, 0x1c00, &samples::flash_map(size, &[(0x1000, 0x1001, "RW_VPD")]));
+    samples::put(&mut image, 0x2ff0, &[0x90, 0x90, 0xe9, 0x5b, 0xff]);
+    let chip = Contents::whole(image.clone());
+    let verdict = validate_contents(&chip);
+    assert!(matches!(verdict, Verdict::Doubtful { .. }), "{verdict}");
+    let good = KnownGood::of_chip(&chip, "1").unwrap();
+    assert!(matches!(good.judge(&chip, "1"), Some(Verdict::Valid { .. })));
+    // What is broken says more than what only differs.
+    image[0x2000 + 40] ^= 1;
+    let broken = good.judge(&Contents::whole(image), "1");
+    let Some(Verdict::Invalid { offset_bytes, .. }) = broken else { panic!("{broken:?}") };
+    assert_eq!(offset_bytes, 0x2000);
+}
+
 #[test]
 fn damaged_firmware_is_not_recorded() {
     assert_eq!(KnownGood::of_chip(&Contents::whole(vec![0xff; 0x10000]), "B"), None);

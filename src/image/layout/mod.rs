@@ -35,7 +35,7 @@ pub use guid::Guid;
 pub use kind::{RegionKind, UnknownRegionKind};
 pub use mismatch::{DIFFERENCES_SHOWN_MAX, LayoutMismatch};
 use variables::variable_stores;
-pub(in crate::image) use volume::{FFS_GUIDS, FFS2, FFS3};
+pub(in crate::image) use volume::{FFS_GUIDS, FFS1, FFS2, FFS3};
 pub use volume::{FirmwareVolume, FoundVolume, VolumeFlaw, Volumes};
 
 /// Most regions that a layout may have.

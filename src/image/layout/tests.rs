@@ -359,7 +359,11 @@ fn volumes_are_found_whole_or_damaged_and_constants_of_programs_are_not() {
     let mut damaged = image[0x2_0000..0x4_3000].to_vec();
     for bit in 0..72 * 8 {
         damaged[0x2_0000 + bit / 8] ^= 1 << (bit % 8);
-        assert_eq!(offsets(&damaged), [(0, true), (0x2_0000, false)], "bit {bit}");
+        // What all else does not tell: zero vector, attributes, checksum, extended header. In a
+        // store of variables some makers leave a constant for the checksum.
+        let is_lax = matches!(bit / 8, 0..16 | 44..48 | 50..54);
+        let found = offsets(&damaged);
+        assert!(found == [(0, true), (0x2_0000, false)] || is_lax, "bit {bit}: {found:x?}");
         damaged[0x2_0000 + bit / 8] ^= 1 << (bit % 8);
     }
 }

@@ -32,7 +32,7 @@ const FILE_ALIGNMENT: usize = 8;
 const ERASED_BITS_ARE_ONES: u32 = 0x800;
 
 /// Firmware file system of framework days.
-pub(super) const FFS1: Guid =
+pub(in crate::image) const FFS1: Guid =
     Guid::new(0x7a93_54d9, 0x0468, 0x444a, [0x81, 0xce, 0x0b, 0xf6, 0x17, 0xd8, 0x90, 0xdf]);
 /// Firmware file system 2.
 pub(in crate::image) const FFS2: Guid =
@@ -64,6 +64,9 @@ pub struct FirmwareVolume {
     pub extended_header_offset: usize,
     /// Whether erased bits are ones, as on all flash.
     pub erased_bits_are_ones: bool,
+    /// The header's checksum if it is wrong although all else fits. Makers leave a constant there
+    /// in volumes of variables, which is none of this.
+    pub doubt: Option<VolumeFlaw>,
 }
 
 /// What is wrong with something that by most of its header is a firmware volume.
@@ -183,22 +186,28 @@ impl FirmwareVolume {
             return Err(VolumeFlaw::HeaderLength(header_bytes));
         };
         let sum = words.iter().fold(0u16, |sum, word| sum.wrapping_add(u16::from_le_bytes(*word)));
-        if sum != 0 {
-            return Err(VolumeFlaw::Checksum(sum));
-        }
         let (stated_bytes, room_bytes) = (u64_at(volume, 32).unwrap_or(0), volume.len() as u64);
         if !(header_bytes as u64..=room_bytes).contains(&stated_bytes) {
             return Err(VolumeFlaw::Length { length_bytes: stated_bytes, room_bytes });
         }
         let attributes = u32_at(volume, 44).unwrap_or(0);
-        Ok(Self {
+        let mut parsed = Self {
             offset_bytes,
             length_bytes: stated_bytes as usize,
             header_bytes,
             file_system: Guid(array(volume, GUID_OFFSET).unwrap_or_default()),
             extended_header_offset: usize::from(u16_at(volume, 52).unwrap_or(0)),
             erased_bits_are_ones: attributes & ERASED_BITS_ARE_ONES != 0,
-        })
+            doubt: None,
+        };
+        if sum != 0 {
+            let flaw = VolumeFlaw::Checksum(sum);
+            if !fits_otherwise(volume, &parsed) {
+                return Err(flaw);
+            }
+            parsed.doubt = (!parsed.is_variable_store(bytes)).then_some(flaw);
+        }
+        Ok(parsed)
     }
 
     /// Returns where the first file begins in `contents`, the bytes of this volume: behind the
@@ -230,6 +239,15 @@ fn resembles_volume(volume: &[u8]) -> bool {
         FirmwareVolume::parse(volume, 0).is_ok(),
     ];
     fields.into_iter().filter(|field| *field).count() >= 3
+}
+
+/// Returns whether everything of a header fits but its checksum.
+fn fits_otherwise(volume: &[u8], parsed: &FirmwareVolume) -> bool {
+    let is_known = FILE_SYSTEMS.contains(&parsed.file_system);
+    is_known
+        && parsed.erased_bits_are_ones
+        && matches!(array(volume, 54), Some([0, 1 | 2]))
+        && block_map_end(volume) == Some(parsed.header_bytes)
 }
 
 /// Returns where the block map ends, if its blocks sum up to the volume's length.

@@ -15,6 +15,7 @@ use std::ops::Range;
 
 use sha2::{Digest as _, Sha256};
 
+use super::place::{Place, Seen, erased_block};
 use super::{Damage, Evidence, reaches_into};
 use crate::image::ByteRanges;
 use crate::image::layout::{FlashMap, array};
@@ -23,6 +24,8 @@ const MAGIC: &[u8; 8] = b"LARCHIVE";
 const HEADER_BYTES: usize = 24;
 const ALIGNMENT: usize = 64;
 const TYPE_BOOT_BLOCK: u32 = 1;
+/// Stages and payloads.
+const TYPES_OF_PROGRAMS: [u32; 3] = [0x10, 0x11, 0x20];
 /// Types of room for files: deleted, and never written.
 const TYPES_OF_ROOM: [u32; 2] = [0, 0xffff_ffff];
 const ATTRIBUTE_HASH: u32 = 0x6873_6148;
@@ -57,20 +60,26 @@ impl Found {
     }
 }
 
-/// Returns the areas of a flash map that hold file systems.
-pub(super) fn areas(map: &FlashMap) -> Vec<Area> {
+/// Returns the areas of a flash map that hold file systems, as far as they lie in the image.
+pub(super) fn areas(map: &FlashMap, image_bytes: usize) -> Vec<Area> {
     let holds_files = |name: &str| name == MAIN_AREA || OTHER_AREAS.contains(&name);
     let areas = map.areas.iter().filter(|area| holds_files(&area.name));
     areas
         .map(|area| {
             let range = area.range();
-            Area { range: range.start as usize..range.end as usize, name: area.name.clone() }
+            let inside = |at: u64| usize::try_from(at).unwrap_or(image_bytes).min(image_bytes);
+            Area { range: inside(range.start)..inside(range.end), name: area.name.clone() }
         })
         .collect()
 }
 
 /// Walks the files of every area of which nothing is closed.
-pub(super) fn check(image: &[u8], areas: &[Area], closed: &ByteRanges) -> Result<Found, Damage> {
+pub(super) fn check(
+    image: &[u8],
+    areas: &[Area],
+    closed: &ByteRanges,
+    seen: &mut Seen,
+) -> Result<Found, Damage> {
     let mut found = Found::default();
     for area in areas.iter().filter(|area| !reaches_into(closed, area.range.clone())) {
         let Some(bytes) = image.get(area.range.clone()) else { continue };
@@ -80,14 +89,19 @@ pub(super) fn check(image: &[u8], areas: &[Area], closed: &ByteRanges) -> Result
             continue;
         }
         found.areas += 1;
-        let end = check_files(bytes, area, &mut found)?;
+        let end = check_files(bytes, area, &mut found, seen)?;
         check_rest(bytes, end, area)?;
     }
     Ok(found)
 }
 
 /// Walks the chain of files and returns where it ends.
-fn check_files(bytes: &[u8], area: &Area, found: &mut Found) -> Result<usize, Damage> {
+fn check_files(
+    bytes: &[u8],
+    area: &Area,
+    found: &mut Found,
+    seen: &mut Seen,
+) -> Result<usize, Damage> {
     let mut offset = 0;
     while bytes.get(offset..).is_some_and(|rest| rest.starts_with(MAGIC)) {
         let start = area.range.start + offset;
@@ -95,7 +109,17 @@ fn check_files(bytes: &[u8], area: &Area, found: &mut Found) -> Result<usize, Da
             Damage::new(start, format!("coreboot file ends outside its area {}", area.name))
         })?;
         found.files += usize::from(!TYPES_OF_ROOM.contains(&file.kind));
-        found.digests += usize::from(file.check_digest(start)?);
+        let has_digest = file.check_digest(start)?;
+        found.digests += usize::from(has_digest);
+        let contents_offset = file.end - file.contents.len();
+        // A program, or compressed: no block of either can be erased.
+        let is_packed = file.is_packed() || TYPES_OF_PROGRAMS.contains(&file.kind);
+        let place = Place::in_image(area.range.start);
+        if is_packed && let Some(at) = erased_block(file.contents, place, contents_offset) {
+            return Err(Damage::new(at, "4 KiB of a coreboot file are erased"));
+        }
+        let seen_end = if has_digest || is_packed { file.end } else { contents_offset };
+        seen.add(place, offset, seen_end - offset);
         found.ends_with_boot_block |=
             file.kind == TYPE_BOOT_BLOCK && area.name == MAIN_AREA && file.end == bytes.len();
         offset = file.end.next_multiple_of(ALIGNMENT);
@@ -163,6 +187,20 @@ impl<'a> File<'a> {
             return Ok(true);
         }
         Err(Damage::new(start, "coreboot file: its contents do not have its SHA-256 digest"))
+    }
+
+    /// Returns whether its contents are compressed as a whole. They are not unpacked.
+    fn is_packed(&self) -> bool {
+        const ATTRIBUTE_COMPRESSION: [u8; 4] = *b"BCZL";
+        let mut attributes = self.attributes;
+        while let (Some(tag), Some(length)) = (array(attributes, 0), array(attributes, 4)) {
+            if tag == ATTRIBUTE_COMPRESSION {
+                return array(attributes, 8) != Some([0; 4]);
+            }
+            let length = u32::from_be_bytes(length) as usize;
+            attributes = attributes.get(length.max(8)..).unwrap_or_default();
+        }
+        false
     }
 
     /// Each attribute: tag, length with both of these, then here the algorithm and the digest.

@@ -13,14 +13,25 @@
 
 mod cbfs;
 pub mod ffs;
+mod lost;
+mod place;
+mod program;
 mod reset_vector;
 mod section;
+pub mod unpack;
 mod volumes;
 
 use std::fmt;
 
-use super::layout::{DESCRIPTOR_BYTES, Descriptor, FlashMap, Layout, LayoutError};
+use super::layout::{
+    DESCRIPTOR_BYTES, Descriptor, FlashMap, Layout, LayoutError, RegionKind, foreign_ranges,
+};
 use super::{ByteRanges, Contents};
+use place::Seen;
+pub use place::Share;
+
+/// So much of the firmware must have been looked at for it to be called valid.
+const SHARE_PERCENT_MIN: u8 = 50;
 
 /// Whether an image is whole firmware.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,6 +95,8 @@ pub enum Evidence {
     },
     /// A legacy BIOS: a far jump at the reset vector, and code where it leads.
     LegacyBios,
+    /// How much of the image was looked at.
+    Share(Share),
 }
 
 impl Evidence {
@@ -91,9 +104,14 @@ impl Evidence {
     /// found.
     fn is_of_programs(&self) -> bool {
         match self {
-            Self::Descriptor | Self::FlashMap => false,
+            // A jump proves nothing about where it leads.
+            Self::Descriptor
+            | Self::FlashMap
+            | Self::ResetVector
+            | Self::LegacyBios
+            | Self::Share(_) => false,
             Self::Volumes { files, .. } | Self::CorebootFiles { files, .. } => *files > 0,
-            Self::ResetVector | Self::LegacyBios | Self::KnownGood { .. } => true,
+            Self::KnownGood { .. } => true,
         }
     }
 }
@@ -119,6 +137,7 @@ impl fmt::Display for Evidence {
                 write!(f, "digest of version {version}, recorded as good")
             }
             Self::LegacyBios => f.write_str("legacy reset vector"),
+            Self::Share(share) => write!(f, "{} % of it looked at", share.percent()),
         }
     }
 }
@@ -202,19 +221,60 @@ pub fn validate_contents(contents: &Contents) -> Verdict {
 
 /// Returns the same for an image of which the `closed` ranges are not known.
 pub fn validate_around(image: &[u8], closed: &ByteRanges) -> Verdict {
-    let mut doubts = Doubts::default();
-    match collect_evidence(image, closed, &mut doubts) {
+    let (mut doubts, mut seen) = (Doubts::default(), Seen::default());
+    match collect_evidence(image, closed, &mut doubts, &mut seen) {
         Err(damage) => damage.verdict(image.len()),
         Ok(by) => match doubts.0 {
             Some(doubt) => doubt.verdict(image.len()),
-            None if by.iter().any(Evidence::is_of_programs) => Verdict::Valid { by },
-            None => Verdict::Unknown {
-                why: "no program in it is of a known format (UEFI, coreboot, legacy BIOS), \
-                      so nothing tells whether it is whole"
-                    .to_owned(),
-            },
+            None => weigh(by, seen.share(image, &left_out(image, closed))),
         },
     }
+}
+
+/// Returns the verdict on an image in which nothing is wrong: whole programs, and enough of it
+/// looked at.
+fn weigh(mut by: Vec<Evidence>, share: Share) -> Verdict {
+    if !by.iter().any(Evidence::is_of_programs) {
+        return Verdict::Unknown {
+            why: "no program in it is of a known format (UEFI, coreboot) that tells whether it is \
+                  whole: 0 % of it could be looked at"
+                .to_owned(),
+        };
+    }
+    if share.percent() < SHARE_PERCENT_MIN {
+        return Verdict::Unknown {
+            why: format!(
+                "only {} % of it could be looked at, 0x{:x} of 0x{:x} bytes, expected at least \
+                {SHARE_PERCENT_MIN} %",
+                share.percent(),
+                share.seen_bytes,
+                share.all_bytes
+            ),
+        };
+    }
+    by.push(Evidence::Share(share));
+    Verdict::Valid { by }
+}
+
+/// Returns what is not the processor's program: closed to the host, foreign, variables, the
+/// descriptor.
+fn left_out(image: &[u8], closed: &ByteRanges) -> ByteRanges {
+    let is_no_program = |kind| {
+        use RegionKind::{
+            Descriptor, EmbeddedController, Gbe, Me, PlatformData, VariableStore, Vpd,
+        };
+        matches!(
+            kind,
+            Descriptor | EmbeddedController | Gbe | Me | PlatformData | VariableStore | Vpd
+        )
+    };
+    let mut left_out = closed.union(&foreign_ranges(image).all);
+    for region in Layout::told_regions(image) {
+        if is_no_program(region.kind) {
+            left_out.insert(region.range());
+        }
+    }
+    left_out
 }
 
 /// The first thing that deviates, if any does: no reason to look no further.
@@ -243,6 +303,7 @@ fn collect_evidence(
     image: &[u8],
     closed: &ByteRanges,
     doubts: &mut Doubts,
+    seen: &mut Seen,
 ) -> Result<Vec<Evidence>, Damage> {
     check_not_blank(image, closed)?;
     let has_descriptor = !reaches_into(closed, 0..DESCRIPTOR_BYTES);
@@ -256,13 +317,20 @@ fn collect_evidence(
         false => None,
     };
     doubts.sort(check_limits(descriptor.as_ref(), image.len() as u64))?;
+    if descriptor.is_none()
+        && has_descriptor
+        && let Some(doubt) = lost::descriptor_doubt(image)
+    {
+        doubts.add(doubt);
+    }
     by.extend(descriptor.as_ref().map(|_| Evidence::Descriptor));
     let map = if has_map { doubts.sort(FlashMap::find(image))?.flatten() } else { None };
     by.extend(map.as_ref().map(|_| Evidence::FlashMap));
-    let file_systems = map.as_ref().map(cbfs::areas).unwrap_or_default();
-    let coreboot = cbfs::check(image, &file_systems, closed)?;
+    let file_systems = map.as_ref().map(|map| cbfs::areas(map, image.len()));
+    let file_systems = file_systems.unwrap_or_default();
+    let coreboot = cbfs::check(image, &file_systems, closed, seen)?;
     by.extend(coreboot.evidence());
-    let found = volumes::check(image, &file_systems, closed)?;
+    let found = volumes::check(image, &file_systems, closed, doubts, seen)?;
     by.extend(found.evidence());
     let needs_reset_vector = coreboot.ends_with_boot_block
         || found.needs_reset_vector(image)

@@ -30,13 +30,51 @@ fn crc32_section(data: &[u8]) -> Vec<u8> {
     guided(guid, &crc32fast::hash(data).to_le_bytes(), data)
 }
 
+/// A program with one section of code.
+fn pe(code: &[u8]) -> Vec<u8> {
+    const CODE_OFFSET: u32 = 0x40 + 24 + 40;
+    let mut image = vec![0; CODE_OFFSET as usize];
+    put(&mut image, 0, b"MZ");
+    put(&mut image, 0x3c, &0x40u32.to_le_bytes());
+    put(&mut image, 0x40, b"PE\0\0");
+    put(&mut image, 0x46, &[1]);
+    put(&mut image, 0x58 + 16, &(code.len() as u32).to_le_bytes());
+    put(&mut image, 0x58 + 20, &CODE_OFFSET.to_le_bytes());
+    put(&mut image, 0x58 + 36, &[0x20]);
+    image.extend(code);
+    image
+}
+
+fn pe_section() -> Vec<u8> {
+    section(0x10, &pe(b"a driver with some code"))
+}
+
+const LZMA: Guid =
+    Guid::new(0xee4e_5898, 0x3914, 0x4259, [0x9d, 0x6e, 0xdc, 0x7b, 0xd7, 0x94, 0x03, 0xcf]);
+fn lzma(data: &[u8]) -> Vec<u8> {
+    use lzma_rust2::{LzmaOptions, LzmaWriter, Write as _};
+    let options = LzmaOptions::with_preset(6);
+    let mut writer =
+        LzmaWriter::new_use_header(Vec::new(), &options, Some(data.len() as u64)).unwrap();
+    writer.write_all(data).unwrap();
+    writer.finish().unwrap()
+}
+
+/// Bytes that nothing makes shorter.
+fn noise(length: usize) -> Vec<u8> {
+    let mut state = 1u32;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    };
+    (0..length).map(|_| next()).collect()
+}
+
+/// A compressed volume with a driver.
 fn lzma_section() -> Vec<u8> {
-    let guid =
-        Guid::new(0xee4e_5898, 0x3914, 0x4259, [0x9d, 0x6e, 0xdc, 0x7b, 0xd7, 0x94, 0x03, 0xcf]);
-    let mut stream = vec![0x5d, 0, 0, 0x80, 0];
-    stream.extend(0x12_3456u64.to_le_bytes());
-    stream.extend([0x55; 40]);
-    guided(guid, &[], &stream)
+    let driver = file(0x66, DRIVER, false, &section(0x10, &pe(&noise(300))));
+    let inner = file_volume(0x1000, &[driver]);
+    guided(LZMA, &[], &lzma(&section(0x17, &inner)))
 }
 
 /// Sections one after the other, at multiples of 4.
@@ -52,7 +90,7 @@ fn sections(parts: &[Vec<u8>]) -> Vec<u8> {
 /// Variables, then a volume with files of every sort, the last of which is a volume with a driver,
 /// and a reset vector.
 fn firmware() -> Vec<u8> {
-    let program = section(0x10, b"MZ a driver with some code");
+    let program = pe_section();
     let name = section(0x15, b"D\0r\0\0\0");
     let inner = file_volume(0x1000, &[file(0x77, DRIVER, true, &program)]);
     let files = [
@@ -84,8 +122,8 @@ fn offset_of(image: &[u8], name: u8) -> usize {
 fn whole_firmware_is_valid_and_says_by_what() {
     assert_eq!(
         validate(&firmware()).to_string(),
-        "valid: 3 firmware volumes with 5 files, 3 of them with a checksum of the contents, reset \
-        vector"
+        "valid: 4 firmware volumes with 6 files, 3 of them with a checksum of the contents, reset \
+        vector, 91 % of it looked at"
     );
 }
 
@@ -93,32 +131,43 @@ fn whole_firmware_is_valid_and_says_by_what() {
 fn every_flipped_bit_of_a_header_is_found_where_it_is() {
     let image = firmware();
     let mut damaged = image.clone();
-    let mut check = |offset: usize, bits: std::ops::Range<usize>, place: usize| {
+    let mut check = |offset: usize, bits: std::ops::Range<usize>, place: usize, is_volume| {
         for bit in bits {
             damaged[offset] ^= 1 << bit;
-            let (at, why) = invalid(&damaged);
-            assert_eq!(at, place as u64, "bit {bit} of 0x{offset:x}: {why}");
+            let verdict = validate(&damaged);
+            match &verdict {
+                Verdict::Invalid { offset_bytes, .. } => assert_eq!(*offset_bytes, place as u64),
+                // What nothing else tells, and variables.
+                verdict if is_volume && matches!(offset - place, 0..16 | 44..48 | 50..54) => {
+                    let is_doubtful = matches!(verdict, Verdict::Doubtful { .. });
+                    assert!(is_doubtful || place == 0, "bit {bit} of 0x{offset:x}: {verdict}");
+                }
+                verdict => panic!("bit {bit} of 0x{offset:x}: {verdict}"),
+            }
             damaged[offset] ^= 1 << bit;
         }
     };
     for start in [0, VOLUME_OFFSET] {
         for offset in 0..VOLUME_HEADER_BYTES {
-            check(start + offset, 0..8, start);
+            // Behind an extended header that is not there no file begins.
+            if !(52..54).contains(&offset) {
+                check(start + offset, 0..8, start, true);
+            }
         }
     }
     for name in [0x11, 0x22, 0x33, 0x44] {
         let start = offset_of(&image, name);
         for offset in 0..23 {
-            check(start + offset, 0..8, start);
+            check(start + offset, 0..8, start, false);
         }
         // Bits 3 and 4 of the state say "marked for update" and "deleted", which whole files may
-        // be.
-        check(start + 23, 0..3, start);
-        check(start + 23, 5..8, start);
+        // be; bit 5 that only the header is invalid.
+        check(start + 23, 0..3, start, false);
+        check(start + 23, 6..8, start, false);
     }
     // Where nothing of the volume it lies in is checked: in the volume inside a file, the file's
     // checksum is what is wrong.
-    check(offset_of(&image, 0x77), 0..8, offset_of(&image, 0x44));
+    check(offset_of(&image, 0x77), 0..8, offset_of(&image, 0x44), false);
 }
 
 #[test]
@@ -140,9 +189,10 @@ fn damaged_contents_are_found_where_the_firmware_has_checksums() {
     let lzma = image.windows(4).position(|window| window == [0xcf, 0x18, 0, 1]).unwrap() + 5;
     assert!(refusal(lzma, 0xbf).contains("LZMA with properties"));
     assert!(refusal(lzma + 10, 0x01).contains("expected plausible ones"));
-    // What is compressed, and variables, nobody looks into.
+    // What is compressed is unpacked, and every bit of it counts but the first byte's.
+    assert!(refusal(lzma + 130, 1).starts_with("section: LZMA: "));
+    // Into variables nobody looks.
     let mut unseen = image.clone();
-    unseen[lzma + 30] ^= 1;
     unseen[0x1000] ^= 1;
     assert!(matches!(validate(&unseen), Verdict::Valid { .. }));
 }
@@ -224,7 +274,7 @@ fn files_begin_behind_the_extended_header() {
     assert_eq!(
         validate(&image).to_string(),
         "valid: 1 firmware volumes with 1 files, 1 of them with a checksum of the contents, reset \
-        vector"
+        vector, 50 % of it looked at"
     );
     // One that would end outside leaves no room for files.
     put(&mut image, 72 + 16, &u32::MAX.to_le_bytes());
@@ -246,7 +296,8 @@ fn a_legacy_bios_has_code_where_its_reset_vector_leads() {
     put(&mut image, 0x1_fff0, &[0xea, 0x5b, 0xe0, 0x00, 0xf0]);
     assert_eq!(invalid(&image).0, 0x1_e05b);
     put(&mut image, 0x1_e05b, &[0x31, 0xc0]);
-    assert_eq!(validate(&image), Verdict::Valid { by: vec![Evidence::LegacyBios] });
+    // A jump and code alone prove nothing of the rest.
+    assert!(matches!(validate(&image), Verdict::Unknown { .. }));
     // Less than the segment it jumps into.
     assert!(matches!(validate(&image[0x1_8000..]), Verdict::Unknown { .. }));
 }
@@ -259,13 +310,12 @@ fn what_shows_no_program_is_unknown() {
     let unknown = |image: &[u8]| matches!(validate(image), Verdict::Unknown { .. });
     assert!(unknown(&image));
     assert!(unknown(&variable_store(0x1_0000)));
-    // Behind an Intel descriptor there is an x86 processor, so there has to be a reset vector, and
-    // then that is something.
+    // Behind an Intel descriptor there is an x86 processor, so there has to be a reset vector.
     let mut regions = [UNUSED; 16];
     regions[0] = pages(0, 0);
     regions[1] = pages(1, 0xff);
     descriptor_skylake(&mut image, &regions, 0);
-    assert_eq!(validate(&image).to_string(), "valid: intel flash descriptor, reset vector");
+    assert!(unknown(&image));
     image[0xf_fff0..].fill(0);
     assert_eq!(invalid(&image).0, 0xf_fff0);
 }
@@ -301,27 +351,6 @@ fn a_limit_behind_the_end_is_doubtful() {
         doubt.starts_with("doubtful at 0x2000: region bios at 0x2000-0x1fffff ends"),
         "{doubt}"
     );
-    let good = crate::image::KnownGood::of_chip(&Contents::whole(image.clone()), "1").unwrap();
-    assert!(matches!(good.judge(&Contents::whole(image), "1"), Some(Verdict::Valid { .. })));
-}
-
-/// The machine runs, so there is something to go back to.
-#[test]
-fn a_chip_whose_regions_overlap_is_recorded() {
-    let mut image = firmware();
-    let size = image.len() as u32;
-    put(&mut image, VOLUME_OFFSET - 0x200, &flash_map(size, &[(0x1000, 0x1001, "RW_VPD")]));
-    let chip = Contents::whole(image.clone());
-    let good = crate::image::KnownGood::of_chip(&chip, "1").unwrap();
-    assert!(matches!(good.judge(&chip, "1"), Some(Verdict::Valid { .. })));
-    image[0x1800] ^= 1;
-    let changed = Contents::whole(image.clone());
-    assert!(matches!(good.judge(&changed, "1"), Some(Verdict::Valid { .. })), "left out");
-    // Another record than that of the doubtful chip: what is broken says more.
-    image[VOLUME_OFFSET + 16] ^= 1;
-    let broken = Contents::whole(image);
-    let Some(Verdict::Invalid { offset_bytes, .. }) = good.judge(&broken, "1") else { panic!() };
-    assert_eq!(offset_bytes, VOLUME_OFFSET as u64);
 }
 
 fn coreboot_file(kind: u32, attributes: &[u8], contents: &[u8]) -> Vec<u8> {
@@ -341,15 +370,18 @@ fn coreboot_file(kind: u32, attributes: &[u8], contents: &[u8]) -> Vec<u8> {
 /// end.
 fn coreboot() -> Vec<u8> {
     use sha2::{Digest as _, Sha256};
-    let mut hash = [0x6873_6148u32, 44, 2].map(u32::to_be_bytes).concat();
-    hash.extend(Sha256::digest([0x5a; 100]));
-    let mut boot_block = vec![0x90; 0x1000 - 0x40 - 32];
+    let hash = |contents: &[u8]| {
+        let mut hash = [0x6873_6148u32, 44, 2].map(u32::to_be_bytes).concat();
+        hash.extend(Sha256::digest(contents));
+        hash
+    };
+    let mut boot_block = vec![0x90; 0x1000 - 0x40 - 32 - 44];
     let end = boot_block.len();
     put(&mut boot_block, end - 16, &JUMP);
     let files = [
-        coreboot_file(0x50, &hash, &[0x5a; 100]),
+        coreboot_file(0x50, &hash(&[0x5a; 100]), &[0x5a; 100]),
         coreboot_file(0xffff_ffff, &[], &[0xff; 0x100]),
-        coreboot_file(1, &[], &boot_block),
+        coreboot_file(1, &hash(&boot_block), &boot_block),
     ];
     let mut area = Vec::new();
     for file in files {
@@ -370,7 +402,8 @@ fn coreboot_files_follow_one_another_up_to_the_end_of_their_area() {
     let image = coreboot();
     assert_eq!(
         validate(&image).to_string(),
-        "valid: flash map, 2 coreboot files, 1 of them with a digest, reset vector"
+        "valid: flash map, 2 coreboot files, 2 of them with a digest, reset vector, 94 % of it \
+        looked at"
     );
     let refusal = |change: &dyn Fn(&mut Vec<u8>)| {
         let mut damaged = image.clone();
@@ -392,8 +425,8 @@ fn coreboot_files_follow_one_another_up_to_the_end_of_their_area() {
     let (at, why) = refusal(&|image| image[boot_block..].fill(0xff));
     assert!(at > second as u64 && why.contains("expected files up to the end"), "{why}");
     let end = image.len();
-    let (at, _) = refusal(&|image| image[end - 16..].fill(0));
-    assert_eq!(at, end as u64 - 16);
+    let (at, why) = refusal(&|image| image[end - 16..].fill(0));
+    assert!(at == boot_block as u64 && why.contains("SHA-256"), "{at:x} {why}");
 }
 
 #[test]

@@ -4,8 +4,11 @@ use std::ops::Range;
 
 use super::cbfs::Area;
 use super::ffs::{Files, FirmwareFile};
+use super::lost;
+use super::place::{BLOCK_BYTES, Place, Seen};
 use super::section::{Inside, check_sections};
-use super::{Damage, Evidence, reaches_into};
+use super::unpack::{Budget, Codec, Unpacked};
+use super::{Damage, Doubts, Evidence, reaches_into};
 use crate::image::ByteRanges;
 use crate::image::layout::{FirmwareVolume, FoundVolume, Volumes, begins_with_arm_branch, u32_at};
 
@@ -14,6 +17,8 @@ const NESTING_MAX: usize = 16;
 
 /// A header that reaches into a closed range has at most this many bytes before it.
 const HEADER_BYTES_MAX: usize = 512;
+const HEADER_BYTES_MIN: usize = 56;
+const ALIGNMENT: usize = 8;
 
 /// What was found whole.
 #[derive(Clone, Debug, Default)]
@@ -56,36 +61,228 @@ fn has_amd_firmware_structure(image: &[u8]) -> bool {
         .any(|bank| PLACES.iter().any(|place| u32_at(image, bank + place) == Some(SIGNATURE)))
 }
 
+/// A walk through the volumes of an image.
+#[derive(Debug)]
+pub(super) struct Walk<'a> {
+    image: &'a [u8],
+    closed: &'a ByteRanges,
+    found: Found,
+    doubts: &'a mut Doubts,
+    seen: &'a mut Seen,
+    budget: Budget,
+    depth: usize,
+}
+
 /// Checks every volume outside of `file_systems`, in which coreboot files may contain anything, and
 /// outside of what is closed.
 pub(super) fn check(
     image: &[u8],
     file_systems: &[Area],
     closed: &ByteRanges,
+    doubts: &mut Doubts,
+    seen: &mut Seen,
 ) -> Result<Found, Damage> {
-    let is_closed = |start: usize, length: usize| reaches_into(closed, start..start + length);
-    let mut found = Found::default();
+    let (found, budget) = (Found::default(), Budget::default());
+    let mut walk = Walk { image, closed, found, doubts, seen, budget, depth: 0 };
     for gap in gaps(image.len(), file_systems) {
-        let bytes = &image[gap.clone()];
-        for volume in Volumes::of(bytes) {
-            match volume {
-                FoundVolume::Whole(FirmwareVolume { offset_bytes, length_bytes, .. })
-                    if is_closed(gap.start + offset_bytes, length_bytes) => {}
-                FoundVolume::Damaged { offset_bytes, .. }
-                    if is_closed(gap.start + offset_bytes, HEADER_BYTES_MAX) => {}
-                FoundVolume::Whole(volume) => {
-                    let files_before = found.files;
-                    check_volume(bytes, &volume, gap.start, 0, &mut found)?;
-                    found.has_programs |= found.files > files_before;
-                    found.begins_with_volume |= gap.start + volume.offset_bytes == 0;
-                }
-                FoundVolume::Damaged { offset_bytes, flaw } => {
-                    return Err(Damage::new(gap.start + offset_bytes, flaw.to_string()));
-                }
+        walk.check_gap(gap)?;
+    }
+    Ok(walk.found)
+}
+
+impl Walk<'_> {
+    /// Checks the volumes in these bytes of the image, and what lies between them.
+    fn check_gap(&mut self, gap: Range<usize>) -> Result<(), Damage> {
+        let image = self.image;
+        let mut rest = gap.clone();
+        while let Some(found) = Volumes::of(&image[rest.clone()]).next() {
+            let (offset_bytes, length_bytes) = match &found {
+                FoundVolume::Whole(volume) => (volume.offset_bytes, volume.length_bytes),
+                FoundVolume::Damaged { offset_bytes, .. } => (*offset_bytes, HEADER_BYTES_MIN),
+            };
+            let start = rest.start + offset_bytes;
+            let mut end = start + length_bytes;
+            if !reaches_into(self.closed, start..end.max(start + HEADER_BYTES_MAX))
+                && !self.check_found(&image[..rest.end], found, start)?
+            {
+                end = start + HEADER_BYTES_MIN;
             }
+            lost::check(image, rest.start..start, self.closed, self.doubts)?;
+            rest.start = end.next_multiple_of(ALIGNMENT).min(rest.end);
+        }
+        lost::check(image, rest, self.closed, self.doubts)
+    }
+
+    /// Checks a volume that begins at `start` in the image, of which `bytes` are the first ones.
+    /// `false`: it is only a copy of a volume's header.
+    fn check_found(
+        &mut self,
+        bytes: &[u8],
+        found: FoundVolume,
+        start: usize,
+    ) -> Result<bool, Damage> {
+        match found {
+            FoundVolume::Whole(volume) => {
+                if lost::is_spare_header(self.image, start, &volume) {
+                    return Ok(false);
+                }
+                let volume = FirmwareVolume { offset_bytes: start, ..volume };
+                let files_before = self.found.files;
+                self.check_volume(bytes, &volume, Place::in_image(0))?;
+                self.found.has_programs |= self.found.files > files_before;
+                self.found.begins_with_volume |= start == 0;
+                Ok(true)
+            }
+            FoundVolume::Damaged { flaw, .. } => match lost::has_twin(self.image, start) {
+                true => Ok(false),
+                false => Err(Damage::new(start, flaw.to_string())),
+            },
         }
     }
-    Ok(found)
+
+    /// Checks the files of a volume, which was parsed from `bytes`; these begin at `place`.
+    fn check_volume(
+        &mut self,
+        bytes: &[u8],
+        volume: &FirmwareVolume,
+        place: Place,
+    ) -> Result<(), Damage> {
+        self.found.volumes += 1;
+        if let Some(doubt) = &volume.doubt {
+            self.doubts.add(Damage::doubt(place.at(volume.offset_bytes), doubt.to_string()));
+        }
+        self.seen.add(place, volume.offset_bytes, volume.header_bytes);
+        let Some(mut files) = Files::of(bytes, volume) else { return Ok(()) };
+        for file in files.by_ref() {
+            let file = match file {
+                Ok(file) => file,
+                Err(damaged) => {
+                    let at = place.at(damaged.offset_bytes);
+                    if !damaged.flaw.is_doubt() {
+                        return Err(Damage::new(at, damaged.to_string()));
+                    }
+                    self.doubts.add(Damage::doubt(at, damaged.to_string()));
+                    return Ok(());
+                }
+            };
+            self.check_file(bytes, &file, place)?;
+        }
+        if !place.is_unpacked() {
+            let contents = &bytes[volume.offset_bytes..][..volume.length_bytes];
+            let place = place.behind(volume.offset_bytes);
+            if let Some(at) = erased_before_rest(contents, files.end(), place) {
+                let why = "erased bytes, and others behind them: a file may be lost";
+                self.doubts.add(Damage::doubt(at, why));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_file(
+        &mut self,
+        bytes: &[u8],
+        file: &FirmwareFile,
+        place: Place,
+    ) -> Result<(), Damage> {
+        self.found.files += 1;
+        self.found.checksums += usize::from(file.has_checksum);
+        let is_checked = file.has_checksum && !file.is_deleted;
+        let seen_bytes = if is_checked { file.length_bytes } else { file.header_bytes };
+        self.seen.add(place, file.offset_bytes, seen_bytes);
+        if !has_sections(file) {
+            return Ok(());
+        }
+        let start = file.offset_bytes + file.header_bytes;
+        let contents = &bytes[start..file.offset_bytes + file.length_bytes - file.tail_bytes];
+        self.check_contents(contents, place.behind(start))
+    }
+
+    fn check_contents(&mut self, contents: &[u8], place: Place) -> Result<(), Damage> {
+        if self.depth > NESTING_MAX {
+            return Err(Damage::new(
+                place.at(0),
+                format!("sections in sections, expected at most {NESTING_MAX} deep"),
+            ));
+        }
+        self.depth += 1;
+        check_sections(contents, place, |offset, section, inside| {
+            let place = place.behind(offset);
+            let header_bytes = |contents: &[u8]| section.bytes.len() - contents.len();
+            match inside {
+                Inside::Nothing { is_seen: false } => Ok(()),
+                Inside::Nothing { is_seen: true } => {
+                    self.seen.add(place, 0, section.bytes.len());
+                    Ok(())
+                }
+                Inside::Doubt(why) => {
+                    self.doubts.add(Damage::doubt(place.at(0), why));
+                    Ok(())
+                }
+                Inside::Sections { contents, is_checked } => {
+                    let header_bytes = header_bytes(contents);
+                    let seen_bytes = if is_checked { section.bytes.len() } else { header_bytes };
+                    self.seen.add(place, 0, seen_bytes);
+                    self.check_contents(contents, place.behind(header_bytes))
+                }
+                Inside::Volume(contents) => {
+                    let header_bytes = header_bytes(contents);
+                    self.seen.add(place, 0, header_bytes);
+                    let place = place.behind(header_bytes);
+                    let volume = FirmwareVolume::parse(contents, 0)
+                        .map_err(|flaw| Damage::new(place.at(0), flaw.to_string()))?;
+                    self.check_volume(contents, &volume, place)
+                }
+                Inside::Packed { codec, packed, unpacked_bytes } => {
+                    let seen = self.check_packed(codec, packed, unpacked_bytes, place)?;
+                    if seen {
+                        self.seen.add(place, 0, section.bytes.len());
+                    }
+                    Ok(())
+                }
+            }
+        })?;
+        self.depth -= 1;
+        Ok(())
+    }
+
+    /// Unpacks and checks the contents of a section; `false` if that goes beyond a limit.
+    fn check_packed(
+        &mut self,
+        codec: Codec,
+        packed: &[u8],
+        unpacked_bytes: Option<u32>,
+        place: Place,
+    ) -> Result<bool, Damage> {
+        let damage = |why: String| Damage::new(place.at(0), format!("section: {why}"));
+        let bytes = match self.budget.unpack(codec, packed).map_err(damage)? {
+            Unpacked::Bytes(bytes) => bytes,
+            Unpacked::Unseen => return Ok(false),
+        };
+        if let Some(expected) = unpacked_bytes
+            && expected as usize != bytes.len()
+        {
+            let got = bytes.len();
+            return Err(damage(format!("0x{got:x} bytes unpacked, expected 0x{expected:x}")));
+        }
+        let checked = self.check_contents(&bytes, place.unpacked());
+        self.budget.release(bytes.len());
+        checked.map_err(|inner| Damage { why: format!("unpacked: {}", inner.why), ..inner })?;
+        Ok(true)
+    }
+}
+
+/// Returns where erased bytes have lost what was before or behind them: at `end` no file begins, so
+/// that erased bytes should follow up to the end of the volume. They do not, and what is erased
+/// ends where a block does. Makers keep other data there too, so this is only a doubt.
+fn erased_before_rest(volume: &[u8], end: usize, place: Place) -> Option<usize> {
+    let rest = volume.get(end..)?;
+    let blank_bytes = rest.iter().take_while(|byte| **byte == 0xff).count();
+    let next = end + blank_bytes;
+    let is_lost = next < volume.len()
+        && place.at(next).is_multiple_of(BLOCK_BYTES)
+        && next >= BLOCK_BYTES
+        && volume[next - BLOCK_BYTES..next].iter().all(|byte| *byte == 0xff);
+    is_lost.then(|| place.at(next - BLOCK_BYTES))
 }
 
 /// Returns the bytes that belong to no area.
@@ -106,54 +303,8 @@ fn gaps(image_bytes: usize, areas: &[Area]) -> Vec<Range<usize>> {
     gaps
 }
 
-/// Checks the files of `volume`, which was parsed from `bytes`; these begin at `base` in the image.
-fn check_volume(
-    bytes: &[u8],
-    volume: &FirmwareVolume,
-    base: usize,
-    depth: usize,
-    found: &mut Found,
-) -> Result<(), Damage> {
-    found.volumes += 1;
-    for file in Files::of(bytes, volume).into_iter().flatten() {
-        let file =
-            file.map_err(|damaged| Damage::new(base + damaged.offset_bytes, damaged.to_string()))?;
-        found.files += 1;
-        found.checksums += usize::from(file.has_checksum);
-        if has_sections(&file) {
-            let start = file.offset_bytes + file.header_bytes;
-            let contents = &bytes[start..file.offset_bytes + file.length_bytes];
-            check_contents(contents, base + start, depth, found)?;
-        }
-    }
-    Ok(())
-}
-
 /// Every type of the specification but raw (01h); padding, and what vendors define, may be
 /// anything.
 fn has_sections(file: &FirmwareFile) -> bool {
     matches!(file.kind, 0x02..=0x0f) && !file.is_deleted
-}
-
-fn check_contents(
-    contents: &[u8],
-    base: usize,
-    depth: usize,
-    found: &mut Found,
-) -> Result<(), Damage> {
-    if depth > NESTING_MAX {
-        return Err(Damage::new(
-            base,
-            format!("sections in sections, expected at most {NESTING_MAX} deep"),
-        ));
-    }
-    check_sections(contents, base, |offset, inside| match inside {
-        Inside::Nothing => Ok(()),
-        Inside::Sections(sections) => check_contents(sections, offset, depth + 1, found),
-        Inside::Volume(bytes) => {
-            let volume = FirmwareVolume::parse(bytes, 0)
-                .map_err(|flaw| Damage::new(offset, flaw.to_string()))?;
-            check_volume(bytes, &volume, offset, depth + 1, found)
-        }
-    })
 }
