@@ -215,8 +215,8 @@ impl fmt::Display for PlanReport {
         if self.lacks_variable_store {
             writeln!(
                 f,
-                "WARNING    no variable store is known in this UEFI image: settings, boot order and \
-                 Secure Boot keys of this host are overwritten, unless they lie in another chip"
+                "WARNING    no variable store is known in this UEFI image: settings, boot order \
+                 and Secure Boot keys of this host are overwritten, unless they lie in another chip"
             )?;
         }
         writeln!(f, "backup     {:#x} bytes, in memory until the end", self.chip_bytes)?;

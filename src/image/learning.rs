@@ -91,10 +91,9 @@ impl Snapshot {
         let known = good.left_out.union(contents.closed());
         let changed: ByteRanges = changed.collect::<ByteRanges>().without(&known);
         let map = Map::of(contents.bytes());
-        let programs: ByteRanges =
-            changed.iter().filter(|range| map.programs.overlaps(range)).cloned().collect();
-        let places: ByteRanges =
-            changed.without(&programs).iter().map(|range| map.place(range)).collect();
+        let beside = changed.without(&map.programs);
+        let programs = changed.without(&beside);
+        let places: ByteRanges = beside.iter().map(|range| map.place(range)).collect();
         let places = places.without(&known);
         let count = places.iter().count() + good.learned.iter().count();
         if count > LEARNED_MAX {

@@ -3,6 +3,7 @@
 //! Read from what the bytes themselves say (Intel flash descriptor, FMAP, UEFI variable stores), or
 //! given explicitly. A layout that contradicts itself is an error: nothing may be written by it.
 
+mod amd;
 mod boot;
 mod descriptor;
 mod error;
@@ -22,6 +23,7 @@ use std::fmt;
 use std::ops::Range;
 
 use super::ByteRanges;
+pub(in crate::image) use amd::has_amd_firmware_structure;
 pub use boot::boot_offset;
 pub(in crate::image) use boot::{RESET_VECTOR_BYTES, begins_with_arm_branch, has_x86_reset_vector};
 pub(crate) use descriptor::DESCRIPTOR_BYTES;
@@ -105,6 +107,7 @@ impl Layout {
             regions.extend(map.areas);
         }
         add_variable_stores(bytes, &mut regions);
+        add_amd_data(bytes, &mut regions);
         Self::new(regions, bytes.len() as u64)
     }
 
@@ -119,6 +122,7 @@ impl Layout {
             .collect();
         regions.extend(FlashMap::find(bytes).ok().flatten().into_iter().flat_map(|map| map.areas));
         add_variable_stores(bytes, &mut regions);
+        add_amd_data(bytes, &mut regions);
         regions.retain(|region| region.end_bytes() <= size_bytes);
         regions
     }
@@ -235,6 +239,30 @@ fn add_variable_stores(bytes: &[u8], regions: &mut Vec<LayoutRegion>) {
             offset_bytes: range.start,
             length_bytes: range.end - range.start,
         });
+    }
+}
+
+/// Adds what AMD's firmware writes itself, but for what overlaps a region that is more exact.
+fn add_amd_data(bytes: &[u8], regions: &mut Vec<LayoutRegion>) {
+    for (name, range) in amd::firmware_data(bytes) {
+        let named = |region: &&LayoutRegion| region.name.starts_with(name);
+        let region = LayoutRegion {
+            kind: RegionKind::FirmwareData,
+            name: match regions.iter().filter(named).count() {
+                0 => name.to_owned(),
+                count => format!("{name}-{}", count + 1),
+            },
+            offset_bytes: range.start as u64,
+            length_bytes: range.len() as u64,
+        };
+        let is_new = |other: &LayoutRegion| {
+            let is_apart = other.end_bytes() <= region.offset_bytes
+                || region.end_bytes() <= other.offset_bytes;
+            is_apart || other.contains(&region) && other.range() != region.range()
+        };
+        if regions.len() < REGIONS_MAX && regions.iter().all(is_new) {
+            regions.push(region);
+        }
     }
 }
 

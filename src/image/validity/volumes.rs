@@ -10,7 +10,9 @@ use super::section::{Inside, check_sections};
 use super::unpack::{Budget, Codec, Unpacked};
 use super::{Damage, Doubts, Evidence, reaches_into};
 use crate::image::ByteRanges;
-use crate::image::layout::{FirmwareVolume, FoundVolume, Volumes, begins_with_arm_branch, u32_at};
+use crate::image::layout::{
+    FirmwareVolume, FoundVolume, Volumes, begins_with_arm_branch, has_amd_firmware_structure,
+};
 
 /// Volumes lie in volumes at most so deep, sections in sections as well.
 const NESTING_MAX: usize = 16;
@@ -48,17 +50,6 @@ impl Found {
             || (self.begins_with_volume && vector.iter().any(|&byte| byte != 0));
         self.has_programs && !begins_at_start && !has_amd_firmware_structure(image)
     }
-}
-
-/// Returns the Embedded Firmware Structure of AMD, at one of its places in each 16 MiB (coreboot,
-/// `util/amdfwtool`).
-fn has_amd_firmware_structure(image: &[u8]) -> bool {
-    const SIGNATURE: u32 = 0x55aa_55aa;
-    const BANK_BYTES: usize = 0x100_0000;
-    const PLACES: [usize; 6] = [0x2_0000, 0x82_0000, 0xc2_0000, 0xe2_0000, 0xf2_0000, 0xfa_0000];
-    (0..image.len())
-        .step_by(BANK_BYTES)
-        .any(|bank| PLACES.iter().any(|place| u32_at(image, bank + place) == Some(SIGNATURE)))
 }
 
 /// A walk through the volumes of an image.

@@ -9,6 +9,7 @@ from lab.shell import CommandFailed, run, run_with_retries
 FIRMWARE = "ovmf ovmf-ia32 qemu-efi-aarch64 qemu-efi-arm seabios bochsbios qemu-system-data u-boot-qemu opensbi".split()
 TOOLS = "coreboot-utils"
 UEFI_FIRMWARE = "uefi-firmware==1.16"
+PSPTOOL = "psptool==3.7"
 PATTERNS = ("*.fd", "bios*.bin", "BIOS-*", "u-boot.rom", "u-boot.bin", "fw_*.bin", "slof.bin", "qboot.rom")
 
 
@@ -43,13 +44,19 @@ def unpack(folder, name):
     return unpacked
 
 
+def add_python(folder, package):
+    """Installs a package of PyPI in the environment of its own; returns the folder of its programs."""
+    programs = folder / "python" / "bin"
+    python = programs / "python3"
+    if not python.exists():
+        make_environment(folder / "python")
+    run_with_retries(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", package)
+    return programs
+
+
 def add_uefi_firmware(folder):
     """Makes the module uefi_firmware importable."""
-    environment = folder / "python"
-    python = environment / "bin" / "python3"
-    if not python.exists():
-        make_environment(environment)
-    run_with_retries(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", UEFI_FIRMWARE)
+    environment = add_python(folder, UEFI_FIRMWARE).parent
     sys.path.append(sysconfig.get_path("purelib", "venv", {"base": environment, "installed_base": environment}))
 
 
