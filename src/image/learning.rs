@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use super::layout::{FFS_GUIDS, FoundVolume, Layout, LayoutRegion, RegionKind, Volumes};
+use super::layout::{FFS_GUIDS, FoundVolume, Layout, LayoutRegion, RegionKind, Volumes, u64_at};
 use super::validity::{Verdict, validate_contents};
 use super::{ByteRanges, Contents, KnownGood};
 
@@ -46,7 +46,7 @@ pub enum Lesson {
     SameBoot,
     /// Nothing: the firmware was replaced since.
     Replaced,
-    /// Nothing: the firmware's structure is damaged or doubtful.
+    /// Nothing: the firmware's structure is damaged.
     Damaged(Verdict),
     /// More places changed than firmware has for its data: [`LEARNED_MAX`].
     TooMany(usize),
@@ -83,8 +83,9 @@ impl Snapshot {
             return Lesson::Replaced;
         }
         match validate_contents(contents) {
-            Verdict::Valid { .. } | Verdict::Unknown { .. } => {}
-            damaged => return Lesson::Damaged(damaged),
+            damaged @ Verdict::Invalid { .. } => return Lesson::Damaged(damaged),
+            // A machine with doubtful firmware runs, and writes like any other.
+            Verdict::Valid { .. } | Verdict::Unknown { .. } | Verdict::Doubtful { .. } => {}
         }
         let pages = self.pages.iter().zip(&before.pages).enumerate();
         let changed = pages.filter(|(_, (now, before))| now != before).map(|(nth, _)| page(nth));
@@ -116,7 +117,8 @@ struct Map<'a> {
 impl<'a> Map<'a> {
     fn of(bytes: &'a [u8]) -> Self {
         let layout = Layout::read(bytes).unwrap_or_default();
-        let mut programs: ByteRanges = Volumes::of(bytes).filter_map(of_programs).collect();
+        let mut programs: ByteRanges =
+            Volumes::of(bytes).filter_map(|found| of_programs(bytes, found)).collect();
         let regions = layout.regions();
         for region in regions.iter().filter(|region| holds_programs(region, bytes)) {
             programs.insert(region.range());
@@ -173,8 +175,15 @@ fn page(nth: usize) -> Range<u64> {
 }
 
 /// A volume of files, but for those of variables, which the layout knows.
-fn of_programs(found: FoundVolume) -> Option<Range<u64>> {
+fn of_programs(bytes: &[u8], found: FoundVolume) -> Option<Range<u64>> {
     match found {
+        // Its length may be what is damaged.
+        FoundVolume::Damaged { offset_bytes, .. } => {
+            let start = offset_bytes as u64;
+            let room = bytes.len() as u64 - start;
+            let length = u64_at(bytes, offset_bytes + 32).unwrap_or(0);
+            Some(start..start + length.clamp(PAGE_BYTES as u64, room.max(PAGE_BYTES as u64)))
+        }
         FoundVolume::Whole(volume) if FFS_GUIDS.contains(&volume.file_system) => {
             let start = volume.offset_bytes as u64;
             Some(start..start + volume.length_bytes as u64)
