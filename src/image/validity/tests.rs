@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::image::layout::samples::*;
-use crate::image::layout::{FFS2, FFS3, Guid};
+use crate::image::layout::{FFS1, FFS2, FFS3, Guid};
 
 const FREEFORM: u8 = 0x02;
 const DRIVER: u8 = 0x07;
@@ -509,4 +509,267 @@ fn a_closed_range_is_neither_damage_nor_an_excuse_for_damage_elsewhere() {
     assert!(matches!(around(&image, 0, image.len()), Verdict::Unknown { .. }));
     let blank = vec![0xff; 0x1000];
     assert!(matches!(around(&blank, 0, 0x800), Verdict::Invalid { .. }));
+}
+
+/// An image of one volume with these files, and a reset vector behind it.
+fn with_files(files: &[Vec<u8>]) -> Vec<u8> {
+    let length = files.iter().map(|file| file.len() + 8).sum::<usize>() + 0x100;
+    let mut image = file_volume(length.next_multiple_of(0x1000), files);
+    let mut end = vec![0xff; 0x1000];
+    put(&mut end, 0xff0, &JUMP);
+    image.extend(end);
+    image
+}
+
+fn fix_header_checksum(file: &mut [u8]) {
+    file[16] = 0;
+    let sum = file[..24].iter().fold(0u8, |sum, &byte| sum.wrapping_add(byte));
+    file[16] = sum.wrapping_sub(file[17]).wrapping_sub(file[23]).wrapping_neg();
+}
+
+fn doubtful(image: &[u8]) -> (u64, String) {
+    match validate(image) {
+        Verdict::Doubtful { offset_bytes, why } => (offset_bytes, why),
+        other => panic!("expected doubtful, got {other}"),
+    }
+}
+
+fn assert_valid(image: &[u8]) {
+    let verdict = validate(image);
+    assert!(matches!(verdict, Verdict::Valid { .. }), "{verdict}");
+}
+
+#[test]
+fn a_file_without_a_checksum_may_have_the_constant_of_ffs1() {
+    let mut constant = file(0x22, DRIVER, false, &pe_section());
+    constant[17] = 0x5a;
+    assert_valid(&with_files(&[constant.clone()]));
+    constant[17] = 0x5b;
+    assert!(invalid(&with_files(&[constant])).1.contains("file checksum 0x5b, expected 0xaa"));
+}
+
+/// Its header's checksum is right, so it was written so; where the next file is nothing tells.
+#[test]
+fn a_file_of_no_bytes_is_doubtful() {
+    let mut empty = file(0x33, FREEFORM, false, &[]);
+    empty[20..23].fill(0);
+    fix_header_checksum(&mut empty);
+    let image = with_files(&[file(0x22, DRIVER, false, &pe_section()), empty]);
+    let (at, why) = doubtful(&image);
+    assert_eq!(at as usize, offset_of(&image, 0x33));
+    assert!(why.contains("0x0 bytes"), "{why}");
+}
+
+#[test]
+fn a_header_that_says_it_is_invalid_is_skipped() {
+    let mut header = vec![0x99; 24];
+    header[23] = !0x21;
+    let driver = file(0x22, DRIVER, false, &pe_section());
+    let image = with_files(&[header.clone(), driver.clone()]);
+    assert_valid(&image);
+    header[23] = !0x01;
+    assert!(invalid(&with_files(&[header, driver])).1.contains("header sums up to"));
+}
+
+#[test]
+fn a_store_of_variables_may_have_a_constant_for_its_checksum() {
+    let mut image = variable_store(0x2000);
+    put(&mut image, 50, &[0xaa, 0x55]);
+    image.extend(with_files(&[file(0x22, DRIVER, false, &pe_section())]));
+    assert_valid(&image);
+    assert_eq!(Layout::read(&image).unwrap().regions().len(), 1);
+    // Of programs it is doubtful, and so are they looked at.
+    put(&mut image, 0x2000 + 50, &[0xaa, 0x55]);
+    let (at, why) = doubtful(&image);
+    assert!(at == 0x2000 && why.contains("header sums up to"), "{why}");
+    put(&mut image, 0x2000 + 72 + 16, &[0]);
+    assert!(invalid(&image).1.contains("header sums up to"));
+}
+
+#[test]
+fn a_spare_copy_of_a_header_is_no_volume() {
+    let volume = with_files(&[file(0x22, DRIVER, false, &section(0x10, &pe(&noise(0x400))))]);
+    let mut image = vec![0xff; 0x1000];
+    put(&mut image, 0x100, &volume[..VOLUME_HEADER_BYTES]);
+    // What stands behind it is no file.
+    put(&mut image, 0x148, &[0x77; 0x40]);
+    image.extend(&volume);
+    let by = |image: &[u8]| validate(image).to_string();
+    assert!(by(&image).contains("1 firmware volumes with 1 files"), "{}", by(&image));
+    // Not where files follow: there a whole volume has a twin, and damage counts.
+    let mut twins = [volume.clone(), volume.clone()].concat();
+    let second = file(0x33, FREEFORM, true, &noise(64));
+    put(&mut twins, 0x200, &second);
+    twins[VOLUME_HEADER_BYTES] ^= 1;
+    assert_eq!(invalid(&twins).0, VOLUME_HEADER_BYTES as u64);
+}
+
+#[test]
+fn files_of_ffs1_have_checksums_and_tails() {
+    let contents = pe_section();
+    let mut tailed = file(0x22, DRIVER, true, &contents);
+    tailed[19] |= 0x01;
+    tailed[20] += 2;
+    fix_header_checksum(&mut tailed);
+    tailed.extend([!tailed[16], !tailed[17]]);
+    let mut plain = file(0x33, FREEFORM, false, &sections(&[section(0x15, b"D\0\0\0")]));
+    plain[17] = 0x5a;
+    let image = |tailed: &[u8]| {
+        let mut contents = tailed.to_vec();
+        contents.resize(contents.len().next_multiple_of(8), 0xff);
+        contents.extend(&plain);
+        let mut image = volume(FFS1, 0x1000, &contents);
+        put(&mut image, 0xff0, &JUMP);
+        image
+    };
+    assert!(validate(&image(&tailed)).to_string().contains("with 2 files, 1 of them"));
+    let end = tailed.len() - 1;
+    let mut damaged = tailed.clone();
+    damaged[end] ^= 1;
+    assert!(invalid(&image(&damaged)).1.contains("tail 0x"));
+    let mut damaged = tailed.clone();
+    damaged[60] ^= 1;
+    assert!(invalid(&image(&damaged)).1.contains("file checksum"));
+}
+
+/// Sections that others have compressed are walked like all: what is damaged in them counts.
+#[test]
+fn what_is_inside_compressed_sections_is_walked() {
+    let mut inner = file_volume(0x1000, &[file(0x66, DRIVER, true, &pe_section())]);
+    let image = |inner: &[u8]| {
+        let packed = guided(LZMA, &[], &lzma(&section(0x17, inner)));
+        // A section in a section in a section.
+        let packed = guided(LZMA, &[], &lzma(&packed));
+        with_files(&[file(0x22, VOLUME_IMAGE, false, &packed)])
+    };
+    let whole = image(&inner);
+    assert!(validate(&whole).to_string().contains("2 firmware volumes with 2 files, 1 of them"));
+    inner[200] ^= 1;
+    let damaged = image(&inner);
+    let (at, why) = invalid(&damaged);
+    assert_eq!(at as usize, offset_of(&damaged, 0x22) + 24);
+    assert!(why.starts_with("unpacked: unpacked: firmware file 66666666-"), "{why}");
+}
+
+#[test]
+fn an_erased_block_is_noticed_in_what_is_compressed_and_in_code() {
+    let erased = |image: &[u8], block: usize| {
+        let mut image = image.to_vec();
+        image[block..block + 0x1000].fill(0xff);
+        invalid(&image)
+    };
+    let inner = section(0x10, &pe(&noise(0x8000)));
+    let packed = with_files(&[file(0x22, DRIVER, false, &guided(LZMA, &[], &lzma(&inner)))]);
+    assert_valid(&packed);
+    for block in (0x1000..0x8000).step_by(0x1000) {
+        let (at, why) = erased(&packed, block);
+        assert_eq!((at, why.as_str()), (block as u64, "4 KiB of a compressed section are erased"));
+    }
+    let code = with_files(&[file(0x22, DRIVER, false, &section(0x10, &pe(&noise(0x4000))))]);
+    assert_valid(&code);
+    let (at, why) = erased(&code, 0x2000);
+    assert_eq!((at, why.as_str()), (0x2000, "4 KiB of a program's code are erased"));
+    // In raw contents it says nothing: the bytes may be so.
+    let raw = with_files(&[file(0x22, FREEFORM, false, &section(0x19, &[0xff; 0x3000]))]);
+    assert!(!matches!(validate(&raw), Verdict::Invalid { .. }));
+}
+
+#[test]
+fn a_block_that_is_erased_across_the_last_header_is_doubtful() {
+    let first = file(0x22, DRIVER, false, &section(0x10, &pe(&noise(0x1800))));
+    let last = file(0x33, 0x01, false, &noise(0x2000));
+    let mut image = with_files(&[first, last]);
+    assert!(offset_of(&image, 0x33) < 0x2000);
+    image[0x1000..0x2000].fill(0xff);
+    assert!(!matches!(validate(&image), Verdict::Valid { .. }));
+    let header = offset_of(&with_files(&[file(0x22, DRIVER, false, &pe_section())]), 0x22);
+    assert_eq!(header, VOLUME_HEADER_BYTES);
+}
+
+/// The first block of a volume is erased: its files are left, and what they need is not.
+#[test]
+fn files_without_a_volume_are_damage() {
+    let driver = |name| file(name, DRIVER, false, &section(0x10, &pe(&noise(0x800))));
+    let lost = file_volume(0x6000, &[0x41, 0x42, 0x43, 0x44, 0x45, 0x46, 0x47].map(driver));
+    let mut image = lost.clone();
+    image.extend(with_files(&[driver(0x22)]));
+    assert_valid(&image);
+    image[..0x1000].fill(0xff);
+    let (at, why) = invalid(&image);
+    assert_eq!(at as usize, offset_of(&image, 0x43));
+    assert!(why.starts_with("firmware files that lie in no volume"), "{why}");
+    // One that happens to look like a file is no proof.
+    let mut alone = vec![0xff; 0x1000];
+    put(&mut alone, 0x200, &file(0x41, FREEFORM, false, &[]));
+    alone.extend(with_files(&[driver(0x22)]));
+    assert!(!matches!(validate(&alone), Verdict::Invalid { .. }));
+}
+
+#[test]
+fn an_erased_descriptor_is_doubtful_where_a_management_engine_needs_it() {
+    let mut image = vec![0xff; 0x3000];
+    put(&mut image, 0x1010, b"$FPT\x05\0\0\0");
+    image.extend(with_files(&[file(0x22, DRIVER, false, &section(0x10, &pe(&noise(0x1000))))]));
+    let (at, why) = doubtful(&image);
+    assert!(at == 0 && why.contains("partitions lie at 0x1000"), "{why}");
+    // A dummy on a board without one.
+    put(&mut image, 0x10, &0x0ff0_a55a_u32.to_le_bytes());
+    assert_eq!(doubtful(&image).0, 0);
+    put(&mut image, 0x1010, b"none");
+    assert_valid(&image);
+    // The beginning is something else: no whole chip.
+    put(&mut image, 0x1010, b"$FPT\x05\0\0\0");
+    put(&mut image, 0x200, b"BIOS");
+    assert_valid(&image);
+}
+
+#[test]
+fn firmware_of_which_little_was_looked_at_is_unknown() {
+    let driver = file(0x22, DRIVER, false, &section(0x10, &pe(&noise(0x1000))));
+    let raw = |length| file(0x33, 0x01, false, &noise(length));
+    assert_valid(&with_files(&[driver.clone(), raw(0x800)]));
+    let unknown = validate(&with_files(&[driver.clone(), raw(0x8000)])).to_string();
+    assert!(unknown.starts_with("unknown: only 11 % of it could be looked at, 0x10"), "{unknown}");
+    // What is closed to the host does not count.
+    let image = with_files(&[driver, raw(0x800)]);
+    let mut chip = noise(0x8000);
+    chip.extend(&image);
+    assert!(matches!(validate(&chip), Verdict::Unknown { .. }));
+    let closed: ByteRanges = std::iter::once(0..0x8000).collect();
+    let verdict = validate_around(&chip, &closed);
+    assert!(matches!(verdict, Verdict::Valid { .. }), "{verdict}");
+}
+
+#[test]
+fn programs_that_end_outside_and_dependencies_without_an_end_are_doubtful() {
+    let image = |section: Vec<u8>| with_files(&[file(0x22, DRIVER, false, &section)]);
+    let mut program = pe(b"code");
+    program[0x58 + 17] = 1;
+    assert!(doubtful(&image(section(0x10, &program))).1.contains("sections end outside"));
+    let te = |length: u8| {
+        let mut te = vec![0; 80];
+        put(&mut te, 0, b"VZ");
+        te[4] = 1;
+        te[6] = 40;
+        te[40 + 16] = length;
+        te[40 + 20] = 80;
+        te[40 + 36] = 0x20;
+        te.extend([0x90; 16]);
+        section(0x12, &te)
+    };
+    assert_valid(&image(te(16)));
+    assert!(doubtful(&image(te(17))).1.contains("sections end outside"));
+    let dependencies = |code: &[u8]| image(sections(&[section(0x13, code), pe_section()]));
+    assert_valid(&dependencies(&[&[0x02][..], &[0x55; 16], &[0x06, 0x03, 0x08]].concat()));
+    assert!(doubtful(&dependencies(&[0x02, 0x55])).1.contains("dependencies without an end"));
+    assert!(doubtful(&dependencies(&[0x06, 0x0a, 0x08])).1.contains("dependencies"));
+}
+
+#[test]
+fn an_area_that_ends_outside_is_doubtful() {
+    let mut image = coreboot();
+    let size = image.len() as u32;
+    let areas = [(0, 0x1000, "FMAP"), (0x1000, size, "COREBOOT"), (size + 5, 9, "FW_MAIN_A")];
+    put(&mut image, 0, &flash_map(size, &areas));
+    assert!(doubtful(&image).1.contains("does not fit"));
 }

@@ -10,7 +10,7 @@
 //! Source: LZMA SDK, `lzma-specification.txt`.
 
 use lzma_rust2::filter::bcj::BcjReader;
-use lzma_rust2::{LzmaReader, Read};
+use lzma_rust2::{Action, LzmaStream, Read as _, Status};
 
 use super::{Unpacked, check_rest};
 use crate::image::layout::{u32_at, u64_at};
@@ -19,7 +19,6 @@ const HEADER_BYTES: usize = 13;
 const PROPERTIES_END: u8 = 9 * 5 * 5;
 /// Nothing in firmware unpacks to more than this.
 const UNPACKED_BYTES_MAX: u64 = 1 << 30;
-const STEP_BYTES: usize = 64 * 1024;
 
 /// Unpacks a stream to at most `room_bytes`, which together with the dictionary are at most
 /// `held_bytes`.
@@ -40,32 +39,52 @@ pub(super) fn unpack(
         return Err(implausible(Some(&properties), Some(unpacked_bytes)));
     }
     let dictionary_bytes = u64::from(dictionary_bytes).min(unpacked_bytes) as u32;
-    let takes_bytes = unpacked_bytes + u64::from(dictionary_bytes);
+    let twice_bytes = if is_x86 { unpacked_bytes } else { u64::from(dictionary_bytes) };
+    let takes_bytes = unpacked_bytes + twice_bytes;
     if unpacked_bytes > room_bytes as u64 || takes_bytes > held_bytes as u64 {
         return Ok(Unpacked::Unseen);
     }
     let stream = &packed[HEADER_BYTES..];
+    let mut bytes = vec![0; unpacked_bytes as usize];
     let failed = |error| format!("LZMA: {error:?}");
-    let mut reader =
-        LzmaReader::new_with_props(stream, unpacked_bytes, properties, dictionary_bytes, None)
-            .map_err(failed)?;
-    // The last bits tell whether the decoder was still in step: a checksum of a kind.
-    reader.set_relaxed_end_condition(false);
-    let bytes = read(&mut reader, unpacked_bytes as usize).map_err(failed)?;
-    if bytes.len() as u64 != unpacked_bytes {
-        let got = bytes.len();
-        return Err(format!("LZMA: 0x{got:x} bytes unpacked, expected 0x{unpacked_bytes:x}"));
+    decode(stream, properties, dictionary_bytes, &mut bytes)?;
+    if is_x86 {
+        let mut filtered = vec![0; bytes.len()];
+        BcjReader::new_x86(bytes.as_slice(), 0).read_exact(&mut filtered).map_err(failed)?;
+        bytes = filtered;
     }
-    let (rest, unused) = reader.into_parts();
-    check_rest(&[&unused, rest].concat()).map_err(|why| format!("LZMA: {why}"))?;
-    match is_x86 {
-        false => Ok(Unpacked::Bytes(bytes)),
-        true => {
-            let length = bytes.len();
-            let filtered = read(&mut BcjReader::new_x86(bytes.as_slice(), 0), length);
-            Ok(Unpacked::Bytes(filtered.map_err(failed)?))
+    Ok(Unpacked::Bytes(bytes))
+}
+
+/// Decodes a stream that has to end with `bytes`. Its last bits tell whether the decoder was still
+/// in step: a checksum of a kind.
+fn decode(
+    mut stream: &[u8],
+    properties: u8,
+    dictionary_bytes: u32,
+    bytes: &mut [u8],
+) -> Result<(), String> {
+    let failed = |error| format!("LZMA: {error:?}");
+    let length = bytes.len();
+    let mut decoder = LzmaStream::new_with_props(length as u64, properties, dictionary_bytes, None)
+        .map_err(failed)?;
+    let mut end = 0;
+    loop {
+        let step = decoder.process(stream, &mut bytes[end..], Action::Finish).map_err(failed)?;
+        stream = &stream[step.bytes_consumed..];
+        end += step.bytes_produced;
+        match step.status {
+            Status::StreamEnd => break,
+            Status::Ok if step.bytes_consumed == 0 && step.bytes_produced == 0 => {
+                return Err(format!("LZMA: 0x{end:x} bytes unpacked, expected 0x{length:x}"));
+            }
+            Status::Ok => {}
         }
     }
+    if end != length {
+        return Err(format!("LZMA: 0x{end:x} bytes unpacked, expected 0x{length:x}"));
+    }
+    check_rest(&[decoder.unused_input(), stream].concat()).map_err(|why| format!("LZMA: {why}"))
 }
 
 fn implausible(properties: Option<&u8>, unpacked_bytes: Option<u64>) -> String {
@@ -73,18 +92,4 @@ fn implausible(properties: Option<&u8>, unpacked_bytes: Option<u64>) -> String {
         "LZMA with properties {properties:02x?} and {unpacked_bytes:x?} bytes unpacked, expected \
         plausible ones"
     )
-}
-
-/// Reads to the end, and at most a byte more than `expected_bytes`.
-fn read(reader: &mut impl Read, expected_bytes: usize) -> Result<Vec<u8>, lzma_rust2::Error> {
-    let mut bytes = Vec::new();
-    bytes.reserve_exact(expected_bytes);
-    let mut step = vec![0; STEP_BYTES];
-    loop {
-        let got = reader.read(&mut step)?;
-        if got == 0 || bytes.len() > expected_bytes {
-            return Ok(bytes);
-        }
-        bytes.extend_from_slice(&step[..got]);
-    }
 }

@@ -105,3 +105,6 @@ fn check_rest(rest: &[u8]) -> Result<(), String> {
         false => Err(format!("0x{:x} bytes behind its end, expected none", rest.len())),
     }
 }
+
+#[cfg(test)]
+mod tests;
