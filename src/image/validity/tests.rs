@@ -676,14 +676,26 @@ fn an_erased_block_is_noticed_in_what_is_compressed_and_in_code() {
 
 #[test]
 fn a_block_that_is_erased_across_the_last_header_is_doubtful() {
-    let first = file(0x22, DRIVER, false, &section(0x10, &pe(&noise(0x1800))));
-    let last = file(0x33, 0x01, false, &noise(0x2000));
-    let mut image = with_files(&[first, last]);
-    assert!(offset_of(&image, 0x33) < 0x2000);
-    image[0x1000..0x2000].fill(0xff);
-    assert!(!matches!(validate(&image), Verdict::Valid { .. }));
-    let header = offset_of(&with_files(&[file(0x22, DRIVER, false, &pe_section())]), 0x22);
-    assert_eq!(header, VOLUME_HEADER_BYTES);
+    let pad = file(0x22, PAD, false, &[0xff; 0x1800]);
+    let programs = file(0x33, DRIVER, false, &section(0x10, &pe(&noise(0x4000))));
+    let last = file(0x44, 0x01, false, &noise(0x1000));
+    let image = with_files(&[programs, pad, last]);
+    assert_valid(&image);
+    let header = offset_of(&image, 0x44);
+    let block = header / 0x1000 * 0x1000;
+    let mut erased = image.clone();
+    erased[block..block + 0x1000].fill(0xff);
+    let (at, why) = doubtful(&erased);
+    assert!(at == block as u64 && why.contains("a file may be lost"), "{at:x} {why}");
+    // What a maker keeps in the free space of a volume is none of this.
+    let mut kept = with_files(&[file(0x33, DRIVER, false, &section(0x10, &pe(&noise(0x1f00))))]);
+    assert_eq!(kept.len(), 0x4000);
+    kept.splice(0x3000..0x3000, vec![0xff; 0x2000]);
+    put(&mut kept, 32, &0x5000u64.to_le_bytes());
+    put(&mut kept, 56, &5u32.to_le_bytes());
+    fix_volume_checksum(&mut kept);
+    put(&mut kept, 0x4000, b"kept");
+    assert_valid(&kept);
 }
 
 /// The first block of a volume is erased: its files are left, and what they need is not.

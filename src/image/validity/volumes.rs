@@ -262,18 +262,19 @@ impl Walk<'_> {
     }
 }
 
-/// Returns where erased bytes have lost what was before or behind them: at `end` no file begins, so
-/// that erased bytes should follow up to the end of the volume. They do not, and what is erased
-/// ends where a block does. Makers keep other data there too, so this is only a doubt.
+/// Returns where a block begins whose erasure has taken a file: its last bytes are erased from
+/// there on, no file begins at `end`, and where a later block begins there are others than erased
+/// bytes. Makers keep other data there too, so this is only a doubt.
 fn erased_before_rest(volume: &[u8], end: usize, place: Place) -> Option<usize> {
-    let rest = volume.get(end..)?;
-    let blank_bytes = rest.iter().take_while(|byte| **byte == 0xff).count();
-    let next = end + blank_bytes;
-    let is_lost = next < volume.len()
+    let is_blank = |byte: &u8| *byte == 0xff;
+    let next = end + volume.get(end..)?.iter().take_while(|byte| is_blank(byte)).count();
+    let in_block = place.at(end) % BLOCK_BYTES;
+    let start = end.checked_sub(in_block)?;
+    let is_lost = in_block > 0
+        && next < volume.len()
         && place.at(next).is_multiple_of(BLOCK_BYTES)
-        && next >= BLOCK_BYTES
-        && volume[next - BLOCK_BYTES..next].iter().all(|byte| *byte == 0xff);
-    is_lost.then(|| place.at(next - BLOCK_BYTES))
+        && volume[start..end].iter().all(is_blank);
+    is_lost.then(|| place.at(start))
 }
 
 /// Returns the bytes that belong to no area.

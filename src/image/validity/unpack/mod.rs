@@ -11,7 +11,7 @@ mod zlib;
 pub const HELD_BYTES_MAX: usize = 80 << 20;
 
 /// Maximum number of bytes that are unpacked from one image: about as many as take a second.
-pub const WORK_BYTES_MAX: usize = 64 << 20;
+pub const WORK_BYTES_MAX: usize = 128 << 20;
 
 /// Maximum ratio of the unpacked bytes to the packed ones. A volume with much free space comes to
 /// 50.
@@ -98,9 +98,15 @@ fn unpack_tiano(codec: Codec, packed: &[u8], room_bytes: usize) -> Result<Unpack
     }
 }
 
-/// Behind the end of a stream there may be bytes that fill its section up.
+/// A mark that some encoders write behind the last byte is at most so long.
+const MARK_BYTES_MAX: usize = 8;
+
+/// Behind the end of a stream there may be a mark, or bytes that fill its section up.
 fn check_rest(rest: &[u8]) -> Result<(), String> {
-    match rest.iter().all(|byte| *byte == 0) || rest.iter().all(|byte| *byte == 0xff) {
+    match rest.len() <= MARK_BYTES_MAX
+        || rest.iter().all(|byte| *byte == 0)
+        || rest.iter().all(|byte| *byte == 0xff)
+    {
         true => Ok(()),
         false => Err(format!("0x{:x} bytes behind its end, expected none", rest.len())),
     }

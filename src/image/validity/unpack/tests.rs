@@ -86,9 +86,9 @@ fn a_stream_that_is_cut_or_goes_on_is_damaged() {
             assert!(unpack(codec, &packed[..end]).is_err(), "{codec:?} of 0x{end:x} bytes");
         }
         if codec == Codec::Lzma {
-            let more = [packed.as_slice(), b"rubbish"].concat();
-            assert!(unpack(codec, &more).unwrap_err().contains("0x7 bytes behind its end"));
-            let filled = [packed.as_slice(), &[0xff; 7]].concat();
+            let more = [packed.as_slice(), b"rubbish behind it"].concat();
+            assert!(unpack(codec, &more).unwrap_err().contains("0x11 bytes behind its end"));
+            let filled = [packed.as_slice(), &[0xff; 70]].concat();
             assert_eq!(unpack(codec, &filled), Ok(Unpacked::Bytes(plain())), "filled up");
         }
     }
