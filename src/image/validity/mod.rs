@@ -1,12 +1,30 @@
 //! Validity: what the bytes of a firmware image say about whether it is whole.
 //!
 //! This is no proof that the firmware boots, only that none of the structures found in it is
-//! damaged:
-//! - Contents of compressed sections are not looked into: no decompressor for them is among the
-//!   dependencies. Their headers and the chain of sections around them are checked, and checksums
-//!   of whole files where the firmware has them; EDK2 leaves these out by default.
-//! - A volume of which not even the header is left is not missed. Only a digest of what should be
-//!   there can tell that.
+//! damaged.
+//!
+//! # Invalid or doubtful
+//!
+//! What proves damage is *invalid*: a wrong checksum or digest of programs or their headers, erased
+//! blocks where programs are, compressed bytes that do not unpack to what they should, files that
+//! have lost their volume. What only deviates from the specifications or from what makers do is
+//! *doubtful*: firmware may live with it, and the machine that has just started from the chip does.
+//!
+//! Accepted, because specification or makers allow it: a file checksum of 5Ah without the attribute
+//! for one, file headers that say of themselves that they are invalid, a constant for the checksum
+//! of a volume of variables, a spare copy of a volume's header, a descriptor of nothing but its
+//! signature. Doubtful: a file of size 0, another volume with a wrong header checksum but all else
+//! right, regions that contradict one another or end behind the chip.
+//!
+//! # What was looked at
+//!
+//! *Valid* needs programs, of which every byte of half was looked at: a checksum is right, a stream
+//! was unpacked to its end, a block of code is not erased. Else the verdict is *unknown*, with that
+//! share. A reset vector alone proves nothing.
+//! - Compressed sections are unpacked within the limits of [`unpack`], and walked like the rest.
+//!   Brotli and compressed coreboot files are not.
+//! - A volume of which nothing is left is not missed. Only a digest of what should be there can
+//!   tell that.
 //! - Variables are left out, they change all the time.
 //! - What the host may not read does not count: a structure that reaches into a closed range is
 //!   neither evidence nor damage.

@@ -7,6 +7,8 @@ from lab import packages
 from lab.shell import CommandFailed, run, run_with_retries
 
 FIRMWARE = "ovmf ovmf-ia32 qemu-efi-aarch64 qemu-efi-arm seabios bochsbios qemu-system-data u-boot-qemu opensbi".split()
+# Newer releases of Debian have these.
+NEWER_FIRMWARE = "qemu-efi-riscv64 qemu-efi-loongarch64".split()
 TOOLS = "coreboot-utils"
 UEFI_FIRMWARE = "uefi-firmware==1.16"
 PSPTOOL = "psptool==3.7"
@@ -16,7 +18,8 @@ PATTERNS = ("*.fd", "bios*.bin", "BIOS-*", "u-boot.rom", "u-boot.bin", "fw_*.bin
 def images(folder):
     """Every firmware image of the packages, each contents once."""
     found = {}
-    for name in FIRMWARE:
+    known = [name for name in NEWER_FIRMWARE if packages.versions(name)]
+    for name in FIRMWARE + known:
         unpacked = unpack(folder, name)
         for pattern in PATTERNS:
             for path in sorted(unpacked.rglob(pattern)):
