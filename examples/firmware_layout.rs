@@ -62,7 +62,8 @@ fn judge_damaged() -> anyhow::Result<()> {
 fn describe(image: &[u8]) -> Value {
     json!({
         "size": image.len(),
-        "boot_offset": boot_offset(image),
+        "boot_offset": boot_offset(image).offset_bytes,
+        "boot_offset_is_known": boot_offset(image).by.is_known(),
         "layout": layout(Layout::read(image)),
         "host_access": access(host_access(image)),
         "volumes": Volumes::of(image).map(|found| volume(image, found)).collect::<Vec<_>>(),

@@ -8,7 +8,7 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|chip: &[u8]| {
     let size_bytes = chip.len() as u64;
-    assert!(boot_offset(chip) <= size_bytes);
+    assert!(boot_offset(chip).offset_bytes <= size_bytes);
     let _ = host_access(chip);
     let layout = Layout::read(chip);
     if let Ok(layout) = &layout {

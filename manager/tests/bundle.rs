@@ -168,6 +168,7 @@ fn a_bundle_says_what_it_was_told() {
     assert_eq!(json["payload"]["compression"], "zstd");
     assert_eq!(json["signature"]["trusted"], true);
 
+    assert_eq!(json["boot_offset_reason"], "an x86 reset vector is there");
     let key = fs::read_to_string(desk.path("release.pub")).unwrap();
     let inline = desk.show(&["--trust", key.trim_end()]);
     assert!(String::from_utf8(inline.stdout).unwrap().contains("good, by trusted release key"));
@@ -184,7 +185,13 @@ fn an_unknown_format_is_a_warning_and_noise_is_not_compressed() {
     fs::write(desk.path("bios.bin"), noise.take(4096).collect::<Vec<u8>>()).unwrap();
     let created = desk.create(&[]);
     assert_eq!(created.status.code(), Some(0));
-    assert!(String::from_utf8_lossy(&created.stderr).contains("warning: bios.bin is of no"));
+    let warnings = String::from_utf8_lossy(&created.stderr).into_owned();
+    assert!(warnings.contains("warning: bios.bin is of no"), "{warnings}");
+    let start = "where the processor starts is not known; most servers start at the end: 0xff0";
+    assert!(warnings.contains(start), "{warnings}");
+    let shown = desk.show(&["--trust", "release.pub"]);
+    let table = String::from_utf8(shown.stdout).unwrap();
+    assert!(table.contains("starts at         0xff0: not known"), "{table}");
     let json: Value = serde_json::from_slice(&desk.show(&["--json"]).stdout).unwrap();
     assert_eq!(json["payload"]["compression"], "none");
     assert_eq!(json["image"]["format"], Value::Null, "nothing unverified is examined");

@@ -9,6 +9,7 @@ use super::doubt;
 use super::local_machine::LocalMachine;
 use crate::flash::{Change, Estimate, Flash as _, FlashPlan, Job, Placement, Step};
 use crate::image::boot_guard::{BootGuard, not_known};
+use crate::image::layout::boot_offset_reason;
 use crate::image::{
     Bundle, ByteRanges, Contents, Region, RegionAction, VerifiedImage, VerifiedManifest,
 };
@@ -28,6 +29,8 @@ pub struct PlanReport {
     changes: Vec<(Range<u64>, bool)>,
     changed_blocks: usize,
     boot_block: Option<Range<u64>>,
+    /// Why the processor starts there.
+    boot_reason: String,
     locked_blocks: u32,
     doubt: Option<String>,
     /// What there is to say about Intel Boot Guard.
@@ -77,6 +80,7 @@ impl PlanReport {
             block_count: placement.block_count(),
             changes: changes(plan, placement),
             changed_blocks: plan.operations().len(),
+            boot_reason: boot_offset_reason(image.bytes(), manifest.boot_offset_bytes()),
             boot_block: plan.boot_block().map(|block| chip_range(placement, block)),
             locked_blocks,
             doubt,
@@ -121,6 +125,7 @@ impl PlanReport {
             "changes": self.changes.iter().map(change).collect::<Vec<_>>(),
             "boot_block_offset_bytes": self.boot_block.as_ref().map(|range| range.start),
             "lacks_variable_store": self.lacks_variable_store,
+            "boot_offset_reason": self.boot_reason,
             "regions": self.regions.iter().map(region).collect::<Vec<_>>(),
             "closed": self.closed.iter().map(closed).collect::<Vec<_>>(),
             "backup_bytes": self.chip_bytes,
@@ -251,7 +256,9 @@ impl fmt::Display for PlanReport {
             let (start, last) = (boot.start, boot.end - 1);
             writeln!(
                 f,
-                "last       {start:#x}-{last:#x}, where the processor starts, if it changes at all"
+                "last       {start:#x}-{last:#x}, where the processor starts, if it changes at \
+                all: {}",
+                self.boot_reason
             )?;
         }
         if self.locked_blocks > 0 {

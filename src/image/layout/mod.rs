@@ -24,7 +24,7 @@ use std::ops::Range;
 
 use super::ByteRanges;
 pub(in crate::image) use amd::has_amd_firmware_structure;
-pub use boot::boot_offset;
+pub use boot::{BootEvidence, BootOffset, boot_offset, boot_offset_reason};
 pub(in crate::image) use boot::{RESET_VECTOR_BYTES, begins_with_arm_branch, has_x86_reset_vector};
 pub(crate) use descriptor::DESCRIPTOR_BYTES;
 pub(in crate::image) use descriptor::Descriptor;

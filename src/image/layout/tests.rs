@@ -315,16 +315,33 @@ fn a_mismatch_shows_both_sides_of_the_first_differences() {
 }
 
 #[test]
-fn the_processor_begins_at_the_end_unless_an_arm_branch_stands_at_the_start() {
+fn the_processor_begins_where_the_image_shows_it() {
     let with = |start: &[u8], end: &[u8]| {
         let mut image = vec![0xff; 0x1000];
         put(&mut image, 0, start);
         put(&mut image, 0xff0, end);
-        boot_offset(&image)
+        let found = boot_offset(&image);
+        (found.offset_bytes, found.by)
     };
     let aarch64 = [0x00, 0x04, 0x00, 0x14];
-    assert_eq!(with(&aarch64, &[]), 0);
-    assert_eq!(with(&[0xfe, 0x03, 0x00, 0xea], &[]), 0);
+    // EDK2 and U-Boot of ARM, trusted firmware; U-Boot and OpenSBI of RISC-V; LoongArch.
+    for (word, architecture) in [
+        (0x1400_0400u32, "ARM"),
+        (0xea00_03fe, "ARM"),
+        (0xe59f_f014, "ARM"),
+        (0xd53e_1000, "ARM"),
+        (0xf140_2573, "RISC-V"),
+        (0x84ae_822a, "RISC-V"),
+        (0x0005_0433, "RISC-V"),
+        (0x0000_5297, "RISC-V"),
+        (0x1000_006f, "RISC-V"),
+        (0x5000_0400, "LoongArch"),
+        (0x1c00_000c, "LoongArch"),
+        (0x0400_302c, "LoongArch"),
+    ] {
+        let expected = (0, BootEvidence::FirstInstruction(architecture));
+        assert_eq!(with(&word.to_le_bytes(), &[]), expected, "{word:#x}");
+    }
     // OVMF of both widths, U-Boot, SeaBIOS.
     let vectors: [&[u8]; 4] = [
         &[0x0f, 0x20, 0xc0, 0xa8, 0x01, 0x74, 0x05, 0xe9],
@@ -333,10 +350,40 @@ fn the_processor_begins_at_the_end_unless_an_arm_branch_stands_at_the_start() {
         &[0xea, 0x5b, 0xe0, 0x00, 0xf0],
     ];
     for vector in vectors {
-        assert_eq!(with(&aarch64, vector), 0xff0);
+        assert_eq!(with(&aarch64, vector), (0xff0, BootEvidence::ResetVector));
     }
-    assert_eq!(with(&[], &[]), 0xff0);
-    assert_eq!([boot_offset(&[]), boot_offset(&[0; 15]), boot_offset(&[0; 16])], [0; 3]);
+    // Where nothing tells, the end that is not erased.
+    assert_eq!(with(&[], &[]), (0xff0, BootEvidence::Nothing));
+    assert_eq!(with(&[0xa5; 16], &[]), (0, BootEvidence::ErasedEnd));
+    assert_eq!(with(&[], &[0xa5; 16]), (0xff0, BootEvidence::ErasedStart));
+    assert_eq!(with(&[0xa5; 16], &[0xa5; 16]), (0xff0, BootEvidence::Nothing));
+    let short: [&[u8]; 3] = [&[], &[0; 15], &[0; 16]];
+    assert_eq!(short.map(|image| boot_offset(image).offset_bytes), [0; 3]);
+}
+
+#[test]
+fn tables_and_boot_blocks_tell_where_the_processor_begins() {
+    let found = |image: &[u8]| (boot_offset(image).offset_bytes, boot_offset(image).by);
+    let mut fit = crate::image::boot_guard::samples::image(0x1_0000, &[]);
+    put(&mut fit, 0xfff0, &[0xff; 16]);
+    put(&mut fit, 0, &[0x00, 0x04, 0x00, 0x14]);
+    assert_eq!(found(&fit), (0xfff0, BootEvidence::InterfaceTable));
+    let mapped = |offset: u32| {
+        let mut image = vec![0xa5; 0x4000];
+        put(&mut image, 0x2000, &flash_map(0x4000, &[(offset, 0x1000, "BOOTBLOCK")]));
+        found(&image)
+    };
+    assert_eq!(mapped(0x1000), (0x1000, BootEvidence::BootBlock));
+    assert_eq!(mapped(0x3000), (0x3ff0, BootEvidence::BootBlock));
+    let file = |length: u32| {
+        let mut image = vec![0xa5; 0x4000];
+        let header = [length, 1, 0, 0x40].map(u32::to_be_bytes).concat();
+        put(&mut image, 0x3800, &[&b"LARCHIVE"[..], &header, b"bootblock\0"].concat());
+        found(&image)
+    };
+    assert_eq!(file(0x7c0), (0x3ff0, BootEvidence::BootBlock));
+    assert_eq!(file(0x100), (0x3840, BootEvidence::BootBlock));
+    assert_eq!(file(0x7c1), (0x3ff0, BootEvidence::Nothing));
 }
 
 #[test]

@@ -31,6 +31,7 @@
 
 mod cbfs;
 pub mod ffs;
+mod interface_table;
 mod lost;
 mod place;
 mod program;
@@ -329,6 +330,7 @@ fn collect_evidence(
     if has_descriptor && has_map {
         doubts.sort(Layout::read(image))?;
     }
+    doubts.sort(interface_table::check(image, closed))?;
     let mut by = Vec::new();
     let descriptor = match has_descriptor {
         true => doubts.sort(Descriptor::find(image))?.flatten(),

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Args;
-use firmcast::image::layout::boot_offset;
+use firmcast::image::layout::{Fit, boot_offset};
 use firmcast::image::{Description, FirmwareFormat, IMAGE_MAX};
 use firmcast::keys::{self, PublicKey as _, ReleaseSecretKey, SecretKey as _};
 
@@ -67,6 +67,7 @@ impl CreateArgs {
                 self.image.display()
             ));
         }
+        self.tell_doubts(&image);
         output::print(&format!(
             "{}: version {}, {} bytes, signed by {}\n",
             self.out.display(),
@@ -76,8 +77,26 @@ impl CreateArgs {
         ))
     }
 
+    /// Tells what nothing in the image says, although a power cut may make it matter.
+    fn tell_doubts(&self, image: &[u8]) {
+        let boot = boot_offset(image);
+        if self.policy.boot_offset.is_none() && !boot.by.is_known() {
+            stderr::tell(format_args!(
+                "warning: where the processor starts is {}: {:#x} is written last; give \
+                 --boot-offset if it is elsewhere",
+                boot.by, boot.offset_bytes
+            ));
+        }
+        if let Err(flaw) = Fit::find(image) {
+            stderr::tell(format_args!(
+                "warning: at {:#x}: {flaw}; hosts with Intel Boot Guard will refuse the image",
+                flaw.offset_bytes
+            ));
+        }
+    }
+
     fn description(&self, image: &[u8]) -> anyhow::Result<Description> {
-        let boot_offset = self.policy.boot_offset.unwrap_or_else(|| boot_offset(image));
+        let boot_offset = self.policy.boot_offset.unwrap_or(boot_offset(image).offset_bytes);
         Ok(Description {
             version: self.version.clone(),
             security_version: self.security_version,

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Args;
-use firmcast::image::layout::LayoutRegion;
+use firmcast::image::layout::{LayoutRegion, boot_offset_reason};
 use firmcast::image::{
     Bundle, Digest, FirmwareFormat, Manifest, PayloadFormat, RegionAction, SignedManifest,
 };
@@ -50,6 +50,8 @@ struct Report {
     /// A UEFI image in which no variable store is known.
     lacks_variable_store: bool,
     boot_offset_bytes: u64,
+    /// Why; only looked at when the signature was checked.
+    boot_offset_reason: Option<String>,
     host: Option<String>,
     image: Image,
     payload: Payload,
@@ -126,14 +128,12 @@ impl ShowArgs {
         }
         let manifest = signed.verify(&trusted)?;
         let image = manifest.open_payload(bundle.payload)?;
-        let format = FirmwareFormat::recognise(image.bytes())
-            .map_or("not known".to_owned(), |format| format.to_string());
-        Ok(Report::new(&manifest, Some(format), Signature { key, trusted: true }))
+        Ok(Report::new(&manifest, Some(image.bytes()), Signature { key, trusted: true }))
     }
 }
 
 impl Report {
-    fn new(manifest: &Manifest, format: Option<String>, signature: Signature) -> Self {
+    fn new(manifest: &Manifest, image: Option<&[u8]>, signature: Signature) -> Self {
         let regions = manifest.regions().iter().cloned();
         Report {
             version: manifest.version().to_owned(),
@@ -161,13 +161,15 @@ impl Report {
             new_boot_guard: manifest.may_change_boot_guard(),
             lacks_variable_store: manifest.lacks_variable_store(),
             boot_offset_bytes: manifest.boot_offset_bytes(),
+            boot_offset_reason: image
+                .map(|image| boot_offset_reason(image, manifest.boot_offset_bytes())),
             host: manifest.host().map(ToString::to_string),
             image: Image {
                 size_bytes: manifest.image_size_bytes(),
                 sha256: hex(manifest.image_digest()),
                 block_size_bytes: manifest.block_size_bytes(),
                 blocks: manifest.block_digests().len(),
-                format,
+                format: image.map(format),
             },
             payload: Payload {
                 compression: match manifest.payload_format() {
@@ -225,7 +227,8 @@ impl Report {
         if self.new_boot_guard {
             row("new boot guard", "the chip may have another one");
         }
-        row("starts at", &format!("{:#x}", self.boot_offset_bytes));
+        let why = self.boot_offset_reason.as_ref().map(|why| format!(": {why}"));
+        row("starts at", &format!("{:#x}{}", self.boot_offset_bytes, why.unwrap_or_default()));
         if let Some(host) = &self.host {
             row("only for host", host);
         }
@@ -252,6 +255,10 @@ impl Signature {
             )
         }
     }
+}
+
+fn format(image: &[u8]) -> String {
+    FirmwareFormat::recognise(image).map_or("not known".to_owned(), |format| format.to_string())
 }
 
 fn any_of(versions: &[String]) -> String {
