@@ -113,7 +113,7 @@ fn recover() -> anyhow::Result<()> {
             Word { campaign: 1, reason: 0, flash_state: 0, text: "the probe was here".into() };
         let mut delivered = Err(None);
         platform.wait_for(DISK_PATIENCE, || {
-            delivered = mailbox::deliver(&place, &word).map_err(Some);
+            delivered = mailbox::deliver(&place, &word, None).map_err(Some);
             delivered.is_ok()
         })?;
         println!("recovery_probe: mailbox {place:?} {delivered:?}");

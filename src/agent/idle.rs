@@ -65,7 +65,7 @@ pub enum AgentError {
 
 /// Tokens of what the loop waits for.
 const DATAGRAM: Token = Token(0);
-const HANG_UP: Token = Token(1);
+const SIGNALS: Token = Token(1);
 const PROGRAMS: Token = Token(2);
 
 /// Runs the agent until it is stopped, or told by SIGHUP to read its settings again: then it
@@ -96,6 +96,7 @@ pub fn run(config: Config) -> Result<(), AgentError> {
     let mut system = System::new(LocalMachine::new(config, trust));
     system.look_back();
     system.provide();
+    system.confirm_stay();
     let driver = Driver {
         started: Instant::now(),
         agent,
@@ -126,10 +127,11 @@ fn open_socket(config: &Config) -> Result<HostSocket, AgentError> {
     opened.map_err(|source| AgentError::Listen { listen, source })
 }
 
-/// SIGHUP as something to wait for. It ends no call in the middle then.
-fn hang_up() -> io::Result<SignalFd> {
+/// SIGHUP and SIGTERM as something to wait for. They end no call in the middle then.
+fn told_to_end() -> io::Result<SignalFd> {
     let mut signals = SigSet::empty();
     signals.add(Signal::SIGHUP);
+    signals.add(Signal::SIGTERM);
     signals.thread_block()?;
     Ok(SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?)
 }
@@ -179,9 +181,9 @@ impl Driver {
         let mut poll = Poll::new()?;
         let mut events = Events::with_capacity(3);
         poll.registry().register(self.socket.source(), DATAGRAM, Interest::READABLE)?;
-        let hang_up = hang_up()?;
-        let descriptor = hang_up.as_raw_fd();
-        poll.registry().register(&mut SourceFd(&descriptor), HANG_UP, Interest::READABLE)?;
+        let signals = told_to_end()?;
+        let descriptor = signals.as_raw_fd();
+        poll.registry().register(&mut SourceFd(&descriptor), SIGNALS, Interest::READABLE)?;
         while !(self.is_told_to_end && self.may_end()) {
             self.start_programs(poll.registry());
             helper::hang_up();
@@ -193,7 +195,11 @@ impl Driver {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 other => other?,
             }
-            while hang_up.read_signal()?.is_some() {
+            while let Some(signal) = signals.read_signal()? {
+                if signal.ssi_signo == Signal::SIGTERM as u32 {
+                    self.system.confirm_stay();
+                    return Ok(());
+                }
                 info!("told to read the settings again");
                 self.is_told_to_end = true;
             }

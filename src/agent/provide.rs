@@ -4,8 +4,10 @@
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use log::{info, warn};
+use nix::time::{ClockId, clock_gettime};
 use zeroize::Zeroizing;
 
 use super::local_machine::LocalMachine;
@@ -18,7 +20,7 @@ use crate::image::{
     ByteRanges, Contents, KnownGood, VerifiedManifest, closed_note, left_out, preserved,
 };
 use crate::keys::SecretKey as _;
-use crate::mailbox;
+use crate::mailbox::{self, CONFIRMED_STAY};
 use crate::manager_url::ManagerUrl;
 use crate::mtd::read_chip;
 use crate::reason::with_causes;
@@ -89,6 +91,24 @@ impl LocalMachine {
             self.take_over(&good);
         }
         self.renew_archive();
+    }
+
+    /// Forgets the rescues of this host once its system has been up for [`CONFIRMED_STAY`]. Asked
+    /// when the agent starts and when it ends: nothing wakes up for it.
+    pub fn confirm_stay(&self) {
+        let up = clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from).unwrap_or_default();
+        self.confirm_stay_of(up);
+    }
+
+    fn confirm_stay_of(&self, up: Duration) {
+        if up < CONFIRMED_STAY {
+            return;
+        }
+        match mailbox::forget_rescues(self.state.folder()) {
+            Ok(0) => {}
+            Ok(count) => info!("this system stays up: {count} rescues before it are forgotten"),
+            Err(error) => warn!("{}", with_causes(&error)),
+        }
     }
 
     /// After a confirmed update: the chip holds the manifest's image.
@@ -253,5 +273,28 @@ impl LocalMachine {
             parsed.map_err(|source| ProvideError::Manager { url: url.clone(), source })?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::agent::config::Config;
+    use crate::agent::trust::Trust;
+    use crate::mailbox::{Rescues, forget_rescues};
+
+    #[test]
+    fn rescues_are_forgotten_by_a_system_that_stays_up_and_not_before() {
+        let directory = tempfile::tempdir().unwrap();
+        let config = Config { state_dir: directory.path().to_owned(), ..Config::default() };
+        let machine = LocalMachine::new(config, Trust::default());
+        let left_after = |up: Duration| {
+            mailbox::rescued(directory.path(), &Rescues::of(&[1, 2])).unwrap();
+            machine.confirm_stay_of(up);
+            forget_rescues(directory.path()).unwrap()
+        };
+        assert_eq!(left_after(CONFIRMED_STAY - Duration::from_secs(1)), 2);
+        assert_eq!(left_after(CONFIRMED_STAY), 0);
     }
 }

@@ -53,6 +53,11 @@ impl System {
         host::return_freed_memory();
     }
 
+    /// Forgets the rescues of this host, if its system has been up for long enough.
+    pub fn confirm_stay(&self) {
+        self.machine.confirm_stay();
+    }
+
     /// Finds out how the last campaign ended, if the recovery environment was entered for it and
     /// has been left. What programs did before it is undone.
     pub fn look_back(&mut self) {

@@ -7,7 +7,7 @@ use log::{info, warn};
 use super::stay::Conclusion;
 use crate::handover::MailboxPlace;
 use crate::image::KnownGood;
-use crate::mailbox::{self, MailboxError, Word};
+use crate::mailbox::{self, MailboxError, Rescues, Word};
 use crate::platform::Platform;
 use crate::reason::with_causes;
 use crate::wire::answer::End;
@@ -32,7 +32,7 @@ pub(super) fn conclude(
 ) -> Boot {
     match conclusion {
         Conclusion::Returned(end) => {
-            leave_word(platform, place, &Word::of(end.campaign, &end.ending));
+            leave_word(platform, place, &Word::of(end.campaign, &end.ending), None);
             Boot::Anew
         }
         Conclusion::Repaired { end, changed, known_good } => {
@@ -52,20 +52,26 @@ fn tell_of_repair(
     known_good: Option<&KnownGood>,
 ) {
     let text = known_good.and_then(|good| serde_json::to_string(good).ok()).unwrap_or_default();
-    if text.len() > mailbox::TEXT_LENGTH_MAX {
+    let fits = text.len() <= mailbox::TEXT_LENGTH_MAX;
+    if !fits {
         warn!(
             "the record of the new firmware is too long for the mailbox: run firmcastd \
             rescue-archive --renew"
         );
-        return;
     }
+    let text = if fits { text } else { String::new() };
     let word = Word { text, ..Word::of(end.campaign, &end.ending) };
-    leave_word(platform, place, &word);
+    leave_word(platform, place, &word, Some(mailbox::clock_s()));
 }
 
-fn leave_word(platform: &mut Platform, place: Option<&MailboxPlace>, word: &Word) {
+fn leave_word(
+    platform: &mut Platform,
+    place: Option<&MailboxPlace>,
+    word: &Word,
+    rescued_at_s: Option<u64>,
+) {
     let Some(place) = place else { return };
-    match deliver(platform, place, word) {
+    match at_mailbox(platform, || mailbox::deliver(place, word, rescued_at_s)) {
         Ok(()) => info!("left word for the normal OS"),
         Err(error) => warn!("cannot leave word for the normal OS: {}", with_causes(&error)),
     }
@@ -81,8 +87,10 @@ pub(super) fn record_of_last_repair(
     serde_json::from_str(&word.text).ok()
 }
 
-fn deliver(platform: &mut Platform, place: &MailboxPlace, word: &Word) -> Result<(), MailboxError> {
-    at_mailbox(platform, || mailbox::deliver(place, word))
+/// The rescues that stand at `place`; none where they cannot be read.
+pub(super) fn rescues(platform: &mut Platform, place: &MailboxPlace) -> Option<Rescues> {
+    let found = at_mailbox(platform, || mailbox::rescues(place));
+    found.inspect_err(|error| warn!("not known how often this host was rescued: {error}")).ok()
 }
 
 /// Looks for the mailbox until its disk has appeared.

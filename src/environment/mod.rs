@@ -31,6 +31,7 @@ mod rescue;
 pub mod screen;
 mod sources;
 pub mod stay;
+mod vain;
 
 pub use error::EnvironmentError;
 pub use rescue::hook;

@@ -15,6 +15,7 @@ use super::options::{Options, Then};
 use super::screen::{Facts, Screen};
 use super::sources::{NETWORK_PATIENCE, Places};
 use super::stay::{Conclusion, Patient, Stay};
+use super::vain::Vain;
 use crate::dmi::Dmi;
 use crate::handover::{PROVISION_PATH, Provision};
 use crate::image::validity::{Verdict, validate_contents};
@@ -85,6 +86,8 @@ fn look_after(
     let (finding, is_doubtful) = (found.finding(), found.is_doubtful);
     let intent = Intent::new(way, finding, is_doubtful, provision.on_unknown);
     let intent = if_possible(intent, way, platform);
+    let vain = Vain::of(platform, provision, intent);
+    let intent = vain.limit(intent, way);
     if intent == Intent::BootOn {
         info!("booting on");
         return Ok(Boot::On);
@@ -95,7 +98,8 @@ fn look_after(
         Way::Dedicated(_) => platform.arm_watchdogs(),
         Way::Hook(_) => platform.tend_bmc_watchdog(),
     }
-    let patient = patient(provision, &host, &found, intent)?;
+    let patient = |intent, note: Option<String>| patient(provision, &host, &found, intent, note);
+    let asking = patient(intent, vain.why())?;
     let floor = host.security_version_floor;
     info!(
         "security version floor {floor}, as provision and TPM have it; a manager may know a higher \
@@ -108,7 +112,15 @@ fn look_after(
     };
     let managers = provision.managers.clone();
     let mut places = Places::new(network, provision.network.clone(), managers);
-    let boot = seek_help(started, platform, provision, &mut places, &mut screen, patient)?;
+    if let Way::Dedicated(_) = way {
+        vain.wait(platform, &mut screen, |platform, screen, why| {
+            let told = patient(Intent::Tell, Some(why)).and_then(|patient| {
+                seek_help(started, platform, provision, &mut places, screen, patient)
+            });
+            told.err().iter().for_each(|error| warn!("{}", with_causes(error)));
+        });
+    }
+    let boot = seek_help(started, platform, provision, &mut places, &mut screen, asking)?;
     if let (Way::Hook(_), Boot::On) = (way, boot)
         && let Err(error) = platform.leave_network(places.network())
     {
@@ -237,10 +249,12 @@ fn patient(
     host: &Host,
     found: &Found,
     intent: Intent,
+    note: Option<String>,
 ) -> Result<Patient, EnvironmentError> {
     let finding = found.finding();
     let (offset_bytes, why) = found.why();
-    let why = cut(why);
+    let why = note.into_iter().chain([why.to_owned()]).collect::<Vec<_>>().join("; ");
+    let why = cut(&why);
     let condition = intent.condition(finding, found.is_doubtful);
     let doubt = if condition == Condition::Whole { "" } else { why };
     let identity = host.identity(condition, doubt);

@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::word::{Block, NONCE_LEN, parse_nonce};
-use super::{MAILBOX_SIZE, MailboxError, Word};
+use super::{MAILBOX_SIZE, MailboxError, Rescues, Word};
 use crate::handover::MailboxPlace;
 
 /// Most block devices that are looked at.
@@ -16,26 +16,36 @@ const DEVICES_MAX: usize = 1024;
 /// never looked at through them either.
 const SKIPPED: &[&str] = &["loop", "ram", "zram", "dm-", "md", "mtdblock", "nbd", "sr", "fd"];
 
-/// Leaves `word` at `place`. Nothing is written unless a whole mailbox with the nonce stands there.
+/// Leaves `word` at `place`, and adds a rescue that ended at `rescued_at_s` to those that stand
+/// there. Nothing is written unless a whole mailbox with the nonce stands there.
 ///
 /// # Errors
 /// [`MailboxError::NotFound`], also when the disk has not appeared yet; [`MailboxError::File`] when
 /// writing fails; [`MailboxError::Nonce`].
-pub fn deliver(place: &MailboxPlace, word: &Word) -> Result<(), MailboxError> {
-    deliver_among(&block_devices(), place, word)
+pub fn deliver(
+    place: &MailboxPlace,
+    word: &Word,
+    rescued_at_s: Option<u64>,
+) -> Result<(), MailboxError> {
+    deliver_among(&block_devices(), place, word, rescued_at_s)
 }
 
 fn deliver_among(
     devices: &[PathBuf],
     place: &MailboxPlace,
     word: &Word,
+    rescued_at_s: Option<u64>,
 ) -> Result<(), MailboxError> {
     let nonce = parse_nonce(&place.nonce)?;
     let mut found = false;
     for device in devices {
-        if mailbox_on(device, place.offset_bytes, &nonce).is_some() {
-            write(device, place.offset_bytes, &Block::full(&nonce, word)).map_err(|source| {
-                MailboxError::File { action: "write the result to", path: device.clone(), source }
+        if let Some(old) = mailbox_on(device, place.offset_bytes, &nonce) {
+            let rescues = rescued_at_s.into_iter().fold(old.rescues(), Rescues::with);
+            let block = Block::full(&nonce, word).with_rescues(&rescues);
+            write(device, place.offset_bytes, &block).map_err(|source| MailboxError::File {
+                action: "write the result to",
+                path: device.clone(),
+                source,
             })?;
             found = true;
         }
@@ -54,12 +64,22 @@ pub fn look(place: &MailboxPlace) -> Result<Option<Word>, MailboxError> {
     look_among(&block_devices(), place)
 }
 
+/// Returns the rescues that stand at `place`.
+///
+/// # Errors
+/// As [`look`].
+pub fn rescues(place: &MailboxPlace) -> Result<Rescues, MailboxError> {
+    block_among(&block_devices(), place).map(|block| block.rescues())
+}
+
 fn look_among(devices: &[PathBuf], place: &MailboxPlace) -> Result<Option<Word>, MailboxError> {
+    block_among(devices, place)?.word()
+}
+
+fn block_among(devices: &[PathBuf], place: &MailboxPlace) -> Result<Block, MailboxError> {
     let nonce = parse_nonce(&place.nonce)?;
-    match devices.iter().find_map(|device| mailbox_on(device, place.offset_bytes, &nonce)) {
-        Some(block) => block.word(),
-        None => Err(not_found(devices, place)),
-    }
+    let found = devices.iter().find_map(|device| mailbox_on(device, place.offset_bytes, &nonce));
+    found.ok_or_else(|| not_found(devices, place))
 }
 
 fn not_found(devices: &[PathBuf], place: &MailboxPlace) -> MailboxError {
@@ -131,12 +151,15 @@ mod tests {
         let place = MailboxPlace { offset_bytes: offset as u64, nonce: nonce_text(&nonce) };
         let word = Word { campaign: 5, reason: 6, flash_state: 0, text: "no manager".into() };
 
-        let error = deliver_among(&others, &place, &word).unwrap_err();
+        let error = deliver_among(&others, &place, &word, None).unwrap_err();
         assert!(matches!(error, MailboxError::NotFound { looked_at: 3, .. }), "{error}");
         assert!(matches!(look_among(&others, &place), Err(MailboxError::NotFound { .. })));
         let devices: Vec<PathBuf> = others.iter().chain([&right]).cloned().collect();
         assert_eq!(look_among(&devices, &place).unwrap(), None);
-        deliver_among(&devices, &place, &word).unwrap();
+        deliver_among(&devices, &place, &word, Some(50)).unwrap();
+        deliver_among(&devices, &place, &word, None).unwrap();
+        deliver_among(&devices, &place, &word, Some(60)).unwrap();
+        assert_eq!(block_among(&devices, &place).unwrap().rescues(), Rescues::of(&[50, 60]));
         assert_eq!(look_among(&devices, &place).unwrap().as_ref(), Some(&word));
 
         assert_eq!(others.iter().map(|path| fs::read(path).ok()).collect::<Vec<_>>(), before);

@@ -8,18 +8,26 @@
 //! in full before, so its place and size stay.
 //!
 //! - [`Word`] and its codec are pure;
-//! - [`prepare`] and [`read`] are the agent's; [`deliver`] and [`look`] are recovery's.
+//! - [`prepare`], [`read`] and [`forget_rescues`] are the agent's; [`deliver`], [`look`] and
+//!   [`rescues`] are recovery's.
+//!
+//! The block also has when the host was rescued ([`Rescues`]): words come and go, these stay until
+//! the agent forgets them.
 
 use std::io;
 use std::path::PathBuf;
 
 mod deliver;
 mod prepare;
+mod rescues;
 mod syscall;
 mod word;
 
-pub use deliver::{deliver, look};
-pub use prepare::{FILE_NAME, prepare, read};
+pub use deliver::{deliver, look, rescues};
+#[cfg(test)]
+pub(crate) use prepare::rescued;
+pub use prepare::{FILE_NAME, forget_rescues, prepare, read};
+pub use rescues::{CONFIRMED_STAY, RESCUES_IN_VAIN, RESCUES_MAX, RESCUES_MEMORY, Rescues, clock_s};
 pub use word::{TEXT_LENGTH_MAX, Word};
 
 /// Size of the file, and of the one block that it occupies.

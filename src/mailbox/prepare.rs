@@ -11,7 +11,7 @@ use nix::sys::statfs::{EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC, fstatfs};
 use rand_core::{OsRng, RngCore};
 
 use super::word::{Block, NONCE_LEN, nonce_text};
-use super::{MAILBOX_SIZE, MailboxError, Word, syscall};
+use super::{MAILBOX_SIZE, MailboxError, Rescues, Word, syscall};
 use crate::handover::MailboxPlace;
 
 /// The file's name in the state directory.
@@ -23,7 +23,8 @@ pub const FILE_NAME: &str = "recovery-result";
 const FLAGS_REFUSED: u32 = 0x2f8e;
 
 /// Empties the mailbox in `state_dir`, or makes one, all of it on the disk, and says where it is.
-/// One that is whole keeps its nonce: archives that were written before still lead to it.
+/// One that is whole keeps its nonce: archives that were written before still lead to it. It keeps
+/// its rescues, too.
 ///
 /// # Errors
 /// [`MailboxError::Unsuitable`] on file systems and devices where a block must not be rewritten
@@ -35,7 +36,9 @@ pub fn prepare(state_dir: &Path) -> Result<MailboxPlace, MailboxError> {
         let path = path.clone();
         move |source| MailboxError::File { action, path, source }
     };
-    let nonce = match block_in(state_dir)?.and_then(|block| block.nonce()) {
+    let old = block_in(state_dir)?;
+    let rescues = old.as_ref().map(Block::rescues).unwrap_or_default();
+    let nonce = match old.and_then(|block| block.nonce()) {
         Some(nonce) => nonce,
         None => {
             clear(state_dir)?;
@@ -49,7 +52,7 @@ pub fn prepare(state_dir: &Path) -> Result<MailboxPlace, MailboxError> {
         .mode(0o600)
         .open(&path)
         .map_err(failed("make"))?;
-    let block = Block::empty(&nonce);
+    let block = Block::empty(&nonce).with_rescues(&rescues);
     file.write_all_at(&block.0, 0).and_then(|()| file.sync_all()).map_err(failed("write"))?;
     File::open(state_dir).and_then(|directory| directory.sync_all()).map_err(failed("sync"))?;
     let placed = place_of(&file, &path).and_then(|offset_bytes| {
@@ -135,6 +138,33 @@ pub fn read(state_dir: &Path) -> Result<Option<Word>, MailboxError> {
     }
 }
 
+/// Forgets the rescues in the mailbox of `state_dir`, whatever word is in it. Returns how many
+/// there were.
+///
+/// # Errors
+/// [`MailboxError::File`].
+pub fn forget_rescues(state_dir: &Path) -> Result<usize, MailboxError> {
+    let Some(block) = block_in(state_dir)?.filter(|block| !block.rescues().times().is_empty())
+    else {
+        return Ok(0);
+    };
+    let count = block.rescues().times().len();
+    let path = state_dir.join(FILE_NAME);
+    let block = block.with_rescues(&Rescues::default());
+    let file = OpenOptions::new().write(true).open(&path);
+    let written =
+        file.and_then(|file| file.write_all_at(&block.0, 0).and_then(|()| file.sync_all()));
+    written.map_err(|source| MailboxError::File { action: "write", path, source })?;
+    Ok(count)
+}
+
+/// A mailbox file with these rescues in `state_dir`.
+#[cfg(test)]
+pub(crate) fn rescued(state_dir: &Path, rescues: &Rescues) -> io::Result<()> {
+    let block = Block::empty(&new_nonce()).with_rescues(rescues);
+    fs::write(state_dir.join(FILE_NAME), block.0)
+}
+
 /// The mailbox's file, if it is there; one of another size is damaged in every byte.
 fn block_in(state_dir: &Path) -> Result<Option<Block>, MailboxError> {
     let path = state_dir.join(FILE_NAME);
@@ -195,15 +225,30 @@ mod tests {
         let path = directory.path().join(FILE_NAME);
         let nonce = super::super::word::parse_nonce(&place.nonce).unwrap();
         let word = Word { campaign: 9, reason: 4, flash_state: 1, text: "no link".into() };
-        fs::write(&path, Block::full(&nonce, &word).0).unwrap();
+        let rescues = Rescues::default().with(7);
+        fs::write(&path, Block::full(&nonce, &word).with_rescues(&rescues).0).unwrap();
         assert_eq!(read(directory.path()).unwrap(), Some(word));
         assert_eq!(prepare(directory.path()).unwrap().nonce, place.nonce);
         assert_eq!(read(directory.path()).unwrap(), None);
+        assert_eq!(block_in(directory.path()).unwrap().unwrap().rescues(), rescues);
         for damaged in [vec![0; 4096], vec![0xff; 5000], Vec::new()] {
             fs::write(&path, damaged).unwrap();
             assert_ne!(prepare(directory.path()).unwrap().nonce, place.nonce);
             assert_eq!(fs::read(&path).unwrap().len(), MAILBOX_SIZE);
         }
+    }
+
+    #[test]
+    fn rescues_are_forgotten_and_the_word_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        assert_eq!(forget_rescues(directory.path()).unwrap(), 0);
+        let path = directory.path().join(FILE_NAME);
+        let word = Word { campaign: 9, reason: 4, flash_state: 1, text: "no link".into() };
+        let rescues = Rescues::of(&[1, 2]);
+        fs::write(&path, Block::full(&[1; NONCE_LEN], &word).with_rescues(&rescues).0).unwrap();
+        assert_eq!(forget_rescues(directory.path()).unwrap(), 2);
+        assert_eq!(forget_rescues(directory.path()).unwrap(), 0);
+        assert_eq!(read(directory.path()).unwrap(), Some(word));
     }
 
     #[test]

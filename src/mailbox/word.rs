@@ -1,5 +1,6 @@
 //! What stands in the mailbox: a word as bytes, and back.
 
+use super::rescues::{RESCUES_MAX, Rescues};
 use super::{MAILBOX_SIZE, MailboxError};
 use crate::reason::{Ending, FlashState, Reason};
 
@@ -55,7 +56,10 @@ impl Word {
 //   0x03f   1       zero           }
 //   0x040   2       text length    }
 //   0x042   1024    text (UTF-8), zero after its end
-//   0x442   3002    zero
+//   0x442   1       number of rescues, at most 8
+//   0x443   1       zero
+//   0x444   8 each  when they were, in seconds since 1970; zero after the last one
+//   0x484   2936    zero
 //   0xffc   4       CRC-32 (IEEE) of everything before
 const MAGIC: &[u8; 16] = b"firmcast-mailbox";
 const VERSION: u16 = 1;
@@ -67,6 +71,8 @@ const REASON_AT: usize = 0x3c;
 const FLASH_STATE_AT: usize = 0x3e;
 const TEXT_LENGTH_AT: usize = 0x40;
 const TEXT_AT: usize = 0x42;
+const RESCUES_AT: usize = 0x442;
+const RESCUE_TIMES_AT: usize = 0x444;
 const CRC_AT: usize = MAILBOX_SIZE - 4;
 
 impl Block {
@@ -96,6 +102,29 @@ impl Block {
         bytes[TEXT_AT..TEXT_AT + text.len()].copy_from_slice(text);
         block.seal();
         block
+    }
+
+    /// Returns the block with these rescues instead of its own.
+    pub(super) fn with_rescues(mut self, rescues: &Rescues) -> Self {
+        let times = rescues.times();
+        self.0[RESCUES_AT] = times.len() as u8;
+        let room = &mut self.0[RESCUE_TIMES_AT..RESCUE_TIMES_AT + 8 * RESCUES_MAX];
+        room.fill(0);
+        room.chunks_exact_mut(8)
+            .zip(times)
+            .for_each(|(field, time)| field.copy_from_slice(&time.to_be_bytes()));
+        self.seal();
+        self
+    }
+
+    /// Returns the rescues; none of a block that is not whole.
+    pub(super) fn rescues(&self) -> Rescues {
+        let count = usize::from(self.0[RESCUES_AT]).min(RESCUES_MAX);
+        if self.check().is_err() {
+            return Rescues::default();
+        }
+        let fields = self.0[RESCUE_TIMES_AT..RESCUE_TIMES_AT + 8 * count].as_chunks::<8>().0;
+        Rescues::of(&fields.iter().map(|field| u64::from_be_bytes(*field)).collect::<Vec<_>>())
     }
 
     fn seal(&mut self) {
@@ -196,6 +225,24 @@ mod tests {
         assert_eq!(&block.0[0x34..0x4c], b"\0\0\0\0\0\0\0\x07\x01\x02\x03\0\0\x0ano manager");
         assert_eq!(block.0[0xffc..], crc32fast::hash(&block.0[..0xffc]).to_be_bytes());
         assert_eq!(Block::empty(&NONCE).0[0xffc..], [0x2d, 0xd7, 0x6d, 0xbf]);
+    }
+
+    #[test]
+    fn rescues_stand_beside_any_word() {
+        let word = Word { campaign: 7, reason: 1, flash_state: 3, text: "x".repeat(1024) };
+        let times: Vec<u64> = (1..=RESCUES_MAX as u64).map(|nth| nth << 40).collect();
+        let rescues = Rescues::of(&times);
+        let block = Block::full(&NONCE, &word).with_rescues(&rescues);
+        assert_eq!((block.rescues(), block.word().unwrap()), (rescues, Some(word)));
+        assert_eq!(block.0[0x442..0x44c], [8, 0, 0, 0, 1, 0, 0, 0, 0, 0]);
+        let none = block.with_rescues(&Rescues::default());
+        assert_eq!(none.rescues(), Rescues::default());
+        // What older programs wrote has none.
+        assert_eq!(Block::empty(&NONCE).rescues(), Rescues::default());
+        let mut many = Block::empty(&NONCE);
+        many.0[0x442] = 255;
+        many.seal();
+        assert_eq!(many.rescues().times().len(), RESCUES_MAX);
     }
 
     #[test]

@@ -83,6 +83,8 @@ pub(crate) struct Claims {
     enlisted: BTreeMap<u64, Enlisted>,
     /// The campaigns in which the chip was changed, and when that was last.
     changed_in: BTreeMap<u64, Time>,
+    /// When something else has damaged it again.
+    relapsed: Option<Time>,
 }
 
 impl Claims {
@@ -121,6 +123,11 @@ impl Claims {
         self.changed_in.insert(campaign, now);
     }
 
+    /// Something that is no campaign has damaged the chip.
+    pub(crate) fn relapsed(&mut self, now: Time) {
+        self.relapsed = Some(now);
+    }
+
     /// Checks what a manager says at the end of an attempt. What nobody could know, and nothing
     /// else, it calls unknown.
     pub(crate) fn check(
@@ -131,6 +138,10 @@ impl Claims {
     ) -> Result<(), Violation> {
         let enlisted = self.enlisted.get(&campaign).ok_or("it was never enlisted")?;
         let since = enlisted.since;
+        // What a campaign has seen is over.
+        if self.relapsed.is_some_and(|at| at >= since) {
+            return Ok(());
+        }
         let changed_here = self.changed_in.get(&campaign).is_some_and(|at| *at >= since);
         // A campaign speaks of its own work, not of what others do at the same time.
         let others = |(other, at): (&u64, &Time)| *other != campaign && *at >= since;

@@ -10,6 +10,7 @@ use firmcast::flash::{Fault, Flash as _, SimulatedFlash, read_contents};
 use firmcast::image::validity::Verdict;
 use firmcast::image::{Board, Contents, KnownGood, assess, left_out};
 use firmcast::keys::{PublicKey as _, SecretKey as _};
+use firmcast::mailbox::Rescues;
 use firmcast::reason::{Condition, FlashState};
 use firmcast::wire::answer::{Environment, Identity};
 use firmcast::wire::help::{Finding, HelpRequest};
@@ -52,6 +53,15 @@ impl Kind {
     }
 }
 
+/// Why a rescue does not help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Relapse {
+    /// Something damages the firmware again before anybody looks at it.
+    Damaged,
+    /// The firmware is whole, and the verdict says otherwise all the same.
+    Misjudged,
+}
+
 #[derive(Debug)]
 pub(crate) struct Computer {
     pub(crate) number: usize,
@@ -63,6 +73,9 @@ pub(crate) struct Computer {
     /// What the preserved regions held when it died.
     preserved: Vec<u8>,
     boot: u64,
+    relapse: Option<Relapse>,
+    /// As the host keeps them, in seconds.
+    rescues: Rescues,
 }
 
 impl Computer {
@@ -89,7 +102,38 @@ impl Computer {
         // Without a record nobody knows that what fails to be read is kept from the host.
         let closed = if kind.has_record() { closed } else { closed.silent() };
         let flash = closed.chip(contents);
-        Self { number, kind, flash, truth, chance, closed, preserved, boot: 0 }
+        let mut fate = Chance::new(scenario.seed, 200_000 + number as u64);
+        // One that only tells is not rescued.
+        let relapse = (kind != Kind::Telling && fate.happens(scenario.relapsing))
+            .then(|| *fate.pick(&[Relapse::Damaged, Relapse::Misjudged]));
+        let rescues = Rescues::default();
+        Self { number, kind, flash, truth, chance, closed, preserved, boot: 0, relapse, rescues }
+    }
+
+    /// A rescue has ended. Returns whether the host is back in its recovery environment after the
+    /// next boot, and whether its chip was damaged until then.
+    pub(crate) fn relapses(&mut self, now_s: u64) -> Option<bool> {
+        let relapse = self.relapse?;
+        self.rescues = self.rescues.clone().with(now_s);
+        let is_damaged = relapse == Relapse::Damaged;
+        if is_damaged {
+            let mut contents = self.flash.contents().to_vec();
+            // The last block is never preserved.
+            let last = contents.len() - 1;
+            contents[last] ^= 1;
+            self.flash = self.closed.chip(contents);
+        }
+        Some(is_damaged)
+    }
+
+    /// How often it was rescued.
+    pub(crate) fn rescues(&self) -> usize {
+        self.rescues.times().len()
+    }
+
+    /// Whether it asks for an image, whatever the verdict.
+    pub(crate) fn wants_image(&self, now_s: u64) -> bool {
+        self.kind != Kind::Telling && !self.rescues.are_in_vain(now_s)
     }
 
     pub(crate) fn board_truth(&self) -> &BoardTruth {
@@ -168,7 +212,7 @@ impl Computer {
 
     /// What the recovery environment finds out when it comes up. `None`: the firmware is good, and
     /// it boots on.
-    pub(crate) fn patient(&self) -> Option<Patient> {
+    pub(crate) fn patient(&self, now_s: u64) -> Option<Patient> {
         let (finding, offset_bytes, why) = match self.assess() {
             Verdict::Valid { .. } => (Finding::Valid, 0, String::new()),
             Verdict::Doubtful { offset_bytes, .. } | Verdict::Invalid { offset_bytes, .. } => {
@@ -179,7 +223,7 @@ impl Computer {
         if finding == Finding::Valid && self.kind != Kind::Forced {
             return None;
         }
-        let wants_image = self.kind != Kind::Telling;
+        let wants_image = self.wants_image(now_s);
         let condition = match finding {
             Finding::Valid => Condition::Whole,
             _ if self.kind == Kind::Doubtful => Condition::Doubtful,
@@ -200,6 +244,7 @@ impl Computer {
             },
             host_key,
             patience: match self.kind {
+                _ if !wants_image => Some(NOTICE_PATIENCE),
                 Kind::Telling => Some(NOTICE_PATIENCE),
                 Kind::Doubtful => Some(DOUBT_PATIENCE),
                 Kind::Dead | Kind::Forced | Kind::Blind => None,

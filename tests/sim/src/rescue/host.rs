@@ -13,6 +13,7 @@ use std::rc::Rc;
 use firmcast::environment::stay::{Conclusion, Stay as HostStay, StayAction};
 use firmcast::image::VerifiedImage;
 use firmcast::image::validity::Verdict;
+use firmcast::mailbox::RESCUES_IN_VAIN;
 use firmcast::reason::{Condition, FlashState, Reason, Refusal};
 use firmcast::recovery::flashing::Flashing;
 use firmcast::rescue::search::SearchEnd;
@@ -249,7 +250,7 @@ impl VirtualHost {
 
     fn come_up(&mut self, now: Time) {
         self.origin = now;
-        let Some(patient) = self.computer.patient() else {
+        let Some(patient) = self.computer.patient(clock_s(now)) else {
             (self.place, self.is_over) = (Place::Home, true);
             return;
         };
@@ -346,7 +347,7 @@ impl VirtualHost {
                 Some(StayAction::Flash { image, flash, .. }) => {
                     self.begin_job(now, image, flash)?
                 }
-                Some(StayAction::Conclude(conclusion)) => self.conclude(&conclusion)?,
+                Some(StayAction::Conclude(conclusion)) => self.conclude(now, &conclusion)?,
             }
         }
         let said = self.outbox.close()?;
@@ -399,12 +400,12 @@ impl VirtualHost {
     }
 
     /// It boots. Only repaired firmware may be booted, or what it was told to boot in any case.
-    fn conclude(&mut self, conclusion: &Conclusion) -> Result<(), Violation> {
+    fn conclude(&mut self, now: Time, conclusion: &Conclusion) -> Result<(), Violation> {
         let Place::Stay(stay) = std::mem::replace(&mut self.place, Place::Home) else {
             return Ok(());
         };
         self.is_over = true;
-        let wants_image = self.computer.kind != Kind::Telling;
+        let wants_image = self.computer.wants_image(clock_s(now));
         let is_quiet = stay.job.is_none() && !stay.is_changing;
         match conclusion {
             Conclusion::Repaired { known_good, .. } => {
@@ -414,7 +415,7 @@ impl VirtualHost {
                 });
                 let is_right = self.computer.is_repaired() && self.computer.preserved_is_intact();
                 match wants_image && is_quiet && is_right && is_good {
-                    true => Ok(()),
+                    true => self.relapse(now),
                     false => Err(format!(
                         "repaired, it says: wants an image {wants_image}, quiet {is_quiet}, chip \
                         right {is_right}, record good {is_good}: {conclusion:?}"
@@ -432,4 +433,24 @@ impl VirtualHost {
             _ => Err(format!("it boots damaged firmware: {conclusion:?}")),
         }
     }
+
+    /// It is rescued. Where that does not help it is back at its next boot, but not for ever.
+    fn relapse(&mut self, now: Time) -> Result<(), Violation> {
+        let Some(is_damaged) = self.computer.relapses(clock_s(now)) else { return Ok(()) };
+        if self.computer.rescues() > RESCUES_IN_VAIN {
+            return Err(format!("it was rescued {} times in a row", self.computer.rescues()));
+        }
+        if is_damaged {
+            self.claims.relapsed(now);
+            self.changes = changes(&self.computer.flash);
+        }
+        self.is_over = false;
+        self.boot(now);
+        Ok(())
+    }
+}
+
+/// The clock of a host.
+fn clock_s(now: Time) -> u64 {
+    now.since(Time::ZERO).as_secs()
 }

@@ -4,6 +4,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use firmcast::mailbox::RESCUES_IN_VAIN;
 use firmcast_manager::campaign::Delivery;
 
 use crate::chance::Chance;
@@ -104,6 +105,8 @@ pub(crate) struct Scenario {
     pub(crate) doubtful: f64,
     /// Share of hosts that may not read all of what bundles preserve.
     pub(crate) closed: f64,
+    /// Share of hosts that a rescue does not help: they ask again at their next boot.
+    pub(crate) relapsing: f64,
 }
 
 const fn seconds(seconds: u64) -> Duration {
@@ -131,6 +134,10 @@ impl Scenario {
             scenario.blow(&mut chance);
         }
         scenario.closed = *chance.pick(&[0.0, 0.5, 1.0]);
+        // A manager that parks earlier than a host gives up is not what these worlds are about.
+        if scenario.attempts_max > RESCUES_IN_VAIN as u32 {
+            scenario.relapsing = *Chance::new(seed, 11).pick(&[0.0, 0.0, 0.5, 1.0]);
+        }
         scenario
     }
 
@@ -215,6 +222,7 @@ impl Scenario {
             telling: *chance.pick(&[0.0, 0.2]),
             doubtful: *chance.pick(&[0.0, 0.0, 0.3]),
             closed: 0.0,
+            relapsing: 0.0,
         }
     }
 

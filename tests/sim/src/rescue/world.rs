@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
+use firmcast::mailbox::RESCUES_IN_VAIN;
 use firmcast::rescue::seek::{Candidate, Source};
 use firmcast::time::Time;
 use firmcast_manager::rescue::{BundleId, Deposit};
@@ -213,9 +214,11 @@ impl World {
     /// Runs the world to its end.
     pub(crate) fn run(mut self) -> Result<Summary, Violation> {
         let deaths = self.scenario.deaths.unwrap_or_default();
+        // One after the other, where a rescue does not help.
+        let rescues = if self.scenario.relapsing > 0.0 { RESCUES_IN_VAIN as u32 + 1 } else { 1 };
         let limit = match self.scenario.faults_end.is_zero() {
-            true => deaths + FAIR_MAX,
-            false => deaths.max(self.scenario.faults_end) + FINISH_MAX,
+            true => deaths + FAIR_MAX * rescues,
+            false => deaths.max(self.scenario.faults_end) + FINISH_MAX * rescues,
         };
         self.run_until(limit)?;
         Ok(self.sum_up())
