@@ -256,8 +256,7 @@ impl fmt::Display for PlanReport {
             let (start, last) = (boot.start, boot.end - 1);
             writeln!(
                 f,
-                "last       {start:#x}-{last:#x}, where the processor starts, if it changes at \
-                all: {}",
+                "last       {start:#x}-{last:#x}, where the processor starts, if it changes: {}",
                 self.boot_reason
             )?;
         }

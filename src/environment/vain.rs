@@ -82,10 +82,7 @@ impl Vain {
 fn limit(intent: Intent, way: Way, rescues: &Rescues, now_s: u64) -> Intent {
     match way {
         Way::Hook(_) if intent.wants_image() && rescues.are_in_vain(now_s) => {
-            warn!(
-                "{RESCUES_IN_VAIN} rescues or more were in vain; booting on when a manager has been \
-                told"
-            );
+            warn!("{RESCUES_IN_VAIN} rescues were in vain; booting on when a manager is told");
             Intent::Tell
         }
         _ => intent,
