@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::image::validity::{Verdict, validate};
+use crate::image::validity::{Evidence, Verdict, validate};
 use crate::image::{ByteRanges, IMAGE_MAX, KnownGood, assess, left_out};
 use crate::mtd::{ChipReadError, read_chip};
 
@@ -85,8 +85,12 @@ pub fn to_json(verdict: &Verdict, closed: &ByteRanges) -> serde_json::Value {
 fn verdict_json(verdict: &Verdict) -> serde_json::Value {
     match verdict {
         Verdict::Valid { by } => {
+            let share = by.iter().find_map(|evidence| match evidence {
+                Evidence::Share(share) => Some(share.percent()),
+                _ => None,
+            });
             let by: Vec<String> = by.iter().map(ToString::to_string).collect();
-            json!({ "verdict": "valid", "by": by })
+            json!({ "verdict": "valid", "by": by, "looked_at_percent": share })
         }
         Verdict::Doubtful { offset_bytes, why } => {
             json!({ "verdict": "doubtful", "offset_bytes": offset_bytes, "why": why })

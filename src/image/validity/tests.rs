@@ -425,8 +425,12 @@ fn coreboot_files_follow_one_another_up_to_the_end_of_their_area() {
     let (at, why) = refusal(&|image| image[boot_block..].fill(0xff));
     assert!(at > second as u64 && why.contains("expected files up to the end"), "{why}");
     let end = image.len();
-    let (at, why) = refusal(&|image| image[end - 16..].fill(0));
-    assert!(at == boot_block as u64 && why.contains("SHA-256"), "{at:x} {why}");
+    let (at, _) = refusal(&|image| image[end - 16..].fill(0));
+    assert_eq!(at, end as u64 - 16);
+    // cbfstool writes a pointer there after it took the digest. Then too little is known.
+    let mut pointed = image.clone();
+    put(&mut pointed, end - 4, &[1, 2, 3, 4]);
+    assert!(matches!(validate(&pointed), Verdict::Unknown { .. }));
 }
 
 #[test]

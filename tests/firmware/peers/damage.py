@@ -6,12 +6,12 @@ from collections import Counter
 SEED = 20250101
 BLOCK_BYTES = 4096
 # So many blocks are erased, and bits flipped, in each image: each takes a look at all of it.
-BLOCKS = 200
-BITS = 40
+BLOCKS = 100
+BITS = 24
 # Larger images take longer.
 LARGE_BYTES = 16 << 20
-BLOCKS_LARGE = 60
-BITS_LARGE = 12
+BLOCKS_LARGE = 40
+BITS_LARGE = 8
 # So many of the erased blocks have to be noticed.
 NOTICED_PERCENT_MIN = 95
 
