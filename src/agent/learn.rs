@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::Range;
 
+use log::{info, warn};
 use serde_json::{Value, json};
 
 use super::local_machine::LocalMachine;
@@ -10,7 +11,7 @@ use super::provide::ProvideError;
 use crate::dmi::Dmi;
 use crate::host::boot_id;
 use crate::image::learning::{LEARNED_MAX, Lesson, Snapshot};
-use crate::image::{ByteRanges, KnownGood, left_out};
+use crate::image::{ByteRanges, Contents, KnownGood, left_out};
 use crate::mtd::read_chip;
 use crate::reason::with_causes;
 
@@ -32,26 +33,53 @@ impl LocalMachine {
     /// # Errors
     /// [`ProvideError`]: the chip cannot be read, or nothing can be kept.
     pub fn learn(&self) -> Result<LearnReport, ProvideError> {
+        let good = self.state.known_good()?;
+        let contents = read_chip(&self.flash(), &left_out(good.as_ref()))
+            .map_err(|error| ProvideError::Firmware(with_causes(&error)))?;
+        self.learn_from(&contents)
+    }
+
+    /// A drill goes through the firmware and changes nothing, so the chip is looked at before it,
+    /// when its `contents` are known, and after it.
+    pub(super) fn learn_in_drill(&self, contents: Option<&Contents>) {
+        let learned = match contents {
+            Some(contents) => self.learn_from(contents),
+            None => self.learn(),
+        };
+        match learned {
+            Ok(report) => info!("learning: {}", report.note()),
+            Err(error) => warn!("nothing was learned: {}", with_causes(&error)),
+        }
+    }
+
+    /// What was learned here, for a manager.
+    pub(super) fn told_learned(&self) -> Vec<Range<u32>> {
+        let told = |range: &Range<u64>| {
+            Some(u32::try_from(range.start).ok()?..u32::try_from(range.end).ok()?)
+        };
+        let good = self.state.known_good().ok().flatten();
+        good.map(|good| good.learned.iter().filter_map(told).collect()).unwrap_or_default()
+    }
+
+    fn learn_from(&self, contents: &Contents) -> Result<LearnReport, ProvideError> {
         let bios_version = Dmi::read(&self.root).bios_version;
         let boot_id = format!("{:032x}", u128::from_be_bytes(boot_id(&self.root)));
         let recorded = self.state.known_good()?.filter(|good| !good.is_outdated(&bios_version));
-        let contents = read_chip(&self.flash(), &left_out(recorded.as_ref()))
-            .map_err(|error| ProvideError::Firmware(with_causes(&error)))?;
-        let good = recorded.or_else(|| KnownGood::of_chip(&contents, &bios_version));
+        let good = recorded.or_else(|| KnownGood::of_chip(contents, &bios_version));
         let good = good.ok_or_else(|| {
             ProvideError::Firmware("the chip holds damaged firmware; see firmcastd validate".into())
         })?;
         let before = self.state.snapshot()?;
-        let now = Snapshot::of(&contents, &boot_id, &bios_version, &good);
-        let lesson = now.lesson(before.as_ref(), &contents, &good);
+        let now = Snapshot::of(contents, &boot_id, &bios_version, &good);
+        let lesson = now.lesson(before.as_ref(), contents, &good);
         let nothing = ByteRanges::default();
         let places = match &lesson {
             Lesson::Written { places, .. } => places,
             _ => &nothing,
         };
-        let other_firmware = good.differs_beside(places, &contents);
+        let other_firmware = good.differs_beside(places, contents);
         let good = match other_firmware {
-            None => good.without_learned(places, &contents),
+            None => good.without_learned(places, contents),
             Some(_) => good,
         };
         self.state.record_known_good(&good)?;

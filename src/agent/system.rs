@@ -75,6 +75,9 @@ impl System {
             Ok(Some(record)) if record.boot_id != self.boot_id => {
                 let end = self.word_from_recovery(record.campaign);
                 tell(&end);
+                if end.ending.reason == Reason::Drilled {
+                    self.machine.learn_in_drill(None);
+                }
                 self.keep_end(record, end)
             }
             Ok(_) => None,
@@ -283,6 +286,9 @@ impl System {
         for told in list.warnings() {
             warn!("campaign {:016x}: {told}", order.campaign);
         }
+        if order.drill {
+            self.machine.learn_in_drill(Some(&ready.chip.contents));
+        }
         self.load_recovery(order, ready)?;
         let record = CampaignRecord { campaign: order.campaign, boot_id: self.boot_id, end: None };
         self.machine.state.record_campaign(&record).map_err(|error| {
@@ -329,6 +335,7 @@ impl HostSystem for System {
             doubt,
             last_end: self.told_end(),
             findings: list.findings(),
+            learned: self.machine.told_learned(),
         }
     }
 

@@ -57,6 +57,7 @@ impl Host {
             firmware,
             doubt: doubt.to_owned(),
             findings: Vec::new(),
+            learned: Vec::new(),
             last_end: None,
         }
     }

@@ -7,11 +7,12 @@ use serde::{Deserialize, Serialize};
 
 use super::codec::{DecodeError, Reader, Writer};
 use super::escrow::BackupOffer;
-use super::finding::Finding;
 use super::foresight::Foresight;
 use super::fragment_status::FragmentStatus;
 use super::help::HelpRequest;
-pub use super::identity::{DETAIL_SIZE_MAX, End, Environment, Identity, NAME_SIZE_MAX};
+pub use super::identity::{
+    DETAIL_SIZE_MAX, End, Environment, Identity, LEARNED_MAX, NAME_SIZE_MAX,
+};
 use super::identity::{ending, read_reason};
 use super::versions::GROWTH;
 use crate::reason::Ending;
@@ -212,10 +213,7 @@ impl Answer {
     pub fn parse(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(bytes);
         let answer = match reader.u8()? {
-            0x81 => {
-                let identity = Identity::read(&mut reader)?;
-                Self::Identity(Identity { findings: Finding::read_all(&mut reader)?, ..identity })
-            }
+            0x81 => Self::Identity(Identity::read(&mut reader)?.read_growth(&mut reader)?),
             0x82 => Self::Report(Report::read(&mut reader)?),
             0x83 => Self::ManifestHeld { campaign: reader.u64()?, held_bytes: reader.u32()? },
             0x84 => Self::FragmentStatus(FragmentStatus::parse(reader.rest())?),
@@ -236,8 +234,11 @@ impl Answer {
     pub fn for_version(mut self, version: Option<u8>) -> Self {
         if version.is_none_or(|version| version < GROWTH) {
             match &mut self {
-                Self::Identity(Identity { findings, .. })
-                | Self::Foresight(Foresight { findings, .. }) => findings.clear(),
+                Self::Identity(Identity { findings, learned, .. }) => {
+                    findings.clear();
+                    learned.clear();
+                }
+                Self::Foresight(Foresight { findings, .. }) => findings.clear(),
                 Self::Measurement(measurement) => measurement.programs = None,
                 _ => {}
             }
@@ -251,7 +252,7 @@ impl Answer {
         match self {
             Self::Identity(identity) => {
                 identity.write(writer.u8(0x81));
-                Finding::write_all(&identity.findings, &mut writer);
+                identity.write_growth(&mut writer);
             }
             Self::Report(report) => report.write(writer.u8(0x82)),
             Self::ManifestHeld { campaign, held_bytes } => {

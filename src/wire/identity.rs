@@ -1,12 +1,21 @@
 //! Who a host is (docs/PROTOCOL.md, section "Answers"); discovery answers and requests for help
 //! carry it too.
 
+use std::ops::Range;
+
+use super::MESSAGE_SIZE_MAX;
 use super::codec::{DecodeError, Reader, Writer};
 use super::finding::Finding;
 use crate::reason::{Condition, Ending, FlashState, Reason};
 
 /// Maximum length of a name in an [`Identity`], in bytes.
 pub const NAME_SIZE_MAX: usize = 64;
+
+/// Most learned ranges in an [`Identity`]; fewer where its texts are long.
+pub const LEARNED_MAX: usize = 8;
+
+/// Offset and length.
+const LEARNED_RANGE_BYTES: usize = 8;
 
 /// Longest explanation, in bytes.
 pub const DETAIL_SIZE_MAX: usize = 200;
@@ -58,6 +67,9 @@ pub struct Identity {
     ///
     /// [`FINDINGS_MAX`]: super::finding::FINDINGS_MAX
     pub findings: Vec<Finding>,
+    /// What the firmware was seen to write on its chip by itself, in bytes, at most
+    /// [`LEARNED_MAX`].
+    pub learned: Vec<Range<u32>>,
 }
 
 /// How an earlier campaign ended on this host.
@@ -70,7 +82,8 @@ pub struct End {
 }
 
 impl Identity {
-    /// Reads the fields of an identity, but for its findings: these end a message that has them.
+    /// Reads the fields of an identity, but for findings and what follows: these end a message that
+    /// has them.
     pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Ok(Self {
             environment: match reader.u8()? {
@@ -97,10 +110,46 @@ impl Identity {
                 _ => return Err(DecodeError::Value("last end")),
             },
             findings: Vec::new(),
+            learned: Vec::new(),
         })
     }
 
-    /// Writes the fields of an identity, but for its findings.
+    /// Reads what ends an identity: findings, then learned ranges (count u8, of each offset u32 and
+    /// length u32). A sender of an older version has neither.
+    pub(crate) fn read_growth(self, reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let findings = Finding::read_all(reader)?;
+        let count = if reader.is_at_end() { 0 } else { usize::from(reader.u8()?) };
+        if count > LEARNED_MAX {
+            return Err(DecodeError::Value("number of learned ranges"));
+        }
+        let range = |_| {
+            let (start, length) = (reader.u32()?, reader.u32()?);
+            let end = start.checked_add(length).ok_or(DecodeError::Value("learned range"))?;
+            Ok(start..end)
+        };
+        let learned = (0..count).map(range).collect::<Result<_, DecodeError>>()?;
+        Ok(Self { findings, learned, ..self })
+    }
+
+    /// Writes what ends an identity: findings, and as many learned ranges as fit into a message.
+    pub(crate) fn write_growth(&self, writer: &mut Writer) {
+        Finding::write_all(&self.findings, writer);
+        let room_bytes = MESSAGE_SIZE_MAX.saturating_sub(writer.len() + 2);
+        let count = self.learned.len().min(LEARNED_MAX).min(room_bytes / LEARNED_RANGE_BYTES);
+        let learned = &self.learned[..count];
+        if learned.is_empty() {
+            return;
+        }
+        if self.findings.is_empty() {
+            writer.u8(0);
+        }
+        writer.u8(learned.len() as u8);
+        for Range { start, end } in learned {
+            writer.u32(*start).u32(end.saturating_sub(*start));
+        }
+    }
+
+    /// Writes the fields of an identity, but for findings and what follows.
     pub(crate) fn write(&self, writer: &mut Writer) {
         writer
             .u8(self.environment as u8)

@@ -27,6 +27,7 @@ pub fn identity() -> Identity {
         doubt: String::new(),
         last_end: None,
         findings: Vec::new(),
+        learned: Vec::new(),
     }
 }
 
@@ -56,5 +57,6 @@ pub fn longest_identity() -> Identity {
             ending: Ending::new(Reason::ManagerNotReached, FlashState::UNTOUCHED, detail),
         }),
         findings: vec![finding; FINDINGS_MAX],
+        learned: Vec::new(),
     }
 }

@@ -49,6 +49,7 @@ fn recovering() -> Identity {
         doubt: "a block differs".into(),
         last_end: Some(End { campaign: CAMPAIGN, ending }),
         findings: Vec::new(),
+        learned: Vec::new(),
     }
 }
 
@@ -83,6 +84,10 @@ fn about_the_host() -> Vec<Named> {
     let identity = Identity { findings: findings(), ..samples::identity() };
     let mut fields = identity_fields(&identity);
     fields["findings"] = json!([[30, 3, 25], [27, 1, 0]]);
+    let learned = vec![0x12_0000..0x13_0000, 0x14_0000..0x14_1000];
+    let taught = Identity { learned, ..identity.clone() };
+    let mut taught_fields = fields.clone();
+    taught_fields["learned"] = json!([[0x12_0000, 0x1_0000], [0x14_0000, 0x1000]]);
     let asking = Identity { doubt: String::new(), ..recovering() };
     let asking_fields = identity_fields(&asking);
     let request = HelpRequest {
@@ -94,6 +99,7 @@ fn about_the_host() -> Vec<Named> {
     };
     vec![
         ("identity in the normal OS", Answer::Identity(identity), fields),
+        ("identity with learned ranges", Answer::Identity(taught), taught_fields),
         ("identity in recovery", Answer::Identity(recovering()), identity_fields(&recovering())),
         (
             "help request",

@@ -119,8 +119,9 @@ pub(super) struct CampaignArgs {
 impl CampaignArgs {
     /// Runs the campaign. Exit status: 0 when all hosts ended well and kept what they had to, 1
     /// when some did not, 3 when nothing was started.
-    pub(super) fn run(&self, state: &Path, purpose: Purpose) -> ExitCode {
-        match self.prepare(state, purpose).map(Drive::run) {
+    pub(super) fn run(&self, state: &Path, purpose: Purpose, learned: Option<PathBuf>) -> ExitCode {
+        let absent = learned.as_deref().map_or(Ok(()), bundle::ensure_absent);
+        match absent.and_then(|()| self.prepare(state, purpose)).map(|drive| drive.run(learned)) {
             Ok(code) => code,
             Err(error) => {
                 stderr::tell(format_args!("{error:#}; nothing was started"));

@@ -1,6 +1,6 @@
 //! `firmcast drill`: an update that stops before the first change.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
@@ -17,10 +17,14 @@ use super::campaign::CampaignArgs;
 pub(crate) struct DrillArgs {
     #[command(flatten)]
     campaign: CampaignArgs,
+    /// Write what the firmware of these hosts was seen to write itself to FILE, which must not
+    /// exist, for firmcast bundle create --learned; best with one host of a kind
+    #[arg(long, value_name = "FILE")]
+    learned: Option<PathBuf>,
 }
 
 impl DrillArgs {
     pub(crate) fn run(self, state: &Path) -> ExitCode {
-        self.campaign.run(state, Purpose::Drill)
+        self.campaign.run(state, Purpose::Drill, self.learned)
     }
 }

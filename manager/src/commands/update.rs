@@ -22,6 +22,6 @@ pub(crate) struct UpdateArgs {
 impl UpdateArgs {
     pub(crate) fn run(self, state: &Path) -> ExitCode {
         let purpose = if self.dry_run { Purpose::DryRun } else { Purpose::Update };
-        self.campaign.run(state, purpose)
+        self.campaign.run(state, purpose, None)
     }
 }

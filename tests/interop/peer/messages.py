@@ -25,9 +25,10 @@ FRAGMENT_STATUS = [
 ]
 CAMPAIGN = [("campaign", "id")]
 # Fields at the end of a message that older versions do not have; nothing is sent for nothing.
-LATER = {"accepted": ("u64",), "findings": ("u8", "u8", "u16"), "programs": ("u8", "detail")}
+LATER = {"accepted": ("u64",), "findings": ("u8", "u8", "u16"), "learned": ("u32", "u32"), "programs": ("u8", "detail")}
 ACCEPTED = [("accepted", "later")]
 FINDINGS = [("findings", "later")]
+LEARNED = [("learned", "later")]
 PROGRAMS = [("programs", "later")]
 
 BEGIN = CAMPAIGN + [("reach timeout", "u16"), ("transfer timeout", "u16")] + ACCEPTED
@@ -51,7 +52,7 @@ COMMANDS = {
     0x10: ("rehearse", CAMPAIGN + [("rate", "u32")]),
 }
 ANSWERS = {
-    0x81: ("identity", IDENTITY + FINDINGS),
+    0x81: ("identity", IDENTITY + FINDINGS + LEARNED),
     0x82: ("report", CAMPAIGN + [("phase", "u8"), ("reason", "u16"), ("flash", "u8"), ("done", "u32"), ("total", "u32"),
                                  ("digests", "digests"), ("detail", "detail")]),
     0x83: ("manifest held", CAMPAIGN + [("held", "u32")]),
@@ -201,7 +202,8 @@ def write_later(name, value):
         return struct.pack(">Q", value)
     if name == "programs":
         return b"".join(write_field(kind, part, {}) for kind, part in zip(LATER[name], value))
-    return bytes([len(value)]) + b"".join(struct.pack(">BBH", *finding) for finding in value)
+    entry = ">" + "".join(NUMBERS[kind][1] for kind in LATER[name])
+    return bytes([len(value)]) + b"".join(struct.pack(entry, *part) for part in value)
 
 
 def write_fields(layout, fields):

@@ -5,10 +5,10 @@ import json
 
 from lab import distribution
 from lab.network import MANAGER_INTERFACE
-from lab.own_data import AT_EACH_START, BOARD, CACHE, EVENTS, LOG, PROGRAMS, SERIALS, VARIABLES, image
+from lab.own_data import AT_EACH_START, BOARD, CACHE, CHIP_BYTES, EVENTS, LOG, PROGRAMS, SERIALS, VARIABLES, image
 from lab.scenario import scenario
 from lab.shell import write
-from lab.testbed import OS_IS_UP
+from lab.testbed import MANAGER_TIMEOUT_S, OS_IS_UP
 from scenarios.rescues import CALLING
 from scenarios.updates import RATE_MBIT
 
@@ -31,6 +31,7 @@ def firmware_writes_itself(lab):
     lab.check("`firmcastd check` finds nothing in the way", status == 0, output)
     lab.enroll(server)
     learned = learn(lab, server)
+    check_drill(lab, server)
     bundle = lab.manager.bundle(
         "new", lab.folder / "new.rom", version="2", product=BOARD, preserve=False, more=["--learned", learned]
     )  # fmt: skip
@@ -77,6 +78,18 @@ def learn(lab, server):
     status, said = server.command("firmcastd learn")
     lab.check("it is remembered", f"so far: {first:#x}" in said, said)
     return write(lab.folder / "learned.json", output)
+
+
+def check_drill(lab, server):
+    """A drill with a canary brings home what that has learned."""
+    bundle = lab.manager.bundle("drill", lab.folder / "new.rom", version="2", product=BOARD, preserve=False)
+    learned = lab.folder / "drilled.json"
+    options = ["--all", "--interface", MANAGER_INTERFACE, "--rate", RATE_MBIT, "--learned", learned]
+    result = lab.finish(lab.manager.start_campaign("drill", bundle, *options), MANAGER_TIMEOUT_S)
+    lab.check_status("the canary came home from its drill", result, 0)
+    report = json.loads(learned.read_text())
+    places = [place["offset_bytes"] for place in report["learned"]]
+    lab.check("it tells what its firmware writes", places == [LOG.start] and report["chip_bytes"] == CHIP_BYTES, report)
 
 
 def check_bundle(lab, bundle):

@@ -1,11 +1,18 @@
 //! What the firmware of a board was seen to write itself, as `firmcastd learn --json` tells it.
 
-use anyhow::{Context as _, ensure};
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::path::Path;
+
+use anyhow::{Context as _, bail, ensure};
 use firmcast::image::{ByteRanges, Region, RegionAction};
-use serde::Deserialize;
+use firmcast::wire::answer::Identity;
+use serde::{Deserialize, Serialize};
+
+use super::file;
 
 /// The part of the report that matters for a bundle.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize)]
 pub(super) struct Learned {
     /// Size of the chip.
     chip_bytes: u64,
@@ -13,10 +20,43 @@ pub(super) struct Learned {
     learned: Vec<LearnedRange>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize)]
 struct LearnedRange {
     offset_bytes: u64,
     length_bytes: u64,
+}
+
+/// Writes what hosts have learned to a file, which must not exist, in the same form.
+///
+/// # Errors
+/// When their chips are of several sizes, nobody has learned anything, or it cannot be written.
+pub(crate) fn write_learned<'a>(
+    path: &Path,
+    hosts: impl Iterator<Item = &'a Identity>,
+) -> anyhow::Result<()> {
+    let hosts: Vec<&Identity> = hosts.filter(|host| !host.learned.is_empty()).collect();
+    let what = "no learned ranges were written";
+    let sizes: BTreeSet<u64> = hosts.iter().map(|host| host.flash_size_bytes).collect();
+    let chip_bytes = match sizes.into_iter().collect::<Vec<_>>()[..] {
+        [chip_bytes] => chip_bytes,
+        [] => bail!(
+            "{what}: these hosts have learned nothing yet; each drill goes through their firmware \
+             once, so another one may teach more"
+        ),
+        _ => bail!("{what}: the hosts' chips are of several sizes; drill one kind at a time"),
+    };
+    let ranges = hosts.iter().flat_map(|host| &host.learned);
+    let ranges: ByteRanges =
+        ranges.map(|range| u64::from(range.start)..u64::from(range.end)).collect();
+    let learned = ranges.iter().map(LearnedRange::from).collect();
+    let json = serde_json::to_vec_pretty(&Learned { chip_bytes, learned })?;
+    file::write_new(path, &json, file::Readers::Everybody)
+}
+
+impl From<&Range<u64>> for LearnedRange {
+    fn from(range: &Range<u64>) -> Self {
+        Self { offset_bytes: range.start, length_bytes: range.end - range.start }
+    }
 }
 
 impl Learned {

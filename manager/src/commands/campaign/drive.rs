@@ -13,6 +13,7 @@ use firmcast_manager::store::flash_backups::{BackupStore, RegionFacts};
 use firmcast_manager::store::inventory::Inventory;
 use mio::net::UdpSocket;
 
+use crate::commands::bundle;
 use crate::driver::mouth::Mouth;
 use crate::driver::network::Route;
 use crate::driver::sender::Sender;
@@ -67,7 +68,7 @@ impl Drive {
     }
 
     /// Runs it to its end.
-    pub(super) fn run(mut self) -> ExitCode {
+    pub(super) fn run(mut self, learned: Option<PathBuf>) -> ExitCode {
         let worked = self.work();
         if let Err(error) = &worked {
             self.warn(format!(
@@ -75,6 +76,13 @@ impl Drive {
             ));
         }
         self.keep_floors();
+        if let Some(path) = learned {
+            let identities = self.campaign.hosts().iter().filter_map(|host| host.identity());
+            if let Err(error) = bundle::write_learned(&path, identities) {
+                self.fell_short = true;
+                self.warn(format!("{error:#}"));
+            }
+        }
         let confirmed = self.confirmed();
         let failed = self.campaign.hosts().len() - confirmed;
         self.tell(self.narrator.finished(confirmed, failed));
