@@ -10,8 +10,12 @@ mod zlib;
 /// section may lie in another one, so several may be held.
 pub const HELD_BYTES_MAX: usize = 80 << 20;
 
-/// Maximum number of bytes that are unpacked from one image: about as many as take a second.
-pub const WORK_BYTES_MAX: usize = 128 << 20;
+/// Maximum amount of work on one image, about what takes a second: the unpacked bytes, and
+/// [`PACKED_WORK`] for each packed one.
+pub const WORK_BYTES_MAX: usize = 104 << 20;
+
+/// A packed byte takes as long as so many unpacked ones: LZMA decodes it bit by bit.
+const PACKED_WORK: usize = 2;
 
 /// Maximum ratio of the unpacked bytes to the packed ones. A volume with much free space comes to
 /// 50.
@@ -60,10 +64,12 @@ impl Budget {
     /// # Errors
     /// Why nothing or something else comes out than should.
     pub(super) fn unpack(&mut self, codec: Codec, packed: &[u8]) -> Result<Unpacked, String> {
-        let room = |ratio_bytes: usize, budget: &Self| {
-            budget.held_bytes.min(budget.work_bytes).min(ratio_bytes)
+        let packed_work = packed.len().saturating_mul(PACKED_WORK);
+        let Some(work_bytes) = self.work_bytes.checked_sub(packed_work) else {
+            return Ok(Unpacked::Unseen);
         };
-        let room_bytes = room(packed.len().saturating_mul(RATIO_MAX), self);
+        let ratio_bytes = packed.len().saturating_mul(RATIO_MAX);
+        let room_bytes = self.held_bytes.min(work_bytes).min(ratio_bytes);
         let unpacked = match codec {
             Codec::Lzma | Codec::LzmaX86 => {
                 lzma::unpack(packed, codec == Codec::LzmaX86, room_bytes, self.held_bytes)
@@ -73,7 +79,7 @@ impl Budget {
         }?;
         if let Unpacked::Bytes(bytes) = &unpacked {
             self.held_bytes = self.held_bytes.saturating_sub(bytes.len());
-            self.work_bytes = self.work_bytes.saturating_sub(bytes.len());
+            self.work_bytes = work_bytes.saturating_sub(bytes.len());
         }
         Ok(unpacked)
     }
