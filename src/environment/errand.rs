@@ -86,6 +86,7 @@ fn seeker(handoff: &Handoff, host: &Host) -> Result<Patient, EnvironmentError> {
             offset_bytes: 0,
             why: "a drill".into(),
             identity,
+            rescues: None,
         },
         flash: untouched(handoff),
         patience: Some(SEARCH_PATIENCE),

@@ -98,7 +98,11 @@ fn look_after(
         Way::Dedicated(_) => platform.arm_watchdogs(),
         Way::Hook(_) => platform.tend_bmc_watchdog(),
     }
-    let patient = |intent, note: Option<String>| patient(provision, &host, &found, intent, note);
+    let patient = |intent, note: Option<String>| {
+        let mut patient = patient(provision, &host, &found, intent, note)?;
+        patient.request.rescues = vain.told();
+        Ok::<_, EnvironmentError>(patient)
+    };
     let asking = patient(intent, vain.why())?;
     let floor = host.security_version_floor;
     info!(
@@ -261,12 +265,13 @@ fn patient(
     let wants_image = intent.wants_image();
     let managers = provision.trusted_managers.iter().map(|key| key.parse());
     let releases = provision.trusted_releases.iter().map(|key| key.parse());
+    let why = why.into();
     Ok(Patient {
         host_key: host.key.clone(),
         managers: managers.collect::<Result<_, _>>().map_err(EnvironmentError::Key)?,
         releases: releases.collect::<Result<_, _>>().map_err(EnvironmentError::Key)?,
         board: host.board(),
-        request: HelpRequest { wants_image, finding, offset_bytes, why: why.into(), identity },
+        request: HelpRequest { wants_image, finding, offset_bytes, why, identity, rescues: None },
         flash: FlashState::Untouched(condition),
         patience: intent.patience(),
     })

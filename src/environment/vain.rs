@@ -21,6 +21,8 @@ const FEEDING_INTERVAL: Duration = Duration::from_secs(1);
 /// What is known of the rescues of this host.
 pub(super) struct Vain {
     rescues: Rescues,
+    /// There is a place for them.
+    are_kept: bool,
 }
 
 impl Vain {
@@ -28,11 +30,18 @@ impl Vain {
     /// manager counts, too.
     pub(super) fn of(platform: &mut Platform, provision: &Provision, intent: Intent) -> Self {
         let place = provision.result_mailbox.as_ref().filter(|_| intent.wants_image());
-        let rescues = place.and_then(|place| rescues(platform, place)).unwrap_or_default();
+        let kept = place.and_then(|place| rescues(platform, place));
+        let are_kept = kept.is_some();
+        let rescues = kept.unwrap_or_default();
         if !rescues.times().is_empty() {
             info!("rescues without a confirmed stay: {}", rescues.times().len());
         }
-        Self { rescues }
+        Self { rescues, are_kept }
+    }
+
+    /// Returns how many a manager is told of; none where there is no place for them.
+    pub(super) fn told(&self) -> Option<u8> {
+        self.are_kept.then(|| u8::try_from(self.rescues.recent(clock_s())).unwrap_or(u8::MAX))
     }
 
     /// Returns what the host does now: nobody is asked for an image that does not help.
@@ -112,8 +121,11 @@ mod tests {
     #[test]
     fn what_is_told_names_the_count() {
         let now_s = clock_s();
-        let vain = Vain { rescues: Rescues::of(&[now_s, now_s, now_s]) };
-        assert!(vain.why().is_some_and(|why| why.starts_with("rescued 3 times in a day")));
-        assert_eq!(Vain { rescues: Rescues::of(&[now_s, now_s]) }.why(), None);
+        let vain = |times: &[u64]| Vain { rescues: Rescues::of(times), are_kept: true };
+        let three = vain(&[now_s, now_s, now_s]);
+        assert!(three.why().is_some_and(|why| why.starts_with("rescued 3 times in a day")));
+        assert_eq!((vain(&[now_s, now_s]).why(), three.told()), (None, Some(3)));
+        assert_eq!(vain(&[]).told(), Some(0), "a stay was confirmed");
+        assert_eq!(Vain { are_kept: false, ..vain(&[]) }.told(), None, "nobody counts here");
     }
 }

@@ -34,6 +34,8 @@ use crate::wire::help::{Finding, HelpRequest};
 pub const ASK_MIN: Duration = Duration::from_secs(1);
 /// See [`ASK_MIN`].
 pub const ASK_MAX: Duration = Duration::from_secs(60);
+/// How long a host with more to say waits until the manager has said which versions it speaks.
+const VERSIONS_WAIT: Duration = Duration::from_millis(500);
 /// A manager that does not answer requests for so long is left for another.
 pub const ASK_PATIENCE: Duration = Duration::from_secs(120);
 /// Longest that a manager may have a host wait before it asks again.
@@ -301,12 +303,18 @@ impl Search {
             held: None,
             holds: 0,
         }));
-        self.ask(now);
+        // The first request is heard best, and no older manager is told of rescues.
+        let waits = self.kept.case.request.rescues.is_some();
+        match &mut self.state {
+            State::Asking(asking) if waits => asking.next = now + VERSIONS_WAIT,
+            _ => self.ask(now),
+        }
     }
 
     fn ask(&mut self, now: Time) {
         let State::Asking(asking) = &mut self.state else { return };
         let request = Answer::HelpRequest(Box::new(self.kept.case.request.clone()));
+        let request = request.for_version(self.endpoint.spoken(asking.manager.exchange()));
         self.endpoint.send(now, asking.manager.exchange(), &request.emit());
         asking.next = now + jitter(asking.pause, &mut self.kept.rng);
         asking.pause = (asking.pause * 2).min(ASK_MAX);

@@ -240,6 +240,7 @@ impl Answer {
                 }
                 Self::Foresight(Foresight { findings, .. }) => findings.clear(),
                 Self::Measurement(measurement) => measurement.programs = None,
+                Self::HelpRequest(request) => request.rescues = None,
                 _ => {}
             }
         }

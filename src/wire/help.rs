@@ -42,6 +42,8 @@ pub struct HelpRequest {
     /// Who asks. `last_end` is how its last attempt in this stay ended; `doubt` is not sent, as
     /// [`Self::why`] says it.
     pub identity: Identity,
+    /// How often it was rescued in a day without a confirmed stay; none where it keeps no count.
+    pub rescues: Option<u8>,
 }
 
 impl HelpRequest {
@@ -61,6 +63,8 @@ impl HelpRequest {
             offset_bytes: reader.u64()?,
             why: reader.text("why", DETAIL_SIZE_MAX)?,
             identity: Identity::read(reader)?,
+            // A host of an older version, or without a mailbox, tells no count.
+            rescues: if reader.is_at_end() { None } else { Some(reader.u8()?) },
         };
         if !request.identity.doubt.is_empty() {
             return Err(DecodeError::Value("doubt beside why"));
@@ -76,5 +80,8 @@ impl HelpRequest {
             .text(&self.why, DETAIL_SIZE_MAX);
         // With both texts the longest request would not fit a message.
         Identity { doubt: String::new(), ..self.identity.clone() }.write(writer);
+        if let Some(rescues) = self.rescues {
+            writer.u8(rescues);
+        }
     }
 }

@@ -197,6 +197,7 @@ pub(super) fn answers() -> Vec<(Answer, String)> {
             learned: Vec::new(),
             ..identity.clone()
         },
+        rescues: Some(3),
     };
     let (x11, x22, x33) = ("11".repeat(16), "22".repeat(32), "33".repeat(32));
     vec![
@@ -247,7 +248,7 @@ pub(super) fn answers() -> Vec<(Answer, String)> {
             Answer::HelpRequest(Box::new(request)),
             format!(
                 "8801010000000000084000037768790 1{x11}00000000002000000008000000000000000501680176\
-                 01700162016601 61016f01 00 00"
+                 01700162016601 61016f01 00 00|03"
             )
             .replace(' ', ""),
         ),
@@ -348,6 +349,7 @@ fn longest_answers() -> Vec<Answer> {
             offset_bytes: 0x84000,
             why: detail,
             identity,
+            rescues: Some(3),
         })),
     ]
 }

@@ -96,19 +96,21 @@ fn about_the_host() -> Vec<Named> {
         offset_bytes: 0x8_4000,
         why: "the reset vector is empty".into(),
         identity: asking,
+        rescues: None,
     };
+    let again = HelpRequest { rescues: Some(3), ..request.clone() };
+    let request_fields = json!({
+        "wants image": 1, "finding": 1, "offset": 0x8_4000,
+        "why": "the reset vector is empty", "identity": asking_fields,
+    });
+    let mut again_fields = request_fields.clone();
+    again_fields["rescues"] = json!(3);
     vec![
         ("identity in the normal OS", Answer::Identity(identity), fields),
         ("identity with learned ranges", Answer::Identity(taught), taught_fields),
         ("identity in recovery", Answer::Identity(recovering()), identity_fields(&recovering())),
-        (
-            "help request",
-            Answer::HelpRequest(Box::new(request)),
-            json!({
-                "wants image": 1, "finding": 1, "offset": 0x8_4000,
-                "why": "the reset vector is empty", "identity": asking_fields,
-            }),
-        ),
+        ("help request", Answer::HelpRequest(Box::new(request)), request_fields),
+        ("help request after three rescues", Answer::HelpRequest(Box::new(again)), again_fields),
     ]
 }
 

@@ -254,8 +254,9 @@ mod tests {
         ] {
             let identity = Identity { firmware, ..samples::identity() };
             let why = String::new();
+            let (wants_image, rescues) = (true, None);
             let request =
-                HelpRequest { wants_image: true, finding, offset_bytes: 0, why, identity };
+                HelpRequest { wants_image, finding, offset_bytes: 0, why, identity, rescues };
             let chip = ChipKnowledge::of_request(&request);
             assert_eq!(chip.state(at(1)), FlashState::Untouched(stated), "{request:?}");
         }

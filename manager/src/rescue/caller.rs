@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use firmcast::keys::Fingerprint;
+use firmcast::mailbox::{CONFIRMED_STAY, RESCUES_IN_VAIN};
 use firmcast::reason::Reason;
 use firmcast::session::RateLimit;
 use firmcast::time::Time;
@@ -55,6 +56,8 @@ pub(super) struct Caller {
     /// When it was enlisted, and when it was rescued, lately.
     enlisted: VecDeque<Time>,
     rescued: VecDeque<Time>,
+    /// How often it was rescued without a confirmed stay, as it told itself last.
+    told: u32,
     pub(super) last: Option<Outcome>,
     /// The boots that it named in its requests.
     pub(super) boots: Boots,
@@ -87,6 +90,7 @@ impl Caller {
             is_parked: false,
             enlisted: VecDeque::new(),
             rescued: VecDeque::new(),
+            told: 0,
             last: None,
             boots: Boots::default(),
             held: None,
@@ -129,16 +133,38 @@ impl Caller {
     }
 
     /// It asks for help although it was rescued `rescues_max` times within a day: something else
-    /// damages its chip, or has it ask. True when it is left alone from now on.
-    pub(super) fn rescued_in_vain(&mut self, now: Time, rescues_max: u32) -> bool {
+    /// damages its chip, or has it ask. `told` is how often it was rescued by its own count, which
+    /// outlives this service, and which a confirmed stay ends. True when it is left alone from now
+    /// on.
+    pub(super) fn rescued_in_vain(
+        &mut self,
+        now: Time,
+        told: Option<u8>,
+        rescues_max: u32,
+    ) -> bool {
         let was_parked = self.is_parked;
+        if let Some(told) = told {
+            self.heed(now, told);
+            self.is_parked = self.failures >= rescues_max || self.told >= RESCUES_IN_VAIN as u32;
+        }
         self.is_parked |= self.rescues(now) >= rescues_max;
         self.is_parked && !was_parked
     }
 
-    /// How often it was rescued within a day.
+    /// Takes over the host's own count. Where it is lower, a stay was confirmed since; but no stay
+    /// is shorter than [`CONFIRMED_STAY`], so a count that does not grow pardons nobody.
+    fn heed(&mut self, now: Time, told: u8) {
+        self.told = u32::from(told);
+        if self.rescued.back().is_none_or(|last| now.since(*last) >= CONFIRMED_STAY) {
+            let surplus = self.rescued.len().saturating_sub(usize::from(told));
+            self.rescued.drain(..surplus);
+        }
+    }
+
+    /// How often it was rescued within a day, as far as this service and the host know.
     pub(super) fn rescues(&self, now: Time) -> u32 {
-        u32::try_from(within(&self.rescued, now, RESCUE_MEMORY)).unwrap_or(u32::MAX)
+        let seen = within(&self.rescued, now, RESCUE_MEMORY);
+        u32::try_from(seen).unwrap_or(u32::MAX).max(self.told)
     }
 
     /// It may try again.
@@ -146,6 +172,7 @@ impl Caller {
         (self.failures, self.is_parked) = (0, false);
         self.enlisted.clear();
         self.rescued.clear();
+        self.told = 0;
     }
 }
 

@@ -44,6 +44,7 @@ impl Service {
         }
         let is_news = caller.request.as_ref().is_none_or(|before| **before != *request);
         let (wants_image, end) = (request.wants_image, request.identity.last_end.clone());
+        let told = request.rescues;
         if is_news {
             let facts = HelpFacts {
                 host: caller.name.clone(),
@@ -63,26 +64,31 @@ impl Service {
             self.note(Note::of(ServiceEvent::HelpRequest(Box::new(facts))));
         }
         if !wants_image {
+            if told.is_some() {
+                self.look_at_rescues(now, key, told);
+            }
             self.send_hold(now, key, HOLD_TOLD_S, Reason::None, String::new());
             return;
         }
         self.end_failed_attempt(now, key, end.map(|end| (end.campaign, end.ending)));
-        self.look_at_rescues(now, key);
+        self.look_at_rescues(now, key, told);
         self.answer_request(now, key);
     }
 
-    /// A host that asks again after as many rescues as it may fail is left alone.
-    fn look_at_rescues(&mut self, now: Time, key: &PeerKey) {
+    /// A host that asks again after as many rescues as it may fail is left alone. `told` is its own
+    /// count.
+    fn look_at_rescues(&mut self, now: Time, key: &PeerKey, told: Option<u8>) {
         let rescues_max = self.policy.attempts_max;
         let Some(caller) = self.callers.get_mut(key) else { return };
-        if caller.rescued_in_vain(now, rescues_max) {
+        if caller.rescued_in_vain(now, told, rescues_max) {
             self.note_parked(now, key);
         }
     }
 
     fn note_parked(&mut self, now: Time, key: &PeerKey) {
         let Some(caller) = self.callers.get(key) else { return };
-        let reason = caller.last.as_ref().map_or(Reason::None, |last| last.ending.reason);
+        // Without an attempt here, the host has told of its rescues.
+        let reason = caller.last.as_ref().map_or(Reason::Rescued, |last| last.ending.reason);
         self.note(Note::of(ServiceEvent::Parked {
             host: caller.name.clone(),
             failures: caller.failures,

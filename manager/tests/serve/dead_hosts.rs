@@ -41,7 +41,14 @@ fn rescue(index: usize, manager: &Manager) -> Stay {
         managers: vec![manager_key.public()],
         releases: vec![release.public()],
         board,
-        request: HelpRequest { wants_image, finding, offset_bytes: 7, why, identity },
+        request: HelpRequest {
+            wants_image,
+            finding,
+            offset_bytes: 7,
+            why,
+            identity,
+            rescues: None,
+        },
         flash: FlashState::Untouched(Condition::Broken),
         patience: None,
     };

@@ -56,8 +56,8 @@ impl Room {
         let public = *host_key.public().exchange();
         let identity = Identity { environment: Environment::Recovery, ..samples::identity() };
         let finding = if wants_image { Finding::Invalid } else { Finding::Unknown };
-        let request =
-            HelpRequest { wants_image, finding, offset_bytes: 7, why: "torn".into(), identity };
+        let (offset_bytes, why, rescues) = (7, "torn".into(), None);
+        let request = HelpRequest { wants_image, finding, offset_bytes, why, identity, rescues };
         let managers = vec![manager_key(1).public(), manager_key(2).public()];
         let board = Board::default();
         let patience = (!wants_image).then_some(PATIENCE);

@@ -10,6 +10,7 @@ use crate::keys::{ManagerSecretKey, SecretKey as _};
 use crate::reason::{Condition, Ending, FlashState, Reason};
 use crate::rescue::seek::{CALL_PATIENCE, CANDIDATES_MAX, REST_MAX};
 use crate::wire::samples;
+use crate::wire::versions::Versions;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -33,6 +34,7 @@ fn case(patience: Option<Duration>) -> Case {
         offset_bytes: 0,
         why: String::new(),
         identity,
+        rescues: None,
     };
     let host_key = HostSecretKey::generate(&mut ChaCha20Rng::from_seed([9; 32]));
     Case { host_key, managers: vec![manager_key().public()], request, patience }
@@ -52,6 +54,8 @@ struct Bench {
     called: Vec<(Time, SocketAddr)>,
     /// When the manager was asked for help.
     asked: Vec<Time>,
+    /// What it was told of rescues then.
+    told: Vec<Option<u8>>,
     enlisted: Vec<u64>,
     end: Option<SearchEnd>,
 }
@@ -71,6 +75,7 @@ impl Bench {
             looked_up: Vec::new(),
             called: Vec::new(),
             asked: Vec::new(),
+            told: Vec::new(),
             enlisted: Vec::new(),
             end: None,
         }
@@ -144,9 +149,10 @@ impl Bench {
         let event =
             manager.handle_datagram(self.now, SocketAddr::from(([10, 0, 0, 99], 1)), &sent.bytes);
         if let Some(SessionEvent::Message { peer, bytes, .. }) = event
-            && matches!(Answer::parse(&bytes), Ok(Answer::HelpRequest(_)))
+            && let Ok(Answer::HelpRequest(request)) = Answer::parse(&bytes)
         {
             self.asked.push(self.now);
+            self.told.push(request.rescues);
             if let Some(answer) = &self.answer {
                 manager.send(self.now, &peer, &answer.emit());
             }
@@ -156,6 +162,20 @@ impl Bench {
             let enlistment = self.search.handle_datagram(self.now, address, &reply.bytes);
             self.enlisted.extend(enlistment.map(|found| found.campaign));
         }
+    }
+}
+
+#[test]
+fn only_a_manager_that_understands_it_is_told_of_rescues_and_from_the_first_request_on() {
+    let mut counting = case(None);
+    counting.request.rescues = Some(0);
+    for (versions, told) in [(Versions::OURS, Some(0)), (Versions::UNSAID, None)] {
+        let mut bench = Bench::new(Case { request: counting.request.clone(), ..case(None) })
+            .knows("stored address", &[1])
+            .with_manager(1, Some(hold(60)));
+        bench.manager.as_mut().unwrap().1.speak(versions);
+        bench.run(Time::ZERO + Duration::from_secs(300));
+        assert!(bench.told.len() > 2 && bench.told.iter().all(|said| *said == told));
     }
 }
 

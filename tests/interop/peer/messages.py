@@ -30,6 +30,7 @@ ACCEPTED = [("accepted", "later")]
 FINDINGS = [("findings", "later")]
 LEARNED = [("learned", "later")]
 PROGRAMS = [("programs", "later")]
+RESCUES = [("rescues", "later")]
 
 BEGIN = CAMPAIGN + [("reach timeout", "u16"), ("transfer timeout", "u16")] + ACCEPTED
 
@@ -63,7 +64,7 @@ ANSWERS = {
     0x87: ("foresight", CAMPAIGN + [("reason", "u16"), ("blocks", "u32"), ("changed blocks", "u32"),
                                     ("typical time", "u32"), ("longest time", "u32"), ("detail", "detail")] + FINDINGS),
     0x88: ("help request", [("wants image", "u8"), ("finding", "u8"), ("offset", "u64"), ("why", "detail"),
-                            ("identity", "identity")]),
+                            ("identity", "identity")] + RESCUES),
     0x89: ("command not understood", [("type", "u8")]),
 }
 # What the two sides of a session say first.
@@ -130,6 +131,8 @@ class Reader:
     def later(self, name):
         if name == "accepted":
             return self.number("u64")
+        if name == "rescues":
+            return self.number("u8")
         if name == "programs":
             return [self.field(kind, {}) for kind in LATER[name]]
         return [[self.number(kind) for kind in LATER[name]] for _ in range(self.number("u8"))]
@@ -196,10 +199,12 @@ def write_field(kind, value, fields):
 
 
 def write_later(name, value):
-    if not value:
+    if value is None or (not value and name != "rescues"):
         return b""
     if name == "accepted":
         return struct.pack(">Q", value)
+    if name == "rescues":
+        return bytes([value])
     if name == "programs":
         return b"".join(write_field(kind, part, {}) for kind, part in zip(LATER[name], value))
     entry = ">" + "".join(NUMBERS[kind][1] for kind in LATER[name])

@@ -371,6 +371,7 @@ fn drill_request() -> HelpRequest {
         offset_bytes: 0,
         why: "a drill".into(),
         identity: samples::identity(),
+        rescues: None,
     }
 }
 

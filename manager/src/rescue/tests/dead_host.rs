@@ -7,6 +7,7 @@ use firmcast::environment::stay::{Conclusion, Patient, Situation, Stay, StayActi
 use firmcast::flash::JobBackup;
 use firmcast::image::{Board, ByteRanges};
 use firmcast::keys::{HostSecretKey, PublicKey as _, SecretKey as _};
+use firmcast::mailbox::CONFIRMED_STAY;
 use firmcast::reason::{Condition, Ending, FlashState, Reason};
 use firmcast::recovery::machine::{FlashEnd, Permit};
 use firmcast::rescue::search::SearchSituation;
@@ -38,6 +39,14 @@ pub(super) struct Dead {
     pub(super) bad_writes: u32,
     /// So often its chip is damaged again after it was rescued.
     pub(super) relapses: u32,
+    /// It counts its rescues, and tells how many there were in vain.
+    pub(super) counts: bool,
+    /// Its count stays as it is.
+    pub(super) cannot_write: bool,
+    /// How many it has counted.
+    pub(super) rescues: u8,
+    /// How long it runs until its chip is damaged again.
+    pub(super) up_for: Duration,
     /// It has the key of this host, as a copy of its disk.
     pub(super) twin_of: Option<usize>,
     /// It loses its power so long after it came up, once.
@@ -61,6 +70,10 @@ impl Default for Dead {
             wants_image: true,
             bad_writes: 0,
             relapses: 0,
+            counts: false,
+            cannot_write: false,
+            rescues: 0,
+            up_for: Duration::from_secs(20),
             twin_of: None,
             power_cut: None,
             is_known: true,
@@ -141,6 +154,7 @@ impl DeadHost {
             offset_bytes: 7,
             why: "torn".into(),
             identity,
+            rescues: self.dead.counts.then_some(self.dead.rescues),
         };
         let board = Board {
             vendor: "V".into(),
@@ -216,7 +230,12 @@ impl DeadHost {
                 StayAction::JoinGroup(_) => {}
                 StayAction::Conclude(Conclusion::Repaired { .. }) if self.dead.relapses > 0 => {
                     self.dead.relapses -= 1;
-                    self.boot_at = Some(now + Duration::from_secs(20));
+                    let is_confirmed = self.dead.up_for >= CONFIRMED_STAY;
+                    self.dead.rescues = match (is_confirmed, self.dead.cannot_write) {
+                        (true, _) => 0,
+                        (false, is_stuck) => self.dead.rescues + u8::from(!is_stuck),
+                    };
+                    self.boot_at = Some(now + self.dead.up_for);
                 }
                 StayAction::Conclude(conclusion) => self.conclusion = Some(conclusion),
             }

@@ -176,6 +176,72 @@ fn a_host_that_comes_back_damaged_after_its_rescues_is_parked_and_shown() {
     assert!(world.run_until(LONG, World::all_rescued));
 }
 
+/// Runs until the service starts anew after the second rescue, and on from there.
+fn after_a_restart(dead: Dead) -> World {
+    let mut world = World::new(vec![dead], &[("b.fcb", bundle("P", "2.0", 1, 1))]);
+    world.start();
+    assert!(world.run_until(LONG, |world| world.hosts[0].attempts == 2));
+    assert!(world.run_until(LONG, |world| world.hosts[0].dead.relapses == dead.relapses - 2));
+    world.service = None;
+    world.start();
+    world.run_for(LONG);
+    world
+}
+
+fn is_parked(world: &mut World) -> bool {
+    let now = world.now;
+    world.service().status(now).hosts.iter().any(|host| host.parked)
+}
+
+#[test]
+fn a_restart_pardons_no_host_that_counts_its_rescues_itself() {
+    let relapsing = Dead { relapses: 5, counts: true, ..Dead::default() };
+    let mut world = after_a_restart(relapsing);
+    assert!(is_parked(&mut world));
+    assert_eq!((world.hosts[0].attempts, world.hosts[0].dead.rescues), (3, 3));
+    // An operator's word does not outweigh what the host has counted either.
+    let policy = world.policy.clone();
+    world.service().set_policy(policy);
+    world.run_for(HOUR);
+    assert_eq!((is_parked(&mut world), world.hosts[0].attempts), (true, 3));
+
+    let mut world = after_a_restart(Dead { counts: false, ..relapsing });
+    assert!(is_parked(&mut world));
+    assert_eq!(world.hosts[0].attempts, 5, "of this one the new service knew nothing");
+}
+
+#[test]
+fn a_confirmed_stay_between_two_rescues_begins_the_count_anew() {
+    let relapsing = Dead { relapses: 5, up_for: 11 * MINUTE, counts: true, ..Dead::default() };
+    for (dead, attempts) in [(relapsing, 6), (Dead { counts: false, ..relapsing }, 3)] {
+        let mut world = World::new(vec![dead], &[("b.fcb", bundle("P", "2.0", 1, 1))]);
+        world.start();
+        world.run_for(2 * HOUR);
+        assert_eq!(world.hosts[0].attempts, attempts);
+        assert_eq!(is_parked(&mut world), attempts == 3);
+    }
+}
+
+#[test]
+fn a_count_that_does_not_grow_pardons_nobody() {
+    let stuck = Dead { relapses: 5, counts: true, cannot_write: true, ..Dead::default() };
+    let mut world = World::new(vec![stuck], &[("b.fcb", bundle("P", "2.0", 1, 1))]);
+    world.start();
+    world.run_for(10 * MINUTE);
+    assert_eq!((is_parked(&mut world), world.hosts[0].attempts), (true, 3));
+}
+
+#[test]
+fn a_host_that_tells_of_rescues_in_vain_is_shown_as_parked_though_it_wants_nothing() {
+    let telling = Dead { wants_image: false, counts: true, rescues: 3, ..Dead::default() };
+    let mut world = World::new(vec![telling], &[]);
+    world.start();
+    world.run_for(MINUTE);
+    let now = world.now;
+    let status = world.service().status(now);
+    assert_eq!(status.hosts.iter().map(|h| (h.parked, h.rescues)).collect::<Vec<_>>(), [(true, 3)]);
+}
+
 #[test]
 fn two_machines_that_call_with_one_key_are_told_as_a_conflict() {
     for (twin_of, expected) in [(Some(0), 1), (None, 0)] {

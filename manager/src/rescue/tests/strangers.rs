@@ -105,7 +105,9 @@ impl Shouter {
         if let Some(SessionEvent::Connected { peer, .. }) = heard {
             let (why, identity) = (String::new(), samples::identity());
             let (wants_image, finding) = (true, Finding::Invalid);
-            let request = HelpRequest { wants_image, finding, offset_bytes: 0, why, identity };
+            let (offset_bytes, rescues) = (0, None);
+            let request =
+                HelpRequest { wants_image, finding, offset_bytes, why, identity, rescues };
             self.endpoint.send(now, &peer, &Answer::HelpRequest(Box::new(request)).emit());
         }
     }

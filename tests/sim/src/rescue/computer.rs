@@ -249,7 +249,14 @@ impl Computer {
                 Kind::Doubtful => Some(DOUBT_PATIENCE),
                 Kind::Dead | Kind::Forced | Kind::Blind => None,
             },
-            request: HelpRequest { wants_image, finding, offset_bytes, why, identity },
+            request: HelpRequest {
+                wants_image,
+                finding,
+                offset_bytes,
+                why,
+                identity,
+                rescues: None,
+            },
             flash: FlashState::Untouched(condition),
         })
     }
