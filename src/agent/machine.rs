@@ -24,6 +24,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 
 use self::manifests::Manifests;
+use self::refused::Refused;
 use self::reports::{accepted, idle, log_measurement, only_in_recovery, refused};
 use super::log_budget::LogBudget;
 use super::outlook::Outlook;
@@ -41,6 +42,7 @@ use crate::wire::finding::{Acceptance, Finding};
 use crate::wire::fragment_status::FragmentStatus;
 
 mod manifests;
+mod refused;
 mod reports;
 #[cfg(test)]
 mod tests;
@@ -119,6 +121,7 @@ pub struct Agent {
     manifests: Manifests,
     entering: Option<Entering>,
     /// The last answer for which the whole chip was read.
+    refused: Option<Refused>,
     measured: Option<Measured>,
     /// What waits to be sent outside of sessions; answers inside wait in the endpoint.
     answers: VecDeque<Transmit>,
@@ -187,6 +190,7 @@ impl Agent {
             rng,
             manifests: Manifests::new(releases),
             entering: None,
+            refused: None,
             measured: None,
             answers: VecDeque::new(),
             action: None,
@@ -276,6 +280,7 @@ impl Agent {
         let Some(Entering { campaign, manager, .. }) = self.entering.take() else { return };
         system.abandon();
         self.log.line(now, || error!("campaign {campaign:016x} cannot go on: {refusal}"));
+        self.refused = Refused::finally(campaign, manager, refusal);
         self.send(now, &manager, refused(campaign, refusal));
     }
 
@@ -352,6 +357,10 @@ impl Agent {
         if self.is_entering(begin) {
             return accepted(begin.campaign);
         }
+        let before = self.refused.as_ref().and_then(|was| was.of(begin.campaign, begin.peer));
+        if let Some(refusal) = before {
+            return refused(begin.campaign, refusal);
+        }
         match self.enter(begin, system) {
             Ok(()) => self.accept(now, begin),
             Err(refusal) => self.refuse(now, begin, &refusal),
@@ -400,8 +409,9 @@ impl Agent {
     }
 
     fn refuse(&mut self, now: Time, begin: &Begin, refusal: &Refusal) -> Answer {
-        let Begin { campaign, address, .. } = *begin;
+        let Begin { campaign, peer, address, .. } = *begin;
         self.log.line(now, || warn!("campaign {campaign:016x} of {address} refused: {refusal}"));
+        self.refused = Refused::finally(campaign, peer, refusal).or(self.refused.take());
         refused(campaign, refusal)
     }
 

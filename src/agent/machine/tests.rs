@@ -246,8 +246,12 @@ fn a_refusal_leaves_the_host_as_it_was() {
         Answer::Identity(identity) => assert_eq!(identity.obstacle, Reason::FlashLocked),
         other => panic!("{other:?}"),
     }
+    // An instruction that was sent twice finds nobody who waits for what comes of it.
     world.system.obstacle = None;
-    assert_eq!(world.begin(0, CAMPAIGN), (Phase::Accepted, Reason::None));
+    assert_eq!(world.begin(0, CAMPAIGN), (Phase::Refused, Reason::FlashLocked));
+    assert_eq!(world.agent.poll_action(), None);
+    world.send_manifest(0, CAMPAIGN + 1);
+    assert_eq!(world.begin(0, CAMPAIGN + 1), (Phase::Accepted, Reason::None));
 }
 
 #[test]
@@ -286,14 +290,17 @@ fn recovery_that_cannot_be_entered_or_is_released_is_taken_back() {
     assert!(matches!(&told[..], [Answer::Report(report)]
             if report.ending.reason == Reason::KexecUnavailable));
     assert_eq!(world.system.abandoned, 1);
+    assert_eq!(world.begin(0, CAMPAIGN), (Phase::Refused, Reason::KexecUnavailable));
 
-    assert_eq!(world.begin(0, CAMPAIGN), (Phase::Accepted, Reason::None));
-    let foreign = world.tell(1, &Command::Release { campaign: CAMPAIGN });
+    const NEXT: u64 = CAMPAIGN + 1;
+    world.send_manifest(0, NEXT);
+    assert_eq!(world.begin(0, NEXT), (Phase::Accepted, Reason::None));
+    let foreign = world.tell(1, &Command::Release { campaign: NEXT });
     assert!(matches!(foreign, Answer::Report(report) if report.phase == Phase::Idle));
     assert_eq!(world.system.abandoned, 1, "another manager ends nothing");
-    world.tell(0, &Command::Release { campaign: CAMPAIGN });
+    world.tell(0, &Command::Release { campaign: NEXT });
     assert_eq!((world.system.abandoned, world.agent.poll_action()), (2, None));
-    assert_eq!(world.begin(0, CAMPAIGN), (Phase::Refused, Reason::ManifestIncomplete));
+    assert_eq!(world.begin(0, NEXT), (Phase::Refused, Reason::ManifestIncomplete));
 }
 
 #[test]
