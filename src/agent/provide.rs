@@ -20,10 +20,11 @@ use crate::image::{
     ByteRanges, Contents, KnownGood, VerifiedManifest, closed_note, left_out, preserved,
 };
 use crate::keys::SecretKey as _;
-use crate::mailbox::{self, CONFIRMED_STAY};
+use crate::mailbox;
 use crate::manager_url::ManagerUrl;
 use crate::mtd::read_chip;
 use crate::reason::with_causes;
+use crate::rescue::CONFIRMED_STAY;
 
 /// Which firmware is recorded as good.
 #[derive(Clone, Debug, PartialEq, Eq)]

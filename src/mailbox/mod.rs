@@ -27,7 +27,7 @@ pub use deliver::{deliver, look, rescues};
 #[cfg(test)]
 pub(crate) use prepare::rescued;
 pub use prepare::{FILE_NAME, forget_rescues, prepare, read};
-pub use rescues::{CONFIRMED_STAY, RESCUES_IN_VAIN, RESCUES_MAX, RESCUES_MEMORY, Rescues, clock_s};
+pub use rescues::{RESCUES_MAX, RESCUES_MEMORY, Rescues, clock_s};
 pub use word::{TEXT_LENGTH_MAX, Word};
 
 /// Size of the file, and of the one block that it occupies.

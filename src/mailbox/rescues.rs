@@ -3,15 +3,10 @@
 
 use std::time::{Duration, SystemTime};
 
-/// Rescues within [`RESCUES_MEMORY`] without a confirmed stay in between, after which a host asks
-/// for no image any more.
-pub const RESCUES_IN_VAIN: usize = 3;
+use crate::rescue::RESCUES_IN_VAIN;
 
 /// How long a rescue counts.
 pub const RESCUES_MEMORY: Duration = Duration::from_secs(24 * 3600);
-
-/// How long an operating system runs until its stay is confirmed: the rescue has helped then.
-pub const CONFIRMED_STAY: Duration = Duration::from_secs(600);
 
 /// Most rescues that are remembered.
 pub const RESCUES_MAX: usize = 8;

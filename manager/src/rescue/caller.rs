@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use firmcast::keys::Fingerprint;
-use firmcast::mailbox::{CONFIRMED_STAY, RESCUES_IN_VAIN};
 use firmcast::reason::Reason;
+use firmcast::rescue::{CONFIRMED_STAY, RESCUES_IN_VAIN};
 use firmcast::session::RateLimit;
 use firmcast::time::Time;
 use firmcast::wire::help::HelpRequest;

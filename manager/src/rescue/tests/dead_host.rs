@@ -7,9 +7,9 @@ use firmcast::environment::stay::{Conclusion, Patient, Situation, Stay, StayActi
 use firmcast::flash::JobBackup;
 use firmcast::image::{Board, ByteRanges};
 use firmcast::keys::{HostSecretKey, PublicKey as _, SecretKey as _};
-use firmcast::mailbox::CONFIRMED_STAY;
 use firmcast::reason::{Condition, Ending, FlashState, Reason};
 use firmcast::recovery::machine::{FlashEnd, Permit};
+use firmcast::rescue::CONFIRMED_STAY;
 use firmcast::rescue::search::SearchSituation;
 use firmcast::rescue::seek::{Candidate, Source};
 use firmcast::session;

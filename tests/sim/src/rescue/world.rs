@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use firmcast::mailbox::RESCUES_IN_VAIN;
+use firmcast::rescue::RESCUES_IN_VAIN;
 use firmcast::rescue::seek::{Candidate, Source};
 use firmcast::time::Time;
 use firmcast_manager::rescue::{BundleId, Deposit};
