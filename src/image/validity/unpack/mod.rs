@@ -11,7 +11,7 @@ mod zlib;
 pub const HELD_BYTES_MAX: usize = 80 << 20;
 
 /// Maximum amount of work on one image, about what takes a second: the unpacked bytes, and
-/// [`PACKED_WORK`] for each packed one.
+/// twice as many for the packed ones.
 pub const WORK_BYTES_MAX: usize = 104 << 20;
 
 /// A packed byte takes as long as so many unpacked ones: LZMA decodes it bit by bit.
