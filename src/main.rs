@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, ensure};
 use firmcast::agent::config::Config;
+use firmcast::agent::idle::Told;
 use firmcast::agent::local_machine::LocalMachine;
 use firmcast::agent::plan::{self, PlanReport};
 use firmcast::agent::provide::FirmwareToRecord;
@@ -69,8 +70,10 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Agent { config, foreground } => {
             logging::start(foreground);
             let config = Config::load(config.as_deref())?;
-            idle::run(config)?;
-            Ok(ExitCode::from(START_AGAIN))
+            Ok(match idle::run(config)? {
+                Told::StartAgain => ExitCode::from(START_AGAIN),
+                Told::End => ExitCode::SUCCESS,
+            })
         }
         Task::Check { config, json } => {
             logging::start(true);

@@ -68,13 +68,22 @@ const DATAGRAM: Token = Token(0);
 const SIGNALS: Token = Token(1);
 const PROGRAMS: Token = Token(2);
 
+/// What the agent was told that has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// SIGHUP: its settings have changed.
+    StartAgain,
+    /// SIGTERM.
+    End,
+}
+
 /// Runs the agent until it is stopped, or told by SIGHUP to read its settings again: then it
 /// returns as soon as no campaign is about to take this host away, to be started anew.
 ///
 /// # Errors
 /// Without key or socket the agent does not start; whatever else this machine lacks, it idles and
 /// tells who asks.
-pub fn run(config: Config) -> Result<(), AgentError> {
+pub fn run(config: Config) -> Result<Told, AgentError> {
     let host_key = host_key::of_this_machine(&config).map_err(AgentError::HostKey)?;
     let trust = Trust::load(&config);
     for problem in trust.manager_problems.iter().chain(&trust.release_problems) {
@@ -177,7 +186,7 @@ fn not_run(why: impl Display) -> Programs {
 }
 
 impl Driver {
-    fn run(mut self) -> io::Result<()> {
+    fn run(mut self) -> io::Result<Told> {
         let mut poll = Poll::new()?;
         let mut events = Events::with_capacity(3);
         poll.registry().register(self.socket.source(), DATAGRAM, Interest::READABLE)?;
@@ -198,7 +207,7 @@ impl Driver {
             while let Some(signal) = signals.read_signal()? {
                 if signal.ssi_signo == Signal::SIGTERM as u32 {
                     self.system.confirm_stay();
-                    return Ok(());
+                    return Ok(Told::End);
                 }
                 info!("told to read the settings again");
                 self.is_told_to_end = true;
@@ -209,7 +218,7 @@ impl Driver {
             self.receive();
             self.system.look_on();
         }
-        Ok(())
+        Ok(Told::StartAgain)
     }
 
     /// Takes datagrams until the socket has no more, because it tells of new ones only then, or

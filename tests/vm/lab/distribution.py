@@ -1,5 +1,6 @@
 """A distribution's own initramfs with firmcast's hook in it, made by the distribution's tool in a Debian of its own."""
 
+import base64
 import shutil
 from pathlib import Path
 
@@ -110,6 +111,16 @@ def recovery_initramfs(lab, tool, modules_dir):
     shutil.move(stage / "boot/recovery.img", made)
     shutil.rmtree(stage)
     return made
+
+
+def rescue_archive(lab, server):
+    """The archive for the hook, which the server's agent writes, as a file of the lab."""
+    command = "firmcastd rescue-archive --output /tmp/rescue.cpio 2>&1 && base64 /tmp/rescue.cpio && sync"
+    status, output = server.command(command)
+    lab.check("the agent writes the archive for the hook", status == 0, output)
+    archive = lab.folder / "rescue.cpio"
+    archive.write_bytes(base64.b64decode(output[output.index("MDcw") :]))
+    return archive
 
 
 def move_in(lab, server, tool, rescue_archive, words):

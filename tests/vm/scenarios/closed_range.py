@@ -1,6 +1,5 @@
 """A board whose management engine's region is closed to the host, as on most Intel servers."""
 
-import base64
 import json
 
 from lab import distribution
@@ -55,10 +54,7 @@ def closed_range(lab):
 
 def check_hook(lab, server):
     """The server starts from the distribution's initramfs, with the archive that its agent has written."""
-    status, output = server.command("firmcastd rescue-archive --output /tmp/rescue.cpio 2>&1 && base64 /tmp/rescue.cpio")
-    lab.check("the agent writes the archive for the hook", status == 0, output)
-    archive = lab.folder / "rescue.cpio"
-    archive.write_bytes(base64.b64decode(output[output.index("MDcw") :]))
+    archive = distribution.rescue_archive(lab, server)
     server.power_cut()
     chip = server.flash_bytes(0, ME_BYTES.stop)
     distribution.move_in(lab, server, "mkinitramfs", archive, "firmcast.recover=auto")

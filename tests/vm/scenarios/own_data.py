@@ -1,6 +1,5 @@
 """Firmware that writes to its own chip at every start."""
 
-import base64
 import json
 
 from lab import distribution
@@ -105,10 +104,7 @@ def check_bundle(lab, bundle):
 
 def check_hook(lab, server):
     """The server starts from the distribution's initramfs ten times; each time the firmware writes to its chip before."""
-    status, output = server.command("firmcastd rescue-archive --output /tmp/rescue.cpio 2>&1 && base64 /tmp/rescue.cpio")
-    lab.check("the agent writes the archive for the hook", status == 0, output)
-    archive = lab.folder / "rescue.cpio"
-    archive.write_bytes(base64.b64decode(output[output.index("MDcw") :]))
+    archive = distribution.rescue_archive(lab, server)
     server.power_cut()
     distribution.move_in(lab, server, "mkinitramfs", archive, "firmcast.recover=auto")
     for boot in range(BOOTS):

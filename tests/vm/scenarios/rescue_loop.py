@@ -1,7 +1,5 @@
 """Firmware that something damages again after each rescue."""
 
-import base64
-
 from lab import distribution
 from lab.boot import Boot
 from lab.manager import events
@@ -58,10 +56,7 @@ def move_in(lab, server, root):
     """From its next start on the server has the distribution's initramfs with the hook, and an OS on its second disk."""
     lab.boot(server)
     server.command(f"""echo 'managers = ["{STORED[0]}"]' >>/etc/firmcast/agent.toml""")
-    status, output = server.command("firmcastd rescue-archive --output /tmp/rescue.cpio 2>&1 && base64 /tmp/rescue.cpio; sync")
-    lab.check("the agent writes the archive for the hook", "MDcw" in output, f"{status} {output}")
-    archive = lab.folder / "rescue.cpio"
-    archive.write_bytes(base64.b64decode(output[output.index("MDcw") :]))
+    archive = distribution.rescue_archive(lab, server)
     server.power_cut()
     made = distribution.initramfs(lab, "mkinitramfs", archive, chip_driver="bios_flash")
     words = distribution.OS_WORDS.replace("root=/dev/vda", "root=/dev/vdb")
