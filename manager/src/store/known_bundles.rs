@@ -9,7 +9,6 @@ use firmcast::image::Digest;
 use thiserror::Error;
 
 use super::{owner, whole_file};
-use crate::news::hex;
 
 /// Most bundles that are remembered: the oldest one is forgotten first.
 const BUNDLES_MAX: usize = 1024;
@@ -70,4 +69,8 @@ impl KnownBundles {
         let path = self.path.clone();
         move |source| KnownBundlesError { action, path, source }
     }
+}
+
+fn hex(digest: &Digest) -> String {
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
