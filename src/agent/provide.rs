@@ -24,7 +24,7 @@ use crate::mailbox;
 use crate::manager_url::ManagerUrl;
 use crate::mtd::read_chip;
 use crate::reason::with_causes;
-use crate::rescue::CONFIRMED_STAY;
+use crate::wire::help::CONFIRMED_STAY;
 
 /// Which firmware is recorded as good.
 #[derive(Clone, Debug, PartialEq, Eq)]

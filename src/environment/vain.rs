@@ -11,7 +11,7 @@ use super::screen::Screen;
 use crate::handover::Provision;
 use crate::mailbox::{Rescues, clock_s};
 use crate::platform::Platform;
-use crate::rescue::{CONFIRMED_STAY, RESCUES_IN_VAIN};
+use crate::wire::help::{CONFIRMED_STAY, RESCUES_IN_VAIN};
 
 /// Pause of a recovery image that cannot boot on, between two looks at whether it may ask again.
 const PAUSE: Duration = Duration::from_secs(3600);

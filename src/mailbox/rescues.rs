@@ -3,7 +3,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::rescue::RESCUES_IN_VAIN;
+use crate::wire::help::RESCUES_IN_VAIN;
 
 /// How long a rescue counts.
 pub const RESCUES_MEMORY: Duration = Duration::from_secs(24 * 3600);

@@ -7,12 +7,3 @@
 
 pub mod search;
 pub mod seek;
-
-use std::time::Duration;
-
-/// Rescues within a day without a confirmed stay in between, after which a host asks for no image
-/// any more, and a manager brings it none.
-pub const RESCUES_IN_VAIN: usize = 3;
-
-/// How long an operating system runs until its stay is confirmed: the rescue has helped then.
-pub const CONFIRMED_STAY: Duration = Duration::from_secs(600);

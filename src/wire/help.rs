@@ -1,8 +1,17 @@
 //! The request for help of a host whose firmware is invalid (docs/PROTOCOL.md, section "Recovery
 //! requests").
 
+use std::time::Duration;
+
 use super::codec::{DecodeError, Reader, Writer};
 use super::identity::{DETAIL_SIZE_MAX, Identity};
+
+/// Rescues within a day without a confirmed stay in between, after which a host asks for no image
+/// any more, and a manager brings it none.
+pub const RESCUES_IN_VAIN: usize = 3;
+
+/// How long an operating system runs until its stay is confirmed: the rescue has helped then.
+pub const CONFIRMED_STAY: Duration = Duration::from_secs(600);
 
 /// What the host found about its own firmware.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

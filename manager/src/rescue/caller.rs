@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use firmcast::keys::Fingerprint;
 use firmcast::reason::Reason;
-use firmcast::rescue::{CONFIRMED_STAY, RESCUES_IN_VAIN};
 use firmcast::session::RateLimit;
 use firmcast::time::Time;
 use firmcast::wire::help::HelpRequest;
+use firmcast::wire::help::{CONFIRMED_STAY, RESCUES_IN_VAIN};
 
 use super::shelf::BundleId;
 use crate::campaign::Outcome;

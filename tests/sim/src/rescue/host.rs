@@ -15,10 +15,10 @@ use firmcast::image::VerifiedImage;
 use firmcast::image::validity::Verdict;
 use firmcast::reason::{Condition, FlashState, Reason, Refusal};
 use firmcast::recovery::flashing::Flashing;
-use firmcast::rescue::RESCUES_IN_VAIN;
 use firmcast::rescue::search::SearchEnd;
 use firmcast::rescue::seek::{Candidate, Source};
 use firmcast::time::Time;
+use firmcast::wire::help::RESCUES_IN_VAIN;
 use firmcast_manager::campaign::Backup;
 use firmcast_manager::news::HostResult;
 

@@ -4,7 +4,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use firmcast::rescue::RESCUES_IN_VAIN;
+use firmcast::wire::help::RESCUES_IN_VAIN;
 use firmcast_manager::campaign::Delivery;
 
 use crate::chance::Chance;

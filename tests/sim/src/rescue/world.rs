@@ -8,9 +8,9 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use firmcast::rescue::RESCUES_IN_VAIN;
 use firmcast::rescue::seek::{Candidate, Source};
 use firmcast::time::Time;
+use firmcast::wire::help::RESCUES_IN_VAIN;
 use firmcast_manager::rescue::{BundleId, Deposit};
 
 use super::host::VirtualHost;
