@@ -60,7 +60,7 @@ class DeadHost:
     def ask_for_help(self, wants_image=1, **changed):
         self.say("help request", **{
             "wants image": wants_image, "finding": VALID if self.is_whole else INVALID, "offset": 0, "why": "tests",
-            "identity": self.identity() | changed,
+            "identity": self.identity() | changed, "rescues": 0 if self.is_newer else None,
         })
 
     def report(self):

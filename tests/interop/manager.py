@@ -272,7 +272,8 @@ def check_campaign(dialogue, release):
     part = manifest[:PART].hex()
     answer = dialogue.tell("manifest part", campaign="00000000000000cb", total=len(manifest), offset=0, bytes=part)
     expect(answer == ("manifest held", {"campaign": "00000000000000cb", "held": PART}), f"{answer}")
-    dialogue.expect_refused(REASON_INCOMPLETE, "begin", campaign=CAMPAIGN, **times)
+    dialogue.expect_refused(REASON_INCOMPLETE, "begin", campaign="00000000000000cb", **times)
+    dialogue.expect_refused(reason, "begin", campaign=CAMPAIGN, **times)
     kind, told = dialogue.tell("release", campaign="00000000000000cb")
     expect(kind == "report" and messages.PHASES[told["phase"]] == "idle", f"release: {kind} {told}")
 
