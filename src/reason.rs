@@ -139,8 +139,8 @@ reasons! {
     /// Layouts of image and chip differ.
     LayoutMismatch = 17, "layout-mismatch",
         "the image's layout is not the flash chip's",
-        "use the image for this board; if its maker changed the layout on purpose, make the \
-        bundle with --new-layout";
+        "use the image for this board, or only its BIOS region (bundle create --region bios); the \
+        detail says what does not fit";
     /// Made from another host's backup.
     WrongHost = 18, "wrong-host",
         "the bundle is a backup of another host",

@@ -89,6 +89,7 @@ fn repair_fragments_are_those_of_the_vectors() {
 #[test]
 fn bundles_are_those_of_the_vectors() {
     check("bundle.json", &bundle::vectors());
+    check("bundle-of-parts.json", &bundle::vectors_of_parts());
 }
 
 /// What a second implementation computed from docs/PROTOCOL.md alone, and no version changes.

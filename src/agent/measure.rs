@@ -2,9 +2,9 @@
 
 use std::io;
 
-use crate::flash::{Flash, FlashError, Placement, read_block};
+use crate::flash::{ContentsError, Flash, FlashError, Placement, read_block, read_contents};
 use crate::image::layout::{DESCRIPTOR_BYTES, foreign_ranges};
-use crate::image::{ByteRanges, Digest, Manifest};
+use crate::image::{ByteRanges, Digest, Fitting, Manifest, Misfit, Region};
 
 /// Why a chip could not be measured.
 #[derive(Debug, thiserror::Error)]
@@ -12,6 +12,12 @@ pub enum MeasureError {
     /// The image does not fit on the chip.
     #[error("the image does not fit the chip")]
     Placement(#[source] FlashError),
+    /// The parts of the image have no place on the chip.
+    #[error(transparent)]
+    Misfit(#[from] Misfit),
+    /// The chip as a whole could not be read.
+    #[error(transparent)]
+    Contents(#[from] ContentsError),
     /// The chip could not be read.
     #[error("the flash could not be read at {0}: see the kernel log")]
     Read(ByteRanges),
@@ -34,6 +40,9 @@ pub enum MeasureError {
 /// # Errors
 /// A chip that the image does not fit, or that cannot be read where it counts.
 pub fn stable_digest(flash: &mut dyn Flash, manifest: &Manifest) -> Result<Digest, MeasureError> {
+    if !manifest.parts().is_empty() {
+        return digest_of_parts(flash, manifest);
+    }
     let image_bytes = manifest.image_size_bytes();
     let placement = Placement::survey(flash, image_bytes).map_err(MeasureError::Placement)?;
     let regions = manifest.regions().iter();
@@ -71,6 +80,20 @@ pub fn stable_digest(flash: &mut dyn Flash, manifest: &Manifest) -> Result<Diges
     match unread.without(&closed) {
         faulty if faulty.is_empty() => Err(MeasureError::Closed(unread.union(&silent))),
         faulty => Err(MeasureError::Read(faulty)),
+    }
+}
+
+/// The same where the image covers parts: only the chip as a whole tells where these lie.
+fn digest_of_parts(flash: &mut dyn Flash, manifest: &Manifest) -> Result<Digest, MeasureError> {
+    let contents = read_contents(flash, &Fitting::untouched(manifest))?;
+    let fitting = Fitting::on_live(manifest, contents.bytes())?;
+    let named: ByteRanges = fitting.named().map(Region::range64).collect();
+    let closed = fitting.covered().without(&named);
+    let closed: ByteRanges =
+        contents.closed().iter().filter(|range| closed.overlaps(range)).cloned().collect();
+    match closed.is_empty() {
+        true => Ok(manifest.stable_digest_of(&fitting.in_image_order(contents.bytes()))),
+        false => Err(MeasureError::Closed(closed)),
     }
 }
 

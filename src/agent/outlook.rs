@@ -1,14 +1,11 @@
 //! How much an update would change, foreseen by an agent that has only the manifest: `firmcast
 //! update --dry-run`.
 
-use std::ops::Range;
-
 use sha2::{Digest as _, Sha256};
 
 use crate::flash::{Estimate, Geometry, Workload};
 use crate::image::boot_guard::{BootGuard, ComponentKind};
-use crate::image::layout::Layout;
-use crate::image::{Contents, Manifest};
+use crate::image::{ByteRanges, Contents, Fitting, Manifest};
 use crate::reason::{Reason, Refusal};
 use crate::wire::finding::Finding;
 use crate::wire::foresight::Foresight;
@@ -54,21 +51,14 @@ impl Outlook {
     }
 }
 
-/// Fails when the chip, which holds `contents`, has another layout than the manifest's image and
-/// that matters.
+/// Returns how the manifest's image lies on the chip, which holds `contents`.
 ///
 /// # Errors
-/// [`Reason::LayoutMismatch`], with both sides.
-pub fn check_layout(contents: &Contents, manifest: &Manifest) -> Result<(), Refusal> {
-    if manifest.may_change_layout() {
-        return Ok(());
-    }
-    let refuse = |detail: String| Refusal::new(Reason::LayoutMismatch, detail);
-    let live = Layout::read(contents.bytes()).map_err(|error| refuse(error.to_string()))?;
-    match manifest.layout().mismatch(&live) {
-        Some(mismatch) => Err(refuse(mismatch.to_string())),
-        None => Ok(()),
-    }
+/// [`Reason::LayoutMismatch`], with both sides: it does not belong on this chip, or something that
+/// is kept would be lost.
+pub fn check_layout(contents: &Contents, manifest: &Manifest) -> Result<Fitting, Refusal> {
+    Fitting::on_live(manifest, contents.bytes())
+        .map_err(|misfit| Refusal::new(Reason::LayoutMismatch, misfit))
 }
 
 /// Fails when the chip, which holds `contents`, has what Intel Boot Guard needs and the manifest's
@@ -84,31 +74,30 @@ pub fn check_boot_guard(
         return Ok(Vec::new());
     }
     let live = BootGuard::read(contents.bytes());
+    // What Boot Guard needs is found from the end of the chip.
+    if !manifest.covers_end_of(contents.bytes().len()) {
+        return Ok(Vec::new());
+    }
     let found = manifest.boot_guard().check_against(&live);
     found.map_err(|mismatch| Refusal::new(Reason::BootGuardMismatch, mismatch.to_string()))
 }
 
 /// Compares the pieces of the chip with the digests that the manifest has for them.
-pub fn outlook(contents: &[u8], manifest: &Manifest, geometry: &Geometry) -> Outlook {
-    let piece_bytes = manifest.block_size_bytes();
-    let differs: Vec<bool> = contents
-        .chunks(piece_bytes)
-        .zip(manifest.block_digests())
-        .map(|(piece, digest)| Sha256::digest(piece).as_slice() != digest)
+pub fn outlook(
+    contents: &[u8],
+    manifest: &Manifest,
+    fitting: &Fitting,
+    geometry: &Geometry,
+) -> Outlook {
+    let differing = differing(contents, manifest, fitting);
+    let kept: ByteRanges = fitting
+        .kept_in_place()
+        .map(|region| region.offset_bytes..region.offset_bytes + region.length_bytes)
         .collect();
-    let preserved = |range: &Range<u64>| {
-        manifest.regions().iter().any(|region| {
-            region.action.keeps_chip()
-                && region.offset_bytes <= range.start
-                && range.end <= region.offset_bytes + region.length_bytes
-        })
-    };
     let mut work = Workload { read_bytes: 2 * contents.len() as u64, ..Workload::default() };
     for block in geometry.blocks() {
         let range = block.offset_bytes()..block.end_bytes();
-        let pieces = range.start / piece_bytes as u64..=(range.end - 1) / piece_bytes as u64;
-        let changes = pieces.into_iter().any(|n| differs.get(n as usize).copied().unwrap_or(false));
-        if changes && !preserved(&range) {
+        if differing.overlaps(&range) && !kept.covers(&range) {
             let length_bytes = u64::from(block.length_bytes());
             work.erases += 1;
             work.erase_bytes += length_bytes;
@@ -122,6 +111,20 @@ pub fn outlook(contents: &[u8], manifest: &Manifest, geometry: &Geometry) -> Out
         estimate: Estimate::of(work, geometry),
         doubt: None,
     }
+}
+
+/// Returns the pieces of the chip that are not the image's.
+fn differing(contents: &[u8], manifest: &Manifest, fitting: &Fitting) -> ByteRanges {
+    let in_image_order = fitting.in_image_order(contents);
+    let piece_bytes = manifest.block_size_bytes();
+    let pieces = in_image_order.chunks(piece_bytes).zip(manifest.block_digests()).enumerate();
+    let differing =
+        pieces.filter(|(_, (piece, digest))| Sha256::digest(piece).as_slice() != *digest);
+    let ranges = differing.flat_map(|(nth, (piece, _))| {
+        let start = (nth * piece_bytes) as u64;
+        fitting.places_of(&(start..start + piece.len() as u64))
+    });
+    ranges.collect()
 }
 
 #[cfg(test)]
@@ -180,7 +183,8 @@ mod tests {
         let changed = |at: &[usize]| {
             let mut contents = image.clone();
             at.iter().for_each(|at| contents[*at] ^= 0x10);
-            outlook(&contents, &manifest, &chip).changed_blocks_max
+            let fitting = check_layout(&Contents::whole(contents.clone()), &manifest).unwrap();
+            outlook(&contents, &manifest, &fitting, &chip).changed_blocks_max
         };
         assert_eq!(changed(&[]), 0);
         // Half of the first piece is preserved.

@@ -80,13 +80,16 @@ impl PlanReport {
             block_count: placement.block_count(),
             changes: changes(plan, placement),
             changed_blocks: plan.operations().len(),
-            boot_reason: boot_offset_reason(image.bytes(), manifest.boot_offset_bytes()),
+            boot_reason: manifest
+                .boot_offset_bytes()
+                .map(|offset_bytes| boot_offset_reason(image.bytes(), offset_bytes))
+                .unwrap_or_default(),
             boot_block: plan.boot_block().map(|block| chip_range(placement, block)),
             locked_blocks,
             doubt,
-            boot_guard: boot_guard(&image, &contents),
+            boot_guard: boot_guard(plan.target(), &contents),
             lacks_variable_store: manifest.lacks_variable_store(),
-            regions: manifest.regions().to_vec(),
+            regions: plan.regions().to_vec(),
             closed,
             erases: work.erases,
             write_bytes: work.write_bytes,
@@ -167,8 +170,8 @@ fn open(
 
 /// Nothing where neither the chip nor the image has to do with it. An image that does not fit is
 /// refused before.
-fn boot_guard(image: &VerifiedImage, contents: &Contents) -> Option<String> {
-    let (new, live) = (BootGuard::read(image.bytes()), BootGuard::read(contents.bytes()));
+fn boot_guard(target: &[u8], contents: &Contents) -> Option<String> {
+    let (new, live) = (BootGuard::read(target), BootGuard::read(contents.bytes()));
     if new.components().is_empty() && live.components().is_empty() {
         return None;
     }

@@ -17,7 +17,7 @@ use crate::durable::{self, NewFile};
 use crate::handover::{HandoverError, PROVISION_PATH, PROVISION_VERSION, Provision, SecretText};
 use crate::image::validity::validate_contents;
 use crate::image::{
-    ByteRanges, Contents, KnownGood, VerifiedManifest, closed_note, left_out, preserved,
+    ByteRanges, Contents, Fitting, KnownGood, VerifiedManifest, closed_note, left_out,
 };
 use crate::keys::SecretKey as _;
 use crate::mailbox;
@@ -115,7 +115,7 @@ impl LocalMachine {
     /// After a confirmed update: the chip holds the manifest's image.
     pub(super) fn record_update(&self, manifest: &VerifiedManifest) {
         let bios_version = Dmi::read(&self.root).bios_version;
-        let recorded = read_chip(&self.flash(), &preserved(manifest.regions()))
+        let recorded = read_chip(&self.flash(), &Fitting::untouched(manifest))
             .map(|contents| {
                 let good = KnownGood::of_update(&contents, manifest, &bios_version);
                 good.without_learned(&self.learned(), &contents)

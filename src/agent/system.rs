@@ -11,7 +11,7 @@ use super::drain::{Drain, Job, Then};
 use super::local_machine::LocalMachine;
 use super::machine::{HostSystem, UpdateOrder};
 use super::measure;
-use super::outlook::{self, Outlook};
+use super::outlook::{self, Outlook, check_layout};
 use super::preflight::{self, ChipContents, Ready};
 use super::state::{CampaignRecord, RecordedEnding};
 use crate::dmi::Dmi;
@@ -302,7 +302,8 @@ impl System {
         let outlook = ready.and_then(|Ready { chip, doubt, files, .. }| {
             try_to_load(&files)?;
             let ChipContents { contents, geometry } = chip;
-            let outlook = outlook::outlook(contents.bytes(), order.manifest, &geometry);
+            let fitting = check_layout(&contents, order.manifest)?;
+            let outlook = outlook::outlook(contents.bytes(), order.manifest, &fitting, &geometry);
             Ok(Outlook { doubt, ..outlook })
         });
         (outlook, list.findings())

@@ -3,9 +3,8 @@
 use std::io;
 
 use super::BlockFault;
-use crate::image::ByteRanges;
 use crate::image::boot_guard::BootGuardMismatch;
-use crate::image::layout::{LayoutError, LayoutMismatch};
+use crate::image::{ByteRanges, Misfit};
 
 /// Why a job refused the chip or failed on it.
 ///
@@ -111,21 +110,6 @@ pub enum FlashError {
         /// As it was read again.
         second: u8,
     },
-    /// A region that is not inside the image.
-    #[error(
-        "region \"{name}\" has {length_bytes:#x} bytes at {offset_bytes:#x}, the image \
-        {image_bytes:#x}: make a bundle whose regions lie inside its image; nothing was changed"
-    )]
-    RegionOutside {
-        /// Name of the region.
-        name: String,
-        /// Its offset.
-        offset_bytes: u64,
-        /// Its length.
-        length_bytes: u64,
-        /// Length of the image.
-        image_bytes: u64,
-    },
     /// A block that has to change and to stay.
     #[error(
         "the eraseblock of {length_bytes:#x} bytes at {offset_bytes:#x} has to be rewritten, but \
@@ -142,18 +126,23 @@ pub enum FlashError {
         /// Length of the block.
         length_bytes: u32,
     },
-    /// The chip's layout contradicts itself.
+    /// The image does not belong on this chip, or something that is kept would be lost.
+    #[error("{0}; nothing was changed")]
+    Misfit(Box<Misfit>),
+    /// Something that is kept would move so that a power cut could lose it.
     #[error(
-        "the layout on the flash chip cannot be relied on: {0}; make the bundle with --new-layout \
-        if the image's is to replace it; nothing was changed"
+        "what the chip has at {from_bytes:#x} has its place at {to_bytes:#x} in the image, and \
+        {why}: a power cut meanwhile would lose it; use an image that leaves it where it is; \
+        nothing was changed"
     )]
-    LiveLayout(LayoutError),
-    /// Image and chip are divided in different ways.
-    #[error(
-        "the image and the flash chip have different layouts: {0}; use the image for this board, \
-        or make the bundle with --new-layout if its maker changed the layout; nothing was changed"
-    )]
-    LayoutMismatch(Box<LayoutMismatch>),
+    UnsafeMove {
+        /// Where the chip has it.
+        from_bytes: u64,
+        /// Where the image has it.
+        to_bytes: u64,
+        /// What stands against it.
+        why: &'static str,
+    },
     /// The processor would not start the image.
     #[error(
         "Intel Boot Guard may not start this image: {0}; use the image for this board, or make the \

@@ -4,9 +4,9 @@ use std::ops::Range;
 
 use super::{EraseBlock, FlashError, Live};
 use crate::image::boot_guard::BootGuard;
-use crate::image::layout::{Layout, host_access};
+use crate::image::layout::host_access;
 use crate::image::validity::{Verdict, validate_around};
-use crate::image::{ByteRanges, VerifiedImage};
+use crate::image::{ByteRanges, Misfit, VerifiedImage};
 use crate::reason::Condition;
 
 /// What the bytes on the chip say about the update.
@@ -22,8 +22,8 @@ pub(super) struct Fitness {
 }
 
 impl Fitness {
-    /// Compares the layouts, unless the contents are known to be broken: then theirs means nothing.
-    /// Contents that only look wrong are doubtful: the machine has started from them.
+    /// Looks at what the chip holds. Contents that only look wrong are doubtful: the machine has
+    /// started from them.
     pub(super) fn of(image: &VerifiedImage, live: Live<'_>) -> Result<Self, FlashError> {
         // Blocks that could not be read say nothing.
         let is_whole = live.readable.iter().all(|readable| *readable);
@@ -34,18 +34,16 @@ impl Fitness {
             true => live.condition.max(Condition::Doubtful),
             false => live.condition,
         };
+        let manifest = image.manifest();
         if condition == Condition::Broken {
             let no_write = host_access(live.contents).map_or(Vec::new(), |access| access.no_write);
             return Ok(Self { condition, no_write, boot_guard: None });
         }
-        let no_write = host_access(live.contents).map_err(FlashError::LiveLayout)?.no_write;
-        if !image.may_change_layout() {
-            let layout = Layout::read(live.contents).map_err(FlashError::LiveLayout)?;
-            if let Some(mismatch) = image.layout().mismatch(&layout) {
-                return Err(FlashError::LayoutMismatch(Box::new(mismatch)));
-            }
-        }
-        let boot_guard = (!image.may_change_boot_guard()).then(|| BootGuard::read(live.contents));
+        let no_write = host_access(live.contents)
+            .map_err(|error| FlashError::Misfit(Box::new(Misfit::LiveLayout(error))))?
+            .no_write;
+        let boot_guard =
+            (!manifest.may_change_boot_guard()).then(|| BootGuard::read(live.contents));
         Ok(Self { condition, no_write, boot_guard })
     }
 

@@ -21,7 +21,7 @@ use super::prepare::{Backup, Work};
 use super::{
     End, Flash, FlashError, FlashPlan, LockChanges, Outcome, Phase, Placement, Progress, Statistics,
 };
-use crate::image::{ByteRanges, VerifiedImage};
+use crate::image::{ByteRanges, KnownGood, VerifiedImage};
 use crate::reason::Condition;
 
 /// What [`Job::step`] asks of its caller.
@@ -56,6 +56,8 @@ pub struct Job {
     condition: Condition,
     stage: Stage,
     statistics: Statistics,
+    /// The record of the chip once it is updated, where the manifest alone does not tell.
+    known_good: Option<KnownGood>,
 }
 
 #[derive(Debug)]
@@ -91,7 +93,7 @@ impl Job {
     fn with_mode(image: VerifiedImage, mode: Mode) -> Self {
         let condition = mode.condition();
         let (stage, statistics) = (Stage::Surveying, Statistics::default());
-        Self { image, mode, condition, stage, statistics }
+        Self { image, mode, condition, stage, statistics, known_good: None }
     }
 
     /// Goes on with at most [`BATCH_BYTES_MAX`](super::BATCH_BYTES_MAX) of changes or
@@ -193,7 +195,7 @@ impl Job {
 
     fn advance(&mut self, stage: Stage, flash: &mut dyn Flash) -> Stage {
         match stage {
-            Stage::Surveying => match Placement::survey(flash, self.image.bytes().len()) {
+            Stage::Surveying => match self.survey(flash) {
                 Ok(placement) => Stage::BackingUp(Backup::new(placement)),
                 Err(error) => self.refuse(error, None),
             },
@@ -229,6 +231,15 @@ impl Job {
         }
     }
 
+    /// An image of parts lies on the whole chip, most of which stays.
+    fn survey(&self, flash: &mut dyn Flash) -> Result<Placement, FlashError> {
+        let chip_bytes = flash.geometry().size_bytes();
+        match self.image.manifest().parts() {
+            [] => Placement::survey(flash, self.image.bytes().len()),
+            _ => Placement::survey(flash, usize::try_from(chip_bytes).unwrap_or(usize::MAX)),
+        }
+    }
+
     fn back_up(&mut self, mut backup: Backup, flash: &mut dyn Flash) -> Stage {
         if !backup.is_complete() {
             return match backup.step(
@@ -245,10 +256,23 @@ impl Job {
         match backup.plan(&self.image, flash, self.mode) {
             Ok(work) => {
                 self.condition = work.plan.condition();
+                self.known_good = self.record_of(&work);
                 Stage::Checking(work, 0)
             }
             Err(error) => self.refuse(error, before_digest),
         }
+    }
+
+    /// Where the image covers parts, only the chip tells where they lie.
+    fn record_of(&self, work: &Work) -> Option<KnownGood> {
+        let manifest = self.image.manifest();
+        let has_parts = !manifest.parts().is_empty();
+        has_parts.then(|| KnownGood::of_parts(work.plan.target(), &work.closed, manifest))
+    }
+
+    /// Returns the record of the chip as it is after an update with an image of parts.
+    pub fn known_good(&self) -> Option<&KnownGood> {
+        self.known_good.as_ref()
     }
 
     fn refuse(&self, error: FlashError, before_digest: Option<[u8; 32]>) -> Stage {

@@ -63,6 +63,7 @@ mod geometry;
 mod job;
 mod live;
 mod locks;
+mod move_order;
 mod outcome;
 mod phase;
 mod placement;

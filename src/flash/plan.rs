@@ -5,9 +5,10 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::fitness::Fitness;
+use super::move_order::MoveOrder;
 use super::{FlashError, Live, Placement, WriteRule};
 use crate::image::layout::FirmwareVolume;
-use crate::image::{ByteRanges, Digest, Region, RegionAction, VerifiedImage, preserved};
+use crate::image::{ByteRanges, Digest, Fitting, Manifest, Region, VerifiedImage, preserved};
 use crate::reason::Condition;
 
 /// A block is looked at in pieces of this size (rounded up to the chip's write size) when it is
@@ -44,6 +45,7 @@ pub struct FlashPlan {
     boot_block: Option<usize>,
     condition: Condition,
     target_digest: Option<Digest>,
+    regions: Vec<Region>,
 }
 
 /// Who decides what an eraseblock holds in the end.
@@ -63,15 +65,17 @@ impl FlashPlan {
     /// Plans the way from `live` to `image` with the regions that the bundle's policy treats
     /// otherwise.
     ///
-    /// Blocks that are equal already are left alone. The others are in ascending order, but the
-    /// block at which the processor starts comes last: until then, the chip starts as it did, or
-    /// not at all. A block that cannot be read is erased and written. A block in which something is
-    /// closed to the host is left alone. A preserved firmware volume, e.g. a variable store, that
-    /// has lost its header on a broken chip comes from the image.
+    /// What is kept at another place comes there first, then what says how the chip is divided:
+    /// whenever the power fails, one of the two places is whole and told. Blocks that are equal
+    /// already are left alone. The others are in ascending order, but the block at which the
+    /// processor starts comes last: until then, the chip starts as it did, or not at all. A block
+    /// that cannot be read is erased and written. A block in which something is closed to the host
+    /// is left alone. A preserved firmware volume, e.g. a variable store, that has lost its header
+    /// on a broken chip comes from the image.
     ///
     /// # Errors
-    /// - A region that ends beyond the image.
-    /// - A chip with another layout than the image, or that has what Intel Boot Guard needs and the
+    /// - A chip on which the image does not belong, or where something that is kept would be lost
+    ///   ([`Misfit`](crate::image::Misfit)); or one that has what Intel Boot Guard needs and the
     ///   target has not; a target that is no whole firmware.
     /// - A block that changes although the host may not write it by the Intel flash descriptor.
     /// - A block in which something is closed to the host, but not preserved, or beside bytes that
@@ -84,37 +88,55 @@ impl FlashPlan {
         placement: &Placement,
         live: Live<'_>,
     ) -> Result<Self, FlashError> {
-        check_regions(image)?;
         let fitness = Fitness::of(image, live)?;
-        let regions = regions_for(image, live, fitness.condition);
-        let target = merge(image, &regions, live.contents);
-        let boot_block = placement.block_of(image.boot_offset_bytes());
+        let mut fitting = fit(image.manifest(), live, fitness.condition)?;
+        let given_up = give_up(&mut fitting, image, live, fitness.condition);
+        let boot_offset = image.manifest().boot_offset_bytes();
+        let boot_block =
+            boot_offset.and_then(|offset| placement.block_of(fitting.on_chip(offset)?));
         let mut plan = Self {
-            target,
+            target: target(image, &fitting, live.contents),
             operations: Vec::new(),
             kept: Vec::new(),
             deciders: vec![Decider::Image; placement.block_count()],
             boot_block: None,
             condition: fitness.condition,
-            target_digest: image_digest(image),
+            target_digest: fitting.is_image_alone().then(|| *image.digest()),
+            regions: fitting.regions().to_vec(),
         };
+        let in_place: Vec<Region> = fitting.kept_in_place().cloned().collect();
         for block in 0..placement.block_count() {
-            plan.add(block, &regions, placement, live)?;
+            plan.add(block, &in_place, placement, live)?;
         }
         let blocks = plan.operations.iter().map(|operation| placement.block(operation.block));
         fitness.check(plan.target(), live.closed, blocks)?;
-        let frames: Vec<Option<usize>> = lost(image.regions(), &regions)
-            .map(|region| placement.block_of(region.offset_bytes))
-            .collect();
+        let order = MoveOrder::new(fitting.moved(), placement, live, boot_block)?;
+        plan.read_again(order.sources());
+        let frames: Vec<Option<usize>> =
+            given_up.iter().map(|range| placement.block_of(range.start)).collect();
         // The boot block is the last one, and before it the headers that lost regions get: until
         // they are there, a job that comes after a power cut sees that the rest is lost. Sorting is
         // stable.
         plan.operations.sort_by_key(|operation| {
             let block = Some(operation.block);
-            (block == boot_block, frames.contains(&block))
+            (block == boot_block, frames.contains(&block), order.rank(operation.block))
         });
         plan.boot_block = boot_block.filter(|_| !plan.operations.is_empty());
         Ok(plan)
+    }
+
+    /// Has blocks read a second time of which bytes go elsewhere, unless they change anyway.
+    fn read_again(&mut self, sources: &[usize]) {
+        for block in sources {
+            let changes = self.operations.iter().any(|operation| operation.block == *block);
+            if !changes && !self.kept.contains(block) {
+                self.kept.push(*block);
+            }
+            if self.deciders[*block] == Decider::Chip {
+                self.deciders[*block] = Decider::Both;
+            }
+        }
+        self.kept.sort_unstable();
     }
 
     fn add(
@@ -200,6 +222,11 @@ impl FlashPlan {
         self.target_digest
     }
 
+    /// The regions with a rule of their own, as they lie on this chip.
+    pub fn regions(&self) -> &[Region] {
+        &self.regions
+    }
+
     /// The blocks that change, in the order of execution.
     pub fn operations(&self) -> &[Operation] {
         &self.operations
@@ -243,78 +270,47 @@ impl FlashPlan {
     }
 }
 
-fn check_regions(image: &VerifiedImage) -> Result<(), FlashError> {
-    let image_bytes = image.bytes().len() as u64;
-    let ends_outside = |region: &&Region| {
-        region
-            .offset_bytes
-            .checked_add(region.length_bytes)
-            .is_none_or(|end_bytes| end_bytes > image_bytes)
+/// Lays the image on the chip.
+fn fit(manifest: &Manifest, live: Live<'_>, condition: Condition) -> Result<Fitting, FlashError> {
+    let fitting = match condition {
+        Condition::Broken => Fitting::on_broken(manifest, live.contents),
+        _ => Fitting::on_live(manifest, live.contents),
     };
-    match image.regions().iter().find(ends_outside) {
-        None => Ok(()),
-        Some(region) => Err(FlashError::RegionOutside {
-            name: region.name.clone(),
-            offset_bytes: region.offset_bytes,
-            length_bytes: region.length_bytes,
-            image_bytes,
-        }),
-    }
+    fitting.map_err(|misfit| FlashError::Misfit(Box::new(misfit)))
 }
 
-fn image_digest(image: &VerifiedImage) -> Option<Digest> {
-    let is_target = image.regions().iter().all(|region| region.action == RegionAction::Replace);
-    is_target.then(|| *image.digest())
-}
-
-/// The bundle's regions as this chip needs them: most firmware does not start without the frame of
-/// its variable store, so where that is lost, the image's is better than what is left.
-fn regions_for(image: &VerifiedImage, live: Live<'_>, condition: Condition) -> Vec<Region> {
-    let mut regions = image.regions().to_vec();
+/// Most firmware does not start without the frame of its variable store, so where that is lost on a
+/// broken chip, the image's is better than what is left. Returns where.
+fn give_up(
+    fitting: &mut Fitting,
+    image: &VerifiedImage,
+    live: Live<'_>,
+    condition: Condition,
+) -> Vec<Range<u64>> {
     // What cannot be read may be whole.
-    let is_broken = condition == Condition::Broken;
-    if is_broken && live.readable.iter().all(|readable| *readable) {
-        for region in regions.iter_mut().filter(|region| region.action.keeps_chip()) {
-            let range = region.range();
-            if live.closed.overlaps(&(range.start as u64..range.end as u64)) {
-                continue;
-            }
-            let is_volume = |bytes: &[u8]| FirmwareVolume::parse(&bytes[range.clone()], 0).is_ok();
-            if is_volume(image.bytes()) && !is_volume(live.contents) {
-                region.action = RegionAction::Replace;
-            }
-        }
+    if condition != Condition::Broken || live.readable.contains(&false) {
+        return Vec::new();
     }
-    regions
+    let is_volume = |bytes: &[u8]| FirmwareVolume::parse(bytes, 0).is_ok();
+    fitting.give_up(|in_image, on_chip| {
+        !live.closed.overlaps(&(on_chip.start as u64..on_chip.end as u64))
+            && is_volume(&image.bytes()[in_image])
+            && !is_volume(&live.contents[on_chip])
+    })
 }
 
-/// The preserved regions that come from the image after all.
-fn lost<'a>(wanted: &'a [Region], regions: &'a [Region]) -> impl Iterator<Item = &'a Region> {
-    let pairs = wanted.iter().zip(regions);
-    pairs.filter(|(wanted, region)| wanted.action != region.action).map(|(_, region)| region)
+fn target(image: &VerifiedImage, fitting: &Fitting, live: &[u8]) -> Arc<Vec<u8>> {
+    match fitting.is_image_alone() {
+        true => image.shared(),
+        false => Arc::new(fitting.target(image.bytes(), live)),
+    }
 }
 
-fn merge(image: &VerifiedImage, regions: &[Region], live: &[u8]) -> Arc<Vec<u8>> {
-    if regions.iter().all(|region| region.action == RegionAction::Replace) {
-        return image.shared();
-    }
-    let mut target = image.bytes().to_vec();
-    for region in regions {
-        match region.action {
-            RegionAction::Preserve | RegionAction::Volatile => {
-                target[region.range()].copy_from_slice(&live[region.range()]);
-            }
-            RegionAction::Reset => target[region.range()].fill(0xFF),
-            RegionAction::Replace => {}
-        }
-    }
-    Arc::new(target)
-}
-
-fn preserved_in<'a>(regions: &'a [Region], block: &Range<usize>) -> Option<&'a Region> {
-    regions.iter().find(|region| {
+/// Returns one of the `kept` regions that lies in the block, or a part of it.
+fn preserved_in<'a>(kept: &'a [Region], block: &Range<usize>) -> Option<&'a Region> {
+    kept.iter().find(|region| {
         let kept = region.range();
-        region.action.keeps_chip() && kept.start < block.end && block.start < kept.end
+        kept.start < block.end && block.start < kept.end
     })
 }
 

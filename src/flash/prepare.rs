@@ -13,7 +13,7 @@ use super::plan::Decider;
 use super::reading::{READ_ATTEMPTS_MAX, read, read_parts};
 use super::{Flash, FlashError, FlashPlan, Live, Placement, Statistics};
 use crate::image::layout::{DESCRIPTOR_BYTES, foreign_ranges};
-use crate::image::{ByteRanges, VerifiedImage, closed_in, preserved};
+use crate::image::{ByteRanges, Fitting, VerifiedImage, closed_in};
 
 /// The most that one step reads, unless a single eraseblock is larger.
 pub const SPAN_BYTES_MAX: usize = 256 * 1024;
@@ -86,7 +86,7 @@ impl Backup {
         let span = self.placement.span(self.next_block..count, SPAN_BYTES_MAX);
         let contents = &mut self.contents[span.image.clone()];
         if read(flash, span.chip_offset_bytes, contents, statistics).is_err() {
-            let untouched = preserved(image.regions());
+            let untouched = Fitting::untouched(image.manifest());
             for nth in span.blocks.clone() {
                 self.read_block(nth, flash, &untouched, rescue, statistics)?;
             }

@@ -6,6 +6,7 @@ mod closed;
 mod faults;
 mod foreign;
 mod locks;
+mod moved;
 mod refusals;
 
 use super::*;

@@ -55,9 +55,10 @@ impl Board {
             let detail = format!("bundle updates from {from}; installed is {installed}");
             return Err(Refusal::new(Reason::UpdateFromNotMet, detail));
         }
-        let image = manifest.image_size_bytes() as u64;
-        if image != self.flash_size_bytes {
-            let detail = format!("image {image:#x} bytes, chip {:#x} bytes", self.flash_size_bytes);
+        let (image, chip) = (manifest.image_size_bytes() as u64, self.flash_size_bytes);
+        let fits = if manifest.parts().is_empty() { image == chip } else { image <= chip };
+        if !fits {
+            let detail = format!("image {image:#x} bytes, chip {chip:#x} bytes");
             return Err(Refusal::new(Reason::ImageSizeMismatch, detail));
         }
         Ok(())

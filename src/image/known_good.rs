@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::layout::{Layout, LayoutRegion, RegionKind};
 use super::validity::{Evidence, Verdict, validate_around, validate_contents};
-use super::{ByteRanges, Contents, Manifest, REGIONS_MAX, RegionAction};
+use super::{ByteRanges, Contents, Fitting, Manifest, REGIONS_MAX, Region, RegionAction};
 
 /// The chip is recorded in pieces of this size, so that a difference has a place.
 const PIECE_BYTES: usize = 64 * 1024;
@@ -60,12 +60,45 @@ pub struct KnownGood {
 impl KnownGood {
     /// Records a chip that holds the manifest's image.
     pub fn of_update(contents: &Contents, manifest: &Manifest, bios_version: &str) -> Self {
+        if !manifest.parts().is_empty() {
+            let good = Self::of_parts(contents.bytes(), contents.closed(), manifest);
+            return Self { bios_version: bios_version.to_owned(), ..good };
+        }
         let size_bytes = manifest.image_size_bytes().min(contents.bytes().len());
         let good = Self::of_manifest(manifest);
         let bios_version = bios_version.to_owned();
         let closed = contents.closed().before(size_bytes as u64);
         let left_out = good.left_out.union(&closed);
         Self { bios_version, left_out, closed, ..good }.seal(&contents.bytes()[..size_bytes])
+    }
+
+    /// Records a chip that holds, or is to hold, the parts that the manifest's image covers: these
+    /// as the bundle says, and the rest as a chip is recorded. `contents` are FFh where they are
+    /// `closed` to the host.
+    pub fn of_parts(contents: &[u8], closed: &ByteRanges, manifest: &Manifest) -> Self {
+        let (changing, volatile) = changing(contents);
+        let fitting = Fitting::on_live(manifest, contents)
+            .or_else(|_| Fitting::on_broken(manifest, contents));
+        let (named, named_volatile, covered) = match &fitting {
+            Ok(fitting) => {
+                let named = |is_meant: fn(&Region) -> bool| -> ByteRanges {
+                    let regions = fitting.named().filter(|region| is_meant(region));
+                    regions.map(|region| region.range64()).collect()
+                };
+                let is_volatile = |region: &Region| region.action != RegionAction::Preserve;
+                (named(|_| true), named(is_volatile), fitting.covered())
+            }
+            Err(_) => Default::default(),
+        };
+        let volatile = volatile.without(&covered).union(&named_volatile);
+        let good = Self {
+            size_bytes: contents.len() as u64,
+            left_out: changing.without(&covered).union(&named).union(&volatile).union(closed),
+            closed: closed.clone(),
+            volatile,
+            ..Self::of_manifest(manifest)
+        };
+        good.seal(contents)
     }
 
     /// Returns the record of a chip that was compared with the manifest's image. Which version the
@@ -102,13 +135,7 @@ impl KnownGood {
         if let Verdict::Invalid { .. } = validate_contents(contents) {
             return None;
         }
-        // A chip that is only doubtful runs, even where its regions contradict one another.
-        let regions = Layout::told_regions(contents.bytes());
-        // Others than the firmware write these at times.
-        let changes = |kind| matches!(kind, RegionKind::Gbe | RegionKind::Vpd);
-        let changing = regions.iter().filter(|region| changes(region.kind));
-        let changing: ByteRanges = changing.map(|region| region.range()).collect();
-        let volatile = volatile(&regions);
+        let (changing, volatile) = changing(contents.bytes());
         let good = Self {
             version: bios_version.to_owned(),
             bios_version: bios_version.to_owned(),
@@ -286,6 +313,15 @@ fn volatile(regions: &[LayoutRegion]) -> ByteRanges {
     let is_volatile =
         |region: &&LayoutRegion| region.kind.usual_action() == Some(RegionAction::Volatile);
     regions.iter().filter(is_volatile).map(LayoutRegion::range).collect()
+}
+
+/// What others than the firmware write at times, and what the firmware writes itself, on a chip as
+/// a whole. A chip that is only doubtful runs, even where its regions contradict one another.
+fn changing(contents: &[u8]) -> (ByteRanges, ByteRanges) {
+    let regions = Layout::told_regions(contents);
+    let changes = |kind| matches!(kind, RegionKind::Gbe | RegionKind::Vpd);
+    let changing = regions.iter().filter(|region| changes(region.kind));
+    (changing.map(LayoutRegion::range).collect(), volatile(&regions))
 }
 
 /// What a bundle names is not recorded: the firmware changes it, or it stays.

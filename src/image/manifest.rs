@@ -2,7 +2,8 @@
 
 use super::boot_guard::BootGuard;
 use super::layout::{FFS_GUIDS, FlashMap, FoundVolume, Layout, RegionKind, Volumes};
-use super::{Digest, Region, RegionAction, sha256};
+use super::part::layout_of;
+use super::{Digest, Part, Region, RegionAction, sha256};
 use crate::keys::Fingerprint;
 
 mod error;
@@ -64,6 +65,8 @@ pub struct Description {
     pub new_layout: bool,
     /// Whether the image may have other components of Boot Guard than the chip, or none.
     pub new_boot_guard: bool,
+    /// The parts of the chip that the image covers, in its order; none where it is the whole chip.
+    pub parts: Vec<Part>,
 }
 
 /// A well-formed manifest; who made it is another question, see [`super::VerifiedManifest`].
@@ -106,15 +109,26 @@ impl Manifest {
             block_bytes: block_bytes as u64,
             block_digests: image.chunks(block_bytes).map(sha256).collect(),
             stable_digest: Digest::default(),
-            layout: Layout::read(image).map_err(ManifestError::Layout)?,
-            boot_guard: BootGuard::read(image),
+            layout: Layout::default(),
+            boot_guard: BootGuard::default(),
             lacks_variable_store: false,
         };
+        manifest.check_parts()?;
+        manifest.layout = layout_of(image, manifest.parts()).map_err(ManifestError::Layout)?;
+        if manifest.parts().len() <= 1 {
+            manifest.boot_guard = BootGuard::read(image);
+        }
         manifest.lacks_variable_store = is_uefi(image) && !manifest.knows_variables();
         manifest.let_firmware_write_its_variables();
         manifest.check()?;
         manifest.stable_digest = manifest.stable_digest_of(image);
         Ok(manifest)
+    }
+
+    /// Returns the parts of the chip that the image covers, in its order; none where it is the
+    /// whole chip.
+    pub fn parts(&self) -> &[Part] {
+        &self.description.parts
     }
 
     /// Returns whether the image is of UEFI firmware, and neither its layout nor the maker of the
@@ -188,10 +202,12 @@ impl Manifest {
         &self.description.regions
     }
 
-    /// Returns where the processor starts: the eraseblock with this byte makes the firmware
-    /// bootable.
-    pub fn boot_offset_bytes(&self) -> u64 {
-        self.description.boot_offset_bytes.unwrap_or(self.image_bytes - 1)
+    /// Returns where in the image the processor starts: the eraseblock with this byte makes the
+    /// firmware bootable. `None` where the image covers parts, and none of them is known to have
+    /// it.
+    pub fn boot_offset_bytes(&self) -> Option<u64> {
+        let last = self.parts().is_empty().then(|| self.image_bytes.saturating_sub(1));
+        self.description.boot_offset_bytes.or(last)
     }
 
     /// Returns the layout that the image has in itself; a chip with another one is not written,
@@ -203,6 +219,19 @@ impl Manifest {
     /// Returns whether the image may have another layout than the chip.
     pub fn may_change_layout(&self) -> bool {
         self.description.new_layout
+    }
+
+    /// Returns whether the last bytes of a chip of this size are those of the image.
+    pub fn covers_end_of(&self, chip_bytes: usize) -> bool {
+        match self.parts() {
+            [] => true,
+            // The kind of region at the end of the chip, by its name.
+            [only] => match only.offset_bytes {
+                Some(offset) => offset.checked_add(only.length_bytes) == Some(chip_bytes as u64),
+                None => RegionKind::of_name(&only.name) == RegionKind::Bios,
+            },
+            _ => false,
+        }
     }
 
     /// Returns what Boot Guard finds in the image; a chip that has other things is not written,
@@ -260,6 +289,25 @@ impl Manifest {
     /// firmware has run ([`Manifest::stable_hasher`]).
     pub fn stable_digest(&self) -> &Digest {
         &self.stable_digest
+    }
+
+    /// A manifest that may break the rules.
+    #[cfg(test)]
+    pub(super) fn for_tests(image: &[u8], description: Description) -> Self {
+        Self {
+            layout: layout_of(image, &description.parts).unwrap_or_default(),
+            description,
+            payload_format: PayloadFormat::Raw,
+            payload_bytes: image.len() as u64,
+            payload_digest: sha256(image),
+            image_bytes: image.len() as u64,
+            image_digest: sha256(image),
+            block_bytes: BLOCK_BYTES_MIN as u64,
+            block_digests: Vec::new(),
+            stable_digest: Digest::default(),
+            boot_guard: BootGuard::default(),
+            lacks_variable_store: false,
+        }
     }
 
     /// Returns whether the image is for a board with these DMI strings (`sys_vendor`,

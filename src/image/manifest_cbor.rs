@@ -29,16 +29,23 @@
 //! | 24 | 1: Boot Guard's components may differ from the chip's (absent: no) | 3.10 | uint |
 //! | 25 | Boot Guard's components in the image (absent: none) | 3.10 | components |
 //! | 26 | 1: a UEFI image in which no variable store is known (absent: no) | none | uint |
+//! | 27 | the parts of the chip that the image covers (absent: the whole chip) | 3.10 | parts |
 //!
 //! ```text
 //! regions = [1* [name tstr, offset uint, length uint]]
 //! layout  = [1* [kind uint, name tstr, offset uint, length uint]]
+//! parts   = [1* part]
+//! part    = [name tstr, length uint]                         ; the chip's region of this name
+//!         / [name tstr, length uint, offset uint]            ; a range of the chip
 //! components = [1* component]
 //! component  = [2, chipset uint, flags uint, vendor uint]    ; startup ACM
 //!            / [11, SHA-256 of the key bstr, SVN uint]       ; key manifest
 //!            / [12, 0 / 1 / 2, SVN uint]                     ; boot policy manifest
 //!            / [2 / 11 / 12]                                 ; one that is not understood
 //! ```
+//!
+//! Where 27 is there, the image is its parts, one behind the other, and all offsets of other fields
+//! are those of the image.
 //!
 //! The stable digest is that of the image outside the regions of 15, 17, 18 and 23. The regions of
 //! 18 are those that the firmware changes when it runs; those of 23 are kept, and the firmware
@@ -57,13 +64,13 @@ use ciborium::Value;
 use super::boot_guard::{BootGuard, COMPONENTS_MAX, Component, ComponentKind};
 use super::layout::{Layout, LayoutRegion, RegionKind};
 use super::manifest::{Description, Manifest, ManifestError, PayloadFormat};
-use super::{Digest, Region, RegionAction};
+use super::{Digest, Part, Region, RegionAction};
 use crate::keys::Fingerprint;
 
 const STRUCTURE_VERSION: u64 = 1;
 
 /// Label and name of each field, the label being the index plus one.
-const FIELDS: [&str; 26] = [
+const FIELDS: [&str; 27] = [
     "structure version",
     "security version",
     "vendor",
@@ -90,6 +97,7 @@ const FIELDS: [&str; 26] = [
     "new boot guard",
     "boot guard",
     "no variable store known",
+    "parts",
 ];
 
 /// The labels of the lists of regions, in the order of [`RegionAction::ALL`].
@@ -125,6 +133,7 @@ pub(super) fn emit(manifest: &Manifest) -> Vec<u8> {
         d.new_boot_guard.then(|| 1.into()),
         list(manifest.boot_guard.components().iter().map(component_value).collect()),
         manifest.lacks_variable_store.then(|| 1.into()),
+        list(d.parts.iter().map(part_value).collect()),
     ];
     let labelled = fields.into_iter().zip(1u64..);
     let map = labelled.filter_map(|(value, label)| Some((label.into(), value?))).collect();
@@ -181,6 +190,7 @@ impl Fields {
             host: self.0[19].take().map(digest).transpose()?.map(Fingerprint::from_bytes),
             new_layout: self.0[21].take().map_or(Ok(false), flag)?,
             new_boot_guard: self.0[23].take().map_or(Ok(false), flag)?,
+            parts: self.0[26].take().map_or(Ok(Vec::new()), parts)?,
         };
         let image_bytes = self.uint(9)?;
         let mut manifest = Manifest {
@@ -265,6 +275,12 @@ fn layout_value(region: &LayoutRegion) -> Value {
     ])
 }
 
+fn part_value(part: &Part) -> Value {
+    let fields = [Some(part.name.as_str().into()), Some(part.length_bytes.into())];
+    let offset = part.offset_bytes.map(Value::from);
+    Value::Array(fields.into_iter().chain([offset]).flatten().collect())
+}
+
 fn component_value(component: &Component) -> Value {
     let kind = Value::from(component.kind() as u8);
     Value::Array(match component {
@@ -340,6 +356,22 @@ fn layout_region(value: Value) -> Result<LayoutRegion, ManifestError> {
         offset_bytes: uint(offset)?,
         length_bytes: uint(length)?,
     })
+}
+
+fn parts(value: Value) -> Result<Vec<Part>, ManifestError> {
+    array(value)?.into_iter().map(part).collect()
+}
+
+fn part(value: Value) -> Result<Part, ManifestError> {
+    let mut fields = array(value)?.into_iter();
+    match (fields.next(), fields.next(), fields.next(), fields.next()) {
+        (Some(name), Some(length), offset, None) => Ok(Part {
+            name: text(name)?,
+            length_bytes: uint(length)?,
+            offset_bytes: offset.map(uint).transpose()?,
+        }),
+        _ => Err(bad("expected a part of name, length and perhaps offset")),
+    }
 }
 
 fn boot_guard(value: Value) -> Result<BootGuard, ManifestError> {

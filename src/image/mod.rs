@@ -55,12 +55,14 @@ pub mod boot_guard;
 mod bundle;
 mod byte_ranges;
 mod contents;
+mod fitting;
 mod format;
 mod known_good;
 pub mod layout;
 pub mod learning;
 mod manifest;
 mod manifest_cbor;
+mod part;
 mod payload;
 mod region;
 mod signed;
@@ -72,12 +74,14 @@ pub use admission::Board;
 pub use bundle::{BUNDLE_MAX, Bundle, BundleError};
 pub use byte_ranges::ByteRanges;
 pub use contents::{Contents, Unreadable, closed_in, closed_note, preserved};
+pub use fitting::{Fitting, Misfit, Moved};
 pub use format::FirmwareFormat;
 pub use known_good::{KnownGood, PIECES_MAX, assess, left_out};
 pub use manifest::{
     BLOCK_BYTES_MIN, BLOCKS_MAX, Description, IMAGE_MAX, Manifest, ManifestError, PAYLOAD_MAX,
     PRODUCTS_MAX, PayloadFormat, REGIONS_MAX, TEXT_MAX, UPDATE_FROM_MAX,
 };
+pub use part::{PARTS_MAX, Part, layout_of};
 pub use payload::ImageError;
 pub use region::{Region, RegionAction};
 pub use signed::{MANIFEST_MAX, SignedManifest, VerifiedManifest};

@@ -5,9 +5,8 @@ use std::io::Read as _;
 
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
-use super::layout::Layout;
 use super::manifest::{Manifest, PayloadFormat};
-use super::{VerifiedImage, VerifiedManifest, sha256};
+use super::{VerifiedImage, VerifiedManifest, layout_of, sha256};
 
 /// Largest distance that the decompressor looks back, in bytes, when the frame does not state the
 /// image's size alone.
@@ -155,7 +154,7 @@ impl VerifiedManifest {
         if got != expected {
             return Err(ImageError::ImageDigest { expected, got });
         }
-        if Layout::read(image).ok().as_ref() != Some(self.layout()) {
+        if layout_of(image, self.parts()).ok().as_ref() != Some(self.layout()) {
             return Err(ImageError::Layout);
         }
         let (expected, got) = (*self.stable_digest(), self.stable_digest_of(image));

@@ -48,6 +48,11 @@ pub struct Region {
 }
 
 impl Region {
+    /// Its bytes.
+    pub fn range64(&self) -> std::ops::Range<u64> {
+        self.offset_bytes..self.offset_bytes.saturating_add(self.length_bytes)
+    }
+
     /// Its bytes in an image that it lies in.
     pub fn range(&self) -> std::ops::Range<usize> {
         self.offset_bytes as usize..(self.offset_bytes + self.length_bytes) as usize

@@ -90,7 +90,7 @@ fn the_bundle_matches_an_independent_implementation() {
     assert_eq!(verified.bytes(), parsed.manifest);
     let image = verified.open_payload(parsed.payload).unwrap();
     assert_eq!(image.bytes(), IMAGE);
-    assert_eq!(image.regions(), description().regions);
+    assert_eq!(image.manifest().regions(), description().regions);
     // sha256("fiareimage")
     assert_eq!(verified.stable_digest()[..4], [0xd3, 0xa0, 0x1d, 0xbc]);
     assert!(verified.fits_board("QEMU", "pc ") && !verified.fits_board("QEMU", "pc2"));
@@ -160,11 +160,11 @@ fn well_signed_maps_of_another_shape_are_refused() {
         map.sort_by_key(|(key, _)| i128::from(key.as_integer().unwrap()));
         verify_entries(map).unwrap_err()
     };
-    assert_eq!(with(27, 1.into()), ManifestError::Newer { what: "field", value: 27 });
+    assert_eq!(with(28, 1.into()), ManifestError::Newer { what: "field", value: 28 });
     assert_eq!(with(-1, 1.into()), ManifestError::Newer { what: "field", value: -1 });
     assert_eq!(with(1, 2.into()), ManifestError::Newer { what: "version", value: 2 });
     assert_eq!(with(6, 2.into()), ManifestError::Newer { what: "payload format", value: 2 });
-    for label in 1..=26 {
+    for label in 1..=27 {
         for value in [Value::Null, Value::Float(1.0), vec![Value::Null].into()] {
             let error = with(label, value);
             assert!(matches!(error, ManifestError::Malformed { .. }), "{label}: {error}");
@@ -262,6 +262,7 @@ fn the_largest_manifest_fits() {
         host: Some(key().public().fingerprint()),
         new_layout: true,
         new_boot_guard: true,
+        parts: (0..PARTS_MAX).map(|i| part(&text(i), (IMAGE_MAX / PARTS_MAX) as u64)).collect(),
     };
     let manifest =
         Manifest::describe(description, &image, PayloadFormat::Raw, &image[..1]).unwrap();
@@ -270,6 +271,10 @@ fn the_largest_manifest_fits() {
     assert_eq!(*verify(&signed).unwrap(), manifest);
     let error = SignedManifest::parse(&vec![0; MANIFEST_MAX + 1]).unwrap_err();
     assert!(matches!(error, ManifestError::TooLarge { .. }));
+}
+
+fn part(name: &str, length_bytes: u64) -> Part {
+    Part { name: name.to_owned(), length_bytes, offset_bytes: None }
 }
 
 /// Returns what a host says to a well-signed bundle for `image` that carries `payload`.

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use super::layout::Layout;
-use super::{Digest, Manifest, Region};
+use super::{Digest, Manifest};
 
 /// A whole image whose signature and digests were checked; nothing else can be planned or flashed.
 ///
@@ -11,29 +10,16 @@ use super::{Digest, Manifest, Region};
 #[derive(Clone, Debug)]
 pub struct VerifiedImage {
     bytes: Arc<Vec<u8>>,
-    digest: Digest,
-    regions: Vec<Region>,
-    boot_offset_bytes: u64,
-    layout: Layout,
-    may_change_layout: bool,
-    may_change_boot_guard: bool,
+    manifest: Arc<Manifest>,
 }
 
 impl VerifiedImage {
     /// Only for bytes whose digest this verified manifest names.
     pub(super) fn new(bytes: Vec<u8>, manifest: &Manifest) -> Self {
-        Self {
-            bytes: Arc::new(bytes),
-            digest: *manifest.image_digest(),
-            regions: manifest.regions().to_vec(),
-            boot_offset_bytes: manifest.boot_offset_bytes(),
-            layout: manifest.layout().clone(),
-            may_change_layout: manifest.may_change_layout(),
-            may_change_boot_guard: manifest.may_change_boot_guard(),
-        }
+        Self { bytes: Arc::new(bytes), manifest: Arc::new(manifest.clone()) }
     }
 
-    /// Returns the image, as it must stand in flash outside the regions with another rule.
+    /// Returns the image: the whole chip, or its parts one behind the other.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
@@ -45,45 +31,23 @@ impl VerifiedImage {
 
     /// SHA-256 of [`VerifiedImage::bytes`].
     pub fn digest(&self) -> &Digest {
-        &self.digest
+        self.manifest.image_digest()
     }
 
-    /// Regions with a rule of their own: inside the image, sorted by offset, not overlapping.
-    pub fn regions(&self) -> &[Region] {
-        &self.regions
-    }
-
-    /// Returns where the processor starts: the eraseblock with this byte makes the firmware
-    /// bootable.
-    pub fn boot_offset_bytes(&self) -> u64 {
-        self.boot_offset_bytes
-    }
-
-    /// Returns the layout that the image has in itself.
-    pub fn layout(&self) -> &Layout {
-        &self.layout
-    }
-
-    /// Returns whether the chip may have another layout.
-    pub fn may_change_layout(&self) -> bool {
-        self.may_change_layout
-    }
-
-    /// Returns whether what Boot Guard needs may differ from the chip's.
-    pub fn may_change_boot_guard(&self) -> bool {
-        self.may_change_boot_guard
+    /// Returns what was signed about it.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
     }
 
     #[cfg(test)]
-    pub(crate) fn for_tests(bytes: Vec<u8>, regions: Vec<Region>) -> Self {
-        Self {
-            digest: super::sha256(&bytes),
-            boot_offset_bytes: (bytes.len() as u64).saturating_sub(1),
-            layout: Layout::read(&bytes).unwrap_or_default(),
-            bytes: Arc::new(bytes),
-            regions,
-            may_change_layout: false,
-            may_change_boot_guard: false,
-        }
+    pub(crate) fn for_tests(bytes: Vec<u8>, regions: Vec<super::Region>) -> Self {
+        let description = super::Description { regions, ..super::Description::default() };
+        Self::described(bytes, description)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn described(bytes: Vec<u8>, description: super::Description) -> Self {
+        let manifest = Manifest::for_tests(&bytes, description);
+        Self::new(bytes, &manifest)
     }
 }

@@ -75,6 +75,9 @@ impl Flashing {
                 }
             },
             Step::Ended => {
+                if let Some(good) = self.job.known_good() {
+                    recovery.record(good.clone());
+                }
                 if let Some(end) = self.job.end() {
                     recovery.flash_ended(now, self.outcome(end));
                 }
@@ -203,7 +206,7 @@ fn reason_of(error: Option<&FlashError>) -> Reason {
             | FlashError::NotForHost { .. }
             | FlashError::ClosedChanges { .. },
         ) => Reason::FlashLocked,
-        Some(FlashError::LayoutMismatch(_) | FlashError::LiveLayout(_)) => Reason::LayoutMismatch,
+        Some(FlashError::Misfit(_) | FlashError::UnsafeMove { .. }) => Reason::LayoutMismatch,
         Some(FlashError::BootGuardMismatch(_)) => Reason::BootGuardMismatch,
         Some(FlashError::ImageInvalid { .. }) => Reason::ImageInvalid,
         Some(

@@ -159,6 +159,8 @@ pub struct Recovery {
     called: Time,
     assembly: Option<ManifestAssembly>,
     manifest: Option<VerifiedManifest>,
+    /// The record of an updated chip, where the manifest alone does not tell.
+    recorded: Option<KnownGood>,
     parameters: Option<TransferParameters>,
     /// Goes on to answer status requests when it is complete.
     receiver: Option<Box<Receiver>>,
@@ -201,6 +203,7 @@ impl Recovery {
             called: now,
             assembly: None,
             manifest: None,
+            recorded: None,
             parameters: None,
             receiver: None,
             image: None,
@@ -339,13 +342,20 @@ impl Recovery {
         }
     }
 
+    /// Takes what the flash job says of the chip as it is after an update, where the manifest alone
+    /// does not tell.
+    pub fn record(&mut self, good: KnownGood) {
+        self.recorded = Some(good);
+    }
+
     /// What stands in flash after an update.
     pub fn known_good(&self) -> Option<KnownGood> {
         let is_updated = self.report.ending.flash == FlashState::Updated;
-        self.manifest
-            .as_ref()
-            .filter(|_| is_updated)
-            .map(|manifest| KnownGood::of_manifest(manifest))
+        let manifest = self.manifest.as_ref().filter(|_| is_updated)?;
+        match manifest.parts() {
+            [] => Some(KnownGood::of_manifest(manifest)),
+            _ => self.recorded.clone(),
+        }
     }
 
     fn manager(&self) -> PeerKey {

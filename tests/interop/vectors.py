@@ -171,7 +171,7 @@ def check_bundle(checks, vector, release):
     checks.same("manifest", shown, vector["manifest"])
     image = unhex(vector["image"])
     regions = tuple(manifest.get(label, []) for label in (15, 17, 18))
-    labels = (2, 3, 4, 5, 13, 14, 19, 20, 21, 22, 24, 25)
+    labels = (2, 3, 4, 5, 13, 14, 19, 20, 21, 22, 24, 25, 27)
     stated = {f"l{label}": value for label, value in manifest.items() if label in labels}
     made = bundle.sign(bundle.describe(image, regions, **stated), release)
     checks.same("bundle", bundle.join(made, image), vector["bundle"])
@@ -208,5 +208,6 @@ def run():
     for block in load("erasure.json")["blocks"]:
         check_erasure(checks, block)
     check_bundle(checks, load("bundle.json"), release)
+    check_bundle(checks, load("bundle-of-parts.json"), release)
     check_independent(checks, load("independent.json"))
     return f"{checks.count} values are what docs/PROTOCOL.md makes of them"

@@ -1,7 +1,7 @@
 //! A small signed bundle whose manifest has every optional part.
 
 use firmcast::image::{
-    Bundle, Description, Manifest, PayloadFormat, Region, RegionAction, SignedManifest,
+    Bundle, Description, Manifest, Part, PayloadFormat, Region, RegionAction, SignedManifest,
 };
 use firmcast::keys::{PublicKey as _, SecretKey as _};
 use serde_json::{Value, json};
@@ -9,6 +9,55 @@ use serde_json::{Value, json};
 use super::{hex, keys};
 
 const IMAGE_BYTES: u32 = 4096;
+
+/// A bundle whose image covers two parts of a chip.
+pub(super) fn vectors_of_parts() -> Value {
+    let image: Vec<u8> = (0..IMAGE_BYTES).map(|index| (index * 5 % 241) as u8).collect();
+    let part = |name: &str, length_bytes, offset_bytes| Part {
+        name: name.into(),
+        length_bytes,
+        offset_bytes,
+    };
+    let keep = Region {
+        name: "serial".into(),
+        offset_bytes: 3000,
+        length_bytes: 24,
+        action: RegionAction::Preserve,
+    };
+    let description = Description {
+        version: "2.0".into(),
+        vendor: "ACME".into(),
+        products: vec!["S1".into()],
+        regions: vec![keep],
+        parts: vec![part("bios", 2560, None), part("loader", 1536, Some(65536))],
+        ..Description::default()
+    };
+    let manifest = Manifest::describe(description, &image, PayloadFormat::Raw, &image).unwrap();
+    let signed = SignedManifest::sign(&manifest, &keys::release()).unwrap();
+    let file = Bundle { manifest: &signed, payload: &image }.emit().unwrap();
+    json!({
+        "keys": "keys.json",
+        "image": hex(&image),
+        "bundle": hex(&file),
+        "manifest": {
+            "1": 1,
+            "2": 0,
+            "3": "ACME",
+            "4": ["S1"],
+            "6": 0,
+            "7": IMAGE_BYTES,
+            "8": hex(manifest.payload_digest()),
+            "9": IMAGE_BYTES,
+            "10": hex(manifest.image_digest()),
+            "11": manifest.block_size_bytes(),
+            "12": hex(&manifest.block_digests().concat()),
+            "13": "2.0",
+            "15": [["serial", 3000, 24]],
+            "16": hex(manifest.stable_digest()),
+            "27": [["bios", 2560], ["loader", 1536, 65536]],
+        },
+    })
+}
 
 pub(super) fn vectors() -> Value {
     let mut image: Vec<u8> = (0..IMAGE_BYTES).map(|index| (index * 7 % 251) as u8).collect();
@@ -105,5 +154,6 @@ fn description() -> Description {
         host: Some(keys::host().public().fingerprint()),
         new_layout: true,
         new_boot_guard: true,
+        parts: Vec::new(),
     }
 }

@@ -4,6 +4,7 @@ mod create;
 mod file;
 mod learned;
 mod open;
+mod parts;
 mod policy;
 mod show;
 mod sign;

@@ -23,7 +23,7 @@ use super::outlook::{check_boot_guard, check_layout};
 use crate::flash::{Flash as _, Geometry};
 use crate::host::drivers::default_interface;
 use crate::image::boot_guard::not_known;
-use crate::image::{Board, Contents, Manifest, left_out, preserved};
+use crate::image::{Board, Contents, Fitting, Manifest, left_out};
 use crate::kexec::RecoveryFiles;
 use crate::keys::HostSecretKey;
 use crate::mtd::MtdInfo;
@@ -199,7 +199,7 @@ fn contents(
     purpose: Purpose<'_>,
 ) -> Option<Contents> {
     let untouched = match purpose.order() {
-        Some(order) => preserved(order.manifest.regions()),
+        Some(order) => Fitting::untouched(order.manifest),
         None => left_out(machine.state.known_good().ok().flatten().as_ref()),
     };
     match Contents::new(raw.bytes, &raw.unread, &untouched) {
@@ -234,7 +234,7 @@ fn firmware(
 fn layout(list: &mut Checklist, contents: &Contents, manifest: &Manifest) {
     let advice = Reason::LayoutMismatch.advice();
     match check_layout(contents, manifest) {
-        Ok(()) => list.ok(Subject::Layout, "the image's, or of no account"),
+        Ok(_) => list.ok(Subject::Layout, "the image's, or of no account"),
         Err(refusal) => list.not_ok(Subject::Layout, refusal.reason, refusal.detail, advice),
     }
 }

@@ -9,7 +9,7 @@ use std::time::Instant;
 use crate::agent::check::{Checklist, Subject};
 use crate::flash::{ContentsError, EraseBlock, Flash, GoodBlock, good_blocks, read_block};
 use crate::image::layout::{DESCRIPTOR_BYTES, foreign_ranges};
-use crate::image::{ByteRanges, IMAGE_MAX, preserved};
+use crate::image::{ByteRanges, Fitting, IMAGE_MAX};
 use crate::reason::{Reason, with_causes};
 
 use super::Purpose;
@@ -96,7 +96,7 @@ pub(super) fn read_chip(
     purpose: Purpose<'_>,
 ) -> Option<RawContents> {
     let extent = Extent::of(purpose, flash.geometry().size_bytes(), list)?;
-    let untouched = purpose.order().map(|order| preserved(order.manifest.regions()));
+    let untouched = purpose.order().map(|order| Fitting::untouched(order.manifest));
     reads_the_same(list, flash, extent, &untouched.unwrap_or_default())
 }
 

@@ -74,7 +74,8 @@ fn a_preserved_region_that_shares_a_changing_block_is_refused() {
     for (offset, length) in [(0x2FF, 2), (0x300, 1), (u64::MAX, 2), (0, u64::MAX)] {
         let error =
             refusal(VerifiedImage::for_tests(vec![1; 768], preserve(offset, length)), &mut flash);
-        assert!(matches!(error, FlashError::RegionOutside { .. }), "{error}");
+        let FlashError::Misfit(misfit) = &error else { panic!("{error}") };
+        assert!(matches!(**misfit, crate::image::Misfit::RegionOutside { .. }), "{error}");
     }
     // The rest of the block does not change: nothing is at risk.
     let job = run(Job::new(VerifiedImage::for_tests(vec![7; 768], preserve(0x110, 6))), &mut flash);

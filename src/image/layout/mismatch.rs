@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Layout, LayoutRegion, RegionKind};
+use super::{LayoutRegion, RegionKind};
 
 /// How many differences a [`LayoutMismatch`] shows; the others are counted.
 pub const DIFFERENCES_SHOWN_MAX: usize = 3;
@@ -22,19 +22,22 @@ enum Difference {
 }
 
 impl LayoutMismatch {
-    pub(super) fn between(image: &Layout, chip: &Layout) -> Option<Self> {
+    /// Compares each region of an image, at its place on the chip, with the same one on the chip;
+    /// `only_on_chip` has no such region in the image. `None` when all are equal.
+    pub(in crate::image) fn of<'a>(
+        pairs: impl Iterator<Item = (&'a LayoutRegion, Option<&'a LayoutRegion>)>,
+        only_on_chip: &[LayoutRegion],
+    ) -> Option<Self> {
         let mut differences = Vec::new();
-        for region in image.regions() {
-            match chip.named(&region.name) {
-                None => differences.push(Difference::OnlyInImage(region.clone())),
-                Some(other) if is_same(region, other) => {}
-                Some(other) => differences
-                    .push(Difference::Differs { image: region.clone(), chip: other.clone() }),
+        for (image, chip) in pairs {
+            match chip {
+                None => differences.push(Difference::OnlyInImage(image.clone())),
+                Some(chip) if is_same(image, chip) => {}
+                Some(chip) => differences
+                    .push(Difference::Differs { image: image.clone(), chip: chip.clone() }),
             }
         }
-        let only_on_chip =
-            chip.regions().iter().filter(|region| image.named(&region.name).is_none());
-        differences.extend(only_on_chip.cloned().map(Difference::OnlyOnChip));
+        differences.extend(only_on_chip.iter().cloned().map(Difference::OnlyOnChip));
         let count = differences.len();
         differences.truncate(DIFFERENCES_SHOWN_MAX);
         (count > 0).then_some(Self { shown: differences, count })

@@ -14,7 +14,7 @@ mod guid;
 mod kind;
 mod mismatch;
 #[cfg(test)]
-pub(in crate::image) mod samples;
+pub(crate) mod samples;
 mod text;
 mod variables;
 mod volume;
@@ -42,6 +42,8 @@ pub use volume::{FirmwareVolume, FoundVolume, VolumeFlaw, Volumes};
 
 /// Most regions that a layout may have.
 pub const REGIONS_MAX: usize = 128;
+/// Name of a variable store that only its own bytes tell, with a number from the second one on.
+const VARIABLE_STORE: &str = "variable-store";
 /// Longest name of a region, that of an FMAP area.
 pub const NAME_BYTES_MAX: usize = 32;
 
@@ -106,14 +108,41 @@ impl Layout {
         if let Some(map) = FlashMap::find(bytes)? {
             regions.extend(map.areas);
         }
-        add_variable_stores(bytes, &mut regions);
+        add_variable_stores(bytes, 0, &mut regions);
         add_amd_data(bytes, &mut regions);
+        Self::new(regions, bytes.len() as u64)
+    }
+
+    /// Reads what each part of an image says of itself: the UEFI variable stores in it. A flash map
+    /// or descriptor describes the whole chip, which a part is not.
+    ///
+    /// # Errors
+    /// As [`Layout::read`].
+    pub(in crate::image) fn read_parts(
+        bytes: &[u8],
+        parts: &[Range<u64>],
+    ) -> Result<Self, LayoutError> {
+        let mut regions = Vec::new();
+        for part in parts {
+            let range = part.start as usize..part.end as usize;
+            let Some(own) = bytes.get(range) else { continue };
+            add_variable_stores(own, part.start, &mut regions);
+        }
         Self::new(regions, bytes.len() as u64)
     }
 
     /// Returns the regions that descriptor, flash map and variable stores tell, however these
     /// contradict one another. Good for leaving bytes out, never for writing.
     pub(in crate::image) fn told_regions(bytes: &[u8]) -> Vec<LayoutRegion> {
+        let mut regions = Self::mapped_regions(bytes);
+        add_variable_stores(bytes, 0, &mut regions);
+        add_amd_data(bytes, &mut regions);
+        regions.retain(|region| region.end_bytes() <= bytes.len() as u64);
+        regions
+    }
+
+    /// Returns those of them that descriptor and flash map tell.
+    pub(in crate::image) fn mapped_regions(bytes: &[u8]) -> Vec<LayoutRegion> {
         let size_bytes = bytes.len() as u64;
         let descriptor = Descriptor::find(bytes).ok().flatten();
         let mut regions: Vec<_> = descriptor
@@ -121,8 +150,6 @@ impl Layout {
             .flat_map(|descriptor| descriptor.regions_within(size_bytes))
             .collect();
         regions.extend(FlashMap::find(bytes).ok().flatten().into_iter().flat_map(|map| map.areas));
-        add_variable_stores(bytes, &mut regions);
-        add_amd_data(bytes, &mut regions);
         regions.retain(|region| region.end_bytes() <= size_bytes);
         regions
     }
@@ -173,16 +200,6 @@ impl Layout {
         }
         selected
     }
-
-    /// Returns where this layout, of an image, and `live`, that of the chip, differ; `None` when
-    /// they are equal.
-    pub fn mismatch(&self, live: &Layout) -> Option<LayoutMismatch> {
-        LayoutMismatch::between(self, live)
-    }
-
-    fn named(&self, name: &str) -> Option<&LayoutRegion> {
-        self.regions.iter().find(|region| region.name == name)
-    }
 }
 
 /// Returns what the host's processor may not access, by the Intel flash descriptor at the start of
@@ -192,6 +209,14 @@ impl Layout {
 /// [`LayoutError`] for a descriptor that refers to bytes outside itself.
 pub fn host_access(bytes: &[u8]) -> Result<HostAccess, LayoutError> {
     Ok(Descriptor::find(bytes)?.map(|descriptor| descriptor.host_access()).unwrap_or_default())
+}
+
+/// Returns where descriptor and flash map stand in `bytes`: what says how the chip is divided.
+pub(crate) fn map_places(bytes: &[u8]) -> ByteRanges {
+    let descriptor = Descriptor::find(bytes).ok().flatten().map(|_| 0..DESCRIPTOR_BYTES);
+    let map = FlashMap::find(bytes).ok().flatten();
+    let places = FlashMap::places(bytes).filter(|_| map.is_some());
+    places.chain(descriptor).map(|place| place.start as u64..place.end as u64).collect()
 }
 
 /// Ranges that belong to others than the host's processor.
@@ -222,11 +247,12 @@ pub(crate) fn foreign_ranges(bytes: &[u8]) -> ForeignRanges {
     found
 }
 
-/// Adds the stores of variables, but for those that already have a region of exactly their bytes.
-fn add_variable_stores(bytes: &[u8], regions: &mut Vec<LayoutRegion>) {
-    let mut count = 0;
+/// Adds the stores of variables in `bytes`, which begin at `start_bytes`, but for those that
+/// already have a region of exactly their bytes.
+fn add_variable_stores(bytes: &[u8], start_bytes: u64, regions: &mut Vec<LayoutRegion>) {
+    let mut count = regions.iter().filter(|region| region.name.starts_with(VARIABLE_STORE)).count();
     for store in variable_stores(bytes) {
-        let range = store.start as u64..store.end as u64;
+        let range = start_bytes + store.start as u64..start_bytes + store.end as u64;
         let is_known = regions.iter().any(|region| region.range() == range);
         if is_known || regions.len() > REGIONS_MAX {
             continue;
@@ -235,7 +261,7 @@ fn add_variable_stores(bytes: &[u8], regions: &mut Vec<LayoutRegion>) {
         let suffix = if count == 1 { String::new() } else { format!("-{count}") };
         regions.push(LayoutRegion {
             kind: RegionKind::VariableStore,
-            name: format!("variable-store{suffix}"),
+            name: format!("{VARIABLE_STORE}{suffix}"),
             offset_bytes: range.start,
             length_bytes: range.end - range.start,
         });

@@ -4,24 +4,20 @@ use super::variables::NVAR_FILE;
 use super::volume::NV_DATA;
 use super::{FFS2, Guid};
 
-pub(in crate::image) fn put(image: &mut [u8], offset: usize, bytes: &[u8]) {
+pub(crate) fn put(image: &mut [u8], offset: usize, bytes: &[u8]) {
     image[offset..offset + bytes.len()].copy_from_slice(bytes);
 }
 
 /// FLREGn for the pages `first` to `last`.
-pub(in crate::image) fn pages(first: u32, last: u32) -> u32 {
+pub(crate) fn pages(first: u32, last: u32) -> u32 {
     last << 16 | first
 }
 
-pub(in crate::image) const UNUSED: u32 = 0x0000_7fff;
+pub(crate) const UNUSED: u32 = 0x0000_7fff;
 
 /// A descriptor as Sky Lake machines have it: FCBA 30h, FRBA 40h, FMBA 80h, FISBA 100h with 0x15
 /// words, FLMAP2 with ICCRIBA 31h.
-pub(in crate::image) fn descriptor_skylake(
-    image: &mut [u8],
-    regions: &[u32; 16],
-    host_master: u32,
-) {
+pub(crate) fn descriptor_skylake(image: &mut [u8], regions: &[u32; 16], host_master: u32) {
     image[..0x1000].fill(0xff);
     put(image, 0x10, &0x0ff0_a55a_u32.to_le_bytes());
     put(image, 0x14, &0x0004_0003_u32.to_le_bytes());

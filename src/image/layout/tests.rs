@@ -292,29 +292,6 @@ fn flashrom_layout_files_are_read() {
 }
 
 #[test]
-fn a_mismatch_shows_both_sides_of_the_first_differences() {
-    let of = |text: &str| Layout::parse_text(text, 0x10_0000).unwrap();
-    let image = of("0:fff fd\n1000:2fff gbe\n10000:fffff bios");
-    assert_eq!(image.mismatch(&image), None);
-    let chip = of("0:fff fd\n3000:4fff gbe\n8000:8fff pd\n9000:9fff ec\na000:afff ptt");
-    assert_eq!(
-        image.mismatch(&chip).unwrap().to_string(),
-        "image has gbe at 0x1000-0x2fff, the chip has it at 0x3000-0x4fff; \
-         image has bios at 0x10000-0xfffff, the chip has no bios; \
-         the chip has pd at 0x8000-0x8fff, the image has no pd; and 2 more"
-    );
-    let other_kind = Layout::new(
-        vec![LayoutRegion { kind: RegionKind::Vpd, ..region("gbe", 0x1000, 0x2000) }],
-        0x10_0000,
-    );
-    let gbe = of("1000:2fff gbe");
-    assert_eq!(
-        gbe.mismatch(&other_kind.unwrap()).unwrap().to_string(),
-        "image has gbe at 0x1000-0x2fff as gbe, the chip has it as vpd"
-    );
-}
-
-#[test]
 fn the_processor_begins_where_the_image_shows_it() {
     let with = |start: &[u8], end: &[u8]| {
         let mut image = vec![0xff; 0x1000];

@@ -143,6 +143,30 @@ pub enum ManifestError {
         /// Where it starts.
         second_offset_bytes: u64,
     },
+    /// A part of the chip that cannot be.
+    #[error("part {name:?} is wrong: {why}; name each part of the chip once")]
+    BadPart {
+        /// Its name.
+        name: String,
+        /// What is wrong.
+        why: &'static str,
+    },
+    /// The parts are not the image.
+    #[error(
+        "the parts have {parts_bytes:#x} bytes, the image {image_bytes:#x}: they must be equal"
+    )]
+    PartsSize {
+        /// Sum of the parts.
+        parts_bytes: u64,
+        /// Size of the image.
+        image_bytes: u64,
+    },
+    /// A region that is not in one part.
+    #[error("region {name:?} does not lie in one part of the image: give a range in one of them")]
+    RegionAcross {
+        /// Its name.
+        name: String,
+    },
     /// Two regions have one name.
     #[error("two regions are named {name:?}: give each its own name")]
     RegionNameTwice {

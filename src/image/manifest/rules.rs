@@ -1,10 +1,13 @@
 //! The rules that every manifest obeys.
 
+use std::ops::Range;
+
 use super::{
     BLOCK_BYTES_MIN, BLOCKS_MAX, IMAGE_MAX, Manifest, ManifestError, PAYLOAD_MAX, PRODUCTS_MAX,
     REGIONS_MAX, TEXT_MAX, UPDATE_FROM_MAX,
 };
-use crate::image::Region;
+use crate::image::part::ranges_in_image;
+use crate::image::{PARTS_MAX, Part, Region};
 
 impl Manifest {
     /// Fails unless every rule holds; parsing and describing both end here.
@@ -23,7 +26,39 @@ impl Manifest {
             return Err(ManifestError::BootOutside { offset_bytes, image_bytes: self.image_bytes });
         }
         self.check_blocks()?;
+        self.check_parts()?;
         self.check_regions()
+    }
+
+    /// The parts add up to the image, and those with a place are apart.
+    pub(super) fn check_parts(&self) -> Result<(), ManifestError> {
+        let parts = self.parts();
+        check_count("parts", 0, PARTS_MAX, parts.len())?;
+        let bad = |part: &Part, why| ManifestError::BadPart { name: part.name.clone(), why };
+        for (index, part) in parts.iter().enumerate() {
+            check_text("a part's name", &part.name)?;
+            let end_bytes = part.offset_bytes.unwrap_or(0).checked_add(part.length_bytes);
+            if part.length_bytes == 0 || end_bytes.is_none_or(|end| end > IMAGE_MAX as u64) {
+                return Err(bad(part, "it is empty, or ends where no chip does"));
+            }
+            for before in &parts[..index] {
+                if before.name == part.name {
+                    return Err(bad(part, "another part has the same name"));
+                }
+                if let (Some(first), Some(second)) = (before.offset_bytes, part.offset_bytes)
+                    && first < second + part.length_bytes
+                    && second < first + before.length_bytes
+                {
+                    return Err(bad(part, "it overlaps another part"));
+                }
+            }
+        }
+        let total_bytes: u64 = parts.iter().map(|part| part.length_bytes).sum();
+        if !parts.is_empty() && total_bytes != self.image_bytes {
+            let (parts_bytes, image_bytes) = (total_bytes, self.image_bytes);
+            return Err(ManifestError::PartsSize { parts_bytes, image_bytes });
+        }
+        Ok(())
     }
 
     fn check_blocks(&self) -> Result<(), ManifestError> {
@@ -42,8 +77,14 @@ impl Manifest {
         let regions = self.regions();
         check_count("regions", 0, REGIONS_MAX, regions.len())?;
         let mut previous: Option<(&Region, u64)> = None;
+        let parts = ranges_in_image(self.parts());
         for region in regions {
             let end_bytes = self.check_region(region)?;
+            let is_in =
+                |part: &Range<u64>| part.start <= region.offset_bytes && end_bytes <= part.end;
+            if !parts.is_empty() && !parts.iter().any(is_in) {
+                return Err(ManifestError::RegionAcross { name: region.name.clone() });
+            }
             if let Some((first, first_end_bytes)) = previous
                 && region.offset_bytes < first_end_bytes
             {

@@ -6,11 +6,12 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Args;
 use firmcast::image::layout::{Fit, boot_offset};
-use firmcast::image::{Description, FirmwareFormat, IMAGE_MAX};
+use firmcast::image::{Description, FirmwareFormat};
 use firmcast::keys::{self, PublicKey as _, ReleaseSecretKey, SecretKey as _};
 
 use super::file;
 use super::open::open;
+use super::parts::{Cargo, Parts};
 use super::policy::Policy;
 use super::sign::sign;
 use super::variables::tell_if_no_variable_store;
@@ -19,9 +20,8 @@ use crate::driver::stderr;
 
 #[derive(Debug, Args)]
 pub(crate) struct CreateArgs {
-    /// Read the firmware image from FILE: the contents of the whole flash chip
-    #[arg(long, value_name = "FILE")]
-    image: PathBuf,
+    #[command(flatten)]
+    parts: Parts,
     /// Set the version that people read
     #[arg(long)]
     version: String,
@@ -55,19 +55,20 @@ impl CreateArgs {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         file::ensure_absent(&self.out)?;
         let key: ReleaseSecretKey = keys::load_secret(&self.key)?;
-        let image = file::read("image", &self.image, IMAGE_MAX)?;
-        let bytes = sign(self.description(&image)?, &image, &key)
-            .with_context(|| format!("cannot make a bundle of {}", self.image.display()))?;
+        let cargo = self.parts.read()?;
+        let image = &cargo.image;
+        let bytes = sign(self.description(&cargo)?, image, &key)
+            .with_context(|| format!("cannot make a bundle of {}", self.parts.names()))?;
         file::write_new(&self.out, &bytes, file::Readers::Everybody)?;
         tell_if_no_variable_store(&self.out.display().to_string(), &open(&bytes, &[])?.manifest);
-        if FirmwareFormat::recognise(&image).is_none() {
+        if FirmwareFormat::recognise(image).is_none() {
             stderr::tell(format_args!(
                 "warning: {} is of no firmware format known here: check that it is what \
                  the chip should hold",
-                self.image.display()
+                self.parts.names()
             ));
         }
-        self.tell_doubts(&image);
+        self.tell_doubts(&cargo);
         output::print(&format!(
             "{}: version {}, {} bytes, signed by {}\n",
             self.out.display(),
@@ -78,9 +79,10 @@ impl CreateArgs {
     }
 
     /// Tells what nothing in the image says, although a power cut may make it matter.
-    fn tell_doubts(&self, image: &[u8]) {
+    fn tell_doubts(&self, cargo: &Cargo) {
+        let image = &cargo.image;
         let boot = boot_offset(image);
-        if self.policy.boot_offset.is_none() && !boot.by.is_known() {
+        if cargo.parts.is_empty() && self.policy.boot_offset.is_none() && !boot.by.is_known() {
             stderr::tell(format_args!(
                 "warning: where the processor starts is {}: {:#x} is written last; give \
                  --boot-offset if it is elsewhere",
@@ -95,8 +97,11 @@ impl CreateArgs {
         }
     }
 
-    fn description(&self, image: &[u8]) -> anyhow::Result<Description> {
-        let boot_offset = self.policy.boot_offset.unwrap_or(boot_offset(image).offset_bytes);
+    fn description(&self, cargo: &Cargo) -> anyhow::Result<Description> {
+        let Cargo { image, parts } = cargo;
+        let seen = boot_offset(image);
+        // A part need not have the place where the processor starts.
+        let seen = (parts.is_empty() || seen.by.is_known()).then_some(seen.offset_bytes);
         Ok(Description {
             version: self.version.clone(),
             security_version: self.security_version,
@@ -104,11 +109,12 @@ impl CreateArgs {
             products: self.products.clone(),
             update_from: self.update_from.clone(),
             expect_version: self.expect_version.clone(),
-            regions: self.policy.regions(image)?,
-            boot_offset_bytes: Some(boot_offset),
+            regions: self.policy.regions(image, parts)?,
+            boot_offset_bytes: self.policy.boot_offset.or(seen),
             host: None,
             new_layout: self.policy.new_layout,
             new_boot_guard: self.policy.new_boot_guard,
+            parts: parts.clone(),
         })
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use firmcast::image::layout::{Layout, LayoutRegion, RegionKind};
-use firmcast::image::{Region, RegionAction};
+use firmcast::image::{Part, Region, RegionAction, layout_of};
 
 use super::file;
 use super::learned::Learned;
@@ -58,15 +58,17 @@ pub(super) struct Policy {
 
 /// A region by its range, or one that the layout knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Selector {
-    name: String,
-    range: Option<(u64, u64)>,
+pub(super) struct Selector {
+    pub(super) name: String,
+    /// Offset and length.
+    pub(super) range: Option<(u64, u64)>,
 }
 
 impl Policy {
-    /// The regions of `image` with a rule of their own, sorted by offset.
-    pub(super) fn regions(&self, image: &[u8]) -> anyhow::Result<Vec<Region>> {
-        let own = Layout::read(image).context("the image has no usable layout")?;
+    /// The regions of `image` with a rule of their own, sorted by offset; of a whole chip, or of
+    /// its `parts`.
+    pub(super) fn regions(&self, image: &[u8], parts: &[Part]) -> anyhow::Result<Vec<Region>> {
+        let own = layout_of(image, parts).context("the image has no usable layout")?;
         let named = self.named(image.len() as u64)?;
         let lists = [
             (&self.preserve, RegionAction::Preserve),
@@ -146,7 +148,7 @@ fn overlap(region: &Region, found: &LayoutRegion) -> bool {
     region.offset_bytes < found.range().end && found.range().start < end_bytes
 }
 
-fn parse_selector(text: &str) -> Result<Selector, String> {
+pub(super) fn parse_selector(text: &str) -> Result<Selector, String> {
     const FORM: &str = "expected REGION or REGION=OFFSET:LENGTH, for instance vars=0x0:128K";
     let Some((name, range)) = text.rsplit_once('=') else {
         return match text {

@@ -49,7 +49,7 @@ struct Report {
     new_boot_guard: bool,
     /// A UEFI image in which no variable store is known.
     lacks_variable_store: bool,
-    boot_offset_bytes: u64,
+    boot_offset_bytes: Option<u64>,
     /// Why; only looked at when the signature was checked.
     boot_offset_reason: Option<String>,
     host: Option<String>,
@@ -162,7 +162,8 @@ impl Report {
             lacks_variable_store: manifest.lacks_variable_store(),
             boot_offset_bytes: manifest.boot_offset_bytes(),
             boot_offset_reason: image
-                .map(|image| boot_offset_reason(image, manifest.boot_offset_bytes())),
+                .zip(manifest.boot_offset_bytes())
+                .map(|(image, offset_bytes)| boot_offset_reason(image, offset_bytes)),
             host: manifest.host().map(ToString::to_string),
             image: Image {
                 size_bytes: manifest.image_size_bytes(),
@@ -227,8 +228,10 @@ impl Report {
         if self.new_boot_guard {
             row("new boot guard", "the chip may have another one");
         }
-        let why = self.boot_offset_reason.as_ref().map(|why| format!(": {why}"));
-        row("starts at", &format!("{:#x}{}", self.boot_offset_bytes, why.unwrap_or_default()));
+        if let Some(offset_bytes) = self.boot_offset_bytes {
+            let why = self.boot_offset_reason.as_ref().map(|why| format!(": {why}"));
+            row("starts at", &format!("{offset_bytes:#x}{}", why.unwrap_or_default()));
+        }
         if let Some(host) = &self.host {
             row("only for host", host);
         }

@@ -9,7 +9,7 @@ use firmcast::agent::outlook::{self, Outlook};
 use firmcast::agent::{HostSystem, UpdateOrder, measure};
 use firmcast::flash::{Fault, Flash, ForeignWrite, SimulatedFlash, read_contents};
 use firmcast::image::validity::{Verdict, validate};
-use firmcast::image::{Board, KnownGood, VerifiedManifest, preserved};
+use firmcast::image::{Board, Contents, KnownGood, VerifiedManifest, preserved};
 use firmcast::keys::ManagerPublicKey;
 use firmcast::reason::{Condition, Ending, FlashState, Reason, Refusal};
 use firmcast::recovery::machine::Mission;
@@ -363,7 +363,12 @@ impl HostSystem for Computer {
     fn foresee(&mut self, order: &UpdateOrder<'_>) -> (Result<Outlook, Refusal>, Vec<Finding>) {
         let (contents, geometry) = (self.flash.contents(), self.flash.geometry());
         let admitted = self.board().admit(order.manifest);
-        (admitted.map(|()| outlook::outlook(contents, order.manifest, geometry)), Vec::new())
+        let foreseen = admitted.and_then(|()| {
+            let fitting =
+                outlook::check_layout(&Contents::whole(contents.to_vec()), order.manifest)?;
+            Ok(outlook::outlook(contents, order.manifest, &fitting, geometry))
+        });
+        (foreseen, Vec::new())
     }
 
     fn measure(&mut self, campaign: u64, manifest: &VerifiedManifest) -> Measurement {

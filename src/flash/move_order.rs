@@ -1,0 +1,90 @@
+//! The order of changes when something that is kept moves on the chip: whenever the power fails,
+//! the next job finds it whole.
+//!
+//! 1. Its new place. The chip's own layout still tells the old one, which is untouched.
+//! 2. The descriptor and the flash map. While one of these is erased, nothing tells the old place,
+//!    and a job that finds the chip so takes what is at the image's place: the new one.
+//! 3. Everything else, the old place among it.
+
+use super::{FlashError, Live, Placement};
+use crate::image::layout::map_places;
+use crate::image::{ByteRanges, Moved};
+
+/// When each eraseblock has its turn.
+#[derive(Debug)]
+pub(super) struct MoveOrder {
+    /// Eraseblocks of new places.
+    targets: Vec<usize>,
+    /// Eraseblocks that say how the chip is divided.
+    maps: Vec<usize>,
+    /// Eraseblocks of old places.
+    sources: Vec<usize>,
+}
+
+impl MoveOrder {
+    /// Returns the order for what moves.
+    ///
+    /// # Errors
+    /// [`FlashError::UnsafeMove`] where no order is safe: a new place shares an eraseblock with an
+    /// old one or with what tells it; or the processor starts in such an eraseblock, which is to
+    /// change last.
+    pub(super) fn new(
+        moved: &[Moved],
+        placement: &Placement,
+        live: Live<'_>,
+        boot_block: Option<usize>,
+    ) -> Result<Self, FlashError> {
+        if moved.is_empty() {
+            return Ok(Self { targets: Vec::new(), maps: Vec::new(), sources: Vec::new() });
+        }
+        let blocks_of = |ranges: &ByteRanges| -> Vec<usize> {
+            let holds = |block: &usize| {
+                let range = placement.range(*block);
+                ranges.overlaps(&(range.start as u64..range.end as u64))
+            };
+            (0..placement.block_count()).filter(holds).collect()
+        };
+        let from: ByteRanges = moved.iter().map(|moved| moved.from.clone()).collect();
+        let maps = blocks_of(&map_places(live.contents));
+        let sources = blocks_of(&from);
+        for moved in moved {
+            let targets = blocks_of(&std::iter::once(moved.to.clone()).collect());
+            let own = blocks_of(&std::iter::once(moved.from.clone()).collect());
+            let is_unreadable =
+                live.closed.overlaps(&moved.from) || own.iter().any(|block| !live.readable[*block]);
+            let meets = |others: &[usize]| targets.iter().any(|block| others.contains(block));
+            let in_boot_block = |blocks: &[usize]| boot_block.is_some_and(|b| blocks.contains(&b));
+            let why = if is_unreadable {
+                "the host cannot read it"
+            } else if meets(&sources) {
+                "the new place shares an eraseblock with an old one"
+            } else if meets(&maps) {
+                "the new place shares an eraseblock with what says how the chip is divided"
+            } else if in_boot_block(&targets) || in_boot_block(&maps) {
+                "the processor starts in an eraseblock that would have to change early"
+            } else {
+                continue;
+            };
+            let (from_bytes, to_bytes) = (moved.from.start, moved.to.start);
+            return Err(FlashError::UnsafeMove { from_bytes, to_bytes, why });
+        }
+        let to: ByteRanges = moved.iter().map(|moved| moved.to.clone()).collect();
+        Ok(Self { targets: blocks_of(&to), maps, sources })
+    }
+
+    /// Returns the step in which this block changes, from 1 on.
+    pub(super) fn rank(&self, block: usize) -> u32 {
+        if self.targets.contains(&block) {
+            1
+        } else if self.maps.contains(&block) {
+            2
+        } else {
+            3
+        }
+    }
+
+    /// Returns the blocks from which something moves.
+    pub(super) fn sources(&self) -> &[usize] {
+        &self.sources
+    }
+}

@@ -1,0 +1,110 @@
+//! What is kept at another place than it had, and images of a part, whatever cuts the power.
+
+use super::*;
+use crate::image::layout::samples::{UNUSED, descriptor_skylake, pages, put};
+use crate::image::{Description, Part};
+
+const CHIP_BYTES: usize = 0x2_0000;
+const PAGE: usize = 0x1000;
+
+/// A chip that starts an x86 processor: descriptor, two pages of GbE from this page on, BIOS from
+/// page 0x10 on. Every page has something else.
+fn chip(gbe_page: usize, salt: u8) -> Vec<u8> {
+    let mut chip: Vec<u8> = (0..CHIP_BYTES).map(|at| (at / PAGE) as u8 | salt).collect();
+    let mut regions = [UNUSED; 16];
+    regions[0] = pages(0, 0);
+    regions[1] = pages(0x10, 0x1f);
+    regions[3] = pages(gbe_page as u32, gbe_page as u32 + 1);
+    descriptor_skylake(&mut chip, &regions, 0xffff_ff00);
+    chip[gbe_page * PAGE..][..2 * PAGE].fill(0xc0 | salt);
+    put(&mut chip, CHIP_BYTES - 16, &[0xe9, 0, 0xff]);
+    chip
+}
+
+fn flash(contents: &[u8], block_bytes: u32) -> SimulatedFlash {
+    let size = contents.len() as u64;
+    let geometry = Geometry::uniform(size, block_bytes, 1, WriteRule::ClearBits).unwrap();
+    SimulatedFlash::new(geometry, contents.to_vec())
+}
+
+fn moves_gbe(image: &[u8], gbe_page: usize) -> VerifiedImage {
+    let gbe = Region {
+        name: "gbe".to_owned(),
+        offset_bytes: (gbe_page * PAGE) as u64,
+        length_bytes: 2 * PAGE as u64,
+        action: RegionAction::Preserve,
+    };
+    let description =
+        Description { regions: vec![gbe], new_layout: true, ..Description::default() };
+    VerifiedImage::described(image.to_vec(), description)
+}
+
+/// Cuts the power at each operation of a job, in each way; then the next job has to bring the chip
+/// to what it should hold.
+fn survives_every_cut(image: &VerifiedImage, live: &[u8], expected: &[u8]) {
+    let mut whole = flash(live, PAGE as u32);
+    let end = run(Job::new(image.clone()), &mut whole).into_end().unwrap();
+    assert!(end.outcome == Outcome::Updated, "{end}");
+    assert!(whole.contents() == expected);
+    let operations = whole.operations();
+    for operation in 0..operations {
+        for cut in Fault::CUTS {
+            let mut chip = flash(live, PAGE as u32);
+            chip.inject(operation, cut);
+            run(Job::new(image.clone()), &mut chip);
+            let left = chip.contents().to_vec();
+            // The machine starts from what is left, or is rescued.
+            let mut started = flash(&left, PAGE as u32);
+            let end = run(Job::new(image.clone()), &mut started).into_end().unwrap();
+            let found = started.contents();
+            match end.outcome {
+                Outcome::Updated => assert!(found == expected, "{cut:?} at {operation}"),
+                _ => assert!(found == left, "{cut:?} at {operation}: {end}"),
+            }
+            let mut chip = flash(&left, PAGE as u32);
+            let end = run(Job::rescue(image.clone()), &mut chip).into_end().unwrap();
+            assert!(end.outcome == Outcome::Updated, "{cut:?} at {operation}: {end}");
+            let gbe_is_kept = chip.contents() == expected;
+            assert!(gbe_is_kept, "{cut:?} at operation {operation} of {operations}");
+        }
+    }
+}
+
+#[test]
+fn a_region_that_moves_outlives_every_power_cut() {
+    for (from, to) in [(1, 5), (5, 1), (3, 8)] {
+        let (live, new) = (chip(from, 0x20), chip(to, 0));
+        let mut expected = new.clone();
+        expected[to * PAGE..][..2 * PAGE].copy_from_slice(&live[from * PAGE..][..2 * PAGE]);
+        survives_every_cut(&moves_gbe(&new, to), &live, &expected);
+    }
+}
+
+#[test]
+fn a_move_that_no_order_makes_safe_is_refused() {
+    let refused = |from, to, block_bytes| {
+        let (live, new) = (chip(from, 0x20), chip(to, 0));
+        refusal(moves_gbe(&new, to), &mut flash(&live, block_bytes))
+    };
+    // Old and new place overlap; both are in one eraseblock, or the new one is in the descriptor's.
+    for (from, to, block_bytes) in [(1, 2, 0x1000), (4, 6, 0x4000), (8, 2, 0x4000)] {
+        let error = refused(from, to, block_bytes);
+        assert!(matches!(error, FlashError::UnsafeMove { .. }), "{from} to {to}: {error}");
+    }
+}
+
+#[test]
+fn a_part_is_replaced_and_the_rest_stays_whatever_cuts_the_power() {
+    let live = chip(1, 0x20);
+    let bios = chip(1, 0)[0x10 * PAGE..].to_vec();
+    let part = Part { name: "bios".into(), length_bytes: bios.len() as u64, offset_bytes: None };
+    let image = VerifiedImage::described(
+        bios.clone(),
+        Description { parts: vec![part], ..Description::default() },
+    );
+    let expected = [&live[..0x10 * PAGE], &bios].concat();
+    survives_every_cut(&image, &live, &expected);
+    // A part that shares its first eraseblock with something else.
+    let error = refusal(image, &mut flash(&live, CHIP_BYTES as u32));
+    assert!(matches!(error, FlashError::PreserveShares { .. }), "{error}");
+}
