@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use firmcast::agent::config::Config;
 use firmcast::agent::idle::Told;
 use firmcast::agent::local_machine::LocalMachine;
-use firmcast::agent::plan::{self, PlanReport};
+use firmcast::agent::plan::plan;
 use firmcast::agent::provide::FirmwareToRecord;
 use firmcast::agent::state::State;
 use firmcast::agent::trust::Trust;
@@ -18,6 +18,7 @@ use firmcast::agent::{helping, idle, logging, preflight};
 use firmcast::bmc;
 use firmcast::dmi::Dmi;
 use firmcast::environment;
+use firmcast::flash::refusal_json;
 use firmcast::image::validity::Verdict;
 use firmcast::image::{BUNDLE_MAX, ByteRanges, closed_note};
 use firmcast::kexec::Formats;
@@ -31,6 +32,7 @@ enum Task {
     Validate { config: Option<PathBuf>, image: Option<PathBuf>, json: bool },
     RescueArchive { config: Option<PathBuf>, output: Option<PathBuf>, record: FirmwareToRecord },
     Learn { config: Option<PathBuf>, json: bool },
+    Backup { config: Option<PathBuf>, output: PathBuf },
     RescueHook,
     Bmc(bmc::command::Command),
     Recover { is_wanted: bool },
@@ -85,7 +87,7 @@ fn run(task: Task) -> Result<ExitCode> {
             logging::start(true);
             let config = Config::load(config.as_deref())?;
             let trust = Trust::load(&config);
-            plan(&LocalMachine::new(config, trust), &bundle, json)
+            tell_plan(&LocalMachine::new(config, trust), &bundle, json)
         }
         Task::Validate { config, image, json } => {
             logging::start(true);
@@ -105,6 +107,12 @@ fn run(task: Task) -> Result<ExitCode> {
             let config = Config::load(config.as_deref())?;
             let trust = Trust::load(&config);
             learn(&LocalMachine::new(config, trust), json)
+        }
+        Task::Backup { config, output } => {
+            logging::start(true);
+            let config = Config::load(config.as_deref())?;
+            let trust = Trust::load(&config);
+            print(&LocalMachine::new(config, trust).back_up(&output)?)
         }
         Task::RescueHook => {
             environment::check_place().inspect_err(|_| logging::start(true))?;
@@ -202,19 +210,19 @@ fn learn(machine: &LocalMachine, json: bool) -> Result<ExitCode> {
     Ok(if report.is_lesson() { ExitCode::SUCCESS } else { ExitCode::from(UNKNOWN) })
 }
 
-fn plan(machine: &LocalMachine, bundle: &Path, json: bool) -> Result<ExitCode> {
+fn tell_plan(machine: &LocalMachine, bundle: &Path, json: bool) -> Result<ExitCode> {
     let size_bytes = std::fs::metadata(bundle)
         .with_context(|| format!("cannot read the bundle {}", bundle.display()))?
         .len();
     ensure!(size_bytes <= BUNDLE_MAX as u64, "{} is too large for a bundle", bundle.display());
     let bytes = std::fs::read(bundle)
         .with_context(|| format!("cannot read the bundle {}", bundle.display()))?;
-    match PlanReport::new(machine, &bytes) {
+    match plan(machine, &bytes) {
         Ok(report) if json => print(&format!("{:#}\n", report.to_json())),
         Ok(report) => print(&report.to_string()),
         Err(refusal) => {
             let text = match json {
-                true => format!("{:#}\n", plan::refusal_json(&refusal)),
+                true => format!("{:#}\n", refusal_json(&refusal)),
                 false => format!(
                     "An update would be refused: {refusal}\n-> {}\n",
                     refusal.reason.advice()
@@ -255,6 +263,7 @@ fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Task, String> {
         Some("plan") => parse_plan(config, &mut words)?,
         Some("validate") => parse_validate(config, &mut words)?,
         Some("learn") => Task::Learn { config, json: words.flag("--json") },
+        Some("backup") => parse_backup(config, &mut words)?,
         Some("rescue-archive") => parse_rescue_archive(config, &mut words)?,
         Some("rescue") => parse_rescue(&mut words)?,
         Some("recover") => parse_recover(&mut words)?,
@@ -267,6 +276,11 @@ fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Task, String> {
 fn parse_plan(config: Option<PathBuf>, words: &mut Words) -> Result<Task, String> {
     let bundle = words.file("--bundle")?.ok_or("plan needs --bundle FILE")?;
     Ok(Task::Plan { config, bundle, json: words.flag("--json") })
+}
+
+fn parse_backup(config: Option<PathBuf>, words: &mut Words) -> Result<Task, String> {
+    let output = words.file("--output")?.ok_or("backup needs --output FILE")?;
+    Ok(Task::Backup { config, output })
 }
 
 fn parse_validate(config: Option<PathBuf>, words: &mut Words) -> Result<Task, String> {

@@ -15,7 +15,7 @@ pub struct Task {
 }
 
 /// All of them, in the order of their use.
-pub const TASKS: [Task; 12] = [
+pub const TASKS: [Task; 13] = [
     Task { words: "[--config FILE] [--foreground]", duty: "run the agent" },
     Task {
         words: "check [--config FILE] [--json]",
@@ -28,6 +28,10 @@ pub const TASKS: [Task; 12] = [
     Task {
         words: "validate [--image FILE] [--config FILE] [--json]",
         duty: "tell whether the firmware in the chip, or in FILE, is whole",
+    },
+    Task {
+        words: "backup --output FILE [--config FILE]",
+        duty: "write what the chip holds to FILE, and beside it what firmcast bundle try needs",
     },
     Task {
         words: "learn [--config FILE] [--json]",

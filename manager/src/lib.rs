@@ -18,3 +18,4 @@ pub mod clock;
 pub mod news;
 pub mod rescue;
 pub mod store;
+pub mod trial;

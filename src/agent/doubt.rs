@@ -7,7 +7,6 @@
 use std::time::{Duration, Instant};
 
 use crate::flash::{EraseBlock, Flash as _, read_block};
-use crate::image::validity::Verdict;
 use crate::image::{ByteRanges, Contents, KnownGood, assess};
 use crate::mtd::{Access, MtdDevice};
 use crate::reason::Condition;
@@ -25,16 +24,11 @@ const NOT_LOOKED_AT: &str = "not looked at since the agent started; ask again";
 /// Why what the chip holds looks doubtful: by the record of good firmware if it says anything, else
 /// by the structure. Nothing where nothing speaks against it.
 pub fn of(contents: &Contents, good: Option<&KnownGood>, bios_version: &str) -> Option<String> {
-    match assess(contents, good, bios_version) {
-        Verdict::Valid { .. } | Verdict::Unknown { .. } => None,
-        Verdict::Doubtful { offset_bytes, why } | Verdict::Invalid { offset_bytes, why } => {
-            let mut why = format!("at {offset_bytes:#x}: {why}");
-            let ends = (0..=DETAIL_SIZE_MAX.min(why.len())).rev();
-            let end = ends.into_iter().find(|end| why.is_char_boundary(*end));
-            why.truncate(end.unwrap_or(0));
-            Some(why)
-        }
-    }
+    let mut why = assess(contents, good, bios_version).doubt()?;
+    let ends = (0..=DETAIL_SIZE_MAX.min(why.len())).rev();
+    let end = ends.into_iter().find(|end| why.is_char_boundary(*end));
+    why.truncate(end.unwrap_or(0));
+    Some(why)
 }
 
 /// What was found about the firmware that runs.

@@ -5,6 +5,7 @@
 //!   [`HostSystem`].
 //! - [`check`]: every precondition of an update, for `firmcastd check` and for the preflight alike.
 //! - [`plan`]: what a bundle would change here; [`outlook`]: what its manifest alone tells of that.
+//! - [`backup`]: what the chip holds, in a file.
 //! - [`verdict`]: `firmcastd validate`.
 //! - [`preflight`]: looks at them all. [`doubt`]: what the running firmware looks like.
 //! - `host_key`: this host's own key; `made_for`: for which machine it was made.
@@ -16,6 +17,7 @@
 //! - [`idle`]: the event loop around it all.
 //! - [`logging`]: syslog, or stderr when run by hand; [`log_budget`]: how many lines of it.
 
+pub mod backup;
 pub mod check;
 pub mod config;
 pub mod doubt;

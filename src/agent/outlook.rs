@@ -5,7 +5,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::flash::{Estimate, Geometry, Workload};
 use crate::image::boot_guard::{BootGuard, ComponentKind};
-use crate::image::{ByteRanges, Contents, Fitting, Manifest};
+use crate::image::{ByteRanges, Contents, Fitting, Manifest, Region};
 use crate::reason::{Reason, Refusal};
 use crate::wire::finding::Finding;
 use crate::wire::foresight::Foresight;
@@ -55,10 +55,24 @@ impl Outlook {
 ///
 /// # Errors
 /// [`Reason::LayoutMismatch`], with both sides: it does not belong on this chip, or something that
-/// is kept would be lost.
+/// is kept would be lost. [`Reason::FlashLocked`]: it covers what is closed to the host.
 pub fn check_layout(contents: &Contents, manifest: &Manifest) -> Result<Fitting, Refusal> {
-    Fitting::on_live(manifest, contents.bytes())
-        .map_err(|misfit| Refusal::new(Reason::LayoutMismatch, misfit))
+    let fitting = Fitting::on_live(manifest, contents.bytes())
+        .map_err(|misfit| Refusal::new(Reason::LayoutMismatch, misfit))?;
+    let kept: ByteRanges = fitting.kept_in_place().map(Region::range64).collect();
+    let written = fitting.covered().without(&kept);
+    let closed: ByteRanges =
+        contents.closed().iter().filter(|range| written.overlaps(range)).cloned().collect();
+    match closed.is_empty() {
+        true => Ok(fitting),
+        false => Err(Refusal::new(
+            Reason::FlashLocked,
+            format_args!(
+                "the host may not read {closed}, and the bundle does not leave it as it is: make a \
+                 bundle that preserves it"
+            ),
+        )),
+    }
 }
 
 /// Fails when the chip, which holds `contents`, has what Intel Boot Guard needs and the manifest's
@@ -90,10 +104,7 @@ pub fn outlook(
     geometry: &Geometry,
 ) -> Outlook {
     let differing = differing(contents, manifest, fitting);
-    let kept: ByteRanges = fitting
-        .kept_in_place()
-        .map(|region| region.offset_bytes..region.offset_bytes + region.length_bytes)
-        .collect();
+    let kept: ByteRanges = fitting.kept_in_place().map(Region::range64).collect();
     let mut work = Workload { read_bytes: 2 * contents.len() as u64, ..Workload::default() };
     for block in geometry.blocks() {
         let range = block.offset_bytes()..block.end_bytes();

@@ -5,6 +5,7 @@ use std::io;
 use super::BlockFault;
 use crate::image::boot_guard::BootGuardMismatch;
 use crate::image::{ByteRanges, Misfit};
+use crate::reason::{Reason, Refusal, with_causes};
 
 /// Why a job refused the chip or failed on it.
 ///
@@ -231,4 +232,30 @@ pub enum FlashError {
         /// As it was read.
         got: u8,
     },
+}
+
+impl FlashError {
+    /// Returns the reason that a job ends with.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Locked { .. } | Self::NotForHost { .. } | Self::ClosedChanges { .. } => {
+                Reason::FlashLocked
+            }
+            Self::Misfit(_) | Self::UnsafeMove { .. } => Reason::LayoutMismatch,
+            Self::BootGuardMismatch(_) => Reason::BootGuardMismatch,
+            Self::ImageInvalid { .. } => Reason::ImageInvalid,
+            Self::Unreadable { .. } | Self::UnstableRead { .. } | Self::NothingReadable => {
+                Reason::BackupFailed
+            }
+            Self::ImageSize { .. } | Self::PartialBlock { .. } => Reason::ImageSizeMismatch,
+            _ => Reason::FlashUnsupported,
+        }
+    }
+}
+
+/// The reason and the words for a chip that an update cannot begin on.
+impl From<&FlashError> for Refusal {
+    fn from(error: &FlashError) -> Self {
+        Self::new(error.reason(), with_causes(error))
+    }
 }

@@ -1,5 +1,7 @@
 //! What a flash chip looks like, and the eraseblocks that can be made from it.
 
+use serde::{Deserialize, Serialize};
+
 /// Maximum number of eraseblocks that a chip may have: 16 GiB of 4 KiB blocks is far beyond any
 /// firmware chip.
 pub const BLOCKS_MAX: u64 = 1 << 22;
@@ -8,7 +10,8 @@ pub const BLOCKS_MAX: u64 = 1 << 22;
 pub const REGIONS_MAX: usize = 255;
 
 /// What a write may do to bytes that are already there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum WriteRule {
     /// A write stores any bytes; nothing is ever erased (`MTD_NO_ERASE`: RAM, NVRAM).
     Overwrite,

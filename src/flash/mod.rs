@@ -55,6 +55,7 @@
 
 mod block;
 mod block_fault;
+mod dump;
 mod error;
 mod estimate;
 mod execute;
@@ -70,6 +71,7 @@ mod placement;
 mod plan;
 mod prepare;
 mod reading;
+mod report;
 mod simulated;
 #[cfg(test)]
 mod tests;
@@ -77,6 +79,7 @@ mod tests;
 use std::io;
 
 pub use block_fault::BlockFault;
+pub use dump::{DumpError, DumpFacts, EraseblockFacts};
 pub use error::FlashError;
 pub use estimate::{Estimate, Workload};
 pub use execute::{
@@ -97,6 +100,7 @@ pub use plan::{Change, FlashPlan, Operation};
 pub use prepare::SPAN_BYTES_MAX;
 pub use reading::{ContentsError, READ_ATTEMPTS_MAX, read_contents};
 pub(crate) use reading::{GoodBlock, good_blocks, read_block};
+pub use report::{PlanReport, refusal_json};
 pub use simulated::{Asked, Fault, ForeignWrite, Locking, SimulatedFlash};
 
 /// A flash chip, or the part of one that may be used.

@@ -8,7 +8,9 @@ use super::fitness::Fitness;
 use super::move_order::MoveOrder;
 use super::{FlashError, Live, Placement, WriteRule};
 use crate::image::layout::FirmwareVolume;
-use crate::image::{ByteRanges, Digest, Fitting, Manifest, Region, VerifiedImage, preserved};
+use crate::image::{
+    ByteRanges, Digest, Fitting, Manifest, Moved, Region, VerifiedImage, preserved,
+};
 use crate::reason::Condition;
 
 /// A block is looked at in pieces of this size (rounded up to the chip's write size) when it is
@@ -46,6 +48,7 @@ pub struct FlashPlan {
     condition: Condition,
     target_digest: Option<Digest>,
     regions: Vec<Region>,
+    moved: Vec<Moved>,
 }
 
 /// Who decides what an eraseblock holds in the end.
@@ -103,6 +106,7 @@ impl FlashPlan {
             condition: fitness.condition,
             target_digest: fitting.is_image_alone().then(|| *image.digest()),
             regions: fitting.regions().to_vec(),
+            moved: fitting.moved().to_vec(),
         };
         let in_place: Vec<Region> = fitting.kept_in_place().cloned().collect();
         for block in 0..placement.block_count() {
@@ -225,6 +229,11 @@ impl FlashPlan {
     /// The regions with a rule of their own, as they lie on this chip.
     pub fn regions(&self) -> &[Region] {
         &self.regions
+    }
+
+    /// What is kept at another place than the chip has it.
+    pub fn moved(&self) -> &[Moved] {
+        &self.moved
     }
 
     /// The blocks that change, in the order of execution.

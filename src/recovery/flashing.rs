@@ -171,7 +171,7 @@ impl Flashing {
                 (FlashState::Updated, Reason::AlreadyCurrent)
             }
             Outcome::Updated => (FlashState::Updated, Reason::Updated),
-            Outcome::Unchanged => (self.as_before(end), reason_of(end.error.as_ref())),
+            Outcome::Unchanged => (self.as_before(end), reason_of(end)),
             Outcome::Restored => (self.as_before(end), Reason::WriteFailed),
             Outcome::Mixed { .. } if end.is_known_mixed => (FlashState::Mixed, Reason::WriteFailed),
             Outcome::Mixed { .. } => (FlashState::Unknown, Reason::WriteFailed),
@@ -194,29 +194,6 @@ impl Flashing {
     }
 }
 
-/// The reason and the words for a chip that an update cannot begin on.
-pub fn refusal_of(error: &FlashError) -> Refusal {
-    Refusal::new(reason_of(Some(error)), with_causes(error))
-}
-
-fn reason_of(error: Option<&FlashError>) -> Reason {
-    match error {
-        Some(
-            FlashError::Locked { .. }
-            | FlashError::NotForHost { .. }
-            | FlashError::ClosedChanges { .. },
-        ) => Reason::FlashLocked,
-        Some(FlashError::Misfit(_) | FlashError::UnsafeMove { .. }) => Reason::LayoutMismatch,
-        Some(FlashError::BootGuardMismatch(_)) => Reason::BootGuardMismatch,
-        Some(FlashError::ImageInvalid { .. }) => Reason::ImageInvalid,
-        Some(
-            FlashError::Unreadable { .. }
-            | FlashError::UnstableRead { .. }
-            | FlashError::NothingReadable,
-        ) => Reason::BackupFailed,
-        Some(FlashError::ImageSize { .. } | FlashError::PartialBlock { .. }) => {
-            Reason::ImageSizeMismatch
-        }
-        _ => Reason::FlashUnsupported,
-    }
+fn reason_of(end: &End) -> Reason {
+    end.error.as_ref().map_or(Reason::FlashUnsupported, FlashError::reason)
 }

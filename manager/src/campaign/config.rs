@@ -203,8 +203,10 @@ pub struct Contents {
     pub manifest: Vec<u8>,
     /// The payload, as it travels.
     pub payload: Vec<u8>,
-    /// Size of the image in the payload, and of each host's backup.
+    /// Size of the image in the payload.
     pub image_size_bytes: usize,
+    /// Whether the image covers only a part of each host's chip.
+    pub is_part: bool,
     /// DMI BIOS version that a host must show afterwards, if the bundle names one.
     pub expect_version: Option<String>,
     /// The manifest's stable digest: what an updated host measures.

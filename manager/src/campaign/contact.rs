@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use firmcast::image::IMAGE_MAX;
 use firmcast::reason::{Reason, Refusal};
 use firmcast::time::Time;
 use firmcast::wire::answer::{Identity, Phase, Report};
@@ -69,14 +70,32 @@ pub(super) struct CampaignPlan {
 pub(super) struct EscrowPlan {
     /// Rate of each upload.
     pub(super) rate_kbit_s: u32,
-    /// Size of each backup.
+    /// Size of the image.
     pub(super) image_size_bytes: usize,
+    /// Whether the image covers only a part of each chip, so that backups are larger.
+    pub(super) is_part: bool,
 }
 
+/// Size of the chip of which an image covers a part, as far as it matters how long its upload may
+/// take: the largest that boards have for their firmware.
+const CHIP_BYTES_MAX: usize = 64 << 20;
+
 impl EscrowPlan {
+    /// Returns whether a backup may have this size.
+    pub(super) fn fits(&self, backup_bytes: usize) -> bool {
+        match self.is_part {
+            true => (self.image_size_bytes..=IMAGE_MAX).contains(&backup_bytes),
+            false => backup_bytes == self.image_size_bytes,
+        }
+    }
+
     /// How long a host may hold its turn to read its chip and to upload what it holds.
     pub(super) fn turn_max(&self) -> Duration {
-        let bits = 8 * self.image_size_bytes as u64;
+        let backup_bytes = match self.is_part {
+            true => self.image_size_bytes.max(CHIP_BYTES_MAX),
+            false => self.image_size_bytes,
+        };
+        let bits = 8 * backup_bytes as u64;
         let at_full_rate = Duration::from_millis(bits / u64::from(self.rate_kbit_s.max(1)));
         READING_MAX + at_full_rate * UPLOAD_SLOWNESS_MAX
     }

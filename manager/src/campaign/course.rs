@@ -95,6 +95,7 @@ impl Course {
             escrow: terms.escrow.then(|| EscrowPlan {
                 rate_kbit_s: upload_rate_kbit_s(terms.rate_bits_per_s, uploads),
                 image_size_bytes: contents.image_size_bytes,
+                is_part: contents.is_part,
             }),
         };
         let by_key = targets.iter().enumerate().filter_map(|(i, t)| Some((t.key?, i))).collect();

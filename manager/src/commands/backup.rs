@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, anyhow, bail, ensure};
 use clap::{Args, Subcommand};
+use firmcast::image::layout::{Layout, RegionKind};
 use firmcast::image::{ByteRanges, Description, Region, RegionAction};
 use firmcast::keys::{self, ReleaseSecretKey};
 use firmcast_manager::store::flash_backups::{BackupRecord, BackupStore, RegionFacts};
@@ -109,7 +110,7 @@ impl RestoreArgs {
         let record = self.record(store)?;
         let key: ReleaseSecretKey = keys::load_secret(&self.release_key)?;
         let image = store.read(&record.sha256)?;
-        let bytes = bundle::sign(self.description(&record)?, &image, &key)
+        let bytes = bundle::sign(self.description(&record, &image)?, &image, &key)
             .with_context(|| format!("cannot make a bundle of the backup of {}", record.host))?;
         bundle::write_new(&self.output, &bytes, bundle::Readers::Owner)?;
         output::print(&format!(
@@ -160,7 +161,7 @@ impl RestoreArgs {
 
     /// Every byte is this machine's own, so all are brought back, but to no other machine. What the
     /// host may not read is not in the backup and stays as it is.
-    fn description(&self, record: &BackupRecord) -> anyhow::Result<Description> {
+    fn description(&self, record: &BackupRecord, image: &[u8]) -> anyhow::Result<Description> {
         let date = record.time.split('T').next().unwrap_or_default();
         Ok(Description {
             version: format!("backup of {} {date}", record.host),
@@ -169,16 +170,34 @@ impl RestoreArgs {
             products: vec![record.product.clone()],
             update_from: Vec::new(),
             expect_version: Some(record.bios_version.clone()).filter(|text| !text.is_empty()),
-            regions: regions(record),
+            regions: regions(record, &facts(record, image)),
             host: Some(record.key.parse().context("the record names no key of a host")?),
             ..Description::default()
         })
     }
 }
 
+/// What the bundle named that the host was updated with, or where it named nothing, what the backup
+/// itself tells that its firmware writes.
+fn facts(record: &BackupRecord, image: &[u8]) -> Vec<RegionFacts> {
+    if !record.regions.is_empty() {
+        return record.regions.clone();
+    }
+    let Ok(layout) = Layout::read(image) else { return Vec::new() };
+    let is_volatile = |kind: &&RegionKind| kind.usual_action() == Some(RegionAction::Volatile);
+    let kinds = RegionKind::ALL;
+    let found = kinds.iter().filter(is_volatile).flat_map(|kind| layout.select(kind.name()));
+    let facts = found.map(|region| RegionFacts {
+        name: region.name.clone(),
+        offset_bytes: region.offset_bytes,
+        length_bytes: region.length_bytes,
+    });
+    facts.collect()
+}
+
 /// What the firmware writes itself comes back too, and may have changed when the host is measured
 /// after the boot. What is closed to the host stays.
-fn regions(record: &BackupRecord) -> Vec<Region> {
+fn regions(record: &BackupRecord, facts: &[RegionFacts]) -> Vec<Region> {
     let closed = closed(record);
     let region = |name: String, range: &Range<u64>, action| Region {
         name,
@@ -187,7 +206,7 @@ fn regions(record: &BackupRecord) -> Vec<Region> {
         action,
     };
     let mut regions: Vec<Region> = Vec::new();
-    for RegionFacts { name, offset_bytes, length_bytes } in &record.regions {
+    for RegionFacts { name, offset_bytes, length_bytes } in facts {
         let end = offset_bytes.saturating_add(*length_bytes);
         let whole: ByteRanges = std::iter::once(*offset_bytes..end).collect();
         for (nth, range) in whole.without(&closed).iter().enumerate() {
@@ -231,7 +250,7 @@ mod tests {
             regions: vec![facts("me", 0x1000, 0x4000), facts("vars", 0x8000, 0x1000)],
             closed: vec![ClosedRange { offset_bytes: 0x2000, length_bytes: 0x1000 }],
         };
-        let found: Vec<_> = regions(&record)
+        let found: Vec<_> = regions(&record, &record.regions)
             .into_iter()
             .map(|region| (region.name.clone(), region.range(), region.action))
             .collect();

@@ -8,8 +8,10 @@ mod parts;
 mod policy;
 mod show;
 mod sign;
+mod try_on;
 mod variables;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 pub(crate) use file::{Readers, ensure_absent, read_bundle, write_new};
@@ -32,13 +34,20 @@ enum BundleCommand {
     Create(Box<create::CreateArgs>),
     /// Show what a bundle contains, and whether a trusted key signed it
     Show(show::ShowArgs),
+    /// Tell what an update would change on a chip whose contents are in a file, or on the hosts
+    /// that gave their backups; nothing is sent to anybody
+    Try(Box<try_on::TryArgs>),
 }
 
 impl BundleArgs {
-    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+    pub(crate) fn run(
+        self,
+        state: impl FnOnce() -> anyhow::Result<PathBuf>,
+    ) -> anyhow::Result<ExitCode> {
         match self.command {
             BundleCommand::Create(args) => args.run(),
             BundleCommand::Show(args) => args.run(),
+            BundleCommand::Try(args) => args.run(state),
         }
     }
 }

@@ -266,10 +266,11 @@ impl CampaignArgs {
             manifest: signed.to_vec(),
             payload: payload.to_vec(),
             image_size_bytes: manifest.image_size_bytes(),
+            is_part: !manifest.parts().is_empty(),
             expect_version: manifest.expect_version().map(str::to_owned),
             stable_digest: *manifest.stable_digest(),
         };
-        let regions = manifest.regions().iter().map(RegionFacts::from).collect();
+        let regions = RegionFacts::of(&manifest);
         let lacks_variable_store = manifest.lacks_variable_store();
         let id = Sha256::digest(signed).into();
         Ok(OpenedBundle { contents, facts, regions, id, lacks_variable_store })

@@ -66,7 +66,7 @@ impl Cli {
         let state = self.state;
         match self.command {
             Command::Key(args) => args.run(|| state_dir(state)),
-            Command::Bundle(args) => args.run(),
+            Command::Bundle(args) => args.run(|| state_dir(state)),
             Command::Discover(args) => args.run(&state_dir(state)?),
             Command::Update(args) => Ok(args.run(&state_dir(state)?)),
             Command::Drill(args) => Ok(args.run(&state_dir(state)?)),

@@ -73,6 +73,7 @@ impl Service {
             manifest: bundle.signed.to_vec(),
             payload,
             image_size_bytes: manifest.image_size_bytes(),
+            is_part: !manifest.parts().is_empty(),
             expect_version: None,
             stable_digest: *manifest.stable_digest(),
         };

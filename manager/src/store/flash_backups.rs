@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use firmcast::durable;
-use firmcast::image::Region;
+use firmcast::image::{Manifest, Region};
 use firmcast::keys::{HostPublicKey, PublicKey as _};
 use firmcast::wire::answer::Identity;
 use firmcast::wire::broadcast::PAYLOAD_SIZE_MAX;
@@ -166,6 +166,17 @@ pub struct RegionFacts {
     pub offset_bytes: u64,
     /// Length.
     pub length_bytes: u64,
+}
+
+impl RegionFacts {
+    /// Returns those of a bundle, by their places on the chip. Where its image covers a part, only
+    /// each chip tells these.
+    pub fn of(manifest: &Manifest) -> Vec<Self> {
+        match manifest.parts() {
+            [] => manifest.regions().iter().map(Self::from).collect(),
+            _ => Vec::new(),
+        }
+    }
 }
 
 impl From<&Region> for RegionFacts {

@@ -161,6 +161,18 @@ impl fmt::Display for Evidence {
     }
 }
 
+impl Verdict {
+    /// Returns why firmware from which a machine has started looks doubtful all the same.
+    pub fn doubt(&self) -> Option<String> {
+        match self {
+            Self::Valid { .. } | Self::Unknown { .. } => None,
+            Self::Doubtful { offset_bytes, why } | Self::Invalid { offset_bytes, why } => {
+                Some(format!("at {offset_bytes:#x}: {why}"))
+            }
+        }
+    }
+}
+
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -171,7 +171,7 @@ impl EscrowLeg {
             return Next::Stay;
         }
         let (expected, got) = (escrow.image_size_bytes, parameters.payload_size_bytes as usize);
-        if expected != got {
+        if !escrow.fits(got) {
             return self.fail(format!("its backup has {got:#x} bytes, the image {expected:#x}"));
         }
         if self.upload.as_ref().is_none_or(|upload| upload.0 != *offer) {

@@ -315,6 +315,7 @@ fn campaign(now: Time, config: Config, escrow: Option<Escrow>, hosts: &[Scripted
         payload: payload(),
         image_size_bytes: escrow.unwrap_or_default().image_size_bytes,
         expect_version,
+        is_part: false,
         stable_digest: STABLE_DIGEST,
     };
     Campaign::new(now, &config, contents, targets.collect()).unwrap()

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use clap::Args;
 use firmcast::image::layout::{LayoutRegion, boot_offset_reason};
 use firmcast::image::{
-    Bundle, Digest, FirmwareFormat, Manifest, PayloadFormat, RegionAction, SignedManifest,
+    Bundle, Digest, FirmwareFormat, Manifest, Part, PayloadFormat, RegionAction, SignedManifest,
 };
 use firmcast::keys::{self, ReleasePublicKey};
 use serde::{Serialize, Serializer};
@@ -44,6 +44,8 @@ struct Report {
     /// What the image says of itself; hosts compare it with their chip.
     layout: Vec<LayoutLine>,
     new_layout: bool,
+    /// The parts of a chip that the image covers; empty where it is the whole chip.
+    parts: Vec<PartLine>,
     /// What Intel Boot Guard finds in the image; hosts compare it with their chip.
     boot_guard: Vec<String>,
     new_boot_guard: bool,
@@ -69,6 +71,15 @@ struct PolicyRegion {
 
 fn by_name<S: Serializer>(action: &RegionAction, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(action.name())
+}
+
+/// A part of a chip that the image covers.
+#[derive(Debug, Serialize)]
+struct PartLine {
+    name: String,
+    length_bytes: u64,
+    /// None where each chip's own layout tells.
+    offset_bytes: Option<u64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -152,6 +163,7 @@ impl Report {
                 .collect(),
             layout: manifest.layout().regions().iter().map(LayoutLine::new).collect(),
             new_layout: manifest.may_change_layout(),
+            parts: manifest.parts().iter().map(PartLine::new).collect(),
             boot_guard: manifest
                 .boot_guard()
                 .components()
@@ -212,6 +224,13 @@ impl Report {
                 &format!("{name}: {length_bytes:#x} bytes at {offset_bytes:#x}"),
             );
         }
+        for PartLine { name, length_bytes, offset_bytes } in &self.parts {
+            let place = match offset_bytes {
+                None => "where each chip has its region of this name".to_owned(),
+                Some(offset_bytes) => format!("at {offset_bytes:#x} of the chip"),
+            };
+            row("only part", &format!("{name}: {length_bytes:#x} bytes, {place}"));
+        }
         for LayoutLine { kind, name, offset_bytes, length_bytes } in &self.layout {
             row(
                 "layout",
@@ -237,6 +256,13 @@ impl Report {
         }
         row("signature", &self.signature.text());
         table
+    }
+}
+
+impl PartLine {
+    fn new(part: &Part) -> Self {
+        let Part { name, length_bytes, offset_bytes } = part.clone();
+        Self { name, length_bytes, offset_bytes }
     }
 }
 

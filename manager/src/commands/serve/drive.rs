@@ -190,7 +190,7 @@ impl Drive {
     /// Makes a backup durable.
     fn store(&self, deposit: &Deposit) -> anyhow::Result<()> {
         let Some((host, bundle)) = self.service.depositor(deposit) else { return Ok(()) };
-        let regions = bundle.manifest.regions().iter().map(RegionFacts::from).collect();
+        let regions = RegionFacts::of(&bundle.manifest);
         Ok(self.io.backups.keep(deposit.campaign, host, &deposit.backup, regions)?)
     }
 

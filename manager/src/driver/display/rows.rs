@@ -261,6 +261,7 @@ mod tests {
             payload: vec![1],
             image_size_bytes: 1,
             expect_version: None,
+            is_part: false,
             stable_digest: [0; 32],
         };
         let targets = (0..hosts).map(target).collect();

@@ -159,6 +159,7 @@ pub(crate) fn contents(
         image_size_bytes: image.len(),
         // Only sometimes: the digest alone must tell, too.
         expect_version,
+        is_part: !manifest.parts().is_empty(),
         stable_digest: *manifest.stable_digest(),
     }
 }

@@ -1,0 +1,156 @@
+//! Bundles for a part of a chip, made and tried as an operator does.
+
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+const CHIP_BYTES: usize = 0x2_0000;
+
+struct Desk {
+    dir: TempDir,
+}
+
+impl Desk {
+    fn new() -> Self {
+        let desk = Desk { dir: tempfile::tempdir().unwrap() };
+        let made = desk.run(&["key", "new", "--role", "release", "--out", "release.key"]);
+        assert_eq!(made.status.code(), Some(0), "{made:?}");
+        desk
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn put(&self, name: &str, bytes: &[u8]) {
+        fs::write(self.path(name), bytes).unwrap();
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_firmcast"));
+        command.args(args).current_dir(self.dir.path()).output().unwrap()
+    }
+
+    fn create(&self, out: &str, more: &[&str]) -> Output {
+        let mut args = vec!["bundle", "create", "--version", "2", "--security-version", "2"];
+        args.extend(["--vendor", "V", "--product", "P", "--key", "release.key", "--out", out]);
+        args.extend(more);
+        self.run(&args)
+    }
+
+    /// Returns the exit status and what `bundle try` prints as JSON.
+    fn try_on(&self, bundle: &str, chip: &str) -> (Option<i32>, Value) {
+        let trust = "release.pub";
+        let args = ["bundle", "try", bundle, "--trust", trust, "--chip", chip, "--json"];
+        let tried = self.run(&args);
+        let told = serde_json::from_slice(&tried.stdout).unwrap_or_else(|_| panic!("{tried:?}"));
+        (tried.status.code(), told)
+    }
+}
+
+/// A chip with a descriptor as Sky Lake machines have it: GbE at this page, BIOS from 0x10 on.
+fn chip(gbe_page: u32, fill: u8) -> Vec<u8> {
+    let mut chip = vec![fill; CHIP_BYTES];
+    chip[..0x1000].fill(0xff);
+    let mut put = |at: usize, word: u32| chip[at..at + 4].copy_from_slice(&word.to_le_bytes());
+    put(0x10, 0x0ff0_a55a);
+    put(0x14, 0x0004_0003);
+    put(0x18, 0x4510_0208);
+    put(0x1c, 0x0031_0330);
+    put(0xefc, 0x0000_04df);
+    for region in 0..16 {
+        put(0x40 + 4 * region, 0x7fff);
+    }
+    put(0x40, 0);
+    put(0x44, 0x1f << 16 | 0x10);
+    put(0x4c, (gbe_page + 1) << 16 | gbe_page);
+    put(0x80, 0xffff_ff00);
+    chip[gbe_page as usize * 0x1000..][..0x2000].fill(0xc0 | fill);
+    chip[CHIP_BYTES - 16..CHIP_BYTES - 13].copy_from_slice(&[0xe9, 0, 0xff]);
+    chip
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn a_bundle_for_the_bios_region_changes_that_alone() {
+    let desk = Desk::new();
+    desk.put("chip.bin", &chip(1, 0x21));
+    desk.put("bios.bin", &chip(1, 0x02)[0x1_0000..]);
+    let made = desk.create("bios.fcb", &["--region", "bios", "--image", "bios.bin"]);
+    assert_eq!(made.status.code(), Some(0), "{made:?}");
+    let (status, plan) = desk.try_on("bios.fcb", "chip.bin");
+    assert_eq!((status, &plan["possible"]), (Some(0), &json!(true)), "{plan}");
+    let is_bios = |change: &Value| change["offset_bytes"].as_u64().unwrap() >= 0x1_0000;
+    assert!(plan["changes"].as_array().unwrap().iter().all(is_bios), "{plan}");
+    assert_eq!(plan["changed_eraseblocks"], 16);
+
+    // The same from an image of a whole chip; and onto a base, which makes one.
+    desk.put("whole.bin", &chip(5, 0x02));
+    let made = desk.create("whole.fcb", &["--region", "bios", "--image", "whole.bin"]);
+    assert_eq!(made.status.code(), Some(0), "{made:?}");
+    assert_eq!(desk.try_on("whole.fcb", "chip.bin").1["changes"], plan["changes"]);
+    let on_base = ["--region", "bios", "--image", "bios.bin", "--base", "chip.bin"];
+    assert_eq!(desk.create("base.fcb", &on_base).status.code(), Some(0));
+    let (_, on_base) = desk.try_on("base.fcb", "chip.bin");
+    assert_eq!((&on_base["changes"], &on_base["possible"]), (&plan["changes"], &json!(true)));
+
+    // What does not belong on a chip is told before anybody is asked.
+    desk.put("short.bin", &[0x02; 0x8000]);
+    let made = desk.create("short.fcb", &["--region", "bios", "--image", "short.bin"]);
+    assert_eq!(made.status.code(), Some(0), "{made:?}");
+    let (status, refused) = desk.try_on("short.fcb", "chip.bin");
+    assert_eq!((status, &refused["reason"]), (Some(1), &json!("layout-mismatch")), "{refused}");
+    for (more, why) in [
+        (&["--region", "me", "--image", "bios.bin", "--base", "chip.bin"][..], "does not have"),
+        (&["--region", "bios", "--image", "short.bin", "--base", "chip.bin"], "0x8000 bytes"),
+        (&["--region", "x=0x1f000:32K", "--image", "short.bin", "--base", "chip.bin"], "0x20000"),
+        (&["--region", "x=0:16K", "--image", "short.bin"], "0x8000 bytes"),
+        (&["--region", "bios", "--region", "gbe", "--image", "bios.bin"], "one --image for each"),
+        (&["--image", "bios.bin", "--base", "chip.bin"], "--region"),
+    ] {
+        let refused = desk.create("none.fcb", more);
+        assert_ne!(refused.status.code(), Some(0), "{more:?}");
+        assert!(text(&refused.stderr).contains(why), "{more:?}: {}", text(&refused.stderr));
+        assert!(!desk.path("none.fcb").exists());
+    }
+}
+
+#[test]
+fn a_region_that_moves_is_told_and_what_would_be_lost_is_refused() {
+    let desk = Desk::new();
+    desk.put("chip.bin", &chip(1, 0x21));
+    desk.put("new.bin", &chip(5, 0x02));
+    let new = ["--image", "new.bin", "--new-layout"];
+    assert_eq!(desk.create("keeps.fcb", &new).status.code(), Some(0));
+    let (status, refused) = desk.try_on("keeps.fcb", "chip.bin");
+    assert_eq!((status, &refused["reason"]), (Some(1), &json!("layout-mismatch")));
+    assert!(refused["detail"].as_str().unwrap().contains("--replace descriptor"), "{refused}");
+    let moves = desk.create("moves.fcb", &[&new[..], &["--replace", "descriptor"]].concat());
+    assert_eq!(moves.status.code(), Some(0), "{moves:?}");
+    let (status, plan) = desk.try_on("moves.fcb", "chip.bin");
+    assert_eq!(status, Some(0), "{plan}");
+    let moved = json!([{
+        "from_offset_bytes": 0x1000, "to_offset_bytes": 0x5000, "length_bytes": 0x2000
+    }]);
+    assert_eq!(plan["moved"], moved);
+
+    // A board file says what machine it is, and how large its eraseblocks are.
+    let facts = json!({
+        "vendor": "V", "product": "P", "bios_version": "1",
+        "eraseblocks": [{ "bytes": 0x1_0000, "count": 2 }],
+    });
+    desk.put("chip.bin.json", facts.to_string().as_bytes());
+    let (status, refused) = desk.try_on("moves.fcb", "chip.bin");
+    assert_eq!((status, &refused["reason"]), (Some(1), &json!("layout-mismatch")), "{refused}");
+    let facts = json!({ "vendor": "V", "product": "Q", "bios_version": "1" });
+    desk.put("chip.bin.json", facts.to_string().as_bytes());
+    assert_eq!(desk.try_on("moves.fcb", "chip.bin").1["reason"], "wrong-board");
+}
