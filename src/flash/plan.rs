@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::fitness::Fitness;
 use super::move_order::MoveOrder;
 use super::{FlashError, Live, Placement, WriteRule};
-use crate::image::layout::FirmwareVolume;
+use crate::image::layout::{FirmwareVolume, LayoutRegion};
 use crate::image::{
     ByteRanges, Digest, Fitting, Manifest, Moved, Region, VerifiedImage, preserved,
 };
@@ -49,6 +49,7 @@ pub struct FlashPlan {
     target_digest: Option<Digest>,
     regions: Vec<Region>,
     moved: Vec<Moved>,
+    lost: Vec<LayoutRegion>,
 }
 
 /// Who decides what an eraseblock holds in the end.
@@ -107,6 +108,7 @@ impl FlashPlan {
             target_digest: fitting.is_image_alone().then(|| *image.digest()),
             regions: fitting.regions().to_vec(),
             moved: fitting.moved().to_vec(),
+            lost: fitting.lost().to_vec(),
         };
         let in_place: Vec<Region> = fitting.kept_in_place().cloned().collect();
         for block in 0..placement.block_count() {
@@ -234,6 +236,11 @@ impl FlashPlan {
     /// What is kept at another place than the chip has it.
     pub fn moved(&self) -> &[Moved] {
         &self.moved
+    }
+
+    /// What the chip has of its own that is lost, because the image has no place for it.
+    pub fn lost(&self) -> &[LayoutRegion] {
+        &self.lost
     }
 
     /// The blocks that change, in the order of execution.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{Change, Estimate, Flash, FlashPlan, Job, Placement, Step};
 use crate::image::boot_guard::{BootGuard, not_known};
-use crate::image::layout::boot_offset_reason;
+use crate::image::layout::{LayoutRegion, boot_offset_reason};
 use crate::image::{ByteRanges, Contents, Moved, Region, RegionAction, VerifiedImage};
 use crate::reason::{Reason, Refusal};
 
@@ -33,6 +33,7 @@ pub struct PlanReport {
     lacks_variable_store: bool,
     regions: Vec<Region>,
     moved: Vec<Moved>,
+    lost: Vec<LayoutRegion>,
     /// What the host may not read.
     closed: ByteRanges,
     erases: u64,
@@ -85,6 +86,7 @@ impl PlanReport {
             lacks_variable_store: manifest.lacks_variable_store(),
             regions: plan.regions().to_vec(),
             moved: plan.moved().to_vec(),
+            lost: plan.lost().to_vec(),
             closed,
             erases: work.erases,
             write_bytes: work.write_bytes,
@@ -104,6 +106,13 @@ impl PlanReport {
         let closed = |range: &Range<u64>| {
             let length_bytes = range.end - range.start;
             json!({ "offset_bytes": range.start, "length_bytes": length_bytes })
+        };
+        let lost = |region: &LayoutRegion| {
+            json!({
+                "name": region.name,
+                "offset_bytes": region.offset_bytes,
+                "length_bytes": region.length_bytes,
+            })
         };
         let moved = |moved: &Moved| {
             json!({
@@ -133,6 +142,7 @@ impl PlanReport {
             "boot_offset_reason": self.boot_reason,
             "regions": self.regions.iter().map(region).collect::<Vec<_>>(),
             "moved": self.moved.iter().map(moved).collect::<Vec<_>>(),
+            "lost": self.lost.iter().map(lost).collect::<Vec<_>>(),
             "closed": self.closed.iter().map(closed).collect::<Vec<_>>(),
             "backup_bytes": self.chip_bytes,
             "locked_eraseblocks": self.locked_blocks,
@@ -230,6 +240,12 @@ impl fmt::Display for PlanReport {
         for Moved { from, to } in &self.moved {
             let (start, last, to) = (from.start, from.end - 1, to.start);
             writeln!(f, "moved      what the chip holds at {start:#x}-{last:#x} comes to {to:#x}")?;
+        }
+        for region in &self.lost {
+            writeln!(
+                f,
+                "LOST       {region}: the image has no place for what this host has there"
+            )?;
         }
         if !self.closed.is_empty() {
             writeln!(

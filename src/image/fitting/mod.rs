@@ -29,6 +29,7 @@ pub struct Fitting {
     pieces: Vec<Piece>,
     regions: Vec<Region>,
     moved: Vec<Moved>,
+    lost: Vec<LayoutRegion>,
 }
 
 /// Bytes of the image, and where they go.
@@ -115,7 +116,8 @@ impl Fitting {
         let pairs = Pairs::of(image.collect(), within.cloned().collect());
         let regions = manifest.regions().iter().map(|region| placed(region, &pieces));
         let regions = regions.collect::<Result<_, _>>()?;
-        let mut fitting = Self { chip_bytes, regions, pieces, moved: Vec::new() };
+        let (moved, lost) = (Vec::new(), Vec::new());
+        let mut fitting = Self { chip_bytes, regions, pieces, moved, lost };
         match chip {
             Division::Live(_) => fitting.keep(manifest, &pairs, known)?,
             Division::Broken(_) => fitting.keep_what_is_left(&pairs),
@@ -139,6 +141,12 @@ impl Fitting {
     /// Returns what is kept at another place than it has now.
     pub fn moved(&self) -> &[Moved] {
         &self.moved
+    }
+
+    /// Returns what the chip has of its own and the image has no place for: variables and the like,
+    /// which other firmware makes for itself.
+    pub fn lost(&self) -> &[LayoutRegion] {
+        &self.lost
     }
 
     /// Returns what is kept at the place that it has.
@@ -260,10 +268,13 @@ impl Fitting {
         if keeps_descriptor && let Some(mismatch) = pairs.descriptor_mismatch() {
             return Err(Misfit::KeepsDescriptor(mismatch));
         }
-        let belongs = |region: &&LayoutRegion| region.kind.usual_action().is_some();
-        if let Some(chip) = pairs.only_on_chip.iter().find(belongs) {
-            return Err(Misfit::Lost { chip: chip.clone() });
+        let own = |region: &&LayoutRegion| region.kind.usual_action().is_some();
+        let (settings, own): (Vec<_>, Vec<_>) =
+            pairs.only_on_chip.iter().filter(own).cloned().partition(LayoutRegion::is_remade);
+        if let Some(chip) = own.into_iter().next() {
+            return Err(Misfit::Lost { chip });
         }
+        self.lost = settings;
         let mut moved = Vec::new();
         for region in self.regions.iter_mut().filter(|region| region.action.keeps_chip()) {
             moved.extend(source(region, pairs, &mismatch)?);
@@ -340,7 +351,7 @@ fn source(
         };
     };
     let Some(chip) = chip else {
-        if image.kind.usual_action() == Some(RegionAction::Volatile) {
+        if image.is_remade() {
             region.action = RegionAction::Replace;
             return Ok(None);
         }

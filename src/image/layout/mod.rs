@@ -74,6 +74,12 @@ impl LayoutRegion {
         self.end_bytes().saturating_sub(1)
     }
 
+    /// Returns whether firmware of another kind makes it for itself: its variables, and what else it
+    /// writes. Nothing of the machine is lost with it but settings.
+    pub(in crate::image) fn is_remade(&self) -> bool {
+        matches!(self.kind, RegionKind::VariableStore | RegionKind::FirmwareData)
+    }
+
     fn contains(&self, other: &Self) -> bool {
         self.offset_bytes <= other.offset_bytes && other.end_bytes() <= self.end_bytes()
     }
