@@ -5,6 +5,7 @@
 //! | [`rescue`] | campaigns for dead hosts that ask, sans-IO | `news`, `campaign`, `clock` |
 //! | [`store`] | what outlives one run, on disk | `news`, `campaign`, `clock` |
 //! | [`news`] | what happens in a campaign, as JSON and in words | `campaign`, `clock` |
+//! | [`wrapping`] | makers' files: what a file is, and the image in it, sans-IO | nothing here |
 //! | [`campaign`] | one campaign over many hosts, sans-IO | nothing here |
 //! | [`clock`] | wall-clock time for people | nothing here |
 //!
@@ -19,3 +20,4 @@ pub mod news;
 pub mod rescue;
 pub mod store;
 pub mod trial;
+pub mod wrapping;

@@ -145,7 +145,10 @@ fn a_bundle_says_what_it_was_told() {
         "vars=0:16",
     ]);
     assert_eq!(created.status.code(), Some(0), "{created:?}");
-    assert_eq!(created.stderr, b"");
+    let warnings = String::from_utf8_lossy(&created.stderr).into_owned();
+    assert!(warnings.contains("the image has 0x400 bytes, which no chip has"), "{warnings}");
+    assert!(warnings.contains("vars at 0x0-0xf, mac at 0x20-0x21 would share"), "{warnings}");
+    assert_eq!(warnings.lines().count(), 2, "{warnings}");
     assert_eq!(mode(&desk.path("new.fcb")) & 0o600, 0o600);
 
     let unchecked = desk.show(&[]);

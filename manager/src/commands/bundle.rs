@@ -1,6 +1,7 @@
 //! `firmcast bundle`: make and inspect signed bundles.
 
 mod create;
+mod doubts;
 mod file;
 mod learned;
 mod open;
@@ -10,6 +11,7 @@ mod show;
 mod sign;
 mod try_on;
 mod variables;
+mod wrapped;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

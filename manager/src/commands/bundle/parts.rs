@@ -6,15 +6,18 @@ use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 use firmcast::image::layout::Layout;
 use firmcast::image::{Description, Fitting, IMAGE_MAX, Manifest, Part, PayloadFormat};
+use firmcast_manager::wrapping::Metainfo;
 
 use super::file;
 use super::policy::{Selector, parse_selector};
+use super::wrapped::Wrapped;
 use crate::driver::stderr;
 
 #[derive(Debug, Args)]
 pub(super) struct Parts {
     /// Read the firmware image from FILE: the contents of the whole flash chip, or of the part that
-    /// --region names. Several are one behind the other
+    /// --region names; or a maker's file with them (ZIP archive, .cab of LVFS, updater, capsule).
+    /// Several are one behind the other
     #[arg(long = "image", value_name = "FILE", required = true)]
     images: Vec<PathBuf>,
     /// Replace only this part of each host's chip, and leave all else as it is; one for each
@@ -26,6 +29,8 @@ pub(super) struct Parts {
     /// parts replaced
     #[arg(long, value_name = "FILE", requires = "regions")]
     base: Option<PathBuf>,
+    #[command(flatten)]
+    wrapped: Wrapped,
 }
 
 /// What a bundle is made of.
@@ -35,6 +40,8 @@ pub(super) struct Cargo {
     pub(super) image: Vec<u8>,
     /// The parts of a chip that it covers; none where it is a whole chip.
     pub(super) parts: Vec<Part>,
+    /// What the maker says of it.
+    pub(super) metainfo: Option<Metainfo>,
 }
 
 impl Parts {
@@ -46,10 +53,14 @@ impl Parts {
             "{images} images for {regions} regions: give one --image for each --region, in the \
              same order"
         );
-        let (mut image, mut parts) = (Vec::new(), Vec::new());
+        let (mut image, mut parts, mut metainfo) = (Vec::new(), Vec::new(), None);
         for (nth, path) in self.images.iter().enumerate() {
-            let bytes = file::read("image", path, IMAGE_MAX)?;
-            match self.regions.get(nth) {
+            let region = self.regions.get(nth);
+            let unwrapped = self.wrapped.read(path, region.is_some())?;
+            let bytes = unwrapped.image;
+            metainfo = metainfo.or(unwrapped.metainfo);
+            match region {
+                None if image.is_empty() => image = bytes,
                 None => image.extend(bytes),
                 Some(region) => {
                     let bytes = of_region(region, bytes, path)?;
@@ -59,14 +70,15 @@ impl Parts {
             }
             ensure!(image.len() <= IMAGE_MAX, "the images have more than {IMAGE_MAX} bytes in all");
         }
-        let cargo = Cargo { image, parts };
+        let cargo = Cargo { image, parts, metainfo };
         match &self.base {
             None => Ok(cargo),
             Some(path) => {
                 let base = file::read("base", path, IMAGE_MAX)?;
+                let metainfo = cargo.metainfo.clone();
                 let image = on_base(cargo, &base)
                     .with_context(|| format!("cannot replace a part of {}", path.display()))?;
-                Ok(Cargo { image, parts: Vec::new() })
+                Ok(Cargo { image, parts: Vec::new(), metainfo })
             }
         }
     }
@@ -121,7 +133,7 @@ fn part(region: &Selector, bytes: &[u8]) -> anyhow::Result<Part> {
 
 /// Returns the chip `base` with the parts replaced.
 fn on_base(cargo: Cargo, base: &[u8]) -> anyhow::Result<Vec<u8>> {
-    let Cargo { image, parts } = cargo;
+    let Cargo { image, parts, .. } = cargo;
     // Only its parts matter: it says where they go, and is never signed.
     let description = Description {
         version: "base".into(),

@@ -21,6 +21,8 @@ pub(crate) fn sign(
     let manifest = Manifest::describe(description, image, format, payload)?;
     let signed = SignedManifest::sign(&manifest, key)?;
     let bytes = Bundle { manifest: &signed, payload }.emit()?;
+    // Image, bundle and the image opened again are enough memory at once.
+    drop(compressed);
     check(&bytes, image, key).context("the bundle does not open again, nothing was written")?;
     Ok(bytes)
 }
