@@ -141,6 +141,10 @@ fn a_capsule_is_refused_and_cut_when_that_is_meant() {
     desk.assert_refused(&file, &[], "this is a capsule (AMI Aptio, signed, GUID 4a3ca68b-");
     let note = "note: file: cut the 0x800 bytes of a capsule's header";
     desk.assert_taken(&file, &["--strip-capsule"], &chip(), note);
+    // A part may have any size, so nothing around it is looked for.
+    let part = [&[1; 0x3000][..], &chip()].concat();
+    let more = ["--strip-capsule", "--region", "bios"];
+    desk.assert_taken(&capsule(&part), &more, &part, note);
     let mut lies = file.clone();
     lies[28..30].copy_from_slice(&0xffffu16.to_le_bytes());
     lies.truncate(0x9000);

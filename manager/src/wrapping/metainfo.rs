@@ -98,7 +98,7 @@ impl Metainfo {
         let (mut metainfo, mut release) = (Self::default(), Release::default());
         loop {
             let offset_bytes = reader.buffer_position();
-            let wrong = |why: String| MetainfoError::Xml { offset_bytes, why };
+            let wrong = |why: String| MetainfoError::Xml { offset_bytes, why: one_line(&why) };
             match reader.read_event().map_err(|error| wrong(error.to_string()))? {
                 Event::Start(start) => {
                     if open.len() == DEPTH_MAX {
@@ -267,9 +267,14 @@ fn push(list: &mut Vec<String>, text: String) {
     }
 }
 
-/// Returns the text as one line without control characters, of a length that can be shown.
+/// Returns the text as one line of a length that can be shown, without what would move the cursor
+/// or turn the direction of reading.
 fn one_line(text: &str) -> String {
-    let printable = |character: char| if character.is_control() { ' ' } else { character };
+    let printable = |character: char| match character {
+        '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' => ' ',
+        character if character.is_control() => ' ',
+        character => character,
+    };
     let text: String = text.chars().map(printable).collect();
     shortened(&text.split_whitespace().collect::<Vec<_>>().join(" "))
 }

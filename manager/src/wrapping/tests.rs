@@ -254,9 +254,12 @@ fn metainfo_that_is_made_to_do_harm_is_refused() {
         "<component><releases><release><issues>{crowd}</issues></release></releases></component>"
     );
     assert_eq!(Metainfo::parse(&crowd).unwrap().releases[0].issues.len(), 64);
-    let large = format!("<component><name>{}\u{1b}[2J</name></component>", "é".repeat(90_000));
+    let large =
+        format!("<component><name>\u{202e}\u{1b}[2J{}</name></component>", "é".repeat(90_000));
     let name = Metainfo::parse(&large).unwrap().name;
-    assert!(name.len() < 3000 && !name.contains('\u{1b}'));
+    assert!(name.len() < 3000 && name.starts_with("[2Jé"), "{name}");
+    let told = wrong("<component></\u{1b}[2J>");
+    assert!(!told.contains('\u{1b}'), "{told}");
     let xml = vec![b' '; (1 << 20) + 1];
     let file = cabinet(CompressionType::MsZip, &[("a.metainfo.xml", &xml), ("firmware.bin", b"x")]);
     assert!(refusal(&file).contains("expected at most 1048576"));
