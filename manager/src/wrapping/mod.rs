@@ -135,9 +135,15 @@ fn outermost(
         return Ok(Layer::Member { contents, metainfo, notes });
     }
     if is_archive(bytes) || (program.is_some() && zip_archive::has_end(bytes)) {
-        let (name, contents) = zip_archive::unpack(bytes, member)?;
-        let notes = vec![format!("took {name:?} out of the ZIP archive")];
-        return Ok(Layer::Member { contents, metainfo: None, notes });
+        match zip_archive::unpack(bytes, member) {
+            // A program that unpacks archives has their marks in its code.
+            Err(WrappingError::Archive { .. }) if program.is_some() => {}
+            unpacked => {
+                let (name, contents) = unpacked?;
+                let notes = vec![format!("took {name:?} out of the ZIP archive")];
+                return Ok(Layer::Member { contents, metainfo: None, notes });
+            }
+        }
     }
     if let Some(program) = program {
         let Found { range, why } = executable::find(bytes, program)?;

@@ -285,6 +285,8 @@ fn the_one_image_in_an_updater_is_taken_and_else_its_maker_says_how() {
     assert!(refusal(&file).contains("--strip-capsule"));
     assert!(taken(&file).0 == [0x5a; 1 << 20]);
     assert!(taken(&program(&zip(&[("S1.bin", &image)]))).0 == image, "it unpacks itself");
+    let with_marks = program(&[b"PK\x05\x06PK\x01\x02", &image[..]].concat());
+    assert!(taken(&with_marks).0 == image, "its code knows archives");
     let two = program(&[&image[..], &image].concat());
     assert!(refusal(&two).contains("several images"));
     for (mark, what) in [
