@@ -92,13 +92,23 @@ def with_me(image, salt):
 
 def descriptor(engine, chip_bytes):
     """An Intel flash descriptor: the management engine's region `engine`, closed to the host, and the BIOS region behind it."""
-    descriptor = bytearray(b"\xff" * 0x1000)
     pages = {0x40: (0, 0), 0x44: (engine.stop, chip_bytes - 1), 0x48: (engine.start, engine.stop - 1)}
-    unused = {at: 0x7FFF for at in range(0x4C, 0x80, 4)}
+    # The host reads descriptor and BIOS, and writes the BIOS.
+    return descriptor_of(pages, 0b11 << 8 | 0b10 << 20)
+
+
+def descriptor_with_network(network, bios):
+    """One with the region of the network controller and the BIOS region, all open to the host."""
+    pages = {0x40: (0, 0), 0x44: (bios.start, bios.stop - 1), 0x4C: (network.start, network.stop - 1)}
+    return descriptor_of(pages, 0xFFFFFF00)
+
+
+def descriptor_of(pages, access):
+    """A descriptor as Sky Lake has it: the first and last byte of each region by its register, and what the host may do."""
+    descriptor = bytearray(b"\xff" * 0x1000)
+    unused = {at: 0x7FFF for at in range(0x40, 0x80, 4)}
     used = {at: (last >> 12) << 16 | first >> 12 for at, (first, last) in pages.items()}
     head = {0x10: 0x0FF0A55A, 0x14: 0x00040003, 0x18: 0x45100208, 0x1C: 0x00310330, 0xEFC: 0x000004DF}
-    # The host reads descriptor and BIOS, and writes the BIOS.
-    master = {0x80: 0b11 << 8 | 0b10 << 20}
-    for at, word in {**head, **used, **unused, **master}.items():
+    for at, word in {**head, **unused, **used, 0x80: access}.items():
         descriptor[at : at + 4] = word.to_bytes(4, "little")
     return bytes(descriptor)

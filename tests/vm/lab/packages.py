@@ -33,7 +33,8 @@ def install(*names):
         return
     print(f"lab: installing {' '.join(missing)}", flush=True)
     update()
-    run_with_retries("apt-get", "install", "-y", "--no-install-recommends", *missing, env=APT_ENVIRONMENT)
+    # Another installation may be under way: it is waited for.
+    run_with_retries("apt-get", "-o", "DPkg::Lock::Timeout=300", "install", "-y", "--no-install-recommends", *missing, env=APT_ENVIRONMENT)
 
 
 def update():
