@@ -1,6 +1,6 @@
 //! What firmcast sees in a firmware image, as JSON: layout, what the host may not access, firmware
-//! volumes and files that lie in no other one, and the verdict. `tests/firmware` compares it with
-//! what other tools see.
+//! volumes and files that lie in no other one, every file of the tree, and the verdict.
+//! `tests/firmware` compares it with what other tools see.
 //!
 //! Usage: `firmware_layout FILE`, or `firmware_layout --stdin` to judge damaged copies one after
 //! the other: for each line `FILE OFFSET BIT` a line with the verdict on that file with that bit
@@ -12,6 +12,7 @@ use anyhow::{Context as _, bail};
 use firmcast::image::layout::{
     FirmwareVolume, FoundVolume, HostAccess, Layout, LayoutError, Volumes, boot_offset, host_access,
 };
+use firmcast::image::tree::{Node, NodeKind, Tree};
 use firmcast::image::validity::{Verdict, ffs::Files, validate};
 use serde_json::{Value, json};
 
@@ -67,8 +68,27 @@ fn describe(image: &[u8]) -> Value {
         "layout": layout(Layout::read(image)),
         "host_access": access(host_access(image)),
         "volumes": Volumes::of(image).map(|found| volume(image, found)).collect::<Vec<_>>(),
+        "tree_files": tree_files(&Tree::read(image).nodes, false),
         "verdict": verdict(image),
     })
+}
+
+/// Every file of the tree, in its order; without an offset where that is one in unpacked bytes.
+fn tree_files(nodes: &[Node], is_unpacked: bool) -> Vec<Value> {
+    let mut files = Vec::new();
+    for node in nodes {
+        if matches!(node.kind, NodeKind::FirmwareFile | NodeKind::Padding) {
+            files.push(json!({
+                "offset": (!is_unpacked).then_some(node.offset_bytes),
+                "length": node.length_bytes,
+                "guid": node.guid.map(|guid| guid.to_string()),
+                "name": node.name,
+            }));
+        }
+        let is_unpacked = is_unpacked || node.unpacked_bytes.is_some();
+        files.extend(tree_files(&node.children, is_unpacked));
+    }
+    files
 }
 
 fn layout(layout: Result<Layout, LayoutError>) -> Value {

@@ -6,6 +6,7 @@
 //! | [`store`] | what outlives one run, on disk | `news`, `campaign`, `clock` |
 //! | [`news`] | what happens in a campaign, as JSON and in words | `campaign`, `clock` |
 //! | [`wrapping`] | makers' files: what a file is, and the image in it, sans-IO | nothing here |
+//! | [`contents`] | what images consist of, compared and drawn, sans-IO | nothing here |
 //! | [`campaign`] | one campaign over many hosts, sans-IO | nothing here |
 //! | [`clock`] | wall-clock time for people | nothing here |
 //!
@@ -16,6 +17,7 @@
 
 pub mod campaign;
 pub mod clock;
+pub mod contents;
 pub mod news;
 pub mod rescue;
 pub mod store;

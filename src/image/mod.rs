@@ -67,6 +67,7 @@ mod payload;
 mod region;
 mod signed;
 mod stable;
+pub mod tree;
 pub mod validity;
 mod verified;
 

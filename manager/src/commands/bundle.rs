@@ -1,6 +1,7 @@
 //! `firmcast bundle`: make and inspect signed bundles.
 
 mod create;
+mod diff;
 mod doubts;
 mod file;
 mod learned;
@@ -39,6 +40,10 @@ enum BundleCommand {
     /// Tell what an update would change on a chip whose contents are in a file, or on the hosts
     /// that gave their backups; nothing is sent to anybody
     Try(Box<try_on::TryArgs>),
+    /// Show what differs between two bundles, or images of whole chips
+    ///
+    /// Exit status: 0 when nothing differs, 1 when something does, 2 on any failure.
+    Diff(diff::DiffArgs),
 }
 
 impl BundleArgs {
@@ -50,6 +55,15 @@ impl BundleArgs {
             BundleCommand::Create(args) => args.run(),
             BundleCommand::Show(args) => args.run(),
             BundleCommand::Try(args) => args.run(state),
+            BundleCommand::Diff(args) => Ok(args.run()),
         }
     }
+}
+
+/// Returns why nothing is said of the image in a bundle that this key claims to have signed.
+fn needs_trust(signer: &str) -> String {
+    format!(
+        "nothing of an image is looked at before its signature is checked; it claims release key \
+         {signer}: give --trust RELEASE.pub"
+    )
 }

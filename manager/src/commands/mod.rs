@@ -23,7 +23,8 @@ use firmcast_manager::store::state;
 /// Replaces and rescues the firmware of many networked computers at once.
 ///
 /// Exit status: 0 when everything asked for was done, 1 on any failure, 2 on wrong usage; firmcast
-/// update and firmcast drill also have 3 when nothing was started.
+/// update and firmcast drill also have 3 when nothing was started, firmcast bundle diff has 1 when
+/// something differs and 2 on any failure.
 #[derive(Debug, Parser)]
 #[command(name = "firmcast", version)]
 pub(crate) struct Cli {

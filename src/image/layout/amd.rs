@@ -33,30 +33,86 @@ const ENTRIES_MAX: usize = 256;
 /// Largest place for data, in bytes: real ones have some 64 KiB.
 const DATA_BYTES_MAX: usize = 4 << 20;
 
-/// Where AMD's firmware keeps data, with a name for it.
-pub(super) fn firmware_data(bytes: &[u8]) -> Vec<(&'static str, Range<usize>)> {
+/// A directory: what the security processor, or the BIOS that it starts, finds by it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::image) struct AmdDirectory {
+    /// Its first byte in the chip.
+    pub(in crate::image) offset_bytes: usize,
+    /// Length of header and entries, as far as they are read.
+    pub(in crate::image) length_bytes: usize,
+    /// The mark that it begins with.
+    pub(in crate::image) mark: [u8; 4],
+    /// Its entries that lie in the chip.
+    pub(in crate::image) entries: Vec<AmdEntry>,
+}
+
+/// An entry of a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::image) enum AmdEntry {
+    /// Another directory, and where it begins.
+    Directory(usize),
+    /// What is for the security processor or for the BIOS, by the mark of the directory.
+    Component {
+        /// Type, with its own meaning for either.
+        kind: u8,
+        /// Where it lies.
+        range: Range<usize>,
+    },
+}
+
+impl AmdDirectory {
+    /// Returns whether it is for the security processor.
+    pub(in crate::image) fn is_of_psp(&self) -> bool {
+        self.mark[1] == b'P'
+    }
+}
+
+/// Returns every directory that the Embedded Firmware Structure leads to, each once.
+pub(in crate::image) fn amd_directories(bytes: &[u8]) -> Vec<AmdDirectory> {
+    let places = structures(bytes).flat_map(|start| DIRECTORIES.map(|at| start + at));
     let mut waiting: Vec<usize> =
-        structures(bytes).flat_map(|start| DIRECTORIES.map(|at| start + at)).collect();
-    waiting =
-        waiting.into_iter().filter_map(|at| place(bytes, u64::from(u32_at(bytes, at)?))).collect();
+        places.filter_map(|at| place(bytes, u64::from(u32_at(bytes, at)?))).collect();
     let (mut seen, mut found) = (Vec::new(), Vec::new());
-    while let Some(directory) = waiting.pop() {
-        if seen.contains(&directory) || seen.len() >= DIRECTORIES_MAX {
+    while let Some(start) = waiting.pop() {
+        if seen.contains(&start) || seen.len() >= DIRECTORIES_MAX {
             continue;
         }
-        seen.push(directory);
-        for entry in entries(bytes, directory) {
-            match entry {
-                Entry::Directory(place) => waiting.push(place),
-                Entry::Data(name, range) if !found.contains(&(name, range.clone())) => {
-                    found.push((name, range));
-                }
-                Entry::Data(..) => {}
+        seen.push(start);
+        let Some(directory) = AmdDirectory::read(bytes, start) else { continue };
+        waiting.extend(directory.entries.iter().filter_map(|entry| match entry {
+            AmdEntry::Directory(place) => Some(*place),
+            AmdEntry::Component { .. } => None,
+        }));
+        found.push(directory);
+    }
+    found
+}
+
+/// Where AMD's firmware keeps data, with a name for it.
+pub(super) fn firmware_data(bytes: &[u8]) -> Vec<(&'static str, Range<usize>)> {
+    let mut found = Vec::new();
+    for directory in amd_directories(bytes) {
+        for entry in &directory.entries {
+            let AmdEntry::Component { kind, range } = entry else { continue };
+            let Some(name) = data_name(directory.is_of_psp(), *kind) else { continue };
+            let data = (name, range.clone());
+            if range.len() <= DATA_BYTES_MAX && !found.contains(&data) {
+                found.push(data);
             }
         }
     }
     found.sort_by_key(|(_, range)| range.start);
     found
+}
+
+fn data_name(is_of_psp: bool, kind: u8) -> Option<&'static str> {
+    match (is_of_psp, kind) {
+        (true, 0x04) => Some("psp-nvram"),
+        (true, 0x54) => Some("psp-rpmc-nvram"),
+        (false, 0x63) => Some("apob-nv"),
+        (false, 0x6d) => Some("bios-nv"),
+        _ => None,
+    }
 }
 
 /// Whether AMD's security processor starts this image.
@@ -71,44 +127,40 @@ fn structures(bytes: &[u8]) -> impl Iterator<Item = usize> {
         .filter(|start| u32_at(bytes, *start) == Some(SIGNATURE))
 }
 
-enum Entry {
-    Directory(usize),
-    Data(&'static str, Range<usize>),
-}
-
-fn entries(bytes: &[u8], directory: usize) -> Vec<Entry> {
-    let cookie = array(bytes, directory).unwrap_or_default();
-    let (header_bytes, entry_bytes) = match &cookie {
-        b"$PSP" | b"$PL2" => (16, 16),
-        b"$BHD" | b"$BL2" => (16, 24),
-        b"2PSP" | b"2BHD" => (32, 16),
-        _ => return Vec::new(),
-    };
-    let count = u32_at(bytes, directory + 8).unwrap_or(0) as usize;
-    let starts =
-        (0..count.min(ENTRIES_MAX)).map(|nth| directory + header_bytes + nth * entry_bytes);
-    starts.filter_map(|start| entry(bytes, &cookie, start)).collect()
-}
-
-fn entry(bytes: &[u8], cookie: &[u8; 4], start: usize) -> Option<Entry> {
-    let address = place(bytes, u64_at(bytes, start + 8)?)?;
-    if cookie[0] == b'2' {
-        return Some(Entry::Directory(address));
+impl AmdDirectory {
+    fn read(bytes: &[u8], offset_bytes: usize) -> Option<Self> {
+        let mark: [u8; 4] = array(bytes, offset_bytes)?;
+        let (header_bytes, entry_bytes) = match &mark {
+            b"$PSP" | b"$PL2" => (16, 16),
+            b"$BHD" | b"$BL2" => (16, 24),
+            b"2PSP" | b"2BHD" => (32, 16),
+            _ => return None,
+        };
+        let count = u32_at(bytes, offset_bytes + 8).unwrap_or(0) as usize;
+        let count = count.min(ENTRIES_MAX);
+        let starts = (0..count).map(|nth| offset_bytes + header_bytes + nth * entry_bytes);
+        let entries = starts.filter_map(|start| AmdEntry::read(bytes, &mark, start)).collect();
+        let room_bytes = bytes.len() - offset_bytes;
+        let length_bytes = (header_bytes + count * entry_bytes).min(room_bytes);
+        Some(Self { offset_bytes, length_bytes, mark, entries })
     }
-    let is_of_psp = cookie[1] == b'P';
-    let name = match (is_of_psp, bytes.get(start)?) {
-        (true, 0x40 | 0x48 | 0x49 | 0x4a) | (false, 0x70) => {
-            return Some(Entry::Directory(address));
+}
+
+impl AmdEntry {
+    fn read(bytes: &[u8], mark: &[u8; 4], start: usize) -> Option<Self> {
+        let address = place(bytes, u64_at(bytes, start + 8)?)?;
+        if mark[0] == b'2' {
+            return Some(Self::Directory(address));
         }
-        (true, 0x04) => "psp-nvram",
-        (true, 0x54) => "psp-rpmc-nvram",
-        (false, 0x63) => "apob-nv",
-        (false, 0x6d) => "bios-nv",
-        _ => return None,
-    };
-    let length = u32_at(bytes, start + 4)? as usize;
-    let is_plausible = (1..=DATA_BYTES_MAX).contains(&length) && address + length <= bytes.len();
-    is_plausible.then(|| Entry::Data(name, address..address + length))
+        let is_of_psp = mark[1] == b'P';
+        let kind = *bytes.get(start)?;
+        if matches!((is_of_psp, kind), (true, 0x40 | 0x48 | 0x49 | 0x4a) | (false, 0x70)) {
+            return Some(Self::Directory(address));
+        }
+        let length = u32_at(bytes, start + 4)? as usize;
+        let is_inside = length > 0 && address + length <= bytes.len();
+        is_inside.then(|| Self::Component { kind, range: address..address + length })
+    }
 }
 
 /// Returns the offset in the chip that an address stands for.

@@ -23,7 +23,9 @@ use std::fmt;
 use std::ops::Range;
 
 use super::ByteRanges;
-pub(in crate::image) use amd::has_amd_firmware_structure;
+pub(in crate::image) use amd::{
+    AmdDirectory, AmdEntry, amd_directories, has_amd_firmware_structure,
+};
 pub use boot::{BootEvidence, BootOffset, boot_offset, boot_offset_reason};
 pub(in crate::image) use boot::{RESET_VECTOR_BYTES, begins_with_arm_branch, has_x86_reset_vector};
 pub(crate) use descriptor::DESCRIPTOR_BYTES;

@@ -38,8 +38,8 @@ const OTHER_AREAS: [&str; 3] = ["FW_MAIN_A", "FW_MAIN_B", "RW_LEGACY"];
 
 /// An area with a file system.
 #[derive(Clone, Debug)]
-pub(super) struct Area {
-    pub(super) range: Range<usize>,
+pub(in crate::image) struct Area {
+    pub(in crate::image) range: Range<usize>,
     name: String,
 }
 
@@ -61,7 +61,7 @@ impl Found {
 }
 
 /// Returns the areas of a flash map that hold file systems, as far as they lie in the image.
-pub(super) fn areas(map: &FlashMap, image_bytes: usize) -> Vec<Area> {
+pub(in crate::image) fn areas(map: &FlashMap, image_bytes: usize) -> Vec<Area> {
     let holds_files = |name: &str| name == MAIN_AREA || OTHER_AREAS.contains(&name);
     let areas = map.areas.iter().filter(|area| holds_files(&area.name));
     areas
@@ -102,13 +102,13 @@ fn check_files(
     found: &mut Found,
     seen: &mut Seen,
 ) -> Result<usize, Damage> {
-    let mut offset = 0;
-    while bytes.get(offset..).is_some_and(|rest| rest.starts_with(MAGIC)) {
+    let mut files = CorebootFiles::of(bytes);
+    for (offset, file) in files.by_ref() {
         let start = area.range.start + offset;
-        let file = File::parse(bytes, offset).ok_or_else(|| {
+        let file = file.ok_or_else(|| {
             Damage::new(start, format!("coreboot file ends outside its area {}", area.name))
         })?;
-        found.files += usize::from(!TYPES_OF_ROOM.contains(&file.kind));
+        found.files += usize::from(!file.is_room());
         let has_digest = file.check_digest(start)?;
         found.digests += usize::from(has_digest);
         let contents_offset = file.end - file.contents.len();
@@ -122,9 +122,8 @@ fn check_files(
         seen.add(place, offset, seen_end - offset);
         found.ends_with_boot_block |=
             file.kind == TYPE_BOOT_BLOCK && area.name == MAIN_AREA && file.end == bytes.len();
-        offset = file.end.next_multiple_of(ALIGNMENT);
     }
-    Ok(offset.min(bytes.len()))
+    Ok(files.next.min(bytes.len()))
 }
 
 /// Behind the last file there is nothing, and in the main area not even room for it.
@@ -155,14 +154,47 @@ fn check_rest(bytes: &[u8], end: usize, area: &Area) -> Result<(), Damage> {
     }
 }
 
-struct File<'a> {
-    kind: u32,
-    attributes: &'a [u8],
-    contents: &'a [u8],
-    end: usize,
+/// Iterator over the chain of files that an area begins with, and where each begins. It ends with
+/// the first one that does not fit into the area, which is `None`.
+#[derive(Clone, Debug)]
+pub(in crate::image) struct CorebootFiles<'a> {
+    bytes: &'a [u8],
+    next: usize,
 }
 
-impl<'a> File<'a> {
+impl<'a> CorebootFiles<'a> {
+    pub(in crate::image) fn of(bytes: &'a [u8]) -> Self {
+        Self { bytes, next: 0 }
+    }
+}
+
+impl<'a> Iterator for CorebootFiles<'a> {
+    type Item = (usize, Option<CorebootFile<'a>>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.bytes.get(self.next..).filter(|rest| rest.starts_with(MAGIC))?;
+        let (start, file) = (self.next, CorebootFile::parse(self.bytes, self.next));
+        self.next = match &file {
+            Some(file) => file.end.next_multiple_of(ALIGNMENT),
+            None => self.bytes.len(),
+        };
+        Some((start, file))
+    }
+}
+
+/// A file of coreboot.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::image) struct CorebootFile<'a> {
+    pub(in crate::image) kind: u32,
+    /// Name, ended by a zero, and what fills it up.
+    name: &'a [u8],
+    attributes: &'a [u8],
+    pub(in crate::image) contents: &'a [u8],
+    /// Where it ends in its area.
+    pub(in crate::image) end: usize,
+}
+
+impl<'a> CorebootFile<'a> {
     fn parse(bytes: &'a [u8], offset: usize) -> Option<Self> {
         let field = |at: usize| array(bytes, offset + at).map(u32::from_be_bytes);
         let (length, kind, attributes) = (field(8)? as usize, field(12)?, field(16)? as usize);
@@ -172,11 +204,22 @@ impl<'a> File<'a> {
             return None;
         }
         let contents = file.get(contents_offset..)?.get(..length)?;
+        let name = file.get(HEADER_BYTES..contents_offset)?;
         let attributes = match attributes {
             0 => &[],
             start => file.get(start..contents_offset)?,
         };
-        Some(Self { kind, attributes, contents, end: offset + contents_offset + length })
+        Some(Self { kind, name, attributes, contents, end: offset + contents_offset + length })
+    }
+
+    /// Returns the bytes of its name.
+    pub(in crate::image) fn name(&self) -> &'a [u8] {
+        self.name.split(|byte| *byte == 0).next().unwrap_or_default()
+    }
+
+    /// Returns whether it is room for files: deleted, or never written.
+    pub(in crate::image) fn is_room(&self) -> bool {
+        TYPES_OF_ROOM.contains(&self.kind)
     }
 
     /// Checks the SHA-256 digest among the attributes; `false` when there is none.
@@ -196,16 +239,22 @@ impl<'a> File<'a> {
 
     /// Returns whether its contents are compressed as a whole. They are not unpacked.
     fn is_packed(&self) -> bool {
+        self.compression().is_some_and(|algorithm| algorithm != 0)
+    }
+
+    /// Returns the algorithm that its contents are compressed with as a whole: 0 none, 1 LZMA, 2
+    /// LZ4; `None` where it does not say.
+    pub(in crate::image) fn compression(&self) -> Option<u32> {
         const ATTRIBUTE_COMPRESSION: [u8; 4] = *b"BCZL";
         let mut attributes = self.attributes;
         while let (Some(tag), Some(length)) = (array(attributes, 0), array(attributes, 4)) {
             if tag == ATTRIBUTE_COMPRESSION {
-                return array(attributes, 8) != Some([0; 4]);
+                return Some(array(attributes, 8).map_or(u32::MAX, u32::from_be_bytes));
             }
             let length = u32::from_be_bytes(length) as usize;
             attributes = attributes.get(length.max(8)..).unwrap_or_default();
         }
-        false
+        None
     }
 
     /// Each attribute: tag, length with both of these, then here the algorithm and the digest.

@@ -52,7 +52,11 @@ fn is_file_chain(bytes: &[u8]) -> bool {
 
 /// Returns whether what begins at `start` is only a copy of the header of another volume: nothing
 /// of the files that should follow is there.
-pub(super) fn is_spare_header(image: &[u8], start: usize, volume: &FirmwareVolume) -> bool {
+pub(in crate::image) fn is_spare_header(
+    image: &[u8],
+    start: usize,
+    volume: &FirmwareVolume,
+) -> bool {
     let bytes = &image[start..];
     let next = memchr::memmem::find(&bytes[HEADER_BYTES_MIN..], SIGNATURE);
     let next = next.map_or(bytes.len(), |at| at + HEADER_BYTES_MIN - SIGNATURE_OFFSET);

@@ -29,16 +29,16 @@
 //! - What the host may not read does not count: a structure that reaches into a closed range is
 //!   neither evidence nor damage.
 
-mod cbfs;
+pub(in crate::image) mod cbfs;
 pub mod ffs;
 mod interface_table;
-mod lost;
+pub(in crate::image) mod lost;
 mod place;
 mod program;
 mod reset_vector;
-mod section;
+pub(in crate::image) mod section;
 pub mod unpack;
-mod volumes;
+pub(in crate::image) mod volumes;
 
 use std::fmt;
 

@@ -20,9 +20,14 @@ const SIZE_IS_EXTENDED: u32 = 0xff_ffff;
 const COMPRESSION: u8 = 0x01;
 const GUID_DEFINED: u8 = 0x02;
 const DISPOSABLE: u8 = 0x03;
-const PE32: u8 = 0x10;
-const TE: u8 = 0x12;
-const USER_INTERFACE: u8 = 0x15;
+/// A program in the format of Windows.
+pub(in crate::image) const PE32: u8 = 0x10;
+/// A program in that format with a shorter header.
+pub(in crate::image) const TE: u8 = 0x12;
+/// The build number and the version of a file.
+pub(in crate::image) const VERSION: u8 = 0x14;
+/// The name of a file for people.
+pub(in crate::image) const USER_INTERFACE: u8 = 0x15;
 const FIRMWARE_VOLUME: u8 = 0x17;
 /// Dependencies of DXE drivers, PEI modules and MM drivers.
 const DEPENDENCIES: [u8; 3] = [0x13, 0x1b, 0x1c];
@@ -39,13 +44,16 @@ const LZMA_X86: Guid =
     Guid::new(0xd42a_e6bd, 0x1352, 0x4bfb, [0x90, 0x9a, 0xca, 0x72, 0xa6, 0xea, 0xe8, 0x89]);
 const TIANO: Guid =
     Guid::new(0xa312_80ad, 0x481e, 0x41b6, [0x95, 0xe8, 0x12, 0x7f, 0x4c, 0x98, 0x47, 0x79]);
+/// `gBrotliCustomDecompressGuid` of EDK2.
+const BROTLI: Guid =
+    Guid::new(0x3d53_2050, 0x5cda, 0x4fd0, [0x87, 0x9e, 0x0f, 0x7f, 0x63, 0x0d, 0x5a, 0xfb]);
 /// zlib as AMD has it.
 const AMD_ZLIB: Guid =
     Guid::new(0xce32_33f5, 0x2cd6, 0x4d87, [0x91, 0x52, 0x4a, 0x23, 0x8b, 0xb6, 0xd1, 0xc4]);
 
 /// What a section has in it that can be looked into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Inside<'a> {
+pub(in crate::image) enum Inside<'a> {
     /// Nothing; `true` if every byte of it was looked at.
     Nothing { is_seen: bool },
     /// More sections; `true` if a checksum has told that they are whole.
@@ -60,11 +68,40 @@ pub(super) enum Inside<'a> {
 
 /// A section of a file.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Section<'a> {
-    kind: u8,
+pub(in crate::image) struct Section<'a> {
+    /// Type, as `EFI_SECTION_TYPE`.
+    pub(in crate::image) kind: u8,
     header_bytes: usize,
     /// With the header.
-    pub(super) bytes: &'a [u8],
+    pub(in crate::image) bytes: &'a [u8],
+}
+
+/// Iterator over the chain of sections that some bytes consist of, with where each begins. It ends
+/// with the first one that does not fit into the bytes, which is `None`.
+#[derive(Clone, Debug)]
+pub(in crate::image) struct Sections<'a> {
+    bytes: &'a [u8],
+    next: usize,
+}
+
+impl<'a> Sections<'a> {
+    pub(in crate::image) fn of(bytes: &'a [u8]) -> Self {
+        Self { bytes, next: 0 }
+    }
+}
+
+impl<'a> Iterator for Sections<'a> {
+    type Item = (usize, Option<Section<'a>>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let rest = self.bytes.get(self.next..).filter(|rest| !is_padding(rest))?;
+        let (start, section) = (self.next, Section::parse(rest));
+        self.next = match &section {
+            Some(section) => (start + section.bytes.len()).next_multiple_of(ALIGNMENT),
+            None => self.bytes.len(),
+        };
+        Some((start, section))
+    }
 }
 
 /// Checks the chain of sections that `bytes` consists of, and hands each to `look_inside` with
@@ -74,14 +111,10 @@ pub(super) fn check_sections<'a>(
     place: Place,
     mut look_inside: impl FnMut(usize, Section<'a>, Inside<'a>) -> Result<(), Damage>,
 ) -> Result<(), Damage> {
-    let mut next = 0;
-    while let Some(rest) = bytes.get(next..).filter(|rest| !is_padding(rest)) {
-        let damage = |offset: usize, why: &str| {
-            Damage::new(place.at(next + offset), format!("section: {why}"))
-        };
-        let section =
-            Section::parse(rest).ok_or_else(|| damage(0, "its size does not fit into its file"))?;
-        let inside = section.check().map_err(|why| damage(0, &why))?;
+    for (next, section) in Sections::of(bytes) {
+        let damage = |why: &str| Damage::new(place.at(next), format!("section: {why}"));
+        let section = section.ok_or_else(|| damage("its size does not fit into its file"))?;
+        let inside = section.inside().map_err(|why| damage(&why))?;
         if let Inside::Packed { packed, .. } = inside
             && let Some(at) = erased_block(packed, place, next + section.bytes.len() - packed.len())
         {
@@ -91,7 +124,6 @@ pub(super) fn check_sections<'a>(
             return Err(Damage::new(code, "4 KiB of a program's code are erased"));
         }
         look_inside(next, section, inside)?;
-        next = (next + section.bytes.len()).next_multiple_of(ALIGNMENT);
     }
     Ok(())
 }
@@ -112,7 +144,8 @@ impl<'a> Section<'a> {
         (bytes.len() >= header_bytes).then_some(Self { kind, header_bytes, bytes })
     }
 
-    fn contents(&self) -> &'a [u8] {
+    /// Returns what follows the header.
+    pub(in crate::image) fn contents(&self) -> &'a [u8] {
         &self.bytes[self.header_bytes..]
     }
 
@@ -131,7 +164,11 @@ impl<'a> Section<'a> {
         })
     }
 
-    fn check(&self) -> Result<Inside<'a>, String> {
+    /// Checks the section and returns what is in it.
+    ///
+    /// # Errors
+    /// What is damaged.
+    pub(in crate::image) fn inside(&self) -> Result<Inside<'a>, String> {
         let contents = self.contents();
         let or_doubt = |doubt: Option<&'static str>| match doubt {
             None => Inside::Nothing { is_seen: true },
@@ -181,6 +218,23 @@ impl<'a> Section<'a> {
             }
             _ => Ok(Inside::Nothing { is_seen: false }),
         }
+    }
+}
+
+/// Returns how the contents of a section are packed, if that is nothing that is unpacked here.
+pub(in crate::image) fn packing_name(section: &Section) -> Option<String> {
+    const CUSTOM: u8 = 2;
+    let contents = section.contents();
+    match section.kind {
+        COMPRESSION => {
+            (contents.get(4) == Some(&CUSTOM)).then(|| "a maker's own compression".to_owned())
+        }
+        GUID_DEFINED => {
+            let guid = Guid(array(contents, 0)?);
+            let is_packed = u16_at(contents, 18)? & PROCESSING_REQUIRED != 0;
+            is_packed.then(|| if guid == BROTLI { "Brotli".to_owned() } else { guid.to_string() })
+        }
+        _ => None,
     }
 }
 

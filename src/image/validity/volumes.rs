@@ -15,12 +15,14 @@ use crate::image::layout::{
 };
 
 /// Volumes lie in volumes at most so deep, sections in sections as well.
-const NESTING_MAX: usize = 16;
+pub(in crate::image) const NESTING_MAX: usize = 16;
 
 /// A header that reaches into a closed range has at most this many bytes before it.
 const HEADER_BYTES_MAX: usize = 512;
-const HEADER_BYTES_MIN: usize = 56;
-const ALIGNMENT: usize = 8;
+/// Shortest header of a volume.
+pub(in crate::image) const HEADER_BYTES_MIN: usize = 56;
+/// Volumes begin at multiples of this.
+pub(in crate::image) const ALIGNMENT: usize = 8;
 
 /// What was found whole.
 #[derive(Clone, Debug, Default)]
@@ -278,7 +280,7 @@ fn erased_before_rest(volume: &[u8], end: usize, place: Place) -> Option<usize> 
 }
 
 /// Returns the bytes that belong to no area.
-fn gaps(image_bytes: usize, areas: &[Area]) -> Vec<Range<usize>> {
+pub(in crate::image) fn gaps(image_bytes: usize, areas: &[Area]) -> Vec<Range<usize>> {
     let mut taken: Vec<_> = areas.iter().map(|area| area.range.clone()).collect();
     taken.sort_by_key(|range| range.start);
     let mut gaps = Vec::new();
@@ -297,6 +299,6 @@ fn gaps(image_bytes: usize, areas: &[Area]) -> Vec<Range<usize>> {
 
 /// Every type of the specification but raw (01h); padding, and what vendors define, may be
 /// anything.
-fn has_sections(file: &FirmwareFile) -> bool {
+pub(in crate::image) fn has_sections(file: &FirmwareFile) -> bool {
     matches!(file.kind, 0x02..=0x0f) && !file.is_deleted
 }

@@ -4,16 +4,17 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::Args;
 use firmcast::image::layout::{LayoutRegion, boot_offset_reason};
 use firmcast::image::{
     Bundle, Digest, FirmwareFormat, Manifest, Part, PayloadFormat, RegionAction, SignedManifest,
 };
 use firmcast::keys::{self, ReleasePublicKey};
+use firmcast_manager::contents::{Listing, Picture, Subject, draw};
 use serde::{Serialize, Serializer};
 
-use super::file;
+use super::file::{self, Readers};
 use super::variables::NO_VARIABLE_STORE;
 use crate::driver::output;
 
@@ -26,6 +27,12 @@ pub(crate) struct ShowArgs {
     /// repeated, then any of them will do
     #[arg(long = "trust", value_name = "KEY")]
     trust: Vec<String>,
+    /// List what the image consists of: regions, volumes, files; needs --trust
+    #[arg(long)]
+    tree: bool,
+    /// Draw a map of the chip into FILE, which must not exist; needs --trust
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -58,6 +65,9 @@ struct Report {
     image: Image,
     payload: Payload,
     signature: Signature,
+    /// What the image consists of, if that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tree: Option<Listing>,
 }
 
 #[derive(Debug, Serialize)]
@@ -115,6 +125,9 @@ struct Signature {
 
 impl ShowArgs {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        if let Some(path) = &self.svg {
+            file::ensure_absent(path)?;
+        }
         let report = self.report().with_context(|| format!("bundle {}", self.bundle.display()))?;
         if self.json {
             let json = serde_json::to_string_pretty(&report).context("cannot make JSON")?;
@@ -133,13 +146,31 @@ impl ShowArgs {
         let signed = SignedManifest::parse(bundle.manifest)?;
         let key = signed.signer().to_string();
         if trusted.is_empty() {
+            if self.tree || self.svg.is_some() {
+                bail!(super::needs_trust(&key));
+            }
             let manifest = signed.unverified()?;
             manifest.check_payload(bundle.payload)?;
             return Ok(Report::new(&manifest, None, Signature { key, trusted: false }));
         }
         let manifest = signed.verify(&trusted)?;
         let image = manifest.open_payload(bundle.payload)?;
-        Ok(Report::new(&manifest, Some(image.bytes()), Signature { key, trusted: true }))
+        let signature = Signature { key: key.clone(), trusted: true };
+        let mut report = Report::new(&manifest, Some(image.bytes()), signature);
+        if self.tree || self.svg.is_some() {
+            let subject = Subject::of_bundle(&manifest, image.bytes(), &key);
+            report.tree = self.tree.then(|| Listing::of(&subject.tree));
+            self.draw(&manifest, &subject)?;
+        }
+        Ok(report)
+    }
+
+    fn draw(&self, manifest: &Manifest, subject: &Subject) -> anyhow::Result<()> {
+        let Some(path) = &self.svg else { return Ok(()) };
+        let (vendor, products) = (manifest.vendor(), manifest.products().join(", "));
+        let title = format!("{vendor} {products}, version {}", manifest.version());
+        let picture = draw(&Picture { subject, title: &title, other: None });
+        file::write_new(path, picture.as_bytes(), Readers::Everybody)
     }
 }
 
@@ -193,6 +224,7 @@ impl Report {
                 sha256: hex(manifest.payload_digest()),
             },
             signature,
+            tree: None,
         }
     }
 
@@ -255,6 +287,9 @@ impl Report {
             row("only for host", host);
         }
         row("signature", &self.signature.text());
+        if let Some(tree) = &self.tree {
+            table.push_str(&format!("\n{}", tree.text()));
+        }
         table
     }
 }

@@ -23,7 +23,7 @@ const RATIO_MAX: usize = 1024;
 
 /// How a section is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Codec {
+pub(in crate::image) enum Codec {
     /// LZMA, with its header of 13 bytes.
     Lzma,
     /// LZMA, after a filter for x86 code.
@@ -38,7 +38,7 @@ pub(super) enum Codec {
 
 /// What comes out, if it may be looked into.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Unpacked {
+pub(in crate::image) enum Unpacked {
     /// All of it.
     Bytes(Vec<u8>),
     /// Nothing: it would go beyond a limit.
@@ -47,7 +47,7 @@ pub(super) enum Unpacked {
 
 /// What may still be used of the limits.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Budget {
+pub(in crate::image) struct Budget {
     held_bytes: usize,
     work_bytes: usize,
 }
@@ -63,7 +63,11 @@ impl Budget {
     ///
     /// # Errors
     /// Why nothing or something else comes out than should.
-    pub(super) fn unpack(&mut self, codec: Codec, packed: &[u8]) -> Result<Unpacked, String> {
+    pub(in crate::image) fn unpack(
+        &mut self,
+        codec: Codec,
+        packed: &[u8],
+    ) -> Result<Unpacked, String> {
         let packed_work = packed.len().saturating_mul(PACKED_WORK);
         let Some(work_bytes) = self.work_bytes.checked_sub(packed_work) else {
             return Ok(Unpacked::Unseen);
@@ -85,7 +89,7 @@ impl Budget {
     }
 
     /// Says that so many bytes are not held any more.
-    pub(super) fn release(&mut self, bytes: usize) {
+    pub(in crate::image) fn release(&mut self, bytes: usize) {
         self.held_bytes = (self.held_bytes + bytes).min(HELD_BYTES_MAX);
     }
 }
