@@ -76,8 +76,8 @@ impl LayoutRegion {
         self.end_bytes().saturating_sub(1)
     }
 
-    /// Returns whether firmware of another kind makes it for itself: its variables, and what else it
-    /// writes. Nothing of the machine is lost with it but settings.
+    /// Returns whether firmware of another kind makes it for itself: its variables, and what else
+    /// it writes. Nothing of the machine is lost with it but settings.
     pub(in crate::image) fn is_remade(&self) -> bool {
         matches!(self.kind, RegionKind::VariableStore | RegionKind::FirmwareData)
     }

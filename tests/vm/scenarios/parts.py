@@ -3,6 +3,7 @@
 import json
 
 from lab.firmware import CHIP_BYTES, descriptor_with_network
+from lab.makers_files import cabinet, capsule
 from lab.network import MANAGER_INTERFACE
 from lab.scenario import scenario
 from lab.shell import write
@@ -18,13 +19,14 @@ MAC = bytes.fromhex("525400c0ffee")
 
 @scenario(limit_s=900)
 def parts_of_a_chip(lab):
-    """A bundle of the BIOS region leaves the rest byte for byte; one with another layout takes the MAC address along; both are
-    foretold from a dump of the chip, and what would lose the MAC address is refused"""
+    """A BIOS region in a capsule in a cabinet becomes a bundle that leaves the rest byte for byte; one with another layout takes
+    the MAC address along; both are foretold from a dump of the chip, and what would lose the MAC address is refused"""
     seabios = lab.firmware.seabios.read_bytes()[-0x40000:]
     old, new = image(OLD_NETWORK, "old", MAC, seabios), image(NEW_NETWORK, "new", bytes(6), seabios)
-    for name, contents in (("old", old), ("new", new), ("bios", new[BIOS.start :])):
+    for name, contents in (("old", old), ("new", new)):
         (lab.folder / f"{name}.rom").write_bytes(contents)
-    part = make(lab, "part", "bios.rom", "--region", "bios")
+    (lab.folder / "bios.cab").write_bytes(cabinet("bios.cap", capsule(new[BIOS.start :]), "2"))
+    part = make(lab, "part", "bios.cab", "--region", "bios", "--strip-capsule")
     careless = make(lab, "careless", "new.rom", "--new-layout")
     moving = make(lab, "moving", "new.rom", "--new-layout", "--replace", "descriptor", version="3")
     bundles = {f"{BUNDLES}/{file.name}": file for file in (part, careless, moving)}
