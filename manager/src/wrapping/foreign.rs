@@ -3,8 +3,8 @@
 
 use super::fields::u32_at;
 
-/// How much of a file must be text for it to be called text.
-const TEXT_BYTES: usize = 4096;
+/// Where a text's first line and marks are looked for, in bytes.
+const HEAD_BYTES: usize = 4096;
 
 /// Signatures: where, what, and the sentence.
 const SIGNATURES: &[(usize, &[u8], &str)] = &[
@@ -77,15 +77,13 @@ pub(super) fn sentence(bytes: &[u8]) -> Option<&'static str> {
 
 /// Returns the same for text of all kinds.
 fn text(bytes: &[u8]) -> Option<&'static str> {
-    let head = &bytes[..bytes.len().min(TEXT_BYTES)];
+    let head = &bytes[..bytes.len().min(HEAD_BYTES)];
     let is_text = |byte: &u8| matches!(byte, b'\t' | b'\n' | 0x0c | b'\r' | b' '..=b'~' | 0x80..);
     // Erased flash and padding are of one byte, which no text is.
     let is_one_byte = head.iter().all(|byte| Some(byte) == head.first());
-    if head.is_empty() || is_one_byte || !head.iter().all(is_text) {
-        return None;
-    }
-    // A character that is cut at the end of the head does not count.
-    if std::str::from_utf8(head).is_err_and(|error| error.error_len().is_some()) {
+    // Firmware may begin with text, and is none as a whole.
+    let is_whole = bytes.iter().all(is_text) && std::str::from_utf8(bytes).is_ok();
+    if head.is_empty() || is_one_byte || !is_whole {
         return None;
     }
     let lower = head.trim_ascii_start().to_ascii_lowercase();
@@ -150,7 +148,15 @@ mod tests {
             let found = sentence(bytes);
             assert!(found.is_some_and(|found| found.contains(what)), "{what}: {found:?}");
         }
-        for image in [&[0xff; 64][..], &[0; 64], b"", b"\x5a\xa5\xf0\x0f", b"jj\xebtext\0"] {
+        let begins_with_text = [&[b'x', b'\n'].repeat(4096)[..], &[0xff; 4096]].concat();
+        for image in [
+            &begins_with_text[..],
+            &[0xff; 64],
+            &[0; 64],
+            b"",
+            b"\x5a\xa5\xf0\x0f",
+            b"jj\xebtext\0",
+        ] {
             assert_eq!(sentence(image), None, "{image:02x?}");
         }
     }
