@@ -123,6 +123,61 @@ fn a_bundle_for_the_bios_region_changes_that_alone() {
     }
 }
 
+/// A chip like `chip` whose BIOS region has a volume with twelve programs, of this board.
+fn with_programs(board: u8, version: u8) -> Vec<u8> {
+    let mut chip = chip(1, 0x21);
+    let mut files = Vec::new();
+    for program in 0..12u8 {
+        let mut head = [board; 24];
+        head[0] = program;
+        let size = 24 + 8u32;
+        (head[16], head[17], head[18], head[19]) = (0, 0xaa, 0x01, 0);
+        head[20..23].copy_from_slice(&size.to_le_bytes()[..3]);
+        head[23] = 0;
+        head[16] =
+            head[..17].iter().chain(&head[18..23]).fold(0, |sum: u8, byte| sum.wrapping_sub(*byte));
+        head[23] = 0xf8;
+        files.extend(head);
+        files.extend([version; 8]);
+    }
+    let mut volume = vec![0xff; 0x4000];
+    volume[..72].fill(0);
+    volume[16..32].copy_from_slice(&FFS2);
+    volume[32..40].copy_from_slice(&0x4000u64.to_le_bytes());
+    volume[40..44].copy_from_slice(b"_FVH");
+    volume[44..48].copy_from_slice(&0x0004_feffu32.to_le_bytes());
+    volume[48..50].copy_from_slice(&72u16.to_le_bytes());
+    volume[55] = 2;
+    volume[56..64].copy_from_slice(&[4, 0, 0, 0, 0, 0x10, 0, 0]);
+    let words = volume[..72].chunks(2).map(|word| u16::from_le_bytes([word[0], word[1]]));
+    let sum = words.fold(0u16, u16::wrapping_add);
+    volume[50..52].copy_from_slice(&sum.wrapping_neg().to_le_bytes());
+    volume[72..72 + files.len()].copy_from_slice(&files);
+    chip[0x1_0000..0x1_4000].copy_from_slice(&volume);
+    chip
+}
+
+/// 8c8ce578-8a3d-4f1c-9935-896185c32dd3.
+const FFS2: [u8; 16] = [
+    0x78, 0xe5, 0x8c, 0x8c, 0x3d, 0x8a, 0x1c, 0x4f, 0x99, 0x35, 0x89, 0x61, 0x85, 0xc3, 0x2d, 0xd3,
+];
+
+#[test]
+fn the_base_of_another_board_is_refused() {
+    let desk = Desk::new();
+    desk.put("bios.bin", &with_programs(1, 2)[0x1_0000..]);
+    desk.put("same.bin", &with_programs(1, 1));
+    desk.put("other.bin", &with_programs(9, 1));
+    let on = |base| ["--region", "bios", "--image", "bios.bin", "--base", base];
+    let made = desk.create("same.fcb", &on("same.bin"));
+    assert_eq!(made.status.code(), Some(0), "{made:?}");
+    let refused = desk.create("other.fcb", &on("other.bin"));
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    let said = text(&refused.stderr);
+    assert!(said.contains("only 0 of its 12 programs are in the image"), "{said}");
+    assert!(!desk.path("other.fcb").exists());
+}
+
 #[test]
 fn a_region_that_moves_is_told_and_what_would_be_lost_is_refused() {
     let desk = Desk::new();

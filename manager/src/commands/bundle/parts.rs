@@ -1,10 +1,12 @@
 //! Which parts of a chip a bundle's image covers: from the options of `firmcast bundle create`.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 use firmcast::image::layout::Layout;
+use firmcast::image::tree::{NodeKind, Tree};
 use firmcast::image::{Description, Fitting, IMAGE_MAX, Manifest, Part, PayloadFormat};
 use firmcast_manager::wrapping::Metainfo;
 
@@ -12,6 +14,12 @@ use super::file;
 use super::policy::{Selector, parse_selector};
 use super::wrapped::Wrapped;
 use crate::driver::stderr;
+
+/// Fewest programs of which a comparison says something.
+const KIN_PROGRAMS_MIN: usize = 8;
+
+/// One of so many programs at least is in both versions of a board's firmware.
+const KIN_SHARE_MIN: usize = 4;
 
 #[derive(Debug, Args)]
 pub(super) struct Parts {
@@ -145,5 +153,35 @@ fn on_base(cargo: Cargo, base: &[u8]) -> anyhow::Result<Vec<u8>> {
     };
     let manifest = Manifest::describe(description, &image, PayloadFormat::Raw, &image)?;
     let fitting = Fitting::on_live(&manifest, base)?;
+    check_kinship(&image, &fitting.in_image_order(base))?;
     Ok(fitting.target(&image, base))
+}
+
+/// Fails when what is replaced is firmware of another board: versions of one board's firmware have
+/// most of their programs in common.
+fn check_kinship(image: &[u8], replaced: &[u8]) -> anyhow::Result<()> {
+    let (new, old) = (programs(image), programs(replaced));
+    let fewer = new.len().min(old.len());
+    let common = new.intersection(&old).count();
+    ensure!(
+        fewer < KIN_PROGRAMS_MIN || common * KIN_SHARE_MIN >= fewer,
+        "only {common} of its {} programs are in the image, which has {}: give the dump of a board \
+         of the image's kind",
+        old.len(),
+        new.len()
+    );
+    Ok(())
+}
+
+/// Returns the GUIDs of all files in firmware volumes.
+fn programs(image: &[u8]) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mut waiting = Tree::read(image).nodes;
+    while let Some(node) = waiting.pop() {
+        if node.kind == NodeKind::FirmwareFile {
+            found.extend(node.guid.map(|guid| guid.to_string()));
+        }
+        waiting.extend(node.children);
+    }
+    found
 }
