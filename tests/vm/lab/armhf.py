@@ -4,6 +4,7 @@ The packages are only unpacked. apt reads its lists for this architecture from a
 that it has another architecture.
 """
 
+import fcntl
 import os
 import re
 import shutil
@@ -61,14 +62,17 @@ def _fetch_lists_for(names, options):
     def known():
         return all("Candidate: " in run("apt-cache", *options, "policy", name) for name in names)
 
-    for _ in range(4):
-        if known():
-            return
-        try:
-            run("apt-get", *options, "update", env=packages.APT_ENVIRONMENT)
-        except CommandFailed as failure:
-            # A mirror in the middle of its own update: one list may be missing, and the others do.
-            print(f"lab: {failure}", file=sys.stderr)
+    with open(CACHE / f"apt-{ARCHITECTURE}/update.lock", "w") as lock:
+        # Two scenarios may need the lists at once, and apt waits for nobody.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for _ in range(4):
+            if known():
+                return
+            try:
+                run("apt-get", *options, "update", env=packages.APT_ENVIRONMENT)
+            except CommandFailed as failure:
+                # A mirror in the middle of its own update: one list may be missing, and the others do.
+                print(f"lab: {failure}", file=sys.stderr)
     raise packages.LabCannotRun(f"apt does not know all of {', '.join(names)}: are the Debian sources configured?")
 
 
