@@ -1,6 +1,8 @@
 //! Trying a bundle on a chip whose contents are in a file, as a host would find it: the host's own
 //! plan, made on a simulated chip. Nothing is sent to anybody.
 
+use std::path::{Path, PathBuf};
+
 use firmcast::flash::{DumpError, DumpFacts, PlanReport, refusal_json};
 use firmcast::image::validity::validate_contents;
 use firmcast::image::{Board, ByteRanges, Contents, VerifiedImage};
@@ -37,6 +39,11 @@ impl Machine {
     /// Returns a machine of which only the chip's contents are known.
     pub fn unknown() -> Self {
         Self { facts: DumpFacts::default(), is_known: false }
+    }
+
+    /// Returns the board file that `firmcastd backup` writes beside a dump.
+    pub fn file_of(dump: &Path) -> PathBuf {
+        DumpFacts::file_of(dump)
     }
 
     /// Returns the machine that a board file describes.

@@ -2,75 +2,57 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod desk;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use desk::Desk;
 use firmcast::image::{Bundle, FirmwareFormat};
 use firmcast::keys::{HostSecretKey, ManagerSecretKey, ReleaseSecretKey, load_secret};
 use serde_json::Value;
-use tempfile::TempDir;
 
-/// A directory with a release key and an image of a legacy BIOS.
-struct Desk {
-    dir: TempDir,
+/// A desk with an image of a legacy BIOS.
+fn desk() -> Desk {
+    let desk = Desk::new();
+    fs::write(desk.path("bios.bin"), bios()).unwrap();
+    desk
 }
 
-impl Desk {
-    fn new() -> Self {
-        let desk = Desk { dir: tempfile::tempdir().unwrap() };
-        let made = desk.run(&["key", "new", "--role", "release", "--out", "release.key"]);
-        assert_eq!(made.status.code(), Some(0), "{made:?}");
-        fs::write(desk.path("bios.bin"), bios()).unwrap();
-        desk
-    }
+fn create(desk: &Desk, more: &[&str]) -> Output {
+    let args = [
+        "bundle",
+        "create",
+        "--image",
+        "bios.bin",
+        "--version",
+        "1.1",
+        "--security-version",
+        "7",
+        "--vendor",
+        "QEMU",
+        "--product",
+        "Standard PC",
+        "--key",
+        "release.key",
+        "--out",
+        "new.fcb",
+    ];
+    desk.run(&[&args, more].concat())
+}
 
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
+fn show(desk: &Desk, more: &[&str]) -> Output {
+    desk.run(&[&["bundle", "show", "new.fcb"], more].concat())
+}
 
-    fn run(&self, args: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_firmcast"))
-            .args(args)
-            .current_dir(self.dir.path())
-            .output()
-            .unwrap()
-    }
-
-    fn create(&self, more: &[&str]) -> Output {
-        let args = [
-            "bundle",
-            "create",
-            "--image",
-            "bios.bin",
-            "--version",
-            "1.1",
-            "--security-version",
-            "7",
-            "--vendor",
-            "QEMU",
-            "--product",
-            "Standard PC",
-            "--key",
-            "release.key",
-            "--out",
-            "new.fcb",
-        ];
-        self.run(&[&args, more].concat())
-    }
-
-    fn show(&self, more: &[&str]) -> Output {
-        self.run(&[&["bundle", "show", "new.fcb"], more].concat())
-    }
-
-    fn names(&self) -> Vec<String> {
-        let entries = fs::read_dir(self.dir.path()).unwrap();
-        let mut names: Vec<String> =
-            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-        names.sort();
-        names
-    }
+fn names(desk: &Desk) -> Vec<String> {
+    let entries = fs::read_dir(desk.path("")).unwrap();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
 }
 
 /// 1 KiB that ends in a far jump to F000:E05B.
@@ -96,7 +78,7 @@ fn assert_refused(output: &Output, why: &str) {
 
 #[test]
 fn keys_are_private_loadable_and_never_overwritten() {
-    let desk = Desk::new();
+    let desk = desk();
     for role in ["release", "manager", "host"] {
         let name = format!("{role}.new");
         let args = ["key", "new", "--role", role, "--out", &name, "--comment", "rack 7"];
@@ -131,19 +113,22 @@ fn keys_are_private_loadable_and_never_overwritten() {
 
 #[test]
 fn a_bundle_says_what_it_was_told() {
-    let desk = Desk::new();
-    let created = desk.create(&[
-        "--product",
-        "pc",
-        "--update-from",
-        "1.0",
-        "--expect-version",
-        "1.1 (ULM)",
-        "--preserve",
-        "mac=0x20:2",
-        "--preserve",
-        "vars=0:16",
-    ]);
+    let desk = desk();
+    let created = create(
+        &desk,
+        &[
+            "--product",
+            "pc",
+            "--update-from",
+            "1.0",
+            "--expect-version",
+            "1.1 (ULM)",
+            "--preserve",
+            "mac=0x20:2",
+            "--preserve",
+            "vars=0:16",
+        ],
+    );
     assert_eq!(created.status.code(), Some(0), "{created:?}");
     let warnings = String::from_utf8_lossy(&created.stderr).into_owned();
     assert!(warnings.contains("the image has 0x400 bytes, which no chip has"), "{warnings}");
@@ -151,12 +136,12 @@ fn a_bundle_says_what_it_was_told() {
     assert_eq!(warnings.lines().count(), 2, "{warnings}");
     assert_eq!(mode(&desk.path("new.fcb")) & 0o600, 0o600);
 
-    let unchecked = desk.show(&[]);
+    let unchecked = show(&desk, &[]);
     assert_eq!(unchecked.status.code(), Some(0), "{unchecked:?}");
     let table = String::from_utf8(unchecked.stdout).unwrap();
     assert!(table.contains("NOT CHECKED: claims release key SHA256:"), "{table}");
 
-    let shown = desk.show(&["--trust", "release.pub", "--json"]);
+    let shown = show(&desk, &["--trust", "release.pub", "--json"]);
     assert_eq!(shown.status.code(), Some(0), "{shown:?}");
     let json: Value = serde_json::from_slice(&shown.stdout).unwrap();
     assert_eq!(json["version"], "1.1");
@@ -173,29 +158,29 @@ fn a_bundle_says_what_it_was_told() {
 
     assert_eq!(json["boot_offset_reason"], "an x86 reset vector is there");
     let key = fs::read_to_string(desk.path("release.pub")).unwrap();
-    let inline = desk.show(&["--trust", key.trim_end()]);
+    let inline = show(&desk, &["--trust", key.trim_end()]);
     assert!(String::from_utf8(inline.stdout).unwrap().contains("good, by trusted release key"));
 }
 
 #[test]
 fn an_unknown_format_is_a_warning_and_noise_is_not_compressed() {
-    let desk = Desk::new();
+    let desk = desk();
     let mut state = 1u32;
     let noise = std::iter::repeat_with(|| {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         (state >> 24) as u8
     });
     fs::write(desk.path("bios.bin"), noise.take(4096).collect::<Vec<u8>>()).unwrap();
-    let created = desk.create(&[]);
+    let created = create(&desk, &[]);
     assert_eq!(created.status.code(), Some(0));
     let warnings = String::from_utf8_lossy(&created.stderr).into_owned();
     assert!(warnings.contains("warning: bios.bin is of no"), "{warnings}");
     let start = "where the processor starts is not known; most servers start at the end: 0xff0";
     assert!(warnings.contains(start), "{warnings}");
-    let shown = desk.show(&["--trust", "release.pub"]);
+    let shown = show(&desk, &["--trust", "release.pub"]);
     let table = String::from_utf8(shown.stdout).unwrap();
     assert!(table.contains("starts at         0xff0: not known"), "{table}");
-    let json: Value = serde_json::from_slice(&desk.show(&["--json"]).stdout).unwrap();
+    let json: Value = serde_json::from_slice(&show(&desk, &["--json"]).stdout).unwrap();
     assert_eq!(json["payload"]["compression"], "none");
     assert_eq!(json["image"]["format"], Value::Null, "nothing unverified is examined");
 }
@@ -219,14 +204,14 @@ fn mapped() -> Vec<u8> {
 
 #[test]
 fn regions_are_chosen_by_name_kind_or_range_and_what_belongs_to_the_machine_stays() {
-    let desk = Desk::new();
+    let desk = desk();
     fs::write(desk.path("bios.bin"), mapped()).unwrap();
     fs::write(desk.path("map"), "0000a000:0000afff own\n").unwrap();
     let regions = |more: &[&str]| {
         let _ = fs::remove_file(desk.path("new.fcb"));
-        let created = desk.create(more);
+        let created = create(&desk, more);
         assert_eq!(created.status.code(), Some(0), "{created:?}");
-        let json: Value = serde_json::from_slice(&desk.show(&["--json"]).stdout).unwrap();
+        let json: Value = serde_json::from_slice(&show(&desk, &["--json"]).stdout).unwrap();
         assert_eq!(json["layout"].as_array().unwrap().len(), 3);
         let found = json["regions"].as_array().unwrap().iter();
         found
@@ -256,11 +241,11 @@ fn regions_are_chosen_by_name_kind_or_range_and_what_belongs_to_the_machine_stay
     );
     fs::write(desk.path("learned"), learned.replace("65536", "4096")).unwrap();
     let _ = fs::remove_file(desk.path("new.fcb"));
-    assert_refused(&desk.create(&["--learned", "learned"]), "chip of 0x1000 bytes");
+    assert_refused(&create(&desk, &["--learned", "learned"]), "chip of 0x1000 bytes");
     let _ = fs::remove_file(desk.path("new.fcb"));
-    assert_refused(&desk.create(&["--preserve", "gbe"]), "known are: FW_MAIN, RW_VPD, RW_LEGACY");
+    assert_refused(&create(&desk, &["--preserve", "gbe"]), "known are: FW_MAIN, RW_VPD, RW_LEGACY");
     fs::write(desk.path("bad"), "0:1ffff own\n").unwrap();
-    assert_refused(&desk.create(&["--layout", "bad"]), "layout file bad");
+    assert_refused(&create(&desk, &["--layout", "bad"]), "layout file bad");
 }
 
 /// 64 KiB with a Firmware Interface Table that names a startup ACM for this chipset.
@@ -294,13 +279,13 @@ fn uefi() -> Vec<u8> {
 
 #[test]
 fn what_boot_guard_finds_is_signed_and_a_change_of_it_only_when_it_is_meant() {
-    let desk = Desk::new();
+    let desk = desk();
     let shown = |more: &[&str]| {
         let _ = fs::remove_file(desk.path("new.fcb"));
-        let created = desk.create(more);
+        let created = create(&desk, more);
         assert_eq!(created.status.code(), Some(0), "{created:?}");
-        let json: Value = serde_json::from_slice(&desk.show(&["--json"]).stdout).unwrap();
-        let table = String::from_utf8(desk.show(&[]).stdout).unwrap();
+        let json: Value = serde_json::from_slice(&show(&desk, &["--json"]).stdout).unwrap();
+        let table = String::from_utf8(show(&desk, &[]).stdout).unwrap();
         (json["boot_guard"].clone(), json["new_boot_guard"].clone(), table)
     };
     let (none, not_meant, _) = shown(&[]);
@@ -317,15 +302,15 @@ fn what_boot_guard_finds_is_signed_and_a_change_of_it_only_when_it_is_meant() {
 
 #[test]
 fn an_image_that_may_overwrite_settings_is_told_and_flashed_only_if_that_is_meant() {
-    let desk = Desk::new();
+    let desk = desk();
     fs::write(desk.path("bios.bin"), uefi()).unwrap();
     let stderr = |output: &Output| String::from_utf8_lossy(&output.stderr).into_owned();
-    let made = desk.create(&["--volatile", "vars=0x0:0x1000"]);
+    let made = create(&desk, &["--volatile", "vars=0x0:0x1000"]);
     assert!(made.status.success() && !stderr(&made).contains("WARNING"), "{made:?}");
     fs::remove_file(desk.path("new.fcb")).unwrap();
-    let made = desk.create(&[]);
+    let made = create(&desk, &[]);
     assert!(made.status.success() && stderr(&made).contains("WARNING"), "{made:?}");
-    let json: Value = serde_json::from_slice(&desk.show(&["--json"]).stdout).unwrap();
+    let json: Value = serde_json::from_slice(&show(&desk, &["--json"]).stdout).unwrap();
     assert_eq!(json["lacks_variable_store"], Value::Bool(true));
     let update = |more: &[&str]| {
         let words = ["--state", "state", "update", "--bundle", "new.fcb", "--host", "127.0.0.1"];
@@ -341,17 +326,17 @@ fn an_image_that_may_overwrite_settings_is_told_and_flashed_only_if_that_is_mean
 
 #[test]
 fn what_cannot_be_made_leaves_nothing_behind() {
-    let desk = Desk::new();
-    let before = desk.names();
+    let desk = desk();
+    let before = names(&desk);
     let refused = |more: &[&str], why: &str| {
-        assert_refused(&desk.create(more), why);
-        assert_eq!(desk.names(), before, "{why}");
+        assert_refused(&create(&desk, more), why);
+        assert_eq!(names(&desk), before, "{why}");
     };
     refused(&["--preserve", "vars=0:2M"], "region \"vars\"");
     refused(&["--preserve", "a=0:8", "--preserve", "b=4:8"], "not overlap");
     refused(&["--preserve", "a=0:1K"], "nothing would be updated");
     refused(&["--product", "\u{202e}pc"], "printable");
-    let no_usage = desk.create(&["--preserve", "a=1"]);
+    let no_usage = create(&desk, &["--preserve", "a=1"]);
     assert_eq!(no_usage.status.code(), Some(2));
 
     fs::set_permissions(desk.path("release.key"), fs::Permissions::from_mode(0o644)).unwrap();
@@ -364,15 +349,15 @@ fn what_cannot_be_made_leaves_nothing_behind() {
     refused(&[], "expected at most 268435456 bytes");
     fs::write(desk.path("bios.bin"), bios()).unwrap();
 
-    assert_eq!(desk.create(&[]).status.code(), Some(0));
+    assert_eq!(create(&desk, &[]).status.code(), Some(0));
     let bundle = fs::read(desk.path("new.fcb")).unwrap();
-    assert_refused(&desk.create(&["--preserve", "a=0:1"]), "exists already");
+    assert_refused(&create(&desk, &["--preserve", "a=0:1"]), "exists already");
     assert_eq!(fs::read(desk.path("new.fcb")).unwrap(), bundle);
 }
 
 #[test]
 fn a_full_disk_leaves_no_bundle() {
-    let desk = Desk::new();
+    let desk = desk();
     // A file-size limit fails the write as a full disk does, but needs no file system of its own.
     let script = "trap '' XFSZ; ulimit -f 1; exec \"$0\" \"$@\"";
     let mut noise = bios().repeat(64);
@@ -380,34 +365,34 @@ fn a_full_disk_leaves_no_bundle() {
         .zip(&mut noise)
         .for_each(|(i, byte)| *byte ^= (i.wrapping_mul(2_654_435_761) >> 24) as u8);
     fs::write(desk.path("bios.bin"), noise).unwrap();
-    let before = desk.names();
+    let before = names(&desk);
     let full = Command::new("sh")
         .args(["-c", script, env!("CARGO_BIN_EXE_firmcast")])
         .args(["bundle", "create", "--image", "bios.bin", "--version", "1", "--security-version"])
         .args(["1", "--vendor", "v", "--product", "p", "--key", "release.key", "--out", "new.fcb"])
-        .current_dir(desk.dir.path())
+        .current_dir(desk.path(""))
         .output()
         .unwrap();
     assert_refused(&full, "cannot write new.fcb");
-    assert_eq!(desk.names(), before);
+    assert_eq!(names(&desk), before);
 }
 
 #[test]
 fn damage_anywhere_is_seen_with_and_without_a_trusted_key() {
-    let desk = Desk::new();
-    assert_eq!(desk.create(&[]).status.code(), Some(0));
+    let desk = desk();
+    assert_eq!(create(&desk, &[]).status.code(), Some(0));
     let good = fs::read(desk.path("new.fcb")).unwrap();
     let trusts = [&[][..], &["--trust", "release.pub"]];
     for at in 0..good.len() {
         let mut bad = good.clone();
         bad[at] ^= 1 << (at % 8);
         fs::write(desk.path("new.fcb"), &bad).unwrap();
-        assert_refused(&desk.show(trusts[at % 2]), "bundle new.fcb: ");
+        assert_refused(&show(&desk, trusts[at % 2]), "bundle new.fcb: ");
         fs::write(desk.path("new.fcb"), &good[..at]).unwrap();
-        assert_refused(&desk.show(trusts[(at + 1) % 2]), "bundle new.fcb: ");
+        assert_refused(&show(&desk, trusts[(at + 1) % 2]), "bundle new.fcb: ");
     }
     fs::write(desk.path("new.fcb"), [&good[..], b"\n"].concat()).unwrap();
-    assert_refused(&desk.show(&[]), "appended");
+    assert_refused(&show(&desk, &[]), "appended");
 
     // A forger sets the CRC right: then only the signature and the digests are left.
     let parts = Bundle::parse(&good).unwrap();
@@ -416,29 +401,29 @@ fn damage_anywhere_is_seen_with_and_without_a_trusted_key() {
         manifest[at] ^= 0x80;
         let forged = Bundle { manifest: &manifest, ..parts }.emit().unwrap();
         fs::write(desk.path("new.fcb"), forged).unwrap();
-        assert_refused(&desk.show(trusts[1]), "bundle new.fcb: ");
+        assert_refused(&show(&desk, trusts[1]), "bundle new.fcb: ");
     }
     let mut payload = parts.payload.to_vec();
     payload[9] ^= 1;
     let forged = Bundle { payload: &payload, ..parts }.emit().unwrap();
     fs::write(desk.path("new.fcb"), forged).unwrap();
     for trust in trusts {
-        assert_refused(&desk.show(trust), "payload's SHA-256");
+        assert_refused(&show(&desk, trust), "payload's SHA-256");
     }
 }
 
 #[test]
 fn wrong_keys_and_wrong_files_are_named() {
-    let desk = Desk::new();
-    assert_eq!(desk.create(&[]).status.code(), Some(0));
+    let desk = desk();
+    assert_eq!(create(&desk, &[]).status.code(), Some(0));
     desk.run(&["key", "new", "--role", "release", "--out", "other.key"]);
     desk.run(&["key", "new", "--role", "host", "--out", "host.key"]);
-    assert_refused(&desk.show(&["--trust", "other.pub"]), "not trusted here");
-    let both = desk.show(&["--trust", "other.pub", "--trust", "release.pub"]);
+    assert_refused(&show(&desk, &["--trust", "other.pub"]), "not trusted here");
+    let both = show(&desk, &["--trust", "other.pub", "--trust", "release.pub"]);
     assert_eq!(both.status.code(), Some(0));
-    assert_refused(&desk.show(&["--trust", "host.pub"]), "this is a host key");
-    assert_refused(&desk.show(&["--trust", "release.key"]), "PRIVATE key");
-    assert_refused(&desk.show(&["--trust", "absent.pub"]), "absent.pub");
+    assert_refused(&show(&desk, &["--trust", "host.pub"]), "this is a host key");
+    assert_refused(&show(&desk, &["--trust", "release.key"]), "PRIVATE key");
+    assert_refused(&show(&desk, &["--trust", "absent.pub"]), "absent.pub");
     for (file, why) in [
         ("bios.bin", "not a firmcast bundle"),
         ("absent.fcb", "cannot read bundle absent.fcb: No such file"),
@@ -451,11 +436,11 @@ fn wrong_keys_and_wrong_files_are_named() {
 
 #[test]
 fn a_reader_that_leaves_early_is_no_failure() {
-    let desk = Desk::new();
-    assert_eq!(desk.create(&[]).status.code(), Some(0));
+    let desk = desk();
+    assert_eq!(create(&desk, &[]).status.code(), Some(0));
     let mut child = Command::new(env!("CARGO_BIN_EXE_firmcast"))
         .args(["bundle", "show", "new.fcb"])
-        .current_dir(desk.dir.path())
+        .current_dir(desk.path(""))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()

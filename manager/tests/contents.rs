@@ -5,55 +5,39 @@
 #[path = "../src/contents/tests/samples.rs"]
 mod samples;
 
-use std::fs;
-use std::path::PathBuf;
-use std::process::{Command, Output};
+mod desk;
 
+use std::fs;
+use std::process::Output;
+
+use desk::Desk;
 use samples::{assert_xml, chip, driver};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
-/// A directory with a release key and bundles of two versions of a firmware.
-struct Desk {
-    dir: TempDir,
+/// A desk with bundles of two versions of a firmware.
+fn desk() -> Desk {
+    let desk = Desk::new();
+    let drivers = |version: &str| {
+        [driver(0x22, "Stays", "1", b"stays"), driver(0x33, "Net", version, version.as_bytes())]
+    };
+    create(&desk, "1.0", &chip(&drivers("1.0")), &[]);
+    create(&desk, "1.1", &chip(&drivers("1.1")), &["--reset", "vpd"]);
+    desk
 }
 
-impl Desk {
-    fn new() -> Self {
-        let desk = Self { dir: tempfile::tempdir().unwrap() };
-        let made = desk.run(&["key", "new", "--role", "release", "--out", "release.key"]);
-        assert!(made.status.success(), "{made:?}");
-        let drivers = |version: &str| {
-            [driver(0x22, "Stays", "1", b"stays"), driver(0x33, "Net", version, version.as_bytes())]
-        };
-        desk.create("1.0", &chip(&drivers("1.0")), &[]);
-        desk.create("1.1", &chip(&drivers("1.1")), &["--reset", "vpd"]);
-        desk
-    }
+/// Makes `VERSION.bin`, and `VERSION.fcb` of it.
+fn create(desk: &Desk, version: &str, image: &[u8], more: &[&str]) {
+    let (image_name, bundle_name) = (format!("{version}.bin"), format!("{version}.fcb"));
+    fs::write(desk.path(&image_name), image).unwrap();
+    let args = ["bundle", "create", "--image", &image_name, "--version", version];
+    let args = [&args[..], &["--security-version", "7", "--vendor", "ACME <&>"], more].concat();
+    let rest = ["--product", "S1", "--key", "release.key", "--out", &bundle_name];
+    let made = desk.run(&[&args[..], &rest].concat());
+    assert!(made.status.success(), "{made:?}");
+}
 
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn run(&self, args: &[&str]) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_firmcast"));
-        command.args(args).current_dir(self.dir.path()).output().unwrap()
-    }
-
-    /// Makes `VERSION.bin`, and `VERSION.fcb` of it.
-    fn create(&self, version: &str, image: &[u8], more: &[&str]) {
-        let (image_name, bundle_name) = (format!("{version}.bin"), format!("{version}.fcb"));
-        fs::write(self.path(&image_name), image).unwrap();
-        let args = ["bundle", "create", "--image", &image_name, "--version", version];
-        let args = [&args[..], &["--security-version", "7", "--vendor", "ACME <&>"], more].concat();
-        let rest = ["--product", "S1", "--key", "release.key", "--out", &bundle_name];
-        let made = self.run(&[&args[..], &rest].concat());
-        assert!(made.status.success(), "{made:?}");
-    }
-
-    fn trusted(&self, args: &[&str]) -> Output {
-        self.run(&[&["bundle"], args, &["--trust", "release.pub"]].concat())
-    }
+fn trusted(desk: &Desk, args: &[&str]) -> Output {
+    desk.run(&[&["bundle"], args, &["--trust", "release.pub"]].concat())
 }
 
 fn stdout(output: &Output) -> String {
@@ -66,8 +50,8 @@ fn stderr(output: &Output) -> String {
 
 #[test]
 fn a_tree_is_shown_of_what_a_trusted_key_has_signed() {
-    let desk = Desk::new();
-    let shown = desk.trusted(&["show", "1.0.fcb", "--tree"]);
+    let desk = desk();
+    let shown = trusted(&desk, &["show", "1.0.fcb", "--tree"]);
     assert_eq!(shown.status.code(), Some(0), "{}", stderr(&shown));
     let text = stdout(&shown);
     assert!(text.contains("version           1.0\n"), "{text}");
@@ -76,7 +60,7 @@ fn a_tree_is_shown_of_what_a_trusted_key_has_signed() {
             "file 33333333-3333-3333-3333-333333333333 Net (driver, PE32, version 1.0)\n"
         )
     );
-    let shown = desk.trusted(&["show", "1.0.fcb", "--tree", "--json"]);
+    let shown = trusted(&desk, &["show", "1.0.fcb", "--tree", "--json"]);
     let shown: Value = serde_json::from_slice(&shown.stdout).unwrap();
     assert_eq!(shown["version"], "1.0");
     let (main, flaw) = (&shown["tree"]["nodes"][2], &shown["tree"]["layout_flaw"]);
@@ -84,7 +68,7 @@ fn a_tree_is_shown_of_what_a_trusted_key_has_signed() {
     let driver = &main["children"][0]["children"][1];
     assert_eq!(driver["name"], "Net");
     assert_eq!((driver["kind"].as_str(), driver["version"].as_str()), (Some("file"), Some("1.0")));
-    let plain = desk.trusted(&["show", "1.0.fcb", "--json"]);
+    let plain = trusted(&desk, &["show", "1.0.fcb", "--json"]);
     let plain: Value = serde_json::from_slice(&plain.stdout).unwrap();
     assert_eq!(plain.get("tree"), None);
     for words in [&["--tree"][..], &["--svg", "map.svg"]] {
@@ -97,14 +81,14 @@ fn a_tree_is_shown_of_what_a_trusted_key_has_signed() {
 
 #[test]
 fn a_map_is_drawn_into_a_new_file() {
-    let desk = Desk::new();
-    let drawn = desk.trusted(&["show", "1.1.fcb", "--svg", "map.svg"]);
+    let desk = desk();
+    let drawn = trusted(&desk, &["show", "1.1.fcb", "--svg", "map.svg"]);
     assert_eq!(drawn.status.code(), Some(0), "{}", stderr(&drawn));
     let svg = fs::read_to_string(desk.path("map.svg")).unwrap();
     assert_xml(&svg);
     assert!(svg.contains("ACME &lt;&amp;&gt; S1, version 1.1"), "{svg}");
     assert!(svg.contains("reset RW_VPD: 0x1000 bytes at 0x1000"), "{svg}");
-    let again = desk.trusted(&["show", "1.1.fcb", "--svg", "map.svg"]);
+    let again = trusted(&desk, &["show", "1.1.fcb", "--svg", "map.svg"]);
     assert_eq!(again.status.code(), Some(1));
     assert!(stderr(&again).contains("exists already"), "{}", stderr(&again));
     assert_eq!(fs::read_to_string(desk.path("map.svg")).unwrap(), svg);
@@ -112,11 +96,11 @@ fn a_map_is_drawn_into_a_new_file() {
 
 #[test]
 fn two_bundles_or_dumps_are_compared_as_diff_does_it() {
-    let desk = Desk::new();
-    let same = desk.trusted(&["diff", "1.0.fcb", "1.0.fcb"]);
+    let desk = desk();
+    let same = trusted(&desk, &["diff", "1.0.fcb", "1.0.fcb"]);
     assert_eq!((same.status.code(), stdout(&same).as_str()), (Some(0), "no difference\n"));
 
-    let other = desk.trusted(&["diff", "1.0.fcb", "1.1.fcb", "--svg", "diff.svg"]);
+    let other = trusted(&desk, &["diff", "1.0.fcb", "1.1.fcb", "--svg", "diff.svg"]);
     assert_eq!(other.status.code(), Some(1), "{}", stderr(&other));
     let text = stdout(&other);
     for line in [
@@ -131,7 +115,7 @@ fn two_bundles_or_dumps_are_compared_as_diff_does_it() {
     assert_xml(&svg);
     assert!(svg.contains("what differs from 1.0.fcb is red") && svg.contains("bytes differ<"));
 
-    let dump = desk.trusted(&["diff", "1.0.bin", "1.1.fcb", "--json"]);
+    let dump = trusted(&desk, &["diff", "1.0.bin", "1.1.fcb", "--json"]);
     assert_eq!(dump.status.code(), Some(1), "{}", stderr(&dump));
     let found: Value = serde_json::from_slice(&dump.stdout).unwrap();
     assert_eq!(
@@ -145,7 +129,7 @@ fn two_bundles_or_dumps_are_compared_as_diff_does_it() {
 
 #[test]
 fn trouble_is_neither_same_nor_different() {
-    let desk = Desk::new();
+    let desk = desk();
     fs::write(desk.path("empty"), b"").unwrap();
     let whole = fs::read(desk.path("1.0.fcb")).unwrap();
     fs::write(desk.path("cut.fcb"), &whole[..whole.len() - 1]).unwrap();
@@ -156,7 +140,7 @@ fn trouble_is_neither_same_nor_different() {
         (&["cut.fcb", "1.0.fcb"], "cut.fcb: "),
         (&["1.0.fcb", "1.1.fcb", "--svg", "there.svg"], "exists already"),
     ] {
-        let refused = desk.trusted(&[&["diff"], words].concat());
+        let refused = trusted(&desk, &[&["diff"], words].concat());
         assert_eq!(refused.status.code(), Some(2), "{words:?}");
         assert!(stderr(&refused).contains(why), "{why}: {}", stderr(&refused));
         assert_eq!(refused.stdout, b"");

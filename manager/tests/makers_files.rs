@@ -2,13 +2,14 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod desk;
+
 use std::fs;
 use std::io::{Cursor, Write as _};
-use std::process::{Command, Output};
 
 use cab::{CabinetBuilder, CompressionType};
+use desk::Desk;
 use serde_json::Value;
-use tempfile::TempDir;
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
@@ -18,59 +19,42 @@ const AMI_SIGNED: [u8; 16] = [
 ];
 const FOR_WHOM: [&str; 6] = ["--vendor", "ACME", "--product", "S1", "--version", "2.1"];
 
-/// A directory with a release key.
-struct Desk(TempDir);
+/// Makes `new.fcb` of a file with these contents; returns status and what was said.
+fn create(desk: &Desk, file: &[u8], more: &[&str]) -> (Option<i32>, String) {
+    fs::write(desk.path("file"), file).unwrap();
+    let _ = fs::remove_file(desk.path("new.fcb"));
+    let rest = ["--security-version", "7", "--key", "release.key", "--out", "new.fcb"];
+    let words = [&["bundle", "create", "--image", "file"][..], &rest, more].concat();
+    let output = desk.run(&words);
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(!told.contains("panicked"), "{told}");
+    let is_signed = desk.path("new.fcb").exists();
+    assert_eq!(is_signed, output.status.success(), "{told}");
+    (output.status.code(), told)
+}
 
-impl Desk {
-    fn new() -> Self {
-        let desk = Self(tempfile::tempdir().unwrap());
-        let made = desk.run(&["key", "new", "--role", "release", "--out", "release.key"]);
-        assert!(made.status.success(), "{made:?}");
-        desk
-    }
+/// Asserts that the bundle holds this image.
+#[track_caller]
+fn assert_holds(desk: &Desk, image: &[u8]) {
+    use sha2::Digest as _;
+    let shown = desk.run(&["bundle", "show", "new.fcb", "--json"]);
+    let json: Value = serde_json::from_slice(&shown.stdout).unwrap();
+    let digest = sha2::Sha256::digest(image);
+    let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(json["image"]["sha256"], digest.as_str());
+}
 
-    fn run(&self, args: &[&str]) -> Output {
-        let program = env!("CARGO_BIN_EXE_firmcast");
-        Command::new(program).args(args).current_dir(self.0.path()).output().unwrap()
-    }
+#[track_caller]
+fn assert_refused(desk: &Desk, file: &[u8], more: &[&str], why: &str) {
+    let (code, told) = create(desk, file, &[&FOR_WHOM, more].concat());
+    assert!(code == Some(1) && told.contains(why), "{code:?} {told}");
+}
 
-    /// Makes `new.fcb` of a file with these contents; returns status and what was said.
-    fn create(&self, file: &[u8], more: &[&str]) -> (Option<i32>, String) {
-        fs::write(self.0.path().join("file"), file).unwrap();
-        let _ = fs::remove_file(self.0.path().join("new.fcb"));
-        let rest = ["--security-version", "7", "--key", "release.key", "--out", "new.fcb"];
-        let words = [&["bundle", "create", "--image", "file"][..], &rest, more].concat();
-        let output = self.run(&words);
-        let told = String::from_utf8(output.stderr).unwrap();
-        assert!(!told.contains("panicked"), "{told}");
-        let is_signed = self.0.path().join("new.fcb").exists();
-        assert_eq!(is_signed, output.status.success(), "{told}");
-        (output.status.code(), told)
-    }
-
-    /// Asserts that the bundle holds this image.
-    #[track_caller]
-    fn assert_holds(&self, image: &[u8]) {
-        use sha2::Digest as _;
-        let shown = self.run(&["bundle", "show", "new.fcb", "--json"]);
-        let json: Value = serde_json::from_slice(&shown.stdout).unwrap();
-        let digest = sha2::Sha256::digest(image);
-        let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(json["image"]["sha256"], digest.as_str());
-    }
-
-    #[track_caller]
-    fn assert_refused(&self, file: &[u8], more: &[&str], why: &str) {
-        let (code, told) = self.create(file, &[&FOR_WHOM, more].concat());
-        assert!(code == Some(1) && told.contains(why), "{code:?} {told}");
-    }
-
-    #[track_caller]
-    fn assert_taken(&self, file: &[u8], more: &[&str], image: &[u8], note: &str) {
-        let (code, told) = self.create(file, &[&FOR_WHOM, more].concat());
-        assert!(code == Some(0) && told.contains(note), "{code:?} {told}");
-        self.assert_holds(image);
-    }
+#[track_caller]
+fn assert_taken(desk: &Desk, file: &[u8], more: &[&str], image: &[u8], note: &str) {
+    let (code, told) = create(desk, file, &[&FOR_WHOM, more].concat());
+    assert!(code == Some(0) && told.contains(note), "{code:?} {told}");
+    assert_holds(desk, image);
 }
 
 /// The header of a firmware volume of 8000h bytes.
@@ -138,18 +122,23 @@ fn cabinet(members: &[(&str, &[u8])]) -> Vec<u8> {
 fn a_capsule_is_refused_and_cut_when_that_is_meant() {
     let desk = Desk::new();
     let file = capsule(&chip());
-    desk.assert_refused(&file, &[], "this is a capsule (AMI Aptio, signed, GUID 4a3ca68b-");
+    assert_refused(&desk, &file, &[], "this is a capsule (AMI Aptio, signed, GUID 4a3ca68b-");
     let note = "note: file: cut the 0x800 bytes of a capsule's header";
-    desk.assert_taken(&file, &["--strip-capsule"], &chip(), note);
+    assert_taken(&desk, &file, &["--strip-capsule"], &chip(), note);
     // A part may have any size, so nothing around it is looked for.
     let part = [&[1; 0x3000][..], &chip()].concat();
     let more = ["--strip-capsule", "--region", "bios"];
-    desk.assert_taken(&capsule(&part), &more, &part, note);
+    assert_taken(&desk, &capsule(&part), &more, &part, note);
     let mut lies = file.clone();
     lies[28..30].copy_from_slice(&0xffffu16.to_le_bytes());
     lies.truncate(0x9000);
     lies[24..28].copy_from_slice(&0x9000u32.to_le_bytes());
-    desk.assert_refused(&lies, &["--strip-capsule"], "whose header says that it has 0xffff bytes");
+    assert_refused(
+        &desk,
+        &lies,
+        &["--strip-capsule"],
+        "whose header says that it has 0xffff bytes",
+    );
 }
 
 #[test]
@@ -157,16 +146,16 @@ fn an_archive_gives_its_image_and_padding_is_cut_when_that_is_meant() {
     let desk = Desk::new();
     let text = ("readme.txt", &b"Read this before the update.\r\n"[..]);
     let file = zip(&[text, ("bios/S1.bin", &chip())]);
-    desk.assert_taken(&file, &[], &chip(), "took \"bios/S1.bin\" out of the ZIP archive");
+    assert_taken(&desk, &file, &[], &chip(), "took \"bios/S1.bin\" out of the ZIP archive");
     let mut other = chip();
     other[0] ^= 1;
     let file = zip(&[("S1.bin", &chip()), ("S2.bin", &other)]);
-    desk.assert_refused(&file, &[], "give --member with one of \"S1.bin\", \"S2.bin\"");
-    desk.assert_taken(&file, &["--member", "S2.bin"], &other, "took \"S2.bin\"");
+    assert_refused(&desk, &file, &[], "give --member with one of \"S1.bin\", \"S2.bin\"");
+    assert_taken(&desk, &file, &["--member", "S2.bin"], &other, "took \"S2.bin\"");
     let padded = [&[0xff; 0x1_0000][..], &chip()].concat();
-    desk.assert_refused(&padded, &[], "0x10000 bytes before it (padding of FFh)");
-    desk.assert_taken(&padded, &["--strip-extra"], &chip(), "cut 0x10000 bytes before the image");
-    desk.assert_refused(b"<!doctype html><p>404", &[], "this is an HTML page");
+    assert_refused(&desk, &padded, &[], "0x10000 bytes before it (padding of FFh)");
+    assert_taken(&desk, &padded, &["--strip-extra"], &chip(), "cut 0x10000 bytes before the image");
+    assert_refused(&desk, b"<!doctype html><p>404", &[], "this is an HTML page");
 }
 
 #[test]
@@ -177,33 +166,33 @@ fn a_cabinet_proposes_whom_its_payload_is_for() {
         <checksum filename="s1.cap" target="content"/></release></releases></component>"#;
     let members = [("s1.metainfo.xml", metainfo.as_bytes()), ("s1.cap", &capsule(&chip())[..])];
     let file = cabinet(&members);
-    let (code, told) = desk.create(&file, &["--strip-capsule"]);
+    let (code, told) = create(&desk, &file, &["--strip-capsule"]);
     assert_eq!(code, Some(2), "{told}");
     let all = r"proposes: --version '2.1' --vendor 'ACME'\''s' --product 'S1 System'; compare";
     assert!(told.contains(all), "{told}");
-    let (code, told) = desk.create(&chip(), &["--version", "2.1"]);
+    let (code, told) = create(&desk, &chip(), &["--version", "2.1"]);
     assert_eq!(code, Some(2), "{told}");
     assert!(told.contains("give --vendor, --product; firmcast discover shows"), "{told}");
-    desk.assert_refused(&file, &[], "this is a capsule");
+    assert_refused(&desk, &file, &[], "this is a capsule");
     let line = "metainfo: S1 System of ACME's (com.acme.S1), version 2.1, urgency high";
-    desk.assert_taken(&file, &["--strip-capsule"], &chip(), line);
+    assert_taken(&desk, &file, &["--strip-capsule"], &chip(), line);
     let bomb = "<!DOCTYPE c [<!ENTITY a 'b'>]><component><id>&a;</id></component>";
     let file = cabinet(&[("s1.metainfo.xml", bomb.as_bytes()), ("firmware.bin", &chip())]);
-    desk.assert_refused(&file, &[], "XML bomb");
+    assert_refused(&desk, &file, &[], "XML bomb");
 }
 
 #[test]
 fn an_image_that_every_host_would_refuse_is_not_signed() {
     let desk = Desk::new();
-    desk.assert_refused(&vec![0xff; CHIP_BYTES], &[], "damaged at 0x0: every byte is 0xff");
+    assert_refused(&desk, &vec![0xff; CHIP_BYTES], &[], "damaged at 0x0: every byte is 0xff");
     let mut image = chip();
     image.extend(vec![0xff; CHIP_BYTES]);
     let volume = CHIP_BYTES + 0x8_0000;
     image[volume..volume + VOLUME.len()].copy_from_slice(&VOLUME);
     image[volume + 56] ^= 1;
     let why = "damaged at 0x180000: firmware volume: header sums up to";
-    desk.assert_refused(&image, &[], why);
+    assert_refused(&desk, &image, &[], why);
     // What every chip keeps is no reason to refuse the image.
     let kept = ["--preserve", "kept=0x180000:0x10000"];
-    desk.assert_taken(&image, &kept, &image, "warning: ");
+    assert_taken(&desk, &image, &kept, &image, "warning: ");
 }

@@ -2,55 +2,34 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::fs;
-use std::path::PathBuf;
-use std::process::{Command, Output};
+mod desk;
 
+use std::fs;
+use std::process::Output;
+
+use desk::Desk;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
 const CHIP_BYTES: usize = 0x2_0000;
 
-struct Desk {
-    dir: TempDir,
+fn put(desk: &Desk, name: &str, bytes: &[u8]) {
+    fs::write(desk.path(name), bytes).unwrap();
 }
 
-impl Desk {
-    fn new() -> Self {
-        let desk = Desk { dir: tempfile::tempdir().unwrap() };
-        let made = desk.run(&["key", "new", "--role", "release", "--out", "release.key"]);
-        assert_eq!(made.status.code(), Some(0), "{made:?}");
-        desk
-    }
+fn create(desk: &Desk, out: &str, more: &[&str]) -> Output {
+    let mut args = vec!["bundle", "create", "--version", "2", "--security-version", "2"];
+    args.extend(["--vendor", "V", "--product", "P", "--key", "release.key", "--out", out]);
+    args.extend(more);
+    desk.run(&args)
+}
 
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn put(&self, name: &str, bytes: &[u8]) {
-        fs::write(self.path(name), bytes).unwrap();
-    }
-
-    fn run(&self, args: &[&str]) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_firmcast"));
-        command.args(args).current_dir(self.dir.path()).output().unwrap()
-    }
-
-    fn create(&self, out: &str, more: &[&str]) -> Output {
-        let mut args = vec!["bundle", "create", "--version", "2", "--security-version", "2"];
-        args.extend(["--vendor", "V", "--product", "P", "--key", "release.key", "--out", out]);
-        args.extend(more);
-        self.run(&args)
-    }
-
-    /// Returns the exit status and what `bundle try` prints as JSON.
-    fn try_on(&self, bundle: &str, chip: &str) -> (Option<i32>, Value) {
-        let trust = "release.pub";
-        let args = ["bundle", "try", bundle, "--trust", trust, "--chip", chip, "--json"];
-        let tried = self.run(&args);
-        let told = serde_json::from_slice(&tried.stdout).unwrap_or_else(|_| panic!("{tried:?}"));
-        (tried.status.code(), told)
-    }
+/// Returns the exit status and what `bundle try` prints as JSON.
+fn try_on(desk: &Desk, bundle: &str, chip: &str) -> (Option<i32>, Value) {
+    let trust = "release.pub";
+    let args = ["bundle", "try", bundle, "--trust", trust, "--chip", chip, "--json"];
+    let tried = desk.run(&args);
+    let told = serde_json::from_slice(&tried.stdout).unwrap_or_else(|_| panic!("{tried:?}"));
+    (tried.status.code(), told)
 }
 
 /// A chip with a descriptor as Sky Lake machines have it: GbE at this page, BIOS from 0x10 on.
@@ -82,31 +61,31 @@ fn text(bytes: &[u8]) -> String {
 #[test]
 fn a_bundle_for_the_bios_region_changes_that_alone() {
     let desk = Desk::new();
-    desk.put("chip.bin", &chip(1, 0x21));
-    desk.put("bios.bin", &chip(1, 0x02)[0x1_0000..]);
-    let made = desk.create("bios.fcb", &["--region", "bios", "--image", "bios.bin"]);
+    put(&desk, "chip.bin", &chip(1, 0x21));
+    put(&desk, "bios.bin", &chip(1, 0x02)[0x1_0000..]);
+    let made = create(&desk, "bios.fcb", &["--region", "bios", "--image", "bios.bin"]);
     assert_eq!(made.status.code(), Some(0), "{made:?}");
-    let (status, plan) = desk.try_on("bios.fcb", "chip.bin");
+    let (status, plan) = try_on(&desk, "bios.fcb", "chip.bin");
     assert_eq!((status, &plan["possible"]), (Some(0), &json!(true)), "{plan}");
     let is_bios = |change: &Value| change["offset_bytes"].as_u64().unwrap() >= 0x1_0000;
     assert!(plan["changes"].as_array().unwrap().iter().all(is_bios), "{plan}");
     assert_eq!(plan["changed_eraseblocks"], 16);
 
     // The same from an image of a whole chip; and onto a base, which makes one.
-    desk.put("whole.bin", &chip(5, 0x02));
-    let made = desk.create("whole.fcb", &["--region", "bios", "--image", "whole.bin"]);
+    put(&desk, "whole.bin", &chip(5, 0x02));
+    let made = create(&desk, "whole.fcb", &["--region", "bios", "--image", "whole.bin"]);
     assert_eq!(made.status.code(), Some(0), "{made:?}");
-    assert_eq!(desk.try_on("whole.fcb", "chip.bin").1["changes"], plan["changes"]);
+    assert_eq!(try_on(&desk, "whole.fcb", "chip.bin").1["changes"], plan["changes"]);
     let on_base = ["--region", "bios", "--image", "bios.bin", "--base", "chip.bin"];
-    assert_eq!(desk.create("base.fcb", &on_base).status.code(), Some(0));
-    let (_, on_base) = desk.try_on("base.fcb", "chip.bin");
+    assert_eq!(create(&desk, "base.fcb", &on_base).status.code(), Some(0));
+    let (_, on_base) = try_on(&desk, "base.fcb", "chip.bin");
     assert_eq!((&on_base["changes"], &on_base["possible"]), (&plan["changes"], &json!(true)));
 
     // What does not belong on a chip is told before anybody is asked.
-    desk.put("short.bin", &[0x02; 0x8000]);
-    let made = desk.create("short.fcb", &["--region", "bios", "--image", "short.bin"]);
+    put(&desk, "short.bin", &[0x02; 0x8000]);
+    let made = create(&desk, "short.fcb", &["--region", "bios", "--image", "short.bin"]);
     assert_eq!(made.status.code(), Some(0), "{made:?}");
-    let (status, refused) = desk.try_on("short.fcb", "chip.bin");
+    let (status, refused) = try_on(&desk, "short.fcb", "chip.bin");
     assert_eq!((status, &refused["reason"]), (Some(1), &json!("layout-mismatch")), "{refused}");
     for (more, why) in [
         (&["--region", "me", "--image", "bios.bin", "--base", "chip.bin"][..], "does not have"),
@@ -116,7 +95,7 @@ fn a_bundle_for_the_bios_region_changes_that_alone() {
         (&["--region", "bios", "--region", "gbe", "--image", "bios.bin"], "one --image for each"),
         (&["--image", "bios.bin", "--base", "chip.bin"], "--region"),
     ] {
-        let refused = desk.create("none.fcb", more);
+        let refused = create(&desk, "none.fcb", more);
         assert_ne!(refused.status.code(), Some(0), "{more:?}");
         assert!(text(&refused.stderr).contains(why), "{more:?}: {}", text(&refused.stderr));
         assert!(!desk.path("none.fcb").exists());
@@ -165,13 +144,13 @@ const FFS2: [u8; 16] = [
 #[test]
 fn the_base_of_another_board_is_refused() {
     let desk = Desk::new();
-    desk.put("bios.bin", &with_programs(1, 2)[0x1_0000..]);
-    desk.put("same.bin", &with_programs(1, 1));
-    desk.put("other.bin", &with_programs(9, 1));
+    put(&desk, "bios.bin", &with_programs(1, 2)[0x1_0000..]);
+    put(&desk, "same.bin", &with_programs(1, 1));
+    put(&desk, "other.bin", &with_programs(9, 1));
     let on = |base| ["--region", "bios", "--image", "bios.bin", "--base", base];
-    let made = desk.create("same.fcb", &on("same.bin"));
+    let made = create(&desk, "same.fcb", &on("same.bin"));
     assert_eq!(made.status.code(), Some(0), "{made:?}");
-    let refused = desk.create("other.fcb", &on("other.bin"));
+    let refused = create(&desk, "other.fcb", &on("other.bin"));
     assert_eq!(refused.status.code(), Some(1), "{refused:?}");
     let said = text(&refused.stderr);
     assert!(said.contains("only 0 of its 12 programs are in the image"), "{said}");
@@ -181,16 +160,16 @@ fn the_base_of_another_board_is_refused() {
 #[test]
 fn a_region_that_moves_is_told_and_what_would_be_lost_is_refused() {
     let desk = Desk::new();
-    desk.put("chip.bin", &chip(1, 0x21));
-    desk.put("new.bin", &chip(5, 0x02));
+    put(&desk, "chip.bin", &chip(1, 0x21));
+    put(&desk, "new.bin", &chip(5, 0x02));
     let new = ["--image", "new.bin", "--new-layout"];
-    assert_eq!(desk.create("keeps.fcb", &new).status.code(), Some(0));
-    let (status, refused) = desk.try_on("keeps.fcb", "chip.bin");
+    assert_eq!(create(&desk, "keeps.fcb", &new).status.code(), Some(0));
+    let (status, refused) = try_on(&desk, "keeps.fcb", "chip.bin");
     assert_eq!((status, &refused["reason"]), (Some(1), &json!("layout-mismatch")));
     assert!(refused["detail"].as_str().unwrap().contains("--replace descriptor"), "{refused}");
-    let moves = desk.create("moves.fcb", &[&new[..], &["--replace", "descriptor"]].concat());
+    let moves = create(&desk, "moves.fcb", &[&new[..], &["--replace", "descriptor"]].concat());
     assert_eq!(moves.status.code(), Some(0), "{moves:?}");
-    let (status, plan) = desk.try_on("moves.fcb", "chip.bin");
+    let (status, plan) = try_on(&desk, "moves.fcb", "chip.bin");
     assert_eq!(status, Some(0), "{plan}");
     let moved = json!([{
         "from_offset_bytes": 0x1000, "to_offset_bytes": 0x5000, "length_bytes": 0x2000
@@ -202,10 +181,10 @@ fn a_region_that_moves_is_told_and_what_would_be_lost_is_refused() {
         "vendor": "V", "product": "P", "bios_version": "1",
         "eraseblocks": [{ "bytes": 0x1_0000, "count": 2 }],
     });
-    desk.put("chip.bin.json", facts.to_string().as_bytes());
-    let (status, refused) = desk.try_on("moves.fcb", "chip.bin");
+    put(&desk, "chip.bin.json", facts.to_string().as_bytes());
+    let (status, refused) = try_on(&desk, "moves.fcb", "chip.bin");
     assert_eq!((status, &refused["reason"]), (Some(1), &json!("layout-mismatch")), "{refused}");
     let facts = json!({ "vendor": "V", "product": "Q", "bios_version": "1" });
-    desk.put("chip.bin.json", facts.to_string().as_bytes());
-    assert_eq!(desk.try_on("moves.fcb", "chip.bin").1["reason"], "wrong-board");
+    put(&desk, "chip.bin.json", facts.to_string().as_bytes());
+    assert_eq!(try_on(&desk, "moves.fcb", "chip.bin").1["reason"], "wrong-board");
 }

@@ -6,6 +6,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::local_machine::LocalMachine;
+use super::state::StateError;
 use crate::durable::{NewFile, PRIVATE};
 use crate::flash::{ContentsError, DumpFacts, Flash as _, read_contents};
 use crate::image::left_out;
@@ -20,6 +21,12 @@ pub enum BackupError {
     /// The chip could not be read.
     #[error(transparent)]
     Read(#[from] ContentsError),
+    /// The floor could not be read, without which a trial would be too hopeful.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The facts could not be written as JSON.
+    #[error("what is known of this machine cannot be written")]
+    Facts(#[from] serde_json::Error),
     /// A file is there already.
     #[error("{0} exists already and is not overwritten: choose another name or move it away")]
     Exists(PathBuf),
@@ -34,13 +41,6 @@ pub enum BackupError {
     },
 }
 
-/// Returns the file with what else is known of a dump's machine.
-pub fn facts_file(dump: &Path) -> PathBuf {
-    let mut name = dump.as_os_str().to_owned();
-    name.push(".json");
-    name.into()
-}
-
 impl LocalMachine {
     /// Writes what the chip holds to the new file `output`, readable by its owner alone, and the
     /// facts beside it. Returns what there is to say.
@@ -48,7 +48,7 @@ impl LocalMachine {
     /// # Errors
     /// [`BackupError`]; what was written before stays.
     pub fn back_up(&self, output: &Path) -> Result<String, BackupError> {
-        let facts_path = facts_file(output);
+        let facts_path = DumpFacts::file_of(output);
         for path in [output, &facts_path] {
             if path.symlink_metadata().is_ok() {
                 return Err(BackupError::Exists(path.into()));
@@ -57,11 +57,11 @@ impl LocalMachine {
         let good = self.state.known_good().ok().flatten();
         let mut flash = MtdDevice::open(&self.flash(), Access::ReadOnly)?;
         let contents = read_contents(&mut flash, &left_out(good.as_ref()))?;
-        let floor = self.security_version_floor().unwrap_or(0);
+        let floor = self.security_version_floor()?;
         let size_bytes = contents.bytes().len() as u64;
         let board = self.board(size_bytes, self.host_key().ok().as_ref(), floor);
         let facts = DumpFacts::of(&board, flash.geometry(), contents.closed());
-        let json = serde_json::to_vec_pretty(&facts).unwrap_or_default();
+        let json = serde_json::to_vec_pretty(&facts)?;
         create(output, contents.bytes())?;
         create(&facts_path, &json)?;
         let mut text = format!(

@@ -1,6 +1,9 @@
 //! The contents of a chip in a file, and beside it what else an update depends on: written by
 //! `firmcastd backup`, tried by `firmcast bundle try`.
 
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
 use serde::{Deserialize, Serialize};
 
 use super::{EraseRegion, Geometry, GeometryError, SimulatedFlash, WriteRule};
@@ -68,6 +71,13 @@ pub enum DumpError {
 }
 
 impl DumpFacts {
+    /// Returns the file beside a dump that holds these facts.
+    pub fn file_of(dump: &Path) -> PathBuf {
+        let mut name = dump.as_os_str().to_owned();
+        name.push(".json");
+        name.into()
+    }
+
     /// Returns what is known of a chip and its machine.
     pub fn of(board: &Board, geometry: &Geometry, closed: &ByteRanges) -> Self {
         let mut eraseblocks: Vec<EraseblockFacts> = Vec::new();
@@ -127,8 +137,7 @@ impl DumpFacts {
         };
         let mut chip = SimulatedFlash::new(geometry, dump);
         // Whoever wrote the file may have got the order wrong.
-        let inside =
-            |range: &&std::ops::Range<u64>| range.start < range.end && range.end <= size_bytes;
+        let inside = |range: &&Range<u64>| range.start < range.end && range.end <= size_bytes;
         self.closed.iter().filter(inside).for_each(|range| chip.close(range.clone()));
         Ok(chip)
     }

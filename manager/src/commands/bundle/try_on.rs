@@ -88,11 +88,7 @@ impl TryArgs {
     }
 
     fn machine(&self, chip: &Path) -> anyhow::Result<Machine> {
-        let beside = || {
-            let mut name = chip.as_os_str().to_owned();
-            name.push(".json");
-            Some(PathBuf::from(name)).filter(|path| path.exists())
-        };
+        let beside = || Some(Machine::file_of(chip)).filter(|path| path.exists());
         let Some(path) = self.board.clone().or_else(beside) else { return Ok(Machine::unknown()) };
         let json = file::read("board file", &path, BOARD_FILE_MAX)?;
         Machine::parse(&json).with_context(|| format!("board file {}", path.display()))
