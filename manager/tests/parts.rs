@@ -59,6 +59,42 @@ fn text(bytes: &[u8]) -> String {
 }
 
 #[test]
+fn images_of_two_chips_are_one_bios_in_one_order_alone() {
+    let desk = Desk::new();
+    let (old, new) = (chip(1, 0x21), chip(1, 0x02));
+    let (low, high) = new.split_at(CHIP_BYTES / 2);
+    put(&desk, "low.bin", low);
+    put(&desk, "high.bin", high);
+    let made = create(&desk, "both.fcb", &["--image", "low.bin", "--image", "high.bin"]);
+    assert_eq!(made.status.code(), Some(0), "{made:?}");
+    let made = create(&desk, "swapped.fcb", &["--image", "high.bin", "--image", "low.bin"]);
+    assert_eq!(made.status.code(), Some(1), "{made:?}");
+    let told = text(&made.stderr);
+    assert!(told.contains("a flash descriptor begins number 2"), "{told}");
+    assert!(told.contains("lower addresses first"), "{told}");
+    assert!(!desk.path("swapped.fcb").exists());
+
+    // The host reads its chips one behind the other, too; its dump says where.
+    let facts = json!({
+        "vendor": "V", "product": "P", "bios_version": "1",
+        "joints": [CHIP_BYTES / 2], "eraseblocks": [{ "bytes": 4096, "count": 32 }],
+    });
+    put(&desk, "board.json", facts.to_string().as_bytes());
+    put(&desk, "chip.bin", &old);
+    put(&desk, "turned.bin", &[&old[CHIP_BYTES / 2..], &old[..CHIP_BYTES / 2]].concat());
+    let tried = |dump: &str| {
+        let trust = ["--trust", "release.pub", "--board", "board.json"];
+        desk.run(&[&["bundle", "try", "both.fcb", "--chip", dump], &trust[..]].concat())
+    };
+    let fits = tried("chip.bin");
+    assert_eq!(fits.status.code(), Some(0), "{fits:?}");
+    let turned = tried("turned.bin");
+    assert_eq!(turned.status.code(), Some(1), "{turned:?}");
+    let told = text(&turned.stdout) + &text(&turned.stderr);
+    assert!(told.contains("joined in the wrong order"), "{told}");
+}
+
+#[test]
 fn a_bundle_for_the_bios_region_changes_that_alone() {
     let desk = Desk::new();
     put(&desk, "chip.bin", &chip(1, 0x21));

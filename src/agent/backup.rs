@@ -10,7 +10,7 @@ use super::state::StateError;
 use crate::durable::{NewFile, PRIVATE};
 use crate::flash::{ContentsError, DumpFacts, Flash as _, read_contents};
 use crate::image::left_out;
-use crate::mtd::{Access, MtdDevice, MtdError};
+use crate::mtd::{Access, Chip, MtdError};
 
 /// Why there is no backup.
 #[derive(Debug, thiserror::Error)]
@@ -55,7 +55,7 @@ impl LocalMachine {
             }
         }
         let good = self.state.known_good().ok().flatten();
-        let mut flash = MtdDevice::open(&self.flash(), Access::ReadOnly)?;
+        let mut flash = Chip::open(&self.flash(), Access::ReadOnly)?;
         let contents = read_contents(&mut flash, &left_out(good.as_ref()))?;
         let floor = self.security_version_floor()?;
         let size_bytes = contents.bytes().len() as u64;

@@ -46,8 +46,9 @@ pub struct Config {
     /// A folder whose `*.pub` files are trusted besides, each for the role that it states. Empty:
     /// none is.
     pub trusted_dir: PathBuf,
-    /// The firmware's flash chip: an MTD name or `/dev/mtdN`. Empty: the one that is the firmware's
-    /// without doubt.
+    /// The firmware's flash chip: an MTD name or `/dev/mtdN`; or the names of two chips that are
+    /// one BIOS together, `LOW+HIGH`, from the lower addresses on. Empty: the one that is the
+    /// firmware's without doubt.
     pub flash: String,
     /// The distribution's kernel that the recovery initramfs was built for. Empty, as its
     /// initramfs: the newest of `recovery` in the state folder that can be started.

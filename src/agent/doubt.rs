@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::flash::{EraseBlock, Flash as _, read_block};
 use crate::image::{ByteRanges, Contents, KnownGood, assess};
-use crate::mtd::{Access, MtdDevice};
+use crate::mtd::{Access, Chip};
 use crate::reason::Condition;
 use crate::wire::answer::DETAIL_SIZE_MAX;
 
@@ -79,7 +79,7 @@ impl Judgement {
 /// A read of the whole chip, step by step.
 #[derive(Debug)]
 pub struct Look {
-    flash: MtdDevice,
+    flash: Chip,
     blocks: std::vec::IntoIter<EraseBlock>,
     bytes: Vec<u8>,
     unread: ByteRanges,
@@ -93,7 +93,7 @@ impl Look {
         if device.is_empty() {
             return None;
         }
-        let flash = MtdDevice::open(device, Access::ReadOnly).ok()?;
+        let flash = Chip::open(device, Access::ReadOnly).ok()?;
         let blocks: Vec<_> = flash.geometry().blocks().collect();
         let bytes = Vec::with_capacity(flash.geometry().size_bytes() as usize);
         let (blocks, unread) = (blocks.into_iter(), ByteRanges::default());

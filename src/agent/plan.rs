@@ -6,7 +6,7 @@ use super::doubt;
 use super::local_machine::LocalMachine;
 use crate::flash::{Flash as _, PlanReport};
 use crate::image::{Bundle, VerifiedImage, VerifiedManifest};
-use crate::mtd::{Access, MtdDevice};
+use crate::mtd::{Access, Chip};
 use crate::reason::{Reason, Refusal, with_causes};
 
 /// Looks at `bundle` and at the chip of `machine`.
@@ -15,14 +15,14 @@ use crate::reason::{Reason, Refusal, with_causes};
 /// Why an update with this bundle would be refused.
 pub fn plan(machine: &LocalMachine, bundle: &[u8]) -> Result<PlanReport, Refusal> {
     let (manifest, image) = open(machine, bundle)?;
-    let mut flash = MtdDevice::open(&machine.flash(), Access::ReadOnly)
+    let mut flash = Chip::open(&machine.flash(), Access::ReadOnly)
         .map_err(|error| Refusal::new(Reason::FlashUnsupported, with_causes(&error)))?;
     let size_bytes = flash.geometry().size_bytes();
     let floor = machine.security_version_floor().unwrap_or(u64::MAX);
     let board = machine.board(size_bytes, machine.host_key().ok().as_ref(), floor);
     board.admit(&manifest)?;
     let good = machine.state.known_good().ok().flatten();
-    let device = format!("{} \"{}\"", flash.info().path().display(), flash.info().name);
+    let device = flash.info().to_string();
     PlanReport::new(&image, &mut flash, device, |contents| {
         doubt::of(contents, good.as_ref(), &board.bios_version)
     })

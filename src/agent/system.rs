@@ -21,7 +21,7 @@ use crate::image::{Contents, Digest, VerifiedManifest, left_out};
 use crate::kexec::{self, KexecError, RecoveryFiles};
 use crate::keys::SecretKey as _;
 use crate::mailbox;
-use crate::mtd::{Access, MtdDevice};
+use crate::mtd::{Access, Chip};
 use crate::reason::{Ending, FlashState, Reason, Refusal, with_causes};
 use crate::tpm::Kept;
 use crate::wire::answer::{End, Environment, Identity, Measurement, Programs};
@@ -234,7 +234,7 @@ impl System {
     }
 
     fn stable_digest(&self, manifest: &VerifiedManifest) -> Result<Digest, String> {
-        let mut flash = MtdDevice::open(&self.machine.flash(), Access::ReadOnly)
+        let mut flash = Chip::open(&self.machine.flash(), Access::ReadOnly)
             .map_err(|error| with_causes(&error))?;
         measure::stable_digest(&mut flash, manifest).map_err(|error| with_causes(&error))
     }
@@ -329,7 +329,7 @@ impl HostSystem for System {
             vendor: board.vendor,
             product: board.product,
             bios_version: board.bios_version,
-            flash_name: flash.map_or_else(String::new, |info| info.name),
+            flash_name: flash.map_or_else(String::new, |info| info.name()),
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
             obstacle_detail: told.join("; "),
             firmware,

@@ -15,7 +15,7 @@ use super::screen::Screen;
 use super::sources::Places;
 use super::stay::{Conclusion, Stay, StayAction};
 use crate::image::VerifiedImage;
-use crate::mtd::{Access, Holders, MtdDevice, MtdInfo};
+use crate::mtd::{Access, Chip, ChipInfo, Holders};
 use crate::net::udp::{self, UdpOptions};
 use crate::platform::{NetworkUp, Platform};
 use crate::reason::{FlashState, Reason, Refusal, with_causes};
@@ -80,7 +80,7 @@ struct Driver<'a> {
     poll: Poll,
     /// None for a moment, between two networks.
     socket: Option<UdpSocket>,
-    job: Option<(Flashing, MtdDevice)>,
+    job: Option<(Flashing, Chip)>,
     buffer: Vec<u8>,
 }
 
@@ -219,7 +219,7 @@ impl Driver<'_> {
             true => (Flashing::drill(image, flash), Access::ReadOnly),
             false => (Flashing::new(image, flash), Access::Exclusive),
         };
-        match MtdDevice::open(self.around.flash, access) {
+        match Chip::open(self.around.flash, access) {
             Ok(device) => self.job = Some((flashing, device)),
             Err(error) => {
                 let now = self.now();
@@ -265,8 +265,8 @@ pub(super) fn seed() -> Result<[u8; 32], EnvironmentError> {
 
 /// What has opened the chip while it was written. Its contents were compared after the last write,
 /// but may change again.
-fn warn_of_users(chip: &MtdInfo) {
-    match Holders::users(Path::new("/"), chip) {
+fn warn_of_users(chip: &ChipInfo) {
+    match Holders::users(Path::new("/"), chip.devices()) {
         Ok(Holders { first: Some(held), .. }) => warn!("{held}, since the flashing began"),
         Ok(_) => {}
         Err(error) => warn!("{}", with_causes(&error)),

@@ -9,7 +9,7 @@ use crate::dmi::Dmi;
 use crate::host::boot_id;
 use crate::image::Board;
 use crate::keys::{Fingerprint, HostSecretKey, PublicKey as _, SecretKey as _};
-use crate::mtd::{MtdInfo, SYSFS_MTD};
+use crate::mtd::{ChipInfo, SYSFS_MTD};
 use crate::platform::{Platform, PlatformError};
 use crate::reason::{Condition, Reason, with_causes};
 use crate::wire::answer::{Environment, Identity};
@@ -25,7 +25,7 @@ pub(super) struct Host {
     pub(super) security_version_floor: u64,
     pub(super) dmi: Dmi,
     /// None when the chip was not found.
-    pub(super) flash: Option<MtdInfo>,
+    pub(super) flash: Option<ChipInfo>,
 }
 
 impl Host {
@@ -51,7 +51,7 @@ impl Host {
             vendor: self.dmi.vendor.clone(),
             product: self.dmi.product.clone(),
             bios_version: self.dmi.bios_version.clone(),
-            flash_name: self.flash.as_ref().map_or(String::new(), |flash| flash.name.clone()),
+            flash_name: self.flash.as_ref().map_or(String::new(), ChipInfo::name),
             agent_version: env!("CARGO_PKG_VERSION").into(),
             obstacle_detail: String::new(),
             firmware,
@@ -63,7 +63,7 @@ impl Host {
     }
 
     fn flash_size_bytes(&self) -> u64 {
-        self.flash.as_ref().map_or(0, |flash| flash.size_bytes)
+        self.flash.as_ref().map_or(0, ChipInfo::size_bytes)
     }
 }
 
@@ -74,13 +74,12 @@ impl Host {
 pub(super) fn find_flash(
     platform: &mut Platform,
     selector: &str,
-) -> Result<Option<MtdInfo>, PlatformError> {
-    let find = || MtdInfo::find(Path::new(SYSFS_MTD), selector);
+) -> Result<Option<ChipInfo>, PlatformError> {
+    let find = || ChipInfo::find(Path::new(SYSFS_MTD), selector);
     platform.wait_for(FLASH_PATIENCE, || find().is_ok())?;
     match find() {
         Ok(info) => {
-            let (path, size_bytes) = (info.path(), info.size_bytes);
-            info!("flash: {} at {}, {size_bytes:#x} bytes", info.name, path.display());
+            info!("flash: {info}, {:#x} bytes", info.size_bytes());
             Ok(Some(info))
         }
         Err(error) => {

@@ -20,7 +20,7 @@ use crate::dmi::Dmi;
 use crate::handover::{PROVISION_PATH, Provision};
 use crate::image::validity::{Verdict, validate_contents};
 use crate::image::{KnownGood, assess, closed_note, left_out};
-use crate::mtd::{MtdInfo, read_chip};
+use crate::mtd::{ChipInfo, read_chip};
 use crate::platform::{self, Ending, NetworkUp, Platform, PlatformError};
 use crate::reason::{Condition, FlashState, with_causes};
 use crate::rescue::search::SearchEnd;
@@ -197,7 +197,7 @@ impl Found {
     fn assess(
         name: &str,
         good: Option<&KnownGood>,
-        flash: Option<&MtdInfo>,
+        flash: Option<&ChipInfo>,
         bios_version: &str,
     ) -> Self {
         if flash.is_none() {

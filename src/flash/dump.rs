@@ -35,6 +35,9 @@ pub struct DumpFacts {
     /// Eraseblocks from the start of the chip on; empty where they are not known.
     #[serde(default)]
     pub eraseblocks: Vec<EraseblockFacts>,
+    /// Where further chips begin, in bytes, if the dump is of several that are one BIOS.
+    #[serde(default)]
+    pub joints: Vec<u64>,
     /// Smallest write, in bytes; 1 where it is not known.
     #[serde(default)]
     pub write_bytes: Option<u32>,
@@ -94,6 +97,7 @@ impl DumpFacts {
             security_version_floor: board.security_version_floor,
             host: board.host.map(|host| host.to_string()),
             eraseblocks,
+            joints: geometry.joints().to_vec(),
             write_bytes: Some(geometry.write_bytes()),
             write_rule: Some(geometry.rule()),
             closed: closed.clone(),
@@ -135,7 +139,7 @@ impl DumpFacts {
                 Geometry::new(size_bytes, &regions, write_bytes, rule)?
             }
         };
-        let mut chip = SimulatedFlash::new(geometry, dump);
+        let mut chip = SimulatedFlash::new(geometry.joined_at(&self.joints)?, dump);
         // Whoever wrote the file may have got the order wrong.
         let inside = |range: &&Range<u64>| range.start < range.end && range.end <= size_bytes;
         self.closed.iter().filter(inside).for_each(|range| chip.close(range.clone()));
@@ -156,6 +160,7 @@ mod tests {
             EraseRegion { block_bytes: 0x4000, block_count: 1 },
         ];
         let geometry = Geometry::new(0x8000, &regions, 1, WriteRule::ClearBits).unwrap();
+        let geometry = geometry.joined_at(&[0x4000]).unwrap();
         let board = Board { vendor: "V".into(), product: "P".into(), ..Board::default() };
         let closed: ByteRanges = std::iter::once(0x1000..0x2000).collect();
         let facts = DumpFacts::of(&board, &geometry, &closed);

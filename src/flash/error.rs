@@ -127,6 +127,12 @@ pub enum FlashError {
         /// Length of the block.
         length_bytes: u32,
     },
+    /// Chips that are one BIOS, but not in this order.
+    #[error(
+        "the chips are joined in the wrong order, as what they hold shows: {0}; name the one with \
+        the lower addresses first (flash in agent.toml); nothing was changed"
+    )]
+    WrongOrder(String),
     /// The image does not belong on this chip, or something that is kept would be lost.
     #[error("{0}; nothing was changed")]
     Misfit(Box<Misfit>),
@@ -241,7 +247,9 @@ impl FlashError {
             Self::Locked { .. } | Self::NotForHost { .. } | Self::ClosedChanges { .. } => {
                 Reason::FlashLocked
             }
-            Self::Misfit(_) | Self::UnsafeMove { .. } => Reason::LayoutMismatch,
+            Self::Misfit(_) | Self::UnsafeMove { .. } | Self::WrongOrder(_) => {
+                Reason::LayoutMismatch
+            }
             Self::BootGuardMismatch(_) => Reason::BootGuardMismatch,
             Self::ImageInvalid { .. } => Reason::ImageInvalid,
             Self::Unreadable { .. } | Self::UnstableRead { .. } | Self::NothingReadable => {

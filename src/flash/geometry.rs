@@ -61,13 +61,14 @@ impl EraseBlock {
     }
 }
 
-/// Size, eraseblocks and write rule of a chip.
+/// Size, eraseblocks and write rule of a chip, or of several that are one BIOS together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Geometry {
     size_bytes: u64,
     write_bytes: u32,
     rule: WriteRule,
     runs: Vec<Run>,
+    joints: Vec<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,6 +116,27 @@ pub enum GeometryError {
         size_bytes: u64,
         /// Sum of the reported blocks.
         covered_bytes: u64,
+    },
+    /// Chips that cannot be written in the same way.
+    #[error(
+        "the chips differ in how they are written ({first:?} in units of {first_write_bytes:#x} \
+        bytes, {other:?} in units of {other_write_bytes:#x} bytes): such chips are not joined"
+    )]
+    Unlike {
+        /// Write rule of the first chip.
+        first: WriteRule,
+        /// Its smallest write.
+        first_write_bytes: u32,
+        /// Write rule of a later one.
+        other: WriteRule,
+        /// Its smallest write.
+        other_write_bytes: u32,
+    },
+    /// A chip that begins where none can.
+    #[error("a chip cannot begin at {offset_bytes:#x}: no eraseblock begins there")]
+    Joint {
+        /// Where it should begin.
+        offset_bytes: u64,
     },
     /// More blocks or regions than any firmware chip has.
     #[error(
@@ -182,7 +204,62 @@ impl Geometry {
             return Err(GeometryError::Coverage { size_bytes, covered_bytes: next.offset_bytes });
         }
         runs.retain(|run| run.block_count > 0);
-        Ok(Self { size_bytes, write_bytes, rule, runs })
+        Ok(Self { size_bytes, write_bytes, rule, runs, joints: Vec::new() })
+    }
+
+    /// Returns these chips one behind the other, in this order.
+    ///
+    /// # Errors
+    /// There is none, they are written in different ways, or they have more blocks than are
+    /// understood.
+    pub fn join(chips: &[&Self]) -> Result<Self, GeometryError> {
+        let (first, others) = chips.split_first().ok_or(GeometryError::Empty)?;
+        let (mut size_bytes, mut joints) = (first.size_bytes, Vec::with_capacity(others.len()));
+        for other in others {
+            if (first.rule, first.write_bytes) != (other.rule, other.write_bytes) {
+                return Err(GeometryError::Unlike {
+                    first: first.rule,
+                    first_write_bytes: first.write_bytes,
+                    other: other.rule,
+                    other_write_bytes: other.write_bytes,
+                });
+            }
+            joints.push(size_bytes);
+            size_bytes = size_bytes.saturating_add(other.size_bytes);
+        }
+        let regions: Vec<_> = chips.iter().flat_map(|chip| chip.regions()).collect();
+        Self::new(size_bytes, &regions, first.write_bytes, first.rule)?.joined_at(&joints)
+    }
+
+    /// Returns the same eraseblocks on several chips, of which the second and so on begin at these
+    /// offsets, in bytes.
+    ///
+    /// # Errors
+    /// One of them is inside an eraseblock, not behind the one before, or beyond the end.
+    pub fn joined_at(self, joints: &[u64]) -> Result<Self, GeometryError> {
+        let mut before = 0;
+        for &offset_bytes in joints {
+            let block = self.block_at(offset_bytes);
+            let begins_block = block.is_some_and(|block| block.offset_bytes() == offset_bytes);
+            if offset_bytes <= before || !begins_block {
+                return Err(GeometryError::Joint { offset_bytes });
+            }
+            before = offset_bytes;
+        }
+        Ok(Self { joints: joints.to_vec(), ..self })
+    }
+
+    fn regions(&self) -> impl Iterator<Item = EraseRegion> + '_ {
+        self.runs.iter().map(|run| EraseRegion {
+            block_bytes: run.block_bytes,
+            block_count: run.block_count.into(),
+        })
+    }
+
+    /// Where each further chip begins, in bytes from the start of the first; empty where there is
+    /// one.
+    pub fn joints(&self) -> &[u64] {
+        &self.joints
     }
 
     /// Size of the chip.
@@ -285,6 +362,29 @@ mod tests {
             (last.offset_bytes(), u64::from(last.index())),
             ((9 << 30) - 0x20000, (9 << 13) - 1)
         );
+    }
+
+    #[test]
+    fn joined_chips_are_one_behind_the_other() {
+        let (low, high) = (bottom_boot(), Geometry::uniform(0x10_0000, 0x1000, 1, NOR).unwrap());
+        let both = Geometry::join(&[&low, &high]).unwrap();
+        assert_eq!((both.size_bytes(), both.joints()), (0x30_0000, &[0x20_0000][..]));
+        let blocks: Vec<_> = both.blocks().collect();
+        assert_eq!(blocks[..39], low.blocks().collect::<Vec<_>>());
+        let first = blocks[39];
+        assert_eq!(
+            (first.index(), first.offset_bytes(), first.length_bytes()),
+            (39, 0x20_0000, 0x1000)
+        );
+        assert_eq!(Geometry::join(&[&low]).unwrap(), low);
+        assert_eq!(Geometry::join(&[]), Err(GeometryError::Empty));
+        for wrong in [&[0][..], &[0x100], &[0x30_0000], &[0x20_0000, 0x1_0000]] {
+            let refused = both.clone().joined_at(wrong);
+            assert!(matches!(refused, Err(GeometryError::Joint { .. })), "{wrong:x?}");
+        }
+        let ram = Geometry::uniform(0x10_0000, 0x1000, 1, WriteRule::Overwrite).unwrap();
+        let unlike = Geometry::join(&[&low, &ram]).unwrap_err();
+        assert!(matches!(unlike, GeometryError::Unlike { other: WriteRule::Overwrite, .. }));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::plan::Decider;
 use super::reading::{READ_ATTEMPTS_MAX, read, read_parts};
 use super::{Flash, FlashError, FlashPlan, Live, Placement, Statistics};
 use crate::image::layout::{DESCRIPTOR_BYTES, foreign_ranges};
-use crate::image::{ByteRanges, Fitting, VerifiedImage, closed_in};
+use crate::image::{ByteRanges, Fitting, VerifiedImage, closed_in, wrong_order};
 
 /// The most that one step reads, unless a single eraseblock is larger.
 pub const SPAN_BYTES_MAX: usize = 256 * 1024;
@@ -161,6 +161,12 @@ impl Backup {
             return Err(FlashError::NothingReadable);
         }
         let geometry = flash.geometry();
+        // A broken chip says nothing that can be relied on.
+        if mode != Mode::Rescue
+            && let Some(why) = wrong_order(&self.contents, geometry.joints())
+        {
+            return Err(FlashError::WrongOrder(why));
+        }
         let live = Live {
             contents: &self.contents,
             readable: &self.readable,

@@ -62,6 +62,7 @@ pub mod layout;
 pub mod learning;
 mod manifest;
 mod manifest_cbor;
+mod order;
 mod part;
 mod payload;
 mod region;
@@ -82,6 +83,7 @@ pub use manifest::{
     BLOCK_BYTES_MIN, BLOCKS_MAX, Description, IMAGE_MAX, Manifest, ManifestError, PAYLOAD_MAX,
     PRODUCTS_MAX, PayloadFormat, REGIONS_MAX, TEXT_MAX, UPDATE_FROM_MAX,
 };
+pub use order::wrong_order;
 pub use part::{PARTS_MAX, Part, layout_of};
 pub use payload::ImageError;
 pub use region::{Region, RegionAction};

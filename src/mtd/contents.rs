@@ -1,6 +1,6 @@
 //! All that a chip holds.
 
-use super::{Access, MtdDevice, MtdError};
+use super::{Access, Chip, MtdError};
 use crate::flash::{ContentsError, read_contents};
 use crate::image::{ByteRanges, Contents};
 
@@ -31,7 +31,7 @@ pub enum ChipReadError {
 /// # Errors
 /// [`ChipReadError`].
 pub fn read_chip(device: &str, untouched: &ByteRanges) -> Result<Contents, ChipReadError> {
-    let mut flash = MtdDevice::open(device, Access::ReadOnly)
+    let mut flash = Chip::open(device, Access::ReadOnly)
         .map_err(|source| ChipReadError::Open { device: device.to_owned(), source })?;
     read_contents(&mut flash, untouched)
         .map_err(|source| ChipReadError::Read { device: device.to_owned(), source })

@@ -158,7 +158,7 @@ fn open_exclusive(
             Errno::EWOULDBLOCK => MtdError::Locked { path: path.to_owned() },
             errno => MtdError::Open { path: path.to_owned(), source: errno.into() },
         })?;
-    match Holders::users(Path::new("/"), info)?.first {
+    match Holders::users(Path::new("/"), std::slice::from_ref(info))?.first {
         Some(held) => Err(MtdError::InUse { held }),
         None => Ok(Handle::Locked(locked)),
     }

@@ -33,6 +33,20 @@ pub enum MtdError {
         /// Number of the first.
         first: u32,
     },
+    /// Devices that cannot be one chip together.
+    #[error("the devices of \"{selector}\" cannot be taken for one chip: {why}")]
+    NotJoined {
+        /// What was asked for.
+        selector: String,
+        /// Why not, and what to do.
+        why: String,
+    },
+    /// The device is another one than a moment ago.
+    #[error("{} is not what sysfs said of it: try again", path.display())]
+    Changed {
+        /// The device node.
+        path: PathBuf,
+    },
     /// sysfs cannot be read.
     #[error("cannot read {}: is sysfs mounted, and the device still there?", path.display())]
     Sysfs {

@@ -41,28 +41,32 @@ pub struct Holders {
 }
 
 impl Holders {
-    /// Who else could write to the bytes of `device` now, through it or through another device that
-    /// has some of them. `root` is `/`.
+    /// Who else could write to the bytes of `devices` now, through them or through other devices
+    /// that have some of them. `root` is `/`.
     ///
     /// # Errors
     /// sysfs cannot be read or understood.
-    pub fn writers(root: &Path, device: &MtdInfo) -> Result<Self, MtdError> {
-        Self::of(root, device, Opened::ForWriting)
+    pub fn writers(root: &Path, devices: &[MtdInfo]) -> Result<Self, MtdError> {
+        Self::of(root, devices, Opened::ForWriting)
     }
 
     /// Returns the same with those that can only read.
     ///
     /// # Errors
     /// As [`Holders::writers`].
-    pub fn users(root: &Path, device: &MtdInfo) -> Result<Self, MtdError> {
-        Self::of(root, device, Opened::Anyhow)
+    pub fn users(root: &Path, devices: &[MtdInfo]) -> Result<Self, MtdError> {
+        Self::of(root, devices, Opened::Anyhow)
     }
 
-    fn of(root: &Path, device: &MtdInfo, opened: Opened) -> Result<Self, MtdError> {
-        let overlaps = Overlap::list(&root.join("sys/class/mtd"), device)?;
-        let mut devices = vec![(device.index, device.name.as_str())];
-        devices.extend(overlaps.iter().map(|other| (other.index, other.name.as_str())));
-        find(root, &devices, opened).map_err(|source| MtdError::Helper { source })
+    fn of(root: &Path, devices: &[MtdInfo], opened: Opened) -> Result<Self, MtdError> {
+        let mut all = Vec::new();
+        for device in devices {
+            let overlaps = Overlap::list(&root.join("sys/class/mtd"), device)?;
+            all.push((device.index, device.name.clone()));
+            all.extend(overlaps.into_iter().map(|other| (other.index, other.name)));
+        }
+        let named: Vec<_> = all.iter().map(|(index, name)| (*index, name.as_str())).collect();
+        find(root, &named, opened).map_err(|source| MtdError::Helper { source })
     }
 
     /// Answers what another process asks of the [`helper`], behind its word `holders`: `any` or

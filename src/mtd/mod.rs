@@ -1,8 +1,10 @@
 //! Flash chips as Linux shows them: MTD devices.
 //!
 //! [`MtdInfo`] describes and finds them (sysfs); [`MtdDevice`] is one that is open, as a
-//! [`Flash`](crate::flash::Flash); [`read_chip`] reads all of one.
+//! [`Flash`](crate::flash::Flash). The firmware lies in one, or in several that are joined:
+//! [`ChipInfo`] finds those, [`Chip`] is them open, [`read_chip`] reads all of them.
 
+mod chip;
 mod contents;
 mod device;
 mod error;
@@ -15,6 +17,7 @@ mod protection;
 #[cfg(test)]
 pub(crate) mod testing;
 
+pub use chip::{Chip, ChipInfo, JOINED_MAX};
 pub use contents::{ChipReadError, read_chip};
 pub use device::{Access, EccCounters, MtdDevice};
 pub use error::MtdError;

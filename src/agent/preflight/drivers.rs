@@ -24,13 +24,13 @@ pub(super) struct RecoveryImage<'a> {
     pub(super) initramfs: Option<&'a InitramfsImage>,
 }
 
-/// Compares the drivers of MTD device `mtd`, of the network `interfaces`, and of the watchdogs with
-/// the modules of the recovery initramfs.
+/// Compares the drivers of the MTD devices `mtd`, of the network `interfaces`, and of the watchdogs
+/// with the modules of the recovery initramfs.
 pub(super) fn drivers(
     list: &mut Checklist,
     root: &Path,
     recovery: &RecoveryImage<'_>,
-    mtd: Option<u32>,
+    mtd: &[u32],
     interfaces: &[String],
 ) {
     let Some(image) = recovery.initramfs else {
@@ -49,7 +49,7 @@ pub(super) fn drivers(
     let withheld = modules_not_for_devices(&cmdline);
     let mut comparison =
         Comparison { root, modules, withheld, found: Vec::new(), lacking: Vec::new() };
-    if let Some(index) = mtd {
+    for &index in mtd {
         comparison.add(&format!("mtd{index}"), &of_mtd(root, index));
     }
     for interface in interfaces {
@@ -245,7 +245,7 @@ mod tests {
             RecoveryImage { path, is_kept: false, kernel: None, initramfs: Some(&image) };
         let mut checks = Checklist::default();
         let interfaces = ["eth0".to_owned()];
-        drivers(&mut checks, root.path(), &recovery, Some(0), &interfaces);
+        drivers(&mut checks, root.path(), &recovery, &[0], &interfaces);
         let check = checks.checks()[0].clone();
         (check.verdict, check.reason, check.detail)
     }

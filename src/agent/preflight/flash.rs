@@ -1,8 +1,6 @@
 //! The flash chip: that it is there, of a kind that is understood, not protected, and nobody
 //! else's.
 
-use std::path::Path;
-
 use nix::sys::utsname::uname;
 
 use crate::agent::check::{Checklist, Subject};
@@ -10,7 +8,9 @@ use crate::agent::firmware_chip::{candidates, the_firmwares};
 use crate::agent::local_machine::LocalMachine;
 use crate::flash::{Flash as _, Geometry};
 use crate::host::flash_controller::{Built, Undriven, undriven};
-use crate::mtd::{Access, Holders, MTD_POWERUP_LOCK, MtdDevice, MtdError, MtdInfo, Protection};
+use crate::mtd::{
+    Access, Chip, ChipInfo, Holders, MTD_POWERUP_LOCK, MtdError, MtdInfo, Protection,
+};
 use crate::reason::{Reason, with_causes};
 
 /// Most eraseblocks that are asked whether they are locked: a question takes a chip up to 0.1 ms.
@@ -20,11 +20,11 @@ const LOCK_PROBES_MAX: u32 = 1024;
 const UNLOCK: &str = "load its driver with writing enabled, lift the board's write protection";
 
 /// Looks at the chip that the configuration names. Returns it if it can at least be read.
-pub(super) fn flash(list: &mut Checklist, machine: &LocalMachine) -> Option<MtdDevice> {
+pub(super) fn flash(list: &mut Checklist, machine: &LocalMachine) -> Option<Chip> {
     let sysfs = machine.root.join("sys/class/mtd");
     let info = match &machine.config.flash {
-        selector if selector.is_empty() => find_the_firmwares(list, machine)?,
-        selector => match MtdInfo::find(&sysfs, selector) {
+        selector if selector.is_empty() => find_the_firmwares(list, machine)?.into(),
+        selector => match ChipInfo::find(&sysfs, selector) {
             Ok(info) => info,
             Err(error) => {
                 let problem = with_causes(&error);
@@ -34,10 +34,11 @@ pub(super) fn flash(list: &mut Checklist, machine: &LocalMachine) -> Option<MtdD
             }
         },
     };
-    let device = open(list, &info);
-    protection(list, Protection::of(&sysfs, &info));
-    users(list, Holders::writers(&machine.root, &info));
-    device
+    let chip = open(list, &info);
+    let of_each = info.devices().iter().map(|device| Protection::of(&sysfs, device));
+    protection(list, of_each.collect());
+    users(list, Holders::writers(&machine.root, info.devices()));
+    chip
 }
 
 /// The one chip that is the firmware's. Where it is not one, says which there are and what to
@@ -75,7 +76,8 @@ fn find_the_firmwares(list: &mut Checklist, machine: &LocalMachine) -> Option<Mt
         ),
         (several, _) => (
             format!("several may be the firmware's: {}", described(several)),
-            "set flash in agent.toml to the one that this machine starts from",
+            "set flash in agent.toml to the one that this machine starts from; or to both names, \
+             as \"LOW+HIGH\", if its firmware lies in both",
         ),
     };
     not_found(list, machine, Trouble { problem, reason: Reason::FlashNotFound, advice });
@@ -128,23 +130,17 @@ fn not_found(list: &mut Checklist, machine: &LocalMachine, trouble: Trouble) {
     );
 }
 
-fn open(list: &mut Checklist, info: &MtdInfo) -> Option<MtdDevice> {
-    let path = info.path();
-    match MtdDevice::open(&path.to_string_lossy(), Access::ReadOnly) {
-        Ok(device) if device.info() != info => {
-            let problem = format!("{} is not what sysfs says", path.display());
-            list.not_ok(Subject::Flash, Reason::FlashUnsupported, problem, "");
-            None
-        }
-        Ok(device) => {
-            let shown = shown(&path, info, device.geometry());
+fn open(list: &mut Checklist, info: &ChipInfo) -> Option<Chip> {
+    match Chip::open_found(info.clone(), Access::ReadOnly) {
+        Ok(chip) => {
+            let shown = shown(info, chip.geometry());
             if info.is_writeable() {
                 list.ok(Subject::Flash, shown);
             } else {
                 let problem = format!("{shown}: read-only");
                 list.not_ok(Subject::Flash, Reason::FlashLocked, problem, UNLOCK);
             }
-            Some(device)
+            Some(chip)
         }
         Err(error) => {
             list.not_ok(Subject::Flash, error.reason(), with_causes(&error), "");
@@ -153,10 +149,13 @@ fn open(list: &mut Checklist, info: &MtdInfo) -> Option<MtdDevice> {
     }
 }
 
-fn shown(path: &Path, info: &MtdInfo, geometry: &Geometry) -> String {
-    let (path, size, blocks) = (path.display(), info.size_bytes, geometry.block_count());
-    let (name, kind, runs) = (&info.name, &info.kind, runs(geometry));
-    format!("{path} \"{name}\", {kind}, {size:#x} bytes in {blocks} eraseblocks ({runs})")
+fn shown(info: &ChipInfo, geometry: &Geometry) -> String {
+    let (size, blocks, runs) = (info.size_bytes(), geometry.block_count(), runs(geometry));
+    let mut kinds: Vec<String> =
+        info.devices().iter().map(|device| device.kind.to_string()).collect();
+    kinds.dedup();
+    let kinds = kinds.join(" and ");
+    format!("{info}, {kinds}, {size:#x} bytes in {blocks} eraseblocks ({runs})")
 }
 
 /// "512 of 0x1000", or "8 of 0x2000, 31 of 0x10000" on chips whose eraseblocks differ.
@@ -174,25 +173,38 @@ fn runs(geometry: &Geometry) -> String {
 }
 
 /// Every source counts, whatever the others say.
-fn protection(list: &mut Checklist, protection: Result<Protection, MtdError>) {
+fn protection(list: &mut Checklist, of_each: Result<Vec<Protection>, MtdError>) {
     const NAME: Subject = Subject::FlashProtection;
-    let found = match protection {
+    let found = match of_each {
         Ok(found) => found,
         Err(error) => {
             list.not_ok(NAME, Reason::FlashLocked, with_causes(&error), UNLOCK);
             return;
         }
     };
-    let mut locks = found.locks;
-    locks.extend(found.read_only.iter().map(|part| {
-        let (start, last) = (part.start_bytes, part.end_bytes - 1);
-        format!("{start:#x}-{last:#x} is mtd{} \"{}\", which is read-only", part.index, part.name)
-    }));
+    let (mut locks, mut remarks) = (Vec::new(), Vec::new());
+    for device in found {
+        // Chips behind one controller say the same.
+        add_new(&mut locks, device.locks);
+        add_new(&mut remarks, device.remarks);
+        locks.extend(device.read_only.iter().map(|part| {
+            let (start, last, index) = (part.start_bytes, part.end_bytes - 1, part.index);
+            format!("{start:#x}-{last:#x} is mtd{index} \"{}\", which is read-only", part.name)
+        }));
+    }
     if locks.is_empty() {
-        let remarks = found.remarks.join(", ");
+        let remarks = remarks.join(", ");
         list.ok(NAME, if remarks.is_empty() { "none" } else { &remarks });
     } else {
         list.not_ok(NAME, Reason::FlashLocked, locks.join("; "), UNLOCK);
+    }
+}
+
+fn add_new(known: &mut Vec<String>, told: Vec<String>) {
+    for text in told {
+        if !known.contains(&text) {
+            known.push(text);
+        }
     }
 }
 
@@ -217,7 +229,7 @@ fn users(list: &mut Checklist, holders: Result<Holders, MtdError>) {
 
 /// Asks every eraseblock, or on chips with very many as many as [`LOCK_PROBES_MAX`], evenly spread:
 /// those lock in ranges. Recovery asks each block again before it changes it.
-pub(super) fn flash_locks(list: &mut Checklist, flash: &mut MtdDevice) {
+pub(super) fn flash_locks(list: &mut Checklist, flash: &mut Chip) {
     let step = flash.geometry().block_count().div_ceil(LOCK_PROBES_MAX).max(1);
     let blocks: Vec<_> = flash.geometry().blocks().step_by(step as usize).collect();
     let mut locked = Vec::new();
@@ -240,7 +252,8 @@ pub(super) fn flash_locks(list: &mut Checklist, flash: &mut MtdDevice) {
     };
     let (count, asked) = (locked.len(), blocks.len());
     let found = format!("{count} of {asked} eraseblocks are locked, the first at {first:#x}");
-    if flash.info().flags & MTD_POWERUP_LOCK != 0 {
+    let mut devices = flash.info().devices().iter();
+    if devices.all(|device| device.flags & MTD_POWERUP_LOCK != 0) {
         list.ok(
             Subject::FlashLocks,
             format_args!("{found}, as after each power-up; they can be unlocked"),
@@ -259,6 +272,7 @@ mod tests {
     use crate::agent::config::Config;
     use crate::agent::trust::Trust;
     use crate::flash::{EraseRegion, WriteRule};
+    use crate::mtd::MtdDevice;
     use crate::mtd::testing::SysfsTree;
 
     const CONTROLLER: &str = "sys/devices/pci0000:00/0000:00:1f.5";

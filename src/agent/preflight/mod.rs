@@ -20,13 +20,13 @@ use super::doubt;
 use super::local_machine::LocalMachine;
 use super::machine::UpdateOrder;
 use super::outlook::{check_boot_guard, check_layout};
-use crate::flash::{Flash as _, Geometry};
+use crate::flash::{Flash as _, FlashError, Geometry};
 use crate::host::drivers::default_interface;
 use crate::image::boot_guard::not_known;
-use crate::image::{Board, Contents, Fitting, Manifest, left_out};
+use crate::image::{Board, Contents, Fitting, Manifest, left_out, wrong_order};
 use crate::kexec::RecoveryFiles;
 use crate::keys::HostSecretKey;
-use crate::mtd::MtdInfo;
+use crate::mtd::ChipInfo;
 use crate::net::InterfaceConfig;
 use crate::power::Power;
 use crate::reason::{Condition, Reason, with_causes};
@@ -87,7 +87,7 @@ pub(super) struct ChipContents {
 #[derive(Debug)]
 pub(super) struct Overview {
     pub(super) board: Board,
-    pub(super) flash: Option<MtdInfo>,
+    pub(super) flash: Option<ChipInfo>,
 }
 
 /// Every precondition of an update of this machine, whatever the bundle. Reads the chip.
@@ -111,7 +111,7 @@ struct Findings {
     list: Checklist,
     key: Option<HostSecretKey>,
     board: Board,
-    flash: Option<MtdInfo>,
+    flash: Option<ChipInfo>,
     chip: Option<ChipContents>,
     doubt: Option<String>,
     network: Option<Vec<InterfaceConfig>>,
@@ -160,6 +160,7 @@ fn look(machine: &LocalMachine, purpose: Purpose<'_>, manager: Option<SocketAddr
         None => list.unknown(Subject::FlashLocks, "no flash chip to ask"),
     }
     if let Some(chip) = &chip {
+        order_of_chips(&mut list, chip);
         doubt = firmware(&mut list, machine, &chip.contents, &board.bios_version);
         if let Some(order) = purpose.order() {
             layout(&mut list, &chip.contents, order.manifest);
@@ -170,9 +171,10 @@ fn look(machine: &LocalMachine, purpose: Purpose<'_>, manager: Option<SocketAddr
     let mut of_network = Checklist::default();
     let network = network::network(&mut of_network, machine, manager);
     let interfaces = interfaces(machine, network.as_deref(), purpose.order());
-    let mtd = flash.as_ref().map(|info| info.index);
+    let devices = flash.iter().flat_map(ChipInfo::devices);
+    let mtd: Vec<u32> = devices.map(|device| device.index).collect();
     let files =
-        recovery::recovery(&mut list, machine, board.flash_size_bytes, mtd, &interfaces, purpose);
+        recovery::recovery(&mut list, machine, board.flash_size_bytes, &mtd, &interfaces, purpose);
     power(&mut list, machine);
     list.append(of_network);
     if matches!(purpose, Purpose::Check) {
@@ -229,6 +231,14 @@ fn firmware(
         ),
     }
     doubt
+}
+
+/// Recovery looks again: there the drivers may name the chips differently.
+fn order_of_chips(list: &mut Checklist, chip: &ChipContents) {
+    if let Some(why) = wrong_order(chip.contents.bytes(), chip.geometry.joints()) {
+        let error = FlashError::WrongOrder(why);
+        list.not_ok(Subject::Flash, error.reason(), error, "");
+    }
 }
 
 fn layout(list: &mut Checklist, contents: &Contents, manifest: &Manifest) {

@@ -21,13 +21,13 @@ const INITRAMFS_GROWTH: u64 = 4;
 /// What kernel and firmcastd need in the recovery environment beside that.
 const RECOVERY_MEMORY_BYTES: u64 = 160 << 20;
 
-/// Looks at kernel and initramfs, and whether the initramfs has the drivers of MTD device `mtd` and
-/// of the `interfaces`. Returns the files if they can be used.
+/// Looks at kernel and initramfs, and whether the initramfs has the drivers of the MTD devices
+/// `mtd` and of the `interfaces`. Returns the files if they can be used.
 pub(super) fn recovery(
     list: &mut Checklist,
     machine: &LocalMachine,
     flash_size_bytes: u64,
-    mtd: Option<u32>,
+    mtd: &[u32],
     interfaces: &[String],
     purpose: Purpose<'_>,
 ) -> Option<RecoveryFiles> {

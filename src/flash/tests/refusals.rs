@@ -19,6 +19,27 @@ fn an_image_of_another_size_is_refused() {
 }
 
 #[test]
+fn chips_in_the_wrong_order_are_left_alone() {
+    let (low, mut high) = (vec![0; 512], vec![1; 512]);
+    high[496..499].copy_from_slice(&[0xe9, 0, 0xff]);
+    let flash = |contents: [&[u8]; 2]| {
+        let geometry = nor(4).joined_at(&[512]).unwrap();
+        SimulatedFlash::new(geometry, contents.concat())
+    };
+    let target = [&low[..], &high].concat();
+    let mut turned = flash([&high, &low]);
+    let error = refusal(image(target.clone()), &mut turned);
+    assert!(matches!(error, FlashError::WrongOrder(_)), "{error}");
+    assert_eq!(turned.contents(), [&high[..], &low].concat());
+    // What a dead machine's chips hold says nothing.
+    let end = run(Job::rescue(image(target.clone())), &mut turned).into_end().unwrap();
+    assert_eq!(end.outcome, Outcome::Updated);
+    let mut right = flash([&low, &[0x11; 512][..]]);
+    let end = run(Job::new(image(target.clone())), &mut right).into_end().unwrap();
+    assert_eq!((end.outcome, right.contents()), (Outcome::Updated, &target[..]));
+}
+
+#[test]
 fn nand_skips_bad_blocks_and_refuses_when_too_few_are_good() {
     let geometry = Geometry::uniform(4 * 512, 512, 128, WriteRule::PageOnce).unwrap();
     let mut flash = SimulatedFlash::new(geometry.clone(), vec![0x11; 4 * 512]);

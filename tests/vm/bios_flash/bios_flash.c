@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Tells the kernel where QEMU's q35 machine keeps its firmware: a CFI flash chip of 2 MiB that ends at 4 GiB, or of 4 MiB on
- * the lab's board with a management engine. There it also keeps the host from reading what the Intel flash descriptor at the
+ * Tells the kernel where QEMU's q35 machine keeps its firmware: a CFI flash chip of 2 MiB that ends at 4 GiB, or two of 1 MiB on
+ * the lab's board with two chips, or one of 4 MiB on its board with a management engine. There it also keeps the host from reading what the Intel flash descriptor at the
  * chip's start closes to it, as an Intel chipset does: such reads fail with EIO.
  *
  * QEMU's pflash drive is a complete Intel command set chip, but no ACPI table names it, so no driver binds to it.
@@ -20,14 +20,14 @@
 #define CHIP_SIZE          0x00200000
 #define CHIP_SIZE_WITH_ME  0x00400000
 #define BOARD_WITH_ME      "Virtual Server with ME"
+#define BOARD_WITH_TWO     "Virtual Server with Two Chips"
 
 #define DESCRIPTOR_SIGNATURE 0x0ff0a55a
 #define ME_REGION            2
 
-static struct map_info map = {
-	.name = "bios",
-	.bankwidth = 1,
-};
+static struct map_info maps[2];
+static struct mtd_info *chips[2];
+/* That with the flash descriptor. */
 static struct mtd_info *chip;
 static loff_t closed_start, closed_end;
 static int (*chip_read)(struct mtd_info *mtd, loff_t from, size_t len, size_t *retlen, u_char *buf);
@@ -78,40 +78,74 @@ static const struct pci_device_id __maybe_unused lpc_bridges[] = {
 MODULE_DEVICE_TABLE(pci, lpc_bridges);
 MODULE_SOFTDEP("pre: cfi_probe cfi_cmdset_0001");
 
-static int __init bios_flash_init(void)
+static void forget(int nth)
 {
+	if (chips[nth])
+		map_destroy(chips[nth]);
+	if (maps[nth].virt)
+		iounmap(maps[nth].virt);
+	chips[nth] = NULL;
+	maps[nth].virt = NULL;
+}
+
+static int add(int nth, const char *name, u64 start, u32 size)
+{
+	struct map_info *map = &maps[nth];
 	int err = -ENODEV;
 
-	map.size = dmi_match(DMI_PRODUCT_NAME, BOARD_WITH_ME) ? CHIP_SIZE_WITH_ME : CHIP_SIZE;
-	map.phys = CHIP_END - map.size;
-	map.virt = ioremap(map.phys, map.size);
-	if (!map.virt)
+	map->name = name;
+	map->bankwidth = 1;
+	map->phys = start;
+	map->size = size;
+	map->virt = ioremap(start, size);
+	if (!map->virt)
 		return -ENOMEM;
-	simple_map_init(&map);
-	chip = do_map_probe("cfi_probe", &map);
-	if (!chip)
-		goto unmap;
-	chip->owner = THIS_MODULE;
-	err = close_by_descriptor();
-	if (err)
-		goto destroy;
-	err = mtd_device_register(chip, NULL, 0);
-	if (err)
-		goto destroy;
-	return 0;
+	simple_map_init(map);
+	chips[nth] = do_map_probe("cfi_probe", map);
+	if (!chips[nth])
+		goto forget;
+	chips[nth]->owner = THIS_MODULE;
+	if (nth == 0) {
+		chip = chips[0];
+		err = close_by_descriptor();
+		if (err)
+			goto forget;
+	}
+	err = mtd_device_register(chips[nth], NULL, 0);
+	if (!err)
+		return 0;
+forget:
+	forget(nth);
+	return err;
+}
 
-destroy:
-	map_destroy(chip);
-unmap:
-	iounmap(map.virt);
+static void remove(int nth)
+{
+	if (chips[nth])
+		mtd_device_unregister(chips[nth]);
+	forget(nth);
+}
+
+static int __init bios_flash_init(void)
+{
+	u32 size = dmi_match(DMI_PRODUCT_NAME, BOARD_WITH_ME) ? CHIP_SIZE_WITH_ME : CHIP_SIZE;
+	int err;
+
+	if (!dmi_match(DMI_PRODUCT_NAME, BOARD_WITH_TWO))
+		return add(0, "bios", CHIP_END - size, size);
+	err = add(0, "bios-low", CHIP_END - size, size / 2);
+	if (err)
+		return err;
+	err = add(1, "bios-high", CHIP_END - size / 2, size / 2);
+	if (err)
+		remove(0);
 	return err;
 }
 
 static void __exit bios_flash_exit(void)
 {
-	mtd_device_unregister(chip);
-	map_destroy(chip);
-	iounmap(map.virt);
+	remove(1);
+	remove(0);
 }
 
 module_init(bios_flash_init);

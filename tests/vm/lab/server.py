@@ -33,6 +33,8 @@ class Machine:
     # True: a reset of the machine is a power cycle of QEMU. Needed where the firmware changes its kind, because QEMU
     # copies the legacy segment below 1 MiB from the flash chip only when it starts.
     power_cycle_on_reset: bool = False
+    # The firmware lies in two chips of the same size, one behind the other.
+    two_chips: bool = False
     # More of QEMU's command line.
     devices: tuple = ()
 
@@ -113,8 +115,7 @@ class Server:
             "qemu-system-x86_64", "-name", self.name, "-nodefaults", "-display", "none",
             "-M", f"q35,accel={'kvm' if machine.kvm else 'tcg'}", "-cpu", "host" if machine.kvm else CPU,
             "-m", str(machine.memory_mib), *reset, *watchdog,
-            "-drive", f"if=pflash,unit=0,format=raw,file={self.flash}",
-            *self._storage(),
+            *self._chips(), *self._storage(),
             "-netdev", f"tap,id=net0,ifname={self.tap},script=no,downscript=no",
             "-device", f"{machine.nic},netdev=net0,mac={self.mac},romfile=",
             "-device", "virtio-rng-pci",
@@ -123,6 +124,16 @@ class Server:
                         f"logfile={self.console_file},logappend=on", "-serial", "chardev:con",
             "-chardev", f"socket,id=ctl,path={self._control_socket},server=on,wait=off", "-serial", "chardev:ctl",
             *machine.devices, *self._boot.qemu_arguments(),
+        ]  # fmt: skip
+
+    def _chips(self):
+        """QEMU puts unit 0 below 4 GiB, and unit 1 below that."""
+        if not self.machine.two_chips:
+            return ["-drive", f"if=pflash,unit=0,format=raw,file={self.flash}"]
+        half = self.flash.stat().st_size // 2
+        place = f"size={half},file.driver=file,file.filename={self.flash},file.locking=off"
+        return [
+            "-drive", f"if=pflash,unit=0,driver=raw,offset={half},{place}", "-drive", f"if=pflash,unit=1,driver=raw,offset=0,{place}",
         ]  # fmt: skip
 
     def _storage(self):

@@ -147,7 +147,8 @@ class Lab:
         shutil.copy(host_key.with_suffix(".pub"), state / "host.pub")
         shutil.copy(self.manager.key.with_suffix(".pub"), etc / "manager.pub")
         shutil.copy(self.manager.release_key.with_suffix(".pub"), etc / "release.pub")
-        write(etc / "agent.toml", AGENT_CONFIG)
+        chip = "bios-low+bios-high" if server.machine.two_chips else "bios"
+        write(etc / "agent.toml", AGENT_CONFIG.replace('"bios"', f'"{chip}"'))
 
     def start_dhcp_server(self):
         """Servers whose address is "dhcp" need one; returns its log file."""

@@ -15,6 +15,8 @@ OLD_NETWORK, NEW_NETWORK = range(0x1000, 0x3000), range(0x4000, 0x6000)
 # An eraseblock of the chip is 4 KiB.
 BIOS = range(0x80000, CHIP_BYTES)
 MAC = bytes.fromhex("525400c0ffee")
+# The board of the lab's that has them.
+TWO_CHIPS = "Virtual Server with Two Chips"
 
 
 @scenario(limit_s=900)
@@ -60,6 +62,38 @@ def parts_of_a_chip(lab):
     lab.check("and the chip is the new image with it", held == bytes(expected))
 
 
+@scenario(limit_s=900)
+def two_chips_are_one_bios(lab):
+    """A BIOS that lies in two chips is updated in both by one campaign, from the images of the two; then in one of them alone;
+    names in the wrong order are refused, by the host and by its dump"""
+    old, new = lab.firmware.ovmf_old.read_bytes(), lab.firmware.ovmf_new.read_bytes()
+    half = CHIP_BYTES // 2
+    for name, contents in (("low", new[:half]), ("high", new[half:]), ("old-high", old[half:])):
+        (lab.folder / f"{name}.rom").write_bytes(contents)
+    both = make(lab, "both", "low.rom", "--image", lab.folder / "high.rom", preserve=True, product=TWO_CHIPS)
+    one = make(lab, "one", "old-high.rom", "--region", f"high={half:#x}:{half:#x}", version="3", product=TWO_CHIPS)
+    server = lab.add_server(lab.firmware.ovmf_old, product=TWO_CHIPS, two_chips=True, files={f"{BUNDLES}/{both.name}": both})
+    lab.boot(server)
+    lab.enroll(server)
+
+    check_foretold(lab, server, both, "both")
+    turned = "/etc/firmcast/turned.toml"
+    server.command(f"sed s/bios-low+bios-high/bios-high+bios-low/ /etc/firmcast/agent.toml > {turned}")
+    status, output = server.command(f"firmcastd plan --config {turned} --bundle /state/{BUNDLES}/{both.name}", timeout_s=60)
+    lab.check("chips in the wrong order are refused", status == 1 and "wrong order" in output, output)
+    status, output = server.command(f"firmcastd check --config {turned}", timeout_s=120)
+    lab.check("and told by the check", status == 1 and "wrong order" in output, output)
+
+    result = lab.update(both, "--all", "--escrow", "--interface", MANAGER_INTERFACE, "--rate", RATE_MBIT)
+    lab.check_status("the host with both chips new is confirmed", result, 0)
+    lab.check("both chips hold their halves", server.flash_bytes(own_data := 0x84000) == new[own_data:])
+    # The variables are in the lower chip.
+    result = lab.update(one, "--all", "--no-variable-store-known", "--interface", MANAGER_INTERFACE, "--rate", RATE_MBIT)
+    lab.check_status("the host with one chip as it was is confirmed", result, 0)
+    lab.check("the upper chip is the bundle's", server.flash_bytes(half) == old[half:])
+    lab.check("the lower chip is as it was", server.flash_bytes(own_data, half - own_data) == new[own_data:half])
+
+
 def image(network, name, mac, seabios):
     """A whole chip; `name` decides what its BIOS region is like."""
     chip = bytearray(b"\xff" * CHIP_BYTES)
@@ -71,8 +105,8 @@ def image(network, name, mac, seabios):
     return bytes(chip)
 
 
-def make(lab, name, file, *more, version="2"):
-    return lab.manager.bundle(name, lab.folder / file, version=version, preserve=False, more=more)
+def make(lab, name, file, *more, version="2", preserve=False, **board):
+    return lab.manager.bundle(name, lab.folder / file, version=version, preserve=preserve, more=more, **board)
 
 
 def trust(lab):

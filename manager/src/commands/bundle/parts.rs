@@ -7,7 +7,9 @@ use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 use firmcast::image::layout::Layout;
 use firmcast::image::tree::{NodeKind, Tree};
-use firmcast::image::{Description, Fitting, IMAGE_MAX, Manifest, Part, PayloadFormat};
+use firmcast::image::{
+    Description, Fitting, IMAGE_MAX, Manifest, Part, PayloadFormat, wrong_order,
+};
 use firmcast_manager::wrapping::Metainfo;
 
 use super::file;
@@ -62,6 +64,7 @@ impl Parts {
              same order"
         );
         let (mut image, mut parts, mut metainfo) = (Vec::new(), Vec::new(), None);
+        let mut joints = Vec::new();
         for (nth, path) in self.images.iter().enumerate() {
             let region = self.regions.get(nth);
             let unwrapped = self.wrapped.read(path, region.is_some())?;
@@ -69,7 +72,10 @@ impl Parts {
             metainfo = metainfo.or(unwrapped.metainfo);
             match region {
                 None if image.is_empty() => image = bytes,
-                None => image.extend(bytes),
+                None => {
+                    joints.push(image.len() as u64);
+                    image.extend(bytes);
+                }
                 Some(region) => {
                     let bytes = of_region(region, bytes, path)?;
                     parts.push(part(region, &bytes)?);
@@ -77,6 +83,9 @@ impl Parts {
                 }
             }
             ensure!(image.len() <= IMAGE_MAX, "the images have more than {IMAGE_MAX} bytes in all");
+        }
+        if let Some(why) = wrong_order(&image, &joints) {
+            bail!("{why}: give the --image of the chip with the lower addresses first");
         }
         let cargo = Cargo { image, parts, metainfo };
         match &self.base {
