@@ -110,7 +110,7 @@ impl RestoreArgs {
         let record = self.record(store)?;
         let key: ReleaseSecretKey = keys::load_secret(&self.release_key)?;
         let image = store.read(&record.sha256)?;
-        let bytes = bundle::sign(self.description(&record, &image)?, &image, &key)
+        let bytes = bundle::sign(self.description(&record, &image)?, image, &key)
             .with_context(|| format!("cannot make a bundle of the backup of {}", record.host))?;
         bundle::write_new(&self.output, &bytes, bundle::Readers::Owner)?;
         output::print(&format!(

@@ -65,21 +65,21 @@ impl CreateArgs {
             stderr::tell(sentence);
             return Ok(ExitCode::from(WRONG_USAGE));
         }
-        let image = &cargo.image;
         let description = self.description(&cargo)?;
+        let name = self.parts.names();
         let doubts = Doubts {
-            name: &self.parts.names(),
-            image,
+            name: &name,
+            image: &cargo.image,
             regions: &description.regions.clone(),
             is_part: !cargo.parts.is_empty(),
             has_boot_offset: self.policy.boot_offset.is_some(),
         };
-        let cannot = || format!("cannot make a bundle of {}", doubts.name);
+        let cannot = || format!("cannot make a bundle of {name}");
         doubts.ensure_whole().with_context(cannot)?;
-        let bytes = sign(description, image, &key).with_context(cannot)?;
+        doubts.tell();
+        let bytes = sign(description, cargo.image, &key).with_context(cannot)?;
         file::write_new(&self.out, &bytes, file::Readers::Everybody)?;
         tell_if_no_variable_store(&self.out.display().to_string(), &open(&bytes, &[])?.manifest);
-        doubts.tell();
         output::print(&format!(
             "{}: version {}, {} bytes, signed by {}\n",
             self.out.display(),

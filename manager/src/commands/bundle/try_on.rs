@@ -50,16 +50,16 @@ impl TryArgs {
         state: impl FnOnce() -> anyhow::Result<PathBuf>,
     ) -> anyhow::Result<ExitCode> {
         let what = || format!("bundle {}", self.bundle.display());
-        let bytes = file::read_bundle(&self.bundle)?;
-        let image = self.open(&bytes).with_context(what)?;
+        let image = self.open(file::read_bundle(&self.bundle)?).with_context(what)?;
         match &self.chip {
             Some(chip) => self.try_on_dump(&image, chip),
             None => self.try_on_backups(&image, &BackupStore::new(&state()?)),
         }
     }
 
-    fn open(&self, bytes: &[u8]) -> anyhow::Result<VerifiedImage> {
-        let bundle = Bundle::parse(bytes)?;
+    /// Opens the bundle; of its file nothing is kept in memory.
+    fn open(&self, file: Vec<u8>) -> anyhow::Result<VerifiedImage> {
+        let bundle = Bundle::parse(&file)?;
         let manifest = VerifiedManifest::verify(bundle.manifest, &trusted(&self.trust)?)?;
         Ok(manifest.open_payload(bundle.payload)?)
     }
