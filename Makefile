@@ -4,11 +4,11 @@
 SHELL := /bin/sh
 LAB := tests/vm/lab.py
 # How many seeds `make test-sim` runs.
-SEEDS ?= 200
+SEEDS ?= 120
 # How many chips `make test-sim` breaks.
 FLASH_SEEDS ?= 400
 # How many worlds of dead hosts it runs.
-RESCUE_SEEDS ?= 100
+RESCUE_SEEDS ?= 60
 # How many labs of virtual machines run at a time.
 VM_JOBS ?= 2
 # Seconds that `make fuzz` gives each fuzz target.
@@ -44,7 +44,7 @@ test-unit: need-cc ## [?|?] unit, property and documentation tests; leaves out t
 	$(call cargo-test,--workspace)
 	cargo test --locked --workspace --doc
 
-test-sim: need-cc ## [?|?] the simulator: SEEDS=n worlds (200), FLASH_SEEDS=n chips (400), RESCUE_SEEDS=n worlds of dead hosts (100); SEED=n, FLASH_SEED=n, RESCUE_SEED=n run one again and tell all
+test-sim: need-cc ## [?|?] the simulator: SEEDS=n worlds (120), FLASH_SEEDS=n chips (400), RESCUE_SEEDS=n worlds of dead hosts (60); SEED=n, FLASH_SEED=n, RESCUE_SEED=n run one again and tell all
 	CARGO_PROFILE_DEV_OPT_LEVEL=2 cargo run --locked -p firmcast-sim -- $(if $(RESCUE_SEED),--rescue-seed $(RESCUE_SEED),$(if $(FLASH_SEED),--flash-seed $(FLASH_SEED),$(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --flash-seeds $(FLASH_SEEDS) --rescue-seeds $(RESCUE_SEEDS))))
 
 test-firmware: need-cc need-python3 ## [?|?] layouts and validity of real firmware, and sealed datagrams, compared with what other programs make of them

@@ -6,6 +6,8 @@
 //!     exercises the engine: lines "ok ..." and "FAIL ...", status 1 if any failed
 //! flash_exercise --device NAME --beyond-4-gib
 //!     writes, erases and reads one block there, and nothing below
+//! flash_exercise --device LOW+HIGH --joint
+//!     reads, writes and locks across the place where the second chip begins
 //! flash_exercise --device NAME --update FILE
 //!     brings the chip to the file, preserving `name,offset,length` of --preserve
 //! flash_exercise --device NAME --rescue FILE
@@ -20,6 +22,7 @@
 
 mod bench;
 mod exercise;
+mod joined;
 mod replace;
 mod timed;
 
@@ -33,7 +36,7 @@ use firmcast::image::{
 use firmcast::keys::{ReleaseSecretKey, SecretKey as _};
 use rand_core::OsRng;
 
-const USAGE: &str = "usage: flash_exercise --device NAME (--destroy-contents | --beyond-4-gib | \
+const USAGE: &str = "usage: flash_exercise --device NAME (--destroy-contents | --beyond-4-gib | --joint | \
     (--update | --rescue) FILE [--preserve NAME,OFFSET,LENGTH ...] | --bench FILE ...), \
     or flash_exercise --time COMMAND ...";
 
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
     let result = match arguments[..] {
         ["--device", device, "--destroy-contents"] => exercise::exercise(device),
         ["--device", device, "--beyond-4-gib"] => exercise::beyond_4_gib(device).map(|()| true),
+        ["--device", device, "--joint"] => joined::joined(device).map(|()| true),
         ["--device", device, "--update", file, ref rest @ ..] => {
             replace::replace(device, file, rest, Job::new)
         }

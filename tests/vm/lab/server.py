@@ -15,6 +15,8 @@ POLL_S = 0.1
 CONTROL_TIMEOUT_S = 120
 MEMORY_MIB = 768
 VENDOR = "Firmcast Lab"
+# The product with two chips (`Machine.two_chips`).
+TWO_CHIPS = "Virtual Server with Two Chips"
 
 
 class ServerFailed(Exception):

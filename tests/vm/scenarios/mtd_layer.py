@@ -2,6 +2,7 @@
 
 from lab import binaries
 from lab.scenario import scenario
+from lab.server import TWO_CHIPS
 
 NAND_BAD_BLOCKS = "3,100"
 
@@ -19,16 +20,17 @@ CHIPS = (
 
 @scenario(limit_s=300, with_manager=False)
 def mtd_layer_in_vm(lab):
-    """The MTD layer and the flash engine on mtdram, on nandsim with bad blocks, and on the BIOS chip"""
-    server = lab.add_server(
-        lab.firmware.ovmf_old, agent=False, files={"bin/flash_exercise": binaries.flash_exercise()}
-    )
+    """The MTD layer and the flash engine on mtdram, on nandsim with bad blocks, on a BIOS chip, and on two that are joined"""
+    files = {"bin/flash_exercise": binaries.flash_exercise()}
+    server = lab.add_server(lab.firmware.ovmf_old, agent=False, product=TWO_CHIPS, two_chips=True, files=files)
     lab.boot(server)
     for what, load, device in CHIPS:
         status, output = server.command(load)
         lab.check(f"{what} is there", status == 0, output)
         exercise(lab, server, what, device)
-    exercise(lab, server, "the chip that holds this server's BIOS", "bios")
+    status, output = server.command("flash_exercise --device bios-low+bios-high --joint")
+    lab.check("chips that are joined are one", status == 0, output)
+    exercise(lab, server, "a chip that holds a half of this server's BIOS", "bios-high")
 
 
 def exercise(lab, server, what, device):

@@ -2,10 +2,11 @@
 
 import json
 
-from lab.firmware import CHIP_BYTES, descriptor_with_network
+from lab.firmware import CHIP_BYTES, OVMF_VARIABLES_BYTES, descriptor_with_network, mark_free_space
 from lab.makers_files import cabinet, capsule
 from lab.network import MANAGER_INTERFACE
 from lab.scenario import scenario
+from lab.server import TWO_CHIPS
 from lab.shell import write
 from scenarios.foresight import BUNDLES, plan_of
 from scenarios.updates import RATE_MBIT
@@ -15,8 +16,6 @@ OLD_NETWORK, NEW_NETWORK = range(0x1000, 0x3000), range(0x4000, 0x6000)
 # An eraseblock of the chip is 4 KiB.
 BIOS = range(0x80000, CHIP_BYTES)
 MAC = bytes.fromhex("525400c0ffee")
-# The board of the lab's that has them.
-TWO_CHIPS = "Virtual Server with Two Chips"
 
 
 @scenario(limit_s=900)
@@ -65,13 +64,16 @@ def parts_of_a_chip(lab):
 @scenario(limit_s=900)
 def two_chips_are_one_bios(lab):
     """A BIOS that lies in two chips is updated in both by one campaign, from the images of the two; then in one of them alone;
-    names in the wrong order are refused, by the host and by its dump"""
+    names in the wrong order are refused, and a half of another version"""
     old, new = lab.firmware.ovmf_old.read_bytes(), lab.firmware.ovmf_new.read_bytes()
     half = CHIP_BYTES // 2
-    for name, contents in (("low", new[:half]), ("high", new[half:]), ("old-high", old[half:])):
+    marked = mark_free_space(new)
+    for name, contents in (("low", new[:half]), ("high", new[half:]), ("old-high", old[half:]), ("marked-high", marked[half:])):
         (lab.folder / f"{name}.rom").write_bytes(contents)
     both = make(lab, "both", "low.rom", "--image", lab.folder / "high.rom", preserve=True, product=TWO_CHIPS)
-    one = make(lab, "one", "old-high.rom", "--region", f"high={half:#x}:{half:#x}", version="3", product=TWO_CHIPS)
+    upper = ("--region", f"high={half:#x}:{half:#x}")
+    mixed = make(lab, "mixed", "old-high.rom", *upper, version="3", product=TWO_CHIPS)
+    one = make(lab, "one", "marked-high.rom", *upper, version="3", product=TWO_CHIPS)
     server = lab.add_server(lab.firmware.ovmf_old, product=TWO_CHIPS, two_chips=True, files={f"{BUNDLES}/{both.name}": both})
     lab.boot(server)
     lab.enroll(server)
@@ -86,12 +88,15 @@ def two_chips_are_one_bios(lab):
 
     result = lab.update(both, "--all", "--escrow", "--interface", MANAGER_INTERFACE, "--rate", RATE_MBIT)
     lab.check_status("the host with both chips new is confirmed", result, 0)
-    lab.check("both chips hold their halves", server.flash_bytes(own_data := 0x84000) == new[own_data:])
+    held = server.flash_bytes(OVMF_VARIABLES_BYTES)
+    lab.check("both chips hold their halves", held == new[OVMF_VARIABLES_BYTES:])
     # The variables are in the lower chip.
-    result = lab.update(one, "--all", "--no-variable-store-known", "--interface", MANAGER_INTERFACE, "--rate", RATE_MBIT)
-    lab.check_status("the host with one chip as it was is confirmed", result, 0)
-    lab.check("the upper chip is the bundle's", server.flash_bytes(half) == old[half:])
-    lab.check("the lower chip is as it was", server.flash_bytes(own_data, half - own_data) == new[own_data:half])
+    options = ("--all", "--no-variable-store-known", "--interface", MANAGER_INTERFACE, "--rate", RATE_MBIT)
+    lab.check_ends(lab.update(mixed, *options), 1, reason="image-invalid", flash="untouched")
+    lab.check("halves of two versions are not mixed", server.flash_bytes(OVMF_VARIABLES_BYTES) == held)
+    result = lab.update(one, *options)
+    lab.check_status("the host with one chip changed is confirmed", result, 0)
+    lab.check("both chips are what they should be", server.flash_bytes(OVMF_VARIABLES_BYTES) == marked[OVMF_VARIABLES_BYTES:])
 
 
 def image(network, name, mac, seabios):

@@ -4,7 +4,7 @@ import re
 import shutil
 
 from lab import damage
-from lab.firmware import CHIP_BYTES, ERASE_BLOCK_BYTES
+from lab.firmware import CHIP_BYTES, ERASE_BLOCK_BYTES, OVMF_VARIABLES_BYTES
 from lab.manager import events
 from lab.network import MANAGER_ADDRESS
 from lab.scenario import scenario
@@ -159,7 +159,7 @@ def check_boots(lab, *hosts):
 @scenario(limit_s=600)
 def rescue_survives(lab):
     """A wrong signature, a stranger's manager, an old security version, a manager that dies and a power cut: nothing wrong is
-    ever flashed, and the rescue ends well"""
+    ever flashed, and the rescue ends well; its bundle is for a part of the chip"""
     old, new = lab.firmware.ovmf_old.read_bytes(), lab.firmware.ovmf_new.read_bytes()
     dead, _ = damage.reset_vector(old)
     lab.start_dhcp_server()
@@ -186,7 +186,10 @@ def rescue_survives(lab):
     lab.check("it has learnt nothing", not events(rogue, "help-request"), events(rogue))
 
     stop(lab, manager)
-    right = lab.manager.bundle("right", lab.firmware.ovmf_new, version="2", security_version=2)
+    code, place = lab.folder / "code.rom", f"code={OVMF_VARIABLES_BYTES:#x}:{CHIP_BYTES - OVMF_VARIABLES_BYTES:#x}"
+    code.write_bytes(new[OVMF_VARIABLES_BYTES:])
+    part = {"version": "2", "security_version": 2, "preserve": False, "more": ("--region", place)}
+    right = lab.manager.bundle("right", code, **part)
     manager = serve(lab, lab.manager, [right], *listen, "--rate", SLOW_RATE_MBIT, policy=patient)
     lab.wait_until(lambda: events(manager, "transfer-started"), RESCUE_TIMEOUT_S, "the transfer")
     sent_before = lab.network.manager_bytes()
@@ -204,6 +207,8 @@ def rescue_survives(lab):
     ends(lab, cut, misled)
     for host in (cut, misled):
         lab.check(f"{host.name} holds the new firmware", host.bank_code() == new[-len(held) :])
+        beside = host.bank.read_bytes()[:OVMF_VARIABLES_BYTES] == dead[:OVMF_VARIABLES_BYTES]
+        lab.check("and beside the part what it held", beside)
     lab.check("the host with a higher floor is told so", floor.shows(BELOW_FLOOR))
     lab.check("not one byte in its chip changed", floor.bank.read_bytes() == dead)
     lab.check("the stranger's manager has learnt nothing to the end", not events(rogue, "help-request"), events(rogue))
