@@ -36,8 +36,8 @@ use firmcast::image::{
 use firmcast::keys::{ReleaseSecretKey, SecretKey as _};
 use rand_core::OsRng;
 
-const USAGE: &str = "usage: flash_exercise --device NAME (--destroy-contents | --beyond-4-gib | --joint | \
-    (--update | --rescue) FILE [--preserve NAME,OFFSET,LENGTH ...] | --bench FILE ...), \
+const USAGE: &str = "usage: flash_exercise --device NAME (--destroy-contents | --beyond-4-gib | \
+    --joint | (--update | --rescue) FILE [--preserve NAME,OFFSET,LENGTH ...] | --bench FILE ...), \
     or flash_exercise --time COMMAND ...";
 
 fn main() -> ExitCode {
