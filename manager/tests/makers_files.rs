@@ -175,6 +175,7 @@ fn a_cabinet_proposes_whom_its_payload_is_for() {
     assert!(told.contains("give --vendor, --product; firmcast discover shows"), "{told}");
     assert_refused(&desk, &file, &[], "this is a capsule");
     let line = "metainfo: S1 System of ACME's (com.acme.S1), version 2.1, urgency high";
+    assert_refused(&desk, &file, &[], line);
     assert_taken(&desk, &file, &["--strip-capsule"], &chip(), line);
     let bomb = "<!DOCTYPE c [<!ENTITY a 'b'>]><component><id>&a;</id></component>";
     let file = cabinet(&[("s1.metainfo.xml", bomb.as_bytes()), ("firmware.bin", &chip())]);

@@ -107,6 +107,22 @@ fn a_bundle_for_the_bios_region_changes_that_alone() {
     assert!(plan["changes"].as_array().unwrap().iter().all(is_bios), "{plan}");
     assert_eq!(plan["changed_eraseblocks"], 16);
 
+    let shown = text(&desk.run(&["bundle", "show", "bios.fcb"]).stdout);
+    let line = "bios: 0x10000 bytes at 0x0 of the image, in the region bios of each chip\n";
+    assert!(shown.contains(line), "{shown}");
+    let svg = ["--trust", "release.pub", "--svg", "bios.svg"];
+    desk.run(&[&["bundle", "show", "bios.fcb"][..], &svg].concat());
+    let svg = fs::read_to_string(desk.path("bios.svg")).unwrap();
+    assert!(svg.contains("only part bios: 0x10000 bytes at 0x0 of the image"), "{svg}");
+    let places = ["--region", "low=0x4000:64K", "--region", "high=0x1c000:64K"];
+    let images = ["--image", "bios.bin", "--image", "bios.bin"];
+    let made = create(&desk, "ranges.fcb", &[places, images].concat());
+    assert_eq!(made.status.code(), Some(0), "{made:?}");
+    let shown = desk.run(&["bundle", "show", "ranges.fcb", "--json"]).stdout;
+    let parts = &serde_json::from_slice::<Value>(&shown).unwrap()["parts"];
+    let places = (&parts[1]["offset_bytes"], &parts[1]["image_offset_bytes"]);
+    assert_eq!(places, (&json!(0x1_c000), &json!(0x1_0000)), "{parts}");
+
     // The same from an image of a whole chip; and onto a base, which makes one.
     put(&desk, "whole.bin", &chip(5, 0x02));
     let made = create(&desk, "whole.fcb", &["--region", "bios", "--image", "whole.bin"]);

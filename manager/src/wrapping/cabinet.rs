@@ -16,6 +16,9 @@ const PAYLOAD: &str = "firmware.bin";
 const METAINFO: &str = ".metainfo.xml";
 const DETACHED_SIGNATURE: &str = ".jcat";
 
+/// Most cabinets in a program that are looked into.
+const INSIDE_MAX: usize = 4;
+
 /// What was taken out of a cabinet.
 pub(super) struct Unpacked {
     pub(super) name: String,
@@ -29,6 +32,13 @@ pub(super) struct Unpacked {
 /// Returns whether a cabinet begins here.
 pub(super) fn begins(bytes: &[u8]) -> bool {
     bytes.starts_with(SIGNATURE)
+}
+
+/// Returns where cabinets begin inside a program, the first [`INSIDE_MAX`] of them.
+pub(super) fn inside(bytes: &[u8]) -> impl Iterator<Item = usize> {
+    memchr::memmem::find_iter(bytes, SIGNATURE)
+        .filter(|start| cabinet_tables::begins(&bytes[*start..]))
+        .take(INSIDE_MAX)
 }
 
 /// Unpacks the payload that the metainfo names, or that the operator did.

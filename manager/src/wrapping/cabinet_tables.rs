@@ -6,6 +6,7 @@
 //! | 0 | 4 | `MSCF` |
 //! | 8 | 4 | length of the cabinet |
 //! | 16 | 4 | where the list of files begins |
+//! | 24 | 2 | version: 1.3 |
 //! | 26 | 2 | number of folders |
 //! | 28 | 2 | number of files |
 //! | 30 | 2 | flags: 1 and 2 part of a set, 4 room is reserved |
@@ -102,6 +103,18 @@ pub enum CabinetError {
         /// As read.
         length_bytes: u32,
     },
+}
+
+/// Returns whether `bytes` begin with the header of a cabinet that ends within them, as only the
+/// mark in a program that unpacks cabinets does not.
+pub(super) fn begins(bytes: &[u8]) -> bool {
+    const RESERVED: [usize; 3] = [4, 12, 20];
+    const VERSION_OFFSET: usize = 24;
+    const VERSION: u16 = 0x0103;
+    bytes.starts_with(SIGNATURE)
+        && RESERVED.iter().all(|offset| u32_at(bytes, *offset) == Some(0))
+        && u16_at(bytes, VERSION_OFFSET) == Some(VERSION)
+        && u32_at(bytes, 8).is_some_and(|said_bytes| said_bytes as usize <= bytes.len())
 }
 
 /// Checks every table of the cabinet at the start of `file`.

@@ -3,6 +3,17 @@
 use super::cabinet_tables::CabinetError;
 use super::capsule::CapsuleError;
 use super::fmp::FmpError;
+use super::metainfo::Metainfo;
+
+/// Why no image was taken, and what the maker says of it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{why}")]
+pub struct Refusal {
+    /// Why not.
+    pub why: WrappingError,
+    /// The metainfo beside the payload, where one was found.
+    pub metainfo: Option<Box<Metainfo>>,
+}
 
 /// What the file is, and what to do. Nothing was taken from it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -82,6 +93,16 @@ pub enum WrappingError {
         kind: &'static str,
         /// Whose it is and what to do.
         what: &'static str,
+    },
+    /// A program with a cabinet of which no image can be taken.
+    #[error("this is a {kind} program with a cabinet at 0x{offset_bytes:x}: {why}")]
+    ProgramWithCabinet {
+        /// Who runs it.
+        kind: &'static str,
+        /// Where the cabinet begins.
+        offset_bytes: usize,
+        /// What is wrong with it.
+        why: Box<WrappingError>,
     },
     /// A damaged archive.
     #[error("this is a {kind} that cannot be read: {why}; get the file again")]

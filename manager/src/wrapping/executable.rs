@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::WrappingError;
+use super::cabinet::{self, Unpacked};
 use super::capsule::{self, Capsule};
 use super::chip::{self, Found};
 use super::foreign::Program;
@@ -30,6 +31,46 @@ const MAKERS: &[(&[u8], &str)] = &[
     ),
 ];
 
+/// Unpacks the only cabinet in the program that has an image, and returns where that begins; `None`
+/// where no cabinet is in it.
+///
+/// # Errors
+/// [`WrappingError`] where several have one, or none of those that are there.
+pub(super) fn from_cabinet(
+    bytes: &[u8],
+    program: Program,
+    wanted: Option<&str>,
+) -> Result<Option<(usize, Unpacked)>, WrappingError> {
+    let (mut found, mut first_refusal) = (None, None);
+    for start in cabinet::inside(bytes) {
+        match (cabinet::unpack(&bytes[start..], wanted), &found) {
+            (Ok(_), Some((first, _))) => {
+                let all = format!("in the cabinets at 0x{first:x} and 0x{start:x}");
+                return Err(WrappingError::SeveralImages { all });
+            }
+            (Ok(unpacked), None) => found = Some((start, unpacked)),
+            (Err(why), _) => {
+                first_refusal.get_or_insert((start, why));
+            }
+        }
+    }
+    match (found, first_refusal) {
+        (None, Some((offset_bytes, why))) => Err(WrappingError::ProgramWithCabinet {
+            kind: name(program),
+            offset_bytes,
+            why: Box::new(why),
+        }),
+        (found, _) => Ok(found),
+    }
+}
+
+fn name(program: Program) -> &'static str {
+    match program {
+        Program::Windows => "Windows",
+        Program::Efi => "UEFI",
+    }
+}
+
 /// Returns where in `bytes` the only image or capsule lies.
 ///
 /// # Errors
@@ -47,10 +88,7 @@ pub(super) fn find(bytes: &[u8], program: Program) -> Result<Found, WrappingErro
         Err(none) if none.is_empty() => {
             let maker = MAKERS.iter().find(|(mark, _)| memchr::memmem::find(bytes, mark).is_some());
             Err(WrappingError::Program {
-                kind: match program {
-                    Program::Windows => "Windows",
-                    Program::Efi => "UEFI",
-                },
+                kind: name(program),
                 what: maker.map_or(
                     "of no maker known here: unpack it as its maker says, and give the image",
                     |(_, what)| what,

@@ -38,12 +38,13 @@ use std::ops::Range;
 pub use cabinet_tables::CabinetError;
 pub use capsule::CapsuleError;
 pub use chip::is_chip_size;
-pub use error::WrappingError;
+pub use error::{Refusal, WrappingError};
 pub use fmp::FmpError;
 pub use metainfo::{Metainfo, MetainfoError, Release};
 
 use capsule::{Capsule, Maker};
 use chip::Found;
+use foreign::Program;
 
 /// Most archives in one another.
 const ARCHIVES_MAX: usize = 2;
@@ -87,16 +88,23 @@ enum Layer {
 /// Takes the image out of `file`.
 ///
 /// # Errors
-/// [`WrappingError`], which says what the file is and what to do.
-pub fn unwrap(file: Vec<u8>, options: &Options) -> Result<Unwrapped, WrappingError> {
+/// [`Refusal`], which says what the file is and what to do.
+pub fn unwrap(file: Vec<u8>, options: &Options) -> Result<Unwrapped, Refusal> {
     let mut unwrapped = Unwrapped { image: file, ..Unwrapped::default() };
+    match take_off_layers(&mut unwrapped, options) {
+        Ok(()) => Ok(unwrapped),
+        Err(why) => Err(Refusal { why, metainfo: unwrapped.metainfo.map(Box::new) }),
+    }
+}
+
+fn take_off_layers(unwrapped: &mut Unwrapped, options: &Options) -> Result<(), WrappingError> {
     let (mut member, mut archives) = (options.member.as_deref(), 0);
     for _ in 0..LAYERS_MAX {
         match outermost(&unwrapped.image, options, member)? {
             Layer::Bare => {
                 return match member {
                     Some(name) => Err(WrappingError::NotAnArchive(name.to_owned())),
-                    None => Ok(unwrapped),
+                    None => Ok(()),
                 };
             }
             Layer::Part { range, note } => {
@@ -113,7 +121,7 @@ pub fn unwrap(file: Vec<u8>, options: &Options) -> Result<Unwrapped, WrappingErr
                 member = None;
                 unwrapped.image = contents;
                 unwrapped.notes.extend(notes);
-                unwrapped.metainfo = metainfo.or(unwrapped.metainfo);
+                unwrapped.metainfo = metainfo.or_else(|| unwrapped.metainfo.take());
             }
         }
     }
@@ -130,9 +138,7 @@ fn outermost(
     }
     let program = foreign::program(bytes);
     if cabinet::begins(bytes) {
-        let cabinet::Unpacked { name, contents, metainfo, notes } = cabinet::unpack(bytes, member)?;
-        let notes = [vec![format!("took {name:?} out of the cabinet")], notes].concat();
-        return Ok(Layer::Member { contents, metainfo, notes });
+        return Ok(of_cabinet(cabinet::unpack(bytes, member)?, "the cabinet"));
     }
     if is_archive(bytes) || (program.is_some() && zip_archive::has_end(bytes)) {
         match zip_archive::unpack(bytes, member) {
@@ -146,11 +152,7 @@ fn outermost(
         }
     }
     if let Some(program) = program {
-        let Found { range, why } = executable::find(bytes, program)?;
-        let (length_bytes, start) = (range.len(), range.start);
-        let note =
-            format!("took 0x{length_bytes:x} bytes at 0x{start:x} out of the program: {why}");
-        return Ok(Layer::Part { range, note });
+        return of_program(bytes, program, member);
     }
     if let Some(capsule) = Capsule::find(bytes)? {
         return cut_capsule(bytes, capsule, options);
@@ -159,6 +161,36 @@ fn outermost(
         return Ok(Layer::Bare);
     }
     cut_extra(bytes, options)
+}
+
+fn of_cabinet(unpacked: cabinet::Unpacked, place: &str) -> Layer {
+    let cabinet::Unpacked { name, contents, metainfo, notes } = unpacked;
+    let notes = [vec![format!("took {name:?} out of {place}")], notes].concat();
+    Layer::Member { contents, metainfo, notes }
+}
+
+/// Takes what a cabinet in the program holds, else what can be seen in the program itself.
+fn of_program(
+    bytes: &[u8],
+    program: Program,
+    member: Option<&str>,
+) -> Result<Layer, WrappingError> {
+    let refusal = match executable::from_cabinet(bytes, program, member) {
+        Ok(Some((start, unpacked))) => {
+            let place = format!("the cabinet at 0x{start:x} in the program");
+            return Ok(of_cabinet(unpacked, &place));
+        }
+        Ok(None) => None,
+        Err(refusal) if member.is_some() => return Err(refusal),
+        Err(refusal) => Some(refusal),
+    };
+    let Found { range, why } = match (executable::find(bytes, program), refusal) {
+        (Err(WrappingError::Program { .. }), Some(refusal)) => return Err(refusal),
+        (found, _) => found?,
+    };
+    let (length_bytes, start) = (range.len(), range.start);
+    let note = format!("took 0x{length_bytes:x} bytes at 0x{start:x} out of the program: {why}");
+    Ok(Layer::Part { range, note })
 }
 
 /// Returns whether an archive begins here.

@@ -276,6 +276,32 @@ fn program(contents: &[u8]) -> Vec<u8> {
 }
 
 #[test]
+fn a_cabinet_in_an_updater_gives_its_image() {
+    let image = chip(CHIP_BYTES);
+    let files: [(&str, &[u8]); 2] = [("setup.inf", b"[Version]\r\n"), ("S1.bin", &image)];
+    let packed = cabinet(CompressionType::MsZip, &files);
+    // The program has the mark in its code, and a signature of its own behind all.
+    let around = |cabinet: &[u8]| program(&[b"code MSCF code", cabinet, &[8; 77]].concat());
+    let (got, note) = taken(&around(&packed));
+    let place = r#"took "S1.bin" out of the cabinet at 0x40e in the program"#;
+    assert!(got == image && note.contains(place), "{note}");
+
+    let twice = refusal(&around(&[&packed[..], &packed].concat()));
+    assert!(twice.contains("several images are in it: in the cabinets at 0x40e and"), "{twice}");
+    let said = refusal(&around(&cabinet(CompressionType::MsZip, &files[..1])));
+    assert!(said.contains("a Windows program with a cabinet at 0x40e: no image"), "{said}");
+    // What is not in the cabinet may be beside it.
+    let beside = [&cabinet(CompressionType::MsZip, &files[..1])[..], &image].concat();
+    assert!(taken(&around(&beside)).0 == image);
+    let mut lzx = packed.clone();
+    lzx[42..44].copy_from_slice(&0x1503u16.to_le_bytes());
+    let said = refusal(&around(&lzx));
+    assert!(said.contains("cabinet at 0x40e: this is a cabinet, but it is packed with"), "{said}");
+    let cut = &packed[..packed.len() - 100];
+    assert!(refusal(&program(cut)).contains("without an image that can be seen"));
+}
+
+#[test]
 fn the_one_image_in_an_updater_is_taken_and_else_its_maker_says_how() {
     let image = chip(CHIP_BYTES);
     let (got, note) = taken(&program(&[&[7; 13][..], &image, &[8; 77]].concat()));

@@ -88,8 +88,10 @@ fn by_name<S: Serializer>(action: &RegionAction, serializer: S) -> Result<S::Ok,
 struct PartLine {
     name: String,
     length_bytes: u64,
-    /// None where each chip's own layout tells.
+    /// On the chip; none where each chip's own layout tells.
     offset_bytes: Option<u64>,
+    /// In the image, from the start of which all other offsets count.
+    image_offset_bytes: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -168,7 +170,10 @@ impl ShowArgs {
     fn draw(&self, manifest: &Manifest, subject: &Subject) -> anyhow::Result<()> {
         let Some(path) = &self.svg else { return Ok(()) };
         let (vendor, products) = (manifest.vendor(), manifest.products().join(", "));
-        let title = format!("{vendor} {products}, version {}", manifest.version());
+        let mut title = format!("{vendor} {products}, version {}", manifest.version());
+        for part in PartLine::all(manifest.parts()) {
+            let _ = write!(title, "; only part {}", part.text());
+        }
         let picture = draw(&Picture { subject, title: &title, other: None });
         file::write_new(path, picture.as_bytes(), Readers::Everybody)
     }
@@ -194,7 +199,7 @@ impl Report {
                 .collect(),
             layout: manifest.layout().regions().iter().map(LayoutLine::new).collect(),
             new_layout: manifest.may_change_layout(),
-            parts: manifest.parts().iter().map(PartLine::new).collect(),
+            parts: PartLine::all(manifest.parts()),
             boot_guard: manifest
                 .boot_guard()
                 .components()
@@ -256,12 +261,9 @@ impl Report {
                 &format!("{name}: {length_bytes:#x} bytes at {offset_bytes:#x}"),
             );
         }
-        for PartLine { name, length_bytes, offset_bytes } in &self.parts {
-            let place = match offset_bytes {
-                None => "where each chip has its region of this name".to_owned(),
-                Some(offset_bytes) => format!("at {offset_bytes:#x} of the chip"),
-            };
-            row("only part", &format!("{name}: {length_bytes:#x} bytes, {place}"));
+        self.parts.iter().for_each(|part| row("only part", &part.text()));
+        if !self.parts.is_empty() {
+            row("offsets", "count from the start of the image, not of the chip");
         }
         for LayoutLine { kind, name, offset_bytes, length_bytes } in &self.layout {
             row(
@@ -295,9 +297,24 @@ impl Report {
 }
 
 impl PartLine {
-    fn new(part: &Part) -> Self {
-        let Part { name, length_bytes, offset_bytes } = part.clone();
-        Self { name, length_bytes, offset_bytes }
+    fn all(parts: &[Part]) -> Vec<Self> {
+        let mut end_bytes = 0u64;
+        let following = parts.iter().cloned().map(|part| {
+            let Part { name, length_bytes, offset_bytes } = part;
+            let image_offset_bytes = end_bytes;
+            end_bytes = end_bytes.saturating_add(length_bytes);
+            Self { name, length_bytes, offset_bytes, image_offset_bytes }
+        });
+        following.collect()
+    }
+
+    fn text(&self) -> String {
+        let Self { name, length_bytes, offset_bytes, image_offset_bytes } = self;
+        let place = match offset_bytes {
+            None => format!("in the region {name} of each chip"),
+            Some(offset_bytes) => format!("at {offset_bytes:#x} of the chip"),
+        };
+        format!("{name}: {length_bytes:#x} bytes at {image_offset_bytes:#x} of the image, {place}")
     }
 }
 

@@ -36,14 +36,19 @@ impl Wrapped {
         };
         let file = file::read("image", path, IMAGE_MAX)?;
         let unwrapped = unwrap(file, &options)
+            .inspect_err(|refusal| tell_metainfo(refusal.metainfo.as_deref()))
             .with_context(|| format!("cannot make a bundle of {}", path.display()))?;
         for note in &unwrapped.notes {
             stderr::tell(format_args!("note: {}: {note}", path.display()));
         }
-        for line in unwrapped.metainfo.iter().flat_map(Metainfo::lines) {
-            stderr::tell(format_args!("metainfo: {line}"));
-        }
+        tell_metainfo(unwrapped.metainfo.as_ref());
         Ok(unwrapped)
+    }
+}
+
+fn tell_metainfo(metainfo: Option<&Metainfo>) {
+    for line in metainfo.into_iter().flat_map(Metainfo::lines) {
+        stderr::tell(format_args!("metainfo: {line}"));
     }
 }
 
