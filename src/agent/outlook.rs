@@ -1,11 +1,13 @@
 //! How much an update would change, foreseen by an agent that has only the manifest: `firmcast
 //! update --dry-run`.
 
+use std::ops::Range;
+
 use sha2::{Digest as _, Sha256};
 
-use crate::flash::{Estimate, Geometry, Workload};
+use crate::flash::{EraseBlock, Estimate, FlashError, Geometry, Workload};
 use crate::image::boot_guard::{BootGuard, ComponentKind};
-use crate::image::{ByteRanges, Contents, Fitting, Manifest, Region};
+use crate::image::{ByteRanges, Contents, Fitting, Manifest, Region, RegionAction};
 use crate::reason::{Reason, Refusal};
 use crate::wire::finding::Finding;
 use crate::wire::foresight::Foresight;
@@ -75,6 +77,77 @@ pub fn check_layout(contents: &Contents, manifest: &Manifest) -> Result<Fitting,
     }
 }
 
+/// Fails when an eraseblock has to be rewritten of which the bundle keeps some bytes: a power cut
+/// meanwhile would lose them. Returns those of which that is not known: the manifest has digests of
+/// larger pieces, in which kept bytes count, too.
+///
+/// # Errors
+/// As the flash job would refuse it, with the same reason and words.
+pub fn check_shared_eraseblocks(
+    contents: &Contents,
+    manifest: &Manifest,
+    fitting: &Fitting,
+    geometry: &Geometry,
+) -> Result<ByteRanges, Refusal> {
+    let kept: ByteRanges = fitting.kept_in_place().map(Region::range64).collect();
+    let ruled: ByteRanges = fitting
+        .regions()
+        .iter()
+        .filter(|r| r.action != RegionAction::Replace)
+        .map(Region::range64)
+        .collect();
+    let moved: ByteRanges = fitting.moved().iter().map(|moved| moved.to.clone()).collect();
+    let pieces = differing_pieces(contents.bytes(), manifest, fitting);
+    let mut unknown = ByteRanges::default();
+    for block in geometry.blocks() {
+        let range = block.offset_bytes()..block.end_bytes();
+        if !kept.overlaps(&range) || kept.covers(&range) {
+            continue;
+        }
+        // Nothing but bytes of this block that the image decides.
+        let is_own = |piece: &ByteRanges| {
+            !piece.is_empty()
+                && piece.iter().all(|part| {
+                    range.start <= part.start && part.end <= range.end && !ruled.overlaps(part)
+                })
+        };
+        let touches = |piece: &ByteRanges| piece.without(&ruled).overlaps(&range);
+        if is_reset(fitting, contents.bytes(), &range) || pieces.iter().any(is_own) {
+            return Err((&shared(block, fitting, contents)).into());
+        }
+        if moved.overlaps(&range) || pieces.iter().any(touches) {
+            unknown.insert(range);
+        }
+    }
+    Ok(unknown)
+}
+
+/// Returns whether something in the block is to be erased and is not.
+fn is_reset(fitting: &Fitting, contents: &[u8], block: &Range<u64>) -> bool {
+    let resets = fitting.regions().iter().filter(|region| region.action == RegionAction::Reset);
+    resets.map(Region::range64).any(|reset| {
+        let at = |bytes: u64| bytes.clamp(block.start, block.end) as usize;
+        contents.get(at(reset.start)..at(reset.end)).is_some_and(|b| b.iter().any(|b| *b != 0xff))
+    })
+}
+
+/// Returns what a flash job says of this block.
+fn shared(block: EraseBlock, fitting: &Fitting, contents: &Contents) -> FlashError {
+    let (offset_bytes, length_bytes) = (block.offset_bytes(), block.length_bytes());
+    let range: ByteRanges = std::iter::once(offset_bytes..block.end_bytes()).collect();
+    let closed = range.without(&range.without(contents.closed()));
+    let region = fitting.kept_in_place().find(|region| range.overlaps(&region.range64()));
+    match region.filter(|_| closed.is_empty()) {
+        Some(region) => FlashError::PreserveShares {
+            name: region.name.clone(),
+            region_offset_bytes: region.offset_bytes,
+            offset_bytes,
+            length_bytes,
+        },
+        None => FlashError::ClosedChanges { offset_bytes, length_bytes, closed },
+    }
+}
+
 /// Fails when the chip, which holds `contents`, has what Intel Boot Guard needs and the manifest's
 /// image has not. Returns the kinds of which that is not known.
 ///
@@ -103,7 +176,8 @@ pub fn outlook(
     fitting: &Fitting,
     geometry: &Geometry,
 ) -> Outlook {
-    let differing = differing(contents, manifest, fitting);
+    let pieces = differing_pieces(contents, manifest, fitting);
+    let differing: ByteRanges = pieces.iter().flat_map(ByteRanges::iter).cloned().collect();
     let kept: ByteRanges = fitting.kept_in_place().map(Region::range64).collect();
     let mut work = Workload { read_bytes: 2 * contents.len() as u64, ..Workload::default() };
     for block in geometry.blocks() {
@@ -124,18 +198,18 @@ pub fn outlook(
     }
 }
 
-/// Returns the pieces of the chip that are not the image's.
-fn differing(contents: &[u8], manifest: &Manifest, fitting: &Fitting) -> ByteRanges {
+/// Returns the pieces of the chip that are not the image's, each with its places.
+fn differing_pieces(contents: &[u8], manifest: &Manifest, fitting: &Fitting) -> Vec<ByteRanges> {
     let in_image_order = fitting.in_image_order(contents);
     let piece_bytes = manifest.block_size_bytes();
     let pieces = in_image_order.chunks(piece_bytes).zip(manifest.block_digests()).enumerate();
     let differing =
         pieces.filter(|(_, (piece, digest))| Sha256::digest(piece).as_slice() != *digest);
-    let ranges = differing.flat_map(|(nth, (piece, _))| {
+    let places = differing.map(|(nth, (piece, _))| {
         let start = (nth * piece_bytes) as u64;
-        fitting.places_of(&(start..start + piece.len() as u64))
+        fitting.places_of(&(start..start + piece.len() as u64)).into_iter().collect()
     });
-    ranges.collect()
+    places.collect()
 }
 
 #[cfg(test)]
@@ -201,5 +275,54 @@ mod tests {
         // Half of the first piece is preserved.
         assert_eq!(changed(&[0x9000]), 8);
         assert_eq!(changed(&[0x1_0000, 0x1_ffff, 0x7_0000]), 32);
+    }
+
+    #[test]
+    fn eraseblocks_that_kept_bytes_share_with_others_are_found_in_the_manifest() {
+        let image: Vec<u8> = (0..0x8_0000u32).map(|n| (n >> 12) as u8 | 1).collect();
+        let region = |name: &str, offset_bytes, length_bytes, action| Region {
+            name: name.into(),
+            offset_bytes,
+            length_bytes,
+            action,
+        };
+        let regions = vec![
+            region("gbe", 0x1000, 0x2000, RegionAction::Preserve),
+            region("log", 0x4_0000, 0x1000, RegionAction::Reset),
+            region("pd", 0x4_1000, 0xf000, RegionAction::Preserve),
+            region("serial", 0x5_8000, 0x8000, RegionAction::Preserve),
+        ];
+        let description = Description {
+            version: "1".into(),
+            vendor: "V".into(),
+            products: vec!["P".into()],
+            regions,
+            ..Description::default()
+        };
+        let manifest = Manifest::describe(description, &image, PayloadFormat::Raw, &image).unwrap();
+        let told = |at: usize, block_bytes: u32| {
+            let mut contents = image.clone();
+            contents[0x4_0000..0x4_1000].fill(0xff);
+            contents[at] ^= 0x10;
+            let contents = Contents::whole(contents);
+            let fitting = check_layout(&contents, &manifest).unwrap();
+            let geometry =
+                Geometry::uniform(0x8_0000, block_bytes, 1, WriteRule::ClearBits).unwrap();
+            check_shared_eraseblocks(&contents, &manifest, &fitting, &geometry)
+        };
+        // The MAC address, and a byte beside it: the manifest cannot tell them apart.
+        for at in [0x1000, 0x3000] {
+            assert_eq!(told(at, 0x1_0000).unwrap().to_string(), "0x0-0xffff");
+            assert!(told(at, 0x1000).unwrap().is_empty());
+        }
+        // A block in which nothing is kept, and none that differs.
+        assert!(told(0x7_0000, 0x1_0000).unwrap().is_empty());
+        let refused = |at, block_bytes| told(at, block_bytes).unwrap_err();
+        // What is to be erased beside something kept; a whole piece beside it.
+        for (at, block_bytes, name) in [(0x4_0000, 0x1_0000, "pd"), (0x7_0000, 0x4_0000, "pd")] {
+            let refusal = refused(at, block_bytes);
+            assert_eq!(refusal.reason, Reason::FlashUnsupported);
+            assert!(refusal.detail.contains(&format!("preserved region \"{name}\"")), "{refusal}");
+        }
     }
 }

@@ -91,6 +91,8 @@ subjects! {
     Firmware = 13, "firmware";
     /// Whether the image of an instruction divides the chip as it is divided now.
     Layout = 14, "layout";
+    /// Whether what the bundle of an instruction keeps shares eraseblocks with what changes.
+    SharedEraseblocks = 34, "shared-eraseblocks";
     /// Whether the image of an instruction has what Intel Boot Guard finds on the chip.
     BootGuard = 33, "boot-guard";
     /// The recovery images that are kept, one for each kernel.

@@ -19,7 +19,7 @@ use super::check::{Checklist, Subject};
 use super::doubt;
 use super::local_machine::LocalMachine;
 use super::machine::UpdateOrder;
-use super::outlook::{check_boot_guard, check_layout};
+use super::outlook::{check_boot_guard, check_layout, check_shared_eraseblocks};
 use crate::flash::{Flash as _, FlashError, Geometry};
 use crate::host::drivers::default_interface;
 use crate::image::boot_guard::not_known;
@@ -163,7 +163,7 @@ fn look(machine: &LocalMachine, purpose: Purpose<'_>, manager: Option<SocketAddr
         order_of_chips(&mut list, chip);
         doubt = firmware(&mut list, machine, &chip.contents, &board.bios_version);
         if let Some(order) = purpose.order() {
-            layout(&mut list, &chip.contents, order.manifest);
+            layout(&mut list, chip, order.manifest);
             boot_guard(&mut list, &chip.contents, order.manifest);
         }
     }
@@ -241,11 +241,40 @@ fn order_of_chips(list: &mut Checklist, chip: &ChipContents) {
     }
 }
 
-fn layout(list: &mut Checklist, contents: &Contents, manifest: &Manifest) {
-    let advice = Reason::LayoutMismatch.advice();
-    match check_layout(contents, manifest) {
-        Ok(_) => list.ok(Subject::Layout, "the image's, or of no account"),
-        Err(refusal) => list.not_ok(Subject::Layout, refusal.reason, refusal.detail, advice),
+fn layout(list: &mut Checklist, chip: &ChipContents, manifest: &Manifest) {
+    match check_layout(&chip.contents, manifest) {
+        Ok(fitting) => {
+            list.ok(Subject::Layout, "the image's, or of no account");
+            shared_eraseblocks(list, chip, manifest, &fitting);
+        }
+        Err(refusal) => {
+            let advice = Reason::LayoutMismatch.advice();
+            list.not_ok(Subject::Layout, refusal.reason, refusal.detail, advice);
+        }
+    }
+}
+
+fn shared_eraseblocks(
+    list: &mut Checklist,
+    chip: &ChipContents,
+    manifest: &Manifest,
+    fitting: &Fitting,
+) {
+    let subject = Subject::SharedEraseblocks;
+    match check_shared_eraseblocks(&chip.contents, manifest, fitting, &chip.geometry) {
+        Ok(unknown) if unknown.is_empty() => {
+            list.ok(subject, "what the bundle keeps has eraseblocks of its own");
+        }
+        Ok(unknown) => list.unknown(
+            subject,
+            format_args!(
+                "some bytes of {unknown} are kept and others may have to change, which recovery \
+                 would refuse: try the bundle on a backup of this host (firmcast bundle try)"
+            ),
+        ),
+        Err(refusal) => {
+            list.not_ok(subject, refusal.reason, refusal.detail, refusal.reason.advice());
+        }
     }
 }
 

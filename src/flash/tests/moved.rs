@@ -28,14 +28,19 @@ fn flash(contents: &[u8], block_bytes: u32) -> SimulatedFlash {
 }
 
 fn moves_gbe(image: &[u8], gbe_page: usize) -> VerifiedImage {
-    let gbe = Region {
-        name: "gbe".to_owned(),
-        offset_bytes: (gbe_page * PAGE) as u64,
-        length_bytes: 2 * PAGE as u64,
+    keeps(image, &[("gbe", gbe_page, 2)])
+}
+
+/// A bundle that keeps these regions: first page, and how many.
+fn keeps(image: &[u8], regions: &[(&str, usize, usize)]) -> VerifiedImage {
+    let region = |(name, page, pages): &(&str, usize, usize)| Region {
+        name: (*name).to_owned(),
+        offset_bytes: (page * PAGE) as u64,
+        length_bytes: (pages * PAGE) as u64,
         action: RegionAction::Preserve,
     };
-    let description =
-        Description { regions: vec![gbe], new_layout: true, ..Description::default() };
+    let regions = regions.iter().map(region).collect();
+    let description = Description { regions, new_layout: true, ..Description::default() };
     VerifiedImage::described(image.to_vec(), description)
 }
 
@@ -91,6 +96,17 @@ fn a_move_that_no_order_makes_safe_is_refused() {
         let error = refused(from, to, block_bytes);
         assert!(matches!(error, FlashError::UnsafeMove { .. }), "{from} to {to}: {error}");
     }
+}
+
+#[test]
+fn a_rescue_that_keeps_another_descriptor_is_refused_untouched() {
+    let image = keeps(&chip(5, 0), &[("fd", 0, 1), ("gbe", 5, 2)]);
+    let live = chip(1, 0x20);
+    let mut chip = flash(&live, PAGE as u32);
+    let end = run(Job::rescue(image), &mut chip).into_end().unwrap();
+    let error = end.error.as_ref().unwrap();
+    assert!(matches!(error, FlashError::Misfit(_)), "{error}");
+    assert!(end.outcome == Outcome::Unchanged && chip.contents() == live, "{end}");
 }
 
 #[test]

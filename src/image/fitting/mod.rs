@@ -13,7 +13,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use self::pairs::{Pair, Pairs};
-use super::layout::{Layout, LayoutMismatch, LayoutRegion, RegionKind};
+use super::layout::{DESCRIPTOR_BYTES, Layout, LayoutMismatch, LayoutRegion, RegionKind};
 use super::part::ranges_in_image;
 use super::{ByteRanges, Manifest, Part, Region, RegionAction, preserved};
 
@@ -90,7 +90,8 @@ impl Fitting {
     /// or flash map on it still tells is used to find what is kept.
     ///
     /// # Errors
-    /// [`Misfit`]: a part's place is not known.
+    /// [`Misfit`]: a part's place is not known, or the flash descriptor stays and divides the chip
+    /// otherwise than the image.
     pub fn on_broken(manifest: &Manifest, contents: &[u8]) -> Result<Self, Misfit> {
         let told = Layout::mapped_regions(contents);
         Self::new(manifest, Division::Broken(&told), contents.len() as u64)
@@ -120,7 +121,7 @@ impl Fitting {
         let mut fitting = Self { chip_bytes, regions, pieces, moved, lost };
         match chip {
             Division::Live(_) => fitting.keep(manifest, &pairs, known)?,
-            Division::Broken(_) => fitting.keep_what_is_left(&pairs),
+            Division::Broken(_) => fitting.keep_what_is_left(&pairs)?,
         }
         fitting.keep_rest(manifest);
         Ok(fitting)
@@ -261,13 +262,7 @@ impl Fitting {
         if !manifest.may_change_layout() {
             return Err(Misfit::Layout(mismatch));
         }
-        let keeps_descriptor = self.regions.iter().filter(|r| r.action.keeps_chip()).any(|kept| {
-            let pair = pairs.at(&kept.range64());
-            pair.is_some_and(|pair| pair.image.kind == RegionKind::Descriptor)
-        });
-        if keeps_descriptor && let Some(mismatch) = pairs.descriptor_mismatch() {
-            return Err(Misfit::KeepsDescriptor(mismatch));
-        }
+        self.check_descriptor(pairs)?;
         let own = |region: &&LayoutRegion| region.kind.usual_action().is_some();
         let (settings, own): (Vec<_>, Vec<_>) =
             pairs.only_on_chip.iter().filter(own).cloned().partition(LayoutRegion::is_remade);
@@ -284,13 +279,28 @@ impl Fitting {
     }
 
     /// On a broken chip, what its regions still tell is better than the image's places.
-    fn keep_what_is_left(&mut self, pairs: &Pairs) {
+    fn keep_what_is_left(&mut self, pairs: &Pairs) -> Result<(), Misfit> {
+        self.check_descriptor(pairs)?;
         for region in self.regions.iter().filter(|region| region.action.keeps_chip()) {
             let to = region.range64();
             let Some(Pair { chip: Some(chip), .. }) = pairs.at(&to) else { continue };
             if chip.length_bytes == region.length_bytes && chip.range() != to {
                 self.moved.push(Moved { from: chip.range(), to });
             }
+        }
+        Ok(())
+    }
+
+    /// A descriptor of which something stays must divide the chip as the image's does: by it the
+    /// chipset finds everything, wherever the image has it.
+    fn check_descriptor(&self, pairs: &Pairs) -> Result<(), Misfit> {
+        const END_BYTES: u64 = DESCRIPTOR_BYTES as u64;
+        let keeps_some = |kept: &Region| kept.action.keeps_chip() && kept.offset_bytes < END_BYTES;
+        match pairs.descriptor_mismatch() {
+            Some(mismatch) if self.regions.iter().any(keeps_some) => {
+                Err(Misfit::KeepsDescriptor(mismatch))
+            }
+            _ => Ok(()),
         }
     }
 

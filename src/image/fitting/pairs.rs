@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::image::layout::{LayoutMismatch, LayoutRegion, RegionKind};
+use crate::image::layout::{LayoutMismatch, LayoutRegion, RegionKind, is_told_by_descriptor};
 
 /// The regions of an image, at their places on the chip, and those that the chip has now.
 #[derive(Clone, Debug)]
@@ -60,16 +60,17 @@ impl Pairs {
         LayoutMismatch::of(pairs, &self.only_on_chip)
     }
 
-    /// Returns where they differ in what an Intel flash descriptor says.
+    /// Returns where they differ in what their Intel flash descriptors say, if both sides have one.
+    /// Areas of a flash map do not count.
     pub(super) fn descriptor_mismatch(&self) -> Option<LayoutMismatch> {
-        let is_told = |region: &LayoutRegion| {
-            use RegionKind::{Bios, Descriptor, EmbeddedController, Gbe, Me, PlatformData};
-            [Descriptor, Bios, Me, Gbe, PlatformData, EmbeddedController].contains(&region.kind)
-        };
-        let told = self.pairs.iter().filter(|pair| is_told(&pair.image));
-        let pairs = told.map(|pair| (&pair.image, pair.chip.as_ref()));
-        let only: Vec<_> = self.only_on_chip.iter().filter(|r| is_told(r)).cloned().collect();
-        LayoutMismatch::of(pairs, &only)
+        let told = || self.pairs.iter().filter(|pair| is_told_by_descriptor(&pair.image));
+        let is_own = |pair: &Pair| pair.image.offset_bytes == 0 && pair.chip.is_some();
+        if !told().any(is_own) {
+            return None;
+        }
+        let pairs = told().map(|pair| (&pair.image, pair.chip.as_ref()));
+        let only = self.only_on_chip.iter().filter(|region| is_told_by_descriptor(region));
+        LayoutMismatch::of(pairs, &only.cloned().collect::<Vec<_>>())
     }
 }
 

@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
-use crate::image::layout::samples::{UNUSED, descriptor_skylake, pages};
+use crate::image::layout::samples::{UNUSED, descriptor_skylake, flash_map, pages};
 use crate::image::{Description, PayloadFormat};
 use proptest::prelude::*;
 
@@ -72,6 +72,39 @@ fn a_region_that_moves_is_carried_to_its_new_place_or_the_bundle_is_refused() {
     let fitting = Fitting::on_live(&manifest, &expected).unwrap();
     assert!(fitting.moved().is_empty());
     assert_eq!(fitting.target(&image, &expected), expected);
+}
+
+/// By it the chipset would look for the MAC address at the old place, where the image has code.
+#[test]
+fn a_descriptor_stays_only_where_it_divides_the_chip_as_the_image_does() {
+    let (image, live) = (chip(5, 1), chip(1, 2));
+    // All of it, a piece of its table, and more than it: whatever the range is called.
+    for (start, length) in [(0, 0x1000), (0x40, 0x40), (0, 0xc)] {
+        let kept = region("kept", start, length, RegionAction::Preserve);
+        let manifest =
+            manifest(&image, vec![kept, gbe_at(5, RegionAction::Preserve)], vec![], true);
+        for fitting in [Fitting::on_live(&manifest, &live), Fitting::on_broken(&manifest, &live)] {
+            let misfit = fitting.unwrap_err();
+            assert!(matches!(misfit, Misfit::KeepsDescriptor(_)), "{misfit}");
+            let text = misfit.to_string();
+            let sides = "image has gbe at 0x5000-0x6fff, the chip has it at 0x1000-0x2fff";
+            assert!(text.contains(sides), "{text}");
+        }
+        // The same division, or no descriptor that tells one: a rescue goes on.
+        assert!(Fitting::on_broken(&manifest, &image).is_ok());
+        assert!(Fitting::on_broken(&manifest, &vec![0x5a; CHIP_BYTES]).is_ok());
+    }
+    // Regions that a flash map tells are not where a chipset looks.
+    let with_map = |gbe_page: u32| {
+        let mut chip = chip(5, 1);
+        let areas = [(0, 0x1000, "SI_DESC"), (gbe_page * 0x1000, 0x1000, "SI_ME")];
+        let map = flash_map(CHIP_BYTES as u32, &areas);
+        chip[0x1_0000..][..map.len()].copy_from_slice(&map);
+        chip
+    };
+    let kept = vec![region("fd", 0, 0x1000, RegionAction::Preserve)];
+    let manifest = manifest(&with_map(8), kept, Vec::new(), true);
+    assert!(Fitting::on_broken(&manifest, &with_map(9)).is_ok());
 }
 
 #[test]

@@ -198,6 +198,12 @@ impl Descriptor {
     }
 }
 
+/// Returns whether the region has a name that only descriptors give: areas of a flash map have
+/// others (`SI_GBE`).
+pub(in crate::image) fn is_told_by_descriptor(region: &LayoutRegion) -> bool {
+    NAMES.contains(&region.name.as_str())
+}
+
 /// Returns whether the flash maps behind the signature are erased or zeros.
 fn is_dummy(bytes: &[u8], start: usize) -> bool {
     const MAPS_BYTES: usize = 12;

@@ -29,8 +29,8 @@ pub(in crate::image) use amd::{
 pub use boot::{BootEvidence, BootOffset, boot_offset, boot_offset_reason};
 pub(in crate::image) use boot::{RESET_VECTOR_BYTES, begins_with_arm_branch, has_x86_reset_vector};
 pub(crate) use descriptor::DESCRIPTOR_BYTES;
-pub(in crate::image) use descriptor::Descriptor;
 pub use descriptor::HostAccess;
+pub(in crate::image) use descriptor::{Descriptor, is_told_by_descriptor};
 pub use error::LayoutError;
 pub(in crate::image) use fields::{array, u16_at, u24_at, u32_at, u64_at};
 pub use fit::{FIT_ENTRIES_MAX, Fit, FitEntry, FitFlaw, FitFlawKind, fit_type};
