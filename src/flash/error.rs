@@ -150,6 +150,16 @@ pub enum FlashError {
         /// What stands against it.
         why: &'static str,
     },
+    /// Nothing tells where something is that is kept.
+    #[error(
+        "the eraseblock at {offset_bytes:#x} cannot be read, which may say that the chip has what \
+        the bundle keeps at another place: try again, or use a bundle with the layout of this \
+        chip; nothing was changed"
+    )]
+    MapUnreadable {
+        /// Offset of the block.
+        offset_bytes: u64,
+    },
     /// The processor would not start the image.
     #[error(
         "Intel Boot Guard may not start this image: {0}; use the image for this board, or make the \
@@ -252,9 +262,10 @@ impl FlashError {
             }
             Self::BootGuardMismatch(_) => Reason::BootGuardMismatch,
             Self::ImageInvalid { .. } => Reason::ImageInvalid,
-            Self::Unreadable { .. } | Self::UnstableRead { .. } | Self::NothingReadable => {
-                Reason::BackupFailed
-            }
+            Self::Unreadable { .. }
+            | Self::MapUnreadable { .. }
+            | Self::UnstableRead { .. }
+            | Self::NothingReadable => Reason::BackupFailed,
             Self::ImageSize { .. } | Self::PartialBlock { .. } => Reason::ImageSizeMismatch,
             _ => Reason::FlashUnsupported,
         }

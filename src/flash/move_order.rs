@@ -60,8 +60,8 @@ impl MoveOrder {
                 "the new place shares an eraseblock with an old one"
             } else if meets(&maps) {
                 "the new place shares an eraseblock with what says how the chip is divided"
-            } else if in_boot_block(&targets) || in_boot_block(&maps) {
-                "the processor starts in an eraseblock that would have to change early"
+            } else if [&targets, &maps, &own].into_iter().any(|blocks| in_boot_block(blocks)) {
+                "the processor starts in one of the eraseblocks"
             } else {
                 continue;
             };

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::fitness::Fitness;
 use super::move_order::MoveOrder;
 use super::{FlashError, Live, Placement, WriteRule};
-use crate::image::layout::{FirmwareVolume, LayoutRegion};
+use crate::image::layout::{FirmwareVolume, LayoutRegion, map_places};
 use crate::image::{
     ByteRanges, Digest, Fitting, Manifest, Moved, Region, VerifiedImage, preserved,
 };
@@ -92,6 +92,7 @@ impl FlashPlan {
         placement: &Placement,
         live: Live<'_>,
     ) -> Result<Self, FlashError> {
+        check_map(image, placement, live)?;
         let fitness = Fitness::of(image, live)?;
         let mut fitting = fit(image.manifest(), live, fitness.condition)?;
         let given_up = give_up(&mut fitting, image, live, fitness.condition);
@@ -283,6 +284,31 @@ impl FlashPlan {
     /// The block that makes the firmware bootable; if it changes, it changes last.
     pub fn boot_block(&self) -> Option<usize> {
         self.boot_block
+    }
+}
+
+/// Where the chip's map cannot be read, it may tell another place of what is kept than the image.
+fn check_map(
+    image: &VerifiedImage,
+    placement: &Placement,
+    live: Live<'_>,
+) -> Result<(), FlashError> {
+    let manifest = image.manifest();
+    let keeps = manifest.regions().iter().any(|region| region.action.keeps_chip());
+    if !manifest.may_change_layout() || !keeps || !live.readable.contains(&false) {
+        return Ok(());
+    }
+    let places = map_places(image.bytes());
+    let is_unread_map = |block: &usize| {
+        let range = placement.range(*block);
+        !live.readable[*block] && places.overlaps(&(range.start as u64..range.end as u64))
+    };
+    match (0..placement.block_count()).find(is_unread_map) {
+        Some(block) => {
+            let offset_bytes = placement.block(block).offset_bytes();
+            Err(FlashError::MapUnreadable { offset_bytes })
+        }
+        None => Ok(()),
     }
 }
 

@@ -17,7 +17,8 @@ pub(super) struct Seen {
 
 impl Execution {
     /// In the plan's order, so that the block that makes the firmware bootable is the last one
-    /// here, too.
+    /// here, too; where something moves, the other blocks in the reverse order: it is back at its
+    /// old place before its new one is lost.
     pub(super) fn restore(
         &mut self,
         next: usize,
@@ -32,9 +33,14 @@ impl Execution {
         }
         let nth = match self.unplanned.get(next) {
             Some(unplanned) => unplanned.block,
-            None => self.work.plan.operations()[next - self.unplanned.len()].block,
+            None => self.touched_block(next - self.unplanned.len()),
         };
         let after = State::Restoring { next: next + 1, attempts: 0 };
+        if self.has_lost_source() {
+            self.given_up.push(nth);
+            self.state = after;
+            return;
+        }
         let Some(contents) = self.old(nth) else {
             self.state = after;
             return;
@@ -52,6 +58,31 @@ impl Execution {
                 after
             }
         };
+    }
+
+    /// Returns the block that comes as this one of those that the plan touched.
+    fn touched_block(&self, nth: usize) -> usize {
+        let plan = &self.work.plan;
+        let touched = &plan.operations()[..self.touched];
+        let is_boot_block = |block: usize| plan.boot_block() == Some(block);
+        let has_boot_block = touched.last().is_some_and(|last| is_boot_block(last.block));
+        let others = touched.len() - usize::from(has_boot_block);
+        match plan.moved().is_empty() || nth >= others {
+            true => touched[nth].block,
+            false => touched[others - 1 - nth].block,
+        }
+    }
+
+    /// Whether something that moves cannot be brought back to its old place: what has it at its
+    /// new one, and tells that, stays.
+    fn has_lost_source(&self) -> bool {
+        let is_source = |block: &usize| {
+            let range = self.work.placement.range(*block);
+            let moved = self.work.plan.moved().iter();
+            let mut from = moved.map(|moved| &moved.from);
+            from.any(|from| from.start < range.end as u64 && (range.start as u64) < from.end)
+        };
+        self.given_up.iter().any(is_source)
     }
 
     /// What a block held before this job wrote to it, if that is known.

@@ -8,6 +8,8 @@
 
 mod chance;
 mod chip;
+mod division;
+mod dump;
 mod engine;
 mod flash;
 mod network;

@@ -2,16 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use firmcast::flash::{
-    Asked, DumpFacts, Flash as _, Job, JobBackup, PlanReport, SimulatedFlash, Step, WriteRule,
-    refusal_json,
-};
-use firmcast::image::Board;
+use firmcast::flash::{Asked, Flash as _, Job, JobBackup, Step, WriteRule};
 
 use super::log::Log;
 use super::subject::{Refusal, Subject};
 use super::trial::Trial;
 use super::watch::Watch;
+use crate::dump;
 use crate::engine::Violation;
 
 /// Runs a preview of the subject's update and compares its plan with the right one.
@@ -37,7 +34,7 @@ pub(crate) fn check(subject: &Subject, trial: &Trial<'_>, log: &mut Log) -> Resu
     if let Some(backup) = job.backup() {
         check_backup(subject, backup)?;
     }
-    check_dump(subject)?;
+    dump::check(&subject.new, &subject.chip)?;
     match (step, job.plan(), subject.refusal) {
         (Some(Step::Ended), None, Some(Refusal::SharedBlock)) => Ok(()),
         (Some(Step::ReadyToChange), Some((_, _, 1..)), Some(Refusal::Locked)) => Ok(()),
@@ -55,36 +52,6 @@ pub(crate) fn check(subject: &Subject, trial: &Trial<'_>, log: &mut Log) -> Resu
         (step, plan, _) => {
             Err(format!("a preview ends with {step:?}, planned: {}", plan.is_some()))
         }
-    }
-}
-
-/// What the update would come to is foretold by a dump of the chip, but for its locks.
-fn check_dump(subject: &Subject) -> Result<(), Violation> {
-    let geometry = subject.chip.geometry();
-    // Of NAND a dump has the good blocks only.
-    if geometry.rule() == WriteRule::PageOnce {
-        return Ok(());
-    }
-    let closed = subject.chip.closed();
-    let mut dump = subject.live.clone();
-    closed.iter().for_each(|range| dump[range.start as usize..range.end as usize].fill(0xff));
-    let facts = DumpFacts::of(&Board::default(), geometry, closed);
-    let mut tried = facts.chip(dump).map_err(|error| error.to_string())?;
-    let told =
-        |chip: &mut SimulatedFlash| match PlanReport::new(&subject.new, chip, "chip".into(), |_| {
-            None
-        }) {
-            Ok(report) => {
-                let mut told = report.to_json();
-                told["locked_eraseblocks"] = 0.into();
-                told
-            }
-            Err(refusal) => refusal_json(&refusal),
-        };
-    let (foretold, found) = (told(&mut tried), told(&mut subject.chip.clone()));
-    match foretold == found {
-        true => Ok(()),
-        false => Err(format!("a dump foretells {foretold}, the chip has {found}")),
     }
 }
 

@@ -70,8 +70,9 @@ pub(crate) struct Computer {
     pub(crate) flash: SimulatedFlash,
     pub(crate) chance: Chance,
     closed: Closed,
-    /// What the preserved regions held when it died.
-    preserved: Vec<u8>,
+    /// What it held when it died, and what moves of it.
+    died_with: Vec<u8>,
+    carried: Vec<u8>,
     boot: u64,
     relapse: Option<Relapse>,
     /// As the host keeps them, in seconds.
@@ -93,12 +94,10 @@ impl Computer {
         if matches!(kind, Kind::Dead | Kind::Doubtful | Kind::Blind) {
             damage(&mut contents, board, &mut chance);
         }
-        for region in &board.preserve {
-            contents[region.clone()].copy_from_slice(&chance.bytes(region.len()));
-        }
-        let preserved = board.preserved(&contents);
+        let carried = board.division.fill(&mut contents, 0, &mut chance);
+        let died_with = contents.clone();
         let mut lock = Chance::new(scenario.seed, 100_000 + number as u64);
-        let closed = Closed::draw(&mut lock, scenario.closed, &board.preserve);
+        let closed = Closed::draw(&mut lock, scenario.closed, board.division.closable());
         // Without a record nobody knows that what fails to be read is kept from the host.
         let closed = if kind.has_record() { closed } else { closed.silent() };
         let flash = closed.chip(contents);
@@ -107,7 +106,19 @@ impl Computer {
         let relapse = (kind != Kind::Telling && fate.happens(scenario.relapsing))
             .then(|| *fate.pick(&[Relapse::Damaged, Relapse::Misjudged]));
         let rescues = Rescues::default();
-        Self { number, kind, flash, truth, chance, closed, preserved, boot: 0, relapse, rescues }
+        Self {
+            number,
+            kind,
+            flash,
+            truth,
+            chance,
+            closed,
+            died_with,
+            carried,
+            boot: 0,
+            relapse,
+            rescues,
+        }
     }
 
     /// A rescue has ended. Returns whether the host is back in its recovery environment after the
@@ -150,15 +161,15 @@ impl Computer {
         self.is_repaired() || matches!(self.assess(), Verdict::Valid { .. })
     }
 
-    /// What a host reads of its chip when nothing fails.
-    pub(crate) fn contents(&self) -> Contents {
+    /// What a host with this record of good firmware reads of its chip when nothing fails.
+    pub(crate) fn contents(&self, good: Option<&KnownGood>) -> Contents {
         let mut flash = self.closed.chip(self.flash.contents().to_vec());
-        read_contents(&mut flash, &left_out(self.known_good()))
+        read_contents(&mut flash, &left_out(good))
             .expect("what is closed is left out of the record")
     }
 
     fn assess(&self) -> Verdict {
-        assess(&self.contents(), self.known_good(), OLD_VERSION)
+        assess(&self.contents(self.known_good()), self.known_good(), OLD_VERSION)
     }
 
     /// What the contents are, by what was put there, and by what its host can know of that.
@@ -173,7 +184,7 @@ impl Computer {
 
     /// Checks what the host gives as its backup.
     pub(crate) fn check_backup(&self, backup: &Backup) -> Result<(), Violation> {
-        self.closed.check_backup(backup, &self.flash, &self.board_truth().preserve)
+        self.closed.check_backup(backup, &self.flash, &self.board_truth().division.preserve)
     }
 
     /// Tells contents from each other.
@@ -184,7 +195,9 @@ impl Computer {
     }
 
     pub(crate) fn preserved_is_intact(&self) -> bool {
-        self.board_truth().preserved(self.flash.contents()) == self.preserved
+        let BoardTruth { division, .. } = self.board_truth();
+        let images = self.board_truth().images();
+        division.is_kept(&self.died_with, &self.carried, self.flash.contents(), images)
     }
 
     /// The record of good firmware that was built in.
@@ -286,6 +299,7 @@ fn damage(contents: &mut [u8], board: &BoardTruth, chance: &mut Chance) {
         _ => 1,
     };
     // The last block is never preserved, so that something is damaged.
+    let until = until.min(board.division.fragile_blocks() as u64);
     for block in (0..until).map(|block| (blocks - 1 - block) as usize) {
         let range = block * BLOCK_BYTES..(block + 1) * BLOCK_BYTES;
         match chance.within(0..4) {

@@ -409,7 +409,7 @@ impl VirtualHost {
         let is_quiet = stay.job.is_none() && !stay.is_changing;
         match conclusion {
             Conclusion::Repaired { known_good, .. } => {
-                let contents = self.computer.contents();
+                let contents = self.computer.contents(known_good.as_deref());
                 let is_good = known_good.as_ref().is_some_and(|good| {
                     matches!(good.judge(&contents, ""), Some(Verdict::Valid { .. }))
                 });

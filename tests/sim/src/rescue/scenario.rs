@@ -8,6 +8,7 @@ use firmcast::wire::help::RESCUES_IN_VAIN;
 use firmcast_manager::campaign::Delivery;
 
 use crate::chance::Chance;
+use crate::division::Map;
 use crate::network::{Conditions, LinkFaults};
 
 /// Hosts of the worlds in which a power failure kills everybody at once.
@@ -51,6 +52,8 @@ pub(crate) struct Scenario {
     /// none.
     pub(crate) deaths: Option<Duration>,
     pub(crate) boards: usize,
+    /// What tells how chips are divided, and what of them bundles cover.
+    pub(crate) map: Map,
     pub(crate) delivery: Delivery,
     pub(crate) rate_mbit: u32,
     pub(crate) fragment_size_bytes: u16,
@@ -148,6 +151,7 @@ impl Scenario {
             chip_bytes,
             deaths: None,
             boards: 1,
+            map: Map::None,
             delivery: Delivery::Broadcast,
             rate_mbit: 100,
             fragment_size_bytes: 1440,
@@ -178,6 +182,7 @@ impl Scenario {
             },
             deaths: *chance.pick(&[None, Some(seconds(10)), Some(seconds(200))]),
             boards: *chance.pick(&[1, 2]),
+            map: Map::draw(seed),
             delivery: *chance.pick(&[
                 Delivery::Broadcast,
                 Delivery::Broadcast,

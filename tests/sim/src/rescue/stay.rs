@@ -104,7 +104,8 @@ pub(super) fn check_image(
     is_told: bool,
     image: &VerifiedImage,
 ) -> Result<(), Violation> {
-    if image.bytes() != computer.board_truth().new {
+    let board = computer.board_truth();
+    if image.bytes() != board.division.image(&board.new) {
         return Err("an image shall be written that is not the right one".into());
     }
     match attempt.was_verified && is_told {

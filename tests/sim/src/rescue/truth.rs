@@ -1,8 +1,6 @@
 //! What is true in a world of dead hosts: boards, images, keys, bundles. The invariants compare
 //! with it; hosts and managers do not see it.
 
-use std::ops::Range;
-
 use firmcast::image::{KnownGood, Manifest, SignedManifest};
 use firmcast::keys::{
     HostSecretKey, ManagerSecretKey, ReleasePublicKey, ReleaseSecretKey, SecretKey as _,
@@ -12,7 +10,7 @@ use firmcast_manager::rescue::{BundleId, Shelf, Shelved};
 
 use super::scenario::{Rogue, Scenario};
 use crate::chance::Chance;
-use crate::chip::{equal_outside, inside};
+use crate::division::{Division, Map};
 use crate::update::scenario::preserve;
 use crate::update::truth::{FLOOR, SECURITY_VERSION, contents, next_image};
 
@@ -25,7 +23,7 @@ pub(crate) struct BoardTruth {
     pub(crate) product: String,
     pub(crate) old: Vec<u8>,
     pub(crate) new: Vec<u8>,
-    pub(crate) preserve: Vec<Range<usize>>,
+    pub(crate) division: Division,
     /// The record of the old firmware.
     pub(crate) good: KnownGood,
 }
@@ -51,31 +49,32 @@ pub(crate) struct Truth {
 }
 
 impl BoardTruth {
-    fn new(number: usize, chip_bytes: usize, chance: &mut Chance) -> Self {
-        let old = chance.bytes(chip_bytes);
-        let new = next_image(chance, &old);
-        let preserve = preserve(chance, chip_bytes);
+    fn new(number: usize, map: Map, chip_bytes: usize, chance: &mut Chance) -> Self {
+        let mut old = chance.bytes(chip_bytes);
+        let mut new = next_image(chance, &old);
+        let division = Division::new(map, preserve(chance, chip_bytes), chip_bytes);
+        division.put_map(&mut old, 0);
+        division.put_map(&mut new, 1);
         let product = format!("Board {}", number + 1);
         let release = ReleaseSecretKey::generate(chance.rng());
-        let earlier = contents(&old, &[&product], FLOOR, &preserve, &release);
+        let earlier = contents(&old, &[&product], FLOOR, &division.before(), &release);
         let good = KnownGood::of_manifest(&manifest(&earlier.manifest));
         let good = KnownGood { bios_version: OLD_VERSION.into(), ..good };
-        Self { product, old, new, preserve, good }
+        Self { product, old, new, division, good }
     }
 
     /// Returns whether a chip holds the new image outside of its preserved regions.
     pub(crate) fn is_new(&self, chip: &[u8]) -> bool {
-        equal_outside(&self.preserve, chip, &self.new)
+        self.division.holds(chip, &self.new, 1)
     }
 
     /// Returns the same for the old image.
     pub(crate) fn is_old(&self, chip: &[u8]) -> bool {
-        equal_outside(&self.preserve, chip, &self.old)
+        self.division.holds(chip, &self.old, 0)
     }
 
-    /// Returns the bytes of the preserved regions, one region after the other.
-    pub(crate) fn preserved(&self, chip: &[u8]) -> Vec<u8> {
-        inside(&self.preserve, chip)
+    pub(crate) fn images(&self) -> [&[u8]; 2] {
+        [&self.old, &self.new]
     }
 }
 
@@ -84,12 +83,14 @@ impl Truth {
         let mut chance = Chance::new(scenario.seed, 12);
         let release = ReleaseSecretKey::generate(chance.rng());
         let stranger = ReleaseSecretKey::generate(chance.rng());
-        let board = |number| BoardTruth::new(number, scenario.chip_bytes, &mut chance);
+        let board =
+            |number| BoardTruth::new(number, scenario.map, scenario.chip_bytes, &mut chance);
         let boards: Vec<BoardTruth> = (0..scenario.boards).map(board).collect();
         let genuine = boards.iter().map(|board| Stock::new(board, &board.new, None, &release));
         let genuine: Vec<Stock> = genuine.collect();
         let rogue = boards.iter().map(|board| {
-            let other = next_image(&mut chance, &board.old);
+            let mut other = next_image(&mut chance, &board.old);
+            board.division.put_map(&mut other, 1);
             let key = match scenario.rogue {
                 Some(Rogue::UntrustedRelease) => &stranger,
                 _ => &release,
@@ -147,20 +148,20 @@ impl Stock {
     /// where hosts do.
     fn new(board: &BoardTruth, image: &[u8], rogue: Option<Rogue>, key: &ReleaseSecretKey) -> Self {
         let bundle = |product: &str, security_version| {
-            contents(image, &[product], security_version, &board.preserve, key)
+            contents(image, &[product], security_version, &board.division, key)
         };
         let shown = bundle(&board.product, SECURITY_VERSION);
-        let (told, payload) = match rogue {
-            Some(Rogue::OtherBoard) => (bundle("Board 9", SECURITY_VERSION), image.to_vec()),
-            Some(Rogue::OldSecurityVersion) => (bundle(&board.product, FLOOR - 1), image.to_vec()),
-            Some(Rogue::ForgedPayload) => (shown.clone(), board.old.clone()),
-            _ => (shown.clone(), image.to_vec()),
+        let (told, whole) = match rogue {
+            Some(Rogue::OtherBoard) => (bundle("Board 9", SECURITY_VERSION), image),
+            Some(Rogue::OldSecurityVersion) => (bundle(&board.product, FLOOR - 1), image),
+            Some(Rogue::ForgedPayload) => (shown.clone(), &board.old[..]),
+            _ => (shown.clone(), image),
         };
         let file = format!("{}.bundle", board.product);
         let mut shelved =
             Shelved::new(file, &told.manifest, true).expect("a manifest that was made here");
         shelved.manifest = manifest(&shown.manifest);
-        Self { shelved, payload }
+        Self { shelved, payload: board.division.image(whole) }
     }
 }
 

@@ -5,11 +5,13 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use firmcast::agent::outlook::{self, Outlook};
+use firmcast::agent::outlook::{self, Outlook, check_layout, check_shared_eraseblocks};
 use firmcast::agent::{HostSystem, UpdateOrder, measure};
 use firmcast::flash::{Fault, Flash, ForeignWrite, SimulatedFlash, read_contents};
 use firmcast::image::validity::{Verdict, validate};
-use firmcast::image::{Board, Contents, KnownGood, VerifiedManifest, preserved};
+use firmcast::image::{
+    Board, Contents, Fitting, KnownGood, Manifest, VerifiedImage, VerifiedManifest,
+};
 use firmcast::keys::ManagerPublicKey;
 use firmcast::reason::{Condition, Ending, FlashState, Reason, Refusal};
 use firmcast::recovery::machine::Mission;
@@ -20,6 +22,7 @@ use firmcast_manager::campaign::Backup;
 
 use crate::chance::Chance;
 use crate::chip::{self, Closed};
+use crate::dump;
 use crate::engine::Violation;
 use crate::update::scenario::Scenario;
 use crate::update::truth::{FLOOR, Holds, PRODUCT, Truth, VENDOR};
@@ -47,6 +50,8 @@ pub(crate) struct Computer {
     pub(crate) flash: SimulatedFlash,
     pub(crate) chance: Chance,
     pub(crate) closed: Closed,
+    /// What it has of its own that moves.
+    carried: Vec<u8>,
     /// Its agent calls firmware that looks wrong broken, not doubtful.
     is_strict: bool,
     /// The other writer of the chip (an ME, SMM or a BMC), and the bytes that it may have written.
@@ -81,18 +86,17 @@ impl Computer {
     ) -> Self {
         let mut chance = Chance::new(scenario.seed, 1000 + number as u64);
         let mut lock = Chance::new(scenario.seed, 100_000 + number as u64);
-        let closed = Closed::draw(&mut lock, scenario.closed, &truth.preserve);
+        let closed = Closed::draw(&mut lock, scenario.closed, truth.division.closable());
         let is_strict = lock.happens(STRICT);
         let mut contents = if is_current { truth.new.clone() } else { truth.old.clone() };
-        for region in &truth.preserve {
-            contents[region.clone()].copy_from_slice(&chance.bytes(region.len()));
-        }
+        let carried = truth.division.fill(&mut contents, usize::from(is_current), &mut chance);
         Self {
             number,
             truth,
             flash: closed.chip(contents),
             chance,
             closed,
+            carried,
             is_strict,
             stranger: Chance::new(scenario.seed, 200_000 + number as u64),
             foreign: Vec::new(),
@@ -126,7 +130,10 @@ impl Computer {
         if self.holds() == Holds::Other {
             let outside = self.truth.outside(self.flash.contents());
             if self.torn.as_ref().is_none_or(|(torn, _)| *torn != outside) {
-                self.torn = Some((outside, self.chance.happens(0.5)));
+                let starts = self.chance.happens(0.5);
+                let contents = self.flash.contents();
+                let is_told = self.truth.division.is_told(contents, self.truth.images());
+                self.torn = Some((outside, starts && is_told));
             }
         }
     }
@@ -163,7 +170,7 @@ impl Computer {
             Holds::Other => *self.chance.pick(&["1.0", "2.0"]),
         };
         let mut contents = self.flash.contents().to_vec();
-        for region in self.truth.preserve.clone() {
+        for region in self.truth.division.written().to_vec() {
             let place = self.chance.within(region.start as u64..region.end as u64) as usize;
             contents[place] = contents[place].wrapping_add(1);
         }
@@ -219,10 +226,10 @@ impl Computer {
     /// Somebody else may write to what bundles preserve, in one of the operations of the flash job
     /// that begins.
     pub(crate) fn write_foreign(&mut self, probability: f64) {
-        if self.truth.preserve.is_empty() || !self.stranger.happens(probability) {
+        if self.truth.division.written().is_empty() || !self.stranger.happens(probability) {
             return;
         }
-        let region = self.stranger.pick(&self.truth.preserve).clone();
+        let region = self.stranger.pick(self.truth.division.written()).clone();
         let at = self.stranger.within(region.start as u64..region.end as u64);
         let blocks = u64::from(self.flash.geometry().block_count());
         let operation = self.flash.operations() + self.stranger.within(0..4 * blocks);
@@ -239,7 +246,8 @@ impl Computer {
         let mut before = before.to_vec();
         let now = self.flash.contents();
         self.foreign.iter().for_each(|at| before[*at] = now[*at]);
-        self.truth.preserved(&before) == self.truth.preserved(now)
+        let Truth { division, .. } = &*self.truth;
+        division.is_kept(&before, &self.carried, now, self.truth.images())
     }
 
     /// What the agent says of the contents: the machine has started from them, but their structure
@@ -265,7 +273,7 @@ impl Computer {
             |at: &&usize| backup.closed.iter().any(|range| range.contains(&(**at as u32)));
         let read: Vec<usize> = self.foreign.iter().filter(|at| !is_hole(at)).copied().collect();
         read.iter().for_each(|at| backup.bytes[*at] = now[*at]);
-        self.closed.check_backup(&backup, &self.flash, &self.truth.preserve)
+        self.closed.check_backup(&backup, &self.flash, &self.truth.division.preserve)
     }
 
     pub(crate) fn break_flash(&mut self) {
@@ -297,7 +305,7 @@ impl Computer {
     /// Records what was confirmed as good firmware: what is closed is left out, and no reason to
     /// have no record.
     fn record(&mut self, manifest: &VerifiedManifest) -> Result<(), Violation> {
-        let contents = read_contents(&mut self.flash, &preserved(manifest.regions()))
+        let contents = read_contents(&mut self.flash, &Fitting::untouched(manifest))
             .map_err(|error| format!("good firmware cannot be recorded: {error}"))?;
         let good = KnownGood::of_update(&contents, manifest, self.version);
         match good.judge(&contents, self.version) {
@@ -306,6 +314,28 @@ impl Computer {
                 Ok(())
             }
             verdict => Err(format!("what was just recorded as good is {verdict:?}")),
+        }
+    }
+
+    /// How the image lies on the chip, as far as the manifest tells.
+    fn check_fitting(&self, manifest: &Manifest) -> Result<Fitting, Refusal> {
+        let contents = Contents::whole(self.flash.contents().to_vec());
+        let fitting = check_layout(&contents, manifest)?;
+        let geometry = self.flash.geometry();
+        check_shared_eraseblocks(&contents, manifest, &fitting, geometry)?;
+        Ok(fitting)
+    }
+
+    /// Checks that what a dump foretells is what the host plans.
+    pub(crate) fn check_dump(&self, image: &VerifiedImage) -> Result<(), Violation> {
+        dump::check(image, &self.closed.chip(self.flash.contents().to_vec()))
+    }
+
+    /// Checks that what moves is whole at one of its two places, whatever was cut.
+    pub(crate) fn check_carried(&self) -> Result<(), Violation> {
+        match self.truth.division.is_carried(&self.carried, self.flash.contents()) {
+            true => Ok(()),
+            false => Err("what moves on the chip is at neither of its places".into()),
         }
     }
 
@@ -343,6 +373,7 @@ impl HostSystem for Computer {
 
     fn prepare(&mut self, order: &UpdateOrder<'_>) -> Result<(), Refusal> {
         self.board().admit(order.manifest)?;
+        self.check_fitting(order.manifest)?;
         self.loaded = Some(Handoff {
             campaign: order.campaign,
             manager: order.manager.clone(),
@@ -364,8 +395,7 @@ impl HostSystem for Computer {
         let (contents, geometry) = (self.flash.contents(), self.flash.geometry());
         let admitted = self.board().admit(order.manifest);
         let foreseen = admitted.and_then(|()| {
-            let fitting =
-                outlook::check_layout(&Contents::whole(contents.to_vec()), order.manifest)?;
+            let fitting = self.check_fitting(order.manifest)?;
             Ok(outlook::outlook(contents, order.manifest, &fitting, geometry))
         });
         (foreseen, Vec::new())

@@ -348,6 +348,7 @@ impl VirtualHost {
         }
         self.outbox.close()?;
         self.computer.wrong.take().map_or(Ok(()), Err)?;
+        self.computer.check_carried()?;
         self.check_untouched()
     }
 
@@ -380,6 +381,7 @@ impl VirtualHost {
                 };
                 let is_told = tellers.iter().any(|told| told.contains(&stay.campaign));
                 check_image(stay, &self.computer.truth, is_told, &image, flash)?;
+                self.computer.check_dump(&image)?;
                 stay.flashed = true;
                 let chance = &mut self.computer.chance;
                 let flashing = match drill {

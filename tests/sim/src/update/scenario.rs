@@ -7,6 +7,7 @@ use firmcast_manager::campaign::Delivery;
 
 use crate::chance::Chance;
 use crate::chip::BLOCK_BYTES;
+use crate::division::{Division, Map};
 use crate::network::{Conditions, LinkFaults};
 
 /// How bad it gets.
@@ -38,7 +39,8 @@ pub(crate) struct Scenario {
     pub(crate) weather: Weather,
     pub(crate) hosts: usize,
     pub(crate) chip_bytes: usize,
-    pub(crate) preserve: Vec<Range<usize>>,
+    /// How chips are divided, and what of them bundles cover.
+    pub(crate) division: Division,
     pub(crate) delivery: Delivery,
     pub(crate) rate_mbit: u32,
     pub(crate) fragment_size_bytes: u16,
@@ -114,7 +116,7 @@ impl Scenario {
             weather,
             hosts,
             chip_bytes,
-            preserve: preserve(&mut chance, chip_bytes),
+            division: Division::new(Map::draw(seed), preserve(&mut chance, chip_bytes), chip_bytes),
             delivery: *chance.pick(&[
                 Delivery::Broadcast,
                 Delivery::Broadcast,

@@ -62,7 +62,7 @@ pub(super) fn check_image(
     image: &VerifiedImage,
     flash: FlashState,
 ) -> Result<(), Violation> {
-    if image.bytes() != truth.new {
+    if image.bytes() != truth.genuine.payload {
         return Err("an image shall be written that is not the signed one".into());
     }
     if !stay.was_verified || !is_told {

@@ -1,17 +1,16 @@
 //! What is true in a simulated world: images, keys, bundles. The invariants compare with it; hosts
 //! and managers do not see it.
 
-use std::ops::Range;
-
 use firmcast::image::validity::{Verdict, validate};
-use firmcast::image::{Description, Manifest, PayloadFormat, Region, RegionAction, SignedManifest};
+use firmcast::image::{Description, Manifest, PayloadFormat, SignedManifest};
 use firmcast::keys::{
     HostSecretKey, ManagerSecretKey, ReleasePublicKey, ReleaseSecretKey, SecretKey as _,
 };
 use firmcast_manager::campaign::Contents;
 
 use crate::chance::Chance;
-use crate::chip::{BLOCK_BYTES, equal_outside, inside};
+use crate::chip::BLOCK_BYTES;
+use crate::division::Division;
 use crate::update::scenario::{Rogue, Scenario};
 
 pub(crate) const VENDOR: &str = "Simulated";
@@ -36,7 +35,7 @@ pub(crate) enum Holds {
 pub(crate) struct Truth {
     pub(crate) old: Vec<u8>,
     pub(crate) new: Vec<u8>,
-    pub(crate) preserve: Vec<Range<usize>>,
+    pub(crate) division: Division,
     pub(crate) genuine: Contents,
     pub(crate) rogue: Option<Contents>,
     pub(crate) release: ReleasePublicKey,
@@ -51,31 +50,35 @@ impl Truth {
         let release = ReleaseSecretKey::generate(chance.rng());
         let stranger = ReleaseSecretKey::generate(chance.rng());
         let mut old = chance.bytes(scenario.chip_bytes);
-        let new = next_image(&mut chance, &old);
+        let mut new = next_image(&mut chance, &old);
+        let division = scenario.division.clone();
+        division.put_map(&mut old, 0);
+        division.put_map(&mut new, 1);
         if scenario.seed.is_multiple_of(DOUBTFUL_EVERY) {
-            make_doubtful(&mut old, &scenario.preserve);
+            make_doubtful(&mut old, &division.reserved());
         }
         let bundle = |image: &[u8], product: &str, security_version, key| {
             let products = &["Board 0", product];
-            contents(image, products, security_version, &scenario.preserve, key)
+            contents(image, products, security_version, &division, key)
         };
         let genuine = bundle(&new, PRODUCT, SECURITY_VERSION, &release);
-        let other = next_image(&mut chance, &old);
+        let mut other = next_image(&mut chance, &old);
+        division.put_map(&mut other, 1);
         let rogue = scenario.rogue.map(|rogue| match rogue {
             Rogue::UntrustedRelease => bundle(&other, PRODUCT, SECURITY_VERSION, &stranger),
-            Rogue::ForgedPayload => Contents { payload: other.clone(), ..genuine.clone() },
+            Rogue::ForgedPayload => Contents { payload: division.image(&other), ..genuine.clone() },
             Rogue::OtherBoard => bundle(&other, "Board 2", SECURITY_VERSION, &release),
             Rogue::OldSecurityVersion => bundle(&other, PRODUCT, FLOOR - 1, &release),
         });
         Self {
             old,
             new,
-            preserve: scenario.preserve.clone(),
             genuine,
             rogue,
             release: release.public(),
             managers: [0, 1].map(|_| ManagerSecretKey::generate(chance.rng())),
             host_key_seed: chance.number(),
+            division,
         }
     }
 
@@ -86,9 +89,9 @@ impl Truth {
 
     /// What a chip with these contents holds outside of its preserved regions.
     pub(crate) fn holds(&self, contents: &[u8]) -> Holds {
-        if equal_outside(&self.preserve, contents, &self.new) {
+        if self.division.holds(contents, &self.new, 1) {
             Holds::New
-        } else if equal_outside(&self.preserve, contents, &self.old) {
+        } else if self.division.holds(contents, &self.old, 0) {
             Holds::Old
         } else {
             Holds::Other
@@ -98,15 +101,14 @@ impl Truth {
     /// The bytes outside of the preserved regions.
     pub(crate) fn outside(&self, contents: &[u8]) -> Vec<u8> {
         let mut outside = contents.to_vec();
-        for region in &self.preserve {
+        for region in &self.division.preserve {
             outside[region.clone()].fill(0);
         }
         outside
     }
 
-    /// The bytes of the preserved regions, one region after the other.
-    pub(crate) fn preserved(&self, contents: &[u8]) -> Vec<u8> {
-        inside(&self.preserve, contents)
+    pub(crate) fn images(&self) -> [&[u8]; 2] {
+        [&self.old, &self.new]
     }
 }
 
@@ -132,31 +134,26 @@ pub(crate) fn contents(
     image: &[u8],
     products: &[&str],
     security_version: u64,
-    preserve: &[Range<usize>],
+    division: &Division,
     key: &ReleaseSecretKey,
 ) -> Contents {
-    let expect_version = (preserve.len() != 1).then(|| "2.0".to_owned());
-    let region = |(index, range): (usize, &Range<usize>)| Region {
-        name: format!("region {index}"),
-        offset_bytes: range.start as u64,
-        length_bytes: range.len() as u64,
-        action: [RegionAction::Volatile, RegionAction::Preserve][index % 2],
-    };
-    let description = Description {
+    let expect_version = (division.preserve.len() != 1).then(|| "2.0".to_owned());
+    let mut description = Description {
         version: "2.0".into(),
         security_version,
         vendor: VENDOR.into(),
         products: products.iter().map(|product| (*product).to_owned()).collect(),
         expect_version: expect_version.clone(),
-        regions: preserve.iter().enumerate().map(region).collect(),
         ..Description::default()
     };
-    let manifest = Manifest::describe(description, image, PayloadFormat::Raw, image)
+    division.describe(&mut description);
+    let image = division.image(image);
+    let manifest = Manifest::describe(description, &image, PayloadFormat::Raw, &image)
         .expect("a description by the rules");
     Contents {
         manifest: SignedManifest::sign(&manifest, key).expect("a manifest by the rules"),
-        payload: image.to_vec(),
         image_size_bytes: image.len(),
+        payload: image,
         // Only sometimes: the digest alone must tell, too.
         expect_version,
         is_part: !manifest.parts().is_empty(),
@@ -166,7 +163,7 @@ pub(crate) fn contents(
 
 /// Puts the header of a firmware volume with a wrong checksum somewhere outside of the preserved
 /// regions.
-fn make_doubtful(old: &mut [u8], preserve: &[Range<usize>]) {
+fn make_doubtful(old: &mut [u8], preserve: &[std::ops::Range<usize>]) {
     let is_free =
         |at: &usize| preserve.iter().all(|kept| *at + BLOCK_BYTES <= kept.start || kept.end <= *at);
     let Some(at) = (0..old.len()).step_by(BLOCK_BYTES).find(is_free) else { return };
