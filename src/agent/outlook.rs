@@ -7,6 +7,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::flash::{EraseBlock, Estimate, FlashError, Geometry, Workload};
 use crate::image::boot_guard::{BootGuard, ComponentKind};
+use crate::image::layout::host_access;
 use crate::image::{ByteRanges, Contents, Fitting, Manifest, Region, RegionAction};
 use crate::reason::{Reason, Refusal};
 use crate::wire::finding::Finding;
@@ -77,6 +78,39 @@ pub fn check_layout(contents: &Contents, manifest: &Manifest) -> Result<Fitting,
     }
 }
 
+/// Fails when something has to change that the chip's flash descriptor does not let the host write,
+/// as far as the manifest tells: where a whole piece that differs lies in it. Recovery finds the
+/// rest.
+///
+/// # Errors
+/// As the flash job would refuse it, with the same reason and words.
+pub fn check_host_may_write(
+    contents: &Contents,
+    manifest: &Manifest,
+    fitting: &Fitting,
+) -> Result<(), Refusal> {
+    let no_write = host_access(contents.bytes()).map(|access| access.no_write).unwrap_or_default();
+    if no_write.is_empty() {
+        return Ok(());
+    }
+    let no_write: ByteRanges = no_write.into_iter().collect();
+    let ruled = ruled(fitting);
+    for piece in differing_pieces(contents.bytes(), manifest, fitting) {
+        let is_out_of_reach = |part: &Range<u64>| no_write.covers(part) && !ruled.overlaps(part);
+        if !piece.is_empty() && piece.iter().all(is_out_of_reach) {
+            let offset_bytes = piece.iter().next().map_or(0, |part| part.start);
+            return Err((&FlashError::NotForHost { offset_bytes }).into());
+        }
+    }
+    Ok(())
+}
+
+/// Where the bundle has another rule than the image's bytes.
+fn ruled(fitting: &Fitting) -> ByteRanges {
+    let ruled = fitting.regions().iter().filter(|region| region.action != RegionAction::Replace);
+    ruled.map(Region::range64).collect()
+}
+
 /// Fails when an eraseblock has to be rewritten of which the bundle keeps some bytes: a power cut
 /// meanwhile would lose them. Returns those of which that is not known: the manifest has digests of
 /// larger pieces, in which kept bytes count, too.
@@ -90,12 +124,7 @@ pub fn check_shared_eraseblocks(
     geometry: &Geometry,
 ) -> Result<ByteRanges, Refusal> {
     let kept: ByteRanges = fitting.kept_in_place().map(Region::range64).collect();
-    let ruled: ByteRanges = fitting
-        .regions()
-        .iter()
-        .filter(|r| r.action != RegionAction::Replace)
-        .map(Region::range64)
-        .collect();
+    let ruled = ruled(fitting);
     let moved: ByteRanges = fitting.moved().iter().map(|moved| moved.to.clone()).collect();
     let pieces = differing_pieces(contents.bytes(), manifest, fitting);
     let mut unknown = ByteRanges::default();
@@ -275,6 +304,44 @@ mod tests {
         // Half of the first piece is preserved.
         assert_eq!(changed(&[0x9000]), 8);
         assert_eq!(changed(&[0x1_0000, 0x1_ffff, 0x7_0000]), 32);
+    }
+
+    #[test]
+    fn what_the_host_may_not_write_is_found_in_the_manifest() {
+        use crate::image::layout::samples::{UNUSED, descriptor_skylake, pages};
+        let mut regions = [UNUSED; 16];
+        (regions[0], regions[1]) = (pages(0, 0), pages(0x40, 0x7f));
+        regions[2] = pages(0x10, 0x2f);
+        let mut image: Vec<u8> = (0..0x8_0000u32).map(|n| (n >> 12) as u8 | 1).collect();
+        // The host may read all, and write descriptor and BIOS.
+        descriptor_skylake(&mut image, &regions, 0x0030_ff00);
+        let told = |at: usize, action| {
+            let region = Region {
+                name: "me".into(),
+                offset_bytes: 0x1_0000,
+                length_bytes: 0x2_0000,
+                action,
+            };
+            let description = Description {
+                version: "1".into(),
+                vendor: "V".into(),
+                products: vec!["P".into()],
+                regions: vec![region],
+                ..Description::default()
+            };
+            let manifest = Manifest::describe(description, &image, PayloadFormat::Raw, &image);
+            let manifest = manifest.unwrap();
+            let mut contents = image.clone();
+            contents[at] ^= 0x10;
+            let contents = Contents::whole(contents);
+            let fitting = check_layout(&contents, &manifest).unwrap();
+            check_host_may_write(&contents, &manifest, &fitting)
+        };
+        let refusal = told(0x2_1000, RegionAction::Replace).unwrap_err();
+        assert_eq!(refusal.reason, Reason::FlashLocked);
+        assert!(refusal.detail.contains("0x20000"), "{refusal}");
+        told(0x2_1000, RegionAction::Preserve).unwrap();
+        told(0x4_1000, RegionAction::Replace).unwrap();
     }
 
     #[test]

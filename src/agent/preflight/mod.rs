@@ -19,7 +19,9 @@ use super::check::{Checklist, Subject};
 use super::doubt;
 use super::local_machine::LocalMachine;
 use super::machine::UpdateOrder;
-use super::outlook::{check_boot_guard, check_layout, check_shared_eraseblocks};
+use super::outlook::{
+    check_boot_guard, check_host_may_write, check_layout, check_shared_eraseblocks,
+};
 use crate::flash::{Flash as _, FlashError, Geometry};
 use crate::host::drivers::default_interface;
 use crate::image::boot_guard::not_known;
@@ -29,7 +31,7 @@ use crate::keys::HostSecretKey;
 use crate::mtd::ChipInfo;
 use crate::net::InterfaceConfig;
 use crate::power::Power;
-use crate::reason::{Condition, Reason, with_causes};
+use crate::reason::{Condition, Reason, Refusal, with_causes};
 use reading::RawContents;
 pub(super) use sealed::disks_to_bind;
 use std::net::SocketAddr;
@@ -244,7 +246,13 @@ fn order_of_chips(list: &mut Checklist, chip: &ChipContents) {
 fn layout(list: &mut Checklist, chip: &ChipContents, manifest: &Manifest) {
     match check_layout(&chip.contents, manifest) {
         Ok(fitting) => {
-            list.ok(Subject::Layout, "the image's, or of no account");
+            match check_host_may_write(&chip.contents, manifest, &fitting) {
+                Ok(()) => list.ok(Subject::Layout, "the image's, or of no account"),
+                Err(refusal) => {
+                    let Refusal { reason, detail } = refusal;
+                    list.not_ok(Subject::Layout, reason, detail, reason.advice());
+                }
+            }
             shared_eraseblocks(list, chip, manifest, &fitting);
         }
         Err(refusal) => {
