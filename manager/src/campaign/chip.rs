@@ -26,6 +26,8 @@ pub(super) struct ChipKnowledge {
     has_ended: bool,
     /// The host was told to go on with the verified image, even if only to give its backup first.
     was_committed: bool,
+    /// The host was told to rehearse: that its backup is stored then allows no write.
+    rehearses: bool,
     /// The host said that its chip holds the image.
     said_updated: bool,
     /// What the host found wrong with its contents when it asked for help.
@@ -64,6 +66,7 @@ impl Default for ChipKnowledge {
             told: Told::Nothing,
             has_ended: false,
             was_committed: false,
+            rehearses: false,
             said_updated: false,
             found: Condition::Whole,
         }
@@ -110,6 +113,10 @@ impl ChipKnowledge {
 
     /// The host is told this now.
     pub(super) fn handle_command(&mut self, command: &Command) {
+        self.rehearses |= matches!(command, Command::Rehearse { .. });
+        if self.rehearses {
+            return;
+        }
         self.was_committed |= matches!(
             command,
             Command::Commit { .. }
@@ -280,6 +287,17 @@ mod tests {
         assert_eq!(chip.state(at(19)), WHOLE, "its chip is whole: it uploads");
         chip.handle_command(&Command::BackupStored { campaign: 1, digest });
         assert_eq!(chip.state(at(19)), FlashState::Unknown);
+    }
+
+    #[test]
+    fn a_host_that_rehearses_is_told_to_write_nothing() {
+        let mut chip = ChipKnowledge::default();
+        chip.seen_at_home(&samples::identity());
+        let escrow_rate_kbit_s = std::num::NonZeroU32::new(1);
+        chip.handle_command(&Command::Rehearse { campaign: 1, escrow_rate_kbit_s });
+        chip.handle_command(&Command::BackupStored { campaign: 1, digest: [0; 32] });
+        chip.came_home(&samples::identity(), None);
+        assert_eq!(chip.state(at(9)), WHOLE);
     }
 
     #[test]
