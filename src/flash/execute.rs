@@ -163,6 +163,11 @@ impl Execution {
         None
     }
 
+    /// What it carries out.
+    pub(super) fn work(&self) -> &Work {
+        &self.work
+    }
+
     /// What was locked before the job.
     pub(super) fn locks(&mut self) -> &mut Locks {
         &mut self.work.locks

@@ -19,7 +19,8 @@ use super::locks::Locks;
 use super::phase::Mode;
 use super::prepare::{Backup, Work};
 use super::{
-    End, Flash, FlashError, FlashPlan, LockChanges, Outcome, Phase, Placement, Progress, Statistics,
+    End, Flash, FlashError, FlashPlan, ForeignKind, LockChanges, Outcome, Phase, Placement,
+    Progress, Statistics,
 };
 use crate::image::{ByteRanges, KnownGood, VerifiedImage};
 use crate::reason::Condition;
@@ -224,7 +225,10 @@ impl Job {
                 }
             }
             Stage::Executing(mut execution) => match execution.step(flash, &mut self.statistics) {
-                Some(end) => ended(end, execution.locks(), flash),
+                Some(end) => {
+                    self.known_good = self.record_of(execution.work(), &end);
+                    ended(end, execution.locks(), flash)
+                }
                 None => Stage::Executing(execution),
             },
             Stage::Ready(_) | Stage::Ended(_) => stage,
@@ -256,18 +260,25 @@ impl Job {
         match backup.plan(&self.image, flash, self.mode) {
             Ok(work) => {
                 self.condition = work.plan.condition();
-                self.known_good = self.record_of(&work);
                 Stage::Checking(work, 0)
             }
             Err(error) => self.refuse(error, before_digest),
         }
     }
 
-    /// Where the image covers parts, only the chip tells where they lie.
-    fn record_of(&self, work: &Work) -> Option<KnownGood> {
+    /// Where the image covers parts, only the chip tells where they lie. What is not part of the
+    /// plan and is no longer what was read, nobody has read well enough to record it.
+    fn record_of(&self, work: &Work, end: &End) -> Option<KnownGood> {
         let manifest = self.image.manifest();
-        let has_parts = !manifest.parts().is_empty();
-        has_parts.then(|| KnownGood::of_parts(work.plan.target(), &work.closed, manifest))
+        if manifest.parts().is_empty() || end.outcome != Outcome::Updated {
+            return None;
+        }
+        let strange = end.foreign.iter().filter(|change| change.kind != ForeignKind::Repaired);
+        let strange: ByteRanges = strange
+            .map(|change| change.offset_bytes..change.offset_bytes + change.length_bytes)
+            .collect();
+        let unread = work.closed.union(&strange);
+        Some(KnownGood::of_parts(work.plan.target(), &unread, manifest))
     }
 
     /// Returns the record of the chip as it is after an update with an image of parts.

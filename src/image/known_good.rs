@@ -73,8 +73,8 @@ impl KnownGood {
     }
 
     /// Records a chip that holds, or is to hold, the parts that the manifest's image covers: these
-    /// as the bundle says, and the rest as a chip is recorded. `contents` are FFh where they are
-    /// `closed` to the host.
+    /// as the bundle says, and the rest as a chip is recorded. What is `closed` to the host, or was
+    /// not read well enough, is left out.
     pub fn of_parts(contents: &[u8], closed: &ByteRanges, manifest: &Manifest) -> Self {
         let (changing, volatile) = changing(contents);
         let fitting = Fitting::on_live(manifest, contents)

@@ -1,6 +1,8 @@
 //! Somebody else writes to the chip while a job runs.
 
 use super::*;
+use crate::image::validity::Verdict;
+use crate::image::{Contents, Description, Part};
 
 /// A chip of four blocks: preserved, equal, and two that change. The job is about to change it.
 fn ready_to_change(flash: &mut SimulatedFlash) -> Job {
@@ -29,6 +31,30 @@ fn what_somebody_else_does_outside_the_plan_is_told_and_restores_nothing() {
         "the flash holds the new firmware; somebody else wrote to the chip meanwhile: 0x0-0xff \
         changed, not part of the plan; a reboot is safe"
     );
+}
+
+#[test]
+fn the_record_after_an_image_of_a_part_is_of_what_the_chip_holds_in_the_end() {
+    let part = Part { name: "upper".to_owned(), length_bytes: 512, offset_bytes: Some(512) };
+    let description = Description { parts: vec![part], ..Description::default() };
+    let image = VerifiedImage::described(vec![1; 512], description);
+    // Before the backup is read a second time, and after.
+    for waits in [false, true] {
+        let mut flash = SimulatedFlash::new(nor(4), vec![0; 1024]);
+        let mut job = Job::new(image.clone());
+        while job.step(&mut flash) == Step::Continue {
+            if !waits && job.progress().phase == Phase::Planning {
+                break;
+            }
+        }
+        flash.inject_foreign(flash.operations(), ForeignWrite { offset_bytes: 7, mask: 0x80 });
+        let job = run(job, &mut flash);
+        assert_eq!(job.end().unwrap().outcome, Outcome::Updated);
+        assert_eq!(flash.contents()[7], 0x80);
+        let good = job.known_good().unwrap();
+        let verdict = good.judge(&Contents::whole(flash.contents().to_vec()), "");
+        assert!(matches!(verdict, Some(Verdict::Valid { .. })), "{waits} {verdict:?}");
+    }
 }
 
 #[test]
