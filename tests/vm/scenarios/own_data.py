@@ -11,13 +11,13 @@ from lab.testbed import MANAGER_TIMEOUT_S, OS_IS_UP
 from scenarios.rescues import CALLING
 from scenarios.updates import RATE_MBIT
 
-BOOTS = 10
+BOOTS = 4
 
 
 @scenario(limit_s=1200)
 def firmware_writes_itself(lab):
     """AMI's variables, an MRC cache, an event log, a closed management engine, and a log that nothing names and that is learned: the
-    update is confirmed, all of that stays, and ten boots of the hook find the firmware valid"""
+    update is confirmed, all of that stays, and four boots of the hook find the firmware valid"""
     bios = lab.firmware.seabios.read_bytes()[-0x40000:]
     old, new = image("old", "this machine", bios), image("new", "the maker", bios)
     for name, contents in (("old", old), ("new", new)):

@@ -9,11 +9,11 @@ from lab.banks import Banks
 from lab.firmware import CHIP_BYTES, ERASE_BLOCK_BYTES, OVMF_VARIABLES_BYTES, SECOND_BANK
 from lab.scenario import scenario
 
-CUTS = 20
+CUTS = 12
 # So many of them must have left a chip that is neither old nor new; on a busy machine some jobs are quicker than the plug.
-CUTS_THAT_BROKE_MIN = 10
+CUTS_THAT_BROKE_MIN = 6
 # The rescue is cut, too, every so many times.
-RESCUE_CUT_EVERY = 5
+RESCUE_CUT_EVERY = 4
 STEP = r"^Writing (\d+)/(\d+)$"
 END = r"^(end|FAIL|error)\b.*"
 STEP_TIMEOUT_S = 60
@@ -25,7 +25,7 @@ OPTIONS = " ".join(f"--preserve {name},{offset},{length}" for name, (offset, len
 
 @scenario(limit_s=500, with_manager=False)
 def power_cuts_while_flashing(lab):
-    """The power is cut at 20 random moments of flashing, and sometimes again during the rescue: the chip ends right"""
+    """The power is cut at 12 random moments of flashing, and sometimes again during the rescue: the chip ends right"""
     seed = int(os.environ.get("FIRMCAST_SEED", random.SystemRandom().randrange(1 << 32)))
     print(f"power cuts: seed {seed} (again with FIRMCAST_SEED={seed})", flush=True)
     cuts = Cuts(lab, random.Random(seed))
