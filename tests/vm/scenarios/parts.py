@@ -8,6 +8,7 @@ from lab.network import MANAGER_INTERFACE
 from lab.scenario import scenario
 from lab.server import TWO_CHIPS
 from lab.shell import write
+from lab.testbed import BOOT_TIMEOUT_S, OS_IS_UP
 from scenarios.foresight import BUNDLES, plan_of
 from scenarios.updates import RATE_MBIT
 
@@ -92,7 +93,9 @@ def two_chips_are_one_bios(lab):
     lab.check("both chips hold their halves", held == new[OVMF_VARIABLES_BYTES:])
     # The variables are in the lower chip.
     options = ("--all", "--no-variable-store-known", "--interface", MANAGER_INTERFACE, "--rate", RATE_MBIT)
+    server.mark()
     lab.check_ends(lab.update(mixed, *options), 1, reason="image-invalid", flash="untouched")
+    lab.wait_for(server, OS_IS_UP, BOOT_TIMEOUT_S)
     lab.check("halves of two versions are not mixed", server.flash_bytes(OVMF_VARIABLES_BYTES) == held)
     result = lab.update(one, *options)
     lab.check_status("the host with one chip changed is confirmed", result, 0)
