@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::TransferError;
 use super::geometry::Geometry;
 use super::receiver::RESTARTS_MAX;
+use super::repair::Sent;
 use crate::time::Time;
 use crate::wire::broadcast::{FragmentRange, FragmentStatus, Missing};
 
@@ -34,7 +35,7 @@ const STUCK_ROUNDS_MAX: u32 = 16;
 const PAYLOADS_MAX: u64 = 16;
 
 /// A loss measured over fewer fragments says nothing about the rate.
-const SAMPLE_MIN: u32 = 64;
+const SAMPLE_MIN: u32 = 256;
 
 /// The estimate of a host's loss looks back over about this many fragments.
 const LOSS_MEMORY: f64 = 4096.0;
@@ -73,8 +74,10 @@ pub struct HostProgress {
 
 #[derive(Debug)]
 pub(super) struct Host {
-    /// Fragments needed in each block, as of the last answer.
+    /// Fragments needed in each block, as of the last answer, and what had been sent when that was
+    /// asked for; none where that is not known any more.
     needs: Vec<u32>,
+    as_of: Option<Sent>,
     named: Option<Vec<FragmentRange>>,
     missing: Option<u32>,
     answered_round: Option<u32>,
@@ -99,8 +102,9 @@ struct LossMeter {
     arrived_before: u32,
     sent: f64,
     arrived: f64,
-    /// Loss since the rate was last adapted, if measured.
-    recent: Option<f64>,
+    /// The same since the rate was last adapted.
+    recent_sent: u32,
+    recent_arrived: u32,
 }
 
 impl Host {
@@ -110,10 +114,12 @@ impl Host {
             arrived_before: 0,
             sent: 0.0,
             arrived: 0.0,
-            recent: None,
+            recent_sent: 0,
+            recent_arrived: 0,
         };
         Self {
             needs: Vec::new(),
+            as_of: None,
             named: None,
             missing: None,
             answered_round: None,
@@ -132,6 +138,14 @@ impl Host {
 
     pub(super) fn needs(&self) -> &[u32] {
         &self.needs
+    }
+
+    /// Returns how many fragments of a block the host is expected to need when all that was sent
+    /// has come to it or is lost. Nothing is expected of one that has not answered.
+    pub(super) fn expected_need(&self, block: usize, sent: &Sent) -> f64 {
+        let (Some(as_of), Some(need)) = (&self.as_of, self.needs.get(block)) else { return 0.0 };
+        let under_way = f64::from(sent.since(as_of, block)) * (1.0 - self.loss());
+        f64::from(*need) - under_way
     }
 
     /// Returns the missing source fragments, if the host named them.
@@ -172,7 +186,7 @@ impl Host {
     }
 
     /// The round is over: counts silence and standing still. Gives the stall that this is now.
-    fn close_round(&mut self, now: Time, round: u32) -> Option<Stall> {
+    fn close_round(&mut self, now: Time, round: u32, by_expectation: u32) -> Option<Stall> {
         // Also of a host that became complete by answering an older round.
         self.awaited = false;
         if !self.is_active() {
@@ -191,6 +205,7 @@ impl Host {
                 self.stuck_rounds += 1;
             }
             self.demanded += u64::from(self.missing.unwrap_or_default());
+            self.demanded += u64::from(by_expectation);
             let is_hopeless = self.stuck_rounds >= STUCK_ROUNDS_MAX
                 || self.demanded > PAYLOADS_MAX * u64::from(self.payload_fragments);
             self.stalled = is_hopeless.then_some(Stall::NoProgress);
@@ -205,9 +220,8 @@ impl LossMeter {
         let arrived = arrived_fragments.wrapping_sub(self.arrived_before).min(sent);
         self.sent_before = sent_fragments;
         self.arrived_before = arrived_fragments;
-        if sent >= SAMPLE_MIN {
-            self.recent = Some(1.0 - f64::from(arrived) / f64::from(sent));
-        }
+        self.recent_sent = self.recent_sent.saturating_add(sent);
+        self.recent_arrived = self.recent_arrived.saturating_add(arrived);
         self.sent += f64::from(sent);
         self.arrived += f64::from(arrived);
         if self.sent > LOSS_MEMORY {
@@ -215,6 +229,16 @@ impl LossMeter {
             self.sent *= keep;
             self.arrived *= keep;
         }
+    }
+
+    /// Loss since this was asked last; none while that is measured over too few fragments.
+    fn take_recent(&mut self) -> Option<f64> {
+        let (sent, arrived) = (self.recent_sent, self.recent_arrived);
+        if sent < SAMPLE_MIN {
+            return None;
+        }
+        (self.recent_sent, self.recent_arrived) = (0, 0);
+        Some(1.0 - f64::from(arrived) / f64::from(sent))
     }
 
     fn estimate(&self) -> f64 {
@@ -286,7 +310,7 @@ impl Audience {
         status: &FragmentStatus,
         geometry: &Geometry,
         newest: bool,
-        sent_fragments: Option<u32>,
+        sent: Option<&Sent>,
     ) -> Result<bool, TransferError> {
         let host = self.hosts.get_mut(&id).ok_or(TransferError::UnknownHost(id.0))?;
         let needs = needs_of(status, geometry)?;
@@ -297,8 +321,9 @@ impl Audience {
         let was_complete = host.missing == Some(0);
         host.payload_fragments = geometry.source_total();
         host.take(now, status, needs, newest);
-        if let Some(sent_fragments) = sent_fragments {
-            host.loss.measure(sent_fragments, status.received.wrapping_add(status.duplicate));
+        host.as_of = sent.cloned();
+        if let Some(sent) = sent {
+            host.loss.measure(sent.total, status.received.wrapping_add(status.duplicate));
         }
         let is_complete = host.missing == Some(0);
         self.active = self.active + usize::from(host.is_active()) - usize::from(was_active);
@@ -317,12 +342,18 @@ impl Audience {
         self.awaited = self.hosts.values().filter(|host| host.awaited).count();
     }
 
-    /// Ends the waiting; gives the hosts that count as stalled from now on.
-    pub(super) fn close_round(&mut self, now: Time, round: u32) -> Vec<(HostId, Stall)> {
+    /// Ends the waiting; gives the hosts that count as stalled from now on. So many fragments went
+    /// out since the last round because of what hosts said.
+    pub(super) fn close_round(
+        &mut self,
+        now: Time,
+        round: u32,
+        by_expectation: u32,
+    ) -> Vec<(HostId, Stall)> {
         let stalled: Vec<_> = self
             .hosts
             .iter_mut()
-            .filter_map(|(id, host)| Some((*id, host.close_round(now, round)?)))
+            .filter_map(|(id, host)| Some((*id, host.close_round(now, round, by_expectation)?)))
             .collect();
         self.active -= stalled.len();
         self.awaited = 0;
@@ -336,12 +367,17 @@ impl Audience {
             .filter(move |host| host.is_active() && host.answered_round == Some(round))
     }
 
+    /// Active hosts.
+    pub(super) fn heard(&self) -> impl Iterator<Item = &Host> + Clone {
+        self.hosts.values().filter(|host| host.is_active())
+    }
+
     /// The worst loss of an active host since this was asked last.
     pub(super) fn take_worst_loss(&mut self) -> Option<f64> {
         self.hosts
             .values_mut()
             .filter(|host| host.is_active())
-            .filter_map(|host| host.loss.recent.take())
+            .filter_map(|host| host.loss.take_recent())
             .reduce(f64::max)
     }
 }

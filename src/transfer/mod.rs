@@ -2,9 +2,10 @@
 //!
 //! The payload is cut into source fragments. A systematic erasure code adds repair fragments, each
 //! of which is worth as much as any other to every host that lacks one. [`Sender`] sends all source
-//! fragments once, asks everyone how many they lack, sends that many repair fragments (or, when few
-//! are named, exactly those), and asks again. [`Receiver`] keeps what arrives, answers, and
-//! decodes.
+//! fragments once and asks on the way how many everyone lacks. It goes on with repair fragments
+//! while more are expected to be lacking than are under way, then waits for the answers, sends what
+//! still lacks (when few are named, exactly those), and asks again. [`Receiver`] keeps what
+//! arrives, answers, and decodes.
 //!
 //! Both are sans-IO: time and datagrams are handed in. How to drive a `Sender`: whenever it was
 //! told something, or its `poll_timeout` has passed, call `poll_transmit` until it returns nothing,

@@ -46,6 +46,57 @@ impl Cursors {
     }
 }
 
+/// How many fragments were sent, in all and of each block.
+#[derive(Clone, Debug)]
+pub(super) struct Sent {
+    /// In all; it wraps.
+    pub(super) total: u32,
+    of_blocks: Vec<u32>,
+}
+
+impl Sent {
+    pub(super) fn none(geometry: &Geometry) -> Self {
+        Self { total: 0, of_blocks: vec![0; usize::from(geometry.block_count())] }
+    }
+
+    pub(super) fn count(&mut self, block: u16) {
+        self.total = self.total.wrapping_add(1);
+        if let Some(count) = self.of_blocks.get_mut(usize::from(block)) {
+            *count = count.wrapping_add(1);
+        }
+    }
+
+    /// How many of a block were sent since `before`.
+    pub(super) fn since(&self, before: &Self, block: usize) -> u32 {
+        let count = |sent: &Self| sent.of_blocks.get(block).copied().unwrap_or_default();
+        count(self).wrapping_sub(count(before))
+    }
+}
+
+/// Returns at most `count_max` fragments of what these hosts are expected to lack now: by their
+/// newest answers, and by what was sent since those were asked for. Empty when what is under way is
+/// expected to be enough for all.
+pub(super) fn expected_pass<'a>(
+    geometry: &Geometry,
+    cursors: &mut Cursors,
+    hosts: impl Iterator<Item = &'a Host> + Clone,
+    sent: &Sent,
+    mut count_max: u32,
+) -> VecDeque<FragmentRange> {
+    let mut pass = VecDeque::new();
+    for block in 0..geometry.block_count() {
+        let lacking = |host: &Host| {
+            let arrives = 1.0 - host.loss().min(LOSS_ALLOWED_MAX);
+            host.expected_need(usize::from(block), sent) / arrives
+        };
+        let longest = hosts.clone().map(lacking).fold(0.0, f64::max) as u32;
+        let count = longest.min(count_max);
+        cursors.take(geometry, block, count, &mut pass);
+        count_max -= count;
+    }
+    pass
+}
+
 /// Returns the next pass for these hosts. What serves one host serves all: for each block it is as
 /// long as the neediest host's need and loss ask for, unless naming the fragments makes a shorter
 /// one.

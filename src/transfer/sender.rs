@@ -1,4 +1,5 @@
-//! The sending end: passes of fragments, and rounds of questions between them.
+//! The sending end: fragments and questions in one stream, and rounds of awaited answers at its
+//! end.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use super::code::RepairCache;
 use super::geometry::Geometry;
 use super::pacing::Pacing;
 use super::payload::Payload;
-use super::repair::{Cursors, repair_pass};
+use super::repair::{Cursors, Sent, expected_pass, repair_pass};
 use crate::time::Time;
 use crate::wire::broadcast::{
     BROADCAST_HEADER_SIZE, BROADCAST_TAG_SIZE, FragmentRange, FragmentStatus, GroupCipher,
@@ -25,11 +26,19 @@ const ANSWER_WINDOW_MS: std::ops::RangeInclusive<u64> = 2..=1_000;
 
 /// How long answers may be under way behind the window: until measured, at least, and at most.
 const GRACE_AT_FIRST: Duration = Duration::from_millis(100);
-const GRACE_MIN: Duration = Duration::from_millis(20);
+const GRACE_MIN: Duration = Duration::from_millis(5);
 const GRACE_MAX: Duration = Duration::from_secs(1);
 
-/// How often hosts are asked while a pass goes on, so that progress and rate follow.
-const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
+/// How often hosts are asked while fragments go out, at most: what they lack is known when all
+/// source fragments are sent, and the stream goes on without a pause. Less often where answers take
+/// longer, or come from very many hosts.
+const ASK_INTERVAL_MIN: Duration = Duration::from_millis(50);
+
+/// How often the rate follows the loss.
+const ADAPT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// So many fragments go out before it is looked again what hosts lack by their newest answers.
+const STRETCH_FRAGMENTS: u32 = 64;
 const _: () = assert!(HOSTS_MAX * ANSWER_SPACING_US < 1_000_000);
 
 /// The wait for answers doubles with each fruitless round, this often.
@@ -73,11 +82,12 @@ pub struct SenderStats {
 }
 
 /// `Waiting -start-> Sending <-> Asking`, and `Idle` when no host lacks anything; a new host leads
-/// back to `Asking`.
+/// back to `Asking`. It stays `Sending`, and asks on the way, while hosts are expected to lack
+/// something; `Asking` waits for their answers.
 #[derive(Debug)]
 enum Phase {
     Waiting,
-    Sending { pass: Pass, checkpoint_at: Time },
+    Sending { pass: Pass, ask_at: Time },
     Asking { repeat_at: Option<Time>, deadline: Time, request: Vec<u8> },
     Idle,
 }
@@ -94,7 +104,7 @@ enum Pass {
 struct Asked {
     round: u32,
     at: Time,
-    sent_fragments: u32,
+    sent: Sent,
 }
 
 /// Sends one payload to many hosts.
@@ -114,13 +124,18 @@ pub struct Sender {
     asked: VecDeque<Asked>,
     /// A status request that goes out before the next fragment.
     request: Option<Vec<u8>>,
-    /// The slowest answers seen lately, measured from the end of their window.
-    grace: Duration,
+    /// How long answers were seen to take lately, with some room, from the end of their window;
+    /// none until measured.
+    grace: Option<Duration>,
+    /// When the rate follows the loss next.
+    adapt_at: Time,
     /// Rounds in a row that nobody answered who lacks something.
     fruitless_rounds: u32,
     /// Whether an awaited answer was missing in the last round.
     someone_silent: bool,
-    sent_fragments: u32,
+    sent: Sent,
+    /// Fragments that went out since the last round by what hosts were expected to lack.
+    by_expectation: u32,
     events: VecDeque<TransferEvent>,
     stats: SenderStats,
 }
@@ -153,16 +168,18 @@ impl Sender {
             payload: Payload::new(payload, &geometry),
             repairs: RepairCache::new(),
             cursors: Cursors::new(&geometry),
+            sent: Sent::none(&geometry),
+            by_expectation: 0,
             pacing: Pacing::new(config.rate_cap_bits_per_s, frame_size),
             audience: Audience::default(),
             phase: Phase::Waiting,
             round: 0,
             asked: VecDeque::new(),
             request: None,
-            grace: GRACE_AT_FIRST,
+            grace: None,
+            adapt_at: Time::ZERO,
             fruitless_rounds: 0,
             someone_silent: false,
-            sent_fragments: 0,
             events: VecDeque::new(),
             stats: SenderStats::default(),
         })
@@ -174,7 +191,7 @@ impl Sender {
     /// # Errors
     /// [`TransferError::TooManyHosts`].
     pub fn add_host(&mut self, now: Time, id: HostId) -> Result<(), TransferError> {
-        self.audience.add(now, id, self.sent_fragments)?;
+        self.audience.add(now, id, self.sent.total)?;
         if matches!(self.phase, Phase::Idle) {
             self.ask(now);
         }
@@ -190,6 +207,7 @@ impl Sender {
     pub fn start(&mut self, now: Time) {
         if matches!(self.phase, Phase::Waiting) {
             self.audience.start(now);
+            self.adapt_at = now + ADAPT_INTERVAL;
             self.begin_pass(now, Pass::Source { next: 0 });
         }
     }
@@ -219,14 +237,15 @@ impl Sender {
             return Err(TransferError::ImpossibleStatus("a round"));
         }
         let asked = self.asked.iter().find(|asked| asked.round == status.round);
-        let sent_fragments = asked.map(|asked| asked.sent_fragments);
         if let Some(asked) = asked {
             let late = now.since(asked.at + self.answer_window()) * 2;
-            self.grace = late.max(self.grace).clamp(GRACE_MIN, GRACE_MAX);
+            let slowest = self.grace.map_or(late, |grace| late.max(grace));
+            self.grace = Some(slowest.clamp(GRACE_MIN, GRACE_MAX));
         }
         let newest = status.round == self.round;
+        let sent = asked.map(|asked| &asked.sent);
         let is_complete =
-            self.audience.take_status(now, id, status, &self.geometry, newest, sent_fragments)?;
+            self.audience.take_status(now, id, status, &self.geometry, newest, sent)?;
         if is_complete {
             self.events.push_back(TransferEvent::Complete(id));
         }
@@ -250,7 +269,7 @@ impl Sender {
             None => {
                 let (block, number) = self.next_fragment()?;
                 self.stats.fragments += 1;
-                self.sent_fragments = self.sent_fragments.wrapping_add(1);
+                self.sent.count(block);
                 self.seal_fragment(block, number)
             }
         };
@@ -304,12 +323,8 @@ impl Sender {
         match &mut self.phase {
             Phase::Waiting | Phase::Idle => {}
             Phase::Sending { .. } if self.audience.active() == 0 => self.phase = Phase::Idle,
-            Phase::Sending { pass, .. } if pass.is_over(&self.geometry) => self.ask(now),
-            Phase::Sending { checkpoint_at, .. } if *checkpoint_at <= now => {
-                *checkpoint_at = now + CHECKPOINT_INTERVAL;
-                self.adapt_rate();
-                self.request = Some(self.new_request(now));
-            }
+            Phase::Sending { ask_at, .. } if *ask_at <= now => self.ask_on_the_way(now),
+            Phase::Sending { pass, .. } if pass.is_over(&self.geometry) => self.go_on(now),
             Phase::Sending { .. } => {}
             Phase::Asking { deadline, .. } if self.audience.awaited() == 0 || *deadline <= now => {
                 self.close_round(now);
@@ -324,7 +339,44 @@ impl Sender {
 
     fn begin_pass(&mut self, now: Time, pass: Pass) {
         self.stats.passes += 1;
-        self.phase = Phase::Sending { pass, checkpoint_at: now + CHECKPOINT_INTERVAL };
+        self.phase = Phase::Sending { pass, ask_at: now + self.ask_interval() };
+    }
+
+    /// All that was planned is sent: goes on with what hosts are expected to lack, or waits for
+    /// their answers. A host that says whatever does not keep it going: after as much as the
+    /// payload a round is awaited and counted.
+    fn go_on(&mut self, now: Time) {
+        let expected = match self.by_expectation < self.geometry.source_total() {
+            true => {
+                let hosts = self.audience.heard();
+                let (geometry, cursors) = (&self.geometry, &mut self.cursors);
+                expected_pass(geometry, cursors, hosts, &self.sent, STRETCH_FRAGMENTS)
+            }
+            false => VecDeque::new(),
+        };
+        if expected.is_empty() {
+            return self.ask(now);
+        }
+        self.by_expectation += expected.iter().map(|range| u32::from(range.count)).sum::<u32>();
+        if let Phase::Sending { pass, .. } = &mut self.phase {
+            *pass = Pass::Repair(expected);
+        }
+    }
+
+    /// Asks, and waits for nothing.
+    fn ask_on_the_way(&mut self, now: Time) {
+        if self.adapt_at <= now {
+            self.adapt_rate(now);
+        }
+        self.request = Some(self.new_request(now));
+        let next = now + self.ask_interval();
+        if let Phase::Sending { ask_at, .. } = &mut self.phase {
+            *ask_at = next;
+        }
+    }
+
+    fn ask_interval(&self) -> Duration {
+        ASK_INTERVAL_MIN.max(self.answer_window() * 2).max(self.grace.unwrap_or_default())
     }
 
     /// Asks all hosts what they lack. The same datagram goes out a second time for those that lost
@@ -333,7 +385,8 @@ impl Sender {
         let request = self.new_request(now);
         self.audience.await_answers();
         let window = self.answer_window();
-        let wait = self.grace * 2u32.pow(self.fruitless_rounds.min(BACKOFF_DOUBLINGS_MAX));
+        let grace = self.grace.unwrap_or(GRACE_AT_FIRST);
+        let wait = grace * 2u32.pow(self.fruitless_rounds.min(BACKOFF_DOUBLINGS_MAX));
         let deadline = now + window + wait;
         self.request = Some(request.clone());
         self.phase = Phase::Asking { repeat_at: Some(now + window + wait / 4), deadline, request };
@@ -342,8 +395,9 @@ impl Sender {
     fn new_request(&mut self, now: Time) -> Vec<u8> {
         self.round = self.round.checked_add(1).expect("2^32 rounds take years");
         self.asked.truncate(ROUNDS_REMEMBERED - 1);
-        let sent_fragments = self.sent_fragments;
-        self.asked.push_front(Asked { round: self.round, at: now, sent_fragments });
+        self.grace = self.grace.map(|grace| (grace * 7 / 8).max(GRACE_MIN));
+        let sent_fragments = self.sent.total;
+        self.asked.push_front(Asked { round: self.round, at: now, sent: self.sent.clone() });
         self.cipher.seal_status_request(&StatusRequest {
             round: self.round,
             answer_window_ms: self.answer_window().as_millis() as u32,
@@ -360,11 +414,11 @@ impl Sender {
     /// Serves the hosts that answered; the others are asked again after that.
     fn close_round(&mut self, now: Time) {
         self.someone_silent = self.audience.awaited() > 0;
-        self.grace = (self.grace * 7 / 8).max(GRACE_MIN);
-        for (id, stall) in self.audience.close_round(now, self.round) {
+        let by_expectation = std::mem::take(&mut self.by_expectation);
+        for (id, stall) in self.audience.close_round(now, self.round, by_expectation) {
             self.events.push_back(TransferEvent::Stalled(id, stall));
         }
-        self.adapt_rate();
+        self.adapt_rate(now);
         let demands = self.audience.demands(self.round);
         let pass = repair_pass(&self.geometry, &mut self.cursors, demands);
         if !pass.is_empty() {
@@ -378,7 +432,8 @@ impl Sender {
         }
     }
 
-    fn adapt_rate(&mut self) {
+    fn adapt_rate(&mut self, now: Time) {
+        self.adapt_at = now + ADAPT_INTERVAL;
         if let Some(loss) = self.audience.take_worst_loss() {
             self.pacing.adapt(loss);
         }

@@ -7,7 +7,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::RngCore;
 
 /// The wait before the first repetition.
-const FIRST: Duration = Duration::from_millis(300);
+const FIRST: Duration = Duration::from_millis(100);
 
 /// Longest wait between repetitions.
 const WAIT_MAX: Duration = Duration::from_secs(4);
