@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::TransferError;
 use super::geometry::Geometry;
 use super::receiver::RESTARTS_MAX;
-use super::repair::Sent;
+use super::sent::Sent;
 use crate::time::Time;
 use crate::wire::broadcast::{FragmentRange, FragmentStatus, Missing};
 

@@ -69,6 +69,7 @@
 //! - `pacing`: the operator's rate cap, and the rate below it.
 //! - `audience`: what the sender knows of each host.
 //! - `repair`: which fragments the next repair pass sends.
+//! - `sent`: what a sender has sent.
 //! - `sender`: passes and rounds.
 
 use thiserror::Error;
@@ -83,6 +84,7 @@ mod payload;
 mod receiver;
 mod repair;
 mod sender;
+mod sent;
 mod shards;
 
 pub use audience::{HOSTS_MAX, HostId, HostProgress, Stall};

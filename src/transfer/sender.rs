@@ -11,7 +11,8 @@ use super::code::RepairCache;
 use super::geometry::Geometry;
 use super::pacing::Pacing;
 use super::payload::Payload;
-use super::repair::{Cursors, Sent, expected_pass, repair_pass};
+use super::repair::{Cursors, expected_pass, repair_pass};
+use super::sent::Sent;
 use crate::time::Time;
 use crate::wire::broadcast::{
     BROADCAST_HEADER_SIZE, BROADCAST_TAG_SIZE, FragmentRange, FragmentStatus, GroupCipher,
