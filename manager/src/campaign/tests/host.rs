@@ -39,7 +39,7 @@ fn told(programs: &str) -> Option<Programs> {
 const FIRST_BOOT: u8 = 1;
 
 /// Time between two fragments of one that drops them.
-const DROP_INTERVAL: Duration = Duration::from_secs(100);
+const DROP_INTERVAL: Duration = Duration::from_secs(40);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
