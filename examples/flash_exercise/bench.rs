@@ -21,11 +21,15 @@ pub(super) fn bench(device: &str, files: &[&str]) -> anyhow::Result<()> {
         let mut chip = Timed::new(MtdDevice::open(device, Access::Exclusive)?);
         let end = run(Job::new(image), &mut chip)?;
         let time_ms = milliseconds(started.elapsed());
+        let asked = Instant::now();
+        let are_known = end.before_digest().is_some() && end.after_digest().is_some();
+        ensure!(are_known, "the report has no digests");
+        let digest_ms = milliseconds(asked.elapsed());
         let (statistics, device_ms) = (end.statistics, milliseconds(chip.device_time()));
         println!(
             "{{\"tool\":\"firmcast\",\"device\":\"{device}\",\"file\":\"{file}\",\
-             \"time_ms\":{time_ms},\"device_ms\":{device_ms},\"read\":{},\"erase\":{},\
-             \"write\":{},\"status\":{},\"erases\":{},\
+             \"time_ms\":{time_ms},\"device_ms\":{device_ms},\"digest_ms\":{digest_ms},\
+             \"read\":{},\"erase\":{},\"write\":{},\"status\":{},\"erases\":{},\
              \"bytes_written\":{},\"updated\":{}}}",
             chip.read,
             chip.erase,

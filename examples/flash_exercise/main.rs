@@ -14,6 +14,8 @@
 //!     the same for a chip whose contents are known to be bad
 //! flash_exercise --device NAME --bench FILE ...
 //!     flashes each file in turn: one JSON object for each, with its time
+//! flash_exercise --rehearse OLD NEW
+//!     brings a chip in memory from one file to the other, for callgrind
 //! flash_exercise --time COMMAND ...
 //!     runs a command: one JSON object with its time
 //! ```
@@ -23,6 +25,7 @@
 mod bench;
 mod exercise;
 mod joined;
+mod rehearse;
 mod replace;
 mod timed;
 
@@ -38,7 +41,7 @@ use rand_core::OsRng;
 
 const USAGE: &str = "usage: flash_exercise --device NAME (--destroy-contents | --beyond-4-gib | \
     --joint | (--update | --rescue) FILE [--preserve NAME,OFFSET,LENGTH ...] | --bench FILE ...), \
-    or flash_exercise --time COMMAND ...";
+    or flash_exercise --rehearse OLD NEW, or flash_exercise --time COMMAND ...";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         ["--device", device, "--bench", ref files @ ..] => {
             bench::bench(device, files).map(|()| true)
         }
+        ["--rehearse", old, new] => rehearse::rehearse(old, new).map(|()| true),
         ["--time", ref command @ ..] => bench::time(command),
         _ => Err(anyhow::anyhow!(USAGE)),
     };

@@ -95,14 +95,15 @@ pub fn check_host_may_write(
     }
     let no_write: ByteRanges = no_write.into_iter().collect();
     let ruled = ruled(fitting);
-    for piece in differing_pieces(contents.bytes(), manifest, fitting) {
-        let is_out_of_reach = |part: &Range<u64>| no_write.covers(part) && !ruled.overlaps(part);
-        if !piece.is_empty() && piece.iter().all(is_out_of_reach) {
+    let is_out_of_reach = |part: &Range<u64>| no_write.covers(part) && !ruled.overlaps(part);
+    let is_asked = |piece: &ByteRanges| !piece.is_empty() && piece.iter().all(is_out_of_reach);
+    match differing_pieces(contents.bytes(), manifest, fitting, is_asked).first() {
+        None => Ok(()),
+        Some(piece) => {
             let offset_bytes = piece.iter().next().map_or(0, |part| part.start);
-            return Err((&FlashError::NotForHost { offset_bytes }).into());
+            Err((&FlashError::NotForHost { offset_bytes }).into())
         }
     }
-    Ok(())
 }
 
 /// Where the bundle has another rule than the image's bytes.
@@ -126,13 +127,18 @@ pub fn check_shared_eraseblocks(
     let kept: ByteRanges = fitting.kept_in_place().map(Region::range64).collect();
     let ruled = ruled(fitting);
     let moved: ByteRanges = fitting.moved().iter().map(|moved| moved.to.clone()).collect();
-    let pieces = differing_pieces(contents.bytes(), manifest, fitting);
-    let mut unknown = ByteRanges::default();
-    for block in geometry.blocks() {
+    let is_shared = |block: &EraseBlock| {
         let range = block.offset_bytes()..block.end_bytes();
-        if !kept.overlaps(&range) || kept.covers(&range) {
-            continue;
-        }
+        kept.overlaps(&range) && !kept.covers(&range)
+    };
+    let blocks: Vec<EraseBlock> = geometry.blocks().filter(is_shared).collect();
+    let of_blocks: ByteRanges =
+        blocks.iter().map(|block| block.offset_bytes()..block.end_bytes()).collect();
+    let is_asked = |piece: &ByteRanges| piece.iter().any(|part| of_blocks.overlaps(part));
+    let pieces = differing_pieces(contents.bytes(), manifest, fitting, is_asked);
+    let mut unknown = ByteRanges::default();
+    for block in blocks {
+        let range = block.offset_bytes()..block.end_bytes();
         // Nothing but bytes of this block that the image decides.
         let is_own = |piece: &ByteRanges| {
             !piece.is_empty()
@@ -205,7 +211,7 @@ pub fn outlook(
     fitting: &Fitting,
     geometry: &Geometry,
 ) -> Outlook {
-    let pieces = differing_pieces(contents, manifest, fitting);
+    let pieces = differing_pieces(contents, manifest, fitting, |_| true);
     let differing: ByteRanges = pieces.iter().flat_map(ByteRanges::iter).cloned().collect();
     let kept: ByteRanges = fitting.kept_in_place().map(Region::range64).collect();
     let mut work = Workload { read_bytes: 2 * contents.len() as u64, ..Workload::default() };
@@ -227,18 +233,25 @@ pub fn outlook(
     }
 }
 
-/// Returns the pieces of the chip that are not the image's, each with its places.
-fn differing_pieces(contents: &[u8], manifest: &Manifest, fitting: &Fitting) -> Vec<ByteRanges> {
+/// Returns the pieces of the chip that are not the image's, each with its places. Only those are
+/// digested that are asked for by their places.
+fn differing_pieces(
+    contents: &[u8],
+    manifest: &Manifest,
+    fitting: &Fitting,
+    is_asked: impl Fn(&ByteRanges) -> bool,
+) -> Vec<ByteRanges> {
     let in_image_order = fitting.in_image_order(contents);
     let piece_bytes = manifest.block_size_bytes();
     let pieces = in_image_order.chunks(piece_bytes).zip(manifest.block_digests()).enumerate();
-    let differing =
-        pieces.filter(|(_, (piece, digest))| Sha256::digest(piece).as_slice() != *digest);
-    let places = differing.map(|(nth, (piece, _))| {
+    let placed = pieces.map(|(nth, (piece, digest))| {
         let start = (nth * piece_bytes) as u64;
-        fitting.places_of(&(start..start + piece.len() as u64)).into_iter().collect()
+        let places = fitting.places_of(&(start..start + piece.len() as u64));
+        (places.into_iter().collect(), piece, digest)
     });
-    places.collect()
+    let asked = placed.filter(|(places, _, _)| is_asked(places));
+    let differing = asked.filter(|(_, piece, digest)| Sha256::digest(piece).as_slice() != *digest);
+    differing.map(|(places, _, _)| places).collect()
 }
 
 #[cfg(test)]

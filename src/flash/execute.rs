@@ -25,7 +25,7 @@ mod write;
 
 use std::collections::BTreeMap;
 
-use sha2::{Digest, Sha256};
+use sha2::Sha256;
 
 use super::block::{complement, rewrite, unconditional};
 use super::locks::Locks;
@@ -86,8 +86,6 @@ enum State {
     },
     Verifying {
         next_block: usize,
-        /// Where the digest of the target is not known yet.
-        hasher: Option<Sha256>,
     },
     Restoring {
         /// Number of the touched block.
@@ -136,8 +134,7 @@ impl Execution {
     ) -> Option<End> {
         match self.state {
             State::Writing { operation, .. } if operation == self.work.plan.operations().len() => {
-                let hasher = self.work.plan.target_digest().is_none().then(Sha256::new);
-                self.state = State::Verifying { next_block: 0, hasher };
+                self.state = State::Verifying { next_block: 0 };
             }
             State::Writing { operation, singly, .. } if operation >= singly => {
                 self.write_batch(operation, flash, statistics);
@@ -145,9 +142,7 @@ impl Execution {
             State::Writing { operation, attempts, singly } => {
                 self.write_again(operation, attempts, singly, flash, statistics);
             }
-            State::Verifying { next_block, .. }
-                if next_block < self.work.placement.block_count() =>
-            {
+            State::Verifying { next_block } if next_block < self.work.placement.block_count() => {
                 self.verify(next_block, flash, statistics);
             }
             State::Restoring { next, attempts } => self.restore(next, attempts, flash, statistics),

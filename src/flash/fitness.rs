@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use super::{EraseBlock, FlashError, Live};
 use crate::image::boot_guard::BootGuard;
-use crate::image::layout::host_access;
-use crate::image::validity::{Verdict, validate_around};
+use crate::image::layout::{Told, host_access};
+use crate::image::validity::{Verdict, validate_around, validate_told};
 use crate::image::{ByteRanges, Misfit, VerifiedImage};
 use crate::reason::Condition;
 
@@ -23,11 +23,15 @@ pub(super) struct Fitness {
 
 impl Fitness {
     /// Looks at what the chip holds. Contents that only look wrong are doubtful: the machine has
-    /// started from them.
-    pub(super) fn of(image: &VerifiedImage, live: Live<'_>) -> Result<Self, FlashError> {
+    /// started from them. `told` is by the live contents.
+    pub(super) fn of(
+        image: &VerifiedImage,
+        live: Live<'_>,
+        told: &Told<'_>,
+    ) -> Result<Self, FlashError> {
         // Blocks that could not be read say nothing.
         let is_whole = live.readable.iter().all(|readable| *readable);
-        let verdict = || validate_around(live.contents, live.closed);
+        let verdict = || validate_told(told, live.closed);
         let looks_wrong =
             is_whole && matches!(verdict(), Verdict::Doubtful { .. } | Verdict::Invalid { .. });
         let condition = match looks_wrong {

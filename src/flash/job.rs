@@ -14,6 +14,9 @@
 
 use std::sync::Arc;
 
+use sha2::{Digest as _, Sha256};
+
+use super::contents_digest::ContentsDigest;
 use super::execute::Execution;
 use super::locks::Locks;
 use super::phase::Mode;
@@ -42,10 +45,17 @@ pub enum Step {
 pub struct JobBackup<'a> {
     /// The bytes; FFh where they are closed to the host.
     pub bytes: &'a Arc<Vec<u8>>,
-    /// Their SHA-256; missing when bytes could not be read that are not closed.
-    pub digest: Option<[u8; 32]>,
+    /// Whether all of them could be read but those that are closed.
+    pub is_whole: bool,
     /// What the host may not read: it stays on the chip as it is.
     pub closed: &'a ByteRanges,
+}
+
+impl JobBackup<'_> {
+    /// Returns their SHA-256, if nothing is missing. Computed here: keep it.
+    pub fn digest(&self) -> Option<[u8; 32]> {
+        self.is_whole.then(|| Sha256::digest(self.bytes.as_slice()).into())
+    }
 }
 
 /// Brings a chip to a verified image, or back to what it held.
@@ -142,7 +152,7 @@ impl Job {
                 return false;
             }
             Stage::Checking(mut work, _) | Stage::Ready(mut work) => {
-                let end = self.refusal(error, work.before_digest());
+                let end = self.refusal(error, work.before());
                 ended(end, &mut work.locks, flash)
             }
             Stage::Surveying | Stage::BackingUp(_) => self.refuse(error, None),
@@ -171,8 +181,8 @@ impl Job {
     /// [`Phase::ReadyToChange`].
     pub fn backup(&self) -> Option<JobBackup<'_>> {
         match &self.stage {
-            Stage::Ready(Work { backup, backup_digest, closed, .. }) => {
-                Some(JobBackup { bytes: backup, digest: *backup_digest, closed })
+            Stage::Ready(Work { backup: bytes, is_whole, closed, .. }) => {
+                Some(JobBackup { bytes, is_whole: *is_whole, closed })
             }
             _ => None,
         }
@@ -207,14 +217,14 @@ impl Job {
                     Err(error) => {
                         // A digest of bytes that may have been misread says nothing.
                         let is_misread = matches!(error, FlashError::UnstableRead { .. });
-                        let before_digest = work.before_digest().filter(|_| !is_misread);
-                        ended(self.refusal(error, before_digest), &mut work.locks, flash)
+                        let before = work.before().filter(|_| !is_misread);
+                        ended(self.refusal(error, before), &mut work.locks, flash)
                     }
                 }
             }
             Stage::Checking(mut work, _) => {
                 if let Err(error) = work.finish_checks(flash) {
-                    let end = self.refusal(error, work.before_digest());
+                    let end = self.refusal(error, work.before());
                     return ended(end, &mut work.locks, flash);
                 }
                 // Nothing to change needs no permission.
@@ -256,13 +266,13 @@ impl Job {
                 Err(error) => self.refuse(error, None),
             };
         }
-        let before_digest = backup.digest();
+        let before = backup.digest();
         match backup.plan(&self.image, flash, self.mode) {
             Ok(work) => {
                 self.condition = work.plan.condition();
                 Stage::Checking(work, 0)
             }
-            Err(error) => self.refuse(error, before_digest),
+            Err(error) => self.refuse(error, before),
         }
     }
 
@@ -286,16 +296,16 @@ impl Job {
         self.known_good.as_ref()
     }
 
-    fn refuse(&self, error: FlashError, before_digest: Option<[u8; 32]>) -> Stage {
-        Stage::Ended(self.refusal(error, before_digest))
+    fn refuse(&self, error: FlashError, before: Option<ContentsDigest>) -> Stage {
+        Stage::Ended(self.refusal(error, before))
     }
 
-    fn refusal(&self, error: FlashError, before_digest: Option<[u8; 32]>) -> End {
+    fn refusal(&self, error: FlashError, before: Option<ContentsDigest>) -> End {
         End {
             outcome: Outcome::Unchanged,
             error: Some(error),
-            before_digest,
-            after_digest: before_digest,
+            after: before.clone(),
+            before,
             statistics: self.statistics,
             foreign: Vec::new(),
             locks: LockChanges::default(),

@@ -55,6 +55,7 @@
 
 mod block;
 mod block_fault;
+mod contents_digest;
 mod dump;
 mod error;
 mod estimate;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::Range;
 
+use super::contents_digest::ContentsDigest;
 use super::{FlashError, Phase};
 use crate::reason::{Condition, LESS_PROTECTED, MORE_PROTECTED};
 
@@ -116,16 +117,13 @@ pub struct End {
     pub outcome: Outcome,
     /// What went wrong, if anything did.
     pub error: Option<FlashError>,
-    /// SHA-256 of the image's range of the chip before the job (the whole chip, except for NAND),
-    /// when it could be read.
-    pub before_digest: Option<[u8; 32]>,
-    /// The same after the job, from a fresh read.
-    pub after_digest: Option<[u8; 32]>,
+    pub(super) before: Option<ContentsDigest>,
+    pub(super) after: Option<ContentsDigest>,
     /// What was asked of the chip.
     pub statistics: Statistics,
     /// Where somebody else changed the chip meanwhile, sorted by offset. These ranges are no part
     /// of what `outcome` says, except for those that were repaired, and with them there is no
-    /// `after_digest`.
+    /// [`after_digest`](End::after_digest).
     pub foreign: Vec<ForeignChange>,
     /// Where the chip's locks are others than before the job.
     pub locks: LockChanges,
@@ -137,6 +135,17 @@ pub struct End {
 }
 
 impl End {
+    /// Returns the SHA-256 of the image's range of the chip before the job (the whole chip, except
+    /// for NAND), when it could be read. Computed here: keep it.
+    pub fn before_digest(&self) -> Option<[u8; 32]> {
+        self.before.as_ref().map(ContentsDigest::value)
+    }
+
+    /// Returns the same after the job, of bytes that fresh reads were compared with.
+    pub fn after_digest(&self) -> Option<[u8; 32]> {
+        self.after.as_ref().map(ContentsDigest::value)
+    }
+
     /// Whether the machine can be started from the chip: it holds the whole new image, or all of
     /// old contents that were not known to be broken.
     pub fn reboot_is_safe(&self) -> bool {

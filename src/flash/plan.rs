@@ -4,10 +4,11 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::contents_digest::ContentsDigest;
 use super::fitness::Fitness;
 use super::move_order::MoveOrder;
 use super::{FlashError, Live, Placement, WriteRule};
-use crate::image::layout::{FirmwareVolume, LayoutRegion, map_places};
+use crate::image::layout::{FirmwareVolume, LayoutRegion, Told, map_places};
 use crate::image::{
     ByteRanges, Digest, Fitting, Manifest, Moved, Region, VerifiedImage, preserved,
 };
@@ -93,8 +94,9 @@ impl FlashPlan {
         live: Live<'_>,
     ) -> Result<Self, FlashError> {
         check_map(image, placement, live)?;
-        let fitness = Fitness::of(image, live)?;
-        let mut fitting = fit(image.manifest(), live, fitness.condition)?;
+        let told = Told::by(live.contents);
+        let fitness = Fitness::of(image, live, &told)?;
+        let mut fitting = fit(image.manifest(), &told, fitness.condition)?;
         let given_up = give_up(&mut fitting, image, live, fitness.condition);
         let boot_offset = image.manifest().boot_offset_bytes();
         let boot_block =
@@ -224,9 +226,12 @@ impl FlashPlan {
         &self.target
     }
 
-    /// SHA-256 of the target where it is known without reading it: that of the image as it is.
-    pub(super) fn target_digest(&self) -> Option<Digest> {
-        self.target_digest
+    /// SHA-256 of the target; known without reading it where the image lies there as it is.
+    pub(super) fn target_digest(&self) -> ContentsDigest {
+        match self.target_digest {
+            Some(digest) => ContentsDigest::Known(digest),
+            None => ContentsDigest::Of(Arc::clone(&self.target)),
+        }
     }
 
     /// The regions with a rule of their own, as they lie on this chip.
@@ -313,10 +318,10 @@ fn check_map(
 }
 
 /// Lays the image on the chip.
-fn fit(manifest: &Manifest, live: Live<'_>, condition: Condition) -> Result<Fitting, FlashError> {
+fn fit(manifest: &Manifest, live: &Told<'_>, condition: Condition) -> Result<Fitting, FlashError> {
     let fitting = match condition {
-        Condition::Broken => Fitting::on_broken(manifest, live.contents),
-        _ => Fitting::on_live(manifest, live.contents),
+        Condition::Broken => Fitting::on_broken(manifest, live.bytes()),
+        _ => Fitting::on_told(manifest, live),
     };
     fitting.map_err(|misfit| FlashError::Misfit(Box::new(misfit)))
 }
@@ -384,7 +389,9 @@ pub(super) fn written_ranges(data: &[u8], write_bytes: usize) -> Vec<Range<usize
 
 /// Whether this is what an erase leaves.
 pub(super) fn is_erased(bytes: &[u8]) -> bool {
-    bytes.iter().all(|byte| *byte == 0xFF)
+    const ERASED: [u8; PIECE_BYTES] = [0xFF; PIECE_BYTES];
+    // Comparing slices is fast where the compiler optimises for size, too.
+    bytes.chunks(PIECE_BYTES).all(|piece| *piece == ERASED[..piece.len()])
 }
 
 /// Cuts `length` bytes into pieces that may be written one by one.

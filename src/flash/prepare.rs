@@ -3,9 +3,8 @@
 
 use std::sync::Arc;
 
-use sha2::{Digest, Sha256};
-
 use super::block::{complement, first_difference};
+use super::contents_digest::ContentsDigest;
 use super::locks::{Locks, is_locked};
 use super::phase::Mode;
 use super::placement::Span;
@@ -22,12 +21,11 @@ pub const SPAN_BYTES_MAX: usize = 256 * 1024;
 #[derive(Debug)]
 pub(super) struct Backup {
     placement: Placement,
-    contents: Vec<u8>,
+    contents: Arc<Vec<u8>>,
     readable: Vec<bool>,
     /// What the host may not read; FFh in the contents.
     closed: ByteRanges,
     next_block: usize,
-    hasher: Sha256,
 }
 
 /// What a change needs: where, from what, to what.
@@ -41,10 +39,8 @@ pub(super) struct Work {
     /// What of them the host may not read.
     pub(super) closed: ByteRanges,
     pub(super) readable: Vec<bool>,
-    /// Digest of the backup, of which nothing is missing but what is closed.
-    pub(super) backup_digest: Option<[u8; 32]>,
-    /// The backup has newer bytes of preserved blocks than the digest.
-    is_renewed: bool,
+    /// Nothing of it is missing but what is closed.
+    pub(super) is_whole: bool,
     pub(super) mode: Mode,
     /// How many blocks would have to be unlocked; only counted in a preview.
     pub(super) locked_blocks: u32,
@@ -55,12 +51,11 @@ pub(super) struct Work {
 impl Backup {
     pub(super) fn new(placement: Placement) -> Self {
         Self {
-            contents: vec![0; placement.image_bytes()],
+            contents: Arc::new(vec![0; placement.image_bytes()]),
             readable: vec![true; placement.block_count()],
             closed: ByteRanges::default(),
             placement,
             next_block: 0,
-            hasher: Sha256::new(),
         }
     }
 
@@ -84,15 +79,21 @@ impl Backup {
     ) -> Result<(), FlashError> {
         let count = self.placement.block_count();
         let span = self.placement.span(self.next_block..count, SPAN_BYTES_MAX);
-        let contents = &mut self.contents[span.image.clone()];
+        let contents = &mut Arc::make_mut(&mut self.contents)[span.image];
         if read(flash, span.chip_offset_bytes, contents, statistics).is_err() {
             let untouched = Fitting::untouched(image.manifest());
             for nth in span.blocks.clone() {
                 self.read_block(nth, flash, &untouched, rescue, statistics)?;
             }
         }
-        self.hasher.update(&self.contents[span.image]);
         self.next_block = span.blocks.end;
+        if self.is_complete() {
+            // What failed was told apart block by block. Regions that answer FFh instead show only
+            // now.
+            let failed = std::mem::take(&mut self.closed);
+            let contents = Arc::make_mut(&mut self.contents);
+            self.closed = closed_in(contents, &failed, &failed).unwrap_or(failed);
+        }
         Ok(())
     }
 
@@ -105,7 +106,7 @@ impl Backup {
         statistics: &mut Statistics,
     ) -> Result<(), FlashError> {
         let (block, range) = (self.placement.block(nth), self.placement.range(nth));
-        let contents = &mut self.contents[range.clone()];
+        let contents = &mut Arc::make_mut(&mut self.contents)[range.clone()];
         let (missing, error) = read_parts(flash, block, contents, statistics);
         let start = range.start as u64;
         for part in missing.iter() {
@@ -126,7 +127,7 @@ impl Backup {
                 source,
             });
         }
-        self.contents[range].fill(0);
+        Arc::make_mut(&mut self.contents)[range].fill(0);
         self.readable[nth] = false;
         Ok(())
     }
@@ -135,27 +136,24 @@ impl Backup {
         self.next_block == self.placement.block_count()
     }
 
-    /// Digest of the backup, with FFh where it is closed; `None` when others could not be read.
-    fn backup_digest(&self) -> Option<[u8; 32]> {
-        let whole = self.is_complete() && self.readable.iter().all(|readable| *readable);
-        whole.then(|| self.hasher.clone().finalize().into())
+    /// Whether nothing is missing but what is closed.
+    fn is_whole(&self) -> bool {
+        self.is_complete() && self.readable.iter().all(|readable| *readable)
     }
 
     /// Digest of the chip's contents; `None` when some of them were not read.
-    pub(super) fn digest(&self) -> Option<[u8; 32]> {
-        self.backup_digest().filter(|_| self.closed.is_empty())
+    pub(super) fn digest(&self) -> Option<ContentsDigest> {
+        let is_all = self.is_whole() && self.closed.is_empty();
+        is_all.then(|| ContentsDigest::Of(Arc::clone(&self.contents)))
     }
 
     /// Makes the plan.
     pub(super) fn plan(
-        mut self,
+        self,
         image: &VerifiedImage,
         flash: &dyn Flash,
         mode: Mode,
     ) -> Result<Work, FlashError> {
-        // What failed was told apart block by block. Regions that answer FFh instead show only now.
-        let failed = std::mem::take(&mut self.closed);
-        self.closed = closed_in(&mut self.contents, &failed, &failed).unwrap_or(failed);
         let all = 0..self.contents.len() as u64;
         if mode != Mode::Rescue && (!self.readable.contains(&true) || self.closed.covers(&all)) {
             return Err(FlashError::NothingReadable);
@@ -176,15 +174,13 @@ impl Backup {
             condition: mode.condition(),
         };
         let plan = FlashPlan::new(image, &self.placement, live)?;
-        let backup_digest = self.backup_digest();
         Ok(Work {
+            is_whole: self.is_whole(),
             placement: self.placement,
             plan,
-            backup: Arc::new(self.contents),
+            backup: self.contents,
             closed: self.closed,
             readable: self.readable,
-            backup_digest,
-            is_renewed: false,
             mode,
             locked_blocks: 0,
             locks: Locks::default(),
@@ -194,8 +190,9 @@ impl Backup {
 
 impl Work {
     /// Digest of what the chip held before; `None` when some of it was not read.
-    pub(super) fn before_digest(&self) -> Option<[u8; 32]> {
-        self.backup_digest.filter(|_| self.closed.is_empty())
+    pub(super) fn before(&self) -> Option<ContentsDigest> {
+        let is_all = self.is_whole && self.closed.is_empty();
+        is_all.then(|| ContentsDigest::Of(Arc::clone(&self.backup)))
     }
 
     /// How many checks [`Work::check`] has.
@@ -203,15 +200,11 @@ impl Work {
         self.plan.operations().len() + self.plan.kept().len()
     }
 
-    /// Ends the checks: the digest is that of the backup as it is now, and all that will change is
-    /// unlocked.
+    /// Ends the checks: all that will change is unlocked.
     ///
     /// # Errors
     /// A block is locked again.
     pub(super) fn finish_checks(&mut self, flash: &mut dyn Flash) -> Result<(), FlashError> {
-        if std::mem::take(&mut self.is_renewed) && self.backup_digest.is_some() {
-            self.backup_digest = Some(Sha256::digest(self.backup.as_slice()).into());
-        }
         let (placement, operations) = (&self.placement, self.plan.operations());
         let changing = operations.iter().map(|operation| placement.block(operation.block));
         self.locks.check_unlocked(changing, flash)
@@ -300,7 +293,6 @@ impl Work {
             }
             Arc::make_mut(&mut self.backup)[span.image.clone()].copy_from_slice(&bytes);
             self.plan.renew(span.image.clone(), &bytes);
-            self.is_renewed = true;
         }
         Ok(())
     }

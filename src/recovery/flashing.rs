@@ -118,7 +118,7 @@ impl Flashing {
 
     /// What a job comes to that would change something next.
     fn drilled(&self, geometry: &Geometry) -> FlashEnd {
-        let digest = self.job.backup().and_then(|backup| backup.digest);
+        let digest = self.job.backup().and_then(|backup| backup.digest());
         let detail = self.job.plan().map(|(plan, placement, locked)| {
             let Estimate { typical_ms, longest_ms } =
                 Estimate::of(plan.workload(placement, geometry), geometry);
@@ -190,7 +190,7 @@ impl Flashing {
             _ => detail,
         };
         let ending = Ending { reason, flash, detail };
-        FlashEnd { ending, digests: end.before_digest.zip(end.after_digest) }
+        FlashEnd { ending, digests: end.before_digest().zip(end.after_digest()) }
     }
 }
 

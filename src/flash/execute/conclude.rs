@@ -3,6 +3,7 @@
 use sha2::Digest;
 
 use super::{Execution, State};
+use crate::flash::contents_digest::ContentsDigest;
 use crate::flash::{End, ForeignChange, ForeignKind, LockChanges, Outcome, Statistics};
 
 impl Execution {
@@ -32,26 +33,26 @@ impl Execution {
                 blocks if blocks.is_empty() => (Outcome::Restored, hasher.take()),
                 blocks => (Outcome::Mixed { blocks }, hasher.take()),
             },
-            State::Verifying { hasher, .. } => (Outcome::Updated, hasher.take()),
+            State::Verifying { .. } => (Outcome::Updated, None),
             State::Writing { .. } | State::Restoring { .. } => {
                 unreachable!("only complete reads of the chip end a job")
             }
         };
         let is_mixed = matches!(outcome, Outcome::Mixed { .. });
         let foreign = self.foreign();
-        let after_digest = match (&outcome, self.work.plan.target_digest()) {
+        let after = match outcome {
             _ if self.work.plan.has_unread() => None,
             // Not all of it was compared with what it should be.
             _ if foreign.iter().any(|change| change.kind != ForeignKind::Repaired) => None,
             // Every byte was compared with these.
-            (Outcome::Updated, Some(digest)) => Some(digest),
-            _ => hasher.map(|hasher| hasher.finalize().into()),
+            Outcome::Updated => Some(self.work.plan.target_digest()),
+            _ => hasher.map(|hasher| ContentsDigest::Known(hasher.finalize().into())),
         };
         End {
             outcome,
             error: self.error.take(),
-            before_digest: self.work.before_digest(),
-            after_digest,
+            before: self.work.before(),
+            after,
             statistics,
             foreign,
             locks: LockChanges::default(),

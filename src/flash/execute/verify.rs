@@ -3,7 +3,6 @@
 use std::io;
 
 use log::warn;
-use sha2::Digest;
 
 use super::{
     BLOCK_ATTEMPTS_MAX, Execution, FOREIGN_REPAIRS_MAX, State, UNPLANNED_REPAIRS_MAX, Unplanned,
@@ -39,9 +38,7 @@ impl Execution {
         let compared = (first..count).filter(|nth| !self.work.plan.is_unread(*nth));
         let span = self.work.placement.span(compared, SPAN_BYTES_MAX);
         if span.blocks.is_empty() {
-            if let State::Verifying { next_block, .. } = &mut self.state {
-                *next_block = count;
-            }
+            self.state = State::Verifying { next_block: count };
             return;
         }
         let expected = &self.work.plan.target()[span.image.clone()];
@@ -54,12 +51,7 @@ impl Execution {
                 }
             }
         }
-        if let State::Verifying { next_block, hasher } = &mut self.state {
-            if let Some(hasher) = hasher {
-                hasher.update(&self.work.plan.target()[span.image]);
-            }
-            *next_block = span.blocks.end;
-        }
+        self.state = State::Verifying { next_block: span.blocks.end };
     }
 
     /// Ends when the block holds what it should, or is not this job's business.

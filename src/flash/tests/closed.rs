@@ -62,7 +62,7 @@ fn an_update_goes_around_what_is_closed() {
         assert_eq!(*backup.closed, closed);
         assert!(backup.bytes[me.clone()].iter().all(|byte| *byte == 0xff));
         let expected: [u8; 32] = Sha256::digest(backup.bytes.as_slice()).into();
-        assert_eq!(backup.digest, Some(expected));
+        assert_eq!(backup.digest(), Some(expected));
         let reads = chip.refused_reads();
         job.allow_change();
         let end = run(job, &mut chip).into_end().unwrap();
@@ -71,8 +71,8 @@ fn an_update_goes_around_what_is_closed() {
         assert_eq!(chip.contents()[me.clone()], before[me.clone()]);
         assert_eq!(chip.contents()[..me.start], image[..me.start]);
         assert_eq!(chip.contents()[me.end..], image[me.end..]);
-        assert_eq!(end.before_digest.is_none(), !answers, "a digest of the whole");
-        assert_eq!(end.after_digest.is_none(), !answers, "a digest of the whole");
+        assert_eq!(end.before_digest().is_none(), !answers, "a digest of the whole");
+        assert_eq!(end.after_digest().is_none(), !answers, "a digest of the whole");
     }
 }
 

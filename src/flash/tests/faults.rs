@@ -138,7 +138,7 @@ impl Scenario {
             Outcome::Mixed { blocks } => self.check_mixed(flash, blocks),
         }
         assert_eq!(end.reboot_is_safe(), !matches!(end.outcome, Outcome::Mixed { .. }));
-        if let Some(digest) = end.after_digest {
+        if let Some(digest) = end.after_digest() {
             assert_eq!(digest, <[u8; 32]>::from(Sha256::digest(self.placed(flash))));
         }
     }
@@ -179,7 +179,7 @@ fn check_clean_run(scenario: &Scenario) -> u64 {
     let end = job.end().unwrap();
     scenario.check(&flash, end);
     assert_eq!((&end.outcome, end.error.is_none()), (&Outcome::Updated, true));
-    assert_eq!(end.before_digest, Some(Sha256::digest(scenario.placed(&scenario.flash)).into()));
+    assert_eq!(end.before_digest(), Some(Sha256::digest(scenario.placed(&scenario.flash)).into()));
     assert_eq!(end.contents_changed(), !scenario.differing().is_empty());
     let statistics = end.statistics;
     assert_eq!(

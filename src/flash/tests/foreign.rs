@@ -25,7 +25,7 @@ fn what_somebody_else_does_outside_the_plan_is_told_and_restores_nothing() {
     assert_eq!((flash.erases() - erases_before, end.error.is_none()), (2, true));
     let kind = ForeignKind::Left;
     assert_eq!(end.foreign, [ForeignChange { offset_bytes: 0, length_bytes: 256, kind }]);
-    assert_eq!(end.after_digest, None, "not every byte was compared with what it should be");
+    assert_eq!(end.after_digest(), None, "not every byte was compared with what it should be");
     assert_eq!(
         end.to_string(),
         "the flash holds the new firmware; somebody else wrote to the chip meanwhile: 0x0-0xff \

@@ -117,7 +117,7 @@ fn unreadable_contents_are_refused_in_an_update_and_replaced_in_a_rescue() {
         end.error,
         Some(FlashError::Unreadable { offset_bytes: 0x200, length_bytes: 512, .. })
     ));
-    assert_eq!((fresh.erases(), end.before_digest, end.reboot_is_safe()), (0, None, true));
+    assert_eq!((fresh.erases(), end.before_digest(), end.reboot_is_safe()), (0, None, true));
     let job = run(Job::rescue(new), &mut fresh);
     assert_eq!(job.end().unwrap().outcome, Outcome::Updated);
 }
@@ -130,7 +130,7 @@ fn a_job_can_be_cancelled_until_the_first_change() {
     assert_eq!(job.step(&mut flash), Step::ReadyToChange);
     assert!(job.cancel(&mut flash) && flash.touched().is_empty());
     let end = job.end().unwrap();
-    assert_eq!((&end.outcome, end.before_digest), (&Outcome::Unchanged, end.after_digest));
+    assert_eq!((&end.outcome, end.before_digest()), (&Outcome::Unchanged, end.after_digest()));
     let mut job = Job::new(image(vec![1; 512]));
     while job.step(&mut flash) == Step::Continue {}
     job.allow_change();

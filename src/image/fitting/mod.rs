@@ -13,7 +13,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use self::pairs::{Pair, Pairs};
-use super::layout::{DESCRIPTOR_BYTES, Layout, LayoutMismatch, LayoutRegion, RegionKind};
+use super::layout::{DESCRIPTOR_BYTES, Layout, LayoutMismatch, LayoutRegion, RegionKind, Told};
 use super::part::ranges_in_image;
 use super::{ByteRanges, Manifest, Part, Region, RegionAction, preserved};
 
@@ -74,12 +74,20 @@ impl Fitting {
     /// [`Misfit`]: the image does not belong on this chip, or something that is kept would be
     /// lost.
     pub fn on_live(manifest: &Manifest, contents: &[u8]) -> Result<Self, Misfit> {
-        let chip_bytes = contents.len() as u64;
+        Self::on_told(manifest, &Told::by(contents))
+    }
+
+    /// The same for contents of which more is asked: what they tell is searched for once.
+    ///
+    /// # Errors
+    /// As [`Fitting::on_live`].
+    pub fn on_told(manifest: &Manifest, live: &Told<'_>) -> Result<Self, Misfit> {
+        let chip_bytes = live.bytes().len() as u64;
         let keeps = |region: &Region| region.action.keeps_chip();
         let depends_on_chip = !manifest.may_change_layout()
             || !manifest.parts().is_empty()
             || manifest.regions().iter().any(keeps);
-        match Layout::read(contents) {
+        match live.layout() {
             Ok(layout) => Self::new(manifest, Division::Live(&layout), chip_bytes),
             Err(_) if !depends_on_chip => Self::new(manifest, Division::Broken(&[]), chip_bytes),
             Err(error) => Err(Misfit::LiveLayout(error)),

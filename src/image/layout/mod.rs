@@ -16,6 +16,7 @@ mod mismatch;
 #[cfg(test)]
 pub(crate) mod samples;
 mod text;
+mod told;
 mod variables;
 mod volume;
 
@@ -38,6 +39,7 @@ pub(in crate::image) use fmap::FlashMap;
 pub use guid::Guid;
 pub use kind::{RegionKind, UnknownRegionKind};
 pub use mismatch::{DIFFERENCES_SHOWN_MAX, LayoutMismatch};
+pub use told::Told;
 use variables::variable_stores;
 pub(in crate::image) use volume::{FFS_GUIDS, FFS1, FFS2, FFS3};
 pub use volume::{FirmwareVolume, FoundVolume, VolumeFlaw, Volumes};
@@ -109,16 +111,7 @@ impl Layout {
     /// # Errors
     /// [`LayoutError`] when these contradict themselves or one another.
     pub fn read(bytes: &[u8]) -> Result<Self, LayoutError> {
-        let mut regions = Vec::new();
-        if let Some(descriptor) = Descriptor::find(bytes)? {
-            regions.extend(descriptor.regions_within(bytes.len() as u64));
-        }
-        if let Some(map) = FlashMap::find(bytes)? {
-            regions.extend(map.areas);
-        }
-        add_variable_stores(bytes, 0, &mut regions);
-        add_amd_data(bytes, &mut regions);
-        Self::new(regions, bytes.len() as u64)
+        Told::by(bytes).layout()
     }
 
     /// Reads what each part of an image says of itself: the UEFI variable stores in it. A flash map
@@ -134,7 +127,7 @@ impl Layout {
         for part in parts {
             let range = part.start as usize..part.end as usize;
             let Some(own) = bytes.get(range) else { continue };
-            add_variable_stores(own, part.start, &mut regions);
+            add_variable_stores(&variable_stores(own), part.start, &mut regions);
         }
         Self::new(regions, bytes.len() as u64)
     }
@@ -142,24 +135,12 @@ impl Layout {
     /// Returns the regions that descriptor, flash map and variable stores tell, however these
     /// contradict one another. Good for leaving bytes out, never for writing.
     pub(in crate::image) fn told_regions(bytes: &[u8]) -> Vec<LayoutRegion> {
-        let mut regions = Self::mapped_regions(bytes);
-        add_variable_stores(bytes, 0, &mut regions);
-        add_amd_data(bytes, &mut regions);
-        regions.retain(|region| region.end_bytes() <= bytes.len() as u64);
-        regions
+        Told::by(bytes).regions()
     }
 
     /// Returns those of them that descriptor and flash map tell.
     pub(in crate::image) fn mapped_regions(bytes: &[u8]) -> Vec<LayoutRegion> {
-        let size_bytes = bytes.len() as u64;
-        let descriptor = Descriptor::find(bytes).ok().flatten();
-        let mut regions: Vec<_> = descriptor
-            .iter()
-            .flat_map(|descriptor| descriptor.regions_within(size_bytes))
-            .collect();
-        regions.extend(FlashMap::find(bytes).ok().flatten().into_iter().flat_map(|map| map.areas));
-        regions.retain(|region| region.end_bytes() <= size_bytes);
-        regions
+        Told::by(bytes).mapped_regions()
     }
 
     /// Returns a layout of these regions for a chip of `size_bytes`.
@@ -239,27 +220,14 @@ pub(crate) struct ForeignRanges {
 /// Returns what descriptor and flash map in `bytes`, a whole chip or the beginning of one, say of
 /// others than the host. One that contradicts itself says nothing.
 pub(crate) fn foreign_ranges(bytes: &[u8]) -> ForeignRanges {
-    let mut found = ForeignRanges::default();
-    if let Ok(Some(descriptor)) = Descriptor::find(bytes) {
-        for (range, may_read) in descriptor.foreign() {
-            found.all.insert(range.clone());
-            if !may_read {
-                found.no_read.push(range);
-            }
-        }
-    }
-    if let Ok(Some(map)) = FlashMap::find(bytes) {
-        let areas = map.areas.iter().filter(|area| area.kind.is_foreign());
-        areas.for_each(|area| found.all.insert(area.range()));
-    }
-    found
+    Told::by(bytes).foreign()
 }
 
-/// Adds the stores of variables in `bytes`, which begin at `start_bytes`, but for those that
-/// already have a region of exactly their bytes.
-fn add_variable_stores(bytes: &[u8], start_bytes: u64, regions: &mut Vec<LayoutRegion>) {
+/// Adds the `stores` of variables in bytes that begin at `start_bytes`, but for those that already
+/// have a region of exactly their bytes.
+fn add_variable_stores(stores: &[Range<usize>], start_bytes: u64, regions: &mut Vec<LayoutRegion>) {
     let mut count = regions.iter().filter(|region| region.name.starts_with(VARIABLE_STORE)).count();
-    for store in variable_stores(bytes) {
+    for store in stores {
         let range = start_bytes + store.start as u64..start_bytes + store.end as u64;
         let is_known = regions.iter().any(|region| region.range() == range);
         if is_known || regions.len() > REGIONS_MAX {

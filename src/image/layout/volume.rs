@@ -48,6 +48,17 @@ pub(in crate::image) const FFS_GUIDS: [Guid; 3] = [FFS1, FFS2, FFS3];
 const FILE_SYSTEMS: [Guid; 4] = [FFS1, FFS2, FFS3, NV_DATA];
 /// The first word of each, as a little-endian number.
 const FILE_SYSTEM_HEADS: [u64; 4] = [FFS1.head(), FFS2.head(), FFS3.head(), NV_DATA.head()];
+/// Whether a word that begins with this byte may be one of these, or begin with the signature.
+const MAY_BE_MARK: [bool; 256] = {
+    let mut may_be = [false; 256];
+    may_be[SIGNATURE[0] as usize] = true;
+    let mut nth = 0;
+    while nth < FILE_SYSTEM_HEADS.len() {
+        may_be[FILE_SYSTEM_HEADS[nth].to_le_bytes()[0] as usize] = true;
+        nth += 1;
+    }
+    may_be
+};
 
 /// A firmware volume whose header is whole and which lies inside the image.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,7 +138,6 @@ impl<'a> Volumes<'a> {
     /// Returns the start of a volume for which this word is the GUID's first half or the signature.
     /// Either of them may be damaged.
     fn start_for(&self, word: &[u8; ALIGNMENT]) -> Option<usize> {
-        // Numbers are compared, not slices: every word of a chip comes by here.
         let number = u64::from_le_bytes(*word);
         let field_offset = if number as u32 == u32::from_le_bytes(*SIGNATURE) {
             SIGNATURE_OFFSET
@@ -145,8 +155,11 @@ impl Iterator for Volumes<'_> {
 
     fn next(&mut self) -> Option<FoundVolume> {
         let (words, _) = self.bytes.as_chunks::<ALIGNMENT>();
-        while let Some(word) = words.get(self.word) {
-            let start = self.start_for(word);
+        // Every word of a chip comes by here, so its first byte decides about most of them.
+        let may_be_mark = |word: &[u8; ALIGNMENT]| MAY_BE_MARK[usize::from(word[0])];
+        while let Some(skipped) = words.get(self.word..)?.iter().position(may_be_mark) {
+            self.word += skipped;
+            let start = self.start_for(&words[self.word]);
             self.word += 1;
             let Some(offset_bytes) = start else { continue };
             if !resembles_volume(&self.bytes[offset_bytes..]) {

@@ -28,8 +28,11 @@ pub(super) fn check(
     doubts: &mut Doubts,
 ) -> Result<(), Damage> {
     let bytes = &image[gap.clone()];
-    let offsets = (0..bytes.len()).step_by(ALIGNMENT);
-    let mut starts = offsets.filter(|start| bytes.get(start + STATE_OFFSET) == Some(&STATE));
+    // The state is the last byte of a header's last word.
+    const LAST: usize = STATE_OFFSET % ALIGNMENT;
+    let words = bytes.get(STATE_OFFSET - LAST..).unwrap_or_default().as_chunks::<ALIGNMENT>().0;
+    let headers = words.iter().enumerate().filter(|(_, word)| word[LAST] == STATE);
+    let mut starts = headers.map(|(nth, _)| nth * ALIGNMENT);
     let Some(start) = starts.find(|start| is_file_chain(&bytes[*start..])) else { return Ok(()) };
     let why = "firmware files that lie in no volume, expected the header of one before them";
     match reaches_into(closed, gap.start..gap.start + start) {

@@ -42,9 +42,7 @@ pub(in crate::image) mod volumes;
 
 use std::fmt;
 
-use super::layout::{
-    DESCRIPTOR_BYTES, Descriptor, FlashMap, Layout, LayoutError, RegionKind, foreign_ranges,
-};
+use super::layout::{DESCRIPTOR_BYTES, Descriptor, FlashMap, LayoutError, RegionKind, Told};
 use super::{ByteRanges, Contents};
 use place::Seen;
 pub use place::Share;
@@ -252,12 +250,18 @@ pub fn validate_contents(contents: &Contents) -> Verdict {
 
 /// Returns the same for an image of which the `closed` ranges are not known.
 pub fn validate_around(image: &[u8], closed: &ByteRanges) -> Verdict {
+    validate_told(&Told::by(image), closed)
+}
+
+/// Returns the same for an image of which more is asked: what it tells is searched for once.
+pub fn validate_told(told: &Told<'_>, closed: &ByteRanges) -> Verdict {
     let (mut doubts, mut seen) = (Doubts::default(), Seen::default());
-    match collect_evidence(image, closed, &mut doubts, &mut seen) {
+    let image = told.bytes();
+    match collect_evidence(told, closed, &mut doubts, &mut seen) {
         Err(damage) => damage.verdict(image.len()),
         Ok(by) => match doubts.0 {
             Some(doubt) => doubt.verdict(image.len()),
-            None => weigh(by, seen.share(image, &left_out(image, closed))),
+            None => weigh(by, seen.share(image, &left_out(told, closed))),
         },
     }
 }
@@ -289,7 +293,7 @@ fn weigh(mut by: Vec<Evidence>, share: Share) -> Verdict {
 
 /// Returns what is not the processor's program: closed to the host, foreign, variables, the
 /// descriptor.
-fn left_out(image: &[u8], closed: &ByteRanges) -> ByteRanges {
+fn left_out(told: &Told<'_>, closed: &ByteRanges) -> ByteRanges {
     let is_no_program = |kind| {
         use RegionKind::{
             Descriptor, EmbeddedController, Gbe, Me, PlatformData, VariableStore, Vpd,
@@ -299,8 +303,8 @@ fn left_out(image: &[u8], closed: &ByteRanges) -> ByteRanges {
             Descriptor | EmbeddedController | Gbe | Me | PlatformData | VariableStore | Vpd
         )
     };
-    let mut left_out = closed.union(&foreign_ranges(image).all);
-    for region in Layout::told_regions(image) {
+    let mut left_out = closed.union(&told.foreign().all);
+    for region in told.regions() {
         if is_no_program(region.kind) {
             left_out.insert(region.range());
         }
@@ -331,34 +335,35 @@ impl Doubts {
 }
 
 fn collect_evidence(
-    image: &[u8],
+    told: &Told<'_>,
     closed: &ByteRanges,
     doubts: &mut Doubts,
     seen: &mut Seen,
 ) -> Result<Vec<Evidence>, Damage> {
+    let image = told.bytes();
     check_not_blank(image, closed)?;
     let has_descriptor = !reaches_into(closed, 0..DESCRIPTOR_BYTES);
     let has_map = !is_map_cut(image, closed);
     if has_descriptor && has_map {
-        doubts.sort(Layout::read(image))?;
+        doubts.sort(told.layout())?;
     }
     doubts.sort(interface_table::check(image, closed))?;
     let mut by = Vec::new();
     let descriptor = match has_descriptor {
-        true => doubts.sort(Descriptor::find(image))?.flatten(),
+        true => doubts.sort(told.descriptor())?.flatten(),
         false => None,
     };
-    doubts.sort(check_limits(descriptor.as_ref(), image.len() as u64))?;
+    doubts.sort(check_limits(descriptor, image.len() as u64))?;
     if descriptor.is_none()
         && has_descriptor
         && let Some(doubt) = lost::descriptor_doubt(image)
     {
         doubts.add(doubt);
     }
-    by.extend(descriptor.as_ref().map(|_| Evidence::Descriptor));
-    let map = if has_map { doubts.sort(FlashMap::find(image))?.flatten() } else { None };
-    by.extend(map.as_ref().map(|_| Evidence::FlashMap));
-    let file_systems = map.as_ref().map(|map| cbfs::areas(map, image.len()));
+    by.extend(descriptor.map(|_| Evidence::Descriptor));
+    let map = if has_map { doubts.sort(told.map())?.flatten() } else { None };
+    by.extend(map.map(|_| Evidence::FlashMap));
+    let file_systems = map.map(|map| cbfs::areas(map, image.len()));
     let file_systems = file_systems.unwrap_or_default();
     let coreboot = cbfs::check(image, &file_systems, closed, seen)?;
     by.extend(coreboot.evidence());

@@ -287,7 +287,8 @@ impl Recovery {
         backup: Option<JobBackup<'_>>,
         rate_kbit_s: u32,
     ) -> Result<BackupUpload, String> {
-        let Some(JobBackup { bytes, digest: Some(digest), closed }) = backup else {
+        let digest = backup.and_then(|backup| backup.digest());
+        let Some((JobBackup { bytes, closed, .. }, digest)) = backup.zip(digest) else {
             return Err("the backup has holes: some of the flash could not be read".into());
         };
         let closed = offered(closed)?;

@@ -31,6 +31,7 @@ def measure(report):
     report.note("ms: firmcast from opening the chip to its verified end; the others from their start to their end")
     report.note("erases and bytes written: by the system calls on the device, under strace, in a run that is not timed")
     report.note("own: firmcast's time outside the chip's read, erase, write and status calls")
+    report.note("digests: of the contents before, for the report; after the verified end, and no part of ms and own")
 
 
 def measure_cfi(report):

@@ -132,6 +132,7 @@ def split(report, chip_name, share, runs):
         **kinds,
         "own ms": round(own_ms, 1),
         "own %": round(100 * own_ms / quickest["time_ms"], 1),
+        "digests ms": round(quickest["digest_ms"], 1),
         "read bytes": quickest["read"]["bytes"],
         **calls,
     })  # fmt: skip

@@ -19,7 +19,6 @@ use firmcast::wire::help::{Finding, HelpRequest};
 use firmcast::wire::samples;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
-use sha2::{Digest as _, Sha256};
 
 use super::world::{manager_address, manager_key, release_key};
 
@@ -249,7 +248,7 @@ impl DeadHost {
         let Some(recovery) = self.machine.as_mut().and_then(Stay::recovery) else { return };
         let old = std::sync::Arc::new(vec![0x5a; IMAGE_SIZE_BYTES]);
         let closed = ByteRanges::default();
-        let backup = JobBackup { bytes: &old, digest: Some(sha256(&old)), closed: &closed };
+        let backup = JobBackup { bytes: &old, is_whole: true, closed: &closed };
         match recovery.may_change(now, Some(backup)) {
             Permit::Given => {
                 self.wants_permit = None;
@@ -288,8 +287,4 @@ impl DeadHost {
             _ => None,
         }
     }
-}
-
-fn sha256(bytes: &[u8]) -> [u8; 32] {
-    Sha256::digest(bytes).into()
 }

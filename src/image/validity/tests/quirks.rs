@@ -40,7 +40,7 @@ fn a_store_of_variables_may_have_a_constant_for_its_checksum() {
     put(&mut image, 50, &[0xaa, 0x55]);
     image.extend(with_files(&[file(0x22, DRIVER, false, &pe_section())]));
     assert_valid(&image);
-    assert_eq!(Layout::read(&image).unwrap().regions().len(), 1);
+    assert_eq!(crate::image::layout::Layout::read(&image).unwrap().regions().len(), 1);
     // Of programs it is doubtful, and so are they looked at.
     put(&mut image, 0x2000 + 50, &[0xaa, 0x55]);
     let (at, why) = doubtful(&image);

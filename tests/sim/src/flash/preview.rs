@@ -66,7 +66,7 @@ fn check_backup(subject: &Subject, backup: JobBackup<'_>) -> Result<(), Violatio
     let expected = subject.live.iter().enumerate();
     let mut expected = expected.map(|(at, byte)| if is_closed(at) { 0xff } else { *byte });
     match backup.closed == closed
-        && backup.digest.is_some()
+        && backup.digest().is_some()
         && backup.bytes.iter().all(|byte| expected.next() == Some(*byte))
     {
         true => Ok(()),
