@@ -23,6 +23,7 @@ pub mod dns;
 mod foundation;
 pub mod ip_option;
 pub mod link;
+mod link_message;
 mod netlink;
 pub mod one_address;
 mod rtnetlink;

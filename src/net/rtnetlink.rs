@@ -8,8 +8,10 @@ use netlink_packet_core::{
     NetlinkSerializable, Parseable as _,
 };
 use netlink_packet_route::address::{AddressMessage, AddressMessageBuffer};
-use netlink_packet_route::link::{LinkMessage, LinkMessageBuffer};
+use netlink_packet_route::link::LinkMessage;
 use netlink_packet_route::route::{RouteMessage, RouteMessageBuffer};
+
+use super::link_message;
 
 const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
@@ -66,7 +68,7 @@ impl NetlinkSerializable for RouteNetlinkMessage {
             Self::NewLink(link)
             | Self::DelLink(link)
             | Self::GetLink(link)
-            | Self::SetLink(link) => link.buffer_len(),
+            | Self::SetLink(link) => link_message::emit(link).len(),
             Self::NewAddress(address) | Self::DelAddress(address) | Self::GetAddress(address) => {
                 address.buffer_len()
             }
@@ -80,7 +82,7 @@ impl NetlinkSerializable for RouteNetlinkMessage {
             Self::NewLink(link)
             | Self::DelLink(link)
             | Self::GetLink(link)
-            | Self::SetLink(link) => link.emit(buffer),
+            | Self::SetLink(link) => buffer.copy_from_slice(&link_message::emit(link)),
             Self::NewAddress(address) | Self::DelAddress(address) | Self::GetAddress(address) => {
                 address.emit(buffer);
             }
@@ -97,7 +99,7 @@ impl NetlinkDeserializable for RouteNetlinkMessage {
         Ok(match header.message_type {
             RTM_NEWLINK => {
                 let payload = only(payload, 16, LINK_ATTRIBUTES);
-                Self::NewLink(LinkMessage::parse(&LinkMessageBuffer::new_checked(&payload)?)?)
+                Self::NewLink(link_message::parse(&payload)?)
             }
             RTM_NEWADDR => {
                 let payload = only(payload, 8, ADDRESS_ATTRIBUTES);
