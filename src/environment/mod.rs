@@ -38,8 +38,8 @@ pub use rescue::hook;
 
 /// How long a person has to read why the environment cannot even begin.
 const ERROR_PAUSE: Duration = Duration::from_secs(60);
-/// How long a last message may take to leave before the reboot, and a person to read the console.
-const REBOOT_PAUSE: Duration = Duration::from_secs(1);
+/// How long a last message may take to leave before the reboot.
+const REBOOT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What `statfs(2)` says of an initramfs that is not a tmpfs (`RAMFS_MAGIC` of linux/magic.h).
 const RAMFS_MAGIC: u32 = 0x8584_58f6;
