@@ -31,7 +31,7 @@ use crate::wire::command::Command;
 use crate::wire::help::{Finding, HelpRequest};
 
 /// First and longest pause between two requests for help.
-pub const ASK_MIN: Duration = Duration::from_secs(1);
+pub const ASK_MIN: Duration = Duration::from_millis(100);
 /// See [`ASK_MIN`].
 pub const ASK_MAX: Duration = Duration::from_secs(60);
 /// How long a host with more to say waits until the manager has said which versions it speaks.

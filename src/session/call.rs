@@ -13,7 +13,7 @@ use crate::time::Time;
 use crate::wire::datagram::MAC_SIZE;
 
 /// First and longest pause between two initiations, and by how much each varies.
-const RETRY_MIN: Duration = Duration::from_millis(100);
+const RETRY_MIN: Duration = Duration::from_millis(20);
 const RETRY_MAX: Duration = Duration::from_secs(5);
 const RETRY_SPREAD_PERMILLE: u32 = 250;
 

@@ -309,6 +309,11 @@ impl Sender {
         self.audience.progress(id, self.geometry.source_total())
     }
 
+    /// Number of source fragments, which is how many a host needs.
+    pub fn source_fragments(&self) -> u32 {
+        self.geometry.source_total()
+    }
+
     /// Figures so far.
     pub fn stats(&self) -> SenderStats {
         self.stats

@@ -185,15 +185,9 @@ pub(crate) struct Terms {
 /// What is particular to a rescue.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rescue {
-    /// How long the first host that joined waits for others before the stream starts.
+    /// How long a host that joined waits for others before the stream starts, and how long each
+    /// of them does: longer than it takes while many come.
     pub gather: Duration,
-}
-
-impl Terms {
-    /// How long the first host that joined waits for the others.
-    pub(super) fn join_window(&self) -> Duration {
-        self.rescue.map_or(self.deadlines.join_window(), |rescue| rescue.gather)
-    }
 }
 
 /// What is brought to the hosts: the parts of a bundle.

@@ -28,6 +28,7 @@ pub mod config;
 mod contact;
 pub(crate) mod course;
 pub mod event;
+mod gathering;
 mod host;
 mod legs;
 mod manifest;

@@ -6,8 +6,12 @@ use firmcast::time::Time;
 use rand_chacha::ChaCha20Rng;
 use rand_core::RngCore;
 
-/// The wait before the first repetition.
-const FIRST: Duration = Duration::from_millis(100);
+/// The wait before the first repetition: what a lossy network lost is said again before anybody
+/// notices. The growing waits keep it small for those who are slow to answer.
+const FIRST: Duration = Duration::from_millis(20);
+
+/// The wait after progress, which may come in small steps.
+const AFTER_PROGRESS: Duration = Duration::from_millis(100);
 
 /// Longest wait between repetitions.
 const WAIT_MAX: Duration = Duration::from_secs(4);
@@ -48,8 +52,8 @@ impl Retry {
 
     /// Postpones the next repetition: the peer showed progress.
     pub(super) fn postpone(&mut self, now: Time, rng: &mut ChaCha20Rng) {
-        self.wait = FIRST;
-        self.next = now + spread(FIRST, rng);
+        self.wait = AFTER_PROGRESS;
+        self.next = now + spread(AFTER_PROGRESS, rng);
     }
 }
 
@@ -78,6 +82,6 @@ mod tests {
         assert!(last >= WAIT_MAX);
         let now = retry.next();
         retry.postpone(now, &mut rng);
-        assert!(retry.next().since(now) <= FIRST * 5 / 4);
+        assert!(retry.next().since(now) <= AFTER_PROGRESS * 5 / 4);
     }
 }

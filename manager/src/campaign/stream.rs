@@ -1,7 +1,6 @@
 //! The image on its way to all hosts at once.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::time::Duration;
 
 use firmcast::time::Time;
 use firmcast::transfer::{self, HostId, HostProgress, Sender, SenderConfig, SenderStats};
@@ -10,8 +9,12 @@ use firmcast::wire::broadcast::{FragmentStatus, TransferParameters};
 
 use super::config::{Delivery, Terms};
 use super::event::{Destination, Transmit};
+use super::gathering::{Expected, Gathering};
 use super::host::Host;
 use super::stage::Stage;
+
+/// A stream of a rescue waits for those who come before this part of the payload was sent.
+const YOUNG_DIVISOR: u64 = 2;
 
 /// The sender of a campaign, and who listens to it.
 #[derive(Debug)]
@@ -22,18 +25,16 @@ pub struct Stream {
     rate_cap_bits_per_s: u64,
     /// Hosts that receive it; by unicast each costs a copy.
     receivers: u32,
-    join_window: Duration,
-    /// Whether it starts early when nobody else is on the way.
-    starts_early: bool,
-    /// When the first host joined: the others have the join window from then on.
-    first_joined: Option<Time>,
+    /// Whether it is known who comes. Who else is dead, nobody knows.
+    is_rescue: bool,
+    /// The hosts that wait for others before the stream starts, or goes on.
+    gathering: Gathering,
+    waits_until: Option<Time>,
     started: bool,
-    /// When the stream must start without the hosts that have not joined.
-    window_end: Option<Time>,
-    /// Hosts that joined when everybody else had the image, and until when more of them are waited
-    /// for: each pass serves as many as can be.
+    /// Hosts that joined when everybody else had the image.
     newcomers: Vec<HostId>,
-    gathering_until: Option<Time>,
+    /// Fragments that were sent before those who are served now were gathered.
+    sent_before: u64,
     /// Copies for single hosts, of the datagram that was sent last.
     copies: VecDeque<Transmit>,
     /// Hosts whose last answer to a status request cannot be.
@@ -52,14 +53,15 @@ impl Stream {
             delivery: terms.delivery,
             rate_cap_bits_per_s,
             receivers: 0,
-            join_window: terms.join_window(),
-            // Who else is dead, nobody knows.
-            starts_early: terms.rescue.is_none(),
-            first_joined: None,
+            is_rescue: terms.rescue.is_some(),
+            gathering: Gathering::new(match terms.rescue {
+                Some(rescue) => Expected::Anybody(rescue.gather),
+                None => Expected::Known(terms.deadlines.join_window()),
+            }),
+            waits_until: None,
             started: false,
-            window_end: None,
             newcomers: Vec::new(),
-            gathering_until: None,
+            sent_before: 0,
             copies: VecDeque::new(),
             senseless: BTreeSet::new(),
         })
@@ -109,10 +111,17 @@ impl Stream {
         let Some(id) = id(host) else { return };
         self.senseless.remove(&id);
         if to == Stage::Transfer {
-            self.first_joined.get_or_insert(now);
-            if self.started && !self.starts_early && self.sender.is_done() {
+            let is_done = self.started && self.is_rescue && self.sender.is_done();
+            if is_done && self.newcomers.is_empty() {
+                self.gathering.close();
+                self.sent_before = self.sender.stats().fragments;
+            }
+            if !self.started || self.is_rescue && (is_done || self.has_just_begun()) {
+                self.gathering.came(now);
+                self.waits_until = self.gathering.until();
+            }
+            if is_done {
                 self.newcomers.push(id);
-                self.gathering_until.get_or_insert(now + self.join_window);
             } else {
                 // A campaign has fewer hosts than a sender serves.
                 let _ = self.sender.add_host(now, id);
@@ -138,10 +147,15 @@ impl Stream {
         }
     }
 
+    /// Whether so little was sent that it is worth waiting for those who come now.
+    fn has_just_begun(&self) -> bool {
+        let sent = self.sender.stats().fragments - self.sent_before;
+        sent < u64::from(self.sender.source_fragments()) / YOUNG_DIVISOR
+    }
+
     /// Serves the hosts that came late, once as many as can be are there.
     pub(super) fn admit_newcomers(&mut self, now: Time) {
-        if self.gathering_until.is_some_and(|until| now >= until) {
-            self.gathering_until = None;
+        if self.started && self.waits_until.take_if(|until| now >= *until).is_some() {
             for id in self.newcomers.drain(..) {
                 let _ = self.sender.add_host(now, id);
             }
@@ -151,15 +165,12 @@ impl Stream {
     /// Starts when no host is still on its way, or the join window is over. Gives the number of
     /// hosts then.
     pub(super) fn start_if_ready(&mut self, now: Time, hosts: &[Host]) -> Option<usize> {
-        let first_joined = self.first_joined.filter(|_| !self.started)?;
-        let window_end = first_joined + self.join_window;
-        let on_the_way =
-            !self.starts_early || hosts.iter().any(|host| host.stage() < Stage::Transfer);
-        self.window_end = Some(window_end);
-        if on_the_way && now < window_end {
+        let until = self.waits_until.filter(|_| !self.started)?;
+        let on_the_way = self.is_rescue || hosts.iter().any(|host| host.stage() < Stage::Transfer);
+        if on_the_way && now < until {
             return None;
         }
-        (self.started, self.window_end) = (true, None);
+        (self.started, self.waits_until) = (true, None);
         self.sender.start(now);
         Some(self.receivers as usize)
     }
@@ -186,6 +197,9 @@ impl Stream {
         if let Some(copy) = self.copies.pop_front() {
             return Some(copy);
         }
+        if self.waits_until.is_some() {
+            return None;
+        }
         loop {
             let bytes = self.sender.poll_transmit(now)?;
             if self.delivery != Delivery::Unicast {
@@ -203,10 +217,7 @@ impl Stream {
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Time> {
-        [self.window_end, self.gathering_until, self.sender.poll_timeout()]
-            .into_iter()
-            .flatten()
-            .min()
+        self.waits_until.or_else(|| self.sender.poll_timeout())
     }
 }
 
