@@ -3,15 +3,16 @@
 //!
 //! ```text
 //! transfer_bench send --listen ADDRESS:PORT --broadcast ADDRESS:PORT
-//!     --hosts N --rate MBIT --file FILE
-//! transfer_bench receive --listen ADDRESS:PORT --manager ADDRESS:PORT --number 1..=N --output FILE
+//!     --first ADDRESS:PORT --hosts N --rate MBIT --file FILE
+//! transfer_bench receive --listen ADDRESS:PORT --number 1..=N --output FILE
 //! ```
-//! Each receiver opens a session and repeats its report, as a host in recovery does. The sender
-//! lets everyone join, sends until each host says that it holds the payload, prints one JSON object
-//! and ends; receivers run until killed. The keys are fixed: nothing here is secret.
+//! Receivers wait to be called; the first has the address given, each of the others the next one.
+//! The sender calls them, lets everyone join, sends until each host says that it holds the payload,
+//! prints one JSON object and ends; receivers run until killed. The keys are fixed: nothing here is
+//! secret.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -35,6 +36,8 @@ const IPV4_HEADER_SIZE: u16 = 20;
 const RECEIVE_BUFFER_BYTES: usize = 8 << 20;
 const SEND_BUFFER_BYTES: usize = 1 << 20;
 const REPORT_INTERVAL_MS: u16 = 250;
+/// The wait before the parameters are said again, which doubles: as a campaign does it.
+const JOIN_RETRY: Duration = Duration::from_millis(20);
 const HOSTS_MAX: u8 = 200;
 /// Datagrams that are taken before something else gets its turn.
 const TURN_MAX: usize = 256;
@@ -51,24 +54,18 @@ fn main() -> ExitCode {
             listen,
             "--broadcast",
             to,
+            "--first",
+            first,
             "--hosts",
             hosts,
             "--rate",
             rate,
             "--file",
             file,
-        ] => send(listen, to, hosts, rate, file),
-        [
-            "receive",
-            "--listen",
-            listen,
-            "--manager",
-            manager,
-            "--number",
-            number,
-            "--output",
-            file,
-        ] => receive(listen, manager, number, file),
+        ] => send(listen, to, first, hosts, rate, file),
+        ["receive", "--listen", listen, "--number", number, "--output", file] => {
+            receive(listen, number, file)
+        }
         _ => Err(anyhow::anyhow!("usage: see the first lines of examples/transfer_bench.rs")),
     };
     match result {
@@ -143,7 +140,15 @@ fn public(secret: [u8; 32]) -> PeerKey {
     *PublicKey::from(&StaticSecret::from(secret)).as_bytes()
 }
 
-fn send(listen: &str, to: &str, hosts: &str, rate: &str, file: &str) -> anyhow::Result<()> {
+fn send(
+    listen: &str,
+    to: &str,
+    first: &str,
+    hosts: &str,
+    rate: &str,
+    file: &str,
+) -> anyhow::Result<()> {
+    let first: SocketAddrV4 = first.parse().context("--first takes an IPv4 address and a port")?;
     let hosts: u8 = hosts.parse().context("--hosts takes a number")?;
     if hosts > HOSTS_MAX {
         bail!("--hosts takes at most {HOSTS_MAX}");
@@ -160,7 +165,6 @@ fn send(listen: &str, to: &str, hosts: &str, rate: &str, file: &str) -> anyhow::
     };
     let config = SenderConfig { rate_cap_bits_per_s: rate_mbit * 1_000_000 };
     let mut station = Station::open(listen, manager_secret())?;
-    station.endpoint.serve_hosts(u32::from(hosts) * 4);
     let members = (1..=hosts).map(|number| Member::new(public(host_secret(number)))).collect();
     let source = Source {
         sender: Sender::new(payload, &parameters, config)?,
@@ -170,21 +174,25 @@ fn send(listen: &str, to: &str, hosts: &str, rate: &str, file: &str) -> anyhow::
         started: None,
         complete: None,
     };
-    for member in &source.members {
-        station.endpoint.allow(member.key);
+    for (number, member) in (0..).zip(&source.members) {
+        let address = Ipv4Addr::from_bits(first.ip().to_bits() + number);
+        station.endpoint.connect(Time::ZERO, member.key, (address, first.port()).into());
     }
     source.run(&mut station, to.parse().context("--broadcast takes an address and a port")?)
 }
 
 struct Member {
     key: PeerKey,
+    /// When the parameters are said again, and how long after that; nothing while there is no
+    /// session.
+    retry: Option<(Time, Duration)>,
     joined: bool,
     verified: bool,
 }
 
 impl Member {
     fn new(key: PeerKey) -> Self {
-        Self { key, joined: false, verified: false }
+        Self { key, retry: None, joined: false, verified: false }
     }
 }
 
@@ -206,11 +214,15 @@ impl Source {
         while !self.members.iter().all(|member| member.verified) {
             let pause = self.send(station, &mut batches, to)?;
             station.send_sessions();
-            station.wait(pause.or(self.sender.poll_timeout()))?;
+            let retry = self.members.iter().filter_map(|member| member.retry.map(|(at, _)| at));
+            let due = pause.or(self.sender.poll_timeout()).into_iter().chain(retry).min();
+            station.wait(due)?;
+            station.endpoint.handle_timeout(station.now());
             for _ in 0..TURN_MAX {
                 let Some((from, datagram)) = station.next_datagram(&mut buffer) else { break };
                 self.take(station, from, datagram);
             }
+            self.say_parameters(station);
             while let Some(event) = self.sender.poll_event() {
                 if matches!(event, transfer::TransferEvent::Complete(_)) {
                     self.complete = Some(station.now());
@@ -248,11 +260,18 @@ impl Source {
     fn take(&mut self, station: &mut Station, from: SocketAddr, datagram: &[u8]) {
         let now = station.now();
         let event = station.endpoint.handle_datagram(now, from, datagram);
-        let Some(SessionEvent::Message { peer, bytes, .. }) = event else { return };
+        let (peer, bytes) = match event {
+            Some(SessionEvent::Message { peer, bytes, .. }) => (peer, bytes),
+            Some(SessionEvent::Connected { peer, .. }) => (peer, Vec::new()),
+            _ => return,
+        };
         let Some(index) = self.members.iter().position(|member| member.key == peer) else { return };
         let id = HostId(index as u32);
+        if bytes.is_empty() && !self.members[index].joined {
+            self.members[index].retry = Some((now, JOIN_RETRY));
+        }
         match Answer::parse(&bytes) {
-            Ok(Answer::Report(report)) => self.take_report(station, now, id, report.phase),
+            Ok(Answer::Report(report)) => self.take_report(now, id, report.phase),
             Ok(Answer::FragmentStatus(status)) => {
                 let _ = self.sender.handle_status(now, id, &status);
             }
@@ -260,10 +279,13 @@ impl Source {
         }
     }
 
-    fn take_report(&mut self, station: &mut Station, now: Time, id: HostId, phase: Phase) {
-        let member = &mut self.members[id.0 as usize];
-        match phase {
-            Phase::Ready => {
+    /// Says the parameters to those who have not joined.
+    fn say_parameters(&mut self, station: &mut Station) {
+        let now = station.now();
+        for member in &mut self.members {
+            let Some((at, wait)) = &mut member.retry else { continue };
+            if *at <= now {
+                (*at, *wait) = (now + *wait, *wait * 2);
                 let join = Command::Join {
                     parameters: self.parameters.clone(),
                     report_interval_ms: REPORT_INTERVAL_MS,
@@ -271,9 +293,16 @@ impl Source {
                 };
                 station.endpoint.send(now, &member.key, &join.emit());
             }
+        }
+    }
+
+    fn take_report(&mut self, now: Time, id: HostId, phase: Phase) {
+        let member = &mut self.members[id.0 as usize];
+        match phase {
+            Phase::Ready => {}
             Phase::Verified => member.verified = true,
             _ if !member.joined => {
-                member.joined = true;
+                (member.joined, member.retry) = (true, None);
                 let _ = self.sender.add_host(now, id);
                 if self.members.iter().all(|member| member.joined) {
                     self.started = Some(now);
@@ -301,9 +330,8 @@ impl Source {
     }
 }
 
-fn receive(listen: &str, manager: &str, number: &str, file: &str) -> anyhow::Result<()> {
+fn receive(listen: &str, number: &str, file: &str) -> anyhow::Result<()> {
     let number: u8 = number.parse().context("--number takes a number")?;
-    let manager_address = manager.parse().context("--manager takes an address and a port")?;
     let mut station = Station::open(listen, host_secret(number))?;
     let mut sink = Sink {
         manager: public(manager_secret()),
@@ -312,7 +340,7 @@ fn receive(listen: &str, manager: &str, number: &str, file: &str) -> anyhow::Res
         written: false,
         report_at: Time::ZERO,
     };
-    station.endpoint.connect(station.now(), sink.manager, manager_address);
+    station.endpoint.allow(sink.manager);
     let mut buffer = [0; 2048];
     loop {
         for _ in 0..TURN_MAX {

@@ -1,9 +1,12 @@
-"""16 MiB to 8 receivers: bytes on the wire / bytes of the image, and seconds, by loss and program."""
+"""16 MiB to many receivers: seconds, bytes on the wire / bytes of the image, and processor time, by loss and program."""
 
 import filecmp
 import json
 import os
 import random
+import resource
+import shutil
+import statistics
 import subprocess
 import tempfile
 import time
@@ -14,8 +17,10 @@ from lab import binaries
 from .network import BROADCAST, INTERFACE, SENDER_ADDRESS, Star
 
 IMAGE_BYTES = 16 * 1024 * 1024
-RECEIVERS = 8
-RATE_MBIT = 100
+RECEIVERS = int(os.environ.get("BENCH_RECEIVERS", "8"))
+RATE_MBIT = int(os.environ.get("BENCH_RATE_MBIT", "100"))
+# Transfers by each program, by turns; udpcast has one.
+ROUNDS = int(os.environ.get("BENCH_TRANSFERS", "9"))
 # Percent, at each receiver on its own.
 LOSSES = [int(loss) for loss in os.environ.get("BENCH_LOSS", "0,1,5,10,20").split(",")]
 GOAL = 1.06
@@ -28,20 +33,41 @@ RECEIVE_BUFFER_BYTES = 8 * 1024 * 1024
 def measure(report):
     """Every program with every loss. What a program brings does not count unless all receivers hold the very image."""
     programs = [Firmcast(binaries.transfer_bench()), Uftp(), Udpcast()]
+    names = os.environ.get("BENCH_PROGRAMS", "firmcast,uftp,udpcast").split(",")
+    programs = [program for program in programs if program.name in names]
     with tempfile.TemporaryDirectory(prefix="firmcast-bench-") as folder, Star(RECEIVERS) as star:
         image = Path(folder) / "image"
         # The same image each time; it cannot be compressed.
         image.write_bytes(random.Random(1).randbytes(IMAGE_BYTES))
         for loss in LOSSES:
             star.set_loss(loss)
-            for program in programs:
-                place = Path(folder) / f"{program.name}-{loss}"
-                place.mkdir()
-                report.row(**{"loss %": loss}, program=program.name, **transfer(program, star, image, place, loss))
+            results = {program.name: [] for program in programs}
+            for number in range(ROUNDS):
+                for program in [program for program in programs if number == 0 or program.name != "udpcast"]:
+                    place = Path(folder) / f"{program.name}-{loss}-{number}"
+                    place.mkdir()
+                    results[program.name].append(transfer(program, star, image, place, loss))
+                    shutil.rmtree(place)
+            for name, rows in results.items():
+                report.row(**{"loss %": loss}, program=name, **medians(rows))
     report.note(f"{RECEIVERS} receivers, cap {RATE_MBIT} Mbit/s, random loss at each receiver; goal: {GOAL} / (1 - loss)")
+    report.note(f"medians of {ROUNDS} transfers by turns, of those that were complete; udpcast has one")
+    report.note("limit: bytes x 8 / (cap x (1 - loss))")
+    report.note("CPU: user and system time of the sender, and of a receiver on average until the sender's end, in seconds")
     report.note("wire: Ethernet frames as the sender's interface counts them, handshakes and questions included")
     report.note(f"seconds: from the start of the sender to its end; without a number: stopped after {LIMIT_S} s")
     report.note("stream seconds: from firmcast's first fragment to the last host's word that it has enough of them")
+
+
+def medians(rows):
+    """The columns of many transfers by one program as one row."""
+    done = [row for row in rows if row["seconds"] is not None]
+    figures = ("wire/image", "seconds", "stream seconds", "sender CPU", "receiver CPU")
+    typical = {}
+    for figure in figures:
+        values = [row[figure] for row in done if row[figure] is not None]
+        typical[figure] = round(statistics.median(values), 3) if values else None
+    return {**rows[0], **typical, "complete": f"{len(done)}/{len(rows)}"}
 
 
 def transfer(program, star, image, place, loss):
@@ -49,20 +75,18 @@ def transfer(program, star, image, place, loss):
     outputs = [place / str(number) for number in star.receivers]
     for output in outputs:
         output.mkdir()
-    receivers = []
     try:
-        if not program.sender_first:
-            receivers = start_receivers(program, star, outputs)
-            time.sleep(SETTLE_S)
+        receivers = start_receivers(program, star, outputs)
+        time.sleep(SETTLE_S)
         before, began = (star.sent_bytes(), star.answered_bytes()), time.monotonic()
         log = place / "sender.log"
         with open(log, "w") as stream:
             sender = subprocess.Popen(
                 star.at_sender(*program.sender(image)), stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT
             )
-        receivers = receivers or start_receivers(program, star, outputs)
-        finished = wait(sender)
+        finished, sender_cpu = wait(sender)
         seconds = time.monotonic() - began
+        receiver_cpu = statistics.mean(cpu_seconds(process.pid) for process in receivers)
         sent, answered = star.sent_bytes() - before[0], star.answered_bytes() - before[1]
         complete = sum(holds(program.output(output, image), image) for output in outputs)
     finally:
@@ -74,7 +98,10 @@ def transfer(program, star, image, place, loss):
         "complete": f"{complete}/{len(outputs)}",
         "wire/image": round(sent / IMAGE_BYTES, 4),
         "goal": round(GOAL / (1 - loss / 100), 4),
-        "seconds": round(seconds, 2) if all_well else None,
+        "seconds": round(seconds, 3) if all_well else None,
+        "limit": round(IMAGE_BYTES * 8 / (RATE_MBIT * 1e6 * (1 - loss / 100)), 3),
+        "sender CPU": round(sender_cpu, 3),
+        "receiver CPU": round(receiver_cpu, 3),
         "answers KiB": answered // 1024,
         "stream seconds": program.stream_seconds(log) if all_well else None,
     }
@@ -91,13 +118,22 @@ def start_receivers(program, star, outputs):
 
 
 def wait(sender):
-    """Whether the sender ended well in time."""
+    """Whether the sender ended well in time, and its processor time."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     try:
-        return sender.wait(timeout=LIMIT_S) == 0
+        finished = sender.wait(timeout=LIMIT_S) == 0
     except subprocess.TimeoutExpired:
         sender.kill()
         sender.wait()
-        return False
+        finished = False
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return finished, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def cpu_seconds(pid):
+    """User and system time of a process that runs (proc(5), fields 14 and 15 of stat)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def holds(file, image):
@@ -106,10 +142,9 @@ def holds(file, image):
 
 
 class Firmcast:
-    """The driver; its receivers call the sender, so it has to be there first."""
+    """Its receivers are there and wait for a call, as agents do."""
 
     name = "firmcast"
-    sender_first = True
 
     def __init__(self, program):
         self._program = program
@@ -117,13 +152,13 @@ class Firmcast:
     def sender(self, image):
         return [
             self._program, "send", "--listen", f"{SENDER_ADDRESS}:{SENDER_PORT}",
-            "--broadcast", f"{BROADCAST}:{RECEIVER_PORT}", "--hosts", RECEIVERS, "--rate", RATE_MBIT, "--file", image,
+            "--broadcast", f"{BROADCAST}:{RECEIVER_PORT}", "--first", f"{Star.address(1)}:{RECEIVER_PORT}", "--hosts", RECEIVERS, "--rate", RATE_MBIT, "--file", image,
         ]  # fmt: skip
 
     def receiver(self, number, output):
         return [
             self._program, "receive", "--listen", f"0.0.0.0:{RECEIVER_PORT}",
-            "--manager", f"{SENDER_ADDRESS}:{SENDER_PORT}", "--number", number, "--output", output / "image",
+            "--number", number, "--output", output / "image",
         ]  # fmt: skip
 
     def output(self, folder, _image):
@@ -138,7 +173,6 @@ class Uftp:
     """As its manual says, with the same cap and the largest buffers."""
 
     name = "uftp"
-    sender_first = False
 
     def sender(self, image):
         return ["uftp", "-R", RATE_MBIT * 1000, "-I", INTERFACE, "-B", RECEIVE_BUFFER_BYTES, image]
@@ -158,7 +192,6 @@ class Udpcast:
     """Starts when all receivers have called."""
 
     name = "udpcast"
-    sender_first = False
 
     def sender(self, image):
         return [
