@@ -33,7 +33,9 @@ proptest! {
         jitter_us in 0u64..20_000,
     ) {
         let mut room = Room::new(payload_size, 1440, 100, seed);
-        room.add_hosts(hosts, Faults { loss, answer_loss, duplication, corruption, jitter_us });
+        let burst = 0.0;
+        let faults = Faults { loss, burst, answer_loss, duplication, corruption, jitter_us };
+        room.add_hosts(hosts, faults);
         prop_assert!(room.run(MINUTE), "{:?}", room.sender);
         prop_assert_eq!(completed(&room), hosts);
         room.assert_all_have_the_payload();

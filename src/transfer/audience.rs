@@ -35,7 +35,7 @@ const STUCK_ROUNDS_MAX: u32 = 16;
 const PAYLOADS_MAX: u64 = 16;
 
 /// A loss measured over fewer fragments says nothing about the rate.
-const SAMPLE_MIN: u32 = 256;
+const SAMPLE_MIN: u32 = 1024;
 
 /// The estimate of a host's loss looks back over about this many fragments.
 const LOSS_MEMORY: f64 = 4096.0;
@@ -372,13 +372,14 @@ impl Audience {
         self.hosts.values().filter(|host| host.is_active())
     }
 
-    /// The worst loss of an active host since this was asked last.
-    pub(super) fn take_worst_loss(&mut self) -> Option<f64> {
+    /// The loss of the active host that loses least, since this was asked last: what is lost on the
+    /// way that all share. Who loses more is not helped at the cost of all others.
+    pub(super) fn take_shared_loss(&mut self) -> Option<f64> {
         self.hosts
             .values_mut()
             .filter(|host| host.is_active())
             .filter_map(|host| host.loss.take_recent())
-            .reduce(f64::max)
+            .reduce(f64::min)
     }
 }
 

@@ -14,7 +14,7 @@ const BURST_MS: u64 = 2;
 /// ... but long enough for this many of the largest frames, whatever the rate.
 const BURST_FRAMES_MIN: u64 = 2;
 
-/// Loss of the worst healthy host, above which the rate is halved.
+/// Loss that all active hosts have, above which the rate is halved: a way that all share is full.
 const LOSS_CONGESTED: f64 = 0.30;
 
 /// Loss below which the rate grows again.
@@ -95,7 +95,7 @@ impl Pacing {
         self.filled_at.unwrap_or(Time::ZERO) + wait
     }
 
-    /// Takes the loss of the worst healthy host, 0 to 1, measured since the last call.
+    /// Takes the loss of the active host that loses least, 0 to 1, measured since the last call.
     pub(super) fn adapt(&mut self, loss: f64) {
         if self.hold > 0 {
             self.hold -= 1;

@@ -42,8 +42,9 @@ const ADAPT_INTERVAL: Duration = Duration::from_secs(1);
 const STRETCH_FRAGMENTS: u32 = 64;
 const _: () = assert!(HOSTS_MAX * ANSWER_SPACING_US < 1_000_000);
 
-/// The wait for answers doubles with each fruitless round, this often.
-const BACKOFF_DOUBLINGS_MAX: u32 = 4;
+/// The wait for answers doubles with each fruitless round, this often and up to this.
+const BACKOFF_DOUBLINGS_MAX: u32 = 10;
+const WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// Rounds whose sent fragments are remembered, to measure loss by their answers.
 const ROUNDS_REMEMBERED: usize = 16;
@@ -338,6 +339,10 @@ impl Sender {
             Phase::Asking { repeat_at, request, .. } => {
                 if repeat_at.take_if(|repeat_at| *repeat_at <= now).is_some() {
                     self.request = Some(request.clone());
+                    // Else who answers the second one counts as slow, and is waited for longer.
+                    if let Some(asked) = self.asked.front_mut() {
+                        asked.at = now;
+                    }
                 }
             }
         }
@@ -393,6 +398,7 @@ impl Sender {
         let window = self.answer_window();
         let grace = self.grace.unwrap_or(GRACE_AT_FIRST);
         let wait = grace * 2u32.pow(self.fruitless_rounds.min(BACKOFF_DOUBLINGS_MAX));
+        let wait = wait.min(WAIT_MAX);
         let deadline = now + window + wait;
         self.request = Some(request.clone());
         self.phase = Phase::Asking { repeat_at: Some(now + window + wait / 4), deadline, request };
@@ -440,7 +446,7 @@ impl Sender {
 
     fn adapt_rate(&mut self, now: Time) {
         self.adapt_at = now + ADAPT_INTERVAL;
-        if let Some(loss) = self.audience.take_worst_loss() {
+        if let Some(loss) = self.audience.take_shared_loss() {
             self.pacing.adapt(loss);
         }
     }

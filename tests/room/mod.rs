@@ -13,12 +13,16 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore, SeedableRng};
 
 const LATENCY_US: u64 = 200;
+/// The time that a datagram of 1500 bytes takes at 100 Mbit/s.
+const BURST_STEP_US: f64 = 120.0;
 const STEPS_MAX: u64 = 50_000_000;
 
 /// What the network does, each with the given probability.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Faults {
     pub(crate) loss: f64,
+    /// How many datagrams in a row are lost on average (Gilbert's model); 0: each by itself.
+    pub(crate) burst: f64,
     pub(crate) answer_loss: f64,
     pub(crate) duplication: f64,
     pub(crate) corruption: f64,
@@ -30,6 +34,8 @@ pub(crate) struct Host {
     pub(crate) receiver: Receiver,
     pub(crate) faults: Faults,
     pub(crate) is_present: bool,
+    in_burst: bool,
+    looked_at: Time,
 }
 
 enum Happening {
@@ -45,6 +51,8 @@ pub(crate) struct Room {
     pub(crate) sender: Sender,
     pub(crate) hosts: Vec<Host>,
     pub(crate) events: Vec<TransferEvent>,
+    /// When hosts said that they have enough, for the first time.
+    pub(crate) complete_at: std::collections::BTreeMap<HostId, Time>,
     random: ChaCha20Rng,
     queue: BinaryHeap<Reverse<(Time, u64)>>,
     happenings: std::collections::HashMap<u64, Happening>,
@@ -70,6 +78,7 @@ impl Room {
             payload,
             hosts: Vec::new(),
             events: Vec::new(),
+            complete_at: std::collections::BTreeMap::new(),
             random,
             queue: BinaryHeap::new(),
             happenings: std::collections::HashMap::new(),
@@ -82,7 +91,13 @@ impl Room {
             let receiver =
                 Receiver::new(&self.parameters, self.random.next_u64()).expect("parameters");
             self.sender.add_host(self.now, HostId(self.hosts.len() as u32)).expect("room");
-            self.hosts.push(Host { receiver, faults, is_present: true });
+            self.hosts.push(Host {
+                receiver,
+                faults,
+                is_present: true,
+                in_burst: false,
+                looked_at: self.now,
+            });
         }
     }
 
@@ -95,6 +110,9 @@ impl Room {
                 self.broadcast(&datagram);
             }
             while let Some(event) = self.sender.poll_event() {
+                if let TransferEvent::Complete(host) = event {
+                    self.complete_at.entry(host).or_insert(self.now);
+                }
                 self.events.push(event);
             }
             if self.sender.is_done() {
@@ -127,6 +145,22 @@ impl Room {
         probability > 0.0 && f64::from(self.random.next_u32()) < probability * 4_294_967_296.0
     }
 
+    /// Whether a host loses the next datagram.
+    fn loses(&mut self, host: usize) -> bool {
+        let Faults { loss, burst, .. } = self.hosts[host].faults;
+        if burst <= 1.0 {
+            return self.chance(loss);
+        }
+        // Bursts last as long as their datagrams take at 100 Mbit/s, however many are sent then.
+        let elapsed_us = self.now.since(self.hosts[host].looked_at).as_micros() as f64;
+        let steps = (elapsed_us / BURST_STEP_US).max(1.0);
+        let stays = (1.0 - 1.0 / (burst * (1.0 - loss))).powf(steps);
+        let before = f64::from(u8::from(self.hosts[host].in_burst));
+        let is_lost = self.chance(loss + (before - loss) * stays);
+        (self.hosts[host].in_burst, self.hosts[host].looked_at) = (is_lost, self.now);
+        is_lost
+    }
+
     fn after(&mut self, delay_us: u64, happening: Happening) {
         self.sequence += 1;
         let at = self.now + Duration::from_micros(delay_us);
@@ -140,7 +174,7 @@ impl Room {
             let faults = self.hosts[host].faults;
             let copies = 1 + u32::from(self.chance(faults.duplication));
             for _ in 0..copies {
-                if !self.hosts[host].is_present || self.chance(faults.loss) {
+                if !self.hosts[host].is_present || self.loses(host) {
                     continue;
                 }
                 let mut bytes = shared.clone();
