@@ -37,7 +37,7 @@ fn the_stream_takes_little_more_than_the_channel_needs() {
     for (hosts, loss, burst, wire_max) in [
         (8, 0.0, 0.0, 1.02),
         (8, 0.01, 0.0, 1.02),
-        (40, 0.05, 0.0, 1.02),
+        (16, 0.05, 0.0, 1.02),
         (8, 0.1, 0.0, 1.02),
         (8, 0.2, 0.0, 1.02),
         (8, 0.05, 10.0, 1.04),
