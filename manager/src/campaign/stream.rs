@@ -13,7 +13,8 @@ use super::gathering::{Expected, Gathering};
 use super::host::Host;
 use super::stage::Stage;
 
-/// A stream of a rescue waits for those who come before this part of the payload was sent.
+/// A stream of a rescue waits for those who come before this part of the payload was sent: later
+/// ones live from repair.
 const YOUNG_DIVISOR: u64 = 2;
 
 /// The sender of a campaign, and who listens to it.
@@ -25,9 +26,9 @@ pub struct Stream {
     rate_cap_bits_per_s: u64,
     /// Hosts that receive it; by unicast each costs a copy.
     receivers: u32,
-    /// Whether it is known who comes. Who else is dead, nobody knows.
+    /// Whether its hosts are dead ones: who else comes, nobody knows.
     is_rescue: bool,
-    /// The hosts that wait for others before the stream starts, or goes on.
+    /// The hosts that wait for others before the stream starts, or goes on, and until when.
     gathering: Gathering,
     waits_until: Option<Time>,
     started: bool,
