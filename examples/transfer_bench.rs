@@ -17,13 +17,17 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use firmcast::net::udp::{self, BatchSender, SEND_BATCH_MAX, UdpOptions};
+use firmcast::net::batch_receiver::BatchReceiver;
+use firmcast::net::batch_sender::{BatchSender, SEND_BATCH_MAX};
+use firmcast::net::udp::{self, UdpOptions};
 use firmcast::reason::{Ending, FlashState, Reason};
 use firmcast::session::{Endpoint, PeerKey, SessionEvent};
 use firmcast::time::Time;
 use firmcast::transfer::{self, HostId, Receiver, Sender, SenderConfig};
 use firmcast::wire::answer::{Answer, Phase, Report};
-use firmcast::wire::broadcast::{GroupKey, TransferParameters, fragment_size_for_mtu};
+use firmcast::wire::broadcast::{
+    DATAGRAM_SIZE_MAX, GroupKey, TransferParameters, fragment_size_for_mtu,
+};
 use firmcast::wire::command::Command;
 use mio::net::UdpSocket;
 use mio::{Events, Interest, Poll, Token};
@@ -39,8 +43,8 @@ const REPORT_INTERVAL_MS: u16 = 250;
 /// The wait before the parameters are said again, which doubles: as a campaign does it.
 const JOIN_RETRY: Duration = Duration::from_millis(20);
 const HOSTS_MAX: u8 = 200;
-/// Datagrams that are taken before something else gets its turn.
-const TURN_MAX: usize = 256;
+/// Batches of datagrams that are taken before something else gets its turn.
+const BATCHES_MAX: usize = 8;
 /// How long to wait when the socket has no room.
 const PAUSE: Duration = Duration::from_millis(1);
 
@@ -84,6 +88,9 @@ struct Station {
     poll: Poll,
     events: Events,
     endpoint: Endpoint,
+    incoming: BatchReceiver,
+    /// Whether the socket may have more datagrams: it tells only of new ones.
+    is_behind: bool,
 }
 
 impl Station {
@@ -100,16 +107,26 @@ impl Station {
         OsRng.fill_bytes(&mut seed);
         let endpoint = Endpoint::new(secret, seed);
         let events = Events::with_capacity(4);
-        Ok(Self { started: Instant::now(), socket, poll, events, endpoint })
+        let incoming = BatchReceiver::new(DATAGRAM_SIZE_MAX);
+        let (started, is_behind) = (Instant::now(), false);
+        Ok(Self { started, socket, poll, events, endpoint, incoming, is_behind })
     }
 
     fn now(&self) -> Time {
         Time::ZERO + self.started.elapsed()
     }
 
-    fn next_datagram<'a>(&self, buffer: &'a mut [u8]) -> Option<(SocketAddr, &'a [u8])> {
-        let (size, from) = self.socket.recv_from(buffer).ok()?;
-        Some((from, &buffer[..size]))
+    /// Gives datagrams and sessions to `take` until the socket has no more, or it is the turn of
+    /// other things.
+    fn receive(&mut self, mut take: impl FnMut(Time, &mut Endpoint, SocketAddr, &[u8])) {
+        for _ in 0..BATCHES_MAX {
+            let (now, endpoint) = (Time::ZERO + self.started.elapsed(), &mut self.endpoint);
+            let take = |from, datagram: &[u8]| take(now, endpoint, from, datagram);
+            self.is_behind = self.incoming.receive(&self.socket, take).is_ok();
+            if !self.is_behind {
+                return;
+            }
+        }
     }
 
     fn send_sessions(&mut self) {
@@ -120,7 +137,10 @@ impl Station {
 
     fn wait(&mut self, until: Option<Time>) -> anyhow::Result<()> {
         let due = [until, self.endpoint.poll_timeout()].into_iter().flatten().min();
-        let wait = due.map(|due| due.since(self.now()));
+        let wait = match self.is_behind {
+            true => Some(Duration::ZERO),
+            false => due.map(|due| due.since(self.now())),
+        };
         match self.poll.poll(&mut self.events, wait) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error.into()),
             _ => Ok(()),
@@ -210,7 +230,6 @@ struct Source {
 impl Source {
     fn run(mut self, station: &mut Station, to: SocketAddr) -> anyhow::Result<()> {
         let mut batches = BatchSender::new();
-        let mut buffer = [0; 2048];
         while !self.members.iter().all(|member| member.verified) {
             let pause = self.send(station, &mut batches, to)?;
             station.send_sessions();
@@ -218,10 +237,9 @@ impl Source {
             let due = pause.or(self.sender.poll_timeout()).into_iter().chain(retry).min();
             station.wait(due)?;
             station.endpoint.handle_timeout(station.now());
-            for _ in 0..TURN_MAX {
-                let Some((from, datagram)) = station.next_datagram(&mut buffer) else { break };
-                self.take(station, from, datagram);
-            }
+            station.receive(|now, endpoint, from, datagram| {
+                self.take(now, endpoint, from, datagram);
+            });
             self.say_parameters(station);
             while let Some(event) = self.sender.poll_event() {
                 if matches!(event, transfer::TransferEvent::Complete(_)) {
@@ -257,9 +275,8 @@ impl Source {
         }
     }
 
-    fn take(&mut self, station: &mut Station, from: SocketAddr, datagram: &[u8]) {
-        let now = station.now();
-        let event = station.endpoint.handle_datagram(now, from, datagram);
+    fn take(&mut self, now: Time, endpoint: &mut Endpoint, from: SocketAddr, datagram: &[u8]) {
+        let event = endpoint.handle_datagram(now, from, datagram);
         let (peer, bytes) = match event {
             Some(SessionEvent::Message { peer, bytes, .. }) => (peer, bytes),
             Some(SessionEvent::Connected { peer, .. }) => (peer, Vec::new()),
@@ -341,12 +358,8 @@ fn receive(listen: &str, number: &str, file: &str) -> anyhow::Result<()> {
         report_at: Time::ZERO,
     };
     station.endpoint.allow(sink.manager);
-    let mut buffer = [0; 2048];
     loop {
-        for _ in 0..TURN_MAX {
-            let Some((from, datagram)) = station.next_datagram(&mut buffer) else { break };
-            sink.take(&mut station, from, datagram)?;
-        }
+        station.receive(|now, endpoint, from, datagram| sink.take(now, endpoint, from, datagram));
         station.endpoint.handle_timeout(station.now());
         sink.keep(file, &station)?;
         sink.speak(&mut station);
@@ -364,35 +377,28 @@ struct Sink {
 }
 
 impl Sink {
-    fn take(
-        &mut self,
-        station: &mut Station,
-        from: SocketAddr,
-        datagram: &[u8],
-    ) -> anyhow::Result<()> {
-        let now = station.now();
+    fn take(&mut self, now: Time, endpoint: &mut Endpoint, from: SocketAddr, datagram: &[u8]) {
         match (datagram.first(), &mut self.receiver) {
             (Some(6 | 7), Some(receiver)) => {
                 receiver.handle_datagram(now, datagram);
             }
             (Some(6 | 7), None) => {}
-            _ => match station.endpoint.handle_datagram(now, from, datagram) {
+            _ => match endpoint.handle_datagram(now, from, datagram) {
                 Some(SessionEvent::Connected { .. }) => self.report_at = now,
-                Some(SessionEvent::Message { bytes, .. }) => self.join(now, &bytes)?,
+                Some(SessionEvent::Message { bytes, .. }) => self.join(now, &bytes),
                 Some(SessionEvent::StaleCall { .. } | SessionEvent::Incompatible { .. }) | None => {
                 }
             },
         }
-        Ok(())
     }
 
-    fn join(&mut self, now: Time, message: &[u8]) -> anyhow::Result<()> {
-        let Ok(Command::Join { parameters, .. }) = Command::parse(message) else { return Ok(()) };
+    /// Parameters that no receiver takes get no answer, and the sender is stopped from outside.
+    fn join(&mut self, now: Time, message: &[u8]) {
+        let Ok(Command::Join { parameters, .. }) = Command::parse(message) else { return };
         if self.receiver.is_none() {
-            self.receiver = Some(Receiver::new(&parameters, self.seed)?);
+            self.receiver = Receiver::new(&parameters, self.seed).ok();
             self.report_at = now;
         }
-        Ok(())
     }
 
     fn keep(&mut self, file: &str, station: &Station) -> anyhow::Result<()> {

@@ -16,19 +16,19 @@ use super::sources::Places;
 use super::stay::{Conclusion, Stay, StayAction};
 use crate::image::VerifiedImage;
 use crate::mtd::{Access, Chip, ChipInfo, Holders};
+use crate::net::batch_receiver::BatchReceiver;
 use crate::net::udp::{self, UdpOptions};
 use crate::platform::{NetworkUp, Platform};
 use crate::reason::{FlashState, Reason, Refusal, with_causes};
 use crate::recovery::flashing::Flashing;
 use crate::rescue::seek::Source;
 use crate::time::Time;
+use crate::wire::broadcast::DATAGRAM_SIZE_MAX;
 
 /// Kernel buffer of the socket: what may arrive while an eraseblock is erased.
 const RECEIVE_BUFFER_BYTES: usize = 8 << 20;
-/// Most datagrams taken before timers and the flash job get their turn.
-const RECEIVE_BATCH_MAX: usize = 256;
-/// Largest UDP payload.
-const DATAGRAM_SIZE_MAX: usize = 65_535;
+/// Maximum number of batches of datagrams taken before timers and the flash job get their turn.
+const RECEIVE_BATCHES_MAX: usize = 8;
 /// The watchdog is looked after at least this often.
 const WATCHDOG_INTERVAL_MAX: Duration = Duration::from_secs(5);
 /// Pause after an error of the loop itself.
@@ -68,8 +68,9 @@ pub(super) fn drive(
 ) -> Result<Conclusion, EnvironmentError> {
     let poll = Poll::new().map_err(EnvironmentError::Wait)?;
     let socket = Some(open(listening, around.places.network(), &poll)?);
-    let buffer = vec![0; DATAGRAM_SIZE_MAX];
-    let driver = Driver { around, stay, listening, poll, socket, job: None, buffer };
+    let incoming = BatchReceiver::new(DATAGRAM_SIZE_MAX);
+    let (job, is_behind) = (None, false);
+    let driver = Driver { around, stay, listening, poll, socket, job, incoming, is_behind };
     Ok(driver.run())
 }
 
@@ -81,7 +82,9 @@ struct Driver<'a> {
     /// None for a moment, between two networks.
     socket: Option<UdpSocket>,
     job: Option<(Flashing, Chip)>,
-    buffer: Vec<u8>,
+    incoming: BatchReceiver,
+    /// Whether the socket may have more datagrams: it tells only of new ones.
+    is_behind: bool,
 }
 
 impl Driver<'_> {
@@ -126,7 +129,7 @@ impl Driver<'_> {
 
     /// How long to wait for the next datagram.
     fn patience(&self) -> Duration {
-        if self.job.as_ref().is_some_and(|(flashing, _)| !flashing.waits()) {
+        if self.is_behind || self.job.as_ref().is_some_and(|(flashing, _)| !flashing.waits()) {
             return Duration::ZERO;
         }
         let timer = self.stay.poll_timeout().map_or(Duration::MAX, |at| at.since(self.now()));
@@ -135,18 +138,22 @@ impl Driver<'_> {
         timer.min(WATCHDOG_INTERVAL_MAX)
     }
 
+    /// Takes datagrams until the socket has no more, or it is the turn of other things.
     fn receive(&mut self) {
-        for _ in 0..RECEIVE_BATCH_MAX {
+        self.is_behind = false;
+        for _ in 0..RECEIVE_BATCHES_MAX {
+            let now = self.now();
             let Some(socket) = &self.socket else { return };
-            match socket.recv_from(&mut self.buffer) {
-                Ok((size, from)) => {
-                    let now = self.now();
-                    self.stay.handle_datagram(now, from, &self.buffer[..size]);
+            let take = |from, datagram: &[u8]| self.stay.handle_datagram(now, from, datagram);
+            match self.incoming.receive(socket, take) {
+                Ok(()) => self.is_behind = true,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.is_behind = false;
+                    return;
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 // A message that bounced, or an interface that went away: both show again in
                 // silence.
-                Err(_) => continue,
+                Err(_) => self.is_behind = false,
             }
         }
     }

@@ -1,7 +1,8 @@
 //! The network around firmcast: the one UDP socket, the configuration of interfaces by netlink, and
 //! DHCP.
 //!
-//! - [`udp`]: the socket of agent, recovery and manager, and sending many datagrams by one call;
+//! - [`udp`]: the socket of agent, recovery and manager; [`batch_sender`] and [`batch_receiver`]:
+//!   many of its datagrams by one call;
 //! - [`one_address`]: a host's socket at one address, which hears broadcasts too;
 //! - [`bound`]: where this machine hears a port;
 //! - [`config`]: what the agent hands over, read by [`survey`], which looks with `view` and
@@ -15,6 +16,8 @@
 use std::io;
 use std::net::IpAddr;
 
+pub mod batch_receiver;
+pub mod batch_sender;
 mod bond;
 pub mod bound;
 pub mod config;

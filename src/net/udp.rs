@@ -1,17 +1,13 @@
 //! The one UDP socket that agent, recovery and manager each have.
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 
 use mio::net::UdpSocket;
-use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrStorage, sendmmsg};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{NetError, syscall};
-
-/// Most datagrams that one call hands to the kernel (`UIO_MAXIOV` is the kernel's own limit).
-pub const SEND_BATCH_MAX: usize = 64;
 
 /// How the socket is to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -178,56 +174,6 @@ fn adopt(socket: Socket) -> Result<UdpSocket, NetError> {
     Ok(UdpSocket::from_std(socket.into()))
 }
 
-/// Sends many datagrams to one address by few system calls.
-#[derive(Debug)]
-pub struct BatchSender {
-    headers: MultiHeaders<SockaddrStorage>,
-}
-
-impl Default for BatchSender {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl BatchSender {
-    /// Returns a sender with room for [`SEND_BATCH_MAX`] datagrams.
-    pub fn new() -> Self {
-        BatchSender { headers: MultiHeaders::preallocate(SEND_BATCH_MAX, None) }
-    }
-
-    /// Hands up to [`SEND_BATCH_MAX`] of `datagrams` to the kernel for `destination`; returns how
-    /// many it took, which may be fewer than asked when the socket's buffer is full.
-    ///
-    /// # Errors
-    /// The kernel's, when it took none; `WouldBlock` when the buffer is full.
-    pub fn send<B: AsRef<[u8]>>(
-        &mut self,
-        socket: &UdpSocket,
-        destination: SocketAddr,
-        datagrams: &[B],
-    ) -> io::Result<usize> {
-        let slices: Vec<[IoSlice<'_>; 1]> = datagrams
-            .iter()
-            .take(SEND_BATCH_MAX)
-            .map(|datagram| [IoSlice::new(datagram.as_ref())])
-            .collect();
-        if slices.is_empty() {
-            return Ok(0);
-        }
-        let addresses = vec![Some(SockaddrStorage::from(destination)); slices.len()];
-        let sent = sendmmsg(
-            socket.as_raw_fd(),
-            &mut self.headers,
-            &slices,
-            addresses,
-            [],
-            MsgFlags::MSG_DONTWAIT,
-        )?;
-        Ok(sent.count())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -250,25 +196,6 @@ mod tests {
             }
         }
         panic!("nothing received");
-    }
-
-    #[test]
-    fn a_batch_arrives_in_order_and_whole() {
-        let receiver =
-            open(&UdpOptions { receive_buffer_bytes: Some(1 << 20), ..loopback() }).unwrap();
-        let sender = open(&loopback()).unwrap();
-        let datagrams: Vec<Vec<u8>> =
-            (0..100u8).map(|n| vec![n; 1 + usize::from(n) * 13]).collect();
-        let mut batch = BatchSender::new();
-        let mut done = 0;
-        while done < datagrams.len() {
-            done +=
-                batch.send(&sender, receiver.local_addr().unwrap(), &datagrams[done..]).unwrap();
-        }
-        for datagram in &datagrams {
-            assert_eq!(&receive(&receiver), datagram);
-        }
-        assert_eq!(batch.send(&sender, receiver.local_addr().unwrap(), &[b""; 0]).unwrap(), 0);
     }
 
     #[test]

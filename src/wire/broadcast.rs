@@ -13,9 +13,9 @@ use chacha20poly1305::aead::AeadInPlace;
 use chacha20poly1305::{ChaCha20Poly1305, Key, KeyInit, Nonce, Tag};
 use thiserror::Error;
 
-use super::PROTOCOL_VERSION;
 use super::codec::{DecodeError, Reader, Writer};
 use super::status_request::STATUS_REQUEST_SIZE;
+use super::{MESSAGE_SIZE_MAX, PROTOCOL_VERSION};
 
 pub use super::fragment_status::{FragmentRange, FragmentStatus, Missing};
 pub use super::status_request::{ANSWER_WINDOW_MS_MAX, StatusRequest};
@@ -28,6 +28,12 @@ pub const BROADCAST_HEADER_SIZE: usize = 12;
 
 /// Bytes of the authentication tag behind the sealed data.
 pub const BROADCAST_TAG_SIZE: usize = 16;
+
+/// Maximum number of bytes of any datagram: a fragment on a path with large frames.
+pub const DATAGRAM_SIZE_MAX: usize =
+    BROADCAST_HEADER_SIZE + FRAGMENT_SIZE_MAX as usize + BROADCAST_TAG_SIZE;
+
+const _: () = assert!(MESSAGE_SIZE_MAX < DATAGRAM_SIZE_MAX);
 
 const FRAGMENT: u8 = 6;
 const STATUS_REQUEST: u8 = 7;

@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use firmcast::net::udp::{BatchSender, SEND_BATCH_MAX};
+use firmcast::net::batch_sender::{BatchSender, SEND_BATCH_MAX};
 use firmcast::time::Time;
 use firmcast_manager::campaign::{Destination, Transmit};
 use mio::net::UdpSocket;

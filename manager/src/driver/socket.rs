@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use anyhow::{Context as _, ensure};
 use firmcast::net::udp::{self, UdpOptions};
-use firmcast::wire::broadcast::{BROADCAST_HEADER_SIZE, BROADCAST_TAG_SIZE, FRAGMENT_SIZE_MAX};
+use firmcast::wire::broadcast::DATAGRAM_SIZE_MAX;
 use mio::net::UdpSocket;
 
 use super::stderr;
@@ -15,10 +15,6 @@ const RECEIVE_BUFFER_BYTES: usize = 8 << 20;
 
 /// Room for a few milliseconds of the stream.
 const SEND_BUFFER_BYTES: usize = 1 << 20;
-
-/// The largest datagram: a fragment of a host's backup, on a path with large frames.
-const DATAGRAM_SIZE_MAX: usize =
-    FRAGMENT_SIZE_MAX as usize + BROADCAST_HEADER_SIZE + BROADCAST_TAG_SIZE;
 
 /// Most datagrams that are read before something is sent again.
 const RECEIVE_MAX: usize = 4096;

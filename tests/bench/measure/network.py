@@ -22,6 +22,7 @@ class Star:
         self._run_in(self._switch, "ip", "link", "add", "bridge0", "type", "bridge", "mcast_snooping", "0", "stp_state", "0")
         self._run_in(self._switch, "ip", "link", "set", "bridge0", "up")
         self.sender = self._add_station("sender", SENDER_ADDRESS)
+        self.set_whole_pieces(False)
         self._stations = {number: self._add_station(f"r{number}", self.address(number)) for number in self.receivers}
 
     def __enter__(self):
@@ -51,6 +52,11 @@ class Star:
         table = f"table inet bench\ndelete table inet bench\ntable inet bench {{\n{chain}\n}}\n"
         for namespace in self._stations.values():
             run(*_inside(namespace, ["nft", "-f", "-"]), stdin=table)
+
+    def set_whole_pieces(self, whole):
+        """Whether the sender's cable takes datagrams in pieces (UDP segmentation); else the kernel cuts them before it.
+        Loss would hit whole pieces, and the interface would count one frame for each."""
+        self._run_in(self.sender, "ethtool", "-K", INTERFACE, "tx-udp-segmentation", "on" if whole else "off")
 
     def sent_bytes(self):
         """Bytes of the Ethernet frames that the sender has put on its cable."""

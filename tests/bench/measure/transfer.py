@@ -1,6 +1,7 @@
 """16 MiB to many receivers: seconds, bytes on the wire / bytes of the image, and processor time, by loss and program."""
 
 import filecmp
+import itertools
 import json
 import os
 import random
@@ -11,6 +12,7 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 from lab import binaries
 
@@ -18,13 +20,27 @@ from .network import BROADCAST, INTERFACE, SENDER_ADDRESS, Star
 
 IMAGE_BYTES = 16 * 1024 * 1024
 RECEIVERS = int(os.environ.get("BENCH_RECEIVERS", "8"))
+# 0: as fast as the sender can.
 RATE_MBIT = int(os.environ.get("BENCH_RATE_MBIT", "100"))
+UNCAPPED_MBIT = 100_000
 # Transfers by each program, by turns; udpcast has one.
 ROUNDS = int(os.environ.get("BENCH_TRANSFERS", "9"))
 # Percent, at each receiver on its own.
-LOSSES = [int(loss) for loss in os.environ.get("BENCH_LOSS", "0,1,5,10,20").split(",")]
+LOSSES = [int(loss) for loss in os.environ.get("BENCH_LOSS", "0,1,5,10,20").split(",") if loss]
 GOAL = 1.06
 LIMIT_S = 60
+
+
+class Scene(NamedTuple):
+    """Where a transfer happens."""
+
+    receivers: int
+    rate_mbit: int
+    loss: int
+
+
+# Fast networks, besides the cap and the losses that the environment says.
+FAST = [Scene(4, 800, 10), Scene(4, 0, 0)]
 SETTLE_S = 1
 SENDER_PORT, RECEIVER_PORT = 9848, 9847
 RECEIVE_BUFFER_BYTES = 8 * 1024 * 1024
@@ -35,28 +51,39 @@ def measure(report):
     programs = [Firmcast(binaries.transfer_bench()), Uftp(), Udpcast()]
     names = os.environ.get("BENCH_PROGRAMS", "firmcast,uftp,udpcast").split(",")
     programs = [program for program in programs if program.name in names]
-    with tempfile.TemporaryDirectory(prefix="firmcast-bench-") as folder, Star(RECEIVERS) as star:
+    scenes = [Scene(RECEIVERS, RATE_MBIT, loss) for loss in LOSSES]
+    if os.environ.get("BENCH_FAST", "1") == "1":
+        scenes += FAST
+    with tempfile.TemporaryDirectory(prefix="firmcast-bench-") as folder:
         image = Path(folder) / "image"
         # The same image each time; it cannot be compressed.
         image.write_bytes(random.Random(1).randbytes(IMAGE_BYTES))
-        for loss in LOSSES:
-            star.set_loss(loss)
-            results = {program.name: [] for program in programs}
-            for number in range(ROUNDS):
-                for program in [program for program in programs if number == 0 or program.name != "udpcast"]:
-                    place = Path(folder) / f"{program.name}-{loss}-{number}"
-                    place.mkdir()
-                    results[program.name].append(transfer(program, star, image, place, loss))
-                    shutil.rmtree(place)
-            for name, rows in results.items():
-                report.row(**{"loss %": loss}, program=name, **medians(rows))
-    report.note(f"{RECEIVERS} receivers, cap {RATE_MBIT} Mbit/s, random loss at each receiver; goal: {GOAL} / (1 - loss)")
+        for receivers, group in itertools.groupby(scenes, lambda scene: scene.receivers):
+            with Star(receivers) as star:
+                for scene in group:
+                    by_turns(report, programs, scene, star, image)
+    report.note(f"random loss at each receiver; goal: {GOAL} / (1 - loss); cap 0: as fast as the sender can")
     report.note(f"medians of {ROUNDS} transfers by turns, of those that were complete; udpcast has one")
     report.note("limit: bytes x 8 / (cap x (1 - loss))")
     report.note("CPU: user and system time of the sender, and of a receiver on average until the sender's end, in seconds")
     report.note("wire: Ethernet frames as the sender's interface counts them, handshakes and questions included")
     report.note(f"seconds: from the start of the sender to its end; without a number: stopped after {LIMIT_S} s")
     report.note("stream seconds: from firmcast's first fragment to the last host's word that it has enough of them")
+
+
+def by_turns(report, programs, scene, star, image):
+    """Transfers by all programs; one row for each program."""
+    star.set_loss(scene.loss)
+    results = {program.name: [] for program in programs}
+    for number in range(ROUNDS):
+        for program in [program for program in programs if number == 0 or program.name != "udpcast"]:
+            place = image.parent / f"{program.name}-{number}"
+            place.mkdir()
+            results[program.name].append(transfer(program, star, image, place, scene))
+            shutil.rmtree(place)
+    where = {"receivers": scene.receivers, "cap": scene.rate_mbit, "loss %": scene.loss}
+    for name, rows in results.items():
+        report.row(**where, program=name, **medians(rows))
 
 
 def medians(rows):
@@ -70,7 +97,7 @@ def medians(rows):
     return {**rows[0], **typical, "complete": f"{len(done)}/{len(rows)}"}
 
 
-def transfer(program, star, image, place, loss):
+def transfer(program, star, image, place, scene):
     """One transfer; returns its columns."""
     outputs = [place / str(number) for number in star.receivers]
     for output in outputs:
@@ -82,7 +109,7 @@ def transfer(program, star, image, place, loss):
         log = place / "sender.log"
         with open(log, "w") as stream:
             sender = subprocess.Popen(
-                star.at_sender(*program.sender(image)), stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT
+                star.at_sender(*program.sender(image, scene)), stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT
             )
         finished, sender_cpu = wait(sender)
         seconds = time.monotonic() - began
@@ -97,9 +124,9 @@ def transfer(program, star, image, place, loss):
     return {
         "complete": f"{complete}/{len(outputs)}",
         "wire/image": round(sent / IMAGE_BYTES, 4),
-        "goal": round(GOAL / (1 - loss / 100), 4),
+        "goal": round(GOAL / (1 - scene.loss / 100), 4),
         "seconds": round(seconds, 3) if all_well else None,
-        "limit": round(IMAGE_BYTES * 8 / (RATE_MBIT * 1e6 * (1 - loss / 100)), 3),
+        "limit": round(IMAGE_BYTES * 8 / (scene.rate_mbit * 1e6 * (1 - scene.loss / 100)), 3) if scene.rate_mbit else None,
         "sender CPU": round(sender_cpu, 3),
         "receiver CPU": round(receiver_cpu, 3),
         "answers KiB": answered // 1024,
@@ -149,10 +176,11 @@ class Firmcast:
     def __init__(self, program):
         self._program = program
 
-    def sender(self, image):
+    def sender(self, image, scene):
         return [
             self._program, "send", "--listen", f"{SENDER_ADDRESS}:{SENDER_PORT}",
-            "--broadcast", f"{BROADCAST}:{RECEIVER_PORT}", "--first", f"{Star.address(1)}:{RECEIVER_PORT}", "--hosts", RECEIVERS, "--rate", RATE_MBIT, "--file", image,
+            "--broadcast", f"{BROADCAST}:{RECEIVER_PORT}", "--first", f"{Star.address(1)}:{RECEIVER_PORT}", "--hosts", scene.receivers,
+            "--rate", scene.rate_mbit or UNCAPPED_MBIT, "--file", image,
         ]  # fmt: skip
 
     def receiver(self, number, output):
@@ -174,8 +202,9 @@ class Uftp:
 
     name = "uftp"
 
-    def sender(self, image):
-        return ["uftp", "-R", RATE_MBIT * 1000, "-I", INTERFACE, "-B", RECEIVE_BUFFER_BYTES, image]
+    def sender(self, image, scene):
+        rate_kbit = scene.rate_mbit * 1000 or -1
+        return ["uftp", "-R", rate_kbit, "-I", INTERFACE, "-B", RECEIVE_BUFFER_BYTES, image]
 
     def receiver(self, number, output):
         # Its identity follows from its address.
@@ -193,10 +222,10 @@ class Udpcast:
 
     name = "udpcast"
 
-    def sender(self, image):
+    def sender(self, image, scene):
         return [
-            "udp-sender", "--interface", INTERFACE, "--file", image, "--min-receivers", RECEIVERS, "--nokbd",
-            "--max-bitrate", f"{RATE_MBIT}m", "--no-progress",
+            "udp-sender", "--interface", INTERFACE, "--file", image, "--min-receivers", scene.receivers, "--nokbd",
+            "--max-bitrate", f"{scene.rate_mbit or UNCAPPED_MBIT}m", "--no-progress",
         ]  # fmt: skip
 
     def receiver(self, number, output):

@@ -33,6 +33,12 @@ def transfer_bench():
     return _given("TRANSFER_BENCH") or _build(built, "--profile", "fast", "--example", "transfer_bench")
 
 
+def send_rate():
+    """The program that sends a stream as fast as it can, for benchmarks (`SEND_RATE` overrides)."""
+    built = TARGET / "fast" / "examples" / "send_rate"
+    return _given("SEND_RATE") or _build(built, "--profile", "fast", "--example", "send_rate")
+
+
 def flood():
     """The program that floods an agent, for benchmarks (`FLOOD` overrides)."""
     return _given("FLOOD") or _build(TARGET / "fast" / "examples" / "flood", "--profile", "fast", "--example", "flood")
