@@ -197,8 +197,10 @@ impl DiscoveryResponder {
             let cookie_key = MacKey::new(COOKIE_LABEL, &bytes);
             (signer(&key), Known { key, mac, cookie_key, newest_stamp: 0, stale_again: Time::ZERO })
         };
-        let managers = managers.into_iter().map(known).collect();
-        Self { managers, guard: Guard::new(LIMITS) }
+        // `collect` would sort first, and bring a sort for these alone.
+        let mut by_signer = BTreeMap::new();
+        by_signer.extend(managers.into_iter().map(known));
+        Self { managers: by_signer, guard: Guard::new(LIMITS) }
     }
 
     /// Takes a datagram; returns what to do if a trusted manager asked and this is not a copy, or

@@ -6,13 +6,14 @@
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::Zeroizing;
 
-use super::call::Call;
+use super::call::{self, Call};
 use super::cookie;
 use super::guard::{Guard, Knock, Limits, Pass};
 use super::mac::MacKey;
@@ -110,7 +111,8 @@ pub struct Endpoint {
     rng: ChaCha20Rng,
     guard: Guard,
     stamp: u64,
-    stamps_must_grow: bool,
+    /// This is a manager, whom hosts call, and who calls them.
+    serves_hosts: bool,
     versions: Versions,
     peers: Peers,
     transmits: VecDeque<Transmit>,
@@ -134,7 +136,7 @@ impl Endpoint {
                 sources_max: SOURCES_MAX,
             }),
             stamp: 0,
-            stamps_must_grow: true,
+            serves_hosts: false,
             versions: Versions::OURS,
             peers: Peers::default(),
             transmits: VecDeque::new(),
@@ -149,7 +151,7 @@ impl Endpoint {
             seen_max: SEEN_BY_MANAGER_MAX,
             sources_max: SOURCES_OF_MANAGER_MAX,
         });
-        self.stamps_must_grow = false;
+        self.serves_hosts = true;
     }
 
     /// Speaks other versions than [`Versions::OURS`].
@@ -274,13 +276,22 @@ impl Endpoint {
 
     /// Sends the initiations that are due.
     pub fn handle_timeout(&mut self, now: Time) {
-        for key in self.peers.due(now) {
-            self.call(now, key);
+        let due = self.peers.due(now);
+        if due.is_empty() {
+            return;
+        }
+        let pause_max = self.pause_max();
+        for key in due {
+            self.call(now, key, pause_max);
         }
     }
 
+    fn pause_max(&self) -> Duration {
+        call::pause_max(self.peers.calls(), self.serves_hosts)
+    }
+
     /// Sends one initiation with a fresh handshake and plans the next.
-    fn call(&mut self, now: Time, key: PeerKey) {
+    fn call(&mut self, now: Time, key: PeerKey, pause_max: Duration) {
         let (sender, seed) = (self.peers.fresh_index(key, &mut self.rng), seed(&mut self.rng));
         self.stamp += 1;
         let made = noise::initiate(&self.secret, &key, self.stamp, seed);
@@ -292,7 +303,7 @@ impl Endpoint {
             self.peers.drop_index(Some(sender));
             return;
         };
-        let stale = call.initiate(now, sender, handshake, &mut self.rng);
+        let stale = call.initiate(now, sender, handshake, pause_max, &mut self.rng);
         let to = call.to;
         let mut initiation = Initiation { sender, noise, mac: [0; MAC_SIZE], cookie_mac: None };
         let checked = initiation.checked();
@@ -348,7 +359,7 @@ impl Endpoint {
         let initiated = noise::open_initiation(&self.secret, &initiation.noise, seed)?;
         self.guard.remember(&initiation.mac);
         let (key, stamp) = (initiated.peer, initiated.stamp);
-        match self.peers.admit(key, stamp, self.stamps_must_grow, source) {
+        match self.peers.admit(key, stamp, !self.serves_hosts, source) {
             Admission::Admitted => {}
             Admission::Unknown => return None,
             Admission::Unproven => {
@@ -380,7 +391,7 @@ impl Endpoint {
             // Only the first one makes this side call at once: otherwise whoever goes on to send
             // them could make it call without a pause, and stop listening for the true answer.
             if call.cookies.hear(now, reply.cookie, &mut self.rng) {
-                self.call(now, key);
+                self.call(now, key, self.pause_max());
             }
         }
     }

@@ -211,6 +211,11 @@ impl Peers {
         self.known.iter().filter(|(_, peer)| is_due(peer)).map(|(key, _)| *key).collect()
     }
 
+    /// Returns how many peers are called at present.
+    pub(super) fn calls(&self) -> usize {
+        self.known.values().filter(|peer| peer.call.is_some()).count()
+    }
+
     pub(super) fn next_call(&self) -> Option<Time> {
         self.known.values().filter_map(|peer| peer.call.as_ref()).map(|call| call.next).min()
     }

@@ -170,6 +170,31 @@ fn endless_cookies_make_nobody_call_without_a_pause() {
     assert!(manager.poll_timeout().unwrap() > Time::ZERO);
 }
 
+/// After minutes without an answer the next call of one of a few hosts is near: it may have booted
+/// just now. A host that calls its manager waits longer.
+#[test]
+fn a_manager_soon_finds_a_host_that_was_away() {
+    let longest_pause = |is_manager: bool| {
+        let (mut caller, _) = pair();
+        if is_manager {
+            caller.serve_hosts(2000);
+        }
+        caller.connect(Time::ZERO, public(HOST), address(2));
+        let mut now = Time::ZERO;
+        let mut longest = Duration::ZERO;
+        while now < Time::from_micros(120_000_000) {
+            let next = caller.poll_timeout().unwrap();
+            longest = longest.max(next.since(now));
+            now = next;
+            caller.handle_timeout(now);
+            assert!(caller.poll_transmit().is_some());
+        }
+        longest
+    };
+    assert!(longest_pause(true) <= Duration::from_millis(313));
+    assert!(longest_pause(false) > Duration::from_secs(4));
+}
+
 /// A manager cannot ask for growing stamps, so it knows the copies, and prefers what is newer.
 #[test]
 fn replayed_calls_drive_out_no_newer_one() {
