@@ -31,12 +31,14 @@ impl Fitness {
     ) -> Result<Self, FlashError> {
         // Blocks that could not be read say nothing.
         let is_whole = live.readable.iter().all(|readable| *readable);
-        let verdict = || validate_told(told, live.closed);
-        let looks_wrong =
-            is_whole && matches!(verdict(), Verdict::Doubtful { .. } | Verdict::Invalid { .. });
-        let condition = match looks_wrong {
-            true => live.condition.max(Condition::Doubtful),
-            false => live.condition,
+        let looks_wrong = || {
+            let verdict = validate_told(told, live.closed);
+            matches!(verdict, Verdict::Doubtful { .. } | Verdict::Invalid { .. })
+        };
+        // Contents that are said to be doubtful or broken get no better by looking through them.
+        let condition = match live.condition {
+            Condition::Whole if is_whole && looks_wrong() => Condition::Doubtful,
+            condition => condition,
         };
         let manifest = image.manifest();
         if condition == Condition::Broken {
