@@ -7,6 +7,7 @@ use std::path::Path;
 
 pub(crate) mod drivers;
 pub(crate) mod flash_controller;
+mod stack;
 mod syscall;
 pub(crate) mod watchdogs;
 pub mod work;

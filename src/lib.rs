@@ -15,7 +15,7 @@
 //! wire, reason                 bytes and messages; why something ended
 //! time, random, usage, helper  time as handed in; what machines draw from seeds; what one may
 //!                              type; what the confined agent has done for it
-//! durable                      files that are written whole or not at all
+//! durable, order               files that are written whole or not at all; one sort for all
 //! ```
 //!
 //! `wire`, `session`, `transfer`, `image`, `flash`, `rescue`, `recovery` and the machines of
@@ -42,6 +42,7 @@ pub mod mailbox;
 pub mod manager_url;
 pub mod mtd;
 pub mod net;
+pub(crate) mod order;
 pub mod platform;
 pub(crate) mod power;
 pub mod random;

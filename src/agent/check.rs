@@ -5,6 +5,7 @@ use std::fmt::{self, Display};
 
 use serde_json::{Value, json};
 
+use crate::order::sort_by_rank;
 use crate::reason::{Reason, Refusal};
 use crate::wire::finding::{Acceptance, FINDINGS_MAX, Finding};
 pub use crate::wire::finding::{Subject, Verdict};
@@ -114,7 +115,7 @@ impl Checklist {
         let mut findings: Vec<Finding> = (self.checks.iter().filter(is_worth_it))
             .map(|&Check { subject, verdict, reason, .. }| Finding { subject, verdict, reason })
             .collect();
-        findings.sort_by_key(|finding| std::cmp::Reverse(finding.verdict));
+        sort_by_rank(&mut findings, |finding| [u64::from(u8::MAX) - finding.verdict as u64]);
         findings.truncate(FINDINGS_MAX);
         findings
     }

@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 
 use figment::Figment;
 use figment::error::Kind;
-use figment::providers::{Env, Format as _, Serialized, Toml};
+use figment::providers::{Env, Format, Serialized};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -222,6 +223,20 @@ fn read(path: &Path) -> Result<String, ConfigError> {
     Ok(text)
 }
 
+/// TOML for figment. What figment brings for this stands on an older parser, which is three times
+/// as large.
+struct Toml;
+
+impl Format for Toml {
+    type Error = toml::de::Error;
+
+    const NAME: &'static str = "TOML";
+
+    fn from_str<T: DeserializeOwned>(text: &str) -> Result<T, Self::Error> {
+        toml::from_str(text)
+    }
+}
+
 /// figment's error in the words of whoever wrote the file.
 fn explain(path: &Path, error: figment::Error) -> ConfigError {
     let from_environment =
@@ -301,10 +316,10 @@ mod tests {
                 shows every key",
             ),
             (
-                "flash = \"BIOS\nlisten",
+                "flash = \"BIOS\n",
                 "/etc/firmcast/agent.toml: TOML parse error at line 1, column 14\n  |\n\
                  1 | flash = \"BIOS\n  |              ^\n\
-                 invalid basic string; docs/agent.toml shows every key",
+                 invalid basic string, expected `\"`; docs/agent.toml shows every key",
             ),
         ];
         for (text, message) in cases {

@@ -63,7 +63,8 @@ fn was_flashed(state: &State, root: &Path) -> bool {
         .flatten()
         .is_some_and(|campaign| campaign.end.is_none() && campaign.boot_id != boot_id(root));
     let word = mailbox::read(state.folder()).ok().flatten();
-    let is_rescued = word.is_some_and(|word| serde_json::from_str::<KnownGood>(&word.text).is_ok());
+    let is_rescued =
+        word.is_some_and(|word| serde_json::from_slice::<KnownGood>(word.text.as_bytes()).is_ok());
     let running = Dmi::read(root).bios_version;
     let is_other = |good: KnownGood| good.is_outdated(&running);
     let is_renamed = state.known_good().ok().flatten().is_some_and(is_other);

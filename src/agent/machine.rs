@@ -182,11 +182,14 @@ impl Agent {
         let mut rng = ChaCha20Rng::from_seed(seed);
         let mut endpoint = Endpoint::new(*host_key.exchange(), random::seed(&mut rng));
         managers.iter().for_each(|manager| endpoint.allow(*manager.exchange()));
+        // `collect` would sort first, and bring a sort for these alone.
+        let mut by_key = BTreeMap::new();
+        by_key.extend(managers.iter().map(|key| (*key.exchange(), key.clone())));
         Self {
             endpoint,
-            discovery: DiscoveryResponder::new(managers.clone()),
+            discovery: DiscoveryResponder::new(managers),
             host_key,
-            managers: managers.into_iter().map(|key| (*key.exchange(), key)).collect(),
+            managers: by_key,
             rng,
             manifests: Manifests::new(releases),
             entering: None,

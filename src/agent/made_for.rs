@@ -146,7 +146,7 @@ impl MadeFor {
         let path = path(key_path);
         let read = match read(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
-            other => other.and_then(|text| Ok(serde_json::from_str::<Self>(&text)?)),
+            other => other.and_then(|text| Ok(serde_json::from_slice::<Self>(text.as_bytes())?)),
         };
         let made_for = read.inspect_err(|error| warn!("{}: {error}", path.display())).ok();
         made_for.filter(|made_for| made_for.key == fingerprint.to_string())

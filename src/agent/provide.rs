@@ -87,7 +87,8 @@ impl LocalMachine {
     pub fn provide(&self) {
         self.state.remove_leftovers();
         let left = mailbox::read(self.state.folder()).ok().flatten();
-        if let Some(good) = left.and_then(|word| serde_json::from_str::<KnownGood>(&word.text).ok())
+        if let Some(good) =
+            left.and_then(|word| serde_json::from_slice::<KnownGood>(word.text.as_bytes()).ok())
         {
             self.take_over(&good);
         }

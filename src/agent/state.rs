@@ -167,7 +167,9 @@ impl State {
         let path = self.known_good_path();
         let Some(text) = read(&path)? else { return Ok(None) };
         let expected = "record of good firmware";
-        serde_json::from_str(&text).map(Some).map_err(|_| StateError::Contents { path, expected })
+        serde_json::from_slice(text.as_bytes())
+            .map(Some)
+            .map_err(|_| StateError::Contents { path, expected })
     }
 
     /// Keeps `good` as the firmware that was good when it was last seen.
@@ -190,7 +192,7 @@ impl State {
     /// When the file is there but cannot be read. One that nobody understands is as good as none.
     pub fn snapshot(&self) -> Result<Option<Snapshot>, StateError> {
         let text = read_up_to(&self.folder.join(SNAPSHOT_FILE), SNAPSHOT_FILE_SIZE_MAX)?;
-        Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
+        Ok(text.and_then(|text| serde_json::from_slice(text.as_bytes()).ok()))
     }
 
     /// Keeps what the chip holds now for a later look.
@@ -211,7 +213,9 @@ impl State {
         let path = self.folder.join(CAMPAIGN_FILE);
         let Some(text) = read(&path)? else { return Ok(None) };
         let expected = "record of a campaign";
-        serde_json::from_str(&text).map(Some).map_err(|_| StateError::Contents { path, expected })
+        serde_json::from_slice(text.as_bytes())
+            .map(Some)
+            .map_err(|_| StateError::Contents { path, expected })
     }
 
     /// Keeps `record` as the last campaign.
@@ -244,7 +248,9 @@ impl State {
         let path = self.folder.join(PROGRAMS_FILE);
         let Some(text) = read(&path)? else { return Ok(None) };
         let expected = "record of programs";
-        serde_json::from_str(&text).map(Some).map_err(|_| StateError::Contents { path, expected })
+        serde_json::from_slice(text.as_bytes())
+            .map(Some)
+            .map_err(|_| StateError::Contents { path, expected })
     }
 
     /// Keeps `record` as the programs of the last campaign.

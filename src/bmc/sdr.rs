@@ -1,5 +1,7 @@
 //! Which FRU devices there are: the records of the SDR repository that locate them.
 
+use std::collections::BTreeSet;
+
 use super::commands::{get_sdr, sdr_data};
 use super::message::{Ipmi, ask};
 use super::{BmcError, commands};
@@ -67,7 +69,7 @@ impl Locator {
 /// # Errors
 /// When the repository cannot be read: not there, or the answers make no sense.
 pub(super) fn fru_devices(ipmi: &mut dyn Ipmi) -> Result<Vec<u8>, BmcError> {
-    let mut found = Vec::new();
+    let mut found = BTreeSet::new();
     let mut number = 0;
     for _ in 0..RECORDS_MAX {
         let answer = ask(ipmi, &get_sdr(number, HEAD_SIZE_BYTES))?;
@@ -84,10 +86,7 @@ pub(super) fn fru_devices(ipmi: &mut dyn Ipmi) -> Result<Vec<u8>, BmcError> {
         }
         number = next;
     }
-    found.sort_unstable();
-    found.dedup();
-    found.truncate(DEVICES_MAX);
-    Ok(found)
+    Ok(found.into_iter().take(DEVICES_MAX).collect())
 }
 
 #[cfg(test)]

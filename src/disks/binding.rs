@@ -45,8 +45,11 @@ pub struct Pcrs(BTreeSet<u8>);
 impl Pcrs {
     /// The set of these numbers; None where one cannot be a PCR.
     pub fn of(numbers: impl IntoIterator<Item = Option<u8>>) -> Option<Self> {
-        let is_one = |number: &u8| *number <= PCR_MAX;
-        numbers.into_iter().map(|number| number.filter(is_one)).collect::<Option<_>>().map(Self)
+        let mut pcrs = Self::default();
+        for number in numbers {
+            pcrs.0.insert(number.filter(|number| *number <= PCR_MAX)?);
+        }
+        Some(pcrs)
     }
 
     /// The set of the numbers in a text, which stand between `separator`; none in an empty text.

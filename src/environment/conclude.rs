@@ -84,7 +84,7 @@ pub(super) fn record_of_last_repair(
     place: &MailboxPlace,
 ) -> Option<KnownGood> {
     let word = at_mailbox(platform, || mailbox::look(place)).ok()??;
-    serde_json::from_str(&word.text).ok()
+    serde_json::from_slice(word.text.as_bytes()).ok()
 }
 
 /// The rescues that stand at `place`; none where they cannot be read.

@@ -12,6 +12,7 @@ use crate::image::layout::{FirmwareVolume, LayoutRegion, Told, map_places};
 use crate::image::{
     ByteRanges, Digest, Fitting, Manifest, Moved, Region, VerifiedImage, preserved,
 };
+use crate::order::sort_by_rank;
 use crate::reason::Condition;
 
 /// A block is looked at in pieces of this size (rounded up to the chip's write size) when it is
@@ -126,9 +127,10 @@ impl FlashPlan {
         // The boot block is the last one, and before it the headers that lost regions get: until
         // they are there, a job that comes after a power cut sees that the rest is lost. Sorting is
         // stable.
-        plan.operations.sort_by_key(|operation| {
+        sort_by_rank(&mut plan.operations, |operation| {
             let block = Some(operation.block);
-            (block == boot_block, frames.contains(&block), order.rank(operation.block))
+            let is_frame = frames.contains(&block);
+            [(block == boot_block).into(), is_frame.into(), order.rank(operation.block).into()]
         });
         plan.boot_block = boot_block.filter(|_| !plan.operations.is_empty());
         Ok(plan)
@@ -145,7 +147,7 @@ impl FlashPlan {
                 self.deciders[*block] = Decider::Both;
             }
         }
-        self.kept.sort_unstable();
+        sort_by_rank(&mut self.kept, |block| [*block as u64]);
     }
 
     fn add(

@@ -98,17 +98,16 @@ pub(crate) fn of_interface(root: &Path, name: &str) -> Drivers {
 
 /// The watchdogs of the system below `root`.
 pub(crate) fn watchdogs(root: &Path) -> Vec<Watchdog> {
-    let mut found: Vec<Watchdog> = children(&root.join("sys/class/watchdog"))
-        .filter_map(|link| {
-            let name = link.file_name()?.to_str()?.to_owned();
-            let state = read_line(&link.join("state"));
-            let mut drivers = Drivers::default();
-            drivers.add_bound(root, &link.canonicalize().ok()?);
-            Some(Watchdog { name, is_active: state.is_none_or(|state| state == "active"), drivers })
-        })
-        .collect();
-    found.sort_by(|one, other| one.name.cmp(&other.name));
-    found
+    let mut links: Vec<PathBuf> = children(&root.join("sys/class/watchdog")).collect();
+    links.sort();
+    let watchdog = |link: PathBuf| {
+        let name = link.file_name()?.to_str()?.to_owned();
+        let state = read_line(&link.join("state"));
+        let mut drivers = Drivers::default();
+        drivers.add_bound(root, &link.canonicalize().ok()?);
+        Some(Watchdog { name, is_active: state.is_none_or(|state| state == "active"), drivers })
+    };
+    links.into_iter().filter_map(watchdog).collect()
 }
 
 /// What reaches the BMC, where the driver of its watchdog is loaded, which arms it at a kexec.

@@ -7,7 +7,7 @@
 
 use std::fs::{self, File};
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::read_line;
 
@@ -71,7 +71,8 @@ pub(crate) enum Built {
 /// Returns the controllers of the system below `root` that no driver has.
 pub(crate) fn undriven(root: &Path) -> Vec<Undriven> {
     let mut found = Vec::new();
-    for (name, folder) in devices(root, "pci") {
+    for folder in devices(root, "pci") {
+        let name = name_of(&folder);
         let field = |name| read_line(&folder.join(name)).unwrap_or_default();
         let (vendor, device) = (field("vendor"), field("device"));
         if vendor == "0x8086" && INTEL_PCI.contains(&device.as_str()) {
@@ -79,28 +80,31 @@ pub(crate) fn undriven(root: &Path) -> Vec<Undriven> {
             found.push((format!("PCI 8086:{number} at {name}"), folder, SPI_INTEL_PCI));
         }
     }
-    for (name, folder) in devices(root, "platform") {
+    for folder in devices(root, "platform") {
+        let name = name_of(&folder);
         let named = NAMED.iter().find(|(start, _)| name.starts_with(start));
         found.extend(named.map(|(_, driver)| (name, folder, *driver)));
     }
-    for (name, folder) in devices(root, "spi") {
+    for folder in devices(root, "spi") {
         let alias = read_line(&folder.join("modalias")).unwrap_or_default();
         if alias.contains("spi-nor") {
-            found.push((format!("chip {name}"), folder, SPI_NOR));
+            found.push((format!("chip {}", name_of(&folder)), folder, SPI_NOR));
         }
     }
     found.retain(|(_, folder, _)| !folder.join("driver").exists());
     found.into_iter().map(|(device, _, driver)| Undriven { device, driver }).collect()
 }
 
-fn devices(root: &Path, bus: &str) -> Vec<(String, std::path::PathBuf)> {
+fn devices(root: &Path, bus: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir(root.join("sys/bus").join(bus).join("devices"));
     let entries = entries.into_iter().flatten().flatten().take(DEVICES_MAX);
-    let mut devices: Vec<_> = (entries)
-        .map(|entry| (entry.file_name().to_string_lossy().into_owned(), entry.path()))
-        .collect();
+    let mut devices: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
     devices.sort();
     devices
+}
+
+fn name_of(device: &Path) -> String {
+    device.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 impl Driver {

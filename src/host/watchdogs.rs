@@ -49,9 +49,10 @@ impl Watchdogs {
         let class = root.join("sys/class/watchdog");
         let names = fs::read_dir(&class).into_iter().flatten();
         let names = names.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-        let mut shown: Vec<Watchdog> = names.map(|name| Watchdog::of(root, name)).collect();
-        shown.sort_by(|one, other| one.name.cmp(&other.name));
-        shown.truncate(WATCHDOGS_MAX);
+        let mut names: Vec<String> = names.collect();
+        names.sort();
+        names.truncate(WATCHDOGS_MAX);
+        let shown: Vec<Watchdog> = names.into_iter().map(|name| Watchdog::of(root, name)).collect();
         // The first one that sysfs shows has both names.
         let has_old = root.join("sys/class/misc/watchdog").exists()
             && shown.iter().all(|watchdog| watchdog.name != "watchdog0");

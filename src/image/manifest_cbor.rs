@@ -66,6 +66,7 @@ use super::layout::{Layout, LayoutRegion, RegionKind};
 use super::manifest::{Description, Manifest, ManifestError, PayloadFormat};
 use super::{Digest, Part, Region, RegionAction};
 use crate::keys::Fingerprint;
+use crate::order::sort_by_rank;
 
 const STRUCTURE_VERSION: u64 = 1;
 
@@ -222,7 +223,7 @@ impl Fields {
                 }
             }
         }
-        regions.sort_by_key(|region| region.offset_bytes);
+        sort_by_rank(&mut regions, |region| [region.offset_bytes]);
         Ok(regions)
     }
 

@@ -12,6 +12,7 @@ use nix::fcntl::{Flock, FlockArg};
 use super::{Holders, MtdError, MtdInfo, MtdKind, Protection, SYSFS_MTD, ioctl};
 use crate::flash::{EraseBlock, EraseRegion, Flash, Geometry, WriteRule};
 use crate::helper;
+use crate::order::sort_by_rank;
 
 /// What a device is opened for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -207,7 +208,9 @@ fn read_geometry(
             let region = ioctl::region(device, index).map_err(ioctl_error("MEMGETREGIONINFO"))?;
             regions.push((region.offset, region.erasesize, region.numblocks));
         }
-        regions.sort_unstable();
+        sort_by_rank(&mut regions, |&(offset, erase_bytes, blocks)| {
+            [offset.into(), erase_bytes.into(), blocks.into()]
+        });
         let regions: Vec<EraseRegion> = regions
             .iter()
             .map(|&(_, block_bytes, blocks)| EraseRegion {

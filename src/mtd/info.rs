@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::MtdError;
 use crate::flash::WriteRule;
+use crate::order::sort_by_rank;
 
 /// Where sysfs lists the MTD devices.
 pub const SYSFS_MTD: &str = "/sys/class/mtd";
@@ -74,7 +75,7 @@ impl MtdInfo {
                 devices.push(Self::read(&entry.path(), index)?);
             }
         }
-        devices.sort_by_key(|device| device.index);
+        sort_by_rank(&mut devices, |device| [device.index.into()]);
         Ok(devices)
     }
 

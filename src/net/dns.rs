@@ -24,6 +24,7 @@ use hickory_proto::rr::{Name, RecordType};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore, SeedableRng};
 
+use crate::order::sort_by_rank;
 use crate::time::Time;
 
 mod message;
@@ -347,7 +348,7 @@ fn usable(addresses: Vec<IpAddr>, port: u16) -> Vec<SocketAddr> {
 /// Returns the order in which to try services: by priority, and by chance within one, the heavier
 /// the sooner (RFC 2782).
 fn in_order(mut services: Vec<SRV>, rng: &mut ChaCha20Rng) -> Vec<SRV> {
-    services.sort_by_key(|service| (service.priority, service.weight));
+    sort_by_rank(&mut services, |service| [service.priority.into(), service.weight.into()]);
     let mut ordered = Vec::with_capacity(services.len());
     while let Some(first) = services.first() {
         let priority = first.priority;

@@ -8,6 +8,7 @@ use super::NetError;
 use super::bond;
 use super::config::{BondConfig, MacAddress, NICS_MAX};
 use super::view::View;
+use crate::order::sort_by_rank;
 
 /// How many interfaces may stand on each other (bridge on VLAN on bond on NIC is four).
 const STACK_DEPTH_MAX: usize = 8;
@@ -189,6 +190,9 @@ fn ports_of<'a>(links: &'a [LinkMessage], upper: &View<'_>, active: Option<u32>)
     let index = upper.0.header.index;
     let mut ports: Vec<View<'a>> =
         links.iter().map(View).filter(|view| view.upper() == Some(index)).collect();
-    ports.sort_by_key(|view| (Some(view.0.header.index) != active, !view.has_carrier()));
+    sort_by_rank(&mut ports, |view| {
+        let is_idle = Some(view.0.header.index) != active;
+        [is_idle.into(), (!view.has_carrier()).into()]
+    });
     ports
 }

@@ -21,6 +21,7 @@ use super::netlink::{Existing, Netlink};
 use super::rtnetlink::RouteNetlinkMessage;
 use super::survey::keep_address;
 use super::view::View;
+use crate::order::sort_by_rank;
 
 /// The loopback interface is always the first.
 const LOOPBACK_INDEX: u32 = 1;
@@ -135,7 +136,7 @@ pub fn remove_made(netlink: &mut Netlink) -> Result<(), NetError> {
     };
     let mut made: Vec<View<'_>> = links.iter().map(View).filter(is_made).collect();
     // VLANs first: they go with what they stand on.
-    made.sort_by_key(|view| view.kind() == Some(InfoKind::Bond));
+    sort_by_rank(&mut made, |view| [(view.kind() == Some(InfoKind::Bond)).into()]);
     for view in made {
         let mut message = LinkMessage::default();
         message.header.index = view.0.header.index;

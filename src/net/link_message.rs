@@ -5,11 +5,11 @@
 
 use netlink_packet_core::{
     DecodeError, DefaultNla, Emitable as _, Nla, NlaBuffer, NlasIterator, Parseable, parse_string,
-    parse_u32,
+    parse_u8, parse_u32,
 };
 use netlink_packet_route::link::{
-    InfoBondPort, InfoData, InfoKind, InfoPortData, InfoPortKind, LinkAttribute, LinkHeader,
-    LinkInfo, LinkMessage, LinkMessageBuffer,
+    InfoBondPort, InfoBridge, InfoData, InfoKind, InfoPortData, InfoPortKind, LinkAttribute,
+    LinkHeader, LinkInfo, LinkMessage, LinkMessageBuffer,
 };
 
 const IFLA_ADDRESS: u16 = 1;
@@ -24,6 +24,8 @@ const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
 const IFLA_INFO_PORT_KIND: u16 = 4;
 const IFLA_INFO_PORT_DATA: u16 = 5;
+
+const IFLA_BR_VLAN_FILTERING: u16 = 7;
 
 /// An attribute as it lies in a message.
 type Bytes<'a> = NlaBuffer<&'a [u8]>;
@@ -81,9 +83,22 @@ fn data(kind: Option<&InfoKind>, value: &[u8]) -> Result<Option<InfoData>, Decod
     Ok(Some(match kind {
         Some(InfoKind::Vlan) => InfoData::Vlan(nested(value)?),
         Some(InfoKind::Bond) => InfoData::Bond(nested(value)?),
-        Some(InfoKind::Bridge) => InfoData::Bridge(nested(value)?),
+        Some(InfoKind::Bridge) => InfoData::Bridge(bridge(value)?),
         _ => return Ok(None),
     }))
+}
+
+/// Reads whether a bridge divides its ports by VLANs: of the some forty attributes nothing else is
+/// asked for.
+fn bridge(value: &[u8]) -> Result<Vec<InfoBridge>, DecodeError> {
+    let mut read = Vec::new();
+    for bytes in NlasIterator::new(value) {
+        let bytes = bytes?;
+        if bytes.kind() == IFLA_BR_VLAN_FILTERING {
+            read.push(InfoBridge::VlanFiltering(parse_u8(bytes.value())? != 0));
+        }
+    }
+    Ok(read)
 }
 
 fn nested<T: for<'a> Parseable<Bytes<'a>>>(value: &[u8]) -> Result<Vec<T>, DecodeError> {
@@ -140,7 +155,7 @@ fn nest<T: Nla>(attributes: &[T]) -> Vec<u8> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use netlink_packet_route::link::{InfoBond, InfoBridge, InfoVlan, LinkFlags};
+    use netlink_packet_route::link::{InfoBond, InfoVlan, LinkFlags};
     use proptest::prelude::*;
 
     fn with(attributes: Vec<LinkAttribute>) -> LinkMessage {

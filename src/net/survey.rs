@@ -16,6 +16,7 @@ use super::foundation::Foundation;
 use super::netlink::parse_all;
 use super::view::View;
 use super::{NetError, Netlink};
+use crate::order::sort_by_rank;
 
 /// Ethernet's largest packet, in bytes.
 const ETHERNET_MTU: u32 = 1500;
@@ -182,11 +183,10 @@ fn addresses_towards(
         return (kept, Method::Dhcp);
     };
     let next = way.gateway.unwrap_or(way.manager);
-    kept.sort_by_key(|kept| {
-        (
-            kept.address.is_ipv4() != way.manager.is_ipv4(),
-            !covers(kept.address, kept.prefix_len, next),
-        )
+    sort_by_rank(&mut kept, |kept| {
+        let is_other = kept.address.is_ipv4() != way.manager.is_ipv4();
+        let is_beside = !covers(kept.address, kept.prefix_len, next);
+        [is_other.into(), is_beside.into()]
     });
     kept.truncate(ADDRESSES_MAX);
     match kept.first() {
@@ -215,7 +215,9 @@ fn routes_towards(
         .filter(|message| !comes_with_it(message))
         .filter_map(|message| keep_route(message, index))
         .collect();
-    kept.sort_by_key(|route| (route.prefix_len, route.metric));
+    // Without a metric is before all metrics.
+    let metric = |route: &Route| route.metric.map_or(0, |metric| u64::from(metric) + 1);
+    sort_by_rank(&mut kept, |route| [route.prefix_len.into(), metric(route)]);
     let missing = way.filter(|_| !is_leased).and_then(|way| missing_route(way, &kept, addresses));
     kept.truncate(ROUTES_MAX - 1);
     kept.extend(missing);

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use crate::net::config::NICS_MAX;
 use crate::net::link::{self, Nic};
 use crate::net::{BondConfig, InterfaceConfig, Netlink};
+use crate::order::sort_by_rank;
 use crate::reason::with_causes;
 
 /// How long members that do not appear are waited for while others have a link.
@@ -69,7 +70,7 @@ impl Making<'_> {
         let place = |nic: &Nic| self.config.nics.iter().position(|mac| *mac == nic.mac);
         let mut members: Vec<(usize, &Nic)> =
             nics.iter().filter_map(|nic| Some((place(nic)?, nic))).collect();
-        members.sort_by_key(|(place, _)| *place);
+        sort_by_rank(&mut members, |(place, _)| [*place as u64]);
         if members.is_empty() {
             return Vec::new();
         }

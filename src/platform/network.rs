@@ -16,6 +16,7 @@ use crate::net::dhcp::LeaseEvent;
 use crate::net::ip_option;
 use crate::net::link::{self, Nic};
 use crate::net::{Events, InterfaceAddress, InterfaceConfig, Method, Netlink};
+use crate::order::sort_by_rank;
 use crate::reason::with_causes;
 
 /// Enough for switches that hold a new link for 50 s (spanning tree) and NICs that train for as
@@ -290,7 +291,7 @@ impl<'a> Bringer<'a> {
         planned.extend(bases.iter().filter_map(|Base { number, rank, nic }| {
             Some((*rank, Plan::of(self.wanted.get(*number)?), nic))
         }));
-        planned.sort_by_key(|(rank, _, nic)| (*rank, nic.index));
+        sort_by_rank(&mut planned, |(rank, _, nic)| [*rank as u64, nic.index.into()]);
         planned
     }
 

@@ -315,7 +315,7 @@ host = "SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
             ),
             ("[[rule]]\nhost = \"SHA256:AA\"", 1, "whole fingerprint"),
             ("[[rule]]\nhots = \"a\"", 2, "unknown field `hots`"),
-            ("escrow = yes", 1, "invalid"),
+            ("escrow = yes", 1, "must be quoted"),
         ] {
             let error = Policy::parse(text).unwrap_err();
             assert!(error.contains(&format!("line {line},")), "{text}: {error}");

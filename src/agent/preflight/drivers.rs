@@ -185,7 +185,7 @@ impl Comparison<'_> {
 }
 
 fn rebuild(release: Option<&str>, recovery: &RecoveryImage<'_>, lacking: &[Lacking]) -> String {
-    let names: BTreeSet<&str> = lacking.iter().map(|lacking| lacking.load.as_str()).collect();
+    let names: BTreeSet<String> = lacking.iter().map(|lacking| lacking.load.clone()).collect();
     let options: String = names.iter().map(|name| format!(" --load {name}")).collect();
     if recovery.is_kept {
         return format!(

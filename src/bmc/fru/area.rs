@@ -1,6 +1,7 @@
 //! The common header and the areas that it points to.
 
 use super::{AreaKind, FruError, FruRecord, checksum};
+use crate::order::sort_by_rank;
 
 /// How long the common header is.
 pub const HEADER_SIZE_BYTES: usize = 8;
@@ -132,7 +133,7 @@ pub(super) fn all(
             Area { kind, offset_bytes: offset, size_bytes, state }
         })
         .collect();
-    areas.sort_by_key(|area| area.offset_bytes);
+    sort_by_rank(&mut areas, |area| [area.offset_bytes as u64]);
     areas
 }
 

@@ -5,6 +5,7 @@ use sha2::Digest;
 use super::{Execution, State};
 use crate::flash::contents_digest::ContentsDigest;
 use crate::flash::{End, ForeignChange, ForeignKind, LockChanges, Outcome, Statistics};
+use crate::order::sort_by_rank;
 
 impl Execution {
     fn foreign(&self) -> Vec<ForeignChange> {
@@ -18,7 +19,7 @@ impl Execution {
                 ForeignChange { offset_bytes, length_bytes, kind: *kind }
             })
             .collect();
-        changes.sort_by_key(|change| change.offset_bytes);
+        sort_by_rank(&mut changes, |change| [change.offset_bytes]);
         ForeignChange::join(changes)
     }
 

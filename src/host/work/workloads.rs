@@ -3,7 +3,7 @@
 //! programs, too.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{Found, named, program, read};
 
@@ -90,24 +90,25 @@ struct Groups {
 
 impl Groups {
     fn look(&mut self, folder: &Path, parent: &str, depth: usize) {
-        let mut folders: Vec<_> = (fs::read_dir(folder).into_iter().flatten().flatten())
+        let mut folders: Vec<PathBuf> = (fs::read_dir(folder).into_iter().flatten().flatten())
             .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+            .map(|entry| entry.path())
             .collect();
-        folders.sort_by_key(fs::DirEntry::file_name);
-        for entry in folders {
+        folders.sort();
+        for folder in folders {
             self.looked_at += 1;
             if depth >= DEPTH_MAX || self.looked_at > GROUPS_MAX {
                 self.are_too_many = true;
                 return;
             }
-            let name = entry.file_name().to_string_lossy().into_owned();
+            let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
             match workload(parent, &name) {
-                Some(_) if is_empty(&entry.path()) => {}
+                Some(_) if is_empty(&folder) => {}
                 Some(said) => {
                     self.found.push(said);
                     self.names.push(name);
                 }
-                None => self.look(&entry.path(), &name, depth + 1),
+                None => self.look(&folder, &name, depth + 1),
             }
         }
     }

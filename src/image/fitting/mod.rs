@@ -16,6 +16,7 @@ use self::pairs::{Pair, Pairs};
 use super::layout::{DESCRIPTOR_BYTES, Layout, LayoutMismatch, LayoutRegion, RegionKind, Told};
 use super::part::ranges_in_image;
 use super::{ByteRanges, Manifest, Part, Region, RegionAction, preserved};
+use crate::order::sort_by_rank;
 
 pub use misfit::Misfit;
 
@@ -346,7 +347,7 @@ impl Fitting {
                 action: RegionAction::Preserve,
             });
         }
-        self.regions.sort_by_key(|region| region.offset_bytes);
+        sort_by_rank(&mut self.regions, |region| [region.offset_bytes]);
     }
 }
 

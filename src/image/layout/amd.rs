@@ -19,6 +19,7 @@
 use std::ops::Range;
 
 use super::fields::{array, u32_at, u64_at};
+use crate::order::sort_by_rank;
 
 const SIGNATURE: u32 = 0x55aa_55aa;
 const BANK_BYTES: usize = 0x100_0000;
@@ -101,7 +102,7 @@ pub(super) fn firmware_data(bytes: &[u8]) -> Vec<(&'static str, Range<usize>)> {
             }
         }
     }
-    found.sort_by_key(|(_, range)| range.start);
+    sort_by_rank(&mut found, |(_, range)| [range.start as u64]);
     found
 }
 

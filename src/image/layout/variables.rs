@@ -18,6 +18,7 @@ use std::ops::Range;
 use super::fields::{array, u24_at, u32_at};
 use super::guid::Guid;
 use super::volume::{FFS_GUIDS, FirmwareVolume, FoundVolume, NV_DATA, Volumes};
+use crate::order::sort_by_rank;
 
 /// The second volume with variables of Insyde and Phoenix.
 const NV_DATA_ADDITIONAL: Guid =
@@ -117,7 +118,7 @@ fn parts(bytes: &[u8], volume: &FirmwareVolume) -> Vec<Range<usize>> {
             parts.push(start..end.min(volume.offset_bytes + next));
         }
     }
-    parts.sort_by_key(|part| part.start);
+    sort_by_rank(&mut parts, |part| [part.start as u64]);
     parts
 }
 

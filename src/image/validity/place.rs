@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::image::ByteRanges;
+use crate::order::sort_by_rank;
 
 /// Pieces of this size that are erased or zeros do not count.
 const PIECE_BYTES: usize = 64;
@@ -74,7 +75,7 @@ impl Seen {
     pub(super) fn share(self, image: &[u8], left_out: &ByteRanges) -> Share {
         let all: ByteRanges = std::iter::once(0..image.len() as u64).collect();
         let mut seen = self.0;
-        seen.sort_by_key(|range| range.start);
+        sort_by_rank(&mut seen, |range| [range.start as u64]);
         let mut share = Share::default();
         let mut next = 0;
         for part in all.without(left_out).iter() {

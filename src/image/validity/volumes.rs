@@ -13,6 +13,7 @@ use crate::image::ByteRanges;
 use crate::image::layout::{
     FirmwareVolume, FoundVolume, Volumes, begins_with_arm_branch, has_amd_firmware_structure,
 };
+use crate::order::sort_by_rank;
 
 /// Volumes lie in volumes at most so deep, sections in sections as well.
 pub(in crate::image) const NESTING_MAX: usize = 16;
@@ -282,7 +283,7 @@ fn erased_before_rest(volume: &[u8], end: usize, place: Place) -> Option<usize> 
 /// Returns the bytes that belong to no area.
 pub(in crate::image) fn gaps(image_bytes: usize, areas: &[Area]) -> Vec<Range<usize>> {
     let mut taken: Vec<_> = areas.iter().map(|area| area.range.clone()).collect();
-    taken.sort_by_key(|range| range.start);
+    sort_by_rank(&mut taken, |range| [range.start as u64]);
     let mut gaps = Vec::new();
     let mut start = 0;
     for range in taken {
