@@ -26,7 +26,7 @@ use firmcast::time::Time;
 use firmcast::transfer::{self, HostId, Receiver, Sender, SenderConfig};
 use firmcast::wire::answer::{Answer, Phase, Report};
 use firmcast::wire::broadcast::{
-    DATAGRAM_SIZE_MAX, GroupKey, TransferParameters, fragment_size_for_mtu,
+    DATAGRAM_SIZE_MAX, GroupKey, RepairRule, TransferParameters, fragment_size_for_mtu,
 };
 use firmcast::wire::command::Command;
 use mio::net::UdpSocket;
@@ -182,6 +182,7 @@ fn send(
         group_key: GroupKey::new(group_key),
         payload_size_bytes: u32::try_from(payload.len()).context("the file is too large")?,
         fragment_size_bytes: fragment_size_for_mtu(MTU, IPV4_HEADER_SIZE).context("the MTU")?,
+        repair: RepairRule::Fitted,
     };
     let config = SenderConfig { rate_cap_bits_per_s: rate_mbit * 1_000_000 };
     let mut station = Station::open(listen, manager_secret())?;
@@ -307,6 +308,7 @@ impl Source {
                     parameters: self.parameters.clone(),
                     report_interval_ms: REPORT_INTERVAL_MS,
                     group: None,
+                    excerpt: None,
                 };
                 station.endpoint.send(now, &member.key, &join.emit());
             }
@@ -438,6 +440,7 @@ impl Sink {
             done,
             total,
             digests: None,
+            lacking: None,
         })
     }
 

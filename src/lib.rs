@@ -25,6 +25,7 @@
 #![warn(missing_docs)]
 
 pub mod agent;
+pub mod backoff;
 pub mod bmc;
 
 pub mod disks;

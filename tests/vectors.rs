@@ -32,6 +32,7 @@ mod transfer;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use firmcast::wire::broadcast::RepairRule;
 use serde_json::{Value, json};
 
 fn path(name: &str) -> PathBuf {
@@ -106,7 +107,12 @@ fn keys_and_repair_fragments_are_what_another_implementation_made() {
     for block in erasure {
         let number = |field: &str| u32::try_from(block[field].as_u64().unwrap()).unwrap();
         let rule = (number("per source"), number("per byte"), number("per both"));
-        let sources = transfer::Sources::new(number("sources"), number("size") as u16, rule);
+        let sources = transfer::Sources::new(
+            number("sources"),
+            number("size") as u16,
+            rule,
+            RepairRule::Doubled,
+        );
         let digests = transfer::repair_digests(&sources);
         for (repair, digest) in block["sha256 of repair"].as_object().unwrap() {
             assert_eq!(json!(digests[repair.parse::<usize>().unwrap()]), *digest, "{repair}");

@@ -5,7 +5,7 @@
 
 use firmcast::time::Time;
 use firmcast::transfer::Receiver;
-use firmcast::wire::broadcast::{Broadcast, GroupCipher, GroupKey, TransferParameters};
+use firmcast::wire::broadcast::{Broadcast, GroupCipher, GroupKey, RepairRule, TransferParameters};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: (u32, Vec<(u16, u32, Vec<u8>, bool)>)| {
@@ -15,6 +15,7 @@ fuzz_target!(|input: (u32, Vec<(u16, u32, Vec<u8>, bool)>)| {
         group_key: GroupKey::new([7; 32]),
         payload_size_bytes: 1 + size % (1 << 20),
         fragment_size_bytes: 512,
+        repair: RepairRule::Doubled,
     };
     let cipher = GroupCipher::new(1, &parameters.group_key);
     let Ok(mut receiver) = Receiver::new(&parameters, 0) else { return };

@@ -38,6 +38,7 @@ use crate::time::Time;
 use crate::wire::answer::{Answer, Identity, Measurement};
 use crate::wire::codec::DecodeError;
 use crate::wire::command::Command;
+use crate::wire::excerpt::PieceSet;
 use crate::wire::finding::{Acceptance, Finding};
 use crate::wire::fragment_status::FragmentStatus;
 
@@ -81,11 +82,12 @@ pub trait HostSystem {
     /// Who this host is and whether it could be updated.
     fn identity(&mut self, asker: SocketAddr) -> Identity;
 
-    /// Checks every precondition and makes the recovery environment ready to be entered.
+    /// Checks every precondition and makes the recovery environment ready to be entered. Returns
+    /// the pieces of the image that the chip lacks, where that is known.
     ///
     /// # Errors
     /// The first thing that is off. Then nothing has happened, and nothing is left behind.
-    fn prepare(&mut self, order: &UpdateOrder<'_>) -> Result<(), Refusal>;
+    fn prepare(&mut self, order: &UpdateOrder<'_>) -> Result<Option<PieceSet>, Refusal>;
 
     /// Undoes what [`HostSystem::prepare`] did.
     fn abandon(&mut self);
@@ -148,6 +150,8 @@ struct Entering {
     campaign: u64,
     manager: PeerKey,
     until: Time,
+    /// Pieces of the image that the chip lacks, where that is known.
+    lacking: Option<PieceSet>,
 }
 
 impl Entering {
@@ -357,15 +361,15 @@ impl Agent {
 
     fn begin(&mut self, now: Time, begin: &Begin, system: &mut dyn HostSystem) -> Answer {
         self.forget_expired(now, system);
-        if self.is_entering(begin) {
-            return accepted(begin.campaign);
+        if let Some(entering) = self.entering.filter(|it| it.is(begin.campaign, begin.peer)) {
+            return accepted(begin.campaign, entering.lacking);
         }
         let before = self.refused.as_ref().and_then(|was| was.of(begin.campaign, begin.peer));
         if let Some(refusal) = before {
             return refused(begin.campaign, refusal);
         }
         match self.enter(begin, system) {
-            Ok(()) => self.accept(now, begin),
+            Ok(lacking) => self.accept(now, begin, lacking),
             Err(refusal) => self.refuse(now, begin, &refusal),
         }
     }
@@ -378,12 +382,12 @@ impl Agent {
         }
     }
 
-    fn is_entering(&self, begin: &Begin) -> bool {
-        self.entering.is_some_and(|entering| entering.is(begin.campaign, begin.peer))
-    }
-
     /// Makes the recovery environment ready, unless another campaign is about to enter it.
-    fn enter(&mut self, begin: &Begin, system: &mut dyn HostSystem) -> Result<(), Refusal> {
+    fn enter(
+        &mut self,
+        begin: &Begin,
+        system: &mut dyn HostSystem,
+    ) -> Result<Option<PieceSet>, Refusal> {
         if let Some(other) = self.entering {
             let detail = format!("campaign {:016x} is being started", other.campaign);
             return Err(Refusal::new(Reason::Busy, detail));
@@ -402,13 +406,14 @@ impl Agent {
         })
     }
 
-    fn accept(&mut self, now: Time, begin: &Begin) -> Answer {
+    fn accept(&mut self, now: Time, begin: &Begin, lacking: Option<PieceSet>) -> Answer {
         let Begin { campaign, peer: manager, address, drill, .. } = *begin;
         let what = if drill { "drill" } else { "campaign" };
         self.log.line(now, || info!("{what} {campaign:016x} of {address}: accepted"));
-        self.entering = Some(Entering { campaign, manager, until: now + ENTERING_LIFETIME });
+        let until = now + ENTERING_LIFETIME;
+        self.entering = Some(Entering { campaign, manager, until, lacking });
         self.action = Some(Action::EnterRecovery);
-        accepted(campaign)
+        accepted(campaign, lacking)
     }
 
     fn refuse(&mut self, now: Time, begin: &Begin, refusal: &Refusal) -> Answer {

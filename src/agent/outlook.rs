@@ -10,6 +10,7 @@ use crate::image::boot_guard::{BootGuard, ComponentKind};
 use crate::image::layout::host_access;
 use crate::image::{ByteRanges, Contents, Fitting, Manifest, Region, RegionAction};
 use crate::reason::{Reason, Refusal};
+use crate::wire::excerpt::PieceSet;
 use crate::wire::finding::Finding;
 use crate::wire::foresight::Foresight;
 
@@ -233,6 +234,25 @@ pub fn outlook(
     }
 }
 
+/// Returns the pieces of the image that the chip, which holds `contents`, does not have at their
+/// places; of an image of parts all, as recovery knows these places only when it has the image.
+pub fn lacking_pieces(contents: &Contents, manifest: &Manifest) -> Option<PieceSet> {
+    let pieces = manifest.block_digests().len();
+    if !manifest.lies_as_on_chip() {
+        return PieceSet::all_of(pieces);
+    }
+    let mut lacking = PieceSet::none_of(pieces)?;
+    for piece in 0..pieces {
+        let range = manifest.piece(piece);
+        let closed = contents.closed().overlaps(&(range.start as u64..range.end as u64));
+        let own = contents.bytes().get(range).filter(|_| !closed);
+        if !own.is_some_and(|bytes| manifest.is_piece(piece, bytes)) {
+            lacking.insert(piece);
+        }
+    }
+    Some(lacking)
+}
+
 /// Returns the pieces of the chip that are not the image's, each with its places. Only those are
 /// digested that are asked for by their places.
 fn differing_pieces(
@@ -317,6 +337,14 @@ mod tests {
         // Half of the first piece is preserved.
         assert_eq!(changed(&[0x9000]), 8);
         assert_eq!(changed(&[0x1_0000, 0x1_ffff, 0x7_0000]), 32);
+        let lacking = |at: &[usize]| -> Vec<usize> {
+            let mut contents = image.clone();
+            at.iter().for_each(|at| contents[*at] ^= 0x10);
+            lacking_pieces(&Contents::whole(contents), &manifest).unwrap().iter().collect()
+        };
+        assert!(lacking(&[]).is_empty());
+        // What is preserved counts, too: recovery makes the whole image.
+        assert_eq!(lacking(&[0, 0x7_0000]), [0, 7]);
     }
 
     #[test]

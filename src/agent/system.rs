@@ -11,7 +11,7 @@ use super::drain::{Drain, Job, Then};
 use super::local_machine::LocalMachine;
 use super::machine::{HostSystem, UpdateOrder};
 use super::measure;
-use super::outlook::{self, Outlook, check_layout};
+use super::outlook::{self, Outlook, check_layout, lacking_pieces};
 use super::preflight::{self, ChipContents, Ready};
 use super::state::{CampaignRecord, RecordedEnding};
 use crate::dmi::Dmi;
@@ -25,6 +25,7 @@ use crate::mtd::{Access, Chip};
 use crate::reason::{Ending, FlashState, Reason, Refusal, with_causes};
 use crate::tpm::Kept;
 use crate::wire::answer::{End, Environment, Identity, Measurement, Programs};
+use crate::wire::excerpt::PieceSet;
 use crate::wire::finding::Finding;
 
 /// The machine that firmcastd runs on, as the agent sees it.
@@ -280,7 +281,8 @@ impl System {
         if before.as_ref() == Some(&kept) { Ok(()) } else { kept.write(root) }
     }
 
-    fn load(&mut self, order: &UpdateOrder<'_>) -> Result<(), Refusal> {
+    /// Returns the pieces of the image that the chip lacks.
+    fn load(&mut self, order: &UpdateOrder<'_>) -> Result<Option<PieceSet>, Refusal> {
         let (list, ready) = self.preflight(order);
         let ready = ready?;
         for told in list.warnings() {
@@ -289,12 +291,14 @@ impl System {
         if order.drill {
             self.machine.learn_in_drill(Some(&ready.chip.contents));
         }
+        let lacking = lacking_pieces(&ready.chip.contents, order.manifest);
         self.load_recovery(order, ready)?;
         let record = CampaignRecord { campaign: order.campaign, boot_id: self.boot_id, end: None };
         self.machine.state.record_campaign(&record).map_err(|error| {
             self.abandon();
             Refusal::new(Reason::NotPossibleNow, error)
-        })
+        })?;
+        Ok(lacking)
     }
 
     fn outlook(&mut self, order: &UpdateOrder<'_>) -> (Result<Outlook, Refusal>, Vec<Finding>) {
@@ -340,14 +344,14 @@ impl HostSystem for System {
         }
     }
 
-    fn prepare(&mut self, order: &UpdateOrder<'_>) -> Result<(), Refusal> {
+    fn prepare(&mut self, order: &UpdateOrder<'_>) -> Result<Option<PieceSet>, Refusal> {
         if self.drain.is_running() {
             let detail = "programs in pre-update.d or post-update.d still run";
             return Err(Refusal::new(Reason::Busy, detail));
         }
         let loaded = self.load(order);
         host::return_freed_memory();
-        loaded?;
+        let lacking = loaded?;
         let reach = Duration::from_secs(order.reach_timeout_s.into());
         self.drain.prepare(order.campaign, order.manifest.version(), reach);
         info!(
@@ -355,7 +359,7 @@ impl HostSystem for System {
             order.campaign,
             order.manifest.version()
         );
-        Ok(())
+        Ok(lacking)
     }
 
     fn abandon(&mut self) {

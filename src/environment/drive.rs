@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::Range;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,7 @@ use super::error::EnvironmentError;
 use super::screen::Screen;
 use super::sources::Places;
 use super::stay::{Conclusion, Stay, StayAction};
+use crate::flash::read_twice;
 use crate::image::VerifiedImage;
 use crate::mtd::{Access, Chip, ChipInfo, Holders};
 use crate::net::batch_receiver::BatchReceiver;
@@ -69,8 +71,9 @@ pub(super) fn drive(
     let poll = Poll::new().map_err(EnvironmentError::Wait)?;
     let socket = Some(open(listening, around.places.network(), &poll)?);
     let incoming = BatchReceiver::new(DATAGRAM_SIZE_MAX);
-    let (job, is_behind) = (None, false);
-    let driver = Driver { around, stay, listening, poll, socket, job, incoming, is_behind };
+    let (job, to_read, is_behind) = (None, None, false);
+    let driver =
+        Driver { around, stay, listening, poll, socket, job, to_read, incoming, is_behind };
     Ok(driver.run())
 }
 
@@ -82,6 +85,8 @@ struct Driver<'a> {
     /// None for a moment, between two networks.
     socket: Option<UdpSocket>,
     job: Option<(Flashing, Chip)>,
+    /// What of the chip is to be read for the campaign.
+    to_read: Option<(usize, Range<u64>)>,
     incoming: BatchReceiver,
     /// Whether the socket may have more datagrams: it tells only of new ones.
     is_behind: bool,
@@ -96,6 +101,7 @@ impl Driver<'_> {
             self.around.platform.tell_held_off();
             self.stay.handle_timeout(self.now());
             self.receive();
+            self.read_piece();
             self.flash();
             self.transmit();
             while let Some(action) = self.stay.poll_action(self.now()) {
@@ -103,6 +109,7 @@ impl Driver<'_> {
                 match action {
                     StayAction::LookUp(source) => self.look_up(source),
                     StayAction::JoinGroup(group) => self.join_group(group),
+                    StayAction::ReadPiece { piece, range } => self.to_read = Some((piece, range)),
                     StayAction::Flash { image, flash, drill } => {
                         self.begin_job(image, flash, drill);
                     }
@@ -129,7 +136,8 @@ impl Driver<'_> {
 
     /// How long to wait for the next datagram.
     fn patience(&self) -> Duration {
-        if self.is_behind || self.job.as_ref().is_some_and(|(flashing, _)| !flashing.waits()) {
+        let flashes = self.job.as_ref().is_some_and(|(flashing, _)| !flashing.waits());
+        if flashes || self.is_behind || self.to_read.is_some() {
             return Duration::ZERO;
         }
         let timer = self.stay.poll_timeout().map_or(Duration::MAX, |at| at.since(self.now()));
@@ -196,6 +204,22 @@ impl Driver<'_> {
             Ok(socket) => self.socket = Some(socket),
             // Tried again in the next round.
             Err(error) => error!("{}", with_causes(&error)),
+        }
+    }
+
+    /// Reads what the campaign wants of the chip, between two batches of datagrams.
+    fn read_piece(&mut self) {
+        let Some((piece, range)) = self.to_read.take() else { return };
+        let read = match Chip::open(self.around.flash, Access::ReadOnly) {
+            Ok(mut chip) => read_twice(&mut chip, range),
+            Err(error) => {
+                warn!("{}", with_causes(&error));
+                None
+            }
+        };
+        let now = self.now();
+        if let Some(recovery) = self.stay.recovery() {
+            recovery.piece_read(now, piece, read);
         }
     }
 

@@ -265,6 +265,7 @@ mod tests {
             done,
             total: 1000,
             digests: None,
+            lacking: None,
         }
     }
 

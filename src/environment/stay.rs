@@ -14,6 +14,7 @@
 //! sends what [`Stay::poll_transmit`] has, then does what [`Stay::poll_action`] says.
 
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
 use std::time::Duration;
 
 use log::warn;
@@ -66,6 +67,13 @@ pub enum StayAction {
     LookUp(Source),
     /// Receive what is sent to this multicast group.
     JoinGroup(IpAddr),
+    /// Read this range of the chip twice, and tell the campaign ([`Stay::recovery`]) what was read.
+    ReadPiece {
+        /// Number of the piece of the image that should be there.
+        piece: usize,
+        /// Where, in bytes.
+        range: Range<u64>,
+    },
     /// Write this image, and tell the campaign ([`Stay::recovery`]) how it goes.
     Flash {
         /// The image.
@@ -238,6 +246,9 @@ impl Stay {
             },
             Self::InCampaign(campaign) => match campaign.recovery.poll_action()? {
                 Action::JoinGroup(group) => return Some(StayAction::JoinGroup(group)),
+                Action::ReadPiece { piece, range } => {
+                    return Some(StayAction::ReadPiece { piece, range });
+                }
                 Action::Flash { image, flash, drill } => {
                     return Some(StayAction::Flash { image, flash, drill });
                 }

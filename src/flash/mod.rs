@@ -67,6 +67,7 @@ mod live;
 mod locks;
 mod move_order;
 mod outcome;
+mod own_bytes;
 mod phase;
 mod placement;
 mod plan;
@@ -95,6 +96,7 @@ pub use outcome::{
     BlockHolds, End, FOREIGN_RANGES_TOLD_MAX, ForeignChange, ForeignKind, LockChanges, MixedBlocks,
     Outcome, Progress, Statistics,
 };
+pub use own_bytes::read_twice;
 pub use phase::Phase;
 pub use placement::Placement;
 pub use plan::{Change, FlashPlan, Operation};

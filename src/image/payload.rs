@@ -68,6 +68,15 @@ pub enum ImageError {
         /// Where the first such block starts.
         offset_bytes: usize,
     },
+    /// A piece of the image neither travelled nor is on the chip.
+    #[error(
+        "the image's piece at {offset_bytes:#x} neither travelled nor is on the chip: update this \
+        host with firmcast update --whole"
+    )]
+    PieceMissing {
+        /// Where it starts.
+        offset_bytes: usize,
+    },
     /// The image as a whole has another digest than the manifest says.
     #[error(
         "the image's SHA-256 is {}, the manifest says {}: the bundle was made wrongly, make it \
@@ -139,7 +148,7 @@ impl VerifiedManifest {
         Ok(VerifiedImage::new(image, self))
     }
 
-    fn check_image(&self, image: &[u8]) -> Result<(), ImageError> {
+    pub(super) fn check_image(&self, image: &[u8]) -> Result<(), ImageError> {
         let (expected_bytes, got_bytes) = (self.image_size_bytes(), image.len());
         if got_bytes != expected_bytes {
             return Err(ImageError::ImageSize { expected_bytes, got_bytes });
@@ -167,7 +176,7 @@ impl VerifiedManifest {
 
 /// Decompresses one Zstandard frame of exactly `image_bytes`, in memory of about twice that at
 /// most.
-fn decompress(payload: &[u8], image_bytes: usize) -> Result<Vec<u8>, ImageError> {
+pub(super) fn decompress(payload: &[u8], image_bytes: usize) -> Result<Vec<u8>, ImageError> {
     let mut rest = payload;
     let failed = |rest: &[u8], what: String| ImageError::Decompress {
         offset_bytes: (payload.len() - rest.len()) as u64,

@@ -24,18 +24,21 @@
 
 mod commands;
 mod escrow;
+mod merge;
 mod receive;
 #[cfg(test)]
 mod tests;
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
 use std::time::Duration;
 
 use log::{info, warn};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
+use crate::backoff::Backoff;
 use crate::image::assembly::ManifestAssembly;
 use crate::image::{Board, KnownGood, VerifiedImage, VerifiedManifest};
 use crate::keys::{HostSecretKey, ManagerPublicKey, ReleasePublicKey};
@@ -50,9 +53,13 @@ use crate::wire::broadcast::{Broadcast, TransferParameters};
 pub use escrow::{ESCROW_SILENCE_MAX, FRAGMENTS_WAITING_MAX, OFFER_INTERVAL, Permit};
 
 use escrow::Escrow;
+use merge::Merge;
 
 /// Time between two reports until the manager names another.
 pub const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// The first wait before a report is repeated to which the host awaits the manager's word; the
+/// waits grow up to the interval.
+pub const REPORT_WAIT_MIN: Duration = Duration::from_millis(50);
 /// Bounds of the interval that a manager may name, in milliseconds.
 pub const REPORT_INTERVAL_MS: std::ops::RangeInclusive<u16> = 100..=30_000;
 /// After this long without a word from the manager, a new session is opened beside the old one: it
@@ -104,6 +111,14 @@ pub struct Mission {
 pub enum Action {
     /// Receive what is sent to this multicast group.
     JoinGroup(IpAddr),
+    /// Read this range of the chip's contents twice, and hand it to [`Recovery::piece_read`]: it
+    /// should be a piece of the image that is not sent.
+    ReadPiece {
+        /// Number of the piece.
+        piece: usize,
+        /// Where the chip should have it, in bytes.
+        range: Range<u64>,
+    },
     /// Write this image, or in a drill only prepare that, saying how it goes with
     /// [`Recovery::flash_progress`] and [`Recovery::flash_ended`].
     Flash {
@@ -164,6 +179,8 @@ pub struct Recovery {
     parameters: Option<TransferParameters>,
     /// Goes on to answer status requests when it is complete.
     receiver: Option<Box<Receiver>>,
+    /// What comes from the host's own chip, when not all of the image travels.
+    merge: Option<Merge>,
     /// Set when it is verified, and kept for another try on a mixed chip.
     image: Option<VerifiedImage>,
     rescues: u32,
@@ -173,6 +190,9 @@ pub struct Recovery {
     state: State,
     report: Report,
     report_interval: Duration,
+    /// Phase of the last report, and the waits before it is repeated.
+    reported: Option<Phase>,
+    report_waits: Backoff,
     next_report: Time,
     actions: VecDeque<Action>,
 }
@@ -191,6 +211,7 @@ impl Recovery {
             done: 0,
             total: 0,
             digests: None,
+            lacking: None,
         };
         Self {
             flash: mission.flash,
@@ -206,12 +227,15 @@ impl Recovery {
             recorded: None,
             parameters: None,
             receiver: None,
+            merge: None,
             image: None,
             rescues: 0,
             escrow: Escrow::new(),
             state: State::Waiting,
             report,
             report_interval: REPORT_INTERVAL,
+            reported: None,
+            report_waits: Backoff::new(REPORT_WAIT_MIN, REPORT_INTERVAL),
             next_report: now,
             actions: VecDeque::new(),
         }
@@ -392,7 +416,7 @@ impl Recovery {
     fn end(&mut self, now: Time, phase: Phase, ending: Ending) {
         info!("{}: {ending}", phase.name());
         (self.report.phase, self.report.ending) = (phase, ending);
-        (self.image, self.receiver) = (None, None);
+        (self.image, self.receiver, self.merge) = (None, None, None);
         self.state = State::Ended { until: now + RELEASE_WAIT };
         // Who never heard the manager has nobody to wait for.
         if self.heard.is_none() {
@@ -455,7 +479,16 @@ impl Recovery {
     fn send_report(&mut self, now: Time) {
         let report = Answer::Report(self.report.clone());
         self.send(now, &report);
-        self.next_report = now + jitter(self.report_interval, 100, &mut self.rng);
+        let phase = Some(self.report.phase);
+        if self.heard.is_some() && std::mem::replace(&mut self.reported, phase) != phase {
+            self.report_waits = match self.state {
+                State::Waiting | State::Verified | State::Ended { .. } => {
+                    Backoff::new(REPORT_WAIT_MIN, self.report_interval)
+                }
+                _ => Backoff::steady(self.report_interval),
+            };
+        }
+        self.next_report = now + jitter(self.report_waits.next_pause(), 100, &mut self.rng);
     }
 
     fn send(&mut self, now: Time, answer: &Answer) {

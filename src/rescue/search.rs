@@ -20,6 +20,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 
 use super::seek::{Candidate, Next, Seek, Source, jitter, keys_for};
+use crate::backoff::Backoff;
 use crate::keys::{HostSecretKey, ManagerPublicKey};
 use crate::random;
 use crate::reason::{Condition, Refusal};
@@ -31,11 +32,11 @@ use crate::wire::command::Command;
 use crate::wire::help::{Finding, HelpRequest};
 
 /// First and longest pause between two requests for help.
-pub const ASK_MIN: Duration = Duration::from_millis(100);
+pub const ASK_MIN: Duration = Duration::from_millis(50);
 /// See [`ASK_MIN`].
 pub const ASK_MAX: Duration = Duration::from_secs(60);
 /// How long a host with more to say waits until the manager has said which versions it speaks.
-const VERSIONS_WAIT: Duration = Duration::from_millis(500);
+const VERSIONS_WAIT: Duration = Duration::from_millis(100);
 /// A manager that does not answer requests for so long is left for another.
 pub const ASK_PATIENCE: Duration = Duration::from_secs(120);
 /// Longest that a manager may have a host wait before it asks again.
@@ -127,7 +128,7 @@ struct Asking {
     manager: ManagerPublicKey,
     address: SocketAddr,
     next: Time,
-    pause: Duration,
+    pauses: Backoff,
     answered: Time,
     /// Why it does not help now, and how often it said so.
     held: Option<String>,
@@ -298,7 +299,7 @@ impl Search {
             manager,
             address,
             next: now,
-            pause: ASK_MIN,
+            pauses: Backoff::new(ASK_MIN, ASK_MAX),
             answered: now,
             held: None,
             holds: 0,
@@ -316,8 +317,7 @@ impl Search {
         let request = Answer::HelpRequest(Box::new(self.kept.case.request.clone()));
         let request = request.for_version(self.endpoint.spoken(asking.manager.exchange()));
         self.endpoint.send(now, asking.manager.exchange(), &request.emit());
-        asking.next = now + jitter(asking.pause, &mut self.kept.rng);
-        asking.pause = (asking.pause * 2).min(ASK_MAX);
+        asking.next = now + jitter(asking.pauses.next_pause(), &mut self.kept.rng);
     }
 
     fn handle_command(&mut self, now: Time, peer: PeerKey, bytes: &[u8]) -> Option<Enlistment> {
@@ -374,7 +374,7 @@ impl Search {
         let State::Asking(asking) = &mut self.state else { return };
         asking.next = now + jitter(again, &mut self.kept.rng);
         asking.answered = asking.next;
-        asking.pause = ASK_MIN;
+        asking.pauses = Backoff::new(ASK_MIN, ASK_MAX);
         asking.holds += 1;
         warn!("the manager does not help now: {why}");
         asking.held = Some(why.to_string());

@@ -8,6 +8,7 @@ use snow::{HandshakeState, StatelessTransportState};
 
 use super::cookie::Received;
 use super::noise;
+use crate::backoff::Backoff;
 use crate::random::jitter;
 use crate::time::Time;
 use crate::wire::datagram::MAC_SIZE;
@@ -39,7 +40,7 @@ pub(super) struct Call {
     pub(super) to: SocketAddr,
     /// The address is a broadcast's: whoever holds the key answers from another one.
     anywhere: bool,
-    pause: Duration,
+    pauses: Backoff,
     /// When the next initiation is due.
     pub(super) next: Time,
     /// Our session index in the newest initiation.
@@ -56,7 +57,7 @@ impl Call {
         Self {
             to,
             anywhere,
-            pause: RETRY_MIN,
+            pauses: Backoff::new(RETRY_MIN, RETRY_MAX),
             next: now,
             index: None,
             handshake: None,
@@ -77,8 +78,8 @@ impl Call {
         rng: &mut ChaCha20Rng,
     ) -> Option<u32> {
         self.handshake = Some(handshake);
-        self.next = now + jitter(self.pause.min(pause_max), RETRY_SPREAD_PERMILLE, rng);
-        self.pause = (self.pause * 2).min(RETRY_MAX);
+        let pause = self.pauses.next_pause().min(pause_max);
+        self.next = now + jitter(pause, RETRY_SPREAD_PERMILLE, rng);
         self.index.replace(index)
     }
 

@@ -18,7 +18,7 @@ use super::cookie;
 use super::guard::{Guard, Knock, Limits, Pass};
 use super::mac::MacKey;
 use super::noise;
-use super::peers::{Admission, MAC_LABEL, Opened, PeerKey, Peers};
+use super::peers::{Admission, MAC_LABEL, Opened, Peer, PeerKey, Peers};
 use super::sealing::Session;
 use crate::random::seed;
 use crate::time::Time;
@@ -48,6 +48,10 @@ const SOURCES_OF_MANAGER_MAX: usize = 1024;
 /// highest version (u8 each).
 const CALLER_SPEAKS: u8 = 0x00;
 const CALLED_SPEAKS: u8 = 0x80;
+
+/// How often a caller repeats what it speaks, before other messages, while it has not heard what
+/// the other side speaks.
+const VERSIONS_REPEATS_MAX: u32 = 8;
 
 const COOKIE_LABEL: &str = "firmcast session cookie";
 
@@ -229,6 +233,14 @@ impl Endpoint {
     /// Seals `message` for `peer`. Returns false, and keeps nothing, when there is no session, the
     /// session is at its end, or the message is longer than [`MESSAGE_SIZE_MAX`].
     pub fn send(&mut self, now: Time, peer: &PeerKey, message: &[u8]) -> bool {
+        // What was said first may have been lost.
+        if self.peers.get_mut(peer).is_some_and(Peer::repeats_versions) {
+            self.tell_versions(now, peer, CALLER_SPEAKS);
+        }
+        self.seal(now, peer, message)
+    }
+
+    fn seal(&mut self, now: Time, peer: &PeerKey, message: &[u8]) -> bool {
         let Some(entry) = self.peers.get_mut(peer) else { return false };
         let Some(session) = entry.current.as_mut() else { return false };
         if session.is_over(now) || message.len() > MESSAGE_SIZE_MAX {
@@ -410,6 +422,7 @@ impl Endpoint {
         let call = peer.call.as_mut().filter(|call| call.index == Some(response.receiver))?;
         let (keys, address) = call.answered(from, &response.noise)?;
         (peer.call, peer.spoken) = (None, None);
+        peer.versions_repeats = VERSIONS_REPEATS_MAX;
         let session = Session::new(now, response.receiver, response.sender, keys, address);
         self.peers.install(&key, session);
         // The first message shows the other side at once that this session is no replay.
@@ -445,7 +458,7 @@ impl Endpoint {
 
     fn tell_versions(&mut self, now: Time, key: &PeerKey, kind: u8) {
         let message = self.versions.write(Writer::new().u8(kind)).finish();
-        self.send(now, key, &message);
+        self.seal(now, key, &message);
     }
 
     /// The peer says what it speaks; a caller says so first, and hears it of the other side then.

@@ -53,6 +53,8 @@ pub(super) struct Peer {
     pub(super) call: Option<Call>,
     /// The version that both sides speak, once the peer has said what it understands.
     pub(super) spoken: Option<u8>,
+    /// How often this side, which called, still says what it understands while that is unknown.
+    pub(super) versions_repeats: u32,
     /// Made by answering; one is used once the caller's first message shows that it is no replay.
     /// Several, because a late initiation is answered too, and only the caller knows which answer
     /// it took.
@@ -264,6 +266,13 @@ impl Peers {
 }
 
 impl Peer {
+    /// Returns whether this side says once more what it understands.
+    pub(super) fn repeats_versions(&mut self) -> bool {
+        let repeats = self.spoken.is_none() && self.versions_repeats > 0;
+        self.versions_repeats -= u32::from(repeats);
+        repeats
+    }
+
     fn new(key: &PeerKey) -> Self {
         Self {
             mac: MacKey::new(MAC_LABEL, key),
@@ -273,6 +282,7 @@ impl Peer {
             newest_stamp: None,
             call: None,
             spoken: None,
+            versions_repeats: 0,
             unconfirmed: VecDeque::new(),
             current: None,
             previous: None,

@@ -115,7 +115,7 @@ pub(super) fn decode(
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::wire::broadcast::{GroupKey, TransferParameters};
+    use crate::wire::broadcast::{GroupKey, RepairRule, TransferParameters};
     use proptest::prelude::*;
     use std::sync::Arc;
 
@@ -124,13 +124,15 @@ mod tests {
         #[test]
         fn stripes_make_the_fragments_that_whole_fragments_make(
             half in 256u16..=4470,
-            count in 1u32..40,
+            count in 1u32..100,
+            is_fitted: bool,
         ) {
             let geometry = Geometry::new(&TransferParameters {
                 campaign: 1,
                 group_key: GroupKey::new([0; 32]),
                 payload_size_bytes: u32::from(half) * 2 * count,
                 fragment_size_bytes: half * 2,
+                repair: if is_fitted { RepairRule::Fitted } else { RepairRule::Doubled },
             })
             .unwrap();
             let bytes = (0..geometry.payload_size() as u32)

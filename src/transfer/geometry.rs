@@ -1,7 +1,7 @@
 //! Which fragments a payload has, and where they lie in it.
 
 use super::TransferError;
-use crate::wire::broadcast::TransferParameters;
+use crate::wire::broadcast::{RepairRule, TransferParameters};
 use crate::wire::fragment_status::BLOCKS_MAX;
 
 /// The most source fragments in one code block. With [`REPAIR_OF_LARGE_BLOCK`] it fills GF(2^16)
@@ -14,6 +14,10 @@ const SOURCE_COUNT_DOUBLED_MAX: u32 = 32_768;
 
 /// Repair fragments of a block that is larger than that.
 const REPAIR_OF_LARGE_BLOCK: u32 = 16_384;
+
+/// Fitted repair fragments are at least this part of the source fragments: enough for a loss of one
+/// quarter.
+const FITTED_SHARE_DIVISOR: u32 = 3;
 
 /// The fewest repair fragments of a block: tiny payloads need a high rate of repair.
 const REPAIR_COUNT_MIN: u32 = 32;
@@ -35,6 +39,7 @@ pub struct Geometry {
     fragment_size: usize,
     source_total: u32,
     block_count: u16,
+    repair: RepairRule,
 }
 
 impl Geometry {
@@ -51,6 +56,7 @@ impl Geometry {
             fragment_size: usize::from(parameters.fragment_size_bytes),
             source_total,
             block_count: source_total.div_ceil(SOURCE_COUNT_MAX) as u16,
+            repair: parameters.repair,
         })
     }
 
@@ -87,10 +93,12 @@ impl Geometry {
 
     /// Repair fragments of a block.
     pub fn repair_count(&self, block: u16) -> u32 {
-        match self.source_count(block) {
-            count if count <= SOURCE_COUNT_DOUBLED_MAX => count.max(REPAIR_COUNT_MIN),
+        let count = match (self.repair, self.source_count(block)) {
+            (RepairRule::Fitted, sources) => fitted_repair_count(sources),
+            (_, sources) if sources <= SOURCE_COUNT_DOUBLED_MAX => sources,
             _ => REPAIR_OF_LARGE_BLOCK,
-        }
+        };
+        count.max(REPAIR_COUNT_MIN)
     }
 
     /// Source and repair fragments of a block.
@@ -116,6 +124,20 @@ impl Geometry {
     }
 }
 
+/// The most repair fragments that fit beside the source fragments into a transform of a power of
+/// two, whose own number is one, too; at least a third of the source fragments, and not more than
+/// those.
+fn fitted_repair_count(sources: u32) -> u32 {
+    let mut width = sources.next_power_of_two();
+    loop {
+        let room = (width - sources).checked_ilog2().map_or(0, |bits| 1 << bits);
+        if room * FITTED_SHARE_DIVISOR >= sources {
+            return room.min(sources);
+        }
+        width *= 2;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -123,23 +145,34 @@ mod tests {
     use crate::wire::broadcast::{GroupKey, PAYLOAD_SIZE_MAX};
     use proptest::prelude::*;
 
-    fn geometry(payload_size_bytes: u32, fragment_size_bytes: u16) -> Geometry {
-        let group_key = GroupKey::new([0; 32]);
-        let parameters =
-            TransferParameters { campaign: 1, group_key, payload_size_bytes, fragment_size_bytes };
+    fn geometry(payload_size_bytes: u32, fragment_size_bytes: u16, repair: RepairRule) -> Geometry {
+        let parameters = TransferParameters {
+            campaign: 1,
+            group_key: GroupKey::new([0; 32]),
+            payload_size_bytes,
+            fragment_size_bytes,
+            repair,
+        };
         Geometry::new(&parameters).unwrap()
     }
 
     #[test]
     fn known_shapes() {
-        let small = geometry(1, 1440);
-        assert_eq!((small.source_total(), small.repair_count(0)), (1, 32));
-        let bios = geometry(16 << 20, 1440);
-        assert_eq!((bios.block_count(), bios.source_total()), (1, 11_651));
-        let large = geometry(64 << 20, 1440);
-        assert_eq!((large.block_count(), large.repair_count(0)), (1, 16_384));
-        let largest = geometry(PAYLOAD_SIZE_MAX, 512);
-        assert_eq!(largest.block_count(), 11);
+        for (size, repair, source_total, repair_count) in [
+            (1, RepairRule::Doubled, 1, 32),
+            (1, RepairRule::Fitted, 1, 32),
+            (16 << 20, RepairRule::Doubled, 11_651, 11_651),
+            (16 << 20, RepairRule::Fitted, 11_651, 4096),
+            // A transform of twice the size, since there is no room for a third in the smallest.
+            (20 << 20, RepairRule::Fitted, 14_564, 14_564),
+            (64 << 20, RepairRule::Doubled, 46_604, 16_384),
+            (64 << 20, RepairRule::Fitted, 46_604, 16_384),
+        ] {
+            let shape = geometry(size, 1440, repair);
+            assert_eq!(shape.block_count(), 1);
+            assert_eq!((shape.source_total(), shape.repair_count(0)), (source_total, repair_count));
+        }
+        assert_eq!(geometry(PAYLOAD_SIZE_MAX, 512, RepairRule::Fitted).block_count(), 11);
     }
 
     proptest! {
@@ -147,14 +180,19 @@ mod tests {
         fn every_shape_is_one_that_the_code_supports(
             size in 1..=PAYLOAD_SIZE_MAX,
             half in 256u16..=4470,
+            is_fitted: bool,
         ) {
-            let geometry = geometry(size, half * 2);
+            let repair = if is_fitted { RepairRule::Fitted } else { RepairRule::Doubled };
+            let geometry = geometry(size, half * 2, repair);
             let mut total = 0;
             for block in 0..geometry.block_count() {
-                total += geometry.source_count(block);
+                let sources = geometry.source_count(block);
+                let repairs = geometry.repair_count(block);
+                total += sources;
+                prop_assert!(repairs >= sources.div_ceil(FITTED_SHARE_DIVISOR));
                 prop_assert!(reed_solomon_simd::ReedSolomonEncoder::supports(
-                    geometry.source_count(block) as usize,
-                    geometry.repair_count(block) as usize,
+                    sources as usize,
+                    repairs as usize,
                 ));
             }
             prop_assert_eq!(total, geometry.source_total());

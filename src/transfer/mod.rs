@@ -20,7 +20,7 @@
 //! ```
 //! use firmcast::time::Time;
 //! use firmcast::transfer::{TransferEvent, HostId, Receiver, Sender, SenderConfig};
-//! use firmcast::wire::broadcast::{GroupKey, TransferParameters};
+//! use firmcast::wire::broadcast::{GroupKey, RepairRule, TransferParameters};
 //!
 //! let payload: Vec<u8> = (0..100_000u32).map(|index| (index * 7) as u8).collect();
 //! // What the manager tells each host in its session before it sends the first fragment.
@@ -29,6 +29,7 @@
 //!     group_key: GroupKey::new([7; 32]),
 //!     payload_size_bytes: payload.len() as u32,
 //!     fragment_size_bytes: 1440,
+//!     repair: RepairRule::Doubled,
 //! };
 //! let mut now = Time::ZERO;
 //! let config = SenderConfig { rate_cap_bits_per_s: 100_000_000 };

@@ -168,7 +168,7 @@ mod tests {
     use super::*;
     use std::sync::Arc;
 
-    use crate::wire::broadcast::{GroupKey, TransferParameters};
+    use crate::wire::broadcast::{GroupKey, RepairRule, TransferParameters};
     use proptest::prelude::*;
 
     fn geometry(payload_size_bytes: u32) -> Geometry {
@@ -177,6 +177,7 @@ mod tests {
             group_key: GroupKey::new([0; 32]),
             payload_size_bytes,
             fragment_size_bytes: 512,
+            repair: RepairRule::Doubled,
         })
         .unwrap()
     }

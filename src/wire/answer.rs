@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::codec::{DecodeError, Reader, Writer};
 use super::escrow::BackupOffer;
+use super::excerpt::PieceSet;
 use super::foresight::Foresight;
 use super::fragment_status::FragmentStatus;
 use super::help::HelpRequest;
@@ -14,7 +15,7 @@ pub use super::identity::{
     DETAIL_SIZE_MAX, End, Environment, Identity, LEARNED_MAX, NAME_SIZE_MAX,
 };
 use super::identity::{ending, read_reason};
-use super::versions::GROWTH;
+use super::versions::{EXCERPTS, GROWTH};
 use crate::reason::Ending;
 
 /// Where a host stands in a campaign.
@@ -127,6 +128,9 @@ pub struct Report {
     pub total: u32,
     /// SHA-256 of the whole chip before and after, once both are known.
     pub digests: Option<([u8; 32], [u8; 32])>,
+    /// Of a host that is accepted, the pieces of the image that its chip lacks; of one that
+    /// receives an excerpt, those that neither the excerpt nor its chip has, if there are any.
+    pub lacking: Option<PieceSet>,
 }
 
 /// What the agent finds in flash after the boot.
@@ -244,6 +248,11 @@ impl Answer {
                 _ => {}
             }
         }
+        if let (false, Self::Report(report)) =
+            (version.is_some_and(|version| version >= EXCERPTS), &mut self)
+        {
+            report.lacking = None;
+        }
         self
     }
 
@@ -279,14 +288,17 @@ impl Report {
         let (campaign, phase) = (reader.u64()?, Phase::from_code(reader.u8()?));
         let (reason, flash) = (read_reason(reader)?, reader.u8()?);
         let (done, total) = (reader.u32()?, reader.u32()?);
-        let digests = match reader.u8()? {
-            0 => None,
-            1 => Some((reader.array()?, reader.array()?)),
-            _ => return Err(DecodeError::Value("digests")),
+        let digests = match reader.optional("digests")? {
+            false => None,
+            true => Some((reader.array()?, reader.array()?)),
         };
         let detail = reader.text("detail", DETAIL_SIZE_MAX)?;
         let ending = ending(reason, flash, detail);
-        Ok(Self { campaign, phase, ending, done, total, digests })
+        let lacking = match !reader.is_at_end() && reader.optional("lacking pieces")? {
+            false => None,
+            true => Some(PieceSet::read(reader)?),
+        };
+        Ok(Self { campaign, phase, ending, done, total, digests, lacking })
     }
 
     fn write(&self, writer: &mut Writer) {
@@ -303,6 +315,9 @@ impl Report {
             writer.bytes(before).bytes(after);
         }
         writer.text(detail, DETAIL_SIZE_MAX);
+        if let Some(lacking) = &self.lacking {
+            lacking.write(writer.u8(1));
+        }
     }
 }
 

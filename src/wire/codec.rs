@@ -101,6 +101,18 @@ impl<'a> Reader<'a> {
         self.bytes.is_empty()
     }
 
+    /// Returns whether an optional part follows: a byte 0, or a byte 1 and the part.
+    ///
+    /// # Errors
+    /// [`DecodeError`] at the end, and for any other byte.
+    pub fn optional(&mut self, name: &'static str) -> Result<bool, DecodeError> {
+        match self.u8()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(DecodeError::Value(name)),
+        }
+    }
+
     /// Everything that is left.
     pub fn rest(&mut self) -> &'a [u8] {
         std::mem::take(&mut self.bytes)

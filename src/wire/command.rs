@@ -6,8 +6,9 @@ use std::net::IpAddr;
 use std::num::NonZeroU32;
 
 use super::MESSAGE_SIZE_MAX;
-use super::broadcast::TransferParameters;
+use super::broadcast::{RepairRule, TransferParameters};
 use super::codec::{DecodeError, Reader, Writer};
+use super::excerpt::Excerpt;
 use super::finding::Acceptance;
 use super::fragment_status::FragmentStatus;
 use super::identity::{DETAIL_SIZE_MAX, read_reason};
@@ -56,7 +57,9 @@ pub enum Command {
         drill: bool,
     },
     /// `04`: receive the image: transfer parameters (46 bytes), report interval u16, then the
-    /// address family of the multicast group u8 (0 for none, 4, 6) and the group's address.
+    /// address family of the multicast group u8 (0 for none, 4, 6) and the group's address. Then,
+    /// unless there is nothing to say, the rule of the repair fragments u8, and what the payload
+    /// is, if it does not carry all of the image.
     Join {
         /// Group key and shape of the transfer.
         parameters: TransferParameters,
@@ -64,6 +67,9 @@ pub enum Command {
         report_interval_ms: u16,
         /// Multicast group to join; none for broadcast and unicast.
         group: Option<IpAddr>,
+        /// What the payload is when it does not carry all of the image; only for a host that
+        /// speaks [`EXCERPTS`](super::versions::EXCERPTS).
+        excerpt: Option<Excerpt>,
     },
     /// `05`: write the verified image to flash: campaign u64.
     Commit {
@@ -185,11 +191,7 @@ impl Command {
                 accepted: read_acceptance(&mut reader)?,
                 drill: kind == 0x0f,
             },
-            0x04 => Self::Join {
-                parameters: TransferParameters::parse(reader.take(TransferParameters::SIZE)?)?,
-                report_interval_ms: reader.u16()?,
-                group: parse_group(&mut reader)?,
-            },
+            0x04 => Self::read_join(&mut reader)?,
             0x05 => Self::Commit { campaign: reader.u64()? },
             0x06 => Self::Release { campaign: reader.u64()? },
             0x07 => Self::Measure { campaign: reader.u64()? },
@@ -225,6 +227,19 @@ impl Command {
         };
         // A newer manager may have more to say.
         Ok(command)
+    }
+
+    fn read_join(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let mut parameters = TransferParameters::parse(reader.take(TransferParameters::SIZE)?)?;
+        let (report_interval_ms, group) = (reader.u16()?, parse_group(reader)?);
+        let mut excerpt = None;
+        if !reader.is_at_end() {
+            parameters.repair = RepairRule::read(reader)?;
+            if reader.optional("excerpt")? {
+                excerpt = Some(Excerpt::read(reader)?);
+            }
+        }
+        Ok(Self::Join { parameters, report_interval_ms, group, excerpt })
     }
 
     fn parse_manifest_part(mut reader: Reader<'_>) -> Result<Self, DecodeError> {
@@ -267,9 +282,16 @@ impl Command {
                 writer.u8(kind).u64(*campaign).u16(*reach_timeout_s).u16(*transfer_timeout_s);
                 write_acceptance(&mut writer, *accepted)
             }
-            Self::Join { parameters, report_interval_ms, group } => {
+            Self::Join { parameters, report_interval_ms, group, excerpt } => {
                 writer.u8(0x04).bytes(&parameters.emit()).u16(*report_interval_ms);
-                emit_group(&mut writer, *group)
+                emit_group(&mut writer, *group);
+                if parameters.repair != RepairRule::Doubled || excerpt.is_some() {
+                    writer.u8(parameters.repair.code()).u8(u8::from(excerpt.is_some()));
+                }
+                if let Some(excerpt) = excerpt {
+                    excerpt.write(&mut writer);
+                }
+                &mut writer
             }
             Self::Commit { campaign } => writer.u8(0x05).u64(*campaign),
             Self::Release { campaign } => writer.u8(0x06).u64(*campaign),

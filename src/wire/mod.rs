@@ -7,6 +7,7 @@
 //! - [`answer`]: what a host says inside a session; [`escrow`]: what it says of its backup;
 //!   [`help`]: what it says when its firmware is invalid.
 //! - [`finding`]: what a host finds of the preconditions of an update, and what may be accepted.
+//! - [`excerpt`]: which pieces of an image travel, and which a chip lacks.
 //! - [`versions`]: what each side understands.
 //!
 //! Parsing takes any bytes, never panics, and accepts nothing that [`emit`](codec::Writer) would
@@ -18,6 +19,7 @@ pub mod codec;
 pub mod command;
 pub mod datagram;
 pub mod escrow;
+pub mod excerpt;
 pub mod finding;
 pub mod foresight;
 pub mod fragment_status;

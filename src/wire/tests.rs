@@ -12,10 +12,11 @@ use super::answer::{
     Answer, DETAIL_SIZE_MAX, End, Environment, Identity, LEARNED_MAX, Measurement, NAME_SIZE_MAX,
     Phase, Programs, Report,
 };
-use super::broadcast::{FragmentStatus, GroupKey, Missing, TransferParameters};
+use super::broadcast::{FragmentStatus, GroupKey, Missing, RepairRule, TransferParameters};
 use super::codec::DecodeError;
 use super::command::Command;
 use super::escrow::BackupOffer;
+use super::excerpt::{Excerpt, PIECES_MAX, PieceSet};
 use super::finding::{self, Acceptance, FINDINGS_MAX, Subject, Verdict};
 use super::foresight::Foresight;
 use super::help::{Finding, HelpRequest};
@@ -28,7 +29,14 @@ fn parameters() -> TransferParameters {
         group_key: GroupKey::new([0x66; 32]),
         payload_size_bytes: 0x200000,
         fragment_size_bytes: 1440,
+        repair: RepairRule::Doubled,
     }
+}
+
+fn pieces() -> PieceSet {
+    let mut set = PieceSet::none_of(10).unwrap();
+    [0, 7, 9].into_iter().for_each(|piece| set.insert(piece));
+    set
 }
 
 fn fragment_status() -> FragmentStatus {
@@ -87,9 +95,31 @@ pub(super) fn commands() -> Vec<(Command, &'static str)> {
                 parameters: parameters(),
                 report_interval_ms: 1000,
                 group: Some(IpAddr::from([239, 1, 2, 3])),
+                excerpt: None,
             },
             "0400000000000000076666666666666666666666666666666666666666666666666666666666666666\
              0020000005a003e804ef010203",
+        ),
+        (
+            Command::Join {
+                parameters: parameters(),
+                report_interval_ms: 1000,
+                group: None,
+                excerpt: Some(Excerpt { payload_digest: [0x77; 32], carried: pieces() }),
+            },
+            "0400000000000000076666666666666666666666666666666666666666666666666666666666666666\
+             0020000005a003e800|0001\
+             7777777777777777777777777777777777777777777777777777777777777777000a8140",
+        ),
+        (
+            Command::Join {
+                parameters: TransferParameters { repair: RepairRule::Fitted, ..parameters() },
+                report_interval_ms: 1000,
+                group: None,
+                excerpt: None,
+            },
+            "0400000000000000076666666666666666666666666666666666666666666666666666666666666666\
+             0020000005a003e800|0100",
         ),
         (Command::Commit { campaign: 2 }, "050000000000000002"),
         (Command::Release { campaign: 3 }, "060000000000000003"),
@@ -157,6 +187,7 @@ pub(super) fn answers() -> Vec<(Answer, String)> {
         done: 3,
         total: 4,
         digests: Some(([0x22; 32], [0x33; 32])),
+        lacking: None,
     };
     let measurement = Measurement {
         campaign: 7,
@@ -211,8 +242,12 @@ pub(super) fn answers() -> Vec<(Answer, String)> {
             .replace(' ', ""),
         ),
         (
-            Answer::Report(report),
+            Answer::Report(report.clone()),
             format!("8200000000000000070a006401000000030000000401{x22}{x33}00"),
+        ),
+        (
+            Answer::Report(Report { lacking: Some(pieces()), ..report.clone() }),
+            format!("8200000000000000070a006401000000030000000401{x22}{x33}00|01000a8140"),
         ),
         (Answer::ManifestHeld { campaign: 7, held_bytes: 9 }, "83000000000000000700000009".into()),
         (
@@ -261,7 +296,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// Messages whose last field is missing where there is nothing to say.
-const LATER: [u8; 6] = [0x03, 0x0b, 0x0f, 0x81, 0x85, 0x87];
+const LATER: [u8; 8] = [0x03, 0x04, 0x0b, 0x0f, 0x81, 0x82, 0x85, 0x87];
 
 fn check<M: Debug + PartialEq>(
     message: &M,
@@ -304,7 +339,7 @@ fn an_older_manager_is_sent_nothing_that_it_does_not_know() {
         for version in [None, Some(2)] {
             assert_eq!(hex(&answer.clone().for_version(version).emit()), known, "{answer:?}");
         }
-        assert_eq!(answer.clone().for_version(Some(3)), answer);
+        assert_eq!(answer.clone().for_version(Some(4)), answer);
     }
 }
 
@@ -322,6 +357,7 @@ fn longest_answers() -> Vec<Answer> {
             done: 3,
             total: 4,
             digests: Some(([0x22; 32], [0x33; 32])),
+            lacking: PieceSet::all_of(PIECES_MAX),
         }),
         Answer::Measurement(Measurement {
             campaign: 7,
@@ -380,8 +416,15 @@ proptest! {
 #[test]
 fn codes_of_a_newer_version_are_kept_and_are_nothing_safe() {
     let ending = Ending::new(Reason::Other(999), FlashState::Updated, "why");
-    let report =
-        Report { campaign: 1, phase: Phase::Other(77), ending, done: 0, total: 0, digests: None };
+    let report = Report {
+        campaign: 1,
+        phase: Phase::Other(77),
+        ending,
+        done: 0,
+        total: 0,
+        digests: None,
+        lacking: None,
+    };
     let mut bytes = Answer::Report(report.clone()).emit();
     assert_eq!(Answer::parse(&bytes), Ok(Answer::Report(report)));
     // Type, campaign, phase, reason: then comes the flash state.

@@ -45,6 +45,35 @@ impl fmt::Debug for GroupKey {
     }
 }
 
+/// How many repair fragments a block has (docs/PROTOCOL.md, section "Transfer").
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RepairRule {
+    /// 0: as many as source fragments, as far as the field has room.
+    #[default]
+    Doubled,
+    /// 1: as many as fit beside the source fragments into the smallest transform of the code that
+    /// takes a third of them; it takes less time. Only for hosts that speak
+    /// [`EXCERPTS`](super::versions::EXCERPTS).
+    Fitted,
+}
+
+impl RepairRule {
+    pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        match reader.u8()? {
+            0 => Ok(Self::Doubled),
+            1 => Ok(Self::Fitted),
+            _ => Err(DecodeError::Value("repair rule")),
+        }
+    }
+
+    pub(super) fn code(self) -> u8 {
+        match self {
+            Self::Doubled => 0,
+            Self::Fitted => 1,
+        }
+    }
+}
+
 /// What a host must know to receive a transfer; sent inside its session. All other figures follow
 /// from these.
 ///
@@ -55,7 +84,8 @@ impl fmt::Debug for GroupKey {
 /// | 40..44 | payload size in bytes u32, 1 to [`PAYLOAD_SIZE_MAX`] |
 /// | 44..46 | payload bytes per fragment u16, even |
 ///
-/// A fragment holds [`FRAGMENT_SIZE_MIN`] to [`FRAGMENT_SIZE_MAX`] bytes.
+/// A fragment holds [`FRAGMENT_SIZE_MIN`] to [`FRAGMENT_SIZE_MAX`] bytes. The rule of the repair
+/// fragments is not among these bytes: *join* has it behind its other fields.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TransferParameters {
     /// Campaign whose fragments these are.
@@ -66,6 +96,8 @@ pub struct TransferParameters {
     pub payload_size_bytes: u32,
     /// Payload bytes in each fragment; the last one is filled up with zeros.
     pub fragment_size_bytes: u16,
+    /// How many repair fragments there are.
+    pub repair: RepairRule,
 }
 
 impl TransferParameters {
@@ -84,6 +116,7 @@ impl TransferParameters {
             group_key: GroupKey(reader.array()?),
             payload_size_bytes: reader.u32()?,
             fragment_size_bytes: reader.u16()?,
+            repair: RepairRule::Doubled,
         };
         reader.finish()?;
         parameters.check()?;
@@ -132,6 +165,7 @@ mod tests {
             group_key: GroupKey::new([7; 32]),
             payload_size_bytes: 0x0100_0000,
             fragment_size_bytes: 1440,
+            repair: RepairRule::Doubled,
         };
         let bytes = parameters.emit();
         assert_eq!(

@@ -7,6 +7,10 @@ use super::codec::{DecodeError, Reader, Writer};
 /// From this version on messages grow: whatever follows the last known field is ignored.
 pub const GROWTH: u8 = 3;
 
+/// From this version on a payload may be an excerpt of an image: the host takes the other pieces
+/// from its own chip.
+pub const EXCERPTS: u8 = 4;
+
 /// The versions that a side understands, from the oldest to its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Versions {
@@ -18,7 +22,7 @@ pub struct Versions {
 
 impl Versions {
     /// Those of this program.
-    pub const OURS: Self = Self { lowest: 2, highest: 3 };
+    pub const OURS: Self = Self { lowest: 2, highest: EXCERPTS };
 
     /// Those of a side that says nothing of versions.
     pub const UNSAID: Self = Self { lowest: 2, highest: 2 };

@@ -42,7 +42,9 @@ class DeadHost:
         # One host of version 2, and one of today's and all that are to come.
         self.spoken = (versions.OURS[0], versions.NEWER[1]) if is_newer else versions.UNSAID
         self.phase, self.flash, self.digests = "ready", UNTOUCHED if is_whole else UNTOUCHED_BROKEN, None
-        self.sender, self.address = None, MANAGER
+        self.sender, self.address, self.excerpt = None, MANAGER, None
+        # What is unknown to older versions must not stand where they expect something that they know.
+        self.lacking = [] if is_newer else None
 
     # What the host says.
 
@@ -66,7 +68,7 @@ class DeadHost:
     def report(self):
         reason = REASON_UPDATED if self.phase in ("updated", "rebooting") else 0
         self.say("report", campaign=self.campaign, phase=messages.PHASES.index(self.phase), reason=reason, flash=self.flash,
-                 done=0, total=0, digests=self.digests, detail="")
+                 done=0, total=0, digests=self.digests, detail="", lacking=self.lacking)
 
     # What it hears.
 
@@ -121,7 +123,8 @@ class DeadHost:
         elif name == "manifest part":
             self.take_manifest(fields)
         elif name == "join" and self.receiver is None and len(self.manifest) == self.manifest_size:
-            self.receiver, self.phase = Receiver(fields["parameters"]), "receiving"
+            self.receiver, self.phase = Receiver(fields["parameters"], fields.get("repair rule", 0)), "receiving"
+            self.excerpt = fields.get("excerpt")
             if fields["family"] == 4:
                 self.socket.join(".".join(map(str, bytes.fromhex(fields["group"]))))
             self.group = fields["group"]
@@ -210,12 +213,16 @@ class DeadHost:
         self.until("the manager brings the manifest", lambda: len(self.manifest) == self.manifest_size, self.report)
         manifest = bundle.open_signed(bytes(self.manifest), self.release)
         self.until("the manager names the transfer", lambda: self.receiver is not None, self.report)
-        expect(self.receiver.geometry.payload_size == manifest[7], "the payload's size is the manifest's")
+        if self.excerpt is None:
+            expect(self.receiver.geometry.payload_size == manifest[7], "the payload's size is the manifest's")
         self.until("all fragments arrive", self.receiver.is_complete, self.report)
         payload = self.receiver.payload()
-        expect(hashlib.sha256(payload).digest() == manifest[8], "the payload has the manifest's digest")
+        digest = manifest[8] if self.excerpt is None else bytes.fromhex(self.excerpt["payload digest"])
+        expect(hashlib.sha256(payload).digest() == digest, "the payload has the digest that it should have")
+        image = payload if self.excerpt is None else self.merge(payload, manifest)
+        expect(hashlib.sha256(image).digest() == manifest[10], "the image has the manifest's digest")
         self.phase = "verified"
-        return payload
+        return image
 
     def be_committed(self, image, before, how="commit"):
         self.until(f"the manager says {how}", lambda: how in self.last, self.report)

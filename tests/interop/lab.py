@@ -65,7 +65,8 @@ class Cable:
         self.real, self.ours = (f"{PREFIX}{os.getpid()}-{side}" for side in ("real", "ours"))
         self.processes = []
         self.home = os.open("/proc/self/ns/net", os.O_RDONLY)
-        command(ROOT / ".ci" / "need", "ip", "iproute2")
+        for tool, package in (("ip", "iproute2"), ("ethtool", "ethtool")):
+            command(ROOT / ".ci" / "need", tool, package)
         clean_up()
         for name in (self.real, self.ours):
             command("ip", "netns", "add", name)
@@ -74,6 +75,8 @@ class Cable:
         for name, address in ((self.real, REAL), (self.ours, OURS)):
             command("ip", "-n", name, "address", "add", f"{address}/24", "broadcast", BROADCAST, "dev", "cable")
             command("ip", "-n", name, "link", "set", "cable", "up")
+        # What is captured are the datagrams as they arrive, not several in one piece.
+        command("ip", "netns", "exec", self.real, "ethtool", "-K", "cable", "tx-udp-segmentation", "off")
         enter(f"/run/netns/{self.ours}")
         self.capture = Capture("cable", folder / "capture.pcap")
 

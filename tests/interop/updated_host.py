@@ -1,10 +1,13 @@
 """Plays a host that a real `firmcast` discovers and updates: agent, recovery environment, and agent again."""
 
+import hashlib
 import json
 import os
 import secrets
 import subprocess
 import time
+
+import zstandard
 
 from dead_host import BOARD, IMAGE_SIZE, TICK_S, DeadHost
 from lab import OURS, PATIENCE_S, REAL, ROOT, Cable, Failed, expect, program
@@ -18,13 +21,14 @@ NORMAL_OS, RECOVERY = 0, 1
 class UpdatedHost(DeadHost):
     """A dead host's recovery environment, with an agent around it."""
 
-    def __init__(self, manager, release):
+    def __init__(self, manager, release, image):
         super().__init__(manager, release, seed=2, is_whole=True, is_newer=False)
         self.answerer = Answerer(self.key.exchange, self.key.public, manager.public[:32])
-        self.chip = os.urandom(IMAGE_SIZE)
+        size = bundle.BLOCK_SIZE_MIN
+        self.chip = os.urandom(size) + image[size:2 * size] + os.urandom(len(image) - 2 * size)
         self.version, self.last_end = "1.0", None
         self.questions, self.measured = set(), 0
-        self.speaks = versions.OURS
+        self.speaks = self.spoken = versions.OURS
         self.boot(NORMAL_OS)
         self.first_boot = self.boot_id
 
@@ -39,6 +43,30 @@ class UpdatedHost(DeadHost):
                                      "last end": self.last_end}
 
     # The agent.
+
+    def find_lacking(self):
+        """Which pieces of the image the chip does not hold."""
+        manifest = bundle.open_signed(bytes(self.manifest), self.release)
+        size, digests = manifest[11], manifest[12]
+        is_there = lambda piece: hashlib.sha256(self.piece(piece, size)).digest() == digests[32 * piece:32 * piece + 32]
+        count = len(digests) // 32
+        return [count, [piece for piece in range(count) if not is_there(piece)]]
+
+    def piece(self, number, size):
+        return self.chip[number * size:number * size + size]
+
+    def merge(self, payload, manifest):
+        """Returns the image of the pieces that travelled and those of the chip."""
+        count, carried = self.excerpt["pieces"]
+        size, image_size = manifest[11], manifest[9]
+        raw = zstandard.ZstdDecompressor().decompress(payload, max_output_size=image_size)
+        image = b""
+        for number in range(count):
+            length = min(size, image_size - number * size)
+            piece, raw = (raw[:length], raw[length:]) if number in carried else (self.piece(number, size)[:length], raw)
+            image += piece
+        expect(raw == b"", "an excerpt has no more than its pieces")
+        return image
 
     def be_agent(self, is_over):
         """Answers the manager until it is so."""
@@ -89,8 +117,9 @@ class UpdatedHost(DeadHost):
                 self.campaign, self.manifest = fields["campaign"], bytearray()
             self.take_manifest(fields)
         elif name == "begin":
-            bundle.open_signed(bytes(self.manifest), self.release)
+            self.lacking = self.find_lacking()
             self.say_phase("accepted")
+            self.lacking = None
             self.begun = fields
         elif name == "measure":
             self.measure()
@@ -137,7 +166,7 @@ class Manager:
         self.key, self.bundle = folder / "manager.key", folder / "s1.fcb"
         self.key.write_text(keys.secret_text("manager", self.manager.seed, self.manager.public))
         self.key.chmod(0o600)
-        image = os.urandom(IMAGE_SIZE)
+        self.image = image = os.urandom(IMAGE_SIZE)
         manifest = bundle.describe(image, ([VARIABLES], [], []), l2=1, l3=BOARD["vendor"], l4=[BOARD["product"]], l5=["1.0"],
                                    l13="2.0", l14="2.0")
         self.bundle.write_bytes(bundle.join(bundle.sign(manifest, self.release), image))
@@ -183,6 +212,7 @@ def check_update(manager, host):
     host.be_updated()
     host.be_agent(lambda: updating.poll() is not None)
     check_end(updating, manager.cable, "update.log")
+    expect(host.excerpt is not None and host.excerpt["pieces"] == [3, [0, 2]], f"the pieces that travelled: {host.excerpt}")
     results = manager.cable.events("update.log", "result")
     expect(len(results) == 1 and results[0]["confirmed"] and results[0]["reason"] == "confirmed", f"{results}")
     expect(host.measured > 1, "a measurement of the boot before has confirmed the host")
@@ -192,7 +222,7 @@ def run():
     cable = Cable(ROOT / "target" / "interop" / "updated-host")
     try:
         manager = Manager(cable)
-        host = UpdatedHost(manager.manager, manager.release)
+        host = UpdatedHost(manager.manager, manager.release, manager.image)
         check_discovery(manager, host)
         check_mismatch(manager, host)
         check_update(manager, host)

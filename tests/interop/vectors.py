@@ -150,17 +150,18 @@ def source_fragments(block):
 
 def check_erasure(checks, block):
     sources = source_fragments(block)
+    repairs = erasure.repair_count(len(sources), block.get("repair rule", 0))
     for repair, digest in block["sha256 of repair"].items():
-        made = erasure.repair_fragment(sources, int(repair))
+        made = erasure.repair_fragment(sources, repairs, int(repair))
         checks.same(f"repair {repair} of {len(sources)}", hashlib.sha256(made).digest(), digest)
     if "first repair" not in block:
         return
-    checks.same(f"first repair of {len(sources)}", erasure.repair_fragment(sources, 0), block["first repair"])
-    lost = range(0, len(sources), 2)
+    checks.same(f"first repair of {len(sources)}", erasure.repair_fragment(sources, repairs, 0), block["first repair"])
+    lost = range(0, len(sources), 4)
     held = {number: fragment for number, fragment in enumerate(sources) if number not in lost}
     for repair in range(len(lost)):
-        held[len(sources) + 1 + repair] = erasure.repair_fragment(sources, 1 + repair)
-    checks.same(f"{len(sources)} sources restored", erasure.restore(len(sources), block["size"], held) == sources, True)
+        held[len(sources) + 1 + repair] = erasure.repair_fragment(sources, repairs, 1 + repair)
+    checks.same(f"{len(sources)} sources restored", erasure.restore(len(sources), repairs, block["size"], held) == sources, True)
 
 
 def check_bundle(checks, vector, release):

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use firmcast::time::Time;
 use firmcast::transfer::{HostId, Received, Receiver, Sender, SenderConfig, TransferEvent};
-use firmcast::wire::broadcast::{FragmentStatus, GroupKey, TransferParameters};
+use firmcast::wire::broadcast::{FragmentStatus, GroupKey, RepairRule, TransferParameters};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore, SeedableRng};
 
@@ -69,6 +69,7 @@ impl Room {
             group_key: GroupKey::new([seed as u8; 32]),
             payload_size_bytes: payload_size as u32,
             fragment_size_bytes: fragment_size,
+            repair: RepairRule::Fitted,
         };
         let config = SenderConfig { rate_cap_bits_per_s: rate_mbit * 1_000_000 };
         Self {

@@ -13,7 +13,7 @@ use firmcast::wire::samples;
 use serde_json::{Value, json};
 
 use super::commands::{
-    CAMPAIGN, campaign_id, counts_status, numbers_status, parameters, parameters_fields,
+    CAMPAIGN, campaign_id, counts_status, numbers_status, parameters, parameters_fields, pieces,
     status_fields,
 };
 use super::hex;
@@ -128,6 +128,7 @@ fn about_the_campaign() -> Vec<Named> {
                 done: 0,
                 total: 0,
                 digests: None,
+                lacking: None,
             }),
             json!({
                 "campaign": id, "phase": 2, "reason": 3, "flash": 0, "done": 0, "total": 0,
@@ -143,11 +144,28 @@ fn about_the_campaign() -> Vec<Named> {
                 done: 3,
                 total: 4,
                 digests: Some(([0x22; 32], [0x33; 32])),
+                lacking: None,
             }),
             json!({
                 "campaign": id, "phase": 10, "reason": Reason::Updated.code(), "flash": 1,
                 "done": 3, "total": 4, "digests": ["22".repeat(32), "33".repeat(32)],
                 "detail": "",
+            }),
+        ),
+        (
+            "report with lacking pieces",
+            Answer::Report(Report {
+                campaign: CAMPAIGN,
+                phase: Phase::Accepted,
+                ending: Ending::new(Reason::None, FlashState::UNTOUCHED, ""),
+                done: 0,
+                total: 0,
+                digests: None,
+                lacking: Some(pieces(17, &[3, 16])),
+            }),
+            json!({
+                "campaign": id, "phase": 1, "reason": 0, "flash": 0, "done": 0, "total": 0,
+                "digests": null, "detail": "", "lacking": [17, [3, 16]],
             }),
         ),
         ("command not understood", Answer::NotUnderstood { kind: 0x42 }, json!({ "type": 0x42 })),

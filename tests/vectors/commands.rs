@@ -6,9 +6,10 @@ use std::num::NonZeroU32;
 
 use firmcast::reason::Reason;
 use firmcast::wire::broadcast::{
-    FragmentRange, FragmentStatus, GroupKey, Missing, TransferParameters,
+    FragmentRange, FragmentStatus, GroupKey, Missing, RepairRule, TransferParameters,
 };
 use firmcast::wire::command::Command;
+use firmcast::wire::excerpt::{Excerpt, PieceSet};
 use firmcast::wire::finding::Acceptance;
 use serde_json::{Value, json};
 
@@ -88,6 +89,7 @@ fn about_the_campaign() -> Vec<Named> {
 fn about_the_transfer() -> Vec<Named> {
     vec![
         join("join by broadcast", None, 0, ""),
+        join_for_excerpt(),
         join("join in an IPv4 group", Some(IpAddr::from([239, 1, 2, 3])), 4, "ef010203"),
         join(
             "join in an IPv6 group",
@@ -123,6 +125,7 @@ pub(super) fn parameters() -> TransferParameters {
         group_key: GroupKey::new([0x66; 32]),
         payload_size_bytes: 0x20_0000,
         fragment_size_bytes: 1440,
+        repair: RepairRule::Doubled,
     }
 }
 
@@ -134,12 +137,32 @@ pub(super) fn parameters_fields() -> Value {
 }
 
 fn join(name: &'static str, group: Option<IpAddr>, family: u8, address: &str) -> Named {
-    let command = Command::Join { parameters: parameters(), report_interval_ms: 1000, group };
+    let command =
+        Command::Join { parameters: parameters(), report_interval_ms: 1000, group, excerpt: None };
     let fields = json!({
         "parameters": parameters_fields(), "report interval": 1000, "family": family,
         "group": address,
     });
     (name, command, fields)
+}
+
+fn join_for_excerpt() -> Named {
+    let parameters = TransferParameters { repair: RepairRule::Fitted, ..parameters() };
+    let excerpt = Excerpt { payload_digest: [0x77; 32], carried: pieces(10, &[0, 7, 9]) };
+    let command =
+        Command::Join { parameters, report_interval_ms: 1000, group: None, excerpt: Some(excerpt) };
+    let fields = json!({
+        "parameters": parameters_fields(), "report interval": 1000, "family": 0, "group": "",
+        "repair rule": 1,
+        "excerpt": { "payload digest": "77".repeat(32), "pieces": [10, [0, 7, 9]] },
+    });
+    ("join for an excerpt", command, fields)
+}
+
+pub(super) fn pieces(count: usize, chosen: &[usize]) -> PieceSet {
+    let mut pieces = PieceSet::none_of(count).unwrap();
+    chosen.iter().for_each(|piece| pieces.insert(*piece));
+    pieces
 }
 
 pub(super) fn numbers_status() -> FragmentStatus {

@@ -107,8 +107,8 @@ fn handshake() -> Value {
         "initiation": hex(&initiation),
         "response": hex(&response),
         "transport": [
-            { "from": "manager", "counter": 0, "message": "000203", "datagram": hex(&first) },
-            { "from": "host", "counter": 0, "message": "800203", "datagram": hex(&versions) },
+            { "from": "manager", "counter": 0, "message": "000204", "datagram": hex(&first) },
+            { "from": "host", "counter": 0, "message": "800204", "datagram": hex(&versions) },
             { "from": "manager", "counter": 1, "message": "01", "datagram": hex(&query) },
             { "from": "host", "counter": 1, "message": hex(&held), "datagram": hex(&answer) },
         ],

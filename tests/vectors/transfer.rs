@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use firmcast::time::Time;
 use firmcast::transfer::{Geometry, HostId, Sender, SenderConfig};
 use firmcast::wire::broadcast::{
-    Broadcast, BroadcastKind, FragmentStatus, GroupCipher, GroupKey, Missing, StatusRequest,
-    TransferParameters,
+    Broadcast, BroadcastKind, FragmentStatus, GroupCipher, GroupKey, Missing, RepairRule,
+    StatusRequest, TransferParameters,
 };
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -48,12 +48,13 @@ pub(super) struct Sources {
     count: u32,
     size: u16,
     rule: (u32, u32, u32),
+    repair: RepairRule,
 }
 
 impl Sources {
     /// Byte `k` of fragment `i` is `i * per_source + k * per_byte + i * k * per_both`, modulo 256.
-    pub(super) fn new(count: u32, size: u16, rule: (u32, u32, u32)) -> Self {
-        Self { count, size, rule }
+    pub(super) fn new(count: u32, size: u16, rule: (u32, u32, u32), repair: RepairRule) -> Self {
+        Self { count, size, rule, repair }
     }
 
     fn payload(&self) -> Vec<u8> {
@@ -75,6 +76,7 @@ fn repairs(sources: &Sources) -> Vec<Vec<u8>> {
         group_key: GroupKey::new(group_key()),
         payload_size_bytes: sources.count * u32::from(sources.size),
         fragment_size_bytes: sources.size,
+        repair: sources.repair,
     };
     let cipher = GroupCipher::new(CAMPAIGN, &parameters.group_key);
     let config = SenderConfig { rate_cap_bits_per_s: 1_000_000_000 };
@@ -127,32 +129,35 @@ fn lacks(round: u32, count: u32) -> FragmentStatus {
 const RULE: (u32, u32, u32) = (7, 3, 1);
 
 /// Blocks on both sides of each limit, two of them with fragments whose last piece is short, and
-/// one that is too large for as many repair fragments.
+/// one that is too large for as many repair fragments; then blocks with fewer of them by the other
+/// rule.
 pub(super) fn erasure() -> Value {
-    let mut blocks: Vec<Value> =
-        [(1, 512), (3, 512), (6, 1444), (16, 576), (17, 530), (33, 512)].map(small).into();
-    blocks.push(large(33_000, 512));
+    let doubled = [(1, 512), (3, 512), (6, 1444), (16, 576), (17, 530), (33, 512)];
+    let fitted = [(6, 512), (90, 512), (180, 530)];
+    let mut blocks: Vec<Value> = Vec::new();
+    blocks.extend(doubled.map(|shape| small(shape, RepairRule::Doubled)));
+    blocks.push(described(&Sources::new(33_000, 512, RULE, RepairRule::Doubled), Some(16_383)));
+    blocks.extend(fitted.map(|shape| small(shape, RepairRule::Fitted)));
     json!({ "blocks": blocks })
 }
 
-fn small((count, size): (u32, u16)) -> Value {
-    let sources = Sources::new(count, size, RULE);
-    let mut block = described(&sources, &(0..count.max(32)).collect::<Vec<_>>());
+fn small((count, size): (u32, u16), repair: RepairRule) -> Value {
+    let sources = Sources::new(count, size, RULE, repair);
+    let mut block = described(&sources, None);
     block["first repair"] = json!(hex(&repairs(&sources)[0]));
     block
 }
 
-fn large(count: u32, size: u16) -> Value {
-    described(&Sources::new(count, size, RULE), &[16_383])
-}
-
-fn described(sources: &Sources, numbers: &[u32]) -> Value {
+/// All repair fragments, or one of them.
+fn described(sources: &Sources, number: Option<u32>) -> Value {
     let digests = repair_digests(sources);
-    let named = |number: &u32| (number.to_string(), json!(digests[*number as usize]));
+    let numbers = number.map_or(0..digests.len() as u32, |number| number..number + 1);
+    let named = |number: u32| (number.to_string(), json!(digests[number as usize]));
     json!({
         "sources": sources.count,
         "size": sources.size,
+        "repair rule": u8::from(sources.repair == RepairRule::Fitted),
         "per source": RULE.0, "per byte": RULE.1, "per both": RULE.2,
-        "sha256 of repair": numbers.iter().map(named).collect::<serde_json::Map<_, _>>(),
+        "sha256 of repair": numbers.map(named).collect::<serde_json::Map<_, _>>(),
     })
 }

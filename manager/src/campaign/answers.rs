@@ -127,6 +127,7 @@ impl Host {
         }
         contact.digests = report.digests.or(contact.digests);
         contact.take_remark(report);
+        contact.take_lacking(report);
         contact.chip.handle_report(now, report);
         match report.phase {
             Phase::Failed if is_update(report.ending.reason) => {

@@ -228,7 +228,7 @@ mod tests {
 
     fn report(phase: Phase, flash: FlashState) -> Report {
         let ending = Ending::new(Reason::None, flash, "");
-        Report { campaign: 1, phase, ending, done: 0, total: 0, digests: None }
+        Report { campaign: 1, phase, ending, done: 0, total: 0, digests: None, lacking: None }
     }
 
     fn end(flash: FlashState) -> End {

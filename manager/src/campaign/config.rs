@@ -6,6 +6,8 @@ use std::time::Duration;
 use firmcast::session::PeerKey;
 use firmcast::wire::finding::Acceptance;
 
+use super::cargo::Pieces;
+
 /// Most hosts in one campaign.
 pub const HOSTS_MAX: usize = 10_000;
 
@@ -195,8 +197,10 @@ pub(crate) struct Rescue {
 pub struct Contents {
     /// The signed manifest.
     pub manifest: Vec<u8>,
-    /// The payload, as it travels.
+    /// The payload, as the bundle has it.
     pub payload: Vec<u8>,
+    /// The image in it, where the stream may carry only what some host lacks.
+    pub pieces: Option<Pieces>,
     /// Size of the image in the payload.
     pub image_size_bytes: usize,
     /// Whether the image covers only a part of each host's chip.

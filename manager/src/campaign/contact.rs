@@ -7,9 +7,11 @@ use firmcast::image::IMAGE_MAX;
 use firmcast::reason::{Reason, Refusal};
 use firmcast::time::Time;
 use firmcast::wire::answer::{Identity, Phase, Report};
-use firmcast::wire::broadcast::TransferParameters;
+use firmcast::wire::broadcast::{RepairRule, TransferParameters};
 use firmcast::wire::command::Command;
+use firmcast::wire::excerpt::{Excerpt, PieceSet};
 use firmcast::wire::finding::Acceptance;
+use firmcast::wire::versions::EXCERPTS;
 use rand_chacha::ChaCha20Rng;
 
 use super::boots::Boots;
@@ -52,6 +54,12 @@ pub(super) struct CampaignPlan {
     pub(super) expect_version: Option<String>,
     pub(super) stable_digest: [u8; 32],
     pub(super) parameters: TransferParameters,
+    /// What of the image the payload carries, if not all.
+    pub(super) excerpt: Option<Excerpt>,
+    /// Whether it is settled what the payload carries: hosts join then.
+    pub(super) is_settled: bool,
+    /// Fragments of an excerpt that was given up: who still receives that has not joined.
+    pub(super) given_up_fragments: Option<u32>,
     pub(super) group: Option<std::net::IpAddr>,
     pub(super) report_interval_ms: u16,
     pub(super) purpose: Purpose,
@@ -105,6 +113,11 @@ impl CampaignPlan {
     pub(super) fn campaign(&self) -> u64 {
         self.parameters.campaign
     }
+
+    /// Returns whether a host that reports so receives what is sent now.
+    pub(super) fn is_received(&self, report: &Report) -> bool {
+        self.given_up_fragments.is_none_or(|fragments| fragments != report.total)
+    }
 }
 
 /// What legs have in common.
@@ -128,6 +141,12 @@ pub(super) struct Contact {
     pub(super) aside: Option<Command>,
     pub(super) identity: Option<Identity>,
     pub(super) recovery_address: Option<SocketAddr>,
+    /// The version of the messages that it speaks, as far as it has said so.
+    pub(super) version: Option<u8>,
+    /// Pieces of the image that its chip lacks, if it has said so.
+    pub(super) lacking: Option<PieceSet>,
+    /// Whether it receives an excerpt that does not help it.
+    pub(super) is_stuck: bool,
     pub(super) phase: Phase,
     pub(super) done: u32,
     pub(super) total: u32,
@@ -154,6 +173,9 @@ impl Contact {
             aside: None,
             identity: None,
             recovery_address: None,
+            version: None,
+            lacking: None,
+            is_stuck: false,
             phase: Phase::Idle,
             done: 0,
             total: 0,
@@ -192,6 +214,39 @@ impl Contact {
     pub(super) fn extend_deadline(&mut self, now: Time) {
         let deadline = now + self.span;
         self.deadline = Some(self.turn_end.map_or(deadline, |end| deadline.min(end)));
+    }
+
+    /// Takes over which pieces of the image it lacks.
+    pub(super) fn take_lacking(&mut self, report: &Report) {
+        match report.phase {
+            Phase::Accepted => self.lacking = report.lacking,
+            Phase::Receiving => {
+                self.is_stuck = report.lacking.is_some_and(|lacking| !lacking.is_empty());
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether it may receive an excerpt of the image, with fewer repair fragments.
+    pub(super) fn speaks_excerpts(&self) -> bool {
+        self.version.is_some_and(|version| version >= EXCERPTS)
+    }
+
+    /// Why the stream does not help it as it is, for people.
+    pub(super) fn cannot_follow(&self, plan: &CampaignPlan) -> Option<&'static str> {
+        let is_new = plan.excerpt.is_some() || plan.parameters.repair != RepairRule::Doubled;
+        if is_new && self.version.is_some_and(|version| version < EXCERPTS) {
+            return Some(
+                "its recovery image is too old for this stream: make it anew with \
+                 firmcast-mkrecovery, or update this host alone",
+            );
+        }
+        let excerpt = plan.excerpt?;
+        let is_helped = self.lacking.is_some_and(|lacking| excerpt.carried.covers(&lacking));
+        (!is_helped || self.is_stuck).then_some(
+            "its chip lacks pieces of the image that the stream leaves out: update it again, or \
+             with --whole",
+        )
     }
 
     /// Takes over how far the host is; only a step forward gives it more time.

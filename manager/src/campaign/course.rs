@@ -1,6 +1,7 @@
 //! A campaign without its sessions, sans-IO: hosts that are brought one image, over an endpoint
 //! that others may share.
 
+mod settling;
 mod uploads;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -12,12 +13,13 @@ use firmcast::session::{Endpoint, PeerKey};
 use firmcast::time::Time;
 use firmcast::transfer::TransferError;
 use firmcast::wire::answer::{Answer, Phase};
-use firmcast::wire::broadcast::{Broadcast, GroupKey, TransferParameters};
+use firmcast::wire::broadcast::{Broadcast, GroupKey, RepairRule, TransferParameters};
 use firmcast::wire::help::HelpRequest;
 use firmcast::wire::versions::Mismatch;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
+use super::cargo::Cargo;
 use super::config::{self, Contents, Delivery, HOSTS_MAX, Target, Terms};
 use super::contact::{CampaignPlan, EscrowPlan};
 use super::event::{Backup, CampaignEvent, Transmit};
@@ -43,6 +45,7 @@ const REPORT_INTERVAL_MS_MAX: usize = 20_000;
 pub(crate) struct Course {
     plan: CampaignPlan,
     stream: Stream,
+    cargo: Cargo,
     /// What it wants done with the sessions.
     outbox: Outbox,
     hosts: Vec<Host>,
@@ -75,8 +78,10 @@ impl Course {
             group_key: GroupKey::new(random::seed(&mut rng)),
             payload_size_bytes: u32::try_from(contents.payload.len()).unwrap_or(u32::MAX),
             fragment_size_bytes: terms.fragment_size_bytes,
+            repair: RepairRule::Doubled,
         };
-        let stream = Stream::new(terms, &parameters, contents.payload)?;
+        let stream = Stream::new(terms, &parameters, contents.payload.clone())?;
+        let cargo = Cargo::new(contents.payload, contents.pieces);
         let uploads = match terms.rescue {
             Some(_) => UPLOADS_MAX,
             None => targets.iter().filter(|target| target.key.is_some()).count(),
@@ -86,6 +91,9 @@ impl Course {
             expect_version: contents.expect_version,
             stable_digest: contents.stable_digest,
             parameters,
+            excerpt: None,
+            is_settled: terms.rescue.is_some(),
+            given_up_fragments: None,
             group: multicast_group(terms.delivery),
             report_interval_ms: report_interval_ms(targets.len()),
             deadlines: terms.deadlines,
@@ -103,6 +111,7 @@ impl Course {
         let mut course = Self {
             plan,
             stream,
+            cargo,
             outbox: Outbox::default(),
             hosts,
             by_key,
@@ -220,7 +229,7 @@ impl Course {
         &mut self,
         now: Time,
         peer: &PeerKey,
-        from: SocketAddr,
+        (from, version): (SocketAddr, Option<u8>),
         answer: &Answer,
     ) {
         let Some(index) = self.by_key.get(peer).copied() else { return };
@@ -228,6 +237,7 @@ impl Course {
             self.stream.handle_status(now, index, status);
         }
         self.touch(now, index, |host, plan, rng| {
+            host.contact.version = version;
             if host.stage().is_in_recovery() {
                 host.contact.recovery_address = Some(from);
             }
@@ -313,7 +323,8 @@ impl Course {
     /// When [`Course::handle_timeout`] or [`Course::poll_transmit`] want to be called next.
     pub(crate) fn poll_timeout(&self) -> Option<Time> {
         let hosts = self.hosts.iter().filter_map(Host::poll_timeout).min();
-        [hosts, self.stream.poll_timeout()].into_iter().flatten().min()
+        let settling = self.cargo.settle_by.filter(|_| !self.plan.is_settled);
+        [hosts, settling, self.stream.poll_timeout()].into_iter().flatten().min()
     }
 
     /// The next piece of news.
@@ -388,9 +399,12 @@ impl Course {
         for (index, why) in self.stream.take_stalled() {
             self.touch(now, index, |host, plan, _| host.leave_behind(now, why.to_owned(), plan));
         }
+        self.settle_cargo(now);
         self.stream.admit_newcomers(now);
         if let Some(hosts) = self.stream.start_if_ready(now, &self.hosts) {
-            self.events.push_back(CampaignEvent::TransferStarted { hosts });
+            let carried = self.plan.excerpt.map(|excerpt| excerpt.carried);
+            let pieces = carried.map(|carried| (carried.count(), carried.pieces()));
+            self.events.push_back(CampaignEvent::TransferStarted { hosts, pieces });
         }
     }
 

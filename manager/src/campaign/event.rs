@@ -81,6 +81,9 @@ pub enum CampaignEvent {
     TransferStarted {
         /// Hosts that had joined by then.
         hosts: usize,
+        /// How many pieces of the image it carries, and how many there are; none where it carries
+        /// all of the image.
+        pieces: Option<(usize, usize)>,
     },
 }
 

@@ -15,6 +15,7 @@
 //!   flash.
 //! - [`stage`]: where a host stands, as a view for names and JSON.
 //! - `manifest`, `retry`, `outbox`: how a host is told things.
+//! - `cargo`: what of the image travels.
 //! - `stream`: the image on its way to all hosts at once.
 //! - [`event`]: what the campaign tells its driver.
 //!
@@ -23,6 +24,7 @@
 
 mod answers;
 pub(crate) mod boots;
+mod cargo;
 mod chip;
 pub mod config;
 mod contact;
@@ -50,6 +52,7 @@ use firmcast::wire::command::Command;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
+pub use cargo::Pieces;
 pub(crate) use config::HOLD_TOLD_S;
 pub use config::{Config, Contents, Deadlines, Delivery, Purpose, Target};
 pub(crate) use config::{Rescue, Terms};
@@ -135,7 +138,10 @@ impl Campaign {
                 Some(session::SessionEvent::Connected { peer, .. }) => course.connected(now, &peer),
                 Some(session::SessionEvent::Message { peer, address, bytes }) => {
                     match Answer::parse(&bytes) {
-                        Ok(answer) => course.handle_answer(now, &peer, address, &answer),
+                        Ok(answer) => {
+                            let version = endpoint.spoken(&peer);
+                            course.handle_answer(now, &peer, (address, version), &answer);
+                        }
                         Err(error) => tell_not_understood(endpoint, now, &peer, error),
                     }
                 }

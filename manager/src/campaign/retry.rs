@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use firmcast::backoff::Backoff;
 use firmcast::time::Time;
 use rand_chacha::ChaCha20Rng;
 use rand_core::RngCore;
@@ -20,19 +21,19 @@ const WAIT_MAX: Duration = Duration::from_secs(4);
 #[derive(Debug)]
 pub(super) struct Retry {
     next: Time,
-    wait: Duration,
+    waits: Backoff,
 }
 
 impl Retry {
     /// Due at once.
     pub(super) fn starting(now: Time) -> Self {
-        Self { next: now, wait: FIRST }
+        Self { next: now, waits: Backoff::new(FIRST, WAIT_MAX) }
     }
 
     /// Due after `wait`, and each time after another: a sign of life, to which no answer is
     /// awaited.
     pub(super) fn every(now: Time, wait: Duration) -> Self {
-        Self { next: now + wait, wait }
+        Self { next: now + wait, waits: Backoff::new(wait, WAIT_MAX) }
     }
 
     /// When it is due next.
@@ -45,14 +46,13 @@ impl Retry {
         if now < self.next {
             return false;
         }
-        self.next = now + spread(self.wait, rng);
-        self.wait = (self.wait * 2).min(WAIT_MAX.max(self.wait));
+        self.next = now + spread(self.waits.next_pause(), rng);
         true
     }
 
     /// Postpones the next repetition: the peer showed progress.
     pub(super) fn postpone(&mut self, now: Time, rng: &mut ChaCha20Rng) {
-        self.wait = AFTER_PROGRESS;
+        self.waits = Backoff::new(AFTER_PROGRESS, WAIT_MAX);
         self.next = now + spread(AFTER_PROGRESS, rng);
     }
 }
@@ -73,7 +73,7 @@ mod tests {
         let mut rng = ChaCha20Rng::from_seed([1; 32]);
         let mut retry = Retry::starting(Time::ZERO);
         let mut last = Duration::ZERO;
-        for _ in 0..10 {
+        for _ in 0..20 {
             let now = retry.next();
             assert!(retry.take(now, &mut rng) && !retry.take(now, &mut rng));
             last = retry.next().since(now);

@@ -68,6 +68,17 @@ impl Stream {
         })
     }
 
+    /// Carries another payload from now on; nothing of the one before was sent.
+    pub(super) fn carry(
+        &mut self,
+        payload: Vec<u8>,
+        parameters: &TransferParameters,
+    ) -> Result<(), TransferError> {
+        let rate_cap_bits_per_s = self.rate_cap_bits_per_s;
+        self.sender = Sender::new(payload, parameters, SenderConfig { rate_cap_bits_per_s })?;
+        Ok(())
+    }
+
     /// Another cap from now on, for all copies of the stream together.
     pub(super) fn set_rate_cap(&mut self, now: Time, rate_cap_bits_per_s: u64) {
         self.rate_cap_bits_per_s = rate_cap_bits_per_s;

@@ -19,7 +19,7 @@ use std::process::ExitCode;
 
 pub(crate) use file::{Readers, ensure_absent, read_bundle, write_new};
 pub(crate) use learned::write_learned;
-pub(crate) use open::{Opened, open, trusted};
+pub(crate) use open::{Opened, open, pieces, trusted};
 pub(crate) use sign::sign;
 pub(crate) use variables::{NO_VARIABLE_STORE, tell_if_no_variable_store};
 

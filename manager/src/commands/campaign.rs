@@ -79,6 +79,9 @@ pub(super) struct CampaignArgs {
     /// chip and locks it again), inhibitors or package-manager; may be repeated
     #[arg(long, value_name = "CHECK", value_parser = acceptable())]
     accept: Vec<String>,
+    /// Send all of the image, also what every host has on its chip already
+    #[arg(long)]
+    whole: bool,
     /// Update with a UEFI image in which no variable store is known, although that may overwrite
     /// the settings of every host; needed once for a bundle
     #[arg(long)]
@@ -262,9 +265,11 @@ impl CampaignArgs {
         let Opened { manifest, signed, payload, signer, signature_checked } = opened;
         let file = self.bundle.display().to_string();
         let facts = BundleFacts::new(file, &manifest, &signer, signature_checked);
+        let pieces = bundle::pieces(&manifest, payload).filter(|_| !self.whole);
         let contents = Contents {
             manifest: signed.to_vec(),
             payload: payload.to_vec(),
+            pieces,
             image_size_bytes: manifest.image_size_bytes(),
             is_part: !manifest.parts().is_empty(),
             expect_version: manifest.expect_version().map(str::to_owned),

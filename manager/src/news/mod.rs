@@ -51,6 +51,15 @@ pub fn campaign_text(campaign: u64) -> String {
     format!("{campaign:016x}")
 }
 
+/// Pieces of an image that a stream carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pieces {
+    /// How many it carries.
+    pub sent: usize,
+    /// How many the image has.
+    pub of: usize,
+}
+
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
@@ -105,6 +114,9 @@ pub enum News {
     TransferStarted {
         /// Hosts that had joined by then.
         hosts: usize,
+        /// What of the image it carries, where that is not all.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pieces: Option<Pieces>,
     },
     /// A host's backup is durable; from here on its flash may be changed.
     BackupStored {

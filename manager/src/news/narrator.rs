@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use firmcast::time::Time;
 
-use super::{HostResult, Kind, News, StageTime, hex};
+use super::{HostResult, Kind, News, Pieces, StageTime, hex};
 use crate::campaign::{Backup, CampaignEvent, Host, Stage, Stream};
 
 /// Interval between two tellings of a host's progress.
@@ -78,7 +78,10 @@ impl Narrator {
             CampaignEvent::Twins { host } => {
                 News::Warning { message: super::twins_text(&name(*host)) }
             }
-            CampaignEvent::TransferStarted { hosts } => News::TransferStarted { hosts: *hosts },
+            CampaignEvent::TransferStarted { hosts, pieces } => News::TransferStarted {
+                hosts: *hosts,
+                pieces: pieces.map(|(sent, of)| Pieces { sent, of }),
+            },
             CampaignEvent::Progress { host } => {
                 let told = self.told.get(host);
                 if told.is_some_and(|told| now.since(*told) < PROGRESS_INTERVAL) {

@@ -2,7 +2,7 @@
 
 use firmcast::reason::Reason;
 
-use super::{Entry, HostResult, Kind, News, StageTime};
+use super::{Entry, HostResult, Kind, News, Pieces, StageTime};
 
 /// A stage that took less is not told of.
 const NOTICEABLE_S: f64 = 0.1;
@@ -25,8 +25,15 @@ impl News {
                 format!("{host}: {phase} {percent} % ({done} of {total}){loss}")
             }
             Self::Progress { .. } => return None,
-            Self::TransferStarted { hosts } => {
-                format!("sending the image to {}", count_of_hosts(*hosts))
+            Self::TransferStarted { hosts, pieces } => {
+                let hosts = count_of_hosts(*hosts);
+                match pieces {
+                    None => format!("sending the image to {hosts}"),
+                    Some(Pieces { sent, of }) => format!(
+                        "sending {sent} of {of} pieces of the image to {hosts}; the others are on \
+                         the chips already"
+                    ),
+                }
             }
             Self::BackupStored { host, sha256, .. } => format!("{host}: backup {sha256} stored"),
             Self::Result(result) => format!("{}: {}", result.host, result.to_text()),

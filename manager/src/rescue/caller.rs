@@ -28,7 +28,7 @@ const RESCUE_MEMORY: Duration = Duration::from_secs(24 * 3600);
 const RESCUES_MAX: usize = 100;
 
 /// Requests of one host that are answered in a second.
-pub(super) const REQUESTS_PER_SECOND: u32 = 2;
+pub(super) const REQUESTS_PER_SECOND: u32 = 8;
 
 /// One host that called.
 #[derive(Debug)]

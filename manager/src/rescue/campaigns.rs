@@ -72,6 +72,7 @@ impl Service {
         let contents = Contents {
             manifest: bundle.signed.to_vec(),
             payload,
+            pieces: None,
             image_size_bytes: manifest.image_size_bytes(),
             is_part: !manifest.parts().is_empty(),
             expect_version: None,

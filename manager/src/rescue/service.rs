@@ -231,7 +231,7 @@ impl Service {
             }
             (answer, Some(index)) => {
                 let course = &mut self.courses[index].course;
-                course.handle_answer(now, peer, from, &answer);
+                course.handle_answer(now, peer, (from, None), &answer);
             }
             (_, None) => {}
         }

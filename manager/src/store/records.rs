@@ -236,7 +236,7 @@ mod tests {
     use super::*;
 
     fn started() -> Entry {
-        Entry::now(7, News::TransferStarted { hosts: 1 })
+        Entry::now(7, News::TransferStarted { hosts: 1, pieces: None })
     }
 
     #[test]

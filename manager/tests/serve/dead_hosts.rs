@@ -156,7 +156,7 @@ impl Host {
                     self.machine.found(now, source, Ok(found));
                 }
                 StayAction::Flash { .. } => self.flashing = Some(now + flashing),
-                StayAction::JoinGroup(_) => {}
+                StayAction::JoinGroup(_) | StayAction::ReadPiece { .. } => {}
                 StayAction::Conclude(conclusion) => {
                     repaired = matches!(conclusion, Conclusion::Repaired { .. });
                 }

@@ -41,11 +41,11 @@ impl HostSystem for TestSystem {
         }
     }
 
-    fn prepare(&mut self, order: &UpdateOrder<'_>) -> Result<(), Refusal> {
+    fn prepare(&mut self, order: &UpdateOrder<'_>) -> Result<Option<PieceSet>, Refusal> {
         self.obstacle.clone().map_or(Ok(()), Err)?;
         let version = order.manifest.version().to_owned();
         self.prepared.push((order.campaign, order.manager_address, order.reach_timeout_s, version));
-        Ok(())
+        Ok(PieceSet::all_of(1))
     }
 
     fn abandon(&mut self) {

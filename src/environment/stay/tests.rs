@@ -122,7 +122,9 @@ impl Room {
                         let found = self.places.get(source.to_string().as_str()).cloned();
                         self.host.found(self.now, source, Ok(found.unwrap_or_default()));
                     }
-                    StayAction::JoinGroup(_) | StayAction::Flash { .. } => {}
+                    StayAction::JoinGroup(_)
+                    | StayAction::ReadPiece { .. }
+                    | StayAction::Flash { .. } => {}
                     StayAction::Conclude(conclusion) => self.conclusion = Some(conclusion),
                 }
             }

@@ -7,6 +7,7 @@ use log::warn;
 
 use super::escrow::EscrowOrder;
 use super::{Action, REPORT_INTERVAL_MS, Recovery, State};
+use crate::backoff::Backoff;
 use crate::reason::{Reason, Refusal};
 use crate::time::Time;
 use crate::wire::answer::{Answer, Phase};
@@ -36,6 +37,10 @@ impl Recovery {
             self.send_report(now);
             return;
         }
+        if !matches!(command, Command::Query | Command::Enlist { .. }) {
+            // It repeats what it does not see followed.
+            self.report_waits = Backoff::steady(self.report_interval);
+        }
         match command {
             Command::Query => self.send(now, &Answer::Identity(self.mission.identity.clone())),
             Command::ManifestPart { total_bytes, offset_bytes, bytes, .. } => {
@@ -52,11 +57,11 @@ impl Recovery {
     /// Follows a command that is answered with the report.
     fn follow(&mut self, now: Time, command: Command) {
         match command {
-            Command::Join { parameters, report_interval_ms, group } => {
+            Command::Join { parameters, report_interval_ms, group, excerpt } => {
                 let interval = report_interval_ms
                     .clamp(*REPORT_INTERVAL_MS.start(), *REPORT_INTERVAL_MS.end());
                 self.report_interval = Duration::from_millis(interval.into());
-                self.join(now, parameters, group);
+                self.join(now, parameters, group, excerpt);
             }
             Command::Commit { .. } if !self.mission.drill => self.commit(None),
             Command::CommitWithEscrow { rate_kbit_s, unless_broken, .. } if !self.mission.drill => {

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use log::{info, warn};
 use rand_core::RngCore;
 
+use super::merge::Merge;
 use super::{Action, Recovery, State};
 use crate::image::VerifiedManifest;
 use crate::image::assembly::ManifestAssembly;
@@ -13,6 +14,7 @@ use crate::time::Time;
 use crate::transfer::Receiver;
 use crate::wire::answer::{Answer, Phase};
 use crate::wire::broadcast::TransferParameters;
+use crate::wire::excerpt::Excerpt;
 
 impl Recovery {
     pub(super) fn take_manifest(
@@ -62,13 +64,24 @@ impl Recovery {
         now: Time,
         parameters: TransferParameters,
         group: Option<IpAddr>,
+        excerpt: Option<Excerpt>,
     ) {
         let Some(manifest) = &self.manifest else { return };
-        let fits = parameters.payload_size_bytes as usize == manifest.payload_size_bytes();
         let open = matches!(self.state, State::Waiting | State::Receiving);
-        if !open || !fits || self.parameters.as_ref() == Some(&parameters) {
+        if !open || self.parameters.as_ref() == Some(&parameters) {
             return;
         }
+        let (size_bytes, whole_bytes) =
+            (parameters.payload_size_bytes as usize, manifest.payload_size_bytes());
+        let merge = match excerpt {
+            None if size_bytes == whole_bytes => None,
+            // The host has memory for the whole payload.
+            Some(excerpt) if size_bytes <= whole_bytes => match Merge::of(excerpt, manifest) {
+                Some(merge) => Some(merge),
+                None => return,
+            },
+            _ => return,
+        };
         let seed = self.rng.next_u64();
         match Receiver::new(&parameters, seed) {
             Ok(receiver) => {
@@ -78,23 +91,32 @@ impl Recovery {
                 self.parameters = Some(parameters);
                 self.receiver = Some(Box::new(receiver));
                 self.state = State::Receiving;
+                let next = merge.as_ref().and_then(|merge| merge.next(manifest));
+                let read = next.map(|(piece, range)| Action::ReadPiece { piece, range });
+                self.actions.extend(read);
+                (self.merge, self.report.lacking) = (merge, None);
                 info!("receiving the image");
             }
             Err(error) => self.give_up(now, &Refusal::new(Reason::RecoveryFailed, error)),
         }
     }
 
-    /// Checks the payload that is whole now; one that is wrong is received again.
+    /// Checks the payload that is whole now; one that is wrong is received again. An excerpt waits
+    /// for the pieces of the host's own chip, and is of no use without them.
     pub(super) fn open_payload(&mut self, now: Time) {
         let (Some(receiver), Some(manifest)) = (&mut self.receiver, &self.manifest) else { return };
-        let opened = match receiver.take_payload() {
-            Ok(payload) => manifest.open_payload(payload).map_err(|error| error.to_string()),
-            Err(error) => Err(error.to_string()),
+        if self.merge.as_ref().is_some_and(|merge| !merge.is_whole()) {
+            return;
+        }
+        let opened = match (receiver.take_payload(), &mut self.merge) {
+            (Ok(payload), None) => manifest.open_payload(payload).map_err(|e| e.to_string()),
+            (Ok(payload), Some(merge)) => merge.open(payload, manifest).map_err(|e| e.to_string()),
+            (Err(error), _) => Err(error.to_string()),
         };
         match opened {
             Ok(image) => {
                 info!("the whole image is verified");
-                self.image = Some(image);
+                (self.image, self.merge) = (Some(image), None);
                 self.report.phase = Phase::Verified;
                 self.state = State::Verified;
                 self.send_report(now);

@@ -4,6 +4,7 @@
 
 mod drill;
 mod escrow;
+mod merge;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -19,8 +20,9 @@ use crate::session::{Endpoint, SessionEvent};
 use crate::time::Time;
 use crate::transfer::{Sender, SenderConfig};
 use crate::wire::answer::{Answer, End, Environment, Identity, Phase, Report};
-use crate::wire::broadcast::{GroupKey, TransferParameters};
+use crate::wire::broadcast::{GroupKey, RepairRule, TransferParameters};
 use crate::wire::command::Command;
+use crate::wire::excerpt::Excerpt;
 use crate::wire::samples;
 
 const CAMPAIGN: u64 = 0xca;
@@ -140,14 +142,29 @@ impl Bench {
     }
 
     fn join(&mut self, now: Time, payload: &[u8], key: u8) -> Sender {
+        self.join_excerpt(now, payload, key, None)
+    }
+
+    fn join_excerpt(
+        &mut self,
+        now: Time,
+        payload: &[u8],
+        key: u8,
+        excerpt: Option<Excerpt>,
+    ) -> Sender {
         let parameters = TransferParameters {
             campaign: CAMPAIGN,
             group_key: GroupKey::new([key; 32]),
             payload_size_bytes: payload.len() as u32,
             fragment_size_bytes: 1440,
+            repair: RepairRule::Doubled,
         };
-        let join =
-            Command::Join { parameters: parameters.clone(), report_interval_ms: 500, group: None };
+        let join = Command::Join {
+            parameters: parameters.clone(),
+            report_interval_ms: 500,
+            group: None,
+            excerpt,
+        };
         self.command(now, &join);
         let config = SenderConfig { rate_cap_bits_per_s: 1_000_000_000 };
         let mut sender = Sender::new(payload.to_vec(), &parameters, config).unwrap();

@@ -92,17 +92,26 @@ def number(data):
     return int.from_bytes(data, "big")
 
 
-def repair_count(sources):
-    return max(sources, REPAIRS_MIN) if sources <= DOUBLED_MAX else LARGE_REPAIRS
+def repair_count(sources, rule):
+    """Returns how many repair fragments a block has: by rule 0 (doubled), or 1 (fitted)."""
+    if rule == 0:
+        return max(sources, REPAIRS_MIN) if sources <= DOUBLED_MAX else LARGE_REPAIRS
+    width = next_power_of_two(sources)
+    while 3 * largest_power_of_two(width - sources) < sources:
+        width *= 2
+    return max(min(sources, largest_power_of_two(width - sources)), REPAIRS_MIN)
 
 
 def next_power_of_two(value):
     return 1 << (value - 1).bit_length()
 
 
-def factor(sources, source, repair):
+def largest_power_of_two(limit):
+    return 1 << limit.bit_length() - 1 if limit else 0
+
+
+def factor(sources, repairs, source, repair):
     """By what a source is multiplied in the sum that makes a repair fragment."""
-    repairs = repair_count(sources)
     if next_power_of_two(sources) < next_power_of_two(repairs):
         width = next_power_of_two(sources)
         return multiply((width + repair) // width, inverse((width + repair) ^ source))
@@ -110,26 +119,26 @@ def factor(sources, source, repair):
     return multiply((width + source) // width, inverse((width + source) ^ repair))
 
 
-def repair_fragment(sources, repair):
+def repair_fragment(sources, repairs, repair):
     total = Sum(len(sources[0]))
     for source, fragment in enumerate(sources):
-        total.add(fragment, factor(len(sources), source, repair))
+        total.add(fragment, factor(len(sources), repairs, source, repair))
     return total.fragment()
 
 
-def restore(count, size, held):
+def restore(count, repairs, size, held):
     """Returns all source fragments from any `count` fragments of a block, by number."""
     missing = [source for source in range(count) if source not in held]
-    repairs = sorted(fragment for fragment in held if fragment >= count)[:len(missing)]
-    assert len(repairs) == len(missing), "not enough fragments"
+    standing_in = sorted(fragment for fragment in held if fragment >= count)[:len(missing)]
+    assert len(standing_in) == len(missing), "not enough fragments"
     rows, sums = [], []
-    for repair in repairs:
+    for repair in standing_in:
         total = Sum(size)
         total.add(held[repair], 1)
         for source in range(count):
             if source in held:
-                total.add(held[source], factor(count, source, repair - count))
-        rows.append([factor(count, source, repair - count) for source in missing])
+                total.add(held[source], factor(count, repairs, source, repair - count))
+        rows.append([factor(count, repairs, source, repair - count) for source in missing])
         sums.append(total.fragment())
     solved = solve(rows, sums, size)
     return [held[source] if source in held else solved[missing.index(source)] for source in range(count)]

@@ -8,6 +8,7 @@ import struct
 NAME_SIZE_MAX = 64
 DETAIL_SIZE_MAX = 200
 MESSAGE_SIZE_MAX = 1152
+PIECES_MAX = 1024
 
 NUMBERS = {"u8": ">B", "u16": ">H", "u32": ">I", "u64": ">Q"}
 
@@ -31,6 +32,8 @@ FINDINGS = [("findings", "later")]
 LEARNED = [("learned", "later")]
 PROGRAMS = [("programs", "later")]
 RESCUES = [("rescues", "later")]
+REPAIR_AND_EXCERPT = [("repair rule", "later"), ("excerpt", "later")]
+LACKING = [("lacking", "later")]
 
 BEGIN = CAMPAIGN + [("reach timeout", "u16"), ("transfer timeout", "u16")] + ACCEPTED
 
@@ -38,7 +41,8 @@ COMMANDS = {
     0x01: ("query", []),
     0x02: ("manifest part", CAMPAIGN + [("total", "u32"), ("offset", "u32"), ("bytes", "rest")]),
     0x03: ("begin", BEGIN),
-    0x04: ("join", [("parameters", "parameters"), ("report interval", "u16"), ("family", "u8"), ("group", "address")]),
+    0x04: ("join", [("parameters", "parameters"), ("report interval", "u16"), ("family", "u8"), ("group", "address")]
+           + REPAIR_AND_EXCERPT),
     0x05: ("commit", CAMPAIGN),
     0x06: ("release", CAMPAIGN),
     0x07: ("measure", CAMPAIGN),
@@ -55,7 +59,7 @@ COMMANDS = {
 ANSWERS = {
     0x81: ("identity", IDENTITY + FINDINGS + LEARNED),
     0x82: ("report", CAMPAIGN + [("phase", "u8"), ("reason", "u16"), ("flash", "u8"), ("done", "u32"), ("total", "u32"),
-                                 ("digests", "digests"), ("detail", "detail")]),
+                                 ("digests", "digests"), ("detail", "detail")] + LACKING),
     0x83: ("manifest held", CAMPAIGN + [("held", "u32")]),
     0x84: ("fragment status", FRAGMENT_STATUS),
     0x85: ("measurement", CAMPAIGN + [("matches", "u8"), ("stable digest", 32), ("boot id", 16), ("BIOS version", "name"),
@@ -131,11 +135,25 @@ class Reader:
     def later(self, name):
         if name == "accepted":
             return self.number("u64")
-        if name == "rescues":
+        if name in ("rescues", "repair rule"):
             return self.number("u8")
+        if name == "excerpt" and self.optional():
+            return {"payload digest": self.take(32).hex(), "pieces": self.piece_set()}
+        if name == "excerpt":
+            return None
+        if name == "lacking":
+            return self.piece_set() if self.optional() else None
         if name == "programs":
             return [self.field(kind, {}) for kind in LATER[name]]
         return [[self.number(kind) for kind in LATER[name]] for _ in range(self.number("u8"))]
+
+    def piece_set(self):
+        """Returns how many pieces the image has, and the numbers of those in the set."""
+        count = self.number("u16")
+        bits = "".join(f"{byte:08b}" for byte in self.take(-(-count // 8)))
+        if not 1 <= count <= PIECES_MAX or "1" in bits[count:]:
+            raise Malformed("a set of pieces")
+        return [count, [number for number, bit in enumerate(bits) if bit == "1"]]
 
     def read_id(self, _before):
         return self.take(8).hex()
@@ -198,12 +216,21 @@ def write_field(kind, value, fields):
     return struct.pack(">BH", 0, len(value)) + b"".join(entries)
 
 
+def write_piece_set(count, numbers):
+    bits = sum(1 << 8 * -(-count // 8) - 1 - number for number in numbers)
+    return struct.pack(">H", count) + bits.to_bytes(-(-count // 8), "big")
+
+
 def write_later(name, value):
-    if value is None or (not value and name != "rescues"):
+    if value is None or (not value and name not in ("rescues", "repair rule", "lacking")):
         return b""
+    if name == "excerpt":
+        return b"\1" + bytes.fromhex(value["payload digest"]) + write_piece_set(*value["pieces"])
+    if name == "lacking":
+        return b"\1" + write_piece_set(*value) if value else b"\0"
     if name == "accepted":
         return struct.pack(">Q", value)
-    if name == "rescues":
+    if name in ("rescues", "repair rule"):
         return bytes([value])
     if name == "programs":
         return b"".join(write_field(kind, part, {}) for kind, part in zip(LATER[name], value))

@@ -10,25 +10,28 @@ RANGES_MAX = 132
 
 
 class Geometry:
-    def __init__(self, payload_size, fragment_size):
-        self.payload_size, self.fragment_size = payload_size, fragment_size
+    def __init__(self, payload_size, fragment_size, repair_rule=0):
+        self.payload_size, self.fragment_size, self.repair_rule = payload_size, fragment_size, repair_rule
         self.sources = -(-payload_size // fragment_size)
         self.blocks = -(-self.sources // erasure.BLOCK_SOURCES_MAX)
 
     def source_count(self, block):
         return len(range(block, self.sources, self.blocks))
 
+    def repair_count(self, block):
+        return erasure.repair_count(self.source_count(block), self.repair_rule)
+
     def fragment_count(self, block):
-        return self.source_count(block) + erasure.repair_count(self.source_count(block))
+        return self.source_count(block) + self.repair_count(block)
 
     def has(self, block, number):
         return block < self.blocks and number < self.fragment_count(block)
 
 
 class Receiver:
-    def __init__(self, parameters):
+    def __init__(self, parameters, repair_rule=0):
         self.campaign = parameters["campaign"]
-        self.geometry = Geometry(parameters["payload size"], parameters["fragment size"])
+        self.geometry = Geometry(parameters["payload size"], parameters["fragment size"], repair_rule)
         self.group = datagrams.Group(int(self.campaign, 16), bytes.fromhex(parameters["group key"]))
         self.held = [{} for _ in range(self.geometry.blocks)]
         self.counts = dict.fromkeys(["useful", "corrupt", "duplicate", "foreign", "out of range"], 0)
@@ -95,7 +98,8 @@ class Receiver:
         return ranges if len(ranges) <= RANGES_MAX else None
 
     def payload(self):
-        restored = [erasure.restore(self.geometry.source_count(block), self.geometry.fragment_size, held)
+        geometry = self.geometry
+        restored = [erasure.restore(geometry.source_count(block), geometry.repair_count(block), geometry.fragment_size, held)
                     for block, held in enumerate(self.held)]
         fragments = [restored[index % self.geometry.blocks][index // self.geometry.blocks]
                      for index in range(self.geometry.sources)]
@@ -116,7 +120,8 @@ class Sender:
     def fragment(self, number):
         self.sent += 1
         known = number < len(self.sources)
-        data = self.sources[number] if known else erasure.repair_fragment(self.sources, number - len(self.sources))
+        repairs = self.geometry.repair_count(0)
+        data = self.sources[number] if known else erasure.repair_fragment(self.sources, repairs, number - len(self.sources))
         return self.group.fragment(0, number, data)
 
     def first_pass(self):

@@ -2,7 +2,7 @@
 
 from . import messages
 
-OURS = (2, 3)
+OURS = (2, 4)
 UNSAID = (2, 2)
 NEWER = (200, 201)
 

@@ -39,7 +39,8 @@ fn main() -> ExitCode {
         Err(problem) => {
             eprintln!(
                 "{problem}\nusage: firmcast-sim [--seeds N] [--flash-seeds N] [--rescue-seeds N] \
-                 [--first N] | --seed N | --flash-seed N | --rescue-seed N | --power-failure BYTES"
+                 [--first N] | --seed N | --flash-seed N | --rescue-seed N | --power-failure BYTES \
+                 [--loss-percent N]"
             );
             return ExitCode::from(2);
         }
@@ -49,7 +50,9 @@ fn main() -> ExitCode {
         Options { only: Some(seed), .. } => exit(look_into::<Update>(seed)),
         Options { only_flash: Some(seed), .. } => exit(look_into::<Chips>(seed)),
         Options { only_rescue: Some(seed), .. } => exit(look_into::<Rescue>(seed)),
-        Options { power_failure: Some(chip_bytes), .. } => exit(rescue::power_failure(chip_bytes)),
+        Options { power_failure: Some(chip_bytes), .. } => {
+            exit(rescue::power_failure(chip_bytes, options.loss_percent as f64 / 100.0))
+        }
         _ => run_every_kind(&options),
     }
 }
@@ -73,6 +76,7 @@ struct Options {
     only_flash: Option<u64>,
     only_rescue: Option<u64>,
     power_failure: Option<usize>,
+    loss_percent: u64,
 }
 
 impl Options {
@@ -86,6 +90,7 @@ impl Options {
             only_flash: None,
             only_rescue: None,
             power_failure: None,
+            loss_percent: 1,
         };
         while let Some(name) = arguments.next() {
             let value = arguments.next().ok_or_else(|| format!("{name} needs a number"))?;
@@ -99,6 +104,7 @@ impl Options {
                 "--rescue-seeds" => options.rescue_seeds = number,
                 "--rescue-seed" => options.only_rescue = Some(number),
                 "--power-failure" => options.power_failure = usize::try_from(number).ok(),
+                "--loss-percent" => options.loss_percent = number,
                 "--flash-seed" => options.only_flash = Some(number),
                 _ => return Err(format!("unknown option {name}")),
             }

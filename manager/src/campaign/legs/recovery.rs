@@ -47,10 +47,11 @@ impl RecoveryLeg {
     pub(in crate::campaign) fn commands(&mut self, due: bool, plan: &CampaignPlan) -> Vec<Command> {
         match self {
             Self::Manifest(delivery) => delivery.commands(due, plan.campaign(), &plan.manifest),
-            Self::Join if due => vec![Command::Join {
+            Self::Join if due && plan.is_settled => vec![Command::Join {
                 parameters: plan.parameters.clone(),
                 report_interval_ms: plan.report_interval_ms,
                 group: plan.group,
+                excerpt: plan.excerpt,
             }],
             _ => Vec::new(),
         }
@@ -118,7 +119,9 @@ impl RecoveryLeg {
         match report.phase {
             Phase::Verified if plan.escrow.is_some() => Next::Go(Start::Escrow),
             Phase::Verified => Next::Go(Start::Commit(None)),
-            Phase::Receiving if matches!(self, Self::Join) => Next::Go(Start::Transfer),
+            Phase::Receiving if matches!(self, Self::Join) && plan.is_received(report) => {
+                Next::Go(Start::Transfer)
+            }
             Phase::Receiving => {
                 if matches!(self, Self::Transfer { .. }) {
                     contact.take_progress(now, report);

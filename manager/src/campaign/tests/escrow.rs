@@ -22,7 +22,7 @@ fn each_backup_is_stored_before_its_host_changes_its_flash_though_a_tenth_is_los
         let stored: Vec<_> = of_host.map(|backup| &backup.bytes).collect();
         assert_eq!(stored, [&world.hosts[index].backup()], "{index}");
     }
-    assert_eq!(world.uploads, UPLOADS_MAX);
+    assert!((UPLOADS_MAX / 2..=UPLOADS_MAX).contains(&world.uploads), "{}", world.uploads);
 }
 
 #[test]

@@ -10,13 +10,15 @@ use firmcast::session::{self, Endpoint, PeerKey};
 use firmcast::time::Time;
 use firmcast::transfer::{Receiver, Sender, TransferEvent};
 use firmcast::wire::answer::{Answer, End, Environment, Identity, Phase, Programs, Report};
-use firmcast::wire::broadcast::{GroupKey, Missing};
+use firmcast::wire::broadcast::{GroupKey, Missing, TransferParameters};
 use firmcast::wire::command::Command;
 use firmcast::wire::escrow::BackupOffer;
+use firmcast::wire::excerpt::{Excerpt, PieceSet};
 use firmcast::wire::help::{Finding, HelpRequest};
 use firmcast::wire::samples;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore as _, SeedableRng};
+use sha2::{Digest as _, Sha256};
 
 #[path = "host/commands.rs"]
 mod commands;
@@ -24,6 +26,9 @@ mod commands;
 mod script;
 
 pub(super) use script::{Script, ScriptedBackup, Unknown};
+
+/// Size of the pieces of an image.
+pub(super) const PIECE_BYTES: usize = 10_000;
 
 const HEARTBEAT: Duration = Duration::from_secs(1);
 const RECONNECT_AFTER: Duration = Duration::from_secs(10);
@@ -58,6 +63,17 @@ pub(super) struct Cargo {
     pub(super) stable_digest: [u8; 32],
 }
 
+impl Cargo {
+    /// The payload carries these pieces of the image, which is the whole payload here.
+    fn check_excerpt(&self, payload: &[u8], excerpt: &Excerpt) {
+        assert_eq!(excerpt.payload_digest, *Sha256::digest(payload));
+        let pieces = self.payload.chunks(PIECE_BYTES).enumerate();
+        let carried = pieces.filter(|(piece, _)| excerpt.carried.contains(*piece));
+        let expected: Vec<u8> = carried.flat_map(|(_, bytes)| bytes).copied().collect();
+        assert!(zstd::bulk::decompress(payload, self.payload.len()).unwrap() == expected);
+    }
+}
+
 pub(super) struct ScriptedHost {
     pub(super) address: SocketAddr,
     pub(super) writes: u32,
@@ -77,6 +93,11 @@ pub(super) struct ScriptedHost {
     searches: bool,
     manifest: Vec<u8>,
     receiver: Option<Receiver>,
+    /// What it was told to receive.
+    joined: Option<TransferParameters>,
+    excerpt: Option<Excerpt>,
+    /// Of the last image that arrived whole.
+    last_excerpt: Option<Excerpt>,
     upload: Option<(BackupOffer, Sender)>,
     next_drop: Time,
     report: Report,
@@ -110,6 +131,9 @@ impl ScriptedHost {
             searches: false,
             manifest: Vec::new(),
             receiver: None,
+            joined: None,
+            excerpt: None,
+            last_excerpt: None,
             upload: None,
             next_drop: Time::ZERO,
             report: report(Phase::Idle),
@@ -157,6 +181,7 @@ impl ScriptedHost {
         self.place = if into_recovery { Place::Recovery } else { Place::Os };
         self.manifest.clear();
         (self.receiver, self.upload) = (None, None);
+        (self.joined, self.excerpt) = (None, None);
         self.report = report(if into_recovery { Phase::Ready } else { Phase::Idle });
         self.report.campaign = self.campaign;
         (self.next_report, self.give_up) = (None, None);
@@ -302,7 +327,11 @@ impl ScriptedHost {
             }
             if receiver.is_complete() && self.report.phase == Phase::Receiving {
                 let payload = receiver.take_payload().unwrap();
-                assert_eq!(payload, self.cargo.payload);
+                match self.excerpt {
+                    None => assert_eq!(payload, self.cargo.payload),
+                    Some(excerpt) => self.cargo.check_excerpt(&payload, &excerpt),
+                }
+                self.last_excerpt = self.excerpt;
                 self.report = self.state(Phase::Verified);
                 self.next_report = Some(now);
             }
@@ -316,6 +345,18 @@ impl ScriptedHost {
             }
             self.handle_command(now, Command::parse(&bytes).unwrap());
         }
+    }
+
+    /// Pieces of the image that its chip lacks.
+    fn lacking(&self) -> Option<PieceSet> {
+        let mut lacking = PieceSet::none_of(self.cargo.payload.len().div_ceil(PIECE_BYTES))?;
+        self.script.lacks?.iter().for_each(|piece| lacking.insert(*piece));
+        Some(lacking)
+    }
+
+    /// The pieces that it was told to receive, if not all.
+    pub(super) fn received(&self) -> Option<Vec<usize>> {
+        self.last_excerpt.map(|excerpt| excerpt.carried.iter().collect())
     }
 
     fn bios_version(&self) -> String {
@@ -383,5 +424,6 @@ fn report(phase: Phase) -> Report {
         done: 0,
         total: 0,
         digests: None,
+        lacking: None,
     }
 }

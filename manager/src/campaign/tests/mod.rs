@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod escrow;
+mod excerpt;
 mod host;
 mod world;
 
@@ -172,7 +173,7 @@ fn a_late_host_is_served_by_the_same_stream() {
     assert!((0..3).all(|index| world.outcome(index).ending.reason == Reason::Confirmed));
     let started =
         world.events.iter().find(|event| matches!(event, CampaignEvent::TransferStarted { .. }));
-    assert_eq!(started, Some(&CampaignEvent::TransferStarted { hosts: 2 }));
+    assert_eq!(started, Some(&CampaignEvent::TransferStarted { hosts: 2, pieces: None }));
 }
 
 #[test]

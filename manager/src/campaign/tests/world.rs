@@ -9,10 +9,10 @@ use firmcast::time::Time;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore, SeedableRng};
 
-use super::host::{Cargo, Script, ScriptedHost};
+use super::host::{Cargo, PIECE_BYTES, Script, ScriptedHost};
 use crate::campaign::{
     Backup, Campaign, CampaignEvent, Config, Contents, Deadlines, Delivery, Destination, Host,
-    Outcome, Purpose, Stage, Target, Transmit,
+    Outcome, Pieces, Purpose, Stage, Target, Transmit,
 };
 
 const STABLE_DIGEST: [u8; 32] = [5; 32];
@@ -100,6 +100,17 @@ impl World {
         let mut world = Self::with(scripts, Delivery::Broadcast, loss, escrow);
         let config = config(1, Delivery::Broadcast, escrow, &world.secret);
         world.campaign = campaign(Time::ZERO, Config { purpose, ..config }, escrow, &world.hosts);
+        world
+    }
+
+    /// Returns a campaign whose stream may leave pieces out.
+    pub(super) fn in_pieces(scripts: Vec<Script>, delivery: Delivery, loss: f64) -> Self {
+        let mut world = Self::with(scripts, delivery, loss, None);
+        let pieces = Pieces { image: payload(), piece_bytes: PIECE_BYTES };
+        let contents = Contents { pieces: Some(pieces), ..contents(None) };
+        let config = config(1, delivery, None, &world.secret);
+        let targets = targets(&world.hosts);
+        world.campaign = Campaign::new(Time::ZERO, &config, contents, targets).unwrap();
         world
     }
 
@@ -304,21 +315,29 @@ fn config(
 }
 
 fn campaign(now: Time, config: Config, escrow: Option<Escrow>, hosts: &[ScriptedHost]) -> Campaign {
-    let targets = hosts.iter().map(|host| Target {
+    Campaign::new(now, &config, contents(escrow), targets(hosts)).unwrap()
+}
+
+fn targets(hosts: &[ScriptedHost]) -> Vec<Target> {
+    let target = |host: &ScriptedHost| Target {
         name: host.address.to_string(),
         key: Some(host.key()),
         address: host.address,
-    });
+    };
+    hosts.iter().map(target).collect()
+}
+
+fn contents(escrow: Option<Escrow>) -> Contents {
     let expect_version = Some("2.0".into());
-    let contents = Contents {
+    Contents {
         manifest: manifest(),
         payload: payload(),
+        pieces: None,
         image_size_bytes: escrow.unwrap_or_default().image_size_bytes,
         expect_version,
         is_part: false,
         stable_digest: STABLE_DIGEST,
-    };
-    Campaign::new(now, &config, contents, targets.collect()).unwrap()
+    }
 }
 
 fn unit(rng: &mut ChaCha20Rng) -> f64 {

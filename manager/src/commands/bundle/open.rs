@@ -1,8 +1,9 @@
 //! Checking as much of a bundle as can be checked here; hosts check all of it again.
 
 use anyhow::ensure;
-use firmcast::image::{Bundle, Manifest, SignedManifest};
+use firmcast::image::{Bundle, Manifest, PayloadFormat, SignedManifest};
 use firmcast::keys::{self, Fingerprint, ReleasePublicKey};
+use firmcast_manager::campaign::Pieces;
 
 /// A bundle whose payload is the one that its manifest names.
 pub(crate) struct Opened<'a> {
@@ -13,6 +14,19 @@ pub(crate) struct Opened<'a> {
     pub(crate) signer: Fingerprint,
     /// Against a key that the operator gave.
     pub(crate) signature_checked: bool,
+}
+
+/// Returns the image of a payload whose digest was checked, where hosts may take pieces of it from
+/// their own chips; nothing where it does not come out whole, which the hosts tell.
+pub(crate) fn pieces(manifest: &Manifest, payload: &[u8]) -> Option<Pieces> {
+    let image_bytes = manifest.image_size_bytes();
+    let image = match manifest.payload_format() {
+        _ if !manifest.lies_as_on_chip() => None,
+        PayloadFormat::Raw => Some(payload.to_vec()),
+        PayloadFormat::Zstd => zstd::bulk::decompress(payload, image_bytes).ok(),
+    };
+    let image = image.filter(|image| image.len() == image_bytes)?;
+    Some(Pieces { image, piece_bytes: manifest.block_size_bytes() })
 }
 
 /// Returns the public release keys that an operator named: each a file, or the key itself.

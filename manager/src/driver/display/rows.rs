@@ -259,6 +259,7 @@ mod tests {
         let contents = Contents {
             manifest: vec![1],
             payload: vec![1],
+            pieces: None,
             image_size_bytes: 1,
             expect_version: None,
             is_part: false,

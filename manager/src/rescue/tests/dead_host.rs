@@ -226,7 +226,7 @@ impl DeadHost {
                     self.attempts += 1;
                     self.wants_permit = Some(*image.digest());
                 }
-                StayAction::JoinGroup(_) => {}
+                StayAction::JoinGroup(_) | StayAction::ReadPiece { .. } => {}
                 StayAction::Conclude(Conclusion::Repaired { .. }) if self.dead.relapses > 0 => {
                     self.dead.relapses -= 1;
                     let is_confirmed = self.dead.up_for >= CONFIRMED_STAY;

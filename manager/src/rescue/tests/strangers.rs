@@ -7,6 +7,7 @@ use firmcast::session::Endpoint;
 use firmcast::time::Time;
 use firmcast::wire::help::Finding;
 
+use super::super::caller::REQUESTS_PER_SECOND;
 use super::super::known::STRANGERS_MAX;
 use super::super::service::Service;
 use super::dead_host::Dead;
@@ -184,7 +185,7 @@ fn noise_forged_and_replayed_datagrams_leave_nothing_behind() {
 }
 
 #[test]
-fn a_host_that_asks_all_the_time_is_not_answered_more_than_twice_a_second() {
+fn a_host_that_asks_all_the_time_is_answered_so_often_in_a_second_and_not_more() {
     use firmcast::keys::SecretKey as _;
     use firmcast::wire::answer::Answer;
     let mut world = World::new(vec![Dead::default()], &[]);
@@ -216,5 +217,7 @@ fn a_host_that_asks_all_the_time_is_not_answered_more_than_twice_a_second() {
         answers += std::iter::from_fn(|| service.poll_transmit(now)).count();
         while service.poll_note().is_some() {}
     }
-    assert!((1..=4).contains(&answers), "{answers}");
+    // As many at once, as many in the second, and eight times what the manager speaks.
+    let most = 2 * REQUESTS_PER_SECOND as usize + 8;
+    assert!((1..=most).contains(&answers), "{answers}");
 }

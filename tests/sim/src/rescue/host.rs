@@ -9,6 +9,7 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
 use firmcast::environment::stay::{Conclusion, Stay as HostStay, StayAction};
 use firmcast::image::VerifiedImage;
@@ -61,6 +62,8 @@ pub(crate) struct VirtualHost {
     pub(crate) faulty: bool,
     /// Attempts that it was enlisted for.
     pub(crate) attempts: u64,
+    /// How long it took in each stay from its first word until it received an image.
+    pub(crate) joined_after: Vec<Duration>,
 }
 
 impl VirtualHost {
@@ -82,6 +85,7 @@ impl VirtualHost {
             faulty: !scenario.faults_end.is_zero(),
             scenario,
             attempts: 0,
+            joined_after: Vec::new(),
         }
     }
 
@@ -270,6 +274,8 @@ impl VirtualHost {
             began,
             held: None,
             lookups: Vec::new(),
+            first_word: None,
+            joined_after: None,
         }));
     }
 
@@ -334,8 +340,11 @@ impl VirtualHost {
     fn follow(&mut self, now: Time) -> Result<(), Violation> {
         let local = self.local(now);
         while let Place::Stay(stay) = &mut self.place {
-            self.outbox.put(std::iter::from_fn(|| stay.rescue.poll_transmit()));
-            self.attempts += u64::from(stay.look()?);
+            let said = std::iter::from_fn(|| stay.rescue.poll_transmit());
+            self.outbox.put(said.inspect(|_| _ = stay.first_word.get_or_insert(now)));
+            let had_joined = stay.joined_after.is_some();
+            self.attempts += u64::from(stay.look(now)?);
+            self.joined_after.extend(stay.joined_after.filter(|_| !had_joined));
             if let Some(recovery) = stay.rescue.recovery() {
                 let report = recovery.report();
                 self.claims.report(report.campaign, report.ending.flash);
@@ -344,6 +353,9 @@ impl VirtualHost {
                 None => break,
                 Some(StayAction::LookUp(source)) => stay.lookups.push(source),
                 Some(StayAction::JoinGroup(_)) => stay.group_joined = true,
+                Some(StayAction::ReadPiece { .. }) => {
+                    return Err("a rescue left out a piece of the image".into());
+                }
                 Some(StayAction::Flash { image, flash, .. }) => {
                     self.begin_job(now, image, flash)?
                 }

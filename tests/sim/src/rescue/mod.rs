@@ -57,11 +57,11 @@ impl Kind for Rescue {
     }
 }
 
-/// Kills a thousand hosts with chips of this size at once, and prints what it cost to rescue them
-/// as one line of JSON.
-pub(crate) fn power_failure(chip_bytes: usize) -> bool {
+/// Kills a thousand hosts with chips of this size at once, on a network that loses this share of
+/// all datagrams, and prints what it cost to rescue them as one line of JSON.
+pub(crate) fn power_failure(chip_bytes: usize, loss: f64) -> bool {
     let started = Instant::now();
-    match caught(|| run(Scenario::power_failure(0, chip_bytes), false)) {
+    match caught(|| run(Scenario::power_failure(0, chip_bytes, loss), false)) {
         Ok(summary) => {
             println!("{}", summary.to_json(started.elapsed()));
             true

@@ -125,7 +125,7 @@ impl Scenario {
     pub(crate) fn of(seed: u64) -> Self {
         let mut chance = Chance::new(seed, 10);
         if seed % 100 == 77 {
-            return Self::power_failure(seed, 32 * 1024);
+            return Self::power_failure(seed, 32 * 1024, 0.01);
         }
         let hosts = match seed % 20 {
             6 => 60,
@@ -145,7 +145,7 @@ impl Scenario {
     }
 
     /// A thousand hosts, dead at once, at a loss of 1 %, and one manager.
-    pub(crate) fn power_failure(seed: u64, chip_bytes: usize) -> Self {
+    pub(crate) fn power_failure(seed: u64, chip_bytes: usize, loss: f64) -> Self {
         let mut chance = Chance::new(seed, 10);
         Self {
             chip_bytes,
@@ -155,7 +155,7 @@ impl Scenario {
             delivery: Delivery::Broadcast,
             rate_mbit: 100,
             fragment_size_bytes: 1440,
-            link: LinkFaults { loss: 0.01, jitter_max: millis(1), ..LinkFaults::default() },
+            link: LinkFaults { loss, jitter_max: millis(1), ..LinkFaults::default() },
             adversary: Some(millis(100)),
             second_manager: false,
             escrow: false,

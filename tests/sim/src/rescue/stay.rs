@@ -43,6 +43,9 @@ pub(crate) struct Stay {
     pub(super) held: Option<Time>,
     /// The places that it wants looked up.
     pub(crate) lookups: Vec<Source>,
+    /// When it said its first word, and how long after that it first received an image.
+    pub(super) first_word: Option<Time>,
+    pub(super) joined_after: Option<Duration>,
 }
 
 /// The campaign that it takes part in.
@@ -54,7 +57,7 @@ pub(crate) struct Attempt {
 
 impl Stay {
     /// Notes what is going on in the campaign, if any. True when one began.
-    pub(super) fn look(&mut self) -> Result<bool, Violation> {
+    pub(super) fn look(&mut self, now: Time) -> Result<bool, Violation> {
         let Some(recovery) = self.rescue.recovery() else { return Ok(false) };
         let report = recovery.report();
         let (campaign, phase) = (report.campaign, report.phase);
@@ -72,6 +75,9 @@ impl Stay {
             return Ok(
                 is_new.is_none_or(|before| before.campaign != campaign || before.was_verified)
             );
+        }
+        if let (None, Some(first), Phase::Receiving) = (self.joined_after, self.first_word, phase) {
+            self.joined_after = Some(now.since(first));
         }
         if let Some(attempt) = &mut self.attempt {
             attempt.was_verified |= phase == Phase::Verified;

@@ -17,6 +17,8 @@ pub(crate) struct Summary {
     pub(crate) image_bytes: usize,
     /// Times that a host was enlisted.
     pub(crate) attempts: u64,
+    /// How long hosts needed from their first word until they received an image, sorted.
+    pub(crate) joined_after: Vec<Duration>,
     pub(crate) power_cuts: u64,
     pub(crate) manager_deaths: u64,
     /// Times that a host was told to leave a campaign of a manager that is gone.
@@ -66,7 +68,11 @@ impl Summary {
     /// Returns the figures of one world, for `tests/bench`.
     pub(crate) fn to_json(&self, elapsed: Duration) -> String {
         let per_host = |amount: Amount| amount.bytes / self.hosts as u64;
-        let figures: [(&str, f64); 13] = [
+        let joined_after = |percent: usize| {
+            let index = (self.joined_after.len() * percent / 100).saturating_sub(1);
+            self.joined_after.get(index).map_or(0.0, Duration::as_secs_f64)
+        };
+        let figures: [(&str, f64); 15] = [
             ("hosts", self.hosts as f64),
             ("image_bytes", self.image_bytes as f64),
             ("virtual_s", self.virtual_time.as_secs_f64()),
@@ -80,6 +86,8 @@ impl Summary {
             ("requests", self.requests.datagrams as f64),
             ("answers_per_host_and_second_max", self.answers_max.datagrams as f64),
             ("attempts", self.attempts as f64),
+            ("joined_after_p99_s", joined_after(99)),
+            ("joined_after_max_s", joined_after(100)),
         ];
         let fields = figures.map(|(name, figure)| format!("\"{name}\": {figure}"));
         format!("{{{}}}", fields.join(", "))

@@ -228,6 +228,9 @@ impl World {
         for post in 0..self.posts.len() {
             self.manager_dies(post);
         }
+        let mut joined_after: Vec<_> =
+            self.hosts.iter().flat_map(|host| host.joined_after.clone()).collect();
+        joined_after.sort();
         Summary {
             digest: self.engine.trace.digest(),
             steps: self.engine.steps(),
@@ -235,6 +238,7 @@ impl World {
             hosts: self.hosts.len(),
             image_bytes: self.scenario.chip_bytes * self.scenario.boards,
             attempts: self.hosts.iter().map(|host| host.attempts).sum(),
+            joined_after,
             answers: self.traffic.answers_total,
             requests: self.traffic.requests_total,
             stream: self.traffic.stream_total,

@@ -5,7 +5,9 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use firmcast::agent::outlook::{self, Outlook, check_layout, check_shared_eraseblocks};
+use firmcast::agent::outlook::{
+    self, Outlook, check_layout, check_shared_eraseblocks, lacking_pieces,
+};
 use firmcast::agent::{HostSystem, UpdateOrder, measure};
 use firmcast::flash::{Fault, Flash, ForeignWrite, SimulatedFlash, read_contents};
 use firmcast::image::validity::{Verdict, validate};
@@ -16,6 +18,7 @@ use firmcast::keys::ManagerPublicKey;
 use firmcast::reason::{Condition, Ending, FlashState, Reason, Refusal};
 use firmcast::recovery::machine::Mission;
 use firmcast::wire::answer::{End, Environment, Identity, Measurement};
+use firmcast::wire::excerpt::PieceSet;
 use firmcast::wire::finding::Finding;
 use firmcast::wire::samples;
 use firmcast_manager::campaign::Backup;
@@ -371,7 +374,7 @@ impl HostSystem for Computer {
         }
     }
 
-    fn prepare(&mut self, order: &UpdateOrder<'_>) -> Result<(), Refusal> {
+    fn prepare(&mut self, order: &UpdateOrder<'_>) -> Result<Option<PieceSet>, Refusal> {
         self.board().admit(order.manifest)?;
         self.check_fitting(order.manifest)?;
         self.loaded = Some(Handoff {
@@ -384,7 +387,8 @@ impl HostSystem for Computer {
             firmware: self.firmware(),
         });
         self.accepted = Some((order.campaign, self.boot));
-        Ok(())
+        let contents = read_contents(&mut self.flash, &Fitting::untouched(order.manifest)).ok();
+        Ok(contents.and_then(|contents| lacking_pieces(&contents, order.manifest)))
     }
 
     fn abandon(&mut self) {

@@ -15,6 +15,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use firmcast::agent::{self, Agent};
+use firmcast::flash::read_twice;
 use firmcast::keys::SecretKey as _;
 use firmcast::reason::{Reason, Refusal};
 use firmcast::recovery::flashing::Flashing;
@@ -374,6 +375,10 @@ impl VirtualHost {
         let Place::Recovery(stay) = &mut self.place else { return Ok(()) };
         match action {
             Action::JoinGroup(_) => stay.group_joined = true,
+            Action::ReadPiece { piece, range } => {
+                let read = read_twice(&mut self.computer.flash, range);
+                stay.recovery.piece_read(local, piece, read);
+            }
             Action::Flash { image, flash, drill } => {
                 let tellers = match drill {
                     true => [&self.rehearsals, &self.rehearsals],

@@ -12,6 +12,9 @@ pub(crate) struct Summary {
     pub(crate) steps: u64,
     pub(crate) virtual_time: Duration,
     pub(crate) campaigns: u64,
+    /// Streams that began, and those of them that carried only some pieces of the image.
+    pub(crate) streams: u64,
+    pub(crate) excerpts: u64,
     /// Hosts that stay in recovery with a chip that could not be written while the faults lasted.
     pub(crate) rescues: usize,
     /// How many ends of each kind the managers saw: whether the faults bite.
@@ -23,6 +26,8 @@ impl Summary {
         self.steps += other.steps;
         self.virtual_time += other.virtual_time;
         self.campaigns += other.campaigns;
+        self.streams += other.streams;
+        self.excerpts += other.excerpts;
         self.rescues += other.rescues;
         for (reason, count) in other.ends {
             *self.ends.entry(reason).or_default() += count;
@@ -40,6 +45,8 @@ impl fmt::Display for Summary {
             "{rescues} hosts were left with mixed flash by chips that failed for too long, and \
             did not reboot"
         )?;
+        let Self { streams, excerpts, .. } = self;
+        writeln!(f, "{streams} streams, {excerpts} of them of some pieces of the image")?;
         let hours = self.virtual_time.as_secs() / 3600;
         write!(f, "{campaigns} campaigns, {steps} steps, {hours} virtual hours")
     }

@@ -6,7 +6,7 @@ use firmcast::image::{Description, Manifest, PayloadFormat, SignedManifest};
 use firmcast::keys::{
     HostSecretKey, ManagerSecretKey, ReleasePublicKey, ReleaseSecretKey, SecretKey as _,
 };
-use firmcast_manager::campaign::Contents;
+use firmcast_manager::campaign::{Contents, Pieces};
 
 use crate::chance::Chance;
 use crate::chip::BLOCK_BYTES;
@@ -21,6 +21,9 @@ pub(crate) const SECURITY_VERSION: u64 = 7;
 
 /// Of so many seeds, one has old firmware that starts, but looks wrong.
 const DOUBTFUL_EVERY: u64 = 3;
+
+/// The smallest piece of an image that has a digest of its own.
+const PIECE_BYTES: usize = 0x1_0000;
 
 /// What a chip holds outside of its preserved regions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +69,13 @@ impl Truth {
         division.put_map(&mut other, 1);
         let rogue = scenario.rogue.map(|rogue| match rogue {
             Rogue::UntrustedRelease => bundle(&other, PRODUCT, SECURITY_VERSION, &stranger),
-            Rogue::ForgedPayload => Contents { payload: division.image(&other), ..genuine.clone() },
+            Rogue::ForgedPayload => {
+                let payload = division.image(&other);
+                let piece_bytes = genuine.pieces.as_ref().map(|pieces| pieces.piece_bytes);
+                let image = payload.clone();
+                let pieces = piece_bytes.map(|piece_bytes| Pieces { image, piece_bytes });
+                Contents { payload, pieces, ..genuine.clone() }
+            }
             Rogue::OtherBoard => bundle(&other, "Board 2", SECURITY_VERSION, &release),
             Rogue::OldSecurityVersion => bundle(&other, PRODUCT, FLOOR - 1, &release),
         });
@@ -112,12 +121,17 @@ impl Truth {
     }
 }
 
-/// An image of which a part of the blocks is as before, and some are erased.
+/// An image of which some pieces are as before, and of the others a part of the blocks; some are
+/// erased.
 pub(crate) fn next_image(chance: &mut Chance, old: &[u8]) -> Vec<u8> {
     let mut image = old.to_vec();
     let blocks = old.len() / BLOCK_BYTES;
+    let stays: Vec<bool> =
+        (0..old.len().div_ceil(PIECE_BYTES)).map(|_| chance.within(0..4) > 0).collect();
     for (index, block) in image.chunks_mut(BLOCK_BYTES).enumerate() {
+        let piece_stays = stays[index * BLOCK_BYTES / PIECE_BYTES] && index < blocks - 1;
         match chance.within(0..8) {
+            _ if piece_stays => {}
             // The last block always differs and is never preserved, so that old and new are never
             // the same.
             0 | 1 if index < blocks - 1 => {}
@@ -153,6 +167,7 @@ pub(crate) fn contents(
     Contents {
         manifest: SignedManifest::sign(&manifest, key).expect("a manifest by the rules"),
         image_size_bytes: image.len(),
+        pieces: Some(Pieces { image: image.clone(), piece_bytes: manifest.block_size_bytes() }),
         payload: image,
         // Only sometimes: the digest alone must tell, too.
         expect_version,

@@ -69,6 +69,8 @@ pub(crate) struct World {
     rogue_to_come: bool,
     started: u32,
     ends: BTreeMap<&'static str, u64>,
+    streams: u64,
+    excerpts: u64,
     faults_ended: bool,
     host_wakes: Vec<Alarm>,
 }
@@ -182,6 +184,8 @@ impl World {
             rogue_to_come: scenario.rogue.is_some(),
             started: 0,
             ends: BTreeMap::new(),
+            streams: 0,
+            excerpts: 0,
             faults_ended: scenario.faults_end.is_zero(),
             scenario,
         };
@@ -236,6 +240,8 @@ impl World {
             virtual_time: self.engine.now().since(Time::ZERO),
             campaigns: self.started.into(),
             rescues: self.hosts.iter().filter(|host| host.needs_rescue()).count(),
+            streams: self.streams,
+            excerpts: self.excerpts,
             ends: self.ends,
         })
     }
@@ -465,9 +471,11 @@ impl World {
                 }
             }
             // Answers that were held back for long may look like a twin's; no more than told.
-            CampaignEvent::Twins { .. }
-            | CampaignEvent::Progress { .. }
-            | CampaignEvent::TransferStarted { .. } => {}
+            CampaignEvent::Twins { .. } | CampaignEvent::Progress { .. } => {}
+            CampaignEvent::TransferStarted { pieces, .. } => {
+                self.streams += 1;
+                self.excerpts += u64::from(pieces.is_some());
+            }
         }
         Ok(())
     }

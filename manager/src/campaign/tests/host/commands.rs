@@ -6,7 +6,7 @@ use firmcast::reason::{Ending, FlashState, Reason};
 use firmcast::time::Time;
 use firmcast::transfer::{HostId, Receiver, Sender, SenderConfig};
 use firmcast::wire::answer::{Answer, Identity, Measurement, Phase, Report};
-use firmcast::wire::broadcast::{FragmentStatus, GroupKey, TransferParameters};
+use firmcast::wire::broadcast::{FragmentStatus, GroupKey, RepairRule, TransferParameters};
 use firmcast::wire::command::Command;
 use firmcast::wire::escrow::BackupOffer;
 use firmcast::wire::foresight::Foresight;
@@ -57,13 +57,19 @@ impl ScriptedHost {
                 self.drill = drill;
                 self.begin(now);
             }
-            Command::Join { parameters, .. } if in_recovery && self.receiver.is_none() => {
+            Command::Join { parameters, excerpt, .. }
+                if in_recovery && self.joined.as_ref() != Some(&parameters) =>
+            {
                 assert_eq!(self.manifest, self.cargo.manifest);
                 self.receiver = Some(Receiver::new(&parameters, 9).unwrap());
+                (self.joined, self.excerpt) = (Some(parameters), excerpt);
                 self.report = self.state(match self.script.claims_update {
                     true => Phase::Updated,
                     false => Phase::Receiving,
                 });
+                self.report.total = self.receiver.as_ref().map_or(0, |it| it.progress().1);
+                self.report.lacking =
+                    excerpt.and(self.lacking().filter(|_| self.script.lacks_more));
             }
             Command::Commit { .. } | Command::CommitWithEscrow { .. } if self.drill => {
                 panic!("told to write in a drill")
@@ -174,6 +180,7 @@ impl ScriptedHost {
             group_key: GroupKey::new(self.key()),
             payload_size_bytes: bytes.len() as u32,
             fragment_size_bytes: 1440,
+            repair: RepairRule::Doubled,
         };
         let config = SenderConfig { rate_cap_bits_per_s: u64::from(rate_kbit_s) * 1000 };
         let mut sender = Sender::new(bytes, &parameters, config).unwrap();
@@ -187,7 +194,7 @@ impl ScriptedHost {
                 let ending = Ending::new(reason, FlashState::UNTOUCHED, "");
                 Report { ending, ..self.state(Phase::Refused) }
             }
-            None => self.state(Phase::Accepted),
+            None => Report { lacking: self.lacking(), ..self.state(Phase::Accepted) },
         };
         self.answer(now, &Answer::Report(answer));
         if self.script.dies_in_kexec {

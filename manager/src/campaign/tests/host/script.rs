@@ -48,6 +48,10 @@ pub(crate) struct Script {
     pub(crate) knows_no_drills: Option<Unknown>,
     /// It takes a rehearsal for a commit.
     pub(crate) writes_in_drill: bool,
+    /// Which pieces of the image its chip lacks, if it says so.
+    pub(crate) lacks: Option<&'static [usize]>,
+    /// In recovery its chip does not read as before.
+    pub(crate) lacks_more: bool,
 }
 
 /// What a host makes of a command that it does not know.
@@ -88,6 +92,8 @@ impl Default for Script {
             programs: "",
             knows_no_drills: None,
             writes_in_drill: false,
+            lacks: None,
+            lacks_more: false,
         }
     }
 }
