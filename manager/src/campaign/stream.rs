@@ -93,8 +93,8 @@ impl Stream {
         self.sender.set_rate_cap(now, (self.rate_cap_bits_per_s / copies).max(1));
     }
 
-    /// Whether it takes a part of the link now: it has begun, somebody listens, and nobody is waited
-    /// for.
+    /// Whether it takes a part of the link now: it has begun, somebody listens, and nobody is
+    /// waited for.
     pub(crate) fn is_active(&self) -> bool {
         self.started && self.receivers > 0 && self.waits_until.is_none()
     }
