@@ -26,10 +26,7 @@ pub(crate) fn look_up(
     if source == Source::Broadcast {
         return Ok(vec![Candidate { address: everybody(), broadcast: true, key: None }]);
     }
-    let key = match chance.happens(scenario.bad_places) {
-        true => hint(truth, chance),
-        false => None,
-    };
+    let key = scenario.names_keys.then(|| hint(truth, chance)).flatten();
     let candidate = |address| Candidate { address, broadcast: false, key: key.clone() };
     let nobody = SocketAddr::from(([10, 0, 0, 9], 9848));
     if !chance.happens(scenario.bad_places) {
@@ -44,8 +41,7 @@ pub(crate) fn look_up(
     }
 }
 
-/// Of a place that may be wrong: mostly none, sometimes the key of one that is trusted, or of one
-/// that is not.
+/// Mostly none; sometimes the key of one that is trusted, or of one that is not.
 fn hint(truth: &Truth, chance: &mut Chance) -> Option<String> {
     let key = match chance.within(0..8) {
         0 => &truth.managers[0],

@@ -85,6 +85,8 @@ pub(crate) struct Scenario {
     pub(crate) flash_faults: f64,
     /// That a place that may know a manager says nothing, or something wrong.
     pub(crate) bad_places: f64,
+    /// Whether places name keys, right and wrong ones.
+    pub(crate) names_keys: bool,
     pub(crate) lookup_max: Duration,
     /// Pause between datagrams of somebody who replays and forges.
     pub(crate) adversary: Option<Duration>,
@@ -165,6 +167,7 @@ impl Scenario {
             telling: 0.0,
             doubtful: 0.0,
             bad_places: 0.0,
+            names_keys: false,
             lookup_max: seconds(5),
             flash_step: millis(400),
             boot: seconds(20)..seconds(60),
@@ -213,6 +216,7 @@ impl Scenario {
             silences: 0.0,
             flash_faults: 0.0,
             bad_places: *chance.pick(&[0.0, 0.5, 0.9]),
+            names_keys: true,
             lookup_max: seconds(*chance.pick(&[1, 10])),
             adversary: chance.happens(0.7).then(|| millis(*chance.pick(&[500, 500, 15]))),
             boot: seconds(5)..seconds(*chance.pick(&[10, 60])),

@@ -107,7 +107,7 @@ impl Scenario {
             _ => chance.within(2..21) as usize,
         };
         let chip_bytes = match hosts {
-            0..=20 => *chance.pick(&[64, 128, 512, 512]) * 1024,
+            0..=20 => *chance.pick(&[64, 128, 256, 512]) * 1024,
             _ => 32 * 1024,
         };
         let stormy = weather == Weather::Stormy;
