@@ -13,7 +13,7 @@ use firmcast_manager::campaign::{Campaign, Config, Contents, Deadlines, Outcome,
 use crate::chance::Chance;
 use crate::engine::{Alarm, Violation};
 use crate::update::host::VirtualHost;
-use crate::update::scenario::Scenario;
+use crate::update::scenario::{Rogue, Scenario};
 use crate::update::truth::{Holds, Truth};
 
 /// Unix time in microseconds at which virtual time begins.
@@ -26,6 +26,8 @@ pub(crate) struct Manager {
     pub(crate) number: u64,
     pub(crate) address: SocketAddr,
     pub(crate) is_rogue: bool,
+    /// A release key that hosts trust signed its manifest, whatever bytes it sends.
+    manifest_is_genuine: bool,
     /// Which virtual hosts its hosts are.
     pub(crate) purpose: Purpose,
     pub(crate) targets: Vec<usize>,
@@ -82,6 +84,7 @@ impl Manager {
             number,
             address,
             is_rogue,
+            manifest_is_genuine: !is_rogue || scenario.rogue == Some(Rogue::ForgedPayload),
             purpose,
             targets,
             held,
@@ -134,7 +137,9 @@ pub(crate) fn check_outcome(
         Purpose::Drill => *reason == Reason::Drilled && host.is_home(),
         Purpose::Update | Purpose::DryRun => {
             let is_new = host.computer.runs_new() && *flash == FlashState::Updated;
-            *reason == Reason::Confirmed && !manager.is_rogue && is_new
+            // A host that holds the signed image already needs none of a rogue's bytes.
+            let is_harmless = !manager.is_rogue || manager.manifest_is_genuine && !changed_here;
+            *reason == Reason::Confirmed && is_harmless && is_new
         }
     };
     let is_well = is_true
