@@ -62,7 +62,7 @@ fn sender(payload: &Arc<Vec<u8>>, campaign: u64) -> anyhow::Result<Sender> {
         fragment_size_bytes: fragment_size_for_mtu(MTU, IPV4_HEADER_SIZE).context("the MTU")?,
         repair: RepairRule::Fitted,
     };
-    let config = SenderConfig { rate_cap_bits_per_s: NO_CAP_BITS_PER_S };
+    let config = SenderConfig { rate_cap_bits_per_s: NO_CAP_BITS_PER_S, is_polite: false };
     let mut sender = Sender::new(Arc::clone(payload), &parameters, config)?;
     sender.add_host(Time::ZERO, HostId(0))?;
     sender.start(Time::ZERO);

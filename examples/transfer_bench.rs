@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! transfer_bench send --listen ADDRESS:PORT --broadcast ADDRESS:PORT
-//!     --first ADDRESS:PORT --hosts N --rate MBIT --file FILE
+//!     --first ADDRESS:PORT --hosts N --rate MBIT --file FILE [--polite]
 //! transfer_bench receive --listen ADDRESS:PORT --number 1..=N --output FILE
 //! ```
 //! Receivers wait to be called; the first has the address given, each of the others the next one.
@@ -66,7 +66,10 @@ fn main() -> ExitCode {
             rate,
             "--file",
             file,
-        ] => send(listen, to, first, hosts, rate, file),
+            ref polite @ ..,
+        ] if polite.is_empty() || *polite == ["--polite"] => {
+            send(listen, to, first, hosts, rate, file, !polite.is_empty())
+        }
         ["receive", "--listen", listen, "--number", number, "--output", file] => {
             receive(listen, number, file)
         }
@@ -167,6 +170,7 @@ fn send(
     hosts: &str,
     rate: &str,
     file: &str,
+    is_polite: bool,
 ) -> anyhow::Result<()> {
     let first: SocketAddrV4 = first.parse().context("--first takes an IPv4 address and a port")?;
     let hosts: u8 = hosts.parse().context("--hosts takes a number")?;
@@ -184,7 +188,7 @@ fn send(
         fragment_size_bytes: fragment_size_for_mtu(MTU, IPV4_HEADER_SIZE).context("the MTU")?,
         repair: RepairRule::Fitted,
     };
-    let config = SenderConfig { rate_cap_bits_per_s: rate_mbit * 1_000_000 };
+    let config = SenderConfig { rate_cap_bits_per_s: rate_mbit * 1_000_000, is_polite };
     let mut station = Station::open(listen, manager_secret())?;
     let members = (1..=hosts).map(|number| Member::new(public(host_secret(number)))).collect();
     let source = Source {

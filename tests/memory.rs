@@ -256,7 +256,8 @@ impl Stay {
         let (join, group) = (parameters.clone(), None);
         self.tell(&Command::Join { parameters: join, report_interval_ms: 500, group, excerpt });
         self.run_until(None, |stay| stay.host.report().phase == Phase::Receiving);
-        let config = SenderConfig { rate_cap_bits_per_s: u64::from(RATE_KBIT_S) * 1000 };
+        let config =
+            SenderConfig { rate_cap_bits_per_s: u64::from(RATE_KBIT_S) * 1000, is_polite: false };
         let mut sender = Sender::new(payload, &parameters, config).unwrap();
         sender.add_host(self.now, HOST).unwrap();
         sender.start(self.now);

@@ -34,9 +34,6 @@ const STUCK_ROUNDS_MAX: u32 = 16;
 /// going does not keep it going for ever.
 const PAYLOADS_MAX: u64 = 16;
 
-/// A loss measured over fewer fragments says nothing about the rate.
-const SAMPLE_MIN: u32 = 1024;
-
 /// The estimate of a host's loss looks back over about this many fragments.
 const LOSS_MEMORY: f64 = 4096.0;
 
@@ -231,14 +228,14 @@ impl LossMeter {
         }
     }
 
-    /// Loss since this was asked last; none while that is measured over too few fragments.
-    fn take_recent(&mut self) -> Option<f64> {
+    /// Loss since this was asked last, and over how many fragments; none while that are too few.
+    fn take_recent(&mut self, fragments_min: u32) -> Option<(f64, u32)> {
         let (sent, arrived) = (self.recent_sent, self.recent_arrived);
-        if sent < SAMPLE_MIN {
+        if sent < fragments_min.max(1) {
             return None;
         }
         (self.recent_sent, self.recent_arrived) = (0, 0);
-        Some(1.0 - f64::from(arrived) / f64::from(sent))
+        Some((1.0 - f64::from(arrived) / f64::from(sent), sent))
     }
 
     fn estimate(&self) -> f64 {
@@ -373,13 +370,14 @@ impl Audience {
     }
 
     /// The loss of the active host that loses least, since this was asked last: what is lost on the
-    /// way that all share. Who loses more is not helped at the cost of all others.
-    pub(super) fn take_shared_loss(&mut self) -> Option<f64> {
+    /// way that all share, and over how many fragments. Who loses more is not helped at the cost of
+    /// all others.
+    pub(super) fn take_shared_loss(&mut self, fragments_min: u32) -> Option<(f64, u32)> {
         self.hosts
             .values_mut()
             .filter(|host| host.is_active())
-            .filter_map(|host| host.loss.take_recent())
-            .reduce(f64::min)
+            .filter_map(|host| host.loss.take_recent(fragments_min))
+            .reduce(|least, other| if other.0 < least.0 { other } else { least })
     }
 }
 

@@ -32,7 +32,7 @@
 //!     repair: RepairRule::Doubled,
 //! };
 //! let mut now = Time::ZERO;
-//! let config = SenderConfig { rate_cap_bits_per_s: 100_000_000 };
+//! let config = SenderConfig { rate_cap_bits_per_s: 100_000_000, is_polite: false };
 //! let mut sender = Sender::new(payload.clone(), &parameters, config)?;
 //! let mut receiver = Receiver::new(&parameters, 42)?;
 //! sender.add_host(now, HostId(0))?;
@@ -79,6 +79,7 @@ use crate::wire::codec::DecodeError;
 
 mod audience;
 mod code;
+mod congestion;
 mod geometry;
 mod pacing;
 mod payload;

@@ -2,10 +2,14 @@
 
 use std::time::Duration;
 
+use super::congestion::Step;
 use crate::time::Time;
 
 /// How far the rate may fall below the cap: to this part of it.
 const FLOOR_DIVISOR: u64 = 16;
+
+/// How little it creeps back: by this part of itself.
+const CREEP_DIVISOR: u64 = 16;
 
 /// Bursts are no longer than what the rate allows in this time: enough for batched sending and a 1
 /// ms timer.
@@ -13,19 +17,6 @@ const BURST_MS: u64 = 2;
 
 /// ... but long enough for this many of the largest frames, whatever the rate.
 const BURST_FRAMES_MIN: u64 = 2;
-
-/// Loss that all active hosts have, above which the rate is halved: a way that all share is full.
-const LOSS_CONGESTED: f64 = 0.30;
-
-/// Loss below which the rate grows again.
-const LOSS_RELAXED: f64 = 0.15;
-
-/// Halving helped when less than this part of the loss is left.
-const LOSS_LEFT_MAX: f64 = 0.75;
-
-/// How many measurements the rate stays when halving did not help: that loss is not made by the
-/// rate.
-const HOLD_MEASUREMENTS: u32 = 16;
 
 /// A token bucket whose rate never exceeds the cap. It counts whole frames; credit is in bits times
 /// 10^-6.
@@ -36,8 +27,6 @@ pub(super) struct Pacing {
     frame_size_max: u64,
     credit: u64,
     filled_at: Option<Time>,
-    loss_before_halving: Option<f64>,
-    hold: u32,
 }
 
 impl Pacing {
@@ -50,8 +39,6 @@ impl Pacing {
             frame_size_max: frame_size_max as u64,
             credit: 0,
             filled_at: None,
-            loss_before_halving: None,
-            hold: 0,
         };
         pacing.credit = pacing.burst();
         pacing
@@ -95,23 +82,21 @@ impl Pacing {
         self.filled_at.unwrap_or(Time::ZERO) + wait
     }
 
-    /// Takes the loss of the active host that loses least, 0 to 1, measured since the last call.
-    pub(super) fn adapt(&mut self, loss: f64) {
-        if self.hold > 0 {
-            self.hold -= 1;
-        } else if loss < LOSS_RELAXED {
-            self.set_rate(self.rate_bits_per_s.saturating_add(self.rate_bits_per_s / 2));
-            self.loss_before_halving = None;
-        } else if loss <= LOSS_CONGESTED {
-            self.loss_before_halving = None;
-        } else if self.loss_before_halving.is_some_and(|before| loss > before * LOSS_LEFT_MAX) {
-            self.set_rate(self.rate_bits_per_s.saturating_mul(2));
-            self.loss_before_halving = None;
-            self.hold = HOLD_MEASUREMENTS;
-        } else {
-            self.set_rate(self.rate_bits_per_s / 2);
-            self.loss_before_halving = Some(loss);
-        }
+    /// The rate falls or grows, between the floor and the cap.
+    pub(super) fn take_step(&mut self, step: Step) {
+        let rate = self.rate_bits_per_s;
+        self.set_rate(match step {
+            Step::Halve => rate / 2,
+            Step::Stay => rate,
+            Step::Creep => rate.saturating_add(rate / CREEP_DIVISOR + 1),
+            Step::Grow => rate.saturating_add(rate / 2),
+            Step::Double => rate.saturating_mul(2),
+        });
+    }
+
+    /// The least rate that there is under this cap.
+    pub(super) fn fall_to_floor(&mut self) {
+        self.set_rate(0);
     }
 
     fn set_rate(&mut self, rate_bits_per_s: u64) {
@@ -183,7 +168,7 @@ mod tests {
     #[test]
     fn a_changed_cap_keeps_the_share_that_loss_left() {
         let mut pacing = Pacing::new(1600, 1514);
-        pacing.adapt(0.6);
+        pacing.take_step(Step::Halve);
         pacing.set_cap(Time::ZERO, 800);
         assert_eq!(pacing.rate_bits_per_s(), 400);
         pacing.set_cap(Time::ZERO, 1600);
@@ -202,31 +187,5 @@ mod tests {
             now = pacing.ready_at();
         }
         assert!(sent > 99_900_000, "{sent}");
-    }
-
-    #[test]
-    fn congestion_halves_and_relaxes_but_other_loss_does_not_slow_for_long() {
-        let mut pacing = Pacing::new(1600, 1514);
-        pacing.adapt(0.6);
-        assert_eq!(pacing.rate_bits_per_s(), 800);
-        pacing.adapt(0.35);
-        assert_eq!(pacing.rate_bits_per_s(), 400);
-        pacing.adapt(0.0);
-        pacing.adapt(0.0);
-        assert_eq!(pacing.rate_bits_per_s(), 900);
-        for _ in 0..4 {
-            pacing.adapt(0.0);
-        }
-        assert_eq!(pacing.rate_bits_per_s(), 1600);
-        pacing.adapt(0.5);
-        pacing.adapt(0.5);
-        assert_eq!(pacing.rate_bits_per_s(), 1600, "halving did not help");
-        pacing.adapt(0.5);
-        assert_eq!(pacing.rate_bits_per_s(), 1600, "and is not tried again at once");
-        let mut jammed = Pacing::new(1600, 1514);
-        for loss in [0.99, 0.7, 0.5, 0.36, 0.31, 0.305] {
-            jammed.adapt(loss);
-        }
-        assert!(jammed.rate_bits_per_s() >= 100);
     }
 }

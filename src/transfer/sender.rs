@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::TransferError;
 use super::audience::{Audience, HOSTS_MAX, HostId, HostProgress, Stall};
 use super::code::RepairCache;
+use super::congestion::{Congestion, Sample};
 use super::geometry::Geometry;
 use super::pacing::Pacing;
 use super::payload::Payload;
@@ -35,9 +36,6 @@ const GRACE_MAX: Duration = Duration::from_secs(1);
 /// longer, or come from very many hosts.
 const ASK_INTERVAL_MIN: Duration = Duration::from_millis(50);
 
-/// How often the rate follows the loss.
-const ADAPT_INTERVAL: Duration = Duration::from_secs(1);
-
 /// So many fragments go out before it is looked again what hosts lack by their newest answers.
 const STRETCH_FRAGMENTS: u32 = 64;
 const _: () = assert!(HOSTS_MAX * ANSWER_SPACING_US < 1_000_000);
@@ -58,6 +56,8 @@ pub struct SenderConfig {
     /// The operator's cap in bits per second of whole frames; it always holds.
     /// [`Sender::set_rate_cap`] changes it.
     pub rate_cap_bits_per_s: u64,
+    /// Begins slowly, and leaves at least half of a channel to others that want it.
+    pub is_polite: bool,
 }
 
 /// What the driver should know.
@@ -120,6 +120,9 @@ pub struct Sender {
     repairs: RepairCache,
     cursors: Cursors,
     pacing: Pacing,
+    congestion: Congestion,
+    /// How long the quickest answer took since the rate was adapted.
+    quickest: Option<Duration>,
     audience: Audience,
     phase: Phase,
     round: u32,
@@ -163,6 +166,10 @@ impl Sender {
         }
         let frame_size =
             FRAME_OVERHEAD + BROADCAST_HEADER_SIZE + geometry.fragment_size() + BROADCAST_TAG_SIZE;
+        let mut pacing = Pacing::new(config.rate_cap_bits_per_s, frame_size);
+        if config.is_polite {
+            pacing.fall_to_floor();
+        }
         Ok(Self {
             campaign: parameters.campaign,
             cipher: GroupCipher::new(parameters.campaign, &parameters.group_key),
@@ -172,7 +179,9 @@ impl Sender {
             cursors: Cursors::new(&geometry),
             sent: Sent::none(&geometry),
             by_expectation: 0,
-            pacing: Pacing::new(config.rate_cap_bits_per_s, frame_size),
+            pacing,
+            congestion: Congestion::new(config.is_polite),
+            quickest: None,
             audience: Audience::default(),
             phase: Phase::Waiting,
             round: 0,
@@ -209,7 +218,7 @@ impl Sender {
     pub fn start(&mut self, now: Time) {
         if matches!(self.phase, Phase::Waiting) {
             self.audience.start(now);
-            self.adapt_at = now + ADAPT_INTERVAL;
+            self.adapt_at = now + self.congestion.interval();
             self.begin_pass(now, Pass::Source { next: 0 });
         }
     }
@@ -240,6 +249,8 @@ impl Sender {
         }
         let asked = self.asked.iter().find(|asked| asked.round == status.round);
         if let Some(asked) = asked {
+            let took = now.since(asked.at);
+            self.quickest = Some(self.quickest.map_or(took, |quickest| quickest.min(took)));
             let late = now.since(asked.at + self.answer_window()) * 2;
             let slowest = self.grace.map_or(late, |grace| late.max(grace));
             self.grace = Some(slowest.clamp(GRACE_MIN, GRACE_MAX));
@@ -445,9 +456,13 @@ impl Sender {
     }
 
     fn adapt_rate(&mut self, now: Time) {
-        self.adapt_at = now + ADAPT_INTERVAL;
-        if let Some(loss) = self.audience.take_shared_loss() {
-            self.pacing.adapt(loss);
+        self.adapt_at = now + self.congestion.interval().max(self.ask_interval() * 2);
+        let fragments_min = self.congestion.fragments_min();
+        if let Some((loss, fragments)) = self.audience.take_shared_loss(fragments_min) {
+            let sample = Sample { loss, fragments, delay: self.quickest.take() };
+            self.pacing.take_step(self.congestion.step(sample));
+        } else if self.audience.active() > 0 && self.quickest.take().is_none() {
+            self.pacing.take_step(self.congestion.step_in_silence());
         }
     }
 

@@ -71,7 +71,7 @@ impl Room {
             fragment_size_bytes: fragment_size,
             repair: RepairRule::Fitted,
         };
-        let config = SenderConfig { rate_cap_bits_per_s: rate_mbit * 1_000_000 };
+        let config = SenderConfig { rate_cap_bits_per_s: rate_mbit * 1_000_000, is_polite: false };
         Self {
             now: Time::ZERO,
             sender: Sender::new(payload.clone(), &parameters, config).expect("parameters"),

@@ -79,7 +79,7 @@ fn repairs(sources: &Sources) -> Vec<Vec<u8>> {
         repair: sources.repair,
     };
     let cipher = GroupCipher::new(CAMPAIGN, &parameters.group_key);
-    let config = SenderConfig { rate_cap_bits_per_s: 1_000_000_000 };
+    let config = SenderConfig { rate_cap_bits_per_s: 1_000_000_000, is_polite: false };
     let mut sender = Sender::new(sources.payload(), &parameters, config).unwrap();
     let (host, mut now) = (HostId(0), Time::ZERO);
     sender.add_host(now, host).unwrap();

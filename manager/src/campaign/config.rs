@@ -137,6 +137,10 @@ pub struct Config {
     pub delivery: Delivery,
     /// Most megabits per second on the wire.
     pub rate_mbit: u32,
+    /// Whether others on the link keep at least half of it ([`SenderConfig::is_polite`]).
+    ///
+    /// [`SenderConfig::is_polite`]: firmcast::transfer::SenderConfig::is_polite
+    pub is_polite: bool,
     /// Data bytes in each fragment, for the path's MTU.
     pub fragment_size_bytes: u16,
     /// Whether hosts give their backup into the manager's keeping before they change their flash.
@@ -166,6 +170,8 @@ pub(crate) struct Terms {
     pub delivery: Delivery,
     /// Most bits per second on the wire, of all copies of the stream together.
     pub rate_bits_per_s: u64,
+    /// Whether others on the link keep at least half of it.
+    pub is_polite: bool,
     /// Data bytes in each fragment, for the path's MTU.
     pub fragment_size_bytes: u16,
     /// Whether hosts give their backup into the manager's keeping before they change their flash.

@@ -92,6 +92,7 @@ impl Campaign {
             campaign: config.campaign,
             delivery: config.delivery,
             rate_bits_per_s: u64::from(config.rate_mbit) * config::BITS_PER_MBIT,
+            is_polite: config.is_polite,
             fragment_size_bytes: config.fragment_size_bytes,
             escrow: config.escrow,
             purpose: config.purpose,

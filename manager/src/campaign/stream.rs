@@ -22,8 +22,8 @@ const YOUNG_DIVISOR: u64 = 2;
 pub struct Stream {
     sender: Sender,
     delivery: Delivery,
-    /// For all copies of the stream together.
-    rate_cap_bits_per_s: u64,
+    /// How all copies of the stream together are sent.
+    config: SenderConfig,
     /// Hosts that receive it; by unicast each costs a copy.
     receivers: u32,
     /// Whether its hosts are dead ones: who else comes, nobody knows.
@@ -49,10 +49,11 @@ impl Stream {
         payload: Vec<u8>,
     ) -> Result<Self, TransferError> {
         let rate_cap_bits_per_s = terms.rate_bits_per_s.max(1);
+        let config = SenderConfig { rate_cap_bits_per_s, is_polite: terms.is_polite };
         Ok(Self {
-            sender: Sender::new(payload, parameters, SenderConfig { rate_cap_bits_per_s })?,
+            sender: Sender::new(payload, parameters, config)?,
             delivery: terms.delivery,
-            rate_cap_bits_per_s,
+            config,
             receivers: 0,
             is_rescue: terms.rescue.is_some(),
             gathering: Gathering::new(match terms.rescue {
@@ -74,14 +75,13 @@ impl Stream {
         payload: Vec<u8>,
         parameters: &TransferParameters,
     ) -> Result<(), TransferError> {
-        let rate_cap_bits_per_s = self.rate_cap_bits_per_s;
-        self.sender = Sender::new(payload, parameters, SenderConfig { rate_cap_bits_per_s })?;
+        self.sender = Sender::new(payload, parameters, self.config)?;
         Ok(())
     }
 
     /// Another cap from now on, for all copies of the stream together.
     pub(super) fn set_rate_cap(&mut self, now: Time, rate_cap_bits_per_s: u64) {
-        self.rate_cap_bits_per_s = rate_cap_bits_per_s;
+        self.config.rate_cap_bits_per_s = rate_cap_bits_per_s;
         self.share_cap(now);
     }
 
@@ -90,7 +90,7 @@ impl Stream {
             Delivery::Unicast => u64::from(self.receivers.max(1)),
             Delivery::Broadcast | Delivery::Group(_) => 1,
         };
-        self.sender.set_rate_cap(now, (self.rate_cap_bits_per_s / copies).max(1));
+        self.sender.set_rate_cap(now, (self.config.rate_cap_bits_per_s / copies).max(1));
     }
 
     /// Whether it takes a part of the link now: it has begun, somebody listens, and nobody is

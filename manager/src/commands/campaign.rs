@@ -243,6 +243,7 @@ impl CampaignArgs {
             campaign: OsRng.next_u64().max(1),
             delivery: self.sending.delivery(),
             rate_mbit: self.sending.rate_mbit,
+            is_polite: self.sending.polite,
             fragment_size_bytes: route.fragment_size_bytes,
             escrow: self.escrow,
             purpose: Purpose::Update,

@@ -24,6 +24,10 @@ pub(super) struct SendingArgs {
         value_parser = clap::value_parser!(u32).range(1..=100_000)
     )]
     pub(super) rate_mbit: u32,
+    /// Leave at least half of a busy link to others: begin slowly, and make room as soon as answers
+    /// come late or more is lost
+    #[arg(long)]
+    pub(super) polite: bool,
     /// UDP port of the hosts
     #[arg(long, value_name = "PORT", default_value_t = DEFAULT_PORT)]
     pub(super) agent_port: u16,

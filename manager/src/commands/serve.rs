@@ -131,6 +131,7 @@ impl ServeArgs {
         Settings {
             delivery: self.sending.delivery(),
             rate_bits_per_s: u64::from(self.sending.rate_mbit) * 1_000_000,
+            is_polite: self.sending.polite,
             fragment_size_bytes: route.fragment_size_bytes,
             deadlines: Deadlines { reach: ENLIST_TIMEOUT, ..Deadlines::default() },
             exchange_secret: *secret.exchange(),

@@ -61,6 +61,7 @@ impl Service {
             campaign: self.rng.next_u64().max(1),
             delivery: self.settings.delivery,
             rate_bits_per_s: self.settings.rate_bits_per_s,
+            is_polite: self.settings.is_polite,
             fragment_size_bytes: self.settings.fragment_size_bytes,
             escrow: self.policy.escrow,
             purpose: Purpose::Update,

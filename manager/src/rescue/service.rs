@@ -40,6 +40,8 @@ pub struct Settings {
     pub delivery: Delivery,
     /// Most bits per second on the wire, of all images together.
     pub rate_bits_per_s: u64,
+    /// Whether others on the link keep at least half of it.
+    pub is_polite: bool,
     /// Data bytes in each fragment, for the path's MTU.
     pub fragment_size_bytes: u16,
     /// Deadlines of the phases.

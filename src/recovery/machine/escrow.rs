@@ -168,7 +168,8 @@ impl BackupUpload {
         rate_kbit_s: u32,
         stay_end: Time,
     ) -> Result<Self, TransferError> {
-        let config = SenderConfig { rate_cap_bits_per_s: u64::from(rate_kbit_s) * 1000 };
+        let config =
+            SenderConfig { rate_cap_bits_per_s: u64::from(rate_kbit_s) * 1000, is_polite: false };
         let mut sender = Sender::new(Arc::clone(backup), &offer.parameters, config)?;
         sender.add_host(now, MANAGER)?;
         let total = Geometry::new(&offer.parameters)?.source_total();

@@ -166,7 +166,7 @@ impl Bench {
             excerpt,
         };
         self.command(now, &join);
-        let config = SenderConfig { rate_cap_bits_per_s: 1_000_000_000 };
+        let config = SenderConfig { rate_cap_bits_per_s: 1_000_000_000, is_polite: false };
         let mut sender = Sender::new(payload.to_vec(), &parameters, config).unwrap();
         sender.add_host(now, sender_host()).unwrap();
         sender.start(now);

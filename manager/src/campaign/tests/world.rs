@@ -302,6 +302,7 @@ fn config(
         campaign: u64::from(number),
         delivery,
         rate_mbit: escrow.unwrap_or_default().rate_mbit,
+        is_polite: false,
         fragment_size_bytes: FRAGMENT_SIZE_BYTES,
         escrow: escrow.is_some(),
         purpose: Purpose::Update,

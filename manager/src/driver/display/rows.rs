@@ -241,6 +241,7 @@ mod tests {
             campaign: 1,
             delivery: Delivery::Broadcast,
             rate_mbit: 100,
+            is_polite: false,
             fragment_size_bytes: 1440,
             escrow: false,
             purpose: Purpose::Update,

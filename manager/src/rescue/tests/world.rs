@@ -124,6 +124,7 @@ impl World {
         let settings = Settings {
             delivery: self.delivery,
             rate_bits_per_s: self.rate_bits_per_s,
+            is_polite: false,
             fragment_size_bytes: FRAGMENT_SIZE_BYTES,
             deadlines: Deadlines { reach: Duration::from_secs(60), ..Deadlines::default() },
             exchange_secret: *manager_key().exchange(),

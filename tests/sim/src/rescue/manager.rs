@@ -107,6 +107,7 @@ impl Manager {
                 let settings = Settings {
                     delivery: scenario.delivery,
                     rate_bits_per_s: u64::from(scenario.rate_mbit) * 1_000_000,
+                    is_polite: scenario.is_polite,
                     fragment_size_bytes: scenario.fragment_size_bytes,
                     deadlines: Deadlines { reach: ENLIST_TIMEOUT, ..Deadlines::default() },
                     exchange_secret: secret,

@@ -56,6 +56,7 @@ pub(crate) struct Scenario {
     pub(crate) map: Map,
     pub(crate) delivery: Delivery,
     pub(crate) rate_mbit: u32,
+    pub(crate) is_polite: bool,
     pub(crate) fragment_size_bytes: u16,
     pub(crate) link: LinkFaults,
     pub(crate) bad_links: f64,
@@ -156,6 +157,7 @@ impl Scenario {
             map: Map::None,
             delivery: Delivery::Broadcast,
             rate_mbit: 100,
+            is_polite: false,
             fragment_size_bytes: 1440,
             link: LinkFaults { loss, jitter_max: millis(1), ..LinkFaults::default() },
             adversary: Some(millis(100)),
@@ -193,6 +195,7 @@ impl Scenario {
                 Delivery::Unicast,
             ]),
             rate_mbit: *chance.pick(&[2, 10, 100]),
+            is_polite: seed % 4 == 3,
             fragment_size_bytes: *chance.pick(&[512, 1024, 1440]),
             link: LinkFaults {
                 loss: *chance.pick(&[0.0, 0.01, 0.05]),

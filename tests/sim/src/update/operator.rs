@@ -58,6 +58,7 @@ impl Manager {
             campaign: number,
             delivery: scenario.delivery,
             rate_mbit: scenario.rate_mbit,
+            is_polite: scenario.is_polite,
             fragment_size_bytes: scenario.fragment_size_bytes,
             escrow: scenario.escrow,
             accepted: Acceptance::default(),

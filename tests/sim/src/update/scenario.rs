@@ -43,6 +43,7 @@ pub(crate) struct Scenario {
     pub(crate) division: Division,
     pub(crate) delivery: Delivery,
     pub(crate) rate_mbit: u32,
+    pub(crate) is_polite: bool,
     pub(crate) fragment_size_bytes: u16,
     pub(crate) link: LinkFaults,
     /// Share of hosts whose link is worse by far.
@@ -124,6 +125,7 @@ impl Scenario {
                 Delivery::Unicast,
             ]),
             rate_mbit: *chance.pick(&[2, 10, 100, 1000]),
+            is_polite: seed % 4 == 3,
             fragment_size_bytes: *chance.pick(&[512, 1024, 1440]),
             link: LinkFaults {
                 loss: *chance.pick(&[0.0, 0.01, 0.05]),

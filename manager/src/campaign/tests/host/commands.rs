@@ -182,7 +182,8 @@ impl ScriptedHost {
             fragment_size_bytes: 1440,
             repair: RepairRule::Doubled,
         };
-        let config = SenderConfig { rate_cap_bits_per_s: u64::from(rate_kbit_s) * 1000 };
+        let config =
+            SenderConfig { rate_cap_bits_per_s: u64::from(rate_kbit_s) * 1000, is_polite: false };
         let mut sender = Sender::new(bytes, &parameters, config).unwrap();
         sender.add_host(now, HostId(0)).unwrap();
         (BackupOffer { parameters, digest, closed: std::iter::once(1..3).collect() }, sender)
