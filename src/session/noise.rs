@@ -3,7 +3,7 @@
 use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore, SeedableRng};
 use snow::params::{CipherChoice, DHChoice, HashChoice, NoiseParams};
-use snow::resolvers::{CryptoResolver, DefaultResolver};
+use snow::resolvers::{CryptoResolver, DefaultResolver, RingResolver};
 use snow::types::{Cipher, Dh, Hash, Random};
 use snow::{Builder, HandshakeState, StatelessTransportState};
 
@@ -26,6 +26,8 @@ impl Random for SeededRandom {
     }
 }
 
+/// Names the one hash and the one cipher of [`SESSION_PATTERN`], so that no other comes into the
+/// program: what a resolver might return stays in it.
 struct SeededResolver([u8; 32]);
 
 impl CryptoResolver for SeededResolver {
@@ -36,10 +38,16 @@ impl CryptoResolver for SeededResolver {
         DefaultResolver.resolve_dh(choice)
     }
     fn resolve_hash(&self, choice: &HashChoice) -> Option<Box<dyn Hash>> {
-        DefaultResolver.resolve_hash(choice)
+        match choice {
+            HashChoice::Blake2s => DefaultResolver.resolve_hash(&HashChoice::Blake2s),
+            _ => None,
+        }
     }
     fn resolve_cipher(&self, choice: &CipherChoice) -> Option<Box<dyn Cipher>> {
-        DefaultResolver.resolve_cipher(choice)
+        match choice {
+            CipherChoice::ChaChaPoly => RingResolver.resolve_cipher(&CipherChoice::ChaChaPoly),
+            CipherChoice::AESGCM => None,
+        }
     }
 }
 

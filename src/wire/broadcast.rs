@@ -9,8 +9,7 @@
 
 use std::fmt;
 
-use chacha20poly1305::aead::AeadInPlace;
-use chacha20poly1305::{ChaCha20Poly1305, Key, KeyInit, Nonce, Tag};
+use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use thiserror::Error;
 
 use super::codec::{DecodeError, Reader, Writer};
@@ -131,9 +130,11 @@ impl<'a> Broadcast<'a> {
 }
 
 /// Seals and opens the broadcast datagrams of one campaign.
+///
+/// *Less safe* is ring's word for a key whose user makes the nonces: here they are of the header.
 pub struct GroupCipher {
     campaign_low: u32,
-    cipher: ChaCha20Poly1305,
+    key: LessSafeKey,
 }
 
 impl fmt::Debug for GroupCipher {
@@ -145,8 +146,9 @@ impl fmt::Debug for GroupCipher {
 impl GroupCipher {
     /// Returns the cipher of a campaign with its key.
     pub fn new(campaign: u64, key: &GroupKey) -> Self {
-        let cipher = ChaCha20Poly1305::new(Key::from_slice(key.bytes()));
-        Self { campaign_low: campaign as u32, cipher }
+        let key = UnboundKey::new(&CHACHA20_POLY1305, key.bytes())
+            .expect("a group key has the size that the cipher wants");
+        Self { campaign_low: campaign as u32, key: LessSafeKey::new(key) }
     }
 
     /// Returns whether the datagram says that it is of this campaign.
@@ -172,9 +174,11 @@ impl GroupCipher {
     pub fn open(&self, sealed: &Broadcast<'_>, data: &mut [u8]) -> Result<(), OpenError> {
         let (header, rest) = sealed.datagram.split_at(BROADCAST_HEADER_SIZE);
         let (body, tag) = rest.split_at(sealed.data_size());
+        let tag = tag.try_into().map_err(|_| OpenError::Sealed)?;
         data.copy_from_slice(body);
-        self.cipher
-            .decrypt_in_place_detached(&nonce(header), header, data, Tag::from_slice(tag))
+        self.key
+            .open_in_place_separate_tag(nonce(header), Aad::from(header), tag, data, 0..)
+            .map(|_| ())
             .map_err(|_| OpenError::Sealed)
     }
 
@@ -207,26 +211,23 @@ impl GroupCipher {
             .finish();
         datagram.extend_from_slice(&header);
         datagram.extend_from_slice(data);
+        let sealed = &mut datagram[BROADCAST_HEADER_SIZE..];
         let tag = self
-            .cipher
-            .encrypt_in_place_detached(
-                &nonce(&header),
-                &header,
-                &mut datagram[BROADCAST_HEADER_SIZE..],
-            )
+            .key
+            .seal_in_place_separate_tag(nonce(&header), Aad::from(&header), sealed)
             .expect("a datagram is far shorter than the cipher's limit");
-        datagram.extend_from_slice(&tag);
+        datagram.extend_from_slice(tag.as_ref());
         datagram
     }
 }
 
 /// Type, five zero bytes, block, number: unique for each plaintext under a campaign's key.
 fn nonce(header: &[u8]) -> Nonce {
-    let mut nonce = Nonce::default();
+    let mut nonce = [0; NONCE_LEN];
     nonce[0] = header[0];
     nonce[6..8].copy_from_slice(&header[2..4]);
     nonce[8..12].copy_from_slice(&header[8..12]);
-    nonce
+    Nonce::assume_unique_for_key(nonce)
 }
 
 #[cfg(test)]
