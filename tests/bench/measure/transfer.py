@@ -18,7 +18,7 @@ from lab import binaries
 
 from .network import BROADCAST, INTERFACE, SENDER_ADDRESS, Star
 
-IMAGE_BYTES = 16 * 1024 * 1024
+IMAGE_BYTES = int(os.environ.get("BENCH_IMAGE_MIB", "16")) * 1024 * 1024
 RECEIVERS = int(os.environ.get("BENCH_RECEIVERS", "8"))
 # 0: as fast as the sender can.
 RATE_MBIT = int(os.environ.get("BENCH_RATE_MBIT", "100"))
