@@ -4,12 +4,13 @@ use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context as _, bail, ensure};
-use firmcast::flash::{Job, Outcome};
+use firmcast::flash::{Job, Outcome, Step};
 use firmcast::mtd::{Access, MtdDevice};
 use nix::sys::resource::{UsageWho, getrusage};
 
+use super::own::Own;
+use super::sign;
 use super::timed::{Timed, milliseconds};
-use super::{run, sign};
 
 /// Flashes each file and prints a JSON object for each.
 pub(super) fn bench(device: &str, files: &[&str]) -> anyhow::Result<()> {
@@ -19,7 +20,16 @@ pub(super) fn bench(device: &str, files: &[&str]) -> anyhow::Result<()> {
         // The bundle was checked when it was received; this is the time of the chip.
         let started = Instant::now();
         let mut chip = Timed::new(MtdDevice::open(device, Access::Exclusive)?);
-        let end = run(Job::new(image), &mut chip)?;
+        let open_ms = milliseconds(started.elapsed());
+        let (mut job, mut own) = (Job::new(image), Own::default());
+        loop {
+            match own.step(job.progress().phase, &mut chip, |chip| job.step(chip)) {
+                Step::Continue => {}
+                Step::ReadyToChange => job.allow_change(),
+                Step::Ended => break,
+            }
+        }
+        let end = job.into_end().context("an ended job has no end")?;
         let time_ms = milliseconds(started.elapsed());
         let asked = Instant::now();
         let are_known = end.before_digest().is_some() && end.after_digest().is_some();
@@ -29,6 +39,7 @@ pub(super) fn bench(device: &str, files: &[&str]) -> anyhow::Result<()> {
         println!(
             "{{\"tool\":\"firmcast\",\"device\":\"{device}\",\"file\":\"{file}\",\
              \"time_ms\":{time_ms},\"device_ms\":{device_ms},\"digest_ms\":{digest_ms},\
+             \"open_ms\":{open_ms},\"own\":{own},\
              \"read\":{},\"erase\":{},\"write\":{},\"status\":{},\"erases\":{},\
              \"bytes_written\":{},\"updated\":{}}}",
             chip.read,

@@ -25,6 +25,7 @@
 mod bench;
 mod exercise;
 mod joined;
+mod own;
 mod rehearse;
 mod replace;
 mod timed;

@@ -88,11 +88,12 @@ fn read_back(flash: &mut dyn Flash, offset_bytes: u64, contents: &[u8]) -> Resul
 /// Returns a buffer for a read that must find `contents`, with other bytes in every place: a read
 /// that does nothing, or stops half way, is noticed.
 pub(super) fn complement(contents: &[u8]) -> Vec<u8> {
-    let mut buffer = contents.to_vec();
     // The compiler makes no words of bytes where it optimises for size.
-    let (words, rest) = buffer.as_chunks_mut();
-    words.iter_mut().for_each(|word| *word = (!u64::from_ne_bytes(*word)).to_ne_bytes());
-    rest.iter_mut().for_each(|byte| *byte = !*byte);
+    let (words, rest) = contents.as_chunks::<16>();
+    let words: Vec<_> =
+        words.iter().map(|word| (!u128::from_ne_bytes(*word)).to_ne_bytes()).collect();
+    let mut buffer = words.into_flattened();
+    buffer.extend(rest.iter().map(|byte| !byte));
     buffer
 }
 

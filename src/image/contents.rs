@@ -14,7 +14,7 @@
 
 use std::ops::Range;
 
-use super::layout::foreign_ranges;
+use super::layout::{DESCRIPTOR_BYTES, foreign_ranges};
 use super::{ByteRanges, Region};
 
 /// A chip's contents, as far as the host may read them.
@@ -75,7 +75,9 @@ pub fn closed_in(
 ) -> Result<ByteRanges, Unreadable> {
     let unread = unread.before(bytes.len() as u64);
     unread.iter().for_each(|range| bytes[position(range)].fill(0xff));
-    let foreign = foreign_ranges(bytes);
+    // Only what was not read needs a flash map to explain it. The descriptor stands at the start.
+    let telling_bytes = if unread.is_empty() { DESCRIPTOR_BYTES } else { bytes.len() };
+    let foreign = foreign_ranges(&bytes[..telling_bytes.min(bytes.len())]);
     let expected = untouched.union(&foreign.all);
     let faulty: ByteRanges = unread.without(&expected);
     if !faulty.is_empty() {

@@ -19,6 +19,7 @@ mod text;
 mod told;
 mod variables;
 mod volume;
+mod words;
 
 use std::fmt;
 use std::ops::Range;
@@ -43,6 +44,7 @@ pub use told::Told;
 use variables::variable_stores;
 pub(in crate::image) use volume::{FFS_GUIDS, FFS1, FFS2, FFS3};
 pub use volume::{FirmwareVolume, FoundVolume, VolumeFlaw, Volumes};
+pub(in crate::image) use words::find_word;
 
 /// Most regions that a layout may have.
 pub const REGIONS_MAX: usize = 128;
@@ -127,7 +129,7 @@ impl Layout {
         for part in parts {
             let range = part.start as usize..part.end as usize;
             let Some(own) = bytes.get(range) else { continue };
-            add_variable_stores(&variable_stores(own), part.start, &mut regions);
+            add_variable_stores(&variable_stores(own, Volumes::of(own)), part.start, &mut regions);
         }
         Self::new(regions, bytes.len() as u64)
     }

@@ -3,10 +3,14 @@
 use std::cell::OnceCell;
 use std::ops::Range;
 
+use super::volume::ALIGNMENT as VOLUME_ALIGNMENT;
 use super::{
-    Descriptor, FlashMap, ForeignRanges, Layout, LayoutError, LayoutRegion, add_amd_data,
-    add_variable_stores, variable_stores,
+    Descriptor, FlashMap, ForeignRanges, FoundVolume, Layout, LayoutError, LayoutRegion, Volumes,
+    add_amd_data, add_variable_stores, variable_stores,
 };
+
+/// Most firmware volumes that are kept for the next question. Real firmware has some ten.
+const VOLUMES_KEPT_MAX: usize = 1024;
 
 /// What is found in some bytes. Good for several questions about the same ones: each search passes
 /// over all of them.
@@ -15,6 +19,7 @@ pub struct Told<'a> {
     bytes: &'a [u8],
     descriptor: Result<Option<Descriptor>, LayoutError>,
     map: OnceCell<Result<Option<FlashMap>, LayoutError>>,
+    volumes: OnceCell<Vec<FoundVolume>>,
     variable_stores: OnceCell<Vec<Range<usize>>>,
 }
 
@@ -22,7 +27,8 @@ impl<'a> Told<'a> {
     /// Of a whole chip, or the image for one.
     pub fn by(bytes: &'a [u8]) -> Self {
         let descriptor = Descriptor::find(bytes);
-        Self { bytes, descriptor, map: OnceCell::new(), variable_stores: OnceCell::new() }
+        let (map, volumes, variable_stores) = Default::default();
+        Self { bytes, descriptor, map, volumes, variable_stores }
     }
 
     /// Returns the bytes.
@@ -48,7 +54,38 @@ impl<'a> Told<'a> {
     }
 
     fn variable_stores(&self) -> &[Range<usize>] {
-        self.variable_stores.get_or_init(|| variable_stores(self.bytes))
+        self.variable_stores.get_or_init(|| match self.volumes() {
+            Some(volumes) => variable_stores(self.bytes, volumes.iter().cloned()),
+            None => variable_stores(self.bytes, Volumes::of(self.bytes)),
+        })
+    }
+
+    /// Returns the firmware volumes that lie in no other one; `None` where they are too many to
+    /// keep.
+    fn volumes(&self) -> Option<&[FoundVolume]> {
+        let search = || Volumes::of(self.bytes).take(VOLUMES_KEPT_MAX + 1).collect();
+        Some(self.volumes.get_or_init(search).as_slice())
+            .filter(|volumes| volumes.len() <= VOLUMES_KEPT_MAX)
+    }
+
+    /// Returns the first firmware volume that a search of this part alone finds, offset from the
+    /// start of all bytes.
+    pub(in crate::image) fn first_volume(&self, part: Range<usize>) -> Option<FoundVolume> {
+        self.kept_volume(&part).unwrap_or_else(|| {
+            let (start, part) = (part.start, self.bytes.get(part)?);
+            Volumes::of(part).next().map(|found| found.behind(start))
+        })
+    }
+
+    /// Returns the same where the search of all bytes has found it: up to their end, and not from
+    /// inside a volume on.
+    fn kept_volume(&self, part: &Range<usize>) -> Option<Option<FoundVolume>> {
+        let volumes = self.volumes()?;
+        let nth = volumes.partition_point(|volume| volume.range().start < part.start);
+        let ended = volumes[..nth].last().is_none_or(|volume| volume.range().end <= part.start);
+        let is_the_rest =
+            part.end == self.bytes.len() && part.start.is_multiple_of(VOLUME_ALIGNMENT);
+        (ended && is_the_rest).then(|| volumes.get(nth).cloned())
     }
 
     /// Returns the layout, as [`Layout::read`] does.
@@ -113,5 +150,38 @@ impl<'a> Told<'a> {
     fn add_unmapped(&self, regions: &mut Vec<LayoutRegion>) {
         add_variable_stores(self.variable_stores(), 0, regions);
         add_amd_data(self.bytes, regions);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::volume;
+    use super::super::volume::{FFS1, NV_DATA};
+    use super::*;
+    use proptest::prelude::*;
+
+    fn piece(kind: u8) -> Vec<u8> {
+        let mut whole = volume(if kind < 3 { FFS1 } else { NV_DATA }, 0x1000, &[]);
+        match kind % 3 {
+            // A header that lies in another volume, too.
+            0 => whole[0x80..0xc8].copy_from_slice(&volume(FFS1, 0x1000, &[])[..0x48]),
+            1 => whole[40] ^= 1,
+            _ => whole.rotate_right(3),
+        }
+        whole
+    }
+
+    proptest! {
+        #[test]
+        fn a_volume_that_was_kept_is_what_a_search_finds(
+            kinds in proptest::collection::vec(0u8..6, 0..8),
+            ends in (0usize..0x400, 0usize..0x8000, 0usize..9),
+        ) {
+            let bytes: Vec<u8> = kinds.into_iter().flat_map(piece).collect();
+            let start = (ends.0 * 8 + ends.2 / 8).min(bytes.len());
+            let end = if ends.2 % 2 == 0 { bytes.len() } else { ends.1.clamp(start, bytes.len()) };
+            let found = Volumes::of(&bytes[start..end]).next().map(|found| found.behind(start));
+            prop_assert_eq!(Told::by(&bytes).first_volume(start..end), found);
+        }
     }
 }

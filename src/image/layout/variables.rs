@@ -47,9 +47,13 @@ const FILE_HEADER_BYTES: usize = 24;
 const FILE_RAW: u8 = 0x01;
 const FILE_PADDING: u8 = 0xf0;
 
-/// Returns where the variable stores lie in `bytes`, a whole chip or its image, in order.
-pub(super) fn variable_stores(bytes: &[u8]) -> Vec<Range<usize>> {
-    let whole = Volumes::of(bytes).filter_map(|found| match found {
+/// Returns where the variable stores lie in `bytes`, a whole chip or its image, in order. `volumes`
+/// are those of all these bytes.
+pub(super) fn variable_stores(
+    bytes: &[u8],
+    volumes: impl Iterator<Item = FoundVolume>,
+) -> Vec<Range<usize>> {
+    let whole = volumes.filter_map(|found| match found {
         FoundVolume::Whole(volume) => Some(volume),
         FoundVolume::Damaged { .. } => None,
     });
@@ -169,6 +173,10 @@ mod tests {
 
     const VOLUME_BYTES: usize = 0x8000;
 
+    fn stores_in(chip: &[u8]) -> Vec<Range<usize>> {
+        variable_stores(chip, Volumes::of(chip))
+    }
+
     #[test]
     fn amis_store_is_its_volume_or_its_file_where_it_is_not_alone() {
         let program = file(7, 0x07, true, b"program");
@@ -179,16 +187,16 @@ mod tests {
         let chip = [alone, empty, shared, programs].concat();
         let file = 2 * VOLUME_BYTES + 72..2 * VOLUME_BYTES + 72 + FILE_HEADER_BYTES + 0x2000;
         let expected = vec![0..VOLUME_BYTES, VOLUME_BYTES..2 * VOLUME_BYTES, file];
-        assert_eq!(variable_stores(&chip), expected);
+        assert_eq!(stores_in(&chip), expected);
     }
 
     #[test]
     fn another_file_in_its_place_is_no_store() {
         let other = file_volume(VOLUME_BYTES, &[nvar_file(b"TEXT", 0x2000)]);
-        assert_eq!(variable_stores(&other), []);
+        assert_eq!(stores_in(&other), []);
         let mut named = file_volume(VOLUME_BYTES, &[nvar_file(b"NVAR", 0x2000)]);
         named[72] ^= 1;
-        assert_eq!(variable_stores(&named), []);
+        assert_eq!(stores_in(&named), []);
     }
 
     /// Insyde: the variables, the version and a volume with programs, all in one volume.
@@ -202,12 +210,12 @@ mod tests {
         let inner = volume(FFS1, 0x3000, &[]);
         put(&mut chip, 0x8000, &inner);
         let expected = vec![0..0x4000, 0x5000..0x8000, 0xb000..0x1_0000];
-        assert_eq!(variable_stores(&chip), expected);
+        assert_eq!(stores_in(&chip), expected);
         let mut unaligned = variable_store(0x1_0000);
         put(&mut unaligned, 0x4001, VERSION_BLOCK);
-        assert_eq!(variable_stores(&unaligned), std::slice::from_ref(&(0..0x1_0000)));
+        assert_eq!(stores_in(&unaligned), std::slice::from_ref(&(0..0x1_0000)));
         let additional = volume(NV_DATA_ADDITIONAL, 0x1000, b"EVSA");
-        assert_eq!(variable_stores(&additional), std::slice::from_ref(&(0..0x1000)));
+        assert_eq!(stores_in(&additional), std::slice::from_ref(&(0..0x1000)));
     }
 
     proptest! {
@@ -228,7 +236,7 @@ mod tests {
             let ami = file_volume(VOLUME_BYTES, &[nvar_file(b"NVAR", 0x2000)]);
             let mut chip = [insyde, ami.clone(), ami].concat();
             at.iter().for_each(|(at, byte)| chip[*at] = *byte);
-            let stores = variable_stores(&chip);
+            let stores = stores_in(&chip);
             prop_assert!(stores.iter().all(|store| !store.is_empty() && store.end <= chip.len()));
             prop_assert!(stores.windows(2).all(|pair| pair[0].end <= pair[1].start));
         }

@@ -16,8 +16,11 @@
 //!
 //! Source: UEFI Platform Initialization specification, volume 3, section 3.2.1.
 
+use std::ops::Range;
+
 use super::fields::{array, u16_at, u32_at, u64_at};
 use super::guid::Guid;
+use super::words::find_word;
 
 const SIGNATURE: &[u8; 4] = b"_FVH";
 const SIGNATURE_OFFSET: usize = 40;
@@ -26,7 +29,8 @@ const HEADER_BYTES_MIN: usize = 56;
 /// Real headers have 72 bytes, one block map entry and its end; a handful of entries more are
 /// known.
 const HEADER_BYTES_MAX: usize = 512;
-const ALIGNMENT: usize = 8;
+/// Volumes begin at multiples of this.
+pub(super) const ALIGNMENT: usize = 8;
 /// Files begin at multiples of this from the start of their volume.
 const FILE_ALIGNMENT: usize = 8;
 const ERASED_BITS_ARE_ONES: u32 = 0x800;
@@ -119,6 +123,26 @@ pub enum FoundVolume {
     },
 }
 
+impl FoundVolume {
+    /// Returns its bytes; where its length is not known, those of a header.
+    pub(in crate::image) fn range(&self) -> Range<usize> {
+        let (start, length_bytes) = match self {
+            Self::Whole(volume) => (volume.offset_bytes, volume.length_bytes),
+            Self::Damaged { offset_bytes, .. } => (*offset_bytes, HEADER_BYTES_MIN),
+        };
+        start..start + length_bytes
+    }
+
+    /// Returns the same volume, found so many bytes later.
+    pub(super) fn behind(mut self, bytes: usize) -> Self {
+        match &mut self {
+            Self::Whole(FirmwareVolume { offset_bytes, .. })
+            | Self::Damaged { offset_bytes, .. } => *offset_bytes += bytes,
+        }
+        self
+    }
+}
+
 /// Iterator over the firmware volumes of `bytes` that lie in no other one.
 #[derive(Clone, Debug)]
 pub struct Volumes<'a> {
@@ -157,7 +181,7 @@ impl Iterator for Volumes<'_> {
         let (words, _) = self.bytes.as_chunks::<ALIGNMENT>();
         // Every word of a chip comes by here, so its first byte decides about most of them.
         let may_be_mark = |word: &[u8; ALIGNMENT]| MAY_BE_MARK[usize::from(word[0])];
-        while let Some(skipped) = words.get(self.word..)?.iter().position(may_be_mark) {
+        while let Some(skipped) = find_word(words.get(self.word..)?, may_be_mark) {
             self.word += skipped;
             let start = self.start_for(&words[self.word]);
             self.word += 1;

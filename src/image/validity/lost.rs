@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::ffs::Files;
 use super::{Damage, Doubts, reaches_into};
 use crate::image::ByteRanges;
-use crate::image::layout::{FirmwareVolume, u16_at, u32_at};
+use crate::image::layout::{FirmwareVolume, find_word, u16_at, u32_at};
 
 const ALIGNMENT: usize = 8;
 /// The bytes of a header that another one must have as well to be a copy, if the header's own
@@ -31,8 +31,12 @@ pub(super) fn check(
     // The state is the last byte of a header's last word.
     const LAST: usize = STATE_OFFSET % ALIGNMENT;
     let words = bytes.get(STATE_OFFSET - LAST..).unwrap_or_default().as_chunks::<ALIGNMENT>().0;
-    let headers = words.iter().enumerate().filter(|(_, word)| word[LAST] == STATE);
-    let mut starts = headers.map(|(nth, _)| nth * ALIGNMENT);
+    let mut next = 0;
+    let mut starts = std::iter::from_fn(|| {
+        let nth = next + find_word(&words[next..], |word| word[LAST] == STATE)?;
+        next = nth + 1;
+        Some(nth * ALIGNMENT)
+    });
     let Some(start) = starts.find(|start| is_file_chain(&bytes[*start..])) else { return Ok(()) };
     let why = "firmware files that lie in no volume, expected the header of one before them";
     match reaches_into(closed, gap.start..gap.start + start) {

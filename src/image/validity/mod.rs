@@ -261,14 +261,14 @@ pub fn validate_told(told: &Told<'_>, closed: &ByteRanges) -> Verdict {
         Err(damage) => damage.verdict(image.len()),
         Ok(by) => match doubts.0 {
             Some(doubt) => doubt.verdict(image.len()),
-            None => weigh(by, seen.share(image, &left_out(told, closed))),
+            None => weigh(by, || seen.share(image, &left_out(told, closed))),
         },
     }
 }
 
 /// Returns the verdict on an image in which nothing is wrong: whole programs, and enough of it
-/// looked at.
-fn weigh(mut by: Vec<Evidence>, share: Share) -> Verdict {
+/// looked at. That is only asked where there are programs: it takes a pass over all bytes.
+fn weigh(mut by: Vec<Evidence>, share: impl FnOnce() -> Share) -> Verdict {
     if !by.iter().any(Evidence::is_of_programs) {
         return Verdict::Unknown {
             why: "no program in it is of a known format (UEFI, coreboot) that tells whether it is \
@@ -276,6 +276,7 @@ fn weigh(mut by: Vec<Evidence>, share: Share) -> Verdict {
                 .to_owned(),
         };
     }
+    let share = share();
     if share.percent() < SHARE_PERCENT_MIN {
         return Verdict::Unknown {
             why: format!(
@@ -367,7 +368,7 @@ fn collect_evidence(
     let file_systems = file_systems.unwrap_or_default();
     let coreboot = cbfs::check(image, &file_systems, closed, seen)?;
     by.extend(coreboot.evidence());
-    let found = volumes::check(image, &file_systems, closed, doubts, seen)?;
+    let found = volumes::check(told, &file_systems, closed, doubts, seen)?;
     by.extend(found.evidence());
     let needs_reset_vector = coreboot.ends_with_boot_block
         || found.needs_reset_vector(image)

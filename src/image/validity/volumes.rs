@@ -11,7 +11,7 @@ use super::unpack::{Budget, Codec, Unpacked};
 use super::{Damage, Doubts, Evidence, reaches_into};
 use crate::image::ByteRanges;
 use crate::image::layout::{
-    FirmwareVolume, FoundVolume, Volumes, begins_with_arm_branch, has_amd_firmware_structure,
+    FirmwareVolume, FoundVolume, Told, begins_with_arm_branch, has_amd_firmware_structure,
 };
 use crate::order::sort_by_rank;
 
@@ -58,7 +58,7 @@ impl Found {
 /// A walk through the volumes of an image.
 #[derive(Debug)]
 pub(super) struct Walk<'a> {
-    image: &'a [u8],
+    told: &'a Told<'a>,
     closed: &'a ByteRanges,
     found: Found,
     doubts: &'a mut Doubts,
@@ -70,15 +70,15 @@ pub(super) struct Walk<'a> {
 /// Checks every volume outside of `file_systems`, in which coreboot files may contain anything, and
 /// outside of what is closed.
 pub(super) fn check(
-    image: &[u8],
+    told: &Told<'_>,
     file_systems: &[Area],
     closed: &ByteRanges,
     doubts: &mut Doubts,
     seen: &mut Seen,
 ) -> Result<Found, Damage> {
     let (found, budget) = (Found::default(), Budget::default());
-    let mut walk = Walk { image, closed, found, doubts, seen, budget, depth: 0 };
-    for gap in gaps(image.len(), file_systems) {
+    let mut walk = Walk { told, closed, found, doubts, seen, budget, depth: 0 };
+    for gap in gaps(told.bytes().len(), file_systems) {
         walk.check_gap(gap)?;
     }
     Ok(walk.found)
@@ -87,15 +87,10 @@ pub(super) fn check(
 impl Walk<'_> {
     /// Checks the volumes in these bytes of the image, and what lies between them.
     fn check_gap(&mut self, gap: Range<usize>) -> Result<(), Damage> {
-        let image = self.image;
+        let image = self.told.bytes();
         let mut rest = gap.clone();
-        while let Some(found) = Volumes::of(&image[rest.clone()]).next() {
-            let (offset_bytes, length_bytes) = match &found {
-                FoundVolume::Whole(volume) => (volume.offset_bytes, volume.length_bytes),
-                FoundVolume::Damaged { offset_bytes, .. } => (*offset_bytes, HEADER_BYTES_MIN),
-            };
-            let start = rest.start + offset_bytes;
-            let mut end = start + length_bytes;
+        while let Some(found) = self.told.first_volume(rest.clone()) {
+            let Range { start, mut end } = found.range();
             if !reaches_into(self.closed, start..end.max(start + HEADER_BYTES_MAX))
                 && !self.check_found(&image[..rest.end], found, start)?
             {
@@ -117,17 +112,16 @@ impl Walk<'_> {
     ) -> Result<bool, Damage> {
         match found {
             FoundVolume::Whole(volume) => {
-                if lost::is_spare_header(self.image, start, &volume) {
+                if lost::is_spare_header(self.told.bytes(), start, &volume) {
                     return Ok(false);
                 }
-                let volume = FirmwareVolume { offset_bytes: start, ..volume };
                 let files_before = self.found.files;
                 self.check_volume(bytes, &volume, Place::in_image(0))?;
                 self.found.has_programs |= self.found.files > files_before;
                 self.found.begins_with_volume |= start == 0;
                 Ok(true)
             }
-            FoundVolume::Damaged { flaw, .. } => match lost::has_twin(self.image, start) {
+            FoundVolume::Damaged { flaw, .. } => match lost::has_twin(self.told.bytes(), start) {
                 true => Ok(false),
                 false => Err(Damage::new(start, flaw.to_string())),
             },

@@ -115,13 +115,15 @@ def compare(report, chip_name, chip, tools, block_bytes):
                 "memory KiB": max(run["memory_kib"] for run in runs[tool.name]),
             })  # fmt: skip
         splits.append((share, runs[tools[0].name]))
-    for share, found in splits:
-        split(report, chip_name, share, found)
+    # What else this machine does adds least to the quickest run.
+    quickest = [(share, min(found, key=lambda run: run["time_ms"])) for share, found in splits]
+    for row in (split, phases):
+        for share, run in quickest:
+            row(report, chip_name, share, run)
 
 
-def split(report, chip_name, share, runs):
-    """Where firmcast's time went, in its quickest run: what else this machine does adds least to that."""
-    quickest = min(runs, key=lambda found: found["time_ms"])
+def split(report, chip_name, share, quickest):
+    """Where firmcast's time went."""
     own_ms = quickest["time_ms"] - quickest["device_ms"]
     kinds = {f"{kind} ms": quickest[kind]["ms"] for kind in ("read", "erase", "write", "status")}
     calls = {f"{kind} calls": quickest[kind]["calls"] for kind in ("read", "write")}
@@ -136,6 +138,12 @@ def split(report, chip_name, share, runs):
         "read bytes": quickest["read"]["bytes"],
         **calls,
     })  # fmt: skip
+
+
+def phases(report, chip_name, share, quickest):
+    """Where firmcast's own time went."""
+    own = {re.sub(r"(?<!^)(?=[A-Z])", " ", phase).lower(): round(ms, 1) for phase, ms in quickest["own"].items()}
+    report.row(**{"own ms on": chip_name, "differs %": share, "opening": round(quickest["open_ms"], 1), **own})
 
 
 def linked_with(program):
