@@ -118,7 +118,7 @@ impl Halving {
 }
 
 /// A queue that makes answers come so much later than the quickest ever is not ours alone.
-const DELAY_RISE_MAX: Duration = Duration::from_millis(5);
+const DELAY_RISE_MAX: Duration = Duration::from_millis(3);
 
 /// Loss so far above what the channel loses at any rate is made by the rate ...
 const LOSS_RISE_MAX: f64 = 0.003;
@@ -158,7 +158,7 @@ impl BaseLoss {
     }
 }
 
-/// Begins slowly and doubles until something gives way; from then on it creeps, and halves when
+/// Begins slowly and grows until something gives way; from then on it creeps, and halves when
 /// answers come late (as in RFC 6817) or more is lost than at lower rates.
 #[derive(Debug, Default)]
 pub(super) struct Politeness {
@@ -193,7 +193,7 @@ impl Politeness {
             return Step::Halve;
         }
         base_loss.add(&sample);
-        if self.was_full { Step::Creep } else { Step::Double }
+        if self.was_full { Step::Creep } else { Step::Grow }
     }
 
     fn is_late(&mut self, delay: Option<Duration>) -> bool {

@@ -9,7 +9,7 @@ use crate::time::Time;
 const FLOOR_DIVISOR: u64 = 16;
 
 /// How little it creeps back: by this part of itself.
-const CREEP_DIVISOR: u64 = 16;
+const CREEP_DIVISOR: u64 = 32;
 
 /// Bursts are no longer than what the rate allows in this time: enough for batched sending and a 1
 /// ms timer.
