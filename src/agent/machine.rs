@@ -232,7 +232,7 @@ impl Agent {
             return;
         }
         match self.endpoint.handle_datagram(now, from, bytes) {
-            Some(SessionEvent::Message { peer, address, bytes }) => {
+            Some(SessionEvent::Message { peer, address, bytes, .. }) => {
                 self.handle_message(now, peer, address, &bytes, system);
             }
             Some(SessionEvent::Connected { .. }) => {}

@@ -83,6 +83,8 @@ pub enum SessionEvent {
         address: SocketAddr,
         /// The message, never empty.
         bytes: Vec<u8>,
+        /// Whether something that the peer said later came before it.
+        is_overtaken: bool,
     },
     /// A peer that may call did so with a stamp that is not above the newest of its key: its clock
     /// was set back, or another one has the same key and a later clock.
@@ -433,7 +435,7 @@ impl Endpoint {
     fn handle_transport(&mut self, now: Time, datagram: &Transport) -> Option<SessionEvent> {
         let key = self.peers.owner(datagram.receiver)?;
         let peer = self.peers.get_mut(&key)?;
-        let Opened { message, first, address } = peer.open(now, datagram)?;
+        let Opened { message, first, address, is_overtaken } = peer.open(now, datagram)?;
         if first {
             self.peers.confirm(&key, datagram.receiver);
         }
@@ -453,7 +455,7 @@ impl Endpoint {
             }
             Some(_) => {}
         }
-        Some(SessionEvent::Message { peer: key, address, bytes: message })
+        Some(SessionEvent::Message { peer: key, address, bytes: message, is_overtaken })
     }
 
     fn tell_versions(&mut self, now: Time, key: &PeerKey, kind: u8) {

@@ -71,6 +71,8 @@ pub(super) struct Opened {
     pub(super) first: bool,
     /// Where the peer is.
     pub(super) address: SocketAddr,
+    /// What the peer said later came before it.
+    pub(super) is_overtaken: bool,
 }
 
 /// Whether the sender of an initiation may have a session.
@@ -301,12 +303,18 @@ impl Peer {
     pub(super) fn open(&mut self, now: Time, datagram: &Transport) -> Option<Opened> {
         let is_named = |session: &&mut Session| session.index == datagram.receiver;
         let mut waiting = self.unconfirmed.iter_mut();
+        let is_current = |session: &Session| session.index == datagram.receiver;
+        let is_superseded = self
+            .current
+            .as_ref()
+            .is_some_and(|current| !is_current(current) && current.has_overtaken(0));
         let established = [self.current.as_mut(), self.previous.as_mut()].into_iter().flatten();
         let (first, session) = match waiting.find(is_named) {
             Some(session) => (true, session),
             None => (false, established.into_iter().find(is_named)?),
         };
+        let is_overtaken = !first && (is_superseded || session.has_overtaken(datagram.counter));
         let message = session.open(now, datagram)?;
-        Some(Opened { message, first, address: session.address })
+        Some(Opened { message, first, address: session.address, is_overtaken })
     }
 }

@@ -50,6 +50,11 @@ impl Session {
         Some(datagram.emit())
     }
 
+    /// Whether a message was opened that the peer sealed behind this one.
+    pub(super) fn has_overtaken(&self, counter: u64) -> bool {
+        self.window.is_late(counter)
+    }
+
     /// Opens a message that is authentic, and was not opened before.
     pub(super) fn open(&mut self, now: Time, datagram: &Transport) -> Option<Vec<u8>> {
         if self.is_over(now) || !self.window.is_fresh(datagram.counter) {

@@ -22,6 +22,11 @@ impl ReplayWindow {
         age < WINDOW_SIZE && self.seen & (1 << age) == 0
     }
 
+    /// Returns whether a higher counter was accepted.
+    pub(super) fn is_late(&self, counter: u64) -> bool {
+        counter < self.next
+    }
+
     /// Marks an authentic `counter` as seen.
     pub(super) fn accept(&mut self, counter: u64) {
         if counter >= self.next {

@@ -137,7 +137,7 @@ impl Campaign {
         } else {
             match endpoint.handle_datagram(now, from, datagram) {
                 Some(session::SessionEvent::Connected { peer, .. }) => course.connected(now, &peer),
-                Some(session::SessionEvent::Message { peer, address, bytes }) => {
+                Some(session::SessionEvent::Message { peer, address, bytes, .. }) => {
                     match Answer::parse(&bytes) {
                         Ok(answer) => {
                             let version = endpoint.spoken(&peer);

@@ -101,7 +101,7 @@ pub(crate) struct Network {
     chance: Chance,
     links: Vec<Link>,
     partitions: Vec<Partition>,
-    memory: Vec<Rc<[u8]>>,
+    memory: Vec<Overheard>,
 }
 
 impl Network {
@@ -151,7 +151,7 @@ impl Network {
         way: Way,
         bytes: &Rc<[u8]>,
     ) -> Vec<(Time, Rc<[u8]>)> {
-        self.remember(bytes);
+        self.remember(host, way, bytes);
         let (faults, chance) = (self.links[host].faults, &mut self.chance);
         let burst_until = &mut self.links[host].burst_until;
         if now >= *burst_until && chance.happens(faults.burst) {
@@ -192,7 +192,7 @@ impl Network {
             }
             return (from, bytes.into());
         }
-        let old = chance.pick(&self.memory).clone();
+        let old = chance.pick(&self.memory).bytes.clone();
         let bytes = match chance.within(0..3) {
             0 => damage(chance, &old),
             1 => old[..chance.within(0..old.len() as u64 + 1) as usize].into(),
@@ -201,14 +201,29 @@ impl Network {
         (from, bytes)
     }
 
-    fn remember(&mut self, bytes: &Rc<[u8]>) {
+    /// Returns the host that said this, if somebody overheard it: who relays it speaks for the host.
+    pub(crate) fn speaker(&self, bytes: &[u8]) -> Option<usize> {
+        let is_it = |overheard: &&Overheard| *overheard.bytes == *bytes;
+        self.memory.iter().find(is_it).and_then(|overheard| overheard.from_host)
+    }
+
+    fn remember(&mut self, host: usize, way: Way, bytes: &Rc<[u8]>) {
+        let from_host = (way == Way::FromHost).then_some(host);
+        let overheard = Overheard { from_host, bytes: bytes.clone() };
         if self.memory.len() < MEMORY_MAX {
-            self.memory.push(bytes.clone());
+            self.memory.push(overheard);
         } else if self.chance.happens(0.02) {
             let place = self.chance.within(0..MEMORY_MAX as u64) as usize;
-            self.memory[place] = bytes.clone();
+            self.memory[place] = overheard;
         }
     }
+}
+
+/// A datagram that somebody without keys has heard.
+#[derive(Debug)]
+struct Overheard {
+    from_host: Option<usize>,
+    bytes: Rc<[u8]>,
 }
 
 fn damage(chance: &mut Chance, bytes: &[u8]) -> Rc<[u8]> {

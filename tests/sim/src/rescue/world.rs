@@ -371,7 +371,13 @@ impl World {
             self.engine.trace.bytes(bytes);
             match host {
                 Some(host) => manager.heard[host] += 1,
-                None => self.traffic.stranger_says(from, bytes),
+                None => {
+                    self.traffic.stranger_says(from, bytes);
+                    // Relayed for the first time, it is answered as if the host had been heard.
+                    if let Some(host) = self.network.speaker(bytes) {
+                        manager.heard[host] += 1;
+                    }
+                }
             }
             manager.handle_datagram(self.engine.now(), from, bytes);
             self.manager_moved(post)?;
