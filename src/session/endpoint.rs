@@ -51,7 +51,7 @@ const CALLED_SPEAKS: u8 = 0x80;
 
 /// How often a caller repeats what it speaks, before other messages, while it has not heard what
 /// the other side speaks.
-const VERSIONS_REPEATS_MAX: u32 = 8;
+const VERSIONS_REPEATS_MAX: u32 = 5;
 
 const COOKIE_LABEL: &str = "firmcast session cookie";
 

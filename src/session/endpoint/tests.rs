@@ -58,6 +58,7 @@ fn an_instruction_arrives_once_and_only_from_an_allowed_peer() {
         peer: public(MANAGER),
         address: address(1),
         bytes: b"begin".to_vec(),
+        is_overtaken: false,
     };
     assert_eq!(events, [message]);
     assert_eq!(host.handle_datagram(Time::ZERO, address(9), &datagrams[0]), None);
@@ -66,6 +67,36 @@ fn an_instruction_arrives_once_and_only_from_an_allowed_peer() {
     stranger.connect(Time::ZERO, public(HOST), address(2));
     run(&mut stranger, &mut host, Time::ZERO);
     assert!(!stranger.is_connected(&public(HOST)));
+}
+
+/// In one session, and by what the peer says in a newer one.
+#[test]
+fn a_message_that_comes_late_says_that_it_was_overtaken() {
+    let (mut manager, mut host) = pair();
+    let mut say = |manager: &mut Endpoint, host: &mut Endpoint, text: &[u8]| {
+        run(manager, host, Time::ZERO);
+        assert!(manager.send(Time::ZERO, &public(HOST), text));
+        let all: Vec<_> = std::iter::from_fn(|| manager.poll_transmit()).collect();
+        all.last().unwrap().bytes.clone()
+    };
+    let hear = |host: &mut Endpoint, datagram: &[u8]| match host.handle_datagram(
+        Time::ZERO,
+        address(1),
+        datagram,
+    ) {
+        Some(SessionEvent::Message { bytes, is_overtaken, .. }) => (bytes, is_overtaken),
+        other => panic!("{other:?}"),
+    };
+    manager.connect(Time::ZERO, public(HOST), address(2));
+    let [first, second, old] = [b"1", b"2", b"3"].map(|text| say(&mut manager, &mut host, text));
+    assert_eq!(hear(&mut host, &second), (b"2".to_vec(), false));
+    assert_eq!(hear(&mut host, &first), (b"1".to_vec(), true));
+
+    manager.set_stamp(2000);
+    manager.connect(Time::ZERO, public(HOST), address(2));
+    let new = say(&mut manager, &mut host, b"4");
+    assert_eq!(hear(&mut host, &new), (b"4".to_vec(), false));
+    assert_eq!(hear(&mut host, &old), (b"3".to_vec(), true));
 }
 
 #[test]

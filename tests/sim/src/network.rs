@@ -201,7 +201,8 @@ impl Network {
         (from, bytes)
     }
 
-    /// Returns the host that said this, if somebody overheard it: who relays it speaks for the host.
+    /// Returns the host that said this, if somebody overheard it: who relays it speaks for the
+    /// host.
     pub(crate) fn speaker(&self, bytes: &[u8]) -> Option<usize> {
         let is_it = |overheard: &&Overheard| *overheard.bytes == *bytes;
         self.memory.iter().find(is_it).and_then(|overheard| overheard.from_host)
