@@ -73,7 +73,7 @@ fn an_instruction_arrives_once_and_only_from_an_allowed_peer() {
 #[test]
 fn a_message_that_comes_late_says_that_it_was_overtaken() {
     let (mut manager, mut host) = pair();
-    let mut say = |manager: &mut Endpoint, host: &mut Endpoint, text: &[u8]| {
+    let say = |manager: &mut Endpoint, host: &mut Endpoint, text: &[u8]| {
         run(manager, host, Time::ZERO);
         assert!(manager.send(Time::ZERO, &public(HOST), text));
         let all: Vec<_> = std::iter::from_fn(|| manager.poll_transmit()).collect();
