@@ -201,11 +201,11 @@ impl Network {
         (from, bytes)
     }
 
-    /// Returns the host that said this, if somebody overheard it: who relays it speaks for the
-    /// host.
-    pub(crate) fn speaker(&self, bytes: &[u8]) -> Option<usize> {
-        let is_it = |overheard: &&Overheard| *overheard.bytes == *bytes;
-        self.memory.iter().find(is_it).and_then(|overheard| overheard.from_host)
+    /// Returns the host that said this, if somebody overheard it: who relays it for the first time
+    /// speaks for the host.
+    pub(crate) fn take_speaker(&mut self, bytes: &[u8]) -> Option<usize> {
+        let is_it = |overheard: &&mut Overheard| *overheard.bytes == *bytes;
+        self.memory.iter_mut().find(is_it).and_then(|overheard| overheard.from_host.take())
     }
 
     fn remember(&mut self, host: usize, way: Way, bytes: &Rc<[u8]>) {
@@ -223,6 +223,7 @@ impl Network {
 /// A datagram that somebody without keys has heard.
 #[derive(Debug)]
 struct Overheard {
+    /// Who said it; nobody when a host did not, or it was relayed already.
     from_host: Option<usize>,
     bytes: Rc<[u8]>,
 }

@@ -373,8 +373,8 @@ impl World {
                 Some(host) => manager.heard[host] += 1,
                 None => {
                     self.traffic.stranger_says(from, bytes);
-                    // Relayed for the first time, it is answered as if the host had been heard.
-                    if let Some(host) = self.network.speaker(bytes) {
+                    // It is answered as if the host had been heard, once.
+                    if let Some(host) = self.network.take_speaker(bytes) {
                         manager.heard[host] += 1;
                     }
                 }
