@@ -82,7 +82,7 @@ impl Recovery {
     /// backup.
     fn commit(&mut self, escrow: Option<EscrowOrder>) {
         if matches!(self.state, State::Verified | State::Unfinished { .. }) {
-            self.escrow.begin(escrow);
+            self.escrow.begin(escrow, self.flash);
             self.flash();
         }
     }

@@ -18,7 +18,7 @@ use super::{Recovery, UNTOUCHED_STAY_MAX};
 use crate::flash::JobBackup;
 use crate::image::ByteRanges;
 use crate::random;
-use crate::reason::{Reason, Refusal};
+use crate::reason::{FlashState, Reason, Refusal};
 use crate::session::Transmit;
 use crate::time::Time;
 use crate::transfer::{Geometry, HostId, Sender, SenderConfig, TransferError, TransferEvent};
@@ -81,9 +81,10 @@ impl Escrow {
         Self { permission: Permission::Given, is_stored: false, was_skipped: false }
     }
 
-    /// Takes a commit, with the order for escrow if the backup must be stored first.
-    pub(super) fn begin(&mut self, order: Option<EscrowOrder>) {
-        self.was_skipped = false;
+    /// Takes a commit, with the order for escrow if the backup must be stored first. That an
+    /// earlier one went without is forgotten while the chip still holds its old contents.
+    pub(super) fn begin(&mut self, order: Option<EscrowOrder>, flash: FlashState) {
+        self.was_skipped &= flash.contents_changed() != Some(false);
         self.permission = match order {
             Some(order) if !self.is_stored => Permission::Wanted(order),
             _ => Permission::Given,

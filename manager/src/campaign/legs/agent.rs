@@ -1,7 +1,7 @@
 //! The leg in the normal OS: the agent is called, given the manifest, and told to begin or to
 //! foresee.
 
-use firmcast::reason::{Reason, Refusal};
+use firmcast::reason::{FlashState, Reason, Refusal};
 use firmcast::time::Time;
 use firmcast::wire::answer::{End, Environment, Identity, Phase, Report};
 use firmcast::wire::command::Command;
@@ -13,6 +13,24 @@ use super::super::manifest::ManifestDelivery;
 use super::super::stage::{Stage, awaits_release};
 use super::ending::returned;
 use super::next::{Next, Start};
+
+/// Rate at which a host that is finished for another campaign would upload its backup. It never
+/// does, as it is told to go without.
+const RECALLED_RATE_KBIT_S: u32 = 1000;
+
+/// Returns what finishes the part of a host in another campaign.
+fn finish(campaign: u64, flash: FlashState) -> Command {
+    match flash.contents_changed() {
+        // That campaign may have wanted its backup, which nobody takes any more: the host is to say
+        // that it went without.
+        Some(false) => Command::CommitWithEscrow {
+            campaign,
+            rate_kbit_s: RECALLED_RATE_KBIT_S,
+            unless_broken: true,
+        },
+        Some(true) | None => Command::Commit { campaign },
+    }
+}
 
 /// A host in its normal OS, or on its way from there to recovery.
 #[derive(Debug)]
@@ -150,7 +168,7 @@ impl AgentLeg {
             Phase::Idle | Phase::Accepted | Phase::Refused => return Next::Stay,
             // It holds the verified image of that campaign, and nothing else helps it.
             Phase::Failed if !report.ending.flash.reboot_is_safe() => {
-                Some(Command::Commit { campaign })
+                Some(finish(campaign, report.ending.flash))
             }
             phase => awaits_release(phase).then_some(Command::Release { campaign }),
         };
@@ -224,5 +242,26 @@ impl AgentLeg {
             (Self::Foresee, reason) => Next::End(Refusal::new(reason, &foresight.detail)),
             _ => Next::Stay,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use firmcast::reason::Condition;
+
+    use super::*;
+
+    #[test]
+    fn contents_that_may_be_worth_a_backup_are_never_replaced_without_for_another_campaign() {
+        let goes_without = |flash| match finish(7, flash) {
+            Command::Commit { campaign: 7 } => false,
+            Command::CommitWithEscrow { campaign: 7, unless_broken: true, .. } => true,
+            other => panic!("{other:?}"),
+        };
+        let holds_old = FlashState::ALL.map(|flash| (flash.condition().is_some(), flash));
+        for (holds_old, flash) in holds_old {
+            assert_eq!(goes_without(flash), holds_old, "{flash}");
+        }
+        assert!(goes_without(FlashState::Untouched(Condition::Broken)));
     }
 }

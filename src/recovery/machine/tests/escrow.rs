@@ -5,7 +5,7 @@ use rand_core::RngCore;
 use super::*;
 use crate::flash::{Geometry, SimulatedFlash, WriteRule};
 use crate::recovery::flashing::Flashing;
-use crate::recovery::machine::ESCROW_SILENCE_MAX;
+use crate::recovery::machine::{ESCROW_SILENCE_MAX, Permit};
 use crate::transfer::Receiver;
 use crate::wire::broadcast::Broadcast;
 use crate::wire::escrow::BackupOffer;
@@ -262,6 +262,29 @@ fn a_chip_that_needs_no_change_needs_no_upload_and_a_mixed_one_is_rescued_withou
     assert_eq!((report.phase, keeping.chip.contents()), (Phase::Updated, &image(1)[..]));
     assert!(report.ending.detail.contains("no backup was stored"), "{report:?}");
     assert!(keeping.offer.is_none());
+}
+
+#[test]
+fn that_a_change_came_without_a_backup_is_still_said_when_a_later_commit_ends_it() {
+    let mut keeping = Keeping::begin(&image(1), image(2), 0.0);
+    let mixed = || FlashEnd {
+        ending: Ending::new(Reason::WriteFailed, FlashState::Mixed, "block 3"),
+        digests: None,
+    };
+    let now = keeping.now;
+    keeping.bench.host.flash_ended(now, mixed());
+    keeping.bench.command(now, &COMMIT);
+    assert!(matches!(keeping.bench.host.poll_action(), Some(Action::Flash { .. })));
+    assert_eq!(keeping.bench.host.may_change(now, None), Permit::Given);
+    keeping.bench.host.flash_ended(now, mixed());
+    keeping.bench.command(now, &Command::Commit { campaign: CAMPAIGN });
+    let action = keeping.bench.host.poll_action();
+    let Some(Action::Flash { image: new, flash, .. }) = action else { panic!("{action:?}") };
+    keeping.flashing = Some(Flashing::new(new, flash));
+    keeping.run(20 * SECOND, |keeping| keeping.flashing.is_none());
+    let report = keeping.bench.host.report();
+    assert_eq!(report.phase, Phase::Updated);
+    assert!(report.ending.detail.contains("no backup was stored"), "{report:?}");
 }
 
 #[test]

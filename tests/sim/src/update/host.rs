@@ -62,6 +62,9 @@ pub(crate) struct VirtualHost {
     pub(crate) commits: Vec<u64>,
     /// Campaigns that told this host to read and upload its backup.
     pub(crate) escrows: Vec<u64>,
+    /// Campaigns in which another manager may have told this host to finish. Broken contents are
+    /// then replaced without a backup, which the host says.
+    recalls: Vec<u64>,
     /// Campaigns that told this host to go as far as the first change.
     pub(crate) rehearsals: Vec<u64>,
     /// The campaigns in which the chip was changed, and when that was last.
@@ -92,6 +95,7 @@ impl VirtualHost {
             origin: Time::ZERO,
             commits: Vec::new(),
             escrows: Vec::new(),
+            recalls: Vec::new(),
             rehearsals: Vec::new(),
             changed_in: BTreeMap::new(),
             ended_untouched: Vec::new(),
@@ -229,6 +233,13 @@ impl VirtualHost {
         Time::ZERO + now.since(self.origin)
     }
 
+    /// Another manager finds it in recovery, and may tell it to finish what it is in.
+    pub(crate) fn recalled(&mut self) {
+        if let Place::Recovery(stay) = &self.place {
+            self.recalls.push(stay.campaign);
+        }
+    }
+
     fn boot(&mut self, now: Time, into_recovery: bool) {
         let spans = &self.scenario;
         let span = if into_recovery { &spans.recovery_boot } else { &spans.os_boot };
@@ -255,6 +266,7 @@ impl VirtualHost {
                 changing: false,
                 group_joined: false,
                 flashed: false,
+                is_finished_by_another: false,
                 damages: 0,
             }));
             return Ok(());
@@ -282,6 +294,7 @@ impl VirtualHost {
         let local = self.local(now);
         let Place::Recovery(stay) = &mut self.place else { return Ok(()) };
         stay.recovery.handle_timeout(local);
+        let may_be_finished_by_another = stay.may_be_finished_by_another();
         let Some((flashing, at)) = &mut stay.job else { return Ok(()) };
         if *at > now {
             return Ok(());
@@ -299,7 +312,10 @@ impl VirtualHost {
         let changed = changes(&self.computer.flash);
         if changed != stay.changes {
             stay.changes = changed;
-            let is_told = self.commits.contains(&stay.campaign);
+            stay.is_finished_by_another |= may_be_finished_by_another
+                && !self.commits.contains(&stay.campaign)
+                && self.recalls.contains(&stay.campaign);
+            let is_told = stay.is_finished_by_another || self.commits.contains(&stay.campaign);
             if !is_told && self.escrows.contains(&stay.campaign) {
                 return Err("the chip was changed before the manager had its backup".into());
             }

@@ -29,6 +29,8 @@ pub(crate) struct Stay {
     pub(super) group_joined: bool,
     /// It was told to write once.
     pub(super) flashed: bool,
+    /// Its broken contents were replaced on the word of a manager of another campaign.
+    pub(super) is_finished_by_another: bool,
     /// Flash jobs that left the chip mixed.
     pub(super) damages: u32,
 }
@@ -40,6 +42,11 @@ impl Stay {
         let is_broken = ending.reason != Reason::None && !ending.flash.reboot_is_safe();
         let gives_up = self.damages > RESCUE_ATTEMPTS_MAX || is_broken && !self.changing;
         self.flashed && self.job.is_none() && gives_up
+    }
+
+    /// It holds the image, and its contents, which are not worth a backup, keep it in recovery.
+    pub(super) fn may_be_finished_by_another(&self) -> bool {
+        self.flashed && self.firmware == Condition::Broken
     }
 
     /// Notes what was reported.
@@ -115,6 +122,9 @@ pub(super) fn check_reboot(stay: &Stay, computer: &Computer, end: &End) -> Resul
     }
     if stay.changing || stay.job.is_some() || end.ending.flash.is_unfinished() {
         return Err(format!("it reboots while its chip is being changed or is mixed: {end:?}"));
+    }
+    if stay.is_finished_by_another && !end.ending.detail.contains("no backup was stored") {
+        return Err(format!("it does not say that nobody has its backup: {end:?}"));
     }
     check_end(stay, computer, end.ending.flash)
 }

@@ -446,6 +446,7 @@ impl World {
                     }
                     Stage::Escrow => self.hosts[host].escrows.push(manager.number),
                     Stage::Commit => self.hosts[host].commits.push(manager.number),
+                    Stage::Recall => self.hosts[host].recalled(),
                     _ => {}
                 }
             }
