@@ -12,6 +12,8 @@ mod lab;
 mod readers;
 #[allow(dead_code)] // Shared with the tests of the service.
 mod stuck_pipe;
+#[path = "update/terminals.rs"]
+mod terminals;
 
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};

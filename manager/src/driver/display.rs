@@ -3,6 +3,7 @@
 mod paces;
 mod rows;
 mod table;
+mod waits;
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::{Duration, SystemTime};
@@ -43,10 +44,12 @@ enum Form {
 impl Display {
     /// Returns the display that fits one campaign.
     pub(crate) fn for_campaign(json: bool, kind: Kind) -> Self {
-        let is_terminal = io::stdout().is_terminal();
+        // A dumb terminal cannot go back to a line that it has shown.
+        let is_dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+        let is_drawn_on = io::stdout().is_terminal() && !is_dumb;
         let form = match json {
             true => Form::Json,
-            false if is_terminal => Form::Table(Table::new(kind)),
+            false if is_drawn_on => Form::Table(Table::new(kind)),
             false => Form::Plain,
         };
         Self::new(form)

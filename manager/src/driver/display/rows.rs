@@ -11,6 +11,7 @@ use firmcast_manager::campaign::{Campaign, Host, Stage};
 use firmcast_manager::news::{HostResult, Kind, count_of_hosts};
 
 use super::paces::Paces;
+use super::waits;
 
 /// Maximum width of the column of host names, in characters.
 const NAME_WIDTH_MAX: usize = 24;
@@ -25,6 +26,31 @@ const BAR_WIDTH_MAX: usize = 20;
 /// Indent of a line that continues the one before.
 const INDENT: &str = "    ";
 
+/// What a line is about, which the screen may show in colour. The words say it, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tone {
+    Plain,
+    /// A host that ended as it should.
+    Well,
+    /// A host that ended otherwise, or with something left to do.
+    Ill,
+    /// A host whose turn has not come.
+    Waiting,
+    /// A host that is under way.
+    Busy,
+}
+
+/// One line of the table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Line {
+    pub(super) tone: Tone,
+    pub(super) text: String,
+}
+
+fn toned(tone: Tone, lines: Vec<String>) -> Vec<Line> {
+    lines.into_iter().map(|text| Line { tone, text }).collect()
+}
+
 /// Room on the screen, in characters.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Screen {
@@ -33,40 +59,43 @@ pub(super) struct Screen {
 }
 
 /// Returns the table: a header, then all hosts; where they do not fit, how many are where, and
-/// those in trouble.
+/// those in trouble. The last line says what is waited for.
 pub(super) fn table(
     kind: Kind,
     now: Time,
     campaign: &Campaign,
     paces: &Paces,
     screen: Screen,
-) -> Vec<String> {
+) -> Vec<Line> {
     let hosts = campaign.hosts();
-    let header = fold("", &header(kind, campaign), screen.width);
+    let header = toned(Tone::Plain, fold("", &header(kind, now, campaign), screen.width));
+    let last = toned(Tone::Plain, fold("", &waits::text(hosts), screen.width));
+    let height = screen.height.saturating_sub(last.len());
     let columns = Columns::new(hosts, screen.width);
     let row = |index: usize| columns.row(kind, now, campaign, index, paces);
-    if header.len() + hosts.len() <= screen.height {
-        let rows: Vec<String> = (0..hosts.len()).flat_map(row).collect();
-        if header.len() + rows.len() <= screen.height {
-            return [header, rows].concat();
+    if header.len() + hosts.len() <= height {
+        let rows: Vec<Line> = (0..hosts.len()).flat_map(row).collect();
+        if header.len() + rows.len() <= height {
+            return [header, rows, last].concat();
         }
     }
     let mut lines = header;
-    lines.extend(fold("", &census(hosts), screen.width));
+    lines.extend(toned(Tone::Plain, fold("", &census(hosts), screen.width)));
     let in_trouble = |index: &usize| hosts[*index].outcome().is_some_and(|end| !end.is_confirmed());
     let under_way = |index: &usize| hosts[*index].outcome().is_none();
     let all = || 0..hosts.len();
     for index in all().filter(in_trouble).chain(all().filter(under_way)) {
         let row = row(index);
-        if lines.len() + row.len() > screen.height {
+        if lines.len() + row.len() > height {
             break;
         }
         lines.extend(row);
     }
+    lines.extend(last);
     lines
 }
 
-fn header(kind: Kind, campaign: &Campaign) -> String {
+fn header(kind: Kind, now: Time, campaign: &Campaign) -> String {
     let hosts = campaign.hosts();
     let ended = hosts.iter().filter_map(Host::outcome);
     let (well, ill): (Vec<_>, Vec<_>) = ended.partition(|end| end.is_confirmed());
@@ -83,8 +112,9 @@ fn header(kind: Kind, campaign: &Campaign) -> String {
     };
     let interrupted = if campaign.is_interrupted() { " INTERRUPTED:" } else { "" };
     format!(
-        "{}:{interrupted} {} {}, {} {}, {under_way} under way{stream}",
+        "{} after {}:{interrupted} {} {}, {} {}, {under_way} under way{stream}",
         count_of_hosts(hosts.len()),
+        span(now.since(Time::ZERO)),
         well.len(),
         kind.good_end(),
         ill.len(),
@@ -130,12 +160,16 @@ impl Columns {
         campaign: &Campaign,
         index: usize,
         paces: &Paces,
-    ) -> Vec<String> {
+    ) -> Vec<Line> {
         let host = &campaign.hosts()[index];
         let name = &host.target().name;
         if let Some(outcome) = host.outcome() {
-            return self.ended(&HostResult::of(kind, host, outcome));
+            let result = HostResult::of(kind, host, outcome);
+            let is_well = result.confirmed && result.shortfall().is_none();
+            let tone = if is_well { Tone::Well } else { Tone::Ill };
+            return toned(tone, self.ended(&result));
         }
+        let tone = if host.is_waiting() { Tone::Waiting } else { Tone::Busy };
         let stage = match host.stage() {
             _ if host.is_waiting() => "waiting",
             // What the host does there has a name of its own.
@@ -145,7 +179,7 @@ impl Columns {
         let (done, total) = host.progress();
         let loss = campaign.stream().host_progress(index).map(|progress| progress.loss);
         let left = paces.time_left(now, index, done, total);
-        self.under_way(name, stage, Progress { done, total, loss, left })
+        toned(tone, self.under_way(name, stage, Progress { done, total, loss, left }))
     }
 
     fn ended(&self, result: &HostResult) -> Vec<String> {
@@ -176,7 +210,7 @@ impl Columns {
             figures += &format!(", loss {:.1} %", loss * 100.0);
         }
         if let Some(left) = left {
-            figures += &format!(", {} s left", left.as_secs());
+            figures += &format!(", {} left", span(left));
         }
         // Brackets and a blank.
         let taken = lead.chars().count() + figures.chars().count() + 3;
@@ -191,6 +225,15 @@ impl Columns {
         let width = self.name_width;
         let name: String = name.chars().take(width).collect();
         format!("{name:width$} {stage:STAGE_WIDTH$} ")
+    }
+}
+
+/// A time as people say it: seconds up to two minutes, then minutes.
+fn span(time: Duration) -> String {
+    match time.as_secs() {
+        seconds @ ..120 => format!("{seconds} s"),
+        seconds @ ..7200 => format!("{} min {} s", seconds / 60, seconds % 60),
+        seconds => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
     }
 }
 
@@ -272,18 +315,29 @@ mod tests {
 
     fn update(hosts: usize, height: usize, width: usize) -> Vec<String> {
         let screen = Screen { height, width };
-        table(Kind::Update, Time::ZERO, &campaign(hosts), &Paces::default(), screen)
+        lines(hosts, screen).into_iter().map(|line| line.text).collect()
+    }
+
+    fn lines(hosts: usize, screen: Screen) -> Vec<Line> {
+        let now = Time::ZERO + Duration::from_secs(200);
+        table(Kind::Update, now, &campaign(hosts), &Paces::default(), screen)
     }
 
     #[test]
     fn few_hosts_have_a_line_each_and_of_many_those_in_trouble_come_first() {
         let few = update(3, 20, 120);
-        assert_eq!(few.len(), 4);
-        assert!(few[0].contains("3 hosts: 0 confirmed, 1 failed, 2 under way"), "{few:?}");
+        assert_eq!(few.len(), 5);
+        let head = "3 hosts after 3 min 20 s: 0 confirmed, 1 failed, 2 under way";
+        assert!(few[0].contains(head), "{few:?}");
+        assert_eq!(few[4], "waits for the agents of host-1, host-2 to answer");
         assert!(few[1].contains("FAILED") && few[2].contains("connecting"), "{few:?}");
 
         let many = update(200, 24, 120);
         assert_eq!(many.len(), 24);
+        assert!(many[23].starts_with("waits for the agents of 180 hosts"), "{many:?}");
+        let tones = lines(3, Screen { height: 20, width: 120 });
+        let tones: Vec<Tone> = tones.iter().map(|line| line.tone).collect();
+        assert_eq!(tones, [Tone::Plain, Tone::Ill, Tone::Busy, Tone::Busy, Tone::Plain]);
         assert!(many[1].contains("180 connecting, 20 ended"), "{many:?}");
         assert!(many[2..22].iter().all(|line| line.contains("does not answer")), "{many:?}");
         assert!(many[22].contains("host-1"), "{many:?}");
@@ -330,7 +384,7 @@ mod tests {
             let lines = columns.under_way(name, "entering-recovery", progress);
             assert_eq!(lines.len(), 1, "{lines:#?}");
             assert!(lines[0].chars().count() <= screen_width, "{lines:#?}");
-            assert!(lines[0].contains("99 %, loss 12.3 %, 1234 s left"), "{lines:#?}");
+            assert!(lines[0].contains("99 %, loss 12.3 %, 20 min 34 s left"), "{lines:#?}");
         }
         let wide = Columns { name_width: 8, screen_width: 120 }.under_way("a", "writing", progress);
         assert!(wide[0].contains("[###################.]"), "{wide:#?}");

@@ -2,14 +2,14 @@
 
 use std::io::{self, Write as _};
 
-use console::Term;
+use console::{Style, Term};
 use firmcast::time::Time;
 use firmcast_manager::campaign::Campaign;
 use firmcast_manager::news::{Kind, News};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::paces::Paces;
-use super::rows::{self, Screen};
+use super::rows::{self, Line, Screen, Tone};
 use crate::driver::printer::Piece;
 
 /// Room on a screen whose size is not known.
@@ -19,11 +19,13 @@ const SCREEN_DEFAULT: Screen = Screen { height: 24, width: 80 };
 pub(crate) struct Table {
     kind: Kind,
     paces: Paces,
+    /// When it was drawn last.
+    drawn_at: Time,
 }
 
 impl Table {
     pub(super) fn new(kind: Kind) -> Self {
-        Self { kind, paces: Paces::default() }
+        Self { kind, paces: Paces::default(), drawn_at: Time::ZERO }
     }
 
     /// Returns whether news must stay on the screen when the table goes on.
@@ -39,7 +41,8 @@ impl Table {
 
     pub(super) fn picture(&mut self, now: Time, campaign: &Campaign) -> Piece {
         self.paces.follow(now, campaign.hosts());
-        Piece::Picture(rows::table(self.kind, now, campaign, &self.paces, screen()))
+        self.drawn_at = now;
+        Piece::Picture(coloured(&rows::table(self.kind, now, campaign, &self.paces, screen())))
     }
 
     /// Returns the last state; after a dry run or a drill with all figures of all hosts.
@@ -48,8 +51,25 @@ impl Table {
         if matches!(self.kind, Kind::DryRun | Kind::Drill) {
             screen.height = usize::MAX;
         }
-        Piece::LastPicture(rows::table(self.kind, Time::ZERO, campaign, &self.paces, screen))
+        let lines = rows::table(self.kind, self.drawn_at, campaign, &self.paces, screen);
+        Piece::LastPicture(coloured(&lines))
     }
+}
+
+/// The lines in colour where the terminal has colours and `NO_COLOR` is not set: crate console
+/// looks at both. No colour says what the words do not, for those who cannot tell them apart.
+fn coloured(lines: &[Line]) -> Vec<String> {
+    let paint = |line: &Line| {
+        let style = match line.tone {
+            Tone::Plain => return line.text.clone(),
+            Tone::Well => Style::new().green(),
+            Tone::Ill => Style::new().yellow().bold(),
+            Tone::Waiting => Style::new().dim(),
+            Tone::Busy => Style::new().cyan(),
+        };
+        style.apply_to(&line.text).to_string()
+    };
+    lines.iter().map(paint).collect()
 }
 
 /// The table as it stands on the screen. A screen that went away must not stop a campaign.
