@@ -119,6 +119,16 @@ impl VirtualHost {
         matches!(self.place, Place::Os(_))
     }
 
+    /// Its agent runs, and does not leave for this campaign: it may leave for another one already.
+    pub(crate) fn came_home_from(&self, campaign: u64) -> bool {
+        let is_loaded = || self.computer.loaded.as_ref().is_some_and(|to| to.campaign == campaign);
+        match self.place {
+            Place::Os(_) => true,
+            Place::Leaving(..) => !is_loaded(),
+            Place::Booting { .. } | Place::Recovery(_) | Place::Dead => false,
+        }
+    }
+
     /// It stays in recovery with a chip that nobody could repair while the faults lasted, or is
     /// dead.
     pub(crate) fn needs_rescue(&self) -> bool {

@@ -131,11 +131,14 @@ pub(crate) fn check_outcome(
         FlashState::Mixed => holds != Holds::New && !is_same,
         FlashState::Unknown => {
             let was_heard = manager.campaign.hosts()[index].identity().is_some();
-            !was_heard || host.commits.contains(&number)
+            // One that holds the image already verifies it without a backup, and may get lost then.
+            let may_verify =
+                || *reason == Reason::LostWhileFlashing && host.escrows.contains(&number);
+            !was_heard || host.commits.contains(&number) || may_verify()
         }
     };
     let is_confirmed = || match manager.purpose {
-        Purpose::Drill => *reason == Reason::Drilled && host.is_home(),
+        Purpose::Drill => *reason == Reason::Drilled && host.came_home_from(number),
         Purpose::Update | Purpose::DryRun => {
             let is_new = host.computer.runs_new() && *flash == FlashState::Updated;
             // A host that holds the signed image already needs none of a rogue's bytes.
