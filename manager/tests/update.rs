@@ -29,6 +29,11 @@ use serde_json::Value;
 use host::Script;
 use lab::{Manager, Server, events, quick, text, wait_for_record};
 
+/// The program under test.
+fn firmcast() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_firmcast"))
+}
+
 #[test]
 fn hosts_are_updated_over_real_sockets_and_one_refusal_makes_exit_status_1() {
     let manager = Manager::new();

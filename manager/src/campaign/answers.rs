@@ -61,6 +61,8 @@ impl Host {
                 return;
             }
             (Answer::Foresight(foresight), Leg::Agent(leg)) if foresight.campaign == ours => {
+                let is_possible = foresight.reason == Reason::None;
+                contact.foresight = is_possible.then(|| foresight.clone());
                 leg.handle_foresight(foresight)
             }
             (Answer::NotUnderstood { .. }, Leg::Agent(leg)) => leg.handle_not_understood(plan),

@@ -11,6 +11,7 @@ use firmcast::wire::broadcast::{RepairRule, TransferParameters};
 use firmcast::wire::command::Command;
 use firmcast::wire::excerpt::{Excerpt, PieceSet};
 use firmcast::wire::finding::Acceptance;
+use firmcast::wire::foresight::Foresight;
 use firmcast::wire::versions::EXCERPTS;
 use rand_chacha::ChaCha20Rng;
 
@@ -151,6 +152,8 @@ pub(super) struct Contact {
     pub(super) done: u32,
     pub(super) total: u32,
     pub(super) digests: Option<([u8; 32], [u8; 32])>,
+    /// What its agent foresees of the update, if it was asked and nothing is in the way.
+    pub(super) foresight: Option<Foresight>,
     /// What an updated host said beside it: locks that did not come back, writes of somebody else;
     /// or what a drill came to.
     remark: String,
@@ -180,6 +183,7 @@ impl Contact {
             done: 0,
             total: 0,
             digests: None,
+            foresight: None,
             remark: String::new(),
             manifests_lost: 0,
             flash_turns: 0,

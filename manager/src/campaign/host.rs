@@ -7,6 +7,7 @@ use firmcast::reason::{Ending, FlashState, Reason, Refusal};
 use firmcast::time::Time;
 use firmcast::wire::answer::{Identity, Phase};
 use firmcast::wire::command::Command;
+use firmcast::wire::foresight::Foresight;
 use firmcast::wire::help::HelpRequest;
 use rand_chacha::ChaCha20Rng;
 
@@ -111,6 +112,11 @@ impl Host {
     /// What the host said about itself.
     pub fn identity(&self) -> Option<&Identity> {
         self.contact.identity.as_ref()
+    }
+
+    /// What its agent foresees, in a dry run.
+    pub fn foresight(&self) -> Option<&Foresight> {
+        self.contact.foresight.as_ref()
     }
 
     /// What the recovery environment last said it was doing.

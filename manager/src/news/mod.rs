@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock;
 pub use facts::{BundleFacts, HostFacts, Kind};
 pub use narrator::Narrator;
-pub use result::{HostResult, StageTime};
+pub use result::{Foreseen, HostResult, StageTime};
 pub use words::count_of_hosts;
 
 /// One line.

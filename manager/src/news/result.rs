@@ -3,6 +3,7 @@
 use firmcast::reason::{Condition, Ending, LESS_PROTECTED, MORE_PROTECTED, Reason};
 use firmcast::wire::answer::Programs;
 use firmcast::wire::finding::Finding;
+use firmcast::wire::foresight::Foresight;
 use serde::{Deserialize, Serialize};
 
 use super::facts::Kind;
@@ -31,6 +32,26 @@ pub struct StageTime {
     pub stage: String,
     /// Time in seconds, to the millisecond.
     pub seconds: f64,
+}
+
+/// What an update would come to, as a host's agent foresees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Foreseen {
+    /// Eraseblocks that change, at most.
+    pub changed_blocks_max: u32,
+    /// Eraseblocks of the chip.
+    pub blocks: u32,
+    /// How long that takes on a typical chip, in milliseconds.
+    pub typical_ms: u32,
+    /// How long on a slow one, in milliseconds.
+    pub longest_ms: u32,
+}
+
+impl From<&Foresight> for Foreseen {
+    fn from(foresight: &Foresight) -> Self {
+        let Foresight { changed_blocks_max, blocks, typical_ms, longest_ms, .. } = *foresight;
+        Self { changed_blocks_max, blocks, typical_ms, longest_ms }
+    }
 }
 
 /// How it ended for one host.
@@ -64,6 +85,9 @@ pub struct HostResult {
     /// Why the condition is not whole, as the host says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub doubt: Option<String>,
+    /// What an update would come to, of a host that was asked in a dry run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub foreseen: Option<Foreseen>,
     /// DMI BIOS version after the boot.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bios_version: Option<String>,
@@ -110,6 +134,7 @@ impl HostResult {
             condition: condition.map(|condition| condition.name().to_owned()),
             reboot_safe: flash.reboot_is_safe(),
             doubt: None,
+            foreseen: None,
             bios_version: bios_version.clone(),
             stages: Vec::new(),
             sha256_before: digests.map(|(before, _)| hex(&before)),
@@ -131,7 +156,8 @@ impl HostResult {
             Some(_) => None,
         };
         let advice = advice.unwrap_or(result.advice);
-        Self { doubt, advice, ..result }
+        let foreseen = host.foresight().map(Foreseen::from);
+        Self { doubt, advice, foreseen, ..result }
     }
 
     /// Returns what is left to do for a confirmed host that could keep everything.

@@ -56,7 +56,7 @@ impl Manager {
     }
 
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_firmcast"));
+        let mut command = Command::new(crate::firmcast());
         command.current_dir(self.directory.path()).args(["--state", "state"]).args(arguments);
         command
     }

@@ -116,7 +116,9 @@ impl ScriptedHost {
                 self.release(now);
             }
             Command::Foresee { campaign, .. } => {
-                self.answer(now, &Answer::Foresight(foresight(campaign)));
+                let changed_blocks_max = if self.writes == 0 { 16 } else { 0 };
+                let foresight = Foresight { changed_blocks_max, ..foresight(campaign) };
+                self.answer(now, &Answer::Foresight(foresight));
             }
             Command::Measure { campaign } => {
                 self.answer(now, &Answer::Measurement(self.measurement(campaign)));
