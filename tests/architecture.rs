@@ -25,11 +25,13 @@ use std::path::Path;
 use graph::{Crate, Files, Graph};
 use map::Map;
 
-const CRATES: [Crate; 4] = [
+const CRATES: [Crate; 6] = [
     Crate { name: "firmcast", root: "src/lib.rs" },
     Crate { name: "firmcastd", root: "src/main.rs" },
     Crate { name: "firmcast_manager", root: "manager/src/lib.rs" },
     Crate { name: "firmcast_command", root: "manager/src/main.rs" },
+    Crate { name: "firmcast_fleet", root: "fleet/src/lib.rs" },
+    Crate { name: "firmcast_fleet_command", root: "fleet/src/main.rs" },
 ];
 
 /// Uses that point upwards or close a circle, and are still to be turned round. What is mended has
@@ -83,7 +85,7 @@ fn assert_holds(broken: &[String]) {
 fn read() -> (Files, Map) {
     let top = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = Files::new();
-    for folder in ["src", "manager/src"] {
+    for folder in ["src", "manager/src", "fleet/src"] {
         read_folder(top, folder, &mut files);
     }
     let page =

@@ -108,6 +108,9 @@ fn a_dry_run_says_and_records_what_it_is() {
         if ["started", "result", "finished"].contains(&event["event"].as_str().unwrap()) {
             assert_eq!(event["kind"], "dry-run", "{event}");
         }
+        if event["event"] == "result" {
+            assert_eq!(event["foreseen"]["changed_blocks_max"], 16, "{event}");
+        }
     }
     let history: Value =
         serde_json::from_slice(&manager.run(&["history", "--json"]).stdout).unwrap();

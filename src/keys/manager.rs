@@ -21,11 +21,18 @@ use super::{Fingerprint, KeyError, PublicKey, Role, SecretKey};
 /// | key | for | text |
 /// | --- | --- | --- |
 /// | X25519 secret | Noise sessions | `firmcast 1 manager exchange` |
-/// | Ed25519 seed | discovery broadcasts | `firmcast 1 manager discovery` |
+/// | Ed25519 seed | discovery broadcasts, approvals of rollouts | `firmcast 1 manager discovery` |
 pub struct ManagerSecretKey {
     seed: Zeroizing<[u8; 32]>,
     exchange: Zeroizing<[u8; 32]>,
     discovery: SigningKey,
+}
+
+/// Stands before an approval where it is signed. No discovery broadcast begins so.
+const APPROVAL: &[u8] = b"firmcast 1 fleet approval\n";
+
+fn approval(message: &[u8]) -> Vec<u8> {
+    [APPROVAL, message].concat()
 }
 
 /// A manager's public key, 64 bytes: X25519 in the first half, Ed25519 in the second.
@@ -57,6 +64,11 @@ impl ManagerSecretKey {
     /// Signs a discovery broadcast.
     pub fn sign_discovery(&self, message: &[u8]) -> [u8; 64] {
         self.discovery.sign(message).to_bytes()
+    }
+
+    /// Signs that a part of a rollout may begin.
+    pub fn sign_approval(&self, message: &[u8]) -> [u8; 64] {
+        self.discovery.sign(&approval(message)).to_bytes()
     }
 }
 
@@ -101,6 +113,11 @@ impl ManagerPublicKey {
     /// Returns whether this manager made `signature` over the discovery broadcast `message`.
     pub fn verify_discovery(&self, message: &[u8], signature: &[u8; 64]) -> bool {
         self.discovery.verify_strict(message, &Signature::from_bytes(signature)).is_ok()
+    }
+
+    /// Returns whether this manager made `signature` over the approval `message`.
+    pub fn verify_approval(&self, message: &[u8], signature: &[u8; 64]) -> bool {
+        self.verify_discovery(&approval(message), signature)
     }
 
     /// Both keys, as the text form carries them.

@@ -122,6 +122,10 @@ fn signatures_hold_for_their_message_only() {
     let signature = manager.sign_discovery(b"who is there");
     assert!(manager.public().verify_discovery(b"who is there", &signature));
     assert!(!manager.public().verify_discovery(b"who is here", &signature));
+    let approval = manager.sign_approval(b"who is there");
+    assert!(manager.public().verify_approval(b"who is there", &approval));
+    assert!(!manager.public().verify_approval(b"who is there", &signature), "not an approval");
+    assert!(!manager.public().verify_discovery(b"who is there", &approval));
 }
 
 #[test]

@@ -1,0 +1,115 @@
+//! The command line: global options, and one file for each subcommand.
+
+mod events;
+mod hosts;
+mod people;
+mod release;
+mod rollout;
+mod shelf;
+pub(crate) mod terminal;
+mod work;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::SystemTime;
+
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand};
+use firmcast_fleet::model::Stamp;
+use firmcast_fleet::store::{Backup, PostgresStore, SqliteStore, Store};
+use firmcast_manager::clock::unix_micros;
+
+/// Where the state is kept without `--state`.
+const STATE_DEFAULT: &str = "/var/lib/firmcast-fleet";
+
+/// Rolls out firmware over fleets of computers, wave by wave.
+///
+/// Exit status: 0 when everything asked for was done, 1 on any failure, 2 on wrong usage.
+#[derive(Debug, Parser)]
+#[command(name = "firmcast-fleet", version)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    place: Place,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Where things are kept.
+#[derive(Debug, Args)]
+pub(crate) struct Place {
+    /// Keep the store, if it is a file, and the bundles in DIR
+    #[arg(
+        long, global = true, value_name = "DIR", default_value = STATE_DEFAULT,
+        env = "FIRMCAST_FLEET_STATE"
+    )]
+    state: PathBuf,
+    /// Keep what the fleet's programs know in the PostgreSQL database at URL, for example
+    /// postgres://fleet@localhost/fleet, instead of a file
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "FIRMCAST_FLEET_STORE",
+        hide_env_values = true
+    )]
+    store: Option<String>,
+    /// There is a backup of the PostgreSQL database, made by pg_dump: its schema may be changed to
+    /// that of this version
+    #[arg(long, global = true)]
+    have_backup: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List the computers of the fleet, and take them over from other lists
+    Hosts(hosts::HostsArgs),
+    /// List the releases, and add bundles to them
+    Release(release::ReleaseArgs),
+    /// Plan, start and follow rollouts
+    Rollout(rollout::RolloutArgs),
+    /// Update the hosts of a site that may begin, until stopped
+    Work(work::WorkArgs),
+    /// Show what happened
+    Events(events::EventsArgs),
+}
+
+impl Cli {
+    /// Does what the command line says.
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        match self.command {
+            Command::Hosts(args) => args.run(&self.place),
+            Command::Release(args) => args.run(&self.place),
+            Command::Rollout(args) => args.run(&self.place),
+            Command::Work(args) => args.run(&self.place),
+            Command::Events(args) => args.run(&self.place),
+        }
+    }
+}
+
+impl Place {
+    fn state(&self) -> &Path {
+        &self.state
+    }
+
+    /// Opens the store.
+    fn store(&self) -> anyhow::Result<Box<dyn Store>> {
+        if let Some(url) = &self.store {
+            let backup = match self.have_backup {
+                true => Backup::Confirmed,
+                false => Backup::Unconfirmed,
+            };
+            let store = PostgresStore::open(url, backup);
+            return Ok(Box::new(store.context("cannot open the store in PostgreSQL")?));
+        }
+        std::fs::create_dir_all(&self.state)
+            .with_context(|| format!("cannot create {}", self.state.display()))?;
+        let store = SqliteStore::open(&self.state);
+        let cannot = || format!("cannot open the store in {}", self.state.display());
+        Ok(Box::new(store.with_context(cannot)?))
+    }
+}
+
+/// Now, as the store keeps it.
+fn now() -> Stamp {
+    i64::try_from(unix_micros(SystemTime::now())).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,111 @@
+//! What rollouts there are, and where they stand.
+
+use std::collections::BTreeMap;
+
+use firmcast_fleet::model::{AttemptState, Rollout, RolloutState, WaveState};
+use firmcast_fleet::rollout::duration::duration_words;
+use firmcast_fleet::store::Store;
+use firmcast_fleet::store::requests::{Count, PAGE_MAX, RolloutWaves};
+use serde::Serialize;
+use serde_json::json;
+
+use super::named;
+use crate::commands::terminal::{columns, say, shown};
+
+/// Attempts in the order in which they are shown.
+const STATES: [AttemptState; 5] = [
+    AttemptState::Planned,
+    AttemptState::InFlight,
+    AttemptState::Confirmed,
+    AttemptState::Failed,
+    AttemptState::Skipped,
+];
+
+/// A state as the store and JSON have it.
+fn word(state: impl Serialize) -> String {
+    match serde_json::to_value(state) {
+        Ok(serde_json::Value::String(word)) => word,
+        _ => String::new(),
+    }
+}
+
+/// Lists all rollouts, in the order in which they were created.
+pub(super) fn list(store: &mut dyn Store, json: bool) -> anyhow::Result<()> {
+    let mut rollouts: Vec<Rollout> = Vec::new();
+    loop {
+        let after = rollouts.last().map_or(0, |last| last.id);
+        let page = store.rollouts(after, PAGE_MAX)?;
+        if page.is_empty() {
+            break;
+        }
+        rollouts.extend(page);
+    }
+    if json {
+        for rollout in &rollouts {
+            say(&serde_json::to_string(rollout)?);
+        }
+        return Ok(());
+    }
+    let head = ["NAME", "STATE", "CREATED BY", "WHY"].map(str::to_owned).to_vec();
+    let row = |rollout: &Rollout| {
+        let cells = [&rollout.name, &word(rollout.state), &rollout.created_by, &rollout.reason];
+        cells.map(|cell| shown(cell)).to_vec()
+    };
+    let rows: Vec<_> = std::iter::once(head).chain(rollouts.iter().map(row)).collect();
+    say(&columns(&rows));
+    Ok(())
+}
+
+/// Shows one rollout.
+pub(super) fn show(store: &mut dyn Store, name: &str, json: bool) -> anyhow::Result<()> {
+    let RolloutWaves { rollout, waves, .. } = named(store, name)?;
+    let counts = store.counts(rollout.id)?;
+    let of = |wave: u32, state: AttemptState| -> u64 {
+        let same = |count: &&Count| count.wave == wave && count.state == state;
+        counts.iter().filter(same).map(|count| count.attempts).sum()
+    };
+    if json {
+        let wave = |wave: &firmcast_fleet::model::Wave| {
+            let attempts = STATES.map(|state| (word(state), of(wave.number, state)));
+            let attempts = BTreeMap::from(attempts);
+            json!({ "wave": wave, "attempts": attempts })
+        };
+        let waves: Vec<_> = waves.iter().map(wave).collect();
+        say(&json!({ "rollout": rollout, "waves": waves }).to_string());
+        return Ok(());
+    }
+    let why =
+        if rollout.reason.is_empty() { String::new() } else { format!(": {}", rollout.reason) };
+    say(&format!("rollout {} is {}{}", shown(&rollout.name), word(rollout.state), shown(&why)));
+    say(&format!("release {}, plan {}", rollout.release, rollout.plan_digest));
+    let head = ["WAVE", "STATE"].into_iter().map(str::to_owned);
+    let head = head.chain(STATES.map(|state| word(state).to_uppercase())).collect();
+    let row = |wave: &firmcast_fleet::model::Wave| {
+        let state = match wave.state {
+            WaveState::Soaking => {
+                format!("soaking for {}", duration_words(u64::from(wave.soak_s)))
+            }
+            state => word(state),
+        };
+        let counts = STATES.map(|state| of(wave.number, state).to_string());
+        [shown(&wave.name), state].into_iter().chain(counts).collect()
+    };
+    let rows: Vec<Vec<String>> = std::iter::once(head).chain(waves.iter().map(row)).collect();
+    say(&columns(&rows));
+    if let Some(next) = next_command(&rollout) {
+        say(&format!("next: firmcast-fleet rollout {next} {}", shown(&rollout.name)));
+    }
+    Ok(())
+}
+
+/// What a person may type next.
+fn next_command(rollout: &Rollout) -> Option<&'static str> {
+    match rollout.state {
+        RolloutState::Ready => Some("start"),
+        RolloutState::Paused => Some("resume"),
+        RolloutState::Scheduled
+        | RolloutState::Running
+        | RolloutState::Finished
+        | RolloutState::Error => None,
+    }
+}

@@ -1,0 +1,228 @@
+//! The campaigns of a worker: each is a `firmcast update`, which tells what happens as JSON.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead as _, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use firmcast_fleet::model::{Host, Stamp};
+use firmcast_fleet::work::crew::{Campaign, HostEnd, Purpose};
+use firmcast_manager::news::{Entry, News};
+use firmcast_manager::store::inventory::{Entry as Known, Inventory};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::commands::{now, shelf};
+
+/// How often it is looked whether the leases still hold.
+const LOOK_INTERVAL: Duration = Duration::from_millis(250);
+
+/// Longest line of a campaign that is read, in bytes.
+const LINE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Something that happens in a campaign.
+pub(super) enum Happening {
+    Stage { number: u64, host: String, stage: String },
+    End { number: u64, host: String, end: HostEnd },
+    Exit { number: u64, words: String },
+}
+
+type Children = Arc<Mutex<BTreeMap<u64, Child>>>;
+
+/// The campaigns that run.
+pub(super) struct Campaigns {
+    firmcast: PathBuf,
+    key: PathBuf,
+    options: Vec<String>,
+    state: PathBuf,
+    news: Sender<Happening>,
+    children: Children,
+    /// When the leases are over, unless they are renewed.
+    deadline: Arc<AtomicI64>,
+}
+
+impl Campaigns {
+    /// Returns none yet. A thread of its own ends all of them when the leases are over: the worker
+    /// may wait for its store just then.
+    pub(super) fn new(
+        state: &Path,
+        firmcast: PathBuf,
+        key: PathBuf,
+        options: Vec<String>,
+        news: Sender<Happening>,
+    ) -> anyhow::Result<Self> {
+        let children = Children::default();
+        let deadline = Arc::new(AtomicI64::new(Stamp::MAX));
+        let (watched, end) = (Arc::clone(&children), Arc::clone(&deadline));
+        thread::Builder::new()
+            .name("leases".into())
+            .spawn(move || {
+                loop {
+                    if now() >= end.load(Ordering::Relaxed) {
+                        locked(&watched).values_mut().for_each(end_at_once);
+                    }
+                    thread::sleep(LOOK_INTERVAL);
+                }
+            })
+            .context("cannot start a thread")?;
+        let state = state.to_owned();
+        Ok(Self { firmcast, key, options, state, news, children, deadline })
+    }
+
+    pub(super) fn set_deadline(&self, at: Stamp) {
+        self.deadline.store(at, Ordering::Relaxed);
+    }
+
+    /// Begins a campaign. It dies with this process, however that ends.
+    pub(super) fn begin(&self, campaign: &Campaign) -> anyhow::Result<()> {
+        let place = self.state.join("work");
+        std::fs::create_dir_all(&place)
+            .with_context(|| format!("cannot create {}", place.display()))?;
+        enrol(&place, &campaign.hosts)?;
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "--"]).arg(&self.firmcast);
+        command.arg("--state").arg(&place).args(["update", "--json", "--port", "0", "--bundle"]);
+        command.arg(shelf::path(&self.state, &campaign.release)).arg("--key").arg(&self.key);
+        if campaign.purpose == Purpose::Look {
+            command.arg("--dry-run");
+        }
+        command.args(&self.options).arg("--host");
+        command.args(campaign.hosts.iter().map(|host| &host.name));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().context("cannot start setpriv (package util-linux)")?;
+        let output = child.stdout.take().context("no standard output")?;
+        let errors = child.stderr.take().context("no standard error")?;
+        let number = campaign.number;
+        locked(&self.children).insert(number, child);
+        let (news, children) = (self.news.clone(), Arc::clone(&self.children));
+        thread::Builder::new()
+            .name(format!("campaign {number}"))
+            .spawn(move || follow(number, output, errors, &news, &children))
+            .context("cannot start a thread")?;
+        Ok(())
+    }
+
+    /// Ends a campaign as if the power failed.
+    pub(super) fn kill(&self, number: u64) {
+        if let Some(child) = locked(&self.children).get_mut(&number) {
+            end_at_once(child);
+        }
+    }
+
+    /// Asks all campaigns to end.
+    pub(super) fn signal_all(&self, signal: Signal) {
+        for child in locked(&self.children).values() {
+            if let Ok(pid) = i32::try_from(child.id()) {
+                let _ = kill(Pid::from_raw(pid), signal);
+            }
+        }
+    }
+
+    /// It is over.
+    pub(super) fn forget(&self, number: u64) {
+        locked(&self.children).remove(&number);
+    }
+}
+
+/// What is kept is a map: nobody leaves it half changed.
+fn locked(children: &Children) -> MutexGuard<'_, BTreeMap<u64, Child>> {
+    children.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn end_at_once(child: &mut Child) {
+    // One that has ended already needs no end.
+    let _ = child.kill();
+}
+
+/// Lets `firmcast` know the hosts by the keys that the store has.
+fn enrol(place: &Path, hosts: &[Host]) -> anyhow::Result<()> {
+    let mut known = Vec::with_capacity(hosts.len());
+    for host in hosts {
+        let whose = || format!("host {:?}", host.name);
+        known.push(Known {
+            name: host.name.clone(),
+            key: host.key.parse().with_context(whose)?,
+            address: *host
+                .addresses
+                .first()
+                .with_context(|| format!("{} has no address", whose()))?,
+            vendor: host.vendor.clone(),
+            product: host.product.clone(),
+            security_version_floor: host.security_version_floor,
+        });
+    }
+    let names = Inventory::change(place, |inventory| {
+        let nobody = BTreeSet::new();
+        known.iter().map(|host| inventory.enrol(host, &nobody, true)).collect::<Vec<_>>()
+    })?;
+    for (host, name) in hosts.iter().zip(names) {
+        ensure!(
+            name.as_ref() == Some(&host.name),
+            "host {:?} is known here as {name:?}: remove inventory.json in {}",
+            host.name,
+            place.display()
+        );
+    }
+    Ok(())
+}
+
+/// Passes on what a campaign tells, until it is over.
+fn follow(
+    number: u64,
+    output: impl Read,
+    errors: impl Read + Send + 'static,
+    news: &Sender<Happening>,
+    children: &Children,
+) {
+    let last_words = thread::spawn(move || {
+        let lines = BufReader::new(errors.take(LINE_BYTES_MAX)).lines();
+        lines.map_while(Result::ok).filter(|line| !line.trim().is_empty()).last()
+    });
+    let mut output = BufReader::new(output);
+    let mut line = String::new();
+    loop {
+        line.clear();
+        match output.by_ref().take(LINE_BYTES_MAX).read_line(&mut line) {
+            Ok(1..) => {}
+            Ok(0) | Err(_) => break,
+        }
+        // What a newer firmcast tells otherwise is not for this program.
+        let Ok(Entry { news: told, .. }) = serde_json::from_str(&line) else { continue };
+        if let Some(happening) = happening(number, told)
+            && news.send(happening).is_err()
+        {
+            return;
+        }
+    }
+    let status = locked(children).get_mut(&number).map(Child::wait);
+    let words = match (last_words.join(), status) {
+        (Ok(Some(words)), _) => words,
+        (_, Some(Ok(status))) => format!("firmcast update ended: {status}"),
+        _ => "firmcast update ended".to_owned(),
+    };
+    let _ = news.send(Happening::Exit { number, words });
+}
+
+fn happening(number: u64, news: News) -> Option<Happening> {
+    match news {
+        News::Stage { host, stage } => Some(Happening::Stage { number, host, stage }),
+        News::Result(result) => {
+            let foreseen = result.foreseen.filter(|foreseen| foreseen.blocks > 0);
+            let end = HostEnd {
+                holds_release: foreseen.is_some_and(|foreseen| foreseen.changed_blocks_max == 0),
+                confirmed: result.confirmed,
+                reason: result.reason.clone(),
+                flash: result.flash.clone(),
+                detail: result.to_text(),
+            };
+            Some(Happening::End { number, host: result.host, end })
+        }
+        _ => None,
+    }
+}

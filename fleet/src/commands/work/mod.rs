@@ -1,0 +1,150 @@
+//! `firmcast-fleet work`: a worker of a site, as a process.
+
+mod campaigns;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Args;
+use firmcast::keys;
+use firmcast_fleet::work::crew::{Crew, Order};
+use firmcast_manager::store::state;
+use nix::sys::signal::Signal;
+use nix::unistd::gethostname;
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use super::terminal::{remark, say};
+use super::{Place, now};
+use campaigns::{Campaigns, Happening};
+
+/// How long a turn waits for something to happen.
+const TURN: Duration = Duration::from_secs(1);
+
+#[derive(Debug, Args)]
+pub(crate) struct WorkArgs {
+    /// Take the hosts of this site: those with the label site=NAME when their rollout was created
+    #[arg(long, value_name = "NAME")]
+    site: String,
+    /// The worker's name, unlike that of any other worker [default: this machine's name, a dash,
+    /// the process number]
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// The manager's private key [default: manager.key in the state directory]
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+    /// A public manager key, or its file: whose owner may approve waves that wait for a person; may
+    /// be repeated
+    #[arg(long = "approver", value_name = "KEY")]
+    approvers: Vec<String>,
+    /// Have at most N hosts in hand at a time
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    hosts_max: usize,
+    /// The program that runs campaigns
+    #[arg(long, value_name = "PROGRAM", default_value = "firmcast")]
+    firmcast: PathBuf,
+    /// Options for each firmcast update, after --, for example -- --rate-mbit 400 --polite
+    #[arg(last = true, value_name = "OPTION")]
+    options: Vec<String>,
+}
+
+impl WorkArgs {
+    /// Works until it is told to stop.
+    pub(crate) fn run(self, place: &Place) -> anyhow::Result<ExitCode> {
+        let name = self.name.unwrap_or_else(own_name);
+        let key = self.key.unwrap_or_else(|| state::manager_key_path(place.state()));
+        let approvers = self.approvers.iter().map(|key| keys::load_public(key));
+        let approvers = approvers.collect::<Result<_, _>>().context("an approver's key")?;
+        let mut store = place.store()?;
+        let (news, happenings) = channel();
+        let campaigns = Campaigns::new(place.state(), self.firmcast, key, self.options, news)?;
+        let crew = Crew::new(&self.site, &name, self.hosts_max, approvers);
+        let stop = Arc::new(AtomicBool::new(false));
+        for signal in [SIGTERM, SIGINT] {
+            signal_hook::flag::register(signal, Arc::clone(&stop))
+                .context("cannot take signals")?;
+        }
+        say(&format!("worker {name} works for site {}", self.site));
+        let mut work = Work { crew, campaigns, happenings, trouble: String::new() };
+        let mut is_stopping = false;
+        loop {
+            if stop.load(Ordering::Relaxed) && !is_stopping {
+                is_stopping = true;
+                remark("stops: hosts that are not flashing are let go, the others are waited for");
+                work.crew.take_no_more();
+                work.campaigns.signal_all(Signal::SIGTERM);
+            }
+            work.turn(store.as_mut());
+            if is_stopping && work.crew.in_hand() == 0 {
+                return Ok(ExitCode::SUCCESS);
+            }
+        }
+    }
+}
+
+fn own_name() -> String {
+    let machine = gethostname().unwrap_or_default();
+    format!("{}-{}", machine.to_string_lossy(), std::process::id())
+}
+
+struct Work {
+    crew: Crew,
+    campaigns: Campaigns,
+    happenings: Receiver<Happening>,
+    /// What was told last of the store.
+    trouble: String,
+}
+
+impl Work {
+    /// Does what is due, then waits until something happens, but not for long.
+    fn turn(&mut self, store: &mut dyn firmcast_fleet::store::Store) {
+        let turned = self.crew.turn(store, now());
+        let (mut orders, trouble) = match turned {
+            Ok(orders) => (orders, String::new()),
+            Err(error) => (Vec::new(), format!("{:#}", anyhow::Error::new(error))),
+        };
+        if trouble != self.trouble {
+            remark(if trouble.is_empty() { "the store answers again" } else { &trouble });
+            self.trouble = trouble;
+        }
+        orders.extend(self.crew.give_up_leases(now()));
+        self.campaigns.set_deadline(self.crew.leases_end());
+        for order in orders {
+            match order {
+                Order::Begin(campaign) => {
+                    let number = campaign.number;
+                    if let Err(error) = self.campaigns.begin(&campaign) {
+                        self.crew.handle_exit(number, &format!("{error:#}"), now());
+                    }
+                }
+                Order::Kill { number } => self.campaigns.kill(number),
+            }
+        }
+        let mut wait = TURN;
+        loop {
+            match self.happenings.recv_timeout(wait) {
+                Ok(happening) => self.handle(happening),
+                // The channel's other side is held here, too.
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return,
+            }
+            wait = Duration::ZERO;
+        }
+    }
+
+    fn handle(&mut self, happening: Happening) {
+        match happening {
+            Happening::Stage { number, host, stage } => {
+                self.crew.handle_stage(number, &host, &stage, now());
+            }
+            Happening::End { number, host, end } => self.crew.handle_end(number, &host, end, now()),
+            Happening::Exit { number, words } => {
+                self.campaigns.forget(number);
+                self.crew.handle_exit(number, &words, now());
+            }
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! Rollouts over fleets: which hosts get which firmware, in which order, and how much of it at a
+//! time. The program `firmcast-fleet` stands on this library.
+//!
+//! | room | duty | may import |
+//! | --- | --- | --- |
+//! | [`work`] | what a worker of a site does; its store is the only I/O | the three below |
+//! | [`store`] | what the programs know together: SQLite, PostgreSQL, memory | `rollout`, `model` |
+//! | [`exchange`] | lists of hosts that others write and read; pure | `model` |
+//! | [`rollout`] | the rollout's file, its plan, its limits; pure | `model` |
+//! | [`model`] | hosts, releases, rollouts, attempts, events | nothing here |
+
+#![warn(missing_docs)]
+
+pub mod exchange;
+pub mod model;
+pub mod rollout;
+pub mod store;
+pub mod work;

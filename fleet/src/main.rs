@@ -1,0 +1,14 @@
+//! `firmcast-fleet`: rollouts over fleets, from the command line.
+
+mod commands;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    commands::Cli::parse().run().unwrap_or_else(|error| {
+        commands::terminal::complain(&error);
+        ExitCode::FAILURE
+    })
+}

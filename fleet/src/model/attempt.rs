@@ -1,0 +1,59 @@
+use serde::{Deserialize, Serialize};
+
+use super::{RolloutId, Stamp};
+
+/// Number of an attempt in its store.
+pub type AttemptId = i64;
+
+/// What became of an attempt so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AttemptState {
+    /// Nobody has begun.
+    Planned,
+    /// A worker holds a lease on it. A host has at most one of these, in all rollouts together.
+    InFlight,
+    /// The new firmware was seen after the boot.
+    Confirmed,
+    /// Ended otherwise; the reason says how.
+    Failed,
+    /// Will not be tried: the rollout was aborted before.
+    Skipped,
+}
+
+/// One try to update one host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// Its number.
+    pub id: AttemptId,
+    /// The rollout.
+    pub rollout: RolloutId,
+    /// The wave, from 0.
+    pub wave: u32,
+    /// The place in the wave's order, from 0.
+    pub position: u32,
+    /// Name of the host.
+    pub host: String,
+    /// The host's site when the rollout was frozen.
+    pub site: String,
+    /// The longest time that the update is predicted to take, in seconds.
+    pub predicted_s: u32,
+    /// How often the host was tried before in this rollout.
+    pub retry: u32,
+    /// What became of it.
+    pub state: AttemptState,
+    /// The worker that holds the lease, or held it last.
+    pub worker: Option<String>,
+    /// Until when the lease holds.
+    pub lease_until: Option<Stamp>,
+    /// Name of the reason it ended with ([`firmcast::reason::Reason`]).
+    pub reason: Option<String>,
+    /// What that says about the flash.
+    pub flash: Option<String>,
+    /// Details for a person.
+    pub detail: String,
+    /// When it began.
+    pub started_at: Option<Stamp>,
+    /// When it ended.
+    pub ended_at: Option<Stamp>,
+}

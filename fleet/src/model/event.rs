@@ -1,0 +1,47 @@
+use serde::{Deserialize, Serialize};
+
+use super::{RolloutId, Stamp};
+
+/// Number of an event in its store; they grow.
+pub type EventId = i64;
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EventKind {
+    /// A rollout was created.
+    Created,
+    /// A rollout has another state.
+    State,
+    /// A wave has another state.
+    Wave,
+    /// Somebody approved a wave.
+    Approved,
+    /// A worker began with a host.
+    Claimed,
+    /// A host reached another stage.
+    Stage,
+    /// A host ended.
+    Ended,
+    /// A lease ran out: another worker takes over.
+    LeaseLost,
+}
+
+/// Something that happened. Events are never changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// Its number.
+    pub id: EventId,
+    /// When.
+    pub at: Stamp,
+    /// The rollout, if it is about one.
+    pub rollout: Option<RolloutId>,
+    /// The host, if it is about one.
+    pub host: Option<String>,
+    /// Who did it: a person, a worker.
+    pub by: String,
+    /// What.
+    pub kind: EventKind,
+    /// Details, for a person.
+    pub detail: String,
+}

@@ -1,0 +1,16 @@
+//! What a fleet consists of, and what is done to it. Plain data; the store keeps it.
+
+mod attempt;
+mod event;
+mod host;
+mod release;
+mod rollout;
+
+pub use attempt::{Attempt, AttemptId, AttemptState};
+pub use event::{Event, EventId, EventKind};
+pub use host::{Host, LABEL_BYTES_MAX, LABELS_MAX, POWER, RACK, ROLE, SITE};
+pub use release::Release;
+pub use rollout::{Approval, Rollout, RolloutId, RolloutState, Wave, WaveState};
+
+/// Microseconds since 1970, UTC.
+pub type Stamp = i64;

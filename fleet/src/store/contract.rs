@@ -1,0 +1,144 @@
+use std::time::Duration;
+
+use super::error::StoreError;
+use super::requests::{
+    Changed, Claim, ClaimRequest, Count, NewRollout, Outcome, Place, RolloutWaves, SignedApproval,
+    StateChange, WaveChange,
+};
+use crate::model::{Attempt, AttemptId, Event, EventId, Host, Release, Rollout, RolloutId, Stamp};
+use crate::rollout::limits::Counts;
+
+/// What the fleet's programs know together. Each call happens whole or not at all, and the events
+/// that tell of it with it. Times come from the caller.
+///
+/// Every call fails with a [`StoreError`] that says what to do next.
+#[allow(clippy::missing_errors_doc)] // Said once, above, for all of them.
+pub trait Store: Send {
+    /// Inserts hosts, or changes those of the same names; all or none. A key belongs to one name:
+    /// who wants to exchange keys between hosts needs two calls.
+    fn put_hosts(&mut self, hosts: &[Host]) -> Result<(), StoreError>;
+
+    /// The host of a name.
+    fn host(&mut self, name: &str) -> Result<Option<Host>, StoreError>;
+
+    /// Hosts by name (in the order of its bytes), after a name, at most
+    /// [`super::requests::PAGE_MAX`].
+    fn hosts(&mut self, after: &str, limit: usize) -> Result<Vec<Host>, StoreError>;
+
+    /// Adds a release. The same digest twice changes nothing.
+    fn add_release(&mut self, release: &Release) -> Result<Changed, StoreError>;
+
+    /// The release of a digest.
+    fn release(&mut self, digest: &str) -> Result<Option<Release>, StoreError>;
+
+    /// Releases by digest, after one.
+    fn releases(&mut self, after: &str, limit: usize) -> Result<Vec<Release>, StoreError>;
+
+    /// Creates a rollout with its waves and attempts, ready to be started.
+    fn create_rollout(&mut self, new: &NewRollout) -> Result<RolloutId, StoreError>;
+
+    /// Rollouts by number, after one (0 is before all).
+    fn rollouts(&mut self, after: RolloutId, limit: usize) -> Result<Vec<Rollout>, StoreError>;
+
+    /// A rollout with its waves.
+    fn rollout(&mut self, id: RolloutId) -> Result<Option<RolloutWaves>, StoreError>;
+
+    /// The rollout of a name, with its waves.
+    fn rollout_named(&mut self, name: &str) -> Result<Option<RolloutWaves>, StoreError>;
+
+    /// Attempts of a rollout, by wave and position, after a place.
+    fn attempts(
+        &mut self,
+        rollout: RolloutId,
+        after: Option<Place>,
+        limit: usize,
+    ) -> Result<Vec<Attempt>, StoreError>;
+
+    /// How many attempts of a rollout are where, in the order of wave, site and state's word.
+    fn counts(&mut self, rollout: RolloutId) -> Result<Vec<Count>, StoreError>;
+
+    /// What the limits of a rollout count. Each claim and each report changes these together with
+    /// the attempts. Attempts that are tried again count again; those that failed before stay
+    /// counted, until the rollout is resumed.
+    fn counters(&mut self, rollout: RolloutId) -> Result<Counts, StoreError>;
+
+    /// Changes the state of a rollout if it is where the caller saw it. If it has the new state
+    /// already, nothing changes. With the state *error* all attempts that nobody has begun are
+    /// skipped. From *paused* to *running* or *scheduled*, what ended so far is forgiven: the
+    /// limits of failures count anew.
+    fn change_state(
+        &mut self,
+        rollout: RolloutId,
+        change: &StateChange<'_>,
+    ) -> Result<Changed, StoreError>;
+
+    /// Changes the state of a wave if it is where the caller saw it. The rollout's revision stays.
+    fn change_wave(
+        &mut self,
+        rollout: RolloutId,
+        wave: u32,
+        change: &WaveChange<'_>,
+    ) -> Result<Changed, StoreError>;
+
+    /// Keeps an approval. The same key twice for one wave changes nothing.
+    fn approve(
+        &mut self,
+        rollout: RolloutId,
+        approval: &SignedApproval,
+    ) -> Result<Changed, StoreError>;
+
+    /// The approvals of a rollout, by wave and key.
+    fn approvals(&mut self, rollout: RolloutId) -> Result<Vec<SignedApproval>, StoreError>;
+
+    /// Plans another attempt for each host of a rollout whose last one failed, and returns how many
+    /// there are. They stand where the failed ones stood. In a rollout that is in *error* nobody is
+    /// planned again.
+    fn retry_failed(&mut self, rollout: RolloutId, by: &str, at: Stamp) -> Result<u64, StoreError>;
+
+    /// Claims hosts of a site for a worker. First come attempts whose lease ran out, in whatever
+    /// state the rollout is: what has begun is brought to its end. Then come planned attempts of
+    /// running waves of open rollouts that run, in the order of rollout, wave and position. Passed
+    /// over are hosts that are in flight in another rollout, those whose time does not fit, and
+    /// those for which the limits have no room. Fewer may come than could begin: ask again.
+    ///
+    /// A rollout whose limit of failures is reached is paused or stopped instead.
+    fn claim(&mut self, request: &ClaimRequest<'_>) -> Result<Vec<Claim>, StoreError>;
+
+    /// Renews leases of a worker, and returns which: an attempt that is missing there is lost. A
+    /// lease that ran out is renewed, too, as long as nobody took it over. What is not named runs
+    /// out: so hosts of a claim whose answer was lost are taken over.
+    fn renew(
+        &mut self,
+        worker: &str,
+        attempts: &[AttemptId],
+        at: Stamp,
+        lease_us: i64,
+    ) -> Result<Vec<AttemptId>, StoreError>;
+
+    /// Tells the stage that a host has reached; only who holds the lease may.
+    fn tell_stage(
+        &mut self,
+        attempt: AttemptId,
+        worker: &str,
+        stage: &str,
+        at: Stamp,
+    ) -> Result<(), StoreError>;
+
+    /// Ends an attempt; only who holds the lease may. If a limit of failures is reached by it, the
+    /// rollout is paused or stopped at once.
+    fn report(
+        &mut self,
+        attempt: AttemptId,
+        worker: &str,
+        outcome: &Outcome<'_>,
+        at: Stamp,
+    ) -> Result<Changed, StoreError>;
+
+    /// Events by number, after one. What has been read this way is never followed by an event of a
+    /// lower number.
+    fn events(&mut self, after: EventId, limit: usize) -> Result<Vec<Event>, StoreError>;
+
+    /// Waits until there may be new events, at most `timeout`. A wake-up only: it may be missing,
+    /// and it may come without reason.
+    fn wait(&mut self, timeout: Duration) -> Result<(), StoreError>;
+}

@@ -1,0 +1,330 @@
+//! The store in memory: for the simulator, and as the model that the others are held against.
+
+mod attempts;
+mod budget;
+mod rollouts;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::contract::Store;
+use super::error::StoreError;
+use super::requests::{
+    Changed, Claim, ClaimRequest, Count, HOSTS_AT_ONCE_MAX, NewRollout, Outcome, PAGE_MAX, Place,
+    RENEW_MAX, RolloutWaves, SignedApproval, StateChange, WaveChange, unknown,
+};
+use super::text;
+use super::words::word;
+use crate::model::{
+    Attempt, AttemptId, Event, EventId, EventKind, Host, Release, Rollout, RolloutId, RolloutState,
+    Stamp,
+};
+use crate::rollout::limits::Counts;
+
+use attempts::Attempts;
+use rollouts::Kept;
+
+/// The store in memory.
+#[derive(Debug, Default)]
+pub struct MemoryStore {
+    hosts: BTreeMap<String, Host>,
+    /// Whose key it is.
+    keys: BTreeMap<String, String>,
+    releases: BTreeMap<String, Release>,
+    /// By number, from 1.
+    rollouts: Vec<Kept>,
+    attempts: Attempts,
+    events: Vec<Event>,
+}
+
+impl MemoryStore {
+    fn tell(&mut self, at: Stamp, rollout: RolloutId, by: &str, kind: EventKind, detail: &str) {
+        let (by, detail) = (by.to_owned(), text::detail(detail));
+        let id = next_id(self.events.len());
+        self.events.push(Event { id, at, rollout: Some(rollout), host: None, by, kind, detail });
+    }
+
+    fn tell_of(&mut self, attempt: &Attempt, kind: EventKind, by: &str, at: Stamp, detail: &str) {
+        self.tell(at, attempt.rollout, by, kind, detail);
+        if let Some(event) = self.events.last_mut() {
+            event.host = Some(attempt.host.clone());
+        }
+    }
+}
+
+fn next_id(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX).saturating_add(1)
+}
+
+fn bounded(limit: usize) -> Result<usize, StoreError> {
+    text::at_most("the number of rows of a page", limit, PAGE_MAX)?;
+    Ok(limit)
+}
+
+fn after<'a, T: Clone>(
+    map: &'a BTreeMap<String, T>,
+    after: &str,
+) -> impl Iterator<Item = T> + use<'a, T> {
+    use std::ops::Bound::{Excluded, Unbounded};
+    map.range::<str, _>((Excluded(after), Unbounded)).map(|(_, each)| each.clone())
+}
+
+impl Store for MemoryStore {
+    fn put_hosts(&mut self, hosts: &[Host]) -> Result<(), StoreError> {
+        text::at_most("the number of hosts", hosts.len(), HOSTS_AT_ONCE_MAX)?;
+        hosts.iter().try_for_each(text::host)?;
+        // What the keys would be, on a copy of what changes.
+        let mut given = BTreeMap::<&str, Option<&str>>::new();
+        let mut held = BTreeMap::<&str, &str>::new();
+        for host in hosts {
+            let kept = self.keys.get(&host.key).map(String::as_str);
+            let owner = given.get(host.key.as_str()).copied().unwrap_or(kept);
+            if let Some(owner) = owner.filter(|owner| *owner != host.name) {
+                let (name, owner) = (host.name.clone(), owner.to_owned());
+                return Err(StoreError::KeyOfAnother { name, owner });
+            }
+            let before = held.insert(&host.name, &host.key);
+            let kept = self.hosts.get(&host.name).map(|host| host.key.as_str());
+            if let Some(before) = before.or(kept) {
+                given.insert(before, None);
+            }
+            given.insert(&host.key, Some(&host.name));
+        }
+        for host in hosts {
+            let before = self.hosts.insert(host.name.clone(), host.clone());
+            if let Some(before) = before
+                && self.keys.get(&before.key) == Some(&host.name)
+            {
+                self.keys.remove(&before.key);
+            }
+            self.keys.insert(host.key.clone(), host.name.clone());
+        }
+        Ok(())
+    }
+
+    fn host(&mut self, name: &str) -> Result<Option<Host>, StoreError> {
+        text::words("the name of a host", name)?;
+        Ok(self.hosts.get(name).cloned())
+    }
+
+    fn hosts(&mut self, name: &str, limit: usize) -> Result<Vec<Host>, StoreError> {
+        text::words("the name of a host", name)?;
+        Ok(after(&self.hosts, name).take(bounded(limit)?).collect())
+    }
+
+    fn add_release(&mut self, release: &Release) -> Result<Changed, StoreError> {
+        text::release(release)?;
+        if self.releases.contains_key(&release.digest) {
+            return Ok(Changed::Before);
+        }
+        self.releases.insert(release.digest.clone(), release.clone());
+        Ok(Changed::Now)
+    }
+
+    fn release(&mut self, digest: &str) -> Result<Option<Release>, StoreError> {
+        text::words("the digest of a release", digest)?;
+        Ok(self.releases.get(digest).cloned())
+    }
+
+    fn releases(&mut self, digest: &str, limit: usize) -> Result<Vec<Release>, StoreError> {
+        text::words("the digest of a release", digest)?;
+        Ok(after(&self.releases, digest).take(bounded(limit)?).collect())
+    }
+
+    fn create_rollout(&mut self, new: &NewRollout) -> Result<RolloutId, StoreError> {
+        new.check()?;
+        let frozen = new.freeze()?;
+        if !self.releases.contains_key(&new.release) {
+            return Err(unknown("release", &new.release));
+        }
+        if self.rollouts.iter().any(|kept| kept.rollout.name == new.name) {
+            return Err(StoreError::NameTaken { name: new.name.clone() });
+        }
+        if let Some(missing) =
+            new.attempts.iter().find(|attempt| !self.hosts.contains_key(&attempt.host))
+        {
+            return Err(unknown("host", &missing.host));
+        }
+        let id = next_id(self.rollouts.len());
+        frozen.attempts.iter().for_each(|placed| self.attempts.plan(id, placed));
+        self.rollouts.push(Kept::new(id, new, frozen));
+        self.tell(new.at, id, &new.created_by, EventKind::Created, &new.name);
+        Ok(id)
+    }
+
+    fn rollouts(&mut self, after: RolloutId, limit: usize) -> Result<Vec<Rollout>, StoreError> {
+        let rollouts = self.rollouts.iter().map(|kept| &kept.rollout);
+        let later = rollouts.filter(|rollout| rollout.id > after);
+        Ok(later.take(bounded(limit)?).cloned().collect())
+    }
+
+    fn rollout(&mut self, id: RolloutId) -> Result<Option<RolloutWaves>, StoreError> {
+        Ok(self.kept(id).ok().map(|kept| kept.shown()))
+    }
+
+    fn rollout_named(&mut self, name: &str) -> Result<Option<RolloutWaves>, StoreError> {
+        text::words("the name of a rollout", name)?;
+        Ok(self.rollouts.iter().find(|kept| kept.rollout.name == name).map(Kept::shown))
+    }
+
+    fn attempts(
+        &mut self,
+        rollout: RolloutId,
+        after: Option<Place>,
+        limit: usize,
+    ) -> Result<Vec<Attempt>, StoreError> {
+        Ok(self.attempts.page(rollout, after, bounded(limit)?))
+    }
+
+    fn counts(&mut self, rollout: RolloutId) -> Result<Vec<Count>, StoreError> {
+        Ok(self.attempts.counts(rollout))
+    }
+
+    fn counters(&mut self, rollout: RolloutId) -> Result<Counts, StoreError> {
+        Ok(self.kept(rollout).map_or(Counts::default(), |kept| kept.budget.counts.clone()))
+    }
+
+    fn change_state(
+        &mut self,
+        rollout: RolloutId,
+        change: &StateChange<'_>,
+    ) -> Result<Changed, StoreError> {
+        text::words("the reason of a change", change.reason)?;
+        text::name("who changes a rollout", change.by)?;
+        let kept = self.kept(rollout)?;
+        if change.judge(&kept.rollout)? == Changed::Before {
+            return Ok(Changed::Before);
+        }
+        self.set_state(rollout, change)?;
+        Ok(Changed::Now)
+    }
+
+    fn change_wave(
+        &mut self,
+        rollout: RolloutId,
+        wave: u32,
+        change: &WaveChange<'_>,
+    ) -> Result<Changed, StoreError> {
+        text::name("who changes a wave", change.by)?;
+        let kept = self.wave(rollout, wave)?;
+        if change.judge(wave, kept.state)? == Changed::Before {
+            return Ok(Changed::Before);
+        }
+        kept.state = change.to;
+        kept.since = change.at;
+        let detail = format!("{}: {}", kept.name, word(&change.to));
+        self.tell(change.at, rollout, change.by, EventKind::Wave, &detail);
+        Ok(Changed::Now)
+    }
+
+    fn approve(
+        &mut self,
+        rollout: RolloutId,
+        approval: &SignedApproval,
+    ) -> Result<Changed, StoreError> {
+        approval.check()?;
+        let name = self.wave(rollout, approval.wave)?.name.clone();
+        let approvals = &mut self.kept(rollout)?.approvals;
+        let key = (approval.wave, approval.key.clone());
+        if approvals.contains_key(&key) {
+            return Ok(Changed::Before);
+        }
+        approvals.insert(key, approval.clone());
+        self.tell(approval.at, rollout, &approval.by, EventKind::Approved, &name);
+        Ok(Changed::Now)
+    }
+
+    fn approvals(&mut self, rollout: RolloutId) -> Result<Vec<SignedApproval>, StoreError> {
+        Ok(self.kept(rollout).map_or(Vec::new(), |kept| kept.approvals.values().cloned().collect()))
+    }
+
+    fn retry_failed(&mut self, rollout: RolloutId, by: &str, at: Stamp) -> Result<u64, StoreError> {
+        text::name("who retries", by)?;
+        let Rollout { name, state, revision, .. } = &self.kept(rollout)?.rollout;
+        if *state == RolloutState::Error {
+            let (name, state, revision) = (name.clone(), *state, *revision);
+            return Err(StoreError::RolloutMoved { name, state, revision });
+        }
+        let planned = self.attempts.retry_failed(rollout);
+        if planned > 0 {
+            let detail = format!("{planned} planned again");
+            self.tell(at, rollout, by, EventKind::State, &detail);
+        }
+        Ok(planned)
+    }
+
+    fn claim(&mut self, request: &ClaimRequest<'_>) -> Result<Vec<Claim>, StoreError> {
+        request.check()?;
+        let mut claims = self.attempts.take_over(request);
+        for claim in &claims {
+            let before = claim.taken_from.as_deref().unwrap_or_default();
+            let (kind, at) = (EventKind::LeaseLost, request.at);
+            self.tell_of(&claim.attempt, kind, request.worker, at, before);
+        }
+        for (rollout, seconds) in request.opened() {
+            let limit = request.limit - claims.len();
+            if limit > 0 {
+                claims.extend(self.begin(request, (rollout, seconds), limit)?);
+            }
+        }
+        Ok(claims)
+    }
+
+    fn renew(
+        &mut self,
+        worker: &str,
+        attempts: &[AttemptId],
+        at: Stamp,
+        lease_us: i64,
+    ) -> Result<Vec<AttemptId>, StoreError> {
+        text::name("the name of a worker", worker)?;
+        text::at_most("the number of leases to renew", attempts.len(), RENEW_MAX)?;
+        Ok(self.attempts.renew(worker, attempts, at.saturating_add(lease_us)))
+    }
+
+    fn tell_stage(
+        &mut self,
+        attempt: AttemptId,
+        worker: &str,
+        stage: &str,
+        at: Stamp,
+    ) -> Result<(), StoreError> {
+        text::name("the name of a worker", worker)?;
+        let attempt = self.attempts.held(attempt, worker)?.clone();
+        self.tell_of(&attempt, EventKind::Stage, worker, at, stage);
+        Ok(())
+    }
+
+    fn report(
+        &mut self,
+        attempt: AttemptId,
+        worker: &str,
+        outcome: &Outcome<'_>,
+        at: Stamp,
+    ) -> Result<Changed, StoreError> {
+        text::name("the name of a worker", worker)?;
+        outcome.check()?;
+        let kept = self.attempts.one(attempt)?.clone();
+        if outcome.judge(&kept, worker)? == Changed::Before {
+            return Ok(Changed::Before);
+        }
+        self.attempts.end(attempt, outcome, at)?;
+        self.tell_of(&kept, EventKind::Ended, worker, at, &outcome.told());
+        let cohort = self.attempts.cohort(attempt);
+        let reached = self.kept(kept.rollout)?.budget.end(cohort, outcome.ending());
+        if let Some(reached) = reached {
+            self.halt(kept.rollout, &reached, worker, at)?;
+        }
+        Ok(Changed::Now)
+    }
+
+    fn events(&mut self, after: EventId, limit: usize) -> Result<Vec<Event>, StoreError> {
+        let before = usize::try_from(after).unwrap_or(0);
+        Ok(self.events.iter().skip(before).take(bounded(limit)?).cloned().collect())
+    }
+
+    /// Returns at once: there is no other thread to wait for.
+    fn wait(&mut self, _: Duration) -> Result<(), StoreError> {
+        Ok(())
+    }
+}

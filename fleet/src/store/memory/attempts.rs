@@ -1,0 +1,281 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::super::error::StoreError;
+use super::super::requests::{
+    Claim, ClaimRequest, Count, Outcome, Place, Placed, lease_lost, unknown,
+};
+use super::super::text;
+use super::super::words::word;
+use super::budget::Budget;
+use crate::model::{Attempt, AttemptId, AttemptState, RolloutId, Stamp};
+
+/// Where an attempt stands among those of all rollouts.
+type Order = (RolloutId, u32, u32, AttemptId);
+
+/// All attempts, with what the SQL stores have indexes for.
+#[derive(Debug, Default)]
+pub(super) struct Attempts {
+    /// By number, from 1.
+    all: Vec<Attempt>,
+    /// The number of each one's cohort.
+    cohorts: Vec<u32>,
+    places: BTreeSet<Order>,
+    /// By site.
+    planned: BTreeMap<String, BTreeSet<Order>>,
+    /// By host: no host is twice in flight.
+    in_flight: BTreeMap<String, AttemptId>,
+}
+
+fn order(attempt: &Attempt) -> Order {
+    (attempt.rollout, attempt.wave, attempt.position, attempt.id)
+}
+
+/// All places of a wave.
+fn places(rollout: RolloutId, wave: u32) -> std::ops::RangeInclusive<Order> {
+    (rollout, wave, 0, 0)..=(rollout, wave, u32::MAX, AttemptId::MAX)
+}
+
+fn index(id: AttemptId) -> usize {
+    usize::try_from(id).map_or(usize::MAX, |id| id.wrapping_sub(1))
+}
+
+impl Attempts {
+    pub(super) fn one(&self, id: AttemptId) -> Result<&Attempt, StoreError> {
+        self.all.get(index(id)).ok_or_else(|| unknown("attempt", id))
+    }
+
+    fn one_mut(&mut self, id: AttemptId) -> Result<&mut Attempt, StoreError> {
+        self.all.get_mut(index(id)).ok_or_else(|| unknown("attempt", id))
+    }
+
+    pub(super) fn held(&self, id: AttemptId, worker: &str) -> Result<&Attempt, StoreError> {
+        let attempt = self.one(id)?;
+        if is_held(attempt, worker) { Ok(attempt) } else { Err(lease_lost(attempt, worker)) }
+    }
+
+    /// The number of an attempt's cohort in its rollout.
+    pub(super) fn cohort(&self, id: AttemptId) -> u32 {
+        self.cohorts.get(index(id)).copied().unwrap_or_default()
+    }
+
+    pub(super) fn plan(&mut self, rollout: RolloutId, placed: &Placed<'_>) {
+        let new = placed.attempt;
+        let attempt = Attempt {
+            id: 0,
+            rollout,
+            wave: new.wave,
+            position: placed.position,
+            host: new.host.clone(),
+            site: new.site.clone(),
+            predicted_s: new.predicted_s,
+            retry: 0,
+            state: AttemptState::Planned,
+            worker: None,
+            lease_until: None,
+            reason: None,
+            flash: None,
+            detail: String::new(),
+            started_at: None,
+            ended_at: None,
+        };
+        self.insert(attempt, placed.cohort);
+    }
+
+    fn insert(&mut self, mut attempt: Attempt, cohort: u32) {
+        attempt.id = super::next_id(self.all.len());
+        self.places.insert(order(&attempt));
+        self.planned.entry(attempt.site.clone()).or_default().insert(order(&attempt));
+        self.all.push(attempt);
+        self.cohorts.push(cohort);
+    }
+
+    /// The attempts of a rollout, by place.
+    fn of(&self, rollout: RolloutId) -> impl Iterator<Item = &Attempt> {
+        let places = (rollout, 0, 0, 0)..=(rollout, u32::MAX, u32::MAX, AttemptId::MAX);
+        self.places.range(places).filter_map(|place| self.all.get(index(place.3)))
+    }
+
+    pub(super) fn page(
+        &self,
+        rollout: RolloutId,
+        after: Option<Place>,
+        limit: usize,
+    ) -> Vec<Attempt> {
+        let later = self.of(rollout).filter(|attempt| Some(Place::from(*attempt)) > after);
+        later.take(limit).cloned().collect()
+    }
+
+    pub(super) fn counts(&self, rollout: RolloutId) -> Vec<Count> {
+        let mut counts = BTreeMap::<(u32, &str, String), (AttemptState, u64)>::new();
+        for attempt in self.of(rollout) {
+            let key = (attempt.wave, attempt.site.as_str(), word(&attempt.state));
+            counts.entry(key).or_insert((attempt.state, 0)).1 += 1;
+        }
+        let count = |((wave, site, _), (state, attempts)): ((u32, &str, String), _)| Count {
+            wave,
+            site: site.to_owned(),
+            state,
+            attempts,
+        };
+        counts.into_iter().map(count).collect()
+    }
+
+    pub(super) fn skip_planned(&mut self, rollout: RolloutId, at: Stamp) {
+        for planned in self.planned.values_mut() {
+            planned.retain(|place| place.0 != rollout);
+        }
+        let mine = self.all.iter_mut().filter(|attempt| attempt.rollout == rollout);
+        for attempt in mine.filter(|attempt| attempt.state == AttemptState::Planned) {
+            attempt.state = AttemptState::Skipped;
+            attempt.ended_at = Some(at);
+        }
+    }
+
+    pub(super) fn retry_failed(&mut self, rollout: RolloutId) -> u64 {
+        let mut last = BTreeMap::<&str, &Attempt>::new();
+        for attempt in self.of(rollout) {
+            let known = last.entry(&attempt.host).or_insert(attempt);
+            if attempt.retry > known.retry {
+                *known = attempt;
+            }
+        }
+        let mut failed: Vec<Attempt> = (last.into_values())
+            .filter(|attempt| attempt.state == AttemptState::Failed)
+            .cloned()
+            .collect();
+        failed.sort_by_key(order);
+        let count = failed.len() as u64;
+        for attempt in failed {
+            let cohort = self.cohort(attempt.id);
+            let again = Attempt {
+                retry: attempt.retry + 1,
+                state: AttemptState::Planned,
+                worker: None,
+                lease_until: None,
+                reason: None,
+                flash: None,
+                detail: String::new(),
+                started_at: None,
+                ended_at: None,
+                ..attempt
+            };
+            self.insert(again, cohort);
+        }
+        count
+    }
+
+    /// Says whether a wave of a rollout has hosts of a site that nobody has begun with.
+    pub(super) fn wait(&self, site: &str, rollout: RolloutId, wave: u32) -> bool {
+        let planned = self.planned.get(site).map(|planned| planned.range(places(rollout, wave)));
+        planned.is_some_and(|mut planned| planned.next().is_some())
+    }
+
+    /// Begins with hosts of a rollout's waves, at most `limit`.
+    pub(super) fn begin(
+        &mut self,
+        request: &ClaimRequest<'_>,
+        (rollout, seconds): (RolloutId, u32),
+        waves: &[u32],
+        limit: usize,
+        budget: &mut Budget,
+    ) -> Vec<Claim> {
+        let Some(planned) = self.planned.get_mut(request.site) else { return Vec::new() };
+        let mut full = BTreeSet::new();
+        let mut begun = Vec::new();
+        for place in waves.iter().flat_map(|wave| planned.range(places(rollout, *wave))) {
+            if begun.len() == limit {
+                break;
+            }
+            let at = index(place.3);
+            let (Some(attempt), Some(cohort)) = (self.all.get(at), self.cohorts.get(at)) else {
+                continue;
+            };
+            let waits = attempt.predicted_s > seconds
+                || self.in_flight.contains_key(&attempt.host)
+                || full.contains(cohort);
+            if waits {
+                continue;
+            }
+            if budget.begin(*cohort) {
+                begun.push(*place);
+            } else {
+                full.insert(*cohort);
+            }
+        }
+        let mut claims = Vec::with_capacity(begun.len());
+        for place in begun {
+            planned.remove(&place);
+            let Some(attempt) = self.all.get_mut(index(place.3)) else { continue };
+            attempt.state = AttemptState::InFlight;
+            attempt.started_at = Some(request.at);
+            hold(attempt, request);
+            self.in_flight.insert(attempt.host.clone(), attempt.id);
+            claims.push(Claim { attempt: attempt.clone(), taken_from: None });
+        }
+        claims
+    }
+
+    /// Takes over attempts whose lease ran out.
+    pub(super) fn take_over(&mut self, request: &ClaimRequest<'_>) -> Vec<Claim> {
+        let mut lost: Vec<Order> = (self.in_flight.values())
+            .filter_map(|id| self.all.get(index(*id)))
+            .filter(|attempt| attempt.site == request.site)
+            .filter(|attempt| attempt.lease_until.is_some_and(|until| until <= request.at))
+            .map(order)
+            .collect();
+        lost.sort_unstable();
+        lost.truncate(request.limit);
+        let mut claims = Vec::with_capacity(lost.len());
+        for (.., id) in lost {
+            let Some(attempt) = self.all.get_mut(index(id)) else { continue };
+            let worker = attempt.worker.take().unwrap_or_default();
+            hold(attempt, request);
+            claims.push(Claim { attempt: attempt.clone(), taken_from: Some(worker) });
+        }
+        claims
+    }
+
+    pub(super) fn renew(
+        &mut self,
+        worker: &str,
+        attempts: &[AttemptId],
+        until: Stamp,
+    ) -> Vec<AttemptId> {
+        let named: BTreeSet<_> = attempts.iter().copied().collect();
+        let held = named.into_iter().filter(|id| match self.all.get_mut(index(*id)) {
+            Some(attempt) if is_held(attempt, worker) => {
+                attempt.lease_until = Some(until);
+                true
+            }
+            _ => false,
+        });
+        held.collect()
+    }
+
+    pub(super) fn end(
+        &mut self,
+        id: AttemptId,
+        outcome: &Outcome<'_>,
+        at: Stamp,
+    ) -> Result<(), StoreError> {
+        let attempt = self.one_mut(id)?;
+        attempt.state = outcome.state();
+        attempt.lease_until = None;
+        attempt.reason = outcome.reason.map(str::to_owned);
+        attempt.flash = outcome.flash.map(str::to_owned);
+        attempt.detail = text::detail(outcome.detail);
+        attempt.ended_at = Some(at);
+        let host = attempt.host.clone();
+        self.in_flight.remove(&host);
+        Ok(())
+    }
+}
+
+fn is_held(attempt: &Attempt, worker: &str) -> bool {
+    attempt.worker.as_deref() == Some(worker) && attempt.state == AttemptState::InFlight
+}
+
+fn hold(attempt: &mut Attempt, request: &ClaimRequest<'_>) {
+    attempt.worker = Some(request.worker.to_owned());
+    attempt.lease_until = Some(request.until());
+}

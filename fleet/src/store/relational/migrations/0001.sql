@@ -1,0 +1,124 @@
+-- What differs between the databases stands in braces: see dialect.rs.
+CREATE TABLE hosts (
+    name {text} NOT NULL PRIMARY KEY,
+    key {text} NOT NULL UNIQUE,
+    addresses {text} NOT NULL, -- JSON: a list
+    vendor {text} NOT NULL,
+    product {text} NOT NULL,
+    bios_version {text} NOT NULL,
+    agent_version {text} NOT NULL,
+    security_version_floor BIGINT NOT NULL,
+    labels {text} NOT NULL -- JSON: an object
+);
+
+CREATE TABLE releases (
+    digest {text} NOT NULL PRIMARY KEY,
+    version {text} NOT NULL,
+    security_version BIGINT NOT NULL,
+    vendor {text} NOT NULL,
+    products {text} NOT NULL, -- JSON: a list
+    size_bytes BIGINT NOT NULL,
+    added_at BIGINT NOT NULL
+);
+
+CREATE TABLE rollouts (
+    id {id},
+    name {text} NOT NULL UNIQUE,
+    release {text} NOT NULL REFERENCES releases (digest),
+    file {text} NOT NULL,
+    plan_digest {text} NOT NULL,
+    limits {text} NOT NULL, -- JSON: an object
+    state {text} NOT NULL,
+    reason {text} NOT NULL,
+    created_by {text} NOT NULL,
+    created_at BIGINT NOT NULL,
+    revision BIGINT NOT NULL
+);
+
+CREATE TABLE waves (
+    rollout BIGINT NOT NULL REFERENCES rollouts (id),
+    number BIGINT NOT NULL,
+    name {text} NOT NULL,
+    state {text} NOT NULL,
+    approval {text} NOT NULL,
+    soak_s BIGINT NOT NULL,
+    since BIGINT NOT NULL,
+    PRIMARY KEY (rollout, number)
+);
+
+CREATE TABLE approvals (
+    rollout BIGINT NOT NULL,
+    wave BIGINT NOT NULL,
+    key {text} NOT NULL,
+    signature {text} NOT NULL,
+    by_whom {text} NOT NULL,
+    at BIGINT NOT NULL,
+    PRIMARY KEY (rollout, wave, key),
+    FOREIGN KEY (rollout, wave) REFERENCES waves (rollout, number)
+);
+
+-- Hosts of one site that count in the same domains: what limits say of one, they say of all.
+CREATE TABLE cohorts (
+    rollout BIGINT NOT NULL REFERENCES rollouts (id),
+    number BIGINT NOT NULL,
+    site {text} NOT NULL,
+    domains {text} NOT NULL, -- JSON: a list
+    PRIMARY KEY (rollout, number)
+);
+
+CREATE INDEX cohorts_sites ON cohorts (rollout, site);
+
+-- What limits count. Changed together with the attempts, by who holds the rollout.
+CREATE TABLE domains (
+    rollout BIGINT NOT NULL REFERENCES rollouts (id),
+    key {text} NOT NULL, -- JSON: the domain
+    planned BIGINT NOT NULL,
+    in_flight BIGINT NOT NULL,
+    confirmed BIGINT NOT NULL,
+    failed BIGINT NOT NULL,
+    unreachable BIGINT NOT NULL,
+    PRIMARY KEY (rollout, key)
+);
+
+CREATE TABLE attempts (
+    id {id},
+    rollout BIGINT NOT NULL,
+    wave BIGINT NOT NULL,
+    position BIGINT NOT NULL,
+    host {text} NOT NULL REFERENCES hosts (name),
+    site {text} NOT NULL,
+    cohort BIGINT NOT NULL,
+    predicted_s BIGINT NOT NULL,
+    retry BIGINT NOT NULL,
+    state {text} NOT NULL,
+    worker {text},
+    lease_until BIGINT,
+    reason {text},
+    flash {text},
+    detail {text} NOT NULL,
+    started_at BIGINT,
+    ended_at BIGINT,
+    FOREIGN KEY (rollout, wave) REFERENCES waves (rollout, number),
+    FOREIGN KEY (rollout, cohort) REFERENCES cohorts (rollout, number),
+    UNIQUE (rollout, host, retry)
+);
+
+-- No host is twice in flight, in all rollouts together.
+CREATE UNIQUE INDEX attempts_in_flight ON attempts (host) WHERE state = 'in-flight';
+-- Whose lease ran out?
+CREATE INDEX attempts_leases ON attempts (site, lease_until) WHERE state = 'in-flight';
+-- Who is next?
+CREATE INDEX attempts_planned ON attempts (site, rollout, wave, position, id)
+    WHERE state = 'planned';
+-- Page after page.
+CREATE INDEX attempts_places ON attempts (rollout, wave, position, id);
+
+CREATE TABLE events (
+    id {id},
+    at BIGINT NOT NULL,
+    rollout BIGINT,
+    host {text},
+    by_whom {text} NOT NULL,
+    kind {text} NOT NULL,
+    detail {text} NOT NULL
+);

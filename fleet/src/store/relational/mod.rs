@@ -1,0 +1,240 @@
+//! The store in a database that speaks SQL. One text for both; [`dialect`] has the differences.
+//!
+//! | file | what it does |
+//! | --- | --- |
+//! | `sql.rs` | what is needed of a database: statements in transactions |
+//! | `dialect.rs` | where the databases differ |
+//! | `migrate.rs`, `migrations/` | the schema, version by version |
+//! | `hosts.rs` | hosts and releases |
+//! | `creation.rs` | rollouts to be created |
+//! | `rollouts.rs` | rollouts, waves, approvals |
+//! | `claims.rs` | who begins with which hosts |
+//! | `attempts.rs` | attempts: leases, reports, retries |
+//! | `domains.rs` | what the limits count |
+//! | `events.rs` | what happened |
+//!
+//! Whoever changes anything of a rollout holds its row first, and the lock for events last. Between
+//! the two only a report waits, for its attempt.
+
+mod attempts;
+mod claims;
+mod creation;
+pub(super) mod dialect;
+mod domains;
+mod events;
+mod hosts;
+pub(super) mod migrate;
+mod rollouts;
+pub(super) mod sql;
+
+use std::time::Duration;
+
+use events::News;
+use sql::{Database, Sql};
+
+use super::contract::Store;
+use super::error::StoreError;
+use super::requests::{
+    Changed, Claim, ClaimRequest, Count, HOSTS_AT_ONCE_MAX, NewRollout, Outcome, PAGE_MAX, Place,
+    RENEW_MAX, RolloutWaves, SignedApproval, StateChange, WaveChange,
+};
+use super::text;
+use crate::model::{Attempt, AttemptId, Event, EventId, Host, Release, Rollout, RolloutId, Stamp};
+use crate::rollout::limits::Counts;
+
+/// A store in a database.
+#[derive(Debug)]
+pub struct Relational<D> {
+    database: D,
+}
+
+#[allow(private_bounds)] // Databases are made in this room only.
+impl<D: Database> Relational<D> {
+    pub(super) fn new(database: D) -> Self {
+        Self { database }
+    }
+
+    #[cfg(test)]
+    pub(super) fn database(&mut self) -> &mut D {
+        &mut self.database
+    }
+
+    /// Does `work` in a transaction, and appends what it has to tell at the end.
+    fn tell<T>(
+        &mut self,
+        work: impl FnOnce(&mut dyn Sql, &mut Vec<News>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.database.transaction(|sql| {
+            let mut news = Vec::new();
+            let answer = work(sql, &mut news)?;
+            events::append(sql, news)?;
+            Ok(answer)
+        })
+    }
+}
+
+fn page(limit: usize) -> Result<i64, StoreError> {
+    text::at_most("the number of rows of a page", limit, PAGE_MAX)?;
+    Ok(i64::try_from(limit).unwrap_or(i64::MAX))
+}
+
+impl<D: Database> Store for Relational<D> {
+    fn put_hosts(&mut self, hosts: &[Host]) -> Result<(), StoreError> {
+        text::at_most("the number of hosts", hosts.len(), HOSTS_AT_ONCE_MAX)?;
+        hosts.iter().try_for_each(text::host)?;
+        self.database.transaction(|sql| hosts.iter().try_for_each(|host| hosts::put(sql, host)))
+    }
+
+    fn host(&mut self, name: &str) -> Result<Option<Host>, StoreError> {
+        text::words("the name of a host", name)?;
+        self.database.read(|sql| hosts::one(sql, name))
+    }
+
+    fn hosts(&mut self, after: &str, limit: usize) -> Result<Vec<Host>, StoreError> {
+        text::words("the name of a host", after)?;
+        let limit = page(limit)?;
+        self.database.read(|sql| hosts::page(sql, after, limit))
+    }
+
+    fn add_release(&mut self, release: &Release) -> Result<Changed, StoreError> {
+        text::release(release)?;
+        self.database.transaction(|sql| hosts::add_release(sql, release))
+    }
+
+    fn release(&mut self, digest: &str) -> Result<Option<Release>, StoreError> {
+        text::words("the digest of a release", digest)?;
+        self.database.read(|sql| hosts::one_release(sql, digest))
+    }
+
+    fn releases(&mut self, after: &str, limit: usize) -> Result<Vec<Release>, StoreError> {
+        text::words("the digest of a release", after)?;
+        let limit = page(limit)?;
+        self.database.read(|sql| hosts::releases(sql, after, limit))
+    }
+
+    fn create_rollout(&mut self, new: &NewRollout) -> Result<RolloutId, StoreError> {
+        new.check()?;
+        let frozen = new.freeze()?;
+        self.tell(|sql, news| creation::create(sql, new, &frozen, news))
+    }
+
+    fn rollouts(&mut self, after: RolloutId, limit: usize) -> Result<Vec<Rollout>, StoreError> {
+        let limit = page(limit)?;
+        self.database.read(|sql| rollouts::page(sql, after, limit))
+    }
+
+    fn rollout(&mut self, id: RolloutId) -> Result<Option<RolloutWaves>, StoreError> {
+        self.database.read(|sql| rollouts::find(sql, "id", id.into()))
+    }
+
+    fn rollout_named(&mut self, name: &str) -> Result<Option<RolloutWaves>, StoreError> {
+        text::words("the name of a rollout", name)?;
+        self.database.read(|sql| rollouts::find(sql, "name", name.into()))
+    }
+
+    fn attempts(
+        &mut self,
+        rollout: RolloutId,
+        after: Option<Place>,
+        limit: usize,
+    ) -> Result<Vec<Attempt>, StoreError> {
+        let limit = page(limit)?;
+        self.database.read(|sql| attempts::page(sql, rollout, after, limit))
+    }
+
+    fn counts(&mut self, rollout: RolloutId) -> Result<Vec<Count>, StoreError> {
+        self.database.read(|sql| attempts::counts(sql, rollout))
+    }
+
+    fn counters(&mut self, rollout: RolloutId) -> Result<Counts, StoreError> {
+        self.database.read(|sql| domains::all(sql, rollout))
+    }
+
+    fn change_state(
+        &mut self,
+        rollout: RolloutId,
+        change: &StateChange<'_>,
+    ) -> Result<Changed, StoreError> {
+        text::words("the reason of a change", change.reason)?;
+        text::name("who changes a rollout", change.by)?;
+        self.tell(|sql, news| rollouts::change_state(sql, rollout, change, news))
+    }
+
+    fn change_wave(
+        &mut self,
+        rollout: RolloutId,
+        wave: u32,
+        change: &WaveChange<'_>,
+    ) -> Result<Changed, StoreError> {
+        text::name("who changes a wave", change.by)?;
+        self.tell(|sql, news| rollouts::change_wave(sql, rollout, wave, change, news))
+    }
+
+    fn approve(
+        &mut self,
+        rollout: RolloutId,
+        approval: &SignedApproval,
+    ) -> Result<Changed, StoreError> {
+        approval.check()?;
+        self.tell(|sql, news| rollouts::approve(sql, rollout, approval, news))
+    }
+
+    fn approvals(&mut self, rollout: RolloutId) -> Result<Vec<SignedApproval>, StoreError> {
+        self.database.read(|sql| rollouts::approvals(sql, rollout))
+    }
+
+    fn retry_failed(&mut self, rollout: RolloutId, by: &str, at: Stamp) -> Result<u64, StoreError> {
+        text::name("who retries", by)?;
+        self.tell(|sql, news| attempts::retry_failed(sql, rollout, by, at, news))
+    }
+
+    fn claim(&mut self, request: &ClaimRequest<'_>) -> Result<Vec<Claim>, StoreError> {
+        request.check()?;
+        self.tell(|sql, news| claims::claim(sql, request, news))
+    }
+
+    fn renew(
+        &mut self,
+        worker: &str,
+        attempts: &[AttemptId],
+        at: Stamp,
+        lease_us: i64,
+    ) -> Result<Vec<AttemptId>, StoreError> {
+        text::name("the name of a worker", worker)?;
+        text::at_most("the number of leases to renew", attempts.len(), RENEW_MAX)?;
+        let until = at.saturating_add(lease_us);
+        self.database.transaction(|sql| attempts::renew(sql, worker, attempts, until))
+    }
+
+    fn tell_stage(
+        &mut self,
+        attempt: AttemptId,
+        worker: &str,
+        stage: &str,
+        at: Stamp,
+    ) -> Result<(), StoreError> {
+        text::name("the name of a worker", worker)?;
+        self.tell(|sql, news| attempts::tell_stage(sql, attempt, worker, stage, at, news))
+    }
+
+    fn report(
+        &mut self,
+        attempt: AttemptId,
+        worker: &str,
+        outcome: &Outcome<'_>,
+        at: Stamp,
+    ) -> Result<Changed, StoreError> {
+        text::name("the name of a worker", worker)?;
+        outcome.check()?;
+        self.tell(|sql, news| attempts::report(sql, attempt, worker, outcome, at, news))
+    }
+
+    fn events(&mut self, after: EventId, limit: usize) -> Result<Vec<Event>, StoreError> {
+        let limit = page(limit)?;
+        self.database.read(|sql| events::after(sql, after, limit))
+    }
+
+    fn wait(&mut self, timeout: Duration) -> Result<(), StoreError> {
+        self.database.wait(timeout)
+    }
+}

@@ -1,0 +1,244 @@
+use super::domains;
+use super::events::News;
+use super::sql::{Row, Sql, Value};
+use crate::model::{EventKind, Rollout, RolloutId, RolloutState, Stamp, Wave, WaveState};
+use crate::rollout::limits::{Limits, Reached};
+use crate::store::error::StoreError;
+use crate::store::requests::{
+    Changed, RolloutWaves, SignedApproval, StateChange, WaveChange, forgives, halted, unknown,
+};
+use crate::store::words::word;
+
+const ROLLOUT: &str =
+    "id, name, release, file, plan_digest, state, reason, created_by, created_at, revision";
+
+/// What [`held`] reads, of the table `r`.
+pub(super) const HELD: &str = "r.id, r.name, r.state, r.revision, r.limits";
+
+pub(super) fn page(
+    sql: &mut dyn Sql,
+    after: RolloutId,
+    limit: i64,
+) -> Result<Vec<Rollout>, StoreError> {
+    let query = format!("SELECT {ROLLOUT} FROM rollouts WHERE id > $1 ORDER BY id LIMIT $2");
+    let rows = sql.query(&query, &[after.into(), limit.into()])?;
+    rows.into_iter().map(|mut row| rollout(&mut row)).collect()
+}
+
+/// Finds a rollout by `id` or `name`.
+pub(super) fn find(
+    sql: &mut dyn Sql,
+    column: &'static str,
+    value: Value,
+) -> Result<Option<RolloutWaves>, StoreError> {
+    let query = format!("SELECT {ROLLOUT}, limits FROM rollouts WHERE {column} = $1");
+    let Some(mut row) = sql.query(&query, &[value])?.into_iter().next() else { return Ok(None) };
+    let rollout = rollout(&mut row)?;
+    let limits = row.json()?;
+    let rows = sql.query(
+        "SELECT number, name, state, approval, soak_s, since FROM waves WHERE rollout = $1
+         ORDER BY number",
+        &[rollout.id.into()],
+    )?;
+    let waves = rows.into_iter().map(wave).collect::<Result<_, _>>()?;
+    Ok(Some(RolloutWaves { rollout, waves, limits }))
+}
+
+/// A rollout that nobody else changes until the transaction ends.
+pub(super) struct Held {
+    pub(super) id: RolloutId,
+    pub(super) name: String,
+    pub(super) state: RolloutState,
+    pub(super) revision: i64,
+    pub(super) limits: Limits,
+}
+
+/// Holds a rollout until the transaction ends. Whoever changes anything of a rollout begins so.
+pub(super) fn hold(sql: &mut dyn Sql, id: RolloutId) -> Result<Held, StoreError> {
+    let query = format!("SELECT {HELD} FROM rollouts r WHERE r.id = $1 {{lock}}");
+    let row = sql.query(&query, &[id.into()])?.into_iter().next();
+    row.map_or_else(|| Err(unknown("rollout", id)), held)
+}
+
+/// Reads the columns of [`HELD`].
+pub(super) fn held(mut row: Row) -> Result<Held, StoreError> {
+    Ok(Held {
+        id: row.integer()?,
+        name: row.text()?,
+        state: row.word()?,
+        revision: row.integer()?,
+        limits: row.json()?,
+    })
+}
+
+pub(super) fn change_state(
+    sql: &mut dyn Sql,
+    id: RolloutId,
+    change: &StateChange<'_>,
+    news: &mut Vec<News>,
+) -> Result<Changed, StoreError> {
+    let query = format!("SELECT {ROLLOUT} FROM rollouts WHERE id = $1 {{lock}}");
+    let rows = sql.query(&query, &[id.into()])?;
+    let Some(mut row) = rows.into_iter().next() else { return Err(unknown("rollout", id)) };
+    let rollout = rollout(&mut row)?;
+    if change.judge(&rollout)? == Changed::Before {
+        return Ok(Changed::Before);
+    }
+    set_state(sql, id, rollout.state, change, news)?;
+    Ok(Changed::Now)
+}
+
+/// Pauses or stops a rollout that a limit of failures says it of.
+pub(super) fn halt(
+    sql: &mut dyn Sql,
+    rollout: &Held,
+    reached: &Reached,
+    by: &str,
+    at: Stamp,
+    news: &mut Vec<News>,
+) -> Result<(), StoreError> {
+    let Some(to) = halted(rollout.state, reached.action) else { return Ok(()) };
+    let change =
+        StateChange { from: &[rollout.state], to, reason: &reached.reason, by, at, revision: None };
+    set_state(sql, rollout.id, rollout.state, &change, news)
+}
+
+fn set_state(
+    sql: &mut dyn Sql,
+    id: RolloutId,
+    from: RolloutState,
+    change: &StateChange<'_>,
+    news: &mut Vec<News>,
+) -> Result<(), StoreError> {
+    let to = word(&change.to);
+    sql.execute(
+        "UPDATE rollouts SET state = $1, reason = $2, revision = revision + 1 WHERE id = $3",
+        &[to.as_str().into(), change.reason.into(), id.into()],
+    )?;
+    if change.to == RolloutState::Error {
+        sql.execute(
+            "UPDATE attempts SET state = 'skipped', ended_at = $1
+             WHERE rollout = $2 AND state = 'planned'",
+            &[change.at.into(), id.into()],
+        )?;
+    }
+    if forgives(from, change.to) {
+        domains::forgive(sql, id)?;
+    }
+    let detail = if change.reason.is_empty() { to } else { format!("{to}: {}", change.reason) };
+    let by = change.by.to_owned();
+    news.push(News { at: change.at, rollout: id, host: None, by, kind: EventKind::State, detail });
+    Ok(())
+}
+
+pub(super) fn change_wave(
+    sql: &mut dyn Sql,
+    id: RolloutId,
+    number: u32,
+    change: &WaveChange<'_>,
+    news: &mut Vec<News>,
+) -> Result<Changed, StoreError> {
+    hold(sql, id)?;
+    let (state, name) = wave_of(sql, id, number)?;
+    if change.judge(number, state)? == Changed::Before {
+        return Ok(Changed::Before);
+    }
+    let to = word(&change.to);
+    sql.execute(
+        "UPDATE waves SET state = $1, since = $2 WHERE rollout = $3 AND number = $4",
+        &[to.as_str().into(), change.at.into(), id.into(), number.into()],
+    )?;
+    let (by, detail) = (change.by.to_owned(), format!("{name}: {to}"));
+    news.push(News { at: change.at, rollout: id, host: None, by, kind: EventKind::Wave, detail });
+    Ok(Changed::Now)
+}
+
+/// The state and the name of a wave of a rollout that is held.
+fn wave_of(
+    sql: &mut dyn Sql,
+    id: RolloutId,
+    number: u32,
+) -> Result<(WaveState, String), StoreError> {
+    let rows = sql.query(
+        "SELECT state, name FROM waves WHERE rollout = $1 AND number = $2",
+        &[id.into(), number.into()],
+    )?;
+    let Some(mut row) = rows.into_iter().next() else { return Err(unknown("wave", number)) };
+    Ok((row.word()?, row.text()?))
+}
+
+pub(super) fn approve(
+    sql: &mut dyn Sql,
+    id: RolloutId,
+    approval: &SignedApproval,
+    news: &mut Vec<News>,
+) -> Result<Changed, StoreError> {
+    hold(sql, id)?;
+    let (_, detail) = wave_of(sql, id, approval.wave)?;
+    let values: [Value; 6] = [
+        id.into(),
+        approval.wave.into(),
+        approval.key.as_str().into(),
+        approval.signature.as_str().into(),
+        approval.by.as_str().into(),
+        approval.at.into(),
+    ];
+    let added = sql.execute(
+        "INSERT INTO approvals (rollout, wave, key, signature, by_whom, at)
+         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (rollout, wave, key) DO NOTHING",
+        &values,
+    )?;
+    if added == 0 {
+        return Ok(Changed::Before);
+    }
+    let (at, by) = (approval.at, approval.by.clone());
+    news.push(News { at, rollout: id, host: None, by, kind: EventKind::Approved, detail });
+    Ok(Changed::Now)
+}
+
+pub(super) fn approvals(
+    sql: &mut dyn Sql,
+    id: RolloutId,
+) -> Result<Vec<SignedApproval>, StoreError> {
+    let rows = sql.query(
+        "SELECT wave, key, signature, by_whom, at FROM approvals WHERE rollout = $1
+         ORDER BY wave, key",
+        &[id.into()],
+    )?;
+    let approval = |mut row: Row| {
+        Ok(SignedApproval {
+            wave: row.unsigned()?,
+            key: row.text()?,
+            signature: row.text()?,
+            by: row.text()?,
+            at: row.integer()?,
+        })
+    };
+    rows.into_iter().map(approval).collect()
+}
+
+fn rollout(row: &mut Row) -> Result<Rollout, StoreError> {
+    Ok(Rollout {
+        id: row.integer()?,
+        name: row.text()?,
+        release: row.text()?,
+        file: row.text()?,
+        plan_digest: row.text()?,
+        state: row.word()?,
+        reason: row.text()?,
+        created_by: row.text()?,
+        created_at: row.integer()?,
+        revision: row.integer()?,
+    })
+}
+
+fn wave(mut row: Row) -> Result<Wave, StoreError> {
+    Ok(Wave {
+        number: row.unsigned()?,
+        name: row.text()?,
+        state: row.word()?,
+        approval: row.word()?,
+        soak_s: row.unsigned()?,
+        since: row.integer()?,
+    })
+}

@@ -1,0 +1,74 @@
+//! What the store is asked for, and what it answers, beyond the model.
+//!
+//! | file | what it has |
+//! | --- | --- |
+//! | `creation.rs` | a rollout to be created |
+//! | `changes.rs` | changes of states, approvals; which of them are done |
+//! | `claims.rs` | what workers ask for and report |
+
+mod changes;
+mod claims;
+mod creation;
+
+use super::error::StoreError;
+use crate::model::{Attempt, AttemptId, AttemptState, Rollout, Wave};
+use crate::rollout::limits::Limits;
+
+pub use changes::{Changed, SignedApproval, StateChange, WaveChange};
+pub(super) use changes::{forgives, halted};
+pub(super) use claims::lease_lost;
+pub use claims::{CLAIM_MAX, Claim, ClaimRequest, OPEN_MAX, Open, Outcome, RENEW_MAX};
+pub use creation::{ATTEMPTS_MAX, DOMAINS_MAX, NewAttempt, NewRollout, NewWave, WAVES_MAX};
+pub(super) use creation::{Cohort, Frozen, Placed};
+
+/// Maximum number of hosts that one call puts.
+pub const HOSTS_AT_ONCE_MAX: usize = 200_000;
+/// Maximum number of rows that one call returns.
+pub const PAGE_MAX: usize = 10_000;
+
+/// A rollout with its waves and limits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RolloutWaves {
+    /// The rollout.
+    pub rollout: Rollout,
+    /// Its waves, in their order.
+    pub waves: Vec<Wave>,
+    /// Its limits.
+    pub limits: Limits,
+}
+
+/// How many attempts of a rollout are where.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Count {
+    /// The wave, from 0.
+    pub wave: u32,
+    /// The site.
+    pub site: String,
+    /// What became of them so far.
+    pub state: AttemptState,
+    /// How many.
+    pub attempts: u64,
+}
+
+/// Where a page of attempts begins: after this place. Of attempts in one place the later retry
+/// comes later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// The wave.
+    pub wave: u32,
+    /// The place in it.
+    pub position: u32,
+    /// The attempt.
+    pub id: AttemptId,
+}
+
+impl From<&Attempt> for Place {
+    fn from(attempt: &Attempt) -> Self {
+        Self { wave: attempt.wave, position: attempt.position, id: attempt.id }
+    }
+}
+
+/// The error for something that is not there.
+pub(super) fn unknown(what: &'static str, name: impl ToString) -> StoreError {
+    StoreError::Unknown { what, name: name.to_string() }
+}

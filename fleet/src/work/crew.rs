@@ -1,0 +1,405 @@
+//! The worker: it holds leases on hosts, and a host is in one of its campaigns as long as it holds
+//! the lease.
+//!
+//! A lease is renewed four times within its time. Where that fails until the time is over, somebody
+//! else may have the host: the campaign is ended at once, and its hosts get out by themselves, as
+//! they do whenever a manager dies. Hosts come back as takeovers, here or elsewhere.
+//!
+//! A host that was taken over is first looked at, until it is home. If it holds the release then,
+//! it is confirmed, whoever wrote it. Else it begins anew, if its rollout still runs.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use firmcast::keys::ManagerPublicKey;
+use firmcast::reason::Reason;
+
+use super::party::Party;
+pub use super::party::{Campaign, Purpose};
+use super::steering::Courses;
+use crate::model::{AttemptId, RolloutId, RolloutState, Stamp};
+use crate::store::requests::{CLAIM_MAX, Claim, ClaimRequest, Outcome};
+use crate::store::{Store, StoreError};
+
+/// How long a lease holds, in microseconds: a worker that died is followed by another one within
+/// ten seconds.
+pub const LEASE_US: i64 = 8_000_000;
+
+/// After how long leases are renewed, in microseconds.
+pub const RENEW_US: i64 = 2_000_000;
+
+/// How long before the end of its leases a worker ends its campaigns, in microseconds: the time
+/// that this may take.
+pub const MARGIN_US: i64 = 1_000_000;
+
+/// After how long a host that was not home is looked at again, in microseconds.
+pub const LOOK_AGAIN_US: i64 = 10_000_000;
+
+/// How long a host that was taken over is waited for, in microseconds: longer than any host stays
+/// in recovery without a manager, and boots.
+pub const HOME_US: i64 = 1_800_000_000;
+
+/// Maximum number of stages that wait to be told; of more the oldest are left out.
+pub const STAGES_MAX: usize = 10_000;
+
+/// What whoever runs the campaigns has to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Begin a campaign.
+    Begin(Campaign),
+    /// End a campaign at once, as if its machine lost its power.
+    Kill {
+        /// Its number.
+        number: u64,
+    },
+}
+
+/// How a campaign ended for a host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostEnd {
+    /// Whether the new firmware was seen.
+    pub confirmed: bool,
+    /// Name of the reason.
+    pub reason: String,
+    /// What that says about the flash.
+    pub flash: String,
+    /// Details for a person.
+    pub detail: String,
+    /// Looked at: its chip holds the release already.
+    pub holds_release: bool,
+}
+
+/// A host that was taken over and is waited for.
+#[derive(Debug)]
+struct Stray {
+    rollout: RolloutId,
+    host: String,
+    until: Stamp,
+    look_at: Stamp,
+}
+
+/// A report that the store has not taken yet.
+#[derive(Debug)]
+struct Report {
+    attempt: AttemptId,
+    end: HostEnd,
+    at: Stamp,
+}
+
+/// A worker of a site.
+#[derive(Debug)]
+pub struct Crew {
+    site: String,
+    name: String,
+    hosts_max: usize,
+    courses: Courses,
+    last_number: u64,
+    parties: BTreeMap<u64, Party>,
+    strays: BTreeMap<AttemptId, Stray>,
+    reports: Vec<Report>,
+    stages: VecDeque<(AttemptId, String, Stamp)>,
+    renewed_at: Stamp,
+}
+
+impl Crew {
+    /// Returns the worker `name` of a site, which has at most `hosts_max` hosts at a time. The word
+    /// of one of the `approvers` lets a wave begin that waits for a person.
+    pub fn new(site: &str, name: &str, hosts_max: usize, approvers: Vec<ManagerPublicKey>) -> Self {
+        Self {
+            site: site.to_owned(),
+            name: name.to_owned(),
+            hosts_max,
+            courses: Courses::new(site, approvers),
+            last_number: 0,
+            parties: BTreeMap::new(),
+            strays: BTreeMap::new(),
+            reports: Vec::new(),
+            stages: VecDeque::new(),
+            renewed_at: 0,
+        }
+    }
+
+    /// Takes no further hosts: the worker is to stop.
+    pub fn take_no_more(&mut self) {
+        self.hosts_max = 0;
+    }
+
+    /// When its campaigns have to be over, unless the leases are renewed before.
+    pub fn leases_end(&self) -> Stamp {
+        match self.parties.is_empty() {
+            true => Stamp::MAX,
+            false => self.renewed_at.saturating_add(LEASE_US - MARGIN_US),
+        }
+    }
+
+    /// Hosts on which it holds a lease, as far as it knows.
+    pub fn in_hand(&self) -> usize {
+        self.held().count()
+    }
+
+    fn held(&self) -> impl Iterator<Item = AttemptId> {
+        let hosts = self.parties.values().flat_map(|party| party.hosts.values().copied());
+        let looked_at: Vec<AttemptId> = hosts.collect();
+        let waiting = self.strays.keys().copied().filter({
+            let looked_at = looked_at.clone();
+            move |id| !looked_at.contains(id)
+        });
+        let ended = self.reports.iter().map(|report| report.attempt);
+        looked_at.into_iter().chain(waiting).chain(ended)
+    }
+
+    /// Does all that is due with the store. Call it every second, and when something happened.
+    ///
+    /// # Errors
+    /// The store does not answer, or refuses. Nothing is lost: the next turn goes on. Call
+    /// [`Crew::give_up_leases`] in any case.
+    pub fn turn(&mut self, store: &mut dyn Store, now: Stamp) -> Result<Vec<Order>, StoreError> {
+        let mut orders = Vec::new();
+        self.renew(store, now, &mut orders)?;
+        self.tell(store)?;
+        let open = self.courses.steer(store, &self.name, now)?;
+        let room = self.hosts_max.saturating_sub(self.in_hand()).min(CLAIM_MAX);
+        let request = ClaimRequest {
+            site: &self.site,
+            worker: &self.name,
+            at: now,
+            lease_us: LEASE_US,
+            limit: room,
+            open: &open,
+        };
+        let claims = if room == 0 { Vec::new() } else { store.claim(&request)? };
+        if self.renewed_at == 0 {
+            self.renewed_at = now;
+        }
+        self.take(store, now, claims, &mut orders)?;
+        self.look_again(store, now, &mut orders)?;
+        Ok(orders)
+    }
+
+    /// Ends the campaigns whose leases may be over: whether the store answers or not.
+    pub fn give_up_leases(&mut self, now: Stamp) -> Vec<Order> {
+        if now < self.renewed_at.saturating_add(LEASE_US - MARGIN_US) {
+            return Vec::new();
+        }
+        self.strays.clear();
+        self.reports.clear();
+        self.stages.clear();
+        self.renewed_at = now;
+        let numbers = std::mem::take(&mut self.parties).into_keys();
+        numbers.map(|number| Order::Kill { number }).collect()
+    }
+
+    /// A host has come to another stage of a campaign.
+    pub fn handle_stage(&mut self, number: u64, host: &str, stage: &str, at: Stamp) {
+        let Some(party) = self.parties.get(&number) else { return };
+        if let (Some(attempt), Purpose::Update) = (party.hosts.get(host), party.purpose) {
+            if self.stages.len() == STAGES_MAX {
+                self.stages.pop_front();
+            }
+            self.stages.push_back((*attempt, stage.to_owned(), at));
+        }
+    }
+
+    /// A campaign has ended for a host.
+    pub fn handle_end(&mut self, number: u64, host: &str, end: HostEnd, at: Stamp) {
+        let Some(party) = self.parties.get_mut(&number) else { return };
+        let Some(attempt) = party.hosts.remove(host) else { return };
+        match party.purpose {
+            Purpose::Update => self.reports.push(Report { attempt, end, at }),
+            Purpose::Look => self.handle_look(attempt, end, at),
+        }
+    }
+
+    /// Says what a look at a host that was taken over comes to.
+    fn handle_look(&mut self, attempt: AttemptId, end: HostEnd, at: Stamp) {
+        let Some(stray) = self.strays.get_mut(&attempt) else { return };
+        let is_away =
+            [Reason::HostUnreachable, Reason::Busy].iter().any(|away| away.name() == end.reason);
+        if end.holds_release {
+            self.strays.remove(&attempt);
+            let reason = Reason::Confirmed.name().to_owned();
+            let (confirmed, flash) = (true, "updated".to_owned());
+            let end = HostEnd { confirmed, reason, flash, ..end };
+            self.reports.push(Report { attempt, end, at });
+        } else if is_away && at < stray.until {
+            stray.look_at = at.saturating_add(LOOK_AGAIN_US);
+        } else if is_away {
+            self.strays.remove(&attempt);
+            self.reports.push(Report { attempt, end, at });
+        } else {
+            // It is home, and does not hold the release.
+            stray.look_at = Stamp::MAX;
+        }
+    }
+
+    /// A campaign is over, with these words where it could not be begun or broke off.
+    pub fn handle_exit(&mut self, number: u64, words: &str, at: Stamp) {
+        let Some(party) = self.parties.remove(&number) else { return };
+        for attempt in party.hosts.into_values() {
+            let end = HostEnd {
+                confirmed: false,
+                reason: Reason::Interrupted.name().to_owned(),
+                flash: "unknown".to_owned(),
+                detail: words.to_owned(),
+                holds_release: false,
+            };
+            match party.purpose {
+                Purpose::Update => self.reports.push(Report { attempt, end, at }),
+                Purpose::Look => {
+                    let away = Reason::HostUnreachable.name().to_owned();
+                    self.handle_look(attempt, HostEnd { reason: away, ..end }, at);
+                }
+            }
+        }
+    }
+
+    fn renew(
+        &mut self,
+        store: &mut dyn Store,
+        now: Stamp,
+        orders: &mut Vec<Order>,
+    ) -> Result<(), StoreError> {
+        if now < self.renewed_at.saturating_add(RENEW_US) {
+            return Ok(());
+        }
+        let held: Vec<AttemptId> = self.held().collect();
+        let kept = store.renew(&self.name, &held, now, LEASE_US)?;
+        self.renewed_at = now;
+        let is_lost = |attempt: &AttemptId| kept.binary_search(attempt).is_err();
+        self.reports.retain(|report| !is_lost(&report.attempt));
+        self.strays.retain(|attempt, _| !is_lost(attempt));
+        let lost: Vec<u64> = self
+            .parties
+            .iter()
+            .filter(|(_, party)| party.hosts.values().any(is_lost))
+            .map(|(number, _)| *number)
+            .collect();
+        for number in lost {
+            // Campaigns cannot lose a host: the others begin anew.
+            orders.push(Order::Kill { number });
+            if let Some(mut party) = self.parties.remove(&number) {
+                party.hosts.retain(|_, attempt| !is_lost(attempt));
+                let Party { rollout, purpose, release, hosts } = party;
+                self.begin(store, rollout, purpose, release, hosts, orders)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reports what ended, and tells stages. What somebody else has by now is theirs to report.
+    fn tell(&mut self, store: &mut dyn Store) -> Result<(), StoreError> {
+        while let Some((attempt, stage, at)) = self.stages.front() {
+            match store.tell_stage(*attempt, &self.name, stage, *at) {
+                Ok(()) | Err(StoreError::LeaseLost { .. }) => {}
+                Err(error) => return Err(error),
+            }
+            self.stages.pop_front();
+        }
+        while let Some(Report { attempt, end, at }) = self.reports.last() {
+            let outcome = Outcome {
+                confirmed: end.confirmed,
+                reason: Some(&end.reason),
+                flash: Some(&end.flash),
+                detail: &end.detail,
+            };
+            match store.report(*attempt, &self.name, &outcome, *at) {
+                Ok(_) | Err(StoreError::LeaseLost { .. }) => {}
+                Err(error) => return Err(error),
+            }
+            self.reports.pop();
+        }
+        Ok(())
+    }
+
+    /// Begins with hosts that were claimed: a campaign for those of each rollout.
+    fn take(
+        &mut self,
+        store: &mut dyn Store,
+        now: Stamp,
+        claims: Vec<Claim>,
+        orders: &mut Vec<Order>,
+    ) -> Result<(), StoreError> {
+        let mut fresh: BTreeMap<RolloutId, BTreeMap<String, AttemptId>> = BTreeMap::new();
+        for Claim { attempt, taken_from } in claims {
+            let (rollout, host) = (attempt.rollout, attempt.host);
+            if taken_from.is_some() {
+                let until = now.saturating_add(HOME_US);
+                self.strays.insert(attempt.id, Stray { rollout, host, until, look_at: now });
+            } else {
+                fresh.entry(rollout).or_default().insert(host, attempt.id);
+            }
+        }
+        for (rollout, hosts) in fresh {
+            let Some(found) = store.rollout(rollout)? else { continue };
+            let release = found.rollout.release;
+            self.begin(store, rollout, Purpose::Update, release, hosts, orders)?;
+        }
+        Ok(())
+    }
+
+    /// Looks at hosts that were taken over, and begins anew with those that are home.
+    fn look_again(
+        &mut self,
+        store: &mut dyn Store,
+        now: Stamp,
+        orders: &mut Vec<Order>,
+    ) -> Result<(), StoreError> {
+        let busy: Vec<AttemptId> =
+            self.parties.values().flat_map(|party| party.hosts.values().copied()).collect();
+        let mut due: BTreeMap<(RolloutId, bool), BTreeMap<String, AttemptId>> = BTreeMap::new();
+        for (attempt, stray) in &self.strays {
+            let is_home = stray.look_at == Stamp::MAX;
+            if (is_home || stray.look_at <= now) && !busy.contains(attempt) {
+                let hosts = due.entry((stray.rollout, is_home)).or_default();
+                hosts.insert(stray.host.clone(), *attempt);
+            }
+        }
+        for ((rollout, is_home), hosts) in due {
+            let Some(found) = store.rollout(rollout)? else { continue };
+            let release = found.rollout.release;
+            if !is_home {
+                self.begin(store, rollout, Purpose::Look, release, hosts, orders)?;
+                continue;
+            }
+            self.strays.retain(|attempt, _| !hosts.values().any(|home| home == attempt));
+            if found.rollout.state == RolloutState::Running {
+                self.begin(store, rollout, Purpose::Update, release, hosts, orders)?;
+                continue;
+            }
+            for attempt in hosts.into_values() {
+                let end = HostEnd {
+                    confirmed: false,
+                    reason: Reason::Interrupted.name().to_owned(),
+                    flash: "untouched".to_owned(),
+                    detail: "its worker died, and the rollout does not run any more".to_owned(),
+                    holds_release: false,
+                };
+                self.reports.push(Report { attempt, end, at: now });
+            }
+        }
+        Ok(())
+    }
+
+    fn begin(
+        &mut self,
+        store: &mut dyn Store,
+        rollout: RolloutId,
+        purpose: Purpose,
+        release: String,
+        hosts: BTreeMap<String, AttemptId>,
+        orders: &mut Vec<Order>,
+    ) -> Result<(), StoreError> {
+        let mut known = Vec::with_capacity(hosts.len());
+        for name in hosts.keys() {
+            known.extend(store.host(name)?);
+        }
+        if known.is_empty() {
+            return Ok(());
+        }
+        self.last_number += 1;
+        let number = self.last_number;
+        let campaign = Campaign { number, purpose, release: release.clone(), hosts: known };
+        self.parties.insert(number, Party { rollout, purpose, release, hosts });
+        orders.push(Order::Begin(campaign));
+        Ok(())
+    }
+}

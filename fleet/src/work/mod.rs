@@ -1,0 +1,13 @@
+//! What a worker of a site does: it takes hosts that may begin, has campaigns run for them, and
+//! says what became of them. Sans-IO but for the store: who runs the campaigns is told what to
+//! begin and what to end, and tells what happens.
+//!
+//! | file | what it has |
+//! | --- | --- |
+//! | [`crew`] | the worker: leases, campaigns, reports |
+//! | `party.rs` | the hosts of one campaign |
+//! | `steering.rs` | what comes next in each rollout, and where a window is open |
+
+pub mod crew;
+mod party;
+mod steering;

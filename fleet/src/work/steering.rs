@@ -1,0 +1,205 @@
+//! What comes next in each rollout, and where a window is open.
+
+use std::collections::BTreeMap;
+
+use firmcast::keys::ManagerPublicKey;
+
+use crate::model::{AttemptState, Rollout, RolloutId, RolloutState, Stamp, Wave};
+use crate::rollout::approval::{Answer, Question};
+use crate::rollout::file::RolloutFile;
+use crate::rollout::states::{Attempts, Change, Looks, View, WaveView, steer};
+use crate::rollout::window::Openings;
+use crate::store::requests::{
+    Changed, Count, OPEN_MAX, Open, PAGE_MAX, RolloutWaves, SignedApproval, StateChange, WaveChange,
+};
+use crate::store::{Store, StoreError};
+
+/// How far ahead the closing of a window is looked for, in seconds: no host takes longer.
+const AHEAD_S: u32 = 7 * 86_400;
+
+/// A rollout under way, as a worker of one site sees it.
+struct Course {
+    file: RolloutFile,
+    openings: Openings,
+}
+
+/// The rollouts under way.
+pub(super) struct Courses {
+    site: String,
+    approvers: Vec<ManagerPublicKey>,
+    by_id: BTreeMap<RolloutId, Course>,
+}
+
+impl std::fmt::Debug for Courses {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.by_id.keys()).finish()
+    }
+}
+
+impl Courses {
+    pub(super) fn new(site: &str, approvers: Vec<ManagerPublicKey>) -> Self {
+        Self { site: site.to_owned(), approvers, by_id: BTreeMap::new() }
+    }
+
+    /// Makes the changes that are due in every rollout, and returns the rollouts whose hosts may
+    /// begin at this site now.
+    pub(super) fn steer(
+        &mut self,
+        store: &mut dyn Store,
+        by: &str,
+        now: Stamp,
+    ) -> Result<Vec<Open>, StoreError> {
+        let mut live = Vec::new();
+        for id in under_way(store)? {
+            let Some(found) = store.rollout(id)? else { continue };
+            if !self.by_id.contains_key(&id) {
+                let Ok(file) = RolloutFile::parse(&found.rollout.file) else { continue };
+                let openings = Openings::new(file.windows_of(&self.site));
+                self.by_id.insert(id, Course { file, openings });
+            }
+            let Some(course) = self.by_id.get_mut(&id) else { continue };
+            course.advance(store, &found, &self.approvers, by, now)?;
+            live.push(id);
+        }
+        self.by_id.retain(|id, _| live.contains(id));
+        let open = live.iter().filter_map(|id| {
+            let seconds = self.by_id.get_mut(id)?.open_for(now)?;
+            Some(Open { rollout: *id, seconds })
+        });
+        Ok(open.take(OPEN_MAX).collect())
+    }
+}
+
+/// Numbers of the rollouts that are scheduled or run.
+fn under_way(store: &mut dyn Store) -> Result<Vec<RolloutId>, StoreError> {
+    let (mut ids, mut after) = (Vec::new(), 0);
+    loop {
+        let page = store.rollouts(after, PAGE_MAX)?;
+        let Some(last) = page.last() else { return Ok(ids) };
+        after = last.id;
+        let moves = |state| matches!(state, RolloutState::Scheduled | RolloutState::Running);
+        ids.extend(page.iter().filter(|rollout| moves(rollout.state)).map(|rollout| rollout.id));
+    }
+}
+
+impl Course {
+    fn advance(
+        &mut self,
+        store: &mut dyn Store,
+        found: &RolloutWaves,
+        approvers: &[ManagerPublicKey],
+        by: &str,
+        now: Stamp,
+    ) -> Result<(), StoreError> {
+        let counts = store.counts(found.rollout.id)?;
+        let approvals = store.approvals(found.rollout.id)?;
+        let view = |wave| {
+            let is_approved = is_approved(&found.rollout, wave, &approvals, approvers);
+            WaveView { is_approved, ..view(wave, &counts) }
+        };
+        let waves: Vec<WaveView<'_>> = found.waves.iter().map(view).collect();
+        let view = View {
+            state: found.rollout.state,
+            waves: &waves,
+            resumed_at: None,
+            healthy_within_s: self.file.healthy_within_s,
+            opens_at: self.opens_at(&counts, now),
+        };
+        for change in steer(&view, now).changes {
+            if !make(store, found.rollout.id, &change, by, now)? {
+                // Somebody else was faster: what is due now is seen at the next turn.
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The first moment at which a host may begin at any site that has one.
+    fn opens_at(&self, counts: &[Count], now: Stamp) -> Option<Stamp> {
+        let sites = counts.iter().map(|count| count.site.as_str());
+        sites.filter_map(|site| self.file.next_start(site, 0, now)).min()
+    }
+
+    /// For how many seconds the window is open at this site; nothing when it is closed.
+    fn open_for(&mut self, now: Stamp) -> Option<u32> {
+        let fits =
+            |openings: &mut Openings, seconds| openings.next_start(now, seconds) == Some(now);
+        if !fits(&mut self.openings, 0) {
+            return None;
+        }
+        if fits(&mut self.openings, AHEAD_S) {
+            return Some(u32::MAX);
+        }
+        let (mut fitting, mut too_long) = (0, AHEAD_S);
+        while too_long - fitting > 1 {
+            let middle = fitting + (too_long - fitting) / 2;
+            match fits(&mut self.openings, middle) {
+                true => fitting = middle,
+                false => too_long = middle,
+            }
+        }
+        Some(fitting)
+    }
+}
+
+fn is_approved(
+    rollout: &Rollout,
+    wave: &Wave,
+    approvals: &[SignedApproval],
+    approvers: &[ManagerPublicKey],
+) -> bool {
+    let Rollout { plan_digest, created_by, .. } = rollout;
+    let question = Question { plan_digest, wave: &wave.name, created_by };
+    let of_wave = approvals.iter().filter(|approval| approval.wave == wave.number);
+    of_wave.into_iter().any(|SignedApproval { key, signature, by, .. }| {
+        question.is_answered(&Answer { key, signature, by }, approvers)
+    })
+}
+
+fn view<'a>(wave: &'a Wave, counts: &[Count]) -> WaveView<'a> {
+    let mut attempts = Attempts::default();
+    for count in counts.iter().filter(|count| count.wave == wave.number) {
+        *match count.state {
+            AttemptState::Planned => &mut attempts.planned,
+            AttemptState::InFlight => &mut attempts.in_flight,
+            AttemptState::Confirmed | AttemptState::Failed | AttemptState::Skipped => {
+                &mut attempts.ended
+            }
+        } += count.attempts;
+    }
+    WaveView {
+        name: &wave.name,
+        state: wave.state,
+        since: wave.since,
+        approval: wave.approval,
+        is_approved: false,
+        soak_s: wave.soak_s,
+        attempts,
+        looks: Looks::default(),
+    }
+}
+
+/// Makes a change, and says whether all stood as it was seen.
+fn make(
+    store: &mut dyn Store,
+    rollout: RolloutId,
+    change: &Change,
+    by: &str,
+    at: Stamp,
+) -> Result<bool, StoreError> {
+    let made = match change {
+        Change::Wave { number, from, to } => {
+            let change = WaveChange { from: &[*from], to: *to, by, at };
+            store.change_wave(rollout, *number, &change)
+        }
+        Change::Rollout { from, to, reason } => {
+            let change = StateChange { from: &[*from], to: *to, reason, by, at, revision: None };
+            store.change_state(rollout, &change)
+        }
+    };
+    match made {
+        Ok(Changed::Now | Changed::Before) => Ok(true),
+        Err(StoreError::RolloutMoved { .. } | StoreError::WaveMoved { .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
+}

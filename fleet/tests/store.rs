@@ -1,0 +1,30 @@
+//! One suite for all stores. PostgreSQL is Debian's, started here in a temporary folder.
+//!
+//! | file | what it does |
+//! | --- | --- |
+//! | `server.rs` | a PostgreSQL server of its own |
+//! | `samples.rs` | hosts, releases, rollouts |
+//! | `suite.rs` | what holds for every store |
+//! | `limits.rs` | what limits and windows do |
+//! | `watch.rs` | what must hold after each step, from the attempts alone |
+//! | `model.rs` | random workers, step by step: all stores do the same |
+//! | `crowd.rs` | real workers at once |
+//! | `trouble.rs` | older and newer schemas, a server that is gone |
+#![allow(clippy::unwrap_used)]
+
+#[path = "store/crowd.rs"]
+mod crowd;
+#[path = "store/limits.rs"]
+mod limits;
+#[path = "store/model.rs"]
+mod model;
+#[path = "store/samples.rs"]
+mod samples;
+#[path = "store/server.rs"]
+mod server;
+#[path = "store/suite.rs"]
+mod suite;
+#[path = "store/trouble.rs"]
+mod trouble;
+#[path = "store/watch.rs"]
+mod watch;

@@ -1,0 +1,209 @@
+//! Workers as processes, with the real `firmcast`, against scripted hosts on real sockets.
+#![allow(clippy::unwrap_used)]
+
+#[allow(dead_code)] // Shared with the manager's own tests.
+#[path = "../../manager/src/campaign/tests/host.rs"]
+mod host;
+#[allow(dead_code)] // Shared with the manager's own tests.
+#[path = "../../manager/tests/update/lab.rs"]
+mod lab;
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+use firmcast::reason::Reason;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+use host::Script;
+use lab::{Manager, Server, quick};
+
+/// How long a rollout of this size may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The manager's program, which the whole workspace is built with.
+fn firmcast() -> &'static Path {
+    static PROGRAM: LazyLock<std::path::PathBuf> = LazyLock::new(|| {
+        let program = Path::new(env!("CARGO_BIN_EXE_firmcast-fleet")).with_file_name("firmcast");
+        assert!(program.exists(), "build it first: cargo build -p firmcast-manager");
+        program
+    });
+    &PROGRAM
+}
+
+/// Hosts, a release, and a rollout in two waves: one host first, then the others.
+struct Fleet {
+    manager: Manager,
+    /// They answer as long as they are held.
+    _servers: Vec<Server>,
+}
+
+impl Fleet {
+    /// Returns one with a host for each script, at the sites a and b by turns.
+    fn new(scripts: Vec<Script>) -> Self {
+        let manager = Manager::new();
+        let start = |(index, script)| Server::start(index, script, &manager);
+        let servers: Vec<Server> = scripts.into_iter().enumerate().map(start).collect();
+        let mut table = "name,key,addresses,vendor,product,site\n".to_owned();
+        for (index, Server { name, key, address, .. }) in servers.iter().enumerate() {
+            let site = if index % 2 == 0 { "a" } else { "b" };
+            table += &format!("{name},{key},{address},V,P,{site}\n");
+        }
+        std::fs::write(manager.path("hosts.csv"), table).unwrap();
+        std::fs::write(manager.path("winter.toml"), ROLLOUT).unwrap();
+        let fleet = Self { manager, _servers: servers };
+        fleet.says(&["hosts", "import", "hosts.csv"]);
+        fleet.says(&["release", "add", "b.fcb"]);
+        fleet.says(&["rollout", "create", "winter.toml"]);
+        fleet.says(&["rollout", "start", "winter"]);
+        fleet
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_firmcast-fleet"));
+        command.current_dir(self.manager.directory.path()).env_remove("FIRMCAST_FLEET_STORE");
+        command.env("SUDO_USER", "carl").args(["--state", "fleet"]).args(arguments);
+        command
+    }
+
+    /// Somebody else approves the second wave.
+    fn approve(&self) {
+        let approve = ["rollout", "approve", "winter", "rest", "--key", "manager.key"];
+        assert!(!self.command(&approve).status().unwrap().success(), "he created it");
+        let approved = self.command(&approve).env("SUDO_USER", "anna").status().unwrap();
+        assert!(approved.success());
+    }
+
+    #[track_caller]
+    fn says(&self, arguments: &[&str]) -> String {
+        let output = self.command(arguments).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn worker(&self, site: &str, name: &str) -> Worker {
+        let mut command = self.command(&["work", "--site", site, "--name", name]);
+        command.args(["--key", "manager.key", "--approver", "manager.pub"]);
+        command.arg("--firmcast").arg(firmcast());
+        command.args(["--", "--unicast", "--boot-timeout", "30"]);
+        Worker(command.stdout(Stdio::null()).spawn().unwrap())
+    }
+
+    fn rollout(&self) -> Value {
+        let shown = self.says(&["rollout", "show", "winter", "--json"]);
+        serde_json::from_str(&shown).unwrap()
+    }
+
+    /// Waits until the rollout looks like that.
+    #[track_caller]
+    fn wait_for(&self, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
+        let begun = Instant::now();
+        loop {
+            let shown = self.rollout();
+            if holds(&shown) {
+                return shown;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{what} did not come: {shown:#}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+const ROLLOUT: &str = r#"
+name = "winter"
+release = "2.0"
+hosts = "all"
+
+[[wave]]
+name = "canary"
+count = 1
+
+[[wave]]
+name = "rest"
+rest = true
+approval = "person"
+
+[limits]
+in-flight = [{ per = "all", hosts = 2 }]
+failures = [{ per = "all", hosts = 1, action = "pause" }]
+"#;
+
+/// A worker, which does not outlive its test.
+struct Worker(Child);
+
+impl Worker {
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.0.id().try_into().unwrap()), signal).unwrap();
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn is(shown: &Value, state: &str) -> bool {
+    shown["rollout"]["state"] == state
+}
+
+fn attempts(shown: &Value, state: &str) -> u64 {
+    let waves = shown["waves"].as_array().unwrap();
+    waves.iter().map(|wave| wave["attempts"][state].as_u64().unwrap()).sum()
+}
+
+#[test]
+fn workers_of_two_sites_bring_a_rollout_to_its_end_wave_by_wave() {
+    let fleet = Fleet::new(vec![quick(); 5]);
+    let (_a, mut b) = (fleet.worker("a", "worker-a"), fleet.worker("b", "worker-b"));
+    let waits = |shown: &Value| shown["waves"][1]["wave"]["state"] == "awaits-approval";
+    let shown = fleet.wait_for("the second wave", waits);
+    assert_eq!((attempts(&shown, "confirmed"), attempts(&shown, "planned")), (1, 4), "{shown:#}");
+    fleet.approve();
+    let shown = fleet.wait_for("the end", |shown| is(shown, "finished"));
+    assert_eq!(attempts(&shown, "confirmed"), 5, "{shown:#}");
+    // A worker without hosts goes when it is told.
+    b.signal(Signal::SIGTERM);
+    assert_eq!(b.0.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_failure_pauses_the_rollout_before_the_next_wave() {
+    let refusing = Script { refuse: Some(Reason::FlashLocked), ..quick() };
+    let fleet = Fleet::new(vec![refusing, quick(), quick()]);
+    let _workers = (fleet.worker("a", "worker-a"), fleet.worker("b", "worker-b"));
+    let shown = fleet.wait_for("a pause", |shown| is(shown, "paused"));
+    assert_eq!(attempts(&shown, "failed"), 1, "{shown:#}");
+    assert_eq!(attempts(&shown, "planned"), 2, "{shown:#}");
+    let reason = shown["rollout"]["reason"].as_str().unwrap();
+    assert!(reason.contains("1 of 1 hosts failed"), "{reason}");
+    fleet.says(&["rollout", "resume", "winter"]);
+    fleet.approve();
+    let shown = fleet.wait_for("the end", |shown| is(shown, "finished"));
+    assert_eq!((attempts(&shown, "failed"), attempts(&shown, "confirmed")), (1, 2), "{shown:#}");
+}
+
+#[test]
+fn what_a_killed_worker_had_in_hand_is_measured_by_the_next_one_and_not_written_twice() {
+    let lonely = Script { reboots_without_release: true, ..quick() };
+    let fleet = Fleet::new(vec![lonely]);
+    fleet.approve();
+    let first = fleet.worker("a", "first");
+    // Beyond the commit: the host finishes by itself.
+    let flashing = || fleet.says(&["events", "--json"]).contains("\"detail\":\"flashing\"");
+    fleet.wait_for("flashing", |_| flashing());
+    first.signal(Signal::SIGKILL);
+    let killed = Instant::now();
+    let _second = fleet.worker("a", "second");
+    let taken = || fleet.says(&["events", "--json"]).contains("lease-lost");
+    fleet.wait_for("a takeover", |_| taken());
+    assert!(killed.elapsed() < Duration::from_secs(20), "{:?}", killed.elapsed());
+    let shown = fleet.wait_for("the end", |shown| is(shown, "finished"));
+    assert_eq!(attempts(&shown, "confirmed"), 1, "{shown:#}");
+    let begun = fleet.says(&["events", "--json"]).matches("\"detail\":\"commit\"").count();
+    assert!(begun <= 1, "it was told to write again");
+}
