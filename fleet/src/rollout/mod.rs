@@ -2,7 +2,7 @@
 //!
 //! | file | what it has |
 //! | --- | --- |
-//! | [`file`] | the file that an operator writes, with all its errors at once |
+//! | [`mod@file`] | the file that an operator writes, with all its errors at once |
 //! | [`plan`] | who would be touched in which wave and order, how long, and what limits do |
 //! | [`states`] | what comes next while it runs |
 //! | [`selector`] | which hosts: a small language |
