@@ -5,10 +5,11 @@
 //! else may have the host: the campaign is ended at once, and its hosts get out by themselves, as
 //! they do whenever a manager dies. Hosts come back as takeovers, here or elsewhere.
 //!
-//! A host that was taken over is first looked at, until it is home. If it holds the release then,
-//! it is confirmed, whoever wrote it. Else it begins anew, if its rollout still runs.
+//! A host that was taken over, or whose campaign broke off, is first looked at, until it is home.
+//! If it holds the release then, it is confirmed, whoever wrote it. Else one that was taken over
+//! begins anew, if its rollout still runs; one whose campaign broke off has failed.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use firmcast::keys::ManagerPublicKey;
 use firmcast::reason::Reason;
@@ -28,8 +29,8 @@ pub const LEASE_US: i64 = 8_000_000;
 pub const RENEW_US: i64 = 2_000_000;
 
 /// How long before the end of its leases a worker ends its campaigns, in microseconds: the time
-/// that this may take.
-pub const MARGIN_US: i64 = 1_000_000;
+/// that this may take, and a second by which the clocks of two workers may differ.
+pub const MARGIN_US: i64 = 2_000_000;
 
 /// After how long a host that was not home is looked at again, in microseconds.
 pub const LOOK_AGAIN_US: i64 = 10_000_000;
@@ -68,11 +69,13 @@ pub struct HostEnd {
     pub holds_release: bool,
 }
 
-/// A host that was taken over and is waited for.
+/// A host that may be anywhere on its way, and is waited for.
 #[derive(Debug)]
 struct Stray {
     rollout: RolloutId,
     host: String,
+    /// How its campaign here broke off, if it was in one.
+    words: Option<String>,
     until: Stamp,
     look_at: Stamp,
 }
@@ -97,6 +100,8 @@ pub struct Crew {
     strays: BTreeMap<AttemptId, Stray>,
     reports: Vec<Report>,
     stages: VecDeque<(AttemptId, String, Stamp)>,
+    /// What nobody has been told yet.
+    orders: Vec<Order>,
     renewed_at: Stamp,
 }
 
@@ -114,6 +119,7 @@ impl Crew {
             strays: BTreeMap::new(),
             reports: Vec::new(),
             stages: VecDeque::new(),
+            orders: Vec::new(),
             renewed_at: 0,
         }
     }
@@ -133,28 +139,25 @@ impl Crew {
 
     /// Hosts on which it holds a lease, as far as it knows.
     pub fn in_hand(&self) -> usize {
-        self.held().count()
+        self.held().len()
     }
 
-    fn held(&self) -> impl Iterator<Item = AttemptId> {
-        let hosts = self.parties.values().flat_map(|party| party.hosts.values().copied());
-        let looked_at: Vec<AttemptId> = hosts.collect();
-        let waiting = self.strays.keys().copied().filter({
-            let looked_at = looked_at.clone();
-            move |id| !looked_at.contains(id)
-        });
+    fn in_parties(&self) -> impl Iterator<Item = AttemptId> {
+        self.parties.values().flat_map(|party| party.hosts.values().copied())
+    }
+
+    fn held(&self) -> BTreeSet<AttemptId> {
         let ended = self.reports.iter().map(|report| report.attempt);
-        looked_at.into_iter().chain(waiting).chain(ended)
+        self.in_parties().chain(self.strays.keys().copied()).chain(ended).collect()
     }
 
-    /// Does all that is due with the store. Call it every second, and when something happened.
+    /// Does all that is due with the store. Call it every second, and when something happened; then
+    /// [`Crew::give_up_leases`], and [`Crew::take_orders`].
     ///
     /// # Errors
-    /// The store does not answer, or refuses. Nothing is lost: the next turn goes on. Call
-    /// [`Crew::give_up_leases`] in any case.
-    pub fn turn(&mut self, store: &mut dyn Store, now: Stamp) -> Result<Vec<Order>, StoreError> {
-        let mut orders = Vec::new();
-        self.renew(store, now, &mut orders)?;
+    /// The store does not answer, or refuses. Nothing is lost: the next turn goes on.
+    pub fn turn(&mut self, store: &mut dyn Store, now: Stamp) -> Result<(), StoreError> {
+        self.renew(store, now)?;
         self.tell(store)?;
         let open = self.courses.steer(store, &self.name, now)?;
         let room = self.hosts_max.saturating_sub(self.in_hand()).min(CLAIM_MAX);
@@ -170,22 +173,38 @@ impl Crew {
         if self.renewed_at == 0 {
             self.renewed_at = now;
         }
-        self.take(store, now, claims, &mut orders)?;
-        self.look_again(store, now, &mut orders)?;
-        Ok(orders)
+        self.take(store, now, claims)?;
+        self.look_again(store, now)
     }
 
-    /// Ends the campaigns whose leases may be over: whether the store answers or not.
-    pub fn give_up_leases(&mut self, now: Stamp) -> Vec<Order> {
+    /// Returns what is to be done, in this order.
+    pub fn take_orders(&mut self) -> Vec<Order> {
+        std::mem::take(&mut self.orders)
+    }
+
+    /// Ends the campaigns whose leases may be over: whether the store answers or not, and however
+    /// long a turn took.
+    pub fn give_up_leases(&mut self, now: Stamp) {
         if now < self.renewed_at.saturating_add(LEASE_US - MARGIN_US) {
-            return Vec::new();
+            return;
         }
         self.strays.clear();
         self.reports.clear();
         self.stages.clear();
         self.renewed_at = now;
-        let numbers = std::mem::take(&mut self.parties).into_keys();
-        numbers.map(|number| Order::Kill { number }).collect()
+        for number in std::mem::take(&mut self.parties).into_keys() {
+            self.kill(number);
+        }
+    }
+
+    /// Has a campaign ended, or not begun.
+    fn kill(&mut self, number: u64) {
+        let is_its_begin =
+            |order: &Order| matches!(order, Order::Begin(begun) if begun.number == number);
+        match self.orders.iter().position(is_its_begin) {
+            Some(place) => drop(self.orders.remove(place)),
+            None => self.orders.push(Order::Kill { number }),
+        }
     }
 
     /// A host has come to another stage of a campaign.
@@ -231,37 +250,45 @@ impl Crew {
         }
     }
 
-    /// A campaign is over, with these words where it could not be begun or broke off.
-    pub fn handle_exit(&mut self, number: u64, words: &str, at: Stamp) {
+    /// A campaign is over, with these words where it could not be begun or broke off. One that has
+    /// `begun` may have told its hosts to write.
+    pub fn handle_exit(&mut self, number: u64, words: &str, begun: bool, at: Stamp) {
         let Some(party) = self.parties.remove(&number) else { return };
-        for attempt in party.hosts.into_values() {
-            let end = HostEnd {
-                confirmed: false,
-                reason: Reason::Interrupted.name().to_owned(),
-                flash: "unknown".to_owned(),
-                detail: words.to_owned(),
-                holds_release: false,
-            };
+        for (host, attempt) in party.hosts {
             match party.purpose {
-                Purpose::Update => self.reports.push(Report { attempt, end, at }),
+                Purpose::Update if begun => {
+                    self.stray(at, attempt, party.rollout, host, Some(words.to_owned()));
+                }
+                Purpose::Update => {
+                    let end = interrupted("untouched", words);
+                    self.reports.push(Report { attempt, end, at });
+                }
                 Purpose::Look => {
-                    let away = Reason::HostUnreachable.name().to_owned();
-                    self.handle_look(attempt, HostEnd { reason: away, ..end }, at);
+                    let reason = Reason::HostUnreachable.name().to_owned();
+                    let end = HostEnd { reason, ..interrupted("unknown", words) };
+                    self.handle_look(attempt, end, at);
                 }
             }
         }
     }
 
-    fn renew(
+    fn stray(
         &mut self,
-        store: &mut dyn Store,
         now: Stamp,
-        orders: &mut Vec<Order>,
-    ) -> Result<(), StoreError> {
+        attempt: AttemptId,
+        rollout: RolloutId,
+        host: String,
+        words: Option<String>,
+    ) {
+        let until = now.saturating_add(HOME_US);
+        self.strays.insert(attempt, Stray { rollout, host, words, until, look_at: now });
+    }
+
+    fn renew(&mut self, store: &mut dyn Store, now: Stamp) -> Result<(), StoreError> {
         if now < self.renewed_at.saturating_add(RENEW_US) {
             return Ok(());
         }
-        let held: Vec<AttemptId> = self.held().collect();
+        let held: Vec<AttemptId> = self.held().into_iter().collect();
         let kept = store.renew(&self.name, &held, now, LEASE_US)?;
         self.renewed_at = now;
         let is_lost = |attempt: &AttemptId| kept.binary_search(attempt).is_err();
@@ -274,12 +301,14 @@ impl Crew {
             .map(|(number, _)| *number)
             .collect();
         for number in lost {
-            // Campaigns cannot lose a host: the others begin anew.
-            orders.push(Order::Kill { number });
-            if let Some(mut party) = self.parties.remove(&number) {
-                party.hosts.retain(|_, attempt| !is_lost(attempt));
-                let Party { rollout, purpose, release, hosts } = party;
-                self.begin(store, rollout, purpose, release, hosts, orders)?;
+            // A campaign cannot lose one host: the others are looked for.
+            self.kill(number);
+            let Some(party) = self.parties.remove(&number) else { continue };
+            let kept = party.hosts.into_iter().filter(|(_, attempt)| !is_lost(attempt));
+            for (host, attempt) in kept {
+                if party.purpose == Purpose::Update {
+                    self.stray(now, attempt, party.rollout, host, None);
+                }
             }
         }
         Ok(())
@@ -316,14 +345,12 @@ impl Crew {
         store: &mut dyn Store,
         now: Stamp,
         claims: Vec<Claim>,
-        orders: &mut Vec<Order>,
     ) -> Result<(), StoreError> {
         let mut fresh: BTreeMap<RolloutId, BTreeMap<String, AttemptId>> = BTreeMap::new();
         for Claim { attempt, taken_from } in claims {
             let (rollout, host) = (attempt.rollout, attempt.host);
             if taken_from.is_some() {
-                let until = now.saturating_add(HOME_US);
-                self.strays.insert(attempt.id, Stray { rollout, host, until, look_at: now });
+                self.stray(now, attempt.id, rollout, host, None);
             } else {
                 fresh.entry(rollout).or_default().insert(host, attempt.id);
             }
@@ -331,20 +358,15 @@ impl Crew {
         for (rollout, hosts) in fresh {
             let Some(found) = store.rollout(rollout)? else { continue };
             let release = found.rollout.release;
-            self.begin(store, rollout, Purpose::Update, release, hosts, orders)?;
+            self.begin(store, rollout, Purpose::Update, release, hosts)?;
         }
         Ok(())
     }
 
-    /// Looks at hosts that were taken over, and begins anew with those that are home.
-    fn look_again(
-        &mut self,
-        store: &mut dyn Store,
-        now: Stamp,
-        orders: &mut Vec<Order>,
-    ) -> Result<(), StoreError> {
-        let busy: Vec<AttemptId> =
-            self.parties.values().flat_map(|party| party.hosts.values().copied()).collect();
+    /// Looks at hosts that may be anywhere, and goes on with those that are home.
+    fn look_again(&mut self, store: &mut dyn Store, now: Stamp) -> Result<(), StoreError> {
+        self.report_broken_off(now);
+        let busy: BTreeSet<AttemptId> = self.in_parties().collect();
         let mut due: BTreeMap<(RolloutId, bool), BTreeMap<String, AttemptId>> = BTreeMap::new();
         for (attempt, stray) in &self.strays {
             let is_home = stray.look_at == Stamp::MAX;
@@ -357,26 +379,34 @@ impl Crew {
             let Some(found) = store.rollout(rollout)? else { continue };
             let release = found.rollout.release;
             if !is_home {
-                self.begin(store, rollout, Purpose::Look, release, hosts, orders)?;
+                self.begin(store, rollout, Purpose::Look, release, hosts)?;
                 continue;
             }
             self.strays.retain(|attempt, _| !hosts.values().any(|home| home == attempt));
             if found.rollout.state == RolloutState::Running {
-                self.begin(store, rollout, Purpose::Update, release, hosts, orders)?;
+                self.begin(store, rollout, Purpose::Update, release, hosts)?;
                 continue;
             }
             for attempt in hosts.into_values() {
-                let end = HostEnd {
-                    confirmed: false,
-                    reason: Reason::Interrupted.name().to_owned(),
-                    flash: "untouched".to_owned(),
-                    detail: "its worker died, and the rollout does not run any more".to_owned(),
-                    holds_release: false,
-                };
+                let words = "its worker died, and the rollout does not run any more";
+                let end = interrupted("untouched", words);
                 self.reports.push(Report { attempt, end, at: now });
             }
         }
         Ok(())
+    }
+
+    /// A host that is home again from a campaign that broke off here is not tried twice.
+    fn report_broken_off(&mut self, now: Stamp) {
+        let reports = &mut self.reports;
+        self.strays.retain(|attempt, stray| match &stray.words {
+            Some(words) if stray.look_at == Stamp::MAX => {
+                let end = interrupted("untouched", words);
+                reports.push(Report { attempt: *attempt, end, at: now });
+                false
+            }
+            _ => true,
+        });
     }
 
     fn begin(
@@ -386,7 +416,6 @@ impl Crew {
         purpose: Purpose,
         release: String,
         hosts: BTreeMap<String, AttemptId>,
-        orders: &mut Vec<Order>,
     ) -> Result<(), StoreError> {
         let mut known = Vec::with_capacity(hosts.len());
         for name in hosts.keys() {
@@ -397,9 +426,20 @@ impl Crew {
         }
         self.last_number += 1;
         let number = self.last_number;
-        let campaign = Campaign { number, purpose, release: release.clone(), hosts: known };
-        self.parties.insert(number, Party { rollout, purpose, release, hosts });
-        orders.push(Order::Begin(campaign));
+        let campaign = Campaign { number, purpose, release, hosts: known };
+        self.parties.insert(number, Party { rollout, purpose, hosts });
+        self.orders.push(Order::Begin(campaign));
         Ok(())
+    }
+}
+
+/// The end of a host whose campaign did not come to one.
+fn interrupted(flash: &str, words: &str) -> HostEnd {
+    HostEnd {
+        confirmed: false,
+        reason: Reason::Interrupted.name().to_owned(),
+        flash: flash.to_owned(),
+        detail: words.to_owned(),
+        holds_release: false,
     }
 }

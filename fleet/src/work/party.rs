@@ -31,7 +31,6 @@ pub struct Campaign {
 pub(super) struct Party {
     pub(super) rollout: RolloutId,
     pub(super) purpose: Purpose,
-    pub(super) release: String,
     /// The hosts whose end was not said yet.
     pub(super) hosts: BTreeMap<String, AttemptId>,
 }

@@ -30,7 +30,7 @@ const LINE_BYTES_MAX: u64 = 1024 * 1024;
 pub(super) enum Happening {
     Stage { number: u64, host: String, stage: String },
     End { number: u64, host: String, end: HostEnd },
-    Exit { number: u64, words: String },
+    Exit { number: u64, words: String, begun: bool },
 }
 
 type Children = Arc<Mutex<BTreeMap<u64, Child>>>;
@@ -185,7 +185,7 @@ fn follow(
         lines.map_while(Result::ok).filter(|line| !line.trim().is_empty()).last()
     });
     let mut output = BufReader::new(output);
-    let mut line = String::new();
+    let (mut line, mut begun) = (String::new(), false);
     loop {
         line.clear();
         match output.by_ref().take(LINE_BYTES_MAX).read_line(&mut line) {
@@ -194,6 +194,7 @@ fn follow(
         }
         // What a newer firmcast tells otherwise is not for this program.
         let Ok(Entry { news: told, .. }) = serde_json::from_str(&line) else { continue };
+        begun |= matches!(told, News::Started { .. });
         if let Some(happening) = happening(number, told)
             && news.send(happening).is_err()
         {
@@ -206,7 +207,7 @@ fn follow(
         (_, Some(Ok(status))) => format!("firmcast update ended: {status}"),
         _ => "firmcast update ended".to_owned(),
     };
-    let _ = news.send(Happening::Exit { number, words });
+    let _ = news.send(Happening::Exit { number, words, begun });
 }
 
 fn happening(number: u64, news: News) -> Option<Happening> {

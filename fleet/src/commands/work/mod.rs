@@ -103,22 +103,20 @@ impl Work {
     /// Does what is due, then waits until something happens, but not for long.
     fn turn(&mut self, store: &mut dyn firmcast_fleet::store::Store) {
         let turned = self.crew.turn(store, now());
-        let (mut orders, trouble) = match turned {
-            Ok(orders) => (orders, String::new()),
-            Err(error) => (Vec::new(), format!("{:#}", anyhow::Error::new(error))),
-        };
+        let trouble = turned
+            .map_or_else(|error| format!("{:#}", anyhow::Error::new(error)), |()| String::new());
         if trouble != self.trouble {
             remark(if trouble.is_empty() { "the store answers again" } else { &trouble });
             self.trouble = trouble;
         }
-        orders.extend(self.crew.give_up_leases(now()));
+        self.crew.give_up_leases(now());
         self.campaigns.set_deadline(self.crew.leases_end());
-        for order in orders {
+        for order in self.crew.take_orders() {
             match order {
                 Order::Begin(campaign) => {
                     let number = campaign.number;
                     if let Err(error) = self.campaigns.begin(&campaign) {
-                        self.crew.handle_exit(number, &format!("{error:#}"), now());
+                        self.crew.handle_exit(number, &format!("{error:#}"), false, now());
                     }
                 }
                 Order::Kill { number } => self.campaigns.kill(number),
@@ -141,9 +139,9 @@ impl Work {
                 self.crew.handle_stage(number, &host, &stage, now());
             }
             Happening::End { number, host, end } => self.crew.handle_end(number, &host, end, now()),
-            Happening::Exit { number, words } => {
+            Happening::Exit { number, words, begun } => {
                 self.campaigns.forget(number);
-                self.crew.handle_exit(number, &words, now());
+                self.crew.handle_exit(number, &words, begun, now());
             }
         }
     }

@@ -1,0 +1,86 @@
+//! The line from a worker to the store: it may be cut, and calls may break off, before or after
+//! they were done. Between two calls other people act.
+
+use std::time::Duration;
+
+use firmcast_fleet::model::{
+    Attempt, AttemptId, Event, EventId, Host, Release, Rollout, RolloutId, Stamp,
+};
+use firmcast_fleet::rollout::limits::Counts;
+use firmcast_fleet::store::requests::{
+    Changed, Claim, ClaimRequest, Count, NewRollout, Outcome, Place, RolloutWaves, SignedApproval,
+    StateChange, WaveChange,
+};
+use firmcast_fleet::store::{Store, StoreError};
+
+use super::chance::Chance;
+use super::people;
+
+pub(crate) struct Line<'a> {
+    pub(crate) store: &'a mut dyn Store,
+    pub(crate) chance: &'a mut Chance,
+    pub(crate) is_cut: bool,
+    /// Of so many calls one breaks off.
+    pub(crate) breaks_every: Option<u64>,
+    /// When somebody may act between two calls.
+    pub(crate) people: Option<(usize, Stamp)>,
+}
+
+impl Line<'_> {
+    fn pass<T>(
+        &mut self,
+        call: impl FnOnce(&mut dyn Store) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        if let Some((rollouts, at)) = self.people
+            && self.chance.once_in(300)
+        {
+            people::act(self.store, self.chance, rollouts, at);
+        }
+        let breaks = self.breaks_every.is_some_and(|every| self.chance.once_in(every));
+        if !self.is_cut && (!breaks || self.chance.once_in(2)) {
+            let answer = call(self.store);
+            if !breaks {
+                return answer;
+            }
+        }
+        Err(StoreError::Gone { source: "the line is cut".into() })
+    }
+}
+
+/// Passes on each call with its arguments.
+macro_rules! passed {
+    ($(fn $name:ident(&mut self $(, $argument:ident: $type:ty)*) -> $answer:ty;)*) => {
+        impl Store for Line<'_> {
+            $(fn $name(&mut self $(, $argument: $type)*) -> Result<$answer, StoreError> {
+                self.pass(|store| store.$name($($argument),*))
+            })*
+        }
+    };
+}
+
+passed! {
+    fn put_hosts(&mut self, hosts: &[Host]) -> ();
+    fn host(&mut self, name: &str) -> Option<Host>;
+    fn hosts(&mut self, after: &str, limit: usize) -> Vec<Host>;
+    fn add_release(&mut self, release: &Release) -> Changed;
+    fn release(&mut self, digest: &str) -> Option<Release>;
+    fn releases(&mut self, after: &str, limit: usize) -> Vec<Release>;
+    fn create_rollout(&mut self, new: &NewRollout) -> RolloutId;
+    fn rollouts(&mut self, after: RolloutId, limit: usize) -> Vec<Rollout>;
+    fn rollout(&mut self, id: RolloutId) -> Option<RolloutWaves>;
+    fn rollout_named(&mut self, name: &str) -> Option<RolloutWaves>;
+    fn attempts(&mut self, id: RolloutId, after: Option<Place>, limit: usize) -> Vec<Attempt>;
+    fn counts(&mut self, rollout: RolloutId) -> Vec<Count>;
+    fn counters(&mut self, rollout: RolloutId) -> Counts;
+    fn change_state(&mut self, id: RolloutId, change: &StateChange<'_>) -> Changed;
+    fn change_wave(&mut self, id: RolloutId, wave: u32, change: &WaveChange<'_>) -> Changed;
+    fn approve(&mut self, rollout: RolloutId, approval: &SignedApproval) -> Changed;
+    fn approvals(&mut self, rollout: RolloutId) -> Vec<SignedApproval>;
+    fn retry_failed(&mut self, rollout: RolloutId, by: &str, at: Stamp) -> u64;
+    fn claim(&mut self, request: &ClaimRequest<'_>) -> Vec<Claim>;
+    fn renew(&mut self, worker: &str, ids: &[AttemptId], at: Stamp, us: i64) -> Vec<AttemptId>;
+    fn tell_stage(&mut self, id: AttemptId, worker: &str, stage: &str, at: Stamp) -> ();
+    fn report(&mut self, id: AttemptId, worker: &str, end: &Outcome<'_>, at: Stamp) -> Changed;
+    fn events(&mut self, after: EventId, limit: usize) -> Vec<Event>;
+    fn wait(&mut self, timeout: Duration) -> ();
+}

@@ -1,0 +1,228 @@
+//! What must hold after each step, from events and attempts alone, and from what the hosts really
+//! are. Panics where it does not.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use firmcast_fleet::model::{
+    AttemptState, Event, EventId, EventKind, Host, RolloutId, RolloutState, Stamp,
+};
+use firmcast_fleet::rollout::limits::{Counts, Domain, Ending, Limits};
+use firmcast_fleet::store::Store;
+use firmcast_fleet::store::requests::{NewRollout, PAGE_MAX, Place};
+
+use super::chance::SECOND;
+use super::computer::{Computer, Place as Where};
+use super::counting::{UNREACHABLE, assert_within, is_reached};
+use super::scenario::WINDOWS;
+
+const MINUTE: i64 = 60 * SECOND;
+
+/// A rollout, as its events tell of it.
+struct Told {
+    limits: Limits,
+    has_windows: bool,
+    /// Wave and predicted seconds of each planned host.
+    planned: BTreeMap<String, (u32, u32)>,
+    counts: Counts,
+    is_running: bool,
+    /// A limit of failures was reached, and nobody has resumed since.
+    is_reached: bool,
+}
+
+/// What has happened in a world.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) begun: u64,
+    pub(crate) confirmed: u64,
+    pub(crate) failed: u64,
+    pub(crate) taken_over: u64,
+    pub(crate) halted: u64,
+    pub(crate) in_flight_max: usize,
+}
+
+pub(crate) struct Watch {
+    hosts: BTreeMap<String, (usize, Host)>,
+    rollouts: BTreeMap<RolloutId, Told>,
+    in_flight: BTreeMap<String, RolloutId>,
+    /// Hosts of which a campaign has told the end since they were claimed last.
+    pub(crate) measured: BTreeSet<usize>,
+    last: EventId,
+    pub(crate) tally: Tally,
+}
+
+impl Watch {
+    pub(crate) fn new(hosts: &[Host]) -> Self {
+        let numbered = hosts.iter().cloned().enumerate();
+        Self {
+            hosts: numbered.map(|(index, host)| (host.name.clone(), (index, host))).collect(),
+            rollouts: BTreeMap::new(),
+            in_flight: BTreeMap::new(),
+            measured: BTreeSet::new(),
+            last: 0,
+            tally: Tally::default(),
+        }
+    }
+
+    pub(crate) fn nobody_in_flight(&self) -> bool {
+        self.in_flight.is_empty()
+    }
+
+    pub(crate) fn index(&self, host: &str) -> usize {
+        self.hosts[host].0
+    }
+
+    pub(crate) fn add(&mut self, id: RolloutId, new: &NewRollout, has_windows: bool) {
+        let mut told = Told {
+            limits: new.limits.clone(),
+            has_windows,
+            planned: BTreeMap::new(),
+            counts: Counts::default(),
+            is_running: false,
+            is_reached: false,
+        };
+        for attempt in &new.attempts {
+            let host = &self.hosts[&attempt.host].1;
+            told.counts.plan(&told.limits.domains(attempt.wave, host));
+            told.planned.insert(attempt.host.clone(), (attempt.wave, attempt.predicted_s));
+        }
+        self.rollouts.insert(id, told);
+    }
+
+    /// Looks at what happened since the last look; to be called after each step.
+    pub(crate) fn look(
+        &mut self,
+        store: &mut dyn Store,
+        computers: &[Computer],
+        trace: &dyn Fn(&Event),
+    ) {
+        loop {
+            let events = store.events(self.last, PAGE_MAX).unwrap();
+            let Some(last) = events.last() else { return };
+            self.last = last.id;
+            for event in &events {
+                trace(event);
+                self.follow(event, computers);
+            }
+        }
+    }
+
+    fn follow(&mut self, event: &Event, computers: &[Computer]) {
+        let rollout = event.rollout.unwrap();
+        let told = self.rollouts.get_mut(&rollout).unwrap();
+        let Some(host) = &event.host else {
+            if event.kind == EventKind::State {
+                told.follow_state(event);
+                self.tally.halted += u64::from(event.detail.contains("failed in"));
+            }
+            return;
+        };
+        let (index, known) = &self.hosts[host];
+        let (wave, predicted_s) = *told.planned.get(host).expect("the host is not in the plan");
+        let domains = told.limits.domains(wave, known);
+        match event.kind {
+            EventKind::Claimed => {
+                let other = self.in_flight.insert(host.clone(), rollout);
+                assert!(other.is_none(), "{host} is in flight in {other:?}: {event:?}");
+                assert!(told.is_running && !told.is_reached, "no host may begin: {event:?}");
+                assert!(!told.has_windows || fits(event.at, predicted_s), "closed: {event:?}");
+                told.counts.begin(&domains);
+                assert_within(&told.limits, &part(&told.counts, &domains));
+                self.measured.remove(index);
+                self.tally.begun += 1;
+                let in_flight = self.in_flight.len();
+                self.tally.in_flight_max = self.tally.in_flight_max.max(in_flight);
+            }
+            EventKind::LeaseLost => {
+                assert_eq!(self.in_flight.get(host), Some(&rollout), "{event:?}");
+                self.measured.remove(index);
+                self.tally.taken_over += 1;
+            }
+            EventKind::Stage => assert_eq!(self.in_flight.get(host), Some(&rollout), "{event:?}"),
+            EventKind::Ended => {
+                assert_eq!(self.in_flight.remove(host), Some(rollout), "{event:?}");
+                let ending = ending(&event.detail);
+                told.counts.end(&domains, ending);
+                told.is_reached |= is_reached(&told.limits, &part(&told.counts, &domains));
+                let is_measured = self.measured.contains(index);
+                check_end(event, ending, &computers[*index], is_measured, rollout);
+                match ending {
+                    Ending::Confirmed => self.tally.confirmed += 1,
+                    _ => self.tally.failed += 1,
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// All has ended: nobody was forgotten, nobody else was touched, everybody has a reason.
+    pub(crate) fn look_at_end(&self, store: &mut dyn Store) {
+        assert!(self.in_flight.is_empty(), "still in flight: {:?}", self.in_flight);
+        for (id, told) in &self.rollouts {
+            let state = store.rollout(*id).unwrap().unwrap().rollout.state;
+            let (mut seen, mut after) = (BTreeSet::new(), None);
+            loop {
+                let page = store.attempts(*id, after, PAGE_MAX).unwrap();
+                let Some(last) = page.last() else { break };
+                after = Some(Place::from(last));
+                for attempt in page {
+                    let is_well = match attempt.state {
+                        AttemptState::Planned | AttemptState::InFlight => false,
+                        AttemptState::Confirmed | AttemptState::Failed => attempt.reason.is_some(),
+                        AttemptState::Skipped => state == RolloutState::Error,
+                    };
+                    assert!(is_well, "rollout {id} is {state:?}: {attempt:?}");
+                    seen.insert(attempt.host);
+                }
+            }
+            assert!(seen.iter().eq(told.planned.keys()), "rollout {id}: other hosts than planned");
+        }
+    }
+}
+
+impl Told {
+    fn follow_state(&mut self, event: &Event) {
+        let was_paused = !self.is_running;
+        match event.detail.split(':').next() {
+            Some("running") => {
+                self.is_running = true;
+                if was_paused {
+                    self.counts.forgive();
+                    self.is_reached = false;
+                }
+            }
+            Some("paused" | "error" | "finished") => self.is_running = false,
+            _ => {}
+        }
+    }
+}
+
+/// What these domains count.
+fn part(counts: &Counts, domains: &[Domain]) -> Counts {
+    domains.iter().map(|domain| (domain.clone(), counts.of(domain))).collect()
+}
+
+/// Says whether a host that begins then has ended before a window closes.
+fn fits(at: Stamp, predicted_s: u32) -> bool {
+    let of_day = at.rem_euclid(1440 * MINUTE);
+    let ends = of_day + i64::from(predicted_s) * SECOND;
+    WINDOWS.iter().any(|(from, to)| from * MINUTE <= of_day && ends <= to * MINUTE)
+}
+
+fn ending(detail: &str) -> Ending {
+    match detail.split_once(": ") {
+        Some(("confirmed", _)) | None => Ending::Confirmed,
+        Some((_, UNREACHABLE)) => Ending::Unreachable,
+        Some(_) => Ending::Failed,
+    }
+}
+
+/// Compares what is said of a host with what it is.
+fn check_end(event: &Event, ending: Ending, host: &Computer, is_measured: bool, id: RolloutId) {
+    let release = (id as usize - 1) % 2;
+    if ending == Ending::Confirmed {
+        assert_eq!(host.firmware, Some(release), "{event:?}");
+    } else {
+        let is_new = host.firmware == Some(release) || matches!(host.place, Where::Flashing(_));
+        assert!(!is_new || is_measured, "nobody has looked, it is {host:?}: {event:?}");
+    }
+}
