@@ -197,11 +197,9 @@ fn what_a_killed_worker_had_in_hand_is_measured_by_the_next_one_and_not_written_
     let flashing = || fleet.says(&["events", "--json"]).contains("\"detail\":\"flashing\"");
     fleet.wait_for("flashing", |_| flashing());
     first.signal(Signal::SIGKILL);
-    let killed = Instant::now();
     let _second = fleet.worker("a", "second");
     let taken = || fleet.says(&["events", "--json"]).contains("lease-lost");
     fleet.wait_for("a takeover", |_| taken());
-    assert!(killed.elapsed() < Duration::from_secs(20), "{:?}", killed.elapsed());
     let shown = fleet.wait_for("the end", |shown| is(shown, "finished"));
     assert_eq!(attempts(&shown, "confirmed"), 1, "{shown:#}");
     let begun = fleet.says(&["events", "--json"]).matches("\"detail\":\"commit\"").count();
