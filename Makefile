@@ -77,6 +77,7 @@ soak: need-cc ## [?|?] hunts for hours: SOAK_SEEDS=n worlds from SOAK_FIRST=n on
 	else \
 		echo "soak: cargo-fuzz is not there, the parsers were NOT fuzzed (cargo install --locked cargo-fuzz)"; \
 	fi
+	cargo test --locked -p firmcast-fleet --test fleet_sim fifty_thousand_hosts -- --ignored --nocapture
 	packaging/reproduce
 	$(MAKE) test-upgrade
 	$(MAKE) test-packages-vm

@@ -205,3 +205,17 @@ fn what_a_killed_worker_had_in_hand_is_measured_by_the_next_one_and_not_written_
     let begun = fleet.says(&["events", "--json"]).matches("\"detail\":\"commit\"").count();
     assert!(begun <= 1, "it was told to write again");
 }
+
+#[test]
+fn a_worker_that_is_told_to_stop_lets_its_hosts_go_and_fails_nothing() {
+    let slow = Script { recovery_boot: Duration::from_secs(60), ..quick() };
+    let fleet = Fleet::new(vec![slow]);
+    let mut worker = fleet.worker("a", "worker-a");
+    let is_leaving = || fleet.says(&["events", "--json"]).contains("entering-recovery");
+    fleet.wait_for("the way to recovery", |_| is_leaving());
+    worker.signal(Signal::SIGTERM);
+    assert_eq!(worker.0.wait().unwrap().code(), Some(0));
+    let shown = fleet.rollout();
+    assert_eq!((attempts(&shown, "in-flight"), attempts(&shown, "failed")), (1, 0), "{shown:#}");
+    assert!(is(&shown, "running"), "{shown:#}");
+}

@@ -94,6 +94,7 @@ pub struct Crew {
     site: String,
     name: String,
     hosts_max: usize,
+    is_stopping: bool,
     courses: Courses,
     last_number: u64,
     parties: BTreeMap<u64, Party>,
@@ -113,6 +114,7 @@ impl Crew {
             site: site.to_owned(),
             name: name.to_owned(),
             hosts_max,
+            is_stopping: false,
             courses: Courses::new(site, approvers),
             last_number: 0,
             parties: BTreeMap::new(),
@@ -124,9 +126,11 @@ impl Crew {
         }
     }
 
-    /// Takes no further hosts: the worker is to stop.
+    /// Takes no further hosts: the worker is to stop. Hosts that it waits for, and those that it
+    /// lets go, are left to whoever takes them over.
     pub fn take_no_more(&mut self) {
-        self.hosts_max = 0;
+        (self.hosts_max, self.is_stopping) = (0, true);
+        self.strays.clear();
     }
 
     /// When its campaigns have to be over, unless the leases are renewed before.
@@ -170,9 +174,6 @@ impl Crew {
             open: &open,
         };
         let claims = if room == 0 { Vec::new() } else { store.claim(&request)? };
-        if self.renewed_at == 0 {
-            self.renewed_at = now;
-        }
         self.take(store, now, claims)?;
         self.look_again(store, now)
     }
@@ -222,6 +223,10 @@ impl Crew {
     pub fn handle_end(&mut self, number: u64, host: &str, end: HostEnd, at: Stamp) {
         let Some(party) = self.parties.get_mut(&number) else { return };
         let Some(attempt) = party.hosts.remove(host) else { return };
+        if self.is_stopping && end.reason == Reason::Interrupted.name() {
+            // Let go because of the stop: whoever takes over begins with it anew.
+            return;
+        }
         match party.purpose {
             Purpose::Update => self.reports.push(Report { attempt, end, at }),
             Purpose::Look => self.handle_look(attempt, end, at),
@@ -254,18 +259,21 @@ impl Crew {
     /// `begun` may have told its hosts to write.
     pub fn handle_exit(&mut self, number: u64, words: &str, begun: bool, at: Stamp) {
         let Some(party) = self.parties.remove(&number) else { return };
+        if self.is_stopping {
+            return;
+        }
         for (host, attempt) in party.hosts {
             match party.purpose {
                 Purpose::Update if begun => {
                     self.stray(at, attempt, party.rollout, host, Some(words.to_owned()));
                 }
                 Purpose::Update => {
-                    let end = interrupted("untouched", words);
+                    let end = interrupted(words);
                     self.reports.push(Report { attempt, end, at });
                 }
                 Purpose::Look => {
                     let reason = Reason::HostUnreachable.name().to_owned();
-                    let end = HostEnd { reason, ..interrupted("unknown", words) };
+                    let end = HostEnd { reason, ..interrupted(words) };
                     self.handle_look(attempt, end, at);
                 }
             }
@@ -389,7 +397,7 @@ impl Crew {
             }
             for attempt in hosts.into_values() {
                 let words = "its worker died, and the rollout does not run any more";
-                let end = interrupted("untouched", words);
+                let end = interrupted(words);
                 self.reports.push(Report { attempt, end, at: now });
             }
         }
@@ -401,7 +409,7 @@ impl Crew {
         let reports = &mut self.reports;
         self.strays.retain(|attempt, stray| match &stray.words {
             Some(words) if stray.look_at == Stamp::MAX => {
-                let end = interrupted("untouched", words);
+                let end = interrupted(words);
                 reports.push(Report { attempt: *attempt, end, at: now });
                 false
             }
@@ -433,12 +441,12 @@ impl Crew {
     }
 }
 
-/// The end of a host whose campaign did not come to one.
-fn interrupted(flash: &str, words: &str) -> HostEnd {
+/// The end of a host whose campaign did not come to one: nobody has said what its chip holds.
+fn interrupted(words: &str) -> HostEnd {
     HostEnd {
         confirmed: false,
         reason: Reason::Interrupted.name().to_owned(),
-        flash: flash.to_owned(),
+        flash: "unknown".to_owned(),
         detail: words.to_owned(),
         holds_release: false,
     }

@@ -7,7 +7,7 @@ use firmcast_fleet::model::{RolloutState, Stamp};
 use firmcast_fleet::rollout::file::RolloutFile;
 use firmcast_fleet::rollout::plan::{Given, plan};
 use firmcast_fleet::store::Store;
-use firmcast_fleet::store::requests::{NewAttempt, NewRollout, NewWave};
+use firmcast_fleet::store::requests::NewRollout;
 use firmcast_fleet::work::crew::{Campaign, Crew, HostEnd, Order, Purpose};
 
 use super::chance::{Chance, SECOND};
@@ -127,7 +127,7 @@ impl<'a> World<'a> {
                 predicted: &|_| Some(300),
                 now: BEGIN,
             };
-            let new = frozen(text, &file, &plan(&given).unwrap());
+            let new = NewRollout::of(text, &file, &plan(&given).unwrap(), "ann".to_owned(), BEGIN);
             let id = store.create_rollout(&new).unwrap();
             watch.add(id, &new, *has_windows);
         }
@@ -560,38 +560,5 @@ impl<'a> World<'a> {
         if is_last {
             self.end_campaign(campaign, "all its hosts have ended", true);
         }
-    }
-}
-
-/// What `rollout create` freezes.
-fn frozen(
-    text: &str,
-    file: &RolloutFile,
-    plan: &firmcast_fleet::rollout::plan::Plan,
-) -> NewRollout {
-    let wave = |wave: &firmcast_fleet::rollout::plan::PlannedWave| NewWave {
-        name: wave.name.clone(),
-        approval: wave.approval,
-        soak_s: wave.soak_s,
-    };
-    let attempts = plan.waves.iter().zip(0_u32..).flat_map(|(wave, number)| {
-        wave.hosts.iter().map(move |host| NewAttempt {
-            wave: number,
-            host: host.name.clone(),
-            site: host.site.clone(),
-            domains: host.domains.clone(),
-            predicted_s: host.takes_s,
-        })
-    });
-    NewRollout {
-        name: plan.name.clone(),
-        release: plan.release.clone(),
-        file: text.to_owned(),
-        plan_digest: plan.digest.clone(),
-        limits: file.limits.clone(),
-        created_by: "ann".to_owned(),
-        at: BEGIN,
-        waves: plan.waves.iter().map(wave).collect(),
-        attempts: attempts.collect(),
     }
 }

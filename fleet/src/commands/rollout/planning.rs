@@ -5,9 +5,9 @@ use std::path::Path;
 use anyhow::{Context as _, bail};
 use firmcast_fleet::model::Release;
 use firmcast_fleet::rollout::file::RolloutFile;
-use firmcast_fleet::rollout::plan::{Given, Plan, PlannedWave, plan};
+use firmcast_fleet::rollout::plan::{Given, Plan, plan};
 use firmcast_fleet::store::Store;
-use firmcast_fleet::store::requests::{NewAttempt, NewRollout, NewWave};
+use firmcast_fleet::store::requests::NewRollout;
 
 use crate::commands::people::who;
 use crate::commands::terminal::say;
@@ -53,7 +53,7 @@ pub(super) fn create(
     if plan.touched() == 0 {
         bail!("nothing was created: the rollout would touch no host, see the plan");
     }
-    store.create_rollout(&new(&text, &file, &plan))?;
+    store.create_rollout(&NewRollout::of(&text, &file, &plan, who(), now()))?;
     say(&format!(
         "rollout {} is ready: {} hosts in {} waves, plan {}\nstart it with: firmcast-fleet rollout \
          start {}",
@@ -98,33 +98,5 @@ fn named_release(store: &mut dyn Store, wanted: &str) -> anyhow::Result<Release>
              firmcast-fleet release list",
             releases.len()
         ),
-    }
-}
-
-fn new(text: &str, file: &RolloutFile, plan: &Plan) -> NewRollout {
-    let wave = |wave: &PlannedWave| NewWave {
-        name: wave.name.clone(),
-        approval: wave.approval,
-        soak_s: wave.soak_s,
-    };
-    let attempts = plan.waves.iter().zip(0_u32..).flat_map(|(wave, number)| {
-        wave.hosts.iter().map(move |host| NewAttempt {
-            wave: number,
-            host: host.name.clone(),
-            site: host.site.clone(),
-            domains: host.domains.clone(),
-            predicted_s: host.takes_s,
-        })
-    });
-    NewRollout {
-        name: plan.name.clone(),
-        release: plan.release.clone(),
-        file: text.to_owned(),
-        plan_digest: plan.digest.clone(),
-        limits: file.limits.clone(),
-        created_by: who(),
-        at: now(),
-        waves: plan.waves.iter().map(wave).collect(),
-        attempts: attempts.collect(),
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -92,8 +92,9 @@ impl Campaigns {
         if campaign.purpose == Purpose::Look {
             command.arg("--dry-run");
         }
-        command.args(&self.options).arg("--host");
-        command.args(campaign.hosts.iter().map(|host| &host.name));
+        command.args(&self.options);
+        // With the sign no name is taken for an option.
+        command.args(campaign.hosts.iter().map(|host| format!("--host={}", host.name)));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().context("cannot start setpriv (package util-linux)")?;
         let output = child.stdout.take().context("no standard output")?;
@@ -201,13 +202,24 @@ fn follow(
             return;
         }
     }
-    let status = locked(children).get_mut(&number).map(Child::wait);
+    let status = wait(number, children);
     let words = match (last_words.join(), status) {
         (Ok(Some(words)), _) => words,
-        (_, Some(Ok(status))) => format!("firmcast update ended: {status}"),
+        (_, Some(status)) => format!("firmcast update ended: {status}"),
         _ => "firmcast update ended".to_owned(),
     };
     let _ = news.send(Happening::Exit { number, words, begun });
+}
+
+/// Waits for the end of a campaign. Meanwhile it can be ended by others: nobody holds the map.
+fn wait(number: u64, children: &Children) -> Option<ExitStatus> {
+    loop {
+        match locked(children).get_mut(&number)?.try_wait() {
+            Ok(None) => {}
+            ended => return ended.ok().flatten(),
+        }
+        thread::sleep(LOOK_INTERVAL);
+    }
 }
 
 fn happening(number: u64, news: News) -> Option<Happening> {

@@ -1,7 +1,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{Approval, Stamp};
+use crate::rollout::file::RolloutFile;
 use crate::rollout::limits::{Counts, Domain, LIMITS_MAX, Limits, Scope};
+use crate::rollout::plan::{Plan, PlannedWave};
 use crate::store::error::StoreError;
 use crate::store::text;
 
@@ -90,6 +92,35 @@ pub(in crate::store) struct Placed<'a> {
 }
 
 impl NewRollout {
+    /// Returns the rollout that `file`, which is written as `text`, comes to by its `plan`.
+    pub fn of(text: &str, file: &RolloutFile, plan: &Plan, created_by: String, at: Stamp) -> Self {
+        let wave = |wave: &PlannedWave| NewWave {
+            name: wave.name.clone(),
+            approval: wave.approval,
+            soak_s: wave.soak_s,
+        };
+        let attempts = plan.waves.iter().zip(0_u32..).flat_map(|(wave, number)| {
+            wave.hosts.iter().map(move |host| NewAttempt {
+                wave: number,
+                host: host.name.clone(),
+                site: host.site.clone(),
+                domains: host.domains.clone(),
+                predicted_s: host.takes_s,
+            })
+        });
+        Self {
+            name: plan.name.clone(),
+            release: plan.release.clone(),
+            file: text.to_owned(),
+            plan_digest: plan.digest.clone(),
+            limits: file.limits.clone(),
+            created_by,
+            at,
+            waves: plan.waves.iter().map(wave).collect(),
+            attempts: attempts.collect(),
+        }
+    }
+
     /// Checks what needs no look into the store.
     pub(in crate::store) fn check(&self) -> Result<(), StoreError> {
         text::name("the name of a rollout", &self.name)?;
