@@ -40,7 +40,7 @@ demo: need-cc need-python3 ## [?|1 min] two virtual servers get another BIOS ove
 
 test: test-unit test-sim test-firmware test-interop test-vm ## [?|?] everything that decides whether firmcast is right
 
-test-unit: need-cc need-postgres ## [?|?] unit, property and documentation tests; leaves out the simulator, real firmware images and virtual machines
+test-unit: need-cc need-postgres need-promtool ## [?|?] unit, property and documentation tests; leaves out the simulator, real firmware images and virtual machines
 	$(call cargo-test,--workspace)
 	cargo test --locked --workspace --doc
 
@@ -116,11 +116,13 @@ define cargo-test
 	fi
 endef
 
-.PHONY: need-cc need-postgres need-python3
+.PHONY: need-cc need-postgres need-promtool need-python3
 need-cc:
 	@.ci/need cc gcc libc6-dev
 	@command -v cargo >/dev/null || { echo "cargo is missing: install Rust (https://rustup.rs)"; exit 1; }
 need-postgres:
 	@.ci/need pg_lsclusters postgresql
+need-promtool:
+	@.ci/need promtool prometheus
 need-python3:
 	@.ci/need python3 python3

@@ -4,6 +4,7 @@
 //! | room | duty | may import |
 //! | --- | --- | --- |
 //! | [`work`] | what a worker of a site does; its store is the only I/O | the three below |
+//! | [`metrics`] | what Prometheus is told; pure | `store`'s requests, `rollout`, `model` |
 //! | [`store`] | what the programs know together: SQLite, PostgreSQL, memory | `rollout`, `model` |
 //! | [`exchange`] | lists of hosts that others write and read; pure | `model` |
 //! | [`rollout`] | the rollout's file, its plan, its limits; pure | `model` |
@@ -12,6 +13,7 @@
 #![warn(missing_docs)]
 
 pub mod exchange;
+pub mod metrics;
 pub mod model;
 pub mod rollout;
 pub mod store;

@@ -1,6 +1,9 @@
 //! `firmcast-fleet` as a process: from a list of hosts and a bundle to a rollout that is aborted.
 #![allow(clippy::unwrap_used)]
 
+#[path = "commands/monitoring.rs"]
+mod monitoring;
+
 use std::path::Path;
 use std::process::{Command, Output};
 

@@ -6,6 +6,7 @@
 //! | `samples.rs` | hosts, releases, rollouts |
 //! | `suite.rs` | what holds for every store |
 //! | `limits.rs` | what limits and windows do |
+//! | `survey.rs` | what Prometheus is told |
 //! | `watch.rs` | what must hold after each step, from the attempts alone |
 //! | `model.rs` | random workers, step by step: all stores do the same |
 //! | `crowd.rs` | real workers at once |
@@ -24,6 +25,8 @@ mod samples;
 mod server;
 #[path = "store/suite.rs"]
 mod suite;
+#[path = "store/survey.rs"]
+mod survey;
 #[path = "store/trouble.rs"]
 mod trouble;
 #[path = "store/watch.rs"]

@@ -2,6 +2,7 @@
 
 mod events;
 mod hosts;
+mod metrics;
 mod people;
 mod release;
 mod rollout;
@@ -71,6 +72,8 @@ enum Command {
     Work(work::WorkArgs),
     /// Show what happened
     Events(events::EventsArgs),
+    /// Write what Prometheus would read of the store
+    Metrics(metrics::MetricsArgs),
 }
 
 impl Cli {
@@ -82,6 +85,7 @@ impl Cli {
             Command::Rollout(args) => args.run(&self.place),
             Command::Work(args) => args.run(&self.place),
             Command::Events(args) => args.run(&self.place),
+            Command::Metrics(args) => args.run(&self.place),
         }
     }
 }

@@ -5,12 +5,14 @@ mod event;
 mod host;
 mod release;
 mod rollout;
+mod worker;
 
 pub use attempt::{Attempt, AttemptId, AttemptState};
 pub use event::{Event, EventId, EventKind};
 pub use host::{Host, LABEL_BYTES_MAX, LABELS_MAX, POWER, RACK, ROLE, SITE};
 pub use release::Release;
 pub use rollout::{Approval, Rollout, RolloutId, RolloutState, Wave, WaveState};
+pub use worker::Worker;
 
 /// Microseconds since 1970, UTC.
 pub type Stamp = i64;

@@ -3,9 +3,11 @@ use std::time::Duration;
 use super::error::StoreError;
 use super::requests::{
     Changed, Claim, ClaimRequest, Count, NewRollout, Outcome, Place, RolloutWaves, SignedApproval,
-    StateChange, WaveChange,
+    StateChange, Survey, WaveChange,
 };
-use crate::model::{Attempt, AttemptId, Event, EventId, Host, Release, Rollout, RolloutId, Stamp};
+use crate::model::{
+    Attempt, AttemptId, Event, EventId, Host, Release, Rollout, RolloutId, Stamp, Worker,
+};
 use crate::rollout::limits::Counts;
 
 /// What the fleet's programs know together. Each call happens whole or not at all, and the events
@@ -137,6 +139,12 @@ pub trait Store: Send {
     /// Events by number, after one. What has been read this way is never followed by an event of a
     /// lower number.
     fn events(&mut self, after: EventId, limit: usize) -> Result<Vec<Event>, StoreError>;
+
+    /// Keeps that a worker was seen, with its site, for a day.
+    fn see_worker(&mut self, worker: &Worker) -> Result<(), StoreError>;
+
+    /// Counts what there is, at `at`; cheap enough for every few seconds.
+    fn survey(&mut self, at: Stamp) -> Result<Survey, StoreError>;
 
     /// Waits until there may be new events, at most `timeout`. A wake-up only: it may be missing,
     /// and it may come without reason.

@@ -3,6 +3,7 @@
 mod attempts;
 mod budget;
 mod rollouts;
+mod survey;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,13 +12,13 @@ use super::contract::Store;
 use super::error::StoreError;
 use super::requests::{
     Changed, Claim, ClaimRequest, Count, HOSTS_AT_ONCE_MAX, NewRollout, Outcome, PAGE_MAX, Place,
-    RENEW_MAX, RolloutWaves, SignedApproval, StateChange, WaveChange, unknown,
+    RENEW_MAX, RolloutWaves, SignedApproval, StateChange, Survey, WaveChange, unknown,
 };
 use super::text;
 use super::words::word;
 use crate::model::{
     Attempt, AttemptId, Event, EventId, EventKind, Host, Release, Rollout, RolloutId, RolloutState,
-    Stamp,
+    Stamp, Worker,
 };
 use crate::rollout::limits::Counts;
 
@@ -35,6 +36,8 @@ pub struct MemoryStore {
     rollouts: Vec<Kept>,
     attempts: Attempts,
     events: Vec<Event>,
+    /// By name.
+    workers: BTreeMap<String, Worker>,
 }
 
 impl MemoryStore {
@@ -321,6 +324,16 @@ impl Store for MemoryStore {
     fn events(&mut self, after: EventId, limit: usize) -> Result<Vec<Event>, StoreError> {
         let before = usize::try_from(after).unwrap_or(0);
         Ok(self.events.iter().skip(before).take(bounded(limit)?).cloned().collect())
+    }
+
+    fn see_worker(&mut self, worker: &Worker) -> Result<(), StoreError> {
+        text::worker(worker)?;
+        self.keep_worker(worker);
+        Ok(())
+    }
+
+    fn survey(&mut self, at: Stamp) -> Result<Survey, StoreError> {
+        Ok(self.count_all(at))
     }
 
     /// Returns at once: there is no other thread to wait for.

@@ -5,10 +5,12 @@
 //! | `creation.rs` | a rollout to be created |
 //! | `changes.rs` | changes of states, approvals; which of them are done |
 //! | `claims.rs` | what workers ask for and report |
+//! | `survey.rs` | all of the store, counted |
 
 mod changes;
 mod claims;
 mod creation;
+mod survey;
 
 use super::error::StoreError;
 use crate::model::{Attempt, AttemptId, AttemptState, Rollout, Wave};
@@ -20,6 +22,8 @@ pub(super) use claims::lease_lost;
 pub use claims::{CLAIM_MAX, Claim, ClaimRequest, OPEN_MAX, Open, Outcome, RENEW_MAX};
 pub use creation::{ATTEMPTS_MAX, DOMAINS_MAX, NewAttempt, NewRollout, NewWave, WAVES_MAX};
 pub(super) use creation::{Cohort, Frozen, Placed};
+pub(super) use survey::is_open;
+pub use survey::{SURVEYED_MAX, Survey, Surveyed, Tally, WORKER_KEPT_US, WORKERS_MAX};
 
 /// Maximum number of hosts that one call puts.
 pub const HOSTS_AT_ONCE_MAX: usize = 200_000;

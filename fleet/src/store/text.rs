@@ -1,7 +1,7 @@
 //! What text the stores keep. PostgreSQL refuses NUL; so do the others, in the same words.
 
 use super::error::StoreError;
-use crate::model::{Host, LABEL_BYTES_MAX, LABELS_MAX, Release};
+use crate::model::{Host, LABEL_BYTES_MAX, LABELS_MAX, Release, Worker};
 
 /// Maximum number of bytes of a name, a key, a version, a signature.
 pub const NAME_BYTES_MAX: usize = 1024;
@@ -70,6 +70,11 @@ pub(super) fn host(host: &Host) -> Result<(), StoreError> {
         bounded(&of(&format!("label {}", label.escape_debug())), value, LABEL_BYTES_MAX)?;
     }
     fits("the floor of security versions of a host", host.security_version_floor)
+}
+
+pub(super) fn worker(worker: &Worker) -> Result<(), StoreError> {
+    name("the name of a worker", &worker.name)?;
+    words("the name of a site", &worker.site)
 }
 
 pub(super) fn release(release: &Release) -> Result<(), StoreError> {

@@ -17,7 +17,7 @@ use firmcast::reason::Reason;
 use super::party::Party;
 pub use super::party::{Campaign, Purpose};
 use super::steering::Courses;
-use crate::model::{AttemptId, RolloutId, RolloutState, Stamp};
+use crate::model::{AttemptId, RolloutId, RolloutState, Stamp, Worker};
 use crate::store::requests::{CLAIM_MAX, Claim, ClaimRequest, Outcome};
 use crate::store::{Store, StoreError};
 
@@ -27,6 +27,9 @@ pub const LEASE_US: i64 = 8_000_000;
 
 /// After how long leases are renewed, in microseconds.
 pub const RENEW_US: i64 = 2_000_000;
+
+/// After how long a worker says that it is there, in microseconds.
+pub const SEEN_US: i64 = 15_000_000;
 
 /// How long before the end of its leases a worker ends its campaigns, in microseconds: the time
 /// that this may take, and a second by which the clocks of two workers may differ.
@@ -104,6 +107,8 @@ pub struct Crew {
     /// What nobody has been told yet.
     orders: Vec<Order>,
     renewed_at: Stamp,
+    /// When it said last that it is there.
+    seen_at: Option<Stamp>,
 }
 
 impl Crew {
@@ -123,6 +128,7 @@ impl Crew {
             stages: VecDeque::new(),
             orders: Vec::new(),
             renewed_at: 0,
+            seen_at: None,
         }
     }
 
@@ -162,6 +168,7 @@ impl Crew {
     /// The store does not answer, or refuses. Nothing is lost: the next turn goes on.
     pub fn turn(&mut self, store: &mut dyn Store, now: Stamp) -> Result<(), StoreError> {
         self.renew(store, now)?;
+        self.be_seen(store, now)?;
         self.tell(store)?;
         let open = self.courses.steer(store, &self.name, now)?;
         let room = self.hosts_max.saturating_sub(self.in_hand()).min(CLAIM_MAX);
@@ -319,6 +326,17 @@ impl Crew {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// Says that it is there.
+    fn be_seen(&mut self, store: &mut dyn Store, now: Stamp) -> Result<(), StoreError> {
+        if self.seen_at.is_some_and(|seen| now < seen.saturating_add(SEEN_US)) {
+            return Ok(());
+        }
+        let (name, site) = (self.name.clone(), self.site.clone());
+        store.see_worker(&Worker { name, site, seen_at: now })?;
+        self.seen_at = Some(now);
         Ok(())
     }
 

@@ -4,12 +4,12 @@
 use std::time::Duration;
 
 use firmcast_fleet::model::{
-    Attempt, AttemptId, Event, EventId, Host, Release, Rollout, RolloutId, Stamp,
+    Attempt, AttemptId, Event, EventId, Host, Release, Rollout, RolloutId, Stamp, Worker,
 };
 use firmcast_fleet::rollout::limits::Counts;
 use firmcast_fleet::store::requests::{
     Changed, Claim, ClaimRequest, Count, NewRollout, Outcome, Place, RolloutWaves, SignedApproval,
-    StateChange, WaveChange,
+    StateChange, Survey, WaveChange,
 };
 use firmcast_fleet::store::{Store, StoreError};
 
@@ -82,5 +82,7 @@ passed! {
     fn tell_stage(&mut self, id: AttemptId, worker: &str, stage: &str, at: Stamp) -> ();
     fn report(&mut self, id: AttemptId, worker: &str, end: &Outcome<'_>, at: Stamp) -> Changed;
     fn events(&mut self, after: EventId, limit: usize) -> Vec<Event>;
+    fn see_worker(&mut self, worker: &Worker) -> ();
+    fn survey(&mut self, at: Stamp) -> Survey;
     fn wait(&mut self, timeout: Duration) -> ();
 }

@@ -90,7 +90,7 @@ impl Attempts {
     }
 
     /// The attempts of a rollout, by place.
-    fn of(&self, rollout: RolloutId) -> impl Iterator<Item = &Attempt> {
+    pub(super) fn of(&self, rollout: RolloutId) -> impl Iterator<Item = &Attempt> {
         let places = (rollout, 0, 0, 0)..=(rollout, u32::MAX, u32::MAX, AttemptId::MAX);
         self.places.range(places).filter_map(|place| self.all.get(index(place.3)))
     }

@@ -12,6 +12,7 @@
 //! | `attempts.rs` | attempts: leases, reports, retries |
 //! | `domains.rs` | what the limits count |
 //! | `events.rs` | what happened |
+//! | `survey.rs` | all of it, counted; workers that were seen |
 //!
 //! Whoever changes anything of a rollout holds its row first, and the lock for events last. Between
 //! the two only a report waits, for its attempt.
@@ -26,6 +27,7 @@ mod hosts;
 pub(super) mod migrate;
 mod rollouts;
 pub(super) mod sql;
+mod survey;
 
 use std::time::Duration;
 
@@ -36,10 +38,12 @@ use super::contract::Store;
 use super::error::StoreError;
 use super::requests::{
     Changed, Claim, ClaimRequest, Count, HOSTS_AT_ONCE_MAX, NewRollout, Outcome, PAGE_MAX, Place,
-    RENEW_MAX, RolloutWaves, SignedApproval, StateChange, WaveChange,
+    RENEW_MAX, RolloutWaves, SignedApproval, StateChange, Survey, WaveChange,
 };
 use super::text;
-use crate::model::{Attempt, AttemptId, Event, EventId, Host, Release, Rollout, RolloutId, Stamp};
+use crate::model::{
+    Attempt, AttemptId, Event, EventId, Host, Release, Rollout, RolloutId, Stamp, Worker,
+};
 use crate::rollout::limits::Counts;
 
 /// A store in a database.
@@ -232,6 +236,15 @@ impl<D: Database> Store for Relational<D> {
     fn events(&mut self, after: EventId, limit: usize) -> Result<Vec<Event>, StoreError> {
         let limit = page(limit)?;
         self.database.read(|sql| events::after(sql, after, limit))
+    }
+
+    fn see_worker(&mut self, worker: &Worker) -> Result<(), StoreError> {
+        text::worker(worker)?;
+        self.database.transaction(|sql| survey::see_worker(sql, worker))
+    }
+
+    fn survey(&mut self, at: Stamp) -> Result<Survey, StoreError> {
+        self.database.read(|sql| survey::survey(sql, at))
     }
 
     fn wait(&mut self, timeout: Duration) -> Result<(), StoreError> {

@@ -122,3 +122,12 @@ CREATE TABLE events (
     kind {text} NOT NULL,
     detail {text} NOT NULL
 );
+
+-- How many leases were lost?
+CREATE INDEX events_leases ON events (id) WHERE kind = 'lease-lost';
+
+CREATE TABLE workers (
+    name {text} NOT NULL PRIMARY KEY,
+    site {text} NOT NULL,
+    seen_at BIGINT NOT NULL
+);

@@ -1,0 +1,14 @@
+use serde::{Deserialize, Serialize};
+
+use super::Stamp;
+
+/// A worker, as it said of itself last.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Worker {
+    /// Its name, unique among all workers.
+    pub name: String,
+    /// The site that it works for.
+    pub site: String,
+    /// When it said so last.
+    pub seen_at: Stamp,
+}

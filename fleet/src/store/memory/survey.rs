@@ -1,0 +1,74 @@
+use std::collections::BTreeMap;
+
+use super::super::requests::{
+    SURVEYED_MAX, Survey, Surveyed, Tally, WORKER_KEPT_US, WORKERS_MAX, is_open,
+};
+use super::MemoryStore;
+use super::rollouts::Kept;
+use crate::model::{Attempt, AttemptState, EventKind, RolloutState, Stamp, Worker};
+
+impl MemoryStore {
+    pub(super) fn keep_worker(&mut self, worker: &Worker) {
+        let forgotten = worker.seen_at.saturating_sub(WORKER_KEPT_US);
+        self.workers.retain(|_, known| known.seen_at >= forgotten);
+        self.workers.insert(worker.name.clone(), worker.clone());
+    }
+
+    pub(super) fn count_all(&self, at: Stamp) -> Survey {
+        let mut rollouts = BTreeMap::<RolloutState, u64>::new();
+        for kept in &self.rollouts {
+            *rollouts.entry(kept.rollout.state).or_default() += 1;
+        }
+        let open = self.rollouts.iter().filter(|kept| is_open(kept.rollout.state));
+        let mut open: Vec<Surveyed> =
+            open.rev().take(SURVEYED_MAX).map(|kept| self.survey_of(kept, at)).collect();
+        open.reverse();
+        let mut workers: Vec<Worker> = self.workers.values().cloned().collect();
+        workers.sort_by_key(|worker| std::cmp::Reverse(worker.seen_at));
+        workers.truncate(WORKERS_MAX);
+        workers.sort_unstable();
+        let lost = self.events.iter().filter(|event| event.kind == EventKind::LeaseLost);
+        Survey {
+            hosts: self.hosts.len() as u64,
+            rollouts,
+            open,
+            workers,
+            leases_lost: lost.count() as u64,
+            last_event_at: self.events.last().map(|event| event.at),
+        }
+    }
+
+    fn survey_of(&self, kept: &Kept, at: Stamp) -> Surveyed {
+        let mut tallies = BTreeMap::<(u32, &str, AttemptState), Tally>::new();
+        for attempt in self.attempts.of(kept.rollout.id) {
+            let key = (attempt.wave, attempt.site.as_str(), attempt.state);
+            let tally = tallies.entry(key).or_insert_with(|| Tally {
+                wave: attempt.wave,
+                site: attempt.site.clone(),
+                state: attempt.state,
+                attempts: 0,
+                oldest_started_at: None,
+                overdue: 0,
+            });
+            tally.attempts += 1;
+            let oldest = tally.oldest_started_at.into_iter().chain(attempt.started_at).min();
+            tally.oldest_started_at = oldest;
+            tally.overdue += u64::from(is_overdue(attempt, at));
+        }
+        Surveyed {
+            id: kept.rollout.id,
+            name: kept.rollout.name.clone(),
+            state: kept.rollout.state,
+            waves: kept.waves.clone(),
+            tallies: tallies.into_values().collect(),
+            limits: kept.budget.limits.clone(),
+            counts: kept.budget.counts.clone(),
+        }
+    }
+}
+
+fn is_overdue(attempt: &Attempt, at: Stamp) -> bool {
+    let until = |begun: Stamp| begun.saturating_add(i64::from(attempt.predicted_s) * 1_000_000);
+    attempt.state == AttemptState::InFlight
+        && attempt.started_at.is_some_and(|begun| until(begun) < at)
+}

@@ -1,0 +1,71 @@
+use std::collections::BTreeMap;
+
+use crate::model::{AttemptState, RolloutId, RolloutState, Stamp, Wave, Worker};
+use crate::rollout::limits::{Counts, Limits};
+
+/// Maximum number of open rollouts of a survey: the latest ones.
+pub const SURVEYED_MAX: usize = 100;
+
+/// Maximum number of workers of a survey: those that were seen last.
+pub const WORKERS_MAX: usize = 1000;
+
+/// For how long a worker that is not seen again is kept, in microseconds.
+pub const WORKER_KEPT_US: i64 = 86_400_000_000;
+
+/// What a store holds, counted, as of one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Survey {
+    /// Hosts of the fleet.
+    pub hosts: u64,
+    /// Rollouts, by what they do; a state that no rollout has may be missing.
+    pub rollouts: BTreeMap<RolloutState, u64>,
+    /// The latest rollouts that have not ended, by number; at most [`SURVEYED_MAX`].
+    pub open: Vec<Surveyed>,
+    /// Workers, by name; at most [`WORKERS_MAX`].
+    pub workers: Vec<Worker>,
+    /// How many leases ran out and were taken over, ever.
+    pub leases_lost: u64,
+    /// When the last event happened.
+    pub last_event_at: Option<Stamp>,
+}
+
+/// An open rollout of a survey.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Surveyed {
+    /// Its number.
+    pub id: RolloutId,
+    /// Its name.
+    pub name: String,
+    /// What it does now.
+    pub state: RolloutState,
+    /// Its waves, in their order.
+    pub waves: Vec<Wave>,
+    /// Its attempts, by wave, site and state.
+    pub tallies: Vec<Tally>,
+    /// Its limits.
+    pub limits: Limits,
+    /// What the limits count.
+    pub counts: Counts,
+}
+
+/// Attempts of one wave, site and state.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Tally {
+    /// The wave, from 0.
+    pub wave: u32,
+    /// The site.
+    pub site: String,
+    /// What became of them so far.
+    pub state: AttemptState,
+    /// How many.
+    pub attempts: u64,
+    /// When the first of them began.
+    pub oldest_started_at: Option<Stamp>,
+    /// How many of those in flight have taken longer than was predicted at most.
+    pub overdue: u64,
+}
+
+/// Says whether a rollout in this state is open: somebody may still do something with it.
+pub(in crate::store) fn is_open(state: RolloutState) -> bool {
+    !matches!(state, RolloutState::Finished | RolloutState::Error)
+}

@@ -1,0 +1,129 @@
+//! Every store counts the same, and Prometheus reads it.
+
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+use firmcast_fleet::metrics::{FAMILIES, Look, page};
+use firmcast_fleet::model::{RolloutState, Worker};
+use firmcast_fleet::rollout::limits::{Action, Amount, FailureLimit, InFlightLimit, Limits, Scope};
+use firmcast_fleet::store::requests::{Outcome, StateChange, Survey};
+use firmcast_fleet::store::{Store, StoreError};
+
+use super::samples::{LEASE_US, Stores, claim, host, limited, release, start};
+
+/// A site whose name would end a label, a line and a comment.
+const HOSTILE: &str = "ri\"ga\\\n# HELP } 1 {ä=\"🔥\"";
+
+const FAILED: Outcome<'_> =
+    Outcome { confirmed: false, reason: Some("write-failed"), flash: Some("old"), detail: "" };
+
+#[test]
+fn every_store_counts_the_same_and_promtool_finds_nothing_wrong() {
+    let mut stores = Stores::new();
+    let mut pages = Vec::new();
+    for (name, store) in &mut stores.each {
+        eprintln!("store: {name}");
+        assert_eq!(store.survey(0).unwrap(), Survey::default());
+        fill(store.as_mut());
+        let survey = store.survey(LEASE_US + 30).unwrap();
+        let look = Look { version: "1", at: LEASE_US + 30, took_s: 0.25, survey: Some(&survey) };
+        pages.push(page(&look));
+    }
+    let text = &pages[0];
+    assert!(pages.iter().all(|each| each == text), "{pages:#?}");
+    for line in [
+        "firmcast_fleet_store_up 1",
+        "firmcast_fleet_hosts 4",
+        "firmcast_fleet_rollouts{state=\"paused\"} 1",
+        "firmcast_fleet_rollouts{state=\"error\"} 1",
+        "firmcast_fleet_rollout_state{rollout=\"first\",state=\"paused\"} 1",
+        "firmcast_fleet_rollout_state{rollout=\"first\",state=\"running\"} 0",
+        "firmcast_fleet_rollout_wave_state{rollout=\"first\",wave=\"rest\",state=\"waiting\"} 1",
+        "firmcast_fleet_rollout_limit_used_hosts{rollout=\"first\",limit=\"in-flight\",\
+         scope=\"site\",allows=\"50%\",then=\"wait\"} 1",
+        "firmcast_fleet_rollout_limit_max_hosts{rollout=\"first\",limit=\"in-flight\",\
+         scope=\"site\",allows=\"50%\",then=\"wait\"} 1",
+        "firmcast_fleet_rollout_limit_used_hosts{rollout=\"first\",limit=\"failures\",\
+         scope=\"all\",allows=\"1\",then=\"pause\"} 1",
+        "firmcast_fleet_rollout_oldest_in_flight_seconds\
+         {rollout=\"first\",site=\"south\"} 10.000019",
+        "firmcast_fleet_rollout_overdue_attempts{rollout=\"first\",site=\"south\"} 1",
+        "firmcast_fleet_workers{site=\"south\"} 1",
+        "firmcast_fleet_leases_expired_total 1",
+        "firmcast_fleet_left_out{what=\"rollouts\"} 0",
+    ] {
+        assert!(text.lines().any(|each| each == line), "{line} is missing:\n{text}");
+    }
+    let escaped = r##"site="ri\"ga\\\n# HELP } 1 {ä=\"🔥\"",state="failed"} 1"##;
+    assert!(text.lines().any(|line| line.ends_with(escaped)), "{text}");
+    assert!(!text.contains("\"second\""), "what has ended has no series of its own");
+    for family in FAMILIES {
+        assert!(text.contains(&format!("# TYPE {} ", family.name)), "{}", family.name);
+    }
+    promtool_checks(text);
+    promtool_checks(&page(&Look { version: "1", at: 0, took_s: 10.0, survey: None }));
+}
+
+/// A rollout that a failure paused, while a host is in flight; and one that was aborted.
+fn fill(store: &mut dyn Store) {
+    let hosts = [("a", HOSTILE), ("b", "south"), ("c", "south"), ("d", HOSTILE)];
+    let hosts = hosts.map(|(name, site)| host(name, site));
+    store.put_hosts(&hosts).unwrap();
+    store.add_release(&release()).unwrap();
+    let planned: Vec<_> = hosts.iter().cloned().zip([0, 0, 0, 1]).collect();
+    let id = store.create_rollout(&limited("first", limits(), &planned)).unwrap();
+    start(store, id);
+    let begun = store.claim(&claim(HOSTILE, "w1", 10, 9)).unwrap().remove(0).attempt;
+    assert_eq!(store.claim(&claim("south", "w2", 11, 9)).unwrap().len(), 1, "half of the site");
+    assert_eq!(store.claim(&claim("south", "w3", LEASE_US + 11, 9)).unwrap().len(), 1, "taken");
+    store.report(begun.id, "w1", &FAILED, 20).unwrap();
+    let ended = store.create_rollout(&limited("second", Limits::default(), &planned)).unwrap();
+    let (from, to) = (&[RolloutState::Ready], RolloutState::Error);
+    let abort = StateChange { from, to, reason: "", by: "ann", at: 21, revision: None };
+    store.change_state(ended, &abort).unwrap();
+    let see = |store: &mut dyn Store, name: &str, site: &str, seen_at| {
+        let (name, site) = (name.to_owned(), site.to_owned());
+        store.see_worker(&Worker { name, site, seen_at })
+    };
+    see(store, "w1", "north", 5).unwrap();
+    see(store, "w1", HOSTILE, 6).unwrap();
+    see(store, "w3", "south", 7).unwrap();
+    assert!(matches!(see(store, "", "south", 7), Err(StoreError::Text { .. })));
+}
+
+fn limits() -> Limits {
+    let (scope, amount) = (Scope::Label("site".to_owned()), Amount::Percent(50));
+    let failures = FailureLimit {
+        scope: Scope::All,
+        amount: Amount::Hosts(1),
+        sample: 0,
+        unreachable: false,
+        action: Action::Pause,
+    };
+    Limits { in_flight: vec![InFlightLimit { scope, amount }], failures: vec![failures] }
+}
+
+#[test]
+fn a_worker_that_was_not_seen_for_a_day_is_forgotten() {
+    const DAY_US: i64 = 86_400_000_000;
+    let mut stores = Stores::new();
+    for (_, store) in &mut stores.each {
+        let seen = |name: &str, seen_at| Worker { name: name.into(), site: "a".into(), seen_at };
+        store.see_worker(&seen("old", 0)).unwrap();
+        store.see_worker(&seen("new", DAY_US)).unwrap();
+        assert_eq!(store.survey(DAY_US).unwrap().workers.len(), 2);
+        store.see_worker(&seen("new", DAY_US + 1)).unwrap();
+        assert_eq!(store.survey(DAY_US).unwrap().workers, [seen("new", DAY_US + 1)]);
+    }
+}
+
+#[track_caller]
+fn promtool_checks(page: &str) {
+    let mut promtool = Command::new("promtool");
+    promtool.args(["check", "metrics"]).stdin(Stdio::piped()).stderr(Stdio::piped());
+    let mut promtool = promtool.spawn().expect("promtool: install Debian's package prometheus");
+    promtool.stdin.take().unwrap().write_all(page.as_bytes()).unwrap();
+    let output = promtool.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.is_empty(), "{said}\n{page}");
+}
