@@ -3,6 +3,7 @@
 //!
 //! | room | duty | may import |
 //! | --- | --- | --- |
+//! | [`web`] | the page for browsers | the four below |
 //! | [`work`] | what a worker of a site does; its store is the only I/O | the three below |
 //! | [`metrics`] | what Prometheus is told; pure | `store`'s requests, `rollout`, `model` |
 //! | [`store`] | what the programs know together: SQLite, PostgreSQL, memory | `rollout`, `model` |
@@ -17,4 +18,5 @@ pub mod metrics;
 pub mod model;
 pub mod rollout;
 pub mod store;
+pub mod web;
 pub mod work;

@@ -8,6 +8,7 @@ mod release;
 mod rollout;
 mod shelf;
 pub(crate) mod terminal;
+mod web;
 mod work;
 
 use std::path::{Path, PathBuf};
@@ -17,7 +18,7 @@ use std::time::SystemTime;
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use firmcast_fleet::model::Stamp;
-use firmcast_fleet::store::{Backup, PostgresStore, SqliteStore, Store};
+use firmcast_fleet::store::{Backup, PostgresStore, SqliteStore, Store, StoreError};
 use firmcast_manager::clock::unix_micros;
 
 /// Where the state is kept without `--state`.
@@ -36,7 +37,7 @@ pub(crate) struct Cli {
 }
 
 /// Where things are kept.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct Place {
     /// Keep the store, if it is a file, and the bundles in DIR
     #[arg(
@@ -74,6 +75,8 @@ enum Command {
     Events(events::EventsArgs),
     /// Write what Prometheus would read of the store
     Metrics(metrics::MetricsArgs),
+    /// Show the fleet in a browser, until stopped; the page changes nothing
+    Web(web::WebArgs),
 }
 
 impl Cli {
@@ -86,6 +89,7 @@ impl Cli {
             Command::Work(args) => args.run(&self.place),
             Command::Events(args) => args.run(&self.place),
             Command::Metrics(args) => args.run(&self.place),
+            Command::Web(args) => args.run(&self.place),
         }
     }
 }
@@ -97,19 +101,22 @@ impl Place {
 
     /// Opens the store.
     fn store(&self) -> anyhow::Result<Box<dyn Store>> {
-        if let Some(url) = &self.store {
-            let backup = match self.have_backup {
-                true => Backup::Confirmed,
-                false => Backup::Unconfirmed,
-            };
-            let store = PostgresStore::open(url, backup);
-            return Ok(Box::new(store.context("cannot open the store in PostgreSQL")?));
+        if self.store.is_some() {
+            return self.open().context("cannot open the store in PostgreSQL");
         }
         std::fs::create_dir_all(&self.state)
             .with_context(|| format!("cannot create {}", self.state.display()))?;
-        let store = SqliteStore::open(&self.state);
-        let cannot = || format!("cannot open the store in {}", self.state.display());
-        Ok(Box::new(store.with_context(cannot)?))
+        self.open().with_context(|| format!("cannot open the store in {}", self.state.display()))
+    }
+
+    /// Opens the store, where its directory is there.
+    fn open(&self) -> Result<Box<dyn Store>, StoreError> {
+        let Some(url) = &self.store else { return Ok(Box::new(SqliteStore::open(&self.state)?)) };
+        let backup = match self.have_backup {
+            true => Backup::Confirmed,
+            false => Backup::Unconfirmed,
+        };
+        Ok(Box::new(PostgresStore::open(url, backup)?))
     }
 }
 

@@ -70,3 +70,4 @@ pub use memory::MemoryStore;
 pub use postgres::{Backup, Postgres, PostgresStore};
 pub use relational::Relational;
 pub use sqlite::{FILE, Sqlite, SqliteStore};
+pub use words::word;

@@ -1,0 +1,37 @@
+//! The page: what an operator looks at in a browser. It reads, and changes nothing.
+//!
+//! | file | what it does |
+//! | --- | --- |
+//! | `server.rs` | connections: how many, how long they may take, how all of them end |
+//! | `guard.rs` | what holds for every request: who is addressed, how long it may take |
+//! | `router.rs` | the routes, one line for each |
+//! | `site.rs` | what the pages work with |
+//! | `pool.rs` | threads that ask the store, so that a slow store delays its own answers only |
+//! | `trouble.rs` | why a page cannot be shown, and what to do then |
+//! | `assets.rs`, `assets/` | style and script, as they are sent |
+//! | `layout.rs` | what all pages have around them |
+//! | `pages/` | one file for each page |
+//! | `limits.rs` | the limits of all of these |
+//!
+//! A new page is a file in `pages/` and a line in `router.rs`. What it asks of the store goes
+//! through [`StorePool::ask`].
+
+mod assets;
+mod guard;
+mod layout;
+pub mod limits;
+mod pages;
+mod pool;
+mod router;
+mod server;
+mod site;
+mod trouble;
+
+#[cfg(test)]
+mod tests;
+
+pub use guard::Names;
+pub use pool::{OpenStore, StorePool};
+pub use router::router;
+pub use server::serve;
+pub use site::Site;

@@ -1,0 +1,3 @@
+//! The pages.
+
+pub(super) mod rollouts;

@@ -1,0 +1,8 @@
+use super::pool::StorePool;
+
+/// What the pages work with.
+#[derive(Clone, Debug)]
+pub struct Site {
+    /// The store.
+    pub store: StorePool,
+}

@@ -1,0 +1,85 @@
+//! Connections over real sockets: clients that are slow, too long, or still there at the end.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use super::desk::Desk;
+use crate::web::limits::{HEAD_BYTES_MAX, HEADERS_MAX, Patience};
+use crate::web::serve;
+
+struct Server {
+    address: std::net::SocketAddr,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+    _desk: Desk,
+}
+
+impl Server {
+    async fn start(patience: Patience) -> Self {
+        let desk = Desk::new();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel();
+        let stopped = async { drop(stopped.await) };
+        let task = tokio::spawn(serve(listener, desk.pages.clone(), patience, stopped));
+        Self { address, stop, task, _desk: desk }
+    }
+
+    async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+
+    /// What comes for `bytes` until the server closes.
+    async fn answer(&self, bytes: &[u8]) -> String {
+        let mut stream = self.connect().await;
+        // The server may close before all is sent.
+        let _ = stream.write_all(bytes).await;
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer).await;
+        String::from_utf8(answer).unwrap()
+    }
+}
+
+#[tokio::test]
+async fn heads_have_limits() {
+    let server = Server::start(Patience::default()).await;
+    let head = |fields: &str| {
+        format!("GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{fields}\r\n")
+    };
+    let plain = server.answer(head("").as_bytes()).await;
+    assert!(plain.starts_with("HTTP/1.1 200 "), "{plain}");
+    let long = format!("x: {}\r\n", "y".repeat(HEAD_BYTES_MAX));
+    let long = server.answer(head(&long).as_bytes()).await;
+    assert!(long.starts_with("HTTP/1.1 431 "), "{long}");
+    let many = "x: y\r\n".repeat(HEADERS_MAX);
+    let many = server.answer(head(&many).as_bytes()).await;
+    assert!(many.starts_with("HTTP/1.1 431 "), "{many}");
+    let noise = server.answer(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03").await;
+    assert!(noise.is_empty() || noise.starts_with("HTTP/1.1 400 "), "{noise}");
+}
+
+#[tokio::test]
+async fn who_does_not_finish_a_head_or_asks_nothing_more_is_dropped() {
+    let patience = Patience { head: Duration::from_millis(50), ..Patience::default() };
+    let server = Server::start(patience).await;
+    let slow = server.answer(b"GET / HTTP/1.1\r\nhost: loc").await;
+    assert!(slow.is_empty() || slow.starts_with("HTTP/1.1 408 "), "{slow}");
+    let idle = server.answer(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
+    assert!(idle.starts_with("HTTP/1.1 200 "), "{idle}");
+}
+
+#[tokio::test]
+async fn being_told_to_stop_ends_idle_connections_at_once() {
+    let server = Server::start(Patience::default()).await;
+    let mut idle = server.connect().await;
+    idle.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+    let mut first = [0; 9];
+    idle.read_exact(&mut first).await.unwrap();
+    server.stop.send(()).unwrap();
+    tokio::time::timeout(Duration::from_secs(60), server.task).await.unwrap().unwrap();
+    assert!(TcpStream::connect(server.address).await.is_err());
+}

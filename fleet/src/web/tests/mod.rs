@@ -1,0 +1,6 @@
+#![allow(clippy::unwrap_used)]
+
+mod addressing;
+mod connections;
+mod desk;
+mod rollouts;
