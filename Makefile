@@ -70,7 +70,7 @@ test-packages-vm: packages ## [?|?] the same on whole Debians in the VM lab, whe
 test-vm: need-cc need-python3 ## [?|?] real kernels with real firmware in emulated flash (docs/LAB.md)
 	$(LAB) run --jobs $(VM_JOBS)
 
-soak: need-cc ## [?|?] hunts for hours: SOAK_SEEDS=n worlds from SOAK_FIRST=n on, each fuzz target for a minute, the packages built twice and compared, and tried on whole Debians, the last release and today's programs together, SOAK_VM_ROUNDS=n rounds of the VM lab (0)
+soak: need-cc ## [?|?] hunts for hours: SOAK_SEEDS=n worlds from SOAK_FIRST=n on, each fuzz target for a minute, the packages built twice and compared, and tried on whole Debians, the last release and today's programs together, a rollout over virtual machines, SOAK_VM_ROUNDS=n rounds of the VM lab (0)
 	CARGO_PROFILE_DEV_OPT_LEVEL=2 cargo run --locked -p firmcast-sim -- --first $(SOAK_FIRST) --seeds $(SOAK_SEEDS) --flash-seeds $$(($(SOAK_SEEDS) * 2)) --rescue-seeds $$(($(SOAK_SEEDS) / 2))
 	@if command -v cargo-fuzz >/dev/null; then \
 		$(MAKE) fuzz FUZZ_SECONDS=60; \
@@ -81,6 +81,7 @@ soak: need-cc ## [?|?] hunts for hours: SOAK_SEEDS=n worlds from SOAK_FIRST=n on
 	packaging/reproduce
 	$(MAKE) test-upgrade
 	$(MAKE) test-packages-vm
+	$(LAB) run rollout-in-three-waves
 	@round=1; while [ $$round -le $(SOAK_VM_ROUNDS) ]; do \
 		echo "soak: round $$round of the VM lab"; $(LAB) run --jobs $(VM_JOBS) || exit 1; round=$$((round + 1)); \
 	done

@@ -27,6 +27,11 @@ def firmcast():
     return _given("FIRMCAST") or _build(TARGET / "fast" / "firmcast", "--profile", "fast", "-p", "firmcast-manager")
 
 
+def fleet():
+    """The fleet's program (`FIRMCAST_FLEET` overrides)."""
+    return _given("FIRMCAST_FLEET") or _build(TARGET / "fast" / "firmcast-fleet", "--profile", "fast", "-p", "firmcast-fleet")
+
+
 def transfer_bench():
     """The driver of one transfer over real sockets, for benchmarks (`TRANSFER_BENCH` overrides)."""
     built = TARGET / "fast" / "examples" / "transfer_bench"

@@ -1,6 +1,7 @@
 """Real firmware images for a 2 MiB flash chip."""
 
 import random
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,9 @@ SECOND_BANK = "physmap-flash"
 # OVMF keeps its UEFI variables here and rewrites them whenever it boots.
 OVMF_VARIABLES_BYTES = 0x20000
 MARKED_BLOCKS = 64
+SEABIOS_VERSION = re.compile(rb"[0-9.]+-debian-[-0-9.]+")
+# How much of the free space below SeaBIOS its newer build fills.
+NEWER_SEABIOS_FILLS_BYTES = 0x180000
 # A board whose chip of 4 MiB has a management engine's region, which the host may neither read nor write.
 BOARD_WITH_ME = "Virtual Server with ME"
 ME_BYTES = range(0x1000, CHIP_BYTES)
@@ -27,23 +31,27 @@ class Firmware:
     ovmf_old: Path
     ovmf_new: Path
     seabios: Path
+    seabios_newer: Path
     oversized: Path
 
 
 def prepare():
-    """Two different OVMF images, SeaBIOS, and an image that is twice as large as the chip."""
+    """Two different OVMF images, two of SeaBIOS, and an image that is twice as large as the chip."""
     found = packages.versions("ovmf")
     seabios = Path("/usr/share/seabios/bios-256k.bin")
 
     def make(folder):
         _make_ovmf(folder, found)
         legacy = seabios.read_bytes()
-        (folder / "seabios.fd").write_bytes(b"\xff" * (CHIP_BYTES - len(legacy)) + legacy)
+        whole = b"\xff" * (CHIP_BYTES - len(legacy)) + legacy
+        (folder / "seabios.fd").write_bytes(whole)
+        (folder / "seabios-newer.fd").write_bytes(newer_seabios(whole))
         newest = (folder / "ovmf-new.fd").read_bytes()
         (folder / "oversized.fd").write_bytes(b"\xff" * CHIP_BYTES + newest)
 
     folder = cached("firmware", [*found, seabios, Path(__file__)], make)
-    return Firmware(*(folder / f"{name}.fd" for name in ("ovmf-old", "ovmf-new", "seabios", "oversized")))
+    names = ("ovmf-old", "ovmf-new", "seabios", "seabios-newer", "oversized")
+    return Firmware(*(folder / f"{name}.fd" for name in names))
 
 
 def _make_ovmf(folder, found):
@@ -83,6 +91,19 @@ def mark_free_space(image):
     for at in free[-MARKED_BLOCKS:]:
         marked[at + ERASE_BLOCK_BYTES - 16 : at + ERASE_BLOCK_BYTES] = b"free space mark."
     return bytes(marked)
+
+
+def newer_seabios(image):
+    """SeaBIOS that calls itself version 9 in its DMI table, with contents where the older one has none: it takes a while to flash."""
+    version = SEABIOS_VERSION.search(image)
+    newer = b"9" + version.group()[1:]
+    named = image[: version.start()] + newer + image[version.end() :]
+    return random.Random(newer).randbytes(NEWER_SEABIOS_FILLS_BYTES) + named[NEWER_SEABIOS_FILLS_BYTES:]
+
+
+def seabios_version(image):
+    """The version that a file with SeaBIOS has in its DMI table."""
+    return SEABIOS_VERSION.search(image.read_bytes()).group().decode()
 
 
 def with_me(image, salt):

@@ -37,6 +37,8 @@ class Machine:
     power_cycle_on_reset: bool = False
     # The firmware lies in two chips of the same size, one behind the other.
     two_chips: bool = False
+    # How many bytes of the chip can be erased or written in a second; 0: as many as the emulation can.
+    chip_rate_bytes: int = 0
     # More of QEMU's command line.
     devices: tuple = ()
 
@@ -131,7 +133,8 @@ class Server:
     def _chips(self):
         """QEMU puts unit 0 below 4 GiB, and unit 1 below that."""
         if not self.machine.two_chips:
-            return ["-drive", f"if=pflash,unit=0,format=raw,file={self.flash}"]
+            rate = f",throttling.bps-write={self.machine.chip_rate_bytes}" if self.machine.chip_rate_bytes else ""
+            return ["-drive", f"if=pflash,unit=0,format=raw,file={self.flash}{rate}"]
         half = self.flash.stat().st_size // 2
         place = f"size={half},file.driver=file,file.filename={self.flash},file.locking=off"
         return [

@@ -2,7 +2,7 @@
 
 import re
 
-from lab.firmware import OVMF_VARIABLES_BYTES
+from lab.firmware import OVMF_VARIABLES_BYTES, seabios_version
 from lab.network import MANAGER_ADDRESS, MANAGER_INTERFACE
 from lab.scenario import group_setup, scenario
 from lab.testbed import MANAGER_TIMEOUT_S
@@ -136,7 +136,7 @@ def refused(lab, bundle, reason):
 def ovmf_to_seabios_unicast(lab):
     """One server goes from OVMF to SeaBIOS by unicast, and boots it after a power cycle"""
     image = lab.firmware.seabios.read_bytes()
-    version = re.search(rb"[0-9.]+-debian-[-0-9.]+", image).group().decode()
+    version = seabios_version(lab.firmware.seabios)
     server = lab.add_server(lab.firmware.ovmf_old, power_cycle_on_reset=True)
     lab.boot(server)
     lab.enroll(server)

@@ -1,0 +1,62 @@
+"""The fleet's side of a lab: `firmcast-fleet`, with its store and its workers, in the lab's network."""
+
+import json
+import os
+import subprocess
+
+from . import binaries
+from .network import MANAGER_INTERFACE
+from .shell import CommandFailed, write
+
+
+class Fleet:
+    """What it keeps lies under `folder`, with what each worker said in `NAME.log`."""
+
+    def __init__(self, lab, operator):
+        self.folder = lab.folder / "fleet"
+        self.folder.mkdir()
+        self.program = binaries.fleet()
+        self._lab = lab
+        self._operator = operator
+        self._credentials = ["--state", self.folder / "state"]
+
+    def says(self, *arguments, by=None):
+        """Runs `firmcast-fleet` to its end as a person, the operator unless said otherwise; returns what it said."""
+        return self._lab.network.run(self.program, *self._credentials, *arguments, env={"SUDO_USER": by or self._operator})
+
+    def refusal(self, *arguments, by=None):
+        """What `firmcast-fleet` says when it refuses; nothing when it does not."""
+        try:
+            self.says(*arguments, by=by)
+        except CommandFailed as refused:
+            return str(refused)
+        return ""
+
+    def import_table(self, text):
+        """Takes over a table of hosts."""
+        return self.says("hosts", "import", write(self.folder / "hosts.csv", text))
+
+    def worker(self, site, name, approver, *options):
+        """Starts a worker of a site, whose campaigns have these options; a wave may begin by the word of this key's owner."""
+        own = ["--site", site, "--name", name, "--key", self._lab.manager.key, "--approver", approver.with_suffix(".pub")]
+        programs = ["--firmcast", self._lab.manager.program]
+        return self._start(name, "work", *own, *programs, "--", "--interface", MANAGER_INTERFACE, *options)
+
+    def _start(self, name, *arguments):
+        command = self._lab.network.inside("setpriv", "--pdeathsig", "KILL", self.program, *self._credentials, *arguments)
+        with open(self.folder / f"{name}.log", "w") as log:
+            environment = {**os.environ, "SUDO_USER": self._operator}
+            return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
+
+    def rollout(self, name):
+        """A rollout as it is, and how many attempts of each of its waves are in which state."""
+        return json.loads(self.says("rollout", "show", name, "--json"))
+
+    def events(self, host=None, kind=None):
+        """What happened so far."""
+        found = [json.loads(line) for line in self.says("events", "--json").splitlines()]
+        return [event for event in found if host in (None, event["host"]) and kind in (None, event["kind"])]
+
+    def stages(self, host):
+        """The stages through which a host went, each with the worker that told it."""
+        return [(event["detail"], event["by"]) for event in self.events(host, "stage")]
