@@ -2,8 +2,8 @@ use std::time::Duration;
 
 use super::error::StoreError;
 use super::requests::{
-    Changed, Claim, ClaimRequest, Count, NewRollout, Outcome, Place, RolloutWaves, SignedApproval,
-    StateChange, Survey, WaveChange,
+    Changed, Claim, ClaimRequest, Count, LookBack, NewRollout, Outcome, Place, RolloutWaves,
+    SignedApproval, StateChange, Survey, WaveChange,
 };
 use crate::model::{
     Attempt, AttemptId, Event, EventId, Host, Release, Rollout, RolloutId, Stamp, Worker,
@@ -55,6 +55,9 @@ pub trait Store: Send {
         after: Option<Place>,
         limit: usize,
     ) -> Result<Vec<Attempt>, StoreError>;
+
+    /// Attempts of a host in all rollouts, the last one first.
+    fn attempts_of(&mut self, host: &str, limit: usize) -> Result<Vec<Attempt>, StoreError>;
 
     /// How many attempts of a rollout are where, in the order of wave, site and state's word.
     fn counts(&mut self, rollout: RolloutId) -> Result<Vec<Count>, StoreError>;
@@ -139,6 +142,10 @@ pub trait Store: Send {
     /// Events by number, after one. What has been read this way is never followed by an event of a
     /// lower number.
     fn events(&mut self, after: EventId, limit: usize) -> Result<Vec<Event>, StoreError>;
+
+    /// Events by number, the last one first.
+    fn past_events(&mut self, which: &LookBack<'_>, limit: usize)
+    -> Result<Vec<Event>, StoreError>;
 
     /// Keeps that a worker was seen, with its site, for a day.
     fn see_worker(&mut self, worker: &Worker) -> Result<(), StoreError>;

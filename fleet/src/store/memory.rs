@@ -11,8 +11,9 @@ use std::time::Duration;
 use super::contract::Store;
 use super::error::StoreError;
 use super::requests::{
-    Changed, Claim, ClaimRequest, Count, HOSTS_AT_ONCE_MAX, NewRollout, Outcome, PAGE_MAX, Place,
-    RENEW_MAX, RolloutWaves, SignedApproval, StateChange, Survey, WaveChange, unknown,
+    Changed, Claim, ClaimRequest, Count, HOSTS_AT_ONCE_MAX, LookBack, NewRollout, Outcome,
+    PAGE_MAX, Place, RENEW_MAX, RolloutWaves, SignedApproval, StateChange, Survey, WaveChange,
+    unknown,
 };
 use super::text;
 use super::words::word;
@@ -179,6 +180,10 @@ impl Store for MemoryStore {
         Ok(self.attempts.page(rollout, after, bounded(limit)?))
     }
 
+    fn attempts_of(&mut self, host: &str, limit: usize) -> Result<Vec<Attempt>, StoreError> {
+        Ok(self.attempts.of_host(host, bounded(limit)?))
+    }
+
     fn counts(&mut self, rollout: RolloutId) -> Result<Vec<Count>, StoreError> {
         Ok(self.attempts.counts(rollout))
     }
@@ -324,6 +329,19 @@ impl Store for MemoryStore {
     fn events(&mut self, after: EventId, limit: usize) -> Result<Vec<Event>, StoreError> {
         let before = usize::try_from(after).unwrap_or(0);
         Ok(self.events.iter().skip(before).take(bounded(limit)?).cloned().collect())
+    }
+
+    fn past_events(
+        &mut self,
+        which: &LookBack<'_>,
+        limit: usize,
+    ) -> Result<Vec<Event>, StoreError> {
+        let is_wanted = |event: &&Event| {
+            event.id < which.before
+                && which.rollout.is_none_or(|rollout| event.rollout == Some(rollout))
+                && which.host.is_none_or(|host| event.host.as_deref() == Some(host))
+        };
+        Ok(self.events.iter().rev().filter(is_wanted).take(bounded(limit)?).cloned().collect())
     }
 
     fn see_worker(&mut self, worker: &Worker) -> Result<(), StoreError> {

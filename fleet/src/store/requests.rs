@@ -13,7 +13,7 @@ mod creation;
 mod survey;
 
 use super::error::StoreError;
-use crate::model::{Attempt, AttemptId, AttemptState, Rollout, Wave};
+use crate::model::{Attempt, AttemptId, AttemptState, EventId, Rollout, RolloutId, Wave};
 use crate::rollout::limits::Limits;
 
 pub use changes::{Changed, SignedApproval, StateChange, WaveChange};
@@ -52,6 +52,22 @@ pub struct Count {
     pub state: AttemptState,
     /// How many.
     pub attempts: u64,
+}
+
+/// Which events are looked back at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LookBack<'a> {
+    /// Only events before this one; [`EventId::MAX`] for the newest.
+    pub before: EventId,
+    /// Only events about this rollout.
+    pub rollout: Option<RolloutId>,
+    /// Only events about this host.
+    pub host: Option<&'a str>,
+}
+
+impl LookBack<'_> {
+    /// From the newest event on, whatever it is about.
+    pub const ALL: Self = Self { before: EventId::MAX, rollout: None, host: None };
 }
 
 /// Where a page of attempts begins: after this place. Of attempts in one place the later retry

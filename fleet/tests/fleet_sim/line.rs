@@ -8,8 +8,8 @@ use firmcast_fleet::model::{
 };
 use firmcast_fleet::rollout::limits::Counts;
 use firmcast_fleet::store::requests::{
-    Changed, Claim, ClaimRequest, Count, NewRollout, Outcome, Place, RolloutWaves, SignedApproval,
-    StateChange, Survey, WaveChange,
+    Changed, Claim, ClaimRequest, Count, LookBack, NewRollout, Outcome, Place, RolloutWaves,
+    SignedApproval, StateChange, Survey, WaveChange,
 };
 use firmcast_fleet::store::{Store, StoreError};
 
@@ -70,6 +70,7 @@ passed! {
     fn rollout(&mut self, id: RolloutId) -> Option<RolloutWaves>;
     fn rollout_named(&mut self, name: &str) -> Option<RolloutWaves>;
     fn attempts(&mut self, id: RolloutId, after: Option<Place>, limit: usize) -> Vec<Attempt>;
+    fn attempts_of(&mut self, host: &str, limit: usize) -> Vec<Attempt>;
     fn counts(&mut self, rollout: RolloutId) -> Vec<Count>;
     fn counters(&mut self, rollout: RolloutId) -> Counts;
     fn change_state(&mut self, id: RolloutId, change: &StateChange<'_>) -> Changed;
@@ -82,6 +83,7 @@ passed! {
     fn tell_stage(&mut self, id: AttemptId, worker: &str, stage: &str, at: Stamp) -> ();
     fn report(&mut self, id: AttemptId, worker: &str, end: &Outcome<'_>, at: Stamp) -> Changed;
     fn events(&mut self, after: EventId, limit: usize) -> Vec<Event>;
+    fn past_events(&mut self, which: &LookBack<'_>, limit: usize) -> Vec<Event>;
     fn see_worker(&mut self, worker: &Worker) -> ();
     fn survey(&mut self, at: Stamp) -> Survey;
     fn wait(&mut self, timeout: Duration) -> ();

@@ -2,7 +2,7 @@
 
 use firmcast_fleet::model::{AttemptState, EventKind, RolloutState, WaveState};
 use firmcast_fleet::store::requests::{
-    Changed, Outcome, Place, SignedApproval, StateChange, WaveChange,
+    Changed, LookBack, Outcome, Place, SignedApproval, StateChange, WaveChange,
 };
 use firmcast_fleet::store::{Store, StoreError};
 
@@ -216,6 +216,9 @@ fn abort_and_retry(store: &mut dyn Store) {
     let id = store.rollout_named("second").unwrap().unwrap().rollout.id;
     let states = |store: &mut dyn Store| {
         let attempts = store.attempts(id, None, 9).unwrap();
+        let of_host = store.attempts_of(&attempts[0].host, 9).unwrap();
+        assert!(of_host.windows(2).all(|pair| pair[0].id > pair[1].id), "{of_host:?}");
+        assert!(of_host.contains(&attempts[0]));
         attempts.into_iter().map(|each| (each.host, each.state, each.retry)).collect::<Vec<_>>()
     };
     let d = store.attempts(id, None, 9).unwrap().remove(2);
@@ -246,6 +249,22 @@ fn events_in_order(store: &mut dyn Store) {
     assert!(all.windows(2).all(|pair| pair[0].id < pair[1].id));
     let middle = all[4].id;
     assert_eq!(store.events(middle, 3).unwrap(), all[5..8]);
+    let mut back = store.past_events(&LookBack { before: middle, ..LookBack::ALL }, 1000).unwrap();
+    back.reverse();
+    assert_eq!(back, all[..4]);
+    let about_a = LookBack { rollout: Some(1), host: Some("a"), ..LookBack::ALL };
+    let last = store.past_events(&about_a, 1).unwrap();
+    let is_about_a = |event: &&firmcast_fleet::model::Event| {
+        event.rollout == Some(1) && event.host.as_deref() == Some("a")
+    };
+    assert_eq!(last.first(), all.iter().rfind(is_about_a));
+    assert!(
+        last.len() == 1
+            && store
+                .past_events(&LookBack { host: Some("?"), ..LookBack::ALL }, 9)
+                .unwrap()
+                .is_empty()
+    );
     let count = |kind| all.iter().filter(|event| event.kind == kind).count();
     let counts = [
         EventKind::Created,

@@ -53,6 +53,12 @@ impl Attempts {
         if is_held(attempt, worker) { Ok(attempt) } else { Err(lease_lost(attempt, worker)) }
     }
 
+    /// Those of a host, the last one first.
+    pub(super) fn of_host(&self, host: &str, limit: usize) -> Vec<Attempt> {
+        let is_wanted = |attempt: &&Attempt| attempt.host == host;
+        self.all.iter().rev().filter(is_wanted).take(limit).cloned().collect()
+    }
+
     /// The number of an attempt's cohort in its rollout.
     pub(super) fn cohort(&self, id: AttemptId) -> u32 {
         self.cohorts.get(index(id)).copied().unwrap_or_default()

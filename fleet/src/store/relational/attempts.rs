@@ -32,6 +32,18 @@ pub(super) fn page(
     rows.into_iter().map(|mut row| attempt(&mut row)).collect()
 }
 
+pub(super) fn of_host(
+    sql: &mut dyn Sql,
+    host: &str,
+    limit: i64,
+) -> Result<Vec<Attempt>, StoreError> {
+    let rows = sql.query(
+        &format!("SELECT {ATTEMPT} FROM attempts a WHERE a.host = $1 ORDER BY a.id DESC LIMIT $2"),
+        &[host.into(), limit.into()],
+    )?;
+    rows.into_iter().map(|mut row| attempt(&mut row)).collect()
+}
+
 pub(super) fn counts(sql: &mut dyn Sql, rollout: RolloutId) -> Result<Vec<Count>, StoreError> {
     let rows = sql.query(
         "SELECT wave, site, state, COUNT(*) FROM attempts WHERE rollout = $1

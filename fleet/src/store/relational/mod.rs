@@ -37,8 +37,8 @@ use sql::{Database, Sql};
 use super::contract::Store;
 use super::error::StoreError;
 use super::requests::{
-    Changed, Claim, ClaimRequest, Count, HOSTS_AT_ONCE_MAX, NewRollout, Outcome, PAGE_MAX, Place,
-    RENEW_MAX, RolloutWaves, SignedApproval, StateChange, Survey, WaveChange,
+    Changed, Claim, ClaimRequest, Count, HOSTS_AT_ONCE_MAX, LookBack, NewRollout, Outcome,
+    PAGE_MAX, Place, RENEW_MAX, RolloutWaves, SignedApproval, StateChange, Survey, WaveChange,
 };
 use super::text;
 use crate::model::{
@@ -146,6 +146,12 @@ impl<D: Database> Store for Relational<D> {
         self.database.read(|sql| attempts::page(sql, rollout, after, limit))
     }
 
+    fn attempts_of(&mut self, host: &str, limit: usize) -> Result<Vec<Attempt>, StoreError> {
+        text::words("the name of a host", host)?;
+        let limit = page(limit)?;
+        self.database.read(|sql| attempts::of_host(sql, host, limit))
+    }
+
     fn counts(&mut self, rollout: RolloutId) -> Result<Vec<Count>, StoreError> {
         self.database.read(|sql| attempts::counts(sql, rollout))
     }
@@ -236,6 +242,15 @@ impl<D: Database> Store for Relational<D> {
     fn events(&mut self, after: EventId, limit: usize) -> Result<Vec<Event>, StoreError> {
         let limit = page(limit)?;
         self.database.read(|sql| events::after(sql, after, limit))
+    }
+
+    fn past_events(
+        &mut self,
+        which: &LookBack<'_>,
+        limit: usize,
+    ) -> Result<Vec<Event>, StoreError> {
+        let limit = page(limit)?;
+        self.database.read(|sql| events::before(sql, which, limit))
     }
 
     fn see_worker(&mut self, worker: &Worker) -> Result<(), StoreError> {

@@ -112,6 +112,8 @@ CREATE INDEX attempts_planned ON attempts (site, rollout, wave, position, id)
     WHERE state = 'planned';
 -- Page after page.
 CREATE INDEX attempts_places ON attempts (rollout, wave, position, id);
+-- What became of a host?
+CREATE INDEX attempts_hosts ON attempts (host, id);
 
 CREATE TABLE events (
     id {id},
@@ -122,6 +124,10 @@ CREATE TABLE events (
     kind {text} NOT NULL,
     detail {text} NOT NULL
 );
+
+-- What happened in a rollout, and on a host, looked back at.
+CREATE INDEX events_rollouts ON events (rollout, id);
+CREATE INDEX events_hosts ON events (host, id) WHERE host IS NOT NULL;
 
 -- How many leases were lost?
 CREATE INDEX events_leases ON events (id) WHERE kind = 'lease-lost';
