@@ -1,12 +1,19 @@
-"""The fleet's side of a lab: `firmcast-fleet`, with its store and its workers, in the lab's network."""
+"""The fleet's side of a lab: `firmcast-fleet`, with its store, its workers and its page, in the lab's network."""
 
+import html
 import json
 import os
 import subprocess
+from pathlib import Path
 
-from . import binaries
+from . import binaries, packages
 from .network import MANAGER_INTERFACE
 from .shell import CommandFailed, write
+
+PAGE = "127.0.0.1:8420"
+PAGE_TIMEOUT_S = 60
+# Columns and lines of what a browser shows, in pixels.
+PICTURE_SIZE = "1100,900"
 
 
 class Fleet:
@@ -47,6 +54,32 @@ class Fleet:
         with open(self.folder / f"{name}.log", "w") as log:
             environment = {**os.environ, "SUDO_USER": self._operator}
             return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
+
+    def serve_page(self):
+        """Starts the page, and waits until it answers."""
+        process = self._start("page", "web", "--listen", PAGE)
+
+        def answers():
+            try:
+                return self.page("/")
+            except CommandFailed:
+                return process.poll() is not None
+
+        self._lab.wait_until(answers, PAGE_TIMEOUT_S, "the page")
+
+    def page(self, path):
+        """What a browser gets from the page, its marked characters as people see them."""
+        return html.unescape(self._lab.network.run("busybox", "wget", "-q", "-O", "-", f"http://{PAGE}{path}"))
+
+    def picture(self, name, path):
+        """Keeps what a browser shows as NAME.png in the folder that `FIRMCAST_LAB_PICTURES` names, if it names one."""
+        folder = os.environ.get("FIRMCAST_LAB_PICTURES")
+        if folder:
+            packages.install("chromium", "fonts-dejavu-core")
+            file = Path(folder).resolve() / f"{name}.png"
+            how = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--window-size={PICTURE_SIZE}"]
+            profile = f"--user-data-dir={self.folder / 'chromium'}"
+            self._lab.network.run("chromium", *how, profile, f"--screenshot={file}", f"http://{PAGE}{path}", timeout_s=120)
 
     def rollout(self, name):
         """A rollout as it is, and how many attempts of each of its waves are in which state."""

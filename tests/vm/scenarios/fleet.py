@@ -11,6 +11,7 @@ from scenarios.updates import RATE_MBIT
 
 OPERATOR, APPROVER = "carl", "anna"
 ROLLOUT = "spring"
+ROLLOUT_PAGE = "/"
 CANARY = "server1"
 LAST = "server4"
 STRANGER = "server5"
@@ -70,10 +71,12 @@ def rollout_in_three_waves(lab):
     approver = lab.manager.new_key("manager", fleet.folder / "approver.key")
     start = lambda site, name: fleet.worker(site, name, approver, "--rate", RATE_MBIT)
     workers = {name: start(name.partition("-")[0], name) for name in ("north-1", "south-1", "south-2")}
+    fleet.serve_page()
     fleet.says("rollout", "start", ROLLOUT)
 
     the_canary_pauses_it(lab, fleet, servers[CANARY])
     fleet.says("rollout", "resume", ROLLOUT)
+    fleet.picture("resumed", ROLLOUT_PAGE)
     the_second_wave_soaks(lab, fleet)
     the_third_waits_for_another_person(lab, fleet, approver)
     a_worker_dies_while_a_host_flashes(lab, fleet, servers[LAST], workers)
@@ -119,9 +122,11 @@ def the_canary_pauses_it(lab, fleet, canary):
     shown = wait_for(lab, fleet, "a pause", lambda shown: shown["rollout"]["state"] == "paused")
     reason = shown["rollout"]["reason"]
     lab.check(f"the limit paused the rollout: {reason}", "1 of 1 hosts failed" in reason, shown)
-    lab.check("which a person is shown, with what to type next", all(
-        words in fleet.says("rollout", "show", ROLLOUT) for words in (reason, f"next: firmcast-fleet rollout resume {ROLLOUT}")
-    ))  # fmt: skip
+    told = fleet.says("rollout", "show", ROLLOUT)
+    lab.check("the command line says why, and what to type next", reason in told and f"rollout resume {ROLLOUT}" in told, told)
+    page = fleet.page(ROLLOUT_PAGE)
+    lab.check("the page says why", "paused" in page and reason in page, page)
+    fleet.picture("paused", ROLLOUT_PAGE)
     (end,) = fleet.events(kind="ended")
     lab.check(f"the host says what is in the way: {end['detail']}", end["host"] == CANARY and "locked" in end["detail"], end)
     begun = time.monotonic()
@@ -132,6 +137,8 @@ def the_canary_pauses_it(lab, fleet, canary):
 
 def the_second_wave_soaks(lab, fleet):
     """Both hosts of the second wave are confirmed, and the wave is watched for its time."""
+    lab.wait_until(lambda: ("flashing", "north-1") in fleet.stages("server2"), WAVE_TIMEOUT_S, "server2 flashing")
+    fleet.picture("running", ROLLOUT_PAGE)
     wait_for(lab, fleet, "the soak of the second wave", lambda shown: state(shown, 1) == "soaking", WAVE_TIMEOUT_S)
     shown = wait_for(lab, fleet, "the end of the second wave", lambda shown: state(shown, 1) == "finished", WAVE_TIMEOUT_S)
     lab.check("both sites' hosts are confirmed", attempts(shown, 1)["confirmed"] == 2, shown)
@@ -172,6 +179,9 @@ def a_worker_dies_while_a_host_flashes(lab, fleet, server, workers):
 def what_was_touched(lab, fleet, servers, planned):
     """The touched set is the planned set; chips hold just what they should."""
     everybody = {host for hosts in planned.values() for host in hosts}
+    page = fleet.page(ROLLOUT_PAGE)
+    lab.check("the page says that it is finished", "finished" in page, page)
+    fleet.picture("finished", ROLLOUT_PAGE)
     lab.check("the touched set is the planned set", claimed(fleet) == everybody, claimed(fleet))
     shown = fleet.rollout(ROLLOUT)
     ends = [(attempts(shown, wave)["confirmed"], attempts(shown, wave)["failed"]) for wave in range(3)]
