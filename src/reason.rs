@@ -384,4 +384,22 @@ mod tests {
         }
         assert_eq!(sections.next(), None, "sections behind the last reason");
     }
+
+    #[test]
+    fn the_operations_manual_says_of_each_flash_state_what_the_program_says() {
+        let manual = include_str!("../docs/OPERATIONS.md").replace("**", "");
+        let (_, manual) = manual.split_once("\n## When something fails\n").expect("a chapter");
+        for state in FlashState::ALL {
+            let mut rows = manual.lines().map(|line| line.split('|').map(str::trim));
+            let row = rows.find(|cells| cells.clone().nth(1) == Some(state.name()));
+            let mut cells = row.expect("a row for each state").skip(2);
+            let holds = cells.next().expect("what it holds");
+            assert!(holds.starts_with(state.holds()), "{holds:?}");
+            let reboot = cells.next().expect("whether a reboot is safe");
+            match state.condition() {
+                Some(Condition::Broken) => assert!(manual.contains(state.reset_advice())),
+                _ => assert!(reboot.starts_with(state.reset_advice()), "{reboot:?}"),
+            }
+        }
+    }
 }

@@ -3,7 +3,8 @@
 //!
 //! | room | duty | may import |
 //! | --- | --- | --- |
-//! | [`web`] | the page for browsers | the four below |
+//! | [`web`] | the page for browsers | all below |
+//! | [`picture`] | what a person is shown, wherever | `store`, `rollout`, `model` |
 //! | [`work`] | what a worker of a site does; its store is the only I/O | the three below |
 //! | [`metrics`] | what Prometheus is told; pure | `store`'s requests, `rollout`, `model` |
 //! | [`store`] | what the programs know together: SQLite, PostgreSQL, memory | `rollout`, `model` |
@@ -16,6 +17,7 @@
 pub mod exchange;
 pub mod metrics;
 pub mod model;
+pub mod picture;
 pub mod rollout;
 pub mod store;
 pub mod web;

@@ -95,6 +95,44 @@ impl FlashState {
         }
     }
 
+    /// Returns the state as one word, from which [`FlashState::from_word`] makes it again: the
+    /// name, and the condition where it is not whole, as in `untouched-broken`.
+    pub fn word(self) -> String {
+        match self.condition() {
+            None | Some(Condition::Whole) => self.name().to_owned(),
+            Some(condition) => format!("{}-{}", self.name(), condition.name()),
+        }
+    }
+
+    /// Returns the state of a word. What a newer version may mean by another one is unknown, so no
+    /// reboot is safe with it.
+    pub fn from_word(word: &str) -> Self {
+        Self::ALL.into_iter().find(|state| state.word() == word).unwrap_or(Self::Unknown)
+    }
+
+    /// Returns what the chip holds, for an operator.
+    pub fn holds(self) -> &'static str {
+        match self {
+            Self::Untouched(_) => "what it held; nothing was erased or written",
+            Self::Updated => "the new image, compared as a whole",
+            Self::Restored(_) => {
+                "what it held; the backup was written back and compared as a whole"
+            }
+            Self::Mixed => "neither all of the old nor all of the new",
+            Self::Unknown => "nobody has read it since it may have changed",
+        }
+    }
+
+    /// Returns whether the machine may be reset, for an operator.
+    pub fn reset_advice(self) -> &'static str {
+        match self {
+            _ if self.reboot_is_safe() => "safe",
+            Self::Mixed => "not safe: leave the host on",
+            Self::Unknown => "not known to be safe: look at the host first",
+            _ => "with broken contents no reboot is safe",
+        }
+    }
+
     /// Returns the condition of the old contents, where the chip still holds them.
     pub fn condition(self) -> Option<Condition> {
         match self {
@@ -134,6 +172,7 @@ mod tests {
                 (usize::from(state.code()), FlashState::from_code(state.code())),
                 (code, state)
             );
+            assert_eq!(FlashState::from_word(&state.word()), state);
         }
         assert_eq!(FlashState::from_code(9), FlashState::Unknown);
         let safe: Vec<_> =
@@ -151,5 +190,7 @@ mod tests {
         let broken = FlashState::Untouched(Broken);
         assert_eq!(broken.to_string(), "flash untouched, its firmware broken, reboot NOT safe");
         assert_eq!(FlashState::Unknown.to_string(), "flash unknown, reboot NOT safe");
+        assert_eq!(broken.word(), "untouched-broken");
+        assert_eq!(FlashState::from_word("gilded"), FlashState::Unknown);
     }
 }

@@ -42,13 +42,15 @@ pub struct Attempt {
     pub retry: u32,
     /// What became of it.
     pub state: AttemptState,
+    /// The stage that its worker told last, by its name in firmcast's table; none before the first.
+    pub stage: Option<String>,
     /// The worker that holds the lease, or held it last.
     pub worker: Option<String>,
     /// Until when the lease holds.
     pub lease_until: Option<Stamp>,
     /// Name of the reason it ended with ([`firmcast::reason::Reason`]).
     pub reason: Option<String>,
-    /// What that says about the flash.
+    /// What that says about the flash, as one word ([`firmcast::reason::FlashState::word`]).
     pub flash: Option<String>,
     /// Details for a person.
     pub detail: String,

@@ -24,7 +24,7 @@ use super::selector::Selector;
 use super::window::{Window, next_start};
 use crate::model::Stamp;
 pub use command::{ARGUMENT_BYTES_MAX, ARGUMENTS_MAX, Command, CommandError, Occasion};
-pub(super) use limit::per_word;
+pub use limit::per_word;
 pub use limit::{LIMITS_MAX, SAMPLE_MAX};
 use problem::Problems;
 pub use problem::{FileError, PROBLEMS_MAX, Problem};

@@ -23,7 +23,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 use thiserror::Error;
 
-pub use effect::{Effect, Group};
+pub use effect::{Effect, Group, amount as amount_words, failures as failure_words};
 pub use members::Why;
 use schedule::{Begin, Schedule};
 

@@ -298,7 +298,7 @@ impl Store for MemoryStore {
         at: Stamp,
     ) -> Result<(), StoreError> {
         text::name("the name of a worker", worker)?;
-        let attempt = self.attempts.held(attempt, worker)?.clone();
+        let attempt = self.attempts.reach(attempt, worker, stage)?.clone();
         self.tell_of(&attempt, EventKind::Stage, worker, at, stage);
         Ok(())
     }

@@ -202,6 +202,8 @@ fn leases_are_lost_and_reports_refused(store: &mut dyn Store) {
         "{late}"
     );
     assert!(store.tell_stage(canary.id, "w1", "late", 12).is_err());
+    let reached = store.attempts(first, None, 1).unwrap().remove(0).stage;
+    assert_eq!(reached.as_deref(), Some("flashing"));
     assert_eq!(store.renew("w1", &others, LEASE_US + 13, LEASE_US).unwrap(), [0; 0]);
     assert_eq!(store.report(canary.id, "w4", &CONFIRMED, 40).unwrap(), Changed::Now);
     assert_eq!(store.report(canary.id, "w4", &CONFIRMED, 41).unwrap(), Changed::Before);

@@ -227,11 +227,13 @@ fn happening(number: u64, news: News) -> Option<Happening> {
         News::Stage { host, stage } => Some(Happening::Stage { number, host, stage }),
         News::Result(result) => {
             let foreseen = result.foreseen.filter(|foreseen| foreseen.blocks > 0);
+            let condition = result.condition.as_ref().map(|condition| format!("-{condition}"));
             let end = HostEnd {
                 holds_release: foreseen.is_some_and(|foreseen| foreseen.changed_blocks_max == 0),
                 confirmed: result.confirmed,
                 reason: result.reason.clone(),
-                flash: result.flash.clone(),
+                // As FlashState::from_word reads it.
+                flash: result.flash.clone() + &condition.unwrap_or_default(),
                 detail: result.to_text(),
             };
             Some(Happening::End { number, host: result.host, end })

@@ -94,7 +94,7 @@ fn wrong_scope(text: &str) -> String {
 }
 
 /// Returns the word that a file has for a scope.
-pub(in crate::rollout) fn per_word(scope: &Scope) -> String {
+pub fn per_word(scope: &Scope) -> String {
     match scope {
         Scope::All => "all".to_owned(),
         Scope::Wave => "wave".to_owned(),

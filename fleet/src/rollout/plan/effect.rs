@@ -49,7 +49,8 @@ pub(super) fn in_flight(limits: &Limits, hosts: &[Planned<'_>]) -> Vec<Effect> {
     effects.collect()
 }
 
-fn amount(amount: Amount) -> String {
+/// Returns an amount of hosts, as the file has it.
+pub fn amount(amount: Amount) -> String {
     match amount {
         Amount::Hosts(1) => "1 host".to_owned(),
         Amount::Hosts(hosts) => format!("{hosts} hosts"),
@@ -58,7 +59,7 @@ fn amount(amount: Amount) -> String {
 }
 
 /// Returns what a limit on failures does, in words.
-pub(super) fn failures(limit: &FailureLimit) -> String {
+pub fn failures(limit: &FailureLimit) -> String {
     let then = match limit.action {
         Action::Pause => "pauses",
         Action::Stop => "stops for good",

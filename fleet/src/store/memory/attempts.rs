@@ -48,9 +48,19 @@ impl Attempts {
         self.all.get_mut(index(id)).ok_or_else(|| unknown("attempt", id))
     }
 
-    pub(super) fn held(&self, id: AttemptId, worker: &str) -> Result<&Attempt, StoreError> {
-        let attempt = self.one(id)?;
-        if is_held(attempt, worker) { Ok(attempt) } else { Err(lease_lost(attempt, worker)) }
+    /// Keeps the stage that a worker tells, if it holds the lease.
+    pub(super) fn reach(
+        &mut self,
+        id: AttemptId,
+        worker: &str,
+        stage: &str,
+    ) -> Result<&Attempt, StoreError> {
+        let attempt = self.one_mut(id)?;
+        if !is_held(attempt, worker) {
+            return Err(lease_lost(attempt, worker));
+        }
+        attempt.stage = Some(text::detail(stage));
+        Ok(attempt)
     }
 
     /// Those of a host, the last one first.
@@ -76,6 +86,7 @@ impl Attempts {
             predicted_s: new.predicted_s,
             retry: 0,
             state: AttemptState::Planned,
+            stage: None,
             worker: None,
             lease_until: None,
             reason: None,
@@ -156,6 +167,7 @@ impl Attempts {
             let again = Attempt {
                 retry: attempt.retry + 1,
                 state: AttemptState::Planned,
+                stage: None,
                 worker: None,
                 lease_until: None,
                 reason: None,

@@ -10,8 +10,8 @@ use crate::store::words::word;
 
 /// What [`attempt`] reads, of the table `a`.
 pub(super) const ATTEMPT: &str = "a.id, a.rollout, a.wave, a.position, a.host, a.site, \
-     a.predicted_s, a.retry, a.state, a.worker, a.lease_until, a.reason, a.flash, a.detail, \
-     a.started_at, a.ended_at";
+     a.predicted_s, a.retry, a.state, a.stage, a.worker, a.lease_until, a.reason, a.flash, \
+     a.detail, a.started_at, a.ended_at";
 
 pub(super) fn page(
     sql: &mut dyn Sql,
@@ -120,7 +120,9 @@ pub(super) fn tell_stage(
     if attempt.state != AttemptState::InFlight || attempt.worker.as_deref() != Some(worker) {
         return Err(lease_lost(&attempt, worker));
     }
-    news.push(about(&attempt, EventKind::Stage, worker, at, stage));
+    let stage = text::detail(stage);
+    sql.execute("UPDATE attempts SET stage = $1 WHERE id = $2", &[(&*stage).into(), id.into()])?;
+    news.push(about(&attempt, EventKind::Stage, worker, at, &stage));
     Ok(())
 }
 
@@ -189,6 +191,7 @@ pub(super) fn attempt(row: &mut Row) -> Result<Attempt, StoreError> {
         predicted_s: row.unsigned()?,
         retry: row.unsigned()?,
         state: row.word()?,
+        stage: row.optional_text()?,
         worker: row.optional_text()?,
         lease_until: row.optional_integer()?,
         reason: row.optional_text()?,

@@ -91,6 +91,7 @@ CREATE TABLE attempts (
     predicted_s BIGINT NOT NULL,
     retry BIGINT NOT NULL,
     state {text} NOT NULL,
+    stage {text},
     worker {text},
     lease_until BIGINT,
     reason {text},

@@ -1,0 +1,292 @@
+//! What happens next in a rollout, when, and what a person may type.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::mark::Mark;
+use super::progress::Progress;
+use super::seen::Seen;
+use super::wave::WavePicture;
+use super::words::{SECOND_US, command, distance, hosts, moment, span, when, work_command};
+use crate::model::{Approval, Attempt, AttemptState, RolloutState, Stamp, Wave, WaveState};
+use crate::rollout::file::RolloutFile;
+
+/// Maximum number of sites that are told one by one.
+const SITES_MAX: usize = 4;
+
+/// How long a wave may run before it is asked why nobody begins at a site, in microseconds.
+const IDLE_US: i64 = 30 * SECOND_US;
+
+/// One thing that happens next.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Next {
+    /// What, in words; the time stands there, too.
+    pub words: String,
+    /// When; none when a person or a host decides that.
+    pub at: Option<Stamp>,
+    /// What a person may type.
+    pub command: Option<String>,
+}
+
+impl Next {
+    fn said(words: impl Into<String>) -> Self {
+        Self { words: words.into(), at: None, command: None }
+    }
+
+    fn at(self, at: Stamp) -> Self {
+        Self { at: Some(at), ..self }
+    }
+
+    fn typed(self, command: String) -> Self {
+        Self { command: Some(command), ..self }
+    }
+}
+
+/// Returns what happens next, the most important first; never nothing.
+pub(super) fn next(seen: &Seen, waves: &[WavePicture], now: Stamp) -> Vec<Next> {
+    let rollout = &seen.found.rollout;
+    let name = rollout.name.as_str();
+    let progress = sum(waves);
+    let typed = |deed: &str| command(&format!("rollout {deed}"), &[name]);
+    let because = match rollout.reason.as_str() {
+        "" => String::new(),
+        reason => format!(": {reason}"),
+    };
+    let mut next = match rollout.state {
+        RolloutState::Ready => {
+            vec![Next::said("nobody is touched until it is started").typed(typed("start"))]
+        }
+        RolloutState::Scheduled | RolloutState::Running => course(seen, waves, now),
+        RolloutState::Paused => {
+            let words = format!("paused{because}; resumed, its limits count failures anew");
+            let mut next = vec![Next::said(words).typed(typed("resume"))];
+            next.push(Next::said("or it is ended").typed(typed("abort")));
+            next
+        }
+        RolloutState::Finished => vec![Next::said("every host has ended")],
+        RolloutState::Error => vec![Next::said(format!(
+            "ended{because}; for the hosts that are left, create a rollout with another name"
+        ))],
+    };
+    let moves = !matches!(rollout.state, RolloutState::Scheduled | RolloutState::Running);
+    if progress.in_flight > 0 && moves {
+        next.push(Next::said(format!("{} in flight go on to their end", progress.in_flight)));
+    }
+    let can_retry = matches!(rollout.state, RolloutState::Finished | RolloutState::Paused);
+    if progress.failed > 0 && can_retry {
+        let words = format!("{} failed; they are planned again", hosts(progress.failed));
+        next.push(Next::said(words).typed(typed("retry")));
+    }
+    next.extend(silent(seen, now));
+    next
+}
+
+fn sum(waves: &[WavePicture]) -> Progress {
+    let mut sum = Progress::default();
+    for Progress { planned, in_flight, confirmed, failed, skipped } in
+        waves.iter().map(|wave| wave.progress)
+    {
+        sum.planned += planned;
+        sum.in_flight += in_flight;
+        sum.confirmed += confirmed;
+        sum.failed += failed;
+        sum.skipped += skipped;
+    }
+    sum
+}
+
+/// What is said of a rollout under way: that of its first wave which is not finished.
+fn course(seen: &Seen, waves: &[WavePicture], now: Stamp) -> Vec<Next> {
+    let unfinished = |(wave, _): &(&Wave, &WavePicture)| wave.state != WaveState::Finished;
+    let found = seen.found.waves.iter().zip(waves).find(unfinished);
+    let Some((wave, picture)) = found else {
+        return vec![Next::said("every wave is over: a worker finishes the rollout")];
+    };
+    let is_scheduled = seen.found.rollout.state == RolloutState::Scheduled;
+    match wave.state {
+        WaveState::AwaitsApproval => vec![approval(seen, wave)],
+        WaveState::Waiting if wave.approval == Approval::Person => vec![approval(seen, wave)],
+        WaveState::Soaking => vec![soak(seen, wave, now)],
+        WaveState::Waiting | WaveState::Running | WaveState::Finished => {
+            let mut next = sites(seen, wave, now);
+            next.extend(estimate(seen, wave, picture, now));
+            if next.is_empty() {
+                next.push(Next::said(match is_scheduled {
+                    true => "a worker begins: is one running at each site?".to_owned(),
+                    false => format!("{} of wave {} go on", picture.progress.in_flight, wave.name),
+                }));
+            }
+            next
+        }
+    }
+}
+
+fn approval(seen: &Seen, wave: &Wave) -> Next {
+    let rollout = &seen.found.rollout;
+    let of_wave = seen.approvals.iter().filter(|approval| approval.wave == wave.number);
+    let by: Vec<&str> = of_wave.map(|approval| approval.by.as_str()).collect();
+    if by.is_empty() {
+        let words = format!(
+            "waits for the approval of wave {} by somebody else than {}",
+            wave.name, rollout.created_by
+        );
+        let typed = command("rollout approve --key FILE", &[&rollout.name, &wave.name]);
+        return Next::said(words).typed(typed);
+    }
+    Next::said(format!(
+        "wave {} was approved by {}; a worker checks that: does each know the key by --approver?",
+        wave.name,
+        by.join(", ")
+    ))
+}
+
+fn soak(seen: &Seen, wave: &Wave, now: Stamp) -> Next {
+    let until = wave.since.saturating_add(i64::from(wave.soak_s) * SECOND_US);
+    match until > now {
+        true => {
+            Next::said(format!("wave {} soaks until {}", wave.name, when(until, now))).at(until)
+        }
+        false => {
+            let within_s = seen.file.as_ref().map_or(0, |file| file.healthy_within_s);
+            let late = until.saturating_add(i64::from(within_s) * SECOND_US);
+            let words = format!(
+                "wave {} has soaked: each confirmed host is looked at, until {} at the latest",
+                wave.name,
+                when(late, now)
+            );
+            Next::said(words).at(late)
+        }
+    }
+}
+
+/// The hosts of a wave that have not begun at a site.
+#[derive(Clone, Copy, Default)]
+struct Waiting {
+    planned: u64,
+    in_flight: u64,
+    /// The shortest time that one of the planned ones takes, in seconds.
+    shortest_s: u32,
+}
+
+fn by_site<'a>(seen: &'a Seen, wave: &Wave) -> BTreeMap<&'a str, Waiting> {
+    let mut sites: BTreeMap<&str, Waiting> = BTreeMap::new();
+    for attempt in seen.attempts.iter().filter(|attempt| attempt.wave == wave.number) {
+        let site = sites.entry(&attempt.site).or_default();
+        match attempt.state {
+            AttemptState::Planned => {
+                let shortest_s = if site.planned == 0 { u32::MAX } else { site.shortest_s };
+                site.shortest_s = shortest_s.min(attempt.predicted_s);
+                site.planned += 1;
+            }
+            AttemptState::InFlight => site.in_flight += 1,
+            AttemptState::Confirmed | AttemptState::Failed | AttemptState::Skipped => {}
+        }
+    }
+    sites.retain(|_, site| site.planned > 0);
+    sites
+}
+
+/// Where a wave waits: for windows, the soonest first, or for workers.
+fn sites(seen: &Seen, wave: &Wave, now: Stamp) -> Vec<Next> {
+    let Some(file) = &seen.file else { return Vec::new() };
+    let runs_long = wave.state == WaveState::Running && wave.since.saturating_add(IDLE_US) < now;
+    let mut next: Vec<(Stamp, Next)> = Vec::new();
+    for (site, waiting) in by_site(seen, wave) {
+        let planned = hosts(waiting.planned);
+        match file.next_start(site, waiting.shortest_s, now) {
+            Some(at) if at > now => {
+                let words = format!(
+                    "{planned} at site {site} wait for the window: it opens {}, {}",
+                    on_the_wall(file, site, at),
+                    distance(at, now)
+                );
+                next.push((at, Next::said(words).at(at)));
+            }
+            None => {
+                let words = format!(
+                    "{planned} at site {site} never begin: no window is long enough for {}; end \
+                     this rollout and create one with longer windows",
+                    span(i64::from(waiting.shortest_s) * SECOND_US)
+                );
+                next.push((now, Next::said(words)));
+            }
+            Some(_) if runs_long && waiting.in_flight == 0 => {
+                let words = format!(
+                    "{planned} at site {site} may begin and nobody does: a limit is full, or no \
+                     worker runs there"
+                );
+                next.push((now, Next::said(words).typed(work_command(site))));
+            }
+            Some(_) => {}
+        }
+    }
+    next.sort_by_key(|(at, _)| *at);
+    let others = next.len().saturating_sub(SITES_MAX);
+    next.truncate(SITES_MAX);
+    let mut next: Vec<Next> = next.into_iter().map(|(_, next)| next).collect();
+    if others > 0 {
+        next.push(Next::said(format!("and {others} further sites wait")));
+    }
+    next
+}
+
+/// A moment by the clock of a site's window.
+fn on_the_wall(file: &RolloutFile, site: &str, at: Stamp) -> String {
+    let entry = file.windows.iter().find(|entry| entry.covers(site));
+    let Some(zone) = entry.map(|entry| &entry.window.zone) else { return String::new() };
+    format!("{} ({})", moment(at, zone), zone.iana_name().unwrap_or("its time zone"))
+}
+
+/// When a wave is over, if it goes on as it does now: as many at a time, each for as long as those
+/// that were confirmed took. Windows and failures may make it later.
+fn estimate(seen: &Seen, wave: &Wave, picture: &WavePicture, now: Stamp) -> Option<Next> {
+    let Progress { planned, in_flight, .. } = picture.progress;
+    if in_flight == 0 {
+        return None;
+    }
+    let each_us = each_us(seen);
+    let turns = i64::try_from((planned + in_flight).div_ceil(in_flight)).unwrap_or(i64::MAX);
+    let done = now.saturating_add(turns.saturating_mul(each_us));
+    let waiting = match planned {
+        0 => String::new(),
+        planned => format!(", {} wait", hosts(planned)),
+    };
+    let words = format!(
+        "wave {}: {in_flight} in flight{waiting}; done at about {}, if each takes {} and as many \
+         go on at a time",
+        wave.name,
+        when(done, now),
+        span(each_us)
+    );
+    Some(Next::said(words).at(done))
+}
+
+/// How long a host takes: the mean of those that were confirmed, else of what was predicted.
+fn each_us(seen: &Seen) -> i64 {
+    let mean = |spans: &mut dyn Iterator<Item = i64>| {
+        let (sum, count) =
+            spans.fold((0_i64, 0_i64), |(sum, count), us| (sum.saturating_add(us), count + 1));
+        sum.checked_div(count)
+    };
+    let confirmed = seen.attempts.iter().filter(|attempt| attempt.state == AttemptState::Confirmed);
+    let mut took = confirmed
+        .filter_map(|attempt| Some(attempt.ended_at?.saturating_sub(attempt.started_at?).max(0)));
+    let mut predicted =
+        seen.attempts.iter().map(|attempt| i64::from(attempt.predicted_s) * SECOND_US);
+    mean(&mut took).or_else(|| mean(&mut predicted)).unwrap_or_default()
+}
+
+/// Hosts that no worker speaks for.
+fn silent(seen: &Seen, now: Stamp) -> Option<Next> {
+    let is_silent = |attempt: &&Attempt| Mark::of(attempt, now) == Mark::Silent;
+    let mut silent = seen.attempts.iter().filter(is_silent);
+    let first = silent.next()?;
+    let count = silent.count() as u64 + 1;
+    let words = format!(
+        "the workers of {} are silent: any worker of their site takes them over, for example at {}",
+        hosts(count),
+        first.site
+    );
+    Some(Next::said(words).typed(work_command(&first.site)))
+}

@@ -1,0 +1,94 @@
+use super::*;
+use crate::model::{RolloutState, WaveState};
+use crate::picture::host::HostPicture;
+use crate::picture::mark::Mark;
+use crate::picture::samples::{NOON, Sample, attempt, seen};
+use crate::picture::seen::last_of_each;
+use crate::rollout::samples::host;
+
+/// What is said first, and what may be typed.
+fn first(sample: &Sample, now: Stamp) -> (String, String) {
+    let next = RolloutPicture::new(&seen(sample), now).next.remove(0);
+    (next.words, next.command.unwrap_or_default())
+}
+
+#[test]
+fn what_happens_next_is_said_with_the_time_and_the_command() {
+    use WaveState::{AwaitsApproval, Finished, Running, Soaking, Waiting};
+    // Berlin opens at 22:00, Austin at 23:00 a day later, Kiel has no window.
+    let places = vec![(0, 1, 0), (2, 1, 0), (0, 1, 4)];
+    let waits = Sample { state: RolloutState::Scheduled, places, ..Sample::default() };
+    let (words, _) = first(&waits, NOON);
+    assert_eq!(
+        words,
+        "1 host at site austin wait for the window: it opens Fri 2026-01-02 23:00 \
+         (America/Chicago), in 17 h"
+    );
+    let ready = Sample { state: RolloutState::Ready, ..Sample::default() };
+    assert_eq!(first(&ready, NOON).1, "firmcast-fleet rollout start winter");
+
+    let soaks = Sample { waves: [Soaking, Waiting, Waiting], ..Sample::default() };
+    let told = "wave canary soaks until Fri 2026-01-02 12:29 UTC, in 29 min";
+    assert_eq!(first(&soaks, NOON).0, told);
+    let late = NOON + 1_800_000_000;
+    assert!(first(&soaks, late).0.contains("each confirmed host is looked at, until Fri"));
+
+    let asks = Sample { waves: [Finished, AwaitsApproval, Waiting], ..Sample::default() };
+    let (words, typed) = first(&asks, NOON);
+    assert_eq!(words, "waits for the approval of wave tenth by somebody else than ann");
+    assert_eq!(typed, "firmcast-fleet rollout approve --key FILE winter tenth");
+
+    let places = vec![(1, 1, 3), (1, 1, 2), (1, 2, 0), (1, 2, 0), (1, 2, 0), (1, 2, 4)];
+    let runs = Sample { waves: [Running, Waiting, Waiting], places, ..Sample::default() };
+    let told = "wave canary: 2 in flight, 3 hosts wait; done at about Fri 2026-01-02 12:30 UTC, \
+                in 30 min, if each takes 10 min and as many go on at a time";
+    assert_eq!(first(&runs, NOON).0, told);
+    let silent = RolloutPicture::new(&seen(&runs), NOON + 60_000_000).next;
+    assert!(silent.iter().any(|next| next.words.contains("workers of 2 hosts are silent")));
+
+    let reason = "2 of 3 hosts failed in rack \"berlin/r1\"; the limit is 2";
+    let places = vec![(1, 1, 3), (1, 1, 5), (1, 1, 6)];
+    let paused = Sample { state: RolloutState::Paused, reason, places, ..Sample::default() };
+    let picture = RolloutPicture::new(&seen(&paused), NOON);
+    let typed: Vec<_> = picture.next.iter().filter_map(|next| next.command.as_deref()).collect();
+    let deeds =
+        ["resume", "abort", "retry"].map(|deed| format!("firmcast-fleet rollout {deed} winter"));
+    assert_eq!(typed, deeds);
+    assert!(picture.next[0].words.contains(reason), "{picture:?}");
+    assert_eq!(picture.headline.progress.words(), "2 failed, 1 in flight");
+    assert_eq!(picture.waves[0].progress, picture.headline.progress);
+}
+
+#[test]
+fn nobody_begins_where_no_worker_runs_and_that_is_asked() {
+    let places = vec![(4, 1, 0), (1, 1, 2)];
+    let next = RolloutPicture::new(&seen(&Sample { places, ..Sample::default() }), NOON).next;
+    let typed = next[0].command.as_deref();
+    assert_eq!(typed, Some("firmcast-fleet work --key FILE --site=$'-\\x1b\\''"), "{next:?}");
+}
+
+#[test]
+fn of_a_host_that_was_tried_again_the_last_try_counts() {
+    let failed = attempt(0, 0, 5);
+    let again = crate::model::Attempt { id: 7, retry: 1, ..attempt(0, 0, 4) };
+    let other = attempt(1, 0, 5);
+    let last = last_of_each([failed.clone(), again.clone(), other.clone()]);
+    assert_eq!(last, [again.clone(), other]);
+
+    let tried = |attempts: &[&crate::model::Attempt]| {
+        let tried = attempts.iter().map(|each| ("winter".to_owned(), (*each).clone()));
+        HostPicture::new(host("h0", "berlin", "r1", "a"), tried.collect(), NOON)
+    };
+    let mixed = tried(&[&failed]);
+    assert_eq!((mixed.mark, mixed.flash.reset_is_safe), (Some(Mark::Unsafe), Some(false)));
+    assert_eq!(mixed.flash.reset, "not safe: leave the host on");
+    assert!(mixed.advice.starts_with("see the detail for the failing block"), "{mixed:?}");
+    assert_eq!(mixed.command.as_deref(), Some("firmcast-fleet rollout retry winter"));
+
+    let well = tried(&[&again, &failed]);
+    assert_eq!((well.mark, well.flash.reset_is_safe), (Some(Mark::Confirmed), Some(true)));
+    assert_eq!((well.advice.as_str(), well.command), ("", None));
+    // It may be written again at this moment.
+    let begun = tried(&[&attempt(0, 0, 1), &again]);
+    assert_eq!(begun.flash.reset_is_safe, Some(false), "{begun:?}");
+}

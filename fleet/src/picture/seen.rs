@@ -1,0 +1,51 @@
+//! What was read of a rollout.
+
+use std::collections::BTreeMap;
+
+use crate::model::{Attempt, Stamp};
+use crate::rollout::file::RolloutFile;
+use crate::rollout::limits::Counts;
+use crate::store::requests::{RolloutWaves, SignedApproval};
+
+/// What was read of a rollout. Its parts may be some moments apart: others write meanwhile.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// When it was read.
+    pub at: Stamp,
+    /// The rollout, its waves and limits.
+    pub found: RolloutWaves,
+    /// Its file; none when this version cannot read it.
+    pub file: Option<RolloutFile>,
+    /// The version of its release; empty when the release is not known here.
+    pub version: String,
+    /// What its limits count.
+    pub counters: Counts,
+    /// Who approved which wave.
+    pub approvals: Vec<SignedApproval>,
+    /// The last attempt of each host, by wave and position.
+    pub attempts: Vec<Attempt>,
+    /// The rack of each host that has one.
+    pub racks: BTreeMap<String, String>,
+}
+
+impl Seen {
+    /// The rack of a host; empty when it has none.
+    pub fn rack(&self, host: &str) -> &str {
+        self.racks.get(host).map_or("", String::as_str)
+    }
+}
+
+/// Leaves the last attempt of each host, out of attempts by place: those that were tried again
+/// stand where they stood before, the later retry later.
+pub fn last_of_each(attempts: impl IntoIterator<Item = Attempt>) -> Vec<Attempt> {
+    let mut last = Vec::<Attempt>::new();
+    for attempt in attempts {
+        match last.last_mut() {
+            Some(known) if (known.wave, known.position) == (attempt.wave, attempt.position) => {
+                *known = attempt;
+            }
+            _ => last.push(attempt),
+        }
+    }
+    last
+}
