@@ -28,11 +28,11 @@ help: ## [-|-] what can be made
 	@{ printf 'make\tcold\twarm\t\n'; \
 		sed -n 's/^\([a-z-]*\):[^#]*## \[\(.*\)|\(.*\)\] /\1\t\2\t\3\t/p' Makefile; } | expand -t 15,24,33
 
-build: need-cc ## [?|?] the static firmcastd and the manager firmcast, as released
+build: need-cc ## [?|?] the static firmcastd, the manager firmcast, and firmcast-fleet, as released
 	RUSTFLAGS='$(shell packaging/rustflags firmcastd)' cargo build --locked --release --target x86_64-unknown-linux-gnu --bin firmcastd
-	cargo build --locked --profile fast -p firmcast-manager
+	cargo build --locked --profile fast -p firmcast-manager -p firmcast-fleet
 
-packages: need-cc need-python3 ## [?|7 min] .deb and .rpm of the agent, the manager and the initramfs hook, in target/packages
+packages: need-cc need-python3 ## [?|7 min] .deb and .rpm of the agent, the manager, the fleet and the initramfs hook, in target/packages
 	packaging/packages
 
 demo: need-cc need-python3 ## [?|1 min] two virtual servers get another BIOS over the network and boot it

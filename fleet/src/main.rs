@@ -1,6 +1,8 @@
 //! `firmcast-fleet`: rollouts over fleets, from the command line.
 
 mod commands;
+#[cfg(feature = "pages")]
+mod pages;
 
 use std::process::ExitCode;
 

@@ -77,6 +77,9 @@ enum Command {
     Metrics(metrics::MetricsArgs),
     /// Show the fleet in a browser, until stopped; the page changes nothing
     Web(web::WebArgs),
+    #[cfg(feature = "pages")]
+    #[command(hide = true)]
+    Pages(crate::pages::PagesArgs),
 }
 
 impl Cli {
@@ -90,6 +93,11 @@ impl Cli {
             Command::Events(args) => args.run(&self.place),
             Command::Metrics(args) => args.run(&self.place),
             Command::Web(args) => args.run(&self.place),
+            #[cfg(feature = "pages")]
+            Command::Pages(args) => {
+                args.run(<Self as clap::CommandFactory>::command())?;
+                Ok(ExitCode::SUCCESS)
+            }
         }
     }
 }
@@ -106,6 +114,11 @@ impl Place {
         }
         std::fs::create_dir_all(&self.state)
             .with_context(|| format!("cannot create {}", self.state.display()))?;
+        // Of a directory that is closed the database would only say that it cannot open a file.
+        std::fs::read_dir(&self.state).with_context(|| {
+            let state = self.state.display();
+            format!("cannot use {state}: be somebody of its group, or name another one by --state")
+        })?;
         self.open().with_context(|| format!("cannot open the store in {}", self.state.display()))
     }
 

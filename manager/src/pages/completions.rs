@@ -44,8 +44,8 @@ fn host_command() -> Command {
 
 /// Adds what stands in a synopsis: options with a value behind them or without, and the words that
 /// are subcommands.
-fn with_options<'a>(mut command: Command, words: impl Iterator<Item = &'a str>) -> Command {
-    let words: Vec<&str> = words.map(|word| word.trim_matches(['[', ']'])).collect();
+fn with_options(mut command: Command, words: impl Iterator<Item = &'static str>) -> Command {
+    let words: Vec<&'static str> = words.map(|word| word.trim_matches(['[', ']'])).collect();
     for (index, word) in words.iter().enumerate() {
         let value = words.get(index + 1).filter(|next| is_value(next));
         if let Some(name) = word.strip_prefix("--") {
@@ -53,19 +53,18 @@ fn with_options<'a>(mut command: Command, words: impl Iterator<Item = &'a str>) 
                 continue;
             }
             let meaning = OPTIONS.iter().find(|option| option.words.starts_with(word));
-            let mut option = Arg::new(name.to_owned()).long(name.to_owned());
+            let mut option = Arg::new(name).long(name);
             if let Some(meaning) = meaning {
                 option = option.help(meaning.meaning);
             }
             command = command.arg(match value {
-                Some(value) => option
-                    .value_name((*value).to_owned())
-                    .value_hint(ValueHint::FilePath)
-                    .action(ArgAction::Set),
+                Some(value) => {
+                    option.value_name(*value).value_hint(ValueHint::FilePath).action(ArgAction::Set)
+                }
                 None => option.action(ArgAction::SetTrue),
             });
         } else if *word != "|" && !is_value(word) {
-            command = command.subcommand(Command::new((*word).to_owned()));
+            command = command.subcommand(Command::new(*word));
         }
     }
     command

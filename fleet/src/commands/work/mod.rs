@@ -47,7 +47,7 @@ pub(crate) struct WorkArgs {
     /// The program that runs campaigns
     #[arg(long, value_name = "PROGRAM", default_value = "firmcast")]
     firmcast: PathBuf,
-    /// Options for each firmcast update, after --, for example -- --rate-mbit 400 --polite
+    /// Options for each firmcast update, after --, for example -- --rate 400 --polite
     #[arg(last = true, value_name = "OPTION")]
     options: Vec<String>,
 }
