@@ -40,7 +40,7 @@ demo: need-cc need-python3 ## [?|1 min] two virtual servers get another BIOS ove
 
 test: test-unit test-sim test-firmware test-interop test-vm ## [?|?] everything that decides whether firmcast is right
 
-test-unit: need-cc need-postgres need-promtool ## [?|?] unit, property and documentation tests; leaves out the simulator, real firmware images and virtual machines
+test-unit: need-cc need-postgres need-promtool need-python3 ## [?|?] unit, property and documentation tests; leaves out the simulator, real firmware images and virtual machines
 	$(call cargo-test,--workspace)
 	cargo test --locked --workspace --doc
 

@@ -5,6 +5,7 @@
 //! | --- | --- | --- |
 //! | [`web`] | the page for browsers | all below |
 //! | [`picture`] | what a person is shown, wherever | `store`, `rollout`, `model` |
+//! | [`webhooks`] | who is told of events over HTTP | `store`, `model` |
 //! | [`work`] | what a worker of a site does; its store is the only I/O | the three below |
 //! | [`metrics`] | what Prometheus is told; pure | `store`'s requests, `rollout`, `model` |
 //! | [`store`] | what the programs know together: SQLite, PostgreSQL, memory | `rollout`, `model` |
@@ -21,4 +22,5 @@ pub mod picture;
 pub mod rollout;
 pub mod store;
 pub mod web;
+pub mod webhooks;
 pub mod work;

@@ -3,6 +3,8 @@
 
 #[path = "commands/monitoring.rs"]
 mod monitoring;
+#[path = "commands/webhooks.rs"]
+mod webhooks;
 
 use std::path::Path;
 use std::process::{Command, Output};

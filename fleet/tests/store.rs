@@ -4,6 +4,8 @@
 //! | --- | --- |
 //! | `server.rs` | a PostgreSQL server of its own |
 //! | `samples.rs` | hosts, releases, rollouts |
+//! | `receiver.rs` | an HTTP server that fails in all ways |
+//! | `sender.rs` | webhooks: delivered in order, at least once, whatever fails |
 //! | `suite.rs` | what holds for every store |
 //! | `limits.rs` | what limits and windows do |
 //! | `survey.rs` | what Prometheus is told |
@@ -19,8 +21,12 @@ mod crowd;
 mod limits;
 #[path = "store/model.rs"]
 mod model;
+#[path = "store/receiver.rs"]
+mod receiver;
 #[path = "store/samples.rs"]
 mod samples;
+#[path = "store/sender.rs"]
+mod sender;
 #[path = "store/server.rs"]
 mod server;
 #[path = "store/suite.rs"]

@@ -9,6 +9,8 @@ mod rollout;
 mod shelf;
 pub(crate) mod terminal;
 mod web;
+mod webhook;
+mod webhooks;
 mod work;
 
 use std::path::{Path, PathBuf};
@@ -20,6 +22,7 @@ use clap::{Args, Parser, Subcommand};
 use firmcast_fleet::model::Stamp;
 use firmcast_fleet::store::{Backup, PostgresStore, SqliteStore, Store, StoreError};
 use firmcast_manager::clock::unix_micros;
+use ring::rand::SecureRandom as _;
 
 /// Where the state is kept without `--state`.
 const STATE_DEFAULT: &str = "/var/lib/firmcast-fleet";
@@ -77,6 +80,10 @@ enum Command {
     Metrics(metrics::MetricsArgs),
     /// Show the fleet in a browser, until stopped; the page changes nothing
     Web(web::WebArgs),
+    /// Have events sent to others over HTTP
+    Webhook(webhook::WebhookArgs),
+    /// Deliver events to the webhooks, until stopped
+    Webhooks(webhooks::WebhooksArgs),
     #[cfg(feature = "pages")]
     #[command(hide = true)]
     Pages(crate::pages::PagesArgs),
@@ -93,6 +100,8 @@ impl Cli {
             Command::Events(args) => args.run(&self.place),
             Command::Metrics(args) => args.run(&self.place),
             Command::Web(args) => args.run(&self.place),
+            Command::Webhook(args) => args.run(&self.place),
+            Command::Webhooks(args) => args.run(&self.place),
             #[cfg(feature = "pages")]
             Command::Pages(args) => {
                 args.run(<Self as clap::CommandFactory>::command())?;
@@ -136,4 +145,17 @@ impl Place {
 /// Now, as the store keeps it.
 fn now() -> Stamp {
     i64::try_from(unix_micros(SystemTime::now())).unwrap_or(i64::MAX)
+}
+
+/// Bytes that nobody can guess.
+fn random<const N: usize>() -> anyhow::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    let filled = ring::rand::SystemRandom::new().fill(&mut bytes);
+    filled.map_err(|_| anyhow::anyhow!("the system gives no random bytes; try again"))?;
+    Ok(bytes)
+}
+
+/// A number that others do not have at the same time; it keeps no secret.
+fn chance() -> u16 {
+    random().map_or(0, u16::from_le_bytes)
 }

@@ -72,13 +72,25 @@ pub(super) const LEASES_EXPIRED: Family = Family {
 };
 pub(super) const LAST_EVENT: Family =
     gauge("firmcast_fleet_last_event_timestamp_seconds", "When the last event happened.");
+pub(super) const WEBHOOK_SENDER_UP: Family = gauge(
+    "firmcast_fleet_webhook_sender_up",
+    "1 when somebody delivers to the webhooks, else 0; where there are webhooks.",
+);
+pub(super) const WEBHOOK_FAILING: Family = gauge(
+    "firmcast_fleet_webhook_failing",
+    "1 when the last deliveries to a webhook failed, one after the other, else 0.",
+);
+pub(super) const WEBHOOK_LAG: Family = gauge(
+    "firmcast_fleet_webhook_lag_events",
+    "Events that a webhook was not told of yet, among them those that it does not want.",
+);
 pub(super) const LEFT_OUT: Family = gauge(
     "firmcast_fleet_left_out",
     "Open rollouts, and series, that are missing here because there are too many.",
 );
 
 /// Every metric, in the order of the page.
-pub const FAMILIES: [&Family; 17] = [
+pub const FAMILIES: [&Family; 20] = [
     &BUILD_INFO,
     &STORE_UP,
     &STORE_READ,
@@ -95,5 +107,8 @@ pub const FAMILIES: [&Family; 17] = [
     &WORKER_SEEN,
     &LEASES_EXPIRED,
     &LAST_EVENT,
+    &WEBHOOK_SENDER_UP,
+    &WEBHOOK_FAILING,
+    &WEBHOOK_LAG,
     &LEFT_OUT,
 ];

@@ -5,9 +5,9 @@ use super::exposition::{Exposition, Sample};
 use super::family::{
     ATTEMPTS, BUILD_INFO, Family, HOSTS, LAST_EVENT, LEASES_EXPIRED, LEFT_OUT, LIMIT_MAX,
     LIMIT_USED, OLDEST_IN_FLIGHT, OVERDUE, ROLLOUT_STATE, ROLLOUTS, STORE_READ, STORE_UP,
-    WAVE_STATE, WORKER_SEEN, WORKERS,
+    WAVE_STATE, WEBHOOK_FAILING, WEBHOOK_LAG, WEBHOOK_SENDER_UP, WORKER_SEEN, WORKERS,
 };
-use crate::model::{AttemptState, RolloutState, Stamp, WaveState};
+use crate::model::{AttemptState, Delivery, EventId, RolloutState, Stamp, WaveState};
 use crate::store::requests::{Survey, Surveyed};
 
 /// How long a worker may be silent and still counts as there, in microseconds: some times as long
@@ -68,7 +68,8 @@ pub fn page(look: &Look<'_>) -> String {
     open_rollouts(&mut page, survey, look.at);
     workers(&mut page, survey, look.at);
     page.value(&LEASES_EXPIRED, count(survey.leases_lost));
-    page.family(&LAST_EVENT, survey.last_event_at.map(|at| plain(seconds(at))));
+    page.family(&LAST_EVENT, survey.last_event.map(|(_, at)| plain(seconds(at))));
+    webhooks(&mut page, survey, look.at);
     let open: u64 = (survey.rollouts.iter())
         .filter(|(state, _)| !matches!(state, RolloutState::Finished | RolloutState::Error))
         .map(|(_, rollouts)| rollouts)
@@ -207,6 +208,27 @@ fn workers(page: &mut Exposition, survey: &Survey, at: Stamp) {
         last.map(|last| Sample { labels: vec![("site", *site)], value: seconds(last) })
     });
     page.family(&WORKER_SEEN, seen);
+}
+
+/// How far each webhook is, where there are some.
+fn webhooks(page: &mut Exposition, survey: &Survey, at: Stamp) {
+    if survey.webhooks.is_empty() {
+        return;
+    }
+    let is_sending = survey.sender_until.is_some_and(|until| until > at);
+    page.value(&WEBHOOK_SENDER_UP, one_if(is_sending));
+    let last = survey.last_event.map_or(0, |(id, _)| id);
+    let of_each = |value: fn(&Delivery, EventId) -> f64| {
+        survey.webhooks.iter().map(move |(name, delivery)| Sample {
+            labels: vec![("webhook", name.as_str())],
+            value: value(delivery, last),
+        })
+    };
+    page.family(&WEBHOOK_FAILING, of_each(|delivery, _| one_if(delivery.is_failing())));
+    let lag = |delivery: &Delivery, last: EventId| {
+        count(last.saturating_sub(delivery.delivered).try_into().unwrap_or_default())
+    };
+    page.family(&WEBHOOK_LAG, of_each(lag));
 }
 
 fn plain(value: f64) -> Sample<'static> {

@@ -27,6 +27,13 @@ pub enum EventKind {
     LeaseLost,
 }
 
+impl EventKind {
+    /// Says whether it is one of the many steps of a single host, which few want to be told of.
+    pub fn is_step(self) -> bool {
+        matches!(self, Self::Claimed | Self::Stage)
+    }
+}
+
 /// Something that happened. Events are never changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {

@@ -5,6 +5,7 @@ mod event;
 mod host;
 mod release;
 mod rollout;
+mod webhook;
 mod worker;
 
 pub use attempt::{Attempt, AttemptId, AttemptState};
@@ -12,6 +13,7 @@ pub use event::{Event, EventId, EventKind};
 pub use host::{Host, LABEL_BYTES_MAX, LABELS_MAX, POWER, RACK, ROLE, SITE};
 pub use release::Release;
 pub use rollout::{Approval, Rollout, RolloutId, RolloutState, Wave, WaveState};
+pub use webhook::{Delivery, Secret, TRIES_UNTIL_FAILING, Webhook, WebhookId};
 pub use worker::Worker;
 
 /// Microseconds since 1970, UTC.

@@ -6,7 +6,8 @@ use super::requests::{
     SignedApproval, StateChange, Survey, WaveChange,
 };
 use crate::model::{
-    Attempt, AttemptId, Event, EventId, Host, Release, Rollout, RolloutId, Stamp, Worker,
+    Attempt, AttemptId, Delivery, Event, EventId, Host, Release, Rollout, RolloutId, Secret, Stamp,
+    Webhook, WebhookId, Worker,
 };
 use crate::rollout::limits::Counts;
 
@@ -152,6 +153,29 @@ pub trait Store: Send {
 
     /// Counts what there is, at `at`; cheap enough for every few seconds.
     fn survey(&mut self, at: Stamp) -> Result<Survey, StoreError>;
+
+    /// Keeps a webhook, if there is none of its name.
+    fn add_webhook(&mut self, webhook: &Webhook) -> Result<Changed, StoreError>;
+
+    /// All webhooks, by name.
+    fn webhooks(&mut self) -> Result<Vec<Webhook>, StoreError>;
+
+    /// Changes what signs the messages of a webhook.
+    fn set_secrets(&mut self, name: &str, secrets: &[Secret]) -> Result<(), StoreError>;
+
+    /// Forgets a webhook.
+    fn remove_webhook(&mut self, name: &str) -> Result<(), StoreError>;
+
+    /// Keeps how far a webhook is. Nothing changes when it was further already, or is gone.
+    fn tell_delivery(
+        &mut self,
+        webhook: WebhookId,
+        delivery: &Delivery,
+    ) -> Result<Changed, StoreError>;
+
+    /// Makes `holder` the one who delivers to the webhooks, until `until`; says whether it is.
+    /// Somebody else can be it when that time is over.
+    fn hold_webhooks(&mut self, holder: &str, at: Stamp, until: Stamp) -> Result<bool, StoreError>;
 
     /// Waits until there may be new events, at most `timeout`. A wake-up only: it may be missing,
     /// and it may come without reason.

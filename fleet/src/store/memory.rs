@@ -4,6 +4,7 @@ mod attempts;
 mod budget;
 mod rollouts;
 mod survey;
+mod webhooks;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,13 +19,14 @@ use super::requests::{
 use super::text;
 use super::words::word;
 use crate::model::{
-    Attempt, AttemptId, Event, EventId, EventKind, Host, Release, Rollout, RolloutId, RolloutState,
-    Stamp, Worker,
+    Attempt, AttemptId, Delivery, Event, EventId, EventKind, Host, Release, Rollout, RolloutId,
+    RolloutState, Secret, Stamp, Webhook, WebhookId, Worker,
 };
 use crate::rollout::limits::Counts;
 
 use attempts::Attempts;
 use rollouts::Kept;
+use webhooks::Webhooks;
 
 /// The store in memory.
 #[derive(Debug, Default)]
@@ -39,6 +41,7 @@ pub struct MemoryStore {
     events: Vec<Event>,
     /// By name.
     workers: BTreeMap<String, Worker>,
+    webhooks: Webhooks,
 }
 
 impl MemoryStore {
@@ -352,6 +355,37 @@ impl Store for MemoryStore {
 
     fn survey(&mut self, at: Stamp) -> Result<Survey, StoreError> {
         Ok(self.count_all(at))
+    }
+
+    fn add_webhook(&mut self, webhook: &Webhook) -> Result<Changed, StoreError> {
+        text::webhook(webhook)?;
+        self.webhooks.add(webhook)
+    }
+
+    fn webhooks(&mut self) -> Result<Vec<Webhook>, StoreError> {
+        Ok(self.webhooks.all())
+    }
+
+    fn set_secrets(&mut self, name: &str, secrets: &[Secret]) -> Result<(), StoreError> {
+        text::secrets(secrets)?;
+        self.webhooks.set_secrets(name, secrets)
+    }
+
+    fn remove_webhook(&mut self, name: &str) -> Result<(), StoreError> {
+        self.webhooks.remove(name)
+    }
+
+    fn tell_delivery(
+        &mut self,
+        webhook: WebhookId,
+        delivery: &Delivery,
+    ) -> Result<Changed, StoreError> {
+        Ok(self.webhooks.tell(webhook, delivery))
+    }
+
+    fn hold_webhooks(&mut self, holder: &str, at: Stamp, until: Stamp) -> Result<bool, StoreError> {
+        text::name("the name of a sender", holder)?;
+        Ok(self.webhooks.hold(holder, at, until))
     }
 
     /// Returns at once: there is no other thread to wait for.

@@ -23,7 +23,9 @@ pub use claims::{CLAIM_MAX, Claim, ClaimRequest, OPEN_MAX, Open, Outcome, RENEW_
 pub use creation::{ATTEMPTS_MAX, DOMAINS_MAX, NewAttempt, NewRollout, NewWave, WAVES_MAX};
 pub(super) use creation::{Cohort, Frozen, Placed};
 pub(super) use survey::is_open;
-pub use survey::{SURVEYED_MAX, Survey, Surveyed, Tally, WORKER_KEPT_US, WORKERS_MAX};
+pub use survey::{
+    SURVEYED_MAX, Survey, Surveyed, Tally, WEBHOOKS_MAX, WORKER_KEPT_US, WORKERS_MAX,
+};
 
 /// Maximum number of hosts that one call puts.
 pub const HOSTS_AT_ONCE_MAX: usize = 200_000;

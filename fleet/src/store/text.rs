@@ -1,7 +1,7 @@
 //! What text the stores keep. PostgreSQL refuses NUL; so do the others, in the same words.
 
 use super::error::StoreError;
-use crate::model::{Host, LABEL_BYTES_MAX, LABELS_MAX, Release, Worker};
+use crate::model::{Host, LABEL_BYTES_MAX, LABELS_MAX, Release, Secret, Webhook, Worker};
 
 /// Maximum number of bytes of a name, a key, a version, a signature.
 pub const NAME_BYTES_MAX: usize = 1024;
@@ -11,6 +11,9 @@ pub const FILE_BYTES_MAX: usize = 1024 * 1024;
 
 /// Maximum number of bytes of details for a person; what is longer is cut.
 pub const DETAIL_BYTES_MAX: usize = 4096;
+
+/// Maximum number of secrets of a webhook, and of kinds of events that it names.
+const WEBHOOK_LIST_MAX: usize = 16;
 
 /// Maximum number of addresses of one host, and of products of one release.
 pub const LIST_MAX: usize = 64;
@@ -75,6 +78,20 @@ pub(super) fn host(host: &Host) -> Result<(), StoreError> {
 pub(super) fn worker(worker: &Worker) -> Result<(), StoreError> {
     name("the name of a worker", &worker.name)?;
     words("the name of a site", &worker.site)
+}
+
+pub(super) fn webhook(webhook: &Webhook) -> Result<(), StoreError> {
+    name("the name of a webhook", &webhook.name)?;
+    name("the URL of a webhook", &webhook.url)?;
+    name("the source of a webhook", &webhook.source)?;
+    name("who adds a webhook", &webhook.created_by)?;
+    at_most("the number of kinds of a webhook", webhook.kinds.len(), WEBHOOK_LIST_MAX)?;
+    secrets(&webhook.secrets)
+}
+
+pub(super) fn secrets(secrets: &[Secret]) -> Result<(), StoreError> {
+    at_most("the number of secrets of a webhook", secrets.len(), WEBHOOK_LIST_MAX)?;
+    secrets.iter().try_for_each(|secret| name("the secret of a webhook", &secret.0))
 }
 
 pub(super) fn release(release: &Release) -> Result<(), StoreError> {

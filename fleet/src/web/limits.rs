@@ -18,6 +18,10 @@ pub const BODY_BYTES_MAX: usize = 64 * 1024;
 /// How long an answer may take until it begins.
 pub const REQUEST_TIME: Duration = Duration::from_secs(10);
 
+/// How long Prometheus waits for the store: less than for us, so that it hears that the store is
+/// away.
+pub const METRICS_TIME: Duration = Duration::from_secs(8);
+
 /// How long nobody is accepted after the machine had no room for another connection.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 

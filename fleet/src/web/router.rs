@@ -7,7 +7,7 @@ use axum::routing::get;
 
 use super::guard::{Names, guard};
 use super::limits::BODY_BYTES_MAX;
-use super::pages::rollouts;
+use super::pages::{metrics, rollouts};
 use super::site::Site;
 use super::{assets, trouble};
 
@@ -15,6 +15,7 @@ use super::{assets, trouble};
 pub fn router(site: Site, names: Names) -> Router {
     Router::new()
         .route("/", get(rollouts::page))
+        .route("/metrics", get(metrics::page))
         .route("/assets/page.css", get(assets::style))
         .route("/assets/live.js", get(assets::script))
         .fallback(trouble::no_page)

@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use firmcast_fleet::model::{
-    Attempt, AttemptId, Event, EventId, Host, Release, Rollout, RolloutId, Stamp, Worker,
+    Attempt, AttemptId, Delivery, Event, EventId, Host, Release, Rollout, RolloutId, Secret, Stamp,
+    Webhook, WebhookId, Worker,
 };
 use firmcast_fleet::rollout::limits::Counts;
 use firmcast_fleet::store::requests::{
@@ -86,5 +87,11 @@ passed! {
     fn past_events(&mut self, which: &LookBack<'_>, limit: usize) -> Vec<Event>;
     fn see_worker(&mut self, worker: &Worker) -> ();
     fn survey(&mut self, at: Stamp) -> Survey;
+    fn add_webhook(&mut self, webhook: &Webhook) -> Changed;
+    fn webhooks(&mut self) -> Vec<Webhook>;
+    fn set_secrets(&mut self, name: &str, secrets: &[Secret]) -> ();
+    fn remove_webhook(&mut self, name: &str) -> ();
+    fn tell_delivery(&mut self, webhook: WebhookId, delivery: &Delivery) -> Changed;
+    fn hold_webhooks(&mut self, holder: &str, at: Stamp, until: Stamp) -> bool;
     fn wait(&mut self, timeout: Duration) -> ();
 }

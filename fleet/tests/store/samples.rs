@@ -1,11 +1,14 @@
 //! Hosts, releases, rollouts, and the stores that they go into.
 
-use firmcast_fleet::model::{Approval, Host, Release, RolloutId, RolloutState, WaveState};
+use firmcast_fleet::model::{
+    Approval, Delivery, Host, Release, RolloutId, RolloutState, Secret, WaveState, Webhook,
+};
 use firmcast_fleet::rollout::limits::Limits;
 use firmcast_fleet::store::requests::{
     ClaimRequest, NewAttempt, NewRollout, NewWave, Open, StateChange, WaveChange,
 };
 use firmcast_fleet::store::{Backup, MemoryStore, PostgresStore, SqliteStore, Store};
+use firmcast_fleet::webhooks::new_secret;
 use tempfile::TempDir;
 
 use super::server::Server;
@@ -122,4 +125,23 @@ pub(crate) fn run_wave(store: &mut dyn Store, id: RolloutId, wave: u32) {
 
 pub(crate) fn claim<'a>(site: &'a str, worker: &'a str, at: i64, limit: usize) -> ClaimRequest<'a> {
     ClaimRequest { site, worker, at, lease_us: LEASE_US, limit, open: &OPEN }
+}
+
+/// A webhook that is told of everything.
+pub(crate) fn webhook(name: &str, url: &str) -> Webhook {
+    Webhook {
+        id: 0,
+        name: name.to_owned(),
+        url: url.to_owned(),
+        source: "/firmcast-fleet".to_owned(),
+        kinds: Vec::new(),
+        secrets: vec![secret()],
+        created_by: "ann".to_owned(),
+        created_at: 5,
+        delivery: Delivery::default(),
+    }
+}
+
+pub(crate) fn secret() -> Secret {
+    new_secret([7; 32])
 }

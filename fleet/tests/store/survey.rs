@@ -4,12 +4,12 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 
 use firmcast_fleet::metrics::{FAMILIES, Look, page};
-use firmcast_fleet::model::{RolloutState, Worker};
+use firmcast_fleet::model::{Delivery, RolloutState, Worker};
 use firmcast_fleet::rollout::limits::{Action, Amount, FailureLimit, InFlightLimit, Limits, Scope};
 use firmcast_fleet::store::requests::{Outcome, StateChange, Survey};
 use firmcast_fleet::store::{Store, StoreError};
 
-use super::samples::{LEASE_US, Stores, claim, host, limited, release, start};
+use super::samples::{LEASE_US, Stores, claim, host, limited, release, start, webhook};
 
 /// A site whose name would end a label, a line and a comment.
 const HOSTILE: &str = "ri\"ga\\\n# HELP } 1 {ä=\"🔥\"";
@@ -24,6 +24,7 @@ fn every_store_counts_the_same_and_promtool_finds_nothing_wrong() {
     for (name, store) in &mut stores.each {
         eprintln!("store: {name}");
         assert_eq!(store.survey(0).unwrap(), Survey::default());
+        a_worker_that_was_not_seen_for_a_day_is_forgotten(store.as_mut());
         fill(store.as_mut());
         let survey = store.survey(LEASE_US + 30).unwrap();
         let look = Look { version: "1", at: LEASE_US + 30, took_s: 0.25, survey: Some(&survey) };
@@ -50,6 +51,9 @@ fn every_store_counts_the_same_and_promtool_finds_nothing_wrong() {
         "firmcast_fleet_rollout_overdue_attempts{rollout=\"first\",site=\"south\"} 1",
         "firmcast_fleet_workers{site=\"south\"} 1",
         "firmcast_fleet_leases_expired_total 1",
+        "firmcast_fleet_webhook_sender_up 0",
+        "firmcast_fleet_webhook_failing{webhook=\"chat\"} 1",
+        "firmcast_fleet_webhook_lag_events{webhook=\"chat\"} 8",
         "firmcast_fleet_left_out{what=\"rollouts\"} 0",
     ] {
         assert!(text.lines().any(|each| each == line), "{line} is missing:\n{text}");
@@ -81,6 +85,10 @@ fn fill(store: &mut dyn Store) {
     let (from, to) = (&[RolloutState::Ready], RolloutState::Error);
     let abort = StateChange { from, to, reason: "", by: "ann", at: 21, revision: None };
     store.change_state(ended, &abort).unwrap();
+    store.add_webhook(&webhook("chat", "http://127.0.0.1/")).unwrap();
+    let kept = store.webhooks().unwrap().remove(0);
+    let failing = Delivery { delivered: 2, failures: 8, next_at: 1, trouble: "x".to_owned() };
+    store.tell_delivery(kept.id, &failing).unwrap();
     let see = |store: &mut dyn Store, name: &str, site: &str, seen_at| {
         let (name, site) = (name.to_owned(), site.to_owned());
         store.see_worker(&Worker { name, site, seen_at })
@@ -103,18 +111,14 @@ fn limits() -> Limits {
     Limits { in_flight: vec![InFlightLimit { scope, amount }], failures: vec![failures] }
 }
 
-#[test]
-fn a_worker_that_was_not_seen_for_a_day_is_forgotten() {
+fn a_worker_that_was_not_seen_for_a_day_is_forgotten(store: &mut dyn Store) {
     const DAY_US: i64 = 86_400_000_000;
-    let mut stores = Stores::new();
-    for (_, store) in &mut stores.each {
-        let seen = |name: &str, seen_at| Worker { name: name.into(), site: "a".into(), seen_at };
-        store.see_worker(&seen("old", 0)).unwrap();
-        store.see_worker(&seen("new", DAY_US)).unwrap();
-        assert_eq!(store.survey(DAY_US).unwrap().workers.len(), 2);
-        store.see_worker(&seen("new", DAY_US + 1)).unwrap();
-        assert_eq!(store.survey(DAY_US).unwrap().workers, [seen("new", DAY_US + 1)]);
-    }
+    let seen = |name: &str, seen_at| Worker { name: name.into(), site: "a".into(), seen_at };
+    store.see_worker(&seen("old", 0)).unwrap();
+    store.see_worker(&seen("w1", DAY_US)).unwrap();
+    assert_eq!(store.survey(DAY_US).unwrap().workers.len(), 2);
+    store.see_worker(&seen("w1", DAY_US + 1)).unwrap();
+    assert_eq!(store.survey(DAY_US).unwrap().workers, [seen("w1", DAY_US + 1)]);
 }
 
 #[track_caller]

@@ -86,7 +86,8 @@ impl WorkArgs {
     }
 }
 
-fn own_name() -> String {
+/// A name that no other process of any machine has now.
+pub(crate) fn own_name() -> String {
     let machine = gethostname().unwrap_or_default();
     format!("{}-{}", machine.to_string_lossy(), std::process::id())
 }

@@ -34,7 +34,9 @@ impl MemoryStore {
             open,
             workers,
             leases_lost: lost.count() as u64,
-            last_event_at: self.events.last().map(|event| event.at),
+            last_event: self.events.last().map(|event| (event.id, event.at)),
+            webhooks: self.webhooks.deliveries(),
+            sender_until: self.webhooks.held_until(),
         }
     }
 

@@ -13,6 +13,7 @@
 //! | `domains.rs` | what the limits count |
 //! | `events.rs` | what happened |
 //! | `survey.rs` | all of it, counted; workers that were seen |
+//! | `webhooks.rs` | who is told of events, and how far they are |
 //!
 //! Whoever changes anything of a rollout holds its row first, and the lock for events last. Between
 //! the two only a report waits, for its attempt.
@@ -28,6 +29,7 @@ pub(super) mod migrate;
 mod rollouts;
 pub(super) mod sql;
 mod survey;
+mod webhooks;
 
 use std::time::Duration;
 
@@ -42,7 +44,8 @@ use super::requests::{
 };
 use super::text;
 use crate::model::{
-    Attempt, AttemptId, Event, EventId, Host, Release, Rollout, RolloutId, Stamp, Worker,
+    Attempt, AttemptId, Delivery, Event, EventId, Host, Release, Rollout, RolloutId, Secret, Stamp,
+    Webhook, WebhookId, Worker,
 };
 use crate::rollout::limits::Counts;
 
@@ -260,6 +263,39 @@ impl<D: Database> Store for Relational<D> {
 
     fn survey(&mut self, at: Stamp) -> Result<Survey, StoreError> {
         self.database.read(|sql| survey::survey(sql, at))
+    }
+
+    fn add_webhook(&mut self, webhook: &Webhook) -> Result<Changed, StoreError> {
+        text::webhook(webhook)?;
+        self.database.transaction(|sql| webhooks::add(sql, webhook))
+    }
+
+    fn webhooks(&mut self) -> Result<Vec<Webhook>, StoreError> {
+        self.database.read(webhooks::all)
+    }
+
+    fn set_secrets(&mut self, name: &str, secrets: &[Secret]) -> Result<(), StoreError> {
+        text::secrets(secrets)?;
+        text::name("the name of a webhook", name)?;
+        self.database.transaction(|sql| webhooks::set_secrets(sql, name, secrets))
+    }
+
+    fn remove_webhook(&mut self, name: &str) -> Result<(), StoreError> {
+        text::name("the name of a webhook", name)?;
+        self.database.transaction(|sql| webhooks::remove(sql, name))
+    }
+
+    fn tell_delivery(
+        &mut self,
+        webhook: WebhookId,
+        delivery: &Delivery,
+    ) -> Result<Changed, StoreError> {
+        self.database.transaction(|sql| webhooks::tell(sql, webhook, delivery))
+    }
+
+    fn hold_webhooks(&mut self, holder: &str, at: Stamp, until: Stamp) -> Result<bool, StoreError> {
+        text::name("the name of a sender", holder)?;
+        self.database.transaction(|sql| webhooks::hold(sql, holder, at, until))
     }
 
     fn wait(&mut self, timeout: Duration) -> Result<(), StoreError> {

@@ -1,6 +1,7 @@
 use super::domains;
 use super::rollouts;
 use super::sql::{Row, Sql};
+use super::webhooks;
 use crate::model::{RolloutId, Stamp, Worker};
 use crate::store::error::StoreError;
 use crate::store::requests::{
@@ -26,14 +27,18 @@ pub(super) fn survey(sql: &mut dyn Sql, at: Stamp) -> Result<Survey, StoreError>
     let states = sql.query("SELECT state, COUNT(*) FROM rollouts GROUP BY state", &[])?;
     let states = states.into_iter().map(|mut row| Ok((row.word()?, row.unsigned()?)));
     let leases_lost = "SELECT COUNT(*) FROM events WHERE kind = 'lease-lost'";
-    let last_event_at = "SELECT at FROM events ORDER BY id DESC LIMIT 1";
+    let last_event = "SELECT id, at FROM events ORDER BY id DESC LIMIT 1";
+    let last_event = sql.query(last_event, &[])?.into_iter().next();
+    let last_event = last_event.map(|mut row| Ok((row.integer()?, row.integer()?)));
     Ok(Survey {
         hosts: number(sql, "SELECT COUNT(*) FROM hosts")?.unwrap_or_default(),
         rollouts: states.collect::<Result<_, StoreError>>()?,
         open: open(sql, at)?,
         workers: workers(sql)?,
         leases_lost: number(sql, leases_lost)?.unwrap_or_default(),
-        last_event_at: number(sql, last_event_at)?,
+        last_event: last_event.transpose()?,
+        webhooks: webhooks::deliveries(sql)?,
+        sender_until: webhooks::held_until(sql)?,
     })
 }
 

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use crate::model::{AttemptState, RolloutId, RolloutState, Stamp, Wave, Worker};
+use crate::model::{AttemptState, Delivery, EventId, RolloutId, RolloutState, Stamp, Wave, Worker};
 use crate::rollout::limits::{Counts, Limits};
 
 /// Maximum number of open rollouts of a survey: the latest ones.
@@ -8,6 +8,9 @@ pub const SURVEYED_MAX: usize = 100;
 
 /// Maximum number of workers of a survey: those that were seen last.
 pub const WORKERS_MAX: usize = 1000;
+
+/// Maximum number of webhooks of a store.
+pub const WEBHOOKS_MAX: usize = 64;
 
 /// For how long a worker that is not seen again is kept, in microseconds.
 pub const WORKER_KEPT_US: i64 = 86_400_000_000;
@@ -25,8 +28,12 @@ pub struct Survey {
     pub workers: Vec<Worker>,
     /// How many leases ran out and were taken over, ever.
     pub leases_lost: u64,
-    /// When the last event happened.
-    pub last_event_at: Option<Stamp>,
+    /// The last event, and when it happened.
+    pub last_event: Option<(EventId, Stamp)>,
+    /// How far each webhook is, by name.
+    pub webhooks: Vec<(String, Delivery)>,
+    /// Until when somebody delivers to the webhooks.
+    pub sender_until: Option<Stamp>,
 }
 
 /// An open rollout of a survey.

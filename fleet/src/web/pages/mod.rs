@@ -1,3 +1,4 @@
 //! The pages.
 
+pub(super) mod metrics;
 pub(super) mod rollouts;

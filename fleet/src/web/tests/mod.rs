@@ -3,4 +3,5 @@
 mod addressing;
 mod connections;
 mod desk;
+mod metrics;
 mod rollouts;

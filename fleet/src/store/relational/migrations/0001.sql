@@ -138,3 +138,25 @@ CREATE TABLE workers (
     site {text} NOT NULL,
     seen_at BIGINT NOT NULL
 );
+
+CREATE TABLE webhooks (
+    id {id},
+    name {text} NOT NULL UNIQUE,
+    url {text} NOT NULL,
+    source {text} NOT NULL,
+    kinds {text} NOT NULL, -- JSON: a list
+    secrets {text} NOT NULL, -- JSON: a list
+    created_by {text} NOT NULL,
+    created_at BIGINT NOT NULL,
+    delivered BIGINT NOT NULL,
+    failures BIGINT NOT NULL,
+    next_at BIGINT NOT NULL,
+    trouble {text} NOT NULL
+);
+
+-- Who delivers to the webhooks, one at a time.
+CREATE TABLE senders (
+    role {text} NOT NULL PRIMARY KEY,
+    holder {text} NOT NULL,
+    lease_until BIGINT NOT NULL
+);
