@@ -126,6 +126,8 @@ pub enum Purpose {
     DryRun,
     /// They leave for the recovery environment and do everything up to the first change there.
     Drill,
+    /// They are only measured where they are: whether they run the image.
+    Look,
 }
 
 /// Everything about a campaign but its hosts.

@@ -178,7 +178,7 @@ impl CampaignArgs {
         }
         stderr::tell(format_args!("WARNING: {}", bundle::NO_VARIABLE_STORE));
         let known = KnownBundles::new(state);
-        if purpose == Purpose::DryRun || known.contains(&opened.id)? {
+        if matches!(purpose, Purpose::DryRun | Purpose::Look) || known.contains(&opened.id)? {
             return Ok(());
         }
         ensure!(

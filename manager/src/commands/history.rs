@@ -104,6 +104,7 @@ fn to_text(campaign: &Campaign) -> String {
         Kind::Update => "",
         Kind::DryRun => "dry run: ",
         Kind::Drill => "drill: ",
+        Kind::Look => "look: ",
         Kind::Rescue => "rescue: ",
     };
     let damaged = match campaign.damaged_lines {

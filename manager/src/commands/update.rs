@@ -1,4 +1,4 @@
-//! `firmcast update`: hosts are updated, or in a dry run only asked.
+//! `firmcast update`: hosts are updated, or only asked.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -17,11 +17,18 @@ pub(crate) struct UpdateArgs {
     /// Only ask each host what would change and how long that takes, or why it is not possible
     #[arg(long, conflicts_with = "escrow")]
     dry_run: bool,
+    /// Only measure each host: whether it runs the bundle's firmware, and its chip holds the image
+    #[arg(long, conflicts_with_all = ["escrow", "dry_run"])]
+    look: bool,
 }
 
 impl UpdateArgs {
     pub(crate) fn run(self, state: &Path) -> ExitCode {
-        let purpose = if self.dry_run { Purpose::DryRun } else { Purpose::Update };
+        let purpose = match (self.dry_run, self.look) {
+            (true, _) => Purpose::DryRun,
+            (_, true) => Purpose::Look,
+            _ => Purpose::Update,
+        };
         self.campaign.run(state, purpose, None)
     }
 }

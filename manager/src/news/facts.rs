@@ -18,6 +18,8 @@ pub enum Kind {
     DryRun,
     /// Hosts do everything up to the first change, and come home; nothing is changed.
     Drill,
+    /// Hosts are only measured: whether they run the bundle's firmware.
+    Look,
     /// Dead hosts are given firmware.
     Rescue,
 }
@@ -29,13 +31,14 @@ impl Kind {
             Purpose::Update => Self::Update,
             Purpose::DryRun => Self::DryRun,
             Purpose::Drill => Self::Drill,
+            Purpose::Look => Self::Look,
         }
     }
 
     /// Returns what is said of a host that ended well, as in "3 of 4 confirmed".
     pub fn good_end(self) -> &'static str {
         match self {
-            Self::Update => "confirmed",
+            Self::Update | Self::Look => "confirmed",
             Self::DryRun => "could be updated",
             Self::Drill => "drilled",
             Self::Rescue => "rescued",
@@ -47,6 +50,7 @@ impl Kind {
         match self {
             Self::Update | Self::Drill | Self::Rescue => "failed",
             Self::DryRun => "could not",
+            Self::Look => "not confirmed",
         }
     }
 }

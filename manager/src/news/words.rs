@@ -67,6 +67,9 @@ fn started(news: &News, campaign: &str) -> Option<String> {
             "drill {campaign}: {what} with {hosts} by {delivery}, at most {rate_mbit} Mbit/s, \
              changes no flash, {signature}"
         ),
+        Kind::Look => {
+            format!("look {campaign}: measures {hosts} for {what}, changes nothing, {signature}")
+        }
         Kind::Rescue => format!("rescue {campaign}: {what}, {signature}"),
         Kind::Update => format!(
             "campaign {campaign}: {what} to {hosts} by {delivery}, at most {rate_mbit} Mbit/s, \
@@ -102,6 +105,7 @@ impl HostResult {
                 let doubt = self.doubt_text();
                 format!("CANNOT be updated: {message}{in_brackets}{doubt}; {advice}")
             }
+            Kind::Look => format!("NOT confirmed: {message}{in_brackets}; {advice}"),
             Kind::Update | Kind::Drill | Kind::Rescue => {
                 let reset = if self.reboot_safe { "safe" } else { "NOT known to be safe" };
                 format!(

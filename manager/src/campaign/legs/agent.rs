@@ -134,8 +134,8 @@ impl AgentLeg {
                 contact.chip.seen_at_home(identity);
                 Next::Go(Start::Manifest)
             }
-            // A dry run brings nobody out of anything.
-            Self::Connect if plan.purpose == Purpose::DryRun => {
+            // Who only asks brings nobody out of anything.
+            Self::Connect if matches!(plan.purpose, Purpose::DryRun | Purpose::Look) => {
                 let detail = "it is in the recovery environment of another campaign";
                 Next::End(Refusal::new(Reason::Busy, detail))
             }
@@ -190,6 +190,7 @@ impl AgentLeg {
     ) -> Option<(&mut ManifestDelivery, Start)> {
         let then = match plan.purpose {
             Purpose::DryRun => Start::Foresee,
+            Purpose::Look => Start::Measure(None),
             Purpose::Update | Purpose::Drill => Start::Begin,
         };
         match self {

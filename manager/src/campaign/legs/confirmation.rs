@@ -5,7 +5,7 @@ use firmcast::time::Time;
 use firmcast::wire::answer::{End, Measurement, Phase, Report};
 use firmcast::wire::command::Command;
 
-use super::super::config::Deadlines;
+use super::super::config::{Deadlines, Purpose};
 use super::super::contact::{CampaignPlan, Contact, said_in};
 use super::super::manifest::ManifestDelivery;
 use super::super::stage::Stage;
@@ -131,7 +131,8 @@ impl ConfirmationLeg {
     ) -> Next {
         let Self::Measure { came_back, unmeasured } = self else { return Next::Stay };
         // A late answer of the boot that the update began from says nothing about this one.
-        if contact.identity.as_ref().is_some_and(|before| before.boot_id == measurement.boot_id) {
+        let before = contact.identity.as_ref().filter(|_| plan.purpose != Purpose::Look);
+        if before.is_some_and(|before| before.boot_id == measurement.boot_id) {
             *unmeasured = Some("it answered with a measurement from before its reboot".into());
             return Next::Stay;
         }

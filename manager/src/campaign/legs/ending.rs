@@ -27,7 +27,7 @@ pub(super) fn home(end: Option<&End>, plan: &CampaignPlan) -> Next {
     let detail = end.map_or("", |end| &end.ending.detail);
     match plan.purpose {
         Purpose::Drill => Next::End(Refusal::new(Reason::Drilled, detail)),
-        Purpose::Update | Purpose::DryRun => Next::Go(Start::ConfirmManifest(None)),
+        Purpose::Update | Purpose::DryRun | Purpose::Look => Next::Go(Start::ConfirmManifest(None)),
     }
 }
 

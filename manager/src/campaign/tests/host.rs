@@ -117,7 +117,7 @@ impl ScriptedHost {
         let octets = (index as u16 + 2).to_be_bytes();
         let mut host = Self {
             address: SocketAddr::from(([10, 0, octets[0], octets[1]], 9847)),
-            writes: 0,
+            writes: u32::from(script.has_release),
             script,
             endpoint: Endpoint::new(*secret.exchange(), seed),
             secret,

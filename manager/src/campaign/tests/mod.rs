@@ -12,7 +12,7 @@ use std::time::Duration;
 use firmcast::reason::{Condition, Ending, FlashState, Reason};
 
 use super::{CampaignEvent, Delivery, Purpose, Stage};
-use host::{DRILL_REPORT, Script, Unknown};
+use host::{DRILL_REPORT, Script, ScriptedHost, Unknown};
 use world::{Escrow, World};
 
 /// Ten minutes of virtual time suffice for every end but those that wait for a boot that never
@@ -214,6 +214,24 @@ fn a_dry_run_asks_every_host_and_moves_none() {
     }
     assert_eq!(world.outcome(1).ending.reason, Reason::HostUnreachable);
     assert!(world.hosts.iter().all(|host| host.is_in_normal_os() && host.writes == 0));
+}
+
+#[test]
+fn a_look_measures_every_host_where_it_is() {
+    let mut scripts = vec![Script { has_release: true, ..Script::default() }; 4];
+    scripts[1].silent = true;
+    scripts[2].has_release = false;
+    scripts[3].other_version = true;
+    let mut world = World::short(Purpose::Look, scripts, 0.2, None);
+    world.run_to_end(LONG);
+    let reasons =
+        [Reason::Confirmed, Reason::HostUnreachable, Reason::WrongDigest, Reason::WrongVersion];
+    for (host, reason) in reasons.into_iter().enumerate() {
+        let outcome = world.outcome(host);
+        let is_well = reason == Reason::Confirmed;
+        assert_eq!((outcome.ending.reason, outcome.is_confirmed()), (reason, is_well));
+    }
+    assert!(world.hosts.iter().all(ScriptedHost::is_in_normal_os));
 }
 
 #[test]

@@ -188,6 +188,7 @@ impl Columns {
             (_, true) if result.shortfall().is_some() => "confirmed, BUT",
             (kind, true) => kind.good_end(),
             (Kind::DryRun, false) => "CANNOT be updated",
+            (Kind::Look, false) => "NOT confirmed",
             (_, false) => "FAILED",
         };
         let more = match result.confirmed {

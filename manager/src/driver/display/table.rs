@@ -48,7 +48,7 @@ impl Table {
     /// Returns the last state; after a dry run or a drill with all figures of all hosts.
     pub(super) fn last_picture(&self, campaign: &Campaign) -> Piece {
         let mut screen = screen();
-        if matches!(self.kind, Kind::DryRun | Kind::Drill) {
+        if matches!(self.kind, Kind::DryRun | Kind::Drill | Kind::Look) {
             screen.height = usize::MAX;
         }
         let lines = rows::table(self.kind, self.drawn_at, campaign, &self.paces, screen);

@@ -8,6 +8,8 @@ use firmcast::reason::{FlashState, Reason};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Script {
     pub(crate) silent: bool,
+    /// Its chip holds the release from the start.
+    pub(crate) has_release: bool,
     pub(crate) refuse: Option<Reason>,
     pub(crate) recovery_boot: Duration,
     pub(crate) home_boot: Duration,
@@ -65,6 +67,7 @@ impl Default for Script {
     fn default() -> Self {
         Self {
             silent: false,
+            has_release: false,
             refuse: None,
             recovery_boot: Duration::from_secs(15),
             home_boot: Duration::from_secs(40),
