@@ -78,8 +78,13 @@ fn assert_eventful(tallies: &[Tally]) {
         sum(|tally| tally.failed),
         sum(|tally| tally.taken_over),
         sum(|tally| tally.halted),
+        sum(|tally| tally.healthy),
+        sum(|tally| tally.sick),
     ];
-    println!("{} worlds, begun, confirmed, failed, taken over, halted: {all:?}", tallies.len());
+    println!(
+        "{} worlds, begun, confirmed, failed, taken over, halted, healthy, sick: {all:?}",
+        tallies.len()
+    );
     assert!(all.iter().all(|count| *count > tallies.len() as u64 / 4), "{all:?}");
 }
 

@@ -38,7 +38,7 @@ fn firmcast() -> &'static Path {
 struct Fleet {
     manager: Manager,
     /// They answer as long as they are held.
-    _servers: Vec<Server>,
+    servers: Vec<Server>,
 }
 
 impl Fleet {
@@ -54,7 +54,7 @@ impl Fleet {
         }
         std::fs::write(manager.path("hosts.csv"), table).unwrap();
         std::fs::write(manager.path("winter.toml"), ROLLOUT).unwrap();
-        let fleet = Self { manager, _servers: servers };
+        let fleet = Self { manager, servers };
         fleet.says(&["hosts", "import", "hosts.csv"]);
         fleet.says(&["release", "add", "b.fcb"]);
         fleet.says(&["rollout", "create", "winter.toml"]);
@@ -120,11 +120,15 @@ hosts = "all"
 [[wave]]
 name = "canary"
 count = 1
+soak = "1 s"
 
 [[wave]]
 name = "rest"
 rest = true
 approval = "person"
+
+[healthy]
+within = "5 s"
 
 [limits]
 in-flight = [{ per = "all", hosts = 2 }]
@@ -185,6 +189,17 @@ fn a_failure_pauses_the_rollout_before_the_next_wave() {
     fleet.approve();
     let shown = fleet.wait_for("the end", |shown| is(shown, "finished"));
     assert_eq!((attempts(&shown, "failed"), attempts(&shown, "confirmed")), (1, 2), "{shown:#}");
+}
+
+#[test]
+fn a_canary_that_falls_silent_after_it_was_confirmed_counts_as_failed() {
+    let mut fleet = Fleet::new(vec![quick(), quick()]);
+    let _workers = (fleet.worker("a", "worker-a"), fleet.worker("b", "worker-b"));
+    fleet.wait_for("its confirmation", |shown| attempts(shown, "confirmed") == 1);
+    fleet.servers.clear();
+    let shown = fleet.wait_for("a pause", |shown| is(shown, "paused"));
+    assert_eq!((attempts(&shown, "failed"), attempts(&shown, "planned")), (1, 1), "{shown:#}");
+    assert!(fleet.says(&["events", "--json"]).contains("sick: no-agent-after-reboot"));
 }
 
 #[test]

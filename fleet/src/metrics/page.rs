@@ -23,11 +23,12 @@ const ROLLOUT_STATES: [(RolloutState, &str); 6] = [
     (RolloutState::Error, "error"),
 ];
 
-const WAVE_STATES: [(WaveState, &str); 5] = [
+const WAVE_STATES: [(WaveState, &str); 6] = [
     (WaveState::Waiting, "waiting"),
     (WaveState::AwaitsApproval, "awaits-approval"),
     (WaveState::Running, "running"),
     (WaveState::Soaking, "soaking"),
+    (WaveState::Looking, "looking"),
     (WaveState::Finished, "finished"),
 ];
 

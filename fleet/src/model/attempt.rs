@@ -15,10 +15,35 @@ pub enum AttemptState {
     InFlight,
     /// The new firmware was seen after the boot.
     Confirmed,
-    /// Ended otherwise; the reason says how.
+    /// Ended otherwise, or was confirmed and is not healthy; the reason says how.
     Failed,
     /// Will not be tried: the rollout was aborted before.
     Skipped,
+}
+
+/// What the last look at a confirmed host came to, after the soak time of its wave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Health {
+    /// It answers, and has the version and the digest as signed.
+    Healthy,
+    /// It has not, or was not seen so in time: it counts as failed.
+    Sick,
+    /// It did not answer, or could not tell: it is looked at again.
+    Unclear,
+}
+
+/// A look at a confirmed host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Look {
+    /// What it came to.
+    pub health: Health,
+    /// When.
+    pub at: Stamp,
+    /// Name of the reason ([`firmcast::reason::Reason`]).
+    pub reason: String,
+    /// Details for a person.
+    pub detail: String,
 }
 
 /// One try to update one host.
@@ -46,7 +71,7 @@ pub struct Attempt {
     pub stage: Option<String>,
     /// The worker that holds the lease, or held it last.
     pub worker: Option<String>,
-    /// Until when the lease holds.
+    /// Until when the lease holds: on the host that is in flight, or on the look at it.
     pub lease_until: Option<Stamp>,
     /// Name of the reason it ended with ([`firmcast::reason::Reason`]).
     pub reason: Option<String>,
@@ -58,4 +83,6 @@ pub struct Attempt {
     pub started_at: Option<Stamp>,
     /// When it ended.
     pub ended_at: Option<Stamp>,
+    /// The last look at it, once it was confirmed.
+    pub look: Option<Look>,
 }

@@ -23,6 +23,9 @@ pub enum EventKind {
     Stage,
     /// A host ended.
     Ended,
+    /// A confirmed host was looked at after the soak time; told when the look comes to something
+    /// else than the one before.
+    Looked,
     /// A lease ran out: another worker takes over.
     LeaseLost,
 }

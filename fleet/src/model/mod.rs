@@ -8,7 +8,7 @@ mod rollout;
 mod webhook;
 mod worker;
 
-pub use attempt::{Attempt, AttemptId, AttemptState};
+pub use attempt::{Attempt, AttemptId, AttemptState, Health, Look};
 pub use event::{Event, EventId, EventKind};
 pub use host::{Host, LABEL_BYTES_MAX, LABELS_MAX, POWER, RACK, ROLE, SITE};
 pub use release::Release;

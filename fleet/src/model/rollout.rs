@@ -35,6 +35,8 @@ pub enum WaveState {
     Running,
     /// Every host has ended; it is watched for as long as the rollout says.
     Soaking,
+    /// The soak time is over: each confirmed host is looked at.
+    Looking,
     /// Over.
     Finished,
 }

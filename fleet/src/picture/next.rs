@@ -108,6 +108,7 @@ fn course(seen: &Seen, waves: &[WavePicture], now: Stamp) -> Vec<Next> {
         WaveState::AwaitsApproval => vec![approval(seen, wave)],
         WaveState::Waiting if wave.approval == Approval::Person => vec![approval(seen, wave)],
         WaveState::Soaking => vec![soak(seen, wave, now)],
+        WaveState::Looking => vec![looks(seen, wave, wave.since, now)],
         WaveState::Waiting | WaveState::Running | WaveState::Finished => {
             let mut next = sites(seen, wave, now);
             next.extend(estimate(seen, wave, picture, now));
@@ -147,17 +148,20 @@ fn soak(seen: &Seen, wave: &Wave, now: Stamp) -> Next {
         true => {
             Next::said(format!("wave {} soaks until {}", wave.name, when(until, now))).at(until)
         }
-        false => {
-            let within_s = seen.file.as_ref().map_or(0, |file| file.healthy_within_s);
-            let late = until.saturating_add(i64::from(within_s) * SECOND_US);
-            let words = format!(
-                "wave {} has soaked: each confirmed host is looked at, until {} at the latest",
-                wave.name,
-                when(late, now)
-            );
-            Next::said(words).at(late)
-        }
+        false => looks(seen, wave, until, now),
     }
+}
+
+/// Confirmed hosts are looked at from a moment on.
+fn looks(seen: &Seen, wave: &Wave, from: Stamp, now: Stamp) -> Next {
+    let within_s = seen.file.as_ref().map_or(0, |file| file.healthy_within_s);
+    let late = from.saturating_add(i64::from(within_s) * SECOND_US);
+    let words = format!(
+        "wave {} has soaked: each confirmed host is looked at, until {} at the latest",
+        wave.name,
+        when(late, now)
+    );
+    Next::said(words).at(late)
 }
 
 /// The hosts of a wave that have not begun at a site.

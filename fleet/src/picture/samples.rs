@@ -76,6 +76,7 @@ pub(crate) fn attempt(index: usize, site: usize, state: usize) -> Attempt {
         detail: String::new(),
         started_at: has_begun.then_some(NOON - 1_200_000_000),
         ended_at: has_ended.then_some(NOON - 600_000_000),
+        look: None,
     }
 }
 

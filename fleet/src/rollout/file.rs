@@ -114,7 +114,10 @@ fn read(mut root: Section<'_>) -> Option<RolloutFile> {
     let drain = root.section("drain", false).map(command::read);
     let undrain = root.section("undrain", false).map(command::read);
     let within = root.section("healthy", false).map(|mut section| {
-        let within = section.need("within", Value::duration);
+        let within = section.need("within", |value| match value.duration()? {
+            0 => Err("must be longer than 0 s".to_owned()),
+            within => Ok(within),
+        });
         section.finish();
         within
     });

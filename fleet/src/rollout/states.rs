@@ -16,17 +16,19 @@
 //! | waiting | the wave before it is not finished | running, awaits-approval |
 //! | awaits-approval | a person has to approve it | running |
 //! | running | its hosts begin | soaking, when each has ended |
-//! | soaking | it is watched; then each confirmed host must be seen healthy | finished |
+//! | soaking | it is watched | looking, when the soak time is over |
+//! | looking | each confirmed host is looked at | finished, when all are seen, or time is over |
 //! | finished | nothing | |
 //!
 //! The first wave may wait for its approval while the rollout is scheduled. A wave without hosts
-//! has no soak time. While a rollout is paused its waves stay as they are.
+//! has no soak time, and one without soak time has no looks. While a rollout is paused its waves
+//! stay as they are. A host that is not healthy counts as failed, as does one that was not seen in
+//! time: what follows from that, the limits of failures say.
 //!
 //! [`steer`] only moves forward along these rows. What a person does (start, pause, resume, abort,
-//! retry) is no part of it. A retry that plans hosts of a finished wave again has to set that wave
-//! to running itself; until then the rollout is not finished.
+//! retry) is no part of it. A retry that plans hosts of a finished wave again sets that wave to
+//! running; until then the rollout is not finished.
 
-use super::duration::duration_words;
 use crate::model::{Approval, RolloutState, Stamp, WaveState};
 
 /// Attempts of a wave, by state.
@@ -50,22 +52,9 @@ impl Attempts {
     }
 }
 
-/// What looks at the confirmed hosts of a soaking wave say. A host is healthy when it answers and
-/// has the version and the digest as signed. Hosts that were found sick before the rollout was last
-/// resumed are not counted: a person has accepted them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Looks {
-    /// Hosts that have not been seen healthy since the soak time was over.
-    pub unseen: u64,
-    /// Hosts that answered and were not healthy in their last look.
-    pub sick: u64,
-}
-
 /// A wave as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WaveView<'a> {
-    /// Its name, for reasons.
-    pub name: &'a str,
+pub struct WaveView {
     /// Its state.
     pub state: WaveState,
     /// Since when.
@@ -78,8 +67,14 @@ pub struct WaveView<'a> {
     pub soak_s: u32,
     /// Its attempts.
     pub attempts: Attempts,
-    /// What is known of its confirmed hosts; only looked at while it soaks.
-    pub looks: Looks,
+    /// Confirmed hosts that nobody has seen healthy yet.
+    pub unseen: u64,
+}
+
+impl WaveView {
+    fn needs_no_soak(&self) -> bool {
+        self.soak_s == 0 || self.attempts.is_empty()
+    }
 }
 
 /// A rollout as it is.
@@ -88,9 +83,7 @@ pub struct View<'a> {
     /// Its state.
     pub state: RolloutState,
     /// Its waves, in their order.
-    pub waves: &'a [WaveView<'a>],
-    /// When it was last resumed, if it ever was.
-    pub resumed_at: Option<Stamp>,
+    pub waves: &'a [WaveView],
     /// How late a host may be seen healthy after the soak time, in seconds.
     pub healthy_within_s: u32,
     /// The first moment, now or later, at which a host of it may begin; nothing when no window is
@@ -121,6 +114,13 @@ pub enum Change {
     },
 }
 
+impl Change {
+    /// Whether the rollout has another revision after it.
+    pub fn raises_revision(&self) -> bool {
+        matches!(self, Self::Rollout { .. })
+    }
+}
+
 /// What is to be done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Steps {
@@ -141,13 +141,8 @@ pub fn steer(view: &View<'_>, now: Stamp) -> Steps {
     }
     let mut are_finished = true;
     for (number, wave) in (0_u32..).zip(view.waves) {
-        match course.advance(number, wave, are_finished) {
-            Ok(state) => are_finished &= state == WaveState::Finished && !wave.attempts.are_open(),
-            Err(reason) => {
-                course.become_state(RolloutState::Paused, reason);
-                return course.steps;
-            }
-        }
+        let state = course.advance(number, wave, are_finished);
+        are_finished &= state == WaveState::Finished && !wave.attempts.are_open();
     }
     if are_finished {
         if course.state == RolloutState::Scheduled {
@@ -158,15 +153,6 @@ pub fn steer(view: &View<'_>, now: Stamp) -> Steps {
         course.steps.look_at = None;
     }
     course.steps
-}
-
-/// What the soak of a wave comes to now.
-enum Soak {
-    Over,
-    /// Goes on, at least until then.
-    Until(Stamp),
-    /// A person has to look at it.
-    Pause(String),
 }
 
 /// The rollout while changes are gathered.
@@ -199,67 +185,42 @@ impl Course<'_> {
         }
     }
 
-    /// Moves a wave as far as it goes now, and returns where it then is. Fails with the reason why
-    /// the rollout has to be paused.
-    fn advance(
-        &mut self,
-        number: u32,
-        wave: &WaveView<'_>,
-        may_begin: bool,
-    ) -> Result<WaveState, String> {
+    /// Moves a wave as far as it goes now, and returns where it then is.
+    fn advance(&mut self, number: u32, wave: &WaveView, may_begin: bool) -> WaveState {
         let is_permitted = wave.approval == Approval::Automatic || wave.is_approved;
+        let is_open = wave.attempts.are_open();
         let (mut state, mut since) = (wave.state, wave.since);
         loop {
             let to = match state {
                 WaveState::Waiting if may_begin && !is_permitted => WaveState::AwaitsApproval,
                 WaveState::Waiting if may_begin => WaveState::Running,
                 WaveState::AwaitsApproval if is_permitted => WaveState::Running,
-                WaveState::Running if !wave.attempts.are_open() => WaveState::Soaking,
-                WaveState::Soaking if !wave.attempts.are_open() => {
-                    match self.soak(number, wave, since) {
-                        Soak::Over => WaveState::Finished,
-                        Soak::Pause(reason) => return Err(reason),
-                        Soak::Until(at) => {
-                            self.look_no_later(at);
-                            return Ok(state);
-                        }
-                    }
+                WaveState::Running if !is_open => WaveState::Soaking,
+                WaveState::Soaking if !is_open && wave.needs_no_soak() => WaveState::Finished,
+                WaveState::Soaking if !is_open && self.is_past(after(since, wave.soak_s)) => {
+                    WaveState::Looking
                 }
-                _ => return Ok(state),
+                WaveState::Looking if !is_open && self.are_looks_over(wave, since) => {
+                    WaveState::Finished
+                }
+                _ => return state,
             };
             self.steps.changes.push(Change::Wave { number, from: state, to });
             (state, since) = (to, self.now);
         }
     }
 
-    fn soak(&self, number: u32, wave: &WaveView<'_>, since: Stamp) -> Soak {
-        if wave.soak_s == 0 || wave.attempts.is_empty() {
-            return Soak::Over;
+    /// Whether there is nobody to be looked at any more, or no time.
+    fn are_looks_over(&mut self, wave: &WaveView, since: Stamp) -> bool {
+        wave.unseen == 0 || self.is_past(after(since, self.view.healthy_within_s))
+    }
+
+    /// Whether a moment has come; else it is looked again then.
+    fn is_past(&mut self, at: Stamp) -> bool {
+        if at > self.now {
+            self.look_no_later(at);
         }
-        let name = format!("wave {} {:?}", u64::from(number) + 1, wave.name);
-        let Looks { sick, unseen } = wave.looks;
-        if sick > 0 {
-            return Soak::Pause(format!(
-                "{sick} hosts of {name} were confirmed and are not healthy any more: look at them, \
-                 then resume without them, or abort"
-            ));
-        }
-        let over_at = after(since, wave.soak_s);
-        if self.now < over_at {
-            return Soak::Until(over_at);
-        }
-        let late_at = after(over_at, self.view.healthy_within_s);
-        if unseen == 0 || self.view.resumed_at.is_some_and(|at| at >= late_at) {
-            return Soak::Over;
-        }
-        if self.now < late_at {
-            return Soak::Until(late_at);
-        }
-        let within = duration_words(u64::from(self.view.healthy_within_s));
-        Soak::Pause(format!(
-            "{unseen} hosts of {name} were not seen healthy within {within} after the soak time: \
-             look at them, then resume without them, or abort"
-        ))
+        at <= self.now
     }
 }
 

@@ -2,12 +2,12 @@ use std::time::Duration;
 
 use super::error::StoreError;
 use super::requests::{
-    Changed, Claim, ClaimRequest, Count, LookBack, NewRollout, Outcome, Place, RolloutWaves,
-    SignedApproval, StateChange, Survey, WaveChange,
+    Changed, Claim, ClaimRequest, Count, LookBack, LookRequest, NewRollout, Outcome, Place,
+    RolloutWaves, SignedApproval, StateChange, Survey, WaveChange,
 };
 use crate::model::{
-    Attempt, AttemptId, Delivery, Event, EventId, Host, Release, Rollout, RolloutId, Secret, Stamp,
-    Webhook, WebhookId, Worker,
+    Attempt, AttemptId, Delivery, Event, EventId, Host, Look, Release, Rollout, RolloutId, Secret,
+    Stamp, Webhook, WebhookId, Worker,
 };
 use crate::rollout::limits::Counts;
 
@@ -79,6 +79,7 @@ pub trait Store: Send {
     ) -> Result<Changed, StoreError>;
 
     /// Changes the state of a wave if it is where the caller saw it. The rollout's revision stays.
+    /// From *looking* to *finished*, hosts that nobody has seen healthy have failed.
     fn change_wave(
         &mut self,
         rollout: RolloutId,
@@ -138,6 +139,22 @@ pub trait Store: Send {
         worker: &str,
         outcome: &Outcome<'_>,
         at: Stamp,
+    ) -> Result<Changed, StoreError>;
+
+    /// Claims looks at confirmed hosts of a site for a worker: in waves that are *looking*, of
+    /// rollouts that run or are paused; hosts that nobody has seen healthy, whom nobody looks at,
+    /// and that are not in flight in another rollout. In the order of rollout, wave and position.
+    /// Their leases are renewed as those of hosts in flight.
+    fn claim_looks(&mut self, request: &LookRequest<'_>) -> Result<Vec<Attempt>, StoreError>;
+
+    /// Tells what a look came to; only who holds its lease may. One that is *unclear* goes on, with
+    /// its lease. A host that is *sick* has failed: if a limit of failures is reached by it, the
+    /// rollout is paused or stopped at once.
+    fn report_look(
+        &mut self,
+        attempt: AttemptId,
+        worker: &str,
+        look: &Look,
     ) -> Result<Changed, StoreError>;
 
     /// Events by number, after one. What has been read this way is never followed by an event of a

@@ -2,6 +2,7 @@
 
 mod attempts;
 mod budget;
+mod looks;
 mod rollouts;
 mod survey;
 mod webhooks;
@@ -12,15 +13,15 @@ use std::time::Duration;
 use super::contract::Store;
 use super::error::StoreError;
 use super::requests::{
-    Changed, Claim, ClaimRequest, Count, HOSTS_AT_ONCE_MAX, LookBack, NewRollout, Outcome,
-    PAGE_MAX, Place, RENEW_MAX, RolloutWaves, SignedApproval, StateChange, Survey, WaveChange,
-    unknown,
+    Changed, Claim, ClaimRequest, Count, HOSTS_AT_ONCE_MAX, LookBack, LookRequest, NewRollout,
+    Outcome, PAGE_MAX, Place, RENEW_MAX, RolloutWaves, SignedApproval, StateChange, Survey,
+    WaveChange, check_look, unknown,
 };
 use super::text;
 use super::words::word;
 use crate::model::{
-    Attempt, AttemptId, Delivery, Event, EventId, EventKind, Host, Release, Rollout, RolloutId,
-    RolloutState, Secret, Stamp, Webhook, WebhookId, Worker,
+    Attempt, AttemptId, Delivery, Event, EventId, EventKind, Host, Look, Release, Rollout,
+    RolloutId, RolloutState, Secret, Stamp, WaveState, Webhook, WebhookId, Worker,
 };
 use crate::rollout::limits::Counts;
 
@@ -217,14 +218,19 @@ impl Store for MemoryStore {
         change: &WaveChange<'_>,
     ) -> Result<Changed, StoreError> {
         text::name("who changes a wave", change.by)?;
+        let Rollout { name, state, revision, .. } = self.kept(rollout)?.rollout.clone();
         let kept = self.wave(rollout, wave)?;
-        if change.judge(wave, kept.state)? == Changed::Before {
+        if change.judge((&name, state, revision), wave, kept.state)? == Changed::Before {
             return Ok(Changed::Before);
         }
+        let is_end = (kept.state, change.to) == (WaveState::Looking, WaveState::Finished);
         kept.state = change.to;
         kept.since = change.at;
         let detail = format!("{}: {}", kept.name, word(&change.to));
         self.tell(change.at, rollout, change.by, EventKind::Wave, &detail);
+        if is_end {
+            self.end_looks(rollout, wave, change)?;
+        }
         Ok(Changed::Now)
     }
 
@@ -319,7 +325,8 @@ impl Store for MemoryStore {
         if outcome.judge(&kept, worker)? == Changed::Before {
             return Ok(Changed::Before);
         }
-        self.attempts.end(attempt, outcome, at)?;
+        let round = self.kept(kept.rollout)?.budget.round;
+        self.attempts.end(attempt, outcome, (at, round))?;
         self.tell_of(&kept, EventKind::Ended, worker, at, &outcome.told());
         let cohort = self.attempts.cohort(attempt);
         let reached = self.kept(kept.rollout)?.budget.end(cohort, outcome.ending());
@@ -327,6 +334,22 @@ impl Store for MemoryStore {
             self.halt(kept.rollout, &reached, worker, at)?;
         }
         Ok(Changed::Now)
+    }
+
+    fn claim_looks(&mut self, request: &LookRequest<'_>) -> Result<Vec<Attempt>, StoreError> {
+        request.check()?;
+        self.begin_looks(request)
+    }
+
+    fn report_look(
+        &mut self,
+        attempt: AttemptId,
+        worker: &str,
+        look: &Look,
+    ) -> Result<Changed, StoreError> {
+        text::name("the name of a worker", worker)?;
+        check_look(look)?;
+        self.end_look(attempt, worker, look)
     }
 
     fn events(&mut self, after: EventId, limit: usize) -> Result<Vec<Event>, StoreError> {

@@ -5,11 +5,13 @@
 //! | `creation.rs` | a rollout to be created |
 //! | `changes.rs` | changes of states, approvals; which of them are done |
 //! | `claims.rs` | what workers ask for and report |
+//! | `looks.rs` | looks at confirmed hosts |
 //! | `survey.rs` | all of the store, counted |
 
 mod changes;
 mod claims;
 mod creation;
+mod looks;
 mod survey;
 
 use super::error::StoreError;
@@ -22,6 +24,8 @@ pub(super) use claims::lease_lost;
 pub use claims::{CLAIM_MAX, Claim, ClaimRequest, OPEN_MAX, Open, Outcome, RENEW_MAX};
 pub use creation::{ATTEMPTS_MAX, DOMAINS_MAX, NewAttempt, NewRollout, NewWave, WAVES_MAX};
 pub(super) use creation::{Cohort, Frozen, Placed};
+pub use looks::{LOOKS_MAX, LookRequest};
+pub(super) use looks::{check_look, judge_look, last_look, sick_detail, told_look};
 pub(super) use survey::is_open;
 pub use survey::{
     SURVEYED_MAX, Survey, Surveyed, Tally, WEBHOOKS_MAX, WORKER_KEPT_US, WORKERS_MAX,
@@ -54,6 +58,8 @@ pub struct Count {
     pub state: AttemptState,
     /// How many.
     pub attempts: u64,
+    /// How many of them were seen healthy after the soak time.
+    pub healthy: u64,
 }
 
 /// Which events are looked back at.

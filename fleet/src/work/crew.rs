@@ -7,7 +7,8 @@
 //!
 //! A host that was taken over, or whose campaign broke off, is first looked at, until it is home.
 //! If it holds the release then, it is confirmed, whoever wrote it. Else one that was taken over
-//! begins anew, if its rollout still runs; one whose campaign broke off has failed.
+//! begins anew, if its rollout still runs; one whose campaign broke off has failed. Confirmed hosts
+//! are looked at once more when the soak time of their wave is over.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -15,10 +16,12 @@ use firmcast::keys::ManagerPublicKey;
 use firmcast::reason::Reason;
 
 use super::party::Party;
-pub use super::party::{Campaign, Purpose};
+pub use super::party::{Campaign, HostEnd, Purpose, Sight, Sighting};
 use super::steering::Courses;
-use crate::model::{AttemptId, RolloutId, RolloutState, Stamp, Worker};
-use crate::store::requests::{CLAIM_MAX, Claim, ClaimRequest, Outcome};
+pub use super::strays::{HOME_US, LOOK_AGAIN_US};
+use super::strays::{Stray, Verdict, Why};
+use crate::model::{AttemptId, Health, Look, RolloutId, RolloutState, Stamp, Worker};
+use crate::store::requests::{CLAIM_MAX, Claim, ClaimRequest, LookRequest, Outcome};
 use crate::store::{Store, StoreError};
 
 /// How long a lease holds, in microseconds: a worker that died is followed by another one within
@@ -35,12 +38,8 @@ pub const SEEN_US: i64 = 15_000_000;
 /// that this may take, and a second by which the clocks of two workers may differ.
 pub const MARGIN_US: i64 = 2_000_000;
 
-/// After how long a host that was not home is looked at again, in microseconds.
-pub const LOOK_AGAIN_US: i64 = 10_000_000;
-
-/// How long a host that was taken over is waited for, in microseconds: longer than any host stays
-/// in recovery without a manager, and boots.
-pub const HOME_US: i64 = 1_800_000_000;
+/// Maximum number of confirmed hosts that a worker looks at, at a time.
+pub const LOOKS_AT_ONCE_MAX: usize = 200;
 
 /// Maximum number of stages that wait to be told; of more the oldest are left out.
 pub const STAGES_MAX: usize = 10_000;
@@ -55,32 +54,6 @@ pub enum Order {
         /// Its number.
         number: u64,
     },
-}
-
-/// How a campaign ended for a host.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HostEnd {
-    /// Whether the new firmware was seen.
-    pub confirmed: bool,
-    /// Name of the reason.
-    pub reason: String,
-    /// What that says about the flash.
-    pub flash: String,
-    /// Details for a person.
-    pub detail: String,
-    /// Looked at: its chip holds the release already.
-    pub holds_release: bool,
-}
-
-/// A host that may be anywhere on its way, and is waited for.
-#[derive(Debug)]
-struct Stray {
-    rollout: RolloutId,
-    host: String,
-    /// How its campaign here broke off, if it was in one.
-    words: Option<String>,
-    until: Stamp,
-    look_at: Stamp,
 }
 
 /// A report that the store has not taken yet.
@@ -103,6 +76,8 @@ pub struct Crew {
     parties: BTreeMap<u64, Party>,
     strays: BTreeMap<AttemptId, Stray>,
     reports: Vec<Report>,
+    /// What looks at hosts that have soaked came to, to be told.
+    looks: Vec<(AttemptId, Look)>,
     stages: VecDeque<(AttemptId, String, Stamp)>,
     /// What nobody has been told yet.
     orders: Vec<Order>,
@@ -125,6 +100,7 @@ impl Crew {
             parties: BTreeMap::new(),
             strays: BTreeMap::new(),
             reports: Vec::new(),
+            looks: Vec::new(),
             stages: VecDeque::new(),
             orders: Vec::new(),
             renewed_at: 0,
@@ -137,6 +113,7 @@ impl Crew {
     pub fn take_no_more(&mut self) {
         (self.hosts_max, self.is_stopping) = (0, true);
         self.strays.clear();
+        self.looks.clear();
     }
 
     /// When its campaigns have to be over, unless the leases are renewed before.
@@ -147,9 +124,13 @@ impl Crew {
         }
     }
 
-    /// Hosts on which it holds a lease, as far as it knows.
+    /// Hosts in flight on which it holds a lease, as far as it knows.
     pub fn in_hand(&self) -> usize {
-        self.held().len()
+        let is_looked_at = |attempt: &AttemptId| {
+            self.strays.get(attempt).is_some_and(Stray::has_soaked)
+                || self.looks.iter().any(|(seen, _)| seen == attempt)
+        };
+        self.held().into_iter().filter(|attempt| !is_looked_at(attempt)).count()
     }
 
     fn in_parties(&self) -> impl Iterator<Item = AttemptId> {
@@ -158,6 +139,7 @@ impl Crew {
 
     fn held(&self) -> BTreeSet<AttemptId> {
         let ended = self.reports.iter().map(|report| report.attempt);
+        let ended = ended.chain(self.looks.iter().map(|(attempt, _)| *attempt));
         self.in_parties().chain(self.strays.keys().copied()).chain(ended).collect()
     }
 
@@ -182,6 +164,7 @@ impl Crew {
         };
         let claims = if room == 0 { Vec::new() } else { store.claim(&request)? };
         self.take(store, now, claims)?;
+        self.claim_looks(store, now)?;
         self.look_again(store, now)
     }
 
@@ -198,6 +181,7 @@ impl Crew {
         }
         self.strays.clear();
         self.reports.clear();
+        self.looks.clear();
         self.stages.clear();
         self.renewed_at = now;
         for number in std::mem::take(&mut self.parties).into_keys() {
@@ -234,31 +218,35 @@ impl Crew {
             // Let go because of the stop: whoever takes over begins with it anew.
             return;
         }
-        match party.purpose {
-            Purpose::Update => self.reports.push(Report { attempt, end, at }),
-            Purpose::Look => self.handle_look(attempt, end, at),
+        if party.purpose == Purpose::Update {
+            self.reports.push(Report { attempt, end, at });
         }
     }
 
-    /// Says what a look at a host that was taken over comes to.
-    fn handle_look(&mut self, attempt: AttemptId, end: HostEnd, at: Stamp) {
+    /// A campaign that looks has seen a host.
+    pub fn handle_sighting(&mut self, number: u64, host: &str, sighting: Sighting, at: Stamp) {
+        let Some(party) = self.parties.get_mut(&number) else { return };
+        let Some(attempt) = party.hosts.remove(host) else { return };
+        if party.purpose == Purpose::Look {
+            self.follow(attempt, sighting, at);
+        }
+    }
+
+    /// Goes on with a host that was looked at.
+    fn follow(&mut self, attempt: AttemptId, sighting: Sighting, at: Stamp) {
         let Some(stray) = self.strays.get_mut(&attempt) else { return };
-        let is_away =
-            [Reason::HostUnreachable, Reason::Busy].iter().any(|away| away.name() == end.reason);
-        if end.holds_release {
-            self.strays.remove(&attempt);
-            let reason = Reason::Confirmed.name().to_owned();
-            let (confirmed, flash) = (true, "updated".to_owned());
-            let end = HostEnd { confirmed, reason, flash, ..end };
-            self.reports.push(Report { attempt, end, at });
-        } else if is_away && at < stray.until {
-            stray.look_at = at.saturating_add(LOOK_AGAIN_US);
-        } else if is_away {
-            self.strays.remove(&attempt);
-            self.reports.push(Report { attempt, end, at });
-        } else {
-            // It is home, and does not hold the release.
-            stray.look_at = Stamp::MAX;
+        match stray.judge(sighting, at) {
+            Verdict::Again | Verdict::Home => {}
+            Verdict::Ended(end) => {
+                self.strays.remove(&attempt);
+                self.reports.push(Report { attempt, end, at });
+            }
+            Verdict::Seen(look) => {
+                if look.health != Health::Unclear {
+                    self.strays.remove(&attempt);
+                }
+                self.looks.push((attempt, look));
+            }
         }
     }
 
@@ -272,31 +260,20 @@ impl Crew {
         for (host, attempt) in party.hosts {
             match party.purpose {
                 Purpose::Update if begun => {
-                    self.stray(at, attempt, party.rollout, host, Some(words.to_owned()));
+                    let why = Why::BrokenOff(words.to_owned());
+                    self.strays.insert(attempt, Stray::new(at, party.rollout, host, why));
                 }
                 Purpose::Update => {
                     let end = interrupted(words);
                     self.reports.push(Report { attempt, end, at });
                 }
                 Purpose::Look => {
-                    let reason = Reason::HostUnreachable.name().to_owned();
-                    let end = HostEnd { reason, ..interrupted(words) };
-                    self.handle_look(attempt, end, at);
+                    let reason = Reason::Interrupted.name().to_owned();
+                    let (sight, detail) = (Sight::Unclear, words.to_owned());
+                    self.follow(attempt, Sighting { sight, reason, detail }, at);
                 }
             }
         }
-    }
-
-    fn stray(
-        &mut self,
-        now: Stamp,
-        attempt: AttemptId,
-        rollout: RolloutId,
-        host: String,
-        words: Option<String>,
-    ) {
-        let until = now.saturating_add(HOME_US);
-        self.strays.insert(attempt, Stray { rollout, host, words, until, look_at: now });
     }
 
     fn renew(&mut self, store: &mut dyn Store, now: Stamp) -> Result<(), StoreError> {
@@ -308,6 +285,7 @@ impl Crew {
         self.renewed_at = now;
         let is_lost = |attempt: &AttemptId| kept.binary_search(attempt).is_err();
         self.reports.retain(|report| !is_lost(&report.attempt));
+        self.looks.retain(|(attempt, _)| !is_lost(attempt));
         self.strays.retain(|attempt, _| !is_lost(attempt));
         let lost: Vec<u64> = self
             .parties
@@ -322,7 +300,8 @@ impl Crew {
             let kept = party.hosts.into_iter().filter(|(_, attempt)| !is_lost(attempt));
             for (host, attempt) in kept {
                 if party.purpose == Purpose::Update {
-                    self.stray(now, attempt, party.rollout, host, None);
+                    let stray = Stray::new(now, party.rollout, host, Why::TakenOver);
+                    self.strays.insert(attempt, stray);
                 }
             }
         }
@@ -362,6 +341,29 @@ impl Crew {
             }
             self.reports.pop();
         }
+        while let Some((attempt, look)) = self.looks.last() {
+            match store.report_look(*attempt, &self.name, look) {
+                Ok(_) | Err(StoreError::LeaseLost { .. }) => {}
+                Err(error) => return Err(error),
+            }
+            self.looks.pop();
+        }
+        Ok(())
+    }
+
+    /// Takes hosts that have soaked, to look at them.
+    fn claim_looks(&mut self, store: &mut dyn Store, now: Stamp) -> Result<(), StoreError> {
+        let looking = self.strays.values().filter(|stray| stray.has_soaked()).count();
+        let limit = LOOKS_AT_ONCE_MAX.saturating_sub(looking);
+        if limit == 0 || self.is_stopping {
+            return Ok(());
+        }
+        let (site, worker, lease_us) = (self.site.as_str(), self.name.as_str(), LEASE_US);
+        let request = LookRequest { site, worker, at: now, lease_us, limit };
+        for attempt in store.claim_looks(&request)? {
+            let stray = Stray::new(now, attempt.rollout, attempt.host, Why::Soaked(None));
+            self.strays.insert(attempt.id, stray);
+        }
         Ok(())
     }
 
@@ -376,7 +378,7 @@ impl Crew {
         for Claim { attempt, taken_from } in claims {
             let (rollout, host) = (attempt.rollout, attempt.host);
             if taken_from.is_some() {
-                self.stray(now, attempt.id, rollout, host, None);
+                self.strays.insert(attempt.id, Stray::new(now, rollout, host, Why::TakenOver));
             } else {
                 fresh.entry(rollout).or_default().insert(host, attempt.id);
             }
@@ -395,7 +397,7 @@ impl Crew {
         let busy: BTreeSet<AttemptId> = self.in_parties().collect();
         let mut due: BTreeMap<(RolloutId, bool), BTreeMap<String, AttemptId>> = BTreeMap::new();
         for (attempt, stray) in &self.strays {
-            let is_home = stray.look_at == Stamp::MAX;
+            let is_home = stray.is_home();
             if (is_home || stray.look_at <= now) && !busy.contains(attempt) {
                 let hosts = due.entry((stray.rollout, is_home)).or_default();
                 hosts.insert(stray.host.clone(), *attempt);
@@ -425,8 +427,8 @@ impl Crew {
     /// A host that is home again from a campaign that broke off here is not tried twice.
     fn report_broken_off(&mut self, now: Stamp) {
         let reports = &mut self.reports;
-        self.strays.retain(|attempt, stray| match &stray.words {
-            Some(words) if stray.look_at == Stamp::MAX => {
+        self.strays.retain(|attempt, stray| match &stray.why {
+            Why::BrokenOff(words) if stray.is_home() => {
                 let end = interrupted(words);
                 reports.push(Report { attempt: *attempt, end, at: now });
                 false
@@ -466,6 +468,5 @@ fn interrupted(words: &str) -> HostEnd {
         reason: Reason::Interrupted.name().to_owned(),
         flash: "unknown".to_owned(),
         detail: words.to_owned(),
-        holds_release: false,
     }
 }

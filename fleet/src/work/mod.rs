@@ -5,9 +5,11 @@
 //! | file | what it has |
 //! | --- | --- |
 //! | [`crew`] | the worker: leases, campaigns, reports |
-//! | `party.rs` | the hosts of one campaign |
+//! | `party.rs` | the hosts of one campaign, and what it says of them |
+//! | `strays.rs` | hosts that are looked at, and what is made of that |
 //! | `steering.rs` | what comes next in each rollout, and where a window is open |
 
 pub mod crew;
 mod party;
 mod steering;
+mod strays;

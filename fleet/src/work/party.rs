@@ -1,6 +1,8 @@
-//! The hosts of one campaign.
+//! The hosts of one campaign, and what it says of them.
 
 use std::collections::BTreeMap;
+
+use firmcast::reason::Reason;
 
 use crate::model::{AttemptId, Host, RolloutId};
 
@@ -9,7 +11,7 @@ use crate::model::{AttemptId, Host, RolloutId};
 pub enum Purpose {
     /// The hosts get the release.
     Update,
-    /// The hosts are looked at: whether they are home, and hold the release. Nothing is changed.
+    /// The hosts are measured where they are: whether they run the release. Nothing is changed.
     Look,
 }
 
@@ -24,6 +26,61 @@ pub struct Campaign {
     pub release: String,
     /// The hosts.
     pub hosts: Vec<Host>,
+}
+
+/// How a campaign ended for a host that was to get the release.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostEnd {
+    /// Whether the new firmware was seen.
+    pub confirmed: bool,
+    /// Name of the reason.
+    pub reason: String,
+    /// What that says about the flash.
+    pub flash: String,
+    /// Details for a person.
+    pub detail: String,
+}
+
+/// What a look shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sight {
+    /// It runs the release, and its chip holds it.
+    Holds,
+    /// It is home, and its chip holds something else.
+    Lacks,
+    /// Its chip holds the release, and it shows another version.
+    OtherVersion,
+    /// It did not answer, or another campaign has it.
+    Away,
+    /// It answered, and could not tell.
+    Unclear,
+}
+
+/// What was seen of a host, as its campaign told it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sighting {
+    /// What.
+    pub sight: Sight,
+    /// Name of the reason.
+    pub reason: String,
+    /// Details for a person.
+    pub detail: String,
+}
+
+impl Sight {
+    /// What the reason with this name says, at the end of a look.
+    pub fn of_reason(name: &str) -> Self {
+        let is = |reasons: &[Reason]| reasons.iter().any(|reason| reason.name() == name);
+        match () {
+            () if is(&[Reason::Confirmed]) => Self::Holds,
+            () if is(&[Reason::WrongDigest]) => Self::Lacks,
+            () if is(&[Reason::WrongVersion]) => Self::OtherVersion,
+            () if is(&[Reason::HostUnreachable, Reason::NoAgentAfterReboot, Reason::Busy]) => {
+                Self::Away
+            }
+            () => Self::Unclear,
+        }
+    }
 }
 
 /// What a worker remembers of a campaign that runs.

@@ -7,7 +7,7 @@ use firmcast::keys::ManagerPublicKey;
 use crate::model::{AttemptState, Rollout, RolloutId, RolloutState, Stamp, Wave};
 use crate::rollout::approval::{Answer, Question};
 use crate::rollout::file::RolloutFile;
-use crate::rollout::states::{Attempts, Change, Looks, View, WaveView, steer};
+use crate::rollout::states::{Attempts, Change, View, WaveView, steer};
 use crate::rollout::window::Openings;
 use crate::store::requests::{
     Changed, Count, OPEN_MAX, Open, PAGE_MAX, RolloutWaves, SignedApproval, StateChange, WaveChange,
@@ -97,18 +97,20 @@ impl Course {
             let is_approved = is_approved(&found.rollout, wave, &approvals, approvers);
             WaveView { is_approved, ..view(wave, &counts) }
         };
-        let waves: Vec<WaveView<'_>> = found.waves.iter().map(view).collect();
+        let waves: Vec<WaveView> = found.waves.iter().map(view).collect();
         let view = View {
             state: found.rollout.state,
             waves: &waves,
-            resumed_at: None,
             healthy_within_s: self.file.healthy_within_s,
             opens_at: self.opens_at(&counts, now),
         };
+        let mut revision = found.rollout.revision;
         for change in steer(&view, now).changes {
-            if !make(store, found.rollout.id, &change, by, now)? {
+            match make(store, found.rollout.id, &change, (by, now, revision))? {
+                Some(Changed::Now) => revision += i64::from(change.raises_revision()),
+                Some(Changed::Before) => {}
                 // Somebody else was faster: what is due now is seen at the next turn.
-                break;
+                None => break,
             }
         }
         Ok(())
@@ -156,8 +158,8 @@ fn is_approved(
     })
 }
 
-fn view<'a>(wave: &'a Wave, counts: &[Count]) -> WaveView<'a> {
-    let mut attempts = Attempts::default();
+fn view(wave: &Wave, counts: &[Count]) -> WaveView {
+    let (mut attempts, mut unseen) = (Attempts::default(), 0);
     for count in counts.iter().filter(|count| count.wave == wave.number) {
         *match count.state {
             AttemptState::Planned => &mut attempts.planned,
@@ -166,40 +168,42 @@ fn view<'a>(wave: &'a Wave, counts: &[Count]) -> WaveView<'a> {
                 &mut attempts.ended
             }
         } += count.attempts;
+        if count.state == AttemptState::Confirmed {
+            unseen += count.attempts.saturating_sub(count.healthy);
+        }
     }
     WaveView {
-        name: &wave.name,
         state: wave.state,
         since: wave.since,
         approval: wave.approval,
         is_approved: false,
         soak_s: wave.soak_s,
         attempts,
-        looks: Looks::default(),
+        unseen,
     }
 }
 
-/// Makes a change, and says whether all stood as it was seen.
+/// Makes a change, if the rollout is where it was seen.
 fn make(
     store: &mut dyn Store,
     rollout: RolloutId,
     change: &Change,
-    by: &str,
-    at: Stamp,
-) -> Result<bool, StoreError> {
+    (by, at, revision): (&str, Stamp, i64),
+) -> Result<Option<Changed>, StoreError> {
+    let revision = Some(revision);
     let made = match change {
         Change::Wave { number, from, to } => {
-            let change = WaveChange { from: &[*from], to: *to, by, at };
+            let change = WaveChange { from: &[*from], to: *to, by, at, revision };
             store.change_wave(rollout, *number, &change)
         }
         Change::Rollout { from, to, reason } => {
-            let change = StateChange { from: &[*from], to: *to, reason, by, at, revision: None };
+            let change = StateChange { from: &[*from], to: *to, reason, by, at, revision };
             store.change_state(rollout, &change)
         }
     };
     match made {
-        Ok(Changed::Now | Changed::Before) => Ok(true),
-        Err(StoreError::RolloutMoved { .. } | StoreError::WaveMoved { .. }) => Ok(false),
+        Ok(changed) => Ok(Some(changed)),
+        Err(StoreError::RolloutMoved { .. } | StoreError::WaveMoved { .. }) => Ok(None),
         Err(error) => Err(error),
     }
 }

@@ -29,6 +29,8 @@ pub(crate) struct Computer {
     pub(crate) refuses: bool,
     /// Its chip refuses to be written: it keeps what it holds.
     pub(crate) is_worn: bool,
+    /// It answers, and cannot tell what its chip holds.
+    pub(crate) is_mute: bool,
     /// Timers of earlier places are void.
     pub(crate) timer: u64,
 }

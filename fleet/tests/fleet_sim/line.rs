@@ -4,13 +4,13 @@
 use std::time::Duration;
 
 use firmcast_fleet::model::{
-    Attempt, AttemptId, Delivery, Event, EventId, Host, Release, Rollout, RolloutId, Secret, Stamp,
-    Webhook, WebhookId, Worker,
+    Attempt, AttemptId, Delivery, Event, EventId, Host, Look, Release, Rollout, RolloutId, Secret,
+    Stamp, Webhook, WebhookId, Worker,
 };
 use firmcast_fleet::rollout::limits::Counts;
 use firmcast_fleet::store::requests::{
-    Changed, Claim, ClaimRequest, Count, LookBack, NewRollout, Outcome, Place, RolloutWaves,
-    SignedApproval, StateChange, Survey, WaveChange,
+    Changed, Claim, ClaimRequest, Count, LookBack, LookRequest, NewRollout, Outcome, Place,
+    RolloutWaves, SignedApproval, StateChange, Survey, WaveChange,
 };
 use firmcast_fleet::store::{Store, StoreError};
 
@@ -83,6 +83,8 @@ passed! {
     fn renew(&mut self, worker: &str, ids: &[AttemptId], at: Stamp, us: i64) -> Vec<AttemptId>;
     fn tell_stage(&mut self, id: AttemptId, worker: &str, stage: &str, at: Stamp) -> ();
     fn report(&mut self, id: AttemptId, worker: &str, end: &Outcome<'_>, at: Stamp) -> Changed;
+    fn claim_looks(&mut self, request: &LookRequest<'_>) -> Vec<Attempt>;
+    fn report_look(&mut self, id: AttemptId, worker: &str, look: &Look) -> Changed;
     fn events(&mut self, after: EventId, limit: usize) -> Vec<Event>;
     fn past_events(&mut self, which: &LookBack<'_>, limit: usize) -> Vec<Event>;
     fn see_worker(&mut self, worker: &Worker) -> ();

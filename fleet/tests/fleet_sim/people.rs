@@ -56,8 +56,8 @@ fn retry(store: &mut dyn Store, id: RolloutId, at: Stamp) {
         planned.into_iter().any(|count| count.wave == wave)
     };
     for wave in found.waves.iter().filter(|wave| is_open(wave.number)) {
-        let from = &[WaveState::Soaking, WaveState::Finished];
-        let change = WaveChange { from, to: WaveState::Running, by: "bob", at };
+        let from = &[WaveState::Soaking, WaveState::Looking, WaveState::Finished];
+        let change = WaveChange { from, to: WaveState::Running, by: "bob", at, revision: None };
         match store.change_wave(id, wave.number, &change) {
             Ok(_) | Err(StoreError::WaveMoved { .. }) => {}
             Err(error) => panic!("{error}"),

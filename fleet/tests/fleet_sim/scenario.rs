@@ -70,7 +70,7 @@ impl Scenario {
             sites: 5,
             workers: 5,
             hosts_max: 1000,
-            rollouts: vec![(text(0, "count = 500", 60, limits, false), false)],
+            rollouts: vec![(text(0, "count = 500", (60, 0, 600), limits, false), false)],
             faults_s: 300,
             breaks_every: Some(2000),
             skew_ms: 1000,
@@ -140,16 +140,25 @@ fn rollout(chance: &mut Chance, number: usize) -> (String, bool) {
     }
     limits += "]\n";
     let has_windows = chance.once_in(3);
-    (text(number, members, chance.within(0..90), &limits, has_windows), has_windows)
+    let rest_s = if chance.once_in(2) { chance.within(0..90) } else { 0 };
+    let times = (chance.within(0..90), rest_s, chance.within(20..400));
+    (text(number, members, times, &limits, has_windows), has_windows)
 }
 
-/// A rollout's file.
-fn text(number: usize, members: &str, soak_s: u64, limits: &str, has_windows: bool) -> String {
+/// A rollout's file. The times are the waves' soak times and the one for looks, in seconds.
+fn text(
+    number: usize,
+    members: &str,
+    (canary_s, rest_s, within_s): (u64, u64, u64),
+    limits: &str,
+    has_windows: bool,
+) -> String {
     let digest = release(number).digest;
     let mut text = format!(
         "name = \"rollout{number}\"\nrelease = \"{digest}\"\nhosts = \"all\"\n\
-         [[wave]]\nname = \"canary\"\n{members}\nsoak = \"{soak_s} s\"\n\
-         [[wave]]\nname = \"rest\"\nrest = true\n[limits]\n{limits}"
+         [[wave]]\nname = \"canary\"\n{members}\nsoak = \"{canary_s} s\"\n\
+         [[wave]]\nname = \"rest\"\nrest = true\nsoak = \"{rest_s} s\"\n\
+         [healthy]\nwithin = \"{within_s} s\"\n[limits]\n{limits}"
     );
     for (from, to) in WINDOWS.iter().filter(|_| has_windows) {
         let clock = |minutes: i64| format!("{:02}:{:02}", minutes / 60, minutes % 60);

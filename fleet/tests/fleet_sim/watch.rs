@@ -4,11 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use firmcast_fleet::model::{
-    AttemptState, Event, EventId, EventKind, Host, RolloutId, RolloutState, Stamp,
+    AttemptState, Event, EventId, EventKind, Health, Host, RolloutId, RolloutState, Stamp,
+    WaveState,
 };
 use firmcast_fleet::rollout::limits::{Counts, Domain, Ending, Limits};
 use firmcast_fleet::store::Store;
 use firmcast_fleet::store::requests::{NewRollout, PAGE_MAX, Place};
+use firmcast_fleet::work::crew::Sight;
 
 use super::chance::SECOND;
 use super::computer::{Computer, Place as Where};
@@ -27,6 +29,12 @@ struct Told {
     is_running: bool,
     /// A limit of failures was reached, and nobody has resumed since.
     is_reached: bool,
+    /// Of each wave with soak time: its name, and what it does since when.
+    waves: Vec<(String, WaveState, Stamp)>,
+    soaks: Vec<bool>,
+    within_us: i64,
+    /// Hosts that were confirmed since it was resumed last.
+    counted: BTreeSet<String>,
 }
 
 /// What has happened in a world.
@@ -37,6 +45,8 @@ pub(crate) struct Tally {
     pub(crate) failed: u64,
     pub(crate) taken_over: u64,
     pub(crate) halted: u64,
+    pub(crate) healthy: u64,
+    pub(crate) sick: u64,
     pub(crate) in_flight_max: usize,
 }
 
@@ -46,6 +56,8 @@ pub(crate) struct Watch {
     in_flight: BTreeMap<String, RolloutId>,
     /// Hosts of which a campaign has told the end since they were claimed last.
     pub(crate) measured: BTreeSet<usize>,
+    /// What the last look at a host for a release saw.
+    pub(crate) seen: BTreeMap<(usize, usize), Sight>,
     last: EventId,
     pub(crate) tally: Tally,
 }
@@ -58,6 +70,7 @@ impl Watch {
             rollouts: BTreeMap::new(),
             in_flight: BTreeMap::new(),
             measured: BTreeSet::new(),
+            seen: BTreeMap::new(),
             last: 0,
             tally: Tally::default(),
         }
@@ -71,7 +84,13 @@ impl Watch {
         self.hosts[host].0
     }
 
-    pub(crate) fn add(&mut self, id: RolloutId, new: &NewRollout, has_windows: bool) {
+    pub(crate) fn add(
+        &mut self,
+        id: RolloutId,
+        new: &NewRollout,
+        has_windows: bool,
+        within_s: u32,
+    ) {
         let mut told = Told {
             limits: new.limits.clone(),
             has_windows,
@@ -79,6 +98,12 @@ impl Watch {
             counts: Counts::default(),
             is_running: false,
             is_reached: false,
+            waves: (new.waves.iter())
+                .map(|wave| (wave.name.clone(), WaveState::Waiting, 0))
+                .collect(),
+            soaks: new.waves.iter().map(|wave| wave.soak_s > 0).collect(),
+            within_us: i64::from(within_s) * SECOND,
+            counted: BTreeSet::new(),
         };
         for attempt in &new.attempts {
             let host = &self.hosts[&attempt.host].1;
@@ -114,6 +139,9 @@ impl Watch {
                 told.follow_state(event);
                 self.tally.halted += u64::from(event.detail.contains("failed in"));
             }
+            if event.kind == EventKind::Wave {
+                told.follow_wave(event);
+            }
             return;
         };
         let (index, known) = &self.hosts[host];
@@ -146,8 +174,29 @@ impl Watch {
                 let is_measured = self.measured.contains(index);
                 check_end(event, ending, &computers[*index], is_measured, rollout);
                 match ending {
-                    Ending::Confirmed => self.tally.confirmed += 1,
+                    Ending::Confirmed => {
+                        told.counted.insert(host.clone());
+                        self.tally.confirmed += 1;
+                    }
                     _ => self.tally.failed += 1,
+                }
+            }
+            EventKind::Looked => {
+                let release = (rollout as usize - 1) % 2;
+                let seen = self.seen.get(&(*index, release)).copied();
+                match event.detail.split(':').next() {
+                    Some("healthy") => {
+                        assert_eq!(seen, Some(Sight::Holds), "{event:?}");
+                        self.tally.healthy += 1;
+                    }
+                    Some("sick") => {
+                        let lacks = seen == Some(Sight::Lacks);
+                        assert!(lacks || told.is_time_over(wave, event.at), "{event:?} {seen:?}");
+                        told.counts.fall_sick(&domains, told.counted.remove(host));
+                        told.is_reached |= is_reached(&told.limits, &part(&told.counts, &domains));
+                        self.tally.sick += 1;
+                    }
+                    _ => {}
                 }
             }
             _ => {}
@@ -171,6 +220,12 @@ impl Watch {
                         AttemptState::Skipped => state == RolloutState::Error,
                     };
                     assert!(is_well, "rollout {id} is {state:?}: {attempt:?}");
+                    let is_watched = state == RolloutState::Finished
+                        && told.soaks[attempt.wave as usize]
+                        && attempt.state == AttemptState::Confirmed;
+                    let health = attempt.look.as_ref().map(|look| look.health);
+                    let is_healthy = health == Some(Health::Healthy);
+                    assert!(!is_watched || is_healthy, "nobody has seen it: {attempt:?}");
                     seen.insert(attempt.host);
                 }
             }
@@ -187,12 +242,32 @@ impl Told {
                 self.is_running = true;
                 if was_paused {
                     self.counts.forgive();
+                    self.counted.clear();
                     self.is_reached = false;
                 }
             }
             Some("paused" | "error" | "finished") => self.is_running = false,
             _ => {}
         }
+    }
+}
+
+impl Told {
+    fn follow_wave(&mut self, event: &Event) {
+        let (name, state) = event.detail.split_once(": ").unwrap();
+        let wave = self.waves.iter_mut().find(|wave| wave.0 == name).unwrap();
+        match state {
+            "looking" => (wave.1, wave.2) = (WaveState::Looking, event.at),
+            // Until when it had looked.
+            "finished" if wave.1 == WaveState::Looking => wave.1 = WaveState::Finished,
+            _ => wave.1 = WaveState::Waiting,
+        }
+    }
+
+    /// Whether the time for looks was over in a wave that has just finished.
+    fn is_time_over(&self, wave: u32, at: Stamp) -> bool {
+        let (_, state, since) = self.waves[wave as usize];
+        state == WaveState::Finished && at - since >= self.within_us
     }
 }
 

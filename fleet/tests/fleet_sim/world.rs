@@ -8,7 +8,7 @@ use firmcast_fleet::rollout::file::RolloutFile;
 use firmcast_fleet::rollout::plan::{Given, plan};
 use firmcast_fleet::store::Store;
 use firmcast_fleet::store::requests::NewRollout;
-use firmcast_fleet::work::crew::{Campaign, Crew, HostEnd, Order, Purpose};
+use firmcast_fleet::work::crew::{Campaign, Crew, HostEnd, Order, Purpose, Sight, Sighting};
 
 use super::chance::{Chance, SECOND};
 use super::computer::{CampaignId, Computer, Place};
@@ -43,6 +43,7 @@ enum Due {
 enum Happening {
     Stage(u64, String, &'static str),
     End(u64, String, HostEnd),
+    Sighting(u64, String, Sighting),
     Exit(u64),
 }
 
@@ -129,13 +130,14 @@ impl<'a> World<'a> {
             };
             let new = NewRollout::of(text, &file, &plan(&given).unwrap(), "ann".to_owned(), BEGIN);
             let id = store.create_rollout(&new).unwrap();
-            watch.add(id, &new, *has_windows);
+            watch.add(id, &new, *has_windows, file.healthy_within_s);
         }
         let computers = hosts.iter().map(|_| Computer {
             place: Place::Home,
             firmware: None,
             refuses: chance.once_in(scenario.bad_every),
             is_worn: chance.once_in(scenario.bad_every),
+            is_mute: false,
             timer: 0,
         });
         let computers = computers.collect();
@@ -290,7 +292,7 @@ impl<'a> World<'a> {
             return;
         }
         let worker = self.chance.index(self.workers.len());
-        match self.chance.within(0..10) {
+        match self.chance.within(0..13) {
             0..3 => {
                 self.kill_worker(worker);
                 let pause = self.chance.ms(500..60_000);
@@ -320,9 +322,19 @@ impl<'a> World<'a> {
                     self.end_campaign(campaign, "it breaks off", true);
                 }
             }
-            _ => {
+            9 => {
                 let host = self.chance.index(self.computers.len());
                 self.computers[host].refuses ^= true;
+            }
+            10 | 11 => {
+                let host = self.chance.index(self.computers.len());
+                self.computers[host].is_mute ^= true;
+            }
+            // Somebody else writes to its chip.
+            _ => {
+                let host = self.chance.index(self.computers.len());
+                self.say(|| format!("host {host} loses its firmware"));
+                self.computers[host].firmware = None;
             }
         }
         let pause = self.chance.ms(2000..60_000);
@@ -402,6 +414,9 @@ impl<'a> World<'a> {
                     }
                     Happening::End(number, host, end) => {
                         crew.handle_end(number, &host, end, clock);
+                    }
+                    Happening::Sighting(number, host, sighting) => {
+                        crew.handle_sighting(number, &host, sighting, clock);
                     }
                     Happening::Exit(number) => {
                         crew.handle_exit(number, "it broke off", true, clock);
@@ -486,7 +501,7 @@ impl<'a> World<'a> {
         let Some(running) = self.campaigns.get(&campaign) else { return };
         let Some(leg) = running.legs.get(&host).copied() else { return };
         let (purpose, release) = (running.purpose, running.release);
-        let Computer { place, firmware, refuses, .. } = self.computers[host];
+        let Computer { place, firmware, refuses, is_mute, .. } = self.computers[host];
         let is_mine = place == Place::Recovery(Some(campaign));
         let away = if matches!(place, Place::Recovery(_)) {
             Reason::Busy
@@ -494,10 +509,16 @@ impl<'a> World<'a> {
             Reason::HostUnreachable
         };
         match (leg, purpose) {
-            (Leg::Knock, _) if place != Place::Home => self.end(campaign, host, away, false),
             (Leg::Knock, Purpose::Look) => {
-                self.end(campaign, host, Reason::FlashLocked, firmware == Some(release));
+                let reason = match place {
+                    Place::Home if is_mute => Reason::NotMeasured,
+                    Place::Home if firmware == Some(release) => Reason::Confirmed,
+                    Place::Home => Reason::WrongDigest,
+                    _ => away,
+                };
+                self.see(campaign, host, reason);
             }
+            (Leg::Knock, _) if place != Place::Home => self.end(campaign, host, away, false),
             (Leg::Knock, _) if firmware == Some(release) => {
                 self.end(campaign, host, Reason::Confirmed, true);
             }
@@ -537,22 +558,39 @@ impl<'a> World<'a> {
         self.after(pause, Due::Leg(campaign, host));
     }
 
+    /// A campaign that looks says what it saw.
+    fn see(&mut self, campaign: CampaignId, host: usize, reason: Reason) {
+        let Some(running) = self.campaigns.get_mut(&campaign) else { return };
+        running.legs.remove(&host);
+        let (worker, number, release) = (running.worker, running.number, running.release);
+        let is_last = running.legs.is_empty();
+        let (sight, reason) = (Sight::of_reason(reason.name()), reason.name().to_owned());
+        self.watch.measured.insert(host);
+        self.watch.seen.insert((host, release), sight);
+        self.say(|| format!("campaign {campaign} sees host {host}: {reason}"));
+        let name = self.scenario.host(host).name;
+        let sighting = Sighting { sight, reason, detail: String::new() };
+        self.tell(worker, Happening::Sighting(number, name, sighting));
+        if is_last {
+            self.end_campaign(campaign, "all its hosts were seen", true);
+        }
+    }
+
     /// A campaign says how a host ended; after the last one it is over.
-    fn end(&mut self, campaign: CampaignId, host: usize, reason: Reason, holds_release: bool) {
+    fn end(&mut self, campaign: CampaignId, host: usize, reason: Reason, confirmed: bool) {
         let Some(running) = self.campaigns.get_mut(&campaign) else { return };
         running.legs.remove(&host);
         let (worker, number) = (running.worker, running.number);
-        let (purpose, is_last) = (running.purpose, running.legs.is_empty());
+        let is_last = running.legs.is_empty();
         if self.computers[host].place == Place::Recovery(Some(campaign)) {
             self.go(host, Place::Recovery(None));
         }
         self.watch.measured.insert(host);
         let end = HostEnd {
-            confirmed: purpose == Purpose::Update && holds_release,
+            confirmed,
             reason: reason.name().to_owned(),
             flash: "simulated".to_owned(),
             detail: String::new(),
-            holds_release,
         };
         self.say(|| format!("campaign {campaign} says of host {host}: {}", end.reason));
         let name = self.scenario.host(host).name;

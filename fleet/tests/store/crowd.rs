@@ -219,7 +219,8 @@ fn replay(store: &mut dyn Store, hosts: &BTreeMap<String, Host>, limits: &Limits
     for (id, replayed) in rollouts {
         assert_eq!(store.counters(id).unwrap(), replayed.counts, "counters of rollout {id}");
         let attempts = store.attempts(id, None, 10_000).unwrap();
-        let counted = count(hosts, limits, &attempts, &attempts.iter().map(|a| a.id).collect());
+        let counted =
+            count(hosts, limits, &attempts, &attempts.iter().map(|a| (a.id, a.state)).collect());
         let mut now = replayed.counts;
         now.forgive();
         assert_eq!(counted, now, "attempts of rollout {id}");

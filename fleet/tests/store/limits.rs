@@ -1,10 +1,14 @@
 //! What limits and windows do, in every store.
 
-use firmcast_fleet::model::{AttemptState, EventKind, Host, RolloutId, RolloutState};
+use firmcast_fleet::model::{
+    AttemptState, EventKind, Health, Host, Look, RolloutId, RolloutState, WaveState,
+};
 use firmcast_fleet::rollout::limits::{
     Action, Amount, Counters, Domain, FailureLimit, InFlightLimit, Limits, Scope,
 };
-use firmcast_fleet::store::requests::{ClaimRequest, Open, Outcome, StateChange};
+use firmcast_fleet::store::requests::{
+    Changed, ClaimRequest, LookRequest, Open, Outcome, StateChange, WaveChange,
+};
 use firmcast_fleet::store::{Store, StoreError};
 
 use super::samples::{LEASE_US, Stores, claim, host, limited, release, start};
@@ -20,6 +24,7 @@ fn every_store_keeps_limits_and_windows() {
         full_racks_hide_nobody(store);
         a_window_closes_in_time(store);
         failures_pause_and_stop_at_once(store);
+        sick_hosts_count_as_failed(store);
         hosts_that_no_limit_would_count_are_refused(store);
     }
 }
@@ -176,6 +181,72 @@ fn resumed_after_a_pause(store: &mut dyn Store) {
     let expected = Counters { planned: 9, in_flight: 2, ..Counters::default() };
     assert_eq!(store.counters(rollout).unwrap().of(&all), expected);
     assert_eq!(claimed(store, open, 9).len(), 5);
+}
+
+/// Confirmed hosts are looked at by lease. Of four that were confirmed, one before a resume, two
+/// are sick: that is half of what counts.
+fn sick_hosts_count_as_failed(store: &mut dyn Store) {
+    let failures = vec![FailureLimit {
+        scope: Scope::All,
+        amount: Amount::Percent(50),
+        sample: 3,
+        unreachable: true,
+        action: Action::Pause,
+    }];
+    let hosts: Vec<_> = (0..4).map(|number| placed(&format!("s{number}"), "r1")).collect();
+    let rollout = run(store, "sick", Limits { in_flight: Vec::new(), failures }, &hosts);
+    let begun = claimed(store, Open { rollout, seconds: u32::MAX }, 9);
+    report(store, begun[0].0, None);
+    let change = |store: &mut dyn Store, from, to| {
+        let change =
+            StateChange { from: &[from], to, reason: "", by: "ann", at: 12, revision: None };
+        store.change_state(rollout, &change).unwrap();
+    };
+    change(store, RolloutState::Running, RolloutState::Paused);
+    change(store, RolloutState::Paused, RolloutState::Running);
+    begun[1..].iter().for_each(|(attempt, _)| report(store, *attempt, None));
+    let request = LookRequest { site: "north", worker: "w1", at: 20, lease_us: 5, limit: 9 };
+    assert_eq!(store.claim_looks(&request).unwrap(), [], "it still runs");
+    let wave = |store: &mut dyn Store, to| {
+        let from = [WaveState::Running, WaveState::Looking];
+        let change = WaveChange { from: &from, to, by: "w1", at: 21, revision: None };
+        store.change_wave(rollout, 0, &change).unwrap();
+    };
+    wave(store, WaveState::Looking);
+    let looked = |store: &mut dyn Store, request: LookRequest<'_>| {
+        let claimed = store.claim_looks(&request).unwrap();
+        claimed.into_iter().map(|attempt| attempt.id).collect::<Vec<_>>()
+    };
+    let ids: Vec<i64> = begun.iter().map(|(attempt, _)| *attempt).collect();
+    assert_eq!(looked(store, LookRequest { limit: 3, ..request }), ids[..3]);
+    assert_eq!(looked(store, LookRequest { worker: "w2", at: 24, ..request }), ids[3..]);
+    assert_eq!(store.renew("w1", &ids, 24, 5).unwrap(), ids[..3]);
+    assert_eq!(looked(store, LookRequest { worker: "w3", at: 29, ..request }), ids);
+    let tell = |store: &mut dyn Store, place: usize, health| {
+        let (reason, detail) = ("wrong-digest".to_owned(), "why".to_owned());
+        store.report_look(ids[place], "w3", &Look { health, at: 30, reason, detail })
+    };
+    assert_eq!(tell(store, 1, Health::Healthy).unwrap(), Changed::Now);
+    assert_eq!(tell(store, 1, Health::Healthy).unwrap(), Changed::Before);
+    assert!(tell(store, 1, Health::Sick).is_err(), "the look has ended");
+    assert_eq!(tell(store, 2, Health::Unclear).unwrap(), Changed::Now);
+    assert_eq!(tell(store, 0, Health::Sick).unwrap(), Changed::Now);
+    let state = |store: &mut dyn Store| store.rollout(rollout).unwrap().unwrap().rollout.state;
+    // Three confirmed in this round, and one failed that was confirmed in the round before.
+    let all = Domain(Scope::All, String::new());
+    let expected = Counters { planned: 4, confirmed: 3, failed: 1, ..Counters::default() };
+    assert_eq!(store.counters(rollout).unwrap().of(&all), expected);
+    assert_eq!(state(store), RolloutState::Running);
+    assert_eq!(store.counts(rollout).unwrap()[0].healthy, 1);
+    // The time is over: one was unclear, and nobody has told of the other.
+    wave(store, WaveState::Finished);
+    assert_eq!(state(store), RolloutState::Paused);
+    let ended = store.attempts(rollout, None, 9).unwrap();
+    let reasons: Vec<_> = ended.iter().map(|attempt| attempt.reason.as_deref()).collect();
+    let (digest, silent) = (Some("wrong-digest"), Some("no-agent-after-reboot"));
+    assert_eq!(reasons, [digest, None, digest, silent]);
+    assert!(ended[3].detail.contains("nobody has looked"), "{}", ended[3].detail);
+    assert!(tell(store, 3, Health::Healthy).is_err(), "it is over");
 }
 
 fn hosts_that_no_limit_would_count_are_refused(store: &mut dyn Store) {

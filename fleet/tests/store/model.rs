@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use firmcast_fleet::model::{
-    Attempt, AttemptState, Event, Host, RolloutId, RolloutState, WaveState,
+    Attempt, AttemptState, Event, Health, Host, Look, RolloutId, RolloutState, WaveState,
 };
 use firmcast_fleet::rollout::limits::{Action, Amount, FailureLimit, InFlightLimit, Limits, Scope};
 use firmcast_fleet::store::Store;
-use firmcast_fleet::store::requests::{ClaimRequest, Open, Outcome, StateChange, WaveChange};
+use firmcast_fleet::store::requests::{
+    ClaimRequest, LookRequest, Open, Outcome, StateChange, WaveChange,
+};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
@@ -54,6 +56,20 @@ enum Step {
     NextWave {
         rollout: RolloutId,
     },
+    /// The first wave is looked at, or that is over.
+    Watched {
+        rollout: RolloutId,
+        to: WaveState,
+    },
+    ClaimLooks {
+        site: usize,
+        worker: usize,
+    },
+    Look {
+        which: prop::sample::Index,
+        other: Option<usize>,
+        health: Health,
+    },
     Change {
         rollout: RolloutId,
         to: RolloutState,
@@ -74,7 +90,15 @@ fn step() -> impl Strategy<Value = Step> {
         12 => Just(RolloutState::Running),
         1 => Just(RolloutState::Error)
     ];
+    let health = prop_oneof![Just(Health::Healthy), Just(Health::Sick), Just(Health::Unclear)];
+    let watched = prop_oneof![2 => Just(WaveState::Looking), 1 => Just(WaveState::Finished)];
     prop_oneof![
+        2 => (rollout.clone(), watched)
+            .prop_map(|(rollout, to)| Step::Watched { rollout, to }),
+        3 => (0..SITES.len(), worker.clone())
+            .prop_map(|(site, worker)| Step::ClaimLooks { site, worker }),
+        4 => (any::<prop::sample::Index>(), prop::option::weighted(0.1, worker.clone()), health)
+            .prop_map(|(which, other, health)| Step::Look { which, other, health }),
         2 => (0..LEASE_US).prop_map(|time_us| Step::Pass { time_us }),
         8 => (0..SITES.len(), worker.clone(), 0..5_usize, open)
             .prop_map(|(site, worker, limit, open)| Step::Claim { site, worker, limit, open }),
@@ -149,8 +173,33 @@ fn take(store: &mut dyn Store, step: &Step, at: i64) -> String {
         Step::Retry { rollout } => format!("{:?}", store.retry_failed(*rollout, "ann", at)),
         Step::NextWave { rollout } => {
             let from = [WaveState::Waiting];
-            let change = WaveChange { from: &from, to: WaveState::Running, by: "ann", at };
+            let change =
+                WaveChange { from: &from, to: WaveState::Running, by: "ann", at, revision: None };
             format!("{:?}", store.change_wave(*rollout, 1, &change))
+        }
+        Step::Watched { rollout, to } => {
+            let from = [WaveState::Running, WaveState::Looking, WaveState::Finished];
+            let change = WaveChange { from: &from, to: *to, by: "ann", at, revision: None };
+            format!("{:?}", store.change_wave(*rollout, 0, &change))
+        }
+        Step::ClaimLooks { site, worker } => {
+            let (site, worker) = (SITES[*site], WORKERS[*worker]);
+            let request = LookRequest { site, worker, at, lease_us: LEASE_US, limit: 3 };
+            format!("{:?}", store.claim_looks(&request).unwrap())
+        }
+        Step::Look { which, other, health } => {
+            let is_leased = |attempt: &Attempt| {
+                attempt.state == AttemptState::Confirmed && attempt.worker.is_some()
+            };
+            let leased: Vec<Attempt> = attempts(store).into_iter().filter(is_leased).collect();
+            if leased.is_empty() {
+                return String::new();
+            }
+            let attempt = &leased[which.index(leased.len())];
+            let worker = other.map_or(attempt.worker.as_deref(), |other| Some(WORKERS[other]));
+            let (reason, detail) = ("wrong-digest".to_owned(), "why".to_owned());
+            let look = Look { health: *health, at, reason, detail };
+            format!("{:?}", store.report_look(attempt.id, worker.unwrap(), &look))
         }
         Step::Change { rollout, to } => {
             let from = [RolloutState::Running, RolloutState::Paused];

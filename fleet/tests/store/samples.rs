@@ -119,7 +119,8 @@ pub(crate) fn start(store: &mut dyn Store, id: RolloutId) {
 
 pub(crate) fn run_wave(store: &mut dyn Store, id: RolloutId, wave: u32) {
     let from = [WaveState::Waiting];
-    let change = WaveChange { from: &from, to: WaveState::Running, by: "ann", at: 6 };
+    let change =
+        WaveChange { from: &from, to: WaveState::Running, by: "ann", at: 6, revision: None };
     store.change_wave(id, wave, &change).unwrap();
 }
 

@@ -143,7 +143,8 @@ fn two_people_at_once(store: &mut dyn Store) {
     assert!(matches!(store.change_state(99, &begin), Err(StoreError::Unknown { .. })));
 
     let waiting = [WaveState::Waiting];
-    let wave = WaveChange { from: &waiting, to: WaveState::Running, by: "ann", at: 7 };
+    let wave =
+        WaveChange { from: &waiting, to: WaveState::Running, by: "ann", at: 7, revision: None };
     assert_eq!(store.change_wave(id, 0, &wave).unwrap(), Changed::Now);
     assert_eq!(store.change_wave(id, 0, &wave).unwrap(), Changed::Before);
     let other = WaveChange { to: WaveState::Soaking, ..wave };

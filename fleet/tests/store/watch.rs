@@ -14,7 +14,7 @@ struct Seen {
     state: Option<RolloutState>,
     attempts: Vec<Attempt>,
     /// Those that had ended when the rollout was resumed.
-    forgiven: BTreeSet<AttemptId>,
+    forgiven: BTreeSet<(AttemptId, AttemptState)>,
     reached: bool,
 }
 
@@ -52,7 +52,8 @@ impl<'a> Watch<'a> {
             assert!(first.is_none(), "a limit of failures was reached: {first:?}");
             let mut now = Seen { state: Some(state), attempts, ..before };
             if before.state == Some(RolloutState::Paused) && state == RolloutState::Running {
-                now.forgiven.extend(now.attempts.iter().filter(|a| is_over(a)).map(|a| a.id));
+                now.forgiven
+                    .extend(now.attempts.iter().filter(|a| is_over(a)).map(|a| (a.id, a.state)));
             }
             let counts = count(self.hosts, self.limits, &now.attempts, &now.forgiven);
             assert_eq!(store.counters(*id).unwrap(), counts, "counters of rollout {id}");
@@ -73,14 +74,14 @@ pub(crate) fn count(
     hosts: &BTreeMap<String, Host>,
     limits: &Limits,
     attempts: &[Attempt],
-    forgiven: &BTreeSet<AttemptId>,
+    forgiven: &BTreeSet<(AttemptId, AttemptState)>,
 ) -> Counts {
     let mut counts = BTreeMap::<Domain, Counters>::new();
     for attempt in attempts {
         for domain in limits.domains(attempt.wave, &hosts[&attempt.host]) {
             let counters = counts.entry(domain).or_default();
             counters.planned += u32::from(attempt.retry == 0);
-            let ended = u32::from(!forgiven.contains(&attempt.id));
+            let ended = u32::from(!forgiven.contains(&(attempt.id, attempt.state)));
             match attempt.state {
                 AttemptState::Planned | AttemptState::Skipped => {}
                 AttemptState::InFlight => counters.in_flight += 1,

@@ -112,10 +112,11 @@ pub(super) fn retry(store: &mut dyn Store, name: &str) -> anyhow::Result<()> {
         let of_wave = counts.iter().filter(|count| count.wave == number);
         of_wave.into_iter().any(|count| count.state == AttemptState::Planned && count.attempts > 0)
     };
-    let was_over = |state| matches!(state, WaveState::Soaking | WaveState::Finished);
+    let was_over =
+        |state| matches!(state, WaveState::Soaking | WaveState::Looking | WaveState::Finished);
     for wave in waves.iter().filter(|wave| was_over(wave.state) && is_open(wave.number)) {
-        let from = &[WaveState::Soaking, WaveState::Finished];
-        let change = WaveChange { from, to: WaveState::Running, by: &by, at };
+        let from = &[WaveState::Soaking, WaveState::Looking, WaveState::Finished];
+        let change = WaveChange { from, to: WaveState::Running, by: &by, at, revision: None };
         store.change_wave(rollout.id, wave.number, &change)?;
     }
     if rollout.state == RolloutState::Finished && waves.iter().any(|wave| is_open(wave.number)) {

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use firmcast_fleet::model::{Host, Stamp};
-use firmcast_fleet::work::crew::{Campaign, HostEnd, Purpose};
-use firmcast_manager::news::{Entry, News};
+use firmcast_fleet::work::crew::{Campaign, HostEnd, Purpose, Sight, Sighting};
+use firmcast_manager::news::{Entry, Kind, News};
 use firmcast_manager::store::inventory::{Entry as Known, Inventory};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -30,6 +30,7 @@ const LINE_BYTES_MAX: u64 = 1024 * 1024;
 pub(super) enum Happening {
     Stage { number: u64, host: String, stage: String },
     End { number: u64, host: String, end: HostEnd },
+    Sighting { number: u64, host: String, sighting: Sighting },
     Exit { number: u64, words: String, begun: bool },
 }
 
@@ -90,7 +91,7 @@ impl Campaigns {
         command.arg("--state").arg(&place).args(["update", "--json", "--port", "0", "--bundle"]);
         command.arg(shelf::path(&self.state, &campaign.release)).arg("--key").arg(&self.key);
         if campaign.purpose == Purpose::Look {
-            command.arg("--dry-run");
+            command.arg("--look");
         }
         command.args(&self.options);
         // With the sign no name is taken for an option.
@@ -225,11 +226,14 @@ fn wait(number: u64, children: &Children) -> Option<ExitStatus> {
 fn happening(number: u64, news: News) -> Option<Happening> {
     match news {
         News::Stage { host, stage } => Some(Happening::Stage { number, host, stage }),
+        News::Result(result) if result.kind == Kind::Look => {
+            let (sight, detail) = (Sight::of_reason(&result.reason), result.to_text());
+            let sighting = Sighting { sight, reason: result.reason, detail };
+            Some(Happening::Sighting { number, host: result.host, sighting })
+        }
         News::Result(result) => {
-            let foreseen = result.foreseen.filter(|foreseen| foreseen.blocks > 0);
             let condition = result.condition.as_ref().map(|condition| format!("-{condition}"));
             let end = HostEnd {
-                holds_release: foreseen.is_some_and(|foreseen| foreseen.changed_blocks_max == 0),
                 confirmed: result.confirmed,
                 reason: result.reason.clone(),
                 // As FlashState::from_word reads it.

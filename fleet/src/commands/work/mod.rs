@@ -140,6 +140,9 @@ impl Work {
                 self.crew.handle_stage(number, &host, &stage, now());
             }
             Happening::End { number, host, end } => self.crew.handle_end(number, &host, end, now()),
+            Happening::Sighting { number, host, sighting } => {
+                self.crew.handle_sighting(number, &host, sighting, now());
+            }
             Happening::Exit { number, words, begun } => {
                 self.campaigns.forget(number);
                 self.crew.handle_exit(number, &words, begun, now());

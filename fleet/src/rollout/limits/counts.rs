@@ -75,6 +75,15 @@ impl Counts {
         });
     }
 
+    /// Counts a host of these domains, which had ended as confirmed, as failed. `is_counted`: among
+    /// the confirmed ones, as nobody has resumed since.
+    pub fn fall_sick(&mut self, domains: &[Domain], is_counted: bool) {
+        self.each(domains, |counters| {
+            counters.confirmed = counters.confirmed.saturating_sub(u32::from(is_counted));
+            counters.failed += 1;
+        });
+    }
+
     /// Forgets how hosts ended: a person resumed the rollout and accepts what failed.
     pub fn forgive(&mut self) {
         for counters in self.0.values_mut() {

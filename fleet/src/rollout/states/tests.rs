@@ -4,59 +4,47 @@ use super::*;
 
 const S: Stamp = 1_000_000;
 
-fn wave(
-    state: WaveState,
-    since: Stamp,
-    soak_s: u32,
-    attempts: (u64, u64, u64),
-) -> WaveView<'static> {
+fn wave(state: WaveState, since: Stamp, soak_s: u32, attempts: (u64, u64, u64)) -> WaveView {
     let (planned, in_flight, ended) = attempts;
     WaveView {
-        name: "w",
         state,
         since,
         approval: Approval::Automatic,
         is_approved: false,
         soak_s,
         attempts: Attempts { planned, in_flight, ended },
-        looks: Looks::default(),
+        unseen: 0,
     }
 }
 
-fn running<'a>(waves: &'a [WaveView<'a>]) -> View<'a> {
+fn running(waves: &[WaveView]) -> View<'_> {
     let state = RolloutState::Running;
-    View { state, waves, resumed_at: None, healthy_within_s: 600, opens_at: None }
+    View { state, waves, healthy_within_s: 600, opens_at: None }
 }
 
 #[test]
-fn a_soak_is_over_when_each_host_was_seen_healthy() {
+fn a_wave_is_over_when_each_host_was_looked_at_or_the_time_for_that_is_over() {
     let mut waves =
         [wave(WaveState::Soaking, 0, 1800, (0, 0, 5)), wave(WaveState::Waiting, 0, 0, (1, 0, 0))];
     let until = |at: Stamp| Steps { changes: Vec::new(), look_at: Some(at) };
     assert_eq!(steer(&running(&waves), 1799 * S), until(1800 * S));
-    waves[0].looks.unseen = 2;
-    assert_eq!(steer(&running(&waves), 1800 * S), until(2400 * S));
-    let Change::Rollout { to: RolloutState::Paused, reason, .. } =
-        &steer(&running(&waves), 2400 * S).changes[0]
-    else {
-        panic!("not paused")
-    };
-    assert!(reason.starts_with("2 hosts of wave 1 \"w\" were not seen healthy within 10 min"));
-    // Resumed too early to have seen it, and resumed without them.
-    let resumed = |at| View { resumed_at: Some(at), ..running(&waves) };
-    assert_eq!(steer(&resumed(2399 * S), 2399 * S), until(2400 * S));
+    let looks = Change::Wave { number: 0, from: WaveState::Soaking, to: WaveState::Looking };
     let go_on = [
-        Change::Wave { number: 0, from: WaveState::Soaking, to: WaveState::Finished },
+        Change::Wave { number: 0, from: WaveState::Looking, to: WaveState::Finished },
         Change::Wave { number: 1, from: WaveState::Waiting, to: WaveState::Running },
     ];
-    assert_eq!(steer(&resumed(2400 * S), 2500 * S).changes, go_on);
-    waves[0].looks = Looks::default();
-    assert_eq!(steer(&running(&waves), 1800 * S).changes, go_on);
-    waves[0].looks.sick = 1;
-    assert!(matches!(
-        &steer(&running(&waves), 0).changes[..],
-        [Change::Rollout { from: RolloutState::Running, to: RolloutState::Paused, .. }]
-    ));
+    // However late it is seen that the soak time is over, there is time for looks.
+    waves[0].unseen = 2;
+    let steps = steer(&running(&waves), 9000 * S);
+    assert_eq!((&steps.changes[..], steps.look_at), (&[looks.clone()][..], Some(9600 * S)));
+    waves[0].unseen = 0;
+    let all = [&[looks][..], &go_on].concat();
+    assert_eq!(steer(&running(&waves), 1800 * S).changes, all);
+    (waves[0].state, waves[0].unseen) = (WaveState::Looking, 1);
+    assert_eq!(steer(&running(&waves), 599 * S), until(600 * S));
+    assert_eq!(steer(&running(&waves), 600 * S).changes, go_on);
+    waves[0].attempts.planned = 1;
+    assert_eq!(steer(&running(&waves), 600 * S), Steps::default());
 }
 
 #[test]
@@ -85,8 +73,7 @@ fn a_scheduled_rollout_waits_for_its_window_and_for_approval_at_once() {
 /// A rollout that makes the changes that it is told.
 struct Fleet {
     state: RolloutState,
-    waves: Vec<WaveView<'static>>,
-    resumed_at: Option<Stamp>,
+    waves: Vec<WaveView>,
     opens_at: Stamp,
     now: Stamp,
     /// When each wave was last seen to have ended its hosts.
@@ -97,8 +84,8 @@ struct Fleet {
 impl Fleet {
     fn steer(&self) -> Steps {
         let opens_at = Some(self.opens_at.max(self.now));
-        let (state, waves, resumed_at) = (self.state, &self.waves, self.resumed_at);
-        steer(&View { state, waves, resumed_at, healthy_within_s: 60, opens_at }, self.now)
+        let (state, waves) = (self.state, &self.waves);
+        steer(&View { state, waves, healthy_within_s: 60, opens_at }, self.now)
     }
 
     /// Does what is to be done now, and holds it against the rules.
@@ -166,8 +153,8 @@ impl Fleet {
                 (attempts.in_flight, attempts.ended) = (attempts.in_flight - 1, attempts.ended + 1);
             }
             2 => wave.is_approved = true,
-            3 => wave.looks.unseen = 1,
-            4 if wave.state == WaveState::Soaking => wave.looks.sick = 1,
+            3 => wave.unseen = 1,
+            4 => wave.unseen = 0,
             5 if runs => self.state = RolloutState::Paused,
             6 => self.resume(),
             _ => self.now += 7 * S,
@@ -176,10 +163,7 @@ impl Fleet {
 
     fn resume(&mut self) {
         if self.state == RolloutState::Paused {
-            (self.state, self.resumed_at) = (RolloutState::Running, Some(self.now));
-            for wave in &mut self.waves {
-                wave.looks.sick = 0;
-            }
+            self.state = RolloutState::Running;
         }
     }
 
@@ -210,7 +194,6 @@ proptest! {
                 approval: if is_automatic { Approval::Automatic } else { Approval::Person },
                 ..wave(WaveState::Waiting, 0, soak_s, (hosts, 0, 0))
             }).collect(),
-            resumed_at: None,
             opens_at: opens_at * S,
             now: 0,
             ended_at: vec![0; plans.len()],
@@ -222,7 +205,7 @@ proptest! {
                 fleet.happen(what, which.index(plans.len()));
             }
         }
-        // A wave needs a step to run, one to soak, a look after that, and one for who is late.
+        // A wave needs a step to run, one to soak, one for the looks, and one for who is late.
         let steps_max = 4 * plans.len() + 4;
         for _ in 0..steps_max {
             let steps = fleet.step()?;

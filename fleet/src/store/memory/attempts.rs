@@ -2,12 +2,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::error::StoreError;
 use super::super::requests::{
-    Claim, ClaimRequest, Count, Outcome, Place, Placed, lease_lost, unknown,
+    Claim, ClaimRequest, Count, LookRequest, Outcome, Place, Placed, lease_lost, sick_detail,
+    unknown,
 };
 use super::super::text;
 use super::super::words::word;
 use super::budget::Budget;
-use crate::model::{Attempt, AttemptId, AttemptState, RolloutId, Stamp};
+use crate::model::{Attempt, AttemptId, AttemptState, Health, Look, RolloutId, Stamp};
 
 /// Where an attempt stands among those of all rollouts.
 type Order = (RolloutId, u32, u32, AttemptId);
@@ -19,6 +20,8 @@ pub(super) struct Attempts {
     all: Vec<Attempt>,
     /// The number of each one's cohort.
     cohorts: Vec<u32>,
+    /// In which round of its rollout each one ended.
+    rounds: Vec<u64>,
     places: BTreeSet<Order>,
     /// By site.
     planned: BTreeMap<String, BTreeSet<Order>>,
@@ -94,6 +97,7 @@ impl Attempts {
             detail: String::new(),
             started_at: None,
             ended_at: None,
+            look: None,
         };
         self.insert(attempt, placed.cohort);
     }
@@ -104,6 +108,7 @@ impl Attempts {
         self.planned.entry(attempt.site.clone()).or_default().insert(order(&attempt));
         self.all.push(attempt);
         self.cohorts.push(cohort);
+        self.rounds.push(0);
     }
 
     /// The attempts of a rollout, by place.
@@ -123,18 +128,15 @@ impl Attempts {
     }
 
     pub(super) fn counts(&self, rollout: RolloutId) -> Vec<Count> {
-        let mut counts = BTreeMap::<(u32, &str, String), (AttemptState, u64)>::new();
+        let mut counts = BTreeMap::<(u32, &str, String), Count>::new();
         for attempt in self.of(rollout) {
-            let key = (attempt.wave, attempt.site.as_str(), word(&attempt.state));
-            counts.entry(key).or_insert((attempt.state, 0)).1 += 1;
+            let Attempt { wave, state, ref site, .. } = *attempt;
+            let none = || Count { wave, site: site.clone(), state, attempts: 0, healthy: 0 };
+            let count = counts.entry((wave, site, word(&state))).or_insert_with(none);
+            count.attempts += 1;
+            count.healthy += u64::from(is_healthy(attempt));
         }
-        let count = |((wave, site, _), (state, attempts)): ((u32, &str, String), _)| Count {
-            wave,
-            site: site.to_owned(),
-            state,
-            attempts,
-        };
-        counts.into_iter().map(count).collect()
+        counts.into_values().collect()
     }
 
     pub(super) fn skip_planned(&mut self, rollout: RolloutId, at: Stamp) {
@@ -175,6 +177,7 @@ impl Attempts {
                 detail: String::new(),
                 started_at: None,
                 ended_at: None,
+                look: None,
                 ..attempt
             };
             self.insert(again, cohort);
@@ -261,7 +264,7 @@ impl Attempts {
     ) -> Vec<AttemptId> {
         let named: BTreeSet<_> = attempts.iter().copied().collect();
         let held = named.into_iter().filter(|id| match self.all.get_mut(index(*id)) {
-            Some(attempt) if is_held(attempt, worker) => {
+            Some(attempt) if is_leased(attempt, worker) => {
                 attempt.lease_until = Some(until);
                 true
             }
@@ -270,12 +273,57 @@ impl Attempts {
         held.collect()
     }
 
+    /// The confirmed hosts of a wave that nobody has seen healthy, by place.
+    pub(super) fn unseen(&self, rollout: RolloutId, wave: u32) -> impl Iterator<Item = &Attempt> {
+        let all = self.places.range(places(rollout, wave));
+        all.filter_map(|place| self.all.get(index(place.3)))
+            .filter(|attempt| attempt.state == AttemptState::Confirmed && !is_healthy(attempt))
+    }
+
+    /// Whether looks at a host of a site may be claimed.
+    pub(super) fn may_be_looked_at(&self, attempt: &Attempt, request: &LookRequest<'_>) -> bool {
+        attempt.site == request.site
+            && attempt.lease_until.is_none_or(|until| until <= request.at)
+            && !self.in_flight.contains_key(&attempt.host)
+    }
+
+    pub(super) fn hold_look(
+        &mut self,
+        id: AttemptId,
+        request: &LookRequest<'_>,
+    ) -> Result<Attempt, StoreError> {
+        let attempt = self.one_mut(id)?;
+        attempt.worker = Some(request.worker.to_owned());
+        attempt.lease_until = Some(request.until());
+        Ok(attempt.clone())
+    }
+
+    /// Keeps what a look came to, and returns in which round the attempt had ended.
+    pub(super) fn keep_look(&mut self, id: AttemptId, look: &Look) -> Result<u64, StoreError> {
+        let round = self.rounds.get(index(id)).copied().unwrap_or_default();
+        let attempt = self.one_mut(id)?;
+        if look.health != Health::Unclear {
+            attempt.lease_until = None;
+        }
+        if look.health == Health::Sick {
+            attempt.state = AttemptState::Failed;
+            attempt.reason = Some(look.reason.clone());
+            attempt.flash = Some("unknown".to_owned());
+            attempt.detail = sick_detail(look);
+        }
+        attempt.look = Some(Look { detail: text::detail(&look.detail), ..look.clone() });
+        Ok(round)
+    }
+
     pub(super) fn end(
         &mut self,
         id: AttemptId,
         outcome: &Outcome<'_>,
-        at: Stamp,
+        (at, round): (Stamp, u64),
     ) -> Result<(), StoreError> {
+        if let Some(ended) = self.rounds.get_mut(index(id)) {
+            *ended = round;
+        }
         let attempt = self.one_mut(id)?;
         attempt.state = outcome.state();
         attempt.lease_until = None;
@@ -289,8 +337,17 @@ impl Attempts {
     }
 }
 
+/// Whether the host is in flight, or looked at.
+fn is_leased(attempt: &Attempt, worker: &str) -> bool {
+    attempt.worker.as_deref() == Some(worker) && attempt.lease_until.is_some()
+}
+
 fn is_held(attempt: &Attempt, worker: &str) -> bool {
     attempt.worker.as_deref() == Some(worker) && attempt.state == AttemptState::InFlight
+}
+
+fn is_healthy(attempt: &Attempt) -> bool {
+    attempt.look.as_ref().is_some_and(|look| look.health == Health::Healthy)
 }
 
 fn hold(attempt: &mut Attempt, request: &ClaimRequest<'_>) {

@@ -8,6 +8,8 @@ pub(super) struct Budget {
     pub(super) counts: Counts,
     /// By number, from 0.
     pub(super) cohorts: Vec<Cohort>,
+    /// How often what failed was forgiven.
+    pub(super) round: u64,
 }
 
 impl Budget {
@@ -29,8 +31,24 @@ impl Budget {
     pub(super) fn end(&mut self, cohort: u32, ending: Ending) -> Option<Reached> {
         let domains = domains(&self.cohorts, cohort);
         self.counts.end(domains, ending);
+        self.reached_by(cohort)
+    }
+
+    /// Counts a host that had ended as confirmed in a round as failed.
+    pub(super) fn fall_sick(&mut self, cohort: u32, round: u64) {
+        self.counts.fall_sick(domains(&self.cohorts, cohort), round == self.round);
+    }
+
+    /// The limit that is reached where a cohort counts.
+    pub(super) fn reached_by(&self, cohort: u32) -> Option<Reached> {
+        let domains = domains(&self.cohorts, cohort);
         let touched = domains.iter().map(|domain| (domain.clone(), self.counts.of(domain)));
         self.limits.reached(&touched.collect())
+    }
+
+    pub(super) fn forgive(&mut self) {
+        self.counts.forgive();
+        self.round += 1;
     }
 }
 

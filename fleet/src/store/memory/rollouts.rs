@@ -43,7 +43,7 @@ impl Kept {
             revision: 0,
         };
         let Frozen { cohorts, counts, .. } = frozen;
-        let budget = Budget { limits: new.limits.clone(), counts, cohorts };
+        let budget = Budget { limits: new.limits.clone(), counts, cohorts, round: 0 };
         Self { rollout, waves: waves.collect(), approvals: BTreeMap::new(), budget }
     }
 
@@ -114,7 +114,7 @@ impl MemoryStore {
     ) -> Result<(), StoreError> {
         let kept = self.kept(id)?;
         if forgives(kept.rollout.state, change.to) {
-            kept.budget.counts.forgive();
+            kept.budget.forgive();
         }
         kept.rollout.state = change.to;
         change.reason.clone_into(&mut kept.rollout.reason);

@@ -1,8 +1,10 @@
 use super::domains;
 use super::events::News;
 use super::rollouts::{Held, halt, hold};
-use super::sql::{Row, Sql, Value, json};
-use crate::model::{Attempt, AttemptId, AttemptState, EventKind, RolloutId, RolloutState, Stamp};
+use super::sql::{Row, Sql, Value, json, parse_word};
+use crate::model::{
+    Attempt, AttemptId, AttemptState, EventKind, Look, RolloutId, RolloutState, Stamp,
+};
 use crate::store::error::StoreError;
 use crate::store::requests::{Changed, Count, Outcome, Place, lease_lost, unknown};
 use crate::store::text;
@@ -11,7 +13,7 @@ use crate::store::words::word;
 /// What [`attempt`] reads, of the table `a`.
 pub(super) const ATTEMPT: &str = "a.id, a.rollout, a.wave, a.position, a.host, a.site, \
      a.predicted_s, a.retry, a.state, a.stage, a.worker, a.lease_until, a.reason, a.flash, \
-     a.detail, a.started_at, a.ended_at";
+     a.detail, a.started_at, a.ended_at, a.look, a.look_at, a.look_reason, a.look_detail";
 
 pub(super) fn page(
     sql: &mut dyn Sql,
@@ -46,7 +48,8 @@ pub(super) fn of_host(
 
 pub(super) fn counts(sql: &mut dyn Sql, rollout: RolloutId) -> Result<Vec<Count>, StoreError> {
     let rows = sql.query(
-        "SELECT wave, site, state, COUNT(*) FROM attempts WHERE rollout = $1
+        "SELECT wave, site, state, COUNT(*), COUNT(CASE WHEN look = 'healthy' THEN 1 END)
+         FROM attempts WHERE rollout = $1
          GROUP BY wave, site, state ORDER BY wave, site, state",
         &[rollout.into()],
     )?;
@@ -56,6 +59,7 @@ pub(super) fn counts(sql: &mut dyn Sql, rollout: RolloutId) -> Result<Vec<Count>
             site: row.text()?,
             state: row.word()?,
             attempts: row.unsigned()?,
+            healthy: row.unsigned()?,
         })
     };
     rows.into_iter().map(count).collect()
@@ -75,9 +79,9 @@ pub(super) fn retry_failed(
     }
     let planned = sql.execute(
         "INSERT INTO attempts (rollout, wave, position, host, site, cohort, predicted_s, retry,
-         state, detail)
+         state, detail, round, look)
          SELECT rollout, wave, position, host, site, cohort, predicted_s, retry + 1,
-         'planned', '' FROM attempts a
+         'planned', '', 0, '' FROM attempts a
          WHERE a.rollout = $1 AND a.state = 'failed' AND NOT EXISTS (
              SELECT 1 FROM attempts b
              WHERE b.rollout = a.rollout AND b.host = a.host AND b.retry > a.retry)
@@ -99,7 +103,7 @@ pub(super) fn renew(
     until: Stamp,
 ) -> Result<Vec<AttemptId>, StoreError> {
     let rows = sql.query(
-        "UPDATE attempts SET lease_until = $1 WHERE worker = $2 AND state = 'in-flight'
+        "UPDATE attempts SET lease_until = $1 WHERE worker = $2 AND lease_until IS NOT NULL
          AND id IN {numbers}$3{end} RETURNING id",
         &[until.into(), worker.into(), json(&attempts)?],
     )?;
@@ -142,17 +146,18 @@ pub(super) fn report(
     if outcome.judge(&attempt, worker)? == Changed::Before {
         return Ok(Changed::Before);
     }
-    let values: [Value; 6] = [
+    let values: [Value; 7] = [
         word(&outcome.state()).into(),
         outcome.reason.into(),
         outcome.flash.into(),
         text::detail(outcome.detail).into(),
         at.into(),
+        rollout.round.into(),
         id.into(),
     ];
     sql.execute(
         "UPDATE attempts SET state = $1, lease_until = NULL, reason = $2, flash = $3, detail = $4,
-         ended_at = $5 WHERE id = $6",
+         ended_at = $5, round = $6 WHERE id = $7",
         &values,
     )?;
     news.push(about(&attempt, EventKind::Ended, worker, at, &outcome.told()));
@@ -167,7 +172,7 @@ pub(super) fn report(
 }
 
 /// An attempt that nobody else changes until the transaction ends.
-fn locked(sql: &mut dyn Sql, id: AttemptId) -> Result<Attempt, StoreError> {
+pub(super) fn locked(sql: &mut dyn Sql, id: AttemptId) -> Result<Attempt, StoreError> {
     let query = format!("SELECT {ATTEMPT} FROM attempts a WHERE a.id = $1 {{lock}}");
     let row = sql.query(&query, &[id.into()])?.into_iter().next();
     row.map_or_else(|| Err(unknown("attempt", id)), |mut row| attempt(&mut row))
@@ -199,5 +204,19 @@ pub(super) fn attempt(row: &mut Row) -> Result<Attempt, StoreError> {
         detail: row.text()?,
         started_at: row.optional_integer()?,
         ended_at: row.optional_integer()?,
+        look: look(row)?,
     })
+}
+
+/// Reads the columns of a look, if there was one.
+fn look(row: &mut Row) -> Result<Option<Look>, StoreError> {
+    let health = row.text()?;
+    let (at, reason, detail) =
+        (row.optional_integer()?, row.optional_text()?, row.optional_text()?);
+    match (at, reason, detail) {
+        (Some(at), Some(reason), Some(detail)) => {
+            Ok(Some(Look { health: parse_word(&health)?, at, reason, detail }))
+        }
+        _ => Ok(None),
+    }
 }

@@ -45,8 +45,9 @@ fn insert_rollout(sql: &mut dyn Sql, new: &NewRollout) -> Result<RolloutId, Stor
     ];
     let created = sql.query(
         "INSERT INTO rollouts
-         (name, release, file, plan_digest, limits, state, reason, created_by, created_at, revision)
-         VALUES ($1, $2, $3, $4, $5, $6, '', $7, $8, 0)
+         (name, release, file, plan_digest, limits, state, reason, created_by, created_at,
+          revision, round)
+         VALUES ($1, $2, $3, $4, $5, $6, '', $7, $8, 0, 0)
          ON CONFLICT (name) DO NOTHING RETURNING id",
         &values,
     )?;
@@ -90,10 +91,13 @@ fn insert_attempts(
             0_u32.into(),
             "planned".into(),
             "".into(),
+            0_u32.into(),
+            "".into(),
         ]
     });
     let rows: Vec<Vec<Value>> = rows.collect();
-    let columns = "rollout, wave, position, host, site, cohort, predicted_s, retry, state, detail";
+    let columns = "rollout, wave, position, host, site, cohort, predicted_s, retry, state, detail, \
+                   round, look";
     insert(sql, &format!("attempts ({columns})"), &rows, "")
 }
 

@@ -7,9 +7,11 @@
 //! | `migrate.rs`, `migrations/` | the schema, version by version |
 //! | `hosts.rs` | hosts and releases |
 //! | `creation.rs` | rollouts to be created |
-//! | `rollouts.rs` | rollouts, waves, approvals |
+//! | `rollouts.rs` | rollouts and their states |
+//! | `waves.rs` | the states of waves, approvals |
 //! | `claims.rs` | who begins with which hosts |
 //! | `attempts.rs` | attempts: leases, reports, retries |
+//! | `looks.rs` | looks at confirmed hosts |
 //! | `domains.rs` | what the limits count |
 //! | `events.rs` | what happened |
 //! | `survey.rs` | all of it, counted; workers that were seen |
@@ -25,10 +27,12 @@ pub(super) mod dialect;
 mod domains;
 mod events;
 mod hosts;
+mod looks;
 pub(super) mod migrate;
 mod rollouts;
 pub(super) mod sql;
 mod survey;
+mod waves;
 mod webhooks;
 
 use std::time::Duration;
@@ -39,13 +43,14 @@ use sql::{Database, Sql};
 use super::contract::Store;
 use super::error::StoreError;
 use super::requests::{
-    Changed, Claim, ClaimRequest, Count, HOSTS_AT_ONCE_MAX, LookBack, NewRollout, Outcome,
-    PAGE_MAX, Place, RENEW_MAX, RolloutWaves, SignedApproval, StateChange, Survey, WaveChange,
+    Changed, Claim, ClaimRequest, Count, HOSTS_AT_ONCE_MAX, LookBack, LookRequest, NewRollout,
+    Outcome, PAGE_MAX, Place, RENEW_MAX, RolloutWaves, SignedApproval, StateChange, Survey,
+    WaveChange, check_look,
 };
 use super::text;
 use crate::model::{
-    Attempt, AttemptId, Delivery, Event, EventId, Host, Release, Rollout, RolloutId, Secret, Stamp,
-    Webhook, WebhookId, Worker,
+    Attempt, AttemptId, Delivery, Event, EventId, Host, Look, Release, Rollout, RolloutId, Secret,
+    Stamp, Webhook, WebhookId, Worker,
 };
 use crate::rollout::limits::Counts;
 
@@ -180,7 +185,7 @@ impl<D: Database> Store for Relational<D> {
         change: &WaveChange<'_>,
     ) -> Result<Changed, StoreError> {
         text::name("who changes a wave", change.by)?;
-        self.tell(|sql, news| rollouts::change_wave(sql, rollout, wave, change, news))
+        self.tell(|sql, news| waves::change_wave(sql, rollout, wave, change, news))
     }
 
     fn approve(
@@ -189,11 +194,11 @@ impl<D: Database> Store for Relational<D> {
         approval: &SignedApproval,
     ) -> Result<Changed, StoreError> {
         approval.check()?;
-        self.tell(|sql, news| rollouts::approve(sql, rollout, approval, news))
+        self.tell(|sql, news| waves::approve(sql, rollout, approval, news))
     }
 
     fn approvals(&mut self, rollout: RolloutId) -> Result<Vec<SignedApproval>, StoreError> {
-        self.database.read(|sql| rollouts::approvals(sql, rollout))
+        self.database.read(|sql| waves::approvals(sql, rollout))
     }
 
     fn retry_failed(&mut self, rollout: RolloutId, by: &str, at: Stamp) -> Result<u64, StoreError> {
@@ -240,6 +245,22 @@ impl<D: Database> Store for Relational<D> {
         text::name("the name of a worker", worker)?;
         outcome.check()?;
         self.tell(|sql, news| attempts::report(sql, attempt, worker, outcome, at, news))
+    }
+
+    fn claim_looks(&mut self, request: &LookRequest<'_>) -> Result<Vec<Attempt>, StoreError> {
+        request.check()?;
+        self.database.transaction(|sql| looks::claim(sql, request))
+    }
+
+    fn report_look(
+        &mut self,
+        attempt: AttemptId,
+        worker: &str,
+        look: &Look,
+    ) -> Result<Changed, StoreError> {
+        text::name("the name of a worker", worker)?;
+        check_look(look)?;
+        self.tell(|sql, news| looks::report(sql, attempt, worker, look, news))
     }
 
     fn events(&mut self, after: EventId, limit: usize) -> Result<Vec<Event>, StoreError> {

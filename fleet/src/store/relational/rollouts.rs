@@ -1,19 +1,17 @@
 use super::domains;
 use super::events::News;
 use super::sql::{Row, Sql, Value};
-use crate::model::{EventKind, Rollout, RolloutId, RolloutState, Stamp, Wave, WaveState};
+use crate::model::{EventKind, Rollout, RolloutId, RolloutState, Stamp, Wave};
 use crate::rollout::limits::{Limits, Reached};
 use crate::store::error::StoreError;
-use crate::store::requests::{
-    Changed, RolloutWaves, SignedApproval, StateChange, WaveChange, forgives, halted, unknown,
-};
+use crate::store::requests::{Changed, RolloutWaves, StateChange, forgives, halted, unknown};
 use crate::store::words::word;
 
 const ROLLOUT: &str =
     "id, name, release, file, plan_digest, state, reason, created_by, created_at, revision";
 
 /// What [`held`] reads, of the table `r`.
-pub(super) const HELD: &str = "r.id, r.name, r.state, r.revision, r.limits";
+pub(super) const HELD: &str = "r.id, r.name, r.state, r.revision, r.limits, r.round";
 
 pub(super) fn page(
     sql: &mut dyn Sql,
@@ -51,6 +49,8 @@ pub(super) struct Held {
     pub(super) state: RolloutState,
     pub(super) revision: i64,
     pub(super) limits: Limits,
+    /// How often it was resumed.
+    pub(super) round: i64,
 }
 
 /// Holds a rollout until the transaction ends. Whoever changes anything of a rollout begins so.
@@ -68,6 +68,7 @@ pub(super) fn held(mut row: Row) -> Result<Held, StoreError> {
         state: row.word()?,
         revision: row.integer()?,
         limits: row.json()?,
+        round: row.integer()?,
     })
 }
 
@@ -123,98 +124,13 @@ fn set_state(
         )?;
     }
     if forgives(from, change.to) {
+        sql.execute("UPDATE rollouts SET round = round + 1 WHERE id = $1", &[id.into()])?;
         domains::forgive(sql, id)?;
     }
     let detail = if change.reason.is_empty() { to } else { format!("{to}: {}", change.reason) };
     let by = change.by.to_owned();
     news.push(News { at: change.at, rollout: id, host: None, by, kind: EventKind::State, detail });
     Ok(())
-}
-
-pub(super) fn change_wave(
-    sql: &mut dyn Sql,
-    id: RolloutId,
-    number: u32,
-    change: &WaveChange<'_>,
-    news: &mut Vec<News>,
-) -> Result<Changed, StoreError> {
-    hold(sql, id)?;
-    let (state, name) = wave_of(sql, id, number)?;
-    if change.judge(number, state)? == Changed::Before {
-        return Ok(Changed::Before);
-    }
-    let to = word(&change.to);
-    sql.execute(
-        "UPDATE waves SET state = $1, since = $2 WHERE rollout = $3 AND number = $4",
-        &[to.as_str().into(), change.at.into(), id.into(), number.into()],
-    )?;
-    let (by, detail) = (change.by.to_owned(), format!("{name}: {to}"));
-    news.push(News { at: change.at, rollout: id, host: None, by, kind: EventKind::Wave, detail });
-    Ok(Changed::Now)
-}
-
-/// The state and the name of a wave of a rollout that is held.
-fn wave_of(
-    sql: &mut dyn Sql,
-    id: RolloutId,
-    number: u32,
-) -> Result<(WaveState, String), StoreError> {
-    let rows = sql.query(
-        "SELECT state, name FROM waves WHERE rollout = $1 AND number = $2",
-        &[id.into(), number.into()],
-    )?;
-    let Some(mut row) = rows.into_iter().next() else { return Err(unknown("wave", number)) };
-    Ok((row.word()?, row.text()?))
-}
-
-pub(super) fn approve(
-    sql: &mut dyn Sql,
-    id: RolloutId,
-    approval: &SignedApproval,
-    news: &mut Vec<News>,
-) -> Result<Changed, StoreError> {
-    hold(sql, id)?;
-    let (_, detail) = wave_of(sql, id, approval.wave)?;
-    let values: [Value; 6] = [
-        id.into(),
-        approval.wave.into(),
-        approval.key.as_str().into(),
-        approval.signature.as_str().into(),
-        approval.by.as_str().into(),
-        approval.at.into(),
-    ];
-    let added = sql.execute(
-        "INSERT INTO approvals (rollout, wave, key, signature, by_whom, at)
-         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (rollout, wave, key) DO NOTHING",
-        &values,
-    )?;
-    if added == 0 {
-        return Ok(Changed::Before);
-    }
-    let (at, by) = (approval.at, approval.by.clone());
-    news.push(News { at, rollout: id, host: None, by, kind: EventKind::Approved, detail });
-    Ok(Changed::Now)
-}
-
-pub(super) fn approvals(
-    sql: &mut dyn Sql,
-    id: RolloutId,
-) -> Result<Vec<SignedApproval>, StoreError> {
-    let rows = sql.query(
-        "SELECT wave, key, signature, by_whom, at FROM approvals WHERE rollout = $1
-         ORDER BY wave, key",
-        &[id.into()],
-    )?;
-    let approval = |mut row: Row| {
-        Ok(SignedApproval {
-            wave: row.unsigned()?,
-            key: row.text()?,
-            signature: row.text()?,
-            by: row.text()?,
-            at: row.integer()?,
-        })
-    };
-    rows.into_iter().map(approval).collect()
 }
 
 fn rollout(row: &mut Row) -> Result<Rollout, StoreError> {

@@ -90,12 +90,17 @@ impl Row {
     }
 
     pub(super) fn word<T: serde::de::DeserializeOwned>(&mut self) -> Result<T, StoreError> {
-        crate::store::words::parse(&self.text()?).map_err(damaged)
+        parse_word(&self.text()?)
     }
 
     pub(super) fn json<T: serde::de::DeserializeOwned>(&mut self) -> Result<T, StoreError> {
         serde_json::from_str(&self.text()?).map_err(damaged)
     }
+}
+
+/// Parses a word out of the database.
+pub(super) fn parse_word<T: serde::de::DeserializeOwned>(word: &str) -> Result<T, StoreError> {
+    crate::store::words::parse(word).map_err(damaged)
 }
 
 fn damaged(error: impl std::fmt::Display) -> StoreError {

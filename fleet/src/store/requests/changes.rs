@@ -31,6 +31,8 @@ pub struct WaveChange<'a> {
     pub by: &'a str,
     /// When.
     pub at: Stamp,
+    /// The rollout's revision that the caller saw, if it has to be that.
+    pub revision: Option<i64>,
 }
 
 /// Whether a call changed anything.
@@ -58,14 +60,18 @@ impl StateChange<'_> {
 }
 
 impl WaveChange<'_> {
-    /// As [`StateChange::judge`].
+    /// As [`StateChange::judge`], for a wave of a rollout with this name, state and revision.
     pub(in crate::store) fn judge(
         &self,
+        (name, of, revision): (&str, RolloutState, i64),
         number: u32,
         state: WaveState,
     ) -> Result<Changed, StoreError> {
         if state == self.to {
             return Ok(Changed::Before);
+        }
+        if self.revision.is_some_and(|seen| seen != revision) {
+            return Err(StoreError::RolloutMoved { name: name.to_owned(), state: of, revision });
         }
         if self.from.contains(&state) {
             return Ok(Changed::Now);

@@ -32,7 +32,8 @@ CREATE TABLE rollouts (
     reason {text} NOT NULL,
     created_by {text} NOT NULL,
     created_at BIGINT NOT NULL,
-    revision BIGINT NOT NULL
+    revision BIGINT NOT NULL,
+    round BIGINT NOT NULL -- how often it was resumed: limits of failures count anew each time
 );
 
 CREATE TABLE waves (
@@ -99,6 +100,11 @@ CREATE TABLE attempts (
     detail {text} NOT NULL,
     started_at BIGINT,
     ended_at BIGINT,
+    round BIGINT NOT NULL, -- of the rollout, when it ended
+    look {text} NOT NULL, -- what the last look came to; empty before
+    look_at BIGINT,
+    look_reason {text},
+    look_detail {text},
     FOREIGN KEY (rollout, wave) REFERENCES waves (rollout, number),
     FOREIGN KEY (rollout, cohort) REFERENCES cohorts (rollout, number),
     UNIQUE (rollout, host, retry)
@@ -111,6 +117,9 @@ CREATE INDEX attempts_leases ON attempts (site, lease_until) WHERE state = 'in-f
 -- Who is next?
 CREATE INDEX attempts_planned ON attempts (site, rollout, wave, position, id)
     WHERE state = 'planned';
+-- Who is looked at?
+CREATE INDEX attempts_unseen ON attempts (site, rollout, wave, position, id)
+    WHERE state = 'confirmed' AND look <> 'healthy';
 -- Page after page.
 CREATE INDEX attempts_places ON attempts (rollout, wave, position, id);
 -- What became of a host?

@@ -1,0 +1,155 @@
+use super::attempts::{ATTEMPT, about, attempt, locked};
+use super::domains;
+use super::events::News;
+use super::rollouts::{Held, halt, hold};
+use super::sql::{Row, Sql, Value};
+use crate::model::{Attempt, AttemptId, EventKind, Health, Look};
+use crate::rollout::limits::{Counts, Domain};
+use crate::store::error::StoreError;
+use crate::store::requests::{
+    Changed, LookRequest, WaveChange, judge_look, last_look, sick_detail, told_look, unknown,
+};
+use crate::store::text;
+use crate::store::words::word;
+
+/// Claims looks. No rollout is held: a look changes nothing until it is told.
+pub(super) fn claim(
+    sql: &mut dyn Sql,
+    request: &LookRequest<'_>,
+) -> Result<Vec<Attempt>, StoreError> {
+    let rows = sql.query(
+        &format!(
+            "SELECT {ATTEMPT} FROM attempts a
+             JOIN waves w ON w.rollout = a.rollout AND w.number = a.wave
+             JOIN rollouts r ON r.id = a.rollout
+             WHERE a.site = $1 AND a.state = 'confirmed' AND a.look <> 'healthy'
+             AND w.state = 'looking' AND r.state IN ('running', 'paused')
+             AND (a.lease_until IS NULL OR a.lease_until <= $2) AND NOT EXISTS (
+                 SELECT 1 FROM attempts b WHERE b.host = a.host AND b.state = 'in-flight')
+             ORDER BY a.rollout, a.wave, a.position, a.id LIMIT $3 {{lock-attempt}}"
+        ),
+        &[
+            request.site.into(),
+            request.at.into(),
+            Value::Integer(i64::try_from(request.limit).unwrap_or(i64::MAX)),
+        ],
+    )?;
+    let mut claimed = Vec::with_capacity(rows.len());
+    for mut row in rows {
+        let mut attempt = attempt(&mut row)?;
+        sql.execute(
+            "UPDATE attempts SET worker = $1, lease_until = $2 WHERE id = $3",
+            &[request.worker.into(), request.until().into(), attempt.id.into()],
+        )?;
+        attempt.worker = Some(request.worker.to_owned());
+        attempt.lease_until = Some(request.until());
+        claimed.push(attempt);
+    }
+    Ok(claimed)
+}
+
+/// Keeps what a look came to. The rollout is held before the attempt, as by claims.
+pub(super) fn report(
+    sql: &mut dyn Sql,
+    id: AttemptId,
+    worker: &str,
+    look: &Look,
+    news: &mut Vec<News>,
+) -> Result<Changed, StoreError> {
+    let rows = sql.query("SELECT rollout FROM attempts WHERE id = $1", &[id.into()])?;
+    let Some(mut row) = rows.into_iter().next() else { return Err(unknown("attempt", id)) };
+    let rollout = hold(sql, row.integer()?)?;
+    let attempt = locked(sql, id)?;
+    if judge_look(&attempt, worker, look)? == Changed::Before {
+        return Ok(Changed::Before);
+    }
+    keep(sql, &attempt, look)?;
+    news.push(about(&attempt, EventKind::Looked, worker, look.at, &told_look(look)));
+    if look.health != Health::Sick {
+        return Ok(Changed::Now);
+    }
+    let domains = domains::of(sql, id)?;
+    let mut counts = domains::some(sql, rollout.id, &domains)?;
+    fall_sick(sql, &rollout, id, &domains, &mut counts)?;
+    domains::write(sql, rollout.id, domains.iter().map(|domain| (domain, counts.of(domain))))?;
+    if let Some(reached) = rollout.limits.reached(&counts) {
+        halt(sql, &rollout, &reached, worker, look.at, news)?;
+    }
+    Ok(Changed::Now)
+}
+
+/// The time for looks is over in a wave of a rollout that is held: who was not seen healthy is
+/// sick.
+pub(super) fn end_all(
+    sql: &mut dyn Sql,
+    rollout: &Held,
+    wave: u32,
+    change: &WaveChange<'_>,
+    news: &mut Vec<News>,
+) -> Result<(), StoreError> {
+    let rows = sql.query(
+        &format!(
+            "SELECT {ATTEMPT} FROM attempts a WHERE a.rollout = $1 AND a.wave = $2
+             AND a.state = 'confirmed' AND a.look <> 'healthy'
+             ORDER BY a.position, a.id {{lock}}"
+        ),
+        &[rollout.id.into(), wave.into()],
+    )?;
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let mut counts = domains::all(sql, rollout.id)?;
+    for mut row in rows {
+        let attempt = attempt(&mut row)?;
+        let look = last_look(&attempt, change.at);
+        keep(sql, &attempt, &look)?;
+        news.push(about(&attempt, EventKind::Looked, change.by, change.at, &told_look(&look)));
+        let domains = domains::of(sql, attempt.id)?;
+        fall_sick(sql, rollout, attempt.id, &domains, &mut counts)?;
+    }
+    domains::write(sql, rollout.id, counts.iter().map(|(domain, counters)| (domain, *counters)))?;
+    match rollout.limits.reached(&counts) {
+        Some(reached) => halt(sql, rollout, &reached, change.by, change.at, news),
+        None => Ok(()),
+    }
+}
+
+/// Counts a host as failed that was confirmed.
+fn fall_sick(
+    sql: &mut dyn Sql,
+    rollout: &Held,
+    id: AttemptId,
+    domains: &[Domain],
+    counts: &mut Counts,
+) -> Result<(), StoreError> {
+    let rows = sql.query("SELECT round FROM attempts WHERE id = $1", &[id.into()])?;
+    let round = rows.into_iter().next().map(|mut row: Row| row.integer()).transpose()?;
+    counts.fall_sick(domains, round == Some(rollout.round));
+    Ok(())
+}
+
+fn keep(sql: &mut dyn Sql, attempt: &Attempt, look: &Look) -> Result<(), StoreError> {
+    let health = word(&look.health);
+    let (reason, detail) = (look.reason.as_str(), text::detail(&look.detail));
+    sql.execute(
+        "UPDATE attempts SET look = $1, look_at = $2, look_reason = $3, look_detail = $4
+         WHERE id = $5",
+        &[health.into(), look.at.into(), reason.into(), detail.into(), attempt.id.into()],
+    )?;
+    match look.health {
+        Health::Unclear => Ok(()),
+        Health::Healthy => {
+            let free = "UPDATE attempts SET lease_until = NULL WHERE id = $1";
+            sql.execute(free, &[attempt.id.into()]).map(drop)
+        }
+        Health::Sick => {
+            let values = [reason.into(), sick_detail(look).into(), attempt.id.into()];
+            sql.execute(
+                "UPDATE attempts SET state = 'failed', lease_until = NULL, reason = $1,
+                 flash = 'unknown', detail = $2 WHERE id = $3",
+                &values,
+            )
+            .map(drop)
+        }
+    }
+}
