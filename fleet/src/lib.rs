@@ -6,6 +6,7 @@
 //! | [`web`] | the page for browsers | all below |
 //! | [`picture`] | what a person is shown, wherever | `store`, `rollout`, `model` |
 //! | [`webhooks`] | who is told of events over HTTP | `store`, `model` |
+//! | [`deeds`] | what people do with rollouts; the store is its only I/O | the three below `work` |
 //! | [`work`] | what a worker of a site does; its store is the only I/O | the three below |
 //! | [`metrics`] | what Prometheus is told; pure | `store`'s requests, `rollout`, `model` |
 //! | [`store`] | what the programs know together: SQLite, PostgreSQL, memory | `rollout`, `model` |
@@ -15,6 +16,7 @@
 
 #![warn(missing_docs)]
 
+pub mod deeds;
 pub mod exchange;
 pub mod metrics;
 pub mod model;

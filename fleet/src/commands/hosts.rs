@@ -10,8 +10,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use firmcast_fleet::exchange::{self, Format, LIST_BYTES_MAX, PROBLEMS_MAX, Problem};
 use firmcast_fleet::model::{Host, SITE};
 use firmcast_fleet::rollout::selector::Selector;
-use firmcast_fleet::store::Store;
-use firmcast_fleet::store::requests::PAGE_MAX;
+use firmcast_fleet::store::{Store, all_hosts};
 
 use super::Place;
 use super::terminal::{columns, remark, say, shown};
@@ -104,22 +103,9 @@ impl HostsArgs {
     }
 }
 
-/// All hosts, by name.
-pub(crate) fn all(store: &mut dyn Store) -> anyhow::Result<Vec<Host>> {
-    let mut hosts: Vec<Host> = Vec::new();
-    loop {
-        let after = hosts.last().map_or(String::new(), |last| last.name.clone());
-        let page = store.hosts(&after, PAGE_MAX)?;
-        if page.is_empty() {
-            return Ok(hosts);
-        }
-        hosts.extend(page);
-    }
-}
-
 fn selected(store: &mut dyn Store, selector: &str) -> anyhow::Result<Vec<Host>> {
     let selector = Selector::parse(selector).context("the selector")?;
-    let mut hosts = all(store)?;
+    let mut hosts = all_hosts(store)?;
     let of = hosts.len();
     hosts.retain(|host| selector.matches(host));
     if hosts.is_empty() {

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use firmcast_fleet::model::Release;
-use firmcast_fleet::store::Store;
-use firmcast_fleet::store::requests::{Changed, PAGE_MAX};
+use firmcast_fleet::store::requests::Changed;
+use firmcast_fleet::store::{Store, all_releases};
 
 use super::shelf::Found;
 use super::terminal::{columns, say, shown};
@@ -52,21 +52,8 @@ impl ReleaseArgs {
     }
 }
 
-/// All releases, by digest.
-pub(crate) fn all(store: &mut dyn Store) -> anyhow::Result<Vec<Release>> {
-    let mut releases: Vec<Release> = Vec::new();
-    loop {
-        let after = releases.last().map_or(String::new(), |last| last.digest.clone());
-        let page = store.releases(&after, PAGE_MAX)?;
-        if page.is_empty() {
-            return Ok(releases);
-        }
-        releases.extend(page);
-    }
-}
-
 fn list(store: &mut dyn Store, json: bool) -> anyhow::Result<()> {
-    let releases = all(store)?;
+    let releases = all_releases(store)?;
     if json {
         for release in &releases {
             say(&serde_json::to_string(release)?);

@@ -7,6 +7,7 @@
 //! | `error.rs` | why something was not done |
 //! | `text.rs` | what text is kept |
 //! | `words.rs` | states as words |
+//! | `pages.rs` | all of a list, page by page |
 //! | `memory.rs` | the store of the simulator, the model for the others |
 //! | `relational/` | the store in SQL |
 //! | `sqlite.rs`, `postgres.rs` | the databases |
@@ -57,6 +58,7 @@
 mod contract;
 mod error;
 mod memory;
+mod pages;
 mod postgres;
 mod relational;
 pub mod requests;
@@ -67,6 +69,7 @@ mod words;
 pub use contract::Store;
 pub use error::{DriverError, StoreError};
 pub use memory::MemoryStore;
+pub use pages::{all_hosts, all_releases, all_rollouts};
 pub use postgres::{Backup, Postgres, PostgresStore};
 pub use relational::Relational;
 pub use sqlite::{FILE, Sqlite, SqliteStore};

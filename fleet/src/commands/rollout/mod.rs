@@ -7,14 +7,10 @@ mod showing;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
 use clap::{Args, Subcommand};
-use firmcast_fleet::model::RolloutState;
-use firmcast_fleet::store::Store;
-use firmcast_fleet::store::requests::RolloutWaves;
+use firmcast_fleet::deeds::Deed;
 
 use super::Place;
-use deeds::Deed;
 
 #[derive(Debug, Args)]
 pub(crate) struct RolloutArgs {
@@ -107,40 +103,18 @@ impl RolloutArgs {
             Command::Approve { named, wave, key } => {
                 deeds::approve(store, &named.name, &wave, &key)?;
             }
-            Command::Start(named) => deeds::start(store, &named.name)?,
+            Command::Start(named) => deeds::carry_out(store, Deed::Start, &named.name, "")?,
             Command::Pause(Explained { named, because }) => {
-                let from = &[RolloutState::Scheduled, RolloutState::Running];
-                let deed = Deed { from, to: RolloutState::Paused, done: "is paused" };
-                deed.carry_out(store, &named.name, &because)?;
+                deeds::carry_out(store, Deed::Pause, &named.name, &because)?;
             }
-            Command::Resume(named) => {
-                let from = &[RolloutState::Paused];
-                let deed = Deed { from, to: RolloutState::Running, done: "goes on" };
-                deed.carry_out(store, &named.name, "")?;
-            }
+            Command::Resume(named) => deeds::carry_out(store, Deed::Resume, &named.name, "")?,
             Command::Abort(Explained { named, because }) => {
-                let from = &[
-                    RolloutState::Ready,
-                    RolloutState::Scheduled,
-                    RolloutState::Running,
-                    RolloutState::Paused,
-                ];
-                let deed = Deed { from, to: RolloutState::Error, done: "is aborted" };
-                let because = if because.is_empty() { "aborted" } else { &because };
-                deed.carry_out(store, &named.name, because)?;
+                deeds::carry_out(store, Deed::Abort, &named.name, &because)?;
             }
-            Command::Retry(named) => deeds::retry(store, &named.name)?,
+            Command::Retry(named) => deeds::carry_out(store, Deed::Retry, &named.name, "")?,
             Command::List { json } => showing::list(store, json)?,
             Command::Show { named, json } => showing::show(store, &named.name, json)?,
         }
         Ok(ExitCode::SUCCESS)
     }
-}
-
-/// The rollout of a name, which must be there.
-fn named(store: &mut dyn Store, name: &str) -> anyhow::Result<RolloutWaves> {
-    let found = store.rollout_named(name)?;
-    found.with_context(|| {
-        format!("there is no rollout {name:?}: firmcast-fleet rollout list shows those there are")
-    })
 }

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use firmcast_fleet::deeds::named;
 use firmcast_fleet::model::{AttemptState, Rollout, RolloutState, WaveState};
 use firmcast_fleet::rollout::duration::duration_words;
-use firmcast_fleet::store::Store;
-use firmcast_fleet::store::requests::{Count, PAGE_MAX, RolloutWaves};
+use firmcast_fleet::store::requests::{Count, RolloutWaves};
+use firmcast_fleet::store::{Store, all_rollouts};
 use serde::Serialize;
 use serde_json::json;
 
-use super::named;
 use crate::commands::terminal::{columns, say, shown};
 
 /// Attempts in the order in which they are shown.
@@ -31,15 +31,7 @@ fn word(state: impl Serialize) -> String {
 
 /// Lists all rollouts, in the order in which they were created.
 pub(super) fn list(store: &mut dyn Store, json: bool) -> anyhow::Result<()> {
-    let mut rollouts: Vec<Rollout> = Vec::new();
-    loop {
-        let after = rollouts.last().map_or(0, |last| last.id);
-        let page = store.rollouts(after, PAGE_MAX)?;
-        if page.is_empty() {
-            break;
-        }
-        rollouts.extend(page);
-    }
+    let rollouts = all_rollouts(store)?;
     if json {
         for rollout in &rollouts {
             say(&serde_json::to_string(rollout)?);

@@ -1,0 +1,234 @@
+use super::{DeedError, named};
+use crate::model::{AttemptState, RolloutState, Stamp, WaveState};
+use crate::store::requests::{Changed, RolloutWaves, StateChange, WaveChange};
+use crate::store::{Store, StoreError};
+
+/// What is done with a rollout that was created.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deed {
+    /// Workers may begin with the hosts that were frozen.
+    Start,
+    /// No further host begins; those that have begun go on.
+    Pause,
+    /// Hosts begin again; the limits of failures count anew.
+    Resume,
+    /// Hosts that have not begun are skipped; the others go on.
+    Abort,
+    /// The hosts that failed are planned again.
+    Retry,
+}
+
+/// Who wants it, when, and what they saw.
+#[derive(Clone, Copy, Debug)]
+pub struct Order<'a> {
+    /// What is to be done.
+    pub deed: Deed,
+    /// Why, in words, for a pause or an abort; may be empty.
+    pub because: &'a str,
+    /// Who wants it.
+    pub by: &'a str,
+    /// When.
+    pub at: Stamp,
+    /// The rollout's revision that they saw, if it has to be that still.
+    pub revision: Option<i64>,
+}
+
+/// What came of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Done {
+    /// The rollout is where it was to be.
+    State(Deed, Changed),
+    /// So many hosts are planned again.
+    Planned(u64),
+}
+
+impl Deed {
+    /// The states in which it changes something, and the one that comes of it; nothing for
+    /// [`Deed::Retry`].
+    fn change(self) -> Option<(&'static [RolloutState], RolloutState)> {
+        use RolloutState::{Error, Paused, Ready, Running, Scheduled};
+        match self {
+            Self::Start => Some((&[Ready], Scheduled)),
+            Self::Pause => Some((&[Scheduled, Running], Paused)),
+            Self::Resume => Some((&[Paused], Running)),
+            Self::Abort => Some((&[Ready, Scheduled, Running, Paused], Error)),
+            Self::Retry => None,
+        }
+    }
+
+    /// Whether it would change a rollout in `state`, as far as the state tells.
+    pub fn is_for(self, state: RolloutState) -> bool {
+        match self.change() {
+            Some((from, _)) => from.contains(&state),
+            None => !matches!(state, RolloutState::Error | RolloutState::Ready),
+        }
+    }
+}
+
+impl Done {
+    /// What came of it, in words.
+    pub fn words(self, name: &str) -> String {
+        let (deed, changed) = match self {
+            Self::Planned(hosts) => {
+                return format!("{hosts} hosts of rollout {name} are planned again");
+            }
+            Self::State(deed, changed) => (deed, changed),
+        };
+        let is = match deed {
+            Deed::Start => "is started",
+            Deed::Pause => "is paused",
+            Deed::Resume | Deed::Retry => "goes on",
+            Deed::Abort => "is aborted",
+        };
+        let already = match changed {
+            Changed::Now => "",
+            Changed::Before => " already: nothing was changed",
+        };
+        format!("rollout {name} {is}{already}")
+    }
+}
+
+/// Does what is ordered, or finds that all is so already.
+///
+/// # Errors
+/// The rollout is not where it can be done, or somebody was faster; and those of the store.
+pub fn carry_out(store: &mut dyn Store, name: &str, order: &Order<'_>) -> Result<Done, DeedError> {
+    let known = named(store, name)?;
+    let Some((from, to)) = order.deed.change() else {
+        return Ok(Done::Planned(retry(store, &known, order)?));
+    };
+    let rollout = &known.rollout;
+    if order.deed == Deed::Start {
+        match rollout.state {
+            RolloutState::Ready | RolloutState::Scheduled => {}
+            RolloutState::Error => {
+                let (name, reason) = (rollout.name.clone(), rollout.reason.clone());
+                return Err(DeedError::Ended { name, reason });
+            }
+            RolloutState::Paused => {
+                let (name, reason) = (rollout.name.clone(), rollout.reason.clone());
+                return Err(DeedError::Paused { name, reason });
+            }
+            RolloutState::Running | RolloutState::Finished => {
+                return Ok(Done::State(order.deed, Changed::Before));
+            }
+        }
+    }
+    let reason = match (order.deed, order.because) {
+        (Deed::Abort, "") => "aborted",
+        (Deed::Abort | Deed::Pause, because) => because,
+        (Deed::Start | Deed::Resume | Deed::Retry, _) => "",
+    };
+    let Order { by, at, revision, .. } = *order;
+    let change = StateChange { from, to, reason, by, at, revision };
+    Ok(Done::State(order.deed, store.change_state(rollout.id, &change)?))
+}
+
+/// Plans the hosts again that failed, and opens their waves again. Returns how many hosts.
+fn retry(store: &mut dyn Store, known: &RolloutWaves, order: &Order<'_>) -> Result<u64, DeedError> {
+    let RolloutWaves { rollout, waves, .. } = known;
+    let name = rollout.name.clone();
+    if order.revision.is_some_and(|seen| seen != rollout.revision) {
+        let (state, revision) = (rollout.state, rollout.revision);
+        return Err(StoreError::RolloutMoved { name, state, revision }.into());
+    }
+    if !order.deed.is_for(rollout.state) {
+        return Err(DeedError::NotUnderWay { name });
+    }
+    let Order { by, at, .. } = *order;
+    let planned = store.retry_failed(rollout.id, by, at)?;
+    // Also after a retry that did not come to this.
+    let counts = store.counts(rollout.id)?;
+    let is_open = |number: u32| {
+        let of_wave = counts.iter().filter(|count| count.wave == number);
+        of_wave.into_iter().any(|count| count.state == AttemptState::Planned && count.attempts > 0)
+    };
+    let was_over =
+        |state| matches!(state, WaveState::Soaking | WaveState::Looking | WaveState::Finished);
+    for wave in waves.iter().filter(|wave| was_over(wave.state) && is_open(wave.number)) {
+        let from = &[WaveState::Soaking, WaveState::Looking, WaveState::Finished];
+        let change = WaveChange { from, to: WaveState::Running, by, at, revision: None };
+        store.change_wave(rollout.id, wave.number, &change)?;
+    }
+    if rollout.state == RolloutState::Finished && waves.iter().any(|wave| is_open(wave.number)) {
+        let (from, to) = (&[RolloutState::Finished], RolloutState::Running);
+        let reason = "hosts that failed are tried again";
+        let change = StateChange { from, to, reason, by, at, revision: None };
+        store.change_state(rollout.id, &change)?;
+    }
+    Ok(planned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::deeds::draft;
+    use crate::model::{Host, Release};
+    use crate::store::MemoryStore;
+
+    const FILE: &str = r#"
+name = "winter"
+release = "2.0"
+hosts = "all"
+
+[[wave]]
+name = "rest"
+rest = true
+
+[limits]
+in-flight = []
+failures = []
+"#;
+
+    fn store() -> MemoryStore {
+        let mut store = MemoryStore::default();
+        let release = Release {
+            digest: "ab".repeat(32),
+            version: "2.0".into(),
+            security_version: 1,
+            vendor: "ACME".into(),
+            products: vec!["S1".into()],
+            size_bytes: 1,
+            added_at: 0,
+        };
+        store.add_release(&release).expect("a release");
+        let host = Host {
+            name: "h1".into(),
+            key: "key of h1".into(),
+            addresses: vec![([192, 0, 2, 1], 1).into()],
+            vendor: "ACME".into(),
+            product: "S1".into(),
+            bios_version: "1.9".into(),
+            agent_version: String::new(),
+            security_version_floor: 0,
+            labels: [("site".to_owned(), "riga".to_owned())].into(),
+        };
+        store.put_hosts(&[host]).expect("a host");
+        let draft = draft(&mut store, FILE.into(), 0).expect("a plan");
+        crate::deeds::create(&mut store, &draft, None, ("carl", 0)).expect("a rollout");
+        store
+    }
+
+    #[test]
+    fn of_two_who_saw_the_same_the_second_is_told_that_somebody_was_faster() {
+        let mut store = store();
+        let order = |deed, by| Order { deed, because: "", by, at: 1, revision: None };
+        carry_out(&mut store, "winter", &order(Deed::Start, "anna")).expect("started");
+        let seen = named(&mut store, "winter").expect("there").rollout.revision;
+        let saw = |order| Order { revision: Some(seen), ..order };
+        let done = carry_out(&mut store, "winter", &saw(order(Deed::Pause, "anna")));
+        assert_eq!(done.expect("paused"), Done::State(Deed::Pause, Changed::Now));
+        let events = store.events(0, 100).expect("events").len();
+        for deed in [Deed::Abort, Deed::Resume, Deed::Retry] {
+            let late = carry_out(&mut store, "winter", &saw(order(deed, "ben")));
+            let is_told = matches!(&late, Err(DeedError::Store(StoreError::RolloutMoved { .. })));
+            assert!(is_told, "{deed:?}: {late:?}");
+        }
+        // Who wants what is so already has what they want.
+        let done = carry_out(&mut store, "winter", &saw(order(Deed::Pause, "ben")));
+        assert_eq!(done.expect("paused"), Done::State(Deed::Pause, Changed::Before));
+        let told = store.events(0, 100).expect("events");
+        assert_eq!(told.len(), events, "nothing happened since");
+        assert_eq!(told.last().map(|event| event.by.as_str()), Some("anna"));
+    }
+}
