@@ -9,6 +9,7 @@
 //! | [`deeds`] | what people do with rollouts; the store is its only I/O | the three below `work` |
 //! | [`work`] | what a worker of a site does; its store is the only I/O | the three below |
 //! | [`metrics`] | what Prometheus is told; pure | `store`'s requests, `rollout`, `model` |
+//! | [`people`] | who may act: passwords, sessions, tokens | `model` |
 //! | [`store`] | what the programs know together: SQLite, PostgreSQL, memory | `rollout`, `model` |
 //! | [`exchange`] | lists of hosts that others write and read; pure | `model` |
 //! | [`rollout`] | the rollout's file, its plan, its limits; pure | `model` |
@@ -20,6 +21,7 @@ pub mod deeds;
 pub mod exchange;
 pub mod metrics;
 pub mod model;
+pub mod people;
 pub mod picture;
 pub mod rollout;
 pub mod store;

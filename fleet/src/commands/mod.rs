@@ -78,7 +78,9 @@ enum Command {
     Events(events::EventsArgs),
     /// Write what Prometheus would read of the store
     Metrics(metrics::MetricsArgs),
-    /// Show the fleet in a browser, until stopped; the page changes nothing
+    /// Say who may act on the page and by the API
+    People(people::PeopleArgs),
+    /// Show the fleet in a browser, until stopped
     Web(web::WebArgs),
     /// Have events sent to others over HTTP
     Webhook(webhook::WebhookArgs),
@@ -99,6 +101,7 @@ impl Cli {
             Command::Work(args) => args.run(&self.place),
             Command::Events(args) => args.run(&self.place),
             Command::Metrics(args) => args.run(&self.place),
+            Command::People(args) => args.run(&self.place),
             Command::Web(args) => args.run(&self.place),
             Command::Webhook(args) => args.run(&self.place),
             Command::Webhooks(args) => args.run(&self.place),
