@@ -19,8 +19,12 @@ SOAK_SEEDS ?= 1000
 SOAK_FIRST ?= 1000
 # How often it runs the VM lab after that.
 SOAK_VM_ROUNDS ?= 0
+# For how many seconds `make test-fleet-real` lets things go wrong, over how many hosts, from which seed (a random one).
+FLEET_SECONDS ?= 600
+FLEET_HOSTS ?= 200
+FLEET_SEED ?=
 
-.PHONY: help test-packages test-packages-vm build packages demo test test-unit test-sim test-firmware test-interop test-upgrade test-vm soak bench fuzz lint
+.PHONY: help test-packages test-packages-vm build packages demo test test-unit test-sim test-firmware test-interop test-upgrade test-vm test-fleet-real soak bench fuzz lint
 
 # Behind `##`: how long it takes in a fresh clone, and when all is built already, on two cores (? is not measured); then what it does.
 # What `packages` has was measured beside other work; 4 minutes of it are CPU time.
@@ -70,7 +74,10 @@ test-packages-vm: packages ## [?|?] the same on whole Debians in the VM lab, whe
 test-vm: need-cc need-python3 ## [?|?] real kernels with real firmware in emulated flash (docs/LAB.md)
 	$(LAB) run --jobs $(VM_JOBS)
 
-soak: need-cc ## [?|?] hunts for hours: SOAK_SEEDS=n worlds from SOAK_FIRST=n on, each fuzz target for a minute, the packages built twice and compared, and tried on whole Debians, the last release and today's programs together, a rollout over virtual machines, SOAK_VM_ROUNDS=n rounds of the VM lab (0)
+test-fleet-real: need-cc need-python3 need-postgres ## [?|?] real workers and PostgreSQL over simulated hosts on real sockets, while all of them die and return: FLEET_SECONDS=n (600), FLEET_HOSTS=n (200), FLEET_SEED=n runs one again as far as chance goes
+	tests/fleet/run --seconds $(FLEET_SECONDS) --hosts $(FLEET_HOSTS) $(if $(FLEET_SEED),--seed $(FLEET_SEED))
+
+soak: need-cc ## [?|?] hunts for hours: SOAK_SEEDS=n worlds from SOAK_FIRST=n on, each fuzz target for a minute, the packages built twice and compared, and tried on whole Debians, the last release and today's programs together, a rollout over virtual machines, test-fleet-real, SOAK_VM_ROUNDS=n rounds of the VM lab (0)
 	CARGO_PROFILE_DEV_OPT_LEVEL=2 cargo run --locked -p firmcast-sim -- --first $(SOAK_FIRST) --seeds $(SOAK_SEEDS) --flash-seeds $$(($(SOAK_SEEDS) * 2)) --rescue-seeds $$(($(SOAK_SEEDS) / 2))
 	@if command -v cargo-fuzz >/dev/null; then \
 		$(MAKE) fuzz FUZZ_SECONDS=60; \
@@ -82,6 +89,7 @@ soak: need-cc ## [?|?] hunts for hours: SOAK_SEEDS=n worlds from SOAK_FIRST=n on
 	$(MAKE) test-upgrade
 	$(MAKE) test-packages-vm
 	$(LAB) run rollout-in-three-waves
+	$(MAKE) test-fleet-real
 	@round=1; while [ $$round -le $(SOAK_VM_ROUNDS) ]; do \
 		echo "soak: round $$round of the VM lab"; $(LAB) run --jobs $(VM_JOBS) || exit 1; round=$$((round + 1)); \
 	done

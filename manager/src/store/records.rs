@@ -5,8 +5,9 @@
 //! manager works on the campaign it holds a lock on the file, so that history can tell a running
 //! campaign from one whose manager died.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{self, BufRead, BufReader, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -154,7 +155,8 @@ impl StartTurn {
     }
 }
 
-/// The first entries of all campaigns that a manager works on right now.
+/// The first entries of all campaigns that a manager works on right now, without the hosts for
+/// which they are over.
 ///
 /// # Errors
 /// When the directory or a record cannot be read, or the record of a running campaign is damaged:
@@ -194,13 +196,33 @@ fn running_entry(path: &Path) -> io::Result<Option<Entry>> {
     if !is_worked_on(&file)? {
         return Ok(None);
     }
-    let mut line = String::new();
-    BufReader::new(file).take(LINE_SIZE_MAX).read_line(&mut line)?;
+    let (mut reader, mut line) = (BufReader::new(file), String::new());
+    reader.by_ref().take(LINE_SIZE_MAX).read_line(&mut line)?;
     if line.is_empty() {
         // A rescue that begins just now; it has no hosts yet.
         return Ok(None);
     }
-    Ok(Some(serde_json::from_str(&line)?))
+    let mut started: Entry = serde_json::from_str(&line)?;
+    if let News::Started { hosts, .. } = &mut started.news {
+        let ended = ended_hosts(reader)?;
+        hosts.retain(|host| !ended.contains(&host.host));
+    }
+    Ok(Some(started))
+}
+
+/// Names of the hosts whose end is told in the rest of a record. What cannot be read there leaves
+/// its host in the campaign.
+fn ended_hosts(mut record: impl BufRead) -> io::Result<BTreeSet<String>> {
+    let (mut ended, mut line) = (BTreeSet::new(), String::new());
+    loop {
+        line.clear();
+        if record.by_ref().take(LINE_SIZE_MAX).read_line(&mut line)? == 0 {
+            return Ok(ended);
+        }
+        if let Ok(Entry { news: News::Result(result), .. }) = serde_json::from_str(&line) {
+            ended.insert(result.host);
+        }
+    }
 }
 
 /// Whether a manager works on the campaign of this record.
@@ -233,10 +255,32 @@ fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> RecordError {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use firmcast::reason::{Ending, FlashState, Reason};
+    use serde_json::{Value, json};
+
     use super::*;
+    use crate::campaign::Outcome;
+    use crate::news::{HostResult, Kind};
 
     fn started() -> Entry {
         Entry::now(7, News::TransferStarted { hosts: 1, pieces: None })
+    }
+
+    fn started_with(hosts: &[&str]) -> Entry {
+        let hosts: Vec<Value> = hosts
+            .iter()
+            .map(|host| json!({ "host": host, "address": "192.0.2.1:9847", "key": host }))
+            .collect();
+        let bundle = json!({
+            "file": "b.fcb", "version": "2.0", "security_version": 1, "vendor": "V",
+            "products": ["P"], "image_sha256": "", "image_size_bytes": 1, "payload_size_bytes": 1,
+            "signer": "", "signature_checked": false,
+        });
+        let news = json!({
+            "event": "started", "bundle": bundle, "delivery": "broadcast", "rate_mbit": 100,
+            "hosts": hosts,
+        });
+        Entry::now(7, serde_json::from_value(news).unwrap())
     }
 
     #[test]
@@ -252,6 +296,18 @@ mod tests {
         assert_eq!(running(state.path()).unwrap(), events[..1]);
         drop(record);
         assert_eq!(running(state.path()).unwrap(), []);
+    }
+
+    #[test]
+    fn a_running_campaign_that_is_over_for_a_host_has_it_no_more() {
+        let state = tempfile::tempdir().unwrap();
+        let mut record =
+            CampaignRecord::create(state.path(), &started_with(&["a", "b"]), 2).unwrap();
+        let ending = Ending::new(Reason::Confirmed, FlashState::Updated, "");
+        let outcome = Outcome { ending, bios_version: None, digests: None, programs: None };
+        let result = HostResult::new(Kind::Update, "a", &outcome);
+        record.append(&[Entry::now(7, News::Result(Box::new(result)))]).unwrap();
+        assert_eq!(running(state.path()).unwrap()[0].news, started_with(&["b"]).news);
     }
 
     #[test]

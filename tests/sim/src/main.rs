@@ -4,7 +4,8 @@
 //!
 //! Everything random comes from a seed, so each world can be run again: `--seed N` does so with
 //! every line of what happened, `--flash-seed N` does it for a chip. [`update`] has campaigns of a
-//! person, [`rescue`] dead hosts, [`flash`] chips.
+//! person, [`rescue`] dead hosts, [`flash`] chips. [`sockets`] is something else: hosts of
+//! [`update`] under the real clock, for real managers.
 
 mod chance;
 mod chip;
@@ -16,6 +17,7 @@ mod network;
 mod outbox;
 mod rescue;
 mod runner;
+mod sockets;
 mod trace;
 mod update;
 
@@ -34,13 +36,18 @@ const RESCUE_SEEDS_DEFAULT: u64 = 100;
 static ALLOCATOR: rescue::memory::Counting = rescue::memory::Counting;
 
 fn main() -> ExitCode {
-    let options = match Options::parse(std::env::args().skip(1)) {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(("sockets", words)) = words.split_first().map(|(kind, rest)| (kind.as_str(), rest))
+    {
+        return sockets::run(words);
+    }
+    let options = match Options::parse(words.into_iter()) {
         Ok(options) => options,
         Err(problem) => {
             eprintln!(
                 "{problem}\nusage: firmcast-sim [--seeds N] [--flash-seeds N] [--rescue-seeds N] \
                  [--first N] | --seed N | --flash-seed N | --rescue-seed N | --power-failure BYTES \
-                 [--loss-percent N]"
+                 [--loss-percent N] | sockets"
             );
             return ExitCode::from(2);
         }

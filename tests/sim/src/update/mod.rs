@@ -12,7 +12,7 @@ pub(crate) mod computer;
 pub(crate) mod host;
 mod operator;
 pub(crate) mod scenario;
-mod stay;
+pub(crate) mod stay;
 mod summary;
 pub(crate) mod truth;
 mod world;

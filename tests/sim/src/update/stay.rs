@@ -14,8 +14,8 @@ use crate::engine::Violation;
 /// One stay in the recovery environment.
 pub(crate) struct Stay {
     pub(super) recovery: Recovery,
-    pub(super) campaign: u64,
-    pub(super) job: Option<(Flashing, Time)>,
+    pub(crate) campaign: u64,
+    pub(crate) job: Option<(Flashing, Time)>,
     /// What stood on the chip when it began.
     pub(super) held: Holds,
     pub(super) contents: Vec<u8>,
