@@ -1,13 +1,14 @@
 //! `firmcast-fleet web`: the page, as a process.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
 use clap::Args;
 use firmcast_fleet::web::limits::Patience;
-use firmcast_fleet::web::{self, Names, OpenStore, Site, StorePool};
+use firmcast_fleet::web::{self, Live, Names, OpenStore, SeenCache, Site, StorePool};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::runtime::Builder;
@@ -27,6 +28,10 @@ pub(crate) struct WebArgs {
     /// Listen where other machines reach it: a proxy in front does TLS and says who may look
     #[arg(long)]
     behind_proxy: bool,
+    /// Show the dead hosts that call for help, as firmcast serve says at SOCKET: serve.sock in its
+    /// state directory
+    #[arg(long, value_name = "SOCKET")]
+    status: Option<PathBuf>,
 }
 
 impl WebArgs {
@@ -58,12 +63,19 @@ impl WebArgs {
         let mut terminate = signal(SignalKind::terminate()).context("cannot take signals")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot take signals")?;
         say(&format!("the page is at http://{}/", listener.local_addr()?));
-        let site = Site { store: StorePool::start(open) };
+        let site = Site {
+            store: StorePool::start(open),
+            live: Live::follow(open),
+            seen: SeenCache::default(),
+            status: self.status.clone().map(Arc::new),
+        };
+        let live = site.live.clone();
         let stop = async move {
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
             }
+            live.end();
         };
         let pages = web::router(site, Names::new(&self.names));
         web::serve(listener, pages, Patience::default(), stop).await;

@@ -6,19 +6,38 @@ use firmcast_manager::clock::rfc3339;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::assets::{SCRIPT, STYLE};
-use crate::model::Stamp;
+use super::limits::RELOAD_S;
+use crate::model::{EventId, Stamp};
+
+/// The pages that every page leads to.
+const NAVIGATION: [(&str, &str); 3] =
+    [("/", "Rollouts"), ("/events", "Events"), ("/calls", "Calls for help")];
 
 /// What differs around the pages.
 pub(super) struct Frame<'a> {
     /// The title.
     pub(super) title: &'a str,
-    /// After how many seconds the page is loaded again, script or not.
-    pub(super) refresh_s: Option<u32>,
+    /// How the page stays true.
+    pub(super) stays: Stays,
+}
+
+/// How a page stays true.
+pub(super) enum Stays {
+    /// As it is.
+    AsItIs,
+    /// By loading it again after so many seconds.
+    Reloaded(u32),
+    /// By news that come after this event; without script it is loaded again.
+    Live(EventId),
 }
 
 impl Frame<'_> {
     /// Returns the whole page around its main part.
     pub(super) fn around(&self, main: &Markup) -> Markup {
+        let after = match self.stays {
+            Stays::Live(after) => Some(after),
+            Stays::AsItIs | Stays::Reloaded(_) => None,
+        };
         html! {
             (DOCTYPE)
             html lang="en" {
@@ -27,20 +46,27 @@ impl Frame<'_> {
                     meta name="viewport" content="width=device-width, initial-scale=1";
                     title { (self.title) " - firmcast fleet" }
                     link rel="icon" href="data:,";
-                    link rel="stylesheet" href=(STYLE.path);
-                    script src=(SCRIPT.path) defer {}
-                    @if let Some(seconds) = self.refresh_s {
-                        meta http-equiv="refresh" content=(seconds);
+                    link rel="stylesheet" href=(STYLE);
+                    @match self.stays {
+                        Stays::AsItIs => {}
+                        Stays::Reloaded(seconds) => meta http-equiv="refresh" content=(seconds);,
+                        Stays::Live(_) => {
+                            script src=(SCRIPT) defer {}
+                            noscript { meta http-equiv="refresh" content=(RELOAD_S); }
+                        }
                     }
                 }
-                body {
+                body data-after=[after] {
                     a.skip href="#main" { "Skip to the content" }
                     header {
                         nav aria-label="Pages" {
-                            ul { li { a href="/" { "Rollouts" } } }
+                            ul { @for (path, name) in NAVIGATION {
+                                li { a href=(path) { (name) } }
+                            } }
                         }
                     }
-                    main id="main" tabindex="-1" { (PreEscaped(&main.0)) }
+                    p #banner role="status" {}
+                    main #main tabindex="-1" { (PreEscaped(&main.0)) }
                 }
             }
         }

@@ -31,8 +31,69 @@ pub const STORE_THREADS: usize = 4;
 /// Maximum number of questions that wait for such a thread.
 pub const STORE_QUEUE_MAX: usize = 64;
 
-/// Maximum number of rollouts that are listed, the newest ones.
-pub const ROLLOUTS_MAX: usize = 500;
+/// Maximum number of hosts that have a cell each; of more the racks are shown.
+pub const CELLS_MAX: usize = 20_000;
+
+/// How long what was read of a rollout is shown when nothing happens, in microseconds.
+pub const SEEN_KEPT_US: i64 = 5_000_000;
+
+/// How long it is believed where the hosts stand, in microseconds.
+pub const RACKS_KEPT_US: i64 = 30_000_000;
+
+/// Maximum number of rollouts of which is kept what was read.
+pub const ROLLOUTS_KEPT_MAX: usize = 16;
+
+/// Maximum number of attempts of a host that are shown, the last ones.
+pub const ATTEMPTS_SHOWN_MAX: usize = 100;
+
+/// Maximum number of cells that stand for the hosts of a rack.
+pub const STRIP_CELLS_MAX: usize = 48;
+
+/// After how many seconds a page without script is loaded again.
+pub const RELOAD_S: u32 = 15;
+
+/// Maximum number of dead hosts that are shown.
+pub const CALLS_SHOWN_MAX: usize = 1000;
+
+/// Maximum number of bytes of what the service that answers dead hosts says.
+pub const STATUS_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// How long that service may take.
+pub const STATUS_TIME: Duration = Duration::from_secs(5);
+
+/// Maximum number of events on one page.
+pub const EVENTS_SHOWN_MAX: usize = 200;
+
+/// Maximum number of streams of events at a time: pages have the other connections.
+pub const STREAMS_MAX: usize = 10_000;
+
+/// Maximum number of bulletins that a stream may be behind before it is dropped.
+pub const BEHIND_MAX: usize = 256;
+
+/// Maximum number of bulletins that are kept for those who connect again.
+pub const BULLETINS_KEPT_MAX: usize = 512;
+
+/// Maximum number of cells in a bulletin; when more changed, pages read their grid anew.
+pub const CELLS_TOLD_MAX: usize = 200;
+
+/// Shortest time between two bulletins.
+pub const BULLETIN_PAUSE: Duration = Duration::from_millis(250);
+
+/// How long who follows the store waits at a time.
+pub const FOLLOW_WAIT: Duration = Duration::from_secs(5);
+
+/// After how long the store is tried again when it failed.
+pub const FOLLOW_RETRY: Duration = Duration::from_secs(1);
+
+/// How long a stream may be silent before it shows that it is there.
+pub const SILENCE_MAX: Duration = Duration::from_secs(20);
+
+/// After how many milliseconds a browser connects again at the earliest; at the latest after twice
+/// that.
+pub const RECONNECT_MS: u32 = 2000;
+
+/// Number of different times after which browsers connect again.
+pub const RECONNECT_STEPS: u32 = 64;
 
 /// How long clients are waited for.
 #[derive(Clone, Copy, Debug)]

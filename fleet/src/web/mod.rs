@@ -7,6 +7,11 @@
 //! | `router.rs` | the routes, one line for each |
 //! | `site.rs` | what the pages work with |
 //! | `pool.rs` | threads that ask the store, so that a slow store delays its own answers only |
+//! | `live/` | what keeps open pages up to date |
+//! | `seen.rs` | what was read of rollouts lately |
+//! | `names.rs` | names of rollouts |
+//! | `status.rs` | asks the service that answers dead hosts |
+//! | `link.rs`, `query.rs` | links, and what stands in them |
 //! | `trouble.rs` | why a page cannot be shown, and what to do then |
 //! | `assets.rs`, `assets/` | style and script, as they are sent |
 //! | `layout.rs` | what all pages have around them |
@@ -20,18 +25,26 @@ mod assets;
 mod guard;
 mod layout;
 pub mod limits;
+mod link;
+mod live;
+mod names;
 mod pages;
 mod pool;
+mod query;
 mod router;
+mod seen;
 mod server;
 mod site;
+mod status;
 mod trouble;
 
 #[cfg(test)]
 mod tests;
 
 pub use guard::Names;
+pub use live::Live;
 pub use pool::{OpenStore, StorePool};
 pub use router::router;
+pub use seen::SeenCache;
 pub use server::serve;
 pub use site::Site;

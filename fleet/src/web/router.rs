@@ -7,7 +7,7 @@ use axum::routing::get;
 
 use super::guard::{Names, guard};
 use super::limits::BODY_BYTES_MAX;
-use super::pages::{metrics, rollouts};
+use super::pages::{calls, events, host, live, metrics, rollout, rollouts};
 use super::site::Site;
 use super::{assets, trouble};
 
@@ -15,6 +15,11 @@ use super::{assets, trouble};
 pub fn router(site: Site, names: Names) -> Router {
     Router::new()
         .route("/", get(rollouts::page))
+        .route("/rollout", get(rollout::page))
+        .route("/host", get(host::page))
+        .route("/events", get(events::page))
+        .route("/calls", get(calls::page))
+        .route("/live", get(live::page))
         .route("/metrics", get(metrics::page))
         .route("/assets/page.css", get(assets::style))
         .route("/assets/live.js", get(assets::script))

@@ -1,8 +1,19 @@
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::live::Live;
 use super::pool::StorePool;
+use super::seen::SeenCache;
 
 /// What the pages work with.
 #[derive(Clone, Debug)]
 pub struct Site {
     /// The store.
     pub store: StorePool,
+    /// What keeps open pages up to date.
+    pub live: Live,
+    /// What was read of rollouts lately.
+    pub seen: SeenCache,
+    /// The socket of the service that answers dead hosts, if it was named.
+    pub status: Option<Arc<PathBuf>>,
 }

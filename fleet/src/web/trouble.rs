@@ -5,7 +5,7 @@ use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use maud::html;
 
-use super::layout::{Frame, time};
+use super::layout::{Frame, Stays, time};
 use crate::model::Stamp;
 use crate::store::StoreError;
 
@@ -51,6 +51,9 @@ impl Trouble {
         match error {
             StoreError::Gone { .. } | StoreError::Busy { .. } | StoreError::Full { .. } => {
                 Self::Away { error, answered_at }
+            }
+            StoreError::Text { what, problem } => {
+                Self::Bad { problem: format!("{what} {problem}") }
             }
             StoreError::Unknown { what, name } => Self::NotFound { what: format!("{what} {name}") },
             error => Self::Refused { error },
@@ -110,7 +113,8 @@ impl IntoResponse for Trouble {
     fn into_response(self) -> Response {
         let status = self.status();
         let passes = status == StatusCode::SERVICE_UNAVAILABLE;
-        let frame = Frame { title: self.title(), refresh_s: passes.then_some(RETRY_S) };
+        let stays = if passes { Stays::Reloaded(RETRY_S) } else { Stays::AsItIs };
+        let frame = Frame { title: self.title(), stays };
         let page = frame.around(&html! {
             h1 { (self.title()) }
             p { (self.remedy()) }

@@ -1,62 +1,61 @@
 //! The list of rollouts.
 
-use std::collections::VecDeque;
-
 use axum::extract::State;
 use maud::{Markup, html};
 
-use crate::model::Rollout;
-use crate::store::requests::PAGE_MAX;
-use crate::store::{Store, StoreError, word};
-use crate::web::layout::{Frame, time};
-use crate::web::limits::ROLLOUTS_MAX;
+use super::parts::live;
+use crate::picture::gather;
+use crate::picture::overview::Headline;
+use crate::picture::words::word;
+use crate::web::layout::{Frame, Stays, time};
+use crate::web::link;
+use crate::web::query::{Asked, Whole};
 use crate::web::site::Site;
 use crate::web::trouble::Trouble;
 
-pub(in crate::web) async fn page(State(site): State<Site>) -> Result<Markup, Trouble> {
-    let rollouts = site.store.ask(newest).await?;
-    let frame = Frame { title: "Rollouts", refresh_s: None };
+/// The list, or what stands in it.
+pub(in crate::web) async fn page(
+    State(site): State<Site>,
+    Asked(whole): Asked<Whole>,
+) -> Result<Markup, Trouble> {
+    let after = site.live.last();
+    let lines = site.store.ask(|store| gather::overview(store)).await?;
+    let table = table(&lines);
+    if whole.is_part() {
+        return Ok(table);
+    }
+    let frame = Frame { title: "Rollouts", stays: Stays::Live(after) };
     Ok(frame.around(&html! {
         h1 { "Rollouts" }
-        @if rollouts.is_empty() {
+        (live("all", "/?part=list", &table))
+    }))
+}
+
+fn table(lines: &[Headline]) -> Markup {
+    html! {
+        @if lines.is_empty() {
             p { "There is none yet. Make one with " code { "firmcast-fleet rollout create" } "." }
         } @else {
             table {
                 thead { tr {
-                    th scope="col" { "Name" }
-                    th scope="col" { "State" }
-                    th scope="col" { "Created" }
-                    th scope="col" { "By" }
-                    th scope="col" { "Why" }
+                    @for head in ["Rollout", "State", "Version", "Hosts", "Created", "By", "Why"] {
+                        th scope="col" { (head) }
+                    }
                 } }
-                tbody { @for rollout in &rollouts { (row(rollout)) } }
+                tbody { @for line in lines { (row(line)) } }
             }
         }
-    }))
-}
-
-fn row(rollout: &Rollout) -> Markup {
-    html! { tr {
-        th scope="row" { (rollout.name) }
-        td { (word(&rollout.state)) }
-        td { (time(rollout.created_at)) }
-        td { (rollout.created_by) }
-        td { (rollout.reason) }
-    } }
-}
-
-/// The newest rollouts, those first that were created last.
-fn newest(store: &mut dyn Store) -> Result<VecDeque<Rollout>, StoreError> {
-    let mut newest = VecDeque::new();
-    loop {
-        let after = newest.front().map_or(0, |last: &Rollout| last.id);
-        let page = store.rollouts(after, PAGE_MAX)?;
-        if page.is_empty() {
-            return Ok(newest);
-        }
-        for rollout in page {
-            newest.push_front(rollout);
-        }
-        newest.truncate(ROLLOUTS_MAX);
     }
+}
+
+fn row(line: &Headline) -> Markup {
+    html! { tr {
+        th scope="row" { a href=(link::rollout(&line.name)) { (line.name) } }
+        td { (word(line.state)) }
+        td { (line.version) }
+        td { (line.progress.percent()) " %: " (line.progress.words()) }
+        td { (time(line.created_at)) }
+        td { (line.created_by) }
+        td { (line.reason) }
+    } }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -15,7 +15,7 @@ struct Server {
     address: std::net::SocketAddr,
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
-    _desk: Desk,
+    desk: Desk,
 }
 
 impl Server {
@@ -26,7 +26,7 @@ impl Server {
         let (stop, stopped) = oneshot::channel();
         let stopped = async { drop(stopped.await) };
         let task = tokio::spawn(serve(listener, desk.pages.clone(), patience, stopped));
-        Self { address, stop, task, _desk: desk }
+        Self { address, stop, task, desk }
     }
 
     async fn connect(&self) -> TcpStream {
@@ -70,6 +70,26 @@ async fn who_does_not_finish_a_head_or_asks_nothing_more_is_dropped() {
     assert!(slow.is_empty() || slow.starts_with("HTTP/1.1 408 "), "{slow}");
     let idle = server.answer(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
     assert!(idle.starts_with("HTTP/1.1 200 "), "{idle}");
+}
+
+#[tokio::test]
+async fn who_takes_nothing_of_an_answer_is_dropped() {
+    let patience = Patience { write: Duration::from_millis(50), ..Patience::default() };
+    let mut server = Server::start(patience).await;
+    let names: Vec<String> = (0..5_000).map(|number| format!("host-{number:0400}")).collect();
+    let hosts: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "r1")).collect();
+    server.desk.create("winter", &hosts);
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut stream = socket.connect(server.address).await.unwrap();
+    stream
+        .write_all(b"GET /rollout?name=winter HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        .await
+        .unwrap();
+    // A connection that the server gave up refuses what comes later.
+    while stream.write_all(b"\r\n").await.is_ok() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 #[tokio::test]

@@ -5,19 +5,23 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
+use axum::response::Response;
 use tempfile::TempDir;
 use tower::ServiceExt as _;
 
-use crate::model::{Host, Release};
+use crate::model::{Attempt, Host, Release, RolloutState, WaveState};
 use crate::rollout::file::RolloutFile;
 use crate::rollout::plan::{Given, plan};
-use crate::store::requests::NewRollout;
+use crate::store::requests::{ClaimRequest, NewRollout, Open, Outcome, StateChange, WaveChange};
 use crate::store::{SqliteStore, Store};
 use crate::web::guard::Local;
-use crate::web::{Names, OpenStore, Site, StorePool, router};
+use crate::web::pool::now;
+use crate::web::{Live, Names, OpenStore, SeenCache, Site, StorePool, router};
 
 /// Where the page believes to listen.
 const LISTEN: &str = "127.0.0.1:8420";
+
+const WORKER: &str = "worker <1>";
 
 const FILE: &str = r#"
 release = "2.0"
@@ -40,6 +44,7 @@ failures = [{ per = "all", hosts = 2 }]
 pub(super) struct Desk {
     pub(super) directory: TempDir,
     pub(super) store: SqliteStore,
+    pub(super) live: Live,
     pub(super) pages: Router,
 }
 
@@ -65,9 +70,15 @@ impl Desk {
         store.add_release(&release).unwrap();
         let path = directory.path().to_owned();
         let open: OpenStore = Arc::new(move || Ok(Box::new(SqliteStore::open(&path)?)));
-        let site = Site { store: StorePool::start(&open) };
+        let site = Site {
+            store: StorePool::start(&open),
+            live: Live::follow(&open),
+            seen: SeenCache::default(),
+            status: Some(Arc::new(directory.path().join("serve.sock"))),
+        };
+        let live = site.live.clone();
         let pages = router(site, Names::new(&["fleet.example".to_owned()]));
-        Self { directory, store, pages }
+        Self { directory, store, live, pages }
     }
 
     /// Creates a rollout over all hosts, with a host for each pair of a name and a rack.
@@ -83,6 +94,45 @@ impl Desk {
         let plan = plan(&given).unwrap();
         let new = NewRollout::of(&text, &file, &plan, "ann <script>".to_owned(), 5);
         self.store.create_rollout(&new).unwrap();
+    }
+
+    /// Changes the state of the first rollout.
+    pub(super) fn set(&mut self, from: RolloutState, to: RolloutState) {
+        let from = &[from];
+        let change = StateChange { from, to, reason: "", by: "ann", at: now(), revision: None };
+        self.store.change_state(1, &change).unwrap();
+    }
+
+    /// Lets a wave of the first rollout begin.
+    pub(super) fn run_wave(&mut self, wave: u32, from: WaveState) {
+        let (from, to) = (&[from], WaveState::Running);
+        let change = WaveChange { from, to, by: "ann", at: now(), revision: None };
+        self.store.change_wave(1, wave, &change).unwrap();
+    }
+
+    /// Claims hosts for a worker.
+    pub(super) fn claim(&mut self, limit: usize) -> Vec<Attempt> {
+        let open = [Open { rollout: 1, seconds: u32::MAX }];
+        let (site, worker, lease_us) = ("riga", WORKER, 60_000_000);
+        let request = ClaimRequest { site, worker, at: now(), lease_us, limit, open: &open };
+        let claims = self.store.claim(&request).unwrap();
+        claims.into_iter().map(|claim| claim.attempt).collect()
+    }
+
+    /// Lets a host end in the worst way.
+    pub(super) fn fail(&mut self, attempt: &Attempt) {
+        let (reason, flash) = (Some("write-failed"), Some("mixed"));
+        let outcome = Outcome { confirmed: false, reason, flash, detail: "block 0x1000" };
+        self.store.report(attempt.id, WORKER, &outcome, now()).unwrap();
+    }
+
+    pub(super) async fn stream(&self, path: &str, last: Option<&str>) -> Response {
+        let request = Request::get(path).header("host", LISTEN);
+        let request =
+            last.into_iter().fold(request, |request, last| request.header("last-event-id", last));
+        let mut request = request.body(Body::empty()).unwrap();
+        request.extensions_mut().insert(Local(LISTEN.parse().unwrap()));
+        self.pages.clone().oneshot(request).await.unwrap()
     }
 
     pub(super) async fn get(&self, path: &str) -> Answer {
