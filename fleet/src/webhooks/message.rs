@@ -123,11 +123,12 @@ struct Parts<'a> {
 }
 
 impl<'a> Parts<'a> {
-    /// The store writes `STATE: REASON` of rollouts and hosts, and `WAVE: STATE` of waves.
+    /// The store writes `STATE: REASON` of rollouts and hosts, `HEALTH: REASON` of looks, and
+    /// `WAVE: STATE` of waves.
     fn of(event: &'a Event) -> Self {
         let detail = event.detail.as_str();
         match event.kind {
-            EventKind::State | EventKind::Ended => {
+            EventKind::State | EventKind::Ended | EventKind::Looked => {
                 let (state, reason) = match detail.split_once(": ") {
                     Some((state, reason)) => (state, Some(reason)),
                     None => (detail, None),
@@ -228,6 +229,8 @@ mod tests {
             (&wave["data"]["wave"], &wave["data"]["state"]),
             (&json!("a: b"), &json!("running"))
         );
+        let looked = told(EventKind::Looked, Some("h"), "sick: version-mismatch");
+        assert_eq!(looked["data"]["state"], "sick");
         let again = told(EventKind::State, None, "3 planned again");
         assert_eq!(again["data"]["state"], Value::Null);
     }
