@@ -24,7 +24,7 @@ FLEET_SECONDS ?= 600
 FLEET_HOSTS ?= 200
 FLEET_SEED ?=
 
-.PHONY: help test-packages test-packages-vm build packages demo test test-unit test-sim test-firmware test-interop test-upgrade test-vm test-fleet-real soak bench fuzz lint
+.PHONY: help test-packages test-packages-vm build packages demo test test-unit test-sim test-firmware test-interop test-page test-upgrade test-vm test-fleet-real soak bench fuzz lint
 
 # Behind `##`: how long it takes in a fresh clone, and when all is built already, on two cores (? is not measured); then what it does.
 # What `packages` has was measured beside other work; 4 minutes of it are CPU time.
@@ -71,6 +71,11 @@ test-packages: packages ## [?|16 min] lintian and rpmlint; the packages are inst
 test-packages-vm: packages ## [?|?] the same on whole Debians in the VM lab, where an installed agent updates its machine's flash
 	tests/packages/lab
 
+test-page: need-cc need-python3 need-chromium ## [?|2 min] the fleet's page in a browser without a screen: live, without script, by keyboard alone; PICTURES=1 makes the pictures of docs/page anew
+	cargo build --locked -p firmcast-manager -p firmcast-fleet
+	$(if $(PICTURES),.ci/need optipng optipng)
+	tests/page/run $(if $(PICTURES),--pictures)
+
 test-vm: need-cc need-python3 ## [?|?] real kernels with real firmware in emulated flash (docs/LAB.md)
 	$(LAB) run --jobs $(VM_JOBS)
 
@@ -85,6 +90,7 @@ soak: need-cc ## [?|?] hunts for hours: SOAK_SEEDS=n worlds from SOAK_FIRST=n on
 		echo "soak: cargo-fuzz is not there, the parsers were NOT fuzzed (cargo install --locked cargo-fuzz)"; \
 	fi
 	cargo test --locked -p firmcast-fleet --test fleet_sim fifty_thousand_hosts -- --ignored --nocapture
+	$(MAKE) test-page
 	packaging/reproduce
 	$(MAKE) test-upgrade
 	$(MAKE) test-packages-vm
@@ -125,7 +131,7 @@ define cargo-test
 	fi
 endef
 
-.PHONY: need-cc need-postgres need-promtool need-python3
+.PHONY: need-cc need-chromium need-postgres need-promtool need-python3
 need-cc:
 	@.ci/need cc gcc libc6-dev
 	@command -v cargo >/dev/null || { echo "cargo is missing: install Rust (https://rustup.rs)"; exit 1; }
@@ -133,5 +139,7 @@ need-postgres:
 	@.ci/need pg_lsclusters postgresql
 need-promtool:
 	@.ci/need promtool prometheus
+need-chromium:
+	@.ci/need chromedriver chromium chromium-driver
 need-python3:
 	@.ci/need python3 python3
