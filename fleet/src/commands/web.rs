@@ -1,14 +1,17 @@
 //! `firmcast-fleet web`: the page, as a process.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
 use clap::Args;
+use firmcast::keys;
 use firmcast_fleet::web::limits::Patience;
-use firmcast_fleet::web::{self, Live, Names, OpenStore, SeenCache, Site, StorePool};
+use firmcast_fleet::web::{
+    self, Door, Front, HeaderName, Live, Names, OpenStore, SeenCache, Site, StorePool,
+};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::runtime::Builder;
@@ -32,6 +35,18 @@ pub(crate) struct WebArgs {
     /// state directory
     #[arg(long, value_name = "SOCKET")]
     status: Option<PathBuf>,
+    /// Where the proxy calls from; may be repeated
+    #[arg(long = "proxy", value_name = "IP", requires = "behind_proxy",
+        default_values = ["127.0.0.1", "::1"])]
+    proxies: Vec<IpAddr>,
+    /// The proxy says in this header who somebody is, for example X-Remote-User: who has a name may
+    /// act. The proxy must remove the header from what others send
+    #[arg(long, value_name = "NAME", requires = "behind_proxy")]
+    user_header: Option<HeaderName>,
+    /// Take approvals over HTTP that this public manager key, or the one in this file, has signed;
+    /// may be repeated
+    #[arg(long = "approver", value_name = "KEY")]
+    approvers: Vec<String>,
 }
 
 impl WebArgs {
@@ -46,18 +61,25 @@ impl WebArgs {
         );
         // Says at once what is wrong with the store; later it may come and go.
         drop(place.store()?);
+        let front = self.behind_proxy.then(|| Front {
+            proxies: self.proxies.clone(),
+            user_header: self.user_header.clone(),
+        });
+        let approvers = self.approvers.iter().map(|key| keys::load_public(key));
+        let approvers = approvers.collect::<Result<_, _>>().context("an approver's key")?;
+        let door = Arc::new(Door::new(place.state(), front, approvers));
         let place = place.clone();
         let open: OpenStore = Arc::new(move || place.open());
         raise_file_limit();
         let runtime = Builder::new_current_thread().enable_all().build();
         let runtime = runtime.context("cannot start")?;
-        runtime.block_on(self.serve(&open))?;
+        runtime.block_on(self.serve(&open, door))?;
         // A thread that waits for the store does not keep the program from ending.
         runtime.shutdown_background();
         Ok(ExitCode::SUCCESS)
     }
 
-    async fn serve(&self, open: &OpenStore) -> anyhow::Result<()> {
+    async fn serve(&self, open: &OpenStore, door: Arc<Door>) -> anyhow::Result<()> {
         let listener = TcpListener::bind(self.listen).await;
         let listener = listener.with_context(|| format!("cannot listen at {}", self.listen))?;
         let mut terminate = signal(SignalKind::terminate()).context("cannot take signals")?;
@@ -77,7 +99,7 @@ impl WebArgs {
             }
             live.end();
         };
-        let pages = web::router(site, Names::new(&self.names));
+        let pages = web::router(site, Names::new(&self.names), door);
         web::serve(listener, pages, Patience::default(), stop).await;
         Ok(())
     }

@@ -1,10 +1,14 @@
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
 use super::{DeedError, named};
 use crate::model::{AttemptState, RolloutState, Stamp, WaveState};
 use crate::store::requests::{Changed, RolloutWaves, StateChange, WaveChange};
 use crate::store::{Store, StoreError};
 
 /// What is done with a rollout that was created.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
 pub enum Deed {
     /// Workers may begin with the hosts that were frozen.
     Start,

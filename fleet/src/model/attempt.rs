@@ -1,4 +1,5 @@
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{RolloutId, Stamp};
 
@@ -6,7 +7,9 @@ use super::{RolloutId, Stamp};
 pub type AttemptId = i64;
 
 /// What became of an attempt so far.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum AttemptState {
     /// Nobody has begun.
@@ -22,7 +25,9 @@ pub enum AttemptState {
 }
 
 /// What the last look at a confirmed host came to, after the soak time of its wave.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Health {
     /// It answers, and has the version and the digest as signed.
@@ -34,7 +39,7 @@ pub enum Health {
 }
 
 /// A look at a confirmed host.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Look {
     /// What it came to.
     pub health: Health,
@@ -47,7 +52,7 @@ pub struct Look {
 }
 
 /// One try to update one host.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Attempt {
     /// Its number.
     pub id: AttemptId,

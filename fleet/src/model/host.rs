@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// The label that says where a host stands: workers claim the hosts of their site.
 pub const SITE: &str = "site";
@@ -19,7 +20,7 @@ pub const LABELS_MAX: usize = 64;
 pub const LABEL_BYTES_MAX: usize = 256;
 
 /// A computer of the fleet.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Host {
     /// Unique in the fleet.
@@ -27,6 +28,7 @@ pub struct Host {
     /// Its public key, one line of text ([`firmcast::keys::HostPublicKey`]).
     pub key: String,
     /// Where its agent answers; the first is tried first.
+    #[schema(value_type = Vec<String>)]
     pub addresses: Vec<SocketAddr>,
     /// DMI vendor.
     #[serde(default)]

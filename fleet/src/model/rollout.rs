@@ -1,4 +1,5 @@
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::Stamp;
 
@@ -6,7 +7,9 @@ use super::Stamp;
 pub type RolloutId = i64;
 
 /// What a rollout does now; the words are those of hawkBit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum RolloutState {
     /// Created: the hosts are frozen, nobody is touched.
@@ -24,7 +27,9 @@ pub enum RolloutState {
 }
 
 /// A wave of a rollout.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum WaveState {
     /// Waits for the wave before it.
@@ -42,7 +47,7 @@ pub enum WaveState {
 }
 
 /// How a wave begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Approval {
     /// By itself, after the soak time of the wave before it.
@@ -52,7 +57,7 @@ pub enum Approval {
 }
 
 /// One release for a frozen set of hosts, wave by wave.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Rollout {
     /// Its number.
     pub id: RolloutId,
@@ -77,7 +82,7 @@ pub struct Rollout {
 }
 
 /// A part of a rollout's hosts.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Wave {
     /// Its place in the order, from 0.
     pub number: u32,

@@ -36,6 +36,10 @@ const HEADERS: [(HeaderName, HeaderValue); 5] = [
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Local(pub(super) SocketAddr);
 
+/// Who connected.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer(pub(super) IpAddr);
+
 /// The names that the page answers to, besides the address that it listens at.
 #[derive(Clone, Debug, Default)]
 pub struct Names(Arc<[String]>);

@@ -73,6 +73,11 @@ impl Frame<'_> {
     }
 }
 
+/// Returns a page that stays as it is.
+pub(super) fn framed(title: &str, main: &Markup) -> Markup {
+    Frame { title, stays: Stays::AsItIs }.around(main)
+}
+
 /// Returns a time for people and programs.
 pub(super) fn time(at: Stamp) -> Markup {
     let at = u64::try_from(at).unwrap_or_default();

@@ -20,3 +20,13 @@ pub(super) fn host(name: &str) -> String {
 pub(super) fn rollout(name: &str) -> String {
     format!("/rollout?name={}", part(name))
 }
+
+/// Returns the link to what may be done with a rollout.
+pub(super) fn act(name: &str) -> String {
+    format!("/act?rollout={}", part(name))
+}
+
+/// Returns the link to the login that leads back to a rollout.
+pub(super) fn login(name: &str) -> String {
+    format!("/login?rollout={}", part(name))
+}

@@ -1,4 +1,5 @@
-//! The page: what an operator looks at in a browser. It reads, and changes nothing.
+//! The page: what an operator looks at in a browser. Looking needs no login; what
+//! changes something does.
 //!
 //! | file | what it does |
 //! | --- | --- |
@@ -12,6 +13,9 @@
 //! | `names.rs` | names of rollouts |
 //! | `status.rs` | asks the service that answers dead hosts |
 //! | `link.rs`, `query.rs` | links, and what stands in them |
+//! | `door/` | who may act: sessions, tokens, a proxy's word |
+//! | `acting.rs` | the routes that change something |
+//! | `api/` | the same for programs |
 //! | `trouble.rs` | why a page cannot be shown, and what to do then |
 //! | `assets.rs`, `assets/` | style and script, as they are sent |
 //! | `layout.rs` | what all pages have around them |
@@ -21,7 +25,10 @@
 //! A new page is a file in `pages/` and a line in `router.rs`. What it asks of the store goes
 //! through [`StorePool::ask`].
 
+mod acting;
+mod api;
 mod assets;
+mod door;
 mod guard;
 mod layout;
 pub mod limits;
@@ -41,6 +48,8 @@ mod trouble;
 #[cfg(test)]
 mod tests;
 
+pub use axum::http::HeaderName;
+pub use door::{Door, Front};
 pub use guard::Names;
 pub use live::Live;
 pub use pool::{OpenStore, StorePool};

@@ -19,7 +19,7 @@ use tokio::time::{sleep, timeout};
 use tokio_io_timeout::TimeoutWriter;
 use tower::ServiceExt as _;
 
-use super::guard::Local;
+use super::guard::{Local, Peer};
 use super::limits::{ACCEPT_PAUSE, CONNECTIONS_MAX, HEAD_BYTES_MAX, HEADERS_MAX, Patience};
 
 /// Serves the pages until `stop` is ready. Then nobody is accepted any more, and those who are
@@ -65,7 +65,7 @@ fn begin(
     patience: Patience,
     graceful: &GracefulShutdown,
 ) {
-    let Ok(local) = stream.local_addr() else { return };
+    let (Ok(local), Ok(peer)) = (stream.local_addr(), stream.peer_addr()) else { return };
     // Events are small, and are not to wait for each other.
     let _ = stream.set_nodelay(true);
     let mut stream = TimeoutWriter::new(stream);
@@ -77,7 +77,7 @@ fn begin(
         .max_headers(HEADERS_MAX)
         .serve_connection(
             TokioIo::new(Box::pin(stream)),
-            service_fn(move |request| answer(pages.clone(), request, local)),
+            service_fn(move |request| answer(pages.clone(), request, local, peer)),
         );
     let connection = graceful.watch(connection);
     tokio::spawn(async move {
@@ -91,8 +91,10 @@ async fn answer(
     pages: Router,
     request: Request<Incoming>,
     local: SocketAddr,
+    peer: SocketAddr,
 ) -> Result<hyper::Response<Body>, Infallible> {
     let mut request = request.map(Body::new);
     request.extensions_mut().insert(Local(local));
+    request.extensions_mut().insert(Peer(peer.ip()));
     pages.oneshot(request).await
 }

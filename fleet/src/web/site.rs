@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::door::Door;
 use super::live::Live;
 use super::pool::StorePool;
 use super::seen::SeenCache;
@@ -16,4 +17,11 @@ pub struct Site {
     pub seen: SeenCache,
     /// The socket of the service that answers dead hosts, if it was named.
     pub status: Option<Arc<PathBuf>>,
+}
+
+/// What the routes work with that change something.
+#[derive(Clone, Debug)]
+pub(super) struct Acting {
+    pub(super) store: StorePool,
+    pub(super) door: Arc<Door>,
 }

@@ -44,3 +44,11 @@ pub(super) fn approve(
     say(&format!("wave {wave} of rollout {name} is approved{already}"));
     Ok(())
 }
+
+/// Writes a signature as the API takes it.
+pub(super) fn sign(wave: &str, plan_digest: &str, key: &Path) -> anyhow::Result<()> {
+    let secret = keys::load_secret(key)?;
+    let (key, signature) = Question { plan_digest, wave, created_by: "" }.sign(&secret);
+    say(&serde_json::json!({ "wave": wave, "key": key, "signature": signature }).to_string());
+    Ok(())
+}

@@ -49,6 +49,17 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         key: PathBuf,
     },
+    /// Sign as for approve, without a store, and write the JSON that the HTTP API takes
+    Sign {
+        /// The wave's name
+        wave: String,
+        /// Digest of the plan that you looked at
+        #[arg(long, value_name = "DIGEST")]
+        plan: String,
+        /// Your own manager key
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+    },
     /// Let no further host begin; those that have begun go on
     Pause(Explained),
     /// Let hosts begin again; the limits of failures count anew
@@ -95,10 +106,14 @@ impl RolloutArgs {
             planning::show(place.store()?.as_mut(), file, *json)?;
             return Ok(ExitCode::SUCCESS);
         }
+        if let Command::Sign { wave, plan, key } = &self.command {
+            deeds::sign(wave, plan, key)?;
+            return Ok(ExitCode::SUCCESS);
+        }
         let mut store = place.store()?;
         let store = store.as_mut();
         match self.command {
-            Command::Plan { .. } => {}
+            Command::Plan { .. } | Command::Sign { .. } => {}
             Command::Create { file, plan } => planning::create(store, &file, plan.as_deref())?,
             Command::Approve { named, wave, key } => {
                 deeds::approve(store, &named.name, &wave, &key)?;

@@ -7,5 +7,6 @@ pub(super) mod host;
 pub(super) mod live;
 pub(super) mod metrics;
 mod parts;
+pub(super) mod people;
 pub(super) mod rollout;
 pub(super) mod rollouts;

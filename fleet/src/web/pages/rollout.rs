@@ -49,7 +49,8 @@ fn made(seen: &Seen, query: &Named, after: i64) -> Markup {
         h1 { "Rollout " (name) }
         (live(&topics, &format!("{link}&part=summary"), &summary(&picture)))
         p {
-            a href={ "/events?rollout=" (link::part(name)) } { "Events of this rollout" }
+            a href={ "/events?rollout=" (link::part(name)) } { "Events of this rollout" } " "
+            a href=(link::act(name)) { "Start, pause, abort" }
         }
         h2 #hosts { "Hosts" }
         (shown.filter(seen))

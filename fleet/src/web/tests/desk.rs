@@ -14,9 +14,9 @@ use crate::rollout::file::RolloutFile;
 use crate::rollout::plan::{Given, plan};
 use crate::store::requests::{ClaimRequest, NewRollout, Open, Outcome, StateChange, WaveChange};
 use crate::store::{SqliteStore, Store};
-use crate::web::guard::Local;
+use crate::web::guard::{Local, Peer};
 use crate::web::pool::now;
-use crate::web::{Live, Names, OpenStore, SeenCache, Site, StorePool, router};
+use crate::web::{Door, Front, Live, Names, OpenStore, SeenCache, Site, StorePool, router};
 
 /// Where the page believes to listen.
 const LISTEN: &str = "127.0.0.1:8420";
@@ -46,6 +46,7 @@ pub(super) struct Desk {
     pub(super) store: SqliteStore,
     pub(super) live: Live,
     pub(super) pages: Router,
+    site: Site,
 }
 
 pub(super) struct Answer {
@@ -77,8 +78,15 @@ impl Desk {
             status: Some(Arc::new(directory.path().join("serve.sock"))),
         };
         let live = site.live.clone();
-        let pages = router(site, Names::new(&["fleet.example".to_owned()]));
-        Self { directory, store, live, pages }
+        let door = Arc::new(Door::new(directory.path(), None, Vec::new()));
+        let pages = router(site.clone(), Names::new(&["fleet.example".to_owned()]), door);
+        Self { directory, store, live, pages, site }
+    }
+
+    /// Puts a proxy in front.
+    pub(super) fn put_behind(&mut self, front: Front) {
+        let door = Arc::new(Door::new(self.directory.path(), Some(front), Vec::new()));
+        self.pages = router(self.site.clone(), Names::default(), door);
     }
 
     /// Creates a rollout over all hosts, with a host for each pair of a name and a rack.
@@ -141,6 +149,7 @@ impl Desk {
 
     pub(super) async fn send(&self, mut request: Request<Body>) -> Answer {
         request.extensions_mut().insert(Local(LISTEN.parse().unwrap()));
+        request.extensions_mut().insert(Peer([127, 0, 0, 1].into()));
         let response = self.pages.clone().oneshot(request).await.unwrap();
         let (head, body) = response.into_parts();
         let body = to_bytes(body, 1 << 26).await.unwrap();

@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
+mod acting;
 mod addressing;
 mod calls;
 mod connections;
