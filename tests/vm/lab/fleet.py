@@ -13,7 +13,7 @@ from .shell import CommandFailed, write
 PAGE = "127.0.0.1:8420"
 PAGE_TIMEOUT_S = 60
 # Columns and lines of what a browser shows, in pixels.
-PICTURE_SIZE = "1100,900"
+PICTURE_SIZE = "1100,1250"
 
 
 class Fleet:

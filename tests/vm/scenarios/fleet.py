@@ -11,7 +11,7 @@ from scenarios.updates import RATE_MBIT
 
 OPERATOR, APPROVER = "carl", "anna"
 ROLLOUT = "spring"
-ROLLOUT_PAGE = "/"
+ROLLOUT_PAGE = f"/rollout?name={ROLLOUT}"
 CANARY = "server1"
 LAST = "server4"
 STRANGER = "server5"
@@ -60,7 +60,7 @@ WAVE_TIMEOUT_S = 300
 TAKEOVER_TIMEOUT_S = 300
 
 
-@scenario(limit_s=900, on_demand=True)
+@scenario(limit_s=1200, on_demand=True)
 def rollout_in_three_waves(lab):
     """Three waves over four servers at two sites. The canary's chip is locked: the rollout pauses and says why. Resumed without
     it, the second wave soaks, the third waits for another person's word. A worker is killed while a host flashes: the next one
@@ -127,6 +127,9 @@ def the_canary_pauses_it(lab, fleet, canary):
     page = fleet.page(ROLLOUT_PAGE)
     lab.check("the page says why", "paused" in page and reason in page, page)
     fleet.picture("paused", ROLLOUT_PAGE)
+    page = fleet.page(f"/host?name={CANARY}")
+    lab.check("the canary's page says what is in the way", "the flash chip is write protected" in page, page)
+    fleet.picture("canary", f"/host?name={CANARY}")
     (end,) = fleet.events(kind="ended")
     lab.check(f"the host says what is in the way: {end['detail']}", end["host"] == CANARY and "locked" in end["detail"], end)
     begun = time.monotonic()
