@@ -100,6 +100,14 @@ impl From<Count> for CountNow {
     }
 }
 
+fn after(query: Result<Query<After>, QueryRejection>) -> Result<(i64, usize), Problem> {
+    let Query(After { after, limit }) = query.map_err(|error| Problem::bad(error.body_text()))?;
+    if after < 0 {
+        return Err(Problem::bad(format!("after is {after}, expected 0 or more")));
+    }
+    Ok((after, rows(limit)?))
+}
+
 fn rows(limit: Option<usize>) -> Result<usize, Problem> {
     match limit.unwrap_or(ROWS_DEFAULT) {
         limit @ 1..=ROWS_MAX => Ok(limit),
@@ -122,8 +130,7 @@ pub(super) async fn rollouts(
     State(site): State<Acting>,
     query: Result<Query<After>, QueryRejection>,
 ) -> Result<Json<Page<Rollout>>, Problem> {
-    let Query(After { after, limit }) = query.map_err(|error| Problem::bad(error.body_text()))?;
-    let limit = rows(limit)?;
+    let (after, limit) = after(query)?;
     let items = site.store.ask(move |store| store.rollouts(after, limit)).await?;
     Ok(page(items, limit, |rollout| rollout.id.to_string()))
 }
@@ -214,8 +221,7 @@ pub(super) async fn events(
     State(site): State<Acting>,
     query: Result<Query<After>, QueryRejection>,
 ) -> Result<Json<Page<Event>>, Problem> {
-    let Query(After { after, limit }) = query.map_err(|error| Problem::bad(error.body_text()))?;
-    let limit = rows(limit)?;
+    let (after, limit) = after(query)?;
     let items = site.store.ask(move |store| store.events(after, limit)).await?;
     Ok(page(items, limit, |event| event.id.to_string()))
 }
