@@ -2,8 +2,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{DeedError, named};
-use crate::model::{AttemptState, RolloutState, Stamp, WaveState};
-use crate::store::requests::{Changed, RolloutWaves, StateChange, WaveChange};
+use crate::model::{RolloutState, Stamp};
+use crate::store::requests::{Changed, RolloutWaves, StateChange};
 use crate::store::{Store, StoreError};
 
 /// What is done with a rollout that was created.
@@ -128,9 +128,9 @@ pub fn carry_out(store: &mut dyn Store, name: &str, order: &Order<'_>) -> Result
     Ok(Done::State(order.deed, store.change_state(rollout.id, &change)?))
 }
 
-/// Plans the hosts again that failed, and opens their waves again. Returns how many hosts.
+/// Plans the hosts again that failed. Returns how many.
 fn retry(store: &mut dyn Store, known: &RolloutWaves, order: &Order<'_>) -> Result<u64, DeedError> {
-    let RolloutWaves { rollout, waves, .. } = known;
+    let rollout = &known.rollout;
     let name = rollout.name.clone();
     if order.revision.is_some_and(|seen| seen != rollout.revision) {
         let (state, revision) = (rollout.state, rollout.revision);
@@ -140,27 +140,7 @@ fn retry(store: &mut dyn Store, known: &RolloutWaves, order: &Order<'_>) -> Resu
         return Err(DeedError::NotUnderWay { name });
     }
     let Order { by, at, .. } = *order;
-    let planned = store.retry_failed(rollout.id, by, at)?;
-    // Also after a retry that did not come to this.
-    let counts = store.counts(rollout.id)?;
-    let is_open = |number: u32| {
-        let of_wave = counts.iter().filter(|count| count.wave == number);
-        of_wave.into_iter().any(|count| count.state == AttemptState::Planned && count.attempts > 0)
-    };
-    let was_over =
-        |state| matches!(state, WaveState::Soaking | WaveState::Looking | WaveState::Finished);
-    for wave in waves.iter().filter(|wave| was_over(wave.state) && is_open(wave.number)) {
-        let from = &[WaveState::Soaking, WaveState::Looking, WaveState::Finished];
-        let change = WaveChange { from, to: WaveState::Running, by, at, revision: None };
-        store.change_wave(rollout.id, wave.number, &change)?;
-    }
-    if rollout.state == RolloutState::Finished && waves.iter().any(|wave| is_open(wave.number)) {
-        let (from, to) = (&[RolloutState::Finished], RolloutState::Running);
-        let reason = "hosts that failed are tried again";
-        let change = StateChange { from, to, reason, by, at, revision: None };
-        store.change_state(rollout.id, &change)?;
-    }
-    Ok(planned)
+    Ok(store.retry_failed(rollout.id, by, at)?)
 }
 
 #[cfg(test)]

@@ -17,6 +17,10 @@ use crate::rollout::limits::Counts;
 /// Every call fails with a [`StoreError`] that says what to do next.
 #[allow(clippy::missing_errors_doc)] // Said once, above, for all of them.
 pub trait Store: Send {
+    /// Now, by the store's own clock: PostgreSQL's, or that of the machine with the file. Leases
+    /// and windows go by it, whatever time the callers believe in.
+    fn now(&mut self) -> Result<Stamp, StoreError>;
+
     /// Inserts hosts, or changes those of the same names; all or none. A key belongs to one name:
     /// who wants to exchange keys between hosts needs two calls.
     fn put_hosts(&mut self, hosts: &[Host]) -> Result<(), StoreError>;
@@ -42,6 +46,9 @@ pub trait Store: Send {
 
     /// Rollouts by number, after one (0 is before all).
     fn rollouts(&mut self, after: RolloutId, limit: usize) -> Result<Vec<Rollout>, StoreError>;
+
+    /// Numbers of the rollouts that are scheduled or run, after one (0 is before all).
+    fn under_way(&mut self, after: RolloutId, limit: usize) -> Result<Vec<RolloutId>, StoreError>;
 
     /// A rollout with its waves.
     fn rollout(&mut self, id: RolloutId) -> Result<Option<RolloutWaves>, StoreError>;
@@ -98,8 +105,9 @@ pub trait Store: Send {
     fn approvals(&mut self, rollout: RolloutId) -> Result<Vec<SignedApproval>, StoreError>;
 
     /// Plans another attempt for each host of a rollout whose last one failed, and returns how many
-    /// there are. They stand where the failed ones stood. In a rollout that is in *error* nobody is
-    /// planned again.
+    /// there are. They stand where the failed ones stood. Their waves run again, as does a rollout
+    /// that had finished; its revision grows, so who was about to finish it comes too late. In a
+    /// rollout that is in *error* nobody is planned again.
     fn retry_failed(&mut self, rollout: RolloutId, by: &str, at: Stamp) -> Result<u64, StoreError>;
 
     /// Claims hosts of a site for a worker. First come attempts whose lease ran out, in whatever

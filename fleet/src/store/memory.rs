@@ -10,6 +10,7 @@ mod webhooks;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::clock;
 use super::contract::Store;
 use super::error::StoreError;
 use super::requests::{
@@ -78,6 +79,10 @@ fn after<'a, T: Clone>(
 }
 
 impl Store for MemoryStore {
+    fn now(&mut self) -> Result<Stamp, StoreError> {
+        Ok(clock::now())
+    }
+
     fn put_hosts(&mut self, hosts: &[Host]) -> Result<(), StoreError> {
         text::at_most("the number of hosts", hosts.len(), HOSTS_AT_ONCE_MAX)?;
         hosts.iter().try_for_each(text::host)?;
@@ -164,6 +169,13 @@ impl Store for MemoryStore {
         let rollouts = self.rollouts.iter().map(|kept| &kept.rollout);
         let later = rollouts.filter(|rollout| rollout.id > after);
         Ok(later.take(bounded(limit)?).cloned().collect())
+    }
+
+    fn under_way(&mut self, after: RolloutId, limit: usize) -> Result<Vec<RolloutId>, StoreError> {
+        let moves = |state| matches!(state, RolloutState::Scheduled | RolloutState::Running);
+        let rollouts = self.rollouts.iter().map(|kept| &kept.rollout);
+        let under_way = rollouts.filter(|rollout| rollout.id > after && moves(rollout.state));
+        Ok(under_way.take(bounded(limit)?).map(|rollout| rollout.id).collect())
     }
 
     fn rollout(&mut self, id: RolloutId) -> Result<Option<RolloutWaves>, StoreError> {
@@ -266,6 +278,7 @@ impl Store for MemoryStore {
         if planned > 0 {
             let detail = format!("{planned} planned again");
             self.tell(at, rollout, by, EventKind::State, &detail);
+            self.open_again(rollout, by, at)?;
         }
         Ok(planned)
     }

@@ -5,6 +5,7 @@
 //! | `contract.rs` | the trait [`Store`] |
 //! | `requests.rs`, `requests/` | what is asked for, and the rules that all stores follow |
 //! | `error.rs` | why something was not done |
+//! | `clock.rs` | the clock of stores on this machine |
 //! | `text.rs` | what text is kept |
 //! | `words.rs` | states as words |
 //! | `pages.rs` | all of a list, page by page |
@@ -14,7 +15,9 @@
 //!
 //! # How a worker uses it
 //!
-//! Times are the caller's, in microseconds since 1970. Every call happens whole or not at all.
+//! Times are passed in, in microseconds since 1970: workers pass what [`Store::now`] told shortly
+//! before, so that leases go by one clock. A time that is a little old is safe: who claims sees a
+//! lease run out later, and who renews has it end earlier. Every call happens whole or not at all.
 //!
 //! 1. [`Store::claim`] with the rollouts whose windows are open at the site, and for how long. It
 //!    returns the hosts that may begin now: every limit is kept at every moment, whoever else
@@ -55,6 +58,7 @@
 //! # }
 //! ```
 
+mod clock;
 mod contract;
 mod error;
 mod memory;

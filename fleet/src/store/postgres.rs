@@ -16,6 +16,7 @@ use super::relational::Relational;
 use super::relational::dialect::POSTGRES;
 use super::relational::migrate::{KNOWN, Schema, migrate, schema};
 use super::relational::sql::{Database, Row, Sql, Value};
+use crate::model::Stamp;
 
 /// How long connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -162,6 +163,13 @@ impl Database for Postgres {
         work: impl FnOnce(&mut dyn Sql) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         self.run(true, work)
+    }
+
+    fn now(&mut self) -> Result<Stamp, StoreError> {
+        let query = "SELECT (EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::bigint";
+        let rows = self.read(|sql| sql.query(query, &[]))?;
+        let damaged = || StoreError::Damaged { problem: "it has no clock".to_owned() };
+        rows.into_iter().next().ok_or_else(damaged)?.integer()
     }
 
     fn wait(&mut self, timeout: Duration) -> Result<(), StoreError> {

@@ -19,7 +19,7 @@ use crate::model::{Attempt, AttemptId, AttemptState, EventId, Rollout, RolloutId
 use crate::rollout::limits::Limits;
 
 pub use changes::{Changed, SignedApproval, StateChange, WaveChange};
-pub(super) use changes::{forgives, halted};
+pub(super) use changes::{RETRIED, forgives, halted};
 pub(super) use claims::lease_lost;
 pub use claims::{CLAIM_MAX, Claim, ClaimRequest, OPEN_MAX, Open, Outcome, RENEW_MAX};
 pub use creation::{ATTEMPTS_MAX, DOMAINS_MAX, NewAttempt, NewRollout, NewWave, WAVES_MAX};

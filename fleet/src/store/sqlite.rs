@@ -6,11 +6,13 @@ use std::time::Duration;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode, ToSql, TransactionBehavior, params_from_iter};
 
+use super::clock;
 use super::error::StoreError;
 use super::relational::Relational;
 use super::relational::dialect::SQLITE;
 use super::relational::migrate::{Schema, migrate, schema};
 use super::relational::sql::{Database, Row, Sql, Value};
+use crate::model::Stamp;
 
 /// Name of the file in the state directory.
 pub const FILE: &str = "fleet.sqlite";
@@ -122,6 +124,10 @@ impl Database for Sqlite {
         work: impl FnOnce(&mut dyn Sql) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         self.run(TransactionBehavior::Deferred, work)
+    }
+
+    fn now(&mut self) -> Result<Stamp, StoreError> {
+        Ok(clock::now())
     }
 
     fn wait(&mut self, timeout: Duration) -> Result<(), StoreError> {

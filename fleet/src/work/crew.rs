@@ -35,7 +35,7 @@ pub const RENEW_US: i64 = 2_000_000;
 pub const SEEN_US: i64 = 15_000_000;
 
 /// How long before the end of its leases a worker ends its campaigns, in microseconds: the time
-/// that this may take, and a second by which the clocks of two workers may differ.
+/// that this may take, and what its clock and the store's may drift apart within a lease.
 pub const MARGIN_US: i64 = 2_000_000;
 
 /// Maximum number of confirmed hosts that a worker looks at, at a time.
@@ -143,28 +143,31 @@ impl Crew {
         self.in_parties().chain(self.strays.keys().copied()).chain(ended).collect()
     }
 
-    /// Does all that is due with the store. Call it every second, and when something happened; then
-    /// [`Crew::give_up_leases`], and [`Crew::take_orders`].
+    /// Does all that is due with the store, whose clock says when leases and windows end. `now` is
+    /// a clock of the worker's own that never steps, wherever it begins, as in all calls here. It
+    /// is read before the turn, so leases end here no later than in the store. Call it every
+    /// second, and when something happened; then [`Crew::give_up_leases`], [`Crew::take_orders`].
     ///
     /// # Errors
     /// The store does not answer, or refuses. Nothing is lost: the next turn goes on.
     pub fn turn(&mut self, store: &mut dyn Store, now: Stamp) -> Result<(), StoreError> {
-        self.renew(store, now)?;
-        self.be_seen(store, now)?;
-        self.tell(store)?;
-        let open = self.courses.steer(store, &self.name, now)?;
+        let at = store.now()?;
+        self.renew(store, now, at)?;
+        self.be_seen(store, now, at)?;
+        self.tell(store, at.saturating_sub(now))?;
+        let open = self.courses.steer(store, &self.name, at)?;
         let room = self.hosts_max.saturating_sub(self.in_hand()).min(CLAIM_MAX);
         let request = ClaimRequest {
             site: &self.site,
             worker: &self.name,
-            at: now,
+            at,
             lease_us: LEASE_US,
             limit: room,
             open: &open,
         };
         let claims = if room == 0 { Vec::new() } else { store.claim(&request)? };
         self.take(store, now, claims)?;
-        self.claim_looks(store, now)?;
+        self.claim_looks(store, now, at)?;
         self.look_again(store, now)
     }
 
@@ -276,12 +279,12 @@ impl Crew {
         }
     }
 
-    fn renew(&mut self, store: &mut dyn Store, now: Stamp) -> Result<(), StoreError> {
+    fn renew(&mut self, store: &mut dyn Store, now: Stamp, at: Stamp) -> Result<(), StoreError> {
         if now < self.renewed_at.saturating_add(RENEW_US) {
             return Ok(());
         }
         let held: Vec<AttemptId> = self.held().into_iter().collect();
-        let kept = store.renew(&self.name, &held, now, LEASE_US)?;
+        let kept = store.renew(&self.name, &held, at, LEASE_US)?;
         self.renewed_at = now;
         let is_lost = |attempt: &AttemptId| kept.binary_search(attempt).is_err();
         self.reports.retain(|report| !is_lost(&report.attempt));
@@ -309,20 +312,21 @@ impl Crew {
     }
 
     /// Says that it is there.
-    fn be_seen(&mut self, store: &mut dyn Store, now: Stamp) -> Result<(), StoreError> {
+    fn be_seen(&mut self, store: &mut dyn Store, now: Stamp, at: Stamp) -> Result<(), StoreError> {
         if self.seen_at.is_some_and(|seen| now < seen.saturating_add(SEEN_US)) {
             return Ok(());
         }
         let (name, site) = (self.name.clone(), self.site.clone());
-        store.see_worker(&Worker { name, site, seen_at: now })?;
+        store.see_worker(&Worker { name, site, seen_at: at })?;
         self.seen_at = Some(now);
         Ok(())
     }
 
     /// Reports what ended, and tells stages. What somebody else has by now is theirs to report.
-    fn tell(&mut self, store: &mut dyn Store) -> Result<(), StoreError> {
+    /// The store's clock is ahead of the worker's by `ahead_us`.
+    fn tell(&mut self, store: &mut dyn Store, ahead_us: i64) -> Result<(), StoreError> {
         while let Some((attempt, stage, at)) = self.stages.front() {
-            match store.tell_stage(*attempt, &self.name, stage, *at) {
+            match store.tell_stage(*attempt, &self.name, stage, at.saturating_add(ahead_us)) {
                 Ok(()) | Err(StoreError::LeaseLost { .. }) => {}
                 Err(error) => return Err(error),
             }
@@ -335,14 +339,15 @@ impl Crew {
                 flash: Some(&end.flash),
                 detail: &end.detail,
             };
-            match store.report(*attempt, &self.name, &outcome, *at) {
+            match store.report(*attempt, &self.name, &outcome, at.saturating_add(ahead_us)) {
                 Ok(_) | Err(StoreError::LeaseLost { .. }) => {}
                 Err(error) => return Err(error),
             }
             self.reports.pop();
         }
         while let Some((attempt, look)) = self.looks.last() {
-            match store.report_look(*attempt, &self.name, look) {
+            let look = Look { at: look.at.saturating_add(ahead_us), ..look.clone() };
+            match store.report_look(*attempt, &self.name, &look) {
                 Ok(_) | Err(StoreError::LeaseLost { .. }) => {}
                 Err(error) => return Err(error),
             }
@@ -352,14 +357,19 @@ impl Crew {
     }
 
     /// Takes hosts that have soaked, to look at them.
-    fn claim_looks(&mut self, store: &mut dyn Store, now: Stamp) -> Result<(), StoreError> {
+    fn claim_looks(
+        &mut self,
+        store: &mut dyn Store,
+        now: Stamp,
+        at: Stamp,
+    ) -> Result<(), StoreError> {
         let looking = self.strays.values().filter(|stray| stray.has_soaked()).count();
         let limit = LOOKS_AT_ONCE_MAX.saturating_sub(looking);
         if limit == 0 || self.is_stopping {
             return Ok(());
         }
         let (site, worker, lease_us) = (self.site.as_str(), self.name.as_str(), LEASE_US);
-        let request = LookRequest { site, worker, at: now, lease_us, limit };
+        let request = LookRequest { site, worker, at, lease_us, limit };
         for attempt in store.claim_looks(&request)? {
             let stray = Stray::new(now, attempt.rollout, attempt.host, Why::Soaked(None));
             self.strays.insert(attempt.id, stray);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use firmcast::keys::ManagerPublicKey;
 
-use crate::model::{AttemptState, Rollout, RolloutId, RolloutState, Stamp, Wave};
+use crate::model::{AttemptState, Rollout, RolloutId, Stamp, Wave};
 use crate::rollout::approval::{Answer, Question};
 use crate::rollout::file::RolloutFile;
 use crate::rollout::states::{Attempts, Change, View, WaveView, steer};
@@ -72,13 +72,13 @@ impl Courses {
 
 /// Numbers of the rollouts that are scheduled or run.
 fn under_way(store: &mut dyn Store) -> Result<Vec<RolloutId>, StoreError> {
-    let (mut ids, mut after) = (Vec::new(), 0);
+    let mut ids = Vec::new();
     loop {
-        let page = store.rollouts(after, PAGE_MAX)?;
-        let Some(last) = page.last() else { return Ok(ids) };
-        after = last.id;
-        let moves = |state| matches!(state, RolloutState::Scheduled | RolloutState::Running);
-        ids.extend(page.iter().filter(|rollout| moves(rollout.state)).map(|rollout| rollout.id));
+        let page = store.under_way(ids.last().copied().unwrap_or_default(), PAGE_MAX)?;
+        if page.is_empty() {
+            return Ok(ids);
+        }
+        ids.extend(page);
     }
 }
 

@@ -23,6 +23,8 @@ pub(crate) struct Line<'a> {
     pub(crate) is_cut: bool,
     /// Of so many calls one breaks off.
     pub(crate) breaks_every: Option<u64>,
+    /// What the store's clock says.
+    pub(crate) now: Stamp,
     /// When somebody may act between two calls.
     pub(crate) people: Option<(usize, Stamp)>,
 }
@@ -52,6 +54,11 @@ impl Line<'_> {
 macro_rules! passed {
     ($(fn $name:ident(&mut self $(, $argument:ident: $type:ty)*) -> $answer:ty;)*) => {
         impl Store for Line<'_> {
+            fn now(&mut self) -> Result<Stamp, StoreError> {
+                let now = self.now;
+                self.pass(|_| Ok(now))
+            }
+
             $(fn $name(&mut self $(, $argument: $type)*) -> Result<$answer, StoreError> {
                 self.pass(|store| store.$name($($argument),*))
             })*
@@ -68,6 +75,7 @@ passed! {
     fn releases(&mut self, after: &str, limit: usize) -> Vec<Release>;
     fn create_rollout(&mut self, new: &NewRollout) -> RolloutId;
     fn rollouts(&mut self, after: RolloutId, limit: usize) -> Vec<Rollout>;
+    fn under_way(&mut self, after: RolloutId, limit: usize) -> Vec<RolloutId>;
     fn rollout(&mut self, id: RolloutId) -> Option<RolloutWaves>;
     fn rollout_named(&mut self, name: &str) -> Option<RolloutWaves>;
     fn attempts(&mut self, id: RolloutId, after: Option<Place>, limit: usize) -> Vec<Attempt>;

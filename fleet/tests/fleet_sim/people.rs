@@ -1,7 +1,7 @@
 //! People who start, pause, resume, retry and abort, as `firmcast-fleet rollout` does it.
 
-use firmcast_fleet::model::{AttemptState, RolloutId, RolloutState, Stamp, WaveState};
-use firmcast_fleet::store::requests::{StateChange, WaveChange};
+use firmcast_fleet::model::{RolloutId, RolloutState, Stamp};
+use firmcast_fleet::store::requests::StateChange;
 use firmcast_fleet::store::{Store, StoreError};
 
 use super::chance::Chance;
@@ -50,20 +50,4 @@ fn retry(store: &mut dyn Store, id: RolloutId, at: Stamp) {
         return;
     }
     store.retry_failed(id, "bob", at).unwrap();
-    let counts = store.counts(id).unwrap();
-    let is_open = |wave| {
-        let planned = counts.iter().filter(|count| count.state == AttemptState::Planned);
-        planned.into_iter().any(|count| count.wave == wave)
-    };
-    for wave in found.waves.iter().filter(|wave| is_open(wave.number)) {
-        let from = &[WaveState::Soaking, WaveState::Looking, WaveState::Finished];
-        let change = WaveChange { from, to: WaveState::Running, by: "bob", at, revision: None };
-        match store.change_wave(id, wave.number, &change) {
-            Ok(_) | Err(StoreError::WaveMoved { .. }) => {}
-            Err(error) => panic!("{error}"),
-        }
-    }
-    if found.waves.iter().any(|wave| is_open(wave.number)) {
-        change(store, id, &[RolloutState::Finished], RolloutState::Running, at);
-    }
 }

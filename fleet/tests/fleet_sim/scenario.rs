@@ -28,7 +28,7 @@ pub(crate) struct Scenario {
     pub(crate) faults_s: i64,
     /// Of so many calls of the store one breaks off.
     pub(crate) breaks_every: Option<u64>,
-    /// Between the clocks of two workers there is at most this, in milliseconds.
+    /// The clocks of those workers that are not far off are off by at most this, in milliseconds.
     pub(crate) skew_ms: u64,
     /// Between two turns of a worker, in milliseconds.
     pub(crate) turn_ms: u64,

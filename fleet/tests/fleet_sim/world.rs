@@ -21,6 +21,8 @@ use super::watch::{Tally, Watch};
 const CALM_MAX: i64 = 12 * 3600 * SECOND;
 /// How long a campaign waits for a host that boots.
 const BOOT_WAIT: i64 = 200 * SECOND;
+/// How far the clock of a worker may be off, in milliseconds.
+const SKEW_MS_MAX: u64 = 172_800_000;
 /// How often a worker's process looks whether its leases hold, in milliseconds.
 const LEASES_LOOK_MS: u64 = 250;
 
@@ -144,7 +146,11 @@ impl<'a> World<'a> {
         let worker = |_| Worker {
             crew: None,
             life: 0,
-            skew: chance.ms(0..scenario.skew_ms),
+            // Some clocks are days off.
+            skew: match chance.once_in(2) {
+                true => chance.ms(0..scenario.skew_ms),
+                false => chance.ms(0..SKEW_MS_MAX) - chance.ms(0..SKEW_MS_MAX),
+            },
             is_cut: false,
             leases_end: Stamp::MAX,
             campaigns: BTreeMap::new(),
@@ -430,7 +436,10 @@ impl<'a> World<'a> {
                 return;
             }
         }
+        // The store told its time early in a slow turn, or late.
+        let told = if chance.once_in(2) { began } else { self.now };
         let mut line = Line {
+            now: told,
             store: &mut **store,
             chance,
             is_cut: *is_cut || self.store_is_away,

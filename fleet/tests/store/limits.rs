@@ -25,6 +25,7 @@ fn every_store_keeps_limits_and_windows() {
         a_window_closes_in_time(store);
         failures_pause_and_stop_at_once(store);
         sick_hosts_count_as_failed(store);
+        a_retry_comes_before_who_was_about_to_finish(store);
         hosts_that_no_limit_would_count_are_refused(store);
     }
 }
@@ -247,6 +248,40 @@ fn sick_hosts_count_as_failed(store: &mut dyn Store) {
     assert_eq!(reasons, [digest, None, digest, silent]);
     assert!(ended[3].detail.contains("nobody has looked"), "{}", ended[3].detail);
     assert!(tell(store, 3, Health::Healthy).is_err(), "it is over");
+}
+
+/// A worker has seen that all have ended, and finishes the rollout after a person's retry.
+fn a_retry_comes_before_who_was_about_to_finish(store: &mut dyn Store) {
+    let hosts = [placed("retried", "r1")];
+    let rollout = run(store, "retried", Limits::default(), &hosts);
+    let open = Open { rollout, seconds: u32::MAX };
+    let begun = claimed(store, open, 9);
+    report(store, begun[0].0, Some("write-failed"));
+    let from = [WaveState::Running];
+    let to = WaveState::Finished;
+    let seen = store.rollout(rollout).unwrap().unwrap().rollout.revision;
+    let wave = WaveChange { from: &from, to, by: "w1", at: 12, revision: Some(seen) };
+    store.change_wave(rollout, 0, &wave).unwrap();
+    assert!(store.under_way(rollout - 1, 9).unwrap().contains(&rollout));
+    assert_eq!(store.retry_failed(rollout, "ann", 13).unwrap(), 1);
+    let from = [RolloutState::Running];
+    let to = RolloutState::Finished;
+    let finish =
+        StateChange { from: &from, to, reason: "", by: "w1", at: 14, revision: Some(seen) };
+    let late = store.change_state(rollout, &finish).unwrap_err();
+    assert!(matches!(late, StoreError::RolloutMoved { .. }), "{late}");
+    let late = store.change_wave(rollout, 0, &wave).unwrap_err();
+    assert!(matches!(late, StoreError::RolloutMoved { .. }), "{late}");
+    let again = claimed(store, open, 9);
+    assert_eq!(again.len(), 1, "its wave runs again");
+    report(store, again[0].0, Some("write-failed"));
+    let revision = None;
+    store.change_state(rollout, &StateChange { revision, ..finish }).unwrap();
+    assert!(!store.under_way(0, 99).unwrap().contains(&rollout));
+    assert_eq!(store.retry_failed(rollout, "ann", 15).unwrap(), 1);
+    let kept = store.rollout(rollout).unwrap().unwrap().rollout;
+    assert_eq!(kept.state, RolloutState::Running);
+    assert_eq!(claimed(store, open, 9).len(), 1);
 }
 
 fn hosts_that_no_limit_would_count_are_refused(store: &mut dyn Store) {

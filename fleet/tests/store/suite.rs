@@ -25,6 +25,7 @@ fn every_store_does_the_same() {
         rollouts_whole_or_not_at_all(store);
         two_people_at_once(store);
         approvals_once(store);
+        the_clock_goes(store);
         claims_in_order_and_no_host_twice(store);
         leases_are_lost_and_reports_refused(store);
         abort_and_retry(store);
@@ -150,6 +151,15 @@ fn two_people_at_once(store: &mut dyn Store) {
     let other = WaveChange { to: WaveState::Soaking, ..wave };
     assert!(matches!(store.change_wave(id, 0, &other), Err(StoreError::WaveMoved { .. })));
     assert!(matches!(store.change_wave(id, 7, &other), Err(StoreError::Unknown { .. })));
+}
+
+fn the_clock_goes(store: &mut dyn Store) {
+    let unix_us = || {
+        let now = std::time::SystemTime::now();
+        now.duration_since(std::time::UNIX_EPOCH).unwrap().as_micros() as i64
+    };
+    let (before, now, after) = (unix_us(), store.now().unwrap(), unix_us());
+    assert!((before..=after).contains(&now), "all of these run here: {before} {now} {after}");
 }
 
 fn approvals_once(store: &mut dyn Store) {

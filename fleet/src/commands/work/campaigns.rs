@@ -18,7 +18,8 @@ use firmcast_manager::store::inventory::{Entry as Known, Inventory};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::commands::{now, shelf};
+use super::clock::now;
+use crate::commands::shelf;
 
 /// How often it is looked whether the leases still hold.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);

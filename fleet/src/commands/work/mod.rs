@@ -1,6 +1,7 @@
 //! `firmcast-fleet work`: a worker of a site, as a process.
 
 mod campaigns;
+mod clock;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -18,9 +19,10 @@ use nix::sys::signal::Signal;
 use nix::unistd::gethostname;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
+use super::Place;
 use super::terminal::{remark, say};
-use super::{Place, now};
 use campaigns::{Campaigns, Happening};
+use clock::now;
 
 /// How long a turn waits for something to happen.
 const TURN: Duration = Duration::from_secs(1);

@@ -185,6 +185,13 @@ impl Attempts {
         count
     }
 
+    /// Says whether a wave of a rollout has hosts that nobody has begun with.
+    pub(super) fn are_planned(&self, rollout: RolloutId, wave: u32) -> bool {
+        let waits =
+            |planned: &BTreeSet<Order>| planned.range(places(rollout, wave)).next().is_some();
+        self.planned.values().any(waits)
+    }
+
     /// Says whether a wave of a rollout has hosts of a site that nobody has begun with.
     pub(super) fn wait(&self, site: &str, rollout: RolloutId, wave: u32) -> bool {
         let planned = self.planned.get(site).map(|planned| planned.range(places(rollout, wave)));

@@ -2,8 +2,8 @@ use std::collections::BTreeMap;
 
 use super::super::error::StoreError;
 use super::super::requests::{
-    Claim, ClaimRequest, Frozen, NewRollout, RolloutWaves, SignedApproval, StateChange, forgives,
-    halted, unknown,
+    Claim, ClaimRequest, Frozen, NewRollout, RETRIED, RolloutWaves, SignedApproval, StateChange,
+    forgives, halted, unknown,
 };
 use super::super::words::word;
 use super::MemoryStore;
@@ -105,6 +105,33 @@ impl MemoryStore {
         let Some(to) = halted(from, reached.action) else { return Ok(()) };
         let reason = &reached.reason;
         self.set_state(id, &StateChange { from: &[from], to, reason, by, at, revision: None })
+    }
+
+    /// Lets waves run again that have planned hosts, and the rollout, if it had finished.
+    pub(super) fn open_again(
+        &mut self,
+        id: RolloutId,
+        by: &str,
+        at: Stamp,
+    ) -> Result<(), StoreError> {
+        let waves = self.kept(id)?.waves.clone();
+        let was_over =
+            |state| matches!(state, WaveState::Soaking | WaveState::Looking | WaveState::Finished);
+        for wave in waves.iter().filter(|wave| was_over(wave.state)) {
+            if self.attempts.are_planned(id, wave.number) {
+                let kept = self.wave(id, wave.number)?;
+                (kept.state, kept.since) = (WaveState::Running, at);
+                let detail = format!("{}: {}", wave.name, word(&WaveState::Running));
+                self.tell(at, id, by, EventKind::Wave, &detail);
+            }
+        }
+        if self.kept(id)?.rollout.state != RolloutState::Finished {
+            self.kept(id)?.rollout.revision += 1;
+            return Ok(());
+        }
+        let (from, to) = (&[RolloutState::Finished], RolloutState::Running);
+        let change = StateChange { from, to, reason: RETRIED, by, at, revision: None };
+        self.set_state(id, &change)
     }
 
     pub(super) fn set_state(

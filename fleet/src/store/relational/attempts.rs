@@ -1,10 +1,8 @@
 use super::domains;
 use super::events::News;
-use super::rollouts::{Held, halt, hold};
+use super::rollouts::{halt, hold};
 use super::sql::{Row, Sql, Value, json, parse_word};
-use crate::model::{
-    Attempt, AttemptId, AttemptState, EventKind, Look, RolloutId, RolloutState, Stamp,
-};
+use crate::model::{Attempt, AttemptId, AttemptState, EventKind, Look, RolloutId, Stamp};
 use crate::store::error::StoreError;
 use crate::store::requests::{Changed, Count, Outcome, Place, lease_lost, unknown};
 use crate::store::text;
@@ -63,37 +61,6 @@ pub(super) fn counts(sql: &mut dyn Sql, rollout: RolloutId) -> Result<Vec<Count>
         })
     };
     rows.into_iter().map(count).collect()
-}
-
-pub(super) fn retry_failed(
-    sql: &mut dyn Sql,
-    rollout: RolloutId,
-    by: &str,
-    at: Stamp,
-    news: &mut Vec<News>,
-) -> Result<u64, StoreError> {
-    let held = hold(sql, rollout)?;
-    if held.state == RolloutState::Error {
-        let Held { name, state, revision, .. } = held;
-        return Err(StoreError::RolloutMoved { name, state, revision });
-    }
-    let planned = sql.execute(
-        "INSERT INTO attempts (rollout, wave, position, host, site, cohort, predicted_s, retry,
-         state, detail, round, look)
-         SELECT rollout, wave, position, host, site, cohort, predicted_s, retry + 1,
-         'planned', '', 0, '' FROM attempts a
-         WHERE a.rollout = $1 AND a.state = 'failed' AND NOT EXISTS (
-             SELECT 1 FROM attempts b
-             WHERE b.rollout = a.rollout AND b.host = a.host AND b.retry > a.retry)
-         ORDER BY wave, position",
-        &[rollout.into()],
-    )?;
-    if planned > 0 {
-        let detail = format!("{planned} planned again");
-        let by = by.to_owned();
-        news.push(News { at, rollout, host: None, by, kind: EventKind::State, detail });
-    }
-    Ok(planned)
 }
 
 pub(super) fn renew(

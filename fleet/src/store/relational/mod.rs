@@ -8,9 +8,9 @@
 //! | `hosts.rs` | hosts and releases |
 //! | `creation.rs` | rollouts to be created |
 //! | `rollouts.rs` | rollouts and their states |
-//! | `waves.rs` | the states of waves, approvals |
+//! | `waves.rs` | the states of waves, approvals, retries |
 //! | `claims.rs` | who begins with which hosts |
-//! | `attempts.rs` | attempts: leases, reports, retries |
+//! | `attempts.rs` | attempts: leases, reports |
 //! | `looks.rs` | looks at confirmed hosts |
 //! | `domains.rs` | what the limits count |
 //! | `events.rs` | what happened |
@@ -91,6 +91,10 @@ fn page(limit: usize) -> Result<i64, StoreError> {
 }
 
 impl<D: Database> Store for Relational<D> {
+    fn now(&mut self) -> Result<Stamp, StoreError> {
+        self.database.now()
+    }
+
     fn put_hosts(&mut self, hosts: &[Host]) -> Result<(), StoreError> {
         text::at_most("the number of hosts", hosts.len(), HOSTS_AT_ONCE_MAX)?;
         hosts.iter().try_for_each(text::host)?;
@@ -133,6 +137,11 @@ impl<D: Database> Store for Relational<D> {
     fn rollouts(&mut self, after: RolloutId, limit: usize) -> Result<Vec<Rollout>, StoreError> {
         let limit = page(limit)?;
         self.database.read(|sql| rollouts::page(sql, after, limit))
+    }
+
+    fn under_way(&mut self, after: RolloutId, limit: usize) -> Result<Vec<RolloutId>, StoreError> {
+        let limit = page(limit)?;
+        self.database.read(|sql| rollouts::under_way(sql, after, limit))
     }
 
     fn rollout(&mut self, id: RolloutId) -> Result<Option<RolloutWaves>, StoreError> {
@@ -203,7 +212,7 @@ impl<D: Database> Store for Relational<D> {
 
     fn retry_failed(&mut self, rollout: RolloutId, by: &str, at: Stamp) -> Result<u64, StoreError> {
         text::name("who retries", by)?;
-        self.tell(|sql, news| attempts::retry_failed(sql, rollout, by, at, news))
+        self.tell(|sql, news| waves::retry_failed(sql, rollout, by, at, news))
     }
 
     fn claim(&mut self, request: &ClaimRequest<'_>) -> Result<Vec<Claim>, StoreError> {

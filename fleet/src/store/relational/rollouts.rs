@@ -23,6 +23,19 @@ pub(super) fn page(
     rows.into_iter().map(|mut row| rollout(&mut row)).collect()
 }
 
+pub(super) fn under_way(
+    sql: &mut dyn Sql,
+    after: RolloutId,
+    limit: i64,
+) -> Result<Vec<RolloutId>, StoreError> {
+    let rows = sql.query(
+        "SELECT id FROM rollouts WHERE id > $1 AND state IN ('scheduled', 'running')
+         ORDER BY id LIMIT $2",
+        &[after.into(), limit.into()],
+    )?;
+    rows.into_iter().map(|mut row| row.integer()).collect()
+}
+
 /// Finds a rollout by `id` or `name`.
 pub(super) fn find(
     sql: &mut dyn Sql,
@@ -104,7 +117,7 @@ pub(super) fn halt(
     set_state(sql, rollout.id, rollout.state, &change, news)
 }
 
-fn set_state(
+pub(super) fn set_state(
     sql: &mut dyn Sql,
     id: RolloutId,
     from: RolloutState,

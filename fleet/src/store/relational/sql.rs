@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::model::Stamp;
 use crate::store::error::StoreError;
 
 /// A value in a statement or a row.
@@ -68,7 +69,7 @@ impl Row {
         }
     }
 
-    pub(super) fn integer(&mut self) -> Result<i64, StoreError> {
+    pub(in crate::store) fn integer(&mut self) -> Result<i64, StoreError> {
         match self.0.next() {
             Some(Value::Integer(number)) => Ok(number),
             other => Err(unexpected("a number", &other)),
@@ -167,6 +168,9 @@ pub(in crate::store) trait Database: Send {
         &mut self,
         work: impl FnOnce(&mut dyn Sql) -> Result<T, StoreError>,
     ) -> Result<T, StoreError>;
+
+    /// As [`crate::store::Store::now`].
+    fn now(&mut self) -> Result<Stamp, StoreError>;
 
     /// As [`crate::store::Store::wait`].
     fn wait(&mut self, timeout: Duration) -> Result<(), StoreError>;

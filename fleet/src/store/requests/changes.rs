@@ -118,3 +118,6 @@ pub(in crate::store) fn halted(from: RolloutState, action: Action) -> Option<Rol
         _ => None,
     }
 }
+
+/// Why a rollout that had finished runs again.
+pub(in crate::store) const RETRIED: &str = "hosts that failed are tried again";
