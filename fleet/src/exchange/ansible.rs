@@ -23,6 +23,10 @@ use crate::model::{Host, POWER, RACK, ROLE, SITE};
 /// Variables of this program begin so.
 const OURS: &str = "firmcast_";
 
+/// What Ansible puts around text that it must not evaluate: since 2.19 around all that a plugin
+/// found.
+const UNSAFE: &str = "__ansible_unsafe";
+
 /// Either form of an inventory.
 #[derive(Deserialize)]
 struct Inventory {
@@ -136,6 +140,9 @@ fn words(what: &str, value: &Value) -> Result<String, String> {
         Value::String(text) => Ok(text.clone()),
         Value::Number(number) => Ok(number.to_string()),
         Value::Bool(truth) => Ok(truth.to_string()),
+        Value::Object(marked) if marked.get(UNSAFE).is_some_and(Value::is_string) => {
+            words(what, &marked[UNSAFE])
+        }
         _ => Err(format!("{what} is neither text nor a number")),
     }
 }

@@ -161,6 +161,26 @@ mod tests {
         }
     }
 
+    /// As ansible-core 2.19 lists what a plugin found.
+    #[test]
+    fn text_that_ansible_does_not_evaluate_is_text() {
+        fn mark(value: &mut serde_json::Value) {
+            match value {
+                serde_json::Value::Array(values) => values.iter_mut().for_each(mark),
+                serde_json::Value::Object(values) => values.values_mut().for_each(mark),
+                serde_json::Value::String(_) => {
+                    *value = serde_json::json!({ "__ansible_unsafe": value });
+                }
+                _ => {}
+            }
+        }
+        let host = Host { key: key(9), ..host("h1", "berlin", "r1", "{{ a }}") };
+        let text = write(std::slice::from_ref(&host), Format::Ansible).unwrap();
+        let mut inventory = serde_json::from_str(&text).unwrap();
+        mark(&mut inventory);
+        assert_eq!(onto(read(&inventory.to_string(), Format::Ansible).unwrap(), &[]), [host]);
+    }
+
     #[test]
     fn a_host_that_is_there_twice_is_a_problem() {
         let text = format!("name,key,addresses\na,{0},127.0.0.1\na,{0},127.0.0.2\n", key(9));
