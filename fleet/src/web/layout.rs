@@ -66,6 +66,7 @@ impl Frame<'_> {
                         }
                     }
                     p #banner role="status" {}
+                    p #news role="status" {}
                     main #main tabindex="-1" { (PreEscaped(&main.0)) }
                 }
             }

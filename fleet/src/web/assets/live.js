@@ -7,15 +7,24 @@
   const PAUSE_MS = 1500; // between two reads of the same page's parts
   const WHOLE_MS = 60000; // after which all parts are read, as times pass without an event
   const RETRY_MS = 10000; // after which a refused stream is tried again
+  const NEWS_MS = 10000; // for which it is said what has changed
 
   const banner = document.getElementById("banner");
+  const news = document.getElementById("news");
   let due = new Set();
   let timer = 0;
   let readAt = 0;
+  let newsTimer = 0;
   let known = Number(document.body.dataset.after);
 
   const say = (words) => {
     if (banner.textContent !== words) banner.textContent = words;
+  };
+
+  const tell = (words) => {
+    news.textContent = words;
+    clearTimeout(newsTimer);
+    newsTimer = setTimeout(() => (news.textContent = ""), NEWS_MS);
   };
 
   const listen = () => {
@@ -23,9 +32,9 @@
     stream.addEventListener("open", () => say(""));
     stream.addEventListener("news", (event) => {
       known = Number(event.lastEventId);
-      const news = JSON.parse(event.data);
-      news.cells.forEach(change);
-      wake(news.topics);
+      const told = JSON.parse(event.data);
+      told.cells.forEach(change);
+      wake(told.topics);
     });
     stream.addEventListener("reset", (event) => {
       known = Number(event.lastEventId);
@@ -78,7 +87,7 @@
       const before = part.querySelector("[data-say]");
       part.innerHTML = text;
       const after = part.querySelector("[data-say]");
-      if (before && after && before.dataset.say !== after.dataset.say) say(after.dataset.say);
+      if (before && after && before.dataset.say !== after.dataset.say) tell(after.dataset.say);
       const again = place && part.querySelector(place);
       if (again) again.focus({ preventScroll: true });
     } catch {
