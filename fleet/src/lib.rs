@@ -7,6 +7,7 @@
 //! | [`picture`] | what a person is shown, wherever | `store`, `rollout`, `model` |
 //! | [`webhooks`] | who is told of events over HTTP | `store`, `model` |
 //! | [`deeds`] | what people do with rollouts; the store is its only I/O | the three below `work` |
+//! | [`top`] | the same in a terminal: views and keys; pure | `picture` and below |
 //! | [`work`] | what a worker of a site does; its store is the only I/O | the three below |
 //! | [`metrics`] | what Prometheus is told; pure | `store`'s requests, `rollout`, `model` |
 //! | [`people`] | who may act: passwords, sessions, tokens | `model` |
@@ -25,6 +26,7 @@ pub mod people;
 pub mod picture;
 pub mod rollout;
 pub mod store;
+pub mod top;
 pub mod web;
 pub mod webhooks;
 pub mod work;

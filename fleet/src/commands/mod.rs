@@ -8,6 +8,7 @@ mod release;
 mod rollout;
 mod shelf;
 pub(crate) mod terminal;
+mod top;
 mod web;
 mod webhook;
 mod webhooks;
@@ -74,6 +75,8 @@ enum Command {
     Rollout(rollout::RolloutArgs),
     /// Update the hosts of a site that may begin, until stopped
     Work(work::WorkArgs),
+    /// Show what happens, on the whole screen of a terminal
+    Top(top::TopArgs),
     /// Show what happened
     Events(events::EventsArgs),
     /// Write what Prometheus would read of the store
@@ -99,6 +102,7 @@ impl Cli {
             Command::Release(args) => args.run(&self.place),
             Command::Rollout(args) => args.run(&self.place),
             Command::Work(args) => args.run(&self.place),
+            Command::Top(args) => args.run(&self.place),
             Command::Events(args) => args.run(&self.place),
             Command::Metrics(args) => args.run(&self.place),
             Command::People(args) => args.run(&self.place),

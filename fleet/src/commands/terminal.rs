@@ -19,11 +19,7 @@ pub(crate) fn complain(error: &anyhow::Error) {
 
 /// Returns text of others as it may be shown: what could change a terminal is escaped.
 pub(crate) fn shown(text: &str) -> String {
-    let is_plain = |letter: char| !letter.is_control();
-    match text.chars().all(is_plain) {
-        true => text.to_owned(),
-        false => text.escape_debug().to_string(),
-    }
+    firmcast_fleet::picture::words::shown(text)
 }
 
 /// Returns rows as columns, each as wide as its widest cell, with two blanks between them.

@@ -1,13 +1,18 @@
 //! Reads from the store what pictures are made of.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
+use super::host::HostPicture;
 use super::overview::{Headline, progress};
 use super::seen::{Seen, last_of_each};
-use crate::model::{Attempt, RACK, Rollout, RolloutId, Stamp};
+use crate::model::{Attempt, Event, RACK, Rollout, RolloutId, Stamp};
 use crate::rollout::file::RolloutFile;
-use crate::store::requests::{PAGE_MAX, Place, RolloutWaves};
+use crate::store::requests::{LookBack, PAGE_MAX, Place, RolloutWaves};
 use crate::store::{Store, StoreError};
+
+/// Maximum number of attempts, and of events, of one host.
+pub const HISTORY_MAX: usize = 50;
 
 /// Racks of hosts, by the host's name; hosts without a rack are left out.
 pub type Racks = BTreeMap<String, String>;
@@ -60,6 +65,32 @@ pub fn rollout(
         racks,
         found,
     }))
+}
+
+/// Reads a host by its name, if it is known, with its last attempts in all rollouts, and the last
+/// events about it, those that came last first.
+///
+/// # Errors
+/// Those of the store.
+pub fn host(
+    store: &mut dyn Store,
+    name: &str,
+    now: Stamp,
+) -> Result<Option<(HostPicture, Vec<Event>)>, StoreError> {
+    let Some(host) = store.host(name)? else { return Ok(None) };
+    let mut names = BTreeMap::<RolloutId, String>::new();
+    let mut tried = Vec::new();
+    for attempt in store.attempts_of(name, HISTORY_MAX)? {
+        let id = attempt.rollout;
+        if let Entry::Vacant(unknown) = names.entry(id) {
+            let found = store.rollout(id)?;
+            unknown.insert(found.map_or(String::new(), |found| found.rollout.name));
+        }
+        tried.push((names[&id].clone(), attempt));
+    }
+    let of_host = LookBack { host: Some(name), ..LookBack::ALL };
+    let events = store.past_events(&of_host, HISTORY_MAX)?;
+    Ok(Some((HostPicture::new(host, tried, now), events)))
 }
 
 /// Reads in which racks the hosts stand.

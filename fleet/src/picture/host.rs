@@ -69,20 +69,22 @@ impl HostPicture {
     }
 }
 
+/// Returns what a reason means, by its name; of one that this version does not know the name.
+pub fn means(name: &str) -> &str {
+    let reason = Reason::ALL.iter().find(|reason| reason.name() == name);
+    reason.map_or(name, |reason| reason.sentence())
+}
+
 fn attempt((rollout, attempt): Tried, now: Stamp) -> AttemptPicture {
     let name = attempt.reason.as_deref().unwrap_or_default();
     let reason = Reason::ALL.iter().find(|reason| reason.name() == name);
     let is_ill = attempt.state == AttemptState::Failed;
-    let means = match reason {
-        Some(reason) => reason.sentence().to_owned(),
-        None => name.to_owned(),
-    };
     let advice = reason.filter(|_| is_ill).map_or("", |reason| reason.advice());
     let holds = attempt.flash.as_deref().map_or("", |word| FlashState::from_word(word).holds());
     AttemptPicture {
         rollout,
         mark: Mark::of(&attempt, now),
-        means,
+        means: means(name).to_owned(),
         advice: advice.to_owned(),
         holds: holds.to_owned(),
         attempt,

@@ -69,6 +69,25 @@ pub fn command(before: &str, names: &[&str]) -> String {
     format!("firmcast-fleet {before}{options}{names}")
 }
 
+/// Returns any text as a terminal may show it: what would change the terminal, or would not be seen
+/// there, is escaped.
+pub fn shown(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match is_hidden(letter) {
+            true => shown.extend(letter.escape_debug()),
+            false => shown.push(letter),
+        }
+    }
+    shown
+}
+
+/// Everything that `escape_debug` changes, but quotes and the backslash.
+fn is_hidden(letter: char) -> bool {
+    let is_seen = matches!(letter, '\'' | '"' | '\\') || letter.escape_debug().len() == 1;
+    !is_seen || letter.is_control()
+}
+
 /// Returns the command that starts a worker of a site.
 pub fn work_command(site: &str) -> String {
     format!("firmcast-fleet work --key FILE --site={}", argument(site))
@@ -80,11 +99,6 @@ fn argument(text: &str) -> String {
     if !text.is_empty() && text.chars().all(is_plain) {
         return text.to_owned();
     }
-    // Everything that escape_debug changes, but quotes and the backslash: what a terminal hides.
-    let is_hidden = |letter: char| {
-        !matches!(letter, '\'' | '"' | '\\') && letter.escape_debug().len() > 1
-            || letter.is_control()
-    };
     if !text.chars().any(is_hidden) {
         return format!("'{}'", text.replace('\'', r"'\''"));
     }
@@ -122,5 +136,6 @@ mod tests {
         assert_eq!(types("it's\u{e4}"), "firmcast-fleet rollout start 'it'\\''s\u{e4}'");
         assert_eq!(types("a\u{1b}'"), "firmcast-fleet rollout start $'a\\x1b\\''");
         assert_eq!(types(""), "firmcast-fleet rollout start ''");
+        assert_eq!(shown("a\u{1b}[2J\u{202e}\"\u{4e16}"), "a\\u{1b}[2J\\u{202e}\"\u{4e16}");
     }
 }
