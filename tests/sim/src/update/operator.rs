@@ -139,7 +139,7 @@ pub(crate) fn check_outcome(
     };
     let is_confirmed = || match manager.purpose {
         Purpose::Drill => *reason == Reason::Drilled && host.came_home_from(number),
-        Purpose::Update | Purpose::DryRun => {
+        Purpose::Update | Purpose::DryRun | Purpose::Look => {
             let is_new = host.computer.runs_new() && *flash == FlashState::Updated;
             // A host that holds the signed image already needs none of a rogue's bytes.
             let is_harmless = !manager.is_rogue || manager.manifest_is_genuine && !changed_here;
