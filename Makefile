@@ -85,7 +85,7 @@ test-vm: need-cc need-python3 ## [?|?] real kernels with real firmware in emulat
 test-fleet-real: need-cc need-python3 need-postgres ## [?|?] real workers and PostgreSQL over simulated hosts on real sockets, while all of them die and return: FLEET_SECONDS=n (600), FLEET_HOSTS=n (200), FLEET_SEED=n runs one again as far as chance goes
 	tests/fleet/run --seconds $(FLEET_SECONDS) --hosts $(FLEET_HOSTS) $(if $(FLEET_SEED),--seed $(FLEET_SEED))
 
-soak: need-cc ## [?|?] hunts for hours: SOAK_SEEDS=n worlds from SOAK_FIRST=n on, each fuzz target for a minute, the Ansible collection, the packages built twice and compared, and tried on whole Debians, the last release and today's programs together, a rollout over virtual machines, test-fleet-real, SOAK_VM_ROUNDS=n rounds of the VM lab (0)
+soak: need-cc ## [?|?] hunts for hours: SOAK_SEEDS=n worlds from SOAK_FIRST=n on, each fuzz target for a minute, the Ansible collection, the packages built twice and compared, and tried on whole Debians, the last release and today's programs together, a rollout over virtual machines, the hook in initramfs of distributions, test-fleet-real, SOAK_VM_ROUNDS=n rounds of the VM lab (0)
 	CARGO_PROFILE_DEV_OPT_LEVEL=2 cargo run --locked -p firmcast-sim -- --first $(SOAK_FIRST) --seeds $(SOAK_SEEDS) --flash-seeds $$(($(SOAK_SEEDS) * 2)) --rescue-seeds $$(($(SOAK_SEEDS) / 2))
 	@if command -v cargo-fuzz >/dev/null; then \
 		$(MAKE) fuzz FUZZ_SECONDS=60; \
@@ -98,7 +98,7 @@ soak: need-cc ## [?|?] hunts for hours: SOAK_SEEDS=n worlds from SOAK_FIRST=n on
 	$(MAKE) test-ansible
 	$(MAKE) test-upgrade
 	$(MAKE) test-packages-vm
-	$(LAB) run rollout-in-three-waves
+	$(LAB) run rollout-in-three-waves hook-in-distribution-initramfs
 	$(MAKE) test-fleet-real
 	@round=1; while [ $$round -le $(SOAK_VM_ROUNDS) ]; do \
 		echo "soak: round $$round of the VM lab"; $(LAB) run --jobs $(VM_JOBS) || exit 1; round=$$((round + 1)); \

@@ -9,7 +9,7 @@ TOOLS = ("mkinitramfs", "dracut")
 COURSE = ("firmware is invalid", "firmware is repaired", "Linux version", "firmware is valid", "booting on", OS_IS_UP.strip("^"))
 
 
-@scenario(limit_s=900)
+@scenario(limit_s=900, on_demand=True)
 def hook_in_distribution_initramfs(lab):
     """In the initramfs of mkinitramfs and of dracut: without its word the hook does nothing; with it dead firmware is
     rescued before the OS comes up, and whole firmware lets the boot go on"""
