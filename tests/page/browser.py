@@ -32,7 +32,7 @@ class Driver:
         self.process.terminate()
         self.process.wait()
 
-    def browser(self, script=True, width=1280, height=1500):
+    def browser(self, script=True, width=1280, height=1200):
         """Starts a browser; without script it runs none of a page's."""
         # As root there is no sandbox: it sees pages of this test alone.
         arguments = ["--headless=new", "--no-sandbox", f"--window-size={width},{height}"]
