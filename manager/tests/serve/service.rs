@@ -129,6 +129,19 @@ impl Service {
         panic!("not told: {:#?}", self.events.lock().unwrap());
     }
 
+    /// Until as many hosts as this are confirmed in all campaigns that ended.
+    pub(crate) fn wait_for_confirmed(&self, count: usize) {
+        let end = Instant::now() + PATIENCE;
+        let confirmed = || -> u64 {
+            let events = self.events.lock().unwrap();
+            events.iter().filter_map(|event| event["confirmed"].as_u64()).sum()
+        };
+        while confirmed() < count as u64 {
+            assert!(Instant::now() < end, "{} of {count} confirmed", confirmed());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.child.id().try_into().unwrap()), signal).unwrap();
     }
