@@ -88,8 +88,9 @@ class Watch:
         self.tally["accepted"] += 1
         if host.is_away:
             self._violated(at, host, f"left for another campaign although it is not home: {facts}")
-        # Nothing is written then, but it is cut off from its work.
-        self.tally["accepted although they hold the release"] += host.holds == "new"
+        if host.is_sound and host.holds == "new":
+            # Nothing is written then, but it is cut off from its work.
+            self._violated(at, host, f"left its work although it holds the release: {facts}")
         self._set_away(at, host, True)
 
     def _recovery(self, at, host, facts):

@@ -150,6 +150,15 @@ def the_second_wave_soaks(lab, fleet):
     at = {event["detail"]: event["at"] for event in fleet.events(kind="wave")}
     watched_us = at["one-per-site: finished"] - at["one-per-site: soaking"]
     lab.check(f"the wave was watched for {SOAK_S} s at least", watched_us >= SOAK_S * 1_000_000, watched_us)
+    looks = {event["host"]: event for event in fleet.events(kind="looked")}
+    late_us = {host: look["at"] - at["one-per-site: soaking"] for host, look in looks.items()}
+    lab.check(
+        "after that time both were seen healthy, where they are",
+        sorted(looks) == WAVES["one-per-site"]
+        and all(look["detail"].startswith("healthy") for look in looks.values())
+        and min(late_us.values()) >= SOAK_S * 1_000_000,
+        looks,
+    )
 
 
 def the_third_waits_for_another_person(lab, fleet, approver):
