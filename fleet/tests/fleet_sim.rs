@@ -80,9 +80,11 @@ fn assert_eventful(tallies: &[Tally]) {
         sum(|tally| tally.halted),
         sum(|tally| tally.healthy),
         sum(|tally| tally.sick),
+        sum(|tally| tally.fetched),
     ];
     println!(
-        "{} worlds, begun, confirmed, failed, taken over, halted, healthy, sick: {all:?}",
+        "{} worlds, begun, confirmed, failed, taken over, halted, healthy, sick, fetched: \
+         {all:?}",
         tallies.len()
     );
     assert!(all.iter().all(|count| *count > tallies.len() as u64 / 4), "{all:?}");

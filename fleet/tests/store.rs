@@ -7,6 +7,7 @@
 //! | `receiver.rs` | an HTTP server that fails in all ways |
 //! | `sender.rs` | webhooks: delivered in order, at least once, whatever fails |
 //! | `suite.rs` | what holds for every store |
+//! | `bundles.rs` | bundles in chunks, and who needs them where |
 //! | `limits.rs` | what limits and windows do |
 //! | `survey.rs` | what Prometheus is told |
 //! | `watch.rs` | what must hold after each step, from the attempts alone |
@@ -15,6 +16,8 @@
 //! | `trouble.rs` | older and newer schemas, a server that is gone |
 #![allow(clippy::unwrap_used)]
 
+#[path = "store/bundles.rs"]
+mod bundles;
 #[path = "store/crowd.rs"]
 mod crowd;
 #[path = "store/limits.rs"]

@@ -14,6 +14,7 @@ use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use firmcast::reason::Reason;
+use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -85,7 +86,13 @@ impl Fleet {
     }
 
     fn worker(&self, site: &str, name: &str) -> Worker {
-        let mut command = self.command(&["work", "--site", site, "--name", name]);
+        self.worker_with(&[], site, name)
+    }
+
+    /// A worker with global options.
+    fn worker_with(&self, options: &[&str], site: &str, name: &str) -> Worker {
+        let mut command = self.command(options);
+        command.args(["work", "--site", site, "--name", name]);
         command.args(["--key", "manager.key", "--approver", "manager.pub"]);
         command.arg("--firmcast").arg(firmcast());
         command.args(["--", "--unicast", "--boot-timeout", "30"]);
@@ -233,4 +240,49 @@ fn a_worker_that_is_told_to_stop_lets_its_hosts_go_and_fails_nothing() {
     let shown = fleet.rollout();
     assert_eq!((attempts(&shown, "in-flight"), attempts(&shown, "failed")), (1, 0), "{shown:#}");
     assert!(is(&shown, "running"), "{shown:#}");
+}
+
+#[test]
+fn a_bundle_crosses_to_a_site_by_itself_and_a_worker_that_dies_on_the_way_leaves_nothing() {
+    let fleet = Fleet::new(vec![quick()]);
+    fleet.approve();
+    // Nobody has put anything here. Whoever writes just now holds the lock.
+    let shelf = fleet.manager.path("site");
+    std::fs::create_dir(&shelf).unwrap();
+    let lock = std::fs::File::create(shelf.join("lock")).unwrap();
+    let lock = Flock::lock(lock, FlockArg::LockExclusive).unwrap();
+    std::fs::write(shelf.join("0123.unfinished"), "left by one that was killed").unwrap();
+    let options = ["--shelf", "site"];
+    let first = fleet.worker_with(&options, "a", "first");
+    let _second = fleet.worker_with(&options, "a", "second");
+    let told = |worker: &str, words: &str| {
+        let events = fleet.says(&["events", "--json"]);
+        let of_worker = format!("\"by\":\"{worker}\"");
+        events.lines().any(|event| event.contains(&of_worker) && event.contains(words))
+    };
+    let wait = |shown: &Value| {
+        attempts(shown, "planned") == 1 && ["first", "second"].iter().all(|by| told(by, "fetches"))
+    };
+    fleet.wait_for("two workers that fetch", wait);
+    first.signal(Signal::SIGKILL);
+    drop(lock);
+    let shown = fleet.wait_for("the end", |shown| is(shown, "finished"));
+    assert_eq!(attempts(&shown, "confirmed"), 1, "{shown:#}");
+    assert!(told("second", "has bundle") && !told("first", "has bundle"));
+    let names = std::fs::read_dir(&shelf).unwrap().map(|entry| entry.unwrap().file_name());
+    let mut names: Vec<_> = names.map(|name| name.into_string().unwrap()).collect();
+    names.sort();
+    let [bundle, lock] = names.as_slice() else { panic!("{names:?}") };
+    assert!(bundle.ends_with(".fcb") && lock == "lock", "{names:?}");
+    let bytes = |path| std::fs::read(path).unwrap();
+    assert_eq!(bytes(shelf.join(bundle)), bytes(fleet.manager.path("b.fcb")));
+    // Over, the release can go; the rollout still names it.
+    let places = |shelf: &str| {
+        let listed = fleet.says(&["--shelf", shelf, "release", "list", "--json"]);
+        let listed: Value = serde_json::from_str(&listed).unwrap();
+        (listed["in_store"].as_bool().unwrap(), listed["on_shelf"].as_bool().unwrap())
+    };
+    assert_eq!((places("site"), places("elsewhere")), ((true, true), (true, false)));
+    fleet.says(&["--shelf", "site", "release", "remove", "2.0"]);
+    assert_eq!(places("site"), (false, false));
 }

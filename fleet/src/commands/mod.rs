@@ -25,6 +25,8 @@ use firmcast_fleet::store::{Backup, PostgresStore, SqliteStore, Store, StoreErro
 use firmcast_manager::clock::unix_micros;
 use ring::rand::SecureRandom as _;
 
+use shelf::Shelf;
+
 /// Where the state is kept without `--state`.
 const STATE_DEFAULT: &str = "/var/lib/firmcast-fleet";
 
@@ -49,6 +51,10 @@ pub(crate) struct Place {
         env = "FIRMCAST_FLEET_STATE"
     )]
     state: PathBuf,
+    /// Keep the bundles in DIR, which the machines of a site may share [default: bundles in the
+    /// state directory]
+    #[arg(long, global = true, value_name = "DIR", env = "FIRMCAST_FLEET_SHELF")]
+    shelf: Option<PathBuf>,
     /// Keep what the fleet's programs know in the PostgreSQL database at URL, for example
     /// postgres://fleet@localhost/fleet, instead of a file
     #[arg(
@@ -69,7 +75,7 @@ pub(crate) struct Place {
 enum Command {
     /// List the computers of the fleet, and take them over from other lists
     Hosts(hosts::HostsArgs),
-    /// List the releases, and add bundles to them
+    /// List the releases, add bundles to them, and remove them
     Release(release::ReleaseArgs),
     /// Plan, start and follow rollouts
     Rollout(rollout::RolloutArgs),
@@ -121,6 +127,11 @@ impl Cli {
 impl Place {
     fn state(&self) -> &Path {
         &self.state
+    }
+
+    /// The bundles of this machine.
+    fn shelf(&self) -> Shelf {
+        Shelf::at(self.shelf.clone().unwrap_or_else(|| self.state.join("bundles")))
     }
 
     /// Opens the store.

@@ -29,6 +29,8 @@ pub enum EventKind {
     Looked,
     /// A lease ran out: another worker takes over.
     LeaseLost,
+    /// A worker fetches a bundle for its site, has it, or cannot have it.
+    Bundle,
 }
 
 impl EventKind {

@@ -11,4 +11,6 @@ pub struct Worker {
     pub site: String,
     /// When it said so last.
     pub seen_at: Stamp,
+    /// The bundle that it waits for, in words; empty when it has all that it needs.
+    pub waits_for: String,
 }

@@ -41,6 +41,31 @@ pub trait Store: Send {
     /// Releases by digest, after one.
     fn releases(&mut self, after: &str, limit: usize) -> Result<Vec<Release>, StoreError>;
 
+    /// Keeps a chunk of a release's bundle, from number 0. Again, it takes the place of the one
+    /// before. Each has [`super::requests::CHUNK_BYTES`], but for the last.
+    fn put_chunk(&mut self, release: &str, number: u32, bytes: &[u8]) -> Result<(), StoreError>;
+
+    /// Says that a bundle is whole, once all its chunks are there. Before, nobody reads any of
+    /// them. What they come to, who reads them checks by the digest.
+    fn close_bundle(&mut self, release: &str) -> Result<Changed, StoreError>;
+
+    /// Says whether the bundle of a release is here, and whole.
+    fn has_bundle(&mut self, release: &str) -> Result<bool, StoreError>;
+
+    /// A chunk of a bundle that is whole; none behind its end.
+    fn chunk(&mut self, release: &str, number: u32) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// Removes the bundle of a release, and the release where no rollout names it. Refused while a
+    /// rollout needs it: one that has not ended, or has hosts in flight.
+    fn remove_release(&mut self, release: &str) -> Result<(), StoreError>;
+
+    /// Digests of the releases that workers of a site need, or will when a rollout goes on: those
+    /// of hosts that are planned, in flight, or to be looked at.
+    fn releases_due(&mut self, site: &str) -> Result<Vec<String>, StoreError>;
+
+    /// Tells how a worker fares with a bundle, in words.
+    fn tell_bundle(&mut self, worker: &str, words: &str, at: Stamp) -> Result<(), StoreError>;
+
     /// Creates a rollout with its waves and attempts, ready to be started.
     fn create_rollout(&mut self, new: &NewRollout) -> Result<RolloutId, StoreError>;
 

@@ -102,6 +102,27 @@ pub enum StoreError {
         /// Who holds the lease now; nobody when the attempt has ended.
         holder: Option<String>,
     },
+    /// A bundle was not put whole.
+    #[error(
+        "{got} of {expected} chunks of bundle {digest} are in the store; \
+         add the bundle again with firmcast-fleet release add"
+    )]
+    Unfinished {
+        /// Digest of the bundle.
+        digest: String,
+        /// How many are there.
+        got: u64,
+        /// How many it has.
+        expected: u64,
+    },
+    /// A rollout needs the release.
+    #[error("rollout {rollout} needs release {digest}; wait for its end, or abort it")]
+    Needed {
+        /// Digest of the release.
+        digest: String,
+        /// The rollout.
+        rollout: String,
+    },
     /// No room on the disk.
     #[error("the store's disk is full, nothing was changed; free space there and try again")]
     Full {

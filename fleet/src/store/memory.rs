@@ -2,6 +2,7 @@
 
 mod attempts;
 mod budget;
+mod bundles;
 mod looks;
 mod rollouts;
 mod survey;
@@ -27,6 +28,7 @@ use crate::model::{
 use crate::rollout::limits::Counts;
 
 use attempts::Attempts;
+use bundles::Bundles;
 use rollouts::Kept;
 use webhooks::Webhooks;
 
@@ -37,6 +39,7 @@ pub struct MemoryStore {
     /// Whose key it is.
     keys: BTreeMap<String, String>,
     releases: BTreeMap<String, Release>,
+    bundles: Bundles,
     /// By number, from 1.
     rollouts: Vec<Kept>,
     attempts: Attempts,
@@ -47,10 +50,17 @@ pub struct MemoryStore {
 }
 
 impl MemoryStore {
-    fn tell(&mut self, at: Stamp, rollout: RolloutId, by: &str, kind: EventKind, detail: &str) {
+    fn tell(
+        &mut self,
+        at: Stamp,
+        rollout: impl Into<Option<RolloutId>>,
+        by: &str,
+        kind: EventKind,
+        detail: &str,
+    ) {
         let (by, detail) = (by.to_owned(), text::detail(detail));
         let id = next_id(self.events.len());
-        self.events.push(Event { id, at, rollout: Some(rollout), host: None, by, kind, detail });
+        self.events.push(Event { id, at, rollout: rollout.into(), host: None, by, kind, detail });
     }
 
     fn tell_of(&mut self, attempt: &Attempt, kind: EventKind, by: &str, at: Stamp, detail: &str) {
@@ -142,6 +152,42 @@ impl Store for MemoryStore {
     fn releases(&mut self, digest: &str, limit: usize) -> Result<Vec<Release>, StoreError> {
         text::words("the digest of a release", digest)?;
         Ok(after(&self.releases, digest).take(bounded(limit)?).collect())
+    }
+
+    fn put_chunk(&mut self, release: &str, number: u32, bytes: &[u8]) -> Result<(), StoreError> {
+        text::words("the digest of a release", release)?;
+        self.keep_chunk(release, number, bytes)
+    }
+
+    fn close_bundle(&mut self, release: &str) -> Result<Changed, StoreError> {
+        text::words("the digest of a release", release)?;
+        self.finish_bundle(release)
+    }
+
+    fn has_bundle(&mut self, release: &str) -> Result<bool, StoreError> {
+        text::words("the digest of a release", release)?;
+        Ok(self.bundles.is_whole(release))
+    }
+
+    fn chunk(&mut self, release: &str, number: u32) -> Result<Option<Vec<u8>>, StoreError> {
+        text::words("the digest of a release", release)?;
+        Ok(self.bundles.chunk(release, number))
+    }
+
+    fn remove_release(&mut self, release: &str) -> Result<(), StoreError> {
+        text::words("the digest of a release", release)?;
+        self.forget_release(release)
+    }
+
+    fn releases_due(&mut self, site: &str) -> Result<Vec<String>, StoreError> {
+        text::words("the name of a site", site)?;
+        Ok(self.due(site))
+    }
+
+    fn tell_bundle(&mut self, worker: &str, words: &str, at: Stamp) -> Result<(), StoreError> {
+        text::name("the name of a worker", worker)?;
+        self.tell(at, None, worker, EventKind::Bundle, words);
+        Ok(())
     }
 
     fn create_rollout(&mut self, new: &NewRollout) -> Result<RolloutId, StoreError> {
@@ -285,7 +331,8 @@ impl Store for MemoryStore {
 
     fn claim(&mut self, request: &ClaimRequest<'_>) -> Result<Vec<Claim>, StoreError> {
         request.check()?;
-        let mut claims = self.attempts.take_over(request);
+        let lacking = self.rollouts_lacking(request.lacking);
+        let mut claims = self.attempts.take_over(request, &lacking);
         for claim in &claims {
             let before = claim.taken_from.as_deref().unwrap_or_default();
             let (kind, at) = (EventKind::LeaseLost, request.at);
@@ -293,7 +340,7 @@ impl Store for MemoryStore {
         }
         for (rollout, seconds) in request.opened() {
             let limit = request.limit - claims.len();
-            if limit > 0 {
+            if limit > 0 && !lacking.contains(&rollout) {
                 claims.extend(self.begin(request, (rollout, seconds), limit)?);
             }
         }
@@ -385,7 +432,8 @@ impl Store for MemoryStore {
 
     fn see_worker(&mut self, worker: &Worker) -> Result<(), StoreError> {
         text::worker(worker)?;
-        self.keep_worker(worker);
+        let waits_for = text::detail(&worker.waits_for);
+        self.keep_worker(&Worker { waits_for, ..worker.clone() });
         Ok(())
     }
 

@@ -48,7 +48,9 @@
 //! let mut store = MemoryStore::default();
 //! let open = [Open { rollout: 1, seconds: u32::MAX }];
 //! let (site, worker, lease_us) = ("berlin", "worker-1", 10_000_000);
-//! let request = ClaimRequest { site, worker, at: 0, lease_us, limit: 8, open: &open };
+//! let lacking = [];
+//! let request =
+//!     ClaimRequest { site, worker, at: 0, lease_us, limit: 8, open: &open, lacking: &lacking };
 //! for claim in store.claim(&request)? {
 //!     store.renew(worker, &[claim.attempt.id], 3_000_000, lease_us)?;
 //!     let outcome = Outcome { confirmed: true, reason: None, flash: None, detail: "" };

@@ -233,6 +233,9 @@ fn row(row: &::postgres::Row) -> Result<Row, StoreError> {
     let value = |(index, column): (usize, &::postgres::Column)| {
         let value = match *column.type_() {
             Type::INT8 => row.try_get::<_, Option<i64>>(index).map_err(failed)?.map(Value::Integer),
+            Type::BYTEA => {
+                row.try_get::<_, Option<Vec<u8>>>(index).map_err(failed)?.map(Value::Bytes)
+            }
             Type::VOID => None,
             _ => row.try_get::<_, Option<String>>(index).map_err(failed)?.map(Value::Text),
         };
@@ -251,12 +254,13 @@ impl ToSql for Value {
             Self::Null => Ok(IsNull::Yes),
             Self::Integer(number) => number.to_sql(kind, out),
             Self::Text(text) => text.to_sql(kind, out),
+            Self::Bytes(bytes) => bytes.to_sql(kind, out),
         }
     }
 
-    /// All numbers of the schema have 64 bits, and all else is text.
+    /// All numbers of the schema have 64 bits, and all else is text or bytes.
     fn accepts(kind: &Type) -> bool {
-        <i64 as ToSql>::accepts(kind) || <String as ToSql>::accepts(kind)
+        *kind == Type::BYTEA || <i64 as ToSql>::accepts(kind) || <String as ToSql>::accepts(kind)
     }
 
     to_sql_checked!();

@@ -2,12 +2,14 @@
 //!
 //! | file | what it has |
 //! | --- | --- |
+//! | `bundles.rs` | the chunks of bundles |
 //! | `creation.rs` | a rollout to be created |
 //! | `changes.rs` | changes of states, approvals; which of them are done |
 //! | `claims.rs` | what workers ask for and report |
 //! | `looks.rs` | looks at confirmed hosts |
 //! | `survey.rs` | all of the store, counted |
 
+mod bundles;
 mod changes;
 mod claims;
 mod creation;
@@ -18,6 +20,8 @@ use super::error::StoreError;
 use crate::model::{Attempt, AttemptId, AttemptState, EventId, Rollout, RolloutId, Wave};
 use crate::rollout::limits::Limits;
 
+pub use bundles::{CHUNK_BYTES, LACKING_MAX, chunks};
+pub(super) use bundles::{check_chunk, check_whole, needs_release};
 pub use changes::{Changed, SignedApproval, StateChange, WaveChange};
 pub(super) use changes::{RETRIED, forgives, halted};
 pub(super) use claims::lease_lost;

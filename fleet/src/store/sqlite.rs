@@ -171,7 +171,8 @@ fn value(found: ValueRef<'_>) -> Result<Value, StoreError> {
             Ok(text) => Ok(Value::Text(text.to_owned())),
             Err(_) => Err(damaged("text is not UTF-8")),
         },
-        ValueRef::Real(_) | ValueRef::Blob(_) => Err(damaged("a value is no text or number")),
+        ValueRef::Blob(bytes) => Ok(Value::Bytes(bytes.to_owned())),
+        ValueRef::Real(_) => Err(damaged("a value is no text, whole number or bytes")),
     }
 }
 
@@ -181,6 +182,7 @@ impl ToSql for Value {
             Self::Null => ValueRef::Null,
             Self::Integer(number) => ValueRef::Integer(*number),
             Self::Text(text) => ValueRef::Text(text.as_bytes()),
+            Self::Bytes(bytes) => ValueRef::Blob(bytes),
         }))
     }
 }

@@ -9,6 +9,9 @@
 //! If it holds the release then, it is confirmed, whoever wrote it. Else one that was taken over
 //! begins anew, if its rollout still runs; one whose campaign broke off has failed. Confirmed hosts
 //! are looked at once more when the soak time of their wave is over.
+//!
+//! Nothing is begun whose bundle is not on the shelf: it is fetched first ([`Order::Fetch`]), by
+//! somebody else than who renews the leases.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -20,6 +23,8 @@ pub use super::party::{Campaign, HostEnd, Purpose, Sight, Sighting};
 use super::steering::Courses;
 pub use super::strays::{HOME_US, LOOK_AGAIN_US};
 use super::strays::{Stray, Verdict, Why};
+pub use super::supply::FETCH_AGAIN_US;
+use super::supply::{Supply, begun};
 use crate::model::{AttemptId, Health, Look, RolloutId, RolloutState, Stamp, Worker};
 use crate::store::requests::{CLAIM_MAX, Claim, ClaimRequest, LookRequest, Outcome};
 use crate::store::{Store, StoreError};
@@ -44,6 +49,9 @@ pub const LOOKS_AT_ONCE_MAX: usize = 200;
 /// Maximum number of stages that wait to be told; of more the oldest are left out.
 pub const STAGES_MAX: usize = 10_000;
 
+/// Maximum number of words on bundles that wait to be told; of more the newest are left out.
+const SUPPLIES_MAX: usize = 100;
+
 /// What whoever runs the campaigns has to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Order {
@@ -53,6 +61,11 @@ pub enum Order {
     Kill {
         /// Its number.
         number: u64,
+    },
+    /// Fetch a bundle out of the store onto the shelf, then [`Crew::handle_fetched`].
+    Fetch {
+        /// Digest of the release.
+        release: String,
     },
 }
 
@@ -79,11 +92,14 @@ pub struct Crew {
     /// What looks at hosts that have soaked came to, to be told.
     looks: Vec<(AttemptId, Look)>,
     stages: VecDeque<(AttemptId, String, Stamp)>,
+    supply: Supply,
+    /// How bundles fare, to be told.
+    supplies: Vec<(String, Stamp)>,
     /// What nobody has been told yet.
     orders: Vec<Order>,
     renewed_at: Stamp,
-    /// When it said last that it is there.
-    seen_at: Option<Stamp>,
+    /// When it said last that it is there, and which bundle it waited for.
+    seen: Option<(Stamp, String)>,
 }
 
 impl Crew {
@@ -102,9 +118,11 @@ impl Crew {
             reports: Vec::new(),
             looks: Vec::new(),
             stages: VecDeque::new(),
+            supply: Supply::default(),
+            supplies: Vec::new(),
             orders: Vec::new(),
             renewed_at: 0,
-            seen_at: None,
+            seen: None,
         }
     }
 
@@ -155,7 +173,8 @@ impl Crew {
         self.renew(store, now, at)?;
         self.be_seen(store, now, at)?;
         self.tell(store, at.saturating_sub(now))?;
-        let open = self.courses.steer(store, &self.name, at)?;
+        self.fetch(store, now)?;
+        let open = self.courses.steer(store, &self.supply, &self.name, at)?;
         let room = self.hosts_max.saturating_sub(self.in_hand()).min(CLAIM_MAX);
         let request = ClaimRequest {
             site: &self.site,
@@ -164,11 +183,30 @@ impl Crew {
             lease_us: LEASE_US,
             limit: room,
             open: &open,
+            lacking: self.supply.lacking(),
         };
         let claims = if room == 0 { Vec::new() } else { store.claim(&request)? };
         self.take(store, now, claims)?;
         self.claim_looks(store, now, at)?;
         self.look_again(store, now)
+    }
+
+    /// The shelf has bundles of these digests. To be called before each turn.
+    pub fn handle_shelf(&mut self, shelf: BTreeSet<String>) {
+        self.supply.stock(shelf);
+    }
+
+    /// The fetch of a bundle is over: it is on the shelf, or could not be had, for this reason.
+    /// Returns that in words, but the same reason only once.
+    pub fn handle_fetched(
+        &mut self,
+        release: &str,
+        result: Result<(), String>,
+        at: Stamp,
+    ) -> Option<String> {
+        let words = self.supply.fetched(release, result, at);
+        self.tell_later(words.clone(), at);
+        words
     }
 
     /// Returns what is to be done, in this order.
@@ -313,12 +351,34 @@ impl Crew {
 
     /// Says that it is there.
     fn be_seen(&mut self, store: &mut dyn Store, now: Stamp, at: Stamp) -> Result<(), StoreError> {
-        if self.seen_at.is_some_and(|seen| now < seen.saturating_add(SEEN_US)) {
+        let waits_for = self.supply.waits_for();
+        let is_known = |(seen, waited_for): &(Stamp, String)| {
+            now < seen.saturating_add(SEEN_US) && *waited_for == waits_for
+        };
+        if self.seen.as_ref().is_some_and(is_known) {
             return Ok(());
         }
         let (name, site) = (self.name.clone(), self.site.clone());
-        store.see_worker(&Worker { name, site, seen_at: at })?;
-        self.seen_at = Some(now);
+        store.see_worker(&Worker { name, site, seen_at: at, waits_for: waits_for.clone() })?;
+        self.seen = Some((now, waits_for));
+        Ok(())
+    }
+
+    fn tell_later(&mut self, words: Option<String>, at: Stamp) {
+        let room = SUPPLIES_MAX.saturating_sub(self.supplies.len());
+        self.supplies.extend(words.map(|words| (words, at)).into_iter().take(room));
+    }
+
+    /// Has the next bundle fetched that the site needs and the shelf lacks.
+    fn fetch(&mut self, store: &mut dyn Store, now: Stamp) -> Result<(), StoreError> {
+        let due = store.releases_due(&self.site)?;
+        if self.is_stopping {
+            return Ok(());
+        }
+        if let Some(release) = self.supply.need(due, now) {
+            self.tell_later(Some(begun(&release)), now);
+            self.orders.push(Order::Fetch { release });
+        }
         Ok(())
     }
 
@@ -345,6 +405,10 @@ impl Crew {
             }
             self.reports.pop();
         }
+        while let Some((words, at)) = self.supplies.first() {
+            store.tell_bundle(&self.name, words, at.saturating_add(ahead_us))?;
+            self.supplies.remove(0);
+        }
         while let Some((attempt, look)) = self.looks.last() {
             let look = Look { at: look.at.saturating_add(ahead_us), ..look.clone() };
             match store.report_look(*attempt, &self.name, &look) {
@@ -369,7 +433,8 @@ impl Crew {
             return Ok(());
         }
         let (site, worker, lease_us) = (self.site.as_str(), self.name.as_str(), LEASE_US);
-        let request = LookRequest { site, worker, at, lease_us, limit };
+        let lacking = self.supply.lacking();
+        let request = LookRequest { site, worker, at, lease_us, limit, lacking };
         for attempt in store.claim_looks(&request)? {
             let stray = Stray::new(now, attempt.rollout, attempt.host, Why::Soaked(None));
             self.strays.insert(attempt.id, stray);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use firmcast::keys::ManagerPublicKey;
 
+use super::supply::Supply;
 use crate::model::{AttemptState, Rollout, RolloutId, Stamp, Wave};
 use crate::rollout::approval::{Answer, Question};
 use crate::rollout::file::RolloutFile;
@@ -19,6 +20,7 @@ const AHEAD_S: u32 = 7 * 86_400;
 
 /// A rollout under way, as a worker of one site sees it.
 struct Course {
+    release: String,
     file: RolloutFile,
     openings: Openings,
 }
@@ -42,10 +44,11 @@ impl Courses {
     }
 
     /// Makes the changes that are due in every rollout, and returns the rollouts whose hosts may
-    /// begin at this site now.
+    /// begin at this site now: the window is open, and the bundle is there.
     pub(super) fn steer(
         &mut self,
         store: &mut dyn Store,
+        supply: &Supply,
         by: &str,
         now: Stamp,
     ) -> Result<Vec<Open>, StoreError> {
@@ -55,7 +58,8 @@ impl Courses {
             if !self.by_id.contains_key(&id) {
                 let Ok(file) = RolloutFile::parse(&found.rollout.file) else { continue };
                 let openings = Openings::new(file.windows_of(&self.site));
-                self.by_id.insert(id, Course { file, openings });
+                let release = found.rollout.release.clone();
+                self.by_id.insert(id, Course { release, file, openings });
             }
             let Some(course) = self.by_id.get_mut(&id) else { continue };
             course.advance(store, &found, &self.approvers, by, now)?;
@@ -63,7 +67,8 @@ impl Courses {
         }
         self.by_id.retain(|id, _| live.contains(id));
         let open = live.iter().filter_map(|id| {
-            let seconds = self.by_id.get_mut(id)?.open_for(now)?;
+            let course = self.by_id.get_mut(id).filter(|course| supply.has(&course.release))?;
+            let seconds = course.open_for(now)?;
             Some(Open { rollout: *id, seconds })
         });
         Ok(open.take(OPEN_MAX).collect())

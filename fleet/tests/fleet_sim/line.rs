@@ -73,6 +73,13 @@ passed! {
     fn add_release(&mut self, release: &Release) -> Changed;
     fn release(&mut self, digest: &str) -> Option<Release>;
     fn releases(&mut self, after: &str, limit: usize) -> Vec<Release>;
+    fn put_chunk(&mut self, release: &str, number: u32, bytes: &[u8]) -> ();
+    fn close_bundle(&mut self, release: &str) -> Changed;
+    fn has_bundle(&mut self, release: &str) -> bool;
+    fn chunk(&mut self, release: &str, number: u32) -> Option<Vec<u8>>;
+    fn remove_release(&mut self, release: &str) -> ();
+    fn releases_due(&mut self, site: &str) -> Vec<String>;
+    fn tell_bundle(&mut self, worker: &str, words: &str, at: Stamp) -> ();
     fn create_rollout(&mut self, new: &NewRollout) -> RolloutId;
     fn rollouts(&mut self, after: RolloutId, limit: usize) -> Vec<Rollout>;
     fn under_way(&mut self, after: RolloutId, limit: usize) -> Vec<RolloutId>;

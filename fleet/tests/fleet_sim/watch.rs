@@ -47,6 +47,7 @@ pub(crate) struct Tally {
     pub(crate) halted: u64,
     pub(crate) healthy: u64,
     pub(crate) sick: u64,
+    pub(crate) fetched: u64,
     pub(crate) in_flight_max: usize,
 }
 
@@ -132,6 +133,10 @@ impl Watch {
     }
 
     fn follow(&mut self, event: &Event, computers: &[Computer]) {
+        if event.kind == EventKind::Bundle {
+            self.tally.fetched += u64::from(event.detail.starts_with("has "));
+            return;
+        }
         let rollout = event.rollout.unwrap();
         let told = self.rollouts.get_mut(&rollout).unwrap();
         let Some(host) = &event.host else {

@@ -35,6 +35,8 @@ enum Due {
     Turn(usize, u64, Stamp),
     Leases(usize, u64),
     Return(usize),
+    /// The worker, its life, which release it fetched.
+    Fetched(usize, u64, usize),
     Mend(usize),
     Store,
     Leg(CampaignId, usize),
@@ -47,6 +49,7 @@ enum Happening {
     End(u64, String, HostEnd),
     Sighting(u64, String, Sighting),
     Exit(u64),
+    Fetched(String, Result<(), String>),
 }
 
 struct Worker {
@@ -55,6 +58,8 @@ struct Worker {
     life: u64,
     skew: i64,
     is_cut: bool,
+    /// The bundles on its machine; they outlive its processes.
+    shelf: BTreeSet<String>,
     /// When its process ends all campaigns, by its clock.
     leases_end: Stamp,
     campaigns: BTreeMap<u64, CampaignId>,
@@ -152,6 +157,7 @@ impl<'a> World<'a> {
                 false => chance.ms(0..SKEW_MS_MAX) - chance.ms(0..SKEW_MS_MAX),
             },
             is_cut: false,
+            shelf: BTreeSet::new(),
             leases_end: Stamp::MAX,
             campaigns: BTreeMap::new(),
             inbox: Vec::new(),
@@ -225,6 +231,9 @@ impl<'a> World<'a> {
                     self.end_campaigns(worker, "its leases end");
                 }
             }
+            Due::Fetched(worker, life, number) if self.workers[worker].life == life => {
+                self.fetched(worker, number);
+            }
             Due::Return(worker) if self.workers[worker].crew.is_none() => self.start_worker(worker),
             Due::Mend(worker) => self.workers[worker].is_cut = false,
             Due::Store => self.store_is_away = false,
@@ -234,7 +243,8 @@ impl<'a> World<'a> {
                     self.go(host, place);
                 }
             }
-            Due::Turn(..) | Due::Leases(..) | Due::Return(_) | Due::Host(..) => {}
+            Due::Turn(..) | Due::Leases(..) | Due::Return(_) | Due::Fetched(..) | Due::Host(..) => {
+            }
         }
     }
 
@@ -410,7 +420,7 @@ impl<'a> World<'a> {
     fn turn(&mut self, worker: usize, began: Stamp) {
         let clock = self.clock(worker);
         let Self { workers, store, chance, scenario, .. } = self;
-        let Worker { crew, is_cut, inbox, skew, .. } = &mut workers[worker];
+        let Worker { crew, is_cut, inbox, skew, shelf, .. } = &mut workers[worker];
         let Some(crew) = crew else { return };
         if began == self.now {
             for happening in std::mem::take(inbox) {
@@ -426,6 +436,9 @@ impl<'a> World<'a> {
                     }
                     Happening::Exit(number) => {
                         crew.handle_exit(number, "it broke off", true, clock);
+                    }
+                    Happening::Fetched(release, result) => {
+                        crew.handle_fetched(&release, result, clock);
                     }
                 }
             }
@@ -446,6 +459,7 @@ impl<'a> World<'a> {
             breaks_every: scenario.breaks_every.filter(|_| !self.calm),
             people: (!self.calm).then_some((scenario.rollouts.len(), self.now)),
         };
+        crew.handle_shelf(shelf.clone());
         let turned = crew.turn(&mut line, began + *skew);
         let trouble = turned.as_ref().err().map(ToString::to_string);
         crew.give_up_leases(clock);
@@ -458,6 +472,11 @@ impl<'a> World<'a> {
         for order in orders {
             match order {
                 Order::Begin(campaign) => self.begin(worker, campaign),
+                Order::Fetch { release: digest } => {
+                    let number = usize::from(digest == release(1).digest);
+                    let (pause, life) = (self.chance.ms(500..20_000), self.workers[worker].life);
+                    self.after(pause, Due::Fetched(worker, life, number));
+                }
                 Order::Kill { number } => {
                     if let Some(campaign) = self.workers[worker].campaigns.get(&number) {
                         self.end_campaign(*campaign, "its worker says so", true);
@@ -465,9 +484,29 @@ impl<'a> World<'a> {
                 }
             }
         }
+        self.pause_worker(worker, is_busy);
+    }
+
+    fn pause_worker(&mut self, worker: usize, is_busy: bool) {
         let turn_ms = self.scenario.turn_ms;
         let pause = self.chance.ms(if is_busy { turn_ms / 2..turn_ms } else { 2000..8000 });
         self.after(pause, Due::Turn(worker, self.workers[worker].life, self.now + pause));
+    }
+
+    /// A bundle has crossed to a worker's machine, or broke off on the way.
+    fn fetched(&mut self, worker: usize, number: usize) {
+        let is_away = self.store_is_away || self.workers[worker].is_cut;
+        let broke_off = is_away || (!self.calm && self.chance.once_in(4));
+        let digest = release(number).digest;
+        self.say(|| format!("worker {worker} fetched release {number}: {}", !broke_off));
+        let result = match broke_off {
+            true => Err("the line is cut".to_owned()),
+            false => {
+                self.workers[worker].shelf.insert(digest.clone());
+                Ok(())
+            }
+        };
+        self.tell(worker, Happening::Fetched(digest, result));
     }
 
     fn set_leases_end(&mut self, worker: usize, at: Stamp) {
@@ -484,6 +523,7 @@ impl<'a> World<'a> {
 
     fn begin(&mut self, worker: usize, campaign: Campaign) {
         let Campaign { number, purpose, release: digest, hosts } = campaign;
+        assert!(self.workers[worker].shelf.contains(&digest), "its bundle is not there");
         self.last_campaign += 1;
         let id = self.last_campaign;
         let mut legs = BTreeMap::new();

@@ -206,7 +206,8 @@ fn sick_hosts_count_as_failed(store: &mut dyn Store) {
     change(store, RolloutState::Running, RolloutState::Paused);
     change(store, RolloutState::Paused, RolloutState::Running);
     begun[1..].iter().for_each(|(attempt, _)| report(store, *attempt, None));
-    let request = LookRequest { site: "north", worker: "w1", at: 20, lease_us: 5, limit: 9 };
+    let request =
+        LookRequest { site: "north", worker: "w1", at: 20, lease_us: 5, limit: 9, lacking: &[] };
     assert_eq!(store.claim_looks(&request).unwrap(), [], "it still runs");
     let wave = |store: &mut dyn Store, to| {
         let from = [WaveState::Running, WaveState::Looking];

@@ -144,7 +144,8 @@ fn take(store: &mut dyn Store, step: &Step, at: i64) -> String {
                 open.iter().map(|&(rollout, seconds)| Open { rollout, seconds }).collect();
             let (site, worker) = (SITES[*site], WORKERS[*worker]);
             let (lease_us, limit) = (LEASE_US, *limit);
-            let request = ClaimRequest { site, worker, at, lease_us, limit, open: &open };
+            let request =
+                ClaimRequest { site, worker, at, lease_us, limit, open: &open, lacking: &[] };
             format!("{:?}", store.claim(&request).unwrap())
         }
         Step::Renew { worker, attempts } => {
@@ -184,7 +185,8 @@ fn take(store: &mut dyn Store, step: &Step, at: i64) -> String {
         }
         Step::ClaimLooks { site, worker } => {
             let (site, worker) = (SITES[*site], WORKERS[*worker]);
-            let request = LookRequest { site, worker, at, lease_us: LEASE_US, limit: 3 };
+            let request =
+                LookRequest { site, worker, at, lease_us: LEASE_US, limit: 3, lacking: &[] };
             format!("{:?}", store.claim_looks(&request).unwrap())
         }
         Step::Look { which, other, health } => {

@@ -125,7 +125,7 @@ pub(crate) fn run_wave(store: &mut dyn Store, id: RolloutId, wave: u32) {
 }
 
 pub(crate) fn claim<'a>(site: &'a str, worker: &'a str, at: i64, limit: usize) -> ClaimRequest<'a> {
-    ClaimRequest { site, worker, at, lease_us: LEASE_US, limit, open: &OPEN }
+    ClaimRequest { site, worker, at, lease_us: LEASE_US, limit, open: &OPEN, lacking: &[] }
 }
 
 /// A webhook that is told of everything.

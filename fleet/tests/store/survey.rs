@@ -91,7 +91,7 @@ fn fill(store: &mut dyn Store) {
     store.tell_delivery(kept.id, &failing).unwrap();
     let see = |store: &mut dyn Store, name: &str, site: &str, seen_at| {
         let (name, site) = (name.to_owned(), site.to_owned());
-        store.see_worker(&Worker { name, site, seen_at })
+        store.see_worker(&Worker { name, site, seen_at, waits_for: String::new() })
     };
     see(store, "w1", "north", 5).unwrap();
     see(store, "w1", HOSTILE, 6).unwrap();
@@ -113,7 +113,12 @@ fn limits() -> Limits {
 
 fn a_worker_that_was_not_seen_for_a_day_is_forgotten(store: &mut dyn Store) {
     const DAY_US: i64 = 86_400_000_000;
-    let seen = |name: &str, seen_at| Worker { name: name.into(), site: "a".into(), seen_at };
+    let seen = |name: &str, seen_at| Worker {
+        name: name.into(),
+        site: "a".into(),
+        seen_at,
+        waits_for: format!("bundle {seen_at}"),
+    };
     store.see_worker(&seen("old", 0)).unwrap();
     store.see_worker(&seen("w1", DAY_US)).unwrap();
     assert_eq!(store.survey(DAY_US).unwrap().workers.len(), 2);

@@ -19,7 +19,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::clock::now;
-use crate::commands::shelf;
+use crate::commands::shelf::Shelf;
 
 /// How often it is looked whether the leases still hold.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
@@ -27,12 +27,13 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 /// Longest line of a campaign that is read, in bytes.
 const LINE_BYTES_MAX: u64 = 1024 * 1024;
 
-/// Something that happens in a campaign.
+/// Something that happens in a campaign, or on the way to one.
 pub(super) enum Happening {
     Stage { number: u64, host: String, stage: String },
     End { number: u64, host: String, end: HostEnd },
     Sighting { number: u64, host: String, sighting: Sighting },
     Exit { number: u64, words: String, begun: bool },
+    Fetched { release: String, result: Result<(), String> },
 }
 
 type Children = Arc<Mutex<BTreeMap<u64, Child>>>;
@@ -43,6 +44,7 @@ pub(super) struct Campaigns {
     key: PathBuf,
     options: Vec<String>,
     state: PathBuf,
+    shelf: Shelf,
     news: Sender<Happening>,
     children: Children,
     /// When the leases are over, unless they are renewed.
@@ -53,7 +55,7 @@ impl Campaigns {
     /// Returns none yet. A thread of its own ends all of them when the leases are over: the worker
     /// may wait for its store just then.
     pub(super) fn new(
-        state: &Path,
+        (state, shelf): (&Path, Shelf),
         firmcast: PathBuf,
         key: PathBuf,
         options: Vec<String>,
@@ -74,7 +76,7 @@ impl Campaigns {
             })
             .context("cannot start a thread")?;
         let state = state.to_owned();
-        Ok(Self { firmcast, key, options, state, news, children, deadline })
+        Ok(Self { firmcast, key, options, state, shelf, news, children, deadline })
     }
 
     pub(super) fn set_deadline(&self, at: Stamp) {
@@ -90,7 +92,7 @@ impl Campaigns {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--"]).arg(&self.firmcast);
         command.arg("--state").arg(&place).args(["update", "--json", "--port", "0", "--bundle"]);
-        command.arg(shelf::path(&self.state, &campaign.release)).arg("--key").arg(&self.key);
+        command.arg(self.shelf.path(&campaign.release)).arg("--key").arg(&self.key);
         if campaign.purpose == Purpose::Look {
             command.arg("--look");
         }

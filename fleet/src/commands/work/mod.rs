@@ -2,7 +2,9 @@
 
 mod campaigns;
 mod clock;
+mod fetcher;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -20,9 +22,11 @@ use nix::unistd::gethostname;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::Place;
+use super::shelf::Shelf;
 use super::terminal::{remark, say};
 use campaigns::{Campaigns, Happening};
 use clock::now;
+use fetcher::Fetcher;
 
 /// How long a turn waits for something to happen.
 const TURN: Duration = Duration::from_secs(1);
@@ -63,7 +67,11 @@ impl WorkArgs {
         let approvers = approvers.collect::<Result<_, _>>().context("an approver's key")?;
         let mut store = place.store()?;
         let (news, happenings) = channel();
-        let campaigns = Campaigns::new(place.state(), self.firmcast, key, self.options, news)?;
+        let shelf = place.shelf();
+        shelf.tidy()?;
+        let fetcher = Fetcher::new(place.clone(), news.clone())?;
+        let places = (place.state(), shelf.clone());
+        let campaigns = Campaigns::new(places, self.firmcast, key, self.options, news)?;
         let crew = Crew::new(&self.site, &name, self.hosts_max, approvers);
         let stop = Arc::new(AtomicBool::new(false));
         for signal in [SIGTERM, SIGINT] {
@@ -71,7 +79,8 @@ impl WorkArgs {
                 .context("cannot take signals")?;
         }
         say(&format!("worker {name} works for site {}", self.site));
-        let mut work = Work { crew, campaigns, happenings, trouble: String::new() };
+        let trouble = String::new();
+        let mut work = Work { crew, shelf, fetcher, campaigns, happenings, trouble };
         let mut is_stopping = false;
         loop {
             if stop.load(Ordering::Relaxed) && !is_stopping {
@@ -96,6 +105,8 @@ pub(crate) fn own_name() -> String {
 
 struct Work {
     crew: Crew,
+    shelf: Shelf,
+    fetcher: Fetcher,
     campaigns: Campaigns,
     happenings: Receiver<Happening>,
     /// What was told last of the store.
@@ -105,11 +116,16 @@ struct Work {
 impl Work {
     /// Does what is due, then waits until something happens, but not for long.
     fn turn(&mut self, store: &mut dyn firmcast_fleet::store::Store) {
-        let turned = self.crew.turn(store, now());
-        let trouble = turned
-            .map_or_else(|error| format!("{:#}", anyhow::Error::new(error)), |()| String::new());
+        let (digests, mut trouble) = match self.shelf.digests() {
+            Ok(digests) => (digests, String::new()),
+            Err(error) => (BTreeSet::new(), format!("cannot read the bundles here: {error}")),
+        };
+        self.crew.handle_shelf(digests);
+        if let Err(error) = self.crew.turn(store, now()) {
+            trouble = format!("{:#}", anyhow::Error::new(error));
+        }
         if trouble != self.trouble {
-            remark(if trouble.is_empty() { "the store answers again" } else { &trouble });
+            remark(if trouble.is_empty() { "all answers again" } else { &trouble });
             self.trouble = trouble;
         }
         self.crew.give_up_leases(now());
@@ -123,6 +139,7 @@ impl Work {
                     }
                 }
                 Order::Kill { number } => self.campaigns.kill(number),
+                Order::Fetch { release } => self.fetcher.order(release),
             }
         }
         let mut wait = TURN;
@@ -144,6 +161,11 @@ impl Work {
             Happening::End { number, host, end } => self.crew.handle_end(number, &host, end, now()),
             Happening::Sighting { number, host, sighting } => {
                 self.crew.handle_sighting(number, &host, sighting, now());
+            }
+            Happening::Fetched { release, result } => {
+                if let Some(words) = self.crew.handle_fetched(&release, result, now()) {
+                    remark(&words);
+                }
             }
             Happening::Exit { number, words, begun } => {
                 self.campaigns.forget(number);

@@ -243,11 +243,19 @@ impl Attempts {
         claims
     }
 
-    /// Takes over attempts whose lease ran out.
-    pub(super) fn take_over(&mut self, request: &ClaimRequest<'_>) -> Vec<Claim> {
-        let mut lost: Vec<Order> = (self.in_flight.values())
-            .filter_map(|id| self.all.get(index(*id)))
+    pub(super) fn in_flight(&self) -> impl Iterator<Item = &Attempt> {
+        self.in_flight.values().filter_map(|id| self.all.get(index(*id)))
+    }
+
+    /// Takes over attempts whose lease ran out, but for those of some rollouts.
+    pub(super) fn take_over(
+        &mut self,
+        request: &ClaimRequest<'_>,
+        lacking: &BTreeSet<RolloutId>,
+    ) -> Vec<Claim> {
+        let mut lost: Vec<Order> = (self.in_flight())
             .filter(|attempt| attempt.site == request.site)
+            .filter(|attempt| !lacking.contains(&attempt.rollout))
             .filter(|attempt| attempt.lease_until.is_some_and(|until| until <= request.at))
             .map(order)
             .collect();

@@ -11,7 +11,9 @@ impl MemoryStore {
         request: &LookRequest<'_>,
     ) -> Result<Vec<Attempt>, StoreError> {
         let may = |state| matches!(state, RolloutState::Running | RolloutState::Paused);
+        let lacks = |release: &String| request.lacking.contains(release);
         let under_way = self.rollouts.iter().filter(|kept| may(kept.rollout.state));
+        let under_way = under_way.filter(|kept| !lacks(&kept.rollout.release));
         let looking = under_way.flat_map(|kept| {
             let waves = kept.waves.iter().filter(|wave| wave.state == WaveState::Looking);
             waves.map(|wave| (kept.rollout.id, wave.number))

@@ -147,7 +147,7 @@ pub(super) fn locked(sql: &mut dyn Sql, id: AttemptId) -> Result<Attempt, StoreE
 
 /// News of an attempt.
 pub(super) fn about(attempt: &Attempt, kind: EventKind, by: &str, at: Stamp, detail: &str) -> News {
-    let (rollout, host) = (attempt.rollout, Some(attempt.host.clone()));
+    let (rollout, host) = (Some(attempt.rollout), Some(attempt.host.clone()));
     News { at, rollout, host, by: by.to_owned(), kind, detail: detail.to_owned() }
 }
 

@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::attempts::{ATTEMPT, about, attempt};
+use super::bundles::lacking;
 use super::domains;
 use super::events::News;
 use super::rollouts::{HELD, Held, halt, held};
@@ -55,7 +56,8 @@ fn hold(sql: &mut dyn Sql, request: &ClaimRequest<'_>) -> Result<Vec<(Held, u32)
     let rows = sql.query(
         &format!(
             "SELECT {HELD} FROM rollouts r
-             WHERE r.state = 'running' AND r.id IN {{numbers}}$1{{end}} AND EXISTS (
+             WHERE r.state = 'running' AND r.id IN {{numbers}}$1{{end}}
+             AND r.release NOT IN {{texts}}$3{{end}} AND EXISTS (
                  SELECT 1 FROM waves w
                  WHERE w.rollout = r.id AND w.state = 'running' AND EXISTS (
                      SELECT 1 FROM attempts a
@@ -63,7 +65,7 @@ fn hold(sql: &mut dyn Sql, request: &ClaimRequest<'_>) -> Result<Vec<(Held, u32)
                      AND a.state = 'planned'))
              ORDER BY r.id {{lock}}"
         ),
-        &[json(&ids)?, request.site.into()],
+        &[json(&ids)?, request.site.into(), lacking(request.lacking)?],
     )?;
     let with_seconds = |row| {
         let rollout = held(row)?;
@@ -83,9 +85,11 @@ fn take_over(
         &format!(
             "SELECT {ATTEMPT} FROM attempts a
              WHERE a.site = $1 AND a.state = 'in-flight' AND a.lease_until <= $2
+             AND NOT EXISTS (SELECT 1 FROM rollouts r
+                 WHERE r.id = a.rollout AND r.release IN {{texts}}$4{{end}})
              ORDER BY a.rollout, a.wave, a.position, a.id LIMIT $3 {{lock-attempt}}"
         ),
-        &[request.site.into(), request.at.into(), count(request.limit)],
+        &[request.site.into(), request.at.into(), count(request.limit), lacking(request.lacking)?],
     )?;
     let mut claims = Vec::with_capacity(rows.len());
     for mut row in rows {

@@ -23,7 +23,7 @@ pub(super) fn create(
     insert_attempts(sql, id, frozen)?;
     news.push(News {
         at: new.at,
-        rollout: id,
+        rollout: Some(id),
         host: None,
         by: new.created_by.clone(),
         kind: EventKind::Created,

@@ -7,6 +7,8 @@ pub(in crate::store) struct Dialect {
     id: &'static str,
     /// Text in the order of its bytes.
     text: &'static str,
+    /// Any bytes.
+    bytes: &'static str,
     /// Holds the rows that a query returns until the transaction ends.
     lock: &'static str,
     /// As `lock`, for hosts; those that others hold are passed over.
@@ -27,6 +29,7 @@ pub(in crate::store) struct Dialect {
 pub(in crate::store) const SQLITE: Dialect = Dialect {
     id: "INTEGER PRIMARY KEY AUTOINCREMENT",
     text: "TEXT",
+    bytes: "BLOB",
     lock: "",
     lock_host: "",
     lock_attempt: "",
@@ -40,6 +43,7 @@ pub(in crate::store) const SQLITE: Dialect = Dialect {
 pub(in crate::store) const POSTGRES: Dialect = Dialect {
     id: "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY",
     text: "TEXT COLLATE \"C\"",
+    bytes: "BYTEA",
     lock: "FOR NO KEY UPDATE",
     lock_host: "FOR NO KEY UPDATE OF h SKIP LOCKED",
     lock_attempt: "FOR NO KEY UPDATE OF a SKIP LOCKED",
@@ -56,6 +60,7 @@ impl Dialect {
         for (word, meaning) in [
             ("{id}", self.id),
             ("{text}", self.text),
+            ("{bytes}", self.bytes),
             ("{lock}", self.lock),
             ("{lock-host}", self.lock_host),
             ("{lock-attempt}", self.lock_attempt),
@@ -76,8 +81,9 @@ mod tests {
     #[test]
     fn no_word_in_braces_is_left() {
         for dialect in [SQLITE, POSTGRES] {
-            let said = dialect
-                .speak("{id} {text} {lock} {lock-host} {lock-attempt} {numbers} {texts} {end} $1");
+            let said = dialect.speak(
+                "{id} {text} {bytes} {lock} {lock-host} {lock-attempt} {numbers} {texts} {end} $1",
+            );
             assert!(!said.contains(['{', '}']), "{said}");
         }
         assert_eq!(SQLITE.speak("$1 $2"), "?1 ?2");

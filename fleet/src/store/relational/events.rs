@@ -12,7 +12,7 @@ const EVENT: &str = "id, at, rollout, host, by_whom, kind, detail";
 #[derive(Debug)]
 pub(super) struct News {
     pub(super) at: Stamp,
-    pub(super) rollout: RolloutId,
+    pub(super) rollout: Option<RolloutId>,
     pub(super) host: Option<String>,
     pub(super) by: String,
     pub(super) kind: EventKind,

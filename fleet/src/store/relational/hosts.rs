@@ -5,7 +5,8 @@ use crate::store::requests::Changed;
 
 const HOST: &str = "name, key, addresses, vendor, product, bios_version, agent_version, \
                     security_version_floor, labels";
-const RELEASE: &str = "digest, version, security_version, vendor, products, size_bytes, added_at";
+pub(super) const RELEASE: &str =
+    "digest, version, security_version, vendor, products, size_bytes, added_at";
 
 pub(super) fn put(sql: &mut dyn Sql, host: &Host) -> Result<(), StoreError> {
     let owner = sql.query("SELECT name FROM hosts WHERE key = $1", &[host.key.as_str().into()])?;
@@ -62,7 +63,7 @@ pub(super) fn add_release(sql: &mut dyn Sql, release: &Release) -> Result<Change
     ];
     let added = sql.execute(
         &format!(
-            "INSERT INTO releases ({RELEASE}) VALUES ($1, $2, $3, $4, $5, $6, $7)
+            "INSERT INTO releases ({RELEASE}, is_whole) VALUES ($1, $2, $3, $4, $5, $6, $7, 0)
              ON CONFLICT (digest) DO NOTHING"
         ),
         &values,
@@ -101,7 +102,7 @@ fn host(mut row: Row) -> Result<Host, StoreError> {
     })
 }
 
-fn release(mut row: Row) -> Result<Release, StoreError> {
+pub(super) fn release(mut row: Row) -> Result<Release, StoreError> {
     Ok(Release {
         digest: row.text()?,
         version: row.text()?,

@@ -1,4 +1,5 @@
 use super::attempts::{ATTEMPT, about, attempt, locked};
+use super::bundles::lacking;
 use super::domains;
 use super::events::News;
 use super::rollouts::{Held, halt, hold};
@@ -24,6 +25,7 @@ pub(super) fn claim(
              JOIN rollouts r ON r.id = a.rollout
              WHERE a.site = $1 AND a.state = 'confirmed' AND a.look <> 'healthy'
              AND w.state = 'looking' AND r.state IN ('running', 'paused')
+             AND r.release NOT IN {{texts}}$4{{end}}
              AND (a.lease_until IS NULL OR a.lease_until <= $2) AND NOT EXISTS (
                  SELECT 1 FROM attempts b WHERE b.host = a.host AND b.state = 'in-flight')
              ORDER BY a.rollout, a.wave, a.position, a.id LIMIT $3 {{lock-attempt}}"
@@ -32,6 +34,7 @@ pub(super) fn claim(
             request.site.into(),
             request.at.into(),
             Value::Integer(i64::try_from(request.limit).unwrap_or(i64::MAX)),
+            lacking(request.lacking)?,
         ],
     )?;
     let mut claimed = Vec::with_capacity(rows.len());

@@ -6,6 +6,7 @@
 //! | `dialect.rs` | where the databases differ |
 //! | `migrate.rs`, `migrations/` | the schema, version by version |
 //! | `hosts.rs` | hosts and releases |
+//! | `bundles.rs` | the bundles of releases, in chunks |
 //! | `creation.rs` | rollouts to be created |
 //! | `rollouts.rs` | rollouts and their states |
 //! | `waves.rs` | the states of waves, approvals, retries |
@@ -21,6 +22,7 @@
 //! the two only a report waits, for its attempt.
 
 mod attempts;
+mod bundles;
 mod claims;
 mod creation;
 pub(super) mod dialect;
@@ -126,6 +128,44 @@ impl<D: Database> Store for Relational<D> {
         text::words("the digest of a release", after)?;
         let limit = page(limit)?;
         self.database.read(|sql| hosts::releases(sql, after, limit))
+    }
+
+    fn put_chunk(&mut self, release: &str, number: u32, bytes: &[u8]) -> Result<(), StoreError> {
+        text::words("the digest of a release", release)?;
+        self.database.transaction(|sql| bundles::put_chunk(sql, release, number, bytes))
+    }
+
+    fn close_bundle(&mut self, release: &str) -> Result<Changed, StoreError> {
+        text::words("the digest of a release", release)?;
+        self.database.transaction(|sql| bundles::close(sql, release))
+    }
+
+    fn has_bundle(&mut self, release: &str) -> Result<bool, StoreError> {
+        text::words("the digest of a release", release)?;
+        self.database.read(|sql| bundles::is_whole(sql, release))
+    }
+
+    fn chunk(&mut self, release: &str, number: u32) -> Result<Option<Vec<u8>>, StoreError> {
+        text::words("the digest of a release", release)?;
+        self.database.read(|sql| bundles::chunk(sql, release, number))
+    }
+
+    fn remove_release(&mut self, release: &str) -> Result<(), StoreError> {
+        text::words("the digest of a release", release)?;
+        self.database.transaction(|sql| bundles::remove(sql, release))
+    }
+
+    fn releases_due(&mut self, site: &str) -> Result<Vec<String>, StoreError> {
+        text::words("the name of a site", site)?;
+        self.database.read(|sql| bundles::due(sql, site))
+    }
+
+    fn tell_bundle(&mut self, worker: &str, words: &str, at: Stamp) -> Result<(), StoreError> {
+        text::name("the name of a worker", worker)?;
+        self.tell(|_, news| {
+            news.push(bundles::tell(worker, words, at));
+            Ok(())
+        })
     }
 
     fn create_rollout(&mut self, new: &NewRollout) -> Result<RolloutId, StoreError> {

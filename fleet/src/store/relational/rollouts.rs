@@ -142,7 +142,14 @@ pub(super) fn set_state(
     }
     let detail = if change.reason.is_empty() { to } else { format!("{to}: {}", change.reason) };
     let by = change.by.to_owned();
-    news.push(News { at: change.at, rollout: id, host: None, by, kind: EventKind::State, detail });
+    news.push(News {
+        at: change.at,
+        rollout: Some(id),
+        host: None,
+        by,
+        kind: EventKind::State,
+        detail,
+    });
     Ok(())
 }
 

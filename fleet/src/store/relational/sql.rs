@@ -13,6 +13,7 @@ pub(in crate::store) enum Value {
     Null,
     Integer(i64),
     Text(String),
+    Bytes(Vec<u8>),
 }
 
 impl From<i64> for Value {
@@ -58,6 +59,13 @@ impl Row {
         match self.0.next() {
             Some(Value::Text(text)) => Ok(text),
             other => Err(unexpected("text", &other)),
+        }
+    }
+
+    pub(super) fn bytes(&mut self) -> Result<Vec<u8>, StoreError> {
+        match self.0.next() {
+            Some(Value::Bytes(bytes)) => Ok(bytes),
+            other => Err(unexpected("bytes", &other)),
         }
     }
 

@@ -7,16 +7,23 @@ use crate::store::error::StoreError;
 use crate::store::requests::{
     RolloutWaves, SURVEYED_MAX, Survey, Surveyed, Tally, WORKER_KEPT_US, WORKERS_MAX,
 };
+use crate::store::text;
 
 /// Keeps that a worker was seen, and forgets those that were not seen for long.
 pub(super) fn see_worker(sql: &mut dyn Sql, worker: &Worker) -> Result<(), StoreError> {
-    let Worker { name, site, seen_at } = worker;
+    let Worker { name, site, seen_at, waits_for } = worker;
     let forgotten = seen_at.saturating_sub(WORKER_KEPT_US);
     sql.execute("DELETE FROM workers WHERE seen_at < $1", &[forgotten.into()])?;
     sql.execute(
-        "INSERT INTO workers (name, site, seen_at) VALUES ($1, $2, $3)
-         ON CONFLICT (name) DO UPDATE SET site = excluded.site, seen_at = excluded.seen_at",
-        &[name.as_str().into(), site.as_str().into(), (*seen_at).into()],
+        "INSERT INTO workers (name, site, seen_at, waits_for) VALUES ($1, $2, $3, $4)
+         ON CONFLICT (name) DO UPDATE SET site = excluded.site, seen_at = excluded.seen_at,
+         waits_for = excluded.waits_for",
+        &[
+            name.as_str().into(),
+            site.as_str().into(),
+            (*seen_at).into(),
+            text::detail(waits_for).into(),
+        ],
     )?;
     Ok(())
 }
@@ -50,11 +57,13 @@ fn number<T: TryFrom<i64>>(sql: &mut dyn Sql, query: &str) -> Result<Option<T>, 
 
 fn workers(sql: &mut dyn Sql) -> Result<Vec<Worker>, StoreError> {
     let rows = sql.query(
-        "SELECT name, site, seen_at FROM workers ORDER BY seen_at DESC, name LIMIT $1",
+        "SELECT name, site, seen_at, waits_for FROM workers ORDER BY seen_at DESC, name LIMIT $1",
         &[limit(WORKERS_MAX)],
     )?;
-    let worker =
-        |mut row: Row| Ok(Worker { name: row.text()?, site: row.text()?, seen_at: row.integer()? });
+    let worker = |mut row: Row| {
+        let (name, site, seen_at) = (row.text()?, row.text()?, row.integer()?);
+        Ok(Worker { name, site, seen_at, waits_for: row.text()? })
+    };
     let mut workers = rows.into_iter().map(worker).collect::<Result<Vec<_>, StoreError>>()?;
     workers.sort_unstable();
     Ok(workers)

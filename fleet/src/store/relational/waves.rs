@@ -26,7 +26,14 @@ pub(super) fn change_wave(
         &[to.as_str().into(), change.at.into(), id.into(), number.into()],
     )?;
     let (by, detail) = (change.by.to_owned(), format!("{name}: {to}"));
-    news.push(News { at: change.at, rollout: id, host: None, by, kind: EventKind::Wave, detail });
+    news.push(News {
+        at: change.at,
+        rollout: Some(id),
+        host: None,
+        by,
+        kind: EventKind::Wave,
+        detail,
+    });
     if (state, change.to) == (WaveState::Looking, WaveState::Finished) {
         looks::end_all(sql, &held, number, change, news)?;
     }
@@ -72,7 +79,7 @@ pub(super) fn approve(
         return Ok(Changed::Before);
     }
     let (at, by) = (approval.at, approval.by.clone());
-    news.push(News { at, rollout: id, host: None, by, kind: EventKind::Approved, detail });
+    news.push(News { at, rollout: Some(id), host: None, by, kind: EventKind::Approved, detail });
     Ok(Changed::Now)
 }
 
@@ -123,7 +130,14 @@ pub(super) fn retry_failed(
     if planned > 0 {
         let detail = format!("{planned} planned again");
         let told = by.to_owned();
-        news.push(News { at, rollout: id, host: None, by: told, kind: EventKind::State, detail });
+        news.push(News {
+            at,
+            rollout: Some(id),
+            host: None,
+            by: told,
+            kind: EventKind::State,
+            detail,
+        });
         open_again(sql, &held, by, at, news)?;
     }
     Ok(planned)

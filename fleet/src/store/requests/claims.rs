@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 
 use firmcast::reason::Reason;
 
+use super::bundles::check_lacking;
 use super::changes::Changed;
 use crate::model::{Attempt, AttemptState, RolloutId, Stamp};
 use crate::rollout::limits::Ending;
@@ -42,6 +43,9 @@ pub struct ClaimRequest<'a> {
     /// The rollouts whose hosts may begin at this site now. Leases that ran out are taken over in
     /// whatever rollout.
     pub open: &'a [Open],
+    /// Digests of releases that the worker lacks: hosts that are to get one of these are neither
+    /// begun with nor taken over.
+    pub lacking: &'a [String],
 }
 
 impl ClaimRequest<'_> {
@@ -49,6 +53,7 @@ impl ClaimRequest<'_> {
         text::words("the name of a site", self.site)?;
         text::name("the name of a worker", self.worker)?;
         text::at_most("the number of open rollouts", self.open.len(), OPEN_MAX)?;
+        check_lacking(self.lacking)?;
         text::at_most("the number of hosts to claim", self.limit, CLAIM_MAX)
     }
 

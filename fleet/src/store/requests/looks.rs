@@ -1,5 +1,6 @@
 use firmcast::reason::Reason;
 
+use super::bundles::check_lacking;
 use super::changes::Changed;
 use super::claims::lease_lost;
 use crate::model::{Attempt, AttemptState, Health, Look, Stamp};
@@ -23,12 +24,15 @@ pub struct LookRequest<'a> {
     pub lease_us: i64,
     /// Maximum number of hosts.
     pub limit: usize,
+    /// Digests of releases that the worker lacks: it cannot look for these.
+    pub lacking: &'a [String],
 }
 
 impl LookRequest<'_> {
     pub(in crate::store) fn check(&self) -> Result<(), StoreError> {
         text::words("the name of a site", self.site)?;
         text::name("the name of a worker", self.worker)?;
+        check_lacking(self.lacking)?;
         text::at_most("the number of looks to claim", self.limit, LOOKS_MAX)
     }
 

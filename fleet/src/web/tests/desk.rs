@@ -122,7 +122,8 @@ impl Desk {
     pub(super) fn claim(&mut self, limit: usize) -> Vec<Attempt> {
         let open = [Open { rollout: 1, seconds: u32::MAX }];
         let (site, worker, lease_us) = ("riga", WORKER, 60_000_000);
-        let request = ClaimRequest { site, worker, at: now(), lease_us, limit, open: &open };
+        let request =
+            ClaimRequest { site, worker, at: now(), lease_us, limit, open: &open, lacking: &[] };
         let claims = self.store.claim(&request).unwrap();
         claims.into_iter().map(|claim| claim.attempt).collect()
     }

@@ -18,7 +18,16 @@ CREATE TABLE releases (
     vendor {text} NOT NULL,
     products {text} NOT NULL, -- JSON: a list
     size_bytes BIGINT NOT NULL,
-    added_at BIGINT NOT NULL
+    added_at BIGINT NOT NULL,
+    is_whole BIGINT NOT NULL -- 1 when all chunks of the bundle are here
+);
+
+-- The bundles of the releases.
+CREATE TABLE chunks (
+    release {text} NOT NULL REFERENCES releases (digest),
+    number BIGINT NOT NULL,
+    bytes {bytes} NOT NULL,
+    PRIMARY KEY (release, number)
 );
 
 CREATE TABLE rollouts (
@@ -145,7 +154,8 @@ CREATE INDEX events_leases ON events (id) WHERE kind = 'lease-lost';
 CREATE TABLE workers (
     name {text} NOT NULL PRIMARY KEY,
     site {text} NOT NULL,
-    seen_at BIGINT NOT NULL
+    seen_at BIGINT NOT NULL,
+    waits_for {text} NOT NULL -- a bundle, in words; empty when it has all that it needs
 );
 
 CREATE TABLE webhooks (
