@@ -72,8 +72,8 @@ class Fleet:
         return html.unescape(self._lab.network.run("busybox", "wget", "-q", "-O", "-", f"http://{PAGE}{path}"))
 
     def picture(self, name, path):
-        """Keeps what a browser shows as NAME.png in the folder that `FIRMCAST_LAB_PICTURES` names, if it names one."""
-        folder = os.environ.get("FIRMCAST_LAB_PICTURES")
+        """Keeps what a browser shows as NAME.png in the folder that `LAB_PICTURES` names, if it names one."""
+        folder = os.environ.get("LAB_PICTURES")
         if folder:
             packages.install("chromium", "fonts-dejavu-core")
             file = Path(folder).resolve() / f"{name}.png"

@@ -13,7 +13,7 @@ from .network import MANAGER_ADDRESS, SUBNET_BITS, Network
 from .server import POLL_S, Machine, Server
 from .shell import run, write
 
-PATIENCE = float(os.environ.get("FIRMCAST_LAB_PATIENCE", "1"))
+PATIENCE = float(os.environ.get("LAB_PATIENCE", "1"))
 BOOT_TIMEOUT_S = 240
 MANAGER_TIMEOUT_S = 600
 DISK_BYTES = {"light": 256 * 1024 * 1024, "debian": 1536 * 1024 * 1024}

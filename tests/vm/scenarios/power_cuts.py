@@ -26,8 +26,8 @@ OPTIONS = " ".join(f"--preserve {name},{offset},{length}" for name, (offset, len
 @scenario(limit_s=500, with_manager=False)
 def power_cuts_while_flashing(lab):
     """The power is cut at 12 random moments of flashing, and sometimes again during the rescue: the chip ends right"""
-    seed = int(os.environ.get("FIRMCAST_SEED", random.SystemRandom().randrange(1 << 32)))
-    print(f"power cuts: seed {seed} (again with FIRMCAST_SEED={seed})", flush=True)
+    seed = int(os.environ.get("LAB_SEED", random.SystemRandom().randrange(1 << 32)))
+    print(f"power cuts: seed {seed} (again with LAB_SEED={seed})", flush=True)
     cuts = Cuts(lab, random.Random(seed))
     cuts.machine.start()
     for number in range(1, CUTS + 1):
