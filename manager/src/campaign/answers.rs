@@ -34,7 +34,7 @@ impl Host {
                 return self.handle_report(now, report, plan);
             }
             (Answer::Report(report), Leg::Agent(leg)) => {
-                leg.handle_foreign_report(now, contact, report)
+                leg.handle_foreign_report(now, contact, report, plan.purpose)
             }
             (Answer::ManifestHeld { campaign, held_bytes }, leg) if *campaign == ours => {
                 let delivery = match leg {

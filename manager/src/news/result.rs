@@ -88,7 +88,7 @@ pub struct HostResult {
     /// What an update would come to, of a host that was asked in a dry run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub foreseen: Option<Foreseen>,
-    /// DMI BIOS version after the boot.
+    /// DMI BIOS version: after the boot, or of a host that was asked in a dry run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bios_version: Option<String>,
     /// How long it was in each stage, in the order in which it first came there.
@@ -157,7 +157,10 @@ impl HostResult {
         };
         let advice = advice.unwrap_or(result.advice);
         let foreseen = host.foresight().map(Foreseen::from);
-        Self { doubt, advice, foreseen, ..result }
+        let asked = host.identity().filter(|_| kind == Kind::DryRun);
+        let bios_version = asked.map(|identity| identity.bios_version.clone());
+        let bios_version = result.bios_version.or(bios_version);
+        Self { doubt, advice, foreseen, bios_version, ..result }
     }
 
     /// Returns what is left to do for a confirmed host that could keep everything.

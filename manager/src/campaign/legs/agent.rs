@@ -32,6 +32,15 @@ fn finish(campaign: u64, flash: FlashState) -> Command {
     }
 }
 
+/// Whether hosts are only asked: who does that brings nobody out of anything.
+fn only_asks(purpose: Purpose) -> bool {
+    matches!(purpose, Purpose::DryRun | Purpose::Look)
+}
+
+fn is_in_another_campaign() -> Refusal {
+    Refusal::new(Reason::Busy, "it is in the recovery environment of another campaign")
+}
+
 /// A host in its normal OS, or on its way from there to recovery.
 #[derive(Debug)]
 pub(in crate::campaign) enum AgentLeg {
@@ -134,11 +143,7 @@ impl AgentLeg {
                 contact.chip.seen_at_home(identity);
                 Next::Go(Start::Manifest)
             }
-            // Who only asks brings nobody out of anything.
-            Self::Connect if matches!(plan.purpose, Purpose::DryRun | Purpose::Look) => {
-                let detail = "it is in the recovery environment of another campaign";
-                Next::End(Refusal::new(Reason::Busy, detail))
-            }
+            Self::Connect if only_asks(plan.purpose) => Next::End(is_in_another_campaign()),
             Self::Connect => Next::Go(Start::Recall),
             Self::Recall if in_normal_os => Next::Go(Start::Connect),
             _ => Next::Stay,
@@ -159,6 +164,7 @@ impl AgentLeg {
         now: Time,
         contact: &mut Contact,
         report: &Report,
+        purpose: Purpose,
     ) -> Next {
         if !matches!(self, Self::Connect | Self::Recall) {
             return Next::Stay;
@@ -166,6 +172,7 @@ impl AgentLeg {
         let campaign = report.campaign;
         let command = match report.phase {
             Phase::Idle | Phase::Accepted | Phase::Refused => return Next::Stay,
+            _ if only_asks(purpose) => return Next::End(is_in_another_campaign()),
             // It holds the verified image of that campaign, and nothing else helps it.
             Phase::Failed if !report.ending.flash.reboot_is_safe() => {
                 Some(finish(campaign, report.ending.flash))
@@ -248,9 +255,38 @@ impl AgentLeg {
 
 #[cfg(test)]
 mod tests {
-    use firmcast::reason::Condition;
+    use std::time::Duration;
+
+    use firmcast::reason::{Condition, Ending};
 
     use super::*;
+
+    #[test]
+    fn who_only_asks_lets_a_host_in_recovery_go_on_with_another_campaign() {
+        let report = Report {
+            campaign: 7,
+            phase: Phase::Receiving,
+            ending: Ending::new(Reason::None, FlashState::UNTOUCHED, ""),
+            done: 1,
+            total: 9,
+            digests: None,
+            lacking: None,
+        };
+        let told = |purpose| {
+            let mut contact = Contact::new(Duration::from_secs(10));
+            let next =
+                AgentLeg::Connect.handle_foreign_report(Time::ZERO, &mut contact, &report, purpose);
+            (next, contact.aside)
+        };
+        for purpose in [Purpose::DryRun, Purpose::Look] {
+            let (next, command) = told(purpose);
+            assert!(matches!(&next, Next::End(Refusal { reason: Reason::Busy, .. })), "{next:?}");
+            assert_eq!(command, None);
+        }
+        let (next, command) = told(Purpose::Update);
+        assert!(matches!(next, Next::Go(Start::Recall)), "{next:?}");
+        assert_eq!(command, Some(Command::Release { campaign: 7 }));
+    }
 
     #[test]
     fn contents_that_may_be_worth_a_backup_are_never_replaced_without_for_another_campaign() {

@@ -116,14 +116,36 @@ impl ScriptedHost {
                 self.release(now);
             }
             Command::Foresee { campaign, .. } => {
-                let changed_blocks_max = if self.writes == 0 { 16 } else { 0 };
-                let foresight = Foresight { changed_blocks_max, ..foresight(campaign) };
-                self.answer(now, &Answer::Foresight(foresight));
+                self.answer(now, &Answer::Foresight(self.foresight(campaign)));
             }
             Command::Measure { campaign } => {
                 self.answer(now, &Answer::Measurement(self.measurement(campaign)));
             }
             _ => {}
+        }
+    }
+
+    /// What it foresees; nothing, if it would refuse.
+    fn foresight(&self, campaign: u64) -> Foresight {
+        let nothing = Foresight {
+            campaign,
+            reason: self.script.refuse.unwrap_or(Reason::None),
+            blocks: 0,
+            changed_blocks_max: 0,
+            typical_ms: 0,
+            longest_ms: 0,
+            detail: String::new(),
+            findings: Vec::new(),
+        };
+        match self.script.refuse {
+            Some(_) => nothing,
+            None => Foresight {
+                blocks: 512,
+                changed_blocks_max: if self.writes == 0 { 16 } else { 0 },
+                typical_ms: 1,
+                longest_ms: self.script.longest_write.as_millis() as u32,
+                ..nothing
+            },
         }
     }
 
@@ -244,19 +266,5 @@ fn campaign_of(command: &Command) -> Option<u64> {
         | Command::Measure { campaign } => Some(*campaign),
         Command::Join { parameters, .. } => Some(parameters.campaign),
         Command::BackupStatus(status) => Some(status.campaign),
-    }
-}
-
-/// Returns what a host with nothing in the way foresees.
-fn foresight(campaign: u64) -> Foresight {
-    Foresight {
-        campaign,
-        reason: Reason::None,
-        blocks: 512,
-        changed_blocks_max: 16,
-        typical_ms: 1,
-        longest_ms: 2001,
-        detail: String::new(),
-        findings: Vec::new(),
     }
 }

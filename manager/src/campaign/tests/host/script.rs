@@ -11,6 +11,8 @@ pub(crate) struct Script {
     /// Its chip holds the release from the start.
     pub(crate) has_release: bool,
     pub(crate) refuse: Option<Reason>,
+    /// How long it takes to write on a slow chip, as it foresees.
+    pub(crate) longest_write: Duration,
     pub(crate) recovery_boot: Duration,
     pub(crate) home_boot: Duration,
     pub(crate) dies_in_kexec: bool,
@@ -69,6 +71,7 @@ impl Default for Script {
             silent: false,
             has_release: false,
             refuse: None,
+            longest_write: Duration::from_millis(2001),
             recovery_boot: Duration::from_secs(15),
             home_boot: Duration::from_secs(40),
             dies_in_kexec: false,
