@@ -146,6 +146,10 @@ fn a_rollout_is_planned_created_started_paused_resumed_and_aborted_each_once() {
     assert!(refused.contains("nothing was created") && refused.contains(digest), "{refused}");
     desk.says(&["rollout", "create", "winter.toml", "--plan", digest]);
     assert_eq!(desk.state(), "ready");
+    let shown = desk.says(&["rollout", "show", "winter"]);
+    let next =
+        "next: nobody is touched until it is started\n      firmcast-fleet rollout start winter";
+    assert!(shown.contains(next), "{shown}");
     let refused = desk.refuses(&["rollout", "create", "winter.toml"]);
     assert!(refused.contains("already"), "{refused}");
 

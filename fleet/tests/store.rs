@@ -6,6 +6,7 @@
 //! | `samples.rs` | hosts, releases, rollouts |
 //! | `receiver.rs` | an HTTP server that fails in all ways |
 //! | `sender.rs` | webhooks: delivered in order, at least once, whatever fails |
+//! | `foresights.rs` | how long updates take |
 //! | `suite.rs` | what holds for every store |
 //! | `bundles.rs` | bundles in chunks, and who needs them where |
 //! | `limits.rs` | what limits and windows do |
@@ -20,6 +21,8 @@
 mod bundles;
 #[path = "store/crowd.rs"]
 mod crowd;
+#[path = "store/foresights.rs"]
+mod foresights;
 #[path = "store/limits.rs"]
 mod limits;
 #[path = "store/model.rs"]

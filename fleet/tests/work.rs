@@ -8,8 +8,9 @@ mod host;
 #[path = "../../manager/tests/update/lab.rs"]
 mod lab;
 
+use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
@@ -45,6 +46,14 @@ struct Fleet {
 impl Fleet {
     /// Returns one with a host for each script, at the sites a and b by turns.
     fn new(scripts: Vec<Script>) -> Self {
+        let fleet = Self::known(scripts);
+        fleet.says(&["rollout", "create", "winter.toml"]);
+        fleet.says(&["rollout", "start", "winter"]);
+        fleet
+    }
+
+    /// As [`Fleet::new`], without the rollout.
+    fn known(scripts: Vec<Script>) -> Self {
         let manager = Manager::new();
         let start = |(index, script)| Server::start(index, script, &manager);
         let servers: Vec<Server> = scripts.into_iter().enumerate().map(start).collect();
@@ -58,8 +67,6 @@ impl Fleet {
         let fleet = Self { manager, servers };
         fleet.says(&["hosts", "import", "hosts.csv"]);
         fleet.says(&["release", "add", "b.fcb"]);
-        fleet.says(&["rollout", "create", "winter.toml"]);
-        fleet.says(&["rollout", "start", "winter"]);
         fleet
     }
 
@@ -97,6 +104,13 @@ impl Fleet {
         command.arg("--firmcast").arg(firmcast());
         command.args(["--", "--unicast", "--boot-timeout", "30"]);
         Worker(command.stdout(Stdio::null()).spawn().unwrap())
+    }
+
+    /// Asks the hosts of a site, or all.
+    fn foresee(&self, more: &[&str]) -> Output {
+        let mut command = self.command(&["hosts", "foresee", "--release", "2.0"]);
+        command.args(["--key", "manager.key", "--firmcast"]).arg(firmcast()).args(more);
+        command.output().unwrap()
     }
 
     fn rollout(&self) -> Value {
@@ -168,6 +182,61 @@ fn attempts(shown: &Value, state: &str) -> u64 {
 }
 
 #[test]
+fn what_hosts_foresee_is_asked_kept_and_planned_with() {
+    let slow = Script { longest_write: Duration::from_secs(600), ..quick() };
+    let refusing = Script { refuse: Some(Reason::FlashLocked), ..quick() };
+    let silent = Script { silent: true, ..quick() };
+    let fleet = Fleet::known(vec![quick(), refusing, slow, quick(), silent]);
+    let plan = || -> Value {
+        serde_json::from_str(&fleet.says(&["rollout", "plan", "winter.toml", "--json"])).unwrap()
+    };
+    let before = plan();
+    assert_eq!(before["times"]["assumed"], 5, "{before:#}");
+    let told = "at each site, run firmcast-fleet hosts foresee --release 2.0 --site SITE";
+    assert!(before["warnings"].to_string().contains(told), "{before:#}");
+
+    let of_b = fleet.foresee(&["--site", "b", "--json"]);
+    assert_eq!(of_b.status.code(), Some(1), "{of_b:?}");
+    let said = lab::text(&of_b.stdout);
+    let lines: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let each: Vec<_> = lines.iter().map(|line| (&line["host"], &line["answer"])).collect();
+    let (refused, possible) = (Value::from("refused"), Value::from("possible"));
+    let wanted = [(&"host-1".into(), &refused), (&"host-3".into(), &possible)];
+    assert_eq!(each, wanted, "{of_b:?}");
+    assert_eq!(lines[0]["reason"], "flash-locked");
+    let of_a = fleet.foresee(&["name!=host-4", "--site", "a"]);
+    assert_eq!(of_a.status.code(), Some(0), "{of_a:?}");
+    let said = lab::text(&fleet.foresee(&[]).stdout);
+    for wanted in [
+        "3 of 5 hosts could be updated to 2.0; writing takes 1 s on the slowest of them, 10 min at",
+        "1 refuse: flash-locked: ",
+        "  host-1\n",
+        "1 did not answer: host-unreachable: ",
+        "  host-4\n",
+    ] {
+        assert!(said.contains(wanted), "no {wanted:?} in {said}");
+    }
+
+    let after = plan();
+    assert_eq!((&after["times"]["foreseen"], &after["times"]["assumed"]), (&3.into(), &2.into()));
+    assert_eq!(after["digest"], before["digest"], "the same hosts in the same order");
+    let waves = after["waves"].as_array().unwrap();
+    let hosts = waves.iter().flat_map(|wave| wave["hosts"].as_array().unwrap());
+    let times = hosts.map(|host| (host["name"].as_str().unwrap(), host["longest_s"].clone()));
+    let times: BTreeMap<_, _> = times.collect();
+    let hour = || Value::from(3600);
+    // What it takes around writing, half an hour at most.
+    let wanted = [
+        ("host-0", 1803.into()),
+        ("host-1", hour()),
+        ("host-2", 2400.into()),
+        ("host-3", 1803.into()),
+        ("host-4", hour()),
+    ];
+    assert_eq!(times, wanted.into());
+}
+
+#[test]
 fn workers_of_two_sites_bring_a_rollout_to_its_end_wave_by_wave() {
     let fleet = Fleet::new(vec![quick(); 5]);
     let (_a, mut b) = (fleet.worker("a", "worker-a"), fleet.worker("b", "worker-b"));
@@ -235,6 +304,8 @@ fn a_worker_that_is_told_to_stop_lets_its_hosts_go_and_fails_nothing() {
     let mut worker = fleet.worker("a", "worker-a");
     let is_leaving = || fleet.says(&["events", "--json"]).contains("entering-recovery");
     fleet.wait_for("the way to recovery", |_| is_leaving());
+    let said = lab::text(&fleet.foresee(&[]).stdout);
+    assert!(said.contains("1 not asked: it is in flight in a rollout\n  host-0"), "{said}");
     worker.signal(Signal::SIGTERM);
     assert_eq!(worker.0.wait().unwrap().code(), Some(0));
     let shown = fleet.rollout();

@@ -1,5 +1,8 @@
 //! `firmcast-fleet hosts`: which computers there are.
 
+mod answers;
+mod foresee;
+
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -43,6 +46,9 @@ enum Command {
         #[arg(long, default_value = "csv")]
         format: Form,
     },
+    /// Ask the hosts how long an update to a release would take, or why it is not possible, and
+    /// keep that for plans; nothing is changed on them
+    Foresee(foresee::ForeseeArgs),
     /// Show the hosts
     List {
         #[command(flatten)]
@@ -94,6 +100,7 @@ impl HostsArgs {
                 };
                 say(text.trim_end());
             }
+            Command::Foresee(args) => return args.run(place),
             Command::List { which, json } => {
                 let hosts = selected(place.store()?.as_mut(), &which.selector)?;
                 list(&hosts, json)?;

@@ -1,6 +1,7 @@
 //! The command line: global options, and one file for each subcommand.
 
 mod events;
+mod firmcast;
 mod hosts;
 mod metrics;
 mod people;

@@ -1,5 +1,6 @@
 use super::DeedError;
-use crate::model::{Release, RolloutId, Stamp};
+use super::prediction::predictions;
+use crate::model::{Host, Release, RolloutId, Stamp};
 use crate::rollout::file::RolloutFile;
 use crate::rollout::plan::{Given, Plan, plan};
 use crate::store::requests::NewRollout;
@@ -24,9 +25,9 @@ pub fn draft(store: &mut dyn Store, text: String, now: Stamp) -> Result<Draft, D
     let file = RolloutFile::parse(&text)?;
     let release = named_release(store, &file.release)?;
     let hosts = all_hosts(store)?;
-    let nothing_foreseen = |_: &_| None;
-    let given =
-        Given { file: &file, release: &release, hosts: &hosts, predicted: &nothing_foreseen, now };
+    let predictions = predictions(store, &release.digest)?;
+    let predicted = |host: &Host| predictions.of(host);
+    let given = Given { file: &file, release: &release, hosts: &hosts, predicted: &predicted, now };
     let plan = plan(&given)?;
     Ok(Draft { text, file, plan })
 }
@@ -55,8 +56,11 @@ pub fn create(
     Ok(store.create_rollout(&NewRollout::of(text, file, plan, by.to_owned(), at))?)
 }
 
-/// The release of a digest or version, of which there must be one.
-fn named_release(store: &mut dyn Store, wanted: &str) -> Result<Release, DeedError> {
+/// Returns the release of a digest or version, of which there must be one.
+///
+/// # Errors
+/// There is none, or more than one; and those of the store.
+pub fn named_release(store: &mut dyn Store, wanted: &str) -> Result<Release, DeedError> {
     let mut releases = all_releases(store)?;
     releases
         .retain(|release| release.digest.eq_ignore_ascii_case(wanted) || release.version == wanted);

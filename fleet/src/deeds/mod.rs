@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `course.rs` | starts, pauses, resumes, aborts, tries again |
 //! | `creation.rs` | plans a file, and freezes just that plan |
+//! | `prediction.rs` | how long updates take, as far as the store knows |
 //! | `approval.rs` | keeps somebody's signed word that a wave may begin |
 //! | `error.rs` | why something was not done |
 //!
@@ -13,10 +14,11 @@ mod approval;
 mod course;
 mod creation;
 mod error;
+mod prediction;
 
 pub use approval::approve;
 pub use course::{Deed, Done, Order, carry_out};
-pub use creation::{Draft, create, draft};
+pub use creation::{Draft, create, draft, named_release};
 pub use error::DeedError;
 
 use crate::store::Store;

@@ -2,6 +2,7 @@
 
 mod attempt;
 mod event;
+mod foresight;
 mod host;
 mod release;
 mod rollout;
@@ -10,6 +11,7 @@ mod worker;
 
 pub use attempt::{Attempt, AttemptId, AttemptState, Health, Look};
 pub use event::{Event, EventId, EventKind};
+pub use foresight::{BoardTimes, Foresight};
 pub use host::{Host, LABEL_BYTES_MAX, LABELS_MAX, POWER, RACK, ROLE, SITE};
 pub use release::Release;
 pub use rollout::{Approval, Rollout, RolloutId, RolloutState, Wave, WaveState};

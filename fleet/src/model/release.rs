@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use super::Stamp;
+use super::{Host, Stamp};
 
 /// A signed bundle, known by its digest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,4 +19,17 @@ pub struct Release {
     pub size_bytes: u64,
     /// When it was added.
     pub added_at: Stamp,
+}
+
+impl Release {
+    /// Whether it is for the board of a host.
+    pub fn is_for(&self, host: &Host) -> bool {
+        let (vendor, product) = (host.vendor.trim(), host.product.trim());
+        vendor == self.vendor && self.products.iter().any(|each| each == product)
+    }
+
+    /// Whether a host has its version, as far as anybody knows.
+    pub fn is_on(&self, host: &Host) -> bool {
+        host.bios_version.trim() == self.version
+    }
 }

@@ -6,7 +6,7 @@ use std::collections::btree_map::Entry;
 use super::host::HostPicture;
 use super::overview::{Headline, progress};
 use super::seen::{Seen, last_of_each};
-use crate::model::{Attempt, Event, RACK, Rollout, RolloutId, Stamp};
+use crate::model::{Attempt, AttemptState, Event, RACK, Rollout, RolloutId, Stamp};
 use crate::rollout::file::RolloutFile;
 use crate::store::requests::{LookBack, PAGE_MAX, Place, RolloutWaves};
 use crate::store::{Store, StoreError};
@@ -90,7 +90,30 @@ pub fn host(
     }
     let of_host = LookBack { host: Some(name), ..LookBack::ALL };
     let events = store.past_events(&of_host, HISTORY_MAX)?;
-    Ok(Some((HostPicture::new(host, tried, now), events)))
+    let never_begins = match tried.first() {
+        Some((_, last)) => never_begins(store, last, now)?,
+        None => false,
+    };
+    let picture = HostPicture::new(host, tried, now);
+    Ok(Some((if never_begins { picture.that_never_begins() } else { picture }, events)))
+}
+
+/// Says whether an attempt is planned for which no window of its site is long enough.
+///
+/// # Errors
+/// Those of the store.
+pub fn never_begins(
+    store: &mut dyn Store,
+    attempt: &Attempt,
+    now: Stamp,
+) -> Result<bool, StoreError> {
+    if attempt.state != AttemptState::Planned {
+        return Ok(false);
+    }
+    let found = store.rollout(attempt.rollout)?;
+    let file = found.and_then(|found| RolloutFile::parse(&found.rollout.file).ok());
+    let Attempt { site, predicted_s, .. } = attempt;
+    Ok(file.is_some_and(|file| file.next_start(site, *predicted_s, now).is_none()))
 }
 
 /// Reads in which racks the hosts stand.

@@ -4,7 +4,7 @@ use firmcast::reason::{FlashState, Reason};
 use serde::Serialize;
 
 use super::mark::Mark;
-use super::words::{command, work_command};
+use super::words::{SECOND_US, command, span, work_command};
 use crate::model::{Attempt, AttemptState, Host, Stamp};
 
 /// What is shown of a host.
@@ -66,6 +66,19 @@ impl HostPicture {
         let advice = last.map_or(String::new(), |last| last.advice.clone());
         let command = last.and_then(|last| typed(last, &host));
         Self { host, mark, flash, advice, command, attempts }
+    }
+
+    /// Says why the host does not begin: it is planned, and no window of its site is long enough.
+    pub fn that_never_begins(mut self) -> Self {
+        if let Some(last) = self.attempts.first_mut() {
+            last.advice = format!(
+                "it never begins: no window of its site is long enough for the {} that it may \
+                 take; create a rollout for it with longer windows",
+                span(i64::from(last.attempt.predicted_s) * SECOND_US)
+            );
+            self.advice.clone_from(&last.advice);
+        }
+        self
     }
 }
 

@@ -165,29 +165,26 @@ fn looks(seen: &Seen, wave: &Wave, from: Stamp, now: Stamp) -> Next {
 }
 
 /// The hosts of a wave that have not begun at a site.
-#[derive(Clone, Copy, Default)]
-struct Waiting {
-    planned: u64,
+#[derive(Clone, Default)]
+struct Waiting<'a> {
     in_flight: u64,
-    /// The shortest time that one of the planned ones takes, in seconds.
-    shortest_s: u32,
+    /// The longest time that each of the planned ones takes, in seconds, and its name; those that
+    /// take the shortest time first.
+    planned: Vec<(u32, &'a str)>,
 }
 
-fn by_site<'a>(seen: &'a Seen, wave: &Wave) -> BTreeMap<&'a str, Waiting> {
-    let mut sites: BTreeMap<&str, Waiting> = BTreeMap::new();
+fn by_site<'a>(seen: &'a Seen, wave: &Wave) -> BTreeMap<&'a str, Waiting<'a>> {
+    let mut sites: BTreeMap<&str, Waiting<'_>> = BTreeMap::new();
     for attempt in seen.attempts.iter().filter(|attempt| attempt.wave == wave.number) {
         let site = sites.entry(&attempt.site).or_default();
         match attempt.state {
-            AttemptState::Planned => {
-                let shortest_s = if site.planned == 0 { u32::MAX } else { site.shortest_s };
-                site.shortest_s = shortest_s.min(attempt.predicted_s);
-                site.planned += 1;
-            }
+            AttemptState::Planned => site.planned.push((attempt.predicted_s, &attempt.host)),
             AttemptState::InFlight => site.in_flight += 1,
             AttemptState::Confirmed | AttemptState::Failed | AttemptState::Skipped => {}
         }
     }
-    sites.retain(|_, site| site.planned > 0);
+    sites.retain(|_, site| !site.planned.is_empty());
+    sites.values_mut().for_each(|site| site.planned.sort_unstable());
     sites
 }
 
@@ -197,8 +194,12 @@ fn sites(seen: &Seen, wave: &Wave, now: Stamp) -> Vec<Next> {
     let runs_long = wave.state == WaveState::Running && wave.since.saturating_add(IDLE_US) < now;
     let mut next: Vec<(Stamp, Next)> = Vec::new();
     for (site, waiting) in by_site(seen, wave) {
-        let planned = hosts(waiting.planned);
-        match file.next_start(site, waiting.shortest_s, now) {
+        let fits = |(seconds, _): &(u32, &str)| file.next_start(site, *seconds, now).is_some();
+        let (fitting, never) = waiting.planned.split_at(waiting.planned.partition_point(fits));
+        next.extend(never_begin(site, never).map(|next| (now, next)));
+        let Some((shortest_s, _)) = fitting.first() else { continue };
+        let planned = hosts(fitting.len() as u64);
+        match file.next_start(site, *shortest_s, now) {
             Some(at) if at > now => {
                 let words = format!(
                     "{planned} at site {site} wait for the window: it opens {}, {}",
@@ -207,14 +208,6 @@ fn sites(seen: &Seen, wave: &Wave, now: Stamp) -> Vec<Next> {
                 );
                 next.push((at, Next::said(words).at(at)));
             }
-            None => {
-                let words = format!(
-                    "{planned} at site {site} never begin: no window is long enough for {}; end \
-                     this rollout and create one with longer windows",
-                    span(i64::from(waiting.shortest_s) * SECOND_US)
-                );
-                next.push((now, Next::said(words)));
-            }
             Some(_) if runs_long && waiting.in_flight == 0 => {
                 let words = format!(
                     "{planned} at site {site} may begin and nobody does: a limit is full, or no \
@@ -222,7 +215,7 @@ fn sites(seen: &Seen, wave: &Wave, now: Stamp) -> Vec<Next> {
                 );
                 next.push((now, Next::said(words).typed(work_command(site))));
             }
-            Some(_) => {}
+            _ => {}
         }
     }
     next.sort_by_key(|(at, _)| *at);
@@ -233,6 +226,17 @@ fn sites(seen: &Seen, wave: &Wave, now: Stamp) -> Vec<Next> {
         next.push(Next::said(format!("and {others} further sites wait")));
     }
     next
+}
+
+/// Of hosts for which no window is long enough, the one that takes the shortest time first.
+fn never_begin(site: &str, never: &[(u32, &str)]) -> Option<Next> {
+    let (shortest_s, first) = never.first()?;
+    Some(Next::said(format!(
+        "{} at site {site} never begin, {first} among them: no window is long enough for the {} \
+         that it may take; end this rollout and create one with longer windows",
+        hosts(never.len() as u64),
+        span(i64::from(*shortest_s) * SECOND_US)
+    )))
 }
 
 /// A moment by the clock of a site's window.

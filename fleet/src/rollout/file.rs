@@ -90,6 +90,12 @@ impl RolloutFile {
         }
     }
 
+    /// How long drain and undrain may take with each host, in seconds.
+    pub fn around_s(&self) -> u32 {
+        let commands = [&self.drain, &self.undrain].into_iter().flatten();
+        commands.map(|command| command.within_s).fold(0, u32::saturating_add)
+    }
+
     /// The windows of a site; without any, hosts may begin at any time.
     pub fn windows_of(&self, site: &str) -> Vec<Window> {
         let entries = self.windows.iter().filter(|entry| entry.covers(site));

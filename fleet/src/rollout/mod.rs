@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`mod@file`] | the file that an operator writes, with all its errors at once |
 //! | [`plan`] | who would be touched in which wave and order, how long, and what limits do |
+//! | [`prediction`] | how long the update of a host takes |
 //! | [`states`] | what comes next while it runs |
 //! | [`selector`] | which hosts: a small language |
 //! | [`limits`] | how many hosts at a time, and what happens after failures |
@@ -16,6 +17,7 @@ pub mod duration;
 pub mod file;
 pub mod limits;
 pub mod plan;
+pub mod prediction;
 #[cfg(test)]
 pub(crate) mod samples;
 pub mod selector;

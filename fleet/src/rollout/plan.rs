@@ -16,6 +16,7 @@ mod members;
 mod order;
 mod schedule;
 mod text;
+mod times;
 mod warning;
 
 use std::collections::BTreeSet;
@@ -26,16 +27,15 @@ use thiserror::Error;
 pub use effect::{Effect, Group, amount as amount_words, failures as failure_words};
 pub use members::Why;
 use schedule::{Begin, Schedule};
+pub use times::Times;
 
 use super::file::RolloutFile;
 use super::limits::{Domain, Limits};
+use super::prediction::{Prediction, Source};
 use crate::model::{Approval, Host, POWER, RACK, Release, Stamp};
 
 /// Maximum number of hosts of a fleet that is planned for.
 pub const HOSTS_MAX: usize = 200_000;
-
-/// How long a host is taken to need when nothing is known of it, in seconds: an hour.
-pub const ASSUMED_S: u32 = 3600;
 
 /// What a plan is made from.
 #[derive(Clone, Copy)]
@@ -46,8 +46,8 @@ pub struct Given<'a> {
     pub release: &'a Release,
     /// All hosts of the fleet.
     pub hosts: &'a [Host],
-    /// How long a host takes at most, in seconds, as far as that was foreseen.
-    pub predicted: &'a dyn Fn(&Host) -> Option<u32>,
+    /// How long the update of a host takes.
+    pub predicted: &'a dyn Fn(&Host) -> Prediction,
     /// When the rollout would start.
     pub now: Stamp,
 }
@@ -97,10 +97,13 @@ pub struct PlannedHost {
     /// Whose count it is part of under the limits, each once.
     #[serde(skip)]
     pub domains: Vec<Domain>,
+    /// How long it typically takes, with drain and undrain, in seconds.
+    pub typical_s: u32,
     /// How long it takes at most, with drain and undrain, in seconds.
-    pub takes_s: u32,
-    /// Whether [`ASSUMED_S`] is in that, as nothing was foreseen.
-    pub is_assumed: bool,
+    pub longest_s: u32,
+    /// Where both come from.
+    #[serde(flatten)]
+    pub source: Source,
     /// When it would begin; nothing when no window is long enough, or too far ahead to tell.
     pub begins_at: Option<Stamp>,
 }
@@ -146,6 +149,8 @@ pub struct Plan {
     pub known: usize,
     /// How many of them the file selects.
     pub selected: usize,
+    /// Where the times of the hosts come from.
+    pub times: Times,
     /// The waves, in their order.
     pub waves: Vec<PlannedWave>,
     /// Who is selected and left out, by name.
@@ -174,8 +179,7 @@ impl Plan {
 struct Planned<'a> {
     host: &'a Host,
     wave: u32,
-    takes_s: u32,
-    is_assumed: bool,
+    prediction: Prediction,
 }
 
 /// Makes the plan.
@@ -197,6 +201,7 @@ pub fn plan(given: &Given<'_>) -> Result<Plan, PlanError> {
         digest: digest::digest(file, release, &waves),
         known: given.hosts.len(),
         selected: selected.len(),
+        times: Times::of(&hosts),
         waves,
         left_out,
         in_flight: effect::in_flight(&file.limits, &hosts),
@@ -228,14 +233,13 @@ fn check(given: &Given<'_>) -> Result<(), PlanError> {
 
 /// The hosts of all waves, one wave after the other, with how long each takes.
 fn foreseen<'a>(given: &Given<'a>, waves: &[Vec<&'a Host>]) -> Vec<Planned<'a>> {
-    let commands = [&given.file.drain, &given.file.undrain].into_iter().flatten();
-    let around_s = commands.map(|command| command.within_s).fold(0, u32::saturating_add);
+    let around_s = given.file.around_s();
     let numbered = (0_u32..).zip(waves);
     let hosts = numbered.flat_map(|(wave, hosts)| hosts.iter().map(move |host| (wave, *host)));
-    let planned = hosts.map(|(wave, host)| {
-        let predicted_s = (given.predicted)(host);
-        let takes_s = predicted_s.unwrap_or(ASSUMED_S).saturating_add(around_s);
-        Planned { host, wave, takes_s, is_assumed: predicted_s.is_none() }
+    let planned = hosts.map(|(wave, host)| Planned {
+        host,
+        wave,
+        prediction: (given.predicted)(host).with(around_s),
     });
     planned.collect()
 }
@@ -282,7 +286,10 @@ fn runs(from: Stamp, hosts: &[Planned<'_>], begins: &[Begin]) -> Option<(Stamp, 
     let mut end = from;
     for (host, begin) in hosts.iter().zip(begins) {
         match begin {
-            Begin::At(at) => end = end.max(at.saturating_add(i64::from(host.takes_s) * 1_000_000)),
+            Begin::At(at) => {
+                let takes_us = i64::from(host.prediction.typical_s) * 1_000_000;
+                end = end.max(at.saturating_add(takes_us));
+            }
             Begin::Never => {}
             Begin::Unknown => return None,
         }
@@ -291,7 +298,7 @@ fn runs(from: Stamp, hosts: &[Planned<'_>], begins: &[Begin]) -> Option<(Stamp, 
 }
 
 fn planned_host(limits: &Limits, planned: &Planned<'_>, begin: Begin) -> PlannedHost {
-    let host = planned.host;
+    let Planned { host, prediction, .. } = *planned;
     let scopes = limits.in_flight.iter().map(|limit| &limit.scope);
     let scopes = scopes.chain(limits.failures.iter().map(|limit| &limit.scope));
     let mut domains: Vec<_> = scopes.map(|scope| Domain::of(scope, planned.wave, host)).collect();
@@ -304,8 +311,9 @@ fn planned_host(limits: &Limits, planned: &Planned<'_>, begin: Begin) -> Planned
         rack: host.label(RACK).to_owned(),
         power: host.label(POWER).to_owned(),
         domains,
-        takes_s: planned.takes_s,
-        is_assumed: planned.is_assumed,
+        typical_s: prediction.typical_s,
+        longest_s: prediction.longest_s,
+        source: prediction.source,
         begins_at: match begin {
             Begin::At(at) => Some(at),
             Begin::Never | Begin::Unknown => None,

@@ -6,8 +6,8 @@ use super::requests::{
     RolloutWaves, SignedApproval, StateChange, Survey, WaveChange,
 };
 use crate::model::{
-    Attempt, AttemptId, Delivery, Event, EventId, Host, Look, Release, Rollout, RolloutId, Secret,
-    Stamp, Webhook, WebhookId, Worker,
+    Attempt, AttemptId, BoardTimes, Delivery, Event, EventId, Foresight, Host, Look, Release,
+    Rollout, RolloutId, Secret, Stamp, Webhook, WebhookId, Worker,
 };
 use crate::rollout::limits::Counts;
 
@@ -66,6 +66,23 @@ pub trait Store: Send {
     /// Tells how a worker fares with a bundle, in words.
     fn tell_bundle(&mut self, worker: &str, words: &str, at: Stamp) -> Result<(), StoreError>;
 
+    /// Keeps what hosts foresee; all or none. Of each host and release the newest is kept, and the
+    /// version that the host runs with the host.
+    fn keep_foresights(&mut self, foresights: &[Foresight]) -> Result<(), StoreError>;
+
+    /// What hosts foresee of a release, by host, after one. What a host foresaw is void when it has
+    /// another version, or when an attempt ended that may have changed its chip.
+    fn foresights(
+        &mut self,
+        release: &str,
+        after: &str,
+        limit: usize,
+    ) -> Result<Vec<Foresight>, StoreError>;
+
+    /// How long updates took, by vendor and product: those that were confirmed and that no other
+    /// worker had to take over.
+    fn board_times(&mut self) -> Result<Vec<BoardTimes>, StoreError>;
+
     /// Creates a rollout with its waves and attempts, ready to be started.
     fn create_rollout(&mut self, new: &NewRollout) -> Result<RolloutId, StoreError>;
 
@@ -88,6 +105,9 @@ pub trait Store: Send {
         after: Option<Place>,
         limit: usize,
     ) -> Result<Vec<Attempt>, StoreError>;
+
+    /// Names of the hosts that are in flight, in whatever rollout, after one.
+    fn in_flight(&mut self, after: &str, limit: usize) -> Result<Vec<String>, StoreError>;
 
     /// Attempts of a host in all rollouts, the last one first.
     fn attempts_of(&mut self, host: &str, limit: usize) -> Result<Vec<Attempt>, StoreError>;

@@ -3,6 +3,7 @@
 mod attempts;
 mod budget;
 mod bundles;
+mod foresights;
 mod looks;
 mod rollouts;
 mod survey;
@@ -17,13 +18,14 @@ use super::error::StoreError;
 use super::requests::{
     Changed, Claim, ClaimRequest, Count, HOSTS_AT_ONCE_MAX, LookBack, LookRequest, NewRollout,
     Outcome, PAGE_MAX, Place, RENEW_MAX, RolloutWaves, SignedApproval, StateChange, Survey,
-    WaveChange, check_look, unknown,
+    WaveChange, check_look, in_order, unknown,
 };
 use super::text;
 use super::words::word;
 use crate::model::{
-    Attempt, AttemptId, Delivery, Event, EventId, EventKind, Host, Look, Release, Rollout,
-    RolloutId, RolloutState, Secret, Stamp, WaveState, Webhook, WebhookId, Worker,
+    Attempt, AttemptId, BoardTimes, Delivery, Event, EventId, EventKind, Foresight, Host, Look,
+    Release, Rollout, RolloutId, RolloutState, Secret, Stamp, WaveState, Webhook, WebhookId,
+    Worker,
 };
 use crate::rollout::limits::Counts;
 
@@ -40,6 +42,8 @@ pub struct MemoryStore {
     keys: BTreeMap<String, String>,
     releases: BTreeMap<String, Release>,
     bundles: Bundles,
+    /// By release and host.
+    foresights: BTreeMap<(String, String), Foresight>,
     /// By number, from 1.
     rollouts: Vec<Kept>,
     attempts: Attempts,
@@ -190,6 +194,25 @@ impl Store for MemoryStore {
         Ok(())
     }
 
+    fn keep_foresights(&mut self, foresights: &[Foresight]) -> Result<(), StoreError> {
+        self.keep(&in_order(foresights)?)
+    }
+
+    fn foresights(
+        &mut self,
+        release: &str,
+        after: &str,
+        limit: usize,
+    ) -> Result<Vec<Foresight>, StoreError> {
+        text::words("the digest of a release", release)?;
+        text::words("the name of a host", after)?;
+        Ok(self.foreseen(release, after, bounded(limit)?))
+    }
+
+    fn board_times(&mut self) -> Result<Vec<BoardTimes>, StoreError> {
+        Ok(self.times_by_board())
+    }
+
     fn create_rollout(&mut self, new: &NewRollout) -> Result<RolloutId, StoreError> {
         new.check()?;
         let frozen = new.freeze()?;
@@ -240,6 +263,11 @@ impl Store for MemoryStore {
         limit: usize,
     ) -> Result<Vec<Attempt>, StoreError> {
         Ok(self.attempts.page(rollout, after, bounded(limit)?))
+    }
+
+    fn in_flight(&mut self, after: &str, limit: usize) -> Result<Vec<String>, StoreError> {
+        text::words("the name of a host", after)?;
+        Ok(self.attempts.hosts_in_flight(after, bounded(limit)?))
     }
 
     fn attempts_of(&mut self, host: &str, limit: usize) -> Result<Vec<Attempt>, StoreError> {
@@ -387,6 +415,9 @@ impl Store for MemoryStore {
         }
         let round = self.kept(kept.rollout)?.budget.round;
         self.attempts.end(attempt, outcome, (at, round))?;
+        if outcome.may_have_changed() {
+            self.forget(&kept.host);
+        }
         self.tell_of(&kept, EventKind::Ended, worker, at, &outcome.told());
         let cohort = self.attempts.cohort(attempt);
         let reached = self.kept(kept.rollout)?.budget.end(cohort, outcome.ending());

@@ -6,6 +6,7 @@
 //! | `creation.rs` | a rollout to be created |
 //! | `changes.rs` | changes of states, approvals; which of them are done |
 //! | `claims.rs` | what workers ask for and report |
+//! | `foresights.rs` | how long updates take |
 //! | `looks.rs` | looks at confirmed hosts |
 //! | `survey.rs` | all of the store, counted |
 
@@ -13,6 +14,7 @@ mod bundles;
 mod changes;
 mod claims;
 mod creation;
+mod foresights;
 mod looks;
 mod survey;
 
@@ -28,6 +30,8 @@ pub(super) use claims::lease_lost;
 pub use claims::{CLAIM_MAX, Claim, ClaimRequest, OPEN_MAX, Open, Outcome, RENEW_MAX};
 pub use creation::{ATTEMPTS_MAX, DOMAINS_MAX, NewAttempt, NewRollout, NewWave, WAVES_MAX};
 pub(super) use creation::{Cohort, Frozen, Placed};
+pub use foresights::FORESIGHTS_AT_ONCE_MAX;
+pub(super) use foresights::{board_times, in_order};
 pub use looks::{LOOKS_MAX, LookRequest};
 pub(super) use looks::{check_look, judge_look, last_look, sick_detail, told_look};
 pub(super) use survey::is_open;

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use firmcast_fleet::model::{
-    Attempt, AttemptId, Delivery, Event, EventId, Host, Look, Release, Rollout, RolloutId, Secret,
-    Stamp, Webhook, WebhookId, Worker,
+    Attempt, AttemptId, BoardTimes, Delivery, Event, EventId, Foresight, Host, Look, Release,
+    Rollout, RolloutId, Secret, Stamp, Webhook, WebhookId, Worker,
 };
 use firmcast_fleet::rollout::limits::Counts;
 use firmcast_fleet::store::requests::{
@@ -80,12 +80,16 @@ passed! {
     fn remove_release(&mut self, release: &str) -> ();
     fn releases_due(&mut self, site: &str) -> Vec<String>;
     fn tell_bundle(&mut self, worker: &str, words: &str, at: Stamp) -> ();
+    fn keep_foresights(&mut self, foresights: &[Foresight]) -> ();
+    fn foresights(&mut self, release: &str, after: &str, limit: usize) -> Vec<Foresight>;
+    fn board_times(&mut self) -> Vec<BoardTimes>;
     fn create_rollout(&mut self, new: &NewRollout) -> RolloutId;
     fn rollouts(&mut self, after: RolloutId, limit: usize) -> Vec<Rollout>;
     fn under_way(&mut self, after: RolloutId, limit: usize) -> Vec<RolloutId>;
     fn rollout(&mut self, id: RolloutId) -> Option<RolloutWaves>;
     fn rollout_named(&mut self, name: &str) -> Option<RolloutWaves>;
     fn attempts(&mut self, id: RolloutId, after: Option<Place>, limit: usize) -> Vec<Attempt>;
+    fn in_flight(&mut self, after: &str, limit: usize) -> Vec<String>;
     fn attempts_of(&mut self, host: &str, limit: usize) -> Vec<Attempt>;
     fn counts(&mut self, rollout: RolloutId) -> Vec<Count>;
     fn counters(&mut self, rollout: RolloutId) -> Counts;

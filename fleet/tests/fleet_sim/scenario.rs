@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use firmcast_fleet::model::{Host, Release, Stamp};
+use firmcast_fleet::rollout::prediction::{Prediction, Source};
 
 use super::chance::{Chance, SECOND};
 
@@ -81,6 +82,14 @@ impl Scenario {
 
     pub(crate) fn site(&self, index: usize) -> String {
         format!("site{}", index % self.sites)
+    }
+
+    /// Hosts are predicted to take different times, some longer than the first window.
+    pub(crate) fn prediction(&self, host: &Host) -> Prediction {
+        let sum = host.name.bytes().map(u32::from).sum::<u32>();
+        let longest_s = 60 + (sum + self.seed as u32) % 41 * 60;
+        let source = Source::Host { asked_at: BEGIN };
+        Prediction { typical_s: longest_s / 2, longest_s, source }
     }
 
     pub(crate) fn host(&self, index: usize) -> Host {

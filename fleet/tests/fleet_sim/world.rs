@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use firmcast::reason::Reason;
-use firmcast_fleet::model::{RolloutState, Stamp};
+use firmcast_fleet::model::{Host, RolloutState, Stamp};
 use firmcast_fleet::rollout::file::RolloutFile;
 use firmcast_fleet::rollout::plan::{Given, plan};
 use firmcast_fleet::store::Store;
@@ -128,11 +128,12 @@ impl<'a> World<'a> {
         }
         for (number, (text, has_windows)) in scenario.rollouts.iter().enumerate() {
             let file = RolloutFile::parse(text).unwrap();
+            let predicted = |host: &Host| scenario.prediction(host);
             let given = Given {
                 file: &file,
                 release: &release(number),
                 hosts: &hosts,
-                predicted: &|_| Some(300),
+                predicted: &predicted,
                 now: BEGIN,
             };
             let new = NewRollout::of(text, &file, &plan(&given).unwrap(), "ann".to_owned(), BEGIN);

@@ -6,6 +6,7 @@ use firmcast_fleet::store::requests::{
 };
 use firmcast_fleet::store::{Store, StoreError};
 
+use super::foresights;
 use super::samples::{LEASE_US, Stores, claim, host, release, rollout, run_wave, start};
 
 const CONFIRMED: Outcome<'_> =
@@ -30,6 +31,8 @@ fn every_store_does_the_same() {
         leases_are_lost_and_reports_refused(store);
         abort_and_retry(store);
         events_in_order(store);
+        foresights::kept_until_the_host_holds_something_else(store);
+        foresights::measured_by_updates_that_nobody_took_over(store);
     }
 }
 

@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 
 use firmcast_fleet::deeds::named;
-use firmcast_fleet::model::{AttemptState, Rollout, RolloutState, WaveState};
+use firmcast_fleet::model::{AttemptState, Rollout, WaveState};
+use firmcast_fleet::picture::gather::{self, Racks};
+use firmcast_fleet::picture::rollout::RolloutPicture;
 use firmcast_fleet::rollout::duration::duration_words;
 use firmcast_fleet::store::requests::{Count, RolloutWaves};
 use firmcast_fleet::store::{Store, all_rollouts};
 use serde::Serialize;
 use serde_json::json;
 
+use crate::commands::now;
 use crate::commands::terminal::{columns, say, shown};
 
 /// Attempts in the order in which they are shown.
@@ -84,20 +87,13 @@ pub(super) fn show(store: &mut dyn Store, name: &str, json: bool) -> anyhow::Res
     };
     let rows: Vec<Vec<String>> = std::iter::once(head).chain(waves.iter().map(row)).collect();
     say(&columns(&rows));
-    if let Some(next) = next_command(&rollout) {
-        say(&format!("next: firmcast-fleet rollout {next} {}", shown(&rollout.name)));
+    let now = now();
+    let seen = gather::rollout(store, name, &Racks::new(), now)?;
+    for next in seen.map(|seen| RolloutPicture::new(&seen, now).next).into_iter().flatten() {
+        say(&format!("next: {}", shown(&next.words)));
+        if let Some(command) = next.command {
+            say(&format!("      {}", shown(&command)));
+        }
     }
     Ok(())
-}
-
-/// What a person may type next.
-fn next_command(rollout: &Rollout) -> Option<&'static str> {
-    match rollout.state {
-        RolloutState::Ready => Some("start"),
-        RolloutState::Paused => Some("resume"),
-        RolloutState::Scheduled
-        | RolloutState::Running
-        | RolloutState::Finished
-        | RolloutState::Error => None,
-    }
 }

@@ -1,31 +1,26 @@
 //! The campaigns of a worker: each is a `firmcast update`, which tells what happens as JSON.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead as _, BufReader, Read};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::process::{Child, ExitStatus};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
-use firmcast_fleet::model::{Host, Stamp};
+use anyhow::Context as _;
+use firmcast_fleet::model::Stamp;
 use firmcast_fleet::work::crew::{Campaign, HostEnd, Purpose, Sight, Sighting};
-use firmcast_manager::news::{Entry, Kind, News};
-use firmcast_manager::store::inventory::{Entry as Known, Inventory};
+use firmcast_manager::news::{Kind, News};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::clock::now;
-use crate::commands::shelf::Shelf;
+use crate::commands::firmcast::{self, Firmcast};
 
 /// How often it is looked whether the leases still hold.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
-
-/// Longest line of a campaign that is read, in bytes.
-const LINE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// Something that happens in a campaign, or on the way to one.
 pub(super) enum Happening {
@@ -40,11 +35,7 @@ type Children = Arc<Mutex<BTreeMap<u64, Child>>>;
 
 /// The campaigns that run.
 pub(super) struct Campaigns {
-    firmcast: PathBuf,
-    key: PathBuf,
-    options: Vec<String>,
-    state: PathBuf,
-    shelf: Shelf,
+    firmcast: Firmcast,
     news: Sender<Happening>,
     children: Children,
     /// When the leases are over, unless they are renewed.
@@ -54,13 +45,7 @@ pub(super) struct Campaigns {
 impl Campaigns {
     /// Returns none yet. A thread of its own ends all of them when the leases are over: the worker
     /// may wait for its store just then.
-    pub(super) fn new(
-        (state, shelf): (&Path, Shelf),
-        firmcast: PathBuf,
-        key: PathBuf,
-        options: Vec<String>,
-        news: Sender<Happening>,
-    ) -> anyhow::Result<Self> {
+    pub(super) fn new(firmcast: Firmcast, news: Sender<Happening>) -> anyhow::Result<Self> {
         let children = Children::default();
         let deadline = Arc::new(AtomicI64::new(Stamp::MAX));
         let (watched, end) = (Arc::clone(&children), Arc::clone(&deadline));
@@ -75,8 +60,7 @@ impl Campaigns {
                 }
             })
             .context("cannot start a thread")?;
-        let state = state.to_owned();
-        Ok(Self { firmcast, key, options, state, shelf, news, children, deadline })
+        Ok(Self { firmcast, news, children, deadline })
     }
 
     pub(super) fn set_deadline(&self, at: Stamp) {
@@ -85,22 +69,11 @@ impl Campaigns {
 
     /// Begins a campaign. It dies with this process, however that ends.
     pub(super) fn begin(&self, campaign: &Campaign) -> anyhow::Result<()> {
-        let place = self.state.join("work");
-        std::fs::create_dir_all(&place)
-            .with_context(|| format!("cannot create {}", place.display()))?;
-        enrol(&place, &campaign.hosts)?;
-        let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "--"]).arg(&self.firmcast);
-        command.arg("--state").arg(&place).args(["update", "--json", "--port", "0", "--bundle"]);
-        command.arg(self.shelf.path(&campaign.release)).arg("--key").arg(&self.key);
-        if campaign.purpose == Purpose::Look {
-            command.arg("--look");
-        }
-        command.args(&self.options);
-        // With the sign no name is taken for an option.
-        command.args(campaign.hosts.iter().map(|host| format!("--host={}", host.name)));
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().context("cannot start setpriv (package util-linux)")?;
+        let purpose: &[&str] = match campaign.purpose {
+            Purpose::Update => &[],
+            Purpose::Look => &["--look"],
+        };
+        let mut child = self.firmcast.update(&campaign.release, &campaign.hosts, purpose)?;
         let output = child.stdout.take().context("no standard output")?;
         let errors = child.stderr.take().context("no standard error")?;
         let number = campaign.number;
@@ -145,38 +118,6 @@ fn end_at_once(child: &mut Child) {
     let _ = child.kill();
 }
 
-/// Lets `firmcast` know the hosts by the keys that the store has.
-fn enrol(place: &Path, hosts: &[Host]) -> anyhow::Result<()> {
-    let mut known = Vec::with_capacity(hosts.len());
-    for host in hosts {
-        let whose = || format!("host {:?}", host.name);
-        known.push(Known {
-            name: host.name.clone(),
-            key: host.key.parse().with_context(whose)?,
-            address: *host
-                .addresses
-                .first()
-                .with_context(|| format!("{} has no address", whose()))?,
-            vendor: host.vendor.clone(),
-            product: host.product.clone(),
-            security_version_floor: host.security_version_floor,
-        });
-    }
-    let names = Inventory::change(place, |inventory| {
-        let nobody = BTreeSet::new();
-        known.iter().map(|host| inventory.enrol(host, &nobody, true)).collect::<Vec<_>>()
-    })?;
-    for (host, name) in hosts.iter().zip(names) {
-        ensure!(
-            name.as_ref() == Some(&host.name),
-            "host {:?} is known here as {name:?}: remove inventory.json in {}",
-            host.name,
-            place.display()
-        );
-    }
-    Ok(())
-}
-
 /// Passes on what a campaign tells, until it is over.
 fn follow(
     number: u64,
@@ -185,20 +126,9 @@ fn follow(
     news: &Sender<Happening>,
     children: &Children,
 ) {
-    let last_words = thread::spawn(move || {
-        let lines = BufReader::new(errors.take(LINE_BYTES_MAX)).lines();
-        lines.map_while(Result::ok).filter(|line| !line.trim().is_empty()).last()
-    });
-    let mut output = BufReader::new(output);
-    let (mut line, mut begun) = (String::new(), false);
-    loop {
-        line.clear();
-        match output.by_ref().take(LINE_BYTES_MAX).read_line(&mut line) {
-            Ok(1..) => {}
-            Ok(0) | Err(_) => break,
-        }
-        // What a newer firmcast tells otherwise is not for this program.
-        let Ok(Entry { news: told, .. }) = serde_json::from_str(&line) else { continue };
+    let last_words = thread::spawn(move || firmcast::last_words(errors));
+    let mut begun = false;
+    for told in firmcast::news(output) {
         begun |= matches!(told, News::Started { .. });
         if let Some(happening) = happening(number, told)
             && news.send(happening).is_err()

@@ -51,7 +51,7 @@ fn work(place: &Place, orders: &Receiver<String>, news: &Sender<Happening>) {
 }
 
 /// Brings a bundle onto the shelf. Somebody else may do that just now: it is waited for.
-fn fetch(place: &Place, release: &str) -> anyhow::Result<()> {
+pub(crate) fn fetch(place: &Place, release: &str) -> anyhow::Result<()> {
     let shelf: Shelf = place.shelf();
     let keeper = shelf.hold()?;
     if shelf.has(release) {

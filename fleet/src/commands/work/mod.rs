@@ -2,10 +2,9 @@
 
 mod campaigns;
 mod clock;
-mod fetcher;
+pub(super) mod fetcher;
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,12 +15,12 @@ use anyhow::Context as _;
 use clap::Args;
 use firmcast::keys;
 use firmcast_fleet::work::crew::{Crew, Order};
-use firmcast_manager::store::state;
 use nix::sys::signal::Signal;
 use nix::unistd::gethostname;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::Place;
+use super::firmcast::FirmcastArgs;
 use super::shelf::Shelf;
 use super::terminal::{remark, say};
 use campaigns::{Campaigns, Happening};
@@ -40,9 +39,6 @@ pub(crate) struct WorkArgs {
     /// the process number]
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
-    /// The manager's private key [default: manager.key in the state directory]
-    #[arg(long, value_name = "FILE")]
-    key: Option<PathBuf>,
     /// A public manager key, or its file: whose owner may approve waves that wait for a person; may
     /// be repeated
     #[arg(long = "approver", value_name = "KEY")]
@@ -50,19 +46,14 @@ pub(crate) struct WorkArgs {
     /// Have at most N hosts in hand at a time
     #[arg(long, value_name = "N", default_value_t = 1000)]
     hosts_max: usize,
-    /// The program that runs campaigns
-    #[arg(long, value_name = "PROGRAM", default_value = "firmcast")]
-    firmcast: PathBuf,
-    /// Options for each firmcast update, after --, for example -- --rate 400 --polite
-    #[arg(last = true, value_name = "OPTION")]
-    options: Vec<String>,
+    #[command(flatten)]
+    firmcast: FirmcastArgs,
 }
 
 impl WorkArgs {
     /// Works until it is told to stop.
     pub(crate) fn run(self, place: &Place) -> anyhow::Result<ExitCode> {
         let name = self.name.unwrap_or_else(own_name);
-        let key = self.key.unwrap_or_else(|| state::manager_key_path(place.state()));
         let approvers = self.approvers.iter().map(|key| keys::load_public(key));
         let approvers = approvers.collect::<Result<_, _>>().context("an approver's key")?;
         let mut store = place.store()?;
@@ -70,8 +61,7 @@ impl WorkArgs {
         let shelf = place.shelf();
         shelf.tidy()?;
         let fetcher = Fetcher::new(place.clone(), news.clone())?;
-        let places = (place.state(), shelf.clone());
-        let campaigns = Campaigns::new(places, self.firmcast, key, self.options, news)?;
+        let campaigns = Campaigns::new(self.firmcast.of(place, "work"), news)?;
         let crew = Crew::new(&self.site, &name, self.hosts_max, approvers);
         let stop = Arc::new(AtomicBool::new(false));
         for signal in [SIGTERM, SIGINT] {

@@ -60,6 +60,23 @@ fn what_happens_next_is_said_with_the_time_and_the_command() {
 }
 
 #[test]
+fn hosts_that_no_window_is_long_enough_for_are_told_beside_those_that_wait() {
+    let places = vec![(0, 1, 0), (0, 1, 0), (0, 1, 0)];
+    let mut seen = seen(&Sample { places, ..Sample::default() });
+    // Berlin is open for seven hours.
+    seen.attempts[1].predicted_s = 7 * 3600 + 60;
+    seen.attempts[2].predicted_s = 9 * 3600;
+    let next = RolloutPicture::new(&seen, NOON).next;
+    let told = "2 hosts at site berlin never begin, h1 among them: no window is long enough for \
+                the 7 h 1 min that it may take";
+    assert!(next[0].words.starts_with(told), "{next:?}");
+    assert!(next[1].words.starts_with("1 host at site berlin wait for the window"), "{next:?}");
+    let tried = vec![("winter".to_owned(), seen.attempts[1].clone())];
+    let host = HostPicture::new(host("h1", "berlin", "r1", "a"), tried, NOON).that_never_begins();
+    assert!(host.advice.starts_with("it never begins: no window of its site"), "{host:?}");
+}
+
+#[test]
 fn nobody_begins_where_no_worker_runs_and_that_is_asked() {
     let places = vec![(4, 1, 0), (1, 1, 2)];
     let next = RolloutPicture::new(&seen(&Sample { places, ..Sample::default() }), NOON).next;

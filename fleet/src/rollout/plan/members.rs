@@ -104,11 +104,11 @@ fn take<'a>(left: &mut Vec<&'a Host>, count: usize) -> Vec<&'a Host> {
 
 /// What speaks against touching a host, if anything.
 fn against(file: &RolloutFile, release: &Release, host: &Host) -> Option<Why> {
-    let (vendor, product) = (host.vendor.trim(), host.product.trim());
-    if vendor != release.vendor || !release.products.iter().any(|each| each == product) {
+    if !release.is_for(host) {
+        let (vendor, product) = (host.vendor.trim(), host.product.trim());
         return Some(Why::OtherBoard { board: format!("{vendor} {product}").trim().to_owned() });
     }
-    if host.bios_version.trim() == release.version {
+    if release.is_on(host) {
         return Some(Why::HasIt);
     }
     let (floor, offered) = (host.security_version_floor, release.security_version);

@@ -1,15 +1,16 @@
 //! How long it takes: the plan is run through in virtual time.
 //!
-//! Each host begins as soon as its limits and windows let it, in the order of the plan, and takes
-//! as long as predicted. A wave begins when the one before it is over, soak time included. What is
-//! ignored: failures, the time that people take to approve, how many hosts a worker can serve at a
-//! time, how fast a bundle crosses to a site, and other rollouts.
+//! Each host begins as soon as its limits let it and its longest time fits into a window, in the
+//! order of the plan, and takes its typical time. A wave begins when the one before it is over,
+//! soak time included. What is ignored: failures, the time that people take to approve, how many
+//! hosts a worker can serve at a time, how fast a bundle crosses to a site, and other rollouts.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use super::super::file::RolloutFile;
 use super::super::limits::Domain;
+use super::super::prediction::Prediction;
 use super::super::window::Openings;
 use super::Planned;
 use crate::model::Stamp;
@@ -29,7 +30,8 @@ pub(super) enum Begin {
 
 /// What is needed of a host.
 struct Seat {
-    takes_s: u32,
+    typical_s: u32,
+    longest_s: u32,
     site: usize,
     /// Places in [`Schedule::room`], one for each limit.
     places: Vec<usize>,
@@ -65,7 +67,8 @@ impl Schedule {
                 *place
             });
             let places = own.collect();
-            seats.push(Seat { takes_s: planned.takes_s, site, places });
+            let Prediction { typical_s, longest_s, .. } = planned.prediction;
+            seats.push(Seat { typical_s, longest_s, site, places });
         }
         let mut room = vec![0; places.len()];
         for ((limit, _), (place, count)) in places {
@@ -114,13 +117,13 @@ impl Schedule {
         if let Some(full) = seat.places.iter().find(|place| self.room[**place] == 0) {
             wave.parked[*full].insert(host);
         } else {
-            let start = self.openings[seat.site].next_start(wave.now, seat.takes_s);
+            let start = self.openings[seat.site].next_start(wave.now, seat.longest_s);
             match start {
                 None => wave.begins[host - wave.first] = Begin::Never,
                 Some(at) if at > wave.now => wave.later.push(Reverse((at, host))),
                 Some(at) => {
                     wave.begins[host - wave.first] = Begin::At(at);
-                    let takes_us = i64::from(seat.takes_s) * 1_000_000;
+                    let takes_us = i64::from(seat.typical_s) * 1_000_000;
                     wave.flying.push(Reverse((at.saturating_add(takes_us), host)));
                     for place in &seat.places {
                         self.room[*place] -= 1;

@@ -37,7 +37,17 @@ fn file(waves: &str, limits: &str) -> RolloutFile {
 const NO_LIMITS: &str = "in-flight = []\nfailures = []";
 
 fn planned(file: &RolloutFile, hosts: &[Host], predicted: &dyn Fn(&Host) -> Option<u32>) -> Plan {
+    let predicted = |host: &Host| predicted(host).map_or(Prediction::ASSUMED, |s| takes(s, s));
+    planned_by(file, hosts, &predicted)
+}
+
+fn planned_by(file: &RolloutFile, hosts: &[Host], predicted: &dyn Fn(&Host) -> Prediction) -> Plan {
     plan(&Given { file, release: &release(), hosts, predicted, now: NOW }).unwrap()
+}
+
+/// What a host foresees.
+fn takes(typical_s: u32, longest_s: u32) -> Prediction {
+    Prediction { typical_s, longest_s, source: Source::Host { asked_at: NOW } }
 }
 
 /// `count` hosts at two sites with three racks each, two hosts in a rack on one feed.
@@ -78,9 +88,10 @@ fn who_is_left_out_is_told_why() {
     );
     assert_eq!((plan.known, plan.selected, plan.touched()), (8, 7, 1));
     // The drain command may take 5 min.
-    assert_eq!(plan.waves[0].hosts[0].takes_s, 360);
+    assert_eq!(plan.waves[0].hosts[0].longest_s, 360);
     let other = Release { version: "3".to_owned(), ..release() };
-    let given = Given { file: &file, release: &other, hosts: &[], predicted: &|_| None, now: NOW };
+    let predicted = |_: &_| Prediction::ASSUMED;
+    let given = Given { file: &file, release: &other, hosts: &[], predicted: &predicted, now: NOW };
     assert!(matches!(plan_error(&given), PlanError::OtherRelease { .. }));
     let twice = [hosts[6].clone(), hosts[6].clone()];
     let given = Given { release: &release(), hosts: &twice, ..given };
@@ -119,6 +130,25 @@ fn time_is_what_limits_and_windows_make_of_it() {
     assert!(warning.starts_with("1 of 24 hosts never begin, as no window"), "{warning}");
 }
 
+/// A window of two hours for hosts that take half an hour, and an hour and a half at most.
+#[test]
+fn hosts_take_their_typical_time_and_their_longest_has_to_fit() {
+    let mut file = file(
+        "[[wave]]\nname = \"a\"\nrest = true",
+        "in-flight = [{ per = \"all\", hosts = 1 }]\nfailures = []",
+    );
+    file.windows = RolloutFile::parse(WINTER).unwrap().windows;
+    file.windows.truncate(1);
+    file.windows[0].sites = None;
+    file.windows[0].window.to = jiff::civil::time(0, 0, 0, 0);
+    let plan = planned_by(&file, &fleet(3), &|_| takes(1800, 5400));
+    // Sunday, 22:00 and 22:30 in Berlin; at 23:00 an hour is left.
+    let opens = NOW + (2 * 24 + 9) * 3600 * S;
+    let begins: Vec<_> = plan.waves[0].hosts.iter().filter_map(|host| host.begins_at).collect();
+    assert_eq!(begins, [opens, opens + 1800 * S, opens + 24 * 3600 * S]);
+    assert_eq!(plan.ends_at, Some(opens + (24 * 3600 + 1800) * S));
+}
+
 #[test]
 fn a_wave_has_an_order_of_its_own() {
     let mut hosts = Vec::new();
@@ -151,8 +181,8 @@ fn what_is_odd_is_warned_of() {
         "wave 2 \"b\" is empty",
         "failures = []: it goes on however many hosts fail",
         "in-flight = []: all hosts of a wave begin at the same time",
-        "nothing is foreseen for 4 of 4 hosts, which are taken to need 1 h: run firmcast update \
-         --dry-run",
+        "nothing is foreseen for 4 of 4 hosts, which are taken to need 1 h: at each site, run \
+         firmcast-fleet hosts foresee --release 2.1.0 --site SITE",
     ];
     assert_eq!(plan.warnings, wanted);
     let mut out = fleet(1);
@@ -175,7 +205,12 @@ fn it_reads_well_in_80_columns() {
     hosts[9].product = "S9".to_owned();
     hosts[10].labels.insert("role".to_owned(), "lab".to_owned());
     hosts[11].name = format!("\u{1b}[31m<b>{}", "x".repeat(300));
-    let text = planned(&file, &hosts, &|_| Some(1500)).to_string();
+    let slow = |host: &Host| match host.name.as_str() {
+        "h012" => Prediction::ASSUMED,
+        "h013" => Prediction { source: Source::Board, ..takes(1200, 1500) },
+        _ => takes(1200, 1500),
+    };
+    let text = planned_by(&file, &hosts, &slow).to_string();
     let long = text.lines().find(|line| line.chars().count() > 80);
     assert_eq!(long, None, "{text}");
     assert!(!text.contains('\u{1b}'));
@@ -185,7 +220,8 @@ fn it_reads_well_in_80_columns() {
         "Wave 1 \"canary\": 1 host, begins by itself; about 2d 10h, then watched 30 min\n",
         "Wave 2 \"tenth\": 3 hosts, begins when another person has approved it; about",
         "  per rack, 25 %:\n    1 of 5: rack \"berlin/r0\"",
-        "      1 h007                   riga/r0                b          32m 01-04 21:00\n",
+        "  times    25 foreseen by their hosts since 01-02 12:00 UTC, 1 measured on their\n",
+        "      1 h007                 riga/r0          b        27m     32m  01-04 21:00\n",
         "  pauses when 10 % of those that ended in one wave have failed, 20 or more\n  ended; unr",
         "  stops for good when 30 hosts have failed in all; unreachable hosts count\n",
         "  per label:\\u{1b}[2J, 7 hosts:\n    7 of 27: hosts without \\u{1b}[2J\n",
@@ -360,13 +396,17 @@ proptest! {
     /// host waits although it could begin.
     #[test]
     fn the_schedule_keeps_limits_and_windows(file in files(), hosts in hosts()) {
-        let plan = planned(&file, &hosts, &foresee);
+        let predicted = |host: &Host| {
+            let longest_s = foresee(host).unwrap();
+            takes(longest_s / 2, longest_s)
+        };
+        let plan = planned_by(&file, &hosts, &predicted);
         let by_name: BTreeMap<_, _> = hosts.iter().map(|host| (&host.name, host)).collect();
-        let rows: Vec<(u32, &Host, Stamp, Stamp)> = plan.waves.iter().flat_map(|wave| {
+        let rows: Vec<(u32, &Host, Stamp, Stamp, u32)> = plan.waves.iter().flat_map(|wave| {
             wave.hosts.iter().map(|planned| {
                 let begin = planned.begins_at.unwrap();
-                let end = begin + i64::from(planned.takes_s) * S;
-                (wave.number, by_name[&planned.name], begin, end)
+                let end = begin + i64::from(planned.typical_s) * S;
+                (wave.number, by_name[&planned.name], begin, end, planned.longest_s)
             })
         }).collect();
         let full = |number: u32, host: &Host, at: Stamp, but: &str| {
@@ -374,22 +414,22 @@ proptest! {
                 let domain = Domain::of(&limit.scope, number, host);
                 let same = |other: &Host| Domain::of(&limit.scope, number, other) == domain;
                 let of = rows.iter().filter(|(_, other, ..)| same(other)).count();
-                let flying = rows.iter().filter(|(_, other, from, to)| {
+                let flying = rows.iter().filter(|(_, other, from, to, _)| {
                     same(other) && other.name != but && *from <= at && at < *to
                 }).count();
                 (flying >= most(limit.amount, of)).then_some(limit.clone())
             })
         };
-        let moments: Vec<Stamp> = rows.iter().flat_map(|(.., begin, end)| [*begin, *end]).collect();
-        for (number, host, begin, end) in &rows {
+        let moments = rows.iter().flat_map(|(.., begin, end, _)| [*begin, *end]);
+        let moments: Vec<Stamp> = moments.collect();
+        for (number, host, begin, _, longest_s) in &rows {
             prop_assert_eq!(full(*number, host, *begin, &host.name), None);
-            let takes_s = u32::try_from((end - begin) / S).unwrap();
             let windows = file.windows_of(host.site());
-            prop_assert_eq!(next_start(&windows, *begin, takes_s), Some(*begin));
+            prop_assert_eq!(next_start(&windows, *begin, *longest_s), Some(*begin));
             let (opens, _) = plan.waves[*number as usize].runs.unwrap();
             prop_assert!(*begin >= opens);
             for at in moments.iter().filter(|at| (opens..*begin).contains(*at)) {
-                let is_open = next_start(&windows, *at, takes_s) == Some(*at);
+                let is_open = next_start(&windows, *at, *longest_s) == Some(*at);
                 prop_assert!(!is_open || full(*number, host, *at, &host.name).is_some());
             }
         }

@@ -6,6 +6,7 @@ use std::fmt;
 use jiff::Timestamp;
 
 use super::super::duration::duration_words;
+use super::super::prediction::Source;
 use super::{Effect, Plan, PlannedHost, PlannedWave, Why};
 use crate::model::Approval;
 
@@ -54,7 +55,8 @@ impl Plan {
             ),
             None => "cannot be foreseen".to_owned(),
         };
-        wrapped(f, "  takes    ", &takes)
+        wrapped(f, "  takes    ", &takes)?;
+        wrapped(f, "  times    ", &self.times.to_string())
     }
 
     fn write_limits(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -120,7 +122,11 @@ impl PlannedWave {
         if self.hosts.is_empty() {
             return Ok(());
         }
-        writeln!(f, "  {:>5} {:<22} {:<22} {:<4} {:>9} UTC", "", "host", "rack", "feed", "takes")?;
+        writeln!(
+            f,
+            "  {:>5} {:<20} {:<16} {:<4} {:>7} {:>8} UTC",
+            "", "host", "rack", "feed", "typical", "longest"
+        )?;
         for (index, host) in self.hosts.iter().enumerate() {
             host.write(f, index + 1)?;
         }
@@ -131,13 +137,20 @@ impl PlannedWave {
 impl PlannedHost {
     fn write(&self, f: &mut fmt::Formatter<'_>, place: usize) -> fmt::Result {
         let rack = format!("{}/{}", self.site, self.rack);
-        let takes_us = i64::from(self.takes_s) * US_PER_S;
-        let assumed = if self.is_assumed { "?" } else { "" };
-        let takes = format!("{}{assumed}", rough(takes_us));
+        let takes = |seconds: u32| rough(i64::from(seconds) * US_PER_S);
+        let (typical, longest) = (takes(self.typical_s), takes(self.longest_s));
+        let mark = match self.source {
+            Source::Host { .. } => ' ',
+            Source::Board => '~',
+            Source::Assumed => '?',
+        };
         let begins = self.begins_at.and_then(|at| Timestamp::from_microsecond(at).ok());
         let begins = begins.map_or("unknown".to_owned(), |at| at.strftime(BEGINS).to_string());
-        let (name, rack, feed) = (clip(&self.name, 22), clip(&rack, 22), clip(&self.power, 4));
-        writeln!(f, "  {place:>5} {name:<22} {rack:<22} {feed:<4} {takes:>9} {begins}")
+        let (name, rack, feed) = (clip(&self.name, 20), clip(&rack, 16), clip(&self.power, 4));
+        writeln!(
+            f,
+            "  {place:>5} {name:<20} {rack:<16} {feed:<4} {typical:>7} {longest:>7}{mark} {begins}"
+        )
     }
 }
 

@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use super::super::duration::duration_words;
 use super::super::file::{Members, RolloutFile, per_word};
 use super::super::limits::Scope;
+use super::super::prediction::ASSUMED_S;
 use super::members::share;
 use super::schedule::Begin;
-use super::{ASSUMED_S, Plan, Planned, Why};
+use super::{Plan, Planned, Why};
 
 /// Returns all that is worth a look.
 pub(super) fn warnings(
@@ -21,13 +22,14 @@ pub(super) fn warnings(
     waves(plan, file, &mut found);
     limits(file, hosts, &mut found);
     windows(file, hosts, begins, &mut found);
-    let assumed = hosts.iter().filter(|host| host.is_assumed).count();
-    if assumed > 0 {
+    if plan.times.assumed > 0 {
         let takes = duration_words(u64::from(ASSUMED_S));
         found.push(format!(
-            "nothing is foreseen for {assumed} of {} hosts, which are taken to need {takes}: run \
-             firmcast update --dry-run",
-            hosts.len()
+            "nothing is foreseen for {} of {} hosts, which are taken to need {takes}: at each \
+             site, run firmcast-fleet hosts foresee --release {} --site SITE",
+            plan.times.assumed,
+            hosts.len(),
+            plan.version
         ));
     }
     found
@@ -112,10 +114,10 @@ fn windows(file: &RolloutFile, hosts: &[Planned<'_>], begins: &[Begin], found: &
     let mut never = pairs().filter(|(_, begin)| **begin == Begin::Never);
     if let Some((first, _)) = never.next() {
         let count = 1 + never.count();
-        let takes = duration_words(u64::from(first.takes_s));
+        let takes = duration_words(u64::from(first.prediction.longest_s));
         found.push(format!(
             "{count} of {} hosts never begin, as no window of their site is long enough; the first \
-             is {:?}, which takes {takes}",
+             is {:?}, which may take {takes}",
             hosts.len(),
             first.host.name
         ));

@@ -66,6 +66,18 @@ impl Attempts {
         Ok(attempt)
     }
 
+    /// All attempts, by number.
+    pub(super) fn all(&self) -> &[Attempt] {
+        &self.all
+    }
+
+    /// Names of the hosts in flight, after one.
+    pub(super) fn hosts_in_flight(&self, after: &str, limit: usize) -> Vec<String> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let later = self.in_flight.range::<str, _>((Excluded(after), Unbounded));
+        later.take(limit).map(|(host, _)| host.clone()).collect()
+    }
+
     /// Those of a host, the last one first.
     pub(super) fn of_host(&self, host: &str, limit: usize) -> Vec<Attempt> {
         let is_wanted = |attempt: &&Attempt| attempt.host == host;

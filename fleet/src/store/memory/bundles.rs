@@ -58,6 +58,7 @@ impl MemoryStore {
         }
         if users.next().is_none() {
             self.releases.remove(digest);
+            self.foresights.retain(|(of, _), _| of != digest);
         }
         self.bundles.whole.remove(digest);
         self.bundles.chunks.retain(|(of, _), _| of != digest);

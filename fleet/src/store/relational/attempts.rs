@@ -1,5 +1,6 @@
 use super::domains;
 use super::events::News;
+use super::foresights;
 use super::rollouts::{halt, hold};
 use super::sql::{Row, Sql, Value, json, parse_word};
 use crate::model::{Attempt, AttemptId, AttemptState, EventKind, Look, RolloutId, Stamp};
@@ -30,6 +31,18 @@ pub(super) fn page(
         &[rollout.into(), wave.into(), position.into(), id.into(), limit.into()],
     )?;
     rows.into_iter().map(|mut row| attempt(&mut row)).collect()
+}
+
+pub(super) fn in_flight(
+    sql: &mut dyn Sql,
+    after: &str,
+    limit: i64,
+) -> Result<Vec<String>, StoreError> {
+    let rows = sql.query(
+        "SELECT host FROM attempts WHERE state = 'in-flight' AND host > $1 ORDER BY host LIMIT $2",
+        &[after.into(), limit.into()],
+    )?;
+    rows.into_iter().map(|mut row| row.text()).collect()
 }
 
 pub(super) fn of_host(
@@ -127,6 +140,9 @@ pub(super) fn report(
          ended_at = $5, round = $6 WHERE id = $7",
         &values,
     )?;
+    if outcome.may_have_changed() {
+        foresights::forget(sql, &attempt.host)?;
+    }
     news.push(about(&attempt, EventKind::Ended, worker, at, &outcome.told()));
     let domains = domains::of(sql, id)?;
     let mut counts = domains::some(sql, rollout.id, &domains)?;

@@ -7,6 +7,7 @@
 //! | `migrate.rs`, `migrations/` | the schema, version by version |
 //! | `hosts.rs` | hosts and releases |
 //! | `bundles.rs` | the bundles of releases, in chunks |
+//! | `foresights.rs` | how long updates take |
 //! | `creation.rs` | rollouts to be created |
 //! | `rollouts.rs` | rollouts and their states |
 //! | `waves.rs` | the states of waves, approvals, retries |
@@ -28,6 +29,7 @@ mod creation;
 pub(super) mod dialect;
 mod domains;
 mod events;
+mod foresights;
 mod hosts;
 mod looks;
 pub(super) mod migrate;
@@ -47,12 +49,12 @@ use super::error::StoreError;
 use super::requests::{
     Changed, Claim, ClaimRequest, Count, HOSTS_AT_ONCE_MAX, LookBack, LookRequest, NewRollout,
     Outcome, PAGE_MAX, Place, RENEW_MAX, RolloutWaves, SignedApproval, StateChange, Survey,
-    WaveChange, check_look,
+    WaveChange, check_look, in_order,
 };
 use super::text;
 use crate::model::{
-    Attempt, AttemptId, Delivery, Event, EventId, Host, Look, Release, Rollout, RolloutId, Secret,
-    Stamp, Webhook, WebhookId, Worker,
+    Attempt, AttemptId, BoardTimes, Delivery, Event, EventId, Foresight, Host, Look, Release,
+    Rollout, RolloutId, Secret, Stamp, Webhook, WebhookId, Worker,
 };
 use crate::rollout::limits::Counts;
 
@@ -168,6 +170,27 @@ impl<D: Database> Store for Relational<D> {
         })
     }
 
+    fn keep_foresights(&mut self, foresights: &[Foresight]) -> Result<(), StoreError> {
+        let foresights = in_order(foresights)?;
+        self.database.transaction(|sql| foresights::keep(sql, &foresights))
+    }
+
+    fn foresights(
+        &mut self,
+        release: &str,
+        after: &str,
+        limit: usize,
+    ) -> Result<Vec<Foresight>, StoreError> {
+        text::words("the digest of a release", release)?;
+        text::words("the name of a host", after)?;
+        let limit = page(limit)?;
+        self.database.read(|sql| foresights::page(sql, release, after, limit))
+    }
+
+    fn board_times(&mut self) -> Result<Vec<BoardTimes>, StoreError> {
+        self.database.read(foresights::boards)
+    }
+
     fn create_rollout(&mut self, new: &NewRollout) -> Result<RolloutId, StoreError> {
         new.check()?;
         let frozen = new.freeze()?;
@@ -201,6 +224,12 @@ impl<D: Database> Store for Relational<D> {
     ) -> Result<Vec<Attempt>, StoreError> {
         let limit = page(limit)?;
         self.database.read(|sql| attempts::page(sql, rollout, after, limit))
+    }
+
+    fn in_flight(&mut self, after: &str, limit: usize) -> Result<Vec<String>, StoreError> {
+        text::words("the name of a host", after)?;
+        let limit = page(limit)?;
+        self.database.read(|sql| attempts::in_flight(sql, after, limit))
     }
 
     fn attempts_of(&mut self, host: &str, limit: usize) -> Result<Vec<Attempt>, StoreError> {

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use firmcast::reason::Reason;
+use firmcast::reason::{FlashState, Reason};
 
 use super::bundles::check_lacking;
 use super::changes::Changed;
@@ -110,6 +110,12 @@ impl Outcome<'_> {
         } else {
             Ending::Failed
         }
+    }
+
+    /// Whether the chip may hold something else than before.
+    pub(in crate::store) fn may_have_changed(&self) -> bool {
+        let flash = FlashState::from_word(self.flash.unwrap_or_default());
+        !matches!(flash, FlashState::Untouched(_) | FlashState::Restored(_))
     }
 
     /// What the event says.

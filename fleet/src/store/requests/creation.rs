@@ -105,7 +105,7 @@ impl NewRollout {
                 host: host.name.clone(),
                 site: host.site.clone(),
                 domains: host.domains.clone(),
-                predicted_s: host.takes_s,
+                predicted_s: host.longest_s,
             })
         });
         Self {

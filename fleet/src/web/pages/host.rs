@@ -5,6 +5,7 @@ use maud::{Markup, html};
 
 use super::parts::{self, live, typed};
 use crate::model::{Event, RolloutId, Stamp};
+use crate::picture::gather::never_begins;
 use crate::picture::host::{AttemptPicture, HostPicture};
 use crate::store::requests::LookBack;
 use crate::store::{Store, StoreError};
@@ -47,6 +48,10 @@ pub(in crate::web) async fn page(
 fn find(store: &mut dyn Store, name: &str, now: Stamp) -> Result<Option<Found>, StoreError> {
     let Some(host) = store.host(name)? else { return Ok(None) };
     let attempts = store.attempts_of(name, ATTEMPTS_SHOWN_MAX)?;
+    let never_begins = match attempts.first() {
+        Some(last) => never_begins(store, last, now)?,
+        None => false,
+    };
     let of_host = LookBack { host: Some(name), ..LookBack::ALL };
     let events = store.past_events(&of_host, EVENTS_SHOWN_MAX)?;
     let named: Vec<RolloutId> = attempts.iter().map(|attempt| attempt.rollout).collect();
@@ -54,6 +59,7 @@ fn find(store: &mut dyn Store, name: &str, now: Stamp) -> Result<Option<Found>, 
     let names = rollout_names(store, named)?;
     let tried = attempts.into_iter().map(|attempt| (names.of(Some(attempt.rollout)), attempt));
     let picture = HostPicture::new(host, tried.collect(), now);
+    let picture = if never_begins { picture.that_never_begins() } else { picture };
     let events = events.into_iter().map(|event| (names.of(event.rollout), event));
     let events = events.map(|(name, event)| (event, name)).collect();
     Ok(Some(Found { picture, events }))

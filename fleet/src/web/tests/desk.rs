@@ -12,6 +12,7 @@ use tower::ServiceExt as _;
 use crate::model::{Attempt, Host, Release, RolloutState, WaveState};
 use crate::rollout::file::RolloutFile;
 use crate::rollout::plan::{Given, plan};
+use crate::rollout::prediction::Prediction;
 use crate::store::requests::{ClaimRequest, NewRollout, Open, Outcome, StateChange, WaveChange};
 use crate::store::{SqliteStore, Store};
 use crate::web::guard::{Local, Peer};
@@ -96,7 +97,7 @@ impl Desk {
         let text = format!("name = {}\n{FILE}", serde_json::to_string(name).unwrap());
         let file = RolloutFile::parse(&text).unwrap();
         let release = self.store.releases("", 1).unwrap().remove(0);
-        let predicted = |_: &_| None;
+        let predicted = |_: &_| Prediction::ASSUMED;
         let given =
             Given { file: &file, release: &release, hosts: &hosts, predicted: &predicted, now: 5 };
         let plan = plan(&given).unwrap();

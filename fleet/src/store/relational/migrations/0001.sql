@@ -30,6 +30,19 @@ CREATE TABLE chunks (
     PRIMARY KEY (release, number)
 );
 
+-- What hosts foresee of a release: one row for each of both.
+CREATE TABLE foresights (
+    host {text} NOT NULL REFERENCES hosts (name) ON DELETE CASCADE,
+    release {text} NOT NULL REFERENCES releases (digest) ON DELETE CASCADE,
+    from_version {text} NOT NULL, -- void when the host has another one
+    typical_s BIGINT NOT NULL,
+    longest_s BIGINT NOT NULL,
+    at BIGINT NOT NULL,
+    PRIMARY KEY (release, host)
+);
+
+CREATE INDEX foresights_hosts ON foresights (host);
+
 CREATE TABLE rollouts (
     id {id},
     name {text} NOT NULL UNIQUE,

@@ -1,0 +1,140 @@
+//! How `firmcast update` is called for hosts of the store, and what it tells as JSON.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead as _, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context as _, ensure};
+use clap::Args;
+use firmcast_fleet::model::Host;
+use firmcast_manager::news::{Entry, News};
+use firmcast_manager::store::inventory::{Entry as Known, Inventory};
+use firmcast_manager::store::state;
+
+use super::Place;
+use super::shelf::Shelf;
+
+/// Longest line of a campaign that is read, in bytes.
+const LINE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// How campaigns are run.
+#[derive(Debug, Args)]
+pub(crate) struct FirmcastArgs {
+    /// The manager's private key [default: manager.key in the state directory]
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+    /// The program that runs campaigns
+    #[arg(long, value_name = "PROGRAM", default_value = "firmcast")]
+    firmcast: PathBuf,
+    /// Options for each firmcast update, after --, for example -- --rate 400 --polite
+    #[arg(last = true, value_name = "OPTION")]
+    options: Vec<String>,
+}
+
+/// The manager's program.
+#[derive(Debug)]
+pub(crate) struct Firmcast {
+    program: PathBuf,
+    key: PathBuf,
+    options: Vec<String>,
+    shelf: Shelf,
+    place: PathBuf,
+}
+
+impl FirmcastArgs {
+    /// Returns the program as it is called with the bundles of this machine. What it keeps itself
+    /// lies in a `folder` of the state directory: one for each program of the fleet, as these may
+    /// be run by different users.
+    pub(crate) fn of(self, place: &Place, folder: &str) -> Firmcast {
+        let state = place.state();
+        Firmcast {
+            place: state.join(folder),
+            program: self.firmcast,
+            key: self.key.unwrap_or_else(|| state::manager_key_path(state)),
+            options: self.options,
+            shelf: place.shelf(),
+        }
+    }
+}
+
+impl Firmcast {
+    /// Starts a campaign for hosts with a release. It dies with this process, however that ends.
+    pub(crate) fn update(
+        &self,
+        release: &str,
+        hosts: &[Host],
+        purpose: &[&str],
+    ) -> anyhow::Result<Child> {
+        let place = &self.place;
+        std::fs::create_dir_all(place)
+            .with_context(|| format!("cannot create {}", place.display()))?;
+        enrol(place, hosts)?;
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "--"]).arg(&self.program);
+        command.arg("--state").arg(place).args(["update", "--json", "--port", "0", "--bundle"]);
+        command.arg(self.shelf.path(release)).arg("--key").arg(&self.key);
+        command.args(purpose).args(&self.options);
+        // With the sign no name is taken for an option.
+        command.args(hosts.iter().map(|host| format!("--host={}", host.name)));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().context("cannot start setpriv (package util-linux)")
+    }
+}
+
+/// Lets `firmcast` know the hosts by the keys that the store has.
+fn enrol(place: &Path, hosts: &[Host]) -> anyhow::Result<()> {
+    let mut known = Vec::with_capacity(hosts.len());
+    for host in hosts {
+        let whose = || format!("host {:?}", host.name);
+        known.push(Known {
+            name: host.name.clone(),
+            key: host.key.parse().with_context(whose)?,
+            address: *host
+                .addresses
+                .first()
+                .with_context(|| format!("{} has no address", whose()))?,
+            vendor: host.vendor.clone(),
+            product: host.product.clone(),
+            security_version_floor: host.security_version_floor,
+        });
+    }
+    let names = Inventory::change(place, |inventory| {
+        let nobody = BTreeSet::new();
+        known.iter().map(|host| inventory.enrol(host, &nobody, true)).collect::<Vec<_>>()
+    })?;
+    for (host, name) in hosts.iter().zip(names) {
+        ensure!(
+            name.as_ref() == Some(&host.name),
+            "host {:?} is known here as {name:?}: remove inventory.json in {}",
+            host.name,
+            place.display()
+        );
+    }
+    Ok(())
+}
+
+/// Returns what a campaign tells, until it is over. What a newer firmcast tells otherwise is not
+/// for this program.
+pub(crate) fn news(output: impl Read) -> impl Iterator<Item = News> {
+    let mut output = BufReader::new(output);
+    let mut line = String::new();
+    std::iter::from_fn(move || {
+        loop {
+            line.clear();
+            match output.by_ref().take(LINE_BYTES_MAX).read_line(&mut line) {
+                Ok(1..) => {}
+                Ok(0) | Err(_) => return None,
+            }
+            if let Ok(Entry { news, .. }) = serde_json::from_str(&line) {
+                return Some(news);
+            }
+        }
+    })
+}
+
+/// Returns the last line that a campaign wrote to its standard error, when that is closed.
+pub(crate) fn last_words(errors: impl Read) -> Option<String> {
+    let lines = BufReader::new(errors.take(LINE_BYTES_MAX)).lines();
+    lines.map_while(Result::ok).filter(|line| !line.trim().is_empty()).last()
+}
