@@ -14,6 +14,7 @@
 //! | `watch.rs` | what must hold after each step, from the attempts alone |
 //! | `model.rs` | random workers, step by step: all stores do the same |
 //! | `crowd.rs` | real workers at once |
+//! | `tls.rs` | TLS to PostgreSQL: whom it trusts |
 //! | `trouble.rs` | older and newer schemas, a server that is gone |
 #![allow(clippy::unwrap_used)]
 
@@ -39,6 +40,8 @@ mod server;
 mod suite;
 #[path = "store/survey.rs"]
 mod survey;
+#[path = "store/tls.rs"]
+mod tls;
 #[path = "store/trouble.rs"]
 mod trouble;
 #[path = "store/watch.rs"]

@@ -11,7 +11,7 @@ from pathlib import Path
 from networks import STORE, Failed, command
 
 START_MAX_S = 60
-URL = f"postgres://fleet@{STORE}/fleet"
+URL = f"postgres://fleet@{STORE}/fleet?sslmode=disable"
 
 
 class Database:

@@ -123,6 +123,12 @@ pub enum StoreError {
         /// The rollout.
         rollout: String,
     },
+    /// No connection with TLS, as the operator wants it.
+    #[error("no safe connection to the database, nothing was sent: {problem}")]
+    Tls {
+        /// What is wrong, and what to do.
+        problem: String,
+    },
     /// No room on the disk.
     #[error("the store's disk is full, nothing was changed; free space there and try again")]
     Full {

@@ -1,5 +1,12 @@
-//! The store in PostgreSQL, for several sites. The connection is not encrypted: PostgreSQL is
-//! reached over a Unix socket, loopback, or a tunnel.
+//! The store in PostgreSQL, for several sites.
+//!
+//! | file | what it does |
+//! | --- | --- |
+//! | `postgres/options.rs` | how it is reached, and what an operator says of TLS |
+//! | `postgres/tls.rs` | TLS: whom to trust, and what is wrong with a certificate |
+
+mod options;
+mod tls;
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -17,6 +24,7 @@ use super::relational::dialect::POSTGRES;
 use super::relational::migrate::{KNOWN, Schema, migrate, schema};
 use super::relational::sql::{Database, Row, Sql, Value};
 use crate::model::Stamp;
+use options::{Mode, Options};
 
 /// How long connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -53,6 +61,7 @@ const PREPARED_MAX: usize = 128;
 /// A database of PostgreSQL.
 pub struct Postgres {
     config: Config,
+    options: Options,
     /// None after the connection broke: the next call makes one.
     session: Option<Session>,
 }
@@ -71,17 +80,20 @@ impl fmt::Debug for Postgres {
 }
 
 impl PostgresStore {
-    /// Opens the store at `postgres://USER@HOST/DATABASE`; an empty database is prepared. An older
-    /// store is changed to this program's schema, in one transaction, if there is a backup.
+    /// Opens the store at `postgres://USER@HOST/DATABASE`, with libpq's options of TLS: `sslmode`
+    /// and `sslrootcert`. Whatever leaves the machine is verified unless these say otherwise
+    /// (`sslmode=verify-full`); over loopback TLS is used where it is offered. An empty
+    /// database is prepared. An older store is changed to this program's schema, in one
+    /// transaction, if there is a backup.
     ///
     /// # Errors
     /// When the database cannot be reached, is not in UTF-8, is of a newer program, or of an older
     /// one without a backup.
     pub fn open(url: &str, backup: Backup) -> Result<Self, StoreError> {
-        let mut config: Config = url.parse().map_err(failed)?;
+        let (mut config, options) = options::read(url)?;
         config.connect_timeout(CONNECT_TIMEOUT).tcp_user_timeout(SILENCE_MAX);
         config.application_name("firmcast-fleet");
-        let mut database = Postgres { config, session: None };
+        let mut database = Postgres { config, options, session: None };
         database.transaction(|sql| prepare(sql, backup))?;
         Ok(Self::new(database))
     }
@@ -114,7 +126,11 @@ impl Postgres {
         match &mut self.session {
             Some(session) => Ok(session),
             none => {
-                let mut client = self.config.connect(NoTls).map_err(gone)?;
+                let connected = match self.options.mode {
+                    Mode::Disable => self.config.connect(NoTls),
+                    _ => self.config.connect(tls::connector(&self.options)?),
+                };
+                let mut client = connected.map_err(gone)?;
                 client.batch_execute(SESSION).map_err(failed)?;
                 Ok(none.insert(Session { client, prepared: HashMap::new() }))
             }
@@ -267,7 +283,7 @@ impl ToSql for Value {
 }
 
 fn gone(error: ::postgres::Error) -> StoreError {
-    StoreError::Gone { source: Box::new(error) }
+    tls::problem(&error).unwrap_or_else(|| StoreError::Gone { source: Box::new(error) })
 }
 
 /// Sorts errors by what is to be done, by the classes of PostgreSQL's manual, appendix A.

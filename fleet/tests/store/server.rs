@@ -20,12 +20,35 @@ pub(crate) struct Server {
     folder: TempDir,
     child: Child,
     databases: AtomicU32,
+    port: u16,
 }
 
 impl Server {
     pub(crate) fn start() -> Self {
-        let folder = TempDir::new().unwrap();
-        fs::set_permissions(folder.path(), Permissions::from_mode(0o777)).unwrap();
+        Self::start_in(folder(), 5432, &["-c", "listen_addresses="])
+    }
+
+    /// One that listens on loopback too, with a certificate for localhost. In its folder are
+    /// `ca.crt` of its authority and `other.crt` of another one.
+    pub(crate) fn start_with_tls() -> Self {
+        let folder = folder();
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        authority(&path, "ca", "The right authority");
+        authority(&path, "other", "Another authority");
+        certificate(&path, "server", "localhost");
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = free.local_addr().unwrap().port();
+        drop(free);
+        let files = [("ssl_cert_file", "server.crt"), ("ssl_key_file", "server.key")];
+        let files = files.map(|(key, name)| format!("{key}={}", path(name)));
+        let mut options = vec!["-c", "listen_addresses=127.0.0.1"];
+        options.extend(files.iter().flat_map(|file| ["-c", file]));
+        let server = Self::start_in(folder, port, &options);
+        server.reload("ALTER SYSTEM SET ssl = on");
+        server
+    }
+
+    fn start_in(folder: TempDir, port: u16, options: &[&str]) -> Self {
         let data = folder.path().join("data");
         let mut initdb = program("initdb");
         initdb.args(["--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--username=fleet"]);
@@ -34,11 +57,12 @@ impl Server {
         assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
         let mut postgres = program("postgres");
         postgres.arg("-D").arg(&data).arg("-k").arg(folder.path());
-        postgres.args(["-c", "listen_addresses=", "-c", "fsync=off"]).current_dir("/");
+        postgres.arg("-p").arg(port.to_string()).args(options);
+        postgres.args(["-c", "fsync=off"]).current_dir("/");
         // An operator's default must not matter.
         postgres.args(["-c", "default_transaction_isolation=repeatable read"]);
         let child = postgres.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect(WANTED);
-        let server = Self { folder, child, databases: AtomicU32::new(0) };
+        let server = Self { folder, child, databases: AtomicU32::new(0), port };
         server.await_answer();
         server
     }
@@ -52,7 +76,38 @@ impl Server {
     }
 
     fn url(&self, database: &str) -> String {
-        format!("host={} user=fleet dbname={database}", self.folder.path().display())
+        let (folder, port) = (self.folder.path().display(), self.port);
+        format!("host={folder} port={port} user=fleet dbname={database}")
+    }
+
+    /// The database postgres, over TCP.
+    pub(crate) fn address(&self, host: &str, options: &str) -> String {
+        format!("postgres://fleet@{host}:{}/postgres?{options}", self.port)
+    }
+
+    /// Where a file of its folder is.
+    pub(crate) fn path(&self, name: &str) -> String {
+        self.folder.path().join(name).display().to_string()
+    }
+
+    pub(crate) fn offer_no_tls(&self) {
+        self.reload("ALTER SYSTEM SET ssl = off");
+    }
+
+    /// Changes a setting, and waits until new connections have it.
+    fn reload(&self, sql: &str) {
+        self.run("postgres", sql);
+        self.run("postgres", "SELECT pg_reload_conf()");
+        std::thread::sleep(Duration::from_millis(500));
+    }
+
+    /// How many sessions of the fleet's programs there were over TCP, and how many with TLS.
+    pub(crate) fn sessions(&self) -> (i64, i64) {
+        let mut client = postgres::Client::connect(&self.url("postgres"), postgres::NoTls).unwrap();
+        let query = "SELECT COUNT(*), COUNT(*) FILTER (WHERE s.ssl) FROM pg_stat_ssl s
+                     JOIN pg_stat_activity a USING (pid) WHERE a.client_addr IS NOT NULL";
+        let row = client.query_one(query, &[]).unwrap();
+        (row.get(0), row.get(1))
     }
 
     /// A new empty database, as the program is told of it.
@@ -91,10 +146,84 @@ impl Drop for Server {
     }
 }
 
+/// A folder that the server's user may write to.
+fn folder() -> TempDir {
+    let folder = TempDir::new().unwrap();
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o777)).unwrap();
+    folder
+}
+
+/// Makes an authority: `NAME.crt`, `NAME.key`.
+fn authority(path: &dyn Fn(&str) -> String, name: &str, subject: &str) {
+    let (key, crt) = (path(&format!("{name}.key")), path(&format!("{name}.crt")));
+    let subject = format!("/CN={subject}");
+    openssl(&[
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-keyout",
+        &key,
+        "-out",
+        &crt,
+        "-subj",
+        &subject,
+        "-days",
+        "30",
+    ]);
+}
+
+/// Makes a certificate of the authority `ca` for a name: `NAME.crt`, `NAME.key`.
+fn certificate(path: &dyn Fn(&str) -> String, name: &str, subject: &str) {
+    let (key, crt) = (path(&format!("{name}.key")), path(&format!("{name}.crt")));
+    let (ca, ca_key) = (path("ca.crt"), path("ca.key"));
+    let names = format!("subjectAltName=DNS:{subject}");
+    let subject = format!("/CN={subject}");
+    openssl(&[
+        "req",
+        "-x509",
+        "-CA",
+        &ca,
+        "-CAkey",
+        &ca_key,
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-keyout",
+        &key,
+        "-out",
+        &crt,
+        "-subj",
+        &subject,
+        "-addext",
+        &names,
+        "-addext",
+        "basicConstraints=critical,CA:FALSE",
+        "-days",
+        "30",
+    ]);
+}
+
+/// As the server's user, whose the keys have to be.
+fn openssl(arguments: &[&str]) {
+    let mut openssl = as_server("openssl".as_ref());
+    let done = openssl.args(arguments).current_dir("/").output().expect("openssl is missing");
+    assert!(done.status.success(), "openssl: {}", String::from_utf8_lossy(&done.stderr));
+}
+
 /// A program of the server. It refuses to run as root: then it runs as Debian's user for it.
 fn program(name: &str) -> Command {
     let path = binaries().join(name);
     assert!(path.exists(), "{WANTED}");
+    as_server(&path)
+}
+
+fn as_server(path: &Path) -> Command {
     let is_root = fs::metadata("/proc/self").unwrap().uid() == 0;
     if !is_root {
         return Command::new(path);
