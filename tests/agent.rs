@@ -153,6 +153,9 @@ fn mistakes_are_told_in_one_line_with_the_right_status() {
     let output = run(&["check"], &[("FIRMCAST_FLSH", "BIOS")]);
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("unknown key `FIRMCAST_FLSH` in the environment"));
+    // What the fleet's programs read, and what programs are told that the agent runs.
+    let output = run(&["check"], &[("FIRMCAST_FLEET_STORE", "x"), ("FIRMCAST_HOST", "x")]);
+    assert!(!text(&output.stderr).contains("in the environment"), "{}", text(&output.stderr));
     assert_eq!(
         text(&run(&["--version"], &[]).stdout),
         concat!("firmcastd ", env!("CARGO_PKG_VERSION"), "\n")

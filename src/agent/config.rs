@@ -16,6 +16,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::hooks;
 use crate::handover::OnUnknown;
 use crate::wire::DEFAULT_PORT;
 use crate::wire::finding::Acceptance;
@@ -31,6 +32,9 @@ pub const TRUSTED_MAX: usize = 16;
 
 /// What every environment variable of the agent starts with.
 const ENVIRONMENT_PREFIX: &str = "FIRMCAST_";
+
+/// What starts with that and then with this belongs to `firmcast-fleet`.
+const FLEET_PREFIX: &str = "FLEET_";
 
 /// The agent's settings, all with a default.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -167,7 +171,11 @@ impl Config {
             }
             other => other?,
         };
-        Self::from_layers(shown_path, &text, Env::prefixed(ENVIRONMENT_PREFIX))
+        let of_others = hooks::VARIABLES.map(|name| &name[ENVIRONMENT_PREFIX.len()..]);
+        let environment = Env::prefixed(ENVIRONMENT_PREFIX)
+            .ignore(&of_others)
+            .filter(|name| !name.starts_with(FLEET_PREFIX));
+        Self::from_layers(shown_path, &text, environment)
     }
 
     /// The configuration in `text` alone, without file and environment.

@@ -28,6 +28,9 @@ pub const ALL_TIMEOUT: Duration = Duration::from_secs(600);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// Maximum number of programs in a folder.
 const PROGRAMS_MAX: usize = 32;
+/// What they are told, in the environment.
+pub(super) const VARIABLES: [&str; 4] =
+    ["FIRMCAST_CAMPAIGN", "FIRMCAST_VERSION", "FIRMCAST_HOST", "FIRMCAST_RESULT"];
 
 /// When programs run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -185,12 +188,13 @@ fn run_here(root: &Path, when: When, occasion: &Occasion, limit: Duration) -> Pr
         Ok(programs) => programs,
         Err(told) => return Programs { failed: true, told },
     };
-    let variables = [
-        ("FIRMCAST_CAMPAIGN", format!("{:016x}", occasion.campaign)),
-        ("FIRMCAST_VERSION", occasion.version.clone()),
-        ("FIRMCAST_HOST", host::name()),
-        ("FIRMCAST_RESULT", occasion.end.name().to_owned()),
+    let values = [
+        format!("{:016x}", occasion.campaign),
+        occasion.version.clone(),
+        host::name(),
+        occasion.end.name().to_owned(),
     ];
+    let variables: Vec<_> = VARIABLES.into_iter().zip(values).collect();
     let unit = has_systemd(root).then(|| format!("firmcast-{}.service", when.name()));
     if unit.is_some() && !programs.is_empty() {
         program::stop(&When::ALL.map(|when| format!("firmcast-{}.service", when.name())));

@@ -131,16 +131,19 @@ exec "{root}/usr/bin/rustc" "$@"
 
 
 def _tree():
-    """The project once more, by links, with a lock file of its own."""
+    """The agent's package once more, by links, with a lock file of its own: the others ask for what that compiler cannot make."""
     tree = FOLDER / "tree"
     tree.mkdir(parents=True, exist_ok=True)
     for entry in PROJECT.iterdir():
         link = tree / entry.name
-        if entry.name not in ("target", ".git", "Cargo.lock") and not link.is_symlink():
+        if entry.name not in ("target", ".git", "Cargo.lock", "Cargo.toml") and not link.is_symlink():
             link.symlink_to(entry)
-    made_from = digest_of(PROJECT / "Cargo.lock", *OLDER_DEPENDENCIES.items())
+    manifest = re.sub(r"(?m)^members = .*$", 'members = ["."]', (PROJECT / "Cargo.toml").read_text())
+    made_from = digest_of(PROJECT / "Cargo.lock", manifest, *OLDER_DEPENDENCIES.items())
     mark = tree / "lock-made-from"
     if not mark.exists() or mark.read_text() != made_from:
+        (tree / "Cargo.toml").unlink(missing_ok=True)
+        write(tree / "Cargo.toml", manifest)
         shutil.copy(PROJECT / "Cargo.lock", tree / "Cargo.lock")
         for name, version in OLDER_DEPENDENCIES.items():
             run_with_retries("cargo", "update", "-p", name, "--precise", version, cwd=tree)

@@ -28,8 +28,8 @@ def firmcast():
 
 
 def fleet():
-    """The fleet's program (`FIRMCAST_FLEET` overrides)."""
-    return _given("FIRMCAST_FLEET") or _build(TARGET / "fast" / "firmcast-fleet", "--profile", "fast", "-p", "firmcast-fleet")
+    """The fleet's program (`LAB_FLEET` overrides)."""
+    return _given("LAB_FLEET") or _build(TARGET / "fast" / "firmcast-fleet", "--profile", "fast", "-p", "firmcast-fleet")
 
 
 def transfer_bench():
