@@ -326,6 +326,10 @@ reasons! {
     ProtocolMismatch = 216, "protocol-mismatch",
         "host and manager have no version of the protocol in common",
         "update the side that the detail names";
+    /// The fleet's program before the host said no, or did not end in time.
+    DrainFailed = 217, "drain-failed",
+        "the rollout's drain program failed, and the host was not touched",
+        "see the detail; run the program by hand for this host, then try it again";
 }
 
 impl fmt::Display for Reason {

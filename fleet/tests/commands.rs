@@ -193,11 +193,10 @@ fn a_file_with_errors_creates_nothing_and_says_in_which_lines() {
     assert!(desk.refuses(&["rollout", "create", "winter.toml"]).contains("release add"));
     desk.write("winter.toml", ROLLOUT.replace("role!=lab", "role=web").as_bytes());
     assert!(desk.refuses(&["rollout", "create", "winter.toml"]).contains("no host"));
-    // What no worker would do is not promised.
-    let drain = "[drain]\nrun = [\"/bin/true\"]\nwithin = \"1 min\"\n";
+    let drain = "[undrain]\nrun = [\"/bin/true\"]\nwithin = \"1 min\"\n";
     desk.write("winter.toml", format!("{ROLLOUT}\n{drain}").as_bytes());
     let refused = desk.refuses(&["rollout", "create", "winter.toml"]);
-    assert!(refused.contains("pre-update.d"), "{refused}");
+    assert!(refused.contains("would never run"), "{refused}");
     assert_eq!(desk.says(&["rollout", "list", "--json"]), "");
 }
 

@@ -9,7 +9,9 @@
 //! | file | what it has |
 //! | --- | --- |
 //! | `scenario.rs` | what a seed stands for |
-//! | `world.rs` | the clock, the workers, their campaigns, and what goes wrong |
+//! | `world.rs` | the clock and the workers |
+//! | `campaigns.rs`, `programs.rs` | what workers have run |
+//! | `faults.rs` | what goes wrong |
 //! | `computer.rs` | a simulated host |
 //! | `line.rs` | the line to the store, which may be cut |
 //! | `people.rs` | who starts, pauses, resumes, retries and aborts |
@@ -81,10 +83,15 @@ fn assert_eventful(tallies: &[Tally]) {
         sum(|tally| tally.healthy),
         sum(|tally| tally.sick),
         sum(|tally| tally.fetched),
+        sum(|tally| tally.drained),
+        sum(|tally| tally.not_drained),
+        sum(|tally| tally.undrained),
+        sum(|tally| tally.not_undrained),
+        sum(|tally| tally.put_back),
     ];
     println!(
-        "{} worlds, begun, confirmed, failed, taken over, halted, healthy, sick, fetched: \
-         {all:?}",
+        "{} worlds, begun, confirmed, failed, taken over, halted, healthy, sick, fetched, drained, \
+         not drained, undrained, not undrained, put back: {all:?}",
         tallies.len()
     );
     assert!(all.iter().all(|count| *count > tallies.len() as u64 / 4), "{all:?}");

@@ -9,6 +9,8 @@ mod host;
 mod lab;
 
 use std::collections::BTreeMap;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::LazyLock;
@@ -46,14 +48,19 @@ struct Fleet {
 impl Fleet {
     /// Returns one with a host for each script, at the sites a and b by turns.
     fn new(scripts: Vec<Script>) -> Self {
-        let fleet = Self::known(scripts);
+        Self::with(scripts, ROLLOUT)
+    }
+
+    /// As [`Fleet::new`], with a rollout of its own.
+    fn with(scripts: Vec<Script>, rollout: &str) -> Self {
+        let fleet = Self::known(scripts, rollout);
         fleet.says(&["rollout", "create", "winter.toml"]);
         fleet.says(&["rollout", "start", "winter"]);
         fleet
     }
 
-    /// As [`Fleet::new`], without the rollout.
-    fn known(scripts: Vec<Script>) -> Self {
+    /// As [`Fleet::with`], without the rollout.
+    fn known(scripts: Vec<Script>, rollout: &str) -> Self {
         let manager = Manager::new();
         let start = |(index, script)| Server::start(index, script, &manager);
         let servers: Vec<Server> = scripts.into_iter().enumerate().map(start).collect();
@@ -63,7 +70,11 @@ impl Fleet {
             table += &format!("{name},{key},{address},V,P,{site}\n");
         }
         std::fs::write(manager.path("hosts.csv"), table).unwrap();
-        std::fs::write(manager.path("winter.toml"), ROLLOUT).unwrap();
+        let balancer = manager.path("balancer").display().to_string();
+        let rollout = rollout.replace("BALANCER", &balancer);
+        std::fs::write(manager.path("winter.toml"), rollout).unwrap();
+        std::fs::write(&balancer, BALANCER).unwrap();
+        std::fs::set_permissions(balancer, Permissions::from_mode(0o755)).unwrap();
         let fleet = Self { manager, servers };
         fleet.says(&["hosts", "import", "hosts.csv"]);
         fleet.says(&["release", "add", "b.fcb"]);
@@ -156,6 +167,39 @@ in-flight = [{ per = "all", hosts = 2 }]
 failures = [{ per = "all", hosts = 1, action = "pause" }]
 "#;
 
+/// As above, in one wave; each host is drained.
+const DRAINED: &str = r#"
+name = "winter"
+release = "2.0"
+hosts = "all"
+
+[[wave]]
+name = "all"
+rest = true
+
+[limits]
+in-flight = []
+failures = []
+
+[drain]
+run = ["BALANCER", "drain", "{host}", "{version}"]
+within = "6 s"
+
+[undrain]
+run = ["BALANCER", "undrain", "{host}", "{outcome}"]
+within = "1 min"
+"#;
+
+/// Writes what it is called with. What `drain` does to a host stands in a file of its name.
+const BALANCER: &str = r#"#!/bin/sh
+cd "$(dirname "$0")" || exit 1
+echo "$*" >> calls
+case "$1 $(cat "$2.does" 2> /dev/null)" in
+    'drain fails') echo 'no other server' >&2; exit 3 ;;
+    'drain hangs') echo $$ > pid; sleep 600 ;;
+esac
+"#;
+
 /// A worker, which does not outlive its test.
 struct Worker(Child);
 
@@ -186,7 +230,7 @@ fn what_hosts_foresee_is_asked_kept_and_planned_with() {
     let slow = Script { longest_write: Duration::from_secs(600), ..quick() };
     let refusing = Script { refuse: Some(Reason::FlashLocked), ..quick() };
     let silent = Script { silent: true, ..quick() };
-    let fleet = Fleet::known(vec![quick(), refusing, slow, quick(), silent]);
+    let fleet = Fleet::known(vec![quick(), refusing, slow, quick(), silent], ROLLOUT);
     let plan = || -> Value {
         serde_json::from_str(&fleet.says(&["rollout", "plan", "winter.toml", "--json"])).unwrap()
     };
@@ -295,6 +339,55 @@ fn what_a_killed_worker_had_in_hand_is_measured_by_the_next_one_and_not_written_
     assert_eq!(attempts(&shown, "confirmed"), 1, "{shown:#}");
     let begun = fleet.says(&["events", "--json"]).matches("\"detail\":\"commit\"").count();
     assert!(begun <= 1, "it was told to write again");
+}
+
+#[test]
+fn hosts_that_cannot_be_drained_in_time_are_not_touched_and_all_are_undrained() {
+    let fleet = Fleet::with(vec![quick(); 5], DRAINED);
+    let name = |index: usize| fleet.servers[index].name.clone();
+    let (good, fails, hangs) = (name(0), name(2), name(4));
+    std::fs::write(fleet.manager.path(&format!("{fails}.does")), "fails").unwrap();
+    std::fs::write(fleet.manager.path(&format!("{hangs}.does")), "hangs").unwrap();
+    let _worker = fleet.worker("a", "worker-a");
+    let shown = fleet.wait_for("the ends", |shown| {
+        attempts(shown, "planned") == 2 && attempts(shown, "in-flight") == 0
+    });
+    assert_eq!((attempts(&shown, "failed"), attempts(&shown, "confirmed")), (2, 1), "{shown:#}");
+    let calls = std::fs::read_to_string(fleet.manager.path("calls")).unwrap();
+    for (host, outcome) in [(&good, "confirmed"), (&fails, "untouched"), (&hangs, "untouched")] {
+        let of_host: Vec<&str> = calls.lines().filter(|call| call.contains(host)).collect();
+        let wanted = [format!("drain {host} 2.0"), format!("undrain {host} {outcome}")];
+        assert_eq!(of_host, wanted, "{calls}");
+    }
+    let events = fleet.says(&["events", "--json"]);
+    for host in [fails, hangs] {
+        let of_host = events.lines().filter(|event| event.contains(&format!("\"{host}\"")));
+        let told: Vec<Value> = of_host.map(|event| serde_json::from_str(event).unwrap()).collect();
+        let details: Vec<&str> =
+            told.iter().map(|event| event["detail"].as_str().unwrap()).collect();
+        assert_eq!(details, ["", "draining", "undraining", "failed: drain-failed"], "{host}");
+    }
+}
+
+#[test]
+fn a_drain_dies_with_its_worker_and_the_next_worker_drains_again_and_undrains() {
+    let fleet = Fleet::with(vec![quick()], &DRAINED.replace("6 s", "10 min"));
+    let does = fleet.manager.path(&format!("{}.does", fleet.servers[0].name));
+    std::fs::write(&does, "hangs").unwrap();
+    let first = fleet.worker("a", "first");
+    let read = |name: &str| std::fs::read_to_string(fleet.manager.path(name)).unwrap_or_default();
+    fleet.wait_for("its drain", |_| read("pid").ends_with('\n'));
+    std::fs::remove_file(does).unwrap();
+    first.signal(Signal::SIGKILL);
+    let program = format!("/proc/{}/cmdline", read("pid").trim());
+    let is_gone = || std::fs::read_to_string(&program).map_or(true, |line| line.is_empty());
+    fleet.wait_for("the end of its drain", |_| is_gone());
+    let _second = fleet.worker("a", "second");
+    let shown = fleet.wait_for("the end", |shown| is(shown, "finished"));
+    assert_eq!(attempts(&shown, "confirmed"), 1, "{shown:#}");
+    let calls = read("calls");
+    let calls: Vec<&str> = calls.lines().filter_map(|call| call.split(' ').next()).collect();
+    assert_eq!(calls, ["drain", "drain", "undrain"]);
 }
 
 #[test]

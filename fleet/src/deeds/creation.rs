@@ -47,9 +47,6 @@ pub fn create(
         let (now, expected) = (plan.digest.clone(), expected.to_owned());
         return Err(DeedError::OtherPlan { now, expected });
     }
-    if file.drain.is_some() || file.undrain.is_some() {
-        return Err(DeedError::Drains);
-    }
     if plan.touched() == 0 {
         return Err(DeedError::TouchesNobody);
     }

@@ -89,12 +89,6 @@ pub enum DeedError {
         /// The digest that it should have.
         expected: String,
     },
-    /// Programs that no worker would run.
-    #[error(
-        "nothing was created: workers run no programs yet; take [drain] and [undrain] out, and let \
-         pre-update.d and post-update.d on the hosts do it"
-    )]
-    Drains,
     /// A plan for nobody.
     #[error("nothing was created: the rollout would touch no host, see the plan")]
     TouchesNobody,

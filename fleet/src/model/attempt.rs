@@ -6,6 +6,12 @@ use super::{RolloutId, Stamp};
 /// Number of an attempt in its store.
 pub type AttemptId = i64;
 
+/// The stage of a host for which `drain` runs.
+pub const DRAINING: &str = "draining";
+
+/// The stage of a host for which `undrain` runs.
+pub const UNDRAINING: &str = "undraining";
+
 /// What became of an attempt so far.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema,
@@ -36,6 +42,24 @@ pub enum Health {
     Sick,
     /// It did not answer, or could not tell: it is looked at again.
     Unclear,
+}
+
+/// How far the programs of `[drain]` and `[undrain]` are with a host.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Drain {
+    /// `drain` was not started.
+    NotStarted,
+    /// `drain` was started: `undrain` is due when the host has ended.
+    Started,
+    /// The host has ended, and is in flight until `undrain` has; the attempt says what it came to.
+    Undraining,
+    /// `undrain` ended well, or the rollout has none.
+    Undrained,
+    /// `undrain` failed, or took too long: the host may get no load.
+    UndrainFailed,
 }
 
 /// A look at a confirmed host.
@@ -72,7 +96,8 @@ pub struct Attempt {
     pub retry: u32,
     /// What became of it.
     pub state: AttemptState,
-    /// The stage that its worker told last, by its name in firmcast's table; none before the first.
+    /// The stage that its worker told last, by its name in firmcast's table, or [`DRAINING`] or
+    /// [`UNDRAINING`]; none before the first.
     pub stage: Option<String>,
     /// The worker that holds the lease, or held it last.
     pub worker: Option<String>,
@@ -88,6 +113,8 @@ pub struct Attempt {
     pub started_at: Option<Stamp>,
     /// When it ended.
     pub ended_at: Option<Stamp>,
+    /// How far its drain programs are.
+    pub drain: Drain,
     /// The last look at it, once it was confirmed.
     pub look: Option<Look>,
 }

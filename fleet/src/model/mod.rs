@@ -9,7 +9,7 @@ mod rollout;
 mod webhook;
 mod worker;
 
-pub use attempt::{Attempt, AttemptId, AttemptState, Health, Look};
+pub use attempt::{Attempt, AttemptId, AttemptState, DRAINING, Drain, Health, Look, UNDRAINING};
 pub use event::{Event, EventId, EventKind};
 pub use foresight::{BoardTimes, Foresight};
 pub use host::{Host, LABEL_BYTES_MAX, LABELS_MAX, POWER, RACK, ROLE, SITE};

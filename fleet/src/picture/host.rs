@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::mark::Mark;
 use super::words::{SECOND_US, command, span, work_command};
-use crate::model::{Attempt, AttemptState, Host, Stamp};
+use crate::model::{Attempt, AttemptState, Drain, Host, Stamp};
 
 /// What is shown of a host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -88,17 +88,25 @@ pub fn means(name: &str) -> &str {
     reason.map_or(name, |reason| reason.sentence())
 }
 
+/// What to do about a host whose `undrain` failed.
+const NOT_UNDRAINED: &str = "its undrain program failed, so it may get no load: rollout show has \
+                             what to type";
+
 fn attempt((rollout, attempt): Tried, now: Stamp) -> AttemptPicture {
     let name = attempt.reason.as_deref().unwrap_or_default();
     let reason = Reason::ALL.iter().find(|reason| reason.name() == name);
     let is_ill = attempt.state == AttemptState::Failed;
-    let advice = reason.filter(|_| is_ill).map_or("", |reason| reason.advice());
+    let mut advice = reason.filter(|_| is_ill).map_or("", |reason| reason.advice()).to_owned();
+    if attempt.drain == Drain::UndrainFailed {
+        let before = if advice.is_empty() { "" } else { "; " };
+        advice = format!("{advice}{before}{NOT_UNDRAINED}");
+    }
     let holds = attempt.flash.as_deref().map_or("", |word| FlashState::from_word(word).holds());
     AttemptPicture {
         rollout,
         mark: Mark::of(&attempt, now),
         means: means(name).to_owned(),
-        advice: advice.to_owned(),
+        advice,
         holds: holds.to_owned(),
         attempt,
     }
@@ -138,6 +146,9 @@ fn typed(last: &AttemptPicture, host: &Host) -> Option<String> {
         AttemptState::Failed => Some(command("rollout retry", &[&last.rollout])),
         AttemptState::InFlight if last.mark == Mark::Silent => Some(work_command(host.site())),
         AttemptState::Planned | AttemptState::InFlight => {
+            Some(command("rollout show", &[&last.rollout]))
+        }
+        _ if last.attempt.drain == Drain::UndrainFailed => {
             Some(command("rollout show", &[&last.rollout]))
         }
         AttemptState::Confirmed | AttemptState::Skipped => None,

@@ -7,7 +7,7 @@ use firmcast_manager::campaign::Stage;
 use serde::Serialize;
 
 use super::words::SECOND_US;
-use crate::model::{Attempt, AttemptState, Stamp};
+use crate::model::{Attempt, AttemptState, DRAINING, Stamp, UNDRAINING};
 
 /// How long after the end of its lease a host is called silent, in microseconds: a takeover needs
 /// ten seconds, of which the lease is the larger part.
@@ -29,6 +29,8 @@ pub enum Mark {
     Flashing,
     /// Begun: it is asked, checked, and enters recovery.
     Begun,
+    /// Its load leaves it, or comes back: a program of its rollout runs for it.
+    Draining,
     /// Receives the image, or gives its backup.
     Receiving,
     /// Written; it reboots and is measured.
@@ -43,13 +45,14 @@ pub enum Mark {
 
 impl Mark {
     /// Every mark, in their order.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Unsafe,
         Self::Failed,
         Self::Unreachable,
         Self::Silent,
         Self::Flashing,
         Self::Begun,
+        Self::Draining,
         Self::Receiving,
         Self::Returning,
         Self::Waiting,
@@ -83,8 +86,12 @@ impl Mark {
         }
     }
 
-    /// Stages have the names of firmcast's table; one that this version does not know is early.
+    /// Stages have the names of firmcast's table, but for those of drain programs; one that this
+    /// version does not know is early.
     fn of_stage(name: &str) -> Self {
+        if [DRAINING, UNDRAINING].contains(&name) {
+            return Self::Draining;
+        }
         let stage = Stage::ALL.into_iter().find(|stage| stage.name() == name);
         match stage.unwrap_or(Stage::Connect) {
             Stage::Connect
@@ -115,6 +122,7 @@ impl Mark {
             Self::Silent => '?',
             Self::Flashing => 'F',
             Self::Begun => 'B',
+            Self::Draining => 'D',
             Self::Receiving => 'R',
             Self::Returning => 'H',
             Self::Waiting => '.',
@@ -132,6 +140,7 @@ impl Mark {
             Self::Silent => '\u{25cc}',      // dotted circle
             Self::Flashing => '\u{25c6}',    // diamond
             Self::Begun => '\u{25d4}',       // circle, a quarter full
+            Self::Draining => '\u{25d2}',    // circle, its lower half full
             Self::Receiving => '\u{25d1}',   // circle, half full
             Self::Returning => '\u{25d5}',   // circle, three quarters full
             Self::Waiting => '\u{25cb}',     // hollow circle
@@ -147,7 +156,7 @@ impl Mark {
             Self::Failed => [0xcc, 0x79, 0xa7], // reddish purple
             Self::Unreachable | Self::Silent => [0xf0, 0xe4, 0x42], // yellow
             Self::Flashing => [0xe6, 0x9f, 0x00], // orange
-            Self::Begun | Self::Returning => [0x56, 0xb4, 0xe9], // sky blue
+            Self::Begun | Self::Draining | Self::Returning => [0x56, 0xb4, 0xe9], // sky blue
             Self::Receiving => [0x00, 0x72, 0xb2], // blue
             Self::Waiting | Self::Skipped => [0x99, 0x99, 0x99], // grey
             Self::Confirmed => [0x00, 0x9e, 0x73], // bluish green
@@ -163,6 +172,7 @@ impl Mark {
             Self::Silent => "silent",
             Self::Flashing => "flashing",
             Self::Begun => "begun",
+            Self::Draining => "draining",
             Self::Receiving => "receiving",
             Self::Returning => "returning",
             Self::Waiting => "waiting",
@@ -180,6 +190,7 @@ impl Mark {
             Self::Silent => "begun, and its worker is silent",
             Self::Flashing => "writes its flash: leave it on",
             Self::Begun => "begun",
+            Self::Draining => "its load leaves it, or comes back",
             Self::Receiving => "receives the image",
             Self::Returning => "written: it reboots and is measured",
             Self::Waiting => "waits",

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::model::{
-    Approval, Attempt, AttemptState, Rollout, RolloutState, Stamp, Wave, WaveState,
+    Approval, Attempt, AttemptState, Drain, Rollout, RolloutState, Stamp, Wave, WaveState,
 };
 use crate::picture::seen::Seen;
 use crate::rollout::file::RolloutFile;
@@ -76,6 +76,7 @@ pub(crate) fn attempt(index: usize, site: usize, state: usize) -> Attempt {
         detail: String::new(),
         started_at: has_begun.then_some(NOON - 1_200_000_000),
         ended_at: has_ended.then_some(NOON - 600_000_000),
+        drain: Drain::NotStarted,
         look: None,
     }
 }

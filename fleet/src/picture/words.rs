@@ -69,6 +69,11 @@ pub fn command(before: &str, names: &[&str]) -> String {
     format!("firmcast-fleet {before}{options}{names}")
 }
 
+/// Returns a program with its arguments as a person may type it.
+pub fn program(argv: &[String]) -> String {
+    argv.iter().map(|word| argument(word)).collect::<Vec<_>>().join(" ")
+}
+
 /// Returns any text as a terminal may show it: what would change the terminal, or would not be seen
 /// there, is escaped.
 pub fn shown(text: &str) -> String {

@@ -23,7 +23,10 @@ use super::limits::Limits;
 use super::selector::Selector;
 use super::window::{Window, next_start};
 use crate::model::Stamp;
-pub use command::{ARGUMENT_BYTES_MAX, ARGUMENTS_MAX, Command, CommandError, Occasion};
+pub use command::{
+    ARGUMENT_BYTES_MAX, ARGUMENTS_MAX, CONFIRMED, Command, CommandError, FAILED, GRACE_S, Occasion,
+    UNTOUCHED, outcome_word,
+};
 pub use limit::per_word;
 pub use limit::{LIMITS_MAX, SAMPLE_MAX};
 use problem::Problems;
@@ -93,7 +96,7 @@ impl RolloutFile {
     /// How long drain and undrain may take with each host, in seconds.
     pub fn around_s(&self) -> u32 {
         let commands = [&self.drain, &self.undrain].into_iter().flatten();
-        commands.map(|command| command.within_s).fold(0, u32::saturating_add)
+        commands.map(Command::longest_s).fold(0, u32::saturating_add)
     }
 
     /// The windows of a site; without any, hosts may begin at any time.
@@ -117,8 +120,13 @@ fn read(mut root: Section<'_>) -> Option<RolloutFile> {
     let limits = root.section("limits", true).map(limit::read);
     let waves = wave::read(&mut root);
     let windows = window::read(&mut root);
-    let drain = root.section("drain", false).map(command::read);
-    let undrain = root.section("undrain", false).map(command::read);
+    let drain = root.section("drain", false);
+    let drain = drain.map(|section| command::read(section, command::DRAIN));
+    let undrain = root.section("undrain", false);
+    let undrain = undrain.map(|section| command::read(section, command::UNDRAIN));
+    if undrain.is_some() && drain.is_none() {
+        root.problem_at("undrain", "would never run: it follows [drain], which is missing");
+    }
     let within = root.section("healthy", false).map(|mut section| {
         let within = section.need("within", |value| match value.duration()? {
             0 => Err("must be longer than 0 s".to_owned()),

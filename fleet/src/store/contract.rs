@@ -2,8 +2,8 @@ use std::time::Duration;
 
 use super::error::StoreError;
 use super::requests::{
-    Changed, Claim, ClaimRequest, Count, LookBack, LookRequest, NewRollout, Outcome, Place,
-    RolloutWaves, SignedApproval, StateChange, Survey, WaveChange,
+    Changed, Claim, ClaimRequest, Count, DrainStep, LookBack, LookRequest, NewRollout, Outcome,
+    Place, RolloutWaves, SignedApproval, StateChange, Survey, WaveChange,
 };
 use crate::model::{
     Attempt, AttemptId, BoardTimes, Delivery, Event, EventId, Foresight, Host, Look, Release,
@@ -193,6 +193,19 @@ pub trait Store: Send {
         outcome: &Outcome<'_>,
         at: Stamp,
     ) -> Result<Changed, StoreError>;
+
+    /// Keeps how far the drain programs are with a host in flight; only who holds the lease may.
+    fn tell_drain(
+        &mut self,
+        attempt: AttemptId,
+        worker: &str,
+        step: &DrainStep<'_>,
+        at: Stamp,
+    ) -> Result<(), StoreError>;
+
+    /// Plans a host again that was claimed and not touched, or skips it if its rollout was aborted;
+    /// only who holds the lease may. It counts as neither confirmed nor failed.
+    fn put_back(&mut self, attempt: AttemptId, worker: &str, at: Stamp) -> Result<(), StoreError>;
 
     /// Claims looks at confirmed hosts of a site for a worker: in waves that are *looking*, of
     /// rollouts that run or are paused; hosts that nobody has seen healthy, whom nobody looks at,

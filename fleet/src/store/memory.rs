@@ -3,6 +3,7 @@
 mod attempts;
 mod budget;
 mod bundles;
+mod drains;
 mod foresights;
 mod looks;
 mod rollouts;
@@ -16,9 +17,9 @@ use super::clock;
 use super::contract::Store;
 use super::error::StoreError;
 use super::requests::{
-    Changed, Claim, ClaimRequest, Count, HOSTS_AT_ONCE_MAX, LookBack, LookRequest, NewRollout,
-    Outcome, PAGE_MAX, Place, RENEW_MAX, RolloutWaves, SignedApproval, StateChange, Survey,
-    WaveChange, check_look, in_order, unknown,
+    Changed, Claim, ClaimRequest, Count, DrainStep, HOSTS_AT_ONCE_MAX, LookBack, LookRequest,
+    NewRollout, Outcome, PAGE_MAX, Place, RENEW_MAX, RolloutWaves, SignedApproval, StateChange,
+    Survey, WaveChange, check_look, in_order, unknown,
 };
 use super::text;
 use super::words::word;
@@ -425,6 +426,23 @@ impl Store for MemoryStore {
             self.halt(kept.rollout, &reached, worker, at)?;
         }
         Ok(Changed::Now)
+    }
+
+    fn tell_drain(
+        &mut self,
+        attempt: AttemptId,
+        worker: &str,
+        step: &DrainStep<'_>,
+        at: Stamp,
+    ) -> Result<(), StoreError> {
+        text::name("the name of a worker", worker)?;
+        step.check()?;
+        self.keep_drain(attempt, worker, step, at)
+    }
+
+    fn put_back(&mut self, attempt: AttemptId, worker: &str, at: Stamp) -> Result<(), StoreError> {
+        text::name("the name of a worker", worker)?;
+        self.undo_claim(attempt, worker, at)
     }
 
     fn claim_looks(&mut self, request: &LookRequest<'_>) -> Result<Vec<Attempt>, StoreError> {

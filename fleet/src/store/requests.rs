@@ -7,6 +7,7 @@
 //! | `changes.rs` | changes of states, approvals; which of them are done |
 //! | `claims.rs` | what workers ask for and report |
 //! | `foresights.rs` | how long updates take |
+//! | `drains.rs` | the steps of drain programs |
 //! | `looks.rs` | looks at confirmed hosts |
 //! | `survey.rs` | all of the store, counted |
 
@@ -14,6 +15,7 @@ mod bundles;
 mod changes;
 mod claims;
 mod creation;
+mod drains;
 mod foresights;
 mod looks;
 mod survey;
@@ -30,6 +32,8 @@ pub(super) use claims::lease_lost;
 pub use claims::{CLAIM_MAX, Claim, ClaimRequest, OPEN_MAX, Open, Outcome, RENEW_MAX};
 pub use creation::{ATTEMPTS_MAX, DOMAINS_MAX, NewAttempt, NewRollout, NewWave, WAVES_MAX};
 pub(super) use creation::{Cohort, Frozen, Placed};
+pub use drains::DrainStep;
+pub(super) use drains::{check_held, put_back_state};
 pub use foresights::FORESIGHTS_AT_ONCE_MAX;
 pub(super) use foresights::{board_times, in_order};
 pub use looks::{LOOKS_MAX, LookRequest};

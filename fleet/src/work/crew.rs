@@ -12,21 +12,31 @@
 //!
 //! Nothing is begun whose bundle is not on the shelf: it is fetched first ([`Order::Fetch`]), by
 //! somebody else than who renews the leases.
+//!
+//! | file | what the worker does there |
+//! | --- | --- |
+//! | `crew/claiming.rs` | claims hosts, looks at them, and begins campaigns |
+//! | `crew/draining.rs` | drains and undrains hosts, where the rollout's file says so |
+
+mod claiming;
+mod draining;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use firmcast::keys::ManagerPublicKey;
 use firmcast::reason::Reason;
 
+pub use super::drains::{DRAINS_AT_ONCE_MAX, UNDRAINS_AT_ONCE_MAX};
+use super::drains::{Drains, Script};
 use super::party::Party;
-pub use super::party::{Campaign, HostEnd, Purpose, Sight, Sighting};
+pub use super::party::{Campaign, HostEnd, Program, Purpose, Sight, Sighting};
 use super::steering::Courses;
 pub use super::strays::{HOME_US, LOOK_AGAIN_US};
 use super::strays::{Stray, Verdict, Why};
 pub use super::supply::FETCH_AGAIN_US;
 use super::supply::{Supply, begun};
-use crate::model::{AttemptId, Health, Look, RolloutId, RolloutState, Stamp, Worker};
-use crate::store::requests::{CLAIM_MAX, Claim, ClaimRequest, LookRequest, Outcome};
+use crate::model::{AttemptId, Health, Look, RolloutId, Stamp, Worker};
+use crate::store::requests::Outcome;
 use crate::store::{Store, StoreError};
 
 /// How long a lease holds, in microseconds: a worker that died is followed by another one within
@@ -57,7 +67,14 @@ const SUPPLIES_MAX: usize = 100;
 pub enum Order {
     /// Begin a campaign.
     Begin(Campaign),
-    /// End a campaign at once, as if its machine lost its power.
+    /// Run a program for a host, to its end or the end of its time.
+    Run(Program),
+    /// Ask a program to end, as if its time were over.
+    Stop {
+        /// Its number.
+        number: u64,
+    },
+    /// End a campaign or a program at once, as if its machine lost its power.
     Kill {
         /// Its number.
         number: u64,
@@ -73,7 +90,8 @@ pub enum Order {
 #[derive(Debug)]
 struct Report {
     attempt: AttemptId,
-    end: HostEnd,
+    /// Nothing when the host is put back.
+    end: Option<HostEnd>,
     at: Stamp,
 }
 
@@ -88,6 +106,9 @@ pub struct Crew {
     last_number: u64,
     parties: BTreeMap<u64, Party>,
     strays: BTreeMap<AttemptId, Stray>,
+    drains: Drains,
+    /// The programs of rollouts of which it has hosts.
+    scripts: BTreeMap<RolloutId, Script>,
     reports: Vec<Report>,
     /// What looks at hosts that have soaked came to, to be told.
     looks: Vec<(AttemptId, Look)>,
@@ -115,6 +136,8 @@ impl Crew {
             last_number: 0,
             parties: BTreeMap::new(),
             strays: BTreeMap::new(),
+            drains: Drains::default(),
+            scripts: BTreeMap::new(),
             reports: Vec::new(),
             looks: Vec::new(),
             stages: VecDeque::new(),
@@ -127,16 +150,22 @@ impl Crew {
     }
 
     /// Takes no further hosts: the worker is to stop. Hosts that it waits for, and those that it
-    /// lets go, are left to whoever takes them over.
+    /// lets go, are left to whoever takes them over; also those that it drains. Those that have
+    /// ended are undrained before.
     pub fn take_no_more(&mut self) {
         (self.hosts_max, self.is_stopping) = (0, true);
         self.strays.clear();
         self.looks.clear();
+        let updates = self.parties.values().filter(|party| party.purpose == Purpose::Update);
+        let updated = updates.flat_map(|party| party.hosts.values().copied()).collect();
+        for number in self.drains.let_go(&updated) {
+            self.orders.push(Order::Stop { number });
+        }
     }
 
     /// When its campaigns have to be over, unless the leases are renewed before.
     pub fn leases_end(&self) -> Stamp {
-        match self.parties.is_empty() {
+        match self.parties.is_empty() && !self.drains.are_busy() {
             true => Stamp::MAX,
             false => self.renewed_at.saturating_add(LEASE_US - MARGIN_US),
         }
@@ -158,7 +187,8 @@ impl Crew {
     fn held(&self) -> BTreeSet<AttemptId> {
         let ended = self.reports.iter().map(|report| report.attempt);
         let ended = ended.chain(self.looks.iter().map(|(attempt, _)| *attempt));
-        self.in_parties().chain(self.strays.keys().copied()).chain(ended).collect()
+        let in_parties = self.in_parties().chain(self.drains.attempts());
+        in_parties.chain(self.strays.keys().copied()).chain(ended).collect()
     }
 
     /// Does all that is due with the store, whose clock says when leases and windows end. `now` is
@@ -175,20 +205,10 @@ impl Crew {
         self.tell(store, at.saturating_sub(now))?;
         self.fetch(store, now)?;
         let open = self.courses.steer(store, &self.supply, &self.name, at)?;
-        let room = self.hosts_max.saturating_sub(self.in_hand()).min(CLAIM_MAX);
-        let request = ClaimRequest {
-            site: &self.site,
-            worker: &self.name,
-            at,
-            lease_us: LEASE_US,
-            limit: room,
-            open: &open,
-            lacking: self.supply.lacking(),
-        };
-        let claims = if room == 0 { Vec::new() } else { store.claim(&request)? };
-        self.take(store, now, claims)?;
+        self.claim(store, now, at, open)?;
         self.claim_looks(store, now, at)?;
-        self.look_again(store, now)
+        self.look_again(store, now)?;
+        self.go_on_draining(store, now, at.saturating_sub(now))
     }
 
     /// The shelf has bundles of these digests. To be called before each turn.
@@ -214,8 +234,8 @@ impl Crew {
         std::mem::take(&mut self.orders)
     }
 
-    /// Ends the campaigns whose leases may be over: whether the store answers or not, and however
-    /// long a turn took.
+    /// Ends the campaigns and programs whose leases may be over: whether the store answers or not,
+    /// and however long a turn took.
     pub fn give_up_leases(&mut self, now: Stamp) {
         if now < self.renewed_at.saturating_add(LEASE_US - MARGIN_US) {
             return;
@@ -225,15 +245,25 @@ impl Crew {
         self.looks.clear();
         self.stages.clear();
         self.renewed_at = now;
-        for number in std::mem::take(&mut self.parties).into_keys() {
+        let programs = self.drains.retain(|_| false);
+        for number in std::mem::take(&mut self.parties).into_keys().chain(programs) {
             self.kill(number);
         }
     }
 
-    /// Has a campaign ended, or not begun.
+    /// Returns the next number of a campaign or program.
+    fn next_number(&mut self) -> u64 {
+        self.last_number += 1;
+        self.last_number
+    }
+
+    /// Has a campaign or program ended, or not begun.
     fn kill(&mut self, number: u64) {
-        let is_its_begin =
-            |order: &Order| matches!(order, Order::Begin(begun) if begun.number == number);
+        let is_its_begin = |order: &Order| match order {
+            Order::Begin(campaign) => campaign.number == number,
+            Order::Run(program) => program.number == number,
+            Order::Stop { .. } | Order::Kill { .. } | Order::Fetch { .. } => false,
+        };
         match self.orders.iter().position(is_its_begin) {
             Some(place) => drop(self.orders.remove(place)),
             None => self.orders.push(Order::Kill { number }),
@@ -257,10 +287,11 @@ impl Crew {
         let Some(attempt) = party.hosts.remove(host) else { return };
         if self.is_stopping && end.reason == Reason::Interrupted.name() {
             // Let go because of the stop: whoever takes over begins with it anew.
+            self.drains.forget(attempt);
             return;
         }
         if party.purpose == Purpose::Update {
-            self.reports.push(Report { attempt, end, at });
+            self.end(attempt, end, at);
         }
     }
 
@@ -280,7 +311,7 @@ impl Crew {
             Verdict::Again | Verdict::Home => {}
             Verdict::Ended(end) => {
                 self.strays.remove(&attempt);
-                self.reports.push(Report { attempt, end, at });
+                self.end(attempt, end, at);
             }
             Verdict::Seen(look) => {
                 if look.health != Health::Unclear {
@@ -296,6 +327,7 @@ impl Crew {
     pub fn handle_exit(&mut self, number: u64, words: &str, begun: bool, at: Stamp) {
         let Some(party) = self.parties.remove(&number) else { return };
         if self.is_stopping {
+            party.hosts.into_values().for_each(|attempt| self.drains.forget(attempt));
             return;
         }
         for (host, attempt) in party.hosts {
@@ -304,10 +336,7 @@ impl Crew {
                     let why = Why::BrokenOff(words.to_owned());
                     self.strays.insert(attempt, Stray::new(at, party.rollout, host, why));
                 }
-                Purpose::Update => {
-                    let end = interrupted(words);
-                    self.reports.push(Report { attempt, end, at });
-                }
+                Purpose::Update => self.end(attempt, interrupted(words), at),
                 Purpose::Look => {
                     let reason = Reason::Interrupted.name().to_owned();
                     let (sight, detail) = (Sight::Unclear, words.to_owned());
@@ -328,6 +357,8 @@ impl Crew {
         self.reports.retain(|report| !is_lost(&report.attempt));
         self.looks.retain(|(attempt, _)| !is_lost(attempt));
         self.strays.retain(|attempt, _| !is_lost(attempt));
+        let programs = self.drains.retain(|attempt| !is_lost(&attempt));
+        programs.into_iter().for_each(|number| self.kill(number));
         let lost: Vec<u64> = self
             .parties
             .iter()
@@ -393,14 +424,15 @@ impl Crew {
             self.stages.pop_front();
         }
         while let Some(Report { attempt, end, at }) = self.reports.last() {
-            let outcome = Outcome {
-                confirmed: end.confirmed,
-                reason: Some(&end.reason),
-                flash: Some(&end.flash),
-                detail: &end.detail,
+            let at = at.saturating_add(ahead_us);
+            let told = match end {
+                Some(end) => {
+                    store.report(*attempt, &self.name, &outcome(end), at).map(|_changed| ())
+                }
+                None => store.put_back(*attempt, &self.name, at),
             };
-            match store.report(*attempt, &self.name, &outcome, at.saturating_add(ahead_us)) {
-                Ok(_) | Err(StoreError::LeaseLost { .. }) => {}
+            match told {
+                Ok(()) | Err(StoreError::LeaseLost { .. }) => {}
                 Err(error) => return Err(error),
             }
             self.reports.pop();
@@ -419,121 +451,12 @@ impl Crew {
         }
         Ok(())
     }
+}
 
-    /// Takes hosts that have soaked, to look at them.
-    fn claim_looks(
-        &mut self,
-        store: &mut dyn Store,
-        now: Stamp,
-        at: Stamp,
-    ) -> Result<(), StoreError> {
-        let looking = self.strays.values().filter(|stray| stray.has_soaked()).count();
-        let limit = LOOKS_AT_ONCE_MAX.saturating_sub(looking);
-        if limit == 0 || self.is_stopping {
-            return Ok(());
-        }
-        let (site, worker, lease_us) = (self.site.as_str(), self.name.as_str(), LEASE_US);
-        let lacking = self.supply.lacking();
-        let request = LookRequest { site, worker, at, lease_us, limit, lacking };
-        for attempt in store.claim_looks(&request)? {
-            let stray = Stray::new(now, attempt.rollout, attempt.host, Why::Soaked(None));
-            self.strays.insert(attempt.id, stray);
-        }
-        Ok(())
-    }
-
-    /// Begins with hosts that were claimed: a campaign for those of each rollout.
-    fn take(
-        &mut self,
-        store: &mut dyn Store,
-        now: Stamp,
-        claims: Vec<Claim>,
-    ) -> Result<(), StoreError> {
-        let mut fresh: BTreeMap<RolloutId, BTreeMap<String, AttemptId>> = BTreeMap::new();
-        for Claim { attempt, taken_from } in claims {
-            let (rollout, host) = (attempt.rollout, attempt.host);
-            if taken_from.is_some() {
-                self.strays.insert(attempt.id, Stray::new(now, rollout, host, Why::TakenOver));
-            } else {
-                fresh.entry(rollout).or_default().insert(host, attempt.id);
-            }
-        }
-        for (rollout, hosts) in fresh {
-            let Some(found) = store.rollout(rollout)? else { continue };
-            let release = found.rollout.release;
-            self.begin(store, rollout, Purpose::Update, release, hosts)?;
-        }
-        Ok(())
-    }
-
-    /// Looks at hosts that may be anywhere, and goes on with those that are home.
-    fn look_again(&mut self, store: &mut dyn Store, now: Stamp) -> Result<(), StoreError> {
-        self.report_broken_off(now);
-        let busy: BTreeSet<AttemptId> = self.in_parties().collect();
-        let mut due: BTreeMap<(RolloutId, bool), BTreeMap<String, AttemptId>> = BTreeMap::new();
-        for (attempt, stray) in &self.strays {
-            let is_home = stray.is_home();
-            if (is_home || stray.look_at <= now) && !busy.contains(attempt) {
-                let hosts = due.entry((stray.rollout, is_home)).or_default();
-                hosts.insert(stray.host.clone(), *attempt);
-            }
-        }
-        for ((rollout, is_home), hosts) in due {
-            let Some(found) = store.rollout(rollout)? else { continue };
-            let release = found.rollout.release;
-            if !is_home {
-                self.begin(store, rollout, Purpose::Look, release, hosts)?;
-                continue;
-            }
-            self.strays.retain(|attempt, _| !hosts.values().any(|home| home == attempt));
-            if found.rollout.state == RolloutState::Running {
-                self.begin(store, rollout, Purpose::Update, release, hosts)?;
-                continue;
-            }
-            for attempt in hosts.into_values() {
-                let words = "its worker died, and the rollout does not run any more";
-                let end = interrupted(words);
-                self.reports.push(Report { attempt, end, at: now });
-            }
-        }
-        Ok(())
-    }
-
-    /// A host that is home again from a campaign that broke off here is not tried twice.
-    fn report_broken_off(&mut self, now: Stamp) {
-        let reports = &mut self.reports;
-        self.strays.retain(|attempt, stray| match &stray.why {
-            Why::BrokenOff(words) if stray.is_home() => {
-                let end = interrupted(words);
-                reports.push(Report { attempt: *attempt, end, at: now });
-                false
-            }
-            _ => true,
-        });
-    }
-
-    fn begin(
-        &mut self,
-        store: &mut dyn Store,
-        rollout: RolloutId,
-        purpose: Purpose,
-        release: String,
-        hosts: BTreeMap<String, AttemptId>,
-    ) -> Result<(), StoreError> {
-        let mut known = Vec::with_capacity(hosts.len());
-        for name in hosts.keys() {
-            known.extend(store.host(name)?);
-        }
-        if known.is_empty() {
-            return Ok(());
-        }
-        self.last_number += 1;
-        let number = self.last_number;
-        let campaign = Campaign { number, purpose, release, hosts: known };
-        self.parties.insert(number, Party { rollout, purpose, hosts });
-        self.orders.push(Order::Begin(campaign));
-        Ok(())
-    }
+/// What the store is told of an end.
+fn outcome(end: &HostEnd) -> Outcome<'_> {
+    let HostEnd { confirmed, reason, flash, detail } = end;
+    Outcome { confirmed: *confirmed, reason: Some(reason), flash: Some(flash), detail }
 }
 
 /// The end of a host whose campaign did not come to one: nobody has said what its chip holds.

@@ -5,12 +5,14 @@
 //! | file | what it has |
 //! | --- | --- |
 //! | [`crew`] | the worker: leases, campaigns, reports |
+//! | `drains.rs` | the hosts that are drained and undrained |
 //! | `party.rs` | the hosts of one campaign, and what it says of them |
 //! | `strays.rs` | hosts that are looked at, and what is made of that |
 //! | `supply.rs` | which bundles it has, and which one it fetches next |
 //! | `steering.rs` | what comes next in each rollout, and where a window is open |
 
 pub mod crew;
+mod drains;
 mod party;
 mod steering;
 mod strays;

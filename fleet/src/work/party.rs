@@ -28,6 +28,17 @@ pub struct Campaign {
     pub hosts: Vec<Host>,
 }
 
+/// A program that is to be run for a host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Program {
+    /// Its number; no campaign of this worker has the same.
+    pub number: u64,
+    /// Its path, and its arguments.
+    pub argv: Vec<String>,
+    /// How long it may take, in seconds.
+    pub within_s: u32,
+}
+
 /// How a campaign ended for a host that was to get the release.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostEnd {

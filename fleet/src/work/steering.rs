@@ -43,6 +43,11 @@ impl Courses {
         Self { site: site.to_owned(), approvers, by_id: BTreeMap::new() }
     }
 
+    /// Says whether a rollout under way drains its hosts.
+    pub(super) fn drains(&self, rollout: RolloutId) -> bool {
+        self.by_id.get(&rollout).is_some_and(|course| course.file.drain.is_some())
+    }
+
     /// Makes the changes that are due in every rollout, and returns the rollouts whose hosts may
     /// begin at this site now: the window is open, and the bundle is there.
     pub(super) fn steer(

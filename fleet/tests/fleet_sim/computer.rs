@@ -31,6 +31,10 @@ pub(crate) struct Computer {
     pub(crate) is_worn: bool,
     /// It answers, and cannot tell what its chip holds.
     pub(crate) is_mute: bool,
+    /// It gets no load.
+    pub(crate) is_drained: bool,
+    /// `drain` was begun for it, and no `undrain` has come to its end since.
+    pub(crate) is_owed: bool,
     /// Timers of earlier places are void.
     pub(crate) timer: u64,
 }

@@ -9,8 +9,8 @@ use firmcast_fleet::model::{
 };
 use firmcast_fleet::rollout::limits::Counts;
 use firmcast_fleet::store::requests::{
-    Changed, Claim, ClaimRequest, Count, LookBack, LookRequest, NewRollout, Outcome, Place,
-    RolloutWaves, SignedApproval, StateChange, Survey, WaveChange,
+    Changed, Claim, ClaimRequest, Count, DrainStep, LookBack, LookRequest, NewRollout, Outcome,
+    Place, RolloutWaves, SignedApproval, StateChange, Survey, WaveChange,
 };
 use firmcast_fleet::store::{Store, StoreError};
 
@@ -102,6 +102,8 @@ passed! {
     fn renew(&mut self, worker: &str, ids: &[AttemptId], at: Stamp, us: i64) -> Vec<AttemptId>;
     fn tell_stage(&mut self, id: AttemptId, worker: &str, stage: &str, at: Stamp) -> ();
     fn report(&mut self, id: AttemptId, worker: &str, end: &Outcome<'_>, at: Stamp) -> Changed;
+    fn tell_drain(&mut self, id: AttemptId, worker: &str, step: &DrainStep<'_>, at: Stamp) -> ();
+    fn put_back(&mut self, id: AttemptId, worker: &str, at: Stamp) -> ();
     fn claim_looks(&mut self, request: &LookRequest<'_>) -> Vec<Attempt>;
     fn report_look(&mut self, id: AttemptId, worker: &str, look: &Look) -> Changed;
     fn events(&mut self, after: EventId, limit: usize) -> Vec<Event>;

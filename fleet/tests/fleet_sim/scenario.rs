@@ -151,7 +151,13 @@ fn rollout(chance: &mut Chance, number: usize) -> (String, bool) {
     let has_windows = chance.once_in(3);
     let rest_s = if chance.once_in(2) { chance.within(0..90) } else { 0 };
     let times = (chance.within(0..90), rest_s, chance.within(20..400));
-    (text(number, members, times, &limits, has_windows), has_windows)
+    let mut text = text(number, members, times, &limits, has_windows);
+    if chance.once_in(2) {
+        text += "[drain]\nrun = [\"/lb\", \"drain\", \"{host}\"]\nwithin = \"40 s\"\n\
+                 [undrain]\nrun = [\"/lb\", \"undrain\", \"{host}\", \"{outcome}\"]\n\
+                 within = \"20 s\"\n";
+    }
+    (text, has_windows)
 }
 
 /// A rollout's file. The times are the waves' soak times and the one for looks, in seconds.

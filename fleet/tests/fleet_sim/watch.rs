@@ -7,6 +7,7 @@ use firmcast_fleet::model::{
     AttemptState, Event, EventId, EventKind, Health, Host, RolloutId, RolloutState, Stamp,
     WaveState,
 };
+use firmcast_fleet::rollout::file::RolloutFile;
 use firmcast_fleet::rollout::limits::{Counts, Domain, Ending, Limits};
 use firmcast_fleet::store::Store;
 use firmcast_fleet::store::requests::{NewRollout, PAGE_MAX, Place};
@@ -23,6 +24,7 @@ const MINUTE: i64 = 60 * SECOND;
 struct Told {
     limits: Limits,
     has_windows: bool,
+    drains: bool,
     /// Wave and predicted seconds of each planned host.
     planned: BTreeMap<String, (u32, u32)>,
     counts: Counts,
@@ -48,6 +50,11 @@ pub(crate) struct Tally {
     pub(crate) healthy: u64,
     pub(crate) sick: u64,
     pub(crate) fetched: u64,
+    pub(crate) drained: u64,
+    pub(crate) not_drained: u64,
+    pub(crate) undrained: u64,
+    pub(crate) not_undrained: u64,
+    pub(crate) put_back: u64,
     pub(crate) in_flight_max: usize,
 }
 
@@ -81,6 +88,22 @@ impl Watch {
         self.in_flight.is_empty()
     }
 
+    pub(crate) fn is_in_flight(&self, index: usize) -> bool {
+        self.rollout_of(index).is_some()
+    }
+
+    /// Whether the rollout in which a host is in flight drains it.
+    pub(crate) fn drains(&self, index: usize) -> bool {
+        self.rollout_of(index).is_some_and(|rollout| self.rollouts[&rollout].drains)
+    }
+
+    fn rollout_of(&self, index: usize) -> Option<RolloutId> {
+        let of = |(name, rollout): (&String, &RolloutId)| {
+            (self.hosts[name].0 == index).then_some(*rollout)
+        };
+        self.in_flight.iter().find_map(of)
+    }
+
     pub(crate) fn index(&self, host: &str) -> usize {
         self.hosts[host].0
     }
@@ -90,11 +113,12 @@ impl Watch {
         id: RolloutId,
         new: &NewRollout,
         has_windows: bool,
-        within_s: u32,
+        file: &RolloutFile,
     ) {
         let mut told = Told {
             limits: new.limits.clone(),
             has_windows,
+            drains: file.drain.is_some(),
             planned: BTreeMap::new(),
             counts: Counts::default(),
             is_running: false,
@@ -103,7 +127,7 @@ impl Watch {
                 .map(|wave| (wave.name.clone(), WaveState::Waiting, 0))
                 .collect(),
             soaks: new.waves.iter().map(|wave| wave.soak_s > 0).collect(),
-            within_us: i64::from(within_s) * SECOND,
+            within_us: i64::from(file.healthy_within_s) * SECOND,
             counted: BTreeSet::new(),
         };
         for attempt in &new.attempts {
@@ -170,9 +194,18 @@ impl Watch {
                 self.measured.remove(index);
                 self.tally.taken_over += 1;
             }
-            EventKind::Stage => assert_eq!(self.in_flight.get(host), Some(&rollout), "{event:?}"),
+            EventKind::Stage | EventKind::UndrainFailed => {
+                assert_eq!(self.in_flight.get(host), Some(&rollout), "{event:?}");
+            }
+            EventKind::PutBack => {
+                assert_eq!(self.in_flight.remove(host), Some(rollout), "{event:?}");
+                assert!(!computers[*index].is_owed, "it was not undrained: {event:?}");
+                told.counts.put_back(&domains);
+                self.tally.put_back += 1;
+            }
             EventKind::Ended => {
                 assert_eq!(self.in_flight.remove(host), Some(rollout), "{event:?}");
+                assert!(!computers[*index].is_owed, "it was not undrained: {event:?}");
                 let ending = ending(&event.detail);
                 told.counts.end(&domains, ending);
                 told.is_reached |= is_reached(&told.limits, &part(&told.counts, &domains));
@@ -299,7 +332,9 @@ fn ending(detail: &str) -> Ending {
 /// Compares what is said of a host with what it is.
 fn check_end(event: &Event, ending: Ending, host: &Computer, is_measured: bool, id: RolloutId) {
     let release = (id as usize - 1) % 2;
-    if ending == Ending::Confirmed {
+    if event.detail == "failed: drain-failed" {
+        // It was not touched, and not looked at.
+    } else if ending == Ending::Confirmed {
         assert_eq!(host.firmware, Some(release), "{event:?}");
     } else {
         let is_new = host.firmware == Some(release) || matches!(host.place, Where::Flashing(_));

@@ -1,21 +1,24 @@
-//! The clock, the workers, their campaigns, and what goes wrong.
+//! The clock and the workers.
+
+mod campaigns;
+mod faults;
+mod programs;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use firmcast::reason::Reason;
 use firmcast_fleet::model::{Host, RolloutState, Stamp};
 use firmcast_fleet::rollout::file::RolloutFile;
 use firmcast_fleet::rollout::plan::{Given, plan};
 use firmcast_fleet::store::Store;
 use firmcast_fleet::store::requests::NewRollout;
-use firmcast_fleet::work::crew::{Campaign, Crew, HostEnd, Order, Purpose, Sight, Sighting};
+use firmcast_fleet::work::crew::{Crew, HostEnd, Order, Purpose, Sighting};
 
 use super::chance::{Chance, SECOND};
 use super::computer::{CampaignId, Computer, Place};
 use super::line::Line;
-use super::people;
 use super::scenario::{BEGIN, Scenario, release};
 use super::watch::{Tally, Watch};
+use programs::{Errand, ProgramId};
 
 /// How long everything may take when no fault comes any more.
 const CALM_MAX: i64 = 12 * 3600 * SECOND;
@@ -40,6 +43,7 @@ enum Due {
     Mend(usize),
     Store,
     Leg(CampaignId, usize),
+    Program(ProgramId),
     Host(usize, u64),
 }
 
@@ -50,6 +54,7 @@ enum Happening {
     Sighting(u64, String, Sighting),
     Exit(u64),
     Fetched(String, Result<(), String>),
+    Program(u64, Result<(), String>),
 }
 
 struct Worker {
@@ -63,6 +68,7 @@ struct Worker {
     /// When its process ends all campaigns, by its clock.
     leases_end: Stamp,
     campaigns: BTreeMap<u64, CampaignId>,
+    programs: BTreeMap<u64, ProgramId>,
     inbox: Vec<Happening>,
 }
 
@@ -103,6 +109,8 @@ pub(crate) struct World<'a> {
     computers: Vec<Computer>,
     campaigns: BTreeMap<CampaignId, Running>,
     last_campaign: CampaignId,
+    errands: BTreeMap<ProgramId, Errand>,
+    last_program: ProgramId,
     queue: BTreeSet<(Stamp, u64, Due)>,
     last_due: u64,
     watch: Watch,
@@ -138,7 +146,7 @@ impl<'a> World<'a> {
             };
             let new = NewRollout::of(text, &file, &plan(&given).unwrap(), "ann".to_owned(), BEGIN);
             let id = store.create_rollout(&new).unwrap();
-            watch.add(id, &new, *has_windows, file.healthy_within_s);
+            watch.add(id, &new, *has_windows, &file);
         }
         let computers = hosts.iter().map(|_| Computer {
             place: Place::Home,
@@ -146,6 +154,8 @@ impl<'a> World<'a> {
             refuses: chance.once_in(scenario.bad_every),
             is_worn: chance.once_in(scenario.bad_every),
             is_mute: false,
+            is_drained: false,
+            is_owed: false,
             timer: 0,
         });
         let computers = computers.collect();
@@ -161,6 +171,7 @@ impl<'a> World<'a> {
             shelf: BTreeSet::new(),
             leases_end: Stamp::MAX,
             campaigns: BTreeMap::new(),
+            programs: BTreeMap::new(),
             inbox: Vec::new(),
         };
         let workers = (0..scenario.workers).map(worker).collect();
@@ -175,6 +186,8 @@ impl<'a> World<'a> {
             computers,
             campaigns: BTreeMap::new(),
             last_campaign: 0,
+            errands: BTreeMap::new(),
+            last_program: 0,
             queue: BTreeSet::new(),
             last_due: 0,
             watch,
@@ -217,6 +230,7 @@ impl<'a> World<'a> {
             }
         }
         self.watch.look_at_end(self.store);
+        self.check_undrained();
         &mut self.watch.tally
     }
 
@@ -230,6 +244,7 @@ impl<'a> World<'a> {
             Due::Leases(worker, life) if self.workers[worker].life == life => {
                 if self.workers[worker].leases_end <= self.clock(worker) {
                     self.end_campaigns(worker, "its leases end");
+                    self.kill_programs(worker);
                 }
             }
             Due::Fetched(worker, life, number) if self.workers[worker].life == life => {
@@ -239,6 +254,7 @@ impl<'a> World<'a> {
             Due::Mend(worker) => self.workers[worker].is_cut = false,
             Due::Store => self.store_is_away = false,
             Due::Leg(campaign, host) => self.leg(campaign, host),
+            Due::Program(id) => self.end_program(id),
             Due::Host(host, timer) if self.computers[host].timer == timer => {
                 if let Some(place) = self.computers[host].next() {
                     self.go(host, place);
@@ -279,132 +295,6 @@ impl<'a> World<'a> {
         rollouts.iter().all(|rollout| is_over(rollout.state)) && self.watch.nobody_in_flight()
     }
 
-    /// No fault comes any more: all that is away returns.
-    fn grow_calm(&mut self) {
-        self.say(|| "no further faults".to_owned());
-        (self.calm, self.store_is_away) = (true, false);
-        for worker in 0..self.workers.len() {
-            self.workers[worker].is_cut = false;
-            if self.workers[worker].crew.is_none() {
-                self.start_worker(worker);
-            }
-        }
-    }
-
-    fn person(&mut self) {
-        let (rollouts, at) = (self.scenario.rollouts.len(), self.now);
-        let interval = if self.calm { 20_000..60_000 } else { 2000..40_000 };
-        if self.calm {
-            (1..=rollouts).for_each(|id| people::go_on(self.store, id as i64, at));
-        } else {
-            people::act(self.store, &mut self.chance, rollouts, at);
-        }
-        let pause = self.chance.ms(interval);
-        self.after(pause, Due::Person);
-    }
-
-    /// Something goes wrong.
-    fn fail(&mut self) {
-        if self.calm {
-            return;
-        }
-        let worker = self.chance.index(self.workers.len());
-        match self.chance.within(0..13) {
-            0..3 => {
-                self.kill_worker(worker);
-                let pause = self.chance.ms(500..60_000);
-                self.after(pause, Due::Return(worker));
-            }
-            3 => {
-                self.say(|| "the store is away".to_owned());
-                self.store_is_away = true;
-                let pause = self.chance.ms(1000..180_000);
-                self.after(pause, Due::Store);
-            }
-            4 | 5 => {
-                self.say(|| format!("worker {worker} is cut off"));
-                self.workers[worker].is_cut = true;
-                let pause = self.chance.ms(1000..100_000);
-                self.after(pause, Due::Mend(worker));
-            }
-            6 | 7 => {
-                let host = self.chance.index(self.computers.len());
-                self.say(|| format!("host {host} dies"));
-                self.go(host, Place::Dead);
-            }
-            8 => {
-                let running = self.campaigns.keys().copied().collect::<Vec<_>>();
-                if !running.is_empty() {
-                    let campaign = running[self.chance.index(running.len())];
-                    self.end_campaign(campaign, "it breaks off", true);
-                }
-            }
-            9 => {
-                let host = self.chance.index(self.computers.len());
-                self.computers[host].refuses ^= true;
-            }
-            10 | 11 => {
-                let host = self.chance.index(self.computers.len());
-                self.computers[host].is_mute ^= true;
-            }
-            // Somebody else writes to its chip.
-            _ => {
-                let host = self.chance.index(self.computers.len());
-                self.say(|| format!("host {host} loses its firmware"));
-                self.computers[host].firmware = None;
-            }
-        }
-        let pause = self.chance.ms(2000..60_000);
-        self.after(pause, Due::Fault);
-    }
-
-    fn start_worker(&mut self, worker: usize) {
-        self.say(|| format!("worker {worker} starts"));
-        let (site, max) = (self.scenario.site(worker), self.scenario.hosts_max);
-        let crew = Crew::new(&site, &format!("worker{worker}"), max, Vec::new());
-        self.workers[worker].crew = Some(crew);
-        self.workers[worker].life += 1;
-        let pause = self.chance.ms(1..1000);
-        self.after(pause, Due::Turn(worker, self.workers[worker].life, self.now + pause));
-    }
-
-    /// kill -9: its campaigns end with it.
-    fn kill_worker(&mut self, worker: usize) {
-        let Some(crew) = self.workers[worker].crew.take() else { return };
-        self.end_campaigns(worker, "its worker dies");
-        self.workers[worker].life += 1;
-        self.workers[worker].inbox.clear();
-        let (hosts, before) = (crew.in_hand(), (self.allocated)());
-        drop(crew);
-        let bytes = before.saturating_sub((self.allocated)());
-        self.say(|| format!("worker {worker} dies with {hosts} hosts, {bytes} bytes"));
-        if hosts > self.largest.hosts {
-            self.largest = Dropped { hosts, bytes };
-        }
-    }
-
-    fn end_campaigns(&mut self, worker: usize, why: &str) {
-        for campaign in self.workers[worker].campaigns.clone().into_values() {
-            self.end_campaign(campaign, why, true);
-        }
-    }
-
-    /// A campaign ends at once; its hosts before the commit go home by themselves.
-    fn end_campaign(&mut self, campaign: CampaignId, why: &str, is_told: bool) {
-        let Some(running) = self.campaigns.remove(&campaign) else { return };
-        self.say(|| format!("campaign {campaign} ends: {why}"));
-        let Running { worker, number, legs, .. } = running;
-        self.workers[worker].campaigns.remove(&number);
-        for host in legs.into_keys() {
-            if self.computers[host].place == Place::Recovery(Some(campaign)) {
-                self.go(host, Place::Recovery(None));
-            }
-        }
-        if is_told {
-            self.tell(worker, Happening::Exit(number));
-        }
-    }
-
     fn go(&mut self, host: usize, place: Place) {
         let next = self.computers[host].go(place, self.now, &mut self.chance);
         self.say(|| format!("host {host} is {:?}", self.computers[host]));
@@ -441,6 +331,7 @@ impl<'a> World<'a> {
                     Happening::Fetched(release, result) => {
                         crew.handle_fetched(&release, result, clock);
                     }
+                    Happening::Program(number, ended) => crew.handle_program(number, ended),
                 }
             }
             if !self.calm && chance.once_in(40) {
@@ -478,7 +369,10 @@ impl<'a> World<'a> {
                     let (pause, life) = (self.chance.ms(500..20_000), self.workers[worker].life);
                     self.after(pause, Due::Fetched(worker, life, number));
                 }
+                Order::Run(program) => self.run_program(worker, program),
+                Order::Stop { number } => self.stop_program(worker, number),
                 Order::Kill { number } => {
+                    self.kill_program(worker, number);
                     if let Some(campaign) = self.workers[worker].campaigns.get(&number) {
                         self.end_campaign(*campaign, "its worker says so", true);
                     }
@@ -519,134 +413,6 @@ impl<'a> World<'a> {
             let look = self.chance.ms(0..LEASES_LOOK_MS);
             let pause = (at - self.clock(worker)).max(0) + look;
             self.after(pause, Due::Leases(worker, self.workers[worker].life));
-        }
-    }
-
-    fn begin(&mut self, worker: usize, campaign: Campaign) {
-        let Campaign { number, purpose, release: digest, hosts } = campaign;
-        assert!(self.workers[worker].shelf.contains(&digest), "its bundle is not there");
-        self.last_campaign += 1;
-        let id = self.last_campaign;
-        let mut legs = BTreeMap::new();
-        for host in &hosts {
-            let index = self.watch.index(&host.name);
-            legs.insert(index, Leg::Knock);
-            let pause = self.chance.ms(100..4000);
-            self.after(pause, Due::Leg(id, index));
-            let other = self
-                .campaigns
-                .values()
-                .find(|other| other.purpose == Purpose::Update && other.legs.contains_key(&index));
-            let is_twice = purpose == Purpose::Update && other.is_some();
-            assert!(!is_twice, "host {index} is in two campaigns that write");
-        }
-        self.say(|| format!("worker {worker} begins campaign {id}: {purpose:?} {:?}", legs.keys()));
-        let release = usize::from(digest == release(1).digest);
-        self.campaigns.insert(id, Running { worker, number, purpose, release, legs });
-        self.workers[worker].campaigns.insert(number, id);
-    }
-
-    /// A campaign goes on with a host.
-    fn leg(&mut self, campaign: CampaignId, host: usize) {
-        let Some(running) = self.campaigns.get(&campaign) else { return };
-        let Some(leg) = running.legs.get(&host).copied() else { return };
-        let (purpose, release) = (running.purpose, running.release);
-        let Computer { place, firmware, refuses, is_mute, .. } = self.computers[host];
-        let is_mine = place == Place::Recovery(Some(campaign));
-        let away = if matches!(place, Place::Recovery(_)) {
-            Reason::Busy
-        } else {
-            Reason::HostUnreachable
-        };
-        match (leg, purpose) {
-            (Leg::Knock, Purpose::Look) => {
-                let reason = match place {
-                    Place::Home if is_mute => Reason::NotMeasured,
-                    Place::Home if firmware == Some(release) => Reason::Confirmed,
-                    Place::Home => Reason::WrongDigest,
-                    _ => away,
-                };
-                self.see(campaign, host, reason);
-            }
-            (Leg::Knock, _) if place != Place::Home => self.end(campaign, host, away, false),
-            (Leg::Knock, _) if firmware == Some(release) => {
-                self.end(campaign, host, Reason::Confirmed, true);
-            }
-            (Leg::Knock, _) if refuses => self.end(campaign, host, Reason::FlashLocked, false),
-            (Leg::Knock, _) => {
-                self.go(host, Place::Recovery(Some(campaign)));
-                self.pass(campaign, host, Leg::Receive, "recovery");
-            }
-            (Leg::Receive, _) if is_mine => self.pass(campaign, host, Leg::Commit, "receiving"),
-            (Leg::Commit, _) if is_mine => {
-                self.go(host, Place::Flashing(release));
-                self.pass(campaign, host, Leg::Await(self.now + BOOT_WAIT), "commit");
-            }
-            (Leg::Receive | Leg::Commit, _) => {
-                self.end(campaign, host, Reason::HostUnreachable, false);
-            }
-            (Leg::Await(_), _) if place == Place::Home && firmware == Some(release) => {
-                self.end(campaign, host, Reason::Confirmed, true);
-            }
-            (Leg::Await(_), _) if place == Place::Home => {
-                self.end(campaign, host, Reason::FlashLocked, false);
-            }
-            (Leg::Await(until), _) if self.now > until => {
-                self.end(campaign, host, Reason::HostUnreachable, false);
-            }
-            (Leg::Await(_), _) => self.after(5 * SECOND, Due::Leg(campaign, host)),
-        }
-    }
-
-    fn pass(&mut self, campaign: CampaignId, host: usize, leg: Leg, stage: &'static str) {
-        let Some(running) = self.campaigns.get_mut(&campaign) else { return };
-        running.legs.insert(host, leg);
-        let (worker, number) = (running.worker, running.number);
-        let name = self.scenario.host(host).name;
-        self.tell(worker, Happening::Stage(number, name, stage));
-        let pause = self.chance.ms(2000..30_000);
-        self.after(pause, Due::Leg(campaign, host));
-    }
-
-    /// A campaign that looks says what it saw.
-    fn see(&mut self, campaign: CampaignId, host: usize, reason: Reason) {
-        let Some(running) = self.campaigns.get_mut(&campaign) else { return };
-        running.legs.remove(&host);
-        let (worker, number, release) = (running.worker, running.number, running.release);
-        let is_last = running.legs.is_empty();
-        let (sight, reason) = (Sight::of_reason(reason.name()), reason.name().to_owned());
-        self.watch.measured.insert(host);
-        self.watch.seen.insert((host, release), sight);
-        self.say(|| format!("campaign {campaign} sees host {host}: {reason}"));
-        let name = self.scenario.host(host).name;
-        let sighting = Sighting { sight, reason, detail: String::new() };
-        self.tell(worker, Happening::Sighting(number, name, sighting));
-        if is_last {
-            self.end_campaign(campaign, "all its hosts were seen", true);
-        }
-    }
-
-    /// A campaign says how a host ended; after the last one it is over.
-    fn end(&mut self, campaign: CampaignId, host: usize, reason: Reason, confirmed: bool) {
-        let Some(running) = self.campaigns.get_mut(&campaign) else { return };
-        running.legs.remove(&host);
-        let (worker, number) = (running.worker, running.number);
-        let is_last = running.legs.is_empty();
-        if self.computers[host].place == Place::Recovery(Some(campaign)) {
-            self.go(host, Place::Recovery(None));
-        }
-        self.watch.measured.insert(host);
-        let end = HostEnd {
-            confirmed,
-            reason: reason.name().to_owned(),
-            flash: "simulated".to_owned(),
-            detail: String::new(),
-        };
-        self.say(|| format!("campaign {campaign} says of host {host}: {}", end.reason));
-        let name = self.scenario.host(host).name;
-        self.tell(worker, Happening::End(number, name, end));
-        if is_last {
-            self.end_campaign(campaign, "all its hosts have ended", true);
         }
     }
 }

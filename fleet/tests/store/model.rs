@@ -8,7 +8,7 @@ use firmcast_fleet::model::{
 use firmcast_fleet::rollout::limits::{Action, Amount, FailureLimit, InFlightLimit, Limits, Scope};
 use firmcast_fleet::store::Store;
 use firmcast_fleet::store::requests::{
-    ClaimRequest, LookRequest, Open, Outcome, StateChange, WaveChange,
+    ClaimRequest, DrainStep, LookRequest, Open, Outcome, StateChange, WaveChange,
 };
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -49,6 +49,12 @@ enum Step {
         which: prop::sample::Index,
         other: Option<usize>,
         reason: Option<&'static str>,
+    },
+    /// Its drain programs come this far, or it is put back.
+    Drain {
+        which: prop::sample::Index,
+        other: Option<usize>,
+        step: usize,
     },
     Retry {
         rollout: RolloutId,
@@ -108,6 +114,8 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(attempt, worker)| Step::Stage { attempt, worker }),
         12 => (any::<prop::sample::Index>(), prop::option::weighted(0.1, worker), reason)
             .prop_map(|(which, other, reason)| Step::Report { which, other, reason }),
+        6 => (any::<prop::sample::Index>(), prop::option::weighted(0.1, 0..WORKERS.len()), 0..6_usize)
+            .prop_map(|(which, other, step)| Step::Drain { which, other, step }),
         1 => rollout.clone().prop_map(|rollout| Step::Retry { rollout }),
         1 => rollout.clone().prop_map(|rollout| Step::NextWave { rollout }),
         3 => (rollout, to).prop_map(|(rollout, to)| Step::Change { rollout, to }),
@@ -170,6 +178,27 @@ fn take(store: &mut dyn Store, step: &Step, at: i64) -> String {
             let (reason, confirmed) = (*reason, reason.is_none());
             let outcome = Outcome { confirmed, reason, flash: None, detail: "" };
             format!("{:?}", store.report(attempt.id, worker.unwrap(), &outcome, at))
+        }
+        Step::Drain { which, other, step } => {
+            let in_flight = |attempt: &Attempt| attempt.state == AttemptState::InFlight;
+            let in_flight: Vec<Attempt> = attempts(store).into_iter().filter(in_flight).collect();
+            if in_flight.is_empty() {
+                return String::new();
+            }
+            let attempt = &in_flight[which.index(in_flight.len())];
+            let worker = other.map_or(attempt.worker.as_deref(), |other| Some(WORKERS[other]));
+            let (confirmed, reason) = (false, Some("write-failed"));
+            let outcome = Outcome { confirmed, reason, flash: Some("mixed"), detail: "why" };
+            let (id, worker) = (attempt.id, worker.unwrap());
+            let step = match step {
+                0 => DrainStep::Drain,
+                1 => DrainStep::Undrain(Some(outcome)),
+                2 => DrainStep::Undrain(None),
+                3 => DrainStep::Undrained,
+                4 => DrainStep::UndrainFailed("status 1"),
+                _ => return format!("{:?}", store.put_back(id, worker, at)),
+            };
+            format!("{:?}", store.tell_drain(id, worker, &step, at))
         }
         Step::Retry { rollout } => format!("{:?}", store.retry_failed(*rollout, "ann", at)),
         Step::NextWave { rollout } => {

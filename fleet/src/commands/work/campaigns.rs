@@ -29,6 +29,7 @@ pub(super) enum Happening {
     Sighting { number: u64, host: String, sighting: Sighting },
     Exit { number: u64, words: String, begun: bool },
     Fetched { release: String, result: Result<(), String> },
+    Program { number: u64, ended: Result<(), String> },
 }
 
 type Children = Arc<Mutex<BTreeMap<u64, Child>>>;
@@ -61,6 +62,11 @@ impl Campaigns {
             })
             .context("cannot start a thread")?;
         Ok(Self { firmcast, news, children, deadline })
+    }
+
+    /// When the leases are over, unless they are renewed.
+    pub(super) fn deadline(&self) -> Arc<AtomicI64> {
+        Arc::clone(&self.deadline)
     }
 
     pub(super) fn set_deadline(&self, at: Stamp) {

@@ -3,6 +3,7 @@
 mod campaigns;
 mod clock;
 pub(super) mod fetcher;
+mod programs;
 
 use std::collections::BTreeSet;
 use std::process::ExitCode;
@@ -26,6 +27,7 @@ use super::terminal::{remark, say};
 use campaigns::{Campaigns, Happening};
 use clock::now;
 use fetcher::Fetcher;
+use programs::Programs;
 
 /// How long a turn waits for something to happen.
 const TURN: Duration = Duration::from_secs(1);
@@ -61,7 +63,8 @@ impl WorkArgs {
         let shelf = place.shelf();
         shelf.tidy()?;
         let fetcher = Fetcher::new(place.clone(), news.clone())?;
-        let campaigns = Campaigns::new(self.firmcast.of(place, "work"), news)?;
+        let campaigns = Campaigns::new(self.firmcast.of(place, "work"), news.clone())?;
+        let programs = Programs::new(news, campaigns.deadline());
         let crew = Crew::new(&self.site, &name, self.hosts_max, approvers);
         let stop = Arc::new(AtomicBool::new(false));
         for signal in [SIGTERM, SIGINT] {
@@ -70,7 +73,7 @@ impl WorkArgs {
         }
         say(&format!("worker {name} works for site {}", self.site));
         let trouble = String::new();
-        let mut work = Work { crew, shelf, fetcher, campaigns, happenings, trouble };
+        let mut work = Work { crew, shelf, fetcher, campaigns, programs, happenings, trouble };
         let mut is_stopping = false;
         loop {
             if stop.load(Ordering::Relaxed) && !is_stopping {
@@ -98,6 +101,7 @@ struct Work {
     shelf: Shelf,
     fetcher: Fetcher,
     campaigns: Campaigns,
+    programs: Programs,
     happenings: Receiver<Happening>,
     /// What was told last of the store.
     trouble: String,
@@ -128,8 +132,18 @@ impl Work {
                         self.crew.handle_exit(number, &format!("{error:#}"), false, now());
                     }
                 }
-                Order::Kill { number } => self.campaigns.kill(number),
                 Order::Fetch { release } => self.fetcher.order(release),
+                Order::Run(program) => {
+                    let number = program.number;
+                    if let Err(error) = self.programs.begin(program) {
+                        self.crew.handle_program(number, Err(format!("{error:#}")));
+                    }
+                }
+                Order::Stop { number } => self.programs.stop(number),
+                Order::Kill { number } => {
+                    self.campaigns.kill(number);
+                    self.programs.kill(number);
+                }
             }
         }
         let mut wait = TURN;
@@ -156,6 +170,10 @@ impl Work {
                 if let Some(words) = self.crew.handle_fetched(&release, result, now()) {
                     remark(&words);
                 }
+            }
+            Happening::Program { number, ended } => {
+                self.programs.forget(number);
+                self.crew.handle_program(number, ended);
             }
             Happening::Exit { number, words, begun } => {
                 self.campaigns.forget(number);

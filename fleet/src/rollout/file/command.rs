@@ -8,7 +8,8 @@
 //! host has ended, whatever it came to. A worker that takes a host over may run either again.
 //!
 //! A command is a program and its arguments, without a shell. `{host}`, `{site}`, `{version}` and
-//! `{rollout}` stand for what they say.
+//! `{rollout}` stand for what they say. In `undrain`, `{outcome}` is *confirmed*, *untouched* when
+//! nothing was written to the host, or *failed*: then it may not run.
 
 use thiserror::Error;
 
@@ -20,13 +21,25 @@ pub const ARGUMENTS_MAX: usize = 64;
 /// Maximum length of a word of a command, in bytes.
 pub const ARGUMENT_BYTES_MAX: usize = 4096;
 
+/// How long a program may take to end when its time is over, in seconds: from SIGTERM to SIGKILL.
+pub const GRACE_S: u32 = 10;
+
 /// A program of the worker's machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Command {
     /// The program's path, and its arguments; at least one.
     pub run: Vec<String>,
-    /// How long it may take, in seconds; then it is ended and has failed.
+    /// How long it may take, in seconds; then it is ended within [`GRACE_S`] and has failed.
     pub within_s: u32,
+}
+
+/// Returns what `{outcome}` stands for, of a host that ended so.
+pub fn outcome_word(confirmed: bool, flash: &str) -> &'static str {
+    match confirmed {
+        true => CONFIRMED,
+        false if flash.starts_with(UNTOUCHED) => UNTOUCHED,
+        false => FAILED,
+    }
 }
 
 /// What the words in braces stand for.
@@ -40,6 +53,8 @@ pub struct Occasion<'a> {
     pub version: &'a str,
     /// `{rollout}`: the rollout's name.
     pub rollout: &'a str,
+    /// `{outcome}`: what the host came to; of `undrain` alone.
+    pub outcome: &'a str,
 }
 
 /// Why a command cannot be run for a host.
@@ -63,7 +78,18 @@ pub enum CommandError {
     },
 }
 
-const WORDS: [&str; 4] = ["host", "site", "version", "rollout"];
+/// What `{outcome}` is of a confirmed host.
+pub const CONFIRMED: &str = "confirmed";
+/// What `{outcome}` is of a host to which nothing was written.
+pub const UNTOUCHED: &str = "untouched";
+/// What `{outcome}` is of any other host.
+pub const FAILED: &str = "failed";
+
+const WORDS: [&str; 5] = ["host", "site", "version", "rollout", "outcome"];
+
+/// The words that `drain` knows, and those that `undrain` knows.
+pub(super) const DRAIN: &[&str] = WORDS.split_at(4).0;
+pub(super) const UNDRAIN: &[&str] = &WORDS;
 
 impl Occasion<'_> {
     fn value(&self, word: &str) -> &str {
@@ -71,12 +97,18 @@ impl Occasion<'_> {
             "host" => self.host,
             "site" => self.site,
             "version" => self.version,
-            _ => self.rollout,
+            "rollout" => self.rollout,
+            _ => self.outcome,
         }
     }
 }
 
 impl Command {
+    /// Returns how long it takes at most, until its end, in seconds.
+    pub fn longest_s(&self) -> u32 {
+        self.within_s.saturating_add(GRACE_S)
+    }
+
     /// Returns the program and its arguments for one host.
     ///
     /// # Errors
@@ -125,10 +157,10 @@ fn next_word(text: &str) -> Option<(&str, &str, &str)> {
     }
 }
 
-/// Reads a command.
-pub(super) fn read(mut section: Section<'_>) -> Option<Command> {
+/// Reads a command that knows these words.
+pub(super) fn read(mut section: Section<'_>, words: &[&str]) -> Option<Command> {
     let run = section.need("run", |value| {
-        let run = value.list(ARGUMENTS_MAX, argument)?;
+        let run = value.list(ARGUMENTS_MAX, |value| argument(value, words))?;
         match run.first().is_some_and(|program| program.starts_with('/')) {
             true if next_word(&run[0]).is_none() => Ok(run),
             _ => Err("the first word must be the full path of a program".to_owned()),
@@ -142,16 +174,16 @@ pub(super) fn read(mut section: Section<'_>) -> Option<Command> {
     Some(Command { run: run?, within_s: within? })
 }
 
-fn argument(value: Value<'_>) -> Result<String, String> {
+fn argument(value: Value<'_>, words: &[&str]) -> Result<String, String> {
     let text = value.text()?;
     if text.len() > ARGUMENT_BYTES_MAX || text.contains('\0') {
         return Err(format!("a word has more than {ARGUMENT_BYTES_MAX} bytes, or a NUL"));
     }
     let mut rest = text;
     while let Some((_, word, after)) = next_word(rest) {
-        if !WORDS.contains(&word) {
-            let known = WORDS.map(|word| format!("{{{word}}}")).join(", ");
-            return Err(format!("{{{word}}} is unknown: there are {known}"));
+        if !words.contains(&word) {
+            let known: Vec<_> = words.iter().map(|word| format!("{{{word}}}")).collect();
+            return Err(format!("{{{word}}} is unknown: there are {}", known.join(", ")));
         }
         rest = after;
     }

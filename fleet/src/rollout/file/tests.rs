@@ -158,19 +158,47 @@ fn days_go_over_the_end_of_the_week() {
 #[test]
 fn a_command_gets_values_and_no_options() {
     let command = Command {
-        run: ["/bin/x", "{host}", "--at={site}", "{\"v\":\"{version}\"}{", "{rollout}"]
-            .map(str::to_owned)
-            .to_vec(),
+        run: [
+            "/bin/x",
+            "{host}",
+            "--at={site}",
+            "{\"v\":\"{version}\"}{",
+            "{rollout}",
+            "{outcome}",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
         within_s: 1,
     };
-    let occasion =
-        Occasion { host: "{site}", site: "-s", version: "2.1", rollout: "winter; rm -rf /" };
+    let occasion = Occasion {
+        host: "{site}",
+        site: "-s",
+        version: "2.1",
+        rollout: "winter; rm -rf /",
+        outcome: FAILED,
+    };
     let argv = command.argv(&occasion).unwrap();
-    assert_eq!(argv, ["/bin/x", "{site}", "--at=-s", "{\"v\":\"2.1\"}{", "winter; rm -rf /"]);
+    let filled = ["{site}", "--at=-s", "{\"v\":\"2.1\"}{", "winter; rm -rf /", "failed"];
+    assert_eq!(argv[1..], filled);
     let dashed = Occasion { host: "--kubeconfig=/tmp/x", ..occasion };
     assert!(matches!(command.argv(&dashed), Err(CommandError::Option { word: "host", .. })));
     let nul = Occasion { rollout: "a\0", ..occasion };
     assert!(matches!(command.argv(&nul), Err(CommandError::Nul { word: "rollout", .. })));
+}
+
+#[test]
+fn undrain_alone_knows_the_outcome_and_follows_a_drain() {
+    let section = |name: &str, word: &str| {
+        format!("[{name}]\nrun = [\"/bin/x\", \"{word}\"]\nwithin = \"1 s\"\n")
+    };
+    let base = WINTER.split("[drain]").next().unwrap();
+    let drain = section("drain", "{host}");
+    let file = RolloutFile::parse(&format!("{base}{drain}{}", section("undrain", "{outcome}")));
+    assert_eq!(file.unwrap().undrain.unwrap().longest_s(), 1 + GRACE_S);
+    let told = problems(&format!("{base}{}", section("drain", "{outcome}")));
+    assert!(told[0].contains("{outcome} is unknown"), "{told:?}");
+    let told = problems(&format!("{base}{}", section("undrain", "{host}")));
+    assert!(told[0].contains("would never run"), "{told:?}");
 }
 
 proptest! {

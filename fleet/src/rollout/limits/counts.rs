@@ -75,6 +75,11 @@ impl Counts {
         });
     }
 
+    /// Counts a host of these domains, which was in flight, as planned again.
+    pub fn put_back(&mut self, domains: &[Domain]) {
+        self.each(domains, |counters| counters.in_flight = counters.in_flight.saturating_sub(1));
+    }
+
     /// Counts a host of these domains, which had ended as confirmed, as failed. `is_counted`: among
     /// the confirmed ones, as nobody has resumed since.
     pub fn fall_sick(&mut self, domains: &[Domain], is_counted: bool) {

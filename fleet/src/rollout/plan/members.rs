@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-use super::super::file::{Members, Occasion, RolloutFile};
+use super::super::file::{CONFIRMED, Members, Occasion, RolloutFile};
 use super::LeftOut;
 use super::order::spread;
 use crate::model::{Host, Release};
@@ -123,6 +123,7 @@ fn against(file: &RolloutFile, release: &Release, host: &Host) -> Option<Why> {
         site: host.site(),
         version: &release.version,
         rollout: &file.name,
+        outcome: CONFIRMED,
     };
     let commands = [&file.drain, &file.undrain].into_iter().flatten();
     let mut errors = commands.filter_map(|command| command.argv(&occasion).err());

@@ -2,13 +2,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::error::StoreError;
 use super::super::requests::{
-    Claim, ClaimRequest, Count, LookRequest, Outcome, Place, Placed, lease_lost, sick_detail,
-    unknown,
+    Claim, ClaimRequest, Count, DrainStep, LookRequest, Outcome, Place, Placed, lease_lost,
+    sick_detail, unknown,
 };
 use super::super::text;
 use super::super::words::word;
 use super::budget::Budget;
-use crate::model::{Attempt, AttemptId, AttemptState, Health, Look, RolloutId, Stamp};
+use crate::model::{Attempt, AttemptId, AttemptState, Drain, Health, Look, RolloutId, Stamp};
 
 /// Where an attempt stands among those of all rollouts.
 type Order = (RolloutId, u32, u32, AttemptId);
@@ -109,6 +109,7 @@ impl Attempts {
             detail: String::new(),
             started_at: None,
             ended_at: None,
+            drain: Drain::NotStarted,
             look: None,
         };
         self.insert(attempt, placed.cohort);
@@ -189,6 +190,7 @@ impl Attempts {
                 detail: String::new(),
                 started_at: None,
                 ended_at: None,
+                drain: Drain::NotStarted,
                 look: None,
                 ..attempt
             };
@@ -298,6 +300,41 @@ impl Attempts {
             _ => false,
         });
         held.collect()
+    }
+
+    /// Keeps how far the drain programs are with a host.
+    pub(super) fn drain(&mut self, id: AttemptId, step: &DrainStep<'_>) -> Result<(), StoreError> {
+        let attempt = self.one_mut(id)?;
+        attempt.drain = step.drain();
+        if let Some(stage) = step.stage() {
+            attempt.stage = Some(stage.to_owned());
+        }
+        if let Some(outcome) = step.outcome() {
+            attempt.reason = outcome.reason.map(str::to_owned);
+            attempt.flash = outcome.flash.map(str::to_owned);
+            attempt.detail = text::detail(outcome.detail);
+        }
+        Ok(())
+    }
+
+    /// Gives a host in flight the state that it has when it is put back.
+    pub(super) fn put_back(
+        &mut self,
+        id: AttemptId,
+        state: AttemptState,
+        at: Stamp,
+    ) -> Result<(), StoreError> {
+        let attempt = self.one_mut(id)?;
+        attempt.state = state;
+        (attempt.worker, attempt.lease_until, attempt.stage) = (None, None, None);
+        attempt.started_at = None;
+        attempt.ended_at = (state == AttemptState::Skipped).then_some(at);
+        let (host, site, place) = (attempt.host.clone(), attempt.site.clone(), order(attempt));
+        self.in_flight.remove(&host);
+        if state == AttemptState::Planned {
+            self.planned.entry(site).or_default().insert(place);
+        }
+        Ok(())
     }
 
     /// The confirmed hosts of a wave that nobody has seen healthy, by place.

@@ -34,6 +34,11 @@ impl Budget {
         self.reached_by(cohort)
     }
 
+    /// Counts a host as planned again.
+    pub(super) fn put_back(&mut self, cohort: u32) {
+        self.counts.put_back(domains(&self.cohorts, cohort));
+    }
+
     /// Counts a host that had ended as confirmed in a round as failed.
     pub(super) fn fall_sick(&mut self, cohort: u32, round: u64) {
         self.counts.fall_sick(domains(&self.cohorts, cohort), round == self.round);

@@ -12,7 +12,7 @@ use crate::store::words::word;
 /// What [`attempt`] reads, of the table `a`.
 pub(super) const ATTEMPT: &str = "a.id, a.rollout, a.wave, a.position, a.host, a.site, \
      a.predicted_s, a.retry, a.state, a.stage, a.worker, a.lease_until, a.reason, a.flash, \
-     a.detail, a.started_at, a.ended_at, a.look, a.look_at, a.look_reason, a.look_detail";
+     a.detail, a.started_at, a.ended_at, a.drain, a.look, a.look_at, a.look_reason, a.look_detail";
 
 pub(super) fn page(
     sql: &mut dyn Sql,
@@ -187,6 +187,7 @@ pub(super) fn attempt(row: &mut Row) -> Result<Attempt, StoreError> {
         detail: row.text()?,
         started_at: row.optional_integer()?,
         ended_at: row.optional_integer()?,
+        drain: row.word()?,
         look: look(row)?,
     })
 }

@@ -2,7 +2,7 @@ use super::domains;
 use super::events::News;
 use super::hosts::one_release;
 use super::sql::{Sql, Value, insert, json};
-use crate::model::{EventKind, RolloutId, RolloutState, WaveState};
+use crate::model::{Drain, EventKind, RolloutId, RolloutState, WaveState};
 use crate::store::error::StoreError;
 use crate::store::requests::{Frozen, NewRollout, unknown};
 use crate::store::words::word;
@@ -91,13 +91,14 @@ fn insert_attempts(
             0_u32.into(),
             "planned".into(),
             "".into(),
+            word(&Drain::NotStarted).into(),
             0_u32.into(),
             "".into(),
         ]
     });
     let rows: Vec<Vec<Value>> = rows.collect();
     let columns = "rollout, wave, position, host, site, cohort, predicted_s, retry, state, detail, \
-                   round, look";
+                   drain, round, look";
     insert(sql, &format!("attempts ({columns})"), &rows, "")
 }
 

@@ -13,6 +13,7 @@
 //! | `waves.rs` | the states of waves, approvals, retries |
 //! | `claims.rs` | who begins with which hosts |
 //! | `attempts.rs` | attempts: leases, reports |
+//! | `drains.rs` | hosts that are drained, or put back |
 //! | `looks.rs` | looks at confirmed hosts |
 //! | `domains.rs` | what the limits count |
 //! | `events.rs` | what happened |
@@ -28,6 +29,7 @@ mod claims;
 mod creation;
 pub(super) mod dialect;
 mod domains;
+mod drains;
 mod events;
 mod foresights;
 mod hosts;
@@ -47,9 +49,9 @@ use sql::{Database, Sql};
 use super::contract::Store;
 use super::error::StoreError;
 use super::requests::{
-    Changed, Claim, ClaimRequest, Count, HOSTS_AT_ONCE_MAX, LookBack, LookRequest, NewRollout,
-    Outcome, PAGE_MAX, Place, RENEW_MAX, RolloutWaves, SignedApproval, StateChange, Survey,
-    WaveChange, check_look, in_order,
+    Changed, Claim, ClaimRequest, Count, DrainStep, HOSTS_AT_ONCE_MAX, LookBack, LookRequest,
+    NewRollout, Outcome, PAGE_MAX, Place, RENEW_MAX, RolloutWaves, SignedApproval, StateChange,
+    Survey, WaveChange, check_look, in_order,
 };
 use super::text;
 use crate::model::{
@@ -323,6 +325,23 @@ impl<D: Database> Store for Relational<D> {
         text::name("the name of a worker", worker)?;
         outcome.check()?;
         self.tell(|sql, news| attempts::report(sql, attempt, worker, outcome, at, news))
+    }
+
+    fn tell_drain(
+        &mut self,
+        attempt: AttemptId,
+        worker: &str,
+        step: &DrainStep<'_>,
+        at: Stamp,
+    ) -> Result<(), StoreError> {
+        text::name("the name of a worker", worker)?;
+        step.check()?;
+        self.tell(|sql, news| drains::tell(sql, attempt, worker, (step, at), news))
+    }
+
+    fn put_back(&mut self, attempt: AttemptId, worker: &str, at: Stamp) -> Result<(), StoreError> {
+        text::name("the name of a worker", worker)?;
+        self.tell(|sql, news| drains::put_back(sql, attempt, worker, at, news))
     }
 
     fn claim_looks(&mut self, request: &LookRequest<'_>) -> Result<Vec<Attempt>, StoreError> {

@@ -118,9 +118,9 @@ pub(super) fn retry_failed(
     }
     let planned = sql.execute(
         "INSERT INTO attempts (rollout, wave, position, host, site, cohort, predicted_s, retry,
-         state, detail, round, look)
+         state, detail, drain, round, look)
          SELECT rollout, wave, position, host, site, cohort, predicted_s, retry + 1,
-         'planned', '', 0, '' FROM attempts a
+         'planned', '', 'not-started', 0, '' FROM attempts a
          WHERE a.rollout = $1 AND a.state = 'failed' AND NOT EXISTS (
              SELECT 1 FROM attempts b
              WHERE b.rollout = a.rollout AND b.host = a.host AND b.retry > a.retry)

@@ -122,6 +122,7 @@ CREATE TABLE attempts (
     detail {text} NOT NULL,
     started_at BIGINT,
     ended_at BIGINT,
+    drain {text} NOT NULL, -- how far its drain programs are
     round BIGINT NOT NULL, -- of the rollout, when it ended
     look {text} NOT NULL, -- what the last look came to; empty before
     look_at BIGINT,
