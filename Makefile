@@ -23,8 +23,10 @@ SOAK_VM_ROUNDS ?= 0
 FLEET_SECONDS ?= 600
 FLEET_HOSTS ?= 200
 FLEET_SEED ?=
+# How many requests `make test-api` makes for each operation and kind of request.
+EXAMPLES ?= 50
 
-.PHONY: help test-ansible test-packages test-packages-vm build packages demo test test-unit test-sim test-firmware test-interop test-page test-upgrade test-vm test-fleet-real soak bench fuzz lint
+.PHONY: help test-api test-ansible test-packages test-packages-vm build packages demo test test-unit test-sim test-firmware test-interop test-page test-upgrade test-vm test-fleet-real soak bench fuzz lint
 
 # Behind `##`: how long it takes in a fresh clone, and when all is built already, on two cores (? is not measured); then what it does.
 # What `packages` has was measured beside other work; 4 minutes of it are CPU time.
@@ -74,6 +76,10 @@ test-ansible: need-cc need-python3 ## [?|?] the Ansible collection with the real
 test-packages-vm: packages ## [?|?] the same on whole Debians in the VM lab, where an installed agent updates its machine's flash
 	tests/packages/lab
 
+test-api: need-cc need-python3 ## [?|2 min] the fleet's HTTP API does what its description says: schemathesis, with EXAMPLES=n (50) for each operation
+	cargo build --locked -p firmcast-manager -p firmcast-fleet
+	tests/api/run $(EXAMPLES)
+
 test-page: need-cc need-python3 need-chromium ## [?|2 min] the fleet's page in a browser without a screen: live, without script, by keyboard alone; PICTURES=1 makes the pictures of docs/page anew
 	cargo build --locked -p firmcast-manager -p firmcast-fleet
 	$(if $(PICTURES),.ci/need optipng optipng)
@@ -85,7 +91,7 @@ test-vm: need-cc need-python3 ## [?|?] real kernels with real firmware in emulat
 test-fleet-real: need-cc need-python3 need-postgres ## [?|?] real workers and PostgreSQL over simulated hosts on real sockets, while all of them die and return: FLEET_SECONDS=n (600), FLEET_HOSTS=n (200), FLEET_SEED=n runs one again as far as chance goes
 	tests/fleet/run --seconds $(FLEET_SECONDS) --hosts $(FLEET_HOSTS) $(if $(FLEET_SEED),--seed $(FLEET_SEED))
 
-soak: need-cc ## [?|?] hunts for hours: SOAK_SEEDS=n worlds from SOAK_FIRST=n on, each fuzz target for a minute, the Ansible collection, the packages built twice and compared, and tried on whole Debians, the last release and today's programs together, a rollout over virtual machines, the hook in initramfs of distributions, test-fleet-real, SOAK_VM_ROUNDS=n rounds of the VM lab (0)
+soak: need-cc ## [?|?] hunts for hours: SOAK_SEEDS=n worlds from SOAK_FIRST=n on, each fuzz target for a minute, the fleet's API and page, the Ansible collection, the packages built twice and compared, and tried on whole Debians, the last release and today's programs together, a rollout over virtual machines, the hook in initramfs of distributions, test-fleet-real, SOAK_VM_ROUNDS=n rounds of the VM lab (0)
 	CARGO_PROFILE_DEV_OPT_LEVEL=2 cargo run --locked -p firmcast-sim -- --first $(SOAK_FIRST) --seeds $(SOAK_SEEDS) --flash-seeds $$(($(SOAK_SEEDS) * 2)) --rescue-seeds $$(($(SOAK_SEEDS) / 2))
 	@if command -v cargo-fuzz >/dev/null; then \
 		$(MAKE) fuzz FUZZ_SECONDS=60; \
@@ -93,6 +99,7 @@ soak: need-cc ## [?|?] hunts for hours: SOAK_SEEDS=n worlds from SOAK_FIRST=n on
 		echo "soak: cargo-fuzz is not there, the parsers were NOT fuzzed (cargo install --locked cargo-fuzz)"; \
 	fi
 	cargo test --locked -p firmcast-fleet --test fleet_sim fifty_thousand_hosts -- --ignored --nocapture
+	$(MAKE) test-api
 	$(MAKE) test-page
 	packaging/reproduce
 	$(MAKE) test-ansible

@@ -3,8 +3,11 @@ use utoipa::ToSchema;
 
 use super::{DeedError, named};
 use crate::model::{RolloutState, Stamp};
-use crate::store::requests::{Changed, RolloutWaves, StateChange};
-use crate::store::{Store, StoreError};
+use crate::store::Store;
+use crate::store::requests::{Changed, Retry, RolloutWaves, StateChange};
+
+/// Maximum number of characters of the words for a pause or an abort.
+pub const BECAUSE_CHARS_MAX: usize = 256;
 
 /// What is done with a rollout that was created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -131,16 +134,13 @@ pub fn carry_out(store: &mut dyn Store, name: &str, order: &Order<'_>) -> Result
 /// Plans the hosts again that failed. Returns how many.
 fn retry(store: &mut dyn Store, known: &RolloutWaves, order: &Order<'_>) -> Result<u64, DeedError> {
     let rollout = &known.rollout;
-    let name = rollout.name.clone();
-    if order.revision.is_some_and(|seen| seen != rollout.revision) {
-        let (state, revision) = (rollout.state, rollout.revision);
-        return Err(StoreError::RolloutMoved { name, state, revision }.into());
+    let Order { by, at, revision, .. } = *order;
+    // Whoever saw another revision is told so by the store, which alone can know.
+    let is_seen = revision.is_none_or(|seen| seen == rollout.revision);
+    if is_seen && !order.deed.is_for(rollout.state) {
+        return Err(DeedError::NotUnderWay { name: rollout.name.clone() });
     }
-    if !order.deed.is_for(rollout.state) {
-        return Err(DeedError::NotUnderWay { name });
-    }
-    let Order { by, at, .. } = *order;
-    Ok(store.retry_failed(rollout.id, by, at)?)
+    Ok(store.retry_failed(rollout.id, &Retry { by, at, revision })?)
 }
 
 #[cfg(test)]
@@ -148,7 +148,7 @@ mod tests {
     use super::*;
     use crate::deeds::draft;
     use crate::model::{Host, Release};
-    use crate::store::MemoryStore;
+    use crate::store::{MemoryStore, StoreError};
 
     const FILE: &str = r#"
 name = "winter"

@@ -17,7 +17,7 @@ mod error;
 mod prediction;
 
 pub use approval::approve;
-pub use course::{Deed, Done, Order, carry_out};
+pub use course::{BECAUSE_CHARS_MAX, Deed, Done, Order, carry_out};
 pub use creation::{Draft, create, draft, named_release};
 pub use error::DeedError;
 

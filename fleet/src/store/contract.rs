@@ -2,8 +2,7 @@ use std::time::Duration;
 
 use super::error::StoreError;
 use super::requests::{
-    Changed, Claim, ClaimRequest, Count, DrainStep, LookBack, LookRequest, NewRollout, Outcome,
-    Place, RolloutWaves, SignedApproval, StateChange, Survey, WaveChange,
+    Changed, Claim, ClaimRequest, Count, DrainStep, LookBack, LookRequest, NewRollout, Outcome, Place, RolloutWaves, SignedApproval, StateChange, Survey, WaveChange, Retry,
 };
 use crate::model::{
     Attempt, AttemptId, BoardTimes, Delivery, Event, EventId, Foresight, Host, Look, Release,
@@ -152,8 +151,9 @@ pub trait Store: Send {
     /// Plans another attempt for each host of a rollout whose last one failed, and returns how many
     /// there are. They stand where the failed ones stood. Their waves run again, as does a rollout
     /// that had finished; its revision grows, so who was about to finish it comes too late. In a
-    /// rollout that is in *error* nobody is planned again.
-    fn retry_failed(&mut self, rollout: RolloutId, by: &str, at: Stamp) -> Result<u64, StoreError>;
+    /// rollout that is in *error*, or has another revision than the caller saw, nobody is planned
+    /// again.
+    fn retry_failed(&mut self, rollout: RolloutId, retry: &Retry<'_>) -> Result<u64, StoreError>;
 
     /// Claims hosts of a site for a worker. First come attempts whose lease ran out, in whatever
     /// state the rollout is: what has begun is brought to its end. Then come planned attempts of
@@ -233,6 +233,10 @@ pub trait Store: Send {
 
     /// Keeps that a worker was seen, with its site, for a day.
     fn see_worker(&mut self, worker: &Worker) -> Result<(), StoreError>;
+
+    /// The workers that were seen, by name; at most [`super::requests::WORKERS_MAX`], those that
+    /// were seen last.
+    fn workers(&mut self) -> Result<Vec<Worker>, StoreError>;
 
     /// Counts what there is, at `at`; cheap enough for every few seconds.
     fn survey(&mut self, at: Stamp) -> Result<Survey, StoreError>;

@@ -17,9 +17,7 @@ use super::clock;
 use super::contract::Store;
 use super::error::StoreError;
 use super::requests::{
-    Changed, Claim, ClaimRequest, Count, DrainStep, HOSTS_AT_ONCE_MAX, LookBack, LookRequest,
-    NewRollout, Outcome, PAGE_MAX, Place, RENEW_MAX, RolloutWaves, SignedApproval, StateChange,
-    Survey, WaveChange, check_look, in_order, unknown,
+    Changed, Claim, ClaimRequest, Count, DrainStep, HOSTS_AT_ONCE_MAX, LookBack, LookRequest, NewRollout, Outcome, PAGE_MAX, Place, RENEW_MAX, RolloutWaves, SignedApproval, StateChange, Survey, WaveChange, check_look, in_order, unknown, Retry,
 };
 use super::text;
 use super::words::word;
@@ -342,13 +340,11 @@ impl Store for MemoryStore {
         Ok(self.kept(rollout).map_or(Vec::new(), |kept| kept.approvals.values().cloned().collect()))
     }
 
-    fn retry_failed(&mut self, rollout: RolloutId, by: &str, at: Stamp) -> Result<u64, StoreError> {
+    fn retry_failed(&mut self, rollout: RolloutId, retry: &Retry<'_>) -> Result<u64, StoreError> {
+        let Retry { by, at, .. } = *retry;
         text::name("who retries", by)?;
         let Rollout { name, state, revision, .. } = &self.kept(rollout)?.rollout;
-        if *state == RolloutState::Error {
-            let (name, state, revision) = (name.clone(), *state, *revision);
-            return Err(StoreError::RolloutMoved { name, state, revision });
-        }
+        retry.judge((name, *state, *revision))?;
         let planned = self.attempts.retry_failed(rollout);
         if planned > 0 {
             let detail = format!("{planned} planned again");
@@ -484,6 +480,10 @@ impl Store for MemoryStore {
         let waits_for = text::detail(&worker.waits_for);
         self.keep_worker(&Worker { waits_for, ..worker.clone() });
         Ok(())
+    }
+
+    fn workers(&mut self) -> Result<Vec<Worker>, StoreError> {
+        Ok(self.seen_workers())
     }
 
     fn survey(&mut self, at: Stamp) -> Result<Survey, StoreError> {

@@ -75,7 +75,7 @@ mod words;
 pub use contract::Store;
 pub use error::{DriverError, StoreError};
 pub use memory::MemoryStore;
-pub use pages::{all_hosts, all_releases, all_rollouts};
+pub use pages::{all_attempts, all_hosts, all_releases, all_rollouts};
 pub use postgres::{Backup, Postgres, PostgresStore};
 pub use relational::Relational;
 pub use sqlite::{FILE, Sqlite, SqliteStore};

@@ -2,8 +2,8 @@
 
 use super::contract::Store;
 use super::error::StoreError;
-use super::requests::PAGE_MAX;
-use crate::model::{Host, Release, Rollout};
+use super::requests::{PAGE_MAX, Place};
+use crate::model::{Attempt, Host, Release, Rollout, RolloutId};
 
 /// Returns all hosts, by name.
 ///
@@ -27,6 +27,14 @@ pub fn all_releases(store: &mut dyn Store) -> Result<Vec<Release>, StoreError> {
 /// Those of the store.
 pub fn all_rollouts(store: &mut dyn Store) -> Result<Vec<Rollout>, StoreError> {
     all(|last: Option<&Rollout>| store.rollouts(last.map_or(0, |rollout| rollout.id), PAGE_MAX))
+}
+
+/// Returns all attempts of a rollout, by wave and position.
+///
+/// # Errors
+/// Those of the store.
+pub fn all_attempts(store: &mut dyn Store, rollout: RolloutId) -> Result<Vec<Attempt>, StoreError> {
+    all(|last: Option<&Attempt>| store.attempts(rollout, last.map(Place::from), PAGE_MAX))
 }
 
 fn all<T>(

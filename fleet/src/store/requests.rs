@@ -26,7 +26,7 @@ use crate::rollout::limits::Limits;
 
 pub use bundles::{CHUNK_BYTES, LACKING_MAX, chunks};
 pub(super) use bundles::{check_chunk, check_whole, needs_release};
-pub use changes::{Changed, SignedApproval, StateChange, WaveChange};
+pub use changes::{Changed, Retry, SignedApproval, StateChange, WaveChange};
 pub(super) use changes::{RETRIED, forgives, halted};
 pub(super) use claims::lease_lost;
 pub use claims::{CLAIM_MAX, Claim, ClaimRequest, OPEN_MAX, Open, Outcome, RENEW_MAX};

@@ -6,9 +6,6 @@ use crate::model::{Host, LABEL_BYTES_MAX, LABELS_MAX, Release, Secret, Webhook, 
 /// Maximum number of bytes of a name, a key, a version, a signature.
 pub const NAME_BYTES_MAX: usize = 1024;
 
-/// Maximum number of bytes of a rollout's file.
-pub const FILE_BYTES_MAX: usize = 1024 * 1024;
-
 /// Maximum number of bytes of details for a person; what is longer is cut.
 pub const DETAIL_BYTES_MAX: usize = 4096;
 

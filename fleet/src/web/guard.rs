@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Extension;
 use axum::extract::{Request, State};
@@ -13,7 +14,6 @@ use axum::http::uri::Authority;
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
-use super::limits::REQUEST_TIME;
 use super::trouble::Trouble;
 
 /// What the browser may do with a page: nothing that the page did not bring itself.
@@ -39,6 +39,10 @@ pub(super) struct Local(pub(super) SocketAddr);
 /// Who connected.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Peer(pub(super) IpAddr);
+
+/// How long the answer may take until it begins, what the client sends included.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Within(pub(super) Duration);
 
 /// The names that the page answers to, besides the address that it listens at.
 #[derive(Clone, Debug, Default)]
@@ -96,11 +100,12 @@ fn plain(name: &str) -> String {
 pub(super) async fn guard(
     State(names): State<Names>,
     Extension(Local(local)): Extension<Local>,
+    Extension(Within(within)): Extension<Within>,
     request: Request,
     next: Next,
 ) -> Response {
     let mut response = match names.addressed(&request, local.ip()) {
-        true => match tokio::time::timeout(REQUEST_TIME, next.run(request)).await {
+        true => match tokio::time::timeout(within, next.run(request)).await {
             Ok(response) => response,
             Err(_) => Trouble::Late.into_response(),
         },

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::rollout::file::FILE_BYTES_MAX;
+
 /// Maximum number of connections at a time; more wait in the kernel.
 pub const CONNECTIONS_MAX: usize = 11_000;
 
@@ -12,14 +14,15 @@ pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Maximum number of header fields of a request.
 pub const HEADERS_MAX: usize = 64;
 
-/// Maximum number of bytes of a request's body.
+/// Maximum number of bytes of a form, and of a request to the API that has no rollout file in it.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
 
-/// How long an answer may take until it begins.
-pub const REQUEST_TIME: Duration = Duration::from_secs(10);
+/// Maximum number of bytes of a rollout file as a JSON string and what stands around it: as ASCII,
+/// which some programs write, letters of two bytes take six.
+pub const ROLLOUT_BODY_BYTES_MAX: usize = 3 * FILE_BYTES_MAX + BODY_BYTES_MAX;
 
-/// How long Prometheus waits for the store: less than for us, so that it hears that the store is
-/// away.
+/// How long Prometheus waits for the store: less than [`Patience::request`], so that it hears that
+/// the store is away.
 pub const METRICS_TIME: Duration = Duration::from_secs(8);
 
 /// How long nobody is accepted after the machine had no room for another connection.
@@ -100,6 +103,8 @@ pub const RECONNECT_STEPS: u32 = 64;
 pub struct Patience {
     /// To send a request's head; also how long a connection may be idle.
     pub head: Duration,
+    /// To send a request's body, and for us to begin the answer.
+    pub request: Duration,
     /// To take a further byte of an answer.
     pub write: Duration,
     /// To end, when the program was told to stop.
@@ -108,7 +113,7 @@ pub struct Patience {
 
 impl Default for Patience {
     fn default() -> Self {
-        let [head, write, stop] = [15, 20, 5].map(Duration::from_secs);
-        Self { head, write, stop }
+        let [head, request, write, stop] = [15, 10, 20, 5].map(Duration::from_secs);
+        Self { head, request, write, stop }
     }
 }

@@ -2,8 +2,9 @@
 //! it.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
@@ -58,7 +59,7 @@ impl StorePool {
     /// Asks the store, in one of the threads. A question whose asker has gone is left out.
     ///
     /// # Errors
-    /// When too many wait already, or the store does not answer.
+    /// When too many wait already, the store does not answer, or the question panics.
     pub async fn ask<T, Q>(&self, question: Q) -> Result<T, Trouble>
     where
         T: Send + 'static,
@@ -70,10 +71,9 @@ impl StorePool {
                 let _ = reply.send(store.and_then(question));
             }
         });
-        self.jobs.try_send(job).map_err(|error| match error {
-            TrySendError::Full(_) | TrySendError::Disconnected(_) => Trouble::Busy,
-        })?;
-        let answer = answer.await.map_err(|_| Trouble::Busy)?;
+        self.jobs.try_send(job).map_err(|_| Trouble::Busy)?;
+        // The thread goes on; what went wrong is in the program's log.
+        let answer = answer.await.map_err(|_| Trouble::Fault)?;
         let answer = answer.map_err(|error| Trouble::of(error, self.answered_at()))?;
         self.answered_at.store(now(), Ordering::Relaxed);
         Ok(answer)
@@ -83,7 +83,7 @@ impl StorePool {
 fn work(open: &OpenStore, queue: &Mutex<Receiver<Job>>) {
     let mut store = None;
     loop {
-        // A thread that panicked held nothing that could be half done.
+        // Nobody panics while the queue is held.
         let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(job) = job else { return };
         if store.is_none() {
@@ -95,8 +95,11 @@ fn work(open: &OpenStore, queue: &Mutex<Receiver<Job>>) {
                 }
             }
         }
-        if let Some(store) = &mut store {
-            job(Ok(store.as_mut()));
+        let Some(opened) = &mut store else { continue };
+        // A question that panics is a fault of its own, and others are answered still. What it left
+        // of a transaction goes with its connection.
+        if catch_unwind(AssertUnwindSafe(|| job(Ok(opened.as_mut())))).is_err() {
+            store = None;
         }
     }
 }
@@ -104,4 +107,34 @@ fn work(open: &OpenStore, queue: &Mutex<Receiver<Job>>) {
 /// Now, as the store keeps it.
 pub(super) fn now() -> Stamp {
     i64::try_from(unix_micros(SystemTime::now())).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::store::MemoryStore;
+
+    #[tokio::test]
+    async fn a_question_that_panics_ends_no_thread_and_no_connection_of_others() {
+        let opened = Arc::new(AtomicI64::new(0));
+        let count = Arc::clone(&opened);
+        let open: OpenStore = Arc::new(move || {
+            count.fetch_add(1, Ordering::Relaxed);
+            Ok(Box::new(MemoryStore::default()))
+        });
+        let pool = StorePool::start(&open);
+        let panics = 3 * STORE_THREADS;
+        for _ in 0..panics {
+            let answer = pool.ask(|_| -> Result<(), StoreError> { panic!("on purpose") }).await;
+            assert!(matches!(answer, Err(Trouble::Fault)), "{answer:?}");
+        }
+        for _ in 0..2 * STORE_THREADS {
+            assert_eq!(pool.ask(|store| store.hosts("", 1)).await.unwrap(), []);
+        }
+        // Each panic costs the connection that it may have left in the middle of something.
+        let opened = usize::try_from(opened.load(Ordering::Relaxed)).unwrap();
+        assert!((panics + 1..=panics + STORE_THREADS).contains(&opened), "{opened}");
+    }
 }

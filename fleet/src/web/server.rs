@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -19,7 +18,7 @@ use tokio::time::{sleep, timeout};
 use tokio_io_timeout::TimeoutWriter;
 use tower::ServiceExt as _;
 
-use super::guard::{Local, Peer};
+use super::guard::{Local, Peer, Within};
 use super::limits::{ACCEPT_PAUSE, CONNECTIONS_MAX, HEAD_BYTES_MAX, HEADERS_MAX, Patience};
 
 /// Serves the pages until `stop` is ready. Then nobody is accepted any more, and those who are
@@ -66,6 +65,7 @@ fn begin(
     graceful: &GracefulShutdown,
 ) {
     let (Ok(local), Ok(peer)) = (stream.local_addr(), stream.peer_addr()) else { return };
+    let met = (Local(local), Peer(peer.ip()), Within(patience.request));
     // Events are small, and are not to wait for each other.
     let _ = stream.set_nodelay(true);
     let mut stream = TimeoutWriter::new(stream);
@@ -77,7 +77,7 @@ fn begin(
         .max_headers(HEADERS_MAX)
         .serve_connection(
             TokioIo::new(Box::pin(stream)),
-            service_fn(move |request| answer(pages.clone(), request, local, peer)),
+            service_fn(move |request| answer(pages.clone(), request, met)),
         );
     let connection = graceful.watch(connection);
     tokio::spawn(async move {
@@ -90,11 +90,12 @@ fn begin(
 async fn answer(
     pages: Router,
     request: Request<Incoming>,
-    local: SocketAddr,
-    peer: SocketAddr,
+    (local, peer, within): (Local, Peer, Within),
 ) -> Result<hyper::Response<Body>, Infallible> {
     let mut request = request.map(Body::new);
-    request.extensions_mut().insert(Local(local));
-    request.extensions_mut().insert(Peer(peer.ip()));
+    let extensions = request.extensions_mut();
+    extensions.insert(local);
+    extensions.insert(peer);
+    extensions.insert(within);
     pages.oneshot(request).await
 }

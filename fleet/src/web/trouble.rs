@@ -43,6 +43,8 @@ pub enum Trouble {
     Busy,
     /// The answer took too long.
     Late,
+    /// This program is wrong: what makes the page panicked.
+    Fault,
 }
 
 impl Trouble {
@@ -66,7 +68,7 @@ impl Trouble {
             Self::Bad { .. } => StatusCode::BAD_REQUEST,
             Self::OtherHost => StatusCode::MISDIRECTED_REQUEST,
             Self::Away { .. } | Self::Busy | Self::Late => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Refused { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Refused { .. } | Self::Fault => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
@@ -78,6 +80,7 @@ impl Trouble {
             Self::Away { .. } => "The store is away",
             Self::Refused { .. } => "The store refused",
             Self::Busy | Self::Late => "Too much at once",
+            Self::Fault => "A fault of this program",
         }
     }
 
@@ -95,8 +98,13 @@ impl Trouble {
             Self::Busy => "Too many people look at once, or the store is slow. This page tries \
                            again by itself."
                 .to_owned(),
-            Self::Late => "The store takes too long to answer. This page tries again by itself; \
-                           look at the load of the store's machine."
+            Self::Late => "The store takes too long to answer, or what was sent came too slowly. \
+                           This page tries again by itself; look at the load of the store's \
+                           machine."
+                .to_owned(),
+            Self::Fault => "This page cannot be made; others can. If something was to be changed, \
+                            look whether it was. Send the program's log, which says where it went \
+                            wrong, to those who make it."
                 .to_owned(),
         }
     }

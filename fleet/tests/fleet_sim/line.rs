@@ -9,8 +9,7 @@ use firmcast_fleet::model::{
 };
 use firmcast_fleet::rollout::limits::Counts;
 use firmcast_fleet::store::requests::{
-    Changed, Claim, ClaimRequest, Count, DrainStep, LookBack, LookRequest, NewRollout, Outcome,
-    Place, RolloutWaves, SignedApproval, StateChange, Survey, WaveChange,
+    Changed, Claim, ClaimRequest, Count, DrainStep, LookBack, LookRequest, NewRollout, Outcome, Place, RolloutWaves, SignedApproval, StateChange, Survey, WaveChange, Retry,
 };
 use firmcast_fleet::store::{Store, StoreError};
 
@@ -97,7 +96,7 @@ passed! {
     fn change_wave(&mut self, id: RolloutId, wave: u32, change: &WaveChange<'_>) -> Changed;
     fn approve(&mut self, rollout: RolloutId, approval: &SignedApproval) -> Changed;
     fn approvals(&mut self, rollout: RolloutId) -> Vec<SignedApproval>;
-    fn retry_failed(&mut self, rollout: RolloutId, by: &str, at: Stamp) -> u64;
+    fn retry_failed(&mut self, rollout: RolloutId, retry: &Retry<'_>) -> u64;
     fn claim(&mut self, request: &ClaimRequest<'_>) -> Vec<Claim>;
     fn renew(&mut self, worker: &str, ids: &[AttemptId], at: Stamp, us: i64) -> Vec<AttemptId>;
     fn tell_stage(&mut self, id: AttemptId, worker: &str, stage: &str, at: Stamp) -> ();
@@ -109,6 +108,7 @@ passed! {
     fn events(&mut self, after: EventId, limit: usize) -> Vec<Event>;
     fn past_events(&mut self, which: &LookBack<'_>, limit: usize) -> Vec<Event>;
     fn see_worker(&mut self, worker: &Worker) -> ();
+    fn workers(&mut self) -> Vec<Worker>;
     fn survey(&mut self, at: Stamp) -> Survey;
     fn add_webhook(&mut self, webhook: &Webhook) -> Changed;
     fn webhooks(&mut self) -> Vec<Webhook>;

@@ -1,7 +1,7 @@
 //! People who start, pause, resume, retry and abort, as `firmcast-fleet rollout` does it.
 
 use firmcast_fleet::model::{RolloutId, RolloutState, Stamp};
-use firmcast_fleet::store::requests::StateChange;
+use firmcast_fleet::store::requests::{Retry, StateChange};
 use firmcast_fleet::store::{Store, StoreError};
 
 use super::chance::Chance;
@@ -49,5 +49,5 @@ fn retry(store: &mut dyn Store, id: RolloutId, at: Stamp) {
     if matches!(found.rollout.state, RolloutState::Error | RolloutState::Ready) {
         return;
     }
-    store.retry_failed(id, "bob", at).unwrap();
+    store.retry_failed(id, &Retry { by: "bob", at, revision: None }).unwrap();
 }

@@ -10,7 +10,7 @@ use firmcast_fleet::model::{AttemptState, Event, EventKind, Host, RolloutId, Rol
 use firmcast_fleet::rollout::limits::{
     Action, Amount, Counts, Ending, FailureLimit, InFlightLimit, Limits, Scope,
 };
-use firmcast_fleet::store::requests::{Outcome, StateChange};
+use firmcast_fleet::store::requests::{Outcome, Retry, StateChange};
 use firmcast_fleet::store::{Backup, PostgresStore, SqliteStore, Store, StoreError};
 use tempfile::TempDir;
 
@@ -168,7 +168,7 @@ fn govern(store: &mut dyn Store, clock: &AtomicI64, done: &AtomicBool) {
             let from = [RolloutState::Running, RolloutState::Paused];
             let change = StateChange { from: &from, to, reason: "", by: "ann", at, revision: None };
             store.change_state(rollout, &change).unwrap();
-            store.retry_failed(rollout, "ann", at).unwrap();
+            store.retry_failed(rollout, &Retry { by: "ann", at, revision: None }).unwrap();
         }
     }
 }

@@ -8,7 +8,7 @@ use firmcast_fleet::model::{
 use firmcast_fleet::rollout::limits::{Action, Amount, FailureLimit, InFlightLimit, Limits, Scope};
 use firmcast_fleet::store::Store;
 use firmcast_fleet::store::requests::{
-    ClaimRequest, DrainStep, LookRequest, Open, Outcome, StateChange, WaveChange,
+    ClaimRequest, DrainStep, LookRequest, Open, Outcome, StateChange, WaveChange, Retry,
 };
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -200,7 +200,10 @@ fn take(store: &mut dyn Store, step: &Step, at: i64) -> String {
             };
             format!("{:?}", store.tell_drain(id, worker, &step, at))
         }
-        Step::Retry { rollout } => format!("{:?}", store.retry_failed(*rollout, "ann", at)),
+        Step::Retry { rollout } => {
+            let retry = Retry { by: "ann", at, revision: None };
+            format!("{:?}", store.retry_failed(*rollout, &retry))
+        }
         Step::NextWave { rollout } => {
             let from = [WaveState::Waiting];
             let change =

@@ -124,6 +124,7 @@ fn a_worker_that_was_not_seen_for_a_day_is_forgotten(store: &mut dyn Store) {
     assert_eq!(store.survey(DAY_US).unwrap().workers.len(), 2);
     store.see_worker(&seen("w1", DAY_US + 1)).unwrap();
     assert_eq!(store.survey(DAY_US).unwrap().workers, [seen("w1", DAY_US + 1)]);
+    assert_eq!(store.workers().unwrap(), [seen("w1", DAY_US + 1)]);
 }
 
 #[track_caller]

@@ -23,21 +23,25 @@ impl MemoryStore {
         let mut open: Vec<Surveyed> =
             open.rev().take(SURVEYED_MAX).map(|kept| self.survey_of(kept, at)).collect();
         open.reverse();
-        let mut workers: Vec<Worker> = self.workers.values().cloned().collect();
-        workers.sort_by_key(|worker| std::cmp::Reverse(worker.seen_at));
-        workers.truncate(WORKERS_MAX);
-        workers.sort_unstable();
         let lost = self.events.iter().filter(|event| event.kind == EventKind::LeaseLost);
         Survey {
             hosts: self.hosts.len() as u64,
             rollouts,
             open,
-            workers,
+            workers: self.seen_workers(),
             leases_lost: lost.count() as u64,
             last_event: self.events.last().map(|event| (event.id, event.at)),
             webhooks: self.webhooks.deliveries(),
             sender_until: self.webhooks.held_until(),
         }
+    }
+
+    pub(super) fn seen_workers(&self) -> Vec<Worker> {
+        let mut workers: Vec<Worker> = self.workers.values().cloned().collect();
+        workers.sort_by_key(|worker| std::cmp::Reverse(worker.seen_at));
+        workers.truncate(WORKERS_MAX);
+        workers.sort_unstable();
+        workers
     }
 
     fn survey_of(&self, kept: &Kept, at: Stamp) -> Surveyed {

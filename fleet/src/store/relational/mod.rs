@@ -49,9 +49,7 @@ use sql::{Database, Sql};
 use super::contract::Store;
 use super::error::StoreError;
 use super::requests::{
-    Changed, Claim, ClaimRequest, Count, DrainStep, HOSTS_AT_ONCE_MAX, LookBack, LookRequest,
-    NewRollout, Outcome, PAGE_MAX, Place, RENEW_MAX, RolloutWaves, SignedApproval, StateChange,
-    Survey, WaveChange, check_look, in_order,
+    Changed, Claim, ClaimRequest, Count, DrainStep, HOSTS_AT_ONCE_MAX, LookBack, LookRequest, NewRollout, Outcome, PAGE_MAX, Place, RENEW_MAX, RolloutWaves, SignedApproval, StateChange, Survey, WaveChange, check_look, in_order, Retry,
 };
 use super::text;
 use crate::model::{
@@ -281,9 +279,9 @@ impl<D: Database> Store for Relational<D> {
         self.database.read(|sql| waves::approvals(sql, rollout))
     }
 
-    fn retry_failed(&mut self, rollout: RolloutId, by: &str, at: Stamp) -> Result<u64, StoreError> {
-        text::name("who retries", by)?;
-        self.tell(|sql, news| waves::retry_failed(sql, rollout, by, at, news))
+    fn retry_failed(&mut self, rollout: RolloutId, retry: &Retry<'_>) -> Result<u64, StoreError> {
+        text::name("who retries", retry.by)?;
+        self.tell(|sql, news| waves::retry_failed(sql, rollout, retry, news))
     }
 
     fn claim(&mut self, request: &ClaimRequest<'_>) -> Result<Vec<Claim>, StoreError> {
@@ -377,6 +375,10 @@ impl<D: Database> Store for Relational<D> {
     fn see_worker(&mut self, worker: &Worker) -> Result<(), StoreError> {
         text::worker(worker)?;
         self.database.transaction(|sql| survey::see_worker(sql, worker))
+    }
+
+    fn workers(&mut self) -> Result<Vec<Worker>, StoreError> {
+        self.database.read(survey::workers)
     }
 
     fn survey(&mut self, at: Stamp) -> Result<Survey, StoreError> {

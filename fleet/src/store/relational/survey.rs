@@ -55,7 +55,7 @@ fn number<T: TryFrom<i64>>(sql: &mut dyn Sql, query: &str) -> Result<Option<T>, 
     row.map(|mut row| row.unsigned()).transpose()
 }
 
-fn workers(sql: &mut dyn Sql) -> Result<Vec<Worker>, StoreError> {
+pub(super) fn workers(sql: &mut dyn Sql) -> Result<Vec<Worker>, StoreError> {
     let rows = sql.query(
         "SELECT name, site, seen_at, waits_for FROM workers ORDER BY seen_at DESC, name LIMIT $1",
         &[limit(WORKERS_MAX)],

@@ -4,7 +4,9 @@ use super::rollouts::{Held, hold, set_state};
 use super::sql::{Row, Sql, Value};
 use crate::model::{EventKind, RolloutId, RolloutState, Stamp, WaveState};
 use crate::store::error::StoreError;
-use crate::store::requests::{Changed, RETRIED, SignedApproval, StateChange, WaveChange, unknown};
+use crate::store::requests::{
+    Changed, RETRIED, Retry, SignedApproval, StateChange, WaveChange, unknown,
+};
 use crate::store::words::word;
 
 pub(super) fn change_wave(
@@ -107,15 +109,12 @@ pub(super) fn approvals(
 pub(super) fn retry_failed(
     sql: &mut dyn Sql,
     id: RolloutId,
-    by: &str,
-    at: Stamp,
+    retry: &Retry<'_>,
     news: &mut Vec<News>,
 ) -> Result<u64, StoreError> {
+    let Retry { by, at, .. } = *retry;
     let held = hold(sql, id)?;
-    if held.state == RolloutState::Error {
-        let Held { name, state, revision, .. } = held;
-        return Err(StoreError::RolloutMoved { name, state, revision });
-    }
+    retry.judge((&held.name, held.state, held.revision))?;
     let planned = sql.execute(
         "INSERT INTO attempts (rollout, wave, position, host, site, cohort, predicted_s, retry,
          state, detail, drain, round, look)

@@ -35,6 +35,17 @@ pub struct WaveChange<'a> {
     pub revision: Option<i64>,
 }
 
+/// Another try for what failed, if the rollout is still where the caller saw it.
+#[derive(Clone, Copy, Debug)]
+pub struct Retry<'a> {
+    /// Who wants it.
+    pub by: &'a str,
+    /// When.
+    pub at: Stamp,
+    /// The rollout's revision that the caller saw, if it has to be that.
+    pub revision: Option<i64>,
+}
+
 /// Whether a call changed anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Changed {
@@ -77,6 +88,21 @@ impl WaveChange<'_> {
             return Ok(Changed::Now);
         }
         Err(StoreError::WaveMoved { wave: number, state })
+    }
+}
+
+impl Retry<'_> {
+    /// As [`StateChange::judge`], for a rollout with this name, state and revision: in one that is
+    /// in *error* nobody is planned again.
+    pub(in crate::store) fn judge(
+        &self,
+        (name, state, revision): (&str, RolloutState, i64),
+    ) -> Result<(), StoreError> {
+        let seen = self.revision.is_none_or(|seen| seen == revision);
+        if seen && state != RolloutState::Error {
+            return Ok(());
+        }
+        Err(StoreError::RolloutMoved { name: name.to_owned(), state, revision })
     }
 }
 

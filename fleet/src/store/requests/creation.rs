@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{Approval, Stamp};
-use crate::rollout::file::RolloutFile;
+use crate::rollout::file::{FILE_BYTES_MAX, RolloutFile};
 use crate::rollout::limits::{Counts, Domain, LIMITS_MAX, Limits, Scope};
 use crate::rollout::plan::{Plan, PlannedWave};
 use crate::store::error::StoreError;
@@ -125,7 +125,7 @@ impl NewRollout {
     pub(in crate::store) fn check(&self) -> Result<(), StoreError> {
         text::name("the name of a rollout", &self.name)?;
         text::name("the digest of a release", &self.release)?;
-        text::bounded("the file of a rollout", &self.file, text::FILE_BYTES_MAX)?;
+        text::bounded("the file of a rollout", &self.file, FILE_BYTES_MAX)?;
         text::name("the digest of a plan", &self.plan_digest)?;
         text::name("who creates a rollout", &self.created_by)?;
         text::at_most("the number of waves", self.waves.len(), WAVES_MAX)?;

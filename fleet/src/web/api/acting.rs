@@ -1,23 +1,20 @@
-use std::net::IpAddr;
-
+use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, JsonRejection, PathRejection};
 use axum::extract::{Path, State};
-use axum::http::header::IF_MATCH;
-use axum::http::{HeaderMap, StatusCode};
-use axum::{Extension, Json};
+use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::caller::{Acts, Reads};
 use super::problem::Problem;
-use crate::deeds::{self, Deed, Order};
+use super::seen::Seen;
+use crate::deeds::{self, BECAUSE_CHARS_MAX, Deed, Order};
 use crate::model::RolloutId;
-use crate::people::{Caller, May};
 use crate::rollout::approval::{Answer, Question};
 use crate::store::Store;
 use crate::store::StoreError;
-use crate::web::guard::Peer;
 use crate::web::pages::people::split;
 use crate::web::pool::now;
 use crate::web::site::Acting;
@@ -28,7 +25,8 @@ use crate::web::site::Acting;
 pub(super) struct NewRollout {
     /// The rollout's file, as it is.
     file: String,
-    /// The digest of the plan that was looked at.
+    /// The digest of the plan that was looked at, SHA-256.
+    #[schema(pattern = "^[0-9a-fA-F]{64}$")]
     plan: String,
 }
 
@@ -46,6 +44,7 @@ pub(super) struct Wish {
     /// What.
     deed: Deed,
     /// Why, for a pause or an abort.
+    #[schema(max_length = 256, pattern = r"^[^\x00]*$")]
     #[serde(default)]
     because: String,
 }
@@ -58,7 +57,8 @@ pub(super) struct Signed {
     wave: String,
     /// Fingerprint of the manager key.
     key: String,
-    /// Its signature, 128 hexadecimal digits.
+    /// Its signature.
+    #[schema(pattern = "^[0-9a-fA-F]{128}$")]
     signature: String,
 }
 
@@ -69,19 +69,23 @@ pub(super) struct Outcome {
     done: String,
 }
 
-/// Returns who calls, if they may do what they want.
-fn caller(site: &Acting, headers: &HeaderMap, peer: IpAddr, may: May) -> Result<Caller, Problem> {
-    let caller = site.door.shown(headers, peer).program()?;
-    let caller = caller.ok_or_else(|| {
-        let detail = "send Authorization: Bearer and a token that counts, see firmcast-fleet \
-                      people token";
-        Problem::new(StatusCode::UNAUTHORIZED, detail)
-    })?;
-    if caller.may < may {
-        let detail = "the token may only read: make one with firmcast-fleet people token --may act";
-        return Err(Problem::new(StatusCode::FORBIDDEN, detail));
+/// Number of hexadecimal digits of a plan's digest, and of a signature.
+const PLAN_DIGITS: usize = 64;
+const SIGNATURE_DIGITS: usize = 128;
+
+fn hexadecimal(what: &str, text: &str, digits: usize) -> Result<(), Problem> {
+    if text.len() == digits && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Ok(());
     }
-    Ok(caller)
+    Err(Problem::content(format!("{what} is not {digits} hexadecimal digits")))
+}
+
+fn words(what: &str, text: &str) -> Result<(), Problem> {
+    if text.chars().count() <= BECAUSE_CHARS_MAX && !text.contains('\0') {
+        return Ok(());
+    }
+    let detail = format!("{what} has a NUL or more than {BECAUSE_CHARS_MAX} characters");
+    Err(Problem::content(detail))
 }
 
 fn json<T>(body: Result<Json<T>, JsonRejection>) -> Result<T, Problem> {
@@ -104,14 +108,12 @@ fn name_of(store: &mut dyn Store, id: RolloutId) -> Result<Option<String>, Store
 ))]
 pub(super) async fn plan(
     State(site): State<Acting>,
-    Extension(Peer(peer)): Extension<Peer>,
-    headers: HeaderMap,
+    _: Reads,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Value>, Problem> {
-    caller(&site, &headers, peer, May::Read)?;
     let body = body.map_err(|error| Problem::new(error.status(), error.body_text()))?;
     let text = String::from_utf8(body.to_vec());
-    let text = text.map_err(|_| Problem::bad("the file is not UTF-8"))?;
+    let text = text.map_err(|_| Problem::content("the file is not UTF-8"))?;
     let draft = site.store.ask(move |store| split(deeds::draft(store, text, now()))).await??;
     let plan = serde_json::to_value(&draft.plan);
     Ok(Json(plan.map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error))?))
@@ -125,12 +127,11 @@ pub(super) async fn plan(
 ))]
 pub(super) async fn create(
     State(site): State<Acting>,
-    Extension(Peer(peer)): Extension<Peer>,
-    headers: HeaderMap,
+    Acts(by): Acts,
     body: Result<Json<NewRollout>, JsonRejection>,
 ) -> Result<(StatusCode, Json<Created>), Problem> {
-    let by = caller(&site, &headers, peer, May::Act)?.name;
     let NewRollout { file, plan } = json(body)?;
+    hexadecimal("plan", &plan, PLAN_DIGITS)?;
     let id = site.store.ask(move |store| {
         let at = now();
         let draft = deeds::draft(store, file, at);
@@ -144,7 +145,7 @@ pub(super) async fn create(
 #[utoipa::path(post, path = "/api/v1/rollouts/{id}/deeds", security(("token" = [])),
     params(
         ("id" = i64, Path, description = "The rollout's number"),
-        ("If-Match" = Option<String>, Header, description = "The ETag that was seen"),
+        Seen,
     ),
     request_body = Wish, responses(
     (status = 200, body = Outcome),
@@ -152,14 +153,13 @@ pub(super) async fn create(
 ))]
 pub(super) async fn act(
     State(site): State<Acting>,
-    Extension(Peer(peer)): Extension<Peer>,
-    headers: HeaderMap,
+    Acts(by): Acts,
+    Seen(revision): Seen,
     id: Result<Path<RolloutId>, PathRejection>,
     body: Result<Json<Wish>, JsonRejection>,
 ) -> Result<Json<Outcome>, Problem> {
-    let by = caller(&site, &headers, peer, May::Act)?.name;
     let (id, Wish { deed, because }) = (number(id)?, json(body)?);
-    let revision = seen(&headers)?;
+    words("because", &because)?;
     let done = site.store.ask(move |store| {
         let Some(name) = name_of(store, id)? else { return Ok(None) };
         let order = Order { deed, because: &because, by: &by, at: now(), revision };
@@ -180,14 +180,13 @@ pub(super) async fn act(
 ))]
 pub(super) async fn approve(
     State(site): State<Acting>,
-    Extension(Peer(peer)): Extension<Peer>,
-    headers: HeaderMap,
+    Acts(by): Acts,
     id: Result<Path<RolloutId>, PathRejection>,
     body: Result<Json<Signed>, JsonRejection>,
 ) -> Result<Json<Outcome>, Problem> {
-    let by = caller(&site, &headers, peer, May::Act)?.name;
     let (id, signed) = (number(id)?, json(body)?);
     let Signed { wave, key, signature } = signed;
+    hexadecimal("signature", &signature, SIGNATURE_DIGITS)?;
     let words = format!("wave {wave} is approved");
     let door = site.door.clone();
     let done = site.store.ask(move |store| {
@@ -233,20 +232,5 @@ enum Unapproved {
 impl From<deeds::DeedError> for Unapproved {
     fn from(error: deeds::DeedError) -> Self {
         Self::Deed(error)
-    }
-}
-
-/// The revision that the caller saw, if it says so.
-fn seen(headers: &HeaderMap) -> Result<Option<i64>, Problem> {
-    let mut tags = headers.get_all(IF_MATCH).iter();
-    let Some(tag) = tags.next() else { return Ok(None) };
-    let text = tag.to_str().unwrap_or_default().trim();
-    if text == "*" && tags.next().is_none() {
-        return Ok(None);
-    }
-    let number = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')?.parse().ok());
-    match (number, tags.next()) {
-        (Some(number), None) => Ok(Some(number)),
-        _ => Err(Problem::bad("If-Match is not one ETag of a rollout, such as \"7\"")),
     }
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::problem::Problem;
+use super::seen::digits;
 use crate::model::{Attempt, AttemptState, Event, Host, Rollout, RolloutId, Wave};
 use crate::rollout::selector::Selector;
 use crate::store::requests::{Count, Place};
@@ -37,13 +38,15 @@ pub(super) struct After {
 #[into_params(parameter_in = Query)]
 pub(super) struct Which {
     /// Only those after this name, in the order of its bytes.
-    #[param(required = false)]
+    #[param(required = false, pattern = r"^[^\x00]*$")]
     #[serde(default)]
     after: String,
     /// How many are looked through at most.
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<usize>,
-    /// Only those for which this holds, for example `site=berlin role!=db`.
+    /// Only those for which this holds, in the language of rollout files; 422 says where it is not
+    /// understood.
+    #[param(example = "site=berlin role!=db", min_length = 1, max_length = 4096)]
     selector: Option<String>,
 }
 
@@ -53,6 +56,7 @@ pub(super) struct Which {
 #[into_params(parameter_in = Query)]
 pub(super) struct AfterPlace {
     /// The `next` of the page before.
+    #[param(pattern = r"^[0-9]{1,9}\.[0-9]{1,9}\.[0-9]{1,18}$")]
     after: Option<String>,
     /// How many at most.
     #[param(minimum = 1, maximum = 1000)]
@@ -184,13 +188,13 @@ pub(super) async fn attempts(
 }
 
 fn place(text: &str) -> Result<Place, Problem> {
-    let mut parts = text.splitn(3, '.');
-    let mut part = || parts.next().unwrap_or_default();
-    let (wave, position, id) = (part().parse(), part().parse(), part().parse());
-    match (wave, position, id) {
-        (Ok(wave), Ok(position), Ok(id)) => Ok(Place { wave, position, id }),
-        _ => Err(Problem::bad("after is not the next of a page of attempts")),
+    let parts: Vec<Option<i64>> = text.split('.').map(digits).collect();
+    if let [Some(wave), Some(position), Some(id)] = parts[..]
+        && let (Ok(wave), Ok(position)) = (u32::try_from(wave), u32::try_from(position))
+    {
+        return Ok(Place { wave, position, id });
     }
+    Err(Problem::bad("after is not the next of a page of attempts"))
 }
 
 /// Lists hosts by name. With a selector a page may have fewer, or none, and still a next one.
@@ -205,7 +209,7 @@ pub(super) async fn hosts(
     let Query(asked) = query.map_err(|error| Problem::bad(error.body_text()))?;
     let limit = rows(asked.limit)?;
     let selector = asked.selector.as_deref().map(Selector::parse).transpose();
-    let selector = selector.map_err(|error| Problem::bad(format!("selector: {error}")))?;
+    let selector = selector.map_err(|error| Problem::content(format!("selector: {error}")))?;
     let items = site.store.ask(move |store| store.hosts(&asked.after, limit)).await?;
     let Json(mut page) = page(items, limit, |host| host.name.clone());
     page.items.retain(|host| selector.as_ref().is_none_or(|selector| selector.matches(host)));

@@ -4,20 +4,27 @@
 //!
 //! | file | what it does |
 //! | --- | --- |
+//! | `caller.rs` | who calls, by their token |
 //! | `looking.rs` | rollouts, attempts, hosts, events |
 //! | `acting.rs` | plans, new rollouts, deeds, approvals |
+//! | `seen.rs` | the revision that the caller saw |
 //! | `problem.rs` | why something was not done (RFC 9457) |
 
 mod acting;
+mod caller;
 mod looking;
 mod problem;
+mod seen;
 
+use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
+use super::limits::ROLLOUT_BODY_BYTES_MAX;
 use super::site::Acting;
+use crate::rollout::file::FILE_BYTES_MAX;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -50,15 +57,17 @@ impl Modify for Bearer {
 
 /// Returns the routes of the API.
 pub(super) fn routes() -> Router<Acting> {
+    let plan_max = DefaultBodyLimit::max(FILE_BYTES_MAX);
+    let create_max = DefaultBodyLimit::max(ROLLOUT_BODY_BYTES_MAX);
     Router::new()
         .route("/api/openapi.json", get(async || Json(Description::openapi())))
-        .route("/api/v1/rollouts", get(looking::rollouts).post(acting::create))
+        .route("/api/v1/rollouts", get(looking::rollouts).post(acting::create).layer(create_max))
         .route("/api/v1/rollouts/{id}", get(looking::rollout))
         .route("/api/v1/rollouts/{id}/attempts", get(looking::attempts))
         .route("/api/v1/rollouts/{id}/deeds", post(acting::act))
         .route("/api/v1/rollouts/{id}/approvals", post(acting::approve))
         .route("/api/v1/hosts", get(looking::hosts))
         .route("/api/v1/events", get(looking::events))
-        .route("/api/v1/plans", post(acting::plan))
+        .route("/api/v1/plans", post(acting::plan).layer(plan_max))
         .method_not_allowed_fallback(problem::no_method)
 }

@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 
 use crate::deeds::DeedError;
 use crate::people::RegisterError;
+use crate::rollout::file;
 use crate::store::StoreError;
 use crate::web::trouble::Trouble;
 
@@ -19,15 +20,36 @@ pub(super) struct Problem {
     title: String,
     /// What is wrong, and what to do.
     detail: String,
+    /// What is wrong in a rollout file, line by line.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    problems: Vec<Line>,
+}
+
+/// One thing that is wrong in a rollout file.
+#[derive(Debug, Serialize, ToSchema)]
+struct Line {
+    /// The line, from 1.
+    line: usize,
+    /// The key; empty when the file is not TOML.
+    key: String,
+    /// What is wrong, and what would be right.
+    reason: String,
 }
 
 impl Problem {
     pub(super) fn new(status: StatusCode, detail: impl ToString) -> Self {
         let title = status.canonical_reason().unwrap_or_default().to_owned();
-        Self { status: status.as_u16(), title, detail: detail.to_string() }
+        let (status, detail) = (status.as_u16(), detail.to_string());
+        Self { status, title, detail, problems: Vec::new() }
     }
 
-    /// What the request says makes no sense.
+    /// What is in the body, or what a parameter says in a language of its own, makes no sense.
+    pub(super) fn content(detail: impl ToString) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
+    }
+
+    /// What the address or a header says makes no sense.
     pub(super) fn bad(detail: impl ToString) -> Self {
         Self::new(StatusCode::BAD_REQUEST, detail)
     }
@@ -63,7 +85,14 @@ impl From<Trouble> for Problem {
                 error: error @ (StoreError::Text { .. } | StoreError::TooMuch { .. }),
             } => Self::bad(error),
             Trouble::Refused { error } => Self::new(StatusCode::INTERNAL_SERVER_ERROR, error),
-            other => Self::new(StatusCode::SERVICE_UNAVAILABLE, format!("{other:?}: try again")),
+            Trouble::Busy | Trouble::Late | Trouble::OtherHost => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "too much is asked at once, or the store is slow: try again",
+            ),
+            Trouble::Fault => Self::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "a fault of this program: send its log, which says where, to those who make it",
+            ),
         }
     }
 }
@@ -78,11 +107,21 @@ impl From<DeedError> for Problem {
             | DeedError::NoRelease { .. }
             | DeedError::SeveralReleases { .. }
             | DeedError::Store(StoreError::Text { .. } | StoreError::TooMuch { .. }) => {
-                StatusCode::BAD_REQUEST
+                StatusCode::UNPROCESSABLE_ENTITY
             }
             _ => StatusCode::CONFLICT,
         };
-        Self::new(status, error)
+        let problems = match &error {
+            DeedError::File(error) => error.problems.iter().map(Line::from).collect(),
+            _ => Vec::new(),
+        };
+        Self { problems, ..Self::new(status, error) }
+    }
+}
+
+impl From<&file::Problem> for Line {
+    fn from(file::Problem { line, key, reason }: &file::Problem) -> Self {
+        Self { line: *line, key: key.clone(), reason: reason.clone() }
     }
 }
 

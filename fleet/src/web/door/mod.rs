@@ -37,6 +37,14 @@ pub struct Front {
     pub user_header: Option<HeaderName>,
 }
 
+/// By what sessions and waits go.
+#[derive(Debug)]
+enum Clock {
+    Since(Instant),
+    #[cfg(test)]
+    Stopped,
+}
+
 /// Where it is decided who may act.
 #[derive(Debug)]
 pub struct Door {
@@ -46,7 +54,7 @@ pub struct Door {
     comparing: Semaphore,
     /// What the tokens of forms are made from.
     process: Secret,
-    begun: Instant,
+    clock: Clock,
     front: Option<Front>,
     pub(super) approvers: Vec<ManagerPublicKey>,
 }
@@ -61,15 +69,21 @@ impl Door {
             throttle: Mutex::default(),
             comparing: Semaphore::new(COMPARED_MAX),
             process: secret(),
-            begun: Instant::now(),
+            clock: Clock::Since(Instant::now()),
             front,
             approvers,
         }
     }
 
     fn now(&self) -> Time {
-        let micros = self.begun.elapsed().as_micros();
-        Time::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
+        match self.clock {
+            Clock::Since(begun) => {
+                let micros = begun.elapsed().as_micros();
+                Time::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
+            }
+            #[cfg(test)]
+            Clock::Stopped => Time::from_micros(0),
+        }
     }
 
     fn sessions(&self) -> MutexGuard<'_, Sessions> {
@@ -78,6 +92,14 @@ impl Door {
 
     fn throttle(&self) -> MutexGuard<'_, Throttle> {
         self.throttle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+impl Door {
+    /// Lets no time pass, however slow the machine is.
+    pub(super) fn stopped(self) -> Self {
+        Self { clock: Clock::Stopped, ..self }
     }
 }
 

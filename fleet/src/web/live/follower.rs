@@ -1,5 +1,6 @@
 //! The thread that follows the store's events.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::sleep;
 
@@ -19,7 +20,9 @@ impl Live {
         std::thread::spawn(move || {
             let mut from = None;
             while mine.is_used() {
-                if follow(&mine, &open, &mut from).is_err() {
+                // A panic is told as the store's failing is: open pages show what they know last.
+                let followed = AssertUnwindSafe(|| follow(&mine, &open, &mut from));
+                if !matches!(catch_unwind(followed), Ok(Ok(()))) {
                     mine.tell_away(Some(now()));
                     sleep(FOLLOW_RETRY);
                 }

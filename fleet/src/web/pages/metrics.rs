@@ -18,8 +18,8 @@ pub(in crate::web) async fn page(State(site): State<Site>) -> Result<impl IntoRe
     let asked = site.store.ask(move |store| store.survey(at));
     let survey = match tokio::time::timeout(METRICS_TIME, asked).await {
         Ok(Ok(survey)) => Some(survey),
-        // Too many look at once: this says nothing about the store.
-        Ok(Err(Trouble::Busy)) => return Err(Trouble::Busy),
+        // Too many look at once, or we are wrong: this says nothing about the store.
+        Ok(Err(trouble @ (Trouble::Busy | Trouble::Fault))) => return Err(trouble),
         Ok(Err(_)) | Err(_) => None,
     };
     let took_s = begun.elapsed().as_secs_f64();

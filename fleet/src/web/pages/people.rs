@@ -9,7 +9,7 @@ use axum::response::{IntoResponse as _, Response};
 use maud::{Markup, html};
 use serde::Deserialize;
 
-use crate::deeds::{self, Deed, DeedError, Order};
+use crate::deeds::{self, BECAUSE_CHARS_MAX, Deed, DeedError, Order};
 use crate::model::{Approval, Rollout, WaveState};
 use crate::picture::words::command;
 use crate::store::requests::RolloutWaves;
@@ -21,9 +21,6 @@ use crate::web::link;
 use crate::web::pool::now;
 use crate::web::site::Acting;
 use crate::web::trouble::Trouble;
-
-/// Maximum number of bytes of the words for a pause or an abort.
-const BECAUSE_BYTES_MAX: usize = 1024;
 
 /// What is done, as the forms name it.
 const DEEDS: [(Deed, &str); 5] = [
@@ -166,8 +163,8 @@ pub(in crate::web) async fn act(
     if !shown.is_own_form(&form.token) {
         return Ok(not_own());
     }
-    if form.because.len() > BECAUSE_BYTES_MAX {
-        let problem = format!("The words have more than {BECAUSE_BYTES_MAX} bytes: take fewer");
+    if form.because.chars().count() > BECAUSE_CHARS_MAX {
+        let problem = format!("The words have more than {BECAUSE_CHARS_MAX} letters: take fewer");
         return Err(Trouble::Bad { problem });
     }
     if form.deed == Deed::Abort && !form.sure {
@@ -225,7 +222,7 @@ fn choices(rollout: &Rollout, token: &str) -> Markup {
         form method="post" action="/act" {
             (hidden(&rollout.name, *deed, rollout.revision, token))
             @if matches!(deed, Deed::Pause | Deed::Abort) {
-                label { "Why: " input name="because" maxlength="200"; }
+                label { "Why: " input name="because" maxlength=(BECAUSE_CHARS_MAX); }
             }
             button { (label) }
         }

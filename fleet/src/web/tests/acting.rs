@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 use super::desk::{Answer, Desk};
 use crate::model::{RolloutState, Stamp};
 use crate::people::{May, Password, Register};
+use crate::rollout::file::FILE_BYTES_MAX;
 use crate::store::Store as _;
+use crate::web::limits::{BODY_BYTES_MAX, ROLLOUT_BODY_BYTES_MAX};
 use crate::web::{Front, HeaderName};
 
 const PASSWORD: &str = "correct horse";
@@ -209,13 +211,16 @@ async fn a_program_plans_creates_and_acts_as_far_as_its_token_goes() {
     let plan = api(&desk, with("/api/v1/plans", &reads), &file).await;
     assert_eq!((plan.0, plan.1["waves"].as_array().unwrap().len()), (200, 2), "{plan:?}");
     let wrong = api(&desk, with("/api/v1/plans", &reads), "name = 3").await;
-    assert!(wrong.0 == 400 && wrong.1["detail"].as_str().unwrap().contains("line 1"), "{wrong:?}");
+    assert_eq!((wrong.0, &wrong.1["problems"][0]["line"]), (422, &json!(1)), "{wrong:?}");
+    assert!(wrong.1["detail"].as_str().unwrap().contains("line 1"), "{wrong:?}");
     assert_eq!(api(&desk, Request::post("/api/v1/plans"), &file).await.0, 401);
 
     let body = |plan: &Value| json!({ "file": file, "plan": plan }).to_string();
     let new = "/api/v1/rollouts";
     assert_eq!(api(&desk, with(new, &reads), &body(&plan.1["digest"])).await.0, 403);
-    assert_eq!(api(&desk, with(new, &acts), &body(&json!("00"))).await.0, 409, "another plan");
+    let other = json!("00".repeat(32));
+    assert_eq!(api(&desk, with(new, &acts), &body(&other)).await.0, 409, "another plan");
+    assert_eq!(api(&desk, with(new, &acts), &body(&json!("00"))).await.0, 422, "no digest");
     let created = api(&desk, with(new, &acts), &body(&plan.1["digest"])).await;
     assert_eq!(created.0, 201, "{created:?}");
     let again = api(&desk, with(new, &acts), &body(&plan.1["digest"])).await;
@@ -237,7 +242,7 @@ async fn a_program_plans_creates_and_acts_as_far_as_its_token_goes() {
     let events = desk.store.events(0, 100).unwrap();
     assert_eq!(events.last().unwrap().by, "anna");
 
-    let forged = json!({ "wave": "rest", "key": "k", "signature": "00" }).to_string();
+    let forged = json!({ "wave": "rest", "key": "k", "signature": "00".repeat(64) }).to_string();
     let approval = with(&format!("{path}/approvals"), &acts);
     assert_eq!(api(&desk, approval, &forged).await.0, 403);
     for (looked, status) in [
@@ -249,7 +254,7 @@ async fn a_program_plans_creates_and_acts_as_far_as_its_token_goes() {
         ("/api/v1/rollouts/%2e%2e", 400),
         ("/api/v1/rollouts/1/attempts?after=0.0", 400),
         ("/api/v1/hosts?selector=site%3Driga", 200),
-        ("/api/v1/hosts?selector=%3D", 400),
+        ("/api/v1/hosts?selector=%3D", 422),
         ("/api/v1/events?after=2", 200),
     ] {
         assert_eq!(api(&desk, Request::get(looked), "").await.0, status, "{looked}");
@@ -260,6 +265,34 @@ async fn a_program_plans_creates_and_acts_as_far_as_its_token_goes() {
     let second = api(&desk, Request::get(path.as_str()), "").await.1;
     assert_eq!(second["items"].as_array().unwrap().len(), 1);
     assert_eq!(second["next"], Value::Null);
+}
+
+#[tokio::test]
+async fn a_rollout_file_may_be_as_large_as_the_store_keeps_it_and_nothing_else_may() {
+    let mut desk = desk();
+    let acts = token(&desk, May::Act);
+    let with = |path: &str| Request::post(path).header("authorization", format!("Bearer {acts}"));
+    let found = desk.store.rollout_named("winter").unwrap().unwrap().rollout;
+    let mut file = found.file.replace("\"winter\"", "\"spring\"") + "# ";
+    file += &"\u{e4}".repeat((FILE_BYTES_MAX - file.len()) / 2);
+    let plan = api(&desk, with("/api/v1/plans"), &file).await;
+    assert_eq!(plan.0, 200, "{plan:?}");
+    let larger = format!("{file}\n#");
+    assert!(larger.len() > FILE_BYTES_MAX);
+    assert_eq!(api(&desk, with("/api/v1/plans"), &larger).await.0, 413);
+
+    let body = |file: &str| json!({ "file": file, "plan": plan.1["digest"] }).to_string();
+    // As programs write it that send ASCII alone.
+    let escaped = body(&file).replace('\u{e4}', "\\u00e4");
+    assert!(escaped.len() > 2 * FILE_BYTES_MAX);
+    let refused = api(&desk, Request::post("/api/v1/rollouts"), &escaped).await;
+    assert_eq!(refused.0, 401, "nobody's body is read");
+    assert_eq!(api(&desk, with("/api/v1/rollouts"), &escaped).await.0, 201);
+    assert_eq!(api(&desk, with("/api/v1/rollouts"), &body(&larger)).await.0, 422);
+    let huge = body(&" ".repeat(ROLLOUT_BODY_BYTES_MAX));
+    assert_eq!(api(&desk, with("/api/v1/rollouts"), &huge).await.0, 413);
+    let because = json!({ "deed": "start", "because": "x".repeat(BODY_BYTES_MAX) }).to_string();
+    assert_eq!(api(&desk, with("/api/v1/rollouts/1/deeds"), &because).await.0, 413);
 }
 
 #[tokio::test]

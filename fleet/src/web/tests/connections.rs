@@ -73,6 +73,17 @@ async fn who_does_not_finish_a_head_or_asks_nothing_more_is_dropped() {
 }
 
 #[tokio::test]
+async fn who_does_not_finish_a_body_is_told_so_and_dropped() {
+    let patience = Patience { request: Duration::from_millis(50), ..Patience::default() };
+    let server = Server::start(patience).await;
+    let kind = "content-type: application/x-www-form-urlencoded";
+    let head = format!("POST /login HTTP/1.1\r\nhost: localhost\r\n{kind}\r\n");
+    let slow = format!("{head}content-length: 20\r\n\r\nname=");
+    let slow = server.answer(slow.as_bytes()).await;
+    assert!(slow.starts_with("HTTP/1.1 503 ") && slow.contains("came too slowly"), "{slow}");
+}
+
+#[tokio::test]
 async fn who_takes_nothing_of_an_answer_is_dropped() {
     let patience = Patience { write: Duration::from_millis(50), ..Patience::default() };
     let mut server = Server::start(patience).await;

@@ -15,7 +15,8 @@ use crate::rollout::plan::{Given, plan};
 use crate::rollout::prediction::Prediction;
 use crate::store::requests::{ClaimRequest, NewRollout, Open, Outcome, StateChange, WaveChange};
 use crate::store::{SqliteStore, Store};
-use crate::web::guard::{Local, Peer};
+use crate::web::guard::{Local, Peer, Within};
+use crate::web::limits::Patience;
 use crate::web::pool::now;
 use crate::web::{Door, Front, Live, Names, OpenStore, SeenCache, Site, StorePool, router};
 
@@ -79,7 +80,7 @@ impl Desk {
             status: Some(Arc::new(directory.path().join("serve.sock"))),
         };
         let live = site.live.clone();
-        let door = Arc::new(Door::new(directory.path(), None, Vec::new()));
+        let door = Arc::new(Door::new(directory.path(), None, Vec::new()).stopped());
         let pages = router(site.clone(), Names::new(&["fleet.example".to_owned()]), door);
         Self { directory, store, live, pages, site }
     }
@@ -142,6 +143,7 @@ impl Desk {
             last.into_iter().fold(request, |request, last| request.header("last-event-id", last));
         let mut request = request.body(Body::empty()).unwrap();
         request.extensions_mut().insert(Local(LISTEN.parse().unwrap()));
+        request.extensions_mut().insert(Within(Patience::default().request));
         self.pages.clone().oneshot(request).await.unwrap()
     }
 
@@ -151,6 +153,7 @@ impl Desk {
 
     pub(super) async fn send(&self, mut request: Request<Body>) -> Answer {
         request.extensions_mut().insert(Local(LISTEN.parse().unwrap()));
+        request.extensions_mut().insert(Within(Patience::default().request));
         request.extensions_mut().insert(Peer([127, 0, 0, 1].into()));
         let response = self.pages.clone().oneshot(request).await.unwrap();
         let (head, body) = response.into_parts();

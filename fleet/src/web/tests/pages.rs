@@ -2,8 +2,9 @@
 
 use axum::http::StatusCode;
 
-use super::desk::Desk;
+use super::desk::{Desk, host};
 use crate::model::{RolloutState, WaveState};
+use crate::store::Store as _;
 
 /// What somebody may name a host or a rack.
 const HOSTILE: [&str; 9] = [
@@ -30,6 +31,11 @@ async fn any_name_is_shown_and_linked_and_is_never_markup() {
     let mut desk = Desk::new();
     let hosts: Vec<(&str, &str)> = HOSTILE.iter().map(|name| (*name, *name)).collect();
     desk.create("<b>&\"..", &hosts);
+    for name in HOSTILE {
+        let mut host = host(name, name);
+        host.labels.insert(name.to_owned(), name.to_owned());
+        desk.store.put_hosts(&[host]).unwrap();
+    }
     let list = desk.get("/").await.text;
     let link =
         values(&list, "href").into_iter().find(|link| link.starts_with("/rollout?")).unwrap();
@@ -40,7 +46,21 @@ async fn any_name_is_shown_and_linked_and_is_never_markup() {
         .filter(|link| link.starts_with("/host?"))
         .collect();
     assert_eq!(links.len(), HOSTILE.len());
-    let mut pages = vec![list.clone(), rollout.text.clone(), desk.get("/events").await.text];
+    let mut pages = vec![list.clone(), rollout.text.clone()];
+    let named = link.strip_prefix("/rollout?name=").unwrap();
+    for path in [
+        "/events",
+        "/calls",
+        "/nothing/%3Cimg%3E",
+        "/host?name=%3Cimg%3E",
+        "/?%3Cimg%3E",
+        &format!("/events?rollout={named}"),
+        &format!("/act?rollout={named}"),
+        &format!("/login?rollout={named}"),
+        &format!("{link}&mark=%3Cimg%3E&site=%3Cimg%3E"),
+    ] {
+        pages.push(desk.get(path).await.text);
+    }
     let mut named = 0;
     for link in links {
         let host = desk.get(link).await;
@@ -57,7 +77,7 @@ async fn any_name_is_shown_and_linked_and_is_never_markup() {
         assert!(!page.contains("<img") && !page.contains("<b>") && !page.contains("<script>"));
         let linked = values(page, "href");
         assert!(linked.iter().all(|link| link.starts_with(['/', '#']) || *link == "data:,"));
-        assert_eq!(page.matches("<script").count(), 1, "our own");
+        assert!(page.matches("<script").count() <= 1, "our own");
     }
 }
 
