@@ -68,17 +68,8 @@ impl Usage {
 }
 
 fn failures(limit: &FailureLimit, counters: &Counters) -> Usage {
-    let unreachable = if limit.unreachable { counters.unreachable } else { 0 };
-    let used = counters.failed.saturating_add(unreachable);
-    let ended = used.saturating_add(counters.confirmed).max(limit.sample);
-    let max = match limit.amount {
-        Amount::Hosts(hosts) => hosts,
-        Amount::Percent(percent) => {
-            let share = (u64::from(percent) * u64::from(ended)).div_ceil(100);
-            u32::try_from(share).unwrap_or(u32::MAX)
-        }
-    };
-    Usage { used, max: max.max(1) }
+    let ended = limit.counted(counters);
+    Usage { used: ended.failed, max: limit.most(ended) }
 }
 
 fn scope(scope: &Scope) -> String {
@@ -93,39 +84,5 @@ fn amount(amount: Amount) -> String {
     match amount {
         Amount::Hosts(hosts) => hosts.to_string(),
         Amount::Percent(percent) => format!("{percent}%"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::rollout::limits::{Domain, Limits};
-
-    proptest! {
-        /// What counts as full here is what pauses a rollout, once its sample is there.
-        #[test]
-        fn a_limit_of_failures_is_full_when_it_is_reached(
-            amount in prop_oneof![
-                (1..9u32).prop_map(Amount::Hosts), (1..=100u32).prop_map(Amount::Percent)
-            ],
-            (confirmed, failed, unreachable) in (0..50u32, 0..9u32, 0..9u32),
-            (sample, counts_unreachable) in (0..20u32, any::<bool>()),
-        ) {
-            let limit = FailureLimit {
-                scope: Scope::All, amount, sample, unreachable: counts_unreachable,
-                action: Action::Stop,
-            };
-            let counters =
-                Counters { confirmed, failed, unreachable, ..Counters::default() };
-            let usage = failures(&limit, &counters);
-            let limits = Limits { in_flight: Vec::new(), failures: vec![limit] };
-            let counts = [(Domain(Scope::All, String::new()), counters)].into_iter().collect();
-            let ended = usage.used + confirmed;
-            if ended >= sample || matches!(amount, Amount::Hosts(_)) {
-                prop_assert_eq!(usage.used >= usage.max, limits.reached(&counts).is_some());
-            }
-        }
     }
 }

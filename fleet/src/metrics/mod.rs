@@ -17,7 +17,7 @@ mod page;
 
 pub use exposition::SERIES_MAX;
 pub use family::{FAMILIES, Family, Kind};
-pub use page::{Look, WORKER_SILENT_US, page};
+pub use page::{Look, page};
 
 /// The media type of [`page`]: Prometheus text format 0.0.4.
 pub const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";

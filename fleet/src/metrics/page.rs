@@ -10,10 +10,6 @@ use super::family::{
 use crate::model::{AttemptState, Delivery, EventId, RolloutState, Stamp, WaveState};
 use crate::store::requests::{Survey, Surveyed};
 
-/// How long a worker may be silent and still counts as there, in microseconds: some times as long
-/// as the pause between two of its signs.
-pub const WORKER_SILENT_US: i64 = 60_000_000;
-
 const ROLLOUT_STATES: [(RolloutState, &str); 6] = [
     (RolloutState::Ready, "ready"),
     (RolloutState::Scheduled, "scheduled"),
@@ -197,7 +193,7 @@ fn workers(page: &mut Exposition, survey: &Survey, at: Stamp) {
     let mut there = BTreeMap::<&str, (u64, Option<Stamp>)>::new();
     for worker in &survey.workers {
         let (workers, last) = there.entry(&worker.site).or_default();
-        *workers += u64::from(worker.seen_at >= at.saturating_sub(WORKER_SILENT_US));
+        *workers += u64::from(worker.is_there(at));
         *last = (*last).max(Some(worker.seen_at));
     }
     let workers = sites.iter().map(|site| {

@@ -2,6 +2,10 @@ use serde::{Deserialize, Serialize};
 
 use super::Stamp;
 
+/// How long a worker may be silent and still counts as there, in microseconds: some times as long
+/// as the pause between two of its signs.
+const WORKER_SILENT_US: i64 = 60_000_000;
+
 /// A worker, as it said of itself last.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Worker {
@@ -13,4 +17,11 @@ pub struct Worker {
     pub seen_at: Stamp,
     /// The bundle that it waits for, in words; empty when it has all that it needs.
     pub waits_for: String,
+}
+
+impl Worker {
+    /// Says whether it was seen lately.
+    pub fn is_there(&self, now: Stamp) -> bool {
+        self.seen_at >= now.saturating_sub(WORKER_SILENT_US)
+    }
 }

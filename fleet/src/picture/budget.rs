@@ -3,11 +3,10 @@
 use serde::Serialize;
 
 use super::words::hosts;
-use crate::rollout::file::per_word;
 use crate::rollout::limits::{
-    Action, Amount, Counters, Counts, Domain, FailureLimit, InFlightLimit, Limits, Scope,
+    Action, Counters, Counts, Domain, Ended, FailureLimit, InFlightLimit, Limits, Scope,
 };
-use crate::rollout::plan::{amount_words, failure_words};
+use crate::rollout::plan::{amount_words, failure_words, place_words};
 
 /// Maximum number of bars of one limit.
 pub const BARS_MAX: usize = 6;
@@ -75,9 +74,9 @@ pub fn budgets(limits: &Limits, counts: &Counts) -> Vec<Budget> {
         ..filled(counts, &limit.scope, |domain, counters| failure_bar(limit, domain, counters))
     });
     let in_flight = limits.in_flight.iter().map(|limit| {
-        let (amount, per) = (amount_words(limit.amount), per_word(&limit.scope));
+        let (amount, place) = (amount_words(limit.amount), place_words(&limit.scope));
         Budget {
-            words: format!("at most {amount} in flight per {per}; further hosts wait"),
+            words: format!("at most {amount} in flight {place}; further hosts wait"),
             then: Then::Wait,
             ..filled(counts, &limit.scope, |domain, counters| flight_bar(limit, domain, counters))
         }
@@ -110,10 +109,8 @@ fn flight_bar(limit: &InFlightLimit, domain: &Domain, counters: &Counters) -> Ba
 }
 
 fn failure_bar(limit: &FailureLimit, domain: &Domain, counters: &Counters) -> Bar {
-    let unreachable = if limit.unreachable { counters.unreachable } else { 0 };
-    let failed = counters.failed.saturating_add(unreachable);
-    let ended = failed.saturating_add(counters.confirmed);
-    let left = failures_left(limit, failed, ended);
+    let ended = limit.counted(counters);
+    let (Ended { failed, all }, left) = (ended, limit.left(ended));
     let acts = match limit.action {
         Action::Pause => "pauses the rollout",
         Action::Stop => "stops the rollout",
@@ -124,35 +121,14 @@ fn failure_bar(limit: &FailureLimit, domain: &Domain, counters: &Counters) -> Ba
         Some(1) => format!("1 more failure {acts}"),
         Some(left) => format!("{left} more failures {acts}", acts = acts.replacen("s ", " ", 1)),
     };
-    let words = format!("{failed} of {} failed, {more}", hosts(ended.into()));
+    let words = format!("{failed} of {} failed, {more}", hosts(all.into()));
     Bar { domain: domain.words(), words, used: failed, left }
-}
-
-/// How many more failures reach a limit, if nothing else ends; none when they never do.
-fn failures_left(limit: &FailureLimit, failed: u32, ended: u32) -> Option<u32> {
-    let percent = match limit.amount {
-        Amount::Hosts(most) => return Some(most.max(1).saturating_sub(failed)),
-        Amount::Percent(percent) => u64::from(percent),
-    };
-    let (failed, ended) = (u64::from(failed), u64::from(ended));
-    // failed + n is at least percent of ended + n.
-    let missing = (percent * ended).saturating_sub(100 * failed);
-    let for_share = match 100_u64.saturating_sub(percent) {
-        _ if missing == 0 => 0,
-        0 => return None,
-        rest => missing.div_ceil(rest),
-    };
-    let for_sample = u64::from(limit.sample).saturating_sub(ended);
-    let for_first = u64::from(failed == 0);
-    u32::try_from(for_share.max(for_sample).max(for_first)).ok()
 }
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
-    use crate::rollout::limits::Ending;
+    use crate::rollout::limits::Amount;
 
     fn domain(value: &str) -> Domain {
         Domain(Scope::Label("rack".into()), value.into())
@@ -172,8 +148,13 @@ mod tests {
         let failures =
             FailureLimit { scope: scope.clone(), amount, sample: 0, unreachable: false, action };
         let in_flight = InFlightLimit { scope, amount: Amount::Percent(34) };
-        let limits = Limits { in_flight: vec![in_flight], failures: vec![failures] };
-        let [failures, in_flight] = budgets(&limits, &counts.collect()).try_into().expect("two");
+        let all = InFlightLimit { scope: Scope::All, amount: Amount::Hosts(2) };
+        let limits = Limits { in_flight: vec![in_flight, all], failures: vec![failures] };
+        let [failures, in_flight, all] =
+            budgets(&limits, &counts.collect()).try_into().expect("three");
+        let words = "at most 34 % in flight in one rack; further hosts wait";
+        assert_eq!(in_flight.words, words);
+        assert_eq!(all.words, "at most 2 hosts in flight in all; further hosts wait");
         assert_eq!((failures.bars.len(), failures.others), (BARS_MAX, 5));
         assert_eq!(failures.bars[0].domain, "rack \"riga/r13\"");
         let words = "2 of 6 hosts failed, 1 more failure stops the rollout";
@@ -184,39 +165,5 @@ mod tests {
         assert!(failures.bars[1].words.ends_with("2 more failures stop the rollout"));
         assert_eq!(in_flight.bars[0].words, "3 of 3 in flight, further hosts wait");
         assert_eq!((in_flight.then, in_flight.others), (Then::Wait, 20 - BARS_MAX));
-    }
-
-    proptest! {
-        /// Said by the limits themselves, failure after failure.
-        #[test]
-        fn so_many_more_failures_reach_the_limit_and_one_less_does_not(
-            amount in prop_oneof![
-                (1..30_u32).prop_map(Amount::Hosts), (1..=100_u32).prop_map(Amount::Percent)
-            ],
-            sample in 0..30_u32,
-            unreachable: bool,
-            (confirmed, failed, silent) in (0..40_u32, 0..10_u32, 0..10_u32),
-        ) {
-            let scope = Scope::All;
-            let limit = FailureLimit { scope, amount, sample, unreachable, action: Action::Pause };
-            let limits = Limits { failures: vec![limit], ..Limits::default() };
-            let all = [Domain(Scope::All, String::new())];
-            let mut counts = Counts::default();
-            counts.plan(&all);
-            for (ending, count) in [
-                (Ending::Confirmed, confirmed),
-                (Ending::Failed, failed),
-                (Ending::Unreachable, silent),
-            ] {
-                (0..count).for_each(|_| counts.end(&all, ending));
-            }
-            let left = budgets(&limits, &counts)[0].bars[0].left;
-            let mut needed = 0;
-            while limits.reached(&counts).is_none() && needed < 5000 {
-                counts.end(&all, Ending::Failed);
-                needed += 1;
-            }
-            prop_assert_eq!(left, (needed < 5000).then_some(needed));
-        }
     }
 }

@@ -8,8 +8,8 @@ use super::overview::{Headline, progress};
 use super::seen::{Seen, last_of_each};
 use crate::model::{Attempt, AttemptState, Event, RACK, Rollout, RolloutId, Stamp};
 use crate::rollout::file::RolloutFile;
-use crate::store::requests::{LookBack, PAGE_MAX, Place, RolloutWaves};
-use crate::store::{Store, StoreError};
+use crate::store::requests::{LookBack, PAGE_MAX, RolloutWaves};
+use crate::store::{Store, StoreError, all_attempts, all_rollouts};
 
 /// Maximum number of attempts, and of events, of one host.
 pub const HISTORY_MAX: usize = 50;
@@ -24,7 +24,7 @@ pub type Racks = BTreeMap<String, String>;
 pub fn overview(store: &mut dyn Store) -> Result<Vec<Headline>, StoreError> {
     let mut versions = BTreeMap::new();
     let mut lines = Vec::new();
-    for rollout in rollouts(store)? {
+    for rollout in all_rollouts(store)? {
         let progress = progress(&store.counts(rollout.id)?);
         if !versions.contains_key(&rollout.release) {
             let version = version(store, &rollout)?;
@@ -50,7 +50,7 @@ pub fn rollout(
 ) -> Result<Option<Seen>, StoreError> {
     let Some(found) = store.rollout_named(name)? else { return Ok(None) };
     let id = found.rollout.id;
-    let attempts = last_of_each(attempts(store, id)?);
+    let attempts = last_of_each(all_attempts(store, id)?);
     let of = |attempt: &Attempt| racks.get_key_value(&attempt.host);
     let racks = attempts.iter().filter_map(of).map(|(host, rack)| (host.clone(), rack.clone()));
     let racks = racks.collect();
@@ -63,6 +63,7 @@ pub fn rollout(
         approvals: store.approvals(id)?,
         attempts,
         racks,
+        workers: store.workers()?,
         found,
     }))
 }
@@ -131,28 +132,6 @@ pub fn racks(store: &mut dyn Store) -> Result<Racks, StoreError> {
                 racks.insert(host.name, rack);
             }
         }
-    }
-}
-
-fn rollouts(store: &mut dyn Store) -> Result<Vec<Rollout>, StoreError> {
-    let mut all = Vec::<Rollout>::new();
-    loop {
-        let page = store.rollouts(all.last().map_or(0, |last| last.id), PAGE_MAX)?;
-        if page.is_empty() {
-            return Ok(all);
-        }
-        all.extend(page);
-    }
-}
-
-fn attempts(store: &mut dyn Store, rollout: RolloutId) -> Result<Vec<Attempt>, StoreError> {
-    let mut all = Vec::<Attempt>::new();
-    loop {
-        let page = store.attempts(rollout, all.last().map(Place::from), PAGE_MAX)?;
-        if page.is_empty() {
-            return Ok(all);
-        }
-        all.extend(page);
     }
 }
 

@@ -46,8 +46,6 @@ pub struct AttemptPicture {
     pub mark: Mark,
     /// What the reason means, in words; empty while there is none.
     pub means: String,
-    /// What to do about it; empty when there is nothing to do.
-    pub advice: String,
     /// What the flash held at its end, in words; empty when nobody said so.
     pub holds: String,
 }
@@ -59,11 +57,11 @@ impl HostPicture {
     /// Returns the picture of a host. Its attempts come the last one first.
     pub fn new(host: Host, tried: Vec<Tried>, now: Stamp) -> Self {
         let flash = flash(&tried);
+        let advice = tried.first().map_or(String::new(), |(_, last)| advice(last));
         let attempts = tried.into_iter().map(|tried| attempt(tried, now));
         let attempts: Vec<AttemptPicture> = attempts.collect();
         let last = attempts.first();
         let mark = last.map(|last| last.mark);
-        let advice = last.map_or(String::new(), |last| last.advice.clone());
         let command = last.and_then(|last| typed(last, &host));
         Self { host, mark, flash, advice, command, attempts }
     }
@@ -94,22 +92,28 @@ const NOT_UNDRAINED: &str = "its undrain program failed, so it may get no load: 
 
 fn attempt((rollout, attempt): Tried, now: Stamp) -> AttemptPicture {
     let name = attempt.reason.as_deref().unwrap_or_default();
-    let reason = Reason::ALL.iter().find(|reason| reason.name() == name);
-    let is_ill = attempt.state == AttemptState::Failed;
-    let mut advice = reason.filter(|_| is_ill).map_or("", |reason| reason.advice()).to_owned();
-    if attempt.drain == Drain::UndrainFailed {
-        let before = if advice.is_empty() { "" } else { "; " };
-        advice = format!("{advice}{before}{NOT_UNDRAINED}");
-    }
     let holds = attempt.flash.as_deref().map_or("", |word| FlashState::from_word(word).holds());
     AttemptPicture {
         rollout,
         mark: Mark::of(&attempt, now),
         means: means(name).to_owned(),
-        advice,
         holds: holds.to_owned(),
         attempt,
     }
+}
+
+/// What to do about an attempt; empty when there is nothing to do.
+fn advice(attempt: &Attempt) -> String {
+    let name = attempt.reason.as_deref().unwrap_or_default();
+    let reason = Reason::ALL.iter().find(|reason| reason.name() == name);
+    let is_ill = attempt.state == AttemptState::Failed;
+    let about_reason = reason.filter(|_| is_ill).map_or("", |reason| reason.advice());
+    let about_drain = match attempt.drain {
+        Drain::UndrainFailed => NOT_UNDRAINED,
+        _ => "",
+    };
+    let told = [about_reason, about_drain].into_iter().filter(|advice| !advice.is_empty());
+    told.collect::<Vec<_>>().join("; ")
 }
 
 /// What the chip holds by the last attempt that says so.

@@ -114,7 +114,7 @@ fn course(seen: &Seen, waves: &[WavePicture], now: Stamp) -> Vec<Next> {
             next.extend(estimate(seen, wave, picture, now));
             if next.is_empty() {
                 next.push(Next::said(match is_scheduled {
-                    true => "a worker begins: is one running at each site?".to_owned(),
+                    true => "a worker begins".to_owned(),
                     false => format!("{} of wave {} go on", picture.progress.in_flight, wave.name),
                 }));
             }
@@ -208,12 +208,18 @@ fn sites(seen: &Seen, wave: &Wave, now: Stamp) -> Vec<Next> {
                 );
                 next.push((at, Next::said(words).at(at)));
             }
-            Some(_) if runs_long && waiting.in_flight == 0 => {
+            Some(_) if !seen.has_worker(site, now) => {
                 let words = format!(
-                    "{planned} at site {site} may begin and nobody does: a limit is full, or no \
-                     worker runs there"
+                    "{planned} at site {site} may begin, and no worker runs there: start one"
                 );
                 next.push((now, Next::said(words).typed(work_command(site))));
+            }
+            Some(_) if runs_long && waiting.in_flight == 0 => {
+                let words = format!(
+                    "{planned} at site {site} may begin and none does, though a worker runs \
+                     there: a limit is full, or the worker has all the hosts that it takes"
+                );
+                next.push((now, Next::said(words)));
             }
             _ => {}
         }
@@ -296,5 +302,9 @@ fn silent(seen: &Seen, now: Stamp) -> Option<Next> {
         hosts(count),
         first.site
     );
-    Some(Next::said(words).typed(work_command(&first.site)))
+    let next = Next::said(words);
+    Some(match seen.has_worker(&first.site, now) {
+        true => next,
+        false => next.typed(work_command(&first.site)),
+    })
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::model::{
-    Approval, Attempt, AttemptState, Drain, Rollout, RolloutState, Stamp, Wave, WaveState,
+    Approval, Attempt, AttemptState, Drain, Rollout, RolloutState, Stamp, Wave, WaveState, Worker,
 };
 use crate::picture::seen::Seen;
 use crate::rollout::file::RolloutFile;
@@ -21,6 +21,8 @@ pub(crate) struct Sample {
     pub(crate) waves: [WaveState; 3],
     /// For each host its site, its rack, and what became of it: an index into [`STATES`].
     pub(crate) places: Vec<(usize, usize, usize)>,
+    /// The sites where a worker is.
+    pub(crate) workers: Vec<usize>,
 }
 
 impl Default for Sample {
@@ -30,6 +32,7 @@ impl Default for Sample {
             reason: "",
             waves: [WaveState::Running, WaveState::Waiting, WaveState::Waiting],
             places: Vec::new(),
+            workers: (0..SITES.len()).collect(),
         }
     }
 }
@@ -81,6 +84,10 @@ pub(crate) fn attempt(index: usize, site: usize, state: usize) -> Attempt {
     }
 }
 
+fn worker(site: &str) -> Worker {
+    Worker { name: format!("worker of {site}"), site: site.to_owned(), seen_at: NOON - 9_000_000 }
+}
+
 /// What is read of such a rollout.
 pub(crate) fn seen(sample: &Sample) -> Seen {
     let file = RolloutFile::parse(WINTER).expect("the example");
@@ -120,5 +127,6 @@ pub(crate) fn seen(sample: &Sample) -> Seen {
         approvals: Vec::new(),
         attempts: attempts.collect(),
         racks,
+        workers: sample.workers.iter().map(|site| worker(SITES[*site])).collect(),
     }
 }

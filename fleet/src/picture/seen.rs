@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{Attempt, Stamp};
+use crate::model::{Attempt, Stamp, Worker};
 use crate::rollout::file::RolloutFile;
 use crate::rollout::limits::Counts;
 use crate::store::requests::{RolloutWaves, SignedApproval};
@@ -26,9 +26,16 @@ pub struct Seen {
     pub attempts: Vec<Attempt>,
     /// The rack of each host that has one.
     pub racks: BTreeMap<String, String>,
+    /// The workers that there are, of all sites.
+    pub workers: Vec<Worker>,
 }
 
 impl Seen {
+    /// Whether a worker of a site was seen lately.
+    pub fn has_worker(&self, site: &str, now: Stamp) -> bool {
+        self.workers.iter().any(|worker| worker.site == site && worker.is_there(now))
+    }
+
     /// The rack of a host; empty when it has none.
     pub fn rack(&self, host: &str) -> &str {
         self.racks.get(host).map_or("", String::as_str)

@@ -2,8 +2,10 @@
 //! no further host begins. Nothing here remembers anything: who asks has the counts, and asks
 //! before each start and after each end.
 
+mod amount;
 mod counts;
 mod domain;
+mod failures;
 
 use std::collections::BTreeSet;
 
@@ -11,45 +13,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::Host;
 
+pub use amount::{Action, Amount};
 pub use counts::{Counters, Counts, Ending};
 pub use domain::{Domain, Scope};
+pub use failures::{Ended, FailureLimit};
 
 /// Maximum number of limits of one rollout.
 pub const LIMITS_MAX: usize = 64;
-
-/// How much.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Amount {
-    /// This many hosts, at least 1.
-    Hosts(u32),
-    /// This part of the hosts, 1 to 100.
-    Percent(u32),
-}
-
-impl Amount {
-    /// Returns how many of `of` hosts it is, rounded down, but at least 1: a small fleet can still
-    /// move one host.
-    pub fn of(self, of: u32) -> u32 {
-        match self {
-            Self::Hosts(hosts) => hosts.max(1),
-            Self::Percent(percent) => {
-                let share = u64::from(of) * u64::from(percent.min(100)) / 100;
-                u32::try_from(share).unwrap_or(u32::MAX).max(1)
-            }
-        }
-    }
-}
-
-/// What happens when a limit of failures is reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Action {
-    /// No host begins until a person resumes the rollout.
-    Pause,
-    /// The rollout ends.
-    Stop,
-}
 
 /// How many hosts may be in flight. Further hosts wait; this needs no person.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,22 +29,6 @@ pub struct InFlightLimit {
     pub scope: Scope,
     /// How many of the domain's planned hosts.
     pub amount: Amount,
-}
-
-/// How many hosts may fail.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FailureLimit {
-    /// Whose hosts count together.
-    pub scope: Scope,
-    /// The count, or the part of ended hosts, that is too much. One failure is the least.
-    pub amount: Amount,
-    /// A percentage is not looked at before this many hosts have ended.
-    pub sample: u32,
-    /// Whether hosts that never answered count as failed. Else they count as nothing.
-    pub unreachable: bool,
-    /// What then happens.
-    pub action: Action,
 }
 
 /// All limits of a rollout.
@@ -141,21 +95,14 @@ impl Limits {
 impl FailureLimit {
     /// Why this is too much, in words; nothing when it is not.
     fn reached(&self, domain: &Domain, counters: &Counters) -> Option<String> {
-        let unreachable = if self.unreachable { counters.unreachable } else { 0 };
-        let failed = counters.failed.saturating_add(unreachable);
-        let ended = failed.saturating_add(counters.confirmed);
-        let (reached, limit) = match self.amount {
-            Amount::Hosts(hosts) => (failed >= hosts.max(1), format!("{hosts}")),
-            Amount::Percent(percent) => (
-                failed > 0
-                    && ended >= self.sample
-                    && u64::from(failed) * 100 >= u64::from(percent) * u64::from(ended),
-                format!("{percent} %"),
-            ),
+        let ended = self.counted(counters);
+        let limit = match self.amount {
+            Amount::Hosts(hosts) => hosts.to_string(),
+            Amount::Percent(percent) => format!("{percent} %"),
         };
-        let domain = domain.words();
-        reached
-            .then(|| format!("{failed} of {ended} hosts failed in {domain}; the limit is {limit}"))
+        let (Ended { failed, all }, domain) = (ended, domain.words());
+        self.is_reached(ended)
+            .then(|| format!("{failed} of {all} hosts failed in {domain}; the limit is {limit}"))
     }
 }
 

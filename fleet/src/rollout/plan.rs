@@ -24,7 +24,9 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 use thiserror::Error;
 
-pub use effect::{Effect, Group, amount as amount_words, failures as failure_words};
+pub use effect::{
+    Effect, Group, amount as amount_words, failures as failure_words, place as place_words,
+};
 pub use members::Why;
 use schedule::{Begin, Schedule};
 pub use times::Times;

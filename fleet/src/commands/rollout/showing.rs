@@ -3,19 +3,24 @@
 use std::collections::BTreeMap;
 
 use firmcast_fleet::deeds::named;
-use firmcast_fleet::model::{AttemptState, Drain, Rollout, WaveState};
+use firmcast_fleet::model::{Attempt, AttemptState, Drain, Rollout, RolloutId, WaveState};
 use firmcast_fleet::picture::gather::{self, Racks};
+use firmcast_fleet::picture::host::means;
 use firmcast_fleet::picture::rollout::RolloutPicture;
+use firmcast_fleet::picture::seen::last_of_each;
 use firmcast_fleet::picture::words::program;
 use firmcast_fleet::rollout::duration::duration_words;
 use firmcast_fleet::rollout::file::{Occasion, RolloutFile, UNTOUCHED, outcome_word};
-use firmcast_fleet::store::requests::{Count, PAGE_MAX, Place, RolloutWaves};
-use firmcast_fleet::store::{Store, all_rollouts};
+use firmcast_fleet::store::requests::{Count, RolloutWaves};
+use firmcast_fleet::store::{Store, all_attempts, all_rollouts};
 use serde::Serialize;
 use serde_json::json;
 
 use crate::commands::now;
 use crate::commands::terminal::{columns, say, shown};
+
+/// Maximum number of failed hosts that are shown in lines.
+const FAILED_SHOWN_MAX: usize = 20;
 
 /// Attempts in the order in which they are shown.
 const STATES: [AttemptState; 5] = [
@@ -60,6 +65,7 @@ pub(super) fn list(store: &mut dyn Store, json: bool) -> anyhow::Result<()> {
 pub(super) fn show(store: &mut dyn Store, name: &str, json: bool) -> anyhow::Result<()> {
     let RolloutWaves { rollout, waves, .. } = named(store, name)?;
     let counts = store.counts(rollout.id)?;
+    let failed = failed(store, rollout.id)?;
     let of = |wave: u32, state: AttemptState| -> u64 {
         let same = |count: &&Count| count.wave == wave && count.state == state;
         counts.iter().filter(same).map(|count| count.attempts).sum()
@@ -71,7 +77,7 @@ pub(super) fn show(store: &mut dyn Store, name: &str, json: bool) -> anyhow::Res
             json!({ "wave": wave, "attempts": attempts })
         };
         let waves: Vec<_> = waves.iter().map(wave).collect();
-        say(&json!({ "rollout": rollout, "waves": waves }).to_string());
+        say(&json!({ "rollout": rollout, "waves": waves, "failed": failed }).to_string());
         return Ok(());
     }
     let why =
@@ -92,6 +98,7 @@ pub(super) fn show(store: &mut dyn Store, name: &str, json: bool) -> anyhow::Res
     };
     let rows: Vec<Vec<String>> = std::iter::once(head).chain(waves.iter().map(row)).collect();
     say(&columns(&rows));
+    show_failed(&failed);
     not_undrained(store, &rollout)?;
     let now = now();
     let seen = gather::rollout(store, name, &Racks::new(), now)?;
@@ -110,18 +117,13 @@ fn not_undrained(store: &mut dyn Store, rollout: &Rollout) -> anyhow::Result<()>
         return Ok(());
     };
     let version = store.release(&rollout.release)?.map_or(String::new(), |found| found.version);
-    let (mut failed, mut after) = (BTreeMap::new(), None);
-    loop {
-        let page = store.attempts(rollout.id, after, PAGE_MAX)?;
-        let Some(last) = page.last() else { break };
-        after = Some(Place::from(last));
-        for attempt in page {
-            // A later try may have undrained it.
-            match attempt.drain {
-                Drain::UndrainFailed => drop(failed.insert(attempt.host.clone(), attempt)),
-                Drain::NotStarted => {}
-                _ => drop(failed.remove(&attempt.host)),
-            }
+    let mut failed = BTreeMap::new();
+    for attempt in all_attempts(store, rollout.id)? {
+        // A later try may have undrained it.
+        match attempt.drain {
+            Drain::UndrainFailed => drop(failed.insert(attempt.host.clone(), attempt)),
+            Drain::NotStarted => {}
+            _ => drop(failed.remove(&attempt.host)),
         }
     }
     for attempt in failed.values().take(NOT_UNDRAINED_MAX) {
@@ -140,4 +142,33 @@ fn not_undrained(store: &mut dyn Store, rollout: &Rollout) -> anyhow::Result<()>
         say("undrain failed for further hosts: events has them as undrain-failed");
     }
     Ok(())
+}
+
+/// The hosts whose last attempt failed, by wave and position.
+fn failed(store: &mut dyn Store, rollout: RolloutId) -> anyhow::Result<Vec<Attempt>> {
+    let attempts = last_of_each(all_attempts(store, rollout)?).into_iter();
+    Ok(attempts.filter(|attempt| attempt.state == AttemptState::Failed).collect())
+}
+
+/// Shows which hosts failed, and why.
+fn show_failed(failed: &[Attempt]) {
+    if failed.is_empty() {
+        return;
+    }
+    let head = ["FAILED", "SITE", "FLASH", "WHY"].map(str::to_owned).to_vec();
+    let row = |attempt: &Attempt| {
+        let detail = match attempt.detail.as_str() {
+            "" => String::new(),
+            detail => format!(" ({detail})"),
+        };
+        let why = format!("{}{detail}", means(attempt.reason.as_deref().unwrap_or_default()));
+        let flash = attempt.flash.as_deref().unwrap_or("unknown");
+        [&attempt.host, &attempt.site, flash, &why].map(shown).to_vec()
+    };
+    let rows = failed.iter().take(FAILED_SHOWN_MAX).map(row);
+    say(&columns(&std::iter::once(head).chain(rows).collect::<Vec<_>>()));
+    let others = failed.len().saturating_sub(FAILED_SHOWN_MAX);
+    if others > 0 {
+        say(&format!("and {others} more: --json has all of them"));
+    }
 }

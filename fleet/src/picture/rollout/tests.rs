@@ -77,11 +77,19 @@ fn hosts_that_no_window_is_long_enough_for_are_told_beside_those_that_wait() {
 }
 
 #[test]
-fn nobody_begins_where_no_worker_runs_and_that_is_asked() {
+fn where_no_worker_runs_that_is_said_and_elsewhere_it_is_a_limit() {
     let places = vec![(4, 1, 0), (1, 1, 2)];
-    let next = RolloutPicture::new(&seen(&Sample { places, ..Sample::default() }), NOON).next;
-    let typed = next[0].command.as_deref();
+    let alone = Sample { places: places.clone(), workers: vec![1], ..Sample::default() };
+    let next = &RolloutPicture::new(&seen(&alone), NOON).next[0];
+    let typed = next.command.as_deref();
     assert_eq!(typed, Some("firmcast-fleet work --key FILE --site=$'-\\x1b\\''"), "{next:?}");
+    assert!(next.words.contains("no worker runs there"), "{next:?}");
+    let there = seen(&Sample { places, ..Sample::default() });
+    let next = &RolloutPicture::new(&there, NOON).next[0];
+    assert!(next.words.contains("a limit is full") && next.command.is_none(), "{next:?}");
+    // What was seen a minute ago is gone.
+    let next = &RolloutPicture::new(&there, NOON + 60_000_000).next[0];
+    assert!(next.words.contains("no worker runs there"), "{next:?}");
 }
 
 #[test]

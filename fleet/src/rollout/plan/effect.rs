@@ -58,17 +58,21 @@ pub fn amount(amount: Amount) -> String {
     }
 }
 
+/// Returns where hosts count together, in words.
+pub fn place(scope: &Scope) -> String {
+    match scope {
+        Scope::All => "in all".to_owned(),
+        Scope::Wave | Scope::Label(_) => format!("in one {}", per_word(scope)),
+    }
+}
+
 /// Returns what a limit on failures does, in words.
 pub fn failures(limit: &FailureLimit) -> String {
     let then = match limit.action {
         Action::Pause => "pauses",
         Action::Stop => "stops for good",
     };
-    let place = match &limit.scope {
-        Scope::All => "in all".to_owned(),
-        Scope::Wave => "in one wave".to_owned(),
-        Scope::Label(_) => format!("in one {}", per_word(&limit.scope)),
-    };
+    let place = place(&limit.scope);
     let much = match limit.amount {
         Amount::Hosts(1) => format!("the first host fails {place}"),
         Amount::Hosts(hosts) => format!("{hosts} hosts have failed {place}"),

@@ -132,7 +132,6 @@ fn attempts(attempts: &[AttemptPicture]) -> Markup {
                 td {
                     (each.means)
                     @if !each.attempt.detail.is_empty() { " (" (each.attempt.detail) ")" }
-                    @if !each.advice.is_empty() { p { (each.advice) } }
                 }
                 td { (each.holds) }
                 td { (each.attempt.worker.as_deref().unwrap_or_default()) }
