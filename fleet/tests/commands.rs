@@ -3,22 +3,18 @@
 
 #[path = "commands/monitoring.rs"]
 mod monitoring;
+#[path = "commands/top.rs"]
+mod top;
+#[path = "commands/web.rs"]
+mod web;
 #[path = "commands/webhooks.rs"]
 mod webhooks;
 
-use std::fs::File;
-use std::io::{Read as _, Write as _};
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::{Arc, Mutex};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::process::{Command, Output};
 
 use firmcast::image::{Bundle, Description, Manifest, PayloadFormat, SignedManifest};
 use firmcast::keys::{HostPublicKey, ReleaseSecretKey};
-use nix::pty::{Winsize, openpty};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 use serde_json::Value;
@@ -242,112 +238,4 @@ fn a_store_that_a_newer_program_made_is_left_alone() {
 fn newer(path: &Path) {
     let file = rusqlite::Connection::open(path).unwrap();
     file.execute("UPDATE schema_version SET version = 1000", []).unwrap();
-}
-
-/// The program on a terminal of 80 columns and 24 lines.
-struct Terminal {
-    child: Child,
-    keys: File,
-    shown: Arc<Mutex<Vec<u8>>>,
-}
-
-impl Terminal {
-    /// How long something is waited for.
-    const PATIENCE: Duration = Duration::from_secs(60);
-
-    fn start(mut command: Command, name: &str) -> Self {
-        let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
-        let pair = openpty(Some(&size), None).unwrap();
-        let side = || Stdio::from(pair.slave.try_clone().unwrap());
-        command.env("TERM", name).stdin(side()).stdout(side()).stderr(side());
-        let child = command.spawn().unwrap();
-        let keys = File::from(pair.master);
-        let (mut master, shown) = (keys.try_clone().unwrap(), Arc::new(Mutex::new(Vec::new())));
-        let kept = Arc::clone(&shown);
-        thread::spawn(move || {
-            let mut buffer = [0; 4096];
-            while let Ok(read @ 1..) = master.read(&mut buffer) {
-                kept.lock().unwrap().extend_from_slice(&buffer[..read]);
-            }
-        });
-        Self { child, keys, shown }
-    }
-
-    fn shown(&self) -> String {
-        String::from_utf8_lossy(&self.shown.lock().unwrap()).into_owned()
-    }
-
-    #[track_caller]
-    fn wait_for(&self, words: &str) {
-        let end = Instant::now() + Self::PATIENCE;
-        while !self.shown().contains(words) {
-            assert!(Instant::now() < end, "{words:?} is not in {:?}", self.shown());
-            thread::sleep(Duration::from_millis(20));
-        }
-    }
-
-    fn press(&mut self, keys: &str) {
-        self.keys.write_all(keys.as_bytes()).unwrap();
-    }
-
-    #[track_caller]
-    fn end(mut self) -> (ExitStatus, String) {
-        let end = Instant::now() + Self::PATIENCE;
-        let status = loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                break status;
-            }
-            if Instant::now() > end {
-                self.child.kill().unwrap();
-                panic!("it does not end: {:?}", self.shown());
-            }
-            thread::sleep(Duration::from_millis(20));
-        };
-        // The screen that was there before, and the cursor.
-        if self.shown().contains("\u{1b}[?1049h") {
-            self.wait_for("\u{1b}[?1049l");
-            self.wait_for("\u{1b}[?25h");
-        }
-        (status, self.shown())
-    }
-}
-
-#[test]
-fn top_draws_on_a_terminal_pauses_when_told_twice_and_gives_the_terminal_back() {
-    let desk = Desk::new();
-    desk.says(&["rollout", "create", "winter.toml"]);
-    desk.says(&["rollout", "start", "winter"]);
-    let mut command = desk.command(&["top"]);
-    command.env("NO_COLOR", "1");
-    let mut top = Terminal::start(command, "xterm-256color");
-    top.wait_for("scheduled");
-    top.press("\r");
-    top.wait_for("SCHEDULED");
-    top.press("p");
-    top.wait_for("y or n");
-    assert_eq!(desk.state(), "scheduled");
-    top.press("y");
-    top.wait_for("PAUSED");
-    assert_eq!(desk.state(), "paused");
-    // What others do is seen, too.
-    desk.says(&["rollout", "abort", "winter"]);
-    top.wait_for("ERROR");
-    top.press("\x1b");
-    top.press("q");
-    let (status, shown) = top.end();
-    assert!(status.success(), "{shown:?}");
-    assert!(!shown.contains("\u{1b}[38;"), "a colour: {shown:?}");
-
-    let mut command = desk.command(&["top", "winter"]);
-    command.env_remove("NO_COLOR");
-    let top = Terminal::start(command, "xterm-256color");
-    top.wait_for("ERROR");
-    kill(Pid::from_raw(top.child.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
-    let (status, shown) = top.end();
-    assert!(status.success() && shown.contains("\u{1b}[38;"), "{shown:?}");
-
-    let (status, shown) = Terminal::start(desk.command(&["top"]), "dumb").end();
-    assert_eq!(status.code(), Some(1));
-    assert!(shown.contains("rollout show NAME"), "{shown:?}");
-    assert!(desk.refuses(&["top"]).contains("events --follow"));
 }

@@ -12,7 +12,7 @@ use ratatui::crossterm::cursor::{Hide, Show};
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use ratatui::crossterm::execute;
 use ratatui::crossterm::terminal::{
-    EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
+    Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
 };
 use ratatui::{Frame, Terminal};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGTSTP};
@@ -63,9 +63,7 @@ impl Screen {
                 told(panic);
             }));
         });
-        take_over()?;
-        let terminal = Terminal::new(CrosstermBackend::new(stdout())).inspect_err(|_| give_back());
-        Ok(Self { terminal: terminal.context("cannot draw on the terminal")? })
+        Ok(Self { terminal: take_over()? })
     }
 
     pub(super) fn draw(&mut self, draws: impl FnOnce(&mut Frame<'_>)) -> anyhow::Result<()> {
@@ -84,8 +82,8 @@ impl Screen {
     pub(super) fn leave_while_stopped(&mut self) -> anyhow::Result<()> {
         give_back();
         emulate_default_handler(SIGTSTP).context("cannot stop")?;
-        take_over()?;
-        self.terminal.clear().context("cannot draw on the terminal")
+        self.terminal = take_over()?;
+        Ok(())
     }
 }
 
@@ -95,10 +93,12 @@ impl Drop for Screen {
     }
 }
 
-fn take_over() -> anyhow::Result<()> {
+/// Begins with an empty screen: nothing is asked of the terminal, which might not answer.
+fn take_over() -> anyhow::Result<Terminal<CrosstermBackend<Stdout>>> {
     enable_raw_mode().context("cannot read single keys from the terminal")?;
-    let entered = execute!(stdout(), EnterAlternateScreen, Hide).inspect_err(|_| give_back());
-    entered.context("cannot draw on the terminal")
+    let entered = execute!(stdout(), EnterAlternateScreen, Clear(ClearType::All), Hide);
+    let terminal = entered.and_then(|()| Terminal::new(CrosstermBackend::new(stdout())));
+    terminal.inspect_err(|_| give_back()).context("cannot draw on the terminal")
 }
 
 /// Nothing is left to do where this fails: the terminal is gone.
@@ -156,4 +156,55 @@ fn known(key: KeyEvent) -> Option<Pressed> {
         _ => return None,
     };
     Some(Pressed::Key(key))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::io::Read as _;
+    use std::process::{Command, Stdio};
+    use std::thread;
+
+    use nix::pty::{Winsize, openpty};
+    use nix::sys::termios::tcgetattr;
+
+    use super::*;
+
+    const NAME: &str = "commands::top::screen::tests::a_panic_gives_the_terminal_back_and_is_told";
+    /// Says to a process of this test that it is the one that panics.
+    const PANICS: &str = "FIRMCAST_TEST_PANICS";
+
+    #[test]
+    fn a_panic_gives_the_terminal_back_and_is_told() {
+        if std::env::var_os(PANICS).is_some() {
+            let mut screen = Screen::enter().unwrap();
+            screen.draw(|_| panic!("on purpose")).unwrap();
+        }
+        let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
+        let pair = openpty(Some(&size), None).unwrap();
+        let before = tcgetattr(&pair.slave).unwrap();
+        let side = || Stdio::from(pair.slave.try_clone().unwrap());
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", NAME, "--nocapture"]).env(PANICS, "1");
+        command.stdin(side()).stdout(side()).stderr(side());
+        let mut child = command.spawn().unwrap();
+        drop(command);
+        let mut master = std::fs::File::from(pair.master.try_clone().unwrap());
+        let shown = thread::spawn(move || {
+            let mut shown = Vec::new();
+            // Ends with an error when nobody has the other side any more.
+            let _ = master.read_to_end(&mut shown);
+            String::from_utf8_lossy(&shown).into_owned()
+        });
+        assert!(!child.wait().unwrap().success());
+        let after = tcgetattr(&pair.slave).unwrap();
+        assert_eq!(after, before, "lines are read and shown as before");
+        drop(pair);
+        let shown = shown.join().unwrap();
+        let entered = shown.find("\u{1b}[?1049h").expect("the whole screen");
+        let (_, left) = shown[entered..].split_once("\u{1b}[?1049l").expect("given back");
+        assert!(left.contains("\u{1b}[?25h"), "the cursor is back: {shown:?}");
+        assert!(left.contains("on purpose"), "told where it is read: {shown:?}");
+    }
 }
