@@ -85,7 +85,8 @@ pub(crate) fn attempt(index: usize, site: usize, state: usize) -> Attempt {
 }
 
 fn worker(site: &str) -> Worker {
-    Worker { name: format!("worker of {site}"), site: site.to_owned(), seen_at: NOON - 9_000_000 }
+    let (name, seen_at) = (format!("worker of {site}"), NOON - 9_000_000);
+    Worker { name, site: site.to_owned(), seen_at, waits_for: String::new() }
 }
 
 /// What is read of such a rollout.

