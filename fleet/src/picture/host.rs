@@ -68,13 +68,12 @@ impl HostPicture {
 
     /// Says why the host does not begin: it is planned, and no window of its site is long enough.
     pub fn that_never_begins(mut self) -> Self {
-        if let Some(last) = self.attempts.first_mut() {
-            last.advice = format!(
+        if let Some(last) = self.attempts.first() {
+            self.advice = format!(
                 "it never begins: no window of its site is long enough for the {} that it may \
                  take; create a rollout for it with longer windows",
                 span(i64::from(last.attempt.predicted_s) * SECOND_US)
             );
-            self.advice.clone_from(&last.advice);
         }
         self
     }
