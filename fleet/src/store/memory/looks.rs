@@ -57,7 +57,7 @@ impl MemoryStore {
             return Ok(());
         }
         for attempt in unseen {
-            self.keep_look(&attempt, change.by, &last_look(&attempt, change.at))?;
+            self.keep_look(&attempt, change.by, &last_look(attempt.look.as_ref(), change.at))?;
         }
         match self.kept(rollout)?.budget.reached() {
             Some(reached) => self.halt(rollout, &reached, change.by, change.at),

@@ -88,6 +88,16 @@ pub(super) fn cohorts(
     rows.into_iter().map(|mut row| Ok((row.integer()?, row.json()?))).collect()
 }
 
+/// The domains of all of a rollout's cohorts, by the cohorts' numbers.
+pub(super) fn all_cohorts(
+    sql: &mut dyn Sql,
+    rollout: RolloutId,
+) -> Result<BTreeMap<i64, Vec<Domain>>, StoreError> {
+    let query = "SELECT number, domains FROM cohorts WHERE rollout = $1";
+    let rows = sql.query(query, &[rollout.into()])?;
+    rows.into_iter().map(|mut row| Ok((row.integer()?, row.json()?))).collect()
+}
+
 /// The domains of an attempt.
 pub(super) fn of(sql: &mut dyn Sql, attempt: AttemptId) -> Result<Vec<Domain>, StoreError> {
     let rows = sql.query(

@@ -5,7 +5,6 @@ use super::events::News;
 use super::rollouts::{Held, halt, hold};
 use super::sql::{Row, Sql, Value};
 use crate::model::{Attempt, AttemptId, EventKind, Health, Look};
-use crate::rollout::limits::{Counts, Domain};
 use crate::store::error::StoreError;
 use crate::store::requests::{
     Changed, LookRequest, WaveChange, judge_look, last_look, sick_detail, told_look, unknown,
@@ -73,7 +72,7 @@ pub(super) fn report(
     }
     let domains = domains::of(sql, id)?;
     let mut counts = domains::some(sql, rollout.id, &domains)?;
-    fall_sick(sql, &rollout, id, &domains, &mut counts)?;
+    counts.fall_sick(&domains, is_counted(sql, &rollout, id)?);
     domains::write(sql, rollout.id, domains.iter().map(|domain| (domain, counts.of(domain))))?;
     if let Some(reached) = rollout.limits.reached(&counts) {
         halt(sql, &rollout, &reached, worker, look.at, news)?;
@@ -82,7 +81,8 @@ pub(super) fn report(
 }
 
 /// The time for looks is over in a wave of a rollout that is held: who was not seen healthy is
-/// sick.
+/// sick. That may be tens of thousands of hosts that nobody has looked at: they are changed by one
+/// statement, as others wait for the rollout meanwhile.
 pub(super) fn end_all(
     sql: &mut dyn Sql,
     rollout: &Held,
@@ -90,25 +90,34 @@ pub(super) fn end_all(
     change: &WaveChange<'_>,
     news: &mut Vec<News>,
 ) -> Result<(), StoreError> {
-    let rows = sql.query(
-        &format!(
-            "SELECT {ATTEMPT} FROM attempts a WHERE a.rollout = $1 AND a.wave = $2
-             AND a.state = 'confirmed' AND a.look <> 'healthy'
-             ORDER BY a.position, a.id {{lock}}"
-        ),
+    let unseen = sql.query(
+        "SELECT a.id, a.host, a.cohort, a.round, a.look FROM attempts a
+         WHERE a.rollout = $1 AND a.wave = $2 AND a.state = 'confirmed' AND a.look <> 'healthy'
+         ORDER BY a.position, a.id {lock}",
         &[rollout.id.into(), wave.into()],
     )?;
-    if rows.is_empty() {
+    if unseen.is_empty() {
         return Ok(());
     }
+    let never = last_look(None, change.at);
+    end_never_looked_at(sql, rollout, wave, &never)?;
+    let cohorts = domains::all_cohorts(sql, rollout.id)?;
     let mut counts = domains::all(sql, rollout.id)?;
-    for mut row in rows {
-        let attempt = attempt(&mut row)?;
-        let look = last_look(&attempt, change.at);
-        keep(sql, &attempt, &look)?;
-        news.push(about(&attempt, EventKind::Looked, change.by, change.at, &told_look(&look)));
-        let domains = domains::of(sql, attempt.id)?;
-        fall_sick(sql, rollout, attempt.id, &domains, &mut counts)?;
+    for mut row in unseen {
+        let (id, host, cohort) = (row.integer()?, row.text()?, row.integer()?);
+        let is_counted = row.integer()? == rollout.round;
+        let detail = match row.text()?.is_empty() {
+            true => told_look(&never),
+            false => {
+                let attempt = locked(sql, id)?;
+                let look = last_look(attempt.look.as_ref(), change.at);
+                keep(sql, &attempt, &look)?;
+                told_look(&look)
+            }
+        };
+        counts.fall_sick(cohorts.get(&cohort).map_or(&[], Vec::as_slice), is_counted);
+        let (at, rollout, by) = (change.at, Some(rollout.id), change.by.to_owned());
+        news.push(News { at, rollout, host: Some(host), by, kind: EventKind::Looked, detail });
     }
     domains::write(sql, rollout.id, counts.iter().map(|(domain, counters)| (domain, *counters)))?;
     match rollout.limits.reached(&counts) {
@@ -117,18 +126,36 @@ pub(super) fn end_all(
     }
 }
 
-/// Counts a host as failed that was confirmed.
-fn fall_sick(
+/// Keeps the last word on all hosts of a wave that nobody has looked at.
+fn end_never_looked_at(
     sql: &mut dyn Sql,
     rollout: &Held,
-    id: AttemptId,
-    domains: &[Domain],
-    counts: &mut Counts,
+    wave: u32,
+    look: &Look,
 ) -> Result<(), StoreError> {
+    let values: [Value; 7] = [
+        word(&look.health).into(),
+        look.at.into(),
+        look.reason.as_str().into(),
+        text::detail(&look.detail).into(),
+        sick_detail(look).into(),
+        rollout.id.into(),
+        wave.into(),
+    ];
+    sql.execute(
+        "UPDATE attempts SET state = 'failed', lease_until = NULL, reason = $3, flash = 'unknown',
+         detail = $5, look = $1, look_at = $2, look_reason = $3, look_detail = $4
+         WHERE rollout = $6 AND wave = $7 AND state = 'confirmed' AND look = ''",
+        &values,
+    )?;
+    Ok(())
+}
+
+/// Whether an attempt ended in this round of its rollout.
+fn is_counted(sql: &mut dyn Sql, rollout: &Held, id: AttemptId) -> Result<bool, StoreError> {
     let rows = sql.query("SELECT round FROM attempts WHERE id = $1", &[id.into()])?;
     let round = rows.into_iter().next().map(|mut row: Row| row.integer()).transpose()?;
-    counts.fall_sick(domains, round == Some(rollout.round));
-    Ok(())
+    Ok(round == Some(rollout.round))
 }
 
 fn keep(sql: &mut dyn Sql, attempt: &Attempt, look: &Look) -> Result<(), StoreError> {

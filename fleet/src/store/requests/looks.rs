@@ -80,13 +80,13 @@ pub(in crate::store) fn sick_detail(look: &Look) -> String {
 
 /// The last word on a host that nobody has seen healthy when the time for looks is over: what the
 /// last look at it told, if there was one.
-pub(in crate::store) fn last_look(attempt: &Attempt, at: Stamp) -> Look {
+pub(in crate::store) fn last_look(look: Option<&Look>, at: Stamp) -> Look {
     let nobody = || {
         let reason = Reason::NoAgentAfterReboot.name().to_owned();
         let detail = "nobody has looked at it: see that a worker of its site runs".to_owned();
         (reason, detail)
     };
-    let told = attempt.look.as_ref().map(|look| (look.reason.clone(), look.detail.clone()));
+    let told = look.map(|look| (look.reason.clone(), look.detail.clone()));
     let (reason, detail) = told.unwrap_or_else(nobody);
     Look { health: Health::Sick, at, reason, detail }
 }
