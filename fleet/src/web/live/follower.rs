@@ -47,16 +47,16 @@ fn follow(live: &Live, open: &OpenStore, from: &mut Option<EventId>) -> Result<(
     while live.is_used() {
         let events = store.events(last, PAGE_MAX)?;
         live.tell_away(None);
-        if let Some(bulletin) = Bulletin::of(store, &events, now())? {
-            last = bulletin.last;
-            live.tell(bulletin);
-        }
+        let Some(bulletin) = Bulletin::of(store, &events, now())? else {
+            *from = Some(last);
+            store.wait(FOLLOW_WAIT)?;
+            continue;
+        };
+        last = bulletin.last;
         *from = Some(last);
+        live.tell(bulletin);
         // What happens meanwhile is told at once.
         sleep(BULLETIN_PAUSE);
-        if events.is_empty() {
-            store.wait(FOLLOW_WAIT)?;
-        }
     }
     Ok(())
 }
