@@ -37,22 +37,21 @@ class Report:
         contents = {"about": self.about, "machine": machine(), "rows": self._rows, "notes": self._notes}
         file.write_text(json.dumps(contents, indent=1) + "\n")
         print(f"\n{self.about}\n")
-        previous = None
-        for row in self._rows:
-            if list(row) != previous:
-                previous = list(row)
-                self._print_table([other for other in self._rows if list(other) == previous])
+        for columns in dict.fromkeys(tuple(row) for row in self._rows):
+            self._print_table([row for row in self._rows if tuple(row) == columns])
         for note in self._notes:
             print(f"  {note}")
         print(f"  ({file})\n", flush=True)
 
     @staticmethod
     def _print_table(rows):
+        """As Markdown, for docs/BENCHMARKS.md."""
         lines = [list(rows[0])] + [[_text(value) for value in row.values()] for row in rows]
-        widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+        widths = [max(3, *(len(line[column]) for line in lines)) for column in range(len(lines[0]))]
+        lines.insert(1, ["-" * width for width in widths])
         for line in lines:
             first, *others = (cell.ljust(w) if n == 0 else cell.rjust(w) for n, (cell, w) in enumerate(zip(line, widths)))
-            print("  " + "  ".join([first, *others]))
+            print("| " + " | ".join([first, *others]) + " |")
         print()
 
 

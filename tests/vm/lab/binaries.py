@@ -49,6 +49,12 @@ def flood():
     return _given("FLOOD") or _build(TARGET / "fast" / "examples" / "flood", "--profile", "fast", "--example", "flood")
 
 
+def fleet_load():
+    """The program that loads the fleet's store, for benchmarks (`FLEET_LOAD` overrides)."""
+    built = TARGET / "fast" / "examples" / "fleet_load"
+    return _given("FLEET_LOAD") or _build(built, "--profile", "fast", "-p", "firmcast-fleet", "--example", "fleet_load")
+
+
 def simulator():
     """The simulator, for benchmarks (`FIRMCAST_SIM` overrides)."""
     return _given("FIRMCAST_SIM") or _build(TARGET / "fast" / "firmcast-sim", "--profile", "fast", "-p", "firmcast-sim")

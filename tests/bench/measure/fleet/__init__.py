@@ -1,0 +1,1 @@
+"""The fleet's program and its stores."""
