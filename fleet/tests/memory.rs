@@ -155,7 +155,8 @@ fn peak(known: usize, canaries: usize) -> usize {
         ending = std::mem::take(&mut begun);
         begun.extend(crew.take_orders().into_iter().filter_map(|order| match order {
             Order::Begin(campaign) => Some(campaign),
-            Order::Kill { .. } | Order::Fetch { .. } => None,
+            // Nothing is drained, and nothing has to be fetched.
+            Order::Run(_) | Order::Stop { .. } | Order::Kill { .. } | Order::Fetch { .. } => None,
         }));
         if begun.is_empty() && ending.is_empty() {
             std::thread::sleep(PAUSE);

@@ -2,7 +2,8 @@ use std::time::Duration;
 
 use super::error::StoreError;
 use super::requests::{
-    Changed, Claim, ClaimRequest, Count, DrainStep, LookBack, LookRequest, NewRollout, Outcome, Place, RolloutWaves, SignedApproval, StateChange, Survey, WaveChange, Retry,
+    Changed, Claim, ClaimRequest, Count, DrainStep, LookBack, LookRequest, NewRollout, Outcome,
+    Place, Retry, RolloutWaves, SignedApproval, StateChange, Survey, WaveChange,
 };
 use crate::model::{
     Attempt, AttemptId, BoardTimes, Delivery, Event, EventId, Foresight, Host, Look, Release,

@@ -17,7 +17,9 @@ use super::clock;
 use super::contract::Store;
 use super::error::StoreError;
 use super::requests::{
-    Changed, Claim, ClaimRequest, Count, DrainStep, HOSTS_AT_ONCE_MAX, LookBack, LookRequest, NewRollout, Outcome, PAGE_MAX, Place, RENEW_MAX, RolloutWaves, SignedApproval, StateChange, Survey, WaveChange, check_look, in_order, unknown, Retry,
+    Changed, Claim, ClaimRequest, Count, DrainStep, HOSTS_AT_ONCE_MAX, LookBack, LookRequest,
+    NewRollout, Outcome, PAGE_MAX, Place, RENEW_MAX, Retry, RolloutWaves, SignedApproval,
+    StateChange, Survey, WaveChange, check_look, in_order, unknown,
 };
 use super::text;
 use super::words::word;

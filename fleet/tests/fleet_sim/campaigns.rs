@@ -136,6 +136,7 @@ impl World<'_> {
         let is_last = running.legs.is_empty();
         let (sight, reason) = (Sight::of_reason(reason.name()), reason.name().to_owned());
         self.watch.measured.insert(host);
+        self.watch.held.insert(host, self.computers[host].firmware);
         self.watch.seen.insert((host, release), sight);
         self.say(|| format!("campaign {campaign} sees host {host}: {reason}"));
         let name = self.scenario.host(host).name;
@@ -162,6 +163,7 @@ impl World<'_> {
             self.go(host, Place::Recovery(None));
         }
         self.watch.measured.insert(host);
+        self.watch.held.insert(host, self.computers[host].firmware);
         let end = HostEnd {
             confirmed,
             reason: reason.name().to_owned(),

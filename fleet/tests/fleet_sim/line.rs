@@ -9,7 +9,8 @@ use firmcast_fleet::model::{
 };
 use firmcast_fleet::rollout::limits::Counts;
 use firmcast_fleet::store::requests::{
-    Changed, Claim, ClaimRequest, Count, DrainStep, LookBack, LookRequest, NewRollout, Outcome, Place, RolloutWaves, SignedApproval, StateChange, Survey, WaveChange, Retry,
+    Changed, Claim, ClaimRequest, Count, DrainStep, LookBack, LookRequest, NewRollout, Outcome,
+    Place, Retry, RolloutWaves, SignedApproval, StateChange, Survey, WaveChange,
 };
 use firmcast_fleet::store::{Store, StoreError};
 

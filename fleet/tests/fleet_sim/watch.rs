@@ -62,8 +62,13 @@ pub(crate) struct Watch {
     hosts: BTreeMap<String, (usize, Host)>,
     rollouts: BTreeMap<RolloutId, Told>,
     in_flight: BTreeMap<String, RolloutId>,
+    /// Hosts of which somebody was told that they may be drained still.
+    not_undrained: BTreeSet<usize>,
     /// Hosts of which a campaign has told the end since they were claimed last.
     pub(crate) measured: BTreeSet<usize>,
+    /// What hosts held when a campaign saw them last, since they were claimed last. Undraining
+    /// takes its time, and much may happen to a chip meanwhile.
+    pub(crate) held: BTreeMap<usize, Option<usize>>,
     /// What the last look at a host for a release saw.
     pub(crate) seen: BTreeMap<(usize, usize), Sight>,
     last: EventId,
@@ -77,7 +82,9 @@ impl Watch {
             hosts: numbered.map(|(index, host)| (host.name.clone(), (index, host))).collect(),
             rollouts: BTreeMap::new(),
             in_flight: BTreeMap::new(),
+            not_undrained: BTreeSet::new(),
             measured: BTreeSet::new(),
+            held: BTreeMap::new(),
             seen: BTreeMap::new(),
             last: 0,
             tally: Tally::default(),
@@ -86,6 +93,11 @@ impl Watch {
 
     pub(crate) fn nobody_in_flight(&self) -> bool {
         self.in_flight.is_empty()
+    }
+
+    /// Whether a host is not owed `undrain`, or somebody was told that it failed.
+    pub(crate) fn is_settled(&self, index: usize, computer: &Computer) -> bool {
+        !computer.is_owed || self.not_undrained.contains(&index)
     }
 
     pub(crate) fn is_in_flight(&self, index: usize) -> bool {
@@ -176,6 +188,7 @@ impl Watch {
         let (index, known) = &self.hosts[host];
         let (wave, predicted_s) = *told.planned.get(host).expect("the host is not in the plan");
         let domains = told.limits.domains(wave, known);
+        let is_settled = !computers[*index].is_owed || self.not_undrained.contains(index);
         match event.kind {
             EventKind::Claimed => {
                 let other = self.in_flight.insert(host.clone(), rollout);
@@ -185,6 +198,7 @@ impl Watch {
                 told.counts.begin(&domains);
                 assert_within(&told.limits, &part(&told.counts, &domains));
                 self.measured.remove(index);
+                self.held.remove(index);
                 self.tally.begun += 1;
                 let in_flight = self.in_flight.len();
                 self.tally.in_flight_max = self.tally.in_flight_max.max(in_flight);
@@ -194,23 +208,31 @@ impl Watch {
                 self.measured.remove(index);
                 self.tally.taken_over += 1;
             }
-            EventKind::Stage | EventKind::UndrainFailed => {
+            EventKind::Stage => {
                 assert_eq!(self.in_flight.get(host), Some(&rollout), "{event:?}");
+                if event.detail == "draining" {
+                    self.not_undrained.remove(index);
+                }
+            }
+            EventKind::UndrainFailed => {
+                assert_eq!(self.in_flight.get(host), Some(&rollout), "{event:?}");
+                self.not_undrained.insert(*index);
             }
             EventKind::PutBack => {
                 assert_eq!(self.in_flight.remove(host), Some(rollout), "{event:?}");
-                assert!(!computers[*index].is_owed, "it was not undrained: {event:?}");
+                assert!(is_settled, "it was not undrained: {event:?}");
                 told.counts.put_back(&domains);
                 self.tally.put_back += 1;
             }
             EventKind::Ended => {
                 assert_eq!(self.in_flight.remove(host), Some(rollout), "{event:?}");
-                assert!(!computers[*index].is_owed, "it was not undrained: {event:?}");
+                assert!(is_settled, "it was not undrained: {event:?}");
                 let ending = ending(&event.detail);
                 told.counts.end(&domains, ending);
                 told.is_reached |= is_reached(&told.limits, &part(&told.counts, &domains));
                 let is_measured = self.measured.contains(index);
-                check_end(event, ending, &computers[*index], is_measured, rollout);
+                let held = self.held.get(index).copied().flatten();
+                check_end(event, ending, (&computers[*index], held), is_measured, rollout);
                 match ending {
                     Ending::Confirmed => {
                         told.counted.insert(host.clone());
@@ -330,12 +352,18 @@ fn ending(detail: &str) -> Ending {
 }
 
 /// Compares what is said of a host with what it is.
-fn check_end(event: &Event, ending: Ending, host: &Computer, is_measured: bool, id: RolloutId) {
+fn check_end(
+    event: &Event,
+    ending: Ending,
+    (host, held): (&Computer, Option<usize>),
+    is_measured: bool,
+    id: RolloutId,
+) {
     let release = (id as usize - 1) % 2;
     if event.detail == "failed: drain-failed" {
         // It was not touched, and not looked at.
     } else if ending == Ending::Confirmed {
-        assert_eq!(host.firmware, Some(release), "{event:?}");
+        assert_eq!(held, Some(release), "{event:?}");
     } else {
         let is_new = host.firmware == Some(release) || matches!(host.place, Where::Flashing(_));
         assert!(!is_new || is_measured, "nobody has looked, it is {host:?}: {event:?}");

@@ -213,18 +213,7 @@ impl<'a> World<'a> {
             let most = BEGIN + self.scenario.faults_s * SECOND + CALM_MAX;
             assert!(at < most, "not finished: {}", self.states());
             self.step(due);
-            let (begin, verbose) = (self.now, self.verbose);
-            self.watch.look(self.store, &self.computers, &|event| {
-                if verbose {
-                    let host = event.host.as_deref().unwrap_or_default();
-                    let seconds = (begin - BEGIN) as f64 / 1e6;
-                    let (kind, detail) = (event.kind, &event.detail);
-                    println!(
-                        "{seconds:9.3} {:?} {kind:?} {host} {} {detail}",
-                        event.rollout, event.by
-                    );
-                }
-            });
+            self.look();
             if self.calm && self.steps.is_multiple_of(64) && self.is_over() {
                 break;
             }
@@ -232,6 +221,19 @@ impl<'a> World<'a> {
         self.watch.look_at_end(self.store);
         self.check_undrained();
         &mut self.watch.tally
+    }
+
+    /// Looks at what the store has told since the last look.
+    fn look(&mut self) {
+        let (begin, verbose) = (self.now, self.verbose);
+        self.watch.look(self.store, &self.computers, &|event| {
+            if verbose {
+                let host = event.host.as_deref().unwrap_or_default();
+                let seconds = (begin - BEGIN) as f64 / 1e6;
+                let (kind, detail) = (event.kind, &event.detail);
+                println!("{seconds:9.3} {:?} {kind:?} {host} {} {detail}", event.rollout, event.by);
+            }
+        });
     }
 
     fn step(&mut self, due: Due) {
@@ -361,6 +363,8 @@ impl<'a> World<'a> {
             self.say(|| format!("worker {worker}: {trouble}"));
         }
         self.set_leases_end(worker, leases_end);
+        // What the worker took in this turn has to be known before its programs run.
+        self.look();
         for order in orders {
             match order {
                 Order::Begin(campaign) => self.begin(worker, campaign),

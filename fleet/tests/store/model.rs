@@ -8,7 +8,7 @@ use firmcast_fleet::model::{
 use firmcast_fleet::rollout::limits::{Action, Amount, FailureLimit, InFlightLimit, Limits, Scope};
 use firmcast_fleet::store::Store;
 use firmcast_fleet::store::requests::{
-    ClaimRequest, DrainStep, LookRequest, Open, Outcome, StateChange, WaveChange, Retry,
+    ClaimRequest, DrainStep, LookRequest, Open, Outcome, Retry, StateChange, WaveChange,
 };
 use proptest::prelude::*;
 use tempfile::TempDir;

@@ -221,7 +221,8 @@ fn it_reads_well_in_80_columns() {
         "Wave 2 \"tenth\": 3 hosts, begins when another person has approved it; about",
         "  per rack, 25 %:\n    1 of 5: rack \"berlin/r0\"",
         "  times    25 foreseen by their hosts since 01-02 12:00 UTC, 1 measured on their\n",
-        "      1 h007                 riga/r0          b        27m     32m  01-04 21:00\n",
+        // Drain and undrain may each take 10 s more to end.
+        "      1 h007                 riga/r0          b    27m 20s 32m 20s  01-04 21:00\n",
         "  pauses when 10 % of those that ended in one wave have failed, 20 or more\n  ended; unr",
         "  stops for good when 30 hosts have failed in all; unreachable hosts count\n",
         "  per label:\\u{1b}[2J, 7 hosts:\n    7 of 27: hosts without \\u{1b}[2J\n",
