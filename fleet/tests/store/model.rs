@@ -97,6 +97,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(RolloutState::Error)
     ];
     let health = prop_oneof![Just(Health::Healthy), Just(Health::Sick), Just(Health::Unclear)];
+    let another = prop::option::weighted(0.1, worker.clone());
     let watched = prop_oneof![2 => Just(WaveState::Looking), 1 => Just(WaveState::Finished)];
     prop_oneof![
         2 => (rollout.clone(), watched)
@@ -114,7 +115,7 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(attempt, worker)| Step::Stage { attempt, worker }),
         12 => (any::<prop::sample::Index>(), prop::option::weighted(0.1, worker), reason)
             .prop_map(|(which, other, reason)| Step::Report { which, other, reason }),
-        6 => (any::<prop::sample::Index>(), prop::option::weighted(0.1, 0..WORKERS.len()), 0..6_usize)
+        6 => (any::<prop::sample::Index>(), another, 0..6_usize)
             .prop_map(|(which, other, step)| Step::Drain { which, other, step }),
         1 => rollout.clone().prop_map(|rollout| Step::Retry { rollout }),
         1 => rollout.clone().prop_map(|rollout| Step::NextWave { rollout }),
