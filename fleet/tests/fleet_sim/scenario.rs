@@ -72,7 +72,7 @@ impl Scenario {
             workers: 5,
             hosts_max: 1000,
             rollouts: vec![(text(0, "count = 500", (60, 0, 600), limits, false), false)],
-            faults_s: 300,
+            faults_s: 900,
             breaks_every: Some(2000),
             skew_ms: 1000,
             turn_ms: 2500,
