@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -25,6 +26,9 @@ const UNFINISHED: &str = "unfinished";
 
 /// Name of the file that who writes has locked.
 const LOCK: &str = "lock";
+
+/// Its mode: who may write into the folder may lock it.
+const LOCK_MODE: u32 = 0o660;
 
 /// A bundle that was read.
 pub(crate) struct Found {
@@ -132,6 +136,9 @@ impl Shelf {
         loop {
             let file = File::options().create(true).append(true).open(&path);
             let file = file.with_context(|| format!("cannot open {}", path.display()))?;
+            // Whoever made it: people and services of the group share it, whatever their umask.
+            // Somebody else's has that mode already.
+            let _ = file.set_permissions(fs::Permissions::from_mode(LOCK_MODE));
             match Flock::lock(file, how) {
                 Ok(lock) => {
                     let keeper = Keeper { shelf: self, _lock: lock };
