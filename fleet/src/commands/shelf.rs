@@ -264,6 +264,9 @@ mod tests {
         shelf.tidy().expect("nobody writes");
         assert_eq!(names(), 0);
         let keeper = shelf.hold().expect("the lock");
+        let mode =
+            fs::metadata(folder.path().join("shelf").join(LOCK)).expect("there").permissions();
+        assert_eq!(mode.mode() & 0o777, LOCK_MODE, "others of the group lock it, too");
         keeper.write(&digest, pieces(&[b"ab", b"c"])).expect("whole");
         assert_eq!(shelf.digests().expect("readable"), [digest.clone()].into());
         assert!(keeper.remove(&digest).expect("removed") && !shelf.has(&digest));
