@@ -8,6 +8,8 @@ from pathlib import Path
 
 PREFIX = "firmcast-fleet-"
 STORE = "10.200.0.1"
+# Of each site's network.
+FIRST_HOST = 0x0101
 # States of a bridge's port, as the kernel numbers them (BR_STATE_* in linux/if_bridge.h).
 PORT_DISABLED, PORT_FORWARDING = 0, 3
 
@@ -100,6 +102,12 @@ class Networks:
 
 def base(number):
     return f"10.{70 + number}"
+
+
+def address(number, place):
+    """That of a site's host, counted from 0, in one row, as `firmcast-sim` counts; what is below is for the workers."""
+    third, fourth = divmod(FIRST_HOST + place, 256)
+    return f"{base(number)}.{third}.{fourth}"
 
 
 def broadcast(number):

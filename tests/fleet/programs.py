@@ -10,14 +10,12 @@ import time
 from dataclasses import dataclass, field
 
 from database import URL
-from networks import Failed, base, broadcast, command
+from networks import Failed, address, broadcast, command
 
 STOP_MAX_S = 120
 # How long a worker looks for its store at its start.
 START_MAX_S = 15
 RESTART_S = 2
-# The first host of each site.
-FIRST_ADDRESS = "1.1"
 CAMPAIGN_OPTIONS = "--reach-timeout 20 --transfer-timeout 20 --boot-timeout 60".split()
 
 
@@ -25,9 +23,8 @@ class Hosts:
     """The hosts of one site, in one process; what they record is read by a thread."""
 
     def __init__(self, networks, simulator, seed, number, site, first, count, take):
-        address = f"{base(number)}.{FIRST_ADDRESS}"
         words = [simulator, "sockets", "run", "--seed", seed, "--first", first, "--count", count]
-        words += ["--address", address, "--broadcast", broadcast(number)]
+        words += ["--address", address(number, 0), "--broadcast", broadcast(number)]
         self.numbers = range(first, first + count)
         self.process = subprocess.Popen(networks.inside(site, *words), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.thread = threading.Thread(target=self._read, args=(take,), daemon=True)

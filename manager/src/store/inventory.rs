@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io;
+use std::io::{self, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -126,9 +126,13 @@ impl Inventory {
         if size_bytes > INVENTORY_SIZE_MAX {
             return Err(damaged(format!("it has {size_bytes} bytes")));
         }
-        let text = io::read_to_string(file).map_err(io_error)?;
-        let inventory: Self =
-            serde_json::from_str(&text).map_err(|error| damaged(error.to_string()))?;
+        // Read piece by piece: the text of a large one would take as much memory as its hosts.
+        let inventory: Self = serde_json::from_reader(BufReader::new(file)).map_err(|error| {
+            match error.io_error_kind() {
+                Some(kind) => io_error(kind.into()),
+                None => damaged(error.to_string()),
+            }
+        })?;
         match inventory.form {
             FORM => Ok(inventory),
             other => Err(damaged(format!("form {other}, expected {FORM}"))),

@@ -66,7 +66,7 @@ class Site:
     """One site with a worker, and hosts that answer."""
 
     def __init__(self, folder, stack, in_flight, known):
-        from networks import Networks, base, broadcast
+        from networks import Networks, address
         from programs import CAMPAIGN_OPTIONS, Hosts
 
         self.folder, self.in_flight = folder, in_flight
@@ -75,12 +75,11 @@ class Site:
         networks = Networks()
         stack.callback(networks.close)
         networks.add_hub()
-        places = range(1, in_flight + 1)
-        networks.add_site(1, "a", [address(base(1), place) for place in places])
+        networks.add_site(1, "a", [address(1, place) for place in range(in_flight)])
         networks.add_worker(1, "a", "a0", 0)
         hosts = Hosts(networks, binaries.simulator(), SEED, 1, "a", 0, in_flight, lambda _: None)
         stack.callback(hosts.close)
-        self.write_hosts(base(1))
+        self.write_hosts(address)
         self.fleet("release", "add", folder / "bundle.fcb")
         (folder / "winter.toml").write_text(ROLLOUT)
         self.fleet("rollout", "create", folder / "winter.toml")
@@ -97,7 +96,7 @@ class Site:
     def fleet(self, *words):
         return run(binaries.fleet(), "--state", self.state, *words, env={"SUDO_USER": "carl"})
 
-    def write_hosts(self, base):
+    def write_hosts(self, address):
         """Imports all hosts. Those that do not answer had their campaign before: the worker's inventory has them."""
         earlier = []
         with open(self.folder / "hosts.csv", "w", newline="", encoding="utf-8") as file:
@@ -105,8 +104,8 @@ class Site:
             table.writerow("name key addresses vendor product version site role".split())
             for line in (self.folder / "hosts.txt").read_text().splitlines():
                 number, _, key = line.split("\t")
-                place, is_now = int(number) + 1, int(number) < self.in_flight
-                host = {"name": f"host-{number}", "key": key, "address": f"{address(base, place)}:9847"}
+                place, is_now = int(number), int(number) < self.in_flight
+                host = {"name": f"host-{number}", "key": key, "address": f"{address(1, place)}:9847"}
                 host |= {"vendor": "Simulated", "product": "Board 1"}
                 table.writerow([*host.values(), "1.0", "a", "now" if is_now else "before"])
                 if not is_now:
@@ -134,10 +133,6 @@ class Site:
             if now > begun + PATIENCE_S:
                 raise RuntimeError(f"too few hosts are confirmed after {PATIENCE_S} s: {rollout['waves']}")
             time.sleep(LOOK_INTERVAL_S)
-
-
-def address(base, place):
-    return f"{base}.{1 + place // 250}.{1 + place % 250}"
 
 
 def children(pid):
