@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{self, BufReader};
+use std::io::{self, BufReader, BufWriter, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -157,9 +157,13 @@ impl Inventory {
         let _alone = whole_file::lock(&lock).map_err(failed("lock"))?;
         let mut inventory = Self::load(state)?;
         let changed = change(&mut inventory);
-        let text = serde_json::to_string_pretty(&inventory).map_err(io::Error::from);
-        let text = text.map_err(failed("encode"))? + "\n";
-        whole_file::replace(&path(state), text.as_bytes()).map_err(failed("write"))?;
+        whole_file::replace_with(&path(state), |file| {
+            let mut file = BufWriter::new(file);
+            serde_json::to_writer_pretty(&mut file, &inventory)?;
+            file.write_all(b"\n")?;
+            file.flush()
+        })
+        .map_err(failed("write"))?;
         Ok(changed)
     }
 

@@ -2,7 +2,7 @@
 //! a time read, change and replace one.
 
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::thread::sleep;
@@ -53,9 +53,21 @@ pub(super) fn lock(path: &Path) -> io::Result<Flock<File>> {
 /// # Errors
 /// When it cannot be written or made durable.
 pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    replace_with(path, |mut file| file.write_all(bytes))
+}
+
+/// The same with what `write` writes: for what is too large to be held once more.
+///
+/// # Errors
+/// When it cannot be written or made durable.
+pub(super) fn replace_with(
+    path: &Path,
+    write: impl FnOnce(&File) -> io::Result<()>,
+) -> io::Result<()> {
     let new = NewFile::begin(path, durable::PRIVATE)?;
     owner::hand_over(new.file(), path)?;
-    new.replace(bytes)
+    write(new.file())?;
+    new.replace(b"")
 }
 
 #[cfg(test)]
