@@ -3,6 +3,7 @@
 
 SHELL := /bin/sh
 LAB := tests/vm/lab.py
+SIMULATOR := $(or $(CARGO_TARGET_DIR),target)/debug/firmcast-sim
 # How many seeds `make test-sim` runs.
 SEEDS ?= 120
 # How many chips `make test-sim` breaks.
@@ -51,7 +52,8 @@ test-unit: need-cc need-postgres need-promtool need-python3 ## [?|?] unit, prope
 	cargo test --locked --workspace --doc
 
 test-sim: need-cc ## [?|?] the simulator: SEEDS=n worlds (120), FLASH_SEEDS=n chips (400), RESCUE_SEEDS=n worlds of dead hosts (60); SEED=n, FLASH_SEED=n, RESCUE_SEED=n run one again and tell all
-	CARGO_PROFILE_DEV_OPT_LEVEL=2 cargo run --locked -p firmcast-sim -- $(if $(RESCUE_SEED),--rescue-seed $(RESCUE_SEED),$(if $(FLASH_SEED),--flash-seed $(FLASH_SEED),$(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --flash-seeds $(FLASH_SEEDS) --rescue-seeds $(RESCUE_SEEDS))))
+	tests/programs
+	$(SIMULATOR) $(if $(RESCUE_SEED),--rescue-seed $(RESCUE_SEED),$(if $(FLASH_SEED),--flash-seed $(FLASH_SEED),$(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --flash-seeds $(FLASH_SEEDS) --rescue-seeds $(RESCUE_SEEDS))))
 
 test-firmware: need-cc need-python3 ## [?|?] layouts and validity of real firmware, and sealed datagrams, compared with what other programs make of them
 	tests/goldens/check
@@ -77,11 +79,11 @@ test-packages-vm: packages ## [?|?] the same on whole Debians in the VM lab, whe
 	tests/packages/lab
 
 test-api: need-cc need-python3 ## [?|2 min] the fleet's HTTP API does what its description says: schemathesis, with EXAMPLES=n (50) for each operation
-	cargo build --locked -p firmcast-manager -p firmcast-fleet
+	tests/programs
 	tests/api/run $(EXAMPLES)
 
 test-page: need-cc need-python3 need-chromium ## [?|2 min] the fleet's page in a browser without a screen: live, without script, by keyboard alone; PICTURES=1 makes the pictures of docs/page anew
-	cargo build --locked -p firmcast-manager -p firmcast-fleet
+	tests/programs
 	$(if $(PICTURES),.ci/need optipng optipng)
 	tests/page/run $(if $(PICTURES),--pictures)
 
@@ -92,7 +94,8 @@ test-fleet-real: need-cc need-python3 need-postgres ## [?|?] real workers and Po
 	tests/fleet/run --seconds $(FLEET_SECONDS) --hosts $(FLEET_HOSTS) $(if $(FLEET_SEED),--seed $(FLEET_SEED))
 
 soak: need-cc ## [?|?] hunts for hours: SOAK_SEEDS=n worlds from SOAK_FIRST=n on, each fuzz target for a minute, the fleet's API and page, the Ansible collection, the packages built twice and compared, and tried on whole Debians, the last release and today's programs together, a rollout over virtual machines, the hook in initramfs of distributions, test-fleet-real, SOAK_VM_ROUNDS=n rounds of the VM lab (0)
-	CARGO_PROFILE_DEV_OPT_LEVEL=2 cargo run --locked -p firmcast-sim -- --first $(SOAK_FIRST) --seeds $(SOAK_SEEDS) --flash-seeds $$(($(SOAK_SEEDS) * 2)) --rescue-seeds $$(($(SOAK_SEEDS) / 2))
+	tests/programs
+	$(SIMULATOR) --first $(SOAK_FIRST) --seeds $(SOAK_SEEDS) --flash-seeds $$(($(SOAK_SEEDS) * 2)) --rescue-seeds $$(($(SOAK_SEEDS) / 2))
 	@if command -v cargo-fuzz >/dev/null; then \
 		$(MAKE) fuzz FUZZ_SECONDS=60; \
 	else \

@@ -71,7 +71,3 @@ def packed_by(method, real, image):
     return bytes(head) + payload + size
 
 
-def program(root):
-    """The agent's program."""
-    run("cargo", "build", "--locked", "-p", "firmcast", "--bin", "firmcastd", cwd=root)
-    return root / "target/debug/firmcastd"
