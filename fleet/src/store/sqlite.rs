@@ -17,8 +17,12 @@ use crate::model::Stamp;
 /// Name of the file in the state directory.
 pub const FILE: &str = "fleet.sqlite";
 
-/// How long a call waits for another program's transaction.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Pause before a call asks again while another program's transaction is under way. SQLite's own pauses
+/// grow to 0.1 s, so that who comes later is served first, and others wait for seconds.
+const BUSY_PAUSE: Duration = Duration::from_millis(2);
+
+/// How often a call asks again: for some ten seconds.
+const BUSY_PAUSES_MAX: i32 = 5_000;
 
 /// How often who waits for events looks for them: there is no wake-up between programs.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
@@ -45,7 +49,7 @@ impl SqliteStore {
         let path = state.join(FILE);
         let connection = Connection::open(&path).map_err(failed)?;
         connection.set_prepared_statement_cache_capacity(PREPARED_MAX);
-        connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
+        connection.busy_handler(Some(wait_for_others)).map_err(failed)?;
         connection.pragma_update(None, "journal_mode", "WAL").map_err(failed)?;
         // With WAL the default would lose the last transactions when the power fails.
         connection.pragma_update(None, "synchronous", "FULL").map_err(failed)?;
@@ -54,6 +58,12 @@ impl SqliteStore {
         database.prepare(&path)?;
         Ok(Self::new(database))
     }
+}
+
+/// Called by SQLite when it was kept out so many times; it gives up after `false`.
+fn wait_for_others(times: i32) -> bool {
+    std::thread::sleep(BUSY_PAUSE);
+    times < BUSY_PAUSES_MAX
 }
 
 impl Sqlite {
