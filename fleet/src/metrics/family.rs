@@ -61,6 +61,10 @@ pub(super) const LIMIT_MAX: Family = gauge(
 );
 pub(super) const WORKERS: Family =
     gauge("firmcast_fleet_workers", "Workers of a site that were seen within the last minute.");
+pub(super) const WORKERS_WAITING: Family = gauge(
+    "firmcast_fleet_workers_waiting_for_bundle",
+    "Workers of a site, of those seen within the last minute, that wait for a bundle.",
+);
 pub(super) const WORKER_SEEN: Family = gauge(
     "firmcast_fleet_worker_last_seen_timestamp_seconds",
     "When a worker of a site was seen last.",
@@ -90,7 +94,7 @@ pub(super) const LEFT_OUT: Family = gauge(
 );
 
 /// Every metric, in the order of the page.
-pub const FAMILIES: [&Family; 20] = [
+pub const FAMILIES: [&Family; 21] = [
     &BUILD_INFO,
     &STORE_UP,
     &STORE_READ,
@@ -104,6 +108,7 @@ pub const FAMILIES: [&Family; 20] = [
     &LIMIT_USED,
     &LIMIT_MAX,
     &WORKERS,
+    &WORKERS_WAITING,
     &WORKER_SEEN,
     &LEASES_EXPIRED,
     &LAST_EVENT,

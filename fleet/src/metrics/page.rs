@@ -5,7 +5,7 @@ use super::exposition::{Exposition, Sample};
 use super::family::{
     ATTEMPTS, BUILD_INFO, Family, HOSTS, LAST_EVENT, LEASES_EXPIRED, LEFT_OUT, LIMIT_MAX,
     LIMIT_USED, OLDEST_IN_FLIGHT, OVERDUE, ROLLOUT_STATE, ROLLOUTS, STORE_READ, STORE_UP,
-    WAVE_STATE, WEBHOOK_FAILING, WEBHOOK_LAG, WEBHOOK_SENDER_UP, WORKER_SEEN, WORKERS,
+    WAVE_STATE, WEBHOOK_FAILING, WEBHOOK_LAG, WEBHOOK_SENDER_UP, WORKER_SEEN, WORKERS, WORKERS_WAITING,
 };
 use crate::model::{AttemptState, Delivery, EventId, RolloutState, Stamp, WaveState};
 use crate::store::requests::{Survey, Surveyed};
@@ -184,25 +184,43 @@ fn in_flight(rollout: &Surveyed) -> BTreeMap<&str, InFlight> {
     sites
 }
 
+/// Workers of a site.
+#[derive(Default)]
+struct Crowd {
+    /// Those that were seen lately.
+    workers: u64,
+    /// Those of them that wait for a bundle.
+    waiting: u64,
+    last_seen_at: Option<Stamp>,
+}
+
 /// Workers of every site that has some, or hosts of an open rollout.
 fn workers(page: &mut Exposition, survey: &Survey, at: Stamp) {
     let tallies = survey.open.iter().flat_map(|rollout| &rollout.tallies);
     let sites: BTreeSet<&str> = (tallies.map(|tally| tally.site.as_str()))
         .chain(survey.workers.iter().map(|worker| worker.site.as_str()))
         .collect();
-    let mut there = BTreeMap::<&str, (u64, Option<Stamp>)>::new();
+    let mut there = BTreeMap::<&str, Crowd>::new();
     for worker in &survey.workers {
-        let (workers, last) = there.entry(&worker.site).or_default();
-        *workers += u64::from(worker.is_there(at));
-        *last = (*last).max(Some(worker.seen_at));
+        let crowd = there.entry(&worker.site).or_default();
+        crowd.last_seen_at = crowd.last_seen_at.max(Some(worker.seen_at));
+        if worker.is_there(at) {
+            crowd.workers += 1;
+            crowd.waiting += u64::from(!worker.waits_for.is_empty());
+        }
     }
-    let workers = sites.iter().map(|site| {
-        let workers = there.get(site).map_or(0, |(workers, _)| *workers);
-        Sample { labels: vec![("site", *site)], value: count(workers) }
-    });
-    page.family(&WORKERS, workers);
-    let seen = there.iter().filter_map(|(site, (_, last))| {
-        last.map(|last| Sample { labels: vec![("site", *site)], value: seconds(last) })
+    let of_site = |value: fn(&Crowd) -> u64| {
+        let there = &there;
+        sites.iter().map(move |site| Sample {
+            labels: vec![("site", *site)],
+            value: count(there.get(site).map_or(0, value)),
+        })
+    };
+    page.family(&WORKERS, of_site(|crowd| crowd.workers));
+    page.family(&WORKERS_WAITING, of_site(|crowd| crowd.waiting));
+    let seen = there.iter().filter_map(|(site, crowd)| {
+        let last = crowd.last_seen_at?;
+        Some(Sample { labels: vec![("site", *site)], value: seconds(last) })
     });
     page.family(&WORKER_SEEN, seen);
 }

@@ -1,6 +1,6 @@
 //! What happens next in a rollout, when, and what a person may type.
 
-use std::collections::BTreeMap;
+mod sites;
 
 use serde::Serialize;
 
@@ -8,15 +8,8 @@ use super::mark::Mark;
 use super::progress::Progress;
 use super::seen::Seen;
 use super::wave::WavePicture;
-use super::words::{SECOND_US, command, distance, hosts, moment, span, when, work_command};
+use super::words::{SECOND_US, command, hosts, span, when, work_command};
 use crate::model::{Approval, Attempt, AttemptState, RolloutState, Stamp, Wave, WaveState};
-use crate::rollout::file::RolloutFile;
-
-/// Maximum number of sites that are told one by one.
-const SITES_MAX: usize = 4;
-
-/// How long a wave may run before it is asked why nobody begins at a site, in microseconds.
-const IDLE_US: i64 = 30 * SECOND_US;
 
 /// One thing that happens next.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -73,6 +66,9 @@ pub(super) fn next(seen: &Seen, waves: &[WavePicture], now: Stamp) -> Vec<Next> 
     if progress.in_flight > 0 && moves {
         next.push(Next::said(format!("{} in flight go on to their end", progress.in_flight)));
     }
+    if rollout.state == RolloutState::Paused {
+        next.extend(sites::bundles(seen, now));
+    }
     let can_retry = matches!(rollout.state, RolloutState::Finished | RolloutState::Paused);
     if progress.failed > 0 && can_retry {
         let words = format!("{} failed; they are planned again", hosts(progress.failed));
@@ -104,13 +100,16 @@ fn course(seen: &Seen, waves: &[WavePicture], now: Stamp) -> Vec<Next> {
         return vec![Next::said("every wave is over: a worker finishes the rollout")];
     };
     let is_scheduled = seen.found.rollout.state == RolloutState::Scheduled;
+    let mut next = sites::bundles(seen, now);
     match wave.state {
-        WaveState::AwaitsApproval => vec![approval(seen, wave)],
-        WaveState::Waiting if wave.approval == Approval::Person => vec![approval(seen, wave)],
-        WaveState::Soaking => vec![soak(seen, wave, now)],
-        WaveState::Looking => vec![looks(seen, wave, wave.since, now)],
+        WaveState::AwaitsApproval => next.insert(0, approval(seen, wave)),
+        WaveState::Waiting if wave.approval == Approval::Person => {
+            next.insert(0, approval(seen, wave));
+        }
+        WaveState::Soaking => next.insert(0, soak(seen, wave, now)),
+        WaveState::Looking => next.insert(0, looks(seen, wave, wave.since, now)),
         WaveState::Waiting | WaveState::Running | WaveState::Finished => {
-            let mut next = sites(seen, wave, now);
+            next.extend(sites::sites(seen, wave, now));
             next.extend(estimate(seen, wave, picture, now));
             if next.is_empty() {
                 next.push(Next::said(match is_scheduled {
@@ -118,9 +117,9 @@ fn course(seen: &Seen, waves: &[WavePicture], now: Stamp) -> Vec<Next> {
                     false => format!("{} of wave {} go on", picture.progress.in_flight, wave.name),
                 }));
             }
-            next
         }
     }
+    next
 }
 
 fn approval(seen: &Seen, wave: &Wave) -> Next {
@@ -162,94 +161,6 @@ fn looks(seen: &Seen, wave: &Wave, from: Stamp, now: Stamp) -> Next {
         when(late, now)
     );
     Next::said(words).at(late)
-}
-
-/// The hosts of a wave that have not begun at a site.
-#[derive(Clone, Default)]
-struct Waiting<'a> {
-    in_flight: u64,
-    /// The longest time that each of the planned ones takes, in seconds, and its name; those that
-    /// take the shortest time first.
-    planned: Vec<(u32, &'a str)>,
-}
-
-fn by_site<'a>(seen: &'a Seen, wave: &Wave) -> BTreeMap<&'a str, Waiting<'a>> {
-    let mut sites: BTreeMap<&str, Waiting<'_>> = BTreeMap::new();
-    for attempt in seen.attempts.iter().filter(|attempt| attempt.wave == wave.number) {
-        let site = sites.entry(&attempt.site).or_default();
-        match attempt.state {
-            AttemptState::Planned => site.planned.push((attempt.predicted_s, &attempt.host)),
-            AttemptState::InFlight => site.in_flight += 1,
-            AttemptState::Confirmed | AttemptState::Failed | AttemptState::Skipped => {}
-        }
-    }
-    sites.retain(|_, site| !site.planned.is_empty());
-    sites.values_mut().for_each(|site| site.planned.sort_unstable());
-    sites
-}
-
-/// Where a wave waits: for windows, the soonest first, or for workers.
-fn sites(seen: &Seen, wave: &Wave, now: Stamp) -> Vec<Next> {
-    let Some(file) = &seen.file else { return Vec::new() };
-    let runs_long = wave.state == WaveState::Running && wave.since.saturating_add(IDLE_US) < now;
-    let mut next: Vec<(Stamp, Next)> = Vec::new();
-    for (site, waiting) in by_site(seen, wave) {
-        let fits = |(seconds, _): &(u32, &str)| file.next_start(site, *seconds, now).is_some();
-        let (fitting, never) = waiting.planned.split_at(waiting.planned.partition_point(fits));
-        next.extend(never_begin(site, never).map(|next| (now, next)));
-        let Some((shortest_s, _)) = fitting.first() else { continue };
-        let planned = hosts(fitting.len() as u64);
-        match file.next_start(site, *shortest_s, now) {
-            Some(at) if at > now => {
-                let words = format!(
-                    "{planned} at site {site} wait for the window: it opens {}, {}",
-                    on_the_wall(file, site, at),
-                    distance(at, now)
-                );
-                next.push((at, Next::said(words).at(at)));
-            }
-            Some(_) if !seen.has_worker(site, now) => {
-                let words = format!(
-                    "{planned} at site {site} may begin, and no worker runs there: start one"
-                );
-                next.push((now, Next::said(words).typed(work_command(site))));
-            }
-            Some(_) if runs_long && waiting.in_flight == 0 => {
-                let words = format!(
-                    "{planned} at site {site} may begin and none does, though a worker runs \
-                     there: a limit is full, or the worker has all the hosts that it takes"
-                );
-                next.push((now, Next::said(words)));
-            }
-            _ => {}
-        }
-    }
-    next.sort_by_key(|(at, _)| *at);
-    let others = next.len().saturating_sub(SITES_MAX);
-    next.truncate(SITES_MAX);
-    let mut next: Vec<Next> = next.into_iter().map(|(_, next)| next).collect();
-    if others > 0 {
-        next.push(Next::said(format!("and {others} further sites wait")));
-    }
-    next
-}
-
-/// Of hosts for which no window is long enough, the one that takes the shortest time first.
-fn never_begin(site: &str, never: &[(u32, &str)]) -> Option<Next> {
-    let (shortest_s, first) = never.first()?;
-    Some(Next::said(format!(
-        "{} at site {site} never begin, {first} among them: no window is long enough for the {} \
-         that it may take; end this rollout and create one with longer windows",
-        hosts(never.len() as u64),
-        span(i64::from(*shortest_s) * SECOND_US)
-    )))
-}
-
-/// A moment by the clock of a site's window.
-fn on_the_wall(file: &RolloutFile, site: &str, at: Stamp) -> String {
-    let entry = file.windows.iter().find(|entry| entry.covers(site));
-    let Some(zone) = entry.map(|entry| &entry.window.zone) else { return String::new() };
-    format!("{} ({})", moment(at, zone), zone.iana_name().unwrap_or("its time zone"))
 }
 
 /// When a wave is over, if it goes on as it does now: as many at a time, each for as long as those

@@ -86,7 +86,8 @@ pub(crate) fn attempt(index: usize, site: usize, state: usize) -> Attempt {
 
 fn worker(site: &str) -> Worker {
     let (name, seen_at) = (format!("worker of {site}"), NOON - 9_000_000);
-    Worker { name, site: site.to_owned(), seen_at, waits_for: String::new() }
+    let (waits_for, lacking) = (String::new(), Vec::new());
+    Worker { name, site: site.to_owned(), seen_at, waits_for, lacking }
 }
 
 /// What is read of such a rollout.

@@ -36,6 +36,15 @@ impl Seen {
         self.workers.iter().any(|worker| worker.site == site && worker.is_there(now))
     }
 
+    /// Returns the workers of a site that were seen lately, if there are some and all of them wait
+    /// for the bundle of this rollout.
+    pub fn waiting_workers(&self, site: &str, now: Stamp) -> Vec<&Worker> {
+        let release = self.found.rollout.release.as_str();
+        let there = self.workers.iter().filter(|each| each.site == site && each.is_there(now));
+        let (waiting, supplied): (Vec<_>, Vec<_>) = there.partition(|each| each.lacks(release));
+        if supplied.is_empty() { waiting } else { Vec::new() }
+    }
+
     /// The rack of a host; empty when it has none.
     pub fn rack(&self, host: &str) -> &str {
         self.racks.get(host).map_or("", String::as_str)

@@ -19,7 +19,7 @@ use super::error::StoreError;
 use super::requests::{
     Changed, Claim, ClaimRequest, Count, DrainStep, HOSTS_AT_ONCE_MAX, LookBack, LookRequest,
     NewRollout, Outcome, PAGE_MAX, Place, RENEW_MAX, Retry, RolloutWaves, SignedApproval,
-    StateChange, Survey, WaveChange, check_look, in_order, unknown,
+    StateChange, Survey, WaveChange, check_lacking, check_look, in_order, unknown,
 };
 use super::text;
 use super::words::word;
@@ -479,6 +479,7 @@ impl Store for MemoryStore {
 
     fn see_worker(&mut self, worker: &Worker) -> Result<(), StoreError> {
         text::worker(worker)?;
+        check_lacking(&worker.lacking)?;
         let waits_for = text::detail(&worker.waits_for);
         self.keep_worker(&Worker { waits_for, ..worker.clone() });
         Ok(())

@@ -25,7 +25,7 @@ use crate::model::{Attempt, AttemptId, AttemptState, EventId, Rollout, RolloutId
 use crate::rollout::limits::Limits;
 
 pub use bundles::{CHUNK_BYTES, LACKING_MAX, chunks};
-pub(super) use bundles::{check_chunk, check_whole, needs_release};
+pub(super) use bundles::{check_chunk, check_lacking, check_whole, needs_release};
 pub use changes::{Changed, Retry, SignedApproval, StateChange, WaveChange};
 pub(super) use changes::{RETRIED, forgives, halted};
 pub(super) use claims::lease_lost;

@@ -389,9 +389,15 @@ impl Crew {
         if self.seen.as_ref().is_some_and(is_known) {
             return Ok(());
         }
-        let (name, site) = (self.name.clone(), self.site.clone());
-        store.see_worker(&Worker { name, site, seen_at: at, waits_for: waits_for.clone() })?;
-        self.seen = Some((now, waits_for));
+        let worker = Worker {
+            name: self.name.clone(),
+            site: self.site.clone(),
+            seen_at: at,
+            waits_for,
+            lacking: self.supply.lacking().to_vec(),
+        };
+        store.see_worker(&worker)?;
+        self.seen = Some((now, worker.waits_for));
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use firmcast_fleet::metrics::{FAMILIES, Look, page};
 use firmcast_fleet::model::{Delivery, RolloutState, Worker};
 use firmcast_fleet::rollout::limits::{Action, Amount, FailureLimit, InFlightLimit, Limits, Scope};
-use firmcast_fleet::store::requests::{Outcome, StateChange, Survey};
+use firmcast_fleet::store::requests::{LACKING_MAX, Outcome, StateChange, Survey};
 use firmcast_fleet::store::{Store, StoreError};
 
 use super::samples::{LEASE_US, Stores, claim, host, limited, release, start, webhook};
@@ -50,6 +50,8 @@ fn every_store_counts_the_same_and_promtool_finds_nothing_wrong() {
          {rollout=\"first\",site=\"south\"} 10.000019",
         "firmcast_fleet_rollout_overdue_attempts{rollout=\"first\",site=\"south\"} 1",
         "firmcast_fleet_workers{site=\"south\"} 1",
+        "firmcast_fleet_workers_waiting_for_bundle{site=\"south\"} 1",
+        "firmcast_fleet_workers_waiting_for_bundle{site=\"north\"} 0",
         "firmcast_fleet_leases_expired_total 1",
         "firmcast_fleet_webhook_sender_up 0",
         "firmcast_fleet_webhook_failing{webhook=\"chat\"} 1",
@@ -89,14 +91,18 @@ fn fill(store: &mut dyn Store) {
     let kept = store.webhooks().unwrap().remove(0);
     let failing = Delivery { delivered: 2, failures: 8, next_at: 1, trouble: "x".to_owned() };
     store.tell_delivery(kept.id, &failing).unwrap();
-    let see = |store: &mut dyn Store, name: &str, site: &str, seen_at| {
-        let (name, site) = (name.to_owned(), site.to_owned());
-        store.see_worker(&Worker { name, site, seen_at, waits_for: String::new() })
+    let see = |store: &mut dyn Store, name: &str, site: &str, seen_at, lacking: &[&str]| {
+        let lacking: Vec<String> = lacking.iter().map(|digest| (*digest).to_owned()).collect();
+        let (name, site, waits_for) = (name.to_owned(), site.to_owned(), lacking.join(" "));
+        store.see_worker(&Worker { name, site, seen_at, waits_for, lacking })
     };
-    see(store, "w1", "north", 5).unwrap();
-    see(store, "w1", HOSTILE, 6).unwrap();
-    see(store, "w3", "south", 7).unwrap();
-    assert!(matches!(see(store, "", "south", 7), Err(StoreError::Text { .. })));
+    see(store, "w1", HOSTILE, 5, &["ab"]).unwrap();
+    see(store, "w1", HOSTILE, 6, &[]).unwrap();
+    see(store, "w2", "north", 6, &[]).unwrap();
+    see(store, "w3", "south", 7, &["ab", "cd"]).unwrap();
+    assert!(matches!(see(store, "", "south", 7, &[]), Err(StoreError::Text { .. })));
+    let many = vec!["ab"; LACKING_MAX + 1];
+    assert!(matches!(see(store, "w1", "south", 7, &many), Err(StoreError::TooMuch { .. })));
 }
 
 fn limits() -> Limits {
@@ -118,6 +124,7 @@ fn a_worker_that_was_not_seen_for_a_day_is_forgotten(store: &mut dyn Store) {
         site: "a".into(),
         seen_at,
         waits_for: format!("bundle {seen_at}"),
+        lacking: vec!["ab".to_owned(), format!("{seen_at}")],
     };
     store.see_worker(&seen("old", 0)).unwrap();
     store.see_worker(&seen("w1", DAY_US)).unwrap();

@@ -93,6 +93,30 @@ fn where_no_worker_runs_that_is_said_and_elsewhere_it_is_a_limit() {
 }
 
 #[test]
+fn a_site_whose_workers_all_lack_the_bundle_waits_for_it_and_says_why() {
+    let places = vec![(1, 1, 0), (1, 1, 0), (1, 1, 4)];
+    let mut seen = seen(&Sample { places, ..Sample::default() });
+    let release = seen.found.rollout.release.clone();
+    let kiel = seen.workers.iter_mut().find(|worker| worker.site == "kiel").expect("a worker");
+    kiel.waits_for = "bundle 00ff: it is not in the store".to_owned();
+    kiel.lacking = vec!["0a".to_owned(), release];
+    let told = "2 hosts at site kiel wait for the bundle: worker worker of kiel waits for bundle \
+                00ff: it is not in the store";
+    let words = |seen: &Seen| -> Vec<String> {
+        RolloutPicture::new(seen, NOON).next.into_iter().map(|next| next.words).collect()
+    };
+    assert_eq!(words(&seen), [told], "and no limit is blamed");
+    seen.found.rollout.state = RolloutState::Paused;
+    assert_eq!(words(&seen).last().map(String::as_str), Some(told));
+    seen.found.rollout.state = RolloutState::Running;
+    // Another worker there has it.
+    let mut other = seen.workers.iter().find(|worker| worker.site == "kiel").cloned();
+    other.as_mut().expect("a worker").lacking.clear();
+    seen.workers.extend(other);
+    assert!(words(&seen)[0].contains("a limit is full"), "{seen:?}");
+}
+
+#[test]
 fn of_a_host_that_was_tried_again_the_last_try_counts() {
     let failed = attempt(0, 0, 5);
     let again = crate::model::Attempt { id: 7, retry: 1, ..attempt(0, 0, 4) };

@@ -51,7 +51,7 @@ use super::error::StoreError;
 use super::requests::{
     Changed, Claim, ClaimRequest, Count, DrainStep, HOSTS_AT_ONCE_MAX, LookBack, LookRequest,
     NewRollout, Outcome, PAGE_MAX, Place, RENEW_MAX, Retry, RolloutWaves, SignedApproval,
-    StateChange, Survey, WaveChange, check_look, in_order,
+    StateChange, Survey, WaveChange, check_lacking, check_look, in_order,
 };
 use super::text;
 use crate::model::{
@@ -376,6 +376,7 @@ impl<D: Database> Store for Relational<D> {
 
     fn see_worker(&mut self, worker: &Worker) -> Result<(), StoreError> {
         text::worker(worker)?;
+        check_lacking(&worker.lacking)?;
         self.database.transaction(|sql| survey::see_worker(sql, worker))
     }
 

@@ -1,6 +1,6 @@
 use super::domains;
 use super::rollouts;
-use super::sql::{Row, Sql};
+use super::sql::{Row, Sql, json};
 use super::webhooks;
 use crate::model::{RolloutId, Stamp, Worker};
 use crate::store::error::StoreError;
@@ -11,18 +11,19 @@ use crate::store::text;
 
 /// Keeps that a worker was seen, and forgets those that were not seen for long.
 pub(super) fn see_worker(sql: &mut dyn Sql, worker: &Worker) -> Result<(), StoreError> {
-    let Worker { name, site, seen_at, waits_for } = worker;
+    let Worker { name, site, seen_at, waits_for, lacking } = worker;
     let forgotten = seen_at.saturating_sub(WORKER_KEPT_US);
     sql.execute("DELETE FROM workers WHERE seen_at < $1", &[forgotten.into()])?;
     sql.execute(
-        "INSERT INTO workers (name, site, seen_at, waits_for) VALUES ($1, $2, $3, $4)
+        "INSERT INTO workers (name, site, seen_at, waits_for, lacking) VALUES ($1, $2, $3, $4, $5)
          ON CONFLICT (name) DO UPDATE SET site = excluded.site, seen_at = excluded.seen_at,
-         waits_for = excluded.waits_for",
+         waits_for = excluded.waits_for, lacking = excluded.lacking",
         &[
             name.as_str().into(),
             site.as_str().into(),
             (*seen_at).into(),
             text::detail(waits_for).into(),
+            json(lacking)?,
         ],
     )?;
     Ok(())
@@ -57,12 +58,13 @@ fn number<T: TryFrom<i64>>(sql: &mut dyn Sql, query: &str) -> Result<Option<T>, 
 
 pub(super) fn workers(sql: &mut dyn Sql) -> Result<Vec<Worker>, StoreError> {
     let rows = sql.query(
-        "SELECT name, site, seen_at, waits_for FROM workers ORDER BY seen_at DESC, name LIMIT $1",
+        "SELECT name, site, seen_at, waits_for, lacking FROM workers
+         ORDER BY seen_at DESC, name LIMIT $1",
         &[limit(WORKERS_MAX)],
     )?;
     let worker = |mut row: Row| {
         let (name, site, seen_at) = (row.text()?, row.text()?, row.integer()?);
-        Ok(Worker { name, site, seen_at, waits_for: row.text()? })
+        Ok(Worker { name, site, seen_at, waits_for: row.text()?, lacking: row.json()? })
     };
     let mut workers = rows.into_iter().map(worker).collect::<Result<Vec<_>, StoreError>>()?;
     workers.sort_unstable();

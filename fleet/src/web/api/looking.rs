@@ -8,7 +8,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::problem::Problem;
 use super::seen::digits;
-use crate::model::{Attempt, AttemptState, Event, Host, Rollout, RolloutId, Wave};
+use crate::model::{Attempt, AttemptState, Event, Host, Rollout, RolloutId, Wave, Worker};
 use crate::rollout::selector::Selector;
 use crate::store::requests::{Count, Place};
 use crate::web::site::Acting;
@@ -214,6 +214,15 @@ pub(super) async fn hosts(
     let Json(mut page) = page(items, limit, |host| host.name.clone());
     page.items.retain(|host| selector.as_ref().is_none_or(|selector| selector.matches(host)));
     Ok(Json(page))
+}
+
+/// Lists the workers that were seen within a day, by name, with the bundles that they wait for.
+#[utoipa::path(get, path = "/api/v1/workers", responses(
+    (status = 200, body = Vec<Worker>),
+    (status = "4XX", body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn workers(State(site): State<Acting>) -> Result<Json<Vec<Worker>>, Problem> {
+    Ok(Json(site.store.ask(|store| store.workers()).await?))
 }
 
 /// Lists what happened.

@@ -5,7 +5,7 @@ use axum::http::{Request, StatusCode};
 use serde_json::{Value, json};
 
 use super::desk::{Answer, Desk};
-use crate::model::{RolloutState, Stamp};
+use crate::model::{RolloutState, Stamp, Worker};
 use crate::people::{May, Password, Register};
 use crate::rollout::file::FILE_BYTES_MAX;
 use crate::store::Store as _;
@@ -259,6 +259,16 @@ async fn a_program_plans_creates_and_acts_as_far_as_its_token_goes() {
     ] {
         assert_eq!(api(&desk, Request::get(looked), "").await.0, status, "{looked}");
     }
+    let worker = Worker {
+        name: "w1".to_owned(),
+        site: "riga".to_owned(),
+        seen_at: 7,
+        waits_for: "bundle ab".to_owned(),
+        lacking: vec!["ab".repeat(32)],
+    };
+    desk.store.see_worker(&worker).unwrap();
+    let workers = api(&desk, Request::get("/api/v1/workers"), "").await.1;
+    assert_eq!(workers, json!([worker]));
     let first = api(&desk, Request::get("/api/v1/rollouts/1/attempts?limit=1"), "").await.1;
     let next = first["next"].as_str().unwrap();
     let path = format!("/api/v1/rollouts/1/attempts?limit=9&after={next}");
@@ -302,5 +312,5 @@ async fn the_description_of_the_api_names_every_route() {
     assert_eq!(described["openapi"], "3.1.0");
     let operations = described["paths"].as_object().unwrap().values();
     let operations = operations.map(|path| path.as_object().unwrap().len()).sum::<usize>();
-    assert_eq!(operations, 9);
+    assert_eq!(operations, 10);
 }

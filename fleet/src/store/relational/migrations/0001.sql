@@ -169,7 +169,8 @@ CREATE TABLE workers (
     name {text} NOT NULL PRIMARY KEY,
     site {text} NOT NULL,
     seen_at BIGINT NOT NULL,
-    waits_for {text} NOT NULL -- a bundle, in words; empty when it has all that it needs
+    waits_for {text} NOT NULL, -- a bundle, in words; empty when it has all that it needs
+    lacking {text} NOT NULL -- JSON: a list of digests of releases
 );
 
 CREATE TABLE webhooks (
