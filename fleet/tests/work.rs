@@ -195,7 +195,7 @@ const BALANCER: &str = r#"#!/bin/sh
 cd "$(dirname "$0")" || exit 1
 echo "$*" >> calls
 case "$1 $(cat "$2.does" 2> /dev/null)" in
-    'drain fails') echo 'no other server' >&2; exit 3 ;;
+    'drain fails' | 'undrain fails') echo 'no other server' >&2; exit 3 ;;
     'drain hangs') echo $$ > pid; sleep 600 ;;
 esac
 "#;
@@ -360,13 +360,24 @@ fn hosts_that_cannot_be_drained_in_time_are_not_touched_and_all_are_undrained() 
         assert_eq!(of_host, wanted, "{calls}");
     }
     let events = fleet.says(&["events", "--json"]);
-    for host in [fails, hangs] {
+    for (host, is_undrained) in [(&fails, false), (&hangs, true)] {
         let of_host = events.lines().filter(|event| event.contains(&format!("\"{host}\"")));
-        let told: Vec<Value> = of_host.map(|event| serde_json::from_str(event).unwrap()).collect();
+        let mut told: Vec<Value> =
+            of_host.map(|event| serde_json::from_str(event).unwrap()).collect();
+        let all = told.len();
+        told.retain(|event| event["kind"] != "undrain-failed");
+        assert_eq!(told.len() == all, is_undrained, "{events}");
         let details: Vec<&str> =
             told.iter().map(|event| event["detail"].as_str().unwrap()).collect();
         assert_eq!(details, ["", "draining", "undraining", "failed: drain-failed"], "{host}");
     }
+    let shown = fleet.says(&["rollout", "show", "winter"]);
+    let next = format!(
+        "next: undrain failed for {fails}, which may get no load; on the machine of worker \
+         worker-a\n      {} undrain {fails} untouched\n",
+        fleet.manager.path("balancer").display()
+    );
+    assert!(shown.contains(&next) && !shown.contains(&format!("undrain {hangs}")), "{shown}");
 }
 
 #[test]

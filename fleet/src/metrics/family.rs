@@ -51,6 +51,10 @@ pub(super) const OVERDUE: Family = gauge(
     "firmcast_fleet_rollout_overdue_attempts",
     "Hosts in flight for longer than the longest time that was predicted.",
 );
+pub(super) const DRAINING: Family = gauge(
+    "firmcast_fleet_rollout_draining_hosts",
+    "Hosts of an open rollout in flight that are drained, or undrained, just now.",
+);
 pub(super) const LIMIT_USED: Family = gauge(
     "firmcast_fleet_rollout_limit_used_hosts",
     "Hosts that a limit counts, where it is fullest: in flight, or failed since the last resume.",
@@ -74,6 +78,11 @@ pub(super) const LEASES_EXPIRED: Family = Family {
     kind: Kind::Counter,
     help: "Leases that ran out, so that another worker took the host over.",
 };
+pub(super) const DRAIN_FAILURES: Family = Family {
+    name: "firmcast_fleet_drain_failures_total",
+    kind: Kind::Counter,
+    help: "How often drain, or undrain, failed or took too long, in all rollouts.",
+};
 pub(super) const LAST_EVENT: Family =
     gauge("firmcast_fleet_last_event_timestamp_seconds", "When the last event happened.");
 pub(super) const WEBHOOK_SENDER_UP: Family = gauge(
@@ -94,7 +103,7 @@ pub(super) const LEFT_OUT: Family = gauge(
 );
 
 /// Every metric, in the order of the page.
-pub const FAMILIES: [&Family; 21] = [
+pub const FAMILIES: [&Family; 23] = [
     &BUILD_INFO,
     &STORE_UP,
     &STORE_READ,
@@ -105,12 +114,14 @@ pub const FAMILIES: [&Family; 21] = [
     &ATTEMPTS,
     &OLDEST_IN_FLIGHT,
     &OVERDUE,
+    &DRAINING,
     &LIMIT_USED,
     &LIMIT_MAX,
     &WORKERS,
     &WORKERS_WAITING,
     &WORKER_SEEN,
     &LEASES_EXPIRED,
+    &DRAIN_FAILURES,
     &LAST_EVENT,
     &WEBHOOK_SENDER_UP,
     &WEBHOOK_FAILING,

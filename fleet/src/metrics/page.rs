@@ -3,9 +3,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::budget::usages;
 use super::exposition::{Exposition, Sample};
 use super::family::{
-    ATTEMPTS, BUILD_INFO, Family, HOSTS, LAST_EVENT, LEASES_EXPIRED, LEFT_OUT, LIMIT_MAX,
-    LIMIT_USED, OLDEST_IN_FLIGHT, OVERDUE, ROLLOUT_STATE, ROLLOUTS, STORE_READ, STORE_UP,
-    WAVE_STATE, WEBHOOK_FAILING, WEBHOOK_LAG, WEBHOOK_SENDER_UP, WORKER_SEEN, WORKERS, WORKERS_WAITING,
+    ATTEMPTS, BUILD_INFO, DRAIN_FAILURES, DRAINING, Family, HOSTS, LAST_EVENT, LEASES_EXPIRED,
+    LEFT_OUT, LIMIT_MAX, LIMIT_USED, OLDEST_IN_FLIGHT, OVERDUE, ROLLOUT_STATE, ROLLOUTS,
+    STORE_READ, STORE_UP, WAVE_STATE, WEBHOOK_FAILING, WEBHOOK_LAG, WEBHOOK_SENDER_UP, WORKER_SEEN,
+    WORKERS, WORKERS_WAITING,
 };
 use crate::model::{AttemptState, Delivery, EventId, RolloutState, Stamp, WaveState};
 use crate::store::requests::{Survey, Surveyed};
@@ -65,6 +66,12 @@ pub fn page(look: &Look<'_>) -> String {
     open_rollouts(&mut page, survey, look.at);
     workers(&mut page, survey, look.at);
     page.value(&LEASES_EXPIRED, count(survey.leases_lost));
+    let failures = [("drain", survey.drain_failures), ("undrain", survey.undrain_failures)];
+    let failures = failures.map(|(program, failures)| Sample {
+        labels: vec![("program", program)],
+        value: count(failures),
+    });
+    page.family(&DRAIN_FAILURES, failures);
     page.family(&LAST_EVENT, survey.last_event.map(|(_, at)| plain(seconds(at))));
     webhooks(&mut page, survey, look.at);
     let open: u64 = (survey.rollouts.iter())
@@ -122,6 +129,20 @@ fn open_rollouts(page: &mut Exposition, survey: &Survey, at: Stamp) {
         site.oldest_started_at.map_or(0.0, |begun| seconds(at.saturating_sub(begun)).max(0.0))
     });
     sites(&OVERDUE, page, &|site| count(site.overdue));
+    let drained = by_site.iter().flat_map(|(rollout, sites)| {
+        sites.iter().flat_map(|(site, in_flight)| {
+            let programs = [("drain", in_flight.draining), ("undrain", in_flight.undraining)];
+            programs.map(|(program, hosts)| Sample {
+                labels: vec![
+                    ("rollout", rollout.name.as_str()),
+                    ("site", *site),
+                    ("program", program),
+                ],
+                value: count(hosts),
+            })
+        })
+    });
+    page.family(&DRAINING, drained);
     let budgets: Vec<_> = open.iter().map(|rollout| (&rollout.name, usages(rollout))).collect();
     for (family, is_used) in [(&LIMIT_USED, true), (&LIMIT_MAX, false)] {
         let samples = budgets.iter().flat_map(|(rollout, limits)| {
@@ -169,6 +190,8 @@ fn attempts(rollout: &Surveyed) -> impl Iterator<Item = Sample<'_>> {
 struct InFlight {
     oldest_started_at: Option<Stamp>,
     overdue: u64,
+    draining: u64,
+    undraining: u64,
 }
 
 fn in_flight(rollout: &Surveyed) -> BTreeMap<&str, InFlight> {
@@ -179,6 +202,8 @@ fn in_flight(rollout: &Surveyed) -> BTreeMap<&str, InFlight> {
             let known = site.oldest_started_at.into_iter();
             site.oldest_started_at = known.chain(tally.oldest_started_at).min();
             site.overdue += tally.overdue;
+            site.draining += tally.draining;
+            site.undraining += tally.undraining;
         }
     }
     sites

@@ -5,7 +5,7 @@ use std::collections::btree_map::Entry;
 
 use super::host::HostPicture;
 use super::overview::{Headline, progress};
-use super::seen::{Seen, last_of_each};
+use super::seen::{Seen, last_of_each, not_undrained};
 use crate::model::{Attempt, AttemptState, Event, RACK, Rollout, RolloutId, Stamp};
 use crate::rollout::file::RolloutFile;
 use crate::store::requests::{LookBack, PAGE_MAX, RolloutWaves};
@@ -50,7 +50,9 @@ pub fn rollout(
 ) -> Result<Option<Seen>, StoreError> {
     let Some(found) = store.rollout_named(name)? else { return Ok(None) };
     let id = found.rollout.id;
-    let attempts = last_of_each(all_attempts(store, id)?);
+    let attempts = all_attempts(store, id)?;
+    let not_undrained = not_undrained(&attempts);
+    let attempts = last_of_each(attempts);
     let of = |attempt: &Attempt| racks.get_key_value(&attempt.host);
     let racks = attempts.iter().filter_map(of).map(|(host, rack)| (host.clone(), rack.clone()));
     let racks = racks.collect();
@@ -62,6 +64,7 @@ pub fn rollout(
         counters: store.counters(id)?,
         approvals: store.approvals(id)?,
         attempts,
+        not_undrained,
         racks,
         workers: store.workers()?,
         found,

@@ -86,7 +86,7 @@ pub fn means(name: &str) -> &str {
 }
 
 /// What to do about a host whose `undrain` failed.
-const NOT_UNDRAINED: &str = "its undrain program failed, so it may get no load: rollout show has \
+const NOT_UNDRAINED: &str = "its undrain program failed, so it may get no load: its rollout says \
                              what to type";
 
 fn attempt((rollout, attempt): Tried, now: Stamp) -> AttemptPicture {

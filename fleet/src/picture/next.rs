@@ -1,6 +1,7 @@
 //! What happens next in a rollout, when, and what a person may type.
 
 mod sites;
+mod undrains;
 
 use serde::Serialize;
 
@@ -69,6 +70,7 @@ pub(super) fn next(seen: &Seen, waves: &[WavePicture], now: Stamp) -> Vec<Next> 
     if rollout.state == RolloutState::Paused {
         next.extend(sites::bundles(seen, now));
     }
+    next.extend(undrains::undrains(seen));
     let can_retry = matches!(rollout.state, RolloutState::Finished | RolloutState::Paused);
     if progress.failed > 0 && can_retry {
         let words = format!("{} failed; they are planned again", hosts(progress.failed));

@@ -128,6 +128,7 @@ pub(crate) fn seen(sample: &Sample) -> Seen {
         counters: Counts::default(),
         approvals: Vec::new(),
         attempts: attempts.collect(),
+        not_undrained: Vec::new(),
         racks,
         workers: sample.workers.iter().map(|site| worker(SITES[*site])).collect(),
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{Attempt, Stamp, Worker};
+use crate::model::{Attempt, Drain, Stamp, Worker};
 use crate::rollout::file::RolloutFile;
 use crate::rollout::limits::Counts;
 use crate::store::requests::{RolloutWaves, SignedApproval};
@@ -24,6 +24,8 @@ pub struct Seen {
     pub approvals: Vec<SignedApproval>,
     /// The last attempt of each host, by wave and position.
     pub attempts: Vec<Attempt>,
+    /// Attempts whose `undrain` failed, of hosts that no later attempt undrained.
+    pub not_undrained: Vec<Attempt>,
     /// The rack of each host that has one.
     pub racks: BTreeMap<String, String>,
     /// The workers that there are, of all sites.
@@ -64,4 +66,20 @@ pub fn last_of_each(attempts: impl IntoIterator<Item = Attempt>) -> Vec<Attempt>
         }
     }
     last
+}
+
+/// Leaves the attempts whose `undrain` failed, by host, out of attempts of which the later ones of
+/// a host come later: none of a host for which it ended well since, or is due again.
+pub fn not_undrained<'a>(attempts: impl IntoIterator<Item = &'a Attempt>) -> Vec<Attempt> {
+    let mut failed = BTreeMap::<&str, &Attempt>::new();
+    for attempt in attempts {
+        match attempt.drain {
+            Drain::NotStarted => {}
+            Drain::UndrainFailed => drop(failed.insert(&attempt.host, attempt)),
+            Drain::Started | Drain::Undraining | Drain::Undrained => {
+                failed.remove(attempt.host.as_str());
+            }
+        }
+    }
+    failed.into_values().cloned().collect()
 }

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use firmcast_fleet::metrics::{FAMILIES, Look, page};
 use firmcast_fleet::model::{Delivery, RolloutState, Worker};
 use firmcast_fleet::rollout::limits::{Action, Amount, FailureLimit, InFlightLimit, Limits, Scope};
-use firmcast_fleet::store::requests::{LACKING_MAX, Outcome, StateChange, Survey};
+use firmcast_fleet::store::requests::{DrainStep, LACKING_MAX, Outcome, StateChange, Survey};
 use firmcast_fleet::store::{Store, StoreError};
 
 use super::samples::{LEASE_US, Stores, claim, host, limited, release, start, webhook};
@@ -15,7 +15,7 @@ use super::samples::{LEASE_US, Stores, claim, host, limited, release, start, web
 const HOSTILE: &str = "ri\"ga\\\n# HELP } 1 {ä=\"🔥\"";
 
 const FAILED: Outcome<'_> =
-    Outcome { confirmed: false, reason: Some("write-failed"), flash: Some("old"), detail: "" };
+    Outcome { confirmed: false, reason: Some("drain-failed"), flash: Some("old"), detail: "" };
 
 #[test]
 fn every_store_counts_the_same_and_promtool_finds_nothing_wrong() {
@@ -53,9 +53,15 @@ fn every_store_counts_the_same_and_promtool_finds_nothing_wrong() {
         "firmcast_fleet_workers_waiting_for_bundle{site=\"south\"} 1",
         "firmcast_fleet_workers_waiting_for_bundle{site=\"north\"} 0",
         "firmcast_fleet_leases_expired_total 1",
+        "firmcast_fleet_rollout_draining_hosts\
+         {rollout=\"first\",site=\"south\",program=\"drain\"} 1",
+        "firmcast_fleet_rollout_draining_hosts\
+         {rollout=\"first\",site=\"south\",program=\"undrain\"} 0",
+        "firmcast_fleet_drain_failures_total{program=\"drain\"} 1",
+        "firmcast_fleet_drain_failures_total{program=\"undrain\"} 1",
         "firmcast_fleet_webhook_sender_up 0",
         "firmcast_fleet_webhook_failing{webhook=\"chat\"} 1",
-        "firmcast_fleet_webhook_lag_events{webhook=\"chat\"} 8",
+        "firmcast_fleet_webhook_lag_events{webhook=\"chat\"} 12",
         "firmcast_fleet_left_out{what=\"rollouts\"} 0",
     ] {
         assert!(text.lines().any(|each| each == line), "{line} is missing:\n{text}");
@@ -81,7 +87,13 @@ fn fill(store: &mut dyn Store) {
     start(store, id);
     let begun = store.claim(&claim(HOSTILE, "w1", 10, 9)).unwrap().remove(0).attempt;
     assert_eq!(store.claim(&claim("south", "w2", 11, 9)).unwrap().len(), 1, "half of the site");
-    assert_eq!(store.claim(&claim("south", "w3", LEASE_US + 11, 9)).unwrap().len(), 1, "taken");
+    let taken = store.claim(&claim("south", "w3", LEASE_US + 11, 9)).unwrap().remove(0).attempt;
+    store.tell_drain(taken.id, "w3", &DrainStep::Drain, LEASE_US + 12).unwrap();
+    for step in
+        [DrainStep::Drain, DrainStep::Undrain(Some(FAILED)), DrainStep::UndrainFailed("away")]
+    {
+        store.tell_drain(begun.id, "w1", &step, 19).unwrap();
+    }
     store.report(begun.id, "w1", &FAILED, 20).unwrap();
     let ended = store.create_rollout(&limited("second", Limits::default(), &planned)).unwrap();
     let (from, to) = (&[RolloutState::Ready], RolloutState::Error);

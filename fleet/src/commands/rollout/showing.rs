@@ -3,14 +3,12 @@
 use std::collections::BTreeMap;
 
 use firmcast_fleet::deeds::named;
-use firmcast_fleet::model::{Attempt, AttemptState, Drain, Rollout, RolloutId, WaveState};
+use firmcast_fleet::model::{Attempt, AttemptState, Rollout, RolloutId, WaveState};
 use firmcast_fleet::picture::gather::{self, Racks};
 use firmcast_fleet::picture::host::means;
 use firmcast_fleet::picture::rollout::RolloutPicture;
 use firmcast_fleet::picture::seen::last_of_each;
-use firmcast_fleet::picture::words::program;
 use firmcast_fleet::rollout::duration::duration_words;
-use firmcast_fleet::rollout::file::{Occasion, RolloutFile, UNTOUCHED, outcome_word};
 use firmcast_fleet::store::requests::{Count, RolloutWaves};
 use firmcast_fleet::store::{Store, all_attempts, all_rollouts};
 use serde::Serialize;
@@ -30,9 +28,6 @@ const STATES: [AttemptState; 5] = [
     AttemptState::Failed,
     AttemptState::Skipped,
 ];
-
-/// Maximum number of hosts that are named whose `undrain` failed.
-const NOT_UNDRAINED_MAX: usize = 20;
 
 /// A state as the store and JSON have it.
 fn word(state: impl Serialize) -> String {
@@ -99,7 +94,6 @@ pub(super) fn show(store: &mut dyn Store, name: &str, json: bool) -> anyhow::Res
     let rows: Vec<Vec<String>> = std::iter::once(head).chain(waves.iter().map(row)).collect();
     say(&columns(&rows));
     show_failed(&failed);
-    not_undrained(store, &rollout)?;
     let now = now();
     let seen = gather::rollout(store, name, &Racks::new(), now)?;
     for next in seen.map(|seen| RolloutPicture::new(&seen, now).next).into_iter().flatten() {
@@ -107,39 +101,6 @@ pub(super) fn show(store: &mut dyn Store, name: &str, json: bool) -> anyhow::Res
         if let Some(command) = next.command {
             say(&format!("      {}", shown(&command)));
         }
-    }
-    Ok(())
-}
-
-/// Says for which hosts `undrain` failed, and what to type for each.
-fn not_undrained(store: &mut dyn Store, rollout: &Rollout) -> anyhow::Result<()> {
-    let Some(undrain) = RolloutFile::parse(&rollout.file).ok().and_then(|file| file.undrain) else {
-        return Ok(());
-    };
-    let version = store.release(&rollout.release)?.map_or(String::new(), |found| found.version);
-    let mut failed = BTreeMap::new();
-    for attempt in all_attempts(store, rollout.id)? {
-        // A later try may have undrained it.
-        match attempt.drain {
-            Drain::UndrainFailed => drop(failed.insert(attempt.host.clone(), attempt)),
-            Drain::NotStarted => {}
-            _ => drop(failed.remove(&attempt.host)),
-        }
-    }
-    for attempt in failed.values().take(NOT_UNDRAINED_MAX) {
-        let confirmed = attempt.state == AttemptState::Confirmed;
-        let argv = undrain.argv(&Occasion {
-            host: &attempt.host,
-            site: &attempt.site,
-            version: &version,
-            rollout: &rollout.name,
-            outcome: outcome_word(confirmed, attempt.flash.as_deref().unwrap_or(UNTOUCHED)),
-        })?;
-        let (host, typed) = (shown(&attempt.host), program(&argv));
-        say(&format!("undrain failed for {host}; on its worker's machine: {typed}"));
-    }
-    if failed.len() > NOT_UNDRAINED_MAX {
-        say("undrain failed for further hosts: events has them as undrain-failed");
     }
     Ok(())
 }

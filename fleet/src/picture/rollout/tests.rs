@@ -1,9 +1,9 @@
 use super::*;
-use crate::model::{RolloutState, WaveState};
+use crate::model::{Attempt, Drain, RolloutState, WaveState};
 use crate::picture::host::HostPicture;
 use crate::picture::mark::Mark;
 use crate::picture::samples::{NOON, Sample, attempt, seen};
-use crate::picture::seen::last_of_each;
+use crate::picture::seen::{Seen, last_of_each, not_undrained};
 use crate::rollout::samples::host;
 
 /// What is said first, and what may be typed.
@@ -117,14 +117,40 @@ fn a_site_whose_workers_all_lack_the_bundle_waits_for_it_and_says_why() {
 }
 
 #[test]
+fn hosts_that_may_get_no_load_are_named_with_the_program_that_undrains_them() {
+    let tried = |retry: u32, state, drain| {
+        let id = i64::from(retry) + 1;
+        Attempt { id, retry, drain, ..attempt(0, 1, state) }
+    };
+    let (confirmed, planned, failed) = (4, 0, 5);
+    let first = tried(0, failed, Drain::UndrainFailed);
+    let of = |attempts: &[Attempt]| not_undrained(attempts).len();
+    assert_eq!(of(&[first.clone(), tried(1, planned, Drain::NotStarted)]), 1);
+    assert_eq!(of(&[first.clone(), tried(1, failed, Drain::Started)]), 0, "undrain is due");
+    assert_eq!(of(&[first, tried(1, confirmed, Drain::Undrained)]), 0);
+
+    let places = vec![(1, 1, confirmed)];
+    let mut seen = seen(&Sample { state: RolloutState::Finished, places, ..Sample::default() });
+    let file = seen.file.as_mut().expect("the example");
+    file.undrain.as_mut().expect("there").run =
+        ["balancer", "undrain", "{host}", "{version}", "{outcome}"].map(str::to_owned).to_vec();
+    seen.not_undrained = vec![tried(1, confirmed, Drain::UndrainFailed); 25];
+    let next = RolloutPicture::new(&seen, NOON).next;
+    let told = "undrain failed for h0, which may get no load; on the machine of worker w1";
+    assert_eq!(next[1].words, told);
+    assert_eq!(next[1].command.as_deref(), Some("balancer undrain h0 2.1.0 confirmed"));
+    assert!(next.last().expect("more").words.contains("5 hosts more"), "{next:?}");
+}
+
+#[test]
 fn of_a_host_that_was_tried_again_the_last_try_counts() {
     let failed = attempt(0, 0, 5);
-    let again = crate::model::Attempt { id: 7, retry: 1, ..attempt(0, 0, 4) };
+    let again = Attempt { id: 7, retry: 1, ..attempt(0, 0, 4) };
     let other = attempt(1, 0, 5);
     let last = last_of_each([failed.clone(), again.clone(), other.clone()]);
     assert_eq!(last, [again.clone(), other]);
 
-    let tried = |attempts: &[&crate::model::Attempt]| {
+    let tried = |attempts: &[&Attempt]| {
         let tried = attempts.iter().map(|each| ("winter".to_owned(), (*each).clone()));
         HostPicture::new(host("h0", "berlin", "r1", "a"), tried.collect(), NOON)
     };

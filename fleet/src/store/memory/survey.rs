@@ -1,11 +1,15 @@
 use std::collections::BTreeMap;
 
+use firmcast::reason::Reason;
+
 use super::super::requests::{
-    SURVEYED_MAX, Survey, Surveyed, Tally, WORKER_KEPT_US, WORKERS_MAX, is_open,
+    Outcome, SURVEYED_MAX, Survey, Surveyed, Tally, WORKER_KEPT_US, WORKERS_MAX, is_open,
 };
 use super::MemoryStore;
 use super::rollouts::Kept;
-use crate::model::{Attempt, AttemptState, EventKind, RolloutState, Stamp, Worker};
+use crate::model::{
+    Attempt, AttemptState, DRAINING, EventKind, RolloutState, Stamp, UNDRAINING, Worker,
+};
 
 impl MemoryStore {
     pub(super) fn keep_worker(&mut self, worker: &Worker) {
@@ -23,13 +27,23 @@ impl MemoryStore {
         let mut open: Vec<Surveyed> =
             open.rev().take(SURVEYED_MAX).map(|kept| self.survey_of(kept, at)).collect();
         open.reverse();
-        let lost = self.events.iter().filter(|event| event.kind == EventKind::LeaseLost);
+        let of_kind = |kind| self.events.iter().filter(move |event| event.kind == kind);
+        let drain_failed = Outcome {
+            confirmed: false,
+            reason: Some(Reason::DrainFailed.name()),
+            flash: None,
+            detail: "",
+        };
+        let drain_failed = drain_failed.told();
+        let drain_failures = of_kind(EventKind::Ended).filter(|end| end.detail == drain_failed);
         Survey {
             hosts: self.hosts.len() as u64,
             rollouts,
             open,
             workers: self.seen_workers(),
-            leases_lost: lost.count() as u64,
+            leases_lost: of_kind(EventKind::LeaseLost).count() as u64,
+            drain_failures: drain_failures.count() as u64,
+            undrain_failures: of_kind(EventKind::UndrainFailed).count() as u64,
             last_event: self.events.last().map(|event| (event.id, event.at)),
             webhooks: self.webhooks.deliveries(),
             sender_until: self.webhooks.held_until(),
@@ -55,11 +69,19 @@ impl MemoryStore {
                 attempts: 0,
                 oldest_started_at: None,
                 overdue: 0,
+                draining: 0,
+                undraining: 0,
             });
             tally.attempts += 1;
             let oldest = tally.oldest_started_at.into_iter().chain(attempt.started_at).min();
             tally.oldest_started_at = oldest;
             tally.overdue += u64::from(is_overdue(attempt, at));
+            let in_stage = |stage: &str| {
+                let is_there = attempt.stage.as_deref() == Some(stage);
+                u64::from(is_there && attempt.state == AttemptState::InFlight)
+            };
+            tally.draining += in_stage(DRAINING);
+            tally.undraining += in_stage(UNDRAINING);
         }
         Surveyed {
             id: kept.rollout.id,

@@ -35,6 +35,9 @@ pub(super) fn survey(sql: &mut dyn Sql, at: Stamp) -> Result<Survey, StoreError>
     let states = sql.query("SELECT state, COUNT(*) FROM rollouts GROUP BY state", &[])?;
     let states = states.into_iter().map(|mut row| Ok((row.word()?, row.unsigned()?)));
     let leases_lost = "SELECT COUNT(*) FROM events WHERE kind = 'lease-lost'";
+    let drain_failures = "SELECT COUNT(*) FROM events
+         WHERE kind = 'ended' AND detail = 'failed: drain-failed'";
+    let undrain_failures = "SELECT COUNT(*) FROM events WHERE kind = 'undrain-failed'";
     let last_event = "SELECT id, at FROM events ORDER BY id DESC LIMIT 1";
     let last_event = sql.query(last_event, &[])?.into_iter().next();
     let last_event = last_event.map(|mut row| Ok((row.integer()?, row.integer()?)));
@@ -44,6 +47,8 @@ pub(super) fn survey(sql: &mut dyn Sql, at: Stamp) -> Result<Survey, StoreError>
         open: open(sql, at)?,
         workers: workers(sql)?,
         leases_lost: number(sql, leases_lost)?.unwrap_or_default(),
+        drain_failures: number(sql, drain_failures)?.unwrap_or_default(),
+        undrain_failures: number(sql, undrain_failures)?.unwrap_or_default(),
         last_event: last_event.transpose()?,
         webhooks: webhooks::deliveries(sql)?,
         sender_until: webhooks::held_until(sql)?,
@@ -93,7 +98,9 @@ fn tallies(sql: &mut dyn Sql, rollout: RolloutId, at: Stamp) -> Result<Vec<Tally
     let rows = sql.query(
         "SELECT wave, site, state, COUNT(*), MIN(started_at),
          COUNT(CASE WHEN state = 'in-flight' AND started_at + predicted_s * 1000000 < $1
-             THEN 1 END)
+             THEN 1 END),
+         COUNT(CASE WHEN state = 'in-flight' AND stage = 'draining' THEN 1 END),
+         COUNT(CASE WHEN state = 'in-flight' AND stage = 'undraining' THEN 1 END)
          FROM attempts WHERE rollout = $2 GROUP BY wave, site, state",
         &[at.into(), rollout.into()],
     )?;
@@ -105,6 +112,8 @@ fn tallies(sql: &mut dyn Sql, rollout: RolloutId, at: Stamp) -> Result<Vec<Tally
             attempts: row.unsigned()?,
             oldest_started_at: row.optional_integer()?,
             overdue: row.unsigned()?,
+            draining: row.unsigned()?,
+            undraining: row.unsigned()?,
         })
     };
     let mut tallies = rows.into_iter().map(tally).collect::<Result<Vec<_>, StoreError>>()?;

@@ -28,6 +28,10 @@ pub struct Survey {
     pub workers: Vec<Worker>,
     /// How many leases ran out and were taken over, ever.
     pub leases_lost: u64,
+    /// How many attempts ended because `drain` failed, ever.
+    pub drain_failures: u64,
+    /// How often `undrain` failed, ever.
+    pub undrain_failures: u64,
     /// The last event, and when it happened.
     pub last_event: Option<(EventId, Stamp)>,
     /// How far each webhook is, by name.
@@ -70,6 +74,10 @@ pub struct Tally {
     pub oldest_started_at: Option<Stamp>,
     /// How many of those in flight have taken longer than was predicted at most.
     pub overdue: u64,
+    /// How many of those in flight are being drained.
+    pub draining: u64,
+    /// How many of those in flight are being undrained.
+    pub undraining: u64,
 }
 
 /// Says whether a rollout in this state is open: somebody may still do something with it.

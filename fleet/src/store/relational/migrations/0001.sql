@@ -164,6 +164,9 @@ CREATE INDEX events_hosts ON events (host, id) WHERE host IS NOT NULL;
 
 -- How many leases were lost?
 CREATE INDEX events_leases ON events (id) WHERE kind = 'lease-lost';
+-- How many drain programs failed?
+CREATE INDEX events_drains ON events (id) WHERE kind = 'ended' AND detail = 'failed: drain-failed';
+CREATE INDEX events_undrains ON events (id) WHERE kind = 'undrain-failed';
 
 CREATE TABLE workers (
     name {text} NOT NULL PRIMARY KEY,
