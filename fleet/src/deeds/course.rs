@@ -1,8 +1,10 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::again::Again;
 use super::{DeedError, named};
 use crate::model::{RolloutState, Stamp};
+use crate::rollout::file::RolloutFile;
 use crate::store::Store;
 use crate::store::requests::{Changed, Retry, RolloutWaves, StateChange};
 
@@ -41,12 +43,12 @@ pub struct Order<'a> {
 }
 
 /// What came of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Done {
     /// The rollout is where it was to be.
     State(Deed, Changed),
-    /// So many hosts are planned again.
-    Planned(u64),
+    /// Hosts are planned again.
+    Planned(Again),
 }
 
 impl Deed {
@@ -74,12 +76,10 @@ impl Deed {
 
 impl Done {
     /// What came of it, in words.
-    pub fn words(self, name: &str) -> String {
+    pub fn words(&self, name: &str) -> String {
         let (deed, changed) = match self {
-            Self::Planned(hosts) => {
-                return format!("{hosts} hosts of rollout {name} are planned again");
-            }
-            Self::State(deed, changed) => (deed, changed),
+            Self::Planned(again) => return again.words(name),
+            Self::State(deed, changed) => (*deed, *changed),
         };
         let is = match deed {
             Deed::Start => "is started",
@@ -131,8 +131,12 @@ pub fn carry_out(store: &mut dyn Store, name: &str, order: &Order<'_>) -> Result
     Ok(Done::State(order.deed, store.change_state(rollout.id, &change)?))
 }
 
-/// Plans the hosts again that failed. Returns how many.
-fn retry(store: &mut dyn Store, known: &RolloutWaves, order: &Order<'_>) -> Result<u64, DeedError> {
+/// Plans the hosts again that failed.
+fn retry(
+    store: &mut dyn Store,
+    known: &RolloutWaves,
+    order: &Order<'_>,
+) -> Result<Again, DeedError> {
     let rollout = &known.rollout;
     let Order { by, at, revision, .. } = *order;
     // Whoever saw another revision is told so by the store, which alone can know.
@@ -140,14 +144,19 @@ fn retry(store: &mut dyn Store, known: &RolloutWaves, order: &Order<'_>) -> Resu
     if is_seen && !order.deed.is_for(rollout.state) {
         return Err(DeedError::NotUnderWay { name: rollout.name.clone() });
     }
-    Ok(store.retry_failed(rollout.id, &Retry { by, at, revision })?)
+    let file = RolloutFile::parse(&rollout.file).ok();
+    let around_s = file.as_ref().map(RolloutFile::around_s);
+    let planned = store.retry_failed(rollout.id, &Retry { by, at, revision, around_s })?;
+    Ok(Again::of(&planned, file.as_ref(), at))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::deeds::draft;
-    use crate::model::{Host, Release};
+    use crate::model::{Foresight, Host, Release, WaveState};
+    use crate::rollout::prediction::{AROUND_LONGEST_S, ASSUMED_S};
+    use crate::store::requests::{ClaimRequest, Open, Outcome, WaveChange};
     use crate::store::{MemoryStore, StoreError};
 
     const FILE: &str = r#"
@@ -164,7 +173,7 @@ in-flight = []
 failures = []
 "#;
 
-    fn store() -> MemoryStore {
+    fn store(file: &str) -> MemoryStore {
         let mut store = MemoryStore::default();
         let release = Release {
             digest: "ab".repeat(32),
@@ -176,9 +185,9 @@ failures = []
             added_at: 0,
         };
         store.add_release(&release).expect("a release");
-        let host = Host {
-            name: "h1".into(),
-            key: "key of h1".into(),
+        let host = |name: &str| Host {
+            name: name.into(),
+            key: format!("key of {name}"),
             addresses: vec![([192, 0, 2, 1], 1).into()],
             vendor: "ACME".into(),
             product: "S1".into(),
@@ -187,15 +196,15 @@ failures = []
             security_version_floor: 0,
             labels: [("site".to_owned(), "riga".to_owned())].into(),
         };
-        store.put_hosts(&[host]).expect("a host");
-        let draft = draft(&mut store, FILE.into(), 0).expect("a plan");
+        store.put_hosts(&["h1", "h2"].map(host)).expect("two hosts");
+        let draft = draft(&mut store, file.into(), 0).expect("a plan");
         crate::deeds::create(&mut store, &draft, None, ("carl", 0)).expect("a rollout");
         store
     }
 
     #[test]
     fn of_two_who_saw_the_same_the_second_is_told_that_somebody_was_faster() {
-        let mut store = store();
+        let mut store = store(FILE);
         let order = |deed, by| Order { deed, because: "", by, at: 1, revision: None };
         carry_out(&mut store, "winter", &order(Deed::Start, "anna")).expect("started");
         let seen = named(&mut store, "winter").expect("there").rollout.revision;
@@ -214,5 +223,53 @@ failures = []
         let told = store.events(0, 100).expect("events");
         assert_eq!(told.len(), events, "nothing happened since");
         assert_eq!(told.last().map(|event| event.by.as_str()), Some("anna"));
+    }
+
+    #[test]
+    fn a_retry_takes_what_hosts_foresee_by_now_and_names_those_that_never_begin() {
+        const NIGHT: &str = "\n[[window]]\nfrom = \"22:00\"\nto = \"02:00\"\nzone = \"UTC\"\n";
+        let mut store = store(&format!("{FILE}{NIGHT}"));
+        let id = named(&mut store, "winter").expect("there").rollout.id;
+        let to = RolloutState::Running;
+        let run = StateChange {
+            from: &[RolloutState::Ready],
+            to,
+            reason: "",
+            by: "w1",
+            at: 1,
+            revision: None,
+        };
+        store.change_state(id, &run).expect("it runs");
+        let (from, to) = (&[WaveState::Waiting], WaveState::Running);
+        let wave = WaveChange { from, to, by: "w1", at: 1, revision: None };
+        store.change_wave(id, 0, &wave).expect("its wave runs");
+        let open = [Open { rollout: id, seconds: u32::MAX }];
+        let (site, worker, lease_us) = ("riga", "w1", 10);
+        let claim =
+            ClaimRequest { site, worker, at: 2, lease_us, limit: 9, open: &open, lacking: &[] };
+        let flash = Some("untouched");
+        let failed = Outcome { confirmed: false, reason: None, flash, detail: "" };
+        for claimed in store.claim(&claim).expect("claims") {
+            store.report(claimed.attempt.id, "w1", &failed, 3).expect("a report");
+        }
+        let foresight = Foresight {
+            host: "h2".into(),
+            release: "ab".repeat(32),
+            from_version: "1.9".into(),
+            typical_s: 60,
+            longest_s: 4 * 3600,
+            at: 4,
+        };
+        store.keep_foresights(&[foresight]).expect("kept");
+        let retry = Order { deed: Deed::Retry, because: "", by: "anna", at: 5, revision: None };
+        let words = carry_out(&mut store, "winter", &retry).expect("planned").words("winter");
+        let told = "2 hosts of rollout winter are planned again, 1 of them with newer predicted \
+                    times; 1 of them never begin, as no window of their site is long enough: h2 \
+                    (4 h 30 min)";
+        assert_eq!(words, told);
+        let predicted: Vec<u32> = ["h1", "h2"]
+            .map(|host| store.attempts_of(host, 1).expect("attempts").remove(0).predicted_s)
+            .into();
+        assert_eq!(predicted, [ASSUMED_S, 4 * 3600 + AROUND_LONGEST_S]);
     }
 }

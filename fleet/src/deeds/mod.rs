@@ -3,6 +3,7 @@
 //! | file | what it does |
 //! | --- | --- |
 //! | `course.rs` | starts, pauses, resumes, aborts, tries again |
+//! | `again.rs` | what a retry comes to |
 //! | `creation.rs` | plans a file, and freezes just that plan |
 //! | `prediction.rs` | how long updates take, as far as the store knows |
 //! | `approval.rs` | keeps somebody's signed word that a wave may begin |
@@ -10,12 +11,14 @@
 //!
 //! Who does it, and when, is the caller's word: the store's events have both.
 
+mod again;
 mod approval;
 mod course;
 mod creation;
 mod error;
 mod prediction;
 
+pub use again::Again;
 pub use approval::approve;
 pub use course::{BECAUSE_CHARS_MAX, Deed, Done, Order, carry_out};
 pub use creation::{Draft, create, draft, named_release};

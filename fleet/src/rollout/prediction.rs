@@ -95,9 +95,15 @@ impl Predictions {
 
     /// Returns how long the update of a host takes.
     pub fn of(&self, host: &Host) -> Prediction {
-        let board = || self.by_board.get(&(host.vendor.clone(), host.product.clone()));
-        let known = self.by_host.get(&host.name).or_else(board);
-        known.copied().unwrap_or(Prediction::ASSUMED)
+        let Host { name, vendor, product, .. } = host;
+        self.known(name, (vendor, product)).unwrap_or(Prediction::ASSUMED)
+    }
+
+    /// Returns how long the update of a host of this name, vendor and product takes, if anything is
+    /// known of that.
+    pub fn known(&self, name: &str, (vendor, product): (&str, &str)) -> Option<Prediction> {
+        let board = || self.by_board.get(&(vendor.to_owned(), product.to_owned()));
+        self.by_host.get(name).or_else(board).copied()
     }
 }
 

@@ -3,7 +3,7 @@ use std::time::Duration;
 use super::error::StoreError;
 use super::requests::{
     Changed, Claim, ClaimRequest, Count, DrainStep, LookBack, LookRequest, NewRollout, Outcome,
-    Place, Retry, RolloutWaves, SignedApproval, StateChange, Survey, WaveChange,
+    Place, Replanned, Retry, RolloutWaves, SignedApproval, StateChange, Survey, WaveChange,
 };
 use crate::model::{
     Attempt, AttemptId, BoardTimes, Delivery, Event, EventId, Foresight, Host, Look, Release,
@@ -149,12 +149,17 @@ pub trait Store: Send {
     /// The approvals of a rollout, by wave and key.
     fn approvals(&mut self, rollout: RolloutId) -> Result<Vec<SignedApproval>, StoreError>;
 
-    /// Plans another attempt for each host of a rollout whose last one failed, and returns how many
-    /// there are. They stand where the failed ones stood. Their waves run again, as does a rollout
-    /// that had finished; its revision grows, so who was about to finish it comes too late. In a
-    /// rollout that is in *error*, or has another revision than the caller saw, nobody is planned
-    /// again.
-    fn retry_failed(&mut self, rollout: RolloutId, retry: &Retry<'_>) -> Result<u64, StoreError>;
+    /// Plans another attempt for each host of a rollout whose last one failed, and returns these by
+    /// wave and position. They stand where the failed ones stood, with the times that are known by
+    /// now: what the host foresees, else what updates of its board took, else as before. Their
+    /// waves run again, as does a rollout that had finished; its revision grows, so who was about
+    /// to finish it comes too late. In a rollout that is in *error*, or has another revision than
+    /// the caller saw, nobody is planned again.
+    fn retry_failed(
+        &mut self,
+        rollout: RolloutId,
+        retry: &Retry<'_>,
+    ) -> Result<Vec<Replanned>, StoreError>;
 
     /// Claims hosts of a site for a worker. First come attempts whose lease ran out, in whatever
     /// state the rollout is: what has begun is brought to its end. Then come planned attempts of

@@ -18,8 +18,8 @@ use super::contract::Store;
 use super::error::StoreError;
 use super::requests::{
     Changed, Claim, ClaimRequest, Count, DrainStep, HOSTS_AT_ONCE_MAX, LookBack, LookRequest,
-    NewRollout, Outcome, PAGE_MAX, Place, RENEW_MAX, Retry, RolloutWaves, SignedApproval,
-    StateChange, Survey, WaveChange, check_lacking, check_look, in_order, unknown,
+    NewRollout, Outcome, PAGE_MAX, Place, RENEW_MAX, Replanned, Retry, RolloutWaves,
+    SignedApproval, StateChange, Survey, WaveChange, check_lacking, check_look, in_order, unknown,
 };
 use super::text;
 use super::words::word;
@@ -342,18 +342,13 @@ impl Store for MemoryStore {
         Ok(self.kept(rollout).map_or(Vec::new(), |kept| kept.approvals.values().cloned().collect()))
     }
 
-    fn retry_failed(&mut self, rollout: RolloutId, retry: &Retry<'_>) -> Result<u64, StoreError> {
-        let Retry { by, at, .. } = *retry;
-        text::name("who retries", by)?;
-        let Rollout { name, state, revision, .. } = &self.kept(rollout)?.rollout;
-        retry.judge((name, *state, *revision))?;
-        let planned = self.attempts.retry_failed(rollout);
-        if planned > 0 {
-            let detail = format!("{planned} planned again");
-            self.tell(at, rollout, by, EventKind::State, &detail);
-            self.open_again(rollout, by, at)?;
-        }
-        Ok(planned)
+    fn retry_failed(
+        &mut self,
+        rollout: RolloutId,
+        retry: &Retry<'_>,
+    ) -> Result<Vec<Replanned>, StoreError> {
+        text::name("who retries", retry.by)?;
+        self.plan_again(rollout, retry)
     }
 
     fn claim(&mut self, request: &ClaimRequest<'_>) -> Result<Vec<Claim>, StoreError> {

@@ -5,6 +5,7 @@
 //! | `bundles.rs` | the chunks of bundles |
 //! | `creation.rs` | a rollout to be created |
 //! | `changes.rs` | changes of states, approvals; which of them are done |
+//! | `retries.rs` | other tries for what failed |
 //! | `claims.rs` | what workers ask for and report |
 //! | `foresights.rs` | how long updates take |
 //! | `drains.rs` | the steps of drain programs |
@@ -18,6 +19,7 @@ mod creation;
 mod drains;
 mod foresights;
 mod looks;
+mod retries;
 mod survey;
 
 use super::error::StoreError;
@@ -26,8 +28,8 @@ use crate::rollout::limits::Limits;
 
 pub use bundles::{CHUNK_BYTES, LACKING_MAX, chunks};
 pub(super) use bundles::{check_chunk, check_lacking, check_whole, needs_release};
-pub use changes::{Changed, Retry, SignedApproval, StateChange, WaveChange};
-pub(super) use changes::{RETRIED, forgives, halted};
+pub use changes::{Changed, SignedApproval, StateChange, WaveChange};
+pub(super) use changes::{forgives, halted};
 pub(super) use claims::lease_lost;
 pub use claims::{CLAIM_MAX, Claim, ClaimRequest, OPEN_MAX, Open, Outcome, RENEW_MAX};
 pub use creation::{ATTEMPTS_MAX, DOMAINS_MAX, NewAttempt, NewRollout, NewWave, WAVES_MAX};
@@ -38,6 +40,8 @@ pub use foresights::FORESIGHTS_AT_ONCE_MAX;
 pub(super) use foresights::{board_times, in_order};
 pub use looks::{LOOKS_MAX, LookRequest};
 pub(super) use looks::{check_look, judge_look, last_look, sick_detail, told_look};
+pub(super) use retries::{RETRIED, told_retry};
+pub use retries::{Replanned, Retry};
 pub(super) use survey::is_open;
 pub use survey::{
     SURVEYED_MAX, Survey, Surveyed, Tally, WEBHOOKS_MAX, WORKER_KEPT_US, WORKERS_MAX,

@@ -10,7 +10,7 @@ use firmcast_fleet::model::{
 use firmcast_fleet::rollout::limits::Counts;
 use firmcast_fleet::store::requests::{
     Changed, Claim, ClaimRequest, Count, DrainStep, LookBack, LookRequest, NewRollout, Outcome,
-    Place, Retry, RolloutWaves, SignedApproval, StateChange, Survey, WaveChange,
+    Place, Replanned, Retry, RolloutWaves, SignedApproval, StateChange, Survey, WaveChange,
 };
 use firmcast_fleet::store::{Store, StoreError};
 
@@ -97,7 +97,7 @@ passed! {
     fn change_wave(&mut self, id: RolloutId, wave: u32, change: &WaveChange<'_>) -> Changed;
     fn approve(&mut self, rollout: RolloutId, approval: &SignedApproval) -> Changed;
     fn approvals(&mut self, rollout: RolloutId) -> Vec<SignedApproval>;
-    fn retry_failed(&mut self, rollout: RolloutId, retry: &Retry<'_>) -> u64;
+    fn retry_failed(&mut self, rollout: RolloutId, retry: &Retry<'_>) -> Vec<Replanned>;
     fn claim(&mut self, request: &ClaimRequest<'_>) -> Vec<Claim>;
     fn renew(&mut self, worker: &str, ids: &[AttemptId], at: Stamp, us: i64) -> Vec<AttemptId>;
     fn tell_stage(&mut self, id: AttemptId, worker: &str, stage: &str, at: Stamp) -> ();

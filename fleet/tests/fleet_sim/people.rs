@@ -1,6 +1,7 @@
 //! People who start, pause, resume, retry and abort, as `firmcast-fleet rollout` does it.
 
 use firmcast_fleet::model::{RolloutId, RolloutState, Stamp};
+use firmcast_fleet::rollout::file::RolloutFile;
 use firmcast_fleet::store::requests::{Retry, StateChange};
 use firmcast_fleet::store::{Store, StoreError};
 
@@ -49,5 +50,7 @@ fn retry(store: &mut dyn Store, id: RolloutId, at: Stamp) {
     if matches!(found.rollout.state, RolloutState::Error | RolloutState::Ready) {
         return;
     }
-    store.retry_failed(id, &Retry { by: "bob", at, revision: None }).unwrap();
+    let file = RolloutFile::parse(&found.rollout.file).unwrap();
+    let around_s = Some(file.around_s());
+    store.retry_failed(id, &Retry { by: "bob", at, revision: None, around_s }).unwrap();
 }

@@ -168,7 +168,8 @@ fn govern(store: &mut dyn Store, clock: &AtomicI64, done: &AtomicBool) {
             let from = [RolloutState::Running, RolloutState::Paused];
             let change = StateChange { from: &from, to, reason: "", by: "ann", at, revision: None };
             store.change_state(rollout, &change).unwrap();
-            store.retry_failed(rollout, &Retry { by: "ann", at, revision: None }).unwrap();
+            let retry = Retry { by: "ann", at, revision: None, around_s: Some(7) };
+            store.retry_failed(rollout, &retry).unwrap();
         }
     }
 }

@@ -1,7 +1,8 @@
 //! How long updates take: what hosts foresee, and what updates of their boards took.
 
-use firmcast_fleet::model::{BoardTimes, Foresight, Host};
-use firmcast_fleet::store::requests::{ClaimRequest, Open, Outcome};
+use firmcast_fleet::model::{AttemptState, BoardTimes, Foresight, Host};
+use firmcast_fleet::rollout::prediction::AROUND_LONGEST_S;
+use firmcast_fleet::store::requests::{ClaimRequest, LookBack, Open, Outcome, Replanned, Retry};
 use firmcast_fleet::store::{Store, StoreError};
 
 use super::samples::{LEASE_US, host, release, rollout, start};
@@ -95,4 +96,20 @@ pub(crate) fn measured_by_updates_that_nobody_took_over(store: &mut dyn Store) {
         longest_s: 401,
     };
     assert_eq!(ours(store), [times]);
+}
+
+/// Of the hosts above the first one failed, and has foreseen its own time.
+pub(crate) fn taken_by_the_next_try(store: &mut dyn Store) {
+    let id = store.rollout_named("east").unwrap().unwrap().rollout.id;
+    let retry = Retry { by: "ann", at: 9001 * S, revision: None, around_s: Some(86) };
+    let planned = store.retry_failed(id, &retry).unwrap();
+    let (host, site) = ("east-1".to_owned(), "east".to_owned());
+    let predicted_s = 200 + AROUND_LONGEST_S + 86;
+    assert_eq!(planned, [Replanned { host, site, before_s: 1, predicted_s }]);
+    let last = store.attempts_of("east-1", 1).unwrap().remove(0);
+    assert_eq!((last.retry, last.state), (1, AttemptState::Planned));
+    assert_eq!(last.predicted_s, predicted_s);
+    let told = store.past_events(&LookBack { rollout: Some(id), ..LookBack::ALL }, 9).unwrap();
+    let detail = "1 planned again, 1 of them with newer predicted times";
+    assert!(told.iter().any(|event| event.detail == detail), "{told:?}");
 }

@@ -253,7 +253,7 @@ fn sick_hosts_count_as_failed(store: &mut dyn Store) {
 
 /// A worker has seen that all have ended, and finishes the rollout after a person's retry.
 fn a_retry_comes_before_who_was_about_to_finish(store: &mut dyn Store) {
-    let retry = |at| Retry { by: "ann", at, revision: None };
+    let retry = |at| Retry { by: "ann", at, revision: None, around_s: None };
     let hosts = [placed("retried", "r1")];
     let rollout = run(store, "retried", Limits::default(), &hosts);
     let open = Open { rollout, seconds: u32::MAX };
@@ -265,7 +265,7 @@ fn a_retry_comes_before_who_was_about_to_finish(store: &mut dyn Store) {
     let wave = WaveChange { from: &from, to, by: "w1", at: 12, revision: Some(seen) };
     store.change_wave(rollout, 0, &wave).unwrap();
     assert!(store.under_way(rollout - 1, 9).unwrap().contains(&rollout));
-    assert_eq!(store.retry_failed(rollout, &retry(13)).unwrap(), 1);
+    assert_eq!(store.retry_failed(rollout, &retry(13)).unwrap().len(), 1);
     let from = [RolloutState::Running];
     let to = RolloutState::Finished;
     let finish =
@@ -280,7 +280,7 @@ fn a_retry_comes_before_who_was_about_to_finish(store: &mut dyn Store) {
     let revision = None;
     store.change_state(rollout, &StateChange { revision, ..finish }).unwrap();
     assert!(!store.under_way(0, 99).unwrap().contains(&rollout));
-    assert_eq!(store.retry_failed(rollout, &retry(15)).unwrap(), 1);
+    assert_eq!(store.retry_failed(rollout, &retry(15)).unwrap().len(), 1);
     let kept = store.rollout(rollout).unwrap().unwrap().rollout;
     assert_eq!(kept.state, RolloutState::Running);
     assert_eq!(claimed(store, open, 9).len(), 1);

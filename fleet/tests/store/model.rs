@@ -202,7 +202,7 @@ fn take(store: &mut dyn Store, step: &Step, at: i64) -> String {
             format!("{:?}", store.tell_drain(id, worker, &step, at))
         }
         Step::Retry { rollout } => {
-            let retry = Retry { by: "ann", at, revision: None };
+            let retry = Retry { by: "ann", at, revision: None, around_s: Some(7) };
             format!("{:?}", store.retry_failed(*rollout, &retry))
         }
         Step::NextWave { rollout } => {

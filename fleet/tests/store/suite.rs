@@ -2,7 +2,7 @@
 
 use firmcast_fleet::model::{AttemptState, EventKind, RolloutState, WaveState};
 use firmcast_fleet::store::requests::{
-    Changed, LookBack, Outcome, Place, Retry, SignedApproval, StateChange, WaveChange,
+    Changed, LookBack, Outcome, Place, Replanned, Retry, SignedApproval, StateChange, WaveChange,
 };
 use firmcast_fleet::store::{Store, StoreError};
 
@@ -33,6 +33,7 @@ fn every_store_does_the_same() {
         events_in_order(store);
         foresights::kept_until_the_host_holds_something_else(store);
         foresights::measured_by_updates_that_nobody_took_over(store);
+        foresights::taken_by_the_next_try(store);
     }
 }
 
@@ -241,13 +242,15 @@ fn abort_and_retry(store: &mut dyn Store) {
     store.report(d.id, "w2", &FAILED, 50).unwrap();
     let ended = store.attempts(id, None, 9).unwrap().remove(2);
     assert_eq!(ended.detail, "a\u{fffd}b", "NUL does not keep an attempt from ending");
-    let retry = Retry { by: "ann", at: 51, revision: None };
+    let retry = Retry { by: "ann", at: 51, revision: None, around_s: None };
     let seen = store.rollout(id).unwrap().unwrap().rollout.revision;
     let late = store.retry_failed(id, &Retry { revision: Some(seen - 1), ..retry }).unwrap_err();
     let is_told = matches!(late, StoreError::RolloutMoved { revision, .. } if revision == seen);
     assert!(is_told, "{late}");
-    assert_eq!(store.retry_failed(id, &Retry { revision: Some(seen), ..retry }).unwrap(), 1);
-    assert_eq!(store.retry_failed(id, &retry).unwrap(), 0);
+    let planned = store.retry_failed(id, &Retry { revision: Some(seen), ..retry }).unwrap();
+    let again = Replanned { host: d.host, site: d.site, before_s: 1, predicted_s: 1 };
+    assert_eq!(planned, [again]);
+    assert_eq!(store.retry_failed(id, &retry).unwrap(), []);
     let from = [RolloutState::Running];
     let to = RolloutState::Error;
     let abort = StateChange { from: &from, to, reason: "<why>", by: "bob", at: 52, revision: None };

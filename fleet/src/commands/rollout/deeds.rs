@@ -10,7 +10,7 @@ use firmcast_fleet::store::requests::Changed;
 
 use crate::commands::now;
 use crate::commands::people::who;
-use crate::commands::terminal::say;
+use crate::commands::terminal::{say, shown};
 
 /// Does it, or says that all is so already.
 pub(super) fn carry_out(
@@ -20,7 +20,7 @@ pub(super) fn carry_out(
     because: &str,
 ) -> anyhow::Result<()> {
     let order = Order { deed, because, by: &who(), at: now(), revision: None };
-    say(&deeds::carry_out(store, name, &order)?.words(name));
+    say(&shown(&deeds::carry_out(store, name, &order)?.words(name)));
     Ok(())
 }
 

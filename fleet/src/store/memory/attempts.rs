@@ -2,8 +2,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::error::StoreError;
 use super::super::requests::{
-    Claim, ClaimRequest, Count, DrainStep, LookRequest, Outcome, Place, Placed, lease_lost,
-    sick_detail, unknown,
+    Claim, ClaimRequest, Count, DrainStep, LookRequest, Outcome, Place, Placed, Replanned,
+    lease_lost, sick_detail, unknown,
 };
 use super::super::text;
 use super::super::words::word;
@@ -163,7 +163,13 @@ impl Attempts {
         }
     }
 
-    pub(super) fn retry_failed(&mut self, rollout: RolloutId) -> u64 {
+    /// Plans another attempt for each host whose last one failed, and is `predicted` to take so
+    /// many seconds.
+    pub(super) fn retry_failed(
+        &mut self,
+        rollout: RolloutId,
+        predicted: impl Fn(&Attempt) -> u32,
+    ) -> Vec<Replanned> {
         let mut last = BTreeMap::<&str, &Attempt>::new();
         for attempt in self.of(rollout) {
             let known = last.entry(&attempt.host).or_insert(attempt);
@@ -176,10 +182,14 @@ impl Attempts {
             .cloned()
             .collect();
         failed.sort_by_key(order);
-        let count = failed.len() as u64;
+        let mut planned = Vec::with_capacity(failed.len());
         for attempt in failed {
             let cohort = self.cohort(attempt.id);
+            let (before_s, predicted_s) = (attempt.predicted_s, predicted(&attempt));
+            let (host, site) = (attempt.host.clone(), attempt.site.clone());
+            planned.push(Replanned { host, site, before_s, predicted_s });
             let again = Attempt {
+                predicted_s,
                 retry: attempt.retry + 1,
                 state: AttemptState::Planned,
                 stage: None,
@@ -196,7 +206,7 @@ impl Attempts {
             };
             self.insert(again, cohort);
         }
-        count
+        planned
     }
 
     /// Says whether a wave of a rollout has hosts that nobody has begun with.

@@ -2,14 +2,15 @@ use std::collections::BTreeMap;
 
 use super::super::error::StoreError;
 use super::super::requests::{
-    Claim, ClaimRequest, Frozen, NewRollout, RETRIED, RolloutWaves, SignedApproval, StateChange,
-    forgives, halted, unknown,
+    Claim, ClaimRequest, Frozen, NewRollout, RETRIED, Replanned, Retry, RolloutWaves,
+    SignedApproval, StateChange, forgives, halted, told_retry, unknown,
 };
 use super::super::words::word;
 use super::MemoryStore;
 use super::budget::Budget;
 use crate::model::{EventKind, Rollout, RolloutId, RolloutState, Stamp, Wave, WaveState};
 use crate::rollout::limits::Reached;
+use crate::rollout::prediction::Predictions;
 
 /// A rollout with all that belongs to it.
 #[derive(Debug)]
@@ -107,13 +108,32 @@ impl MemoryStore {
         self.set_state(id, &StateChange { from: &[from], to, reason, by, at, revision: None })
     }
 
-    /// Lets waves run again that have planned hosts, and the rollout, if it had finished.
-    pub(super) fn open_again(
+    /// Plans the hosts of a rollout again that failed.
+    pub(super) fn plan_again(
         &mut self,
         id: RolloutId,
-        by: &str,
-        at: Stamp,
-    ) -> Result<(), StoreError> {
+        retry: &Retry<'_>,
+    ) -> Result<Vec<Replanned>, StoreError> {
+        let Retry { by, at, .. } = *retry;
+        let Rollout { name, state, revision, release, .. } = &self.kept(id)?.rollout;
+        retry.judge((name, *state, *revision))?;
+        let release = release.clone();
+        let foreseen = self.foreseen(&release, "", usize::MAX);
+        let known = Predictions::new(foreseen, self.times_by_board());
+        let hosts = &self.hosts;
+        let planned = self.attempts.retry_failed(id, |failed| {
+            let board = hosts.get(&failed.host).map(|host| (&*host.vendor, &*host.product));
+            retry.predict(&known, (&failed.host, board.unwrap_or_default()), failed.predicted_s)
+        });
+        if !planned.is_empty() {
+            self.tell(at, id, by, EventKind::State, &told_retry(&planned));
+            self.open_again(id, by, at)?;
+        }
+        Ok(planned)
+    }
+
+    /// Lets waves run again that have planned hosts, and the rollout, if it had finished.
+    fn open_again(&mut self, id: RolloutId, by: &str, at: Stamp) -> Result<(), StoreError> {
         let waves = self.kept(id)?.waves.clone();
         let was_over =
             |state| matches!(state, WaveState::Soaking | WaveState::Looking | WaveState::Finished);

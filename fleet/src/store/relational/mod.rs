@@ -10,7 +10,8 @@
 //! | `foresights.rs` | how long updates take |
 //! | `creation.rs` | rollouts to be created |
 //! | `rollouts.rs` | rollouts and their states |
-//! | `waves.rs` | the states of waves, approvals, retries |
+//! | `waves.rs` | the states of waves, approvals |
+//! | `retries.rs` | other tries for what failed |
 //! | `claims.rs` | who begins with which hosts |
 //! | `attempts.rs` | attempts: leases, reports |
 //! | `drains.rs` | hosts that are drained, or put back |
@@ -35,6 +36,7 @@ mod foresights;
 mod hosts;
 mod looks;
 pub(super) mod migrate;
+mod retries;
 mod rollouts;
 pub(super) mod sql;
 mod survey;
@@ -50,8 +52,8 @@ use super::contract::Store;
 use super::error::StoreError;
 use super::requests::{
     Changed, Claim, ClaimRequest, Count, DrainStep, HOSTS_AT_ONCE_MAX, LookBack, LookRequest,
-    NewRollout, Outcome, PAGE_MAX, Place, RENEW_MAX, Retry, RolloutWaves, SignedApproval,
-    StateChange, Survey, WaveChange, check_lacking, check_look, in_order,
+    NewRollout, Outcome, PAGE_MAX, Place, RENEW_MAX, Replanned, Retry, RolloutWaves,
+    SignedApproval, StateChange, Survey, WaveChange, check_lacking, check_look, in_order,
 };
 use super::text;
 use crate::model::{
@@ -281,9 +283,13 @@ impl<D: Database> Store for Relational<D> {
         self.database.read(|sql| waves::approvals(sql, rollout))
     }
 
-    fn retry_failed(&mut self, rollout: RolloutId, retry: &Retry<'_>) -> Result<u64, StoreError> {
+    fn retry_failed(
+        &mut self,
+        rollout: RolloutId,
+        retry: &Retry<'_>,
+    ) -> Result<Vec<Replanned>, StoreError> {
         text::name("who retries", retry.by)?;
-        self.tell(|sql, news| waves::retry_failed(sql, rollout, retry, news))
+        self.tell(|sql, news| retries::retry_failed(sql, rollout, retry, news))
     }
 
     fn claim(&mut self, request: &ClaimRequest<'_>) -> Result<Vec<Claim>, StoreError> {

@@ -1,12 +1,10 @@
 use super::events::News;
 use super::looks;
-use super::rollouts::{Held, hold, set_state};
+use super::rollouts::hold;
 use super::sql::{Row, Sql, Value};
-use crate::model::{EventKind, RolloutId, RolloutState, Stamp, WaveState};
+use crate::model::{EventKind, RolloutId, WaveState};
 use crate::store::error::StoreError;
-use crate::store::requests::{
-    Changed, RETRIED, Retry, SignedApproval, StateChange, WaveChange, unknown,
-};
+use crate::store::requests::{Changed, SignedApproval, WaveChange, unknown};
 use crate::store::words::word;
 
 pub(super) fn change_wave(
@@ -104,70 +102,4 @@ pub(super) fn approvals(
         })
     };
     rows.into_iter().map(approval).collect()
-}
-
-pub(super) fn retry_failed(
-    sql: &mut dyn Sql,
-    id: RolloutId,
-    retry: &Retry<'_>,
-    news: &mut Vec<News>,
-) -> Result<u64, StoreError> {
-    let Retry { by, at, .. } = *retry;
-    let held = hold(sql, id)?;
-    retry.judge((&held.name, held.state, held.revision))?;
-    let planned = sql.execute(
-        "INSERT INTO attempts (rollout, wave, position, host, site, cohort, predicted_s, retry,
-         state, detail, drain, round, look)
-         SELECT rollout, wave, position, host, site, cohort, predicted_s, retry + 1,
-         'planned', '', 'not-started', 0, '' FROM attempts a
-         WHERE a.rollout = $1 AND a.state = 'failed' AND NOT EXISTS (
-             SELECT 1 FROM attempts b
-             WHERE b.rollout = a.rollout AND b.host = a.host AND b.retry > a.retry)
-         ORDER BY wave, position",
-        &[id.into()],
-    )?;
-    if planned > 0 {
-        let detail = format!("{planned} planned again");
-        let told = by.to_owned();
-        news.push(News {
-            at,
-            rollout: Some(id),
-            host: None,
-            by: told,
-            kind: EventKind::State,
-            detail,
-        });
-        open_again(sql, &held, by, at, news)?;
-    }
-    Ok(planned)
-}
-
-/// Lets waves run again that have planned hosts, and the rollout, if it had finished.
-fn open_again(
-    sql: &mut dyn Sql,
-    held: &Held,
-    by: &str,
-    at: Stamp,
-    news: &mut Vec<News>,
-) -> Result<(), StoreError> {
-    let rows = sql.query(
-        "SELECT w.number FROM waves w
-         WHERE w.rollout = $1 AND w.state IN ('soaking', 'looking', 'finished') AND EXISTS (
-             SELECT 1 FROM attempts a
-             WHERE a.rollout = w.rollout AND a.wave = w.number AND a.state = 'planned')
-         ORDER BY w.number",
-        &[held.id.into()],
-    )?;
-    let from = &[WaveState::Soaking, WaveState::Looking, WaveState::Finished];
-    for mut row in rows {
-        let change = WaveChange { from, to: WaveState::Running, by, at, revision: None };
-        change_wave(sql, held.id, row.unsigned()?, &change, news)?;
-    }
-    if held.state != RolloutState::Finished {
-        let raise = "UPDATE rollouts SET revision = revision + 1 WHERE id = $1";
-        return sql.execute(raise, &[held.id.into()]).map(drop);
-    }
-    let (from, to) = (&[RolloutState::Finished], RolloutState::Running);
-    let change = StateChange { from, to, reason: RETRIED, by, at, revision: None };
-    set_state(sql, held.id, held.state, &change, news)
 }

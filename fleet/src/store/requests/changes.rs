@@ -35,17 +35,6 @@ pub struct WaveChange<'a> {
     pub revision: Option<i64>,
 }
 
-/// Another try for what failed, if the rollout is still where the caller saw it.
-#[derive(Clone, Copy, Debug)]
-pub struct Retry<'a> {
-    /// Who wants it.
-    pub by: &'a str,
-    /// When.
-    pub at: Stamp,
-    /// The rollout's revision that the caller saw, if it has to be that.
-    pub revision: Option<i64>,
-}
-
 /// Whether a call changed anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Changed {
@@ -91,21 +80,6 @@ impl WaveChange<'_> {
     }
 }
 
-impl Retry<'_> {
-    /// As [`StateChange::judge`], for a rollout with this name, state and revision: in one that is
-    /// in *error* nobody is planned again.
-    pub(in crate::store) fn judge(
-        &self,
-        (name, state, revision): (&str, RolloutState, i64),
-    ) -> Result<(), StoreError> {
-        let seen = self.revision.is_none_or(|seen| seen == revision);
-        if seen && state != RolloutState::Error {
-            return Ok(());
-        }
-        Err(StoreError::RolloutMoved { name: name.to_owned(), state, revision })
-    }
-}
-
 /// Somebody's signed word that a wave may begin. The store keeps it; who reads it checks it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignedApproval {
@@ -144,6 +118,3 @@ pub(in crate::store) fn halted(from: RolloutState, action: Action) -> Option<Rol
         _ => None,
     }
 }
-
-/// Why a rollout that had finished runs again.
-pub(in crate::store) const RETRIED: &str = "hosts that failed are tried again";
