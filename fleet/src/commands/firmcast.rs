@@ -27,9 +27,45 @@ pub(crate) struct FirmcastArgs {
     /// The program that runs campaigns
     #[arg(long, value_name = "PROGRAM", default_value = "firmcast")]
     firmcast: PathBuf,
-    /// Options for each firmcast update, after --, for example -- --rate 400 --polite
+    /// Options for each firmcast update, after --, for example -- --rate 400 --polite. Hosts that
+    /// are only asked or measured are reached one by one, whatever these say of --group
     #[arg(last = true, value_name = "OPTION")]
     options: Vec<String>,
+}
+
+/// What hosts are called for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Errand {
+    /// They are updated.
+    Update,
+    /// They are only measured.
+    Look,
+    /// They are only asked what an update would change.
+    DryRun,
+}
+
+impl Errand {
+    /// Returns the options of an errand, with those of the operator. Where nothing is streamed or
+    /// written, no network has to be able to broadcast, and what the operator says of the stream
+    /// and of backups is left out: firmcast refuses it there.
+    fn options(self, operators: &[String]) -> Vec<String> {
+        let errand = match self {
+            Self::Update => return operators.to_vec(),
+            Self::Look => "--look",
+            Self::DryRun => "--dry-run",
+        };
+        let mut options: Vec<String> = [errand, "--unicast"].map(str::to_owned).into();
+        let mut rest = operators.iter();
+        while let Some(option) = rest.next() {
+            match option.as_str() {
+                "--unicast" | "--escrow" => {}
+                "--group" => drop(rest.next()),
+                other if other.starts_with("--group=") => {}
+                other => options.push(other.to_owned()),
+            }
+        }
+        options
+    }
 }
 
 /// The manager's program.
@@ -64,7 +100,7 @@ impl Firmcast {
         &self,
         release: &str,
         hosts: &[Host],
-        purpose: &[&str],
+        errand: Errand,
     ) -> anyhow::Result<Child> {
         let place = &self.place;
         std::fs::create_dir_all(place)
@@ -74,7 +110,7 @@ impl Firmcast {
         command.args(["--pdeathsig", "KILL", "--"]).arg(&self.program);
         command.arg("--state").arg(place).args(["update", "--json", "--port", "0", "--bundle"]);
         command.arg(self.shelf.path(release)).arg("--key").arg(&self.key);
-        command.args(purpose).args(&self.options);
+        command.args(errand.options(&self.options));
         // With the sign no name is taken for an option.
         command.args(hosts.iter().map(|host| format!("--host={}", host.name)));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -137,4 +173,18 @@ pub(crate) fn news(output: impl Read) -> impl Iterator<Item = News> {
 pub(crate) fn last_words(errors: impl Read) -> Option<String> {
     let lines = BufReader::new(errors.take(LINE_BYTES_MAX)).lines();
     lines.map_while(Result::ok).filter(|line| !line.trim().is_empty()).last()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_only_asked_gets_no_options_that_are_for_updates() {
+        let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        let operators = words("--group 239.1.2.3 --rate 400 --escrow --unicast --group=ff15::1");
+        assert_eq!(Errand::Update.options(&operators), operators);
+        assert_eq!(Errand::Look.options(&operators), words("--look --unicast --rate 400"));
+        assert_eq!(Errand::DryRun.options(&operators), words("--dry-run --unicast --rate 400"));
+    }
 }

@@ -14,7 +14,7 @@ use firmcast_manager::news::{HostResult, Kind, News};
 
 use super::answers::{Answer, Answers};
 use super::{Which, selected};
-use crate::commands::firmcast::{self, Firmcast, FirmcastArgs};
+use crate::commands::firmcast::{self, Errand, Firmcast, FirmcastArgs};
 use crate::commands::terminal::{remark, say};
 use crate::commands::work::fetcher::fetch;
 use crate::commands::{Place, now};
@@ -131,9 +131,7 @@ fn dry_run(
     release: &Release,
     hosts: &[Host],
 ) -> anyhow::Result<BTreeMap<String, HostResult>> {
-    // Nothing is streamed: it needs no network that can broadcast.
-    let purpose = ["--dry-run", "--unicast"];
-    let mut child = firmcast.update(&release.digest, hosts, &purpose)?;
+    let mut child = firmcast.update(&release.digest, hosts, Errand::DryRun)?;
     let output = child.stdout.take().context("no standard output")?;
     let errors = child.stderr.take().context("no standard error")?;
     let last_words = thread::spawn(move || firmcast::last_words(errors));

@@ -17,7 +17,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::clock::now;
-use crate::commands::firmcast::{self, Firmcast};
+use crate::commands::firmcast::{self, Errand, Firmcast};
 
 /// How often it is looked whether the leases still hold.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
@@ -75,11 +75,11 @@ impl Campaigns {
 
     /// Begins a campaign. It dies with this process, however that ends.
     pub(super) fn begin(&self, campaign: &Campaign) -> anyhow::Result<()> {
-        let purpose: &[&str] = match campaign.purpose {
-            Purpose::Update => &[],
-            Purpose::Look => &["--look"],
+        let errand = match campaign.purpose {
+            Purpose::Update => Errand::Update,
+            Purpose::Look => Errand::Look,
         };
-        let mut child = self.firmcast.update(&campaign.release, &campaign.hosts, purpose)?;
+        let mut child = self.firmcast.update(&campaign.release, &campaign.hosts, errand)?;
         let output = child.stdout.take().context("no standard output")?;
         let errors = child.stderr.take().context("no standard error")?;
         let number = campaign.number;
