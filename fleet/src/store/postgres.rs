@@ -3,8 +3,10 @@
 //! | file | what it does |
 //! | --- | --- |
 //! | `postgres/options.rs` | how it is reached, and what an operator says of TLS |
+//! | `postgres/client.rs` | what this program shows of itself |
 //! | `postgres/tls.rs` | TLS: whom to trust, and what is wrong with a certificate |
 
+mod client;
 mod options;
 mod tls;
 
@@ -80,10 +82,10 @@ impl fmt::Debug for Postgres {
 }
 
 impl PostgresStore {
-    /// Opens the store at `postgres://USER@HOST/DATABASE`, with libpq's options of TLS: `sslmode`
-    /// and `sslrootcert`. Whatever leaves the machine is verified unless these say otherwise
-    /// (`sslmode=verify-full`); over loopback TLS is used where it is offered. An empty
-    /// database is prepared. An older store is changed to this program's schema, in one
+    /// Opens the store at `postgres://USER@HOST/DATABASE`, with libpq's options of TLS: `sslmode`,
+    /// `sslrootcert`, `sslcert` and `sslkey`. Whatever leaves the machine is verified unless these
+    /// say otherwise (`sslmode=verify-full`); over loopback TLS is used where it is offered. An
+    /// empty database is prepared. An older store is changed to this program's schema, in one
     /// transaction, if there is a backup.
     ///
     /// # Errors

@@ -29,17 +29,24 @@ impl Server {
     }
 
     /// One that listens on loopback too, with a certificate for localhost. In its folder are
-    /// `ca.crt` of its authority and `other.crt` of another one.
+    /// `ca.crt` of its authority and `other.crt` of another one, and certificates of that authority
+    /// for its user, `fleet.crt`, and for another one, `ben.crt`; each with its key.
     pub(crate) fn start_with_tls() -> Self {
         let folder = folder();
         let path = |name: &str| folder.path().join(name).display().to_string();
         authority(&path, "ca", "The right authority");
         authority(&path, "other", "Another authority");
-        certificate(&path, "server", "localhost");
+        certificate(&path, "server", "localhost", Signer::Authority);
+        certificate(&path, "fleet", "fleet", Signer::Authority);
+        certificate(&path, "ben", "ben", Signer::Authority);
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = free.local_addr().unwrap().port();
         drop(free);
-        let files = [("ssl_cert_file", "server.crt"), ("ssl_key_file", "server.key")];
+        let files = [
+            ("ssl_cert_file", "server.crt"),
+            ("ssl_key_file", "server.key"),
+            ("ssl_ca_file", "ca.crt"),
+        ];
         let files = files.map(|(key, name)| format!("{key}={}", path(name)));
         let mut options = vec!["-c", "listen_addresses=127.0.0.1"];
         options.extend(files.iter().flat_map(|file| ["-c", file]));
@@ -92,6 +99,22 @@ impl Server {
 
     pub(crate) fn offer_no_tls(&self) {
         self.reload("ALTER SYSTEM SET ssl = off");
+    }
+
+    /// Asks who connects over TCP for a certificate, and for nothing else.
+    pub(crate) fn want_certificates(&self) {
+        fs::write(self.path("data/pg_hba.conf"), "local all all trust\nhostssl all all all cert\n")
+            .unwrap();
+        self.reload("SELECT 1");
+    }
+
+    /// Shows a certificate for localhost from now on that it signed itself, and wants none.
+    pub(crate) fn sign_itself(&self, is_authority: bool) {
+        let signer = Signer::Itself { is_authority };
+        certificate(&|name: &str| self.path(name), "server", "localhost", signer);
+        fs::write(self.path("data/pg_hba.conf"), "local all all trust\nhost all all all trust\n")
+            .unwrap();
+        self.reload("SELECT 1");
     }
 
     /// Changes a setting, and waits until new connections have it.
@@ -176,19 +199,31 @@ fn authority(path: &dyn Fn(&str) -> String, name: &str, subject: &str) {
     ]);
 }
 
-/// Makes a certificate of the authority `ca` for a name: `NAME.crt`, `NAME.key`.
-fn certificate(path: &dyn Fn(&str) -> String, name: &str, subject: &str) {
+/// Who signs a certificate.
+#[derive(Clone, Copy)]
+enum Signer {
+    /// The authority `ca`.
+    Authority,
+    /// Nobody else: it may be one of an authority itself.
+    Itself { is_authority: bool },
+}
+
+/// Makes a certificate for a name: `NAME.crt`, `NAME.key`.
+fn certificate(path: &dyn Fn(&str) -> String, name: &str, subject: &str, signer: Signer) {
     let (key, crt) = (path(&format!("{name}.key")), path(&format!("{name}.crt")));
-    let (ca, ca_key) = (path("ca.crt"), path("ca.key"));
     let names = format!("subjectAltName=DNS:{subject}");
     let subject = format!("/CN={subject}");
-    openssl(&[
-        "req",
-        "-x509",
-        "-CA",
-        &ca,
-        "-CAkey",
-        &ca_key,
+    let (ca, ca_key) = (path("ca.crt"), path("ca.key"));
+    let mut words = vec!["req", "-x509"];
+    let constraint = match signer {
+        Signer::Authority => {
+            words.extend(["-CA", &ca, "-CAkey", &ca_key]);
+            "basicConstraints=critical,CA:FALSE"
+        }
+        Signer::Itself { is_authority: false } => "basicConstraints=critical,CA:FALSE",
+        Signer::Itself { is_authority: true } => "basicConstraints=critical,CA:TRUE",
+    };
+    words.extend([
         "-newkey",
         "ec",
         "-pkeyopt",
@@ -203,10 +238,11 @@ fn certificate(path: &dyn Fn(&str) -> String, name: &str, subject: &str) {
         "-addext",
         &names,
         "-addext",
-        "basicConstraints=critical,CA:FALSE",
+        constraint,
         "-days",
         "30",
     ]);
+    openssl(&words);
 }
 
 /// As the server's user, whose the keys have to be.

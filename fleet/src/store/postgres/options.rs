@@ -1,5 +1,6 @@
-//! What an operator says of TLS, by the names of libpq: `sslmode`, `sslrootcert` (PostgreSQL's
-//! manual, "SSL Support"). The driver knows only the first one, and not all of its words.
+//! What an operator says of TLS, by the names of libpq: `sslmode`, `sslrootcert`, `sslcert`,
+//! `sslkey` (PostgreSQL's manual, "SSL Support"). The driver knows only the first one, and not all
+//! of its words.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -31,6 +32,17 @@ pub(super) struct Options {
     pub(super) mode: Mode,
     /// The certificates of the authorities that are trusted; none for those of the system.
     pub(super) root_cert: Option<PathBuf>,
+    /// What this program shows the server, which may want to know who it is.
+    pub(super) client: Option<ClientFiles>,
+}
+
+/// The files of who connects, in PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ClientFiles {
+    /// The certificate, and those between it and an authority that the server trusts.
+    pub(super) cert: PathBuf,
+    /// Its private key.
+    pub(super) key: PathBuf,
 }
 
 /// What was found of TLS in a URL.
@@ -38,6 +50,8 @@ pub(super) struct Options {
 struct Found {
     mode: Option<String>,
     root_cert: Option<String>,
+    cert: Option<String>,
+    key: Option<String>,
 }
 
 /// Reads how a database is reached: a URL, or `key=value` pairs.
@@ -66,6 +80,8 @@ impl Found {
         let place = match key {
             "sslmode" => &mut self.mode,
             "sslrootcert" => &mut self.root_cert,
+            "sslcert" => &mut self.cert,
+            "sslkey" => &mut self.key,
             _ => return false,
         };
         *place = Some(value.to_owned());
@@ -122,7 +138,17 @@ impl Found {
         // There is no TLS on Unix sockets.
         let is_unix = !config.get_hosts().iter().any(|host| matches!(host, Host::Tcp(_)));
         let mode = if is_unix && config.get_hostaddrs().is_empty() { Mode::Disable } else { mode };
-        Ok(Options { mode, root_cert })
+        let client = match (self.cert, self.key) {
+            (None, None) => None,
+            (Some(cert), Some(key)) => Some(ClientFiles { cert: cert.into(), key: key.into() }),
+            (Some(_), None) => {
+                return Err(bad("sslcert", "has no sslkey beside it, the file of its private key"));
+            }
+            (None, Some(_)) => {
+                return Err(bad("sslkey", "has no sslcert beside it, the file of its certificate"));
+            }
+        };
+        Ok(Options { mode, root_cert, client })
     }
 }
 
@@ -186,7 +212,7 @@ mod tests {
             assert_eq!(mode(&format!("{socket}user=f")), Mode::Disable);
             assert_eq!(mode(&format!("{socket}sslmode=verify-full")), Mode::Disable);
         }
-        for wrong in ["sslmode=allow", "sslcert=a", "sslmode"] {
+        for wrong in ["sslmode=allow", "sslcert=a", "sslkey=a", "sslpassword=a", "sslmode"] {
             assert!(read(&format!("postgres://f@db/f?{wrong}")).is_err(), "{wrong}");
         }
     }
@@ -194,13 +220,15 @@ mod tests {
     #[test]
     fn only_what_is_about_tls_is_taken_out() {
         let url = "postgres://f:a?b@db/f?sslrootcert=%2Fetc%2Fca%20x.pem&sslmode=require\
-                   &connect_timeout=3";
+                   &sslcert=me.crt&sslkey=%2Fme.key&connect_timeout=3";
         let pairs = r"host=db user=f password='a b\'c' sslrootcert = '/etc/ca x.pem'
-                      sslmode=require connect_timeout=3";
+                      sslkey=/me.key sslcert=me.crt sslmode=require connect_timeout=3";
         for (text, password) in [(url, "a?b"), (pairs, "a b'c")] {
             let (config, options) = read(text).expect("understood");
             assert_eq!(options.mode, Mode::VerifyCa, "as libpq with a file of authorities");
             assert_eq!(options.root_cert, Some("/etc/ca x.pem".into()));
+            let files = ClientFiles { cert: "me.crt".into(), key: "/me.key".into() };
+            assert_eq!(options.client, Some(files));
             assert_eq!(config.get_password(), Some(password.as_bytes()));
             assert_eq!(config.get_user(), Some("f"));
             assert_eq!(config.get_connect_timeout().map(|time| time.as_secs()), Some(3));

@@ -3,13 +3,12 @@
 
 use std::error::Error;
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 
+use ::postgres::error::SqlState;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore,
@@ -19,6 +18,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use x509_cert::Certificate;
 use x509_cert::der::Decode as _;
 
+use super::client;
 use super::options::{Mode, Options};
 use crate::store::error::StoreError;
 
@@ -41,7 +41,20 @@ pub(super) fn connector(options: &Options) -> Result<MakeRustlsConnect, StoreErr
         .map_err(|error| StoreError::Tls { problem: error.to_string() })?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier));
-    Ok(MakeRustlsConnect::new(config.with_no_client_auth()))
+    let config = match &options.client {
+        None => config.with_no_client_auth(),
+        Some(files) => {
+            let (chain, key) = client::identity(files)?;
+            config.with_client_auth_cert(chain, key).map_err(|error| StoreError::Tls {
+                problem: format!(
+                    "sslcert={} and sslkey={} do not go together: {error}",
+                    files.cert.display(),
+                    files.key.display()
+                ),
+            })?
+        }
+    };
+    Ok(MakeRustlsConnect::new(config))
 }
 
 /// What verifies by the authorities that are trusted.
@@ -50,7 +63,7 @@ fn trusted(
     provider: &Arc<CryptoProvider>,
 ) -> Result<Arc<WebPkiServerVerifier>, StoreError> {
     let (found, place) = match &options.root_cert {
-        Some(file) => (certificates(file)?, file.display().to_string()),
+        Some(file) => (client::certificates(file)?, file.display().to_string()),
         None => (rustls_native_certs::load_native_certs().certs, "/etc/ssl/certs".to_owned()),
     };
     let mut roots = RootCertStore::empty();
@@ -65,17 +78,11 @@ fn trusted(
     })
 }
 
-fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, StoreError> {
-    let found = CertificateDer::pem_file_iter(file).and_then(Iterator::collect);
-    found.map_err(|error| unread(file, &error))
-}
-
-fn unread(file: &Path, error: &dyn Error) -> StoreError {
-    StoreError::Tls { problem: format!("cannot use {}: {error}", file.display()) }
-}
-
 /// What went wrong with TLS, if that is why there is no connection.
 pub(super) fn problem(error: &::postgres::Error) -> Option<StoreError> {
+    if let Some(refused) = error.as_db_error() {
+        return refusal(refused.code(), refused.message());
+    }
     let mut source = error.source();
     while let Some(cause) = source {
         if cause.to_string() == "server does not support TLS" {
@@ -90,6 +97,18 @@ pub(super) fn problem(error: &::postgres::Error) -> Option<StoreError> {
         source = cause.source();
     }
     None
+}
+
+/// What is wrong with the client's certificate, if that is why the server refuses it.
+fn refusal(code: &SqlState, message: &str) -> Option<StoreError> {
+    if *code != SqlState::INVALID_AUTHORIZATION_SPECIFICATION || !message.contains("certificate") {
+        return None;
+    }
+    let problem = format!(
+        "the server says: {message}; name a certificate for this user (its CN, or pg_ident.conf) \
+         by sslcert=FILE and its key by sslkey=FILE"
+    );
+    Some(StoreError::Tls { problem })
 }
 
 fn words(error: &rustls::Error) -> String {
@@ -110,8 +129,8 @@ fn words(error: &rustls::Error) -> String {
             format!("the database's certificate is not accepted: {why}; renew it there")
         }
         rustls::Error::AlertReceived(alert) => format!(
-            "the server ends the handshake ({alert:?}); see its log, and whether it wants a \
-             certificate of its client, which this program has not"
+            "the server ends the handshake ({alert:?}); see its log, and whether the authority of \
+             the certificate in sslcert is in its ssl_ca_file"
         ),
         other => format!("{other}; see the server's log"),
     }
@@ -138,6 +157,18 @@ fn list(names: &[String]) -> String {
 struct UnknownAuthority {
     issuer: String,
 }
+
+/// A server shows the certificate of an authority, as `openssl req -x509` makes it.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the database's certificate says that it is one of an authority, and no server may show such \
+     a one: make it again with -addext basicConstraints=critical,CA:FALSE, or have an authority \
+     sign it"
+)]
+struct OfAuthority;
+
+/// What rustls-webpki calls that.
+const CA_USED_AS_END_ENTITY: &str = "CaUsedAsEndEntity";
 
 /// Verifies as much as the operator wants. The server always has to have the key of its
 /// certificate.
@@ -167,6 +198,11 @@ impl ServerCertVerifier for Verifier {
             Err(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
                 let why = UnknownAuthority { issuer: issuer(certificate, intermediates) };
                 Err(CertificateError::Other(OtherError(Arc::new(why))).into())
+            }
+            Err(rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(why))))
+                if why.to_string() == CA_USED_AS_END_ENTITY =>
+            {
+                Err(CertificateError::Other(OtherError(Arc::new(OfAuthority))).into())
             }
             other => other,
         }
