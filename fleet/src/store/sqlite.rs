@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode, ToSql, TransactionBehavior, params_from_iter};
 
@@ -199,9 +200,13 @@ impl ToSql for Value {
 
 fn failed(error: rusqlite::Error) -> StoreError {
     let code = error.sqlite_error_code();
+    // A file beside the database cannot grow, so nothing has begun (sqlite.org/rescode.html).
+    let is_stuck =
+        error.sqlite_error().is_some_and(|error| error.extended_code == SQLITE_IOERR_SHMSIZE);
     let source = Box::new(error);
     match code {
         Some(ErrorCode::DiskFull) => StoreError::Full { source },
+        Some(_) if is_stuck => StoreError::Full { source },
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Busy { source },
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
             StoreError::Damaged { problem: source.to_string() }
