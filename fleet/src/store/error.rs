@@ -144,8 +144,8 @@ pub enum StoreError {
     /// The connection broke, or could not be made.
     #[error(
         "the store cannot be reached, so the last change may be done or not; \
-         the next call connects again: see that the database runs, or that its file can be read and \
-         written, then look at the state"
+         the next call connects again: see that the database runs, or that its file can be read \
+         and written, then look at the state"
     )]
     Gone {
         /// What the driver said.

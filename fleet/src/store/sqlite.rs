@@ -18,8 +18,8 @@ use crate::model::Stamp;
 /// Name of the file in the state directory.
 pub const FILE: &str = "fleet.sqlite";
 
-/// Pause before a call asks again while another program's transaction is under way. SQLite's own pauses
-/// grow to 0.1 s, so that who comes later is served first, and others wait for seconds.
+/// Pause before a call asks again while another program's transaction is under way. SQLite's own
+/// pauses grow to 0.1 s, so that who comes later is served first, and others wait for seconds.
 const BUSY_PAUSE: Duration = Duration::from_millis(2);
 
 /// How often a call asks again: for some ten seconds.
