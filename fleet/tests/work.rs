@@ -379,6 +379,12 @@ fn hosts_that_cannot_be_drained_in_time_are_not_touched_and_all_are_undrained() 
         fleet.manager.path("balancer").display()
     );
     assert!(shown.contains(&next) && !shown.contains(&format!("undrain {hangs}")), "{shown}");
+    // Nothing was known of their times when the rollout was created.
+    fleet.foresee(&["--site", "a"]);
+    let said = fleet.says(&["rollout", "retry", "winter"]);
+    let told =
+        "2 hosts of rollout winter are planned again, 2 of them with newer predicted times\n";
+    assert_eq!(said, told);
 }
 
 #[test]
