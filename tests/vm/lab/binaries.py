@@ -5,7 +5,7 @@ from pathlib import Path
 
 from .cache import cached
 from .paths import PROJECT, TARGET
-from .shell import run
+from .shell import CommandFailed, run
 
 STATIC_TARGET = "x86_64-unknown-linux-gnu"
 STATIC = {"RUSTFLAGS": run(PROJECT / "packaging/rustflags", "firmcastd", env={"CARGO_TARGET_DIR": str(TARGET)}).strip()}
@@ -76,6 +76,9 @@ def recovery_initramfs(kernel, extra_modules=(), *, flash_driver=True, modules_d
             builder / "firmcast-mkrecovery", "--firmcastd", agent, "--kernel-version", kernel.version,
             "--modules-dir", root, *extra, "--output", folder / "recovery.img",
         )  # fmt: skip
+        size_bytes = (folder / "recovery.img").stat().st_size
+        if size_bytes % 4:
+            raise CommandFailed(f"the kernel would not find an archive behind the recovery image of {size_bytes} bytes")
 
     return cached("recovery", [agent, builder, kernel.root.name, root.name, *modules], make) / "recovery.img"
 
