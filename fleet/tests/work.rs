@@ -196,7 +196,7 @@ cd "$(dirname "$0")" || exit 1
 echo "$*" >> calls
 case "$1 $(cat "$2.does" 2> /dev/null)" in
     'drain fails' | 'undrain fails') echo 'no other server' >&2; exit 3 ;;
-    'drain hangs') echo $$ > pid; sleep 600 ;;
+    'drain hangs') echo $$ > "$2.pid"; sleep 600 ;;
 esac
 "#;
 
@@ -388,24 +388,37 @@ fn hosts_that_cannot_be_drained_in_time_are_not_touched_and_all_are_undrained() 
 }
 
 #[test]
-fn a_drain_dies_with_its_worker_and_the_next_worker_drains_again_and_undrains() {
-    let fleet = Fleet::with(vec![quick()], &DRAINED.replace("6 s", "10 min"));
-    let does = fleet.manager.path(&format!("{}.does", fleet.servers[0].name));
-    std::fs::write(&does, "hangs").unwrap();
-    let first = fleet.worker("a", "first");
+fn drains_that_end_with_their_worker_fail_nobody_and_the_next_worker_drains_again() {
+    let fleet = Fleet::with(vec![quick(); 2], &DRAINED.replace("6 s", "10 min"));
+    let [killed, stopped] = fleet.servers.as_slice() else { panic!("two hosts") };
     let read = |name: &str| std::fs::read_to_string(fleet.manager.path(name)).unwrap_or_default();
-    fleet.wait_for("its drain", |_| read("pid").ends_with('\n'));
-    std::fs::remove_file(does).unwrap();
+    let does = |host: &Server| fleet.manager.path(&format!("{}.does", host.name));
+    fleet.servers.iter().for_each(|host| std::fs::write(does(host), "hangs").unwrap());
+    let [first, mut second] = ["a", "b"].map(|site| fleet.worker(site, site));
+    let program = |host: &Server| read(&format!("{}.pid", host.name)).trim().to_owned();
+    fleet.wait_for("both drains", |_| fleet.servers.iter().all(|host| !program(host).is_empty()));
+    fleet.servers.iter().for_each(|host| std::fs::remove_file(does(host)).unwrap());
     first.signal(Signal::SIGKILL);
-    let program = format!("/proc/{}/cmdline", read("pid").trim());
-    let is_gone = || std::fs::read_to_string(&program).map_or(true, |line| line.is_empty());
-    fleet.wait_for("the end of its drain", |_| is_gone());
-    let _second = fleet.worker("a", "second");
+    second.signal(Signal::SIGTERM);
+    assert_eq!(second.0.wait().unwrap().code(), Some(0));
+    let is_gone = |host: &Server| {
+        let line = std::fs::read_to_string(format!("/proc/{}/cmdline", program(host)));
+        line.map_or(true, |line| line.is_empty())
+    };
+    fleet.wait_for("the ends of both drains", |_| fleet.servers.iter().all(is_gone));
+    let _next = ["a", "b"].map(|site| fleet.worker(site, &format!("next-{site}")));
     let shown = fleet.wait_for("the end", |shown| is(shown, "finished"));
-    assert_eq!(attempts(&shown, "confirmed"), 1, "{shown:#}");
-    let calls = read("calls");
-    let calls: Vec<&str> = calls.lines().filter_map(|call| call.split(' ').next()).collect();
-    assert_eq!(calls, ["drain", "drain", "undrain"]);
+    assert_eq!((attempts(&shown, "confirmed"), attempts(&shown, "failed")), (2, 0), "{shown:#}");
+    let calls = |host: &Server| {
+        let calls = read("calls");
+        let of_host = calls.lines().filter(|call| call.contains(&host.name));
+        of_host.map(|call| call.replace(&host.name, "HOST")).collect::<Vec<_>>().join(", ")
+    };
+    assert_eq!(calls(killed), "drain HOST 2.0, drain HOST 2.0, undrain HOST confirmed");
+    let back = "drain HOST 2.0, undrain HOST untouched";
+    assert_eq!(calls(stopped), format!("{back}, drain HOST 2.0, undrain HOST confirmed"));
+    let events = fleet.says(&["events", "--json"]);
+    assert!(events.contains("planned: its worker was told to stop"), "{events}");
 }
 
 #[test]

@@ -31,8 +31,8 @@ pub enum EventKind {
     LeaseLost,
     /// A worker fetches a bundle for its site, has it, or cannot have it.
     Bundle,
-    /// A host that was claimed was not touched, as the rollout does not run any more: it is planned
-    /// again, or skipped.
+    /// A host that was claimed was not touched, as its rollout does not run any more, or its worker
+    /// had to end its `drain`: it is planned again, or skipped.
     PutBack,
     /// `undrain` failed for a host.
     UndrainFailed,

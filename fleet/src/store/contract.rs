@@ -210,8 +210,15 @@ pub trait Store: Send {
     ) -> Result<(), StoreError>;
 
     /// Plans a host again that was claimed and not touched, or skips it if its rollout was aborted;
-    /// only who holds the lease may. It counts as neither confirmed nor failed.
-    fn put_back(&mut self, attempt: AttemptId, worker: &str, at: Stamp) -> Result<(), StoreError>;
+    /// the event says `why`. Only who holds the lease may. It counts as neither confirmed nor
+    /// failed.
+    fn put_back(
+        &mut self,
+        attempt: AttemptId,
+        worker: &str,
+        why: &str,
+        at: Stamp,
+    ) -> Result<(), StoreError>;
 
     /// Claims looks at confirmed hosts of a site for a worker: in waves that are *looking*, of
     /// rollouts that run or are paused; hosts that nobody has seen healthy, whom nobody looks at,

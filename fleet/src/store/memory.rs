@@ -433,9 +433,15 @@ impl Store for MemoryStore {
         self.keep_drain(attempt, worker, step, at)
     }
 
-    fn put_back(&mut self, attempt: AttemptId, worker: &str, at: Stamp) -> Result<(), StoreError> {
+    fn put_back(
+        &mut self,
+        attempt: AttemptId,
+        worker: &str,
+        why: &str,
+        at: Stamp,
+    ) -> Result<(), StoreError> {
         text::name("the name of a worker", worker)?;
-        self.undo_claim(attempt, worker, at)
+        self.undo_claim(attempt, worker, why, at)
     }
 
     fn claim_looks(&mut self, request: &LookRequest<'_>) -> Result<Vec<Attempt>, StoreError> {

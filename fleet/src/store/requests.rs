@@ -35,7 +35,7 @@ pub use claims::{CLAIM_MAX, Claim, ClaimRequest, OPEN_MAX, Open, Outcome, RENEW_
 pub use creation::{ATTEMPTS_MAX, DOMAINS_MAX, NewAttempt, NewRollout, NewWave, WAVES_MAX};
 pub(super) use creation::{Cohort, Frozen, Placed};
 pub use drains::DrainStep;
-pub(super) use drains::{check_held, put_back_state};
+pub(super) use drains::{check_held, put_back_state, told_put_back};
 pub use foresights::FORESIGHTS_AT_ONCE_MAX;
 pub(super) use foresights::{board_times, in_order};
 pub use looks::{LOOKS_MAX, LookRequest};

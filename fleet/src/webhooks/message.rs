@@ -123,12 +123,13 @@ struct Parts<'a> {
 }
 
 impl<'a> Parts<'a> {
-    /// The store writes `STATE: REASON` of rollouts and hosts, `HEALTH: REASON` of looks, and
+    /// The store writes `STATE: REASON` of rollouts and hosts, also of hosts that are put back,
+    /// `HEALTH: REASON` of looks, and
     /// `WAVE: STATE` of waves.
     fn of(event: &'a Event) -> Self {
         let detail = event.detail.as_str();
         match event.kind {
-            EventKind::State | EventKind::Ended | EventKind::Looked => {
+            EventKind::State | EventKind::Ended | EventKind::Looked | EventKind::PutBack => {
                 let (state, reason) = match detail.split_once(": ") {
                     Some((state, reason)) => (state, Some(reason)),
                     None => (detail, None),
@@ -231,6 +232,9 @@ mod tests {
         );
         let looked = told(EventKind::Looked, Some("h"), "sick: version-mismatch");
         assert_eq!(looked["data"]["state"], "sick");
+        let back = told(EventKind::PutBack, Some("h"), "planned: its rollout: paused");
+        assert_eq!(back["data"]["state"], "planned");
+        assert_eq!(back["data"]["reason"], "its rollout: paused");
         let again = told(EventKind::State, None, "3 planned again");
         assert_eq!(again["data"]["state"], Value::Null);
     }

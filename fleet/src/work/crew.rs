@@ -27,9 +27,9 @@ use firmcast::keys::ManagerPublicKey;
 use firmcast::reason::Reason;
 
 pub use super::drains::{DRAINS_AT_ONCE_MAX, UNDRAINS_AT_ONCE_MAX};
-use super::drains::{Drains, Script};
+use super::drains::{Drains, Fate, STOPPED, Script};
 use super::party::Party;
-pub use super::party::{Campaign, HostEnd, Program, Purpose, Sight, Sighting};
+pub use super::party::{Campaign, HostEnd, Program, ProgramEnd, Purpose, Sight, Sighting};
 use super::steering::Courses;
 pub use super::strays::{HOME_US, LOOK_AGAIN_US};
 use super::strays::{Stray, Verdict, Why};
@@ -90,8 +90,7 @@ pub enum Order {
 #[derive(Debug)]
 struct Report {
     attempt: AttemptId,
-    /// Nothing when the host is put back.
-    end: Option<HostEnd>,
+    fate: Fate,
     at: Stamp,
 }
 
@@ -150,17 +149,16 @@ impl Crew {
     }
 
     /// Takes no further hosts: the worker is to stop. Hosts that it waits for, and those that it
-    /// lets go, are left to whoever takes them over; also those that it drains. Those that have
-    /// ended are undrained before.
-    pub fn take_no_more(&mut self) {
+    /// lets go, are left to whoever takes them over. Those that it drains go back, and they and
+    /// those that have ended are undrained before it goes.
+    pub fn take_no_more(&mut self, now: Stamp) {
         (self.hosts_max, self.is_stopping) = (0, true);
         self.strays.clear();
         self.looks.clear();
         let updates = self.parties.values().filter(|party| party.purpose == Purpose::Update);
         let updated = updates.flat_map(|party| party.hosts.values().copied()).collect();
-        for number in self.drains.let_go(&updated) {
-            self.orders.push(Order::Stop { number });
-        }
+        self.drains.drop_lost(&updated);
+        self.recall(None, STOPPED, now);
     }
 
     /// When its campaigns have to be over, unless the leases are renewed before.
@@ -371,7 +369,7 @@ impl Crew {
             let Some(party) = self.parties.remove(&number) else { continue };
             let kept = party.hosts.into_iter().filter(|(_, attempt)| !is_lost(attempt));
             for (host, attempt) in kept {
-                if party.purpose == Purpose::Update {
+                if party.purpose == Purpose::Update && !self.is_stopping {
                     let stray = Stray::new(now, party.rollout, host, Why::TakenOver);
                     self.strays.insert(attempt, stray);
                 }
@@ -429,13 +427,13 @@ impl Crew {
             }
             self.stages.pop_front();
         }
-        while let Some(Report { attempt, end, at }) = self.reports.last() {
+        while let Some(Report { attempt, fate, at }) = self.reports.last() {
             let at = at.saturating_add(ahead_us);
-            let told = match end {
-                Some(end) => {
+            let told = match fate {
+                Fate::Ended(end) => {
                     store.report(*attempt, &self.name, &outcome(end), at).map(|_changed| ())
                 }
-                None => store.put_back(*attempt, &self.name, at),
+                Fate::Back(why) => store.put_back(*attempt, &self.name, why, at),
             };
             match told {
                 Ok(()) | Err(StoreError::LeaseLost { .. }) => {}

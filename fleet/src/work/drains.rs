@@ -2,10 +2,14 @@
 //! `undrain`. Which hosts these are is all that is kept here: the store is told by the crew.
 //!
 //! ```text
-//! Waiting --> Draining --> Drained --> Away --> Ended --> Undraining --> Left
-//!                |            |                   ^
-//!                '------------'-------------------'   failed, or the rollout runs no more
+//! Waiting --> Draining --> Drained --> Away --> Over --> Undraining --> Left
+//!                |            |                 ^ ^          |
+//!                '------------'-----------------' '----------'
+//!                     failed, or put back            cut off
 //! ```
+//!
+//! A program that the worker itself ended, as its leases were over, is no failure. A host that was
+//! being drained is put back then; `undrain` runs anew, by whoever has the host.
 //!
 //! Hosts that were claimed together are a batch: those of it that were drained go into one
 //! campaign. A host is *away* while it is in that, or looked at.
@@ -14,8 +18,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use firmcast::reason::Reason;
 
-use super::party::{HostEnd, Program};
-use crate::model::{Attempt, AttemptId, Drain, RolloutId};
+use super::party::{HostEnd, Program, ProgramEnd};
+use crate::model::{Attempt, AttemptId, DRAINING, Drain, RolloutId, UNDRAINING};
 use crate::rollout::file::{Command, Occasion, RolloutFile, UNTOUCHED, outcome_word};
 
 /// Maximum number of hosts of a worker that are drained at a time. Of rollouts that drain no more
@@ -24,6 +28,16 @@ pub const DRAINS_AT_ONCE_MAX: usize = 32;
 
 /// Maximum number of hosts of a worker that are undrained at a time; others wait.
 pub const UNDRAINS_AT_ONCE_MAX: usize = 32;
+
+/// Why hosts are put back whose rollout does not run any more.
+pub(super) const HALTED: &str = "its rollout does not run any more";
+
+/// Why hosts are put back that have not begun when their worker is told to stop.
+pub(super) const STOPPED: &str = "its worker was told to stop";
+
+/// Why hosts are put back for which `drain` was ended by the worker.
+pub(super) const CUT_OFF: &str =
+    "its drain program was ended, as its worker could not renew its leases in time";
 
 /// The programs of a rollout.
 #[derive(Debug)]
@@ -59,16 +73,35 @@ pub(super) enum Task {
     Undrain,
 }
 
-/// Where a host is on its way. What it came to is nothing when it is put back.
+/// What becomes of a host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It has ended so.
+    Ended(HostEnd),
+    /// It is put back, for this reason: nothing was written to it.
+    Back(&'static str),
+}
+
+/// Where a host is on its way.
 #[derive(Debug)]
 enum Step {
     Waiting,
-    Draining { program: u64, is_recalled: bool },
+    /// It is put back at the end of the program for this reason, if there is one.
+    Draining {
+        program: u64,
+        recalled: Option<&'static str>,
+    },
     Drained,
     Away,
-    Ended(Option<HostEnd>),
-    Undraining { program: u64, end: Option<HostEnd> },
-    Left { end: Option<HostEnd>, failure: Option<String> },
+    Over(Fate),
+    Undraining {
+        program: u64,
+        fate: Fate,
+    },
+    Left {
+        fate: Fate,
+        failure: Option<String>,
+    },
 }
 
 /// A host that is drained.
@@ -79,6 +112,8 @@ struct Guest {
     batch: u64,
     /// Whether `drain` was ever started for it.
     is_started: bool,
+    /// It was taken over, and as far as the store knew no campaign had it.
+    is_untouched: bool,
     step: Step,
 }
 
@@ -101,8 +136,7 @@ pub(super) struct Batch {
 #[derive(Debug)]
 pub(super) struct Left {
     pub(super) attempt: AttemptId,
-    /// What the host came to; nothing when it is put back.
-    pub(super) end: Option<HostEnd>,
+    pub(super) fate: Fate,
     /// Why `undrain` failed, in words.
     pub(super) failure: Option<String>,
 }
@@ -153,8 +187,9 @@ impl Drains {
         self.last_batch += 1;
         for (host, attempt) in hosts {
             let is_started = self.guests.get(&attempt).is_some_and(|guest| guest.is_started);
-            let (batch, step) = (self.last_batch, Step::Waiting);
-            self.guests.insert(attempt, Guest { rollout, host, batch, is_started, step });
+            let (batch, is_untouched, step) = (self.last_batch, false, Step::Waiting);
+            let guest = Guest { rollout, host, batch, is_started, is_untouched, step };
+            self.guests.insert(attempt, guest);
         }
     }
 
@@ -169,11 +204,13 @@ impl Drains {
         let (step, taken) = match (attempt.drain, end) {
             (Drain::Undrained | Drain::UndrainFailed, Some(end)) => return Taken::Report(end),
             (Drain::NotStarted | Drain::Undrained | Drain::UndrainFailed, _) => return Taken::Look,
-            (Drain::Undraining, Some(end)) => (Step::Ended(Some(end)), Taken::Undrain),
+            (Drain::Undraining, Some(end)) => (Step::Over(Fate::Ended(end)), Taken::Undrain),
             (Drain::Started | Drain::Undraining, _) => (Step::Away, Taken::Look),
         };
         let (rollout, host) = (attempt.rollout, attempt.host.clone());
-        let guest = Guest { rollout, host, batch: 0, is_started: true, step };
+        let stage = attempt.stage.as_deref();
+        let is_untouched = stage.is_some_and(|stage| [DRAINING, UNDRAINING].contains(&stage));
+        let guest = Guest { rollout, host, batch: 0, is_started: true, is_untouched, step };
         self.guests.insert(attempt.id, guest);
         taken
     }
@@ -182,24 +219,35 @@ impl Drains {
     pub(super) fn end(&mut self, attempt: AttemptId, end: HostEnd) -> Option<HostEnd> {
         match self.guests.get_mut(&attempt) {
             Some(guest) => {
-                guest.step = Step::Ended(Some(end));
+                guest.step = Step::Over(Fate::Ended(end));
                 None
             }
             None => Some(end),
         }
     }
 
-    /// Calls everybody back who is not away, as the rollout does not run any more. Returns those
-    /// for whom nothing was started, who are gone from here, and the programs that are to end.
-    pub(super) fn recall(&mut self, rollout: RolloutId) -> (Vec<AttemptId>, Vec<u64>) {
+    /// A host that was taken over is home, and its rollout does not run any more: says whether it
+    /// is put back, as no campaign had it.
+    pub(super) fn send_back(&mut self, attempt: AttemptId) -> bool {
+        let guest = self.guests.get_mut(&attempt).filter(|guest| guest.is_untouched);
+        guest.map(|guest| guest.step = Step::Over(Fate::Back(HALTED))).is_some()
+    }
+
+    /// Calls everybody of a rollout back who is not away, or of all rollouts. Returns those for
+    /// whom nothing was started, who are gone from here, and the programs that are to end.
+    pub(super) fn recall(
+        &mut self,
+        rollout: Option<RolloutId>,
+        why: &'static str,
+    ) -> (Vec<AttemptId>, Vec<u64>) {
         let (mut untouched, mut programs) = (Vec::new(), Vec::new());
-        let mine = self.guests.iter_mut().filter(|(_, guest)| guest.rollout == rollout);
-        for (attempt, guest) in mine {
+        let is_meant = |guest: &Guest| rollout.is_none_or(|rollout| guest.rollout == rollout);
+        for (attempt, guest) in self.guests.iter_mut().filter(|(_, guest)| is_meant(guest)) {
             match &mut guest.step {
                 Step::Waiting if !guest.is_started => untouched.push(*attempt),
-                Step::Waiting | Step::Drained => guest.step = Step::Ended(None),
-                Step::Draining { program, is_recalled } if !*is_recalled => {
-                    *is_recalled = true;
+                Step::Waiting | Step::Drained => guest.step = Step::Over(Fate::Back(why)),
+                Step::Draining { program, recalled: recalled @ None } => {
+                    *recalled = Some(why);
                     programs.push(*program);
                 }
                 _ => {}
@@ -222,7 +270,7 @@ impl Drains {
     pub(super) fn next_undrains(&self) -> Vec<Due> {
         self.due(
             UNDRAINS_AT_ONCE_MAX,
-            |step| matches!(step, Step::Ended(_)),
+            |step| matches!(step, Step::Over(_)),
             |step| matches!(step, Step::Undraining { .. }),
         )
     }
@@ -241,7 +289,7 @@ impl Drains {
     /// What a host came to that waits for `undrain`; nothing when it is put back.
     pub(super) fn end_of(&self, attempt: AttemptId) -> Option<&HostEnd> {
         match &self.guests.get(&attempt)?.step {
-            Step::Ended(end) => end.as_ref(),
+            Step::Over(Fate::Ended(end)) => Some(end),
             _ => None,
         }
     }
@@ -256,8 +304,8 @@ impl Drains {
         number: u64,
     ) -> Option<Program> {
         let guest = self.guests.get_mut(&attempt)?;
-        let (command, end) = match (task, std::mem::replace(&mut guest.step, Step::Away)) {
-            (Task::Undrain, Step::Ended(end)) => (script.undrain.as_ref(), end),
+        let (command, fate) = match (task, std::mem::replace(&mut guest.step, Step::Away)) {
+            (Task::Undrain, Step::Over(fate)) => (script.undrain.as_ref(), Some(fate)),
             _ => (script.drain.as_ref(), None),
         };
         let occasion = Occasion {
@@ -265,36 +313,41 @@ impl Drains {
             site,
             version: &script.version,
             rollout: &script.rollout,
-            outcome: outcome(end.as_ref()),
+            outcome: fate.as_ref().map_or(UNTOUCHED, Fate::outcome),
         };
         let argv = command.map(|command| (command.argv(&occasion), command.within_s));
         guest.is_started = true;
-        guest.step = match task {
-            Task::Drain => Step::Draining { program: number, is_recalled: false },
-            Task::Undrain => Step::Undraining { program: number, end },
+        guest.step = match fate {
+            Some(fate) => Step::Undraining { program: number, fate },
+            None => Step::Draining { program: number, recalled: None },
         };
         match argv {
             Some((Ok(argv), within_s)) => Some(Program { number, argv, within_s }),
             Some((Err(error), _)) => {
-                self.finish(number, Err(error.to_string()));
+                self.finish(number, ProgramEnd::Failed(error.to_string()));
                 None
             }
             None => {
-                self.finish(number, Ok(()));
+                self.finish(number, ProgramEnd::Done);
                 None
             }
         }
     }
 
-    /// A program has ended, well or with these words.
-    pub(super) fn finish(&mut self, number: u64, ended: Result<(), String>) {
+    /// A program has ended.
+    pub(super) fn finish(&mut self, number: u64, ended: ProgramEnd) {
         let is_its = |guest: &&mut Guest| guest.step.program() == Some(number);
         let Some(guest) = self.guests.values_mut().find(is_its) else { return };
         guest.step = match (std::mem::replace(&mut guest.step, Step::Away), ended) {
-            (Step::Draining { is_recalled: true, .. }, _) => Step::Ended(None),
-            (Step::Draining { .. }, Ok(())) => Step::Drained,
-            (Step::Draining { .. }, Err(words)) => Step::Ended(Some(refused(&words))),
-            (Step::Undraining { end, .. }, ended) => Step::Left { end, failure: ended.err() },
+            (Step::Draining { recalled: Some(why), .. }, _) => Step::Over(Fate::Back(why)),
+            (Step::Draining { .. }, ProgramEnd::Done) => Step::Drained,
+            (Step::Draining { .. }, ProgramEnd::Failed(words)) => Step::Over(refused(words)),
+            (Step::Draining { .. }, ProgramEnd::CutOff) => Step::Over(Fate::Back(CUT_OFF)),
+            (Step::Undraining { fate, .. }, ProgramEnd::Done) => Step::Left { fate, failure: None },
+            (Step::Undraining { fate, .. }, ProgramEnd::Failed(words)) => {
+                Step::Left { fate, failure: Some(words) }
+            }
+            (Step::Undraining { fate, .. }, ProgramEnd::CutOff) => Step::Over(fate),
             (other, _) => other,
         };
     }
@@ -335,7 +388,7 @@ impl Drains {
     pub(super) fn skip_undrain(&mut self, attempt: AttemptId) {
         let Some(guest) = self.guests.get_mut(&attempt) else { return };
         guest.step = match std::mem::replace(&mut guest.step, Step::Away) {
-            Step::Ended(end) => Step::Left { end, failure: None },
+            Step::Over(fate) => Step::Left { fate, failure: None },
             other => other,
         };
     }
@@ -343,9 +396,9 @@ impl Drains {
     /// Hosts whose `undrain` has ended, until they are forgotten.
     pub(super) fn left(&self) -> Vec<Left> {
         let left = self.guests.iter().filter_map(|(attempt, guest)| match &guest.step {
-            Step::Left { end, failure } => {
-                let (end, failure) = (end.clone(), failure.clone());
-                Some(Left { attempt: *attempt, end, failure })
+            Step::Left { fate, failure } => {
+                let (fate, failure) = (fate.clone(), failure.clone());
+                Some(Left { attempt: *attempt, fate, failure })
             }
             _ => None,
         });
@@ -367,20 +420,6 @@ impl Drains {
         });
         programs
     }
-
-    /// The worker is to stop: lets those go that wait, are drained, or are away in no campaign.
-    /// Returns the programs that are to end.
-    pub(super) fn let_go(&mut self, in_campaigns: &BTreeSet<AttemptId>) -> Vec<u64> {
-        let goes: BTreeSet<AttemptId> = (self.guests.iter())
-            .filter(|(attempt, guest)| match guest.step {
-                Step::Waiting | Step::Draining { .. } | Step::Drained => true,
-                Step::Away => !in_campaigns.contains(attempt),
-                Step::Ended(_) | Step::Undraining { .. } | Step::Left { .. } => false,
-            })
-            .map(|(attempt, _)| *attempt)
-            .collect();
-        self.retain(|attempt| !goes.contains(&attempt))
-    }
 }
 
 impl Step {
@@ -392,17 +431,22 @@ impl Step {
     }
 }
 
-/// The end of a host that was not touched, as `drain` failed.
-fn refused(words: &str) -> HostEnd {
-    HostEnd {
-        confirmed: false,
-        reason: Reason::DrainFailed.name().to_owned(),
-        flash: UNTOUCHED.to_owned(),
-        detail: words.to_owned(),
+impl Fate {
+    /// What `{outcome}` says of it.
+    fn outcome(&self) -> &'static str {
+        match self {
+            Self::Ended(end) => outcome_word(end.confirmed, &end.flash),
+            Self::Back(_) => UNTOUCHED,
+        }
     }
 }
 
-/// What `{outcome}` says of a host; of one that is put back that nothing was written to it.
-fn outcome(end: Option<&HostEnd>) -> &'static str {
-    end.map_or(UNTOUCHED, |end| outcome_word(end.confirmed, &end.flash))
+/// The end of a host that was not touched, as `drain` failed.
+fn refused(words: String) -> Fate {
+    Fate::Ended(HostEnd {
+        confirmed: false,
+        reason: Reason::DrainFailed.name().to_owned(),
+        flash: UNTOUCHED.to_owned(),
+        detail: words,
+    })
 }

@@ -39,6 +39,18 @@ pub struct Program {
     pub within_s: u32,
 }
 
+/// How a program ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProgramEnd {
+    /// Well.
+    Done,
+    /// It failed, or took too long: why, in words.
+    Failed(String),
+    /// The worker ended it before its time was over, as its leases were, or as it was told to. That
+    /// says nothing of the host.
+    CutOff,
+}
+
 /// How a campaign ended for a host that was to get the release.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostEnd {

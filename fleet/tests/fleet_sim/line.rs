@@ -103,7 +103,7 @@ passed! {
     fn tell_stage(&mut self, id: AttemptId, worker: &str, stage: &str, at: Stamp) -> ();
     fn report(&mut self, id: AttemptId, worker: &str, end: &Outcome<'_>, at: Stamp) -> Changed;
     fn tell_drain(&mut self, id: AttemptId, worker: &str, step: &DrainStep<'_>, at: Stamp) -> ();
-    fn put_back(&mut self, id: AttemptId, worker: &str, at: Stamp) -> ();
+    fn put_back(&mut self, id: AttemptId, worker: &str, why: &str, at: Stamp) -> ();
     fn claim_looks(&mut self, request: &LookRequest<'_>) -> Vec<Attempt>;
     fn report_look(&mut self, id: AttemptId, worker: &str, look: &Look) -> Changed;
     fn events(&mut self, after: EventId, limit: usize) -> Vec<Event>;

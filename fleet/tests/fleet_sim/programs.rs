@@ -1,6 +1,6 @@
 //! The programs that drain simulated hosts and undrain them.
 
-use firmcast_fleet::work::crew::Program;
+use firmcast_fleet::work::crew::{Program, ProgramEnd};
 
 use super::{Due, Happening, World};
 
@@ -16,7 +16,7 @@ pub(super) struct Errand {
     number: u64,
     host: usize,
     drains: bool,
-    ended: Result<(), String>,
+    ended: ProgramEnd,
 }
 
 impl World<'_> {
@@ -32,9 +32,12 @@ impl World<'_> {
         let id = self.last_program;
         let within_ms = u64::from(within_s) * 1000;
         let (ended, takes_us) = match self.chance.within(0..8) {
-            0 => (Err("no".to_owned()), self.chance.ms(100..within_ms)),
-            1 => (Err("too late".to_owned()), self.chance.ms(within_ms..within_ms + GRACE_MS)),
-            _ => (Ok(()), self.chance.ms(100..within_ms)),
+            0 => (ProgramEnd::Failed("no".to_owned()), self.chance.ms(100..within_ms)),
+            1 => {
+                let takes_us = self.chance.ms(within_ms..within_ms + GRACE_MS);
+                (ProgramEnd::Failed("too late".to_owned()), takes_us)
+            }
+            _ => (ProgramEnd::Done, self.chance.ms(100..within_ms)),
         };
         self.say(|| format!("worker {worker} runs {argv:?}, which comes to {ended:?}"));
         if drains {
@@ -52,7 +55,7 @@ impl World<'_> {
         if let Some(errand) = self.errands.get_mut(&id)
             && !is_done
         {
-            errand.ended = Err("told to end".to_owned());
+            errand.ended = ProgramEnd::CutOff;
         }
         let takes_us = self.chance.ms(0..GRACE_MS);
         self.after(takes_us, Due::Program(id));
@@ -67,16 +70,19 @@ impl World<'_> {
         self.workers[worker].programs.remove(&number);
         let computer = &mut self.computers[host];
         match &ended {
-            Ok(()) => computer.is_drained = drains,
+            ProgramEnd::Done => computer.is_drained = drains,
             // It may have done half of it.
-            Err(_) if drains => computer.is_drained = false,
-            Err(_) => {}
+            _ if drains => computer.is_drained = false,
+            _ => {}
         }
-        if !drains {
+        if !drains && ended != ProgramEnd::CutOff {
             computer.is_owed = false;
         }
+        if matches!(ended, ProgramEnd::Failed(_)) {
+            self.watch.failed_programs.insert((host, drains));
+        }
         let tally = &mut self.watch.tally;
-        *match (drains, ended.is_ok()) {
+        *match (drains, ended == ProgramEnd::Done) {
             (true, true) => &mut tally.drained,
             (true, false) => &mut tally.not_drained,
             (false, true) => &mut tally.undrained,
@@ -100,7 +106,7 @@ impl World<'_> {
             self.computers[errand.host].is_drained = errand.drains;
         }
         self.say(|| format!("the program for host {} dies", errand.host));
-        self.tell(worker, Happening::Program(number, Err("it was killed".to_owned())));
+        self.tell(worker, Happening::Program(number, ProgramEnd::CutOff));
     }
 
     /// A campaign that writes begins with a host: it was drained, and no program runs for it.

@@ -55,6 +55,8 @@ pub(crate) struct Tally {
     pub(crate) undrained: u64,
     pub(crate) not_undrained: u64,
     pub(crate) put_back: u64,
+    /// Of these: their worker ended their `drain`.
+    pub(crate) cut_off: u64,
     pub(crate) in_flight_max: usize,
 }
 
@@ -64,6 +66,8 @@ pub(crate) struct Watch {
     in_flight: BTreeMap<String, RolloutId>,
     /// Hosts of which somebody was told that they may be drained still.
     not_undrained: BTreeSet<usize>,
+    /// Hosts whose `drain` (true) or `undrain` has failed by itself since they were claimed last.
+    pub(crate) failed_programs: BTreeSet<(usize, bool)>,
     /// Hosts of which a campaign has told the end since they were claimed last.
     pub(crate) measured: BTreeSet<usize>,
     /// What hosts held when a campaign saw them last, since they were claimed last. Undraining
@@ -83,6 +87,7 @@ impl Watch {
             rollouts: BTreeMap::new(),
             in_flight: BTreeMap::new(),
             not_undrained: BTreeSet::new(),
+            failed_programs: BTreeSet::new(),
             measured: BTreeSet::new(),
             held: BTreeMap::new(),
             seen: BTreeMap::new(),
@@ -199,6 +204,7 @@ impl Watch {
                 assert_within(&told.limits, &part(&told.counts, &domains));
                 self.measured.remove(index);
                 self.held.remove(index);
+                self.failed_programs.retain(|(failed, _)| failed != index);
                 self.tally.begun += 1;
                 let in_flight = self.in_flight.len();
                 self.tally.in_flight_max = self.tally.in_flight_max.max(in_flight);
@@ -216,6 +222,7 @@ impl Watch {
             }
             EventKind::UndrainFailed => {
                 assert_eq!(self.in_flight.get(host), Some(&rollout), "{event:?}");
+                assert!(self.failed_programs.contains(&(*index, false)), "it did not: {event:?}");
                 self.not_undrained.insert(*index);
             }
             EventKind::PutBack => {
@@ -223,11 +230,15 @@ impl Watch {
                 assert!(is_settled, "it was not undrained: {event:?}");
                 told.counts.put_back(&domains);
                 self.tally.put_back += 1;
+                self.tally.cut_off += u64::from(event.detail.contains("could not renew"));
             }
             EventKind::Ended => {
                 assert_eq!(self.in_flight.remove(host), Some(rollout), "{event:?}");
                 assert!(is_settled, "it was not undrained: {event:?}");
                 let ending = ending(&event.detail);
+                let is_refused = event.detail == "failed: drain-failed";
+                let has_failed = self.failed_programs.contains(&(*index, true));
+                assert!(has_failed || !is_refused, "its drain did not fail by itself: {event:?}");
                 told.counts.end(&domains, ending);
                 told.is_reached |= is_reached(&told.limits, &part(&told.counts, &domains));
                 let is_measured = self.measured.contains(index);

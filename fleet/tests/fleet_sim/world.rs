@@ -11,7 +11,7 @@ use firmcast_fleet::rollout::file::RolloutFile;
 use firmcast_fleet::rollout::plan::{Given, plan};
 use firmcast_fleet::store::Store;
 use firmcast_fleet::store::requests::NewRollout;
-use firmcast_fleet::work::crew::{Crew, HostEnd, Order, Purpose, Sighting};
+use firmcast_fleet::work::crew::{Crew, HostEnd, Order, ProgramEnd, Purpose, Sighting};
 
 use super::chance::{Chance, SECOND};
 use super::computer::{CampaignId, Computer, Place};
@@ -54,7 +54,7 @@ enum Happening {
     Sighting(u64, String, Sighting),
     Exit(u64),
     Fetched(String, Result<(), String>),
-    Program(u64, Result<(), String>),
+    Program(u64, ProgramEnd),
 }
 
 struct Worker {
@@ -63,6 +63,8 @@ struct Worker {
     life: u64,
     skew: i64,
     is_cut: bool,
+    /// It was told to stop.
+    is_stopping: bool,
     /// The bundles on its machine; they outlive its processes.
     shelf: BTreeSet<String>,
     /// When its process ends all campaigns, by its clock.
@@ -168,6 +170,7 @@ impl<'a> World<'a> {
                 false => chance.ms(0..SKEW_MS_MAX) - chance.ms(0..SKEW_MS_MAX),
             },
             is_cut: false,
+            is_stopping: false,
             shelf: BTreeSet::new(),
             leases_end: Stamp::MAX,
             campaigns: BTreeMap::new(),
@@ -383,7 +386,10 @@ impl<'a> World<'a> {
                 }
             }
         }
-        self.pause_worker(worker, is_busy);
+        match self.workers[worker].is_stopping && !is_busy {
+            true => self.leave(worker),
+            false => self.pause_worker(worker, is_busy),
+        }
     }
 
     fn pause_worker(&mut self, worker: usize, is_busy: bool) {

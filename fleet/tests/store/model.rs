@@ -197,7 +197,7 @@ fn take(store: &mut dyn Store, step: &Step, at: i64) -> String {
                 2 => DrainStep::Undrain(None),
                 3 => DrainStep::Undrained,
                 4 => DrainStep::UndrainFailed("status 1"),
-                _ => return format!("{:?}", store.put_back(id, worker, at)),
+                _ => return format!("{:?}", store.put_back(id, worker, "why", at)),
             };
             format!("{:?}", store.tell_drain(id, worker, &step, at))
         }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use firmcast_fleet::model::Stamp;
-use firmcast_fleet::work::crew::{Campaign, HostEnd, Purpose, Sight, Sighting};
+use firmcast_fleet::work::crew::{Campaign, HostEnd, ProgramEnd, Purpose, Sight, Sighting};
 use firmcast_manager::news::{Kind, News};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -29,7 +29,7 @@ pub(super) enum Happening {
     Sighting { number: u64, host: String, sighting: Sighting },
     Exit { number: u64, words: String, begun: bool },
     Fetched { release: String, result: Result<(), String> },
-    Program { number: u64, ended: Result<(), String> },
+    Program { number: u64, ended: ProgramEnd },
 }
 
 type Children = Arc<Mutex<BTreeMap<u64, Child>>>;

@@ -15,7 +15,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Args;
 use firmcast::keys;
-use firmcast_fleet::work::crew::{Crew, Order};
+use firmcast_fleet::work::crew::{Crew, Order, ProgramEnd};
 use nix::sys::signal::Signal;
 use nix::unistd::gethostname;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -79,7 +79,7 @@ impl WorkArgs {
             if stop.load(Ordering::Relaxed) && !is_stopping {
                 is_stopping = true;
                 remark("stops: hosts that are not flashing are let go, the others are waited for");
-                work.crew.take_no_more();
+                work.crew.take_no_more(now());
                 work.campaigns.signal_all(Signal::SIGTERM);
             }
             work.turn(store.as_mut());
@@ -136,7 +136,8 @@ impl Work {
                 Order::Run(program) => {
                     let number = program.number;
                     if let Err(error) = self.programs.begin(program) {
-                        self.crew.handle_program(number, Err(format!("{error:#}")));
+                        let ended = ProgramEnd::Failed(format!("{error:#}"));
+                        self.crew.handle_program(number, ended);
                     }
                 }
                 Order::Stop { number } => self.programs.stop(number),

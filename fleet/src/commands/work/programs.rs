@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 use std::io::{BufReader, PipeReader, Read as _, pipe};
 use std::os::unix::process::CommandExt as _;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use firmcast_fleet::rollout::duration::duration_words;
 use firmcast_fleet::rollout::file::GRACE_S;
-use firmcast_fleet::work::crew::Program;
+use firmcast_fleet::work::crew::{Program, ProgramEnd};
 use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
@@ -106,6 +106,13 @@ fn locked(wishes: &Wishes) -> MutexGuard<'_, BTreeMap<u64, Wish>> {
     wishes.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Why a program was asked to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    ItIsLate,
+    TheWorkerEndsIt,
+}
+
 /// A program that runs.
 struct Watched {
     program: Program,
@@ -115,7 +122,7 @@ struct Watched {
 
 impl Watched {
     /// Waits for its end, and sees to it that it comes. What it started in its group ends with it.
-    fn follow(mut self, output: PipeReader, deadline: &AtomicI64) -> Result<(), String> {
+    fn follow(mut self, output: PipeReader, deadline: &AtomicI64) -> ProgramEnd {
         let (say, line) = channel();
         thread::spawn(move || {
             let _ = say.send(last_line(output));
@@ -123,40 +130,45 @@ impl Watched {
         let begun = Instant::now();
         let within = Duration::from_secs(self.program.within_s.into());
         let grace = Duration::from_secs(GRACE_S.into());
-        // When it was asked to end, and whether its time was over then.
-        let mut asked: Option<(Instant, bool)> = None;
+        let mut asked: Option<(Instant, Asked)> = None;
         while !self.has_ended() {
             let wish = locked(&self.wishes).get(&self.program.number).copied();
-            let is_late = begun.elapsed() >= within;
-            let is_hopeless = asked.is_some_and(|(at, _)| at.elapsed() >= grace)
-                || wish == Some(Wish::Dies)
-                || now() >= deadline.load(Ordering::Relaxed);
-            if is_hopeless {
+            let is_over = wish == Some(Wish::Dies) || now() >= deadline.load(Ordering::Relaxed);
+            if is_over || asked.is_some_and(|(at, _)| at.elapsed() >= grace) {
                 self.signal(Signal::SIGKILL);
-            } else if asked.is_none() && (is_late || wish == Some(Wish::Ends)) {
+                asked.get_or_insert((Instant::now(), Asked::TheWorkerEndsIt));
+            } else if asked.is_none() && begun.elapsed() >= within {
                 self.signal(Signal::SIGTERM);
-                asked = Some((Instant::now(), is_late));
+                asked = Some((Instant::now(), Asked::ItIsLate));
+            } else if asked.is_none() && wish == Some(Wish::Ends) {
+                self.signal(Signal::SIGTERM);
+                asked = Some((Instant::now(), Asked::TheWorkerEndsIt));
             }
             thread::sleep(LOOK_INTERVAL);
         }
         // Its number is its own until it is waited for.
         self.signal(Signal::SIGKILL);
-        let status = self.child.wait().map_err(|error| format!("cannot wait for it: {error}"))?;
-        if status.success() && asked.is_none() {
-            return Ok(());
+        match self.child.wait() {
+            Ok(status) => self.end(status, asked.map(|(_, why)| why), &line),
+            Err(error) => ProgramEnd::Failed(format!("cannot wait for it: {error}")),
         }
-        let program = self.program.argv.first().map_or("", String::as_str);
+    }
+
+    /// What its end says, and why it was asked for.
+    fn end(&self, status: ExitStatus, asked: Option<Asked>, line: &Receiver<String>) -> ProgramEnd {
         let how = match asked {
-            Some((_, true)) => {
+            Some(Asked::TheWorkerEndsIt) => return ProgramEnd::CutOff,
+            Some(Asked::ItIsLate) => {
                 let within = duration_words(self.program.within_s.into());
                 format!("took longer than {within} and was told to end ({status})")
             }
-            Some((_, false)) => format!("was told to end ({status})"),
+            None if status.success() => return ProgramEnd::Done,
             None => format!("ended with {status}"),
         };
+        let program = self.program.argv.first().map_or("", String::as_str);
         let line = line.recv_timeout(LAST_LINE_WAIT).unwrap_or_default();
         let line = if line.is_empty() { line } else { format!(": {line}") };
-        Err(format!("{program} {how}{line}"))
+        ProgramEnd::Failed(format!("{program} {how}{line}"))
     }
 
     fn pid(&self) -> Pid {
@@ -191,4 +203,40 @@ fn last_line(output: PipeReader) -> String {
     }
     let whole = if line.trim_ascii().is_empty() { last } else { line };
     String::from_utf8_lossy(whole.trim_ascii()).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use firmcast_fleet::model::Stamp;
+
+    use super::*;
+
+    #[test]
+    fn only_what_a_program_does_by_itself_is_its_failure() {
+        let (news, happenings) = channel();
+        let deadline = Arc::new(AtomicI64::new(Stamp::MAX));
+        let programs = Programs::new(news, Arc::clone(&deadline));
+        let begin = |number: u64, script: &str, within_s: u32| {
+            let argv = ["/bin/sh", "-c", script].map(str::to_owned).into();
+            programs.begin(Program { number, argv, within_s }).expect("it begins");
+        };
+        let end = || match happenings.recv() {
+            Ok(Happening::Program { ended, .. }) => ended,
+            _ => panic!("no end of a program"),
+        };
+        begin(1, "true", 60);
+        assert_eq!(end(), ProgramEnd::Done);
+        begin(2, "echo why; exit 3", 60);
+        let words = "/bin/sh ended with exit status: 3: why";
+        assert_eq!(end(), ProgramEnd::Failed(words.to_owned()));
+        begin(3, "sleep 600", 1);
+        let words = "/bin/sh took longer than 1 s and was told to end (signal: 15 (SIGTERM))";
+        assert_eq!(end(), ProgramEnd::Failed(words.to_owned()));
+        begin(4, "sleep 600", 60);
+        programs.stop(4);
+        assert_eq!(end(), ProgramEnd::CutOff);
+        begin(5, "sleep 600", 60);
+        deadline.store(now(), Ordering::Relaxed);
+        assert_eq!(end(), ProgramEnd::CutOff);
+    }
 }

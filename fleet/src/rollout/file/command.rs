@@ -5,7 +5,8 @@
 //! commands are for what can be done from elsewhere: a load balancer, a cluster's control plane, an
 //! alert. The worker runs `drain` before a host begins; when that fails, or takes too long, the
 //! host is not touched. It runs `undrain` for each host for which `drain` was started, when the
-//! host has ended, whatever it came to. A worker that takes a host over may run either again.
+//! host has ended, whatever it came to. A worker that takes a host over may run either again. A
+//! program that the worker itself ends, as its leases are over or as it is to stop, has not failed.
 //!
 //! A command is a program and its arguments, without a shell. `{host}`, `{site}`, `{version}` and
 //! `{rollout}` stand for what they say. In `undrain`, `{outcome}` is *confirmed*, *untouched* when

@@ -1,6 +1,5 @@
 use super::super::error::StoreError;
-use super::super::requests::{DrainStep, check_held, put_back_state};
-use super::super::words::word;
+use super::super::requests::{DrainStep, check_held, put_back_state, told_put_back};
 use super::MemoryStore;
 use crate::model::{AttemptId, EventKind, Stamp};
 
@@ -25,13 +24,14 @@ impl MemoryStore {
         &mut self,
         id: AttemptId,
         worker: &str,
+        why: &str,
         at: Stamp,
     ) -> Result<(), StoreError> {
         let attempt = self.attempts.one(id)?.clone();
         check_held(&attempt, worker)?;
         let state = put_back_state(self.kept(attempt.rollout)?.rollout.state);
         self.attempts.put_back(id, state, at)?;
-        self.tell_of(&attempt, EventKind::PutBack, worker, at, &word(&state));
+        self.tell_of(&attempt, EventKind::PutBack, worker, at, &told_put_back(state, why));
         let cohort = self.attempts.cohort(id);
         self.kept(attempt.rollout)?.budget.put_back(cohort);
         Ok(())

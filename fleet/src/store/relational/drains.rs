@@ -5,7 +5,7 @@ use super::rollouts::hold;
 use super::sql::Sql;
 use crate::model::{AttemptId, AttemptState, EventKind, Stamp};
 use crate::store::error::StoreError;
-use crate::store::requests::{DrainStep, check_held, put_back_state, unknown};
+use crate::store::requests::{DrainStep, check_held, put_back_state, told_put_back, unknown};
 use crate::store::text;
 use crate::store::words::word;
 
@@ -44,7 +44,7 @@ pub(super) fn put_back(
     sql: &mut dyn Sql,
     id: AttemptId,
     worker: &str,
-    at: Stamp,
+    (why, at): (&str, Stamp),
     news: &mut Vec<News>,
 ) -> Result<(), StoreError> {
     let rows = sql.query("SELECT rollout FROM attempts WHERE id = $1", &[id.into()])?;
@@ -59,7 +59,7 @@ pub(super) fn put_back(
          started_at = NULL, ended_at = $2 WHERE id = $3",
         &[word(&state).into(), ended_at.into(), id.into()],
     )?;
-    news.push(about(&attempt, EventKind::PutBack, worker, at, &word(&state)));
+    news.push(about(&attempt, EventKind::PutBack, worker, at, &told_put_back(state, why)));
     let domains = domains::of(sql, id)?;
     let mut counts = domains::some(sql, rollout.id, &domains)?;
     counts.put_back(&domains);

@@ -345,9 +345,15 @@ impl<D: Database> Store for Relational<D> {
         self.tell(|sql, news| drains::tell(sql, attempt, worker, (step, at), news))
     }
 
-    fn put_back(&mut self, attempt: AttemptId, worker: &str, at: Stamp) -> Result<(), StoreError> {
+    fn put_back(
+        &mut self,
+        attempt: AttemptId,
+        worker: &str,
+        why: &str,
+        at: Stamp,
+    ) -> Result<(), StoreError> {
         text::name("the name of a worker", worker)?;
-        self.tell(|sql, news| drains::put_back(sql, attempt, worker, at, news))
+        self.tell(|sql, news| drains::put_back(sql, attempt, worker, (why, at), news))
     }
 
     fn claim_looks(&mut self, request: &LookRequest<'_>) -> Result<Vec<Attempt>, StoreError> {

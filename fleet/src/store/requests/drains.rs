@@ -1,6 +1,7 @@
 use super::claims::{Outcome, lease_lost};
 use crate::model::{Attempt, AttemptState, DRAINING, Drain, EventKind, RolloutState, UNDRAINING};
 use crate::store::error::StoreError;
+use crate::store::words::word;
 
 /// A step of the drain programs with a host in flight.
 #[derive(Clone, Copy, Debug)]
@@ -71,4 +72,9 @@ pub(in crate::store) fn put_back_state(rollout: RolloutState) -> AttemptState {
         RolloutState::Error => AttemptState::Skipped,
         _ => AttemptState::Planned,
     }
+}
+
+/// What the event says of a host that is put back.
+pub(in crate::store) fn told_put_back(state: AttemptState, why: &str) -> String {
+    format!("{}: {why}", word(&state))
 }

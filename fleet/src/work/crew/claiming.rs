@@ -125,8 +125,10 @@ impl Crew {
                 continue;
             }
             for attempt in hosts.into_values() {
-                let words = "its worker died, and the rollout does not run any more";
-                self.end(attempt, interrupted(words), now);
+                if !self.drains.send_back(attempt) {
+                    let words = "its worker died, and the rollout does not run any more";
+                    self.end(attempt, interrupted(words), now);
+                }
             }
         }
         Ok(())

@@ -4,12 +4,12 @@ use super::{Crew, Order, Report, outcome};
 use crate::model::{AttemptId, RolloutId, RolloutState, Stamp};
 use crate::store::requests::DrainStep;
 use crate::store::{Store, StoreError};
-use crate::work::drains::{Due, Left, Script, Task};
-use crate::work::party::HostEnd;
+use crate::work::drains::{Due, Fate, HALTED, Left, Script, Task};
+use crate::work::party::{HostEnd, ProgramEnd};
 
 impl Crew {
-    /// A program has ended, well or with these words.
-    pub fn handle_program(&mut self, number: u64, ended: Result<(), String>) {
+    /// A program has ended.
+    pub fn handle_program(&mut self, number: u64, ended: ProgramEnd) {
         self.drains.finish(number, ended);
     }
 
@@ -21,7 +21,7 @@ impl Crew {
     }
 
     pub(super) fn report(&mut self, attempt: AttemptId, end: HostEnd, at: Stamp) {
-        self.reports.push(Report { attempt, end: Some(end), at });
+        self.reports.push(Report { attempt, fate: Fate::Ended(end), at });
     }
 
     /// The programs of a rollout, if it is there.
@@ -54,7 +54,7 @@ impl Crew {
         for rollout in rollouts {
             let found = store.rollout(rollout)?;
             if found.is_none_or(|found| found.rollout.state != RolloutState::Running) {
-                self.recall(rollout, now);
+                self.recall(Some(rollout), HALTED, now);
             }
         }
         let at = now.saturating_add(ahead_us);
@@ -81,10 +81,10 @@ impl Crew {
         self.drains.drop_lost(&followed);
     }
 
-    /// Hosts of a rollout that does not run any more go back before they are touched.
-    fn recall(&mut self, rollout: RolloutId, now: Stamp) {
-        let (untouched, programs) = self.drains.recall(rollout);
-        let put_back = |attempt| Report { attempt, end: None, at: now };
+    /// Hosts of a rollout, or of all, go back before they are touched.
+    pub(super) fn recall(&mut self, rollout: Option<RolloutId>, why: &'static str, now: Stamp) {
+        let (untouched, programs) = self.drains.recall(rollout, why);
+        let put_back = |attempt| Report { attempt, fate: Fate::Back(why), at: now };
         self.reports.extend(untouched.into_iter().map(put_back));
         self.orders.extend(programs.into_iter().map(|number| Order::Stop { number }));
     }
@@ -125,13 +125,13 @@ impl Crew {
         now: Stamp,
         at: Stamp,
     ) -> Result<(), StoreError> {
-        for Left { attempt, end, failure } in self.drains.left() {
+        for Left { attempt, fate, failure } in self.drains.left() {
             let step = match &failure {
                 Some(words) => DrainStep::UndrainFailed(words),
                 None => DrainStep::Undrained,
             };
             match store.tell_drain(attempt, &self.name, &step, at) {
-                Ok(()) => self.reports.push(Report { attempt, end, at: now }),
+                Ok(()) => self.reports.push(Report { attempt, fate, at: now }),
                 Err(StoreError::LeaseLost { .. }) => {}
                 Err(error) => return Err(error),
             }
