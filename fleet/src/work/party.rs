@@ -64,6 +64,19 @@ pub struct HostEnd {
     pub detail: String,
 }
 
+impl HostEnd {
+    /// Returns the end of a host whose campaign did not come to one: nobody has said what its chip
+    /// holds.
+    pub(super) fn interrupted(words: &str) -> Self {
+        Self {
+            confirmed: false,
+            reason: Reason::Interrupted.name().to_owned(),
+            flash: "unknown".to_owned(),
+            detail: words.to_owned(),
+        }
+    }
+}
+
 /// What a look shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sight {

@@ -1,11 +1,10 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use super::{Crew, LEASE_US, LOOKS_AT_ONCE_MAX, Order, interrupted};
-use crate::model::{AttemptId, RolloutId, RolloutState, Stamp};
+use super::{Crew, LEASE_US, LOOKS_AT_ONCE_MAX};
+use crate::model::{AttemptId, RolloutId, Stamp};
 use crate::store::requests::{CLAIM_MAX, Claim, ClaimRequest, LookRequest, Open};
 use crate::store::{Store, StoreError};
-use crate::work::drains::{Script, Taken};
-use crate::work::party::{Campaign, Party, Purpose};
+use crate::work::drains::{Fate, Taken};
 use crate::work::strays::{Stray, Why};
 
 impl Crew {
@@ -87,112 +86,12 @@ impl Crew {
                     self.strays.insert(attempt.id, stray);
                 }
                 Taken::Undrain => {}
-                Taken::Report(end) => self.report(attempt.id, end, now),
+                Taken::Report(end) => self.reports.end(attempt.id, Fate::Ended(end), now),
             }
         }
         for (rollout, hosts) in fresh {
             self.start(store, rollout, hosts)?;
         }
-        Ok(())
-    }
-
-    /// Looks at hosts that may be anywhere, and goes on with those that are home.
-    pub(super) fn look_again(
-        &mut self,
-        store: &mut dyn Store,
-        now: Stamp,
-    ) -> Result<(), StoreError> {
-        self.report_broken_off(now);
-        let busy: BTreeSet<AttemptId> = self.in_parties().collect();
-        let mut due: BTreeMap<(RolloutId, bool), BTreeMap<String, AttemptId>> = BTreeMap::new();
-        for (attempt, stray) in &self.strays {
-            let is_home = stray.is_home();
-            if (is_home || stray.look_at <= now) && !busy.contains(attempt) {
-                let hosts = due.entry((stray.rollout, is_home)).or_default();
-                hosts.insert(stray.host.clone(), *attempt);
-            }
-        }
-        for ((rollout, is_home), hosts) in due {
-            let Some(found) = store.rollout(rollout)? else { continue };
-            let release = found.rollout.release;
-            if !is_home {
-                self.begin(store, rollout, Purpose::Look, release, hosts)?;
-                continue;
-            }
-            self.strays.retain(|attempt, _| !hosts.values().any(|home| home == attempt));
-            if found.rollout.state == RolloutState::Running {
-                self.start(store, rollout, hosts)?;
-                continue;
-            }
-            for attempt in hosts.into_values() {
-                if !self.drains.send_back(attempt) {
-                    let words = "its worker died, and the rollout does not run any more";
-                    self.end(attempt, interrupted(words), now);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// A host that is home again from a campaign that broke off here is not tried twice.
-    fn report_broken_off(&mut self, now: Stamp) {
-        let mut home = Vec::new();
-        self.strays.retain(|attempt, stray| match &stray.why {
-            Why::BrokenOff(words) if stray.is_home() => {
-                home.push((*attempt, interrupted(words)));
-                false
-            }
-            _ => true,
-        });
-        for (attempt, end) in home {
-            self.end(attempt, end, now);
-        }
-    }
-
-    /// Begins with hosts of a rollout: they are drained first, if its file says so.
-    fn start(
-        &mut self,
-        store: &mut dyn Store,
-        rollout: RolloutId,
-        hosts: BTreeMap<String, AttemptId>,
-    ) -> Result<(), StoreError> {
-        if self.script(store, rollout)?.is_some_and(Script::drains) {
-            self.drains.wait(rollout, hosts);
-            return Ok(());
-        }
-        self.update(store, rollout, hosts)
-    }
-
-    /// Begins a campaign that writes.
-    pub(super) fn update(
-        &mut self,
-        store: &mut dyn Store,
-        rollout: RolloutId,
-        hosts: BTreeMap<String, AttemptId>,
-    ) -> Result<(), StoreError> {
-        let Some(found) = store.rollout(rollout)? else { return Ok(()) };
-        self.begin(store, rollout, Purpose::Update, found.rollout.release, hosts)
-    }
-
-    fn begin(
-        &mut self,
-        store: &mut dyn Store,
-        rollout: RolloutId,
-        purpose: Purpose,
-        release: String,
-        hosts: BTreeMap<String, AttemptId>,
-    ) -> Result<(), StoreError> {
-        let mut known = Vec::with_capacity(hosts.len());
-        for name in hosts.keys() {
-            known.extend(store.host(name)?);
-        }
-        if known.is_empty() {
-            return Ok(());
-        }
-        let number = self.next_number();
-        let campaign = Campaign { number, purpose, release, hosts: known };
-        self.parties.insert(number, Party { rollout, purpose, hosts });
-        self.orders.push(Order::Begin(campaign));
         Ok(())
     }
 }

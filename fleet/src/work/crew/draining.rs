@@ -1,6 +1,7 @@
 use std::collections::btree_map::Entry;
 
-use super::{Crew, Order, Report, outcome};
+use super::reports::outcome;
+use super::{Crew, Order};
 use crate::model::{AttemptId, RolloutId, RolloutState, Stamp};
 use crate::store::requests::DrainStep;
 use crate::store::{Store, StoreError};
@@ -16,12 +17,8 @@ impl Crew {
     /// A host has ended: that is reported, after it was undrained if it has to be.
     pub(super) fn end(&mut self, attempt: AttemptId, end: HostEnd, at: Stamp) {
         if let Some(end) = self.drains.end(attempt, end) {
-            self.report(attempt, end, at);
+            self.reports.end(attempt, Fate::Ended(end), at);
         }
-    }
-
-    pub(super) fn report(&mut self, attempt: AttemptId, end: HostEnd, at: Stamp) {
-        self.reports.push(Report { attempt, fate: Fate::Ended(end), at });
     }
 
     /// The programs of a rollout, if it is there.
@@ -59,7 +56,7 @@ impl Crew {
         }
         let at = now.saturating_add(ahead_us);
         for due in self.drains.next_drains() {
-            self.run(store, due, Task::Drain, at)?;
+            self.run(store, due, at)?;
         }
         for batch in self.drains.complete() {
             self.update(store, batch.rollout, batch.hosts.clone())?;
@@ -67,7 +64,7 @@ impl Crew {
         }
         for due in self.drains.next_undrains() {
             match self.script(store, due.rollout)?.is_some_and(Script::undrains) {
-                true => self.run(store, due, Task::Undrain, at)?,
+                true => self.run(store, due, at)?,
                 false => self.drains.skip_undrain(due.attempt),
             }
         }
@@ -84,20 +81,13 @@ impl Crew {
     /// Hosts of a rollout, or of all, go back before they are touched.
     pub(super) fn recall(&mut self, rollout: Option<RolloutId>, why: &'static str, now: Stamp) {
         let (untouched, programs) = self.drains.recall(rollout, why);
-        let put_back = |attempt| Report { attempt, fate: Fate::Back(why), at: now };
-        self.reports.extend(untouched.into_iter().map(put_back));
-        self.orders.extend(programs.into_iter().map(|number| Order::Stop { number }));
+        untouched.into_iter().for_each(|id| self.reports.end(id, Fate::Back(why), now));
+        programs.into_iter().for_each(|number| self.orders.give(Order::Stop { number }));
     }
 
     /// Has a program run for a host, once the store knows of it.
-    fn run(
-        &mut self,
-        store: &mut dyn Store,
-        due: Due,
-        task: Task,
-        at: Stamp,
-    ) -> Result<(), StoreError> {
-        let Due { attempt, rollout, .. } = due;
+    fn run(&mut self, store: &mut dyn Store, due: Due, at: Stamp) -> Result<(), StoreError> {
+        let Due { attempt, rollout, task } = due;
         let step = match task {
             Task::Drain => DrainStep::Drain,
             Task::Undrain => DrainStep::Undrain(self.drains.end_of(attempt).map(outcome)),
@@ -111,10 +101,11 @@ impl Crew {
             Err(error) => return Err(error),
         }
         self.script(store, rollout)?;
-        let number = self.next_number();
+        let number = self.orders.next_number();
         let Some(script) = self.scripts.get(&rollout) else { return Ok(()) };
-        let program = self.drains.start((attempt, task), script, &self.site, number);
-        self.orders.extend(program.map(Order::Run));
+        if let Some(program) = self.drains.start(attempt, script, &self.site, number) {
+            self.orders.give(Order::Run(program));
+        }
         Ok(())
     }
 
@@ -131,7 +122,7 @@ impl Crew {
                 None => DrainStep::Undrained,
             };
             match store.tell_drain(attempt, &self.name, &step, at) {
-                Ok(()) => self.reports.push(Report { attempt, fate, at: now }),
+                Ok(()) => self.reports.end(attempt, fate, now),
                 Err(StoreError::LeaseLost { .. }) => {}
                 Err(error) => return Err(error),
             }
