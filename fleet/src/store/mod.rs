@@ -9,8 +9,8 @@
 //! | `text.rs` | what text is kept |
 //! | `words.rs` | states as words |
 //! | `pages.rs` | all of a list, page by page |
-//! | `memory.rs` | the store of the simulator, the model for the others |
-//! | `relational/` | the store in SQL |
+//! | `memory/` | the store of the simulator, the model for the others |
+//! | `relational/` | the store in SQL, with files of the same names |
 //! | `sqlite.rs`, `postgres.rs` | the databases |
 //!
 //! # How a worker uses it

@@ -1,5 +1,13 @@
-use super::super::requests::Cohort;
+use super::MemoryStore;
+use crate::model::RolloutId;
 use crate::rollout::limits::{Counts, Domain, Ending, Limits, Reached};
+use crate::store::requests::Cohort;
+
+/// The counters of all domains of a rollout.
+pub(super) fn all(store: &MemoryStore, rollout: RolloutId) -> Counts {
+    let kept = store.rollouts.iter().find(|kept| kept.rollout.id == rollout);
+    kept.map_or_else(Counts::default, |kept| kept.budget.counts.clone())
+}
 
 /// The limits of a rollout, and what they count.
 #[derive(Debug)]
