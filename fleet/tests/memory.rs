@@ -9,13 +9,12 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
+#[path = "store/fleet.rs"]
+mod fleet;
+
 use std::time::Duration;
 
-use firmcast_fleet::model::{Host, Release, RolloutState};
-use firmcast_fleet::rollout::file::RolloutFile;
-use firmcast_fleet::rollout::plan::{Given, plan};
-use firmcast_fleet::rollout::prediction::{Prediction, Source};
-use firmcast_fleet::store::requests::{NewRollout, StateChange};
+use firmcast_fleet::model::Host;
 use firmcast_fleet::store::{SqliteStore, Store};
 use firmcast_fleet::work::crew::{Campaign, Crew, HostEnd, Order, Purpose, Sight, Sighting};
 use peak_alloc::PeakAlloc;
@@ -47,39 +46,10 @@ const MORE_KNOWN: usize = 10_000;
 /// Where thousands of commits cost nothing, if there is such a place.
 const IN_MEMORY: &str = "/dev/shm";
 
-fn host(number: usize) -> Host {
-    let rack = format!("r{}", number % 20);
-    let labels = [("site", SITE.to_owned()), ("rack", rack), ("role", "compute".to_owned())];
-    Host {
-        name: format!("host{number:06}"),
-        key: format!("firmcast-host-key-v1 {number:044}"),
-        addresses: vec!["192.0.2.1:9847".parse().unwrap()],
-        vendor: "ACME Computers".to_owned(),
-        product: "Server S1".to_owned(),
-        bios_version: "1.9.4".to_owned(),
-        agent_version: "0.1.0".to_owned(),
-        security_version_floor: 3,
-        labels: labels.map(|(name, value)| (name.to_owned(), value)).into(),
-    }
-}
-
-fn release() -> Release {
-    Release {
-        digest: "ab".repeat(32),
-        version: "2.0".to_owned(),
-        security_version: 4,
-        vendor: "ACME Computers".to_owned(),
-        products: vec!["Server S1".to_owned()],
-        size_bytes: 16 << 20,
-        added_at: 0,
-    }
-}
-
-/// A rollout that begins with all hosts of its first wave at once.
+/// The waves and limits of a rollout that begins with all hosts of its first wave at once.
 fn rollout(canaries: usize) -> String {
     format!(
-        "name = \"winter\"\nrelease = \"2.0\"\nhosts = \"all\"\n\
-         [[wave]]\nname = \"canary\"\ncount = {canaries}\nsoak = \"1 s\"\n\
+        "[[wave]]\nname = \"canary\"\ncount = {canaries}\nsoak = \"1 s\"\n\
          [[wave]]\nname = \"rest\"\nrest = true\napproval = \"person\"\n\
          [limits]\nin-flight = [{{ per = \"all\", hosts = {canaries} }}]\n\
          failures = [{{ per = \"all\", hosts = 1 }}, {{ per = \"rack\", hosts = 1 }}]\n"
@@ -87,20 +57,10 @@ fn rollout(canaries: usize) -> String {
 }
 
 fn start(store: &mut dyn Store, known: usize, canaries: usize) {
-    let hosts: Vec<Host> = (0..known).map(host).collect();
-    store.put_hosts(&hosts).unwrap();
-    store.add_release(&release()).unwrap();
-    let (text, at) = (rollout(canaries), store.now().unwrap());
-    let file = RolloutFile::parse(&text).unwrap();
-    let (release, hosts) = (&release(), hosts.as_slice());
-    let source = Source::Host { asked_at: at };
-    let predicted = |_: &Host| Prediction { typical_s: 150, longest_s: 300, source };
-    let given = Given { file: &file, release, hosts, predicted: &predicted, now: at };
-    let new = NewRollout::of(&text, &file, &plan(&given).unwrap(), "ann".to_owned(), at);
-    let id = store.create_rollout(&new).unwrap();
-    let (from, to) = (&[RolloutState::Ready], RolloutState::Running);
-    let change = StateChange { from, to, reason: "", by: "ann", at, revision: None };
-    store.change_state(id, &change).unwrap();
+    let hosts: Vec<Host> =
+        (0..known).map(|number| fleet::host(number, SITE, number % 20)).collect();
+    fleet::put(store, &hosts);
+    fleet::start(store, "winter", &rollout(canaries));
 }
 
 /// What a campaign tells of its hosts: two stages, or all there is.
@@ -144,7 +104,7 @@ fn peak(known: usize, canaries: usize) -> usize {
     let (mut seen, mut most) = (0, 0);
     for turn in 1..=TURNS_MAX {
         let now = turn as i64 * TURN_US;
-        crew.handle_shelf([release().digest].into());
+        crew.handle_shelf([fleet::release().digest].into());
         crew.turn(&mut store, now).unwrap();
         most = most.max(crew.in_hand());
         for campaign in std::mem::take(&mut ending) {

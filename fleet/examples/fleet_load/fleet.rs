@@ -1,15 +1,12 @@
 //! A fleet of five sites, and rollouts over it.
 
-use firmcast_fleet::model::{
-    Attempt, AttemptId, AttemptState, Host, Release, RolloutId, RolloutState, WaveState,
-};
-use firmcast_fleet::rollout::file::RolloutFile;
-use firmcast_fleet::rollout::plan::{Given, plan};
-use firmcast_fleet::rollout::prediction::{Prediction, Source};
+use firmcast_fleet::model::{Attempt, AttemptId, AttemptState, RolloutId, RolloutState, WaveState};
+use firmcast_fleet::store::Store;
 use firmcast_fleet::store::requests::{
-    ClaimRequest, NewRollout, Open, Outcome, PAGE_MAX, Place, StateChange, WaveChange,
+    ClaimRequest, Open, Outcome, PAGE_MAX, Place, StateChange, WaveChange,
 };
-use firmcast_fleet::store::{Store, all_hosts};
+
+use super::made::{self, host};
 
 pub(crate) const SITES: usize = 5;
 const HOSTS_OF_RACK: usize = 40;
@@ -38,57 +35,15 @@ pub(crate) fn site(number: usize) -> String {
     format!("site{}", number % SITES)
 }
 
-fn host(number: usize) -> Host {
-    let rack = format!("r{}", number / SITES / HOSTS_OF_RACK);
-    let labels = [("site", site(number)), ("rack", rack), ("role", "compute".to_owned())];
-    Host {
-        name: format!("host{number:06}"),
-        // As long as a real one.
-        key: format!("firmcast-host-key-v1 {number:044}"),
-        addresses: vec![([10, 1, (number >> 8) as u8, number as u8], 9847).into()],
-        vendor: "ACME Computers".to_owned(),
-        product: "Server S1".to_owned(),
-        bios_version: "1.9.4".to_owned(),
-        agent_version: "0.1.0".to_owned(),
-        security_version_floor: 3,
-        labels: labels.map(|(name, value)| (name.to_owned(), value)).into(),
-    }
-}
-
-pub(crate) fn release() -> Release {
-    Release {
-        digest: "ab".repeat(32),
-        version: "2.1.0".to_owned(),
-        security_version: 4,
-        vendor: "ACME Computers".to_owned(),
-        products: vec!["Server S1".to_owned()],
-        size_bytes: 16 << 20,
-        added_at: 0,
-    }
-}
-
 /// Puts hosts where there are none yet.
 fn put(store: &mut dyn Store, hosts: usize) {
-    let hosts: Vec<Host> = (0..hosts).map(host).collect();
-    store.put_hosts(&hosts).unwrap();
-    store.add_release(&release()).unwrap();
+    let host = |number| host(number, &site(number), number / SITES / HOSTS_OF_RACK);
+    made::put(store, &(0..hosts).map(host).collect::<Vec<_>>());
 }
 
 /// Creates a rollout over all hosts and starts it, with its first wave.
 fn start(store: &mut dyn Store, name: &str, waves: &str) -> RolloutId {
-    let (at, hosts) = (store.now().unwrap(), all_hosts(store).unwrap());
-    let head = format!("name = \"{name}\"\nrelease = \"{}\"\nhosts = \"all\"\n", release().version);
-    let text = head + waves + LIMITS;
-    let file = RolloutFile::parse(&text).unwrap();
-    let (release, hosts) = (&release(), hosts.as_slice());
-    let source = Source::Host { asked_at: at };
-    let predicted = |_: &Host| Prediction { typical_s: 300, longest_s: 600, source };
-    let given = Given { file: &file, release, hosts, predicted: &predicted, now: at };
-    let new = NewRollout::of(&text, &file, &plan(&given).unwrap(), "ann".to_owned(), at);
-    let id = store.create_rollout(&new).unwrap();
-    let (from, to) = (&[RolloutState::Ready], RolloutState::Running);
-    let change = StateChange { from, to, reason: "", by: "ann", at, revision: None };
-    store.change_state(id, &change).unwrap();
+    let id = made::start(store, name, &(waves.to_owned() + LIMITS));
     move_wave(store, id, 0, WaveState::Waiting, WaveState::Running);
     id
 }

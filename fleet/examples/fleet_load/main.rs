@@ -15,6 +15,9 @@ mod claims;
 mod fleet;
 mod live;
 mod looks;
+// Shared with the tests.
+#[path = "../../tests/store/fleet.rs"]
+mod made;
 mod turns;
 
 use std::net::SocketAddr;

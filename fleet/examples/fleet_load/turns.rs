@@ -7,7 +7,8 @@ use firmcast_fleet::work::crew::Crew;
 use serde_json::{Value, json};
 
 use super::claims::middle_and_worst;
-use super::fleet::{release, site};
+use super::fleet::site;
+use super::made::release;
 
 /// Between two turns of a worker, in microseconds.
 const TURN_US: i64 = 1_000_000;
