@@ -158,6 +158,12 @@ impl Entering {
     fn is(&self, campaign: u64, manager: PeerKey) -> bool {
         self.campaign == campaign && self.manager == manager
     }
+
+    /// What another campaign is told.
+    fn keeps_out(&self) -> Refusal {
+        let detail = format!("campaign {:016x} is being started", self.campaign);
+        Refusal::new(Reason::Busy, detail)
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -388,9 +394,8 @@ impl Agent {
         begin: &Begin,
         system: &mut dyn HostSystem,
     ) -> Result<Option<PieceSet>, Refusal> {
-        if let Some(other) = self.entering {
-            let detail = format!("campaign {:016x} is being started", other.campaign);
-            return Err(Refusal::new(Reason::Busy, detail));
+        if let Some(other) = &self.entering {
+            return Err(other.keeps_out());
         }
         self.prepare(begin.peer, begin.campaign, |manager, manifest| {
             system.prepare(&UpdateOrder {
@@ -453,6 +458,9 @@ impl Agent {
         if let Some(known) = again {
             return known.answer.clone();
         }
+        if let Some(refusal) = self.is_leaving(now, peer, address, command, system) {
+            return refusal;
+        }
         let answer = match *command {
             Command::Foresee { campaign, accepted } => {
                 self.foresee(peer, address, (campaign, accepted), system)
@@ -466,6 +474,27 @@ impl Agent {
             self.measured = Some(Measured { by: peer, until, command, answer });
         }
         answer
+    }
+
+    /// A host on its way into another campaign still answers and is not home any more: what its
+    /// chip holds is about to change. Only the campaign that it came back from may know how that
+    /// ended.
+    fn is_leaving(
+        &mut self,
+        now: Time,
+        peer: PeerKey,
+        address: SocketAddr,
+        command: &Command,
+        system: &mut dyn HostSystem,
+    ) -> Option<Answer> {
+        self.forget_expired(now, system);
+        let (Command::Foresee { campaign, .. } | Command::Measure { campaign }) = *command else {
+            return None;
+        };
+        let entering = self.entering.filter(|entering| !entering.is(campaign, peer))?;
+        let last_end = system.identity(address).last_end;
+        let came_back = last_end.is_some_and(|end| end.campaign == campaign);
+        (!came_back).then(|| refused(campaign, &entering.keeps_out()))
     }
 
     fn measure(

@@ -304,6 +304,28 @@ fn recovery_that_cannot_be_entered_or_is_released_is_taken_back() {
 }
 
 #[test]
+fn a_host_on_its_way_into_a_campaign_is_not_home_for_others() {
+    const OTHER: u64 = CAMPAIGN + 1;
+    let mut world = World::new();
+    world.send_manifest(0, CAMPAIGN);
+    assert_eq!(world.begin(0, CAMPAIGN), (Phase::Accepted, Reason::None));
+    world.send_manifest(1, OTHER);
+    let accepted = Acceptance::default();
+    let commands =
+        [Command::Measure { campaign: OTHER }, Command::Foresee { campaign: OTHER, accepted }];
+    for command in &commands {
+        let Answer::Report(report) = world.tell(1, command) else { panic!("no report") };
+        assert_eq!((report.phase, report.ending.reason), (Phase::Refused, Reason::Busy));
+    }
+    assert_eq!(world.system.measured, 0);
+    world.now = world.now + ENTERING_LIFETIME;
+    world.connect(1);
+    for command in &commands {
+        assert!(!matches!(world.tell(1, command), Answer::Report(_)));
+    }
+}
+
+#[test]
 fn a_measurement_waits_for_programs_and_is_asked_for_again() {
     let mut world = World::new();
     world.send_manifest(0, CAMPAIGN);
