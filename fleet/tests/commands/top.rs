@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use nix::pty::{Winsize, openpty};
@@ -18,6 +18,8 @@ struct Terminal {
     child: Child,
     keys: File,
     shown: Arc<Mutex<Vec<u8>>>,
+    /// Reads until nobody has the terminal any more.
+    reader: JoinHandle<()>,
 }
 
 impl Terminal {
@@ -33,13 +35,13 @@ impl Terminal {
         let keys = File::from(pair.master);
         let (mut master, shown) = (keys.try_clone().unwrap(), Arc::new(Mutex::new(Vec::new())));
         let kept = Arc::clone(&shown);
-        thread::spawn(move || {
+        let reader = thread::spawn(move || {
             let mut buffer = [0; 4096];
             while let Ok(read @ 1..) = master.read(&mut buffer) {
                 kept.lock().unwrap().extend_from_slice(&buffer[..read]);
             }
         });
-        Self { child, keys, shown }
+        Self { child, keys, shown, reader }
     }
 
     fn shown(&self) -> String {
@@ -96,12 +98,12 @@ impl Terminal {
             }
             thread::sleep(Duration::from_millis(20));
         };
+        self.wait("the last that it shows", || self.reader.is_finished());
+        let shown = self.shown();
         // The screen that was there before, and the cursor.
-        if self.shown().contains("\u{1b}[?1049h") {
-            self.wait_for("\u{1b}[?1049l");
-            self.wait_for("\u{1b}[?25h");
-        }
-        (status, self.shown())
+        let is_back = |word| !shown.contains("\u{1b}[?1049h") || shown.contains(word);
+        assert!(is_back("\u{1b}[?1049l") && is_back("\u{1b}[?25h"), "{shown:?}");
+        (status, shown)
     }
 }
 

@@ -318,7 +318,7 @@ fn a_host_on_its_way_into_a_campaign_is_not_home_for_others() {
         assert_eq!((report.phase, report.ending.reason), (Phase::Refused, Reason::Busy));
     }
     assert_eq!(world.system.measured, 0);
-    world.now = world.now + ENTERING_LIFETIME;
+    world.now += ENTERING_LIFETIME;
     world.connect(1);
     for command in &commands {
         assert!(!matches!(world.tell(1, command), Answer::Report(_)));
