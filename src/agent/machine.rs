@@ -458,7 +458,7 @@ impl Agent {
         if let Some(known) = again {
             return known.answer.clone();
         }
-        if let Some(refusal) = self.is_leaving(now, peer, address, command, system) {
+        if let Some(refusal) = self.refusal_while_leaving(now, peer, address, command, system) {
             return refusal;
         }
         let answer = match *command {
@@ -479,7 +479,7 @@ impl Agent {
     /// A host on its way into another campaign still answers and is not home any more: what its
     /// chip holds is about to change. Only the campaign that it came back from may know how that
     /// ended.
-    fn is_leaving(
+    fn refusal_while_leaving(
         &mut self,
         now: Time,
         peer: PeerKey,
