@@ -110,10 +110,10 @@ class Fleet:
             self.module.fail_json(msg=wrong.strip() or f"{self.words[0]} ended with status {status}")
         return said
 
-    def rollout(self, name):
-        """Returns the rollout of that name, or nothing."""
+    def rollout(self, **fields):
+        """Returns the rollout that has these, or nothing."""
         listed = (json.loads(line) for line in self.says("rollout", "list", "--json").splitlines())
-        return next((rollout for rollout in listed if rollout["name"] == name), None)
+        return next((rollout for rollout in listed if all(rollout[field] == fields[field] for field in fields)), None)
 
 
 class Task:
@@ -139,14 +139,15 @@ class Task:
     def create(self):
         """Creates the rollout of the file, if there is none of its name. Returns its name and state."""
         path = self.module.params["file"]
-        plan = json.loads(self.fleet.says("rollout", "plan", "--json", "--", path))
-        name, known = plan["name"], self.fleet.rollout(plan["name"])
+        # What was created needs no plan, and there may be none any more: of a version that two releases have, for example.
+        known = self.fleet.rollout(file=self.text(path))
         if known:
-            with open(path, encoding="utf-8") as file:
-                if file.read() != known["file"]:
-                    wrong = f"rollout {name} was created from another text than {path} has now, and stays as it is"
-                    self.module.fail_json(msg=f"{wrong}: give the new one another name")
-            return name, known["state"]
+            return known["name"], known["state"]
+        plan = json.loads(self.fleet.says("rollout", "plan", "--json", "--", path))
+        name = plan["name"]
+        if self.fleet.rollout(name=name):
+            wrong = f"rollout {name} was created from another text than {path} has now, and stays as it is"
+            self.module.fail_json(msg=f"{wrong}: give the new one another name")
         touched = sum(len(wave["hosts"]) for wave in plan["waves"])
         if touched == 0:
             self.module.fail_json(msg=f"rollout {name} would touch no host, so nothing is created: see firmcast-fleet rollout plan {path}")
@@ -156,6 +157,14 @@ class Task:
             self.after += self.fleet.says("rollout", "plan", "--", path)
         self.change(path, "create", "--plan", plan["digest"])
         return name, "ready"
+
+    def text(self, path):
+        """Returns the text of the file, or nothing where it cannot be read: the program says why not."""
+        try:
+            with open(path, encoding="utf-8", newline="") as file:
+                return file.read()
+        except (OSError, UnicodeDecodeError):
+            return None
 
     def start(self, name, state):
         """Starts what was created, or lets it go on."""
@@ -171,7 +180,7 @@ class Task:
 
     def end(self, name, word, state, done):
         """Pauses or aborts what has not ended."""
-        known = self.fleet.rollout(name)
+        known = self.fleet.rollout(name=name)
         if not known:
             self.module.fail_json(msg=f"there is no rollout {name}: firmcast-fleet rollout list shows those there are")
         if known["state"] != state and not (known["state"] in done and word == "abort"):
@@ -189,7 +198,7 @@ class Task:
             self.end(name, "pause", "paused", ())
         else:
             self.end(name, "abort", "error", ("finished",))
-        if self.fleet.rollout(name):
+        if self.fleet.rollout(name=name):
             self.result["rollout"] = json.loads(self.fleet.says("rollout", "show", "--json", "--", name))
         if self.module._diff:
             self.result["diff"] = {"before": self.before, "after": self.after}
