@@ -72,8 +72,9 @@ test-packages: packages ## [?|16 min] lintian and rpmlint; the packages are inst
 	tests/packages/run
 	tests/rpm/run
 
-test-ansible: need-cc need-python3 ## [?|?] the Ansible collection with the real program: inventory, a playbook, ansible-test sanity
+test-ansible: need-cc need-python3 ## [?|3 min] the Ansible collection with the real program: inventory, a playbook, ansible-test sanity; then two virtual servers get another BIOS by a playbook
 	tests/ansible/run
+	$(LAB) run rollout-by-ansible
 
 test-packages-vm: packages ## [?|?] the same on whole Debians in the VM lab, where an installed agent updates its machine's flash
 	tests/packages/lab
@@ -93,7 +94,7 @@ test-vm: need-cc need-python3 ## [?|?] real kernels with real firmware in emulat
 test-fleet-real: need-cc need-python3 need-postgres ## [?|?] real workers and PostgreSQL over simulated hosts on real sockets, while all of them die and return: FLEET_SECONDS=n (600), FLEET_HOSTS=n (200), FLEET_SEED=n runs one again as far as chance goes
 	tests/fleet/run --seconds $(FLEET_SECONDS) --hosts $(FLEET_HOSTS) $(if $(FLEET_SEED),--seed $(FLEET_SEED))
 
-soak: need-cc ## [?|?] hunts for hours: SOAK_SEEDS=n worlds from SOAK_FIRST=n on, each fuzz target for a minute, the fleet's API and page, the Ansible collection, the packages built twice and compared, and tried on whole Debians, the last release and today's programs together, a rollout over virtual machines, the hook in initramfs of distributions, test-fleet-real, SOAK_VM_ROUNDS=n rounds of the VM lab (0)
+soak: need-cc ## [?|?] hunts for hours: SOAK_SEEDS=n worlds from SOAK_FIRST=n on, each fuzz target for a minute, the fleet's API and page, the Ansible collection, also over virtual machines, the packages built twice and compared, and tried on whole Debians, the last release and today's programs together, a rollout over virtual machines, the hook in initramfs of distributions, test-fleet-real, SOAK_VM_ROUNDS=n rounds of the VM lab (0)
 	tests/programs
 	$(SIMULATOR) --first $(SOAK_FIRST) --seeds $(SOAK_SEEDS) --flash-seeds $$(($(SOAK_SEEDS) * 2)) --rescue-seeds $$(($(SOAK_SEEDS) / 2))
 	@if command -v cargo-fuzz >/dev/null; then \

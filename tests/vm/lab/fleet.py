@@ -7,7 +7,9 @@ import subprocess
 from pathlib import Path
 
 from . import binaries, packages
+from .firmware import seabios_version
 from .network import MANAGER_INTERFACE
+from .server import VENDOR, Machine
 from .shell import CommandFailed, write
 
 PAGE = "127.0.0.1:8420"
@@ -42,6 +44,22 @@ class Fleet:
     def import_table(self, text):
         """Takes over a table of hosts."""
         return self.says("hosts", "import", write(self.folder / "hosts.csv", text))
+
+    def knows(self, places):
+        """Takes over the enrolled servers with the labels of this table, and a bundle of the newer SeaBIOS; returns the
+        bundle's version."""
+        newer = self._lab.firmware.seabios_newer
+        version = seabios_version(newer)
+        bundle = self._lab.manager.bundle("newer", newer, version=version, preserve=False, expect_version=version)
+        self.says("hosts", "import", self._lab.manager.state / "inventory.json")
+        self.import_table(places)
+        self.says("release", "add", bundle)
+        return version
+
+    def knows_stranger(self, name, site):
+        """Takes over one more host, which is no machine of the lab."""
+        key = self._lab.manager.public_key(self._lab.manager.new_key("host", self.folder / "stranger.key"))
+        self.import_table(f"name,key,addresses,vendor,product,site\n{name},{key},10.77.0.15:9847,{VENDOR},{Machine.product},{site}\n")
 
     def worker(self, site, name, approver, *options):
         """Starts a worker of a site, whose campaigns have these options; a wave may begin by the word of this key's owner."""
@@ -89,6 +107,10 @@ class Fleet:
         """What happened so far."""
         found = [json.loads(line) for line in self.says("events", "--json").splitlines()]
         return [event for event in found if host in (None, event["host"]) and kind in (None, event["kind"])]
+
+    def claimed(self):
+        """The hosts with which workers began."""
+        return {event["host"] for event in self.events(kind="claimed")}
 
     def stages(self, host):
         """The stages through which a host went, each with the worker that told it."""

@@ -100,11 +100,7 @@ def four_servers(lab):
 
 def create(lab, fleet):
     """From the manager's inventory to a frozen rollout; returns the names of its hosts, wave by wave."""
-    version = seabios_version(lab.firmware.seabios_newer)
-    bundle = lab.manager.bundle("newer", lab.firmware.seabios_newer, version=version, preserve=False, expect_version=version)
-    fleet.says("hosts", "import", lab.manager.state / "inventory.json")
-    fleet.import_table(PLACES)
-    fleet.says("release", "add", bundle)
+    version = fleet.knows(PLACES)
     file = fleet.folder / "rollout.toml"
     file.write_text(FILE.format(name=ROLLOUT, release=version, soak=SOAK_S))
     plan = json.loads(fleet.says("rollout", "plan", file, "--json"))
@@ -112,8 +108,7 @@ def create(lab, fleet):
     lab.check(f"the plan has each server in its wave: {planned}", planned == WAVES)
     fleet.says("rollout", "create", file, "--plan", plan["digest"])
     # Hosts that come later do not belong to it.
-    key = lab.manager.public_key(lab.manager.new_key("host", fleet.folder / "stranger.key"))
-    fleet.import_table(f"name,key,addresses,vendor,product,site\n{STRANGER},{key},10.77.0.15:9847,Firmcast Lab,Virtual Server 1,south\n")
+    fleet.knows_stranger(STRANGER, "south")
     return planned
 
 
@@ -134,7 +129,7 @@ def the_canary_pauses_it(lab, fleet, canary):
     lab.check(f"the host says what is in the way: {end['detail']}", end["host"] == CANARY and "locked" in end["detail"], end)
     begun = time.monotonic()
     lab.wait_until(lambda: time.monotonic() > begun + PAUSE_S, 2 * PAUSE_S, "some turns of the workers")
-    lab.check("nobody else has begun", claimed(fleet) == {CANARY}, claimed(fleet))
+    lab.check("nobody else has begun", fleet.claimed() == {CANARY}, fleet.claimed())
     lab.check("the canary has not left its OS", canary.starts == 1 and not canary.shows(RECOVERY_BOOTS))
 
 
@@ -167,7 +162,7 @@ def the_third_waits_for_another_person(lab, fleet, approver):
     approve = ["rollout", "approve", ROLLOUT, "rest", "--key", approver]
     refused = fleet.refusal(*approve)
     lab.check("the operator's own word is refused", "somebody else has to approve" in refused, refused)
-    lab.check("and lets nobody begin", LAST not in claimed(fleet))
+    lab.check("and lets nobody begin", LAST not in fleet.claimed())
     fleet.says(*approve, by=APPROVER)
 
 
@@ -194,7 +189,7 @@ def what_was_touched(lab, fleet, servers, planned):
     page = fleet.page(ROLLOUT_PAGE)
     lab.check("the page says that it is finished", "finished" in page, page)
     fleet.picture("finished", ROLLOUT_PAGE)
-    lab.check("the touched set is the planned set", claimed(fleet) == everybody, claimed(fleet))
+    lab.check("the touched set is the planned set", fleet.claimed() == everybody, fleet.claimed())
     shown = fleet.rollout(ROLLOUT)
     ends = [(attempts(shown, wave)["confirmed"], attempts(shown, wave)["failed"]) for wave in range(3)]
     lab.check("every host has its end: the canary failed, the others are confirmed", ends == [(0, 1), (2, 0), (1, 0)], shown)
@@ -226,8 +221,3 @@ def state(shown, wave):
 def attempts(shown, wave):
     """How many attempts of a wave are in each state."""
     return shown["waves"][wave]["attempts"]
-
-
-def claimed(fleet):
-    """The hosts with which workers began."""
-    return {event["host"] for event in fleet.events(kind="claimed")}
