@@ -111,7 +111,10 @@ def switch_off(lab, server):
 
 def record_follows(lab, server):
     """The initramfs is built again with the record of the new firmware, so the next boot has no doubt either."""
-    renewed = f"test /boot/initrd.img-{lab.kernel.version} -nt /boot/firmcast/rescue.cpio"
+    archive = "/boot/firmcast/rescue.cpio"
+    # Both are there from before the rescue; on a slow machine the agent has not even started when its OS is up.
+    since_boot = f"[ $(stat -c %Y {archive}) -gt $(($(date +%s) - $(cut -d. -f1 /proc/uptime))) ]"
+    renewed = f"{since_boot} && test /boot/initrd.img-{lab.kernel.version} -nt {archive}"
     lab.wait_until(lambda: server.command(renewed)[0] == 0, RENEWAL_TIMEOUT_S, "the initramfs with the new record")
     done = "systemctl show -P ActiveState firmcast-initramfs.service"
     lab.wait_until(lambda: server.command(done)[1].strip() == "inactive", RENEWAL_TIMEOUT_S, "the end of its service")
