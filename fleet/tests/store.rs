@@ -6,6 +6,7 @@
 //! | `samples.rs` | hosts, releases, rollouts |
 //! | `receiver.rs` | an HTTP server that fails in all ways |
 //! | `sender.rs` | webhooks: delivered in order, at least once, whatever fails |
+//! | `calls.rs` | dead hosts that call for help |
 //! | `foresights.rs` | how long updates take |
 //! | `suite.rs` | what holds for every store |
 //! | `bundles.rs` | bundles in chunks, and who needs them where |
@@ -20,6 +21,8 @@
 
 #[path = "store/bundles.rs"]
 mod bundles;
+#[path = "store/calls.rs"]
+mod calls;
 #[path = "store/crowd.rs"]
 mod crowd;
 #[path = "store/foresights.rs"]

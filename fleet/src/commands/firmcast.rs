@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Read};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -19,7 +20,7 @@ use super::shelf::Shelf;
 const LINE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// How campaigns are run.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct FirmcastArgs {
     /// The manager's private key [default: manager.key in the state directory]
     #[arg(long, value_name = "FILE")]
@@ -28,7 +29,8 @@ pub(crate) struct FirmcastArgs {
     #[arg(long, value_name = "PROGRAM", default_value = "firmcast")]
     firmcast: PathBuf,
     /// Options for each firmcast update, after --, for example -- --rate 400 --polite. Hosts that
-    /// are only asked or measured are reached one by one, whatever these say of --group
+    /// are only asked or measured are reached one by one, whatever these say of --group. Dead hosts
+    /// are answered with those of these that firmcast serve has, too
     #[arg(last = true, value_name = "OPTION")]
     options: Vec<String>,
 }
@@ -68,8 +70,36 @@ impl Errand {
     }
 }
 
+/// The options of updates that `firmcast serve` has, too, and whether a value follows.
+const OF_SERVICE: [(&str, bool); 7] = [
+    ("--group", true),
+    ("--unicast", false),
+    ("--rate", true),
+    ("--polite", false),
+    ("--agent-port", true),
+    ("--interface", true),
+    ("--trust", true),
+];
+
+/// Returns those of the operator's options that `firmcast serve` has.
+fn of_service(operators: &[String]) -> Vec<String> {
+    let mut options = Vec::new();
+    let mut rest = operators.iter();
+    while let Some(option) = rest.next() {
+        let name = option.split_once('=').map_or(option.as_str(), |(name, _)| name);
+        let Some((_, has_value)) = OF_SERVICE.iter().find(|(known, _)| *known == name) else {
+            continue;
+        };
+        options.push(option.clone());
+        if *has_value && name == option {
+            options.extend(rest.next().cloned());
+        }
+    }
+    options
+}
+
 /// The manager's program.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Firmcast {
     program: PathBuf,
     key: PathBuf,
@@ -106,8 +136,7 @@ impl Firmcast {
         std::fs::create_dir_all(place)
             .with_context(|| format!("cannot create {}", place.display()))?;
         enrol(place, hosts)?;
-        let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "--"]).arg(&self.program);
+        let mut command = dying_with_caller(&self.program);
         command.arg("--state").arg(place).args(["update", "--json", "--port", "0", "--bundle"]);
         command.arg(self.shelf.path(release)).arg("--key").arg(&self.key);
         command.args(errand.options(&self.options));
@@ -116,6 +145,35 @@ impl Firmcast {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.spawn().context("cannot start setpriv (package util-linux)")
     }
+}
+
+impl Firmcast {
+    /// Where it keeps what it keeps itself.
+    pub(crate) fn place(&self) -> &Path {
+        &self.place
+    }
+
+    /// Starts the service that answers dead hosts, with bundles and policy of its place. It dies
+    /// with the thread that calls this, however that ends.
+    pub(crate) fn serve(
+        &self,
+        bundles: &Path,
+        policy: &Path,
+        listen: SocketAddr,
+    ) -> anyhow::Result<Child> {
+        let mut command = dying_with_caller(&self.program);
+        command.arg("--state").arg(&self.place).arg("serve").arg("--bundles").arg(bundles);
+        command.arg("--policy").arg(policy).arg("--key").arg(&self.key);
+        command.arg("--listen").arg(listen.to_string()).args(of_service(&self.options));
+        command.stdin(Stdio::null());
+        command.spawn().context("cannot start setpriv (package util-linux)")
+    }
+}
+
+fn dying_with_caller(program: &Path) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+    command
 }
 
 /// Lets `firmcast` know the hosts by the keys that the store has.
@@ -186,5 +244,12 @@ mod tests {
         assert_eq!(Errand::Update.options(&operators), operators);
         assert_eq!(Errand::Look.options(&operators), words("--look --unicast --rate 400"));
         assert_eq!(Errand::DryRun.options(&operators), words("--dry-run --unicast --rate 400"));
+    }
+
+    #[test]
+    fn the_service_gets_those_options_that_it_has() {
+        let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        let operators = words("--escrow --rate 400 --accept flash-locks --interface=eth1 --polite");
+        assert_eq!(of_service(&operators), words("--rate 400 --interface=eth1 --polite"));
     }
 }

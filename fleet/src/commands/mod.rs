@@ -1,5 +1,6 @@
 //! The command line: global options, and one file for each subcommand.
 
+mod calls;
 mod events;
 mod firmcast;
 mod hosts;
@@ -84,6 +85,8 @@ enum Command {
     Work(work::WorkArgs),
     /// Show what happens, on the whole screen of a terminal
     Top(top::TopArgs),
+    /// List the dead hosts that call for help
+    Calls(calls::CallsArgs),
     /// Show what happened
     Events(events::EventsArgs),
     /// Write what Prometheus would read of the store
@@ -110,6 +113,7 @@ impl Cli {
             Command::Rollout(args) => args.run(&self.place),
             Command::Work(args) => args.run(&self.place),
             Command::Top(args) => args.run(&self.place),
+            Command::Calls(args) => args.run(&self.place),
             Command::Events(args) => args.run(&self.place),
             Command::Metrics(args) => args.run(&self.place),
             Command::People(args) => args.run(&self.place),

@@ -1,7 +1,6 @@
 //! `firmcast-fleet web`: the page, as a process.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -31,10 +30,6 @@ pub(crate) struct WebArgs {
     /// Listen where other machines reach it: a proxy in front does TLS and says who may look
     #[arg(long)]
     behind_proxy: bool,
-    /// Show the dead hosts that call for help, as firmcast serve says at SOCKET: serve.sock in its
-    /// state directory
-    #[arg(long, value_name = "SOCKET")]
-    status: Option<PathBuf>,
     /// Where the proxy calls from; may be repeated
     #[arg(long = "proxy", value_name = "IP", requires = "behind_proxy",
         default_values = ["127.0.0.1", "::1"])]
@@ -89,7 +84,6 @@ impl WebArgs {
             store: StorePool::start(open),
             live: Live::follow(open),
             seen: SeenCache::default(),
-            status: self.status.clone().map(Arc::new),
         };
         let live = site.live.clone();
         let stop = async move {

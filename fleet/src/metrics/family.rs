@@ -73,6 +73,11 @@ pub(super) const WORKER_SEEN: Family = gauge(
     "firmcast_fleet_worker_last_seen_timestamp_seconds",
     "When a worker of a site was seen last.",
 );
+pub(super) const CALLS: Family = gauge(
+    "firmcast_fleet_calls_for_help",
+    "Dead hosts that call for help, by the site whose worker answers them, and whether they are \
+     left alone.",
+);
 pub(super) const LEASES_EXPIRED: Family = Family {
     name: "firmcast_fleet_leases_expired_total",
     kind: Kind::Counter,
@@ -103,7 +108,7 @@ pub(super) const LEFT_OUT: Family = gauge(
 );
 
 /// Every metric, in the order of the page.
-pub const FAMILIES: [&Family; 23] = [
+pub const FAMILIES: [&Family; 24] = [
     &BUILD_INFO,
     &STORE_UP,
     &STORE_READ,
@@ -120,6 +125,7 @@ pub const FAMILIES: [&Family; 23] = [
     &WORKERS,
     &WORKERS_WAITING,
     &WORKER_SEEN,
+    &CALLS,
     &LEASES_EXPIRED,
     &DRAIN_FAILURES,
     &LAST_EVENT,

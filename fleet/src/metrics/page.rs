@@ -3,13 +3,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::budget::usages;
 use super::exposition::{Exposition, Sample};
 use super::family::{
-    ATTEMPTS, BUILD_INFO, DRAIN_FAILURES, DRAINING, Family, HOSTS, LAST_EVENT, LEASES_EXPIRED,
-    LEFT_OUT, LIMIT_MAX, LIMIT_USED, OLDEST_IN_FLIGHT, OVERDUE, ROLLOUT_STATE, ROLLOUTS,
-    STORE_READ, STORE_UP, WAVE_STATE, WEBHOOK_FAILING, WEBHOOK_LAG, WEBHOOK_SENDER_UP, WORKER_SEEN,
-    WORKERS, WORKERS_WAITING,
+    ATTEMPTS, BUILD_INFO, CALLS, DRAIN_FAILURES, DRAINING, Family, HOSTS, LAST_EVENT,
+    LEASES_EXPIRED, LEFT_OUT, LIMIT_MAX, LIMIT_USED, OLDEST_IN_FLIGHT, OVERDUE, ROLLOUT_STATE,
+    ROLLOUTS, STORE_READ, STORE_UP, WAVE_STATE, WEBHOOK_FAILING, WEBHOOK_LAG, WEBHOOK_SENDER_UP,
+    WORKER_SEEN, WORKERS, WORKERS_WAITING,
 };
 use crate::model::{AttemptState, Delivery, EventId, RolloutState, Stamp, WaveState};
-use crate::store::requests::{Survey, Surveyed};
+use crate::store::requests::{Calling, Survey, Surveyed};
 
 const ROLLOUT_STATES: [(RolloutState, &str); 6] = [
     (RolloutState::Ready, "ready"),
@@ -224,6 +224,7 @@ fn workers(page: &mut Exposition, survey: &Survey, at: Stamp) {
     let tallies = survey.open.iter().flat_map(|rollout| &rollout.tallies);
     let sites: BTreeSet<&str> = (tallies.map(|tally| tally.site.as_str()))
         .chain(survey.workers.iter().map(|worker| worker.site.as_str()))
+        .chain(survey.calls.keys().map(String::as_str))
         .collect();
     let mut there = BTreeMap::<&str, Crowd>::new();
     for worker in &survey.workers {
@@ -248,6 +249,15 @@ fn workers(page: &mut Exposition, survey: &Survey, at: Stamp) {
         Some(Sample { labels: vec![("site", *site)], value: seconds(last) })
     });
     page.family(&WORKER_SEEN, seen);
+    let calls = sites.iter().flat_map(|site| {
+        let Calling { hosts, parked } = survey.calls.get(*site).copied().unwrap_or_default();
+        let states = [("answered", hosts.saturating_sub(parked)), ("parked", parked)];
+        states.map(|(state, hosts)| Sample {
+            labels: vec![("site", *site), ("state", state)],
+            value: count(hosts),
+        })
+    });
+    page.family(&CALLS, calls);
 }
 
 /// How far each webhook is, where there are some.

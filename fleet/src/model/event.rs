@@ -36,6 +36,14 @@ pub enum EventKind {
     PutBack,
     /// `undrain` failed for a host.
     UndrainFailed,
+    /// A dead host calls for help.
+    Called,
+    /// A dead host has repaired itself, and starts its firmware.
+    Rescued,
+    /// A try to rescue a dead host failed.
+    RescueFailed,
+    /// A dead host is left alone: it failed, or came back, too often.
+    Parked,
 }
 
 impl EventKind {

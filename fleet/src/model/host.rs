@@ -36,7 +36,8 @@ pub struct Host {
     /// DMI product.
     #[serde(default)]
     pub product: String,
-    /// The firmware's version when the host was heard last; empty when nobody knows.
+    /// The firmware's version when the host was heard last, or that of the release that was
+    /// confirmed there since; empty when nobody knows.
     #[serde(default)]
     pub bios_version: String,
     /// The agent's version when the host was heard last; empty when nobody knows.

@@ -1,6 +1,7 @@
 //! What a fleet consists of, and what is done to it. Plain data; the store keeps it.
 
 mod attempt;
+mod call;
 mod event;
 mod foresight;
 mod host;
@@ -10,6 +11,7 @@ mod webhook;
 mod worker;
 
 pub use attempt::{Attempt, AttemptId, AttemptState, DRAINING, Drain, Health, Look, UNDRAINING};
+pub use call::{Call, CallNews, CallTurn};
 pub use event::{Event, EventId, EventKind};
 pub use foresight::{BoardTimes, Foresight};
 pub use host::{Host, LABEL_BYTES_MAX, LABELS_MAX, POWER, RACK, ROLE, SITE};

@@ -37,6 +37,14 @@ pub fn overview(store: &mut dyn Store) -> Result<Vec<Headline>, StoreError> {
     Ok(lines)
 }
 
+/// Reads how many dead hosts call for help.
+///
+/// # Errors
+/// Those of the store.
+pub fn calling(store: &mut dyn Store, now: Stamp) -> Result<usize, StoreError> {
+    Ok(store.calls(now)?.len())
+}
+
 /// Reads a rollout by its name, if it is there. Hosts stand in racks as [`racks`] found them: who
 /// reads often need not read all hosts each time.
 ///

@@ -24,6 +24,7 @@
 //! `fleet/src/commands/top/view`.
 
 pub mod budget;
+pub mod call;
 pub mod gather;
 pub mod grid;
 pub mod host;

@@ -6,8 +6,8 @@ use super::requests::{
     Place, Replanned, Retry, RolloutWaves, SignedApproval, StateChange, Survey, WaveChange,
 };
 use crate::model::{
-    Attempt, AttemptId, BoardTimes, Delivery, Event, EventId, Foresight, Host, Look, Release,
-    Rollout, RolloutId, Secret, Stamp, Webhook, WebhookId, Worker,
+    Attempt, AttemptId, BoardTimes, Call, CallNews, Delivery, Event, EventId, Foresight, Host,
+    Look, Release, Rollout, RolloutId, Secret, Stamp, Webhook, WebhookId, Worker,
 };
 use crate::rollout::limits::Counts;
 
@@ -190,8 +190,9 @@ pub trait Store: Send {
         at: Stamp,
     ) -> Result<(), StoreError>;
 
-    /// Ends an attempt; only who holds the lease may. If a limit of failures is reached by it, the
-    /// rollout is paused or stopped at once.
+    /// Ends an attempt; only who holds the lease may. A host that is confirmed has the release's
+    /// version from then on. If a limit of failures is reached by it, the rollout is paused or
+    /// stopped at once.
     fn report(
         &mut self,
         attempt: AttemptId,
@@ -227,8 +228,8 @@ pub trait Store: Send {
     fn claim_looks(&mut self, request: &LookRequest<'_>) -> Result<Vec<Attempt>, StoreError>;
 
     /// Tells what a look came to; only who holds its lease may. One that is *unclear* goes on, with
-    /// its lease. A host that is *sick* has failed: if a limit of failures is reached by it, the
-    /// rollout is paused or stopped at once.
+    /// its lease. A host that is *sick* has failed, and nobody knows its version: if a limit of
+    /// failures is reached by it, the rollout is paused or stopped at once.
     fn report_look(
         &mut self,
         attempt: AttemptId,
@@ -243,6 +244,22 @@ pub trait Store: Send {
     /// Events by number, the last one first.
     fn past_events(&mut self, which: &LookBack<'_>, limit: usize)
     -> Result<Vec<Event>, StoreError>;
+
+    /// Keeps which dead hosts call a worker for help, in place of those that did before, and tells
+    /// what happened to some. A host that was rescued has the release's version from then on. Hosts
+    /// that the store does not know are left out.
+    fn tell_calls(
+        &mut self,
+        worker: &str,
+        calls: &[Call],
+        news: &[CallNews],
+        at: Stamp,
+    ) -> Result<(), StoreError>;
+
+    /// The dead hosts that call for help, by name, each as the worker knows it that heard it last;
+    /// those that were heard within [`super::requests::CALL_KEPT_US`] before `at`. At most
+    /// [`super::requests::CALLS_MAX`], those that were heard last.
+    fn calls(&mut self, at: Stamp) -> Result<Vec<Call>, StoreError>;
 
     /// Keeps that a worker was seen, with its site, for a day.
     fn see_worker(&mut self, worker: &Worker) -> Result<(), StoreError>;

@@ -3,6 +3,7 @@
 //! | file | what it has |
 //! | --- | --- |
 //! | `bundles.rs` | the chunks of bundles |
+//! | `calls.rs` | dead hosts that call for help |
 //! | `creation.rs` | a rollout to be created |
 //! | `changes.rs` | changes of states, approvals; which of them are done |
 //! | `retries.rs` | other tries for what failed |
@@ -13,6 +14,7 @@
 //! | `survey.rs` | all of the store, counted |
 
 mod bundles;
+mod calls;
 mod changes;
 mod claims;
 mod creation;
@@ -28,6 +30,8 @@ use crate::rollout::limits::Limits;
 
 pub use bundles::{CHUNK_BYTES, LACKING_MAX, chunks};
 pub(super) use bundles::{check_chunk, check_lacking, check_whole, needs_release};
+pub use calls::{CALL_KEPT_US, CALLS_MAX};
+pub(super) use calls::{check_calls, kept_call, last_heard, told_call};
 pub use changes::{Changed, SignedApproval, StateChange, WaveChange};
 pub(super) use changes::{forgives, halted};
 pub(super) use claims::lease_lost;
@@ -42,10 +46,11 @@ pub use looks::{LOOKS_MAX, LookRequest};
 pub(super) use looks::{check_look, judge_look, last_look, sick_detail, told_look};
 pub(super) use retries::{RETRIED, told_retry};
 pub use retries::{Replanned, Retry};
-pub(super) use survey::is_open;
 pub use survey::{
-    SURVEYED_MAX, Survey, Surveyed, Tally, WEBHOOKS_MAX, WORKER_KEPT_US, WORKERS_MAX,
+    Calling, SURVEYED_MAX, Survey, Surveyed, Tally, WEBHOOKS_MAX, WORKER_KEPT_US, WORKERS_MAX,
 };
+
+pub(super) use survey::{calling, is_open};
 
 /// Maximum number of hosts that one call puts.
 pub const HOSTS_AT_ONCE_MAX: usize = 200_000;

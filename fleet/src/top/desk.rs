@@ -26,8 +26,8 @@ pub enum Place {
 /// What was read for a place.
 #[derive(Clone, Debug)]
 pub enum Picture {
-    /// All rollouts.
-    Rollouts(Vec<Headline>),
+    /// All rollouts, and how many dead hosts call for help.
+    Rollouts(Vec<Headline>, usize),
     /// A rollout.
     Rollout(Box<Seen>),
     /// A host, and what happened to it, the last first.
@@ -240,7 +240,7 @@ impl Desk {
     fn open(&mut self) -> Option<Wish> {
         let cursor = self.cursor();
         let place = match self.picture.as_ref()? {
-            Picture::Rollouts(lines) => Place::Rollout(lines.get(cursor)?.name.clone()),
+            Picture::Rollouts(lines, _) => Place::Rollout(lines.get(cursor)?.name.clone()),
             Picture::Rollout(seen) => {
                 let grid = Grid::new(seen, seen.at);
                 let place = grid.cells().nth(cursor)?.host;
@@ -266,7 +266,7 @@ impl Desk {
     /// How many rows, cells or lines can be chosen.
     fn rows(&self, columns: u16) -> usize {
         match &self.picture {
-            Some(Picture::Rollouts(lines)) => lines.len(),
+            Some(Picture::Rollouts(lines, _)) => lines.len(),
             Some(Picture::Rollout(seen)) => seen.attempts.len(),
             Some(Picture::Host(host, events)) => sheet(host, events, columns.into()).len(),
             Some(Picture::Missing) | None => 0,

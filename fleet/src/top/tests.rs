@@ -37,7 +37,7 @@ fn rollouts() -> Desk {
         Headline { name: name.to_owned(), ..line }
     };
     let lines = ["winter", "世界世界世界世界世界世界世界", "a\u{1b}[2J\u{202e}b", ""].map(line);
-    on(Place::Rollouts, Picture::Rollouts(lines.to_vec()))
+    on(Place::Rollouts, Picture::Rollouts(lines.to_vec(), 2))
 }
 
 fn one_host() -> Desk {

@@ -58,12 +58,6 @@ pub const RELOAD_S: u32 = 15;
 /// Maximum number of dead hosts that are shown.
 pub const CALLS_SHOWN_MAX: usize = 1000;
 
-/// Maximum number of bytes of what the service that answers dead hosts says.
-pub const STATUS_BYTES_MAX: u64 = 16 * 1024 * 1024;
-
-/// How long that service may take.
-pub const STATUS_TIME: Duration = Duration::from_secs(5);
-
 /// Maximum number of events on one page.
 pub const EVENTS_SHOWN_MAX: usize = 200;
 

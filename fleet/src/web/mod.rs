@@ -11,7 +11,6 @@
 //! | `live/` | what keeps open pages up to date |
 //! | `seen.rs` | what was read of rollouts lately |
 //! | `names.rs` | names of rollouts |
-//! | `status.rs` | asks the service that answers dead hosts |
 //! | `link.rs`, `query.rs` | links, and what stands in them |
 //! | `door/` | who may act: sessions, tokens, a proxy's word |
 //! | `acting.rs` | the routes that change something |
@@ -42,7 +41,6 @@ mod router;
 mod seen;
 mod server;
 mod site;
-mod status;
 mod trouble;
 
 #[cfg(test)]

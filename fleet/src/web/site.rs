@@ -1,4 +1,3 @@
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::door::Door;
@@ -15,8 +14,6 @@ pub struct Site {
     pub live: Live,
     /// What was read of rollouts lately.
     pub seen: SeenCache,
-    /// The socket of the service that answers dead hosts, if it was named.
-    pub status: Option<Arc<PathBuf>>,
 }
 
 /// What the routes work with that change something.

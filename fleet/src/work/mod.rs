@@ -7,6 +7,7 @@
 //! | [`crew`] | the worker: leases, campaigns, reports |
 //! | `drains.rs` | the hosts that are drained and undrained |
 //! | `party.rs` | the hosts of one campaign, and what it says of them |
+//! | [`rescue`] | dead hosts: what the service that answers them is told, and what it tells |
 //! | `strays.rs` | hosts that are looked at, and what is made of that |
 //! | `supply.rs` | which bundles it has, and which one it fetches next |
 //! | `steering.rs` | what comes next in each rollout, and where a window is open |
@@ -14,6 +15,7 @@
 pub mod crew;
 mod drains;
 mod party;
+pub mod rescue;
 mod steering;
 mod strays;
 mod supply;

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use firmcast_fleet::model::{
-    Attempt, AttemptId, BoardTimes, Delivery, Event, EventId, Foresight, Host, Look, Release,
-    Rollout, RolloutId, Secret, Stamp, Webhook, WebhookId, Worker,
+    Attempt, AttemptId, BoardTimes, Call, CallNews, Delivery, Event, EventId, Foresight, Host,
+    Look, Release, Rollout, RolloutId, Secret, Stamp, Webhook, WebhookId, Worker,
 };
 use firmcast_fleet::rollout::limits::Counts;
 use firmcast_fleet::store::requests::{
@@ -108,6 +108,8 @@ passed! {
     fn report_look(&mut self, id: AttemptId, worker: &str, look: &Look) -> Changed;
     fn events(&mut self, after: EventId, limit: usize) -> Vec<Event>;
     fn past_events(&mut self, which: &LookBack<'_>, limit: usize) -> Vec<Event>;
+    fn tell_calls(&mut self, worker: &str, calls: &[Call], news: &[CallNews], at: Stamp) -> ();
+    fn calls(&mut self, at: Stamp) -> Vec<Call>;
     fn see_worker(&mut self, worker: &Worker) -> ();
     fn workers(&mut self) -> Vec<Worker>;
     fn survey(&mut self, at: Stamp) -> Survey;

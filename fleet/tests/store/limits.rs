@@ -232,7 +232,10 @@ fn sick_hosts_count_as_failed(store: &mut dyn Store) {
     assert_eq!(tell(store, 1, Health::Healthy).unwrap(), Changed::Before);
     assert!(tell(store, 1, Health::Sick).is_err(), "the look has ended");
     assert_eq!(tell(store, 2, Health::Unclear).unwrap(), Changed::Now);
+    let version = |store: &mut dyn Store, host| store.host(host).unwrap().unwrap().bios_version;
+    assert_eq!(version(store, "s0"), release().version);
     assert_eq!(tell(store, 0, Health::Sick).unwrap(), Changed::Now);
+    assert_eq!([version(store, "s0"), version(store, "s1")], [String::new(), release().version]);
     let state = |store: &mut dyn Store| store.rollout(rollout).unwrap().unwrap().rollout.state;
     // Three confirmed in this round, and one failed that was confirmed in the round before.
     let all = Domain(Scope::All, String::new());

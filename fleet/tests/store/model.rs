@@ -304,7 +304,7 @@ fn limits_hold_after_each_step_and_all_stores_agree() {
                 let store = store.as_mut();
                 let answer = take(store, step, now);
                 watch.look(store, &ROLLOUTS);
-                let seen = (answer, attempts(store), told(store));
+                let seen = (answer, attempts(store), told(store), store.hosts("", 100).unwrap());
                 match &model {
                     None => model = Some(seen),
                     Some(model) => prop_assert_eq!(model, &seen, "{} after {:?}", name, step),

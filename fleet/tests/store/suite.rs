@@ -6,6 +6,7 @@ use firmcast_fleet::store::requests::{
 };
 use firmcast_fleet::store::{Store, StoreError};
 
+use super::calls;
 use super::foresights;
 use super::samples::{LEASE_US, Stores, claim, host, release, rollout, run_wave, start};
 
@@ -34,6 +35,8 @@ fn every_store_does_the_same() {
         foresights::kept_until_the_host_holds_something_else(store);
         foresights::measured_by_updates_that_nobody_took_over(store);
         foresights::taken_by_the_next_try(store);
+        calls::as_the_worker_knows_them_that_heard_them_last(store);
+        calls::a_confirmed_host_holds_the_release_from_then_on(store);
     }
 }
 
@@ -220,7 +223,13 @@ fn leases_are_lost_and_reports_refused(store: &mut dyn Store) {
     let reached = store.attempts(first, None, 1).unwrap().remove(0).stage;
     assert_eq!(reached.as_deref(), Some("flashing"));
     assert_eq!(store.renew("w1", &others, LEASE_US + 13, LEASE_US).unwrap(), [0; 0]);
+    let known = |store: &mut dyn Store| {
+        let host = store.host("a").unwrap().unwrap();
+        (host.bios_version, host.security_version_floor)
+    };
+    assert_eq!(known(store), ("1".to_owned(), 3), "nobody has confirmed it yet");
     assert_eq!(store.report(canary.id, "w4", &CONFIRMED, 40).unwrap(), Changed::Now);
+    assert_eq!(known(store), (release().version, release().security_version));
     assert_eq!(store.report(canary.id, "w4", &CONFIRMED, 41).unwrap(), Changed::Before);
     assert!(store.report(canary.id, "w4", &FAILED, 42).is_err(), "it has ended otherwise");
     let ended = store.attempts(first, None, 1).unwrap().remove(0);
@@ -240,6 +249,7 @@ fn abort_and_retry(store: &mut dyn Store) {
     };
     let d = store.attempts(id, None, 9).unwrap().remove(2);
     store.report(d.id, "w2", &FAILED, 50).unwrap();
+    assert_eq!(store.host("d").unwrap(), Some(host("d", "north")), "what was known of it holds");
     let ended = store.attempts(id, None, 9).unwrap().remove(2);
     assert_eq!(ended.detail, "a\u{fffd}b", "NUL does not keep an attempt from ending");
     let retry = Retry { by: "ann", at: 51, revision: None, around_s: None };

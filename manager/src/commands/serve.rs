@@ -39,7 +39,8 @@ const LISTEN_DEFAULT: SocketAddr =
     SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), MANAGER_PORT);
 
 /// SIGTERM ends the service: hosts that write their flash go on by themselves, the others ask
-/// again. SIGHUP makes it read policy, bundles and inventory again.
+/// again. SIGHUP makes it read policy, bundles and inventory again, and parked hosts may try again;
+/// SIGUSR1 the same, but parked hosts stay parked.
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
     /// Directory of the bundles that dead hosts may get
@@ -96,7 +97,8 @@ impl ServeArgs {
         let mut status = StatusSocket::open(state)?;
         let mut socket = socket::listen(self.listen)?;
         let route = self.route(&socket)?;
-        let waiter = Waiter::new(&mut socket, true)?;
+        let mut waiter = Waiter::new(&mut socket, true)?;
+        waiter.heed_refreshes()?;
         status.watch(&waiter)?;
         let service = Service::new(self.settings(&secret, &route), policy, shelf, known);
         let facts = Facts {

@@ -23,6 +23,9 @@ const OTHER: Token = Token(2);
 /// Signals by which an operator, a terminal or a service manager asks to stop.
 const STOP_SIGNALS: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
 
+/// The signal by which a program that keeps the files of a service has it read them again.
+const REFRESH: Signal = Signal::SIGUSR1;
+
 /// The one place where the manager waits; it also owns the clock.
 pub(crate) struct Waiter {
     poll: Poll,
@@ -38,6 +41,9 @@ pub(crate) struct Signals {
     pub(crate) stops: u32,
     /// The terminal is gone; to a daemon: read the files again.
     pub(crate) hangups: u32,
+    /// Read the files again, and nothing more. Only who asks for it by [`Waiter::heed_refreshes`]
+    /// hears it; others are ended by it.
+    pub(crate) refreshes: u32,
 }
 
 impl Waiter {
@@ -65,6 +71,14 @@ impl Waiter {
         }
     }
 
+    /// Counts signals to refresh as well, if signals are caught at all.
+    pub(crate) fn heed_refreshes(&mut self) -> anyhow::Result<()> {
+        let Some(signals) = &mut self.signals else { return Ok(()) };
+        let set = caught(true);
+        set.thread_block().context("cannot block signals")?;
+        signals.set_mask(&set).context("cannot watch signals")
+    }
+
     /// Wakes up for this too.
     pub(crate) fn watch(&self, source: &mut impl Source, interest: Interest) -> anyhow::Result<()> {
         self.poll.registry().register(source, OTHER, interest).context("cannot watch a socket")
@@ -72,7 +86,7 @@ impl Waiter {
 
     /// How many signals to stop have come since the last call.
     pub(crate) fn stop_requests(&mut self) -> anyhow::Result<u32> {
-        let Signals { stops, hangups } = self.signals()?;
+        let Signals { stops, hangups, .. } = self.signals()?;
         if hangups > 0 {
             stderr::wants_end();
         }
@@ -86,6 +100,7 @@ impl Waiter {
         loop {
             match signals.read_signal() {
                 Ok(Some(signal)) if signal.ssi_signo == Signal::SIGHUP as u32 => came.hangups += 1,
+                Ok(Some(signal)) if signal.ssi_signo == REFRESH as u32 => came.refreshes += 1,
                 Ok(Some(_)) => {
                     came.stops += 1;
                     stderr::wants_end();
@@ -98,8 +113,12 @@ impl Waiter {
     }
 }
 
+fn caught(refreshes: bool) -> SigSet {
+    STOP_SIGNALS.into_iter().chain(refreshes.then_some(REFRESH)).collect()
+}
+
 fn watch_signals(poll: &Poll) -> anyhow::Result<SignalFd> {
-    let set: SigSet = STOP_SIGNALS.into_iter().collect();
+    let set = caught(false);
     set.thread_block().context("cannot block signals")?;
     let signals = SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
         .context("cannot watch signals")?;

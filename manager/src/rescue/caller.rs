@@ -46,6 +46,8 @@ pub(super) struct Caller {
     pub(super) request: Option<Box<HelpRequest>>,
     /// The campaign that it was enlisted in last.
     pub(super) campaign: Option<u64>,
+    /// File of the bundle that it was enlisted for last.
+    pub(super) file: String,
     /// It shall be enlisted when this bundle was read.
     pub(super) waits_for: Option<BundleId>,
     /// Times that it was enlisted.
@@ -84,6 +86,7 @@ impl Caller {
             limit: RateLimit::new(REQUESTS_PER_SECOND),
             request: None,
             campaign: None,
+            file: String::new(),
             waits_for: None,
             attempts: 0,
             failures: 0,

@@ -13,10 +13,10 @@ use thiserror::Error;
 use toml::Spanned;
 
 /// Largest policy file that is read, in bytes.
-pub(crate) const POLICY_SIZE_MAX: usize = 1024 * 1024;
+pub const POLICY_SIZE_MAX: usize = 8 * 1024 * 1024;
 
 /// Most rules.
-pub(crate) const RULES_MAX: usize = 4096;
+pub const RULES_MAX: usize = 32_768;
 
 /// How often a host may be let fail.
 const ATTEMPTS_MAX: u32 = 100;

@@ -11,7 +11,7 @@ use rand_core::RngCore as _;
 use super::caller::ENLISTMENTS_PER_HOUR_MAX;
 use super::note::{HelpFacts, Note, ServiceEvent};
 use super::policy::BundleChoice;
-use super::service::{COURSES_MAX, Load, Service};
+use super::service::{COURSES_MAX, Load, Running, Service};
 use super::shelf::BundleId;
 use crate::campaign::{HOLD_TOLD_S, Outcome, Stage, Target, awaits_release};
 use crate::news::{News, twins_text};
@@ -179,7 +179,7 @@ impl Service {
     fn enlist(&mut self, now: Time, key: &PeerKey, index: usize) {
         let Some(caller) = self.callers.get_mut(key) else { return };
         let Some(request) = &caller.request else { return };
-        let course = &mut self.courses[index].course;
+        let Running { course, bundle, .. } = &mut self.courses[index];
         let target = Target { name: caller.name.clone(), key: Some(*key), address: caller.address };
         let stage = course.host(key).map_or(Stage::Ended, |host| host.stage());
         let begins = stage != Stage::Enlist;
@@ -196,6 +196,7 @@ impl Service {
             caller.enlist(now);
         }
         (caller.campaign, caller.held) = (Some(course.campaign()), None);
+        caller.file.clone_from(&bundle.file);
     }
 
     pub(super) fn hold(&mut self, now: Time, key: &PeerKey, reason: Reason, detail: String) {

@@ -124,14 +124,15 @@ impl Service {
         service
     }
 
-    /// Another policy from now on. Hosts that are in a campaign stay in it; parked ones may try
-    /// again.
+    /// Parked hosts may try again: what was counted against hosts is forgotten.
+    pub fn pardon(&mut self) {
+        self.callers.values_mut().for_each(Caller::pardon);
+    }
+
+    /// Another policy from now on. Hosts that are in a campaign stay in it.
     pub fn set_policy(&mut self, policy: Policy) {
         self.endpoint.serve_strangers(if policy.unknown_hosts { STRANGERS_MAX } else { 0 });
         self.policy = policy;
-        for caller in self.callers.values_mut() {
-            caller.pardon();
-        }
         if !self.policy.unknown_hosts {
             let strangers: Vec<PeerKey> = self.endpoint.strangers().copied().collect();
             for key in strangers {

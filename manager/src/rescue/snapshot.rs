@@ -89,6 +89,9 @@ pub struct HostStatus {
     pub done: u32,
     /// Steps in all.
     pub total: u32,
+    /// File of the bundle that it was enlisted for last; empty before.
+    #[serde(default)]
+    pub file: String,
     /// Times that it was enlisted.
     pub attempts: u32,
     /// Times that it failed.

@@ -61,6 +61,7 @@ impl Service {
             phase: host.map_or("", |host| host.phase().name()).to_owned(),
             done,
             total,
+            file: caller.file.clone(),
             attempts: caller.attempts,
             failures: caller.failures,
             rescues: caller.rescues(now),

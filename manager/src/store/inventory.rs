@@ -1,6 +1,6 @@
 //! The hosts that the manager knows: `inventory.json` in the state directory.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Write as _};
 use std::net::SocketAddr;
@@ -224,6 +224,19 @@ impl Inventory {
         Some(name)
     }
 
+    /// Has these hosts from now on and no others, each with a name and a key of its own. A known
+    /// floor is never lowered.
+    pub fn replace(&mut self, mut hosts: Vec<Entry>) {
+        let floor = |host: &Entry| (*host.key.exchange(), host.security_version_floor);
+        let floors: BTreeMap<[u8; 32], u64> = self.hosts.iter().map(floor).collect();
+        for host in &mut hosts {
+            let known = floors.get(host.key.exchange()).copied().unwrap_or(0);
+            host.security_version_floor = host.security_version_floor.max(known);
+        }
+        hosts.sort_by(|a, b| a.name.cmp(&b.name));
+        self.hosts = hosts;
+    }
+
     /// Keeps what was confirmed on a host, by its X25519 key; a floor is never lowered.
     pub fn raise_floor(&mut self, key: &[u8; 32], security_version: u64) {
         for host in self.hosts.iter_mut().filter(|host| host.key.exchange() == key) {
@@ -284,6 +297,12 @@ mod tests {
         let other = host("a", 2, "10.0.0.1:9847");
         inventory.enrol(&other, &none, true);
         assert_eq!(inventory.named("a").unwrap().security_version_floor, 0);
+        let renamed = Entry { security_version_floor: 2, ..host("b", 1, "10.0.0.2:9847") };
+        inventory.raise_floor(other.key.exchange(), 4);
+        inventory.replace(vec![renamed, Entry { name: "c".into(), ..other }]);
+        let floors = ["a", "b", "c"]
+            .map(|name| inventory.named(name).map(|host| host.security_version_floor));
+        assert_eq!(floors, [None, Some(2), Some(4)]);
     }
 
     #[test]

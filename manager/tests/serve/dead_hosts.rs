@@ -1,6 +1,7 @@
 //! The real machine of dead hosts, on sockets.
 
 use std::net::{SocketAddr, UdpSocket};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
@@ -8,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use firmcast::environment::stay::{Conclusion, Patient, Stay, StayAction};
 use firmcast::image::Board;
-use firmcast::keys::{self, ManagerSecretKey, PublicKey as _, ReleaseSecretKey, SecretKey as _};
+use firmcast::keys::{
+    self, HostSecretKey, ManagerSecretKey, PublicKey as _, ReleaseSecretKey, SecretKey as _,
+};
 use firmcast::reason::{Condition, Ending, FlashState, Reason};
 use firmcast::recovery::machine::FlashEnd;
 use firmcast::rescue::seek::{Candidate, Source};
@@ -16,26 +19,45 @@ use firmcast::time::Time;
 use firmcast::wire::answer::{Environment, Identity};
 use firmcast::wire::help::{Finding, HelpRequest};
 use firmcast::wire::samples;
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng as _;
 
-use crate::service::{IMAGE_SIZE_BYTES, Manager, PATIENCE, host_key};
+/// How long rescues may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
 
-fn rescue(index: usize, manager: &Manager) -> Stay {
+/// A manager as dead hosts know it.
+pub(crate) trait Managed {
+    /// Where it listens.
+    fn address(&self) -> SocketAddr;
+    /// The file of a key.
+    fn key_file(&self, name: &str) -> PathBuf;
+    /// Size of the hosts' flash.
+    fn flash_size_bytes(&self) -> usize;
+}
+
+/// The key of the host with this number.
+pub(crate) fn host_key(index: usize) -> HostSecretKey {
+    let mut seed = [5; 32];
+    seed[..8].copy_from_slice(&(index as u64).to_be_bytes());
+    HostSecretKey::generate(&mut ChaCha20Rng::from_seed(seed))
+}
+
+fn rescue(index: usize, manager: &impl Managed) -> Stay {
+    let flash_size_bytes = manager.flash_size_bytes() as u64;
     let public = host_key(index).public().fingerprint();
     let board = Board {
         vendor: "V".into(),
         product: "P".into(),
-        flash_size_bytes: IMAGE_SIZE_BYTES as u64,
+        flash_size_bytes,
         host: Some(public),
         ..Board::default()
     };
-    let identity = Identity {
-        environment: Environment::Recovery,
-        flash_size_bytes: IMAGE_SIZE_BYTES as u64,
-        ..samples::identity()
-    };
+    let identity =
+        Identity { environment: Environment::Recovery, flash_size_bytes, ..samples::identity() };
     let (wants_image, finding, why) = (true, Finding::Invalid, "torn".into());
-    let manager_key: ManagerSecretKey = keys::load_secret(&manager.path("manager.key")).unwrap();
-    let release: ReleaseSecretKey = keys::load_secret(&manager.path("release.key")).unwrap();
+    let manager_key: ManagerSecretKey =
+        keys::load_secret(&manager.key_file("manager.key")).unwrap();
+    let release: ReleaseSecretKey = keys::load_secret(&manager.key_file("release.key")).unwrap();
     let patient = Patient {
         host_key: host_key(index),
         managers: vec![manager_key.public()],
@@ -73,7 +95,7 @@ struct Host {
 impl Hosts {
     pub(crate) fn start(
         indices: std::ops::Range<usize>,
-        manager: &Manager,
+        manager: &impl Managed,
         flashing: Duration,
     ) -> Self {
         Self::start_at("127.0.0.1:0", indices, manager, flashing)
@@ -82,7 +104,7 @@ impl Hosts {
     pub(crate) fn start_at(
         address: &str,
         indices: std::ops::Range<usize>,
-        manager: &Manager,
+        manager: &impl Managed,
         flashing: Duration,
     ) -> Self {
         let mut hosts: Vec<Host> = indices
@@ -93,7 +115,7 @@ impl Hosts {
             })
             .collect();
         let (rescued, stop) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
-        let (count, stopped, address) = (rescued.clone(), stop.clone(), manager.address);
+        let (count, stopped, address) = (rescued.clone(), stop.clone(), manager.address());
         let thread = std::thread::spawn(move || {
             let origin = Instant::now();
             while !stopped.load(Ordering::Relaxed) {

@@ -7,12 +7,12 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use firmcast::keys::{self, HostSecretKey, SecretKey as _};
+use firmcast::keys::{self, SecretKey as _};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use rand_chacha::ChaCha20Rng;
-use rand_core::SeedableRng as _;
 use serde_json::Value;
+
+use crate::dead_hosts::{Managed, host_key};
 
 pub(crate) const IMAGE_SIZE_BYTES: usize = 64 << 10;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -111,6 +111,20 @@ impl Manager {
     }
 }
 
+impl Managed for Manager {
+    fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    fn key_file(&self, name: &str) -> PathBuf {
+        self.path(name)
+    }
+
+    fn flash_size_bytes(&self) -> usize {
+        IMAGE_SIZE_BYTES
+    }
+}
+
 /// A service that runs.
 pub(crate) struct Service {
     pub(crate) child: Child,
@@ -166,11 +180,4 @@ impl Drop for Service {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// The key of the host with this number.
-pub(crate) fn host_key(index: usize) -> HostSecretKey {
-    let mut seed = [5; 32];
-    seed[..8].copy_from_slice(&(index as u64).to_be_bytes());
-    HostSecretKey::generate(&mut ChaCha20Rng::from_seed(seed))
 }

@@ -135,7 +135,9 @@ impl Work {
         // First: what comes while it is read is news.
         self.last = store.past_events(&LookBack::ALL, 1)?.first().map(|event| event.id);
         Ok(match &self.place {
-            Place::Rollouts => Picture::Rollouts(gather::overview(store)?),
+            Place::Rollouts => {
+                Picture::Rollouts(gather::overview(store)?, gather::calling(store, at)?)
+            }
             Place::Rollout(name) => {
                 let (racks, known_at) = &mut self.racks;
                 if known_at.is_none_or(|at| at.elapsed() > RACKS_AGE) {

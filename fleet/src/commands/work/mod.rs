@@ -4,6 +4,7 @@ mod campaigns;
 mod clock;
 pub(super) mod fetcher;
 mod programs;
+mod rescue;
 
 use std::collections::BTreeSet;
 use std::process::ExitCode;
@@ -28,6 +29,7 @@ use campaigns::{Campaigns, Happening};
 use clock::now;
 use fetcher::Fetcher;
 use programs::Programs;
+use rescue::RescueArgs;
 
 /// How long a turn waits for something to happen.
 const TURN: Duration = Duration::from_secs(1);
@@ -49,6 +51,8 @@ pub(crate) struct WorkArgs {
     #[arg(long, value_name = "N", default_value_t = 1000)]
     hosts_max: usize,
     #[command(flatten)]
+    rescue: RescueArgs,
+    #[command(flatten)]
     firmcast: FirmcastArgs,
 }
 
@@ -63,6 +67,7 @@ impl WorkArgs {
         let shelf = place.shelf();
         shelf.tidy()?;
         let fetcher = Fetcher::new(place.clone(), news.clone())?;
+        let rescuer = self.rescue.start(place, &self.site, &name, &self.firmcast)?;
         let campaigns = Campaigns::new(self.firmcast.of(place, "work"), news.clone())?;
         let programs = Programs::new(news, campaigns.deadline());
         let crew = Crew::new(&self.site, &name, self.hosts_max, approvers);
@@ -81,9 +86,11 @@ impl WorkArgs {
                 remark("stops: hosts that are not flashing are let go, the others are waited for");
                 work.crew.take_no_more(now());
                 work.campaigns.signal_all(Signal::SIGTERM);
+                rescuer.stop();
             }
             work.turn(store.as_mut());
             if is_stopping && work.crew.in_hand() == 0 {
+                rescuer.wait();
                 return Ok(ExitCode::SUCCESS);
             }
         }

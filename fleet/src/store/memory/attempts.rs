@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{MemoryStore, events, foresights, rollouts};
+use super::{MemoryStore, events, foresights, hosts, rollouts};
 use crate::model::{Attempt, AttemptId, AttemptState, EventKind, Health, RolloutId, Stamp};
 use crate::store::error::StoreError;
 use crate::store::requests::{Changed, Count, Outcome, Place, lease_lost};
@@ -102,6 +102,10 @@ pub(super) fn report(
     ended.ended_at = Some(at);
     if outcome.may_have_changed() {
         foresights::forget(store, &attempt.host);
+    }
+    if outcome.confirmed {
+        let release = rollouts::kept(store, attempt.rollout)?.rollout.release.clone();
+        hosts::has(store, &attempt.host, &release);
     }
     events::about(store, &attempt, EventKind::Ended, worker, at, &outcome.told());
     let cohort = store.attempts.cohort(id);

@@ -43,6 +43,23 @@ fn check_keys(store: &MemoryStore, hosts: &[Host]) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// A host holds this release from now on, as was seen.
+pub(super) fn has(store: &mut MemoryStore, host: &str, release: &str) {
+    let Some(release) = store.releases.get(release) else { return };
+    if let Some(host) = store.hosts.get_mut(host) {
+        host.bios_version.clone_from(&release.version);
+        let floor = &mut host.security_version_floor;
+        *floor = release.security_version.max(*floor);
+    }
+}
+
+/// Nobody knows the version of a host any more.
+pub(super) fn forget_version(store: &mut MemoryStore, host: &str) {
+    if let Some(host) = store.hosts.get_mut(host) {
+        host.bios_version.clear();
+    }
+}
+
 pub(super) fn one(store: &MemoryStore, name: &str) -> Option<Host> {
     store.hosts.get(name).cloned()
 }

@@ -1,5 +1,5 @@
 use super::attempts::is_healthy;
-use super::{MemoryStore, events, rollouts};
+use super::{MemoryStore, events, hosts, rollouts};
 use crate::model::{
     Attempt, AttemptId, AttemptState, EventKind, Health, Look, RolloutId, RolloutState, WaveState,
 };
@@ -63,6 +63,7 @@ pub(super) fn report(
     }
     keep(store, &attempt, worker, look)?;
     if look.health == Health::Sick {
+        hosts::forget_version(store, &attempt.host);
         let cohort = store.attempts.cohort(id);
         let kept = rollouts::kept(store, attempt.rollout)?;
         if let Some(reached) = kept.budget.reached_by(cohort) {

@@ -6,6 +6,7 @@
 //! | `table.rs` | the attempts, with what databases have indexes for |
 //! | `hosts.rs` | hosts and releases |
 //! | `bundles.rs` | the bundles of releases, in chunks |
+//! | `calls.rs` | dead hosts that call for help |
 //! | `foresights.rs` | how long updates take |
 //! | `creation.rs` | rollouts to be created |
 //! | `rollouts.rs` | rollouts and their states |
@@ -22,6 +23,7 @@
 
 mod attempts;
 mod bundles;
+mod calls;
 mod claims;
 mod creation;
 mod domains;
@@ -46,12 +48,13 @@ use super::error::StoreError;
 use super::requests::{
     Changed, Claim, ClaimRequest, Count, DrainStep, HOSTS_AT_ONCE_MAX, LookBack, LookRequest,
     NewRollout, Outcome, PAGE_MAX, Place, RENEW_MAX, Replanned, Retry, RolloutWaves,
-    SignedApproval, StateChange, Survey, WaveChange, check_lacking, check_look, in_order,
+    SignedApproval, StateChange, Survey, WaveChange, check_calls, check_lacking, check_look,
+    in_order,
 };
 use super::text;
 use crate::model::{
-    Attempt, AttemptId, BoardTimes, Delivery, Event, EventId, Foresight, Host, Look, Release,
-    Rollout, RolloutId, Secret, Stamp, Webhook, WebhookId, Worker,
+    Attempt, AttemptId, BoardTimes, Call, CallNews, Delivery, Event, EventId, Foresight, Host,
+    Look, Release, Rollout, RolloutId, Secret, Stamp, Webhook, WebhookId, Worker,
 };
 use crate::rollout::limits::Counts;
 
@@ -76,6 +79,8 @@ pub struct MemoryStore {
     events: Vec<Event>,
     /// By name.
     workers: BTreeMap<String, Worker>,
+    /// By worker and host.
+    calls: BTreeMap<(String, String), Call>,
     webhooks: Webhooks,
 }
 
@@ -372,6 +377,22 @@ impl Store for MemoryStore {
     ) -> Result<Vec<Event>, StoreError> {
         let limit = page(limit)?;
         Ok(events::before(self, which, limit))
+    }
+
+    fn tell_calls(
+        &mut self,
+        worker: &str,
+        calls: &[Call],
+        news: &[CallNews],
+        at: Stamp,
+    ) -> Result<(), StoreError> {
+        check_calls(worker, calls, news)?;
+        calls::tell(self, worker, calls, news, at);
+        Ok(())
+    }
+
+    fn calls(&mut self, at: Stamp) -> Result<Vec<Call>, StoreError> {
+        Ok(calls::all(self, at))
     }
 
     fn see_worker(&mut self, worker: &Worker) -> Result<(), StoreError> {

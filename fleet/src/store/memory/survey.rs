@@ -2,14 +2,14 @@ use std::collections::BTreeMap;
 
 use firmcast::reason::Reason;
 
-use super::MemoryStore;
 use super::rollouts::Kept;
 use super::webhooks;
+use super::{MemoryStore, calls};
 use crate::model::{
     Attempt, AttemptState, DRAINING, EventKind, RolloutState, Stamp, UNDRAINING, Worker,
 };
 use crate::store::requests::{
-    Outcome, SURVEYED_MAX, Survey, Surveyed, Tally, WORKER_KEPT_US, WORKERS_MAX, is_open,
+    Outcome, SURVEYED_MAX, Survey, Surveyed, Tally, WORKER_KEPT_US, WORKERS_MAX, calling, is_open,
 };
 use crate::store::text;
 
@@ -45,6 +45,7 @@ pub(super) fn survey(store: &MemoryStore, at: Stamp) -> Survey {
         rollouts,
         open,
         workers: workers(store),
+        calls: calling(&calls::all(store, at)),
         leases_lost: of_kind(EventKind::LeaseLost).count() as u64,
         drain_failures: drain_failures.count() as u64,
         undrain_failures: of_kind(EventKind::UndrainFailed).count() as u64,

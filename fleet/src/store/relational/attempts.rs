@@ -1,6 +1,7 @@
 use super::domains;
 use super::events::News;
 use super::foresights;
+use super::hosts;
 use super::rollouts::{halt, hold};
 use super::sql::{Row, Sql, Value, json, parse_word};
 use crate::model::{Attempt, AttemptId, AttemptState, EventKind, Look, RolloutId, Stamp};
@@ -140,6 +141,10 @@ pub(super) fn report(
          ended_at = $5, round = $6 WHERE id = $7",
         &values,
     )?;
+    // The host before what it foresaw, as by who keeps that: or two would wait for each other.
+    if outcome.confirmed {
+        hosts::has(sql, &attempt.host, &rollout.release)?;
+    }
     if outcome.may_have_changed() {
         foresights::forget(sql, &attempt.host)?;
     }

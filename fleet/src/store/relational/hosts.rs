@@ -40,6 +40,23 @@ pub(super) fn put(sql: &mut dyn Sql, host: &Host) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// A host holds this release from now on, as was seen.
+pub(super) fn has(sql: &mut dyn Sql, host: &str, release: &str) -> Result<(), StoreError> {
+    let Some(release) = one_release(sql, release)? else { return Ok(()) };
+    sql.execute(
+        "UPDATE hosts SET bios_version = $1, security_version_floor =
+             CASE WHEN security_version_floor < $2 THEN $2 ELSE security_version_floor END
+         WHERE name = $3",
+        &[release.version.into(), number(release.security_version), host.into()],
+    )?;
+    Ok(())
+}
+
+/// Nobody knows the version of a host any more.
+pub(super) fn forget_version(sql: &mut dyn Sql, host: &str) -> Result<(), StoreError> {
+    sql.execute("UPDATE hosts SET bios_version = '' WHERE name = $1", &[host.into()]).map(drop)
+}
+
 pub(super) fn one(sql: &mut dyn Sql, name: &str) -> Result<Option<Host>, StoreError> {
     let rows = sql.query(&format!("SELECT {HOST} FROM hosts WHERE name = $1"), &[name.into()])?;
     rows.into_iter().next().map(host).transpose()

@@ -2,6 +2,7 @@ use super::attempts::{ATTEMPT, about, attempt, locked};
 use super::bundles::lacking;
 use super::domains;
 use super::events::News;
+use super::hosts;
 use super::rollouts::{Held, halt, hold};
 use super::sql::{Row, Sql, Value};
 use crate::model::{Attempt, AttemptId, EventKind, Health, Look};
@@ -70,6 +71,7 @@ pub(super) fn report(
     if look.health != Health::Sick {
         return Ok(Changed::Now);
     }
+    hosts::forget_version(sql, &attempt.host)?;
     let domains = domains::of(sql, id)?;
     let mut counts = domains::some(sql, rollout.id, &domains)?;
     counts.fall_sick(&domains, is_counted(sql, &rollout, id)?);

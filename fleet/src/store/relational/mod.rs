@@ -7,6 +7,7 @@
 //! | `migrate.rs`, `migrations/` | the schema, version by version |
 //! | `hosts.rs` | hosts and releases |
 //! | `bundles.rs` | the bundles of releases, in chunks |
+//! | `calls.rs` | dead hosts that call for help |
 //! | `foresights.rs` | how long updates take |
 //! | `creation.rs` | rollouts to be created |
 //! | `rollouts.rs` | rollouts and their states |
@@ -26,6 +27,7 @@
 
 mod attempts;
 mod bundles;
+mod calls;
 mod claims;
 mod creation;
 pub(super) mod dialect;
@@ -53,12 +55,13 @@ use super::error::StoreError;
 use super::requests::{
     Changed, Claim, ClaimRequest, Count, DrainStep, HOSTS_AT_ONCE_MAX, LookBack, LookRequest,
     NewRollout, Outcome, PAGE_MAX, Place, RENEW_MAX, Replanned, Retry, RolloutWaves,
-    SignedApproval, StateChange, Survey, WaveChange, check_lacking, check_look, in_order,
+    SignedApproval, StateChange, Survey, WaveChange, check_calls, check_lacking, check_look,
+    in_order,
 };
 use super::text;
 use crate::model::{
-    Attempt, AttemptId, BoardTimes, Delivery, Event, EventId, Foresight, Host, Look, Release,
-    Rollout, RolloutId, Secret, Stamp, Webhook, WebhookId, Worker,
+    Attempt, AttemptId, BoardTimes, Call, CallNews, Delivery, Event, EventId, Foresight, Host,
+    Look, Release, Rollout, RolloutId, Secret, Stamp, Webhook, WebhookId, Worker,
 };
 use crate::rollout::limits::Counts;
 
@@ -384,6 +387,21 @@ impl<D: Database> Store for Relational<D> {
     ) -> Result<Vec<Event>, StoreError> {
         let limit = page(limit)?;
         self.database.read(|sql| events::before(sql, which, limit))
+    }
+
+    fn tell_calls(
+        &mut self,
+        worker: &str,
+        calls: &[Call],
+        news: &[CallNews],
+        at: Stamp,
+    ) -> Result<(), StoreError> {
+        check_calls(worker, calls, news)?;
+        self.tell(|sql, told| calls::tell(sql, worker, calls, news, at, told))
+    }
+
+    fn calls(&mut self, at: Stamp) -> Result<Vec<Call>, StoreError> {
+        self.database.read(|sql| calls::all(sql, at))
     }
 
     fn see_worker(&mut self, worker: &Worker) -> Result<(), StoreError> {

@@ -11,7 +11,7 @@ const ROLLOUT: &str =
     "id, name, release, file, plan_digest, state, reason, created_by, created_at, revision";
 
 /// What [`held`] reads, of the table `r`.
-pub(super) const HELD: &str = "r.id, r.name, r.state, r.revision, r.limits, r.round";
+pub(super) const HELD: &str = "r.id, r.name, r.state, r.revision, r.limits, r.round, r.release";
 
 pub(super) fn page(
     sql: &mut dyn Sql,
@@ -64,6 +64,7 @@ pub(super) struct Held {
     pub(super) limits: Limits,
     /// How often it was resumed.
     pub(super) round: i64,
+    pub(super) release: String,
 }
 
 /// Holds a rollout until the transaction ends. Whoever changes anything of a rollout begins so.
@@ -82,6 +83,7 @@ pub(super) fn held(mut row: Row) -> Result<Held, StoreError> {
         revision: row.integer()?,
         limits: row.json()?,
         round: row.integer()?,
+        release: row.text()?,
     })
 }
 

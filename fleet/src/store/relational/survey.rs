@@ -1,3 +1,4 @@
+use super::calls;
 use super::domains;
 use super::rollouts;
 use super::sql::{Row, Sql, json};
@@ -5,7 +6,7 @@ use super::webhooks;
 use crate::model::{RolloutId, Stamp, Worker};
 use crate::store::error::StoreError;
 use crate::store::requests::{
-    RolloutWaves, SURVEYED_MAX, Survey, Surveyed, Tally, WORKER_KEPT_US, WORKERS_MAX,
+    RolloutWaves, SURVEYED_MAX, Survey, Surveyed, Tally, WORKER_KEPT_US, WORKERS_MAX, calling,
 };
 use crate::store::text;
 
@@ -46,6 +47,7 @@ pub(super) fn survey(sql: &mut dyn Sql, at: Stamp) -> Result<Survey, StoreError>
         rollouts: states.collect::<Result<_, StoreError>>()?,
         open: open(sql, at)?,
         workers: workers(sql)?,
+        calls: calling(&calls::all(sql, at)?),
         leases_lost: number(sql, leases_lost)?.unwrap_or_default(),
         drain_failures: number(sql, drain_failures)?.unwrap_or_default(),
         undrain_failures: number(sql, undrain_failures)?.unwrap_or_default(),

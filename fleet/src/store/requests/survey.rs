@@ -1,6 +1,8 @@
 use std::collections::BTreeMap;
 
-use crate::model::{AttemptState, Delivery, EventId, RolloutId, RolloutState, Stamp, Wave, Worker};
+use crate::model::{
+    AttemptState, Call, Delivery, EventId, RolloutId, RolloutState, Stamp, Wave, Worker,
+};
 use crate::rollout::limits::{Counts, Limits};
 
 /// Maximum number of open rollouts of a survey: the latest ones.
@@ -26,6 +28,8 @@ pub struct Survey {
     pub open: Vec<Surveyed>,
     /// Workers, by name; at most [`WORKERS_MAX`].
     pub workers: Vec<Worker>,
+    /// The dead hosts that call for help, by site.
+    pub calls: BTreeMap<String, Calling>,
     /// How many leases ran out and were taken over, ever.
     pub leases_lost: u64,
     /// How many attempts ended because `drain` failed, ever.
@@ -38,6 +42,26 @@ pub struct Survey {
     pub webhooks: Vec<(String, Delivery)>,
     /// Until when somebody delivers to the webhooks.
     pub sender_until: Option<Stamp>,
+}
+
+/// Dead hosts of a site.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Calling {
+    /// How many call for help.
+    pub hosts: u64,
+    /// How many of them are left alone.
+    pub parked: u64,
+}
+
+/// Counts who calls for help, by site.
+pub(in crate::store) fn calling(calls: &[Call]) -> BTreeMap<String, Calling> {
+    let mut sites = BTreeMap::<String, Calling>::new();
+    for call in calls {
+        let site = sites.entry(call.site.clone()).or_default();
+        site.hosts += 1;
+        site.parked += u64::from(call.parked);
+    }
+    sites
 }
 
 /// An open rollout of a survey.

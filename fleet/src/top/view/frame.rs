@@ -58,8 +58,8 @@ fn body(
         return help::sheet(paint, columns);
     }
     let words = match desk.picture() {
-        Some(Picture::Rollouts(lines)) => {
-            return overview::sheet(lines, desk.cursor(), now, (columns, height));
+        Some(Picture::Rollouts(lines, calling)) => {
+            return overview::sheet((lines, *calling), desk.cursor(), now, (columns, height));
         }
         Some(Picture::Rollout(seen)) => {
             return rollout::sheet(seen, desk.cursor(), paint, (columns, height));

@@ -11,19 +11,20 @@ use crate::top::paint::{CHOSEN, STRONG, bar, column, wrapped};
 const ABOUT_MAX: usize = 3;
 
 pub(super) fn sheet(
-    lines: &[Headline],
+    (lines, calling): (&[Headline], usize),
     cursor: usize,
     now: Stamp,
     (columns, height): (usize, usize),
 ) -> Vec<Line<'static>> {
     let Some(chosen) = lines.get(cursor.min(lines.len().saturating_sub(1))) else {
         let words = "there is no rollout yet: firmcast-fleet rollout create makes one from a file";
-        return wrapped(words, columns, 0).into_iter().map(Line::from).collect();
+        let words = wrapped(words, columns, 0).into_iter();
+        return words.chain(calls(calling, columns)).map(Line::from).collect();
     };
-    let mut about = Vec::new();
+    let mut about = calls(calling, columns);
     if !chosen.reason.is_empty() {
-        about = wrapped(&format!("{}: {}", chosen.name, chosen.reason), columns, 2);
-        about.truncate(ABOUT_MAX);
+        let reason = wrapped(&format!("{}: {}", chosen.name, chosen.reason), columns, 2);
+        about.extend(reason.into_iter().take(ABOUT_MAX));
     }
     let head = format!(
         "{} {} {} {:19} {}",
@@ -43,6 +44,17 @@ pub(super) fn sheet(
     }
     sheet.extend(about.into_iter().map(Line::from));
     sheet
+}
+
+/// What is said of dead hosts, if there are some.
+fn calls(calling: usize, columns: usize) -> Vec<String> {
+    match calling {
+        0 => Vec::new(),
+        calling => {
+            let words = format!("{calling} dead hosts call for help: firmcast-fleet calls");
+            wrapped(&words, columns, 0)
+        }
+    }
 }
 
 fn row(line: &Headline, now: Stamp) -> String {

@@ -8,9 +8,10 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::problem::Problem;
 use super::seen::digits;
-use crate::model::{Attempt, AttemptState, Event, Host, Rollout, RolloutId, Wave, Worker};
+use crate::model::{Attempt, AttemptState, Call, Event, Host, Rollout, RolloutId, Wave, Worker};
 use crate::rollout::selector::Selector;
 use crate::store::requests::{Count, Place};
+use crate::web::pool::now;
 use crate::web::site::Acting;
 
 /// Maximum number of rows of an answer.
@@ -223,6 +224,15 @@ pub(super) async fn hosts(
 ))]
 pub(super) async fn workers(State(site): State<Acting>) -> Result<Json<Vec<Worker>>, Problem> {
     Ok(Json(site.store.ask(|store| store.workers()).await?))
+}
+
+/// Lists the dead hosts that call for help, by name, each as the worker knows it that heard it last.
+#[utoipa::path(get, path = "/api/v1/calls", responses(
+    (status = 200, body = Vec<Call>),
+    (status = "4XX", body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn calls(State(site): State<Acting>) -> Result<Json<Vec<Call>>, Problem> {
+    Ok(Json(site.store.ask(|store| store.calls(now())).await?))
 }
 
 /// Lists what happened.

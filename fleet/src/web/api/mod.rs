@@ -5,7 +5,7 @@
 //! | file | what it does |
 //! | --- | --- |
 //! | `caller.rs` | who calls, by their token |
-//! | `looking.rs` | rollouts, attempts, hosts, workers, events |
+//! | `looking.rs` | rollouts, attempts, hosts, workers, calls for help, events |
 //! | `acting.rs` | plans, new rollouts, deeds, approvals |
 //! | `seen.rs` | the revision that the caller saw |
 //! | `problem.rs` | why something was not done (RFC 9457) |
@@ -35,6 +35,7 @@ use crate::rollout::file::FILE_BYTES_MAX;
         looking::attempts,
         looking::hosts,
         looking::workers,
+        looking::calls,
         looking::events,
         acting::plan,
         acting::create,
@@ -69,6 +70,7 @@ pub(super) fn routes() -> Router<Acting> {
         .route("/api/v1/rollouts/{id}/approvals", post(acting::approve))
         .route("/api/v1/hosts", get(looking::hosts))
         .route("/api/v1/workers", get(looking::workers))
+        .route("/api/v1/calls", get(looking::calls))
         .route("/api/v1/events", get(looking::events))
         .route("/api/v1/plans", post(acting::plan).layer(plan_max))
         .method_not_allowed_fallback(problem::no_method)

@@ -52,7 +52,10 @@ impl Bulletin {
         let mut told = BTreeSet::new();
         for event in events {
             data.topics.insert("all".to_owned());
-            let Some(rollout) = event.rollout else { continue };
+            let Some(rollout) = event.rollout else {
+                data.topics.extend(event.host.as_deref().map(link::host));
+                continue;
+            };
             data.topics.insert(format!("rollout-{rollout}"));
             match &event.host {
                 Some(host) => {

@@ -7,8 +7,10 @@ use super::parts::live;
 use crate::picture::gather;
 use crate::picture::overview::Headline;
 use crate::picture::words::word;
+use crate::store::Store;
 use crate::web::layout::{Frame, Stays, time};
 use crate::web::link;
+use crate::web::pool::now;
 use crate::web::query::{Asked, Whole};
 use crate::web::site::Site;
 use crate::web::trouble::Trouble;
@@ -19,8 +21,10 @@ pub(in crate::web) async fn page(
     Asked(whole): Asked<Whole>,
 ) -> Result<Markup, Trouble> {
     let after = site.live.last();
-    let lines = site.store.ask(|store| gather::overview(store)).await?;
-    let table = table(&lines);
+    let read =
+        |store: &mut dyn Store| Ok((gather::overview(store)?, gather::calling(store, now())?));
+    let (lines, calling) = site.store.ask(read).await?;
+    let table = table(&lines, calling);
     if whole.is_part() {
         return Ok(table);
     }
@@ -31,8 +35,11 @@ pub(in crate::web) async fn page(
     }))
 }
 
-fn table(lines: &[Headline]) -> Markup {
+fn table(lines: &[Headline], calling: usize) -> Markup {
     html! {
+        @if calling > 0 {
+            p.problem { a href="/calls" { (calling) " dead hosts call for help" } }
+        }
         @if lines.is_empty() {
             p { "There is none yet. Make one with " code { "firmcast-fleet rollout create" } "." }
         } @else {

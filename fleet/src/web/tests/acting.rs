@@ -312,5 +312,5 @@ async fn the_description_of_the_api_names_every_route() {
     assert_eq!(described["openapi"], "3.1.0");
     let operations = described["paths"].as_object().unwrap().values();
     let operations = operations.map(|path| path.as_object().unwrap().len()).sum::<usize>();
-    assert_eq!(operations, 10);
+    assert_eq!(operations, 11);
 }

@@ -1,35 +1,51 @@
-//! Dead hosts, as a service says that is played here.
-
-use std::io::Write as _;
-use std::os::unix::net::UnixListener;
-
-use axum::http::StatusCode;
+//! Dead hosts, as workers tell of them.
 
 use super::desk::Desk;
-
-const STATUS: &str = r#"{"bundles": [], "campaigns": [], "hosts": [{"host": "h<i>1", "key": "k",
-    "known": false, "address": "192.0.2.1:7070", "silent_s": 61, "vendor": "ACME", "product": "S1",
-    "finding": "invalid", "why": "no volume", "stage": "waiting", "phase": "calls", "done": 1,
-    "total": 4, "attempts": 0, "failures": 0, "rescues": 0, "parked": false, "conflict": false,
-    "held": null, "last": null}]}"#;
+use crate::model::Call;
+use crate::store::Store as _;
+use crate::web::pool::now;
 
 #[tokio::test]
-async fn dead_hosts_are_shown_and_a_service_that_is_away_is_told() {
-    let desk = Desk::new();
-    let away = desk.get("/calls").await;
-    assert_eq!(away.status, StatusCode::OK);
-    assert!(away.text.contains("cannot be asked") && away.text.contains("firmcast serve runs"));
-
-    let listener = UnixListener::bind(desk.directory.path().join("serve.sock")).unwrap();
-    let service = std::thread::spawn(move || {
-        for answer in [STATUS, "{}"] {
-            listener.accept().unwrap().0.write_all(answer.as_bytes()).unwrap();
-        }
-    });
+async fn dead_hosts_are_shown_with_what_to_do() {
+    let mut desk = Desk::new();
+    let none = desk.get("/calls").await.text;
+    assert!(none.contains("No dead host calls"), "{none}");
+    desk.create("winter", &[("a", "r1"), ("b", "r1")]);
+    let hosts = desk.store.hosts("", 2).unwrap();
+    let call = |index: usize, held: &str| Call {
+        host: hosts[index].name.clone(),
+        site: "north".to_owned(),
+        worker: String::new(),
+        since: 0,
+        heard_at: now() - 61_000_000,
+        address: "192.0.2.1:7070".to_owned(),
+        finding: "invalid".to_owned(),
+        why: "no <b>volume".to_owned(),
+        stage: "waiting".to_owned(),
+        done: 1,
+        total: 4,
+        version: "2.0".to_owned(),
+        attempts: 1,
+        failures: 1,
+        rescues: 0,
+        parked: held == "parked",
+        conflict: false,
+        held: held.to_owned(),
+        last: "write-failed".to_owned(),
+    };
+    desk.store.tell_calls("w1", &[call(0, "held"), call(1, "parked")], &[], now()).unwrap();
+    assert!(desk.get("/").await.text.contains("2 dead hosts call for help"));
     let calls = desk.get("/calls").await.text;
-    assert!(calls.contains("h&lt;i&gt;1 (not in the inventory)"), "{calls}");
-    assert!(calls.contains("1 min 1 s ago") && calls.contains("invalid: no volume"), "{calls}");
-    let other = desk.get("/calls").await.text;
-    assert!(other.contains("is of another version"), "{other}");
-    service.join().unwrap();
+    for wanted in [
+        "2 dead hosts call",
+        "1 min 1 s ago, by w1",
+        "invalid: no &lt;b&gt;volume",
+        "waiting 1 of 4, 2.0, last try: write-failed",
+        "firmcast-fleet release add BUNDLE",
+        "left alone",
+    ] {
+        assert!(calls.contains(wanted), "no {wanted:?} in {calls}");
+    }
+    let told: Vec<Call> = serde_json::from_str(&desk.get("/api/v1/calls").await.text).unwrap();
+    assert_eq!((told.len(), told[1].held.as_str()), (2, "parked"));
 }

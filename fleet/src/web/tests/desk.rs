@@ -77,7 +77,6 @@ impl Desk {
             store: StorePool::start(&open),
             live: Live::follow(&open),
             seen: SeenCache::default(),
-            status: Some(Arc::new(directory.path().join("serve.sock"))),
         };
         let live = site.live.clone();
         let door = Arc::new(Door::new(directory.path(), None, Vec::new()).stopped());

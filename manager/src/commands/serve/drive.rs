@@ -103,6 +103,9 @@ impl Drive {
         let now = self.io.waiter.now();
         let signals = self.io.waiter.signals()?;
         if signals.hangups > 0 {
+            self.service.pardon();
+        }
+        if signals.hangups > 0 || signals.refreshes > 0 {
             self.reload();
         }
         let service = &mut self.service;

@@ -145,8 +145,7 @@ fn a_host_that_fails_too_often_is_parked_and_a_new_policy_lets_it_try_again() {
     let attempts = world.hosts[0].attempts;
     world.run_for(LONG);
     assert_eq!(world.hosts[0].attempts, attempts);
-    let policy = world.policy.clone();
-    world.service().set_policy(policy);
+    world.service().pardon();
     assert!(world.run_until(LONG, World::all_rescued));
 }
 
@@ -171,8 +170,7 @@ fn a_host_that_comes_back_damaged_after_its_rescues_is_parked_and_shown() {
     let status = world.service().status(now);
     let host = status.hosts.iter().find(|host| host.parked).unwrap();
     assert_eq!((host.rescues, host.held.as_deref()), (3, Some("parked")));
-    let policy = world.policy.clone();
-    world.service().set_policy(policy);
+    world.service().pardon();
     assert!(world.run_until(LONG, World::all_rescued));
 }
 
@@ -200,8 +198,7 @@ fn a_restart_pardons_no_host_that_counts_its_rescues_itself() {
     assert!(is_parked(&mut world));
     assert_eq!((world.hosts[0].attempts, world.hosts[0].dead.rescues), (3, 3));
     // An operator's word does not outweigh what the host has counted either.
-    let policy = world.policy.clone();
-    world.service().set_policy(policy);
+    world.service().pardon();
     world.run_for(HOUR);
     assert_eq!((is_parked(&mut world), world.hosts[0].attempts), (true, 3));
 

@@ -176,6 +176,17 @@ CREATE TABLE workers (
     lacking {text} NOT NULL -- JSON: a list of digests of releases
 );
 
+-- Dead hosts that call a worker for help.
+CREATE TABLE calls (
+    worker {text} NOT NULL,
+    host {text} NOT NULL REFERENCES hosts (name) ON DELETE CASCADE,
+    heard_at BIGINT NOT NULL,
+    facts {text} NOT NULL, -- JSON: an object
+    PRIMARY KEY (worker, host)
+);
+
+CREATE INDEX calls_heard ON calls (heard_at);
+
 CREATE TABLE webhooks (
     id {id},
     name {text} NOT NULL UNIQUE,
