@@ -89,7 +89,7 @@ class Desk:
         self._folder = lab.folder / "ansible"
         self._ansible = Ansible(self._folder)
         self._runs = 0
-        self._variables = {"program": str(fleet.program), "state_directory": str(fleet.folder / "state"), "turns": TURNS}
+        self._variables = {"program": str(fleet.program), "state_directory": str(fleet.folder / "state"), "turns": TURNS, "version": version}
         settings = f"plugin: firmcast.fleet.hosts\nprogram: {fleet.program}\nstate_directory: {fleet.folder}/state\n"
         self._inventory = write(self._folder / "fleet.firmcast.yml", settings)
         self._right = write(self._folder / "winter.toml", FILE.format(release=version))
@@ -171,7 +171,9 @@ def the_play_goes_to_the_end(lab, fleet, desk, servers, planned):
     """Just what was shown is done, and the play ends when the machines run the new firmware."""
     status, said = desk.play()
     done = counts(said)
-    lab.check("the play ends well, with one change", status == 0 and done["localhost"]["changed"] == 1, said)
+    changed = {host: count["changed"] for host, count in done.items()}
+    lab.check("the play ends well, with one change", status == 0 and changed == {"localhost": 1, "server1": 0, "server2": 0}, said)
+    lab.check("the inventory has the new version of both", done["server1"]["ok"] == done["server2"]["ok"] == 1, said)
     shown = fleet.rollout(ROLLOUT)
     rollout = shown["rollout"]
     lab.check("the store says that the rollout is finished", rollout["state"] == "finished", shown)
