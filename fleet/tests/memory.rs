@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use firmcast_fleet::model::Host;
 use firmcast_fleet::store::{SqliteStore, Store};
-use firmcast_fleet::work::crew::{Campaign, Crew, HostEnd, Order, Purpose, Sight, Sighting};
+use firmcast_fleet::work::crew::{Campaign, Crew, Exit, HostEnd, Order, Purpose, Sight, Sighting};
 use peak_alloc::PeakAlloc;
 use tempfile::TempDir;
 
@@ -87,7 +87,7 @@ fn tell(crew: &mut Crew, campaign: &Campaign, now: i64, is_over: bool) {
         }
     }
     if is_over {
-        crew.handle_exit(*number, "", true, now);
+        crew.handle_exit(*number, "", Exit::BrokeOff, now);
     }
 }
 

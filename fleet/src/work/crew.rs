@@ -7,8 +7,9 @@
 //!
 //! A host that was taken over, or whose campaign broke off, is first looked at, until it is home.
 //! If it holds the release then, it is confirmed, whoever wrote it. Else one that was taken over
-//! begins anew, if its rollout still runs; one whose campaign broke off has failed. Confirmed hosts
-//! are looked at once more when the soak time of their wave is over.
+//! begins anew, if its rollout still runs, and so does one whose campaign the worker itself ended;
+//! one whose campaign broke off has failed. Confirmed hosts are looked at once more when the soak
+//! time of their wave is over.
 //!
 //! Nothing is begun whose bundle is not on the shelf: it is fetched first ([`Order::Fetch`]), by
 //! somebody else than who renews the leases.
@@ -36,7 +37,7 @@ use firmcast::keys::ManagerPublicKey;
 pub use super::drains::{DRAINS_AT_ONCE_MAX, UNDRAINS_AT_ONCE_MAX};
 use super::drains::{Drains, STOPPED, Script};
 use super::party::Party;
-pub use super::party::{Campaign, HostEnd, Program, ProgramEnd, Purpose, Sight, Sighting};
+pub use super::party::{Campaign, Exit, HostEnd, Program, ProgramEnd, Purpose, Sight, Sighting};
 use super::steering::Courses;
 use super::strays::Stray;
 pub use super::strays::{HOME_US, LOOK_AGAIN_US};

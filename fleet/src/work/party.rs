@@ -51,6 +51,17 @@ pub enum ProgramEnd {
     CutOff,
 }
 
+/// How a campaign ended as a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// Before it said anything to a host.
+    NotBegun,
+    /// By itself. It may have told hosts to write.
+    BrokeOff,
+    /// The worker ended it, as its leases may have been over. That says nothing of the hosts.
+    CutOff,
+}
+
 /// How a campaign ended for a host that was to get the release.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostEnd {

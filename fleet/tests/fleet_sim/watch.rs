@@ -70,6 +70,8 @@ pub(crate) struct Watch {
     pub(crate) failed_programs: BTreeSet<(usize, bool)>,
     /// Hosts of which a campaign has told the end since they were claimed last.
     pub(crate) measured: BTreeSet<usize>,
+    /// Hosts that are undrained, whose end was measured before.
+    kept: BTreeSet<usize>,
     /// What hosts held when a campaign saw them last, since they were claimed last. Undraining
     /// takes its time, and much may happen to a chip meanwhile.
     pub(crate) held: BTreeMap<usize, Option<usize>>,
@@ -89,6 +91,7 @@ impl Watch {
             not_undrained: BTreeSet::new(),
             failed_programs: BTreeSet::new(),
             measured: BTreeSet::new(),
+            kept: BTreeSet::new(),
             held: BTreeMap::new(),
             seen: BTreeMap::new(),
             last: 0,
@@ -203,6 +206,7 @@ impl Watch {
                 told.counts.begin(&domains);
                 assert_within(&told.limits, &part(&told.counts, &domains));
                 self.measured.remove(index);
+                self.kept.remove(index);
                 self.held.remove(index);
                 self.failed_programs.retain(|(failed, _)| failed != index);
                 self.tally.begun += 1;
@@ -211,13 +215,19 @@ impl Watch {
             }
             EventKind::LeaseLost => {
                 assert_eq!(self.in_flight.get(host), Some(&rollout), "{event:?}");
-                self.measured.remove(index);
+                // What it came to is kept while it is undrained, and told by whoever does that.
+                if !self.kept.contains(index) {
+                    self.measured.remove(index);
+                }
                 self.tally.taken_over += 1;
             }
             EventKind::Stage => {
                 assert_eq!(self.in_flight.get(host), Some(&rollout), "{event:?}");
                 if event.detail == "draining" {
                     self.not_undrained.remove(index);
+                }
+                if event.detail == "undraining" && self.measured.contains(index) {
+                    self.kept.insert(*index);
                 }
             }
             EventKind::UndrainFailed => {

@@ -11,7 +11,7 @@ use firmcast_fleet::rollout::file::RolloutFile;
 use firmcast_fleet::rollout::plan::{Given, plan};
 use firmcast_fleet::store::Store;
 use firmcast_fleet::store::requests::NewRollout;
-use firmcast_fleet::work::crew::{Crew, HostEnd, Order, ProgramEnd, Purpose, Sighting};
+use firmcast_fleet::work::crew::{Crew, Exit, HostEnd, Order, ProgramEnd, Purpose, Sighting};
 
 use super::chance::{Chance, SECOND};
 use super::computer::{CampaignId, Computer, Place};
@@ -331,7 +331,8 @@ impl<'a> World<'a> {
                         crew.handle_sighting(number, &host, sighting, clock);
                     }
                     Happening::Exit(number) => {
-                        crew.handle_exit(number, "it broke off", true, clock);
+                        let exit = if chance.once_in(3) { Exit::CutOff } else { Exit::BrokeOff };
+                        crew.handle_exit(number, "it broke off", exit, clock);
                     }
                     Happening::Fetched(release, result) => {
                         crew.handle_fetched(&release, result, clock);

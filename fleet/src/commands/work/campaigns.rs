@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use firmcast_fleet::model::Stamp;
-use firmcast_fleet::work::crew::{Campaign, HostEnd, ProgramEnd, Purpose, Sight, Sighting};
+use firmcast_fleet::work::crew::{Campaign, Exit, HostEnd, ProgramEnd, Purpose, Sight, Sighting};
 use firmcast_manager::news::{Kind, News};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -27,12 +27,20 @@ pub(super) enum Happening {
     Stage { number: u64, host: String, stage: String },
     End { number: u64, host: String, end: HostEnd },
     Sighting { number: u64, host: String, sighting: Sighting },
-    Exit { number: u64, words: String, begun: bool },
+    Exit { number: u64, words: String, exit: Exit },
     Fetched { release: String, result: Result<(), String> },
     Program { number: u64, ended: ProgramEnd },
 }
 
-type Children = Arc<Mutex<BTreeMap<u64, Child>>>;
+/// A campaign that runs.
+#[derive(Debug)]
+struct Running {
+    child: Child,
+    /// Whether it was ended here, as the leases may have been over.
+    is_cut: bool,
+}
+
+type Children = Arc<Mutex<BTreeMap<u64, Running>>>;
 
 /// The campaigns that run.
 pub(super) struct Campaigns {
@@ -55,7 +63,9 @@ impl Campaigns {
             .spawn(move || {
                 loop {
                     if now() >= end.load(Ordering::Relaxed) {
-                        locked(&watched).values_mut().for_each(end_at_once);
+                        for running in locked(&watched).values_mut() {
+                            running.is_cut |= end_at_once(&mut running.child);
+                        }
                     }
                     thread::sleep(LOOK_INTERVAL);
                 }
@@ -83,7 +93,7 @@ impl Campaigns {
         let output = child.stdout.take().context("no standard output")?;
         let errors = child.stderr.take().context("no standard error")?;
         let number = campaign.number;
-        locked(&self.children).insert(number, child);
+        locked(&self.children).insert(number, Running { child, is_cut: false });
         let (news, children) = (self.news.clone(), Arc::clone(&self.children));
         thread::Builder::new()
             .name(format!("campaign {number}"))
@@ -94,15 +104,15 @@ impl Campaigns {
 
     /// Ends a campaign as if the power failed.
     pub(super) fn kill(&self, number: u64) {
-        if let Some(child) = locked(&self.children).get_mut(&number) {
-            end_at_once(child);
+        if let Some(running) = locked(&self.children).get_mut(&number) {
+            end_at_once(&mut running.child);
         }
     }
 
     /// Asks all campaigns to end.
     pub(super) fn signal_all(&self, signal: Signal) {
-        for child in locked(&self.children).values() {
-            if let Ok(pid) = i32::try_from(child.id()) {
+        for running in locked(&self.children).values() {
+            if let Ok(pid) = i32::try_from(running.child.id()) {
                 let _ = kill(Pid::from_raw(pid), signal);
             }
         }
@@ -115,13 +125,16 @@ impl Campaigns {
 }
 
 /// What is kept is a map: nobody leaves it half changed.
-fn locked(children: &Children) -> MutexGuard<'_, BTreeMap<u64, Child>> {
+fn locked(children: &Children) -> MutexGuard<'_, BTreeMap<u64, Running>> {
     children.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn end_at_once(child: &mut Child) {
+/// Says whether it still ran.
+fn end_at_once(child: &mut Child) -> bool {
+    let runs = matches!(child.try_wait(), Ok(None));
     // One that has ended already needs no end.
     let _ = child.kill();
+    runs
 }
 
 /// Passes on what a campaign tells, until it is over.
@@ -142,22 +155,31 @@ fn follow(
             return;
         }
     }
-    let status = wait(number, children);
-    let words = match (last_words.join(), status) {
+    let (status, is_cut) = wait(number, children).unzip();
+    let words = match (last_words.join(), status.flatten()) {
         (Ok(Some(words)), _) => words,
         (_, Some(status)) => format!("firmcast update ended: {status}"),
         _ => "firmcast update ended".to_owned(),
     };
-    let _ = news.send(Happening::Exit { number, words, begun });
+    let exit = match (is_cut, begun) {
+        (Some(true), _) => Exit::CutOff,
+        (_, true) => Exit::BrokeOff,
+        (_, false) => Exit::NotBegun,
+    };
+    let _ = news.send(Happening::Exit { number, words, exit });
 }
 
-/// Waits for the end of a campaign. Meanwhile it can be ended by others: nobody holds the map.
-fn wait(number: u64, children: &Children) -> Option<ExitStatus> {
+/// Waits for the end of a campaign, and says whether it was ended here. Meanwhile it can be ended
+/// by others: nobody holds the map.
+fn wait(number: u64, children: &Children) -> Option<(Option<ExitStatus>, bool)> {
     loop {
-        match locked(children).get_mut(&number)?.try_wait() {
+        let mut children = locked(children);
+        let running = children.get_mut(&number)?;
+        match running.child.try_wait() {
             Ok(None) => {}
-            ended => return ended.ok().flatten(),
+            ended => return Some((ended.ok().flatten(), running.is_cut)),
         }
+        drop(children);
         thread::sleep(LOOK_INTERVAL);
     }
 }

@@ -16,7 +16,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Args;
 use firmcast::keys;
-use firmcast_fleet::work::crew::{Crew, Order, ProgramEnd};
+use firmcast_fleet::work::crew::{Crew, Exit, Order, ProgramEnd};
 use nix::sys::signal::Signal;
 use nix::unistd::gethostname;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -136,7 +136,8 @@ impl Work {
                 Order::Begin(campaign) => {
                     let number = campaign.number;
                     if let Err(error) = self.campaigns.begin(&campaign) {
-                        self.crew.handle_exit(number, &format!("{error:#}"), false, now());
+                        let words = format!("{error:#}");
+                        self.crew.handle_exit(number, &words, Exit::NotBegun, now());
                     }
                 }
                 Order::Fetch { release } => self.fetcher.order(release),
@@ -183,9 +184,9 @@ impl Work {
                 self.programs.forget(number);
                 self.crew.handle_program(number, ended);
             }
-            Happening::Exit { number, words, begun } => {
+            Happening::Exit { number, words, exit } => {
                 self.campaigns.forget(number);
-                self.crew.handle_exit(number, &words, begun, now());
+                self.crew.handle_exit(number, &words, exit, now());
             }
         }
     }

@@ -226,7 +226,8 @@ pub(super) async fn workers(State(site): State<Acting>) -> Result<Json<Vec<Worke
     Ok(Json(site.store.ask(|store| store.workers()).await?))
 }
 
-/// Lists the dead hosts that call for help, by name, each as the worker knows it that heard it last.
+/// Lists the dead hosts that call for help, by name, each as the worker knows it that heard it
+/// last.
 #[utoipa::path(get, path = "/api/v1/calls", responses(
     (status = 200, body = Vec<Call>),
     (status = "4XX", body = Problem, content_type = "application/problem+json"),

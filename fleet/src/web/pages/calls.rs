@@ -24,15 +24,15 @@ pub(in crate::web) async fn page(State(site): State<Site>) -> Result<Markup, Tro
     }))
 }
 
+const HEADS: [&str; 7] = ["Host", "Site", "Heard", "From", "Firmware", "Does", "What to do"];
+
 fn table(calls: &[Call], now: Stamp) -> Markup {
     html! {
         @if calls.is_empty() { p { "No dead host calls for help." } } @else {
             p { (calls.len()) " dead hosts call for help." }
             table {
                 thead { tr {
-                    @for head in ["Host", "Site", "Heard", "From", "Firmware", "Does", "What to do"] {
-                        th scope="col" { (head) }
-                    }
+                    @for head in HEADS { th scope="col" { (head) } }
                 } }
                 tbody { @for call in calls.iter().take(CALLS_SHOWN_MAX) { (row(call, now)) } }
             }

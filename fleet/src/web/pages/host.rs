@@ -4,7 +4,8 @@ use axum::extract::State;
 use maud::{Markup, html};
 
 use super::parts::{self, live, typed};
-use crate::model::{Event, RolloutId, Stamp};
+use crate::model::{Call, Event, RolloutId, Stamp};
+use crate::picture::call;
 use crate::picture::gather::never_begins;
 use crate::picture::host::{AttemptPicture, HostPicture};
 use crate::store::requests::LookBack;
@@ -22,6 +23,8 @@ use crate::web::trouble::Trouble;
 struct Found {
     picture: HostPicture,
     events: Vec<(Event, String)>,
+    /// What is known of it where it is dead and calls for help.
+    call: Option<Call>,
 }
 
 /// The page, or what changes in it.
@@ -52,6 +55,7 @@ fn find(store: &mut dyn Store, name: &str, now: Stamp) -> Result<Option<Found>, 
         Some(last) => never_begins(store, last, now)?,
         None => false,
     };
+    let call = store.calls(now)?.into_iter().find(|call| call.host == name);
     let of_host = LookBack { host: Some(name), ..LookBack::ALL };
     let events = store.past_events(&of_host, EVENTS_SHOWN_MAX)?;
     let named: Vec<RolloutId> = attempts.iter().map(|attempt| attempt.rollout).collect();
@@ -62,11 +66,11 @@ fn find(store: &mut dyn Store, name: &str, now: Stamp) -> Result<Option<Found>, 
     let picture = if never_begins { picture.that_never_begins() } else { picture };
     let events = events.into_iter().map(|event| (names.of(event.rollout), event));
     let events = events.map(|(name, event)| (event, name)).collect();
-    Ok(Some(Found { picture, events }))
+    Ok(Some(Found { picture, events, call }))
 }
 
 fn shown(found: &Found) -> Markup {
-    let Found { picture, events } = found;
+    let Found { picture, events, call } = found;
     let HostPicture { host, flash, .. } = picture;
     let safe = match flash.reset_is_safe {
         Some(true) => "safe",
@@ -82,6 +86,10 @@ fn shown(found: &Found) -> Markup {
                     Some(mark) => { (parts::mark(mark)) }
                     None => { "in no rollout" }
                 } }
+                @if let Some(call) = call {
+                    dt { "Calls for help" }
+                    dd { (call::found(call)) "; " (call::does(call)) "; " (call::to_do(call).0) }
+                }
                 dt { "Its flash holds" } dd { (flash.holds) }
                 dt { "Reset" } dd { strong.(safe) { (flash.reset) } }
                 @if !picture.advice.is_empty() { dt { "What to do" } dd { (picture.advice) } }

@@ -46,6 +46,11 @@ async fn dead_hosts_are_shown_with_what_to_do() {
     ] {
         assert!(calls.contains(wanted), "no {wanted:?} in {calls}");
     }
+    let host = desk.get("/host?name=a").await.text;
+    assert!(
+        host.contains("Calls for help") && host.contains("no &lt;b&gt;volume; waiting"),
+        "{host}"
+    );
     let told: Vec<Call> = serde_json::from_str(&desk.get("/api/v1/calls").await.text).unwrap();
     assert_eq!((told.len(), told[1].held.as_str()), (2, "parked"));
 }

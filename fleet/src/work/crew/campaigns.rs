@@ -6,7 +6,7 @@ use super::{Crew, Order};
 use crate::model::{AttemptId, Health, RolloutId, RolloutState, Stamp};
 use crate::store::{Store, StoreError};
 use crate::work::drains::Script;
-use crate::work::party::{Campaign, HostEnd, Party, Purpose, Sight, Sighting};
+use crate::work::party::{Campaign, Exit, HostEnd, Party, Purpose, Sight, Sighting};
 use crate::work::strays::{Stray, Verdict, Why};
 
 impl Crew {
@@ -106,22 +106,24 @@ impl Crew {
         }
     }
 
-    /// A campaign is over, with these words where it could not be begun or broke off. One that has
-    /// `begun` may have told its hosts to write.
-    pub fn handle_exit(&mut self, number: u64, words: &str, begun: bool, at: Stamp) {
+    /// A campaign is over, with these words where it could not be begun or broke off.
+    pub fn handle_exit(&mut self, number: u64, words: &str, exit: Exit, at: Stamp) {
         let Some(party) = self.parties.remove(&number) else { return };
         if self.is_stopping {
             party.hosts.into_values().for_each(|attempt| self.drains.forget(attempt));
             return;
         }
         for (host, attempt) in party.hosts {
-            match party.purpose {
-                Purpose::Update if begun => {
-                    let why = Why::BrokenOff(words.to_owned());
-                    self.strays.insert(attempt, Stray::new(at, party.rollout, host, why));
+            let stray = |why| {
+                self.strays.insert(attempt, Stray::new(at, party.rollout, host, why));
+            };
+            match (party.purpose, exit) {
+                (Purpose::Update, Exit::CutOff) => stray(Why::TakenOver),
+                (Purpose::Update, Exit::BrokeOff) => stray(Why::BrokenOff(words.to_owned())),
+                (Purpose::Update, Exit::NotBegun) => {
+                    self.end(attempt, HostEnd::interrupted(words), at);
                 }
-                Purpose::Update => self.end(attempt, HostEnd::interrupted(words), at),
-                Purpose::Look => {
+                (Purpose::Look, _) => {
                     let reason = Reason::Interrupted.name().to_owned();
                     let (sight, detail) = (Sight::Unclear, words.to_owned());
                     self.follow(attempt, Sighting { sight, reason, detail }, at);

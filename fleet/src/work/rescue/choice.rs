@@ -23,63 +23,62 @@ pub(super) enum Rescue<'a> {
 /// Vendor and product.
 pub(super) type Board<'a> = (&'a str, &'a str);
 
-pub(super) fn board(host: &Host) -> Board<'_> {
-    (host.vendor.trim(), host.product.trim())
-}
-
 /// The releases of a fleet, and which of them the hosts of a site run.
 #[derive(Debug)]
 pub(super) struct Choices<'a> {
-    /// Of releases for one board with the same version the one that was added last.
-    by_board: BTreeMap<Board<'a>, Vec<&'a Release>>,
-    /// How many hosts of a board run a version.
-    runs: BTreeMap<(Board<'a>, &'a str), usize>,
+    /// Of releases for one board with the same version the one that was added last, and how many
+    /// hosts of the board run it.
+    by_board: BTreeMap<Board<'a>, BTreeMap<&'a str, (&'a Release, usize)>>,
 }
 
 impl<'a> Choices<'a> {
-    /// Returns what there is to choose from: `releases` whose bundles can be had, for `hosts`.
-    pub(super) fn new(releases: &'a [Release], hosts: &'a [Host]) -> Self {
-        let mut by_board = BTreeMap::<Board<'a>, BTreeMap<&str, &Release>>::new();
+    /// Returns what there is to choose from: releases whose bundles can be had.
+    pub(super) fn new(releases: &'a [Release]) -> Self {
+        let mut by_board = BTreeMap::<Board<'a>, BTreeMap<&str, (&Release, usize)>>::new();
         for release in releases {
             for product in &release.products {
                 let board = (release.vendor.as_str(), product.as_str());
-                let version = by_board.entry(board).or_default().entry(&release.version);
-                let kept = version.or_insert(release);
-                let age = |release: &Release| (release.added_at, release.digest.clone());
+                let versions = by_board.entry(board).or_default();
+                let (kept, _) = versions.entry(&release.version).or_insert((release, 0));
+                let age = |release: &'a Release| (release.added_at, &release.digest);
                 if age(kept) < age(release) {
                     *kept = release;
                 }
             }
         }
-        let mut runs = BTreeMap::new();
-        for host in hosts {
-            *runs.entry((board(host), host.bios_version.trim())).or_default() += 1;
+        Self { by_board }
+    }
+
+    /// Counts what a host runs. Each host of the site is, before any is asked about.
+    pub(super) fn count(&mut self, host: &Host) {
+        let board = (host.vendor.trim(), host.product.trim());
+        let of_board = self.by_board.iter_mut().filter(|(known, _)| **known == board);
+        let runs = of_board.flat_map(|(_, versions)| versions.values_mut());
+        for (_, hosts) in runs.filter(|(release, _)| release.is_on(host)) {
+            *hosts += 1;
         }
-        let by_board = by_board.into_iter();
-        let by_board = by_board.map(|(board, kept)| (board, kept.into_values().collect()));
-        Self { by_board: by_board.collect(), runs }
     }
 
     /// Returns what a host gets: what its label says; else the version that it ran last; else the
     /// one that most hosts of its board run here; else the newest. Never one below its floor of
     /// security versions, which it would refuse.
-    pub(super) fn rescue(&self, host: &'a Host) -> Rescue<'a> {
+    pub(super) fn rescue(&self, host: &Host) -> Rescue<'a> {
         let said = host.label(LABEL).trim();
         if said == NOTHING {
             return Rescue::Held;
         }
-        let board = board(host);
-        let of_board = self.by_board.get(&board).into_iter().flatten().copied();
-        let may_have = |release: &&Release| {
+        let versions = self.by_board.get(&(host.vendor.trim(), host.product.trim()));
+        let may_have = |release: &Release| {
             release.security_version >= host.security_version_floor
                 && (said.is_empty() || release.version == said)
         };
-        let best = of_board.filter(may_have).max_by_key(|release| {
-            let runs = self.runs.get(&(board, release.version.as_str())).copied();
-            let newest = (release.security_version, release.added_at);
-            (release.is_on(host), runs.unwrap_or_default(), newest, Reverse(&release.digest))
-        });
-        best.map_or(Rescue::None, Rescue::Release)
+        let of_board = versions.into_iter().flat_map(BTreeMap::values);
+        let best =
+            of_board.filter(|(release, _)| may_have(release)).max_by_key(|(release, hosts)| {
+                let newest = (release.security_version, release.added_at);
+                (release.is_on(host), *hosts, newest, Reverse(&release.digest))
+            });
+        best.map_or(Rescue::None, |(release, _)| Rescue::Release(release))
     }
 }
 
@@ -114,7 +113,8 @@ mod tests {
             labelled("7.0"),
             Host { product: "Q".to_owned(), ..host("g", "1.0") },
         ];
-        let choices = Choices::new(&releases, &hosts);
+        let mut choices = Choices::new(&releases);
+        hosts.iter().for_each(|host| choices.count(host));
         let got: Vec<&str> = (hosts.iter())
             .map(|host| match choices.rescue(host) {
                 Rescue::Release(release) => release.digest.as_str(),
@@ -125,7 +125,7 @@ mod tests {
         // c may not go back to 1.0; most of those like d run 2.0; nothing is new enough for e.
         let wanted = ["again", "1.0", "again", "again", "none", "3.0", "held", "none", "none"];
         assert_eq!(got, wanted);
-        let nobody = Choices::new(&releases, &[]);
+        let nobody = Choices::new(&releases);
         let newest = nobody.rescue(&hosts[3]);
         assert_eq!(newest, Rescue::Release(&releases[2]), "nobody runs any of them");
     }

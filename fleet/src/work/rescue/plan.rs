@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use firmcast::keys::PublicKey as _;
 use firmcast_manager::store::inventory::Entry;
 
-use super::choice::{Board, Choices, Rescue, board};
+use super::choice::{Board, Choices, Rescue};
 use crate::model::{Host, Release};
 
 /// Maximum number of releases that are kept at hand for the dead hosts of a site.
@@ -39,65 +39,75 @@ pub struct Plan {
     pub left_out: Vec<String>,
 }
 
-impl Plan {
-    /// Plans for the hosts of a site and releases whose bundles can be had, for at most `hosts_max`
-    /// hosts. What most hosts of a board get is one rule for the board; others have rules of their
-    /// own before it.
-    pub fn new(
-        hosts: &[Host],
-        releases: &[Release],
-        hosts_max: usize,
-        limits: PolicyLimits,
-    ) -> Self {
-        let choices = Choices::new(releases, hosts);
-        let mut plan = Self {
-            known: Vec::with_capacity(hosts.len().min(hosts_max)),
-            policy: String::new(),
-            releases: Vec::new(),
-            left_out: Vec::new(),
-        };
-        let mut answered = Vec::new();
-        for host in hosts {
-            match entry(host).filter(|_| plan.known.len() < hosts_max) {
-                Some(entry) => {
-                    answered.push((
-                        host,
-                        entry.key.fingerprint().to_string(),
-                        choices.rescue(host),
-                    ));
-                    plan.known.push(entry);
-                }
-                None => plan.left_out.push(host.name.clone()),
+/// Makes a [`Plan`] of hosts that come one by one, twice: there may be many.
+#[derive(Debug)]
+pub struct Planner<'a> {
+    choices: Choices<'a>,
+    hosts_max: usize,
+    known: Vec<Entry>,
+    /// What each of them gets.
+    gets: Vec<Rescue<'a>>,
+    left_out: Vec<String>,
+}
+
+impl<'a> Planner<'a> {
+    /// Begins with releases whose bundles can be had, for at most `hosts_max` hosts.
+    pub fn new(releases: &'a [Release], hosts_max: usize) -> Self {
+        let (choices, gets) = (Choices::new(releases), Vec::new());
+        Self { choices, hosts_max, known: Vec::new(), gets, left_out: Vec::new() }
+    }
+
+    /// Counts what a host runs. Each host of the site is, before any is added.
+    pub fn count(&mut self, host: &Host) {
+        self.choices.count(host);
+    }
+
+    /// Adds a host.
+    pub fn add(&mut self, host: &Host) {
+        match entry(host).filter(|_| self.known.len() < self.hosts_max) {
+            Some(entry) => {
+                self.known.push(entry);
+                self.gets.push(self.choices.rescue(host));
             }
+            None => self.left_out.push(host.name.clone()),
         }
-        let usual = usual(answered.iter().map(|(host, _, rescue)| (*host, *rescue)));
+    }
+
+    /// Returns the plan. What most hosts of a board get is one rule for the board; others have
+    /// rules of their own before it.
+    pub fn plan(self, limits: PolicyLimits) -> Plan {
+        let Self { known, gets, mut left_out, .. } = self;
+        let usual = usual(known.iter().zip(&gets));
         let boards: String =
             usual.iter().map(|(board, rescue)| of_board(*board, *rescue)).collect();
-        let (mut rules, mut bytes) = (usual.len(), boards.len());
+        let mut policy = String::new();
+        let mut rules = usual.len();
         let mut no_room = BTreeSet::new();
-        for (host, key, rescue) in &answered {
+        for (host, rescue) in known.iter().zip(&gets) {
             if usual.get(&board(host)) == Some(rescue) {
                 continue;
             }
-            let rule = format!("[[rule]]\nhost = {}\n{}", quoted(key), gets(*rescue));
-            (rules, bytes) = (rules + 1, bytes + rule.len());
-            if rules > limits.rules || bytes > limits.bytes {
+            let key = host.key.fingerprint().to_string();
+            let rule = format!("[[rule]]\nhost = {}\n{}", quoted(&key), what(*rescue));
+            rules += 1;
+            if rules > limits.rules || policy.len() + rule.len() + boards.len() > limits.bytes {
                 // It is not answered rather than given what others get.
-                no_room.insert(host.name.as_str());
+                no_room.insert(host.name.clone());
                 continue;
             }
-            plan.policy += &rule;
+            policy += &rule;
         }
-        plan.known.retain(|entry| !no_room.contains(entry.name.as_str()));
-        plan.left_out.extend(no_room.into_iter().map(str::to_owned));
-        plan.policy += &boards;
-        plan.releases = brought(answered.iter().map(|(.., rescue)| *rescue));
-        plan
+        policy += &boards;
+        let releases = brought(&gets);
+        let mut known = known;
+        known.retain(|host| !no_room.contains(&host.name));
+        left_out.extend(no_room);
+        Plan { known, policy, releases, left_out }
     }
 }
 
 /// The releases that hosts get, those that most of them get first.
-fn brought<'a>(all: impl Iterator<Item = Rescue<'a>>) -> Vec<String> {
+fn brought(all: &[Rescue<'_>]) -> Vec<String> {
     let mut counts = BTreeMap::<&str, usize>::new();
     for rescue in all {
         if let Rescue::Release(release) = rescue {
@@ -107,6 +117,10 @@ fn brought<'a>(all: impl Iterator<Item = Rescue<'a>>) -> Vec<String> {
     let mut counts: Vec<(&str, usize)> = counts.into_iter().collect();
     counts.sort_by_key(|(_, hosts)| Reverse(*hosts));
     counts.into_iter().take(RELEASES_MAX).map(|(digest, _)| digest.to_owned()).collect()
+}
+
+fn board(host: &Entry) -> Board<'_> {
+    (host.vendor.trim(), host.product.trim())
 }
 
 fn entry(host: &Host) -> Option<Entry> {
@@ -121,14 +135,16 @@ fn entry(host: &Host) -> Option<Entry> {
 }
 
 /// What most hosts of each board get.
-fn usual<'a>(all: impl Iterator<Item = (&'a Host, Rescue<'a>)>) -> BTreeMap<Board<'a>, Rescue<'a>> {
+fn usual<'a>(
+    all: impl Iterator<Item = (&'a Entry, &'a Rescue<'a>)>,
+) -> BTreeMap<Board<'a>, Rescue<'a>> {
     let mut counts = BTreeMap::<Board<'a>, BTreeMap<&str, (usize, Rescue<'a>)>>::new();
     for (host, rescue) in all {
         let name = match rescue {
             Rescue::Release(release) => release.digest.as_str(),
             Rescue::Held | Rescue::None => continue,
         };
-        counts.entry(board(host)).or_default().entry(name).or_insert((0, rescue)).0 += 1;
+        counts.entry(board(host)).or_default().entry(name).or_insert((0, *rescue)).0 += 1;
     }
     let most = |counts: BTreeMap<&str, (usize, Rescue<'a>)>| {
         counts.into_values().max_by_key(|(hosts, _)| *hosts).map(|(_, rescue)| rescue)
@@ -142,10 +158,10 @@ fn of_board((vendor, product): Board<'_>, rescue: Rescue<'_>) -> String {
         // A string takes everything.
         let _ = writeln!(rule, "{key} = {}", quoted(value));
     }
-    rule + &gets(rescue)
+    rule + &what(rescue)
 }
 
-fn gets(rescue: Rescue<'_>) -> String {
+fn what(rescue: Rescue<'_>) -> String {
     match rescue {
         Rescue::Release(release) => format!("version = {}\n", quoted(&release.version)),
         Rescue::Held | Rescue::None => "hold = true\n".to_owned(),
@@ -200,6 +216,18 @@ pub(super) mod tests {
         HostSecretKey::generate(&mut ChaCha20Rng::from_seed(seed)).public()
     }
 
+    fn planned(
+        hosts: &[Host],
+        releases: &[Release],
+        hosts_max: usize,
+        limits: PolicyLimits,
+    ) -> Plan {
+        let mut planner = Planner::new(releases, hosts_max);
+        hosts.iter().for_each(|host| planner.count(host));
+        hosts.iter().for_each(|host| planner.add(host));
+        planner.plan(limits)
+    }
+
     const ROOM: PolicyLimits = PolicyLimits { rules: 100, bytes: 100_000 };
 
     #[test]
@@ -215,11 +243,12 @@ pub(super) mod tests {
         hosts.push(Host { key: "none".to_owned(), ..host("no-key", "1.0") });
         let held = ("rescue".to_owned(), "no".to_owned());
         hosts.push(Host { labels: [held].into(), ..host("held", "1.0") });
-        let plan = Plan::new(&hosts, &releases, 100, ROOM);
+        let plan = planned(&hosts, &releases, 100, ROOM);
         assert_eq!(plan.left_out, ["no-key"]);
         assert_eq!(plan.known.len(), hosts.len() - 1);
         let policy = Policy::parse(&plan.policy).expect("a policy");
-        let choices = Choices::new(&releases, &hosts);
+        let mut choices = Choices::new(&releases);
+        hosts.iter().for_each(|host| choices.count(host));
         for host in hosts.iter().filter(|host| host.name != "no-key") {
             let Host { vendor, product, name, .. } = host;
             let key = key(name).fingerprint();
@@ -240,10 +269,10 @@ pub(super) mod tests {
         let hosts = [host("a", "1.0"), host("b", "1.0"), host("c", "2.0"), host("d", "2.0")];
         let hosts = [&hosts[..], &[host("e", "1.0")]].concat();
         let limits = PolicyLimits { rules: 2, ..ROOM };
-        let plan = Plan::new(&hosts, &releases, 100, limits);
+        let plan = planned(&hosts, &releases, 100, limits);
         let known: Vec<&str> = plan.known.iter().map(|host| host.name.as_str()).collect();
         assert_eq!((known, plan.left_out), (vec!["a", "b", "c", "e"], vec!["d".to_owned()]));
-        let plan = Plan::new(&hosts, &releases, 4, ROOM);
+        let plan = planned(&hosts, &releases, 4, ROOM);
         assert_eq!(plan.left_out, ["e"], "more than the service takes");
     }
 }

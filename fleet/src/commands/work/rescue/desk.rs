@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use firmcast_fleet::model::{Call, CallNews, Host, Release};
-use firmcast_fleet::store::requests::{CALLS_MAX, PAGE_MAX};
-use firmcast_fleet::store::{Store, all_releases};
-use firmcast_fleet::work::rescue::{Heard, Hearing, NEWS_MAX, Plan, PolicyLimits};
+use firmcast_fleet::model::{Call, CallNews, Host};
+use firmcast_fleet::store::requests::CALLS_MAX;
+use firmcast_fleet::store::{Store, StoreError, all_releases};
+use firmcast_fleet::work::rescue::{Heard, Hearing, NEWS_MAX, Plan, Planner, PolicyLimits};
 use firmcast_manager::rescue::KNOWN_MAX;
 use firmcast_manager::rescue::policy::{POLICY_SIZE_MAX, RULES_MAX};
 
@@ -23,6 +23,9 @@ const PLAN_INTERVAL: Duration = Duration::from_secs(60);
 
 /// How long a service that was started may not answer.
 const START_WAIT: Duration = Duration::from_secs(20);
+
+/// Number of hosts that are read at a time: a large fleet takes no room here.
+const PAGE_ROWS: usize = 500;
 
 const POLICY_LIMITS: PolicyLimits = PolicyLimits { rules: RULES_MAX, bytes: POLICY_SIZE_MAX };
 
@@ -43,6 +46,8 @@ pub(super) struct Desk {
     /// What it was told last.
     told: Vec<Call>,
     trouble: String,
+    /// Whether another worker has the files.
+    waits: bool,
 }
 
 impl Desk {
@@ -66,6 +71,7 @@ impl Desk {
             news: Vec::new(),
             told: Vec::new(),
             trouble: String::new(),
+            waits: false,
         }
     }
 
@@ -82,8 +88,16 @@ impl Desk {
 
     fn work(&mut self) -> anyhow::Result<()> {
         if self.files.is_none() {
-            // Another worker of this machine answers; this one does when that one is gone.
             self.files = Files::take(self.firmcast.place())?;
+            if self.files.is_none() && !self.waits {
+                let listen = self.listen;
+                remark(&format!(
+                    "another worker of this machine answers dead hosts at {listen}, and this one \
+                     when that one is gone; if that one is of another site, give each an address \
+                     by --rescue-listen"
+                ));
+            }
+            self.waits = self.files.is_none();
         }
         let Some(mut files) = self.files.take() else { return Ok(()) };
         let worked = self.work_with(&mut files);
@@ -111,10 +125,7 @@ impl Desk {
             return Ok(());
         }
         self.planned_at = Some(Instant::now());
-        let (hosts, releases) = self.known().context("cannot plan for dead hosts")?;
-        let plan = Plan::new(&hosts, &releases, KNOWN_MAX, POLICY_LIMITS);
-        let of = hosts.len();
-        drop((hosts, releases));
+        let (plan, of) = self.draft().context("cannot plan for dead hosts")?;
         let fetched = self.bring(&plan.releases);
         let left_out = plan.left_out.len();
         if files.write(plan, &self.place.shelf())? {
@@ -145,10 +156,9 @@ impl Desk {
         Ok(())
     }
 
-    /// The hosts of the site, and the releases whose bundles can be had here.
-    fn known(&mut self) -> anyhow::Result<(Vec<Host>, Vec<Release>)> {
-        let shelf = self.place.shelf();
-        let site = self.site.clone();
+    /// The plan for the hosts of the site, and how many these are.
+    fn draft(&mut self) -> anyhow::Result<(Plan, usize)> {
+        let (shelf, site) = (self.place.shelf(), self.site.clone());
         let store = self.store()?;
         let mut releases = Vec::new();
         for release in all_releases(store)? {
@@ -156,13 +166,10 @@ impl Desk {
                 releases.push(release);
             }
         }
-        let (mut hosts, mut after) = (Vec::new(), String::new());
-        loop {
-            let page = store.hosts(&after, PAGE_MAX)?;
-            let Some(last) = page.last() else { return Ok((hosts, releases)) };
-            after.clone_from(&last.name);
-            hosts.extend(page.into_iter().filter(|host| host.site() == site));
-        }
+        let mut planner = Planner::new(&releases, KNOWN_MAX);
+        each_of_site(store, &site, |host| planner.count(host))?;
+        let hosts = each_of_site(store, &site, |host| planner.add(host))?;
+        Ok((planner.plan(POLICY_LIMITS), hosts))
     }
 
     /// Hears what the service knows, and tells the store what is new.
@@ -235,6 +242,24 @@ impl Desk {
                 "cannot tell that {} answers dead hosts no more: {error:#}",
                 self.listen
             ));
+        }
+    }
+}
+
+/// Hands over each host of a site, and says how many these are.
+fn each_of_site(
+    store: &mut dyn Store,
+    site: &str,
+    mut take: impl FnMut(&Host),
+) -> Result<usize, StoreError> {
+    let (mut count, mut after) = (0, String::new());
+    loop {
+        let page = store.hosts(&after, PAGE_ROWS)?;
+        let Some(last) = page.last() else { return Ok(count) };
+        after.clone_from(&last.name);
+        for host in page.iter().filter(|host| host.site() == site) {
+            take(host);
+            count += 1;
         }
     }
 }

@@ -42,6 +42,10 @@ pub(super) struct Service {
     firmcast: Firmcast,
     listen: SocketAddr,
     running: Option<(Child, Instant)>,
+    /// Whether it has answered since it was started. Before that a signal might end it.
+    is_up: bool,
+    /// Whether its files have changed since it was told so.
+    is_stale: bool,
     /// When it is started again.
     again_at: Instant,
     /// How long is waited before that, when it ends soon.
@@ -63,7 +67,15 @@ pub(super) enum Run {
 
 impl Service {
     pub(super) fn new(firmcast: Firmcast, listen: SocketAddr) -> Self {
-        Self { firmcast, listen, running: None, again_at: Instant::now(), again: AGAIN }
+        Self {
+            firmcast,
+            listen,
+            running: None,
+            is_up: false,
+            is_stale: false,
+            again_at: Instant::now(),
+            again: AGAIN,
+        }
     }
 
     /// Sees to it that it runs, with these files.
@@ -86,6 +98,7 @@ impl Service {
         match self.firmcast.serve(&files.bundles(), &files.policy(), self.listen) {
             Ok(child) => {
                 self.running = Some((child, Instant::now()));
+                (self.is_up, self.is_stale) = (false, false);
                 Run::Started
             }
             Err(error) => self.ended(format!("{error:#}")),
@@ -100,12 +113,24 @@ impl Service {
     }
 
     /// Has it read its files again; hosts that it leaves alone stay left alone.
-    pub(super) fn refresh(&self) {
-        self.signal(Signal::SIGUSR1);
+    pub(super) fn refresh(&mut self) {
+        self.is_stale = !self.is_up;
+        if self.is_up {
+            self.signal(Signal::SIGUSR1);
+        }
     }
 
     /// Asks what it knows.
-    pub(super) fn ask(&self) -> anyhow::Result<Snapshot> {
+    pub(super) fn ask(&mut self) -> anyhow::Result<Snapshot> {
+        let snapshot = self.answer()?;
+        self.is_up = true;
+        if self.is_stale {
+            self.refresh();
+        }
+        Ok(snapshot)
+    }
+
+    fn answer(&self) -> anyhow::Result<Snapshot> {
         let path: PathBuf = self.firmcast.place().join(SOCKET);
         let asked = || format!("cannot ask firmcast serve at {}", path.display());
         let stream = UnixStream::connect(&path).with_context(asked)?;
