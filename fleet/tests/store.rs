@@ -12,6 +12,8 @@
 //! | `bundles.rs` | bundles in chunks, and who needs them where |
 //! | `limits.rs` | what limits and windows do |
 //! | `survey.rs` | what Prometheus is told |
+//! | `fleet.rs` | a fleet such as operators have |
+//! | `worker.rs` | what a worker makes of the end of a campaign |
 //! | `watch.rs` | what must hold after each step, from the attempts alone |
 //! | `model.rs` | random workers, step by step: all stores do the same |
 //! | `crowd.rs` | real workers at once |
@@ -25,6 +27,8 @@ mod bundles;
 mod calls;
 #[path = "store/crowd.rs"]
 mod crowd;
+#[path = "store/fleet.rs"]
+mod fleet;
 #[path = "store/foresights.rs"]
 mod foresights;
 #[path = "store/limits.rs"]
@@ -49,3 +53,5 @@ mod tls;
 mod trouble;
 #[path = "store/watch.rs"]
 mod watch;
+#[path = "store/worker.rs"]
+mod worker;

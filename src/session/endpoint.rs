@@ -217,7 +217,7 @@ impl Endpoint {
         if entry.call.as_ref().is_some_and(|call| call.to == to) {
             return;
         }
-        let old = entry.call.replace(Call::new(now, to, anywhere));
+        let old = entry.call.replace(Box::new(Call::new(now, to, anywhere)));
         self.peers.drop_index(old.and_then(|call| call.index));
         self.handle_timeout(now);
     }

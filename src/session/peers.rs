@@ -41,6 +41,7 @@ pub(super) struct Peers {
     sources: BTreeMap<IpAddr, usize>,
 }
 
+/// A peer. Many are known of whom few ever speak: what only those have, lies elsewhere.
 #[derive(Debug)]
 pub(super) struct Peer {
     pub(super) mac: MacKey,
@@ -50,7 +51,7 @@ pub(super) struct Peer {
     /// Where it is, if it is a stranger that proved that.
     source: Option<IpAddr>,
     newest_stamp: Option<u64>,
-    pub(super) call: Option<Call>,
+    pub(super) call: Option<Box<Call>>,
     /// The version that both sides speak, once the peer has said what it understands.
     pub(super) spoken: Option<u8>,
     /// How often this side, which called, still says what it understands while that is unknown.
@@ -59,9 +60,9 @@ pub(super) struct Peer {
     /// Several, because a late initiation is answered too, and only the caller knows which answer
     /// it took.
     unconfirmed: VecDeque<Session>,
-    pub(super) current: Option<Session>,
+    pub(super) current: Option<Box<Session>>,
     /// Still received, for datagrams that were under way when `current` was made.
-    previous: Option<Session>,
+    previous: Option<Box<Session>>,
 }
 
 /// A message, and what is known of the session that it came in.
@@ -250,7 +251,7 @@ impl Peers {
         for session in std::mem::take(&mut peer.unconfirmed) {
             let out = match session.index == index {
                 true => peer.install(session),
-                false => Some(session),
+                false => Some(Box::new(session)),
             };
             out.and_then(|out| self.indices.remove(&out.index));
         }
@@ -292,9 +293,9 @@ impl Peer {
     }
 
     /// Makes `session` the one to send on and returns the one that falls out.
-    fn install(&mut self, session: Session) -> Option<Session> {
+    fn install(&mut self, session: Session) -> Option<Box<Session>> {
         let out = self.previous.take();
-        self.previous = self.current.replace(session);
+        self.previous = self.current.replace(Box::new(session));
         out
     }
 
@@ -306,9 +307,10 @@ impl Peer {
         let is_current = |session: &Session| session.index == datagram.receiver;
         let is_superseded = self
             .current
-            .as_ref()
+            .as_deref()
             .is_some_and(|current| !is_current(current) && current.has_overtaken(0));
-        let established = [self.current.as_mut(), self.previous.as_mut()].into_iter().flatten();
+        let established =
+            [self.current.as_deref_mut(), self.previous.as_deref_mut()].into_iter().flatten();
         let (first, session) = match waiting.find(is_named) {
             Some(session) => (true, session),
             None => (false, established.into_iter().find(is_named)?),

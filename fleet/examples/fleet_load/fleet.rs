@@ -1,10 +1,10 @@
 //! A fleet of five sites, and rollouts over it.
 
 use firmcast_fleet::model::{Attempt, AttemptId, AttemptState, RolloutId, RolloutState, WaveState};
-use firmcast_fleet::store::Store;
 use firmcast_fleet::store::requests::{
     ClaimRequest, Open, Outcome, PAGE_MAX, Place, StateChange, WaveChange,
 };
+use firmcast_fleet::store::{Store, all_hosts};
 
 use super::made::{self, host};
 
@@ -60,10 +60,12 @@ pub(crate) fn move_wave(
     store.change_wave(rollout, wave, &change).unwrap();
 }
 
-/// A rollout with one wave over all hosts, which are put there if there are none.
+/// A rollout with one wave over all hosts, which are put there if there are none. Those that a
+/// rollout has confirmed before are as they were before that.
 pub(crate) fn begin(store: &mut dyn Store) -> RolloutId {
-    if store.hosts("", 1).unwrap().is_empty() {
-        put(store, 10_000);
+    match all_hosts(store).unwrap().len() {
+        0 => put(store, 10_000),
+        hosts => put(store, hosts),
     }
     let name = format!("load-{}", store.now().unwrap());
     start(store, &name, "[[wave]]\nname = \"all\"\nrest = true\n")

@@ -16,4 +16,4 @@ mod plan;
 
 pub use choice::LABEL;
 pub use hearing::{Heard, Hearing, NEWS_MAX};
-pub use plan::{Plan, Planner, PolicyLimits, RELEASES_MAX};
+pub use plan::{Draft, Plan, PolicyLimits, RELEASES_MAX};

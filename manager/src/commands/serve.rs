@@ -57,7 +57,8 @@ pub(crate) struct ServeArgs {
     /// /etc/firmcast/manager.key unless that is there]
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
-    /// Interface to broadcast on [default: the only one]
+    /// Interface to broadcast on [default: the only one, or the one whose network holds hosts of
+    /// the inventory]
     #[arg(long, value_name = "NAME")]
     interface: Option<String>,
     #[command(flatten)]
@@ -93,13 +94,15 @@ impl ServeArgs {
             trusted,
             state: state.into(),
         };
-        let (policy, shelf, known) = (files.policy()?, files.shelf()?, files.known()?);
+        let (policy, shelf, inventory) = (files.policy()?, files.shelf()?, files.inventory()?);
         let mut status = StatusSocket::open(state)?;
         let mut socket = socket::listen(self.listen)?;
-        let route = self.route(&socket)?;
+        let route = self.route(&socket, &inventory)?;
         let mut waiter = Waiter::new(&mut socket, true)?;
         waiter.heed_refreshes()?;
         status.watch(&waiter)?;
+        let known = known(&inventory);
+        drop(inventory);
         let service = Service::new(self.settings(&secret, &route), policy, shelf, known);
         let facts = Facts {
             address: socket.local_addr().context("the socket has no address")?,
@@ -112,7 +115,7 @@ impl ServeArgs {
         Ok(Drive::new(service, io, route.group, facts))
     }
 
-    fn route(&self, socket: &mio::net::UdpSocket) -> anyhow::Result<Route> {
+    fn route(&self, socket: &mio::net::UdpSocket, inventory: &Inventory) -> anyhow::Result<Route> {
         let delivery = self.sending.delivery();
         let interface = match (&self.interface, delivery) {
             (None, Delivery::Broadcast) => {
@@ -121,7 +124,8 @@ impl ServeArgs {
                     "only IPv4 broadcasts: use --group or --unicast, or an IPv4 address with \
                      --listen"
                 );
-                Some(network::only_interface(self.listen.ip())?)
+                let hosts = inventory.hosts().iter().map(|host| host.address.ip());
+                Some(network::only_interface(self.listen.ip(), hosts)?)
             }
             (named, _) => named.clone(),
         };
@@ -151,18 +155,23 @@ impl Files {
         directory::read(&self.bundles, &self.trusted)
     }
 
-    fn known(&self) -> anyhow::Result<Vec<Known>> {
+    fn inventory(&self) -> anyhow::Result<Inventory> {
         let inventory = Inventory::load(&self.state)?;
         let count = inventory.hosts().len();
         ensure!(
             count <= KNOWN_MAX,
             "the inventory has {count} hosts, at most {KNOWN_MAX} are possible"
         );
-        let known = |host: &inventory::Entry| Known {
-            name: host.name.clone(),
-            key: *host.key.exchange(),
-            security_version_floor: host.security_version_floor,
-        };
-        Ok(inventory.hosts().iter().map(known).collect())
+        Ok(inventory)
     }
+}
+
+/// What the service knows of the hosts of the inventory.
+fn known(inventory: &Inventory) -> Vec<Known> {
+    let known = |host: &inventory::Entry| Known {
+        name: host.name.clone(),
+        key: *host.key.exchange(),
+        security_version_floor: host.security_version_floor,
+    };
+    inventory.hosts().iter().map(known).collect()
 }

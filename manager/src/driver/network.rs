@@ -74,14 +74,23 @@ fn broadcast_of(
     set.filter(is_usable).or_else(|| has_room.then(of_prefix).filter(is_usable))
 }
 
-/// The interface to broadcast on when the hosts are not known yet: the only one, or that with the
-/// address `listen`.
-pub(crate) fn only_interface(listen: IpAddr) -> anyhow::Result<String> {
+/// The interface to broadcast on when nobody has called yet: the only one, or that with the address
+/// `listen`; of several the one whose network holds some of `hosts`.
+pub(crate) fn only_interface(
+    listen: IpAddr,
+    hosts: impl Iterator<Item = IpAddr>,
+) -> anyhow::Result<String> {
     let own = interfaces(None)?;
     let fits = |own: &&Interface| {
         own.broadcast.is_some() && (listen.is_unspecified() || listen == own.address)
     };
-    let names: BTreeSet<&str> = own.iter().filter(fits).map(|own| own.name.as_str()).collect();
+    let own: Vec<&Interface> = own.iter().filter(fits).collect();
+    let mut names: BTreeSet<&str> = own.iter().map(|own| own.name.as_str()).collect();
+    if names.len() > 1 {
+        let holder = |host| own.iter().find(|own| own.holds(host)).map(|own| own.name.as_str());
+        let holders: BTreeSet<&str> = hosts.filter_map(holder).collect();
+        names = if holders.is_empty() { names } else { holders };
+    }
     match names.len() {
         1 => Ok(names.into_iter().collect()),
         0 => bail!("no interface at {listen} can broadcast; use --interface, --group or --unicast"),

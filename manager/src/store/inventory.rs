@@ -1,6 +1,6 @@
 //! The hosts that the manager knows: `inventory.json` in the state directory.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Write as _};
 use std::net::SocketAddr;
@@ -167,6 +167,36 @@ impl Inventory {
         Ok(changed)
     }
 
+    /// Writes the inventory of a state directory anew, durably and as a whole, with the hosts that
+    /// `hand_over` passes on, one by one and sorted by name, each with a name and a key of its own:
+    /// for fleets that are too large to be held here.
+    ///
+    /// # Errors
+    /// When it cannot be written, or `hand_over` fails; then the old one still stands.
+    pub fn rewrite(
+        state: &Path,
+        hand_over: impl FnOnce(&mut dyn FnMut(&Entry) -> io::Result<()>) -> io::Result<()>,
+    ) -> Result<(), InventoryError> {
+        let failed = |action| {
+            let path = path(state);
+            move |source| InventoryError::Io { action, path, source }
+        };
+        owner::make_directory(state).map_err(failed("create the directory of"))?;
+        let _alone = whole_file::lock(&state.join("inventory.lock")).map_err(failed("lock"))?;
+        whole_file::replace_with(&path(state), |file| {
+            let mut file = BufWriter::new(file);
+            write!(file, "{{\"form\": {FORM}, \"hosts\": [")?;
+            let mut before = "\n";
+            hand_over(&mut |host| {
+                file.write_all(std::mem::replace(&mut before, ",\n").as_bytes())?;
+                Ok(serde_json::to_writer(&mut file, host)?)
+            })?;
+            file.write_all(b"\n]}\n")?;
+            file.flush()
+        })
+        .map_err(failed("write"))
+    }
+
     /// The hosts, sorted by name.
     pub fn hosts(&self) -> &[Entry] {
         &self.hosts
@@ -222,19 +252,6 @@ impl Inventory {
         self.hosts.push(Entry { name: name.clone(), security_version_floor, ..found.clone() });
         self.hosts.sort_by(|a, b| a.name.cmp(&b.name));
         Some(name)
-    }
-
-    /// Has these hosts from now on and no others, each with a name and a key of its own. A known
-    /// floor is never lowered.
-    pub fn replace(&mut self, mut hosts: Vec<Entry>) {
-        let floor = |host: &Entry| (*host.key.exchange(), host.security_version_floor);
-        let floors: BTreeMap<[u8; 32], u64> = self.hosts.iter().map(floor).collect();
-        for host in &mut hosts {
-            let known = floors.get(host.key.exchange()).copied().unwrap_or(0);
-            host.security_version_floor = host.security_version_floor.max(known);
-        }
-        hosts.sort_by(|a, b| a.name.cmp(&b.name));
-        self.hosts = hosts;
     }
 
     /// Keeps what was confirmed on a host, by its X25519 key; a floor is never lowered.
@@ -297,12 +314,6 @@ mod tests {
         let other = host("a", 2, "10.0.0.1:9847");
         inventory.enrol(&other, &none, true);
         assert_eq!(inventory.named("a").unwrap().security_version_floor, 0);
-        let renamed = Entry { security_version_floor: 2, ..host("b", 1, "10.0.0.2:9847") };
-        inventory.raise_floor(other.key.exchange(), 4);
-        inventory.replace(vec![renamed, Entry { name: "c".into(), ..other }]);
-        let floors = ["a", "b", "c"]
-            .map(|name| inventory.named(name).map(|host| host.security_version_floor));
-        assert_eq!(floors, [None, Some(2), Some(4)]);
     }
 
     #[test]
@@ -333,6 +344,19 @@ mod tests {
         Inventory::change(state.path(), |there| *there = kept).unwrap();
         assert_eq!(Inventory::load(state.path()).unwrap(), inventory);
         assert_eq!(fs::read_dir(state.path()).unwrap().count(), 2, "it, its lock, no leftovers");
+
+        let again = |fails: bool| {
+            Inventory::rewrite(state.path(), |pass_on| {
+                inventory.hosts().iter().rev().take(1).try_for_each(pass_on)?;
+                if fails { Err(io::Error::other("away")) } else { Ok(()) }
+            })
+        };
+        again(true).unwrap_err();
+        assert_eq!(Inventory::load(state.path()).unwrap(), inventory);
+        again(false).unwrap();
+        assert_eq!(Inventory::load(state.path()).unwrap().hosts(), &inventory.hosts()[1..]);
+        Inventory::rewrite(state.path(), |_| Ok(())).unwrap();
+        assert_eq!(Inventory::load(state.path()).unwrap().hosts(), []);
     }
 
     #[test]

@@ -1,12 +1,13 @@
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use firmcast::keys::PublicKey as _;
 use firmcast_manager::store::inventory::Entry;
+use sha2::{Digest as _, Sha256};
 
-use super::choice::{Board, Choices, Rescue};
+use super::choice::{Choices, Rescue};
 use crate::model::{Host, Release};
 
 /// Maximum number of releases that are kept at hand for the dead hosts of a site.
@@ -24,103 +25,113 @@ pub struct PolicyLimits {
     pub bytes: usize,
 }
 
-/// What the service that answers dead hosts of a site is told.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Plan {
-    /// The hosts that it answers.
-    pub known: Vec<Entry>,
-    /// The policy file: which version each of them gets.
-    pub policy: String,
-    /// Digests of the releases that it may bring, those that most hosts get first; at most
-    /// [`RELEASES_MAX`].
-    pub releases: Vec<String>,
-    /// Hosts whose key is none, which nobody can answer, and those for which the policy has no
-    /// room.
-    pub left_out: Vec<String>,
-}
+/// What hosts of a board get, by the release's digest, and how many.
+type Tally<'a> = BTreeMap<&'a str, (usize, Rescue<'a>)>;
 
-/// Makes a [`Plan`] of hosts that come one by one, twice: there may be many.
+/// What is to be planned for a site. Its hosts are gone through one by one, and several times:
+/// there may be many.
 #[derive(Debug)]
-pub struct Planner<'a> {
+pub struct Draft<'a> {
     choices: Choices<'a>,
-    hosts_max: usize,
-    known: Vec<Entry>,
-    /// What each of them gets.
-    gets: Vec<Rescue<'a>>,
-    left_out: Vec<String>,
+    boards: BTreeMap<(String, String), Tally<'a>>,
+    all: Sha256,
 }
 
-impl<'a> Planner<'a> {
-    /// Begins with releases whose bundles can be had, for at most `hosts_max` hosts.
-    pub fn new(releases: &'a [Release], hosts_max: usize) -> Self {
-        let (choices, gets) = (Choices::new(releases), Vec::new());
-        Self { choices, hosts_max, known: Vec::new(), gets, left_out: Vec::new() }
+impl<'a> Draft<'a> {
+    /// Begins with releases whose bundles can be had.
+    pub fn new(releases: &'a [Release]) -> Self {
+        Self { choices: Choices::new(releases), boards: BTreeMap::new(), all: Sha256::new() }
     }
 
-    /// Counts what a host runs. Each host of the site is, before any is added.
+    /// Counts what a host runs. First, each host of the site is.
     pub fn count(&mut self, host: &Host) {
         self.choices.count(host);
     }
 
-    /// Adds a host.
-    pub fn add(&mut self, host: &Host) {
-        match entry(host).filter(|_| self.known.len() < self.hosts_max) {
-            Some(entry) => {
-                self.known.push(entry);
-                self.gets.push(self.choices.rescue(host));
-            }
-            None => self.left_out.push(host.name.clone()),
-        }
-    }
-
-    /// Returns the plan. What most hosts of a board get is one rule for the board; others have
-    /// rules of their own before it.
-    pub fn plan(self, limits: PolicyLimits) -> Plan {
-        let Self { known, gets, mut left_out, .. } = self;
-        let usual = usual(known.iter().zip(&gets));
-        let boards: String =
-            usual.iter().map(|(board, rescue)| of_board(*board, *rescue)).collect();
-        let mut policy = String::new();
-        let mut rules = usual.len();
-        let mut no_room = BTreeSet::new();
-        for (host, rescue) in known.iter().zip(&gets) {
-            if usual.get(&board(host)) == Some(rescue) {
-                continue;
-            }
-            let key = host.key.fingerprint().to_string();
-            let rule = format!("[[rule]]\nhost = {}\n{}", quoted(&key), what(*rescue));
-            rules += 1;
-            if rules > limits.rules || policy.len() + rule.len() + boards.len() > limits.bytes {
-                // It is not answered rather than given what others get.
-                no_room.insert(host.name.clone());
-                continue;
-            }
-            policy += &rule;
-        }
-        policy += &boards;
-        let releases = brought(&gets);
-        let mut known = known;
-        known.retain(|host| !no_room.contains(&host.name));
-        left_out.extend(no_room);
-        Plan { known, policy, releases, left_out }
-    }
-}
-
-/// The releases that hosts get, those that most of them get first.
-fn brought(all: &[Rescue<'_>]) -> Vec<String> {
-    let mut counts = BTreeMap::<&str, usize>::new();
-    for rescue in all {
+    /// Weighs what a host gets. Then, each host of the site is.
+    pub fn weigh(&mut self, host: &Host) {
+        let rescue = self.choices.rescue(host);
+        let Host { name, key, vendor, product, security_version_floor: floor, .. } = host;
+        // What makes a difference to what is written.
+        self.all.update(format!("{name:?}{key:?}{vendor:?}{product:?}{floor}{rescue:?}"));
         if let Rescue::Release(release) = rescue {
-            *counts.entry(&release.digest).or_default() += 1;
+            let board = (vendor.trim().to_owned(), product.trim().to_owned());
+            let tally = self.boards.entry(board).or_default();
+            tally.entry(&release.digest).or_insert((0, rescue)).0 += 1;
         }
     }
-    let mut counts: Vec<(&str, usize)> = counts.into_iter().collect();
-    counts.sort_by_key(|(_, hosts)| Reverse(*hosts));
-    counts.into_iter().take(RELEASES_MAX).map(|(digest, _)| digest.to_owned()).collect()
+
+    /// Digests of the releases that hosts get, those that most of them get first; at most
+    /// [`RELEASES_MAX`].
+    pub fn releases(&self) -> Vec<String> {
+        let mut counts = BTreeMap::<&str, usize>::new();
+        for (digest, (hosts, _)) in self.boards.values().flatten() {
+            *counts.entry(digest).or_default() += hosts;
+        }
+        let mut counts: Vec<(&str, usize)> = counts.into_iter().collect();
+        counts.sort_by_key(|(_, hosts)| Reverse(*hosts));
+        counts.into_iter().take(RELEASES_MAX).map(|(digest, _)| digest.to_owned()).collect()
+    }
+
+    /// SHA-256 over all that makes a difference to the plan.
+    pub fn digest(&self) -> [u8; 32] {
+        self.all.clone().finalize().into()
+    }
+
+    /// Begins the plan, for at most `hosts_max` hosts. What most hosts of a board get is one rule
+    /// for the board; others have rules of their own before it.
+    pub fn plan(self, hosts_max: usize, limits: PolicyLimits) -> Plan<'a> {
+        let most = |tally: Tally<'a>| tally.into_values().max_by_key(|(hosts, _)| *hosts);
+        let boards = self.boards.into_iter();
+        let usual: BTreeMap<(String, String), Rescue<'a>> =
+            boards.filter_map(|(board, tally)| Some((board, most(tally)?.1))).collect();
+        let boards = usual.iter().map(|(board, rescue)| of_board(board, *rescue)).collect();
+        let rules = usual.len();
+        let choices = self.choices;
+        Plan { choices, usual, hosts_max, limits, boards, rules, rest: String::new(), hosts: 0 }
+    }
 }
 
-fn board(host: &Entry) -> Board<'_> {
-    (host.vendor.trim(), host.product.trim())
+/// What the service that answers dead hosts of a site is told.
+#[derive(Debug)]
+pub struct Plan<'a> {
+    choices: Choices<'a>,
+    usual: BTreeMap<(String, String), Rescue<'a>>,
+    hosts_max: usize,
+    limits: PolicyLimits,
+    /// The rules for boards, and for hosts.
+    boards: String,
+    rest: String,
+    rules: usize,
+    hosts: usize,
+}
+
+impl Plan<'_> {
+    /// Returns a host as the service knows it. Nothing where it is left out: its key is none, which
+    /// nobody can answer, or there is no room for it.
+    pub fn take(&mut self, host: &Host) -> Option<Entry> {
+        let entry = entry(host).filter(|_| self.hosts < self.hosts_max)?;
+        let rescue = self.choices.rescue(host);
+        let board = (host.vendor.trim().to_owned(), host.product.trim().to_owned());
+        if self.usual.get(&board) != Some(&rescue) {
+            let key = entry.key.fingerprint().to_string();
+            let rule = format!("[[rule]]\nhost = {}\n{}", quoted(&key), gets(rescue));
+            let bytes = self.rest.len() + rule.len() + self.boards.len();
+            if self.rules >= self.limits.rules || bytes > self.limits.bytes {
+                // It is not answered rather than given what others get.
+                return None;
+            }
+            self.rules += 1;
+            self.rest += &rule;
+        }
+        self.hosts += 1;
+        Some(entry)
+    }
+
+    /// The policy file: which version each host gets that was taken.
+    pub fn into_policy(self) -> String {
+        self.rest + &self.boards
+    }
 }
 
 fn entry(host: &Host) -> Option<Entry> {
@@ -134,34 +145,16 @@ fn entry(host: &Host) -> Option<Entry> {
     })
 }
 
-/// What most hosts of each board get.
-fn usual<'a>(
-    all: impl Iterator<Item = (&'a Entry, &'a Rescue<'a>)>,
-) -> BTreeMap<Board<'a>, Rescue<'a>> {
-    let mut counts = BTreeMap::<Board<'a>, BTreeMap<&str, (usize, Rescue<'a>)>>::new();
-    for (host, rescue) in all {
-        let name = match rescue {
-            Rescue::Release(release) => release.digest.as_str(),
-            Rescue::Held | Rescue::None => continue,
-        };
-        counts.entry(board(host)).or_default().entry(name).or_insert((0, *rescue)).0 += 1;
-    }
-    let most = |counts: BTreeMap<&str, (usize, Rescue<'a>)>| {
-        counts.into_values().max_by_key(|(hosts, _)| *hosts).map(|(_, rescue)| rescue)
-    };
-    counts.into_iter().filter_map(|(board, counts)| Some((board, most(counts)?))).collect()
-}
-
-fn of_board((vendor, product): Board<'_>, rescue: Rescue<'_>) -> String {
+fn of_board((vendor, product): &(String, String), rescue: Rescue<'_>) -> String {
     let mut rule = String::from("[[rule]]\n");
     for (key, value) in [("vendor", vendor), ("product", product)] {
         // A string takes everything.
         let _ = writeln!(rule, "{key} = {}", quoted(value));
     }
-    rule + &what(rescue)
+    rule + &gets(rescue)
 }
 
-fn what(rescue: Rescue<'_>) -> String {
+fn gets(rescue: Rescue<'_>) -> String {
     match rescue {
         Rescue::Release(release) => format!("version = {}\n", quoted(&release.version)),
         Rescue::Held | Rescue::None => "hold = true\n".to_owned(),
@@ -216,16 +209,20 @@ pub(super) mod tests {
         HostSecretKey::generate(&mut ChaCha20Rng::from_seed(seed)).public()
     }
 
+    /// The names of the hosts that are taken, the policy, and the releases.
     fn planned(
         hosts: &[Host],
         releases: &[Release],
         hosts_max: usize,
         limits: PolicyLimits,
-    ) -> Plan {
-        let mut planner = Planner::new(releases, hosts_max);
-        hosts.iter().for_each(|host| planner.count(host));
-        hosts.iter().for_each(|host| planner.add(host));
-        planner.plan(limits)
+    ) -> (Vec<String>, String, Vec<String>) {
+        let mut draft = Draft::new(releases);
+        hosts.iter().for_each(|host| draft.count(host));
+        hosts.iter().for_each(|host| draft.weigh(host));
+        let brought = draft.releases();
+        let mut plan = draft.plan(hosts_max, limits);
+        let taken = hosts.iter().filter_map(|host| plan.take(host)).map(|entry| entry.name);
+        (taken.collect(), plan.into_policy(), brought)
     }
 
     const ROOM: PolicyLimits = PolicyLimits { rules: 100, bytes: 100_000 };
@@ -243,10 +240,10 @@ pub(super) mod tests {
         hosts.push(Host { key: "none".to_owned(), ..host("no-key", "1.0") });
         let held = ("rescue".to_owned(), "no".to_owned());
         hosts.push(Host { labels: [held].into(), ..host("held", "1.0") });
-        let plan = planned(&hosts, &releases, 100, ROOM);
-        assert_eq!(plan.left_out, ["no-key"]);
-        assert_eq!(plan.known.len(), hosts.len() - 1);
-        let policy = Policy::parse(&plan.policy).expect("a policy");
+        let (taken, policy, brought) = planned(&hosts, &releases, 100, ROOM);
+        let with_key = hosts.iter().filter(|host| host.name != "no-key");
+        assert_eq!(taken, with_key.map(|host| host.name.clone()).collect::<Vec<_>>());
+        let policy = Policy::parse(&policy).expect("a policy");
         let mut choices = Choices::new(&releases);
         hosts.iter().for_each(|host| choices.count(host));
         for host in hosts.iter().filter(|host| host.name != "no-key") {
@@ -258,7 +255,7 @@ pub(super) mod tests {
             };
             assert_eq!(policy.choice(vendor, product, name, &key), &wanted, "{name}");
         }
-        assert_eq!(plan.releases, ["1.0", strange, "3.0"]);
+        assert_eq!(brought, ["1.0", strange, "3.0"]);
         // The usual one of each board, strange versions, those that get nothing.
         assert_eq!(policy.rules.len(), 2 + 3 + 3);
     }
@@ -269,10 +266,9 @@ pub(super) mod tests {
         let hosts = [host("a", "1.0"), host("b", "1.0"), host("c", "2.0"), host("d", "2.0")];
         let hosts = [&hosts[..], &[host("e", "1.0")]].concat();
         let limits = PolicyLimits { rules: 2, ..ROOM };
-        let plan = planned(&hosts, &releases, 100, limits);
-        let known: Vec<&str> = plan.known.iter().map(|host| host.name.as_str()).collect();
-        assert_eq!((known, plan.left_out), (vec!["a", "b", "c", "e"], vec!["d".to_owned()]));
-        let plan = planned(&hosts, &releases, 4, ROOM);
-        assert_eq!(plan.left_out, ["e"], "more than the service takes");
+        let (taken, ..) = planned(&hosts, &releases, 100, limits);
+        assert_eq!(taken, ["a", "b", "c", "e"]);
+        let (taken, ..) = planned(&hosts, &releases, 4, ROOM);
+        assert_eq!(taken, ["a", "b", "c", "d"], "no more than the service takes");
     }
 }

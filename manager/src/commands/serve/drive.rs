@@ -13,7 +13,7 @@ use firmcast_manager::store::flash_backups::{BackupStore, RegionFacts};
 use firmcast_manager::store::inventory::Inventory;
 use mio::net::UdpSocket;
 
-use super::{Files, directory};
+use super::{Files, directory, known};
 use crate::driver::mouth::Mouth;
 use crate::driver::sender::Sender;
 use crate::driver::socket;
@@ -200,7 +200,8 @@ impl Drive {
     /// Reads policy, bundles and inventory again. What cannot be read stays as it was.
     fn reload(&mut self) {
         let files = &self.io.files;
-        let (policy, shelf, known) = (files.policy(), files.shelf(), files.known());
+        let (policy, shelf) = (files.policy(), files.shelf());
+        let known = files.inventory().map(|inventory| known(&inventory));
         let mouth = &mut self.io.mouth;
         let mut kept = |what: &str, error: anyhow::Error| {
             mouth.warn(None, format!("{error:#}; the {what} stays as it was"));

@@ -1,13 +1,14 @@
 //! Between the store and the service.
 
+use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use firmcast_fleet::model::{Call, CallNews, Host};
+use firmcast_fleet::model::{Call, CallNews, Host, Release};
 use firmcast_fleet::store::requests::CALLS_MAX;
-use firmcast_fleet::store::{Store, StoreError, all_releases};
-use firmcast_fleet::work::rescue::{Heard, Hearing, NEWS_MAX, Plan, Planner, PolicyLimits};
+use firmcast_fleet::store::{Store, all_releases};
+use firmcast_fleet::work::rescue::{Draft, Heard, Hearing, NEWS_MAX, PolicyLimits};
 use firmcast_manager::rescue::KNOWN_MAX;
 use firmcast_manager::rescue::policy::{POLICY_SIZE_MAX, RULES_MAX};
 
@@ -106,17 +107,21 @@ impl Desk {
     }
 
     fn work_with(&mut self, files: &mut Files) -> anyhow::Result<()> {
+        // First: what was seen of hosts is in the plan.
+        let heard = match self.service.runs_for() {
+            Some(_) => self.hear(),
+            None => Ok(()),
+        };
         // A store that is away keeps nobody from being answered as it was planned last.
         let planned = self.plan(files);
         if files.are_there() {
             match self.service.run(files) {
                 Run::Started => self.hearing = Hearing::new(&self.site),
-                Run::Runs => self.hear()?,
                 Run::Ended(words) => remark(&words),
-                Run::Waits => {}
+                Run::Runs | Run::Waits => {}
             }
         }
-        planned
+        heard.and(planned)
     }
 
     /// Tells the service which hosts there are and what they get, when that is due.
@@ -125,20 +130,49 @@ impl Desk {
             return Ok(());
         }
         self.planned_at = Some(Instant::now());
-        let (plan, of) = self.draft().context("cannot plan for dead hosts")?;
-        let fetched = self.bring(&plan.releases);
-        let left_out = plan.left_out.len();
-        if files.write(plan, &self.place.shelf())? {
-            self.service.refresh();
-            if left_out > 0 {
-                remark(&format!(
-                    "{left_out} of {of} hosts of site {} are not answered when they are dead: \
-                     their keys are none, or there are too many",
-                    self.site
-                ));
-            }
+        let cannot = "cannot plan for dead hosts";
+        let releases = self.releases().context(cannot)?;
+        let mut draft = Draft::new(&releases);
+        let site = self.site.clone();
+        for step in [Draft::count, Draft::weigh] {
+            each_of_site(self.store()?, &site, |host| {
+                step(&mut draft, host);
+                Ok(())
+            })
+            .context(cannot)?;
+        }
+        let (wanted, digest) = (draft.releases(), draft.digest());
+        let fetched = self.bring(&wanted);
+        let shelf = self.place.shelf();
+        let bundles = wanted.into_iter().filter(|release| shelf.has(release)).collect();
+        if files.hold(digest, &bundles) {
+            return fetched;
+        }
+        let plan = draft.plan(KNOWN_MAX, POLICY_LIMITS);
+        let store = self.store()?;
+        let left_out =
+            files.write(plan, digest, bundles, &shelf, |take| each_of_site(store, &site, take))?;
+        self.service.refresh();
+        if left_out > 0 {
+            remark(&format!(
+                "{left_out} hosts of site {site} are not answered when they are dead: their keys \
+                 are none, or there are too many"
+            ));
         }
         fetched
+    }
+
+    /// The releases whose bundles can be had here.
+    fn releases(&mut self) -> anyhow::Result<Vec<Release>> {
+        let shelf = self.place.shelf();
+        let store = self.store()?;
+        let mut releases = Vec::new();
+        for release in all_releases(store)? {
+            if shelf.has(&release.digest) || store.has_bundle(&release.digest)? {
+                releases.push(release);
+            }
+        }
+        Ok(releases)
     }
 
     /// Fetches the next bundle that dead hosts may need and that is not here: a site that is cut
@@ -154,22 +188,6 @@ impl Desk {
         // At once: there may be more.
         self.planned_at = None;
         Ok(())
-    }
-
-    /// The plan for the hosts of the site, and how many these are.
-    fn draft(&mut self) -> anyhow::Result<(Plan, usize)> {
-        let (shelf, site) = (self.place.shelf(), self.site.clone());
-        let store = self.store()?;
-        let mut releases = Vec::new();
-        for release in all_releases(store)? {
-            if shelf.has(&release.digest) || store.has_bundle(&release.digest)? {
-                releases.push(release);
-            }
-        }
-        let mut planner = Planner::new(&releases, KNOWN_MAX);
-        each_of_site(store, &site, |host| planner.count(host))?;
-        let hosts = each_of_site(store, &site, |host| planner.add(host))?;
-        Ok((planner.plan(POLICY_LIMITS), hosts))
     }
 
     /// Hears what the service knows, and tells the store what is new.
@@ -246,21 +264,18 @@ impl Desk {
     }
 }
 
-/// Hands over each host of a site, and says how many these are.
+/// Hands over each host of a site.
 fn each_of_site(
     store: &mut dyn Store,
     site: &str,
-    mut take: impl FnMut(&Host),
-) -> Result<usize, StoreError> {
-    let (mut count, mut after) = (0, String::new());
+    mut take: impl FnMut(&Host) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut after = String::new();
     loop {
-        let page = store.hosts(&after, PAGE_ROWS)?;
-        let Some(last) = page.last() else { return Ok(count) };
+        let page = store.hosts(&after, PAGE_ROWS).map_err(io::Error::other)?;
+        let Some(last) = page.last() else { return Ok(()) };
         after.clone_from(&last.name);
-        for host in page.iter().filter(|host| host.site() == site) {
-            take(host);
-            count += 1;
-        }
+        page.iter().filter(|host| host.site() == site).try_for_each(&mut take)?;
     }
 }
 

@@ -7,12 +7,12 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use firmcast_fleet::model::Host;
 use firmcast_fleet::work::rescue::Plan;
 use firmcast_manager::store::inventory::Inventory;
 use firmcast_manager::store::owner;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
-use sha2::{Digest as _, Sha256};
 
 use crate::commands::shelf::Shelf;
 
@@ -22,8 +22,8 @@ const LOCK: &str = "worker.lock";
 /// The files, held by this worker.
 pub(super) struct Files {
     place: PathBuf,
-    /// SHA-256 over what was written last.
-    written: Option<[u8; 32]>,
+    /// The digest of the plan that was written last, and the bundles.
+    written: Option<([u8; 32], BTreeSet<String>)>,
     _lock: Flock<File>,
 }
 
@@ -59,24 +59,40 @@ impl Files {
         self.policy().exists()
     }
 
-    /// Writes what is planned, with those of its releases that are on the shelf. Says whether that
-    /// changed anything.
-    pub(super) fn write(&mut self, plan: Plan, shelf: &Shelf) -> anyhow::Result<bool> {
-        let bundles: BTreeSet<String> =
-            plan.releases.into_iter().filter(|release| shelf.has(release)).collect();
-        let written = digest(&plan.known, &plan.policy, &bundles)?;
-        if self.written == Some(written) {
-            return Ok(false);
-        }
+    /// Says whether just this was written last: a plan of this digest, with these bundles.
+    pub(super) fn hold(&self, plan: [u8; 32], bundles: &BTreeSet<String>) -> bool {
+        self.written.as_ref().is_some_and(|(known, linked)| *known == plan && linked == bundles)
+    }
+
+    /// Writes what is planned, of this digest, with these bundles, which are on the shelf.
+    /// `each_host` hands over the hosts of the site. Says how many are left out.
+    pub(super) fn write(
+        &mut self,
+        mut plan: Plan<'_>,
+        digest: [u8; 32],
+        bundles: BTreeSet<String>,
+        shelf: &Shelf,
+        each_host: impl FnOnce(&mut dyn FnMut(&Host) -> io::Result<()>) -> io::Result<()>,
+    ) -> anyhow::Result<usize> {
+        self.written = None;
         self.link(&bundles, shelf).context("cannot link the bundles for dead hosts")?;
-        Inventory::change(&self.place, |inventory| inventory.replace(plan.known))?;
+        let mut left_out = 0;
+        Inventory::rewrite(&self.place, |pass_on| {
+            each_host(&mut |host| match plan.take(host) {
+                Some(entry) => pass_on(&entry),
+                None => {
+                    left_out += 1;
+                    Ok(())
+                }
+            })
+        })?;
         let (path, new) = (self.policy(), self.place.join("policy.new"));
         let cannot = || format!("cannot write {}", path.display());
         let mut file = File::create(&new).with_context(cannot)?;
-        file.write_all(plan.policy.as_bytes()).with_context(cannot)?;
+        file.write_all(plan.into_policy().as_bytes()).with_context(cannot)?;
         fs::rename(&new, &path).with_context(cannot)?;
-        self.written = Some(written);
-        Ok(true)
+        self.written = Some((digest, bundles));
+        Ok(left_out)
     }
 
     /// Has links to just these bundles.
@@ -103,26 +119,4 @@ impl Files {
         }
         Ok(())
     }
-}
-
-/// SHA-256 over all that is written.
-fn digest(
-    known: &[firmcast_manager::store::inventory::Entry],
-    policy: &str,
-    bundles: &BTreeSet<String>,
-) -> anyhow::Result<[u8; 32]> {
-    struct Into(Sha256);
-    impl io::Write for Into {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.update(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-    let mut into = Into(Sha256::new());
-    serde_json::to_writer(&mut into, &(known, policy, bundles)).context("cannot be written")?;
-    Ok(into.0.finalize().into())
 }
