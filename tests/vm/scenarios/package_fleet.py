@@ -133,6 +133,8 @@ def roll_out(lab, desk, host):
     lab.check("after the soak time it was seen healthy", [event["detail"].split(":")[0] for event in looked] == ["healthy"], events)
     page = must(lab, desk, "the page answers", f"bash -c {shlex.quote(GET.format(port=PAGE_PORT, path=f'/rollout?name={ROLLOUT}'))}")
     lab.check("and says that it is finished", " 200 " in page.splitlines()[0] and "finished" in page, page)
+    waiting = desk.command("ss -Hlunp sport = :9848")[1]
+    lab.check("the worker waits for dead hosts", "firmcast" in waiting, f"{waiting}\n{journal}")
     # The journal of the whole boot has what the kernel refused.
     denied = [line for line in desk.console().splitlines() if 'apparmor="DENIED"' in line or "type=1326" in line]
     lab.check("nothing was denied to them", not denied, "\n".join(denied))
