@@ -2,6 +2,14 @@
 
 use crate::model::Call;
 
+/// Returns how many dead hosts call.
+pub fn calling(hosts: usize) -> String {
+    match hosts {
+        1 => "1 dead host calls for help".to_owned(),
+        hosts => format!("{hosts} dead hosts call for help"),
+    }
+}
+
 /// Returns what the host found of its firmware.
 pub fn found(call: &Call) -> String {
     let finding = if call.finding.is_empty() { "not known yet" } else { &call.finding };

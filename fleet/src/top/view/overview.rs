@@ -3,6 +3,7 @@
 use ratatui::text::Line;
 
 use crate::model::Stamp;
+use crate::picture::call;
 use crate::picture::overview::Headline;
 use crate::picture::words::{distance, word};
 use crate::top::paint::{CHOSEN, STRONG, bar, column, wrapped};
@@ -50,8 +51,8 @@ pub(super) fn sheet(
 fn calls(calling: usize, columns: usize) -> Vec<String> {
     match calling {
         0 => Vec::new(),
-        calling => {
-            let words = format!("{calling} dead hosts call for help: firmcast-fleet calls");
+        _ => {
+            let words = format!("{}: firmcast-fleet calls", call::calling(calling));
             wrapped(&words, columns, 0)
         }
     }

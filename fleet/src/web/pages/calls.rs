@@ -5,7 +5,7 @@ use maud::{Markup, html};
 
 use super::parts::typed;
 use crate::model::{Call, Stamp};
-use crate::picture::call::{does, found, to_do};
+use crate::picture::call::{calling, does, found, to_do};
 use crate::picture::words::span;
 use crate::web::layout::{Frame, Stays};
 use crate::web::limits::{CALLS_SHOWN_MAX, RELOAD_S};
@@ -29,7 +29,7 @@ const HEADS: [&str; 7] = ["Host", "Site", "Heard", "From", "Firmware", "Does", "
 fn table(calls: &[Call], now: Stamp) -> Markup {
     html! {
         @if calls.is_empty() { p { "No dead host calls for help." } } @else {
-            p { (calls.len()) " dead hosts call for help." }
+            p { (calling(calls.len())) "." }
             table {
                 thead { tr {
                     @for head in HEADS { th scope="col" { (head) } }

@@ -4,9 +4,9 @@ use axum::extract::State;
 use maud::{Markup, html};
 
 use super::parts::live;
-use crate::picture::gather;
 use crate::picture::overview::Headline;
 use crate::picture::words::word;
+use crate::picture::{call, gather};
 use crate::store::Store;
 use crate::web::layout::{Frame, Stays, time};
 use crate::web::link;
@@ -38,7 +38,7 @@ pub(in crate::web) async fn page(
 fn table(lines: &[Headline], calling: usize) -> Markup {
     html! {
         @if calling > 0 {
-            p.problem { a href="/calls" { (calling) " dead hosts call for help" } }
+            p.problem { a href="/calls" { (call::calling(calling)) } }
         }
         @if lines.is_empty() {
             p { "There is none yet. Make one with " code { "firmcast-fleet rollout create" } "." }
