@@ -49,17 +49,17 @@ def measure(report):
             worker, campaigns, processor_s, seconds = site.watch()
         peaks.append((worker, campaigns))
         report.row(**{
-            "hosts in flight": in_flight, "hosts known": in_flight + known, "worker KiB": worker, "its campaigns KiB": campaigns,
+            "hosts in flight": in_flight, "hosts known": in_flight + known, "worker KiB": worker, "its processes KiB": campaigns,
             "worker's share of a core": f"{processor_s / seconds:.3f}",
         })  # fmt: skip
     few, many, with_known = peaks
     for what, other, hosts in (("in flight", many, WORLDS[1][0] - WORLDS[0][0]), ("known", with_known, WORLDS[2][1])):
         each = [(after - before) / hosts for before, after in zip(few, other)]
         report.row(**{
-            "for each host": what, "worker KiB": f"{each[0]:.2f}", "campaign KiB": f"{each[1]:.2f}",
+            "for each host": what, "worker KiB": f"{each[0]:.2f}", "its processes KiB": f"{each[1]:.2f}",
             "goal KiB": GOALS_KIB[what], "met": sum(each) <= GOALS_KIB[what],
         })  # fmt: skip
-    report.note("VmHWM of the processes; that of the campaigns is the largest sum of those that ran at a time")
+    report.note("VmHWM of the processes; that of the campaigns, and of the service for dead hosts, is the largest sum of those that ran at a time")
 
 
 class Site:
