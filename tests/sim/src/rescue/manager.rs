@@ -182,10 +182,13 @@ impl Manager {
         service.depositor(deposit).map(|(host, _)| host.target().name.as_str())
     }
 
-    /// The operator has it read its policy again.
+    /// The operator has it read its policy again, by SIGHUP.
     pub(crate) fn reread_policy(&mut self, scenario: &Scenario, truth: &Truth) {
         let policy = policy(scenario, truth, false);
-        self.serve(|service| service.set_policy(policy.clone()));
+        self.serve(|service| {
+            service.pardon();
+            service.set_policy(policy.clone());
+        });
     }
 
     /// Takes all that it wants to send and have done.
