@@ -155,11 +155,13 @@ fn fifty_thousand_hosts() {
     let hosts = scenario.hosts;
     let mut world = World::new(scenario, &mut store, false, allocated);
     let known = allocated() - before;
-    let tally = format!("{:?}", world.run());
+    let tally = std::mem::take(world.run());
+    let (begun_hosts, tally) = (tally.begun, format!("{tally:?}"));
     let (largest, steps) = (world.largest, world.steps);
     println!("{tally}\n{steps} steps in {:?}", begun.elapsed());
     println!("at the start {} bytes for each host, with the simulator's own", known / hosts);
     println!("largest worker that died: {largest:?}");
     println!("peak {} MiB, with all events", ALLOCATOR.peak_usage_as_mb());
     assert!(largest.hosts > 0 && largest.bytes / largest.hosts < 64 << 10);
+    assert!(begun_hosts >= hosts as u64, "somebody aborted it before all had begun: {tally}");
 }

@@ -65,7 +65,7 @@ impl Scenario {
                       { per = \"site\", percent = 10 }, { per = \"rack\", percent = 50 }]\n\
                       failures = [{ per = \"all\", percent = 60, sample = 100 }]\n";
         Self {
-            seed: 1,
+            seed: 2,
             hosts: 50_000,
             racks: 500,
             sites: 5,
