@@ -42,7 +42,7 @@ build: need-cc ## [?|?] the static firmcastd, the manager firmcast, and firmcast
 packages: need-cc need-python3 ## [?|7 min] .deb and .rpm of the agent, the manager, the fleet and the initramfs hook, in target/packages
 	packaging/packages
 
-demo: need-cc need-python3 ## [?|1 min] two virtual servers get another BIOS over the network and boot it
+demo: need-cc need-python3 ## [7 min|1 min] two virtual servers get another BIOS over the network and boot it
 	$(LAB) run demo
 
 test: test-unit test-sim test-firmware test-interop test-vm ## [?|?] everything that decides whether firmcast is right
