@@ -12,6 +12,10 @@ pub const NEWS_MAX: usize = 1000;
 /// The stage of a host that is in no campaign, as the service names it.
 const WAITING: &str = "waiting";
 
+/// How much later than its last word a host that was rescued is heard again if it calls anew, in
+/// microseconds: the service says it to a second.
+const BACK_US: i64 = 5_000_000;
+
 /// What is known of a host that called.
 #[derive(Debug, Default)]
 struct Known {
@@ -82,10 +86,6 @@ impl Hearing {
         heard
     }
 }
-
-/// How much later than its last word a host that was rescued is heard again if it calls anew, in
-/// microseconds: the service says it to a second.
-const BACK_US: i64 = 5_000_000;
 
 impl Known {
     /// How its last attempt ended, if that is new.

@@ -25,6 +25,9 @@ const PLAN_INTERVAL: Duration = Duration::from_secs(60);
 /// How long a service that was started may not answer.
 const START_WAIT: Duration = Duration::from_secs(20);
 
+/// How much later a host was heard counts as no news, in microseconds: it asks again and again.
+const HEARD_ALIKE_US: i64 = 30_000_000;
+
 /// Number of hosts that are read at a time: a large fleet takes no room here.
 const PAGE_ROWS: usize = 500;
 
@@ -283,9 +286,6 @@ fn each_of_site(
 fn digest_of(file: &str) -> Option<&str> {
     file.rsplit_once('.').map(|(digest, _)| digest)
 }
-
-/// How much later a host was heard counts as no news, in microseconds: it asks again and again.
-const HEARD_ALIKE_US: i64 = 30_000_000;
 
 /// Says whether the store need not be told: nothing is new but that hosts were heard again.
 fn are_alike(calls: &[Call], told: &[Call]) -> bool {
