@@ -145,9 +145,7 @@ impl Firmcast {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.spawn().context("cannot start setpriv (package util-linux)")
     }
-}
 
-impl Firmcast {
     /// Where it keeps what it keeps itself.
     pub(crate) fn place(&self) -> &Path {
         &self.place

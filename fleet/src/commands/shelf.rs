@@ -89,11 +89,6 @@ impl Shelf {
         Self { folder }
     }
 
-    /// Where the bundles lie.
-    pub(crate) fn folder(&self) -> &Path {
-        &self.folder
-    }
-
     /// Where a bundle lies.
     pub(crate) fn path(&self, digest: &str) -> PathBuf {
         self.folder.join(format!("{digest}.{BUNDLE}"))

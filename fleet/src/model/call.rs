@@ -70,3 +70,10 @@ pub enum CallTurn {
     /// It is left alone.
     Parked,
 }
+
+impl CallTurn {
+    /// Says whether its chip may hold something else than before.
+    pub fn may_have_changed(&self) -> bool {
+        matches!(self, Self::Rescued(_) | Self::Failed)
+    }
+}

@@ -246,8 +246,8 @@ pub trait Store: Send {
     -> Result<Vec<Event>, StoreError>;
 
     /// Keeps which dead hosts call a worker for help, in place of those that did before, and tells
-    /// what happened to some. A host that was rescued has the release's version from then on. Hosts
-    /// that the store does not know are left out.
+    /// what happened to some. A host that was rescued has the release's version from then on, and
+    /// what it foresaw is void. Hosts that the store does not know are left out.
     fn tell_calls(
         &mut self,
         worker: &str,

@@ -1,6 +1,6 @@
 //! Dead hosts that call for help, and what a host holds after it was confirmed or rescued.
 
-use firmcast_fleet::model::{Call, CallNews, CallTurn, EventKind, Host};
+use firmcast_fleet::model::{Call, CallNews, CallTurn, EventKind, Foresight, Host};
 use firmcast_fleet::store::requests::{
     CALL_KEPT_US, Calling, ClaimRequest, LookBack, Open, Outcome,
 };
@@ -71,8 +71,23 @@ pub(crate) fn as_the_worker_knows_them_that_heard_them_last(store: &mut dyn Stor
         news("west-2", CallTurn::Rescued("gone".to_owned())),
         news("west-3", CallTurn::Parked),
     ];
+    let foreseen = |store: &mut dyn Store| -> Vec<String> {
+        let all = store.foresights(&release().digest, "west", 9).unwrap().into_iter();
+        all.map(|each| each.host).collect()
+    };
+    let of = |host: &str| Foresight {
+        host: host.to_owned(),
+        release: release().digest,
+        from_version: "1".to_owned(),
+        typical_s: 1,
+        longest_s: 2,
+        at: NOW,
+    };
+    store.keep_foresights(&[of("west-1"), of("west-2"), of("west-3")]).unwrap();
+    assert_eq!(foreseen(store), ["west-1", "west-2", "west-3"]);
     let before = store.events(0, 1000).unwrap().len();
     store.tell_calls("w1", &[], &told, NOW).unwrap();
+    assert_eq!(foreseen(store), ["west-3"], "the chips of the others may hold something else");
     let events = store.events(0, 1000).unwrap().split_off(before);
     let kinds: Vec<(EventKind, &str)> =
         events.iter().map(|event| (event.kind, event.host.as_deref().unwrap())).collect();

@@ -1,6 +1,6 @@
 use std::cmp::Reverse;
 
-use super::{MemoryStore, events, hosts};
+use super::{MemoryStore, events, foresights, hosts};
 use crate::model::{Call, CallNews, CallTurn, Stamp};
 use crate::store::requests::{CALL_KEPT_US, CALLS_MAX, kept_call, last_heard, told_call};
 
@@ -23,6 +23,9 @@ pub(super) fn tell(
         }
         if let CallTurn::Rescued(release) = what {
             hosts::has(store, host, release);
+        }
+        if what.may_have_changed() {
+            foresights::forget(store, host);
         }
         events::append(store, at, None, worker, told_call(what), detail);
         if let Some(event) = store.events.last_mut() {

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use super::events::News;
+use super::foresights;
 use super::hosts;
 use super::sql::{Row, Sql, Value, insert, json};
 use crate::model::{Call, CallNews, CallTurn, Stamp};
@@ -38,6 +39,9 @@ pub(super) fn tell(
         }
         if let CallTurn::Rescued(release) = what {
             hosts::has(sql, host, release)?;
+        }
+        if what.may_have_changed() {
+            foresights::forget(sql, host)?;
         }
         let (by, kind) = (worker.to_owned(), told_call(what));
         let (host, detail) = (Some(host.clone()), detail.clone());

@@ -52,8 +52,13 @@ impl<'a> Draft<'a> {
     pub fn weigh(&mut self, host: &Host) {
         let rescue = self.choices.rescue(host);
         let Host { name, key, vendor, product, security_version_floor: floor, .. } = host;
+        let gets = match rescue {
+            Rescue::Release(release) => release.digest.as_str(),
+            Rescue::Held => "held",
+            Rescue::None => "none",
+        };
         // What makes a difference to what is written.
-        self.all.update(format!("{name:?}{key:?}{vendor:?}{product:?}{floor}{rescue:?}"));
+        self.all.update(format!("{name:?}{key:?}{vendor:?}{product:?}{floor}{gets:?}"));
         if let Rescue::Release(release) = rescue {
             let board = (vendor.trim().to_owned(), product.trim().to_owned());
             let tally = self.boards.entry(board).or_default();

@@ -1,6 +1,6 @@
 //! What the service reads: the hosts of the site, its policy, and links to bundles on the shelf.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::os::unix::fs::symlink;
@@ -97,26 +97,20 @@ impl Files {
 
     /// Has links to just these bundles.
     fn link(&self, bundles: &BTreeSet<String>, shelf: &Shelf) -> io::Result<()> {
-        let folder = self.bundles();
-        let mut wanted = bundles.iter().map(|digest| shelf.path(digest)).collect::<Vec<_>>();
-        for entry in fs::read_dir(&folder)? {
-            let entry = entry?;
-            let kept = wanted.len();
-            wanted.retain(|path| path.file_name() != Some(&entry.file_name()));
-            // What was linked from another shelf is linked anew.
-            let is_meant = fs::read_link(entry.path())
-                .is_ok_and(|to| to.file_name() == Some(&entry.file_name()) && to.is_file());
-            if kept == wanted.len() {
-                fs::remove_file(entry.path())?;
-            } else if !is_meant {
-                fs::remove_file(entry.path())?;
-                wanted.extend(entry.path().file_name().map(|name| shelf.folder().join(name)));
+        let mut wanted = BTreeMap::new();
+        for digest in bundles {
+            let bundle = fs::canonicalize(shelf.path(digest))?;
+            wanted
+                .extend(bundle.file_name().map(|name| (self.bundles().join(name), bundle.clone())));
+        }
+        for entry in fs::read_dir(self.bundles())? {
+            let link = entry?.path();
+            let to = fs::read_link(&link).ok();
+            if to.is_none() || to.as_ref() != wanted.get(&link) {
+                fs::remove_file(&link)?;
             }
         }
-        for path in wanted {
-            let Some(name) = path.file_name() else { continue };
-            symlink(fs::canonicalize(&path)?, folder.join(name))?;
-        }
-        Ok(())
+        wanted.retain(|link, _| !link.is_symlink());
+        wanted.iter().try_for_each(|(link, bundle)| symlink(bundle, link))
     }
 }
