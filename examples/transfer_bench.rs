@@ -7,12 +7,14 @@
 //! transfer_bench receive --listen ADDRESS:PORT --number 1..=N --output FILE
 //! ```
 //! Receivers wait to be called; the first has the address given, each of the others the next one.
-//! The sender calls them, lets everyone join, sends until each host says that it holds the payload,
-//! prints one JSON object and ends; receivers run until killed. The keys are fixed: nothing here is
-//! secret.
+//! The sender calls them, lets everyone join, sends the file with its SHA-256 behind it until each
+//! host says that it has verified it, prints one JSON object and ends. A receiver holds the file in
+//! memory, as a host does; SIGTERM makes it write what it has verified, and end. The keys are
+//! fixed: nothing here is secret.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::os::fd::AsRawFd as _;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -30,8 +32,12 @@ use firmcast::wire::broadcast::{
 };
 use firmcast::wire::command::Command;
 use mio::net::UdpSocket;
+use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rand_core::{OsRng, RngCore as _};
+use sha2::{Digest as _, Sha256};
 use x25519_dalek::{PublicKey, StaticSecret};
 
 const CAMPAIGN: u64 = 0xbe9c;
@@ -178,7 +184,8 @@ fn send(
         bail!("--hosts takes at most {HOSTS_MAX}");
     }
     let rate_mbit: u64 = rate.parse().context("--rate takes Mbit/s")?;
-    let payload = std::fs::read(file).with_context(|| format!("cannot read {file}"))?;
+    let mut payload = std::fs::read(file).with_context(|| format!("cannot read {file}"))?;
+    payload.extend_from_slice(&Sha256::digest(&payload));
     let mut group_key = [0; 32];
     OsRng.fill_bytes(&mut group_key);
     let parameters = TransferParameters {
@@ -360,25 +367,33 @@ fn receive(listen: &str, number: &str, file: &str) -> anyhow::Result<()> {
         manager: public(manager_secret()),
         seed: OsRng.next_u64(),
         receiver: None,
-        written: false,
+        verified: None,
         report_at: Time::ZERO,
     };
     station.endpoint.allow(sink.manager);
-    loop {
+    let mut end = SigSet::empty();
+    end.add(Signal::SIGTERM);
+    end.thread_block()?;
+    let end = SignalFd::with_flags(&end, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
+    let told = SourceFd(&end.as_raw_fd());
+    station.poll.registry().register(&mut { told }, Token(1), Interest::READABLE)?;
+    while end.read_signal()?.is_none() {
         station.receive(|now, endpoint, from, datagram| sink.take(now, endpoint, from, datagram));
         station.endpoint.handle_timeout(station.now());
-        sink.keep(file, &station)?;
+        sink.verify(&station)?;
         sink.speak(&mut station);
         station.send_sessions();
         station.wait(Some(sink.poll_timeout()))?;
     }
+    sink.write(file)
 }
 
 struct Sink {
     manager: PeerKey,
     seed: u64,
     receiver: Option<Receiver>,
-    written: bool,
+    /// The file.
+    verified: Option<Vec<u8>>,
     report_at: Time,
 }
 
@@ -407,14 +422,24 @@ impl Sink {
         }
     }
 
-    fn keep(&mut self, file: &str, station: &Station) -> anyhow::Result<()> {
+    fn verify(&mut self, station: &Station) -> anyhow::Result<()> {
         let Some(receiver) = &mut self.receiver else { return Ok(()) };
-        if !self.written && receiver.is_complete() {
-            std::fs::write(file, receiver.take_payload()?).context("cannot write the payload")?;
-            self.written = true;
+        if self.verified.is_none() && receiver.is_complete() {
+            let mut payload = receiver.take_payload()?;
+            let length = payload.len().saturating_sub(Sha256::output_size());
+            let digest = payload.split_off(length);
+            if Sha256::digest(&payload)[..] != digest {
+                bail!("the payload is not what the sender has read");
+            }
+            self.verified = Some(payload);
             self.report_at = station.now();
         }
         Ok(())
+    }
+
+    fn write(&self, file: &str) -> anyhow::Result<()> {
+        let Some(bytes) = &self.verified else { return Ok(()) };
+        std::fs::write(file, bytes).context("cannot write the file")
     }
 
     fn speak(&mut self, station: &mut Station) {
@@ -434,7 +459,7 @@ impl Sink {
         let (done, total) = progress.unwrap_or_default();
         let phase = match progress {
             None => Phase::Ready,
-            Some(_) if self.written => Phase::Verified,
+            Some(_) if self.verified.is_some() => Phase::Verified,
             Some(_) => Phase::Receiving,
         };
         Answer::Report(Report {

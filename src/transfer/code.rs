@@ -8,16 +8,14 @@ use reed_solomon_simd::{ReedSolomonDecoder, ReedSolomonEncoder};
 use super::TransferError;
 use super::geometry::Geometry;
 use super::payload::Payload;
-use crate::wire::broadcast::FRAGMENT_SIZE_MIN;
 
 /// The code treats every 64 bytes of a fragment alone.
 const COLUMN_BYTES: usize = 64;
 
-/// Number of stripes into which fragments are cut at least. Working memory of the code is up to
-/// four times what it works on, so a block is encoded and decoded one stripe after the other.
-const STRIPES_MIN: usize = 8;
-
-const _: () = assert!(FRAGMENT_SIZE_MIN as usize >= COLUMN_BYTES * STRIPES_MIN);
+/// The code's working memory is up to four times what it works on, so a block is encoded and
+/// decoded one stripe after the other: so wide that the memory is at most this part of the block,
+/// or one column wide.
+const WORK_DIVISOR: usize = 4;
 
 /// The repair fragments of the block that was asked for last; encoded when the first one is needed.
 #[derive(Debug)]
@@ -50,9 +48,22 @@ impl RepairCache {
     }
 }
 
+/// Source and repair fragments of a block.
+fn counts(geometry: &Geometry, block: u16) -> (usize, usize) {
+    (geometry.source_count(block) as usize, geometry.repair_count(block) as usize)
+}
+
 /// Cuts fragments of `fragment_bytes` into stripes of whole columns; the last one may be shorter.
-fn stripes(fragment_bytes: usize) -> impl Iterator<Item = Range<usize>> {
-    let stripe_bytes = fragment_bytes / STRIPES_MIN / COLUMN_BYTES * COLUMN_BYTES;
+fn stripes(
+    sources: usize,
+    repairs: usize,
+    fragment_bytes: usize,
+) -> impl Iterator<Item = Range<usize>> {
+    let smaller = sources.next_power_of_two().min(repairs.next_power_of_two());
+    // The code works on that many fragments at once.
+    let width = (smaller + sources.max(repairs)).next_power_of_two();
+    let columns = sources * fragment_bytes / WORK_DIVISOR / width / COLUMN_BYTES;
+    let stripe_bytes = columns.max(1) * COLUMN_BYTES;
     let starts = (0..fragment_bytes).step_by(stripe_bytes);
     starts.map(move |start| start..fragment_bytes.min(start + stripe_bytes))
 }
@@ -63,14 +74,16 @@ fn encode(
     block: u16,
     fragments: &mut Vec<u8>,
 ) -> Result<(), TransferError> {
-    let (sources, repairs) = (geometry.source_count(block), geometry.repair_count(block) as usize);
+    let (sources, repairs) = counts(geometry, block);
     let size = geometry.fragment_size();
     fragments.clear();
     fragments.resize(repairs * size, 0);
-    for stripe in stripes(size) {
-        let mut encoder = ReedSolomonEncoder::new(sources as usize, repairs, stripe.len())?;
+    // Its working memory serves all stripes.
+    let mut encoder = ReedSolomonEncoder::new(sources, repairs, COLUMN_BYTES)?;
+    for stripe in stripes(sources, repairs, size) {
+        encoder.reset(sources, repairs, stripe.len())?;
         for number in 0..sources {
-            let fragment = payload.fragment(geometry.source_range(block, number));
+            let fragment = payload.fragment(geometry.source_range(block, number as u32));
             encoder.add_original_shard(&fragment[stripe.clone()])?;
         }
         let encoded = encoder.encode()?;
@@ -91,15 +104,16 @@ pub(super) fn decode(
     buffer: &mut [u8],
     held: impl Iterator<Item = (u32, Range<usize>)> + Clone,
 ) -> Result<(), TransferError> {
-    let (sources, repairs) = (geometry.source_count(block), geometry.repair_count(block) as usize);
-    for stripe in stripes(geometry.fragment_size()) {
+    let (sources, repairs) = counts(geometry, block);
+    let mut decoder = ReedSolomonDecoder::new(sources, repairs, COLUMN_BYTES)?;
+    for stripe in stripes(sources, repairs, geometry.fragment_size()) {
         let in_stripe = |place: Range<usize>| place.start + stripe.start..place.start + stripe.end;
-        let mut decoder = ReedSolomonDecoder::new(sources as usize, repairs, stripe.len())?;
+        decoder.reset(sources, repairs, stripe.len())?;
         for (number, place) in held.clone() {
-            let piece = &buffer[in_stripe(place)];
+            let (number, piece) = (number as usize, &buffer[in_stripe(place)]);
             match number.checked_sub(sources) {
-                None => decoder.add_original_shard(number as usize, piece)?,
-                Some(repair) => decoder.add_recovery_shard(repair as usize, piece)?,
+                None => decoder.add_original_shard(number, piece)?,
+                Some(repair) => decoder.add_recovery_shard(repair, piece)?,
             }
         }
         // A restored fragment may overwrite a repair fragment, but only the stripe that is used.

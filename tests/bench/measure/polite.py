@@ -53,7 +53,7 @@ while True:
 def measure(report):
     """One row for each queue, each other sender and each manner."""
     program = binaries.transfer_bench()
-    with tempfile.TemporaryDirectory(prefix="firmcast-bench-") as folder, Star(RECEIVERS) as star:
+    with tempfile.TemporaryDirectory(prefix="firmcast-bench-", dir=transfer.MEMORY) as folder, Star(RECEIVERS) as star:
         image = Path(folder) / "image"
         image.write_bytes(random.Random(1).randbytes(IMAGE_BYTES))
         for queue_ms in QUEUES_MS:

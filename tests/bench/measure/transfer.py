@@ -28,6 +28,8 @@ ROUNDS = int(os.environ.get("BENCH_TRANSFERS", "9"))
 # Percent, at each receiver on its own.
 LOSSES = [int(loss) for loss in os.environ.get("BENCH_LOSS", "0,1,5,10,20").split(",") if loss]
 GOAL = 1.06
+# No program waits for a disk.
+MEMORY = "/dev/shm"
 LIMIT_S = 60
 
 
@@ -54,7 +56,7 @@ def measure(report):
     scenes = [Scene(RECEIVERS, RATE_MBIT, loss) for loss in LOSSES]
     if os.environ.get("BENCH_FAST", "1") == "1":
         scenes += FAST
-    with tempfile.TemporaryDirectory(prefix="firmcast-bench-") as folder:
+    with tempfile.TemporaryDirectory(prefix="firmcast-bench-", dir=MEMORY) as folder:
         image = Path(folder) / "image"
         # The same image each time; it cannot be compressed.
         image.write_bytes(random.Random(1).randbytes(IMAGE_BYTES))
@@ -115,11 +117,9 @@ def transfer(program, star, image, place, scene):
         seconds = time.monotonic() - began
         receiver_cpu = statistics.mean(cpu_seconds(process.pid) for process in receivers)
         sent, answered = star.sent_bytes() - before[0], star.answered_bytes() - before[1]
-        complete = sum(holds(program.output(output, image), image) for output in outputs)
     finally:
-        for process in receivers:
-            process.kill()
-            process.wait()
+        end(receivers)
+    complete = sum(holds(program.output(output, image), image) for output in outputs)
     all_well = finished and complete == len(outputs)
     return {
         "complete": f"{complete}/{len(outputs)}",
@@ -142,6 +142,18 @@ def start_receivers(program, star, outputs):
             command = star.at_receiver(number, *program.receiver(number, output))
             started.append(subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log))
     return started
+
+
+def end(receivers):
+    """Tells them to end, whereupon firmcast's write what they hold in memory."""
+    for process in receivers:
+        process.terminate()
+    for process in receivers:
+        try:
+            process.wait(timeout=LIMIT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def wait(sender):
