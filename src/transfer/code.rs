@@ -1,9 +1,17 @@
 //! The erasure code of one block: Reed-Solomon over GF(2^16), systematic, any `source_count`
 //! fragments suffice.
 
+mod engine;
+#[cfg(target_arch = "x86_64")]
+mod gfni;
+
 use std::ops::Range;
 
-use reed_solomon_simd::{ReedSolomonDecoder, ReedSolomonEncoder};
+use reed_solomon_simd::rate::{
+    DefaultRateDecoder, DefaultRateEncoder, RateDecoder as _, RateEncoder as _,
+};
+
+use engine::Fastest;
 
 use super::TransferError;
 use super::geometry::Geometry;
@@ -79,7 +87,8 @@ fn encode(
     fragments.clear();
     fragments.resize(repairs * size, 0);
     // Its working memory serves all stripes.
-    let mut encoder = ReedSolomonEncoder::new(sources, repairs, COLUMN_BYTES)?;
+    let mut encoder =
+        DefaultRateEncoder::new(sources, repairs, COLUMN_BYTES, Fastest::new(), None)?;
     for stripe in stripes(sources, repairs, size) {
         encoder.reset(sources, repairs, stripe.len())?;
         for number in 0..sources {
@@ -105,7 +114,8 @@ pub(super) fn decode(
     held: impl Iterator<Item = (u32, Range<usize>)> + Clone,
 ) -> Result<(), TransferError> {
     let (sources, repairs) = counts(geometry, block);
-    let mut decoder = ReedSolomonDecoder::new(sources, repairs, COLUMN_BYTES)?;
+    let mut decoder =
+        DefaultRateDecoder::new(sources, repairs, COLUMN_BYTES, Fastest::new(), None)?;
     for stripe in stripes(sources, repairs, geometry.fragment_size()) {
         let in_stripe = |place: Range<usize>| place.start + stripe.start..place.start + stripe.end;
         decoder.reset(sources, repairs, stripe.len())?;
@@ -131,6 +141,7 @@ mod tests {
     use super::*;
     use crate::wire::broadcast::{GroupKey, RepairRule, TransferParameters};
     use proptest::prelude::*;
+    use reed_solomon_simd::ReedSolomonEncoder;
     use std::sync::Arc;
 
     proptest! {

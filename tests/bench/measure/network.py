@@ -1,6 +1,7 @@
 """One sender and some receivers, each in a network namespace of its own, on one bridge that loses nothing by itself."""
 
 import os
+from pathlib import Path
 
 from lab.network import remove_namespace
 from lab.shell import run
@@ -21,6 +22,8 @@ class Star:
         # Snooping would need a querier; without it a group is flooded as a broadcast is.
         self._run_in(self._switch, "ip", "link", "add", "bridge0", "type", "bridge", "mcast_snooping", "0", "stp_state", "0")
         self._run_in(self._switch, "ip", "link", "set", "bridge0", "up")
+        for family in ["iptables", "ip6tables", "arptables"]:
+            self._skip_netfilter(family)
         self.sender = self._add_station("sender", SENDER_ADDRESS)
         self.set_whole_pieces(False)
         self._stations = {number: self._add_station(f"r{number}", self.address(number)) for number in self.receivers}
@@ -72,6 +75,12 @@ class Star:
         self._run_in(namespace, "sysctl", "-q", "-w", "net.ipv6.conf.default.disable_ipv6=1")
         self._run_in(namespace, "ip", "link", "set", "lo", "up")
         return namespace
+
+    def _skip_netfilter(self, family):
+        """A switch looks at no IP header; the kernel's bridge does where br_netfilter is loaded."""
+        name = f"net.bridge.bridge-nf-call-{family}"
+        if Path("/proc/sys", *name.split(".")).exists():
+            self._run_in(self._switch, "sysctl", "-q", "-w", f"{name}=0")
 
     def _add_station(self, name, address):
         namespace = self._add_namespace(name)
