@@ -54,12 +54,11 @@ fn main() {
         let costs: Vec<Cost> =
             draws.map(|seed| Crowd::new(hosts, mib << 20, loss, burst, seed).run()).collect();
         let (percent, seconds) = (loss * 100.0, begun.elapsed().as_secs_f64());
-        let wire = median(costs.iter().map(|cost| cost.wire));
-        let drawn = median(costs.iter().map(|cost| cost.drawn));
-        let time = median(costs.iter().map(|cost| cost.time));
-        println!(
-            "{hosts:7} {mib:5} {percent:7.0} {burst:6.0}  {wire:.3}  {drawn:.3}  {time:.3} {seconds:6.1}"
-        );
+        print!("{hosts:7} {mib:5} {percent:7.0} {burst:6.0}");
+        for figure in [|cost: &Cost| cost.wire, |cost: &Cost| cost.drawn, |cost: &Cost| cost.time] {
+            print!("  {:.3}", median(costs.iter().map(figure)));
+        }
+        println!(" {seconds:6.1}");
     }
 }
 

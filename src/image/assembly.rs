@@ -1,22 +1,30 @@
 //! A campaign's signed manifest as it arrives, part by part.
 
+use std::collections::BTreeMap;
+
 use crate::wire::command::MANIFEST_SIZE_MAX;
 
-/// The bytes of one campaign's manifest that have arrived without a gap from the start.
+/// The most parts that are kept behind a gap: at least as many as a manager has under way.
+const EARLY_PARTS_MAX: usize = 16;
+
+/// The bytes of one campaign's manifest that have arrived without a gap from the start: the manager
+/// sees from the answer where to go on. Parts behind a gap are kept until it is filled.
 ///
-/// Only such bytes are kept: the manager sees from the answer where to go on, and a host never
-/// holds more than [`MANIFEST_SIZE_MAX`] bytes.
+/// A host never holds more than [`MANIFEST_SIZE_MAX`] bytes and [`EARLY_PARTS_MAX`] parts.
 #[derive(Debug)]
 pub struct ManifestAssembly {
     campaign: u64,
     total_bytes: u32,
     held: Vec<u8>,
+    /// By their offset.
+    early: BTreeMap<usize, Vec<u8>>,
 }
 
 impl ManifestAssembly {
     /// Nothing yet of the manifest of `campaign`, which has `total_bytes`.
     pub fn new(campaign: u64, total_bytes: u32) -> Self {
-        Self { campaign, total_bytes: total_bytes.min(MANIFEST_SIZE_MAX), held: Vec::new() }
+        let total_bytes = total_bytes.min(MANIFEST_SIZE_MAX);
+        Self { campaign, total_bytes, held: Vec::new(), early: BTreeMap::new() }
     }
 
     /// Returns the campaign.
@@ -29,12 +37,29 @@ impl ManifestAssembly {
         self.campaign == campaign && self.total_bytes == total_bytes
     }
 
-    /// Takes what is new in a part. A part behind a gap changes nothing.
+    /// Takes what is new in a part.
     pub fn add(&mut self, offset_bytes: u32, bytes: &[u8]) {
+        let offset = offset_bytes as usize;
+        if offset > self.held.len() {
+            let is_inside = offset < self.total_bytes as usize;
+            if is_inside && self.early.len() < EARLY_PARTS_MAX {
+                self.early.entry(offset).or_insert_with(|| bytes.to_vec());
+            }
+            return;
+        }
+        self.append(offset, bytes);
+        while let Some(next) = self.early.first_entry()
+            && *next.key() <= self.held.len()
+        {
+            let (offset, bytes) = next.remove_entry();
+            self.append(offset, &bytes);
+        }
+    }
+
+    fn append(&mut self, offset: usize, bytes: &[u8]) {
         let held = self.held.len();
-        let Some(known) = held.checked_sub(offset_bytes as usize) else { return };
         let room = self.total_bytes as usize - held;
-        if let Some(new) = bytes.get(known..) {
+        if let Some(new) = bytes.get(held - offset..) {
             self.held.extend_from_slice(&new[..new.len().min(room)]);
         }
     }
@@ -77,9 +102,25 @@ mod tests {
     }
 
     #[test]
+    fn parts_behind_a_gap_are_kept_until_it_is_filled() {
+        let manifest: Vec<u8> = (0..9000u32).map(|at| at as u8).collect();
+        let mut assembly = ManifestAssembly::new(7, 9000);
+        for part in [3, 1, 8, 2, 5, 4, 7] {
+            assembly.add(part * 1000, &manifest[part as usize * 1000..][..1000]);
+            assert_eq!(assembly.held_bytes(), 0);
+        }
+        assembly.add(0, &manifest[..1000]);
+        assert_eq!(assembly.held_bytes(), 6000);
+        assembly.add(6000, &manifest[6000..7000]);
+        assert_eq!(assembly.complete(), Some(&manifest[..]));
+    }
+
+    #[test]
     fn a_liar_gets_no_more_room_than_promised() {
         let mut assembly = ManifestAssembly::new(1, u32::MAX);
         assembly.add(u32::MAX, &[1; 1024]);
+        (1..200).for_each(|part| assembly.add(part * 100, &[1; 1024]));
+        assert_eq!((assembly.held_bytes(), assembly.early.len()), (0, EARLY_PARTS_MAX));
         (0..200).for_each(|part| assembly.add(part * 1024, &[1; 1024]));
         assert_eq!(assembly.held_bytes(), MANIFEST_SIZE_MAX);
         let mut short = ManifestAssembly::new(1, 10);

@@ -1,4 +1,10 @@
 //! Bringing a manifest to one host, a window of parts at a time.
+//!
+//! A host keeps parts that come behind a gap, and says how much it holds without one. So an answer
+//! that says the same once more tells of a part that is missing, and it alone is sent again; when
+//! that fills the gap, the answer tells of the next one (as NewReno does it, RFC 6582). A host of an
+//! older release keeps only what continues what it holds: then each part that it has dropped is
+//! sent by the answer to the one before.
 
 use firmcast::wire::command::{Command, MANIFEST_PART_SIZE_MAX};
 
@@ -10,17 +16,29 @@ const WINDOW_PARTS: usize = 8;
 pub(super) struct ManifestDelivery {
     sent_bytes: usize,
     held_bytes: usize,
+    /// What was sent when a gap was noticed: until the host holds that, there may be more gaps.
+    gaps_until: usize,
+    /// The part behind what the host holds goes out again.
+    repeats: bool,
 }
 
 impl ManifestDelivery {
     /// Takes over what the host says it holds; true when that is more than before.
     pub(super) fn acknowledge(&mut self, held_bytes: u32, manifest: &[u8]) -> bool {
         let held_bytes = usize::try_from(held_bytes).unwrap_or(usize::MAX);
-        if held_bytes <= self.held_bytes || held_bytes > manifest.len() {
+        if held_bytes < self.held_bytes || held_bytes > manifest.len() {
+            return false;
+        }
+        if held_bytes == self.held_bytes {
+            // Only the first of these answers: the others tell of the same gap.
+            if held_bytes >= self.gaps_until {
+                self.fill_gaps();
+            }
             return false;
         }
         self.held_bytes = held_bytes;
         self.sent_bytes = self.sent_bytes.max(held_bytes);
+        self.repeats = held_bytes < self.gaps_until;
         true
     }
 
@@ -29,73 +47,145 @@ impl ManifestDelivery {
         self.held_bytes == manifest.len()
     }
 
-    /// Forgets what is under way: it will be sent again.
-    pub(super) fn rewind(&mut self) {
-        self.sent_bytes = self.held_bytes;
+    fn fill_gaps(&mut self) {
+        self.gaps_until = self.sent_bytes;
+        self.repeats = self.held_bytes < self.sent_bytes;
     }
 
-    /// What the host is told now; from what it holds on again when that is due.
+    /// What the host is told now; the part behind what it holds once more when that is due.
     pub(super) fn commands(&mut self, due: bool, campaign: u64, manifest: &[u8]) -> Vec<Command> {
         if due {
-            self.rewind();
+            self.fill_gaps();
         }
-        std::iter::from_fn(|| self.next_part(campaign, manifest)).collect()
-    }
-
-    /// The next part, if the window has room for one.
-    fn next_part(&mut self, campaign: u64, manifest: &[u8]) -> Option<Command> {
+        let repeats = std::mem::take(&mut self.repeats);
+        let mut parts: Vec<Command> = repeats
+            .then(|| part(campaign, manifest, self.held_bytes))
+            .flatten()
+            .into_iter()
+            .collect();
         let window_end = self.held_bytes + WINDOW_PARTS * MANIFEST_PART_SIZE_MAX;
-        let start = self.sent_bytes;
-        let end = manifest.len().min(start + MANIFEST_PART_SIZE_MAX);
-        if start == end || end > window_end {
-            return None;
+        while end_of_part(manifest, self.sent_bytes) <= window_end
+            && let Some(next) = part(campaign, manifest, self.sent_bytes)
+        {
+            self.sent_bytes = end_of_part(manifest, self.sent_bytes);
+            parts.push(next);
         }
-        self.sent_bytes = end;
-        Some(Command::ManifestPart {
-            campaign,
-            total_bytes: u32::try_from(manifest.len()).ok()?,
-            offset_bytes: u32::try_from(start).ok()?,
-            bytes: manifest[start..end].to_vec(),
-        })
+        parts
     }
+}
+
+fn end_of_part(manifest: &[u8], start: usize) -> usize {
+    manifest.len().min(start + MANIFEST_PART_SIZE_MAX)
+}
+
+/// None behind the end.
+fn part(campaign: u64, manifest: &[u8], start: usize) -> Option<Command> {
+    let bytes = manifest.get(start..end_of_part(manifest, start))?;
+    (!bytes.is_empty()).then_some(Command::ManifestPart {
+        campaign,
+        total_bytes: u32::try_from(manifest.len()).ok()?,
+        offset_bytes: u32::try_from(start).ok()?,
+        bytes: bytes.to_vec(),
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    use std::collections::VecDeque;
+
+    use firmcast::image::assembly::ManifestAssembly;
     use rand_chacha::ChaCha20Rng;
     use rand_core::{RngCore, SeedableRng};
 
     use super::*;
 
-    /// A host that keeps only parts that continue what it holds.
-    fn deliver(command: Command, held: &mut Vec<u8>) {
-        let Command::ManifestPart { offset_bytes, bytes, .. } = command else { panic!() };
-        if offset_bytes as usize == held.len() {
-            held.extend(bytes);
+    const MANIFEST_BYTES: usize = 40_000;
+    const PARTS: usize = MANIFEST_BYTES.div_ceil(MANIFEST_PART_SIZE_MAX);
+
+    /// A host of an older release, which keeps only parts that continue what it holds.
+    #[derive(Default)]
+    struct OlderHost(Vec<u8>);
+
+    trait Host {
+        fn take(&mut self, offset_bytes: u32, bytes: &[u8]) -> u32;
+    }
+
+    impl Host for OlderHost {
+        fn take(&mut self, offset_bytes: u32, bytes: &[u8]) -> u32 {
+            if offset_bytes as usize == self.0.len() {
+                self.0.extend(bytes);
+            }
+            self.0.len() as u32
         }
     }
 
-    #[test]
-    fn a_manifest_arrives_whole_though_every_fifth_part_is_lost() {
-        let mut rng = ChaCha20Rng::from_seed([1; 32]);
-        let manifest: Vec<u8> = (0..40_000u32).map(|i| i as u8).collect();
-        let (mut delivery, mut held, mut count) = (ManifestDelivery::default(), Vec::new(), 0);
-        while !delivery.is_complete(&manifest) {
-            delivery.rewind();
-            let mut in_flight = 0;
-            while let Some(part) = delivery.next_part(7, &manifest) {
-                count += 1;
-                in_flight += 1;
-                if rng.next_u32() % 5 != 0 {
-                    deliver(part, &mut held);
-                }
-            }
-            assert!(in_flight <= WINDOW_PARTS && count < 1000);
-            delivery.acknowledge(held.len() as u32, &manifest);
+    impl Host for ManifestAssembly {
+        fn take(&mut self, offset_bytes: u32, bytes: &[u8]) -> u32 {
+            self.add(offset_bytes, bytes);
+            self.held_bytes()
         }
-        assert_eq!(held, manifest);
+    }
+
+    /// Brings a manifest to a host while every fifth part and every fifth answer is lost; returns
+    /// the parts that were sent, and how often the manager had to wait for nothing.
+    fn deliver(host: &mut impl Host) -> (usize, usize) {
+        let mut rng = ChaCha20Rng::from_seed([1; 32]);
+        let manifest: Vec<u8> = (0..MANIFEST_BYTES).map(|i| i as u8).collect();
+        let (mut delivery, mut sent, mut waits) = (ManifestDelivery::default(), 0, 0);
+        let mut under_way = VecDeque::from(delivery.commands(true, 7, &manifest));
+        while !delivery.is_complete(&manifest) {
+            assert!(sent < 1000, "it never ends");
+            let Some(part) = under_way.pop_front() else {
+                waits += 1;
+                under_way.extend(delivery.commands(true, 7, &manifest));
+                continue;
+            };
+            sent += 1;
+            let Command::ManifestPart { offset_bytes, bytes, .. } = part else { panic!() };
+            if rng.next_u32() % 5 == 0 {
+                continue;
+            }
+            let held = host.take(offset_bytes, &bytes);
+            if rng.next_u32() % 5 != 0 {
+                delivery.acknowledge(held, &manifest);
+                let next = delivery.commands(false, 7, &manifest);
+                assert!(next.len() <= WINDOW_PARTS + 1);
+                under_way.extend(next);
+            }
+        }
         assert!(!delivery.acknowledge(50_000, &manifest), "more than there is");
-        assert!(delivery.next_part(7, &manifest).is_none());
+        assert!(delivery.commands(true, 7, &manifest).is_empty());
+        (sent, waits)
+    }
+
+    #[test]
+    fn a_manifest_arrives_whole_though_every_fifth_part_and_answer_is_lost() {
+        let mut host = ManifestAssembly::new(7, MANIFEST_BYTES as u32);
+        let (sent, waits) = deliver(&mut host);
+        assert!(host.complete().is_some());
+        assert!(sent <= PARTS * 3 / 2 && waits <= PARTS / 2, "{sent} parts, {waits} waits");
+    }
+
+    #[test]
+    fn a_manifest_arrives_at_a_host_that_drops_what_comes_behind_a_gap() {
+        let mut host = OlderHost::default();
+        deliver(&mut host);
+        assert_eq!(host.0.len(), MANIFEST_BYTES);
+    }
+
+    #[test]
+    fn nothing_is_sent_twice_where_nothing_is_lost() {
+        let manifest = vec![1; MANIFEST_BYTES];
+        let mut delivery = ManifestDelivery::default();
+        let mut under_way = VecDeque::from(delivery.commands(true, 7, &manifest));
+        assert_eq!(under_way.len(), WINDOW_PARTS);
+        let mut host = ManifestAssembly::new(7, MANIFEST_BYTES as u32);
+        let mut sent = 0;
+        while let Some(Command::ManifestPart { offset_bytes, bytes, .. }) = under_way.pop_front() {
+            sent += 1;
+            delivery.acknowledge(host.take(offset_bytes, &bytes), &manifest);
+            under_way.extend(delivery.commands(false, 7, &manifest));
+        }
+        assert_eq!((sent, host.complete()), (PARTS, Some(&manifest[..])));
     }
 }

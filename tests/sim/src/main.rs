@@ -47,7 +47,7 @@ fn main() -> ExitCode {
             eprintln!(
                 "{problem}\nusage: firmcast-sim [--seeds N] [--flash-seeds N] [--rescue-seeds N] \
                  [--first N] | --seed N | --flash-seed N | --rescue-seed N | --power-failure BYTES \
-                 [--loss-percent N] | sockets"
+                 [--loss-percent N] [--hosts N] | sockets"
             );
             return ExitCode::from(2);
         }
@@ -58,7 +58,8 @@ fn main() -> ExitCode {
         Options { only_flash: Some(seed), .. } => exit(look_into::<Chips>(seed)),
         Options { only_rescue: Some(seed), .. } => exit(look_into::<Rescue>(seed)),
         Options { power_failure: Some(chip_bytes), .. } => {
-            exit(rescue::power_failure(chip_bytes, options.loss_percent as f64 / 100.0))
+            let loss = options.loss_percent as f64 / 100.0;
+            exit(rescue::power_failure(options.hosts, chip_bytes, loss))
         }
         _ => run_every_kind(&options),
     }
@@ -84,6 +85,7 @@ struct Options {
     only_rescue: Option<u64>,
     power_failure: Option<usize>,
     loss_percent: u64,
+    hosts: usize,
 }
 
 impl Options {
@@ -98,6 +100,7 @@ impl Options {
             only_rescue: None,
             power_failure: None,
             loss_percent: 1,
+            hosts: rescue::POWER_FAILURE_HOSTS,
         };
         while let Some(name) = arguments.next() {
             let value = arguments.next().ok_or_else(|| format!("{name} needs a number"))?;
@@ -112,6 +115,7 @@ impl Options {
                 "--rescue-seed" => options.only_rescue = Some(number),
                 "--power-failure" => options.power_failure = usize::try_from(number).ok(),
                 "--loss-percent" => options.loss_percent = number,
+                "--hosts" => options.hosts = number as usize,
                 "--flash-seed" => options.only_flash = Some(number),
                 _ => return Err(format!("unknown option {name}")),
             }

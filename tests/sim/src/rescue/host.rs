@@ -64,6 +64,9 @@ pub(crate) struct VirtualHost {
     pub(crate) attempts: u64,
     /// How long it took in each stay from its first word until it received an image.
     pub(crate) joined_after: Vec<Duration>,
+    /// When it said its first word, and when it first had a whole image verified.
+    pub(crate) first_word: Option<Time>,
+    pub(crate) verified: Option<Time>,
 }
 
 impl VirtualHost {
@@ -86,6 +89,8 @@ impl VirtualHost {
             scenario,
             attempts: 0,
             joined_after: Vec::new(),
+            first_word: None,
+            verified: None,
         }
     }
 
@@ -345,6 +350,10 @@ impl VirtualHost {
             let had_joined = stay.joined_after.is_some();
             self.attempts += u64::from(stay.look(now)?);
             self.joined_after.extend(stay.joined_after.filter(|_| !had_joined));
+            self.first_word = self.first_word.or(stay.first_word);
+            if stay.attempt.is_some_and(|attempt| attempt.was_verified) {
+                self.verified.get_or_insert(now);
+            }
             if let Some(recovery) = stay.rescue.recovery() {
                 let report = recovery.report();
                 self.claims.report(report.campaign, report.ending.flash);

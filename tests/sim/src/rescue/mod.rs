@@ -26,6 +26,7 @@ mod world;
 
 use std::time::Instant;
 
+pub(crate) use scenario::POWER_FAILURE_HOSTS;
 use scenario::Scenario;
 use summary::Summary;
 use world::World;
@@ -57,11 +58,11 @@ impl Kind for Rescue {
     }
 }
 
-/// Kills a thousand hosts with chips of this size at once, on a network that loses this share of
-/// all datagrams, and prints what it cost to rescue them as one line of JSON.
-pub(crate) fn power_failure(chip_bytes: usize, loss: f64) -> bool {
+/// Kills so many hosts with chips of this size at once, on a network that loses this share of all
+/// datagrams, and prints what it cost to rescue them as one line of JSON.
+pub(crate) fn power_failure(hosts: usize, chip_bytes: usize, loss: f64) -> bool {
     let started = Instant::now();
-    match caught(|| run(Scenario::power_failure(0, chip_bytes, loss), false)) {
+    match caught(|| run(Scenario::power_failure(0, hosts, chip_bytes, loss), false)) {
         Ok(summary) => {
             println!("{}", summary.to_json(started.elapsed()));
             true
@@ -74,7 +75,7 @@ pub(crate) fn power_failure(chip_bytes: usize, loss: f64) -> bool {
 }
 
 fn run(scenario: Scenario, verbose: bool) -> Result<Summary, Violation> {
-    let is_power_failure = scenario.hosts == scenario::POWER_FAILURE_HOSTS;
+    let is_power_failure = scenario.hosts == POWER_FAILURE_HOSTS;
     let summary = World::new(scenario, verbose).run()?;
     let per_host = summary.held_bytes_max / summary.hosts as i64;
     match is_power_failure && per_host > MEMORY_PER_HOST_MAX {

@@ -128,7 +128,7 @@ impl Scenario {
     pub(crate) fn of(seed: u64) -> Self {
         let mut chance = Chance::new(seed, 10);
         if seed % 100 == 77 {
-            return Self::power_failure(seed, 32 * 1024, 0.01);
+            return Self::power_failure(seed, POWER_FAILURE_HOSTS, 32 * 1024, 0.01);
         }
         let hosts = match seed % 20 {
             6 => 60,
@@ -147,8 +147,8 @@ impl Scenario {
         scenario
     }
 
-    /// A thousand hosts, dead at once, at a loss of 1 %, and one manager.
-    pub(crate) fn power_failure(seed: u64, chip_bytes: usize, loss: f64) -> Self {
+    /// Many hosts, dead at once, which come up one every 40 ms in the mean, and one manager.
+    pub(crate) fn power_failure(seed: u64, hosts: usize, chip_bytes: usize, loss: f64) -> Self {
         let mut chance = Chance::new(seed, 10);
         Self {
             chip_bytes,
@@ -172,8 +172,8 @@ impl Scenario {
             names_keys: false,
             lookup_max: seconds(5),
             flash_step: millis(400),
-            boot: seconds(20)..seconds(60),
-            ..Self::fair(seed, POWER_FAILURE_HOSTS, &mut chance)
+            boot: seconds(20)..seconds(20) + millis(40) * hosts as u32,
+            ..Self::fair(seed, hosts, &mut chance)
         }
     }
 

@@ -19,6 +19,8 @@ pub(crate) struct Summary {
     pub(crate) attempts: u64,
     /// How long hosts needed from their first word until they received an image, sorted.
     pub(crate) joined_after: Vec<Duration>,
+    /// From the first word of the host that came last until all had first verified an image.
+    pub(crate) verified_after_last_word: Duration,
     pub(crate) power_cuts: u64,
     pub(crate) manager_deaths: u64,
     /// Times that a host was told to leave a campaign of a manager that is gone.
@@ -72,7 +74,7 @@ impl Summary {
             let index = (self.joined_after.len() * percent / 100).saturating_sub(1);
             self.joined_after.get(index).map_or(0.0, Duration::as_secs_f64)
         };
-        let figures: [(&str, f64); 15] = [
+        let figures: [(&str, f64); 16] = [
             ("hosts", self.hosts as f64),
             ("image_bytes", self.image_bytes as f64),
             ("virtual_s", self.virtual_time.as_secs_f64()),
@@ -88,6 +90,7 @@ impl Summary {
             ("attempts", self.attempts as f64),
             ("joined_after_p99_s", joined_after(99)),
             ("joined_after_max_s", joined_after(100)),
+            ("verified_after_last_word_s", self.verified_after_last_word.as_secs_f64()),
         ];
         let fields = figures.map(|(name, figure)| format!("\"{name}\": {figure}"));
         format!("{{{}}}", fields.join(", "))

@@ -231,6 +231,11 @@ impl World {
         let mut joined_after: Vec<_> =
             self.hosts.iter().flat_map(|host| host.joined_after.clone()).collect();
         joined_after.sort();
+        let last =
+            |time: fn(&VirtualHost) -> Option<Time>| self.hosts.iter().filter_map(time).max();
+        let last_word = last(|host| host.first_word).unwrap_or(Time::ZERO);
+        let verified_after_last_word =
+            last(|host| host.verified).map_or(Duration::ZERO, |last| last.since(last_word));
         Summary {
             digest: self.engine.trace.digest(),
             steps: self.engine.steps(),
@@ -239,6 +244,7 @@ impl World {
             image_bytes: self.scenario.chip_bytes * self.scenario.boards,
             attempts: self.hosts.iter().map(|host| host.attempts).sum(),
             joined_after,
+            verified_after_last_word,
             answers: self.traffic.answers_total,
             requests: self.traffic.requests_total,
             stream: self.traffic.stream_total,
