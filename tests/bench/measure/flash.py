@@ -1,4 +1,4 @@
-"""Rewrites of flash chips by firmcast, flashcp and flashrom: the CFI chip of a virtual server, the SPI NOR of an ARM board."""
+"""Rewrites of flash chips by firmcast, flashcp and flashrom: a virtual server's CFI chip, SPI NOR, and SPI NOR with a datasheet's times."""
 
 import os
 import tempfile
@@ -10,10 +10,11 @@ from lab.paths import OUTPUT
 from lab.testbed import Lab
 
 from .flash_nor import measure_nor
-from .rewrites import ROUNDS, Chip, Tool, compare, linked_with, make_images
+from .flash_timed import LINES, measure_timed
+from .rewrites import ROUNDS, ROUNDS_TIMED, Chip, Tool, compare, linked_with, make_images
 
 # Which chips are measured.
-CHIPS = os.environ.get("BENCH_FLASH_CHIPS", "cfi,nor").split(",")
+CHIPS = os.environ.get("BENCH_FLASH_CHIPS", "cfi,nor,timed-quad").split(",")
 LIMIT_S = 300
 DISK = "/state"
 # Programs with libraries that the light OS does not have.
@@ -27,7 +28,11 @@ def measure(report):
         measure_cfi(report)
     if "nor" in CHIPS:
         measure_nor(report)
-    report.note(f"median of {ROUNDS} rewrites each; emulated machines without KVM (TCG), whose chips take no time of their own")
+    for name, lines in LINES.items():
+        if name in CHIPS:
+            measure_timed(report, name, lines)
+    report.note(f"median of {ROUNDS} rewrites each, of {ROUNDS_TIMED} on timed chips; emulated machines without KVM (TCG)")
+    report.note("the chips take no time of their own, but for the timed ones, which take a datasheet's")
     report.note("ms: firmcast from opening the chip to its verified end; the others from their start to their end")
     report.note("erases and bytes written: by the system calls on the device, under strace, in a run that is not timed")
     report.note("own: firmcast's time outside the chip's read, erase, write and status calls")

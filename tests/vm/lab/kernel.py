@@ -42,14 +42,14 @@ def prepare(meta="linux-image-amd64"):
         own = folder / "lab-modules"
         own.mkdir()
         for source in sources:
-            shutil.copy(_build_module(source, version, folder / "build"), own)
+            shutil.copy(build_module(source, version, folder / "build"), own)
         shutil.rmtree(folder / "build")
         run("depmod", "-b", folder, version)
 
     return Kernel(version, cached("kernel", [package, package_version, *sources], make))
 
 
-def _build_module(source, version, workplace):
+def build_module(source, version, workplace):
     """Builds one out-of-tree module against the headers of `version`."""
     shutil.rmtree(workplace, ignore_errors=True)
     shutil.copytree(source, workplace)
