@@ -35,6 +35,7 @@ def measure(report):
     report.note("the chips take no time of their own, but for the timed ones, which take a datasheet's")
     report.note("ms: firmcast from opening the chip to its verified end; the others from their start to their end")
     report.note("erases and bytes written: by the system calls on the device, under strace, in a run that is not timed")
+    report.note("the chip's own ms: what transfers, erases and programs take by the datasheet, as the chip counts them")
     report.note("own: firmcast's time outside the chip's read, erase, write and status calls")
     report.note("digests: of the contents before, for the report; after the verified end, and no part of ms and own")
 

@@ -40,6 +40,7 @@ def measure_timed(report, name, lines):
             chip = Chip(
                 runner(machine), cells.read_bytes, images,
                 device="/dev/mtd0", place="/images", strace="strace", exercise="flash_exercise",
+                spent=f"/sys/module/{MODULE.name}/parameters/spent_ns",
             )  # fmt: skip
             tools = [
                 Tool("firmcast", f"flash_exercise --device {CHIP_NAME} --bench {{file}}"),

@@ -45,12 +45,13 @@ class Chip:
 
     `run(command)` runs a shell command there and returns its output, or raises; `contents()` is what the chip holds,
     seen from outside; `device` is its node; `place` is the machine's folder with the images; `strace` and `exercise`
-    are the commands there.
+    are the commands there, and `spent`, if there is one, a file that says how many nanoseconds the chip has spent.
     """
 
-    def __init__(self, run, contents, images, *, device, place, strace, exercise):
+    def __init__(self, run, contents, images, *, device, place, strace, exercise, spent=None):
         self._run, self._contents, self._images = run, contents, images
         self._device, self._place, self._strace, self._exercise = device, place, strace, exercise
+        self._spent_file = spent
         self._holds = None
 
     def put(self, tool, image, before="", after=""):
@@ -66,22 +67,27 @@ class Chip:
         return "base" if self._holds == image else image
 
     def timed(self, tool, image):
-        """The time of one rewrite in milliseconds and the memory in KiB; what firmcast says of itself."""
+        """The time of one rewrite in milliseconds and the memory in KiB; what firmcast says of itself; what the chip does."""
+        before = self._spent_ms()
         objects = objects_of(self.put(tool, image, before=f"{self._exercise} --time "))
-        return objects[-1] | objects[0]
+        return objects[-1] | objects[0] | {name: ms - before[name] for name, ms in self._spent_ms().items()}
+
+    def _spent_ms(self):
+        return {"spent_ms": int(self._run(f"cat {self._spent_file}")) / 1e6} if self._spent_file else {}
 
     def counted(self, tool, image):
-        """Erased bytes and written bytes, as the system calls on the device say."""
+        """Erased bytes, calls that erase, and written bytes, as the system calls on the device say."""
         said = self.put(
             tool, image,
             before=f"{self._strace} --seccomp-bpf -f -qq -P {self._device} -e trace=ioctl,write,pwrite64 -s 0 -o /tmp/trace ",
             after=r"; sed -n 's/.*MEMERASE.*length=\([0-9a-fx]*\).*= 0$/erased \1/p; s/.*write.* = \([0-9]*\)$/written \1/p' /tmp/trace"
                   " | sort | uniq -c",
         )  # fmt: skip
-        sums = {"erased": 0, "written": 0}
+        sums, calls = {"erased": 0, "written": 0}, {"erased": 0, "written": 0}
         for times, what, size in re.findall(r"^ *(\d+) (erased|written) (\w+)$", said, re.MULTILINE):
             sums[what] += int(times) * int(size, 0)
-        return sums["erased"], sums["written"]
+            calls[what] += int(times)
+        return sums["erased"], calls["erased"], sums["written"]
 
 
 def objects_of(output):
@@ -102,8 +108,9 @@ def compare(report, chip_name, chip, tools, block_bytes, rounds=ROUNDS):
         medians = {name: statistics.median(run["time_ms"] for run in found) for name, found in runs.items()}
         least = {name: min(run["time_ms"] for run in found) for name, found in runs.items()}
         best = min(ms for name, ms in least.items() if name != tools[0].name)
+        spent = {name: min(run["spent_ms"] for run in found) for name, found in runs.items() if "spent_ms" in found[0]}
         for tool in tools:
-            erased, written = chip.counted(tool, chip.other(image))
+            erased, erase_calls, written = chip.counted(tool, chip.other(image))
             report.row(**{
                 "chip": chip_name,
                 "differs %": share,
@@ -111,7 +118,9 @@ def compare(report, chip_name, chip, tools, block_bytes, rounds=ROUNDS):
                 "ms": round(medians[tool.name], 1),
                 "least ms": round(least[tool.name], 1),
                 "least of best peer": round(least[tool.name] / best, 3),
+                **({"the chip's own ms": round(spent[tool.name], 1)} if spent else {}),
                 "erases": erased // block_bytes,
+                "erase calls": erase_calls,
                 "bytes written": written,
                 "memory KiB": max(run["memory_kib"] for run in runs[tool.name]),
             })  # fmt: skip

@@ -76,6 +76,10 @@ MODULE_PARM_DESC(erase_chip_us, "an erase of the chip (tCE)");
 static unsigned int status_us = 10000;
 module_param(status_us, uint, 0444);
 MODULE_PARM_DESC(status_us, "a write of the status registers (tW)");
+/* A count, and so the same on a busy machine: what waits too long, or asks too late whether the chip is ready, adds nothing. */
+static unsigned long long spent_ns;
+module_param(spent_ns, ullong, 0444);
+MODULE_PARM_DESC(spent_ns, "what operations and transfers have taken by these times; transfers during an operation apart");
 
 static const u8 id[] = { 0xef, 0x70, 0x15 };
 
@@ -105,7 +109,13 @@ static bool is_protected(const struct chip *chip, u32 start, u32 length)
 	return start < first + size && end > first;
 }
 
-/* One write enable is for one instruction. That a refused one ends it too is what Macronix says of its chips; Winbond does not say. */
+static void keep_busy(struct chip *chip, ktime_t transferred, unsigned int time_us)
+{
+	chip->ready = ktime_add_us(transferred, time_us);
+	spent_ns += (u64)time_us * NSEC_PER_USEC;
+}
+
+/* One write enable is for one instruction. Winbond does not say that a refused one ends it, too. */
 static bool may_change(struct chip *chip, u32 start, u32 length)
 {
 	bool may = chip->write_enabled && !is_protected(chip, start, length);
@@ -121,7 +131,7 @@ static void erase(struct chip *chip, u32 at, u32 length, ktime_t transferred, un
 	if (!may_change(chip, start, length))
 		return;
 	memset(chip->cells + start, 0xff, length);
-	chip->ready = ktime_add_us(transferred, time_us);
+	keep_busy(chip, transferred, time_us);
 }
 
 static void program(struct chip *chip, u32 at, const u8 *data, u32 length, ktime_t transferred)
@@ -137,7 +147,7 @@ static void program(struct chip *chip, u32 at, const u8 *data, u32 length, ktime
 		latch[(at + nth) % PAGE_BYTES] = data[nth];
 	for (nth = 0; nth < PAGE_BYTES; nth++)
 		chip->cells[page + nth] &= latch[nth];
-	chip->ready = ktime_add_us(transferred, page_us);
+	keep_busy(chip, transferred, page_us);
 }
 
 static void read(const struct chip *chip, const struct spi_mem_op *op)
@@ -164,7 +174,7 @@ static void write_status(struct chip *chip, u8 opcode, const u8 *data, u32 lengt
 		chip->status1 = data[0] & ~SR1_OWN;
 	if (opcode == SPINOR_OP_WRSR && length > 1)
 		chip->status2 = data[1];
-	chip->ready = ktime_add_us(transferred, status_us);
+	keep_busy(chip, transferred, status_us);
 }
 
 static void answer(const struct spi_mem_op *op, const u8 *bytes, u32 count)
@@ -224,9 +234,8 @@ static void obey_when_ready(struct chip *chip, const struct spi_mem_op *op, ktim
 	}
 }
 
-static void obey(struct chip *chip, const struct spi_mem_op *op, ktime_t transferred)
+static void obey(struct chip *chip, const struct spi_mem_op *op, bool busy, ktime_t transferred)
 {
-	bool busy = ktime_before(ktime_get(), chip->ready);
 	u8 status1 = chip->status1 | (busy ? SR1_OWN : chip->write_enabled ? SR_WEL : 0);
 
 	if (op->data.dir == SPI_MEM_DATA_IN)
@@ -258,9 +267,14 @@ static int exec_op(struct spi_mem *mem, const struct spi_mem_op *op)
 {
 	u64 count = clocks(op->cmd.nbytes, op->cmd.buswidth) + clocks(op->addr.nbytes, op->addr.buswidth) +
 		    clocks(op->dummy.nbytes, op->dummy.buswidth) + clocks(op->data.nbytes, op->data.buswidth);
-	ktime_t transferred = ktime_add_ns(ktime_get(), div_u64(count * NSEC_PER_SEC, clock_hz));
+	u64 transfer_ns = div_u64(count * NSEC_PER_SEC, clock_hz);
+	ktime_t now = ktime_get(), transferred = ktime_add_ns(now, transfer_ns);
+	struct chip *chip = chip_of(mem);
+	bool busy = ktime_before(now, chip->ready);
 
-	obey(chip_of(mem), op, transferred);
+	if (!busy)
+		spent_ns += transfer_ns;
+	obey(chip, op, busy, transferred);
 	wait_until(transferred);
 	return 0;
 }
