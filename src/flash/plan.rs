@@ -44,6 +44,8 @@ pub struct Operation {
 pub struct FlashPlan {
     target: Arc<Vec<u8>>,
     operations: Vec<Operation>,
+    /// Where in the operations a stage of the order begins, but for the first one.
+    stages: Vec<usize>,
     kept: Vec<usize>,
     deciders: Vec<Decider>,
     boot_block: Option<usize>,
@@ -105,6 +107,7 @@ impl FlashPlan {
         let mut plan = Self {
             target: target(image, &fitting, live.contents),
             operations: Vec::new(),
+            stages: Vec::new(),
             kept: Vec::new(),
             deciders: vec![Decider::Image; placement.block_count()],
             boot_block: None,
@@ -127,11 +130,14 @@ impl FlashPlan {
         // The boot block is the last one, and before it the headers that lost regions get: until
         // they are there, a job that comes after a power cut sees that the rest is lost. Sorting is
         // stable.
-        sort_by_rank(&mut plan.operations, |operation| {
+        let rank = |operation: &Operation| -> [u64; 3] {
             let block = Some(operation.block);
             let is_frame = frames.contains(&block);
             [(block == boot_block).into(), is_frame.into(), order.rank(operation.block).into()]
-        });
+        };
+        sort_by_rank(&mut plan.operations, rank);
+        let ranks: Vec<_> = plan.operations.iter().map(rank).collect();
+        plan.stages = (1..ranks.len()).filter(|nth| ranks[nth - 1] != ranks[*nth]).collect();
         plan.boot_block = boot_block.filter(|_| !plan.operations.is_empty());
         Ok(plan)
     }
@@ -254,6 +260,15 @@ impl FlashPlan {
     /// The blocks that change, in the order of execution.
     pub fn operations(&self) -> &[Operation] {
         &self.operations
+    }
+
+    /// Returns the number of the first operation behind number `first` that must not begin before
+    /// all others before it are proven: a power cut would find both undone otherwise.
+    pub(super) fn stage_end(&self, first: usize) -> usize {
+        let next = self.stages.iter().copied().find(|start| *start > first);
+        // The last operation stands alone: it may be the one that makes the firmware bootable.
+        let last = self.operations.len().max(first + 2) - 1;
+        next.map_or(last, |next| next.min(last))
     }
 
     /// Numbers of the blocks that stay because they hold preserved bytes. A wrong read of one of

@@ -2,8 +2,8 @@
 //!
 //! A host keeps parts that come behind a gap, and says how much it holds without one. So an answer
 //! that says the same once more tells of a part that is missing, and it alone is sent again; when
-//! that fills the gap, the answer tells of the next one (as NewReno does it, RFC 6582). A host of an
-//! older release keeps only what continues what it holds: then each part that it has dropped is
+//! that fills the gap, the answer tells of the next one (as NewReno does it, RFC 6582). A host of
+//! an older release keeps only what continues what it holds: then each part that it has dropped is
 //! sent by the answer to the one before.
 
 use firmcast::wire::command::{Command, MANIFEST_PART_SIZE_MAX};

@@ -12,9 +12,7 @@ impl Execution {
         statistics: &mut Statistics,
     ) {
         let operations = self.work.plan.operations();
-        // The last operation stands alone: it may be the one that makes the firmware bootable, so
-        // all others are proven before it begins.
-        let batch = &operations[first..operations.len().max(first + 2) - 1];
+        let batch = &operations[first..self.work.plan.stage_end(first)];
         let span = self.work.placement.span(batch.iter().map(|next| next.block), BATCH_BYTES_MAX);
         let after = first + span.blocks.len();
         let blocks: Vec<_> = operations[first..after]

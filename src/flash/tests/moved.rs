@@ -86,6 +86,17 @@ fn a_region_that_moves_outlives_every_power_cut() {
 }
 
 #[test]
+fn the_map_that_tells_the_new_place_is_proven_before_the_old_place_is_lost() {
+    let (live, new) = (chip(1, 0x20), chip(5, 0));
+    let mut flash = flash(&live, PAGE as u32);
+    run(Job::new(moves_gbe(&new, 5)), &mut flash);
+    let runs = flash.history().split(|asked| *asked != Asked::Erase).map(<[Asked]>::len);
+    let erased: Vec<usize> = runs.filter(|count| *count > 0).collect();
+    // The new place, the descriptor, and then the old place, which follows it on the chip.
+    assert_eq!(erased[..2], [2, 1], "{erased:?}");
+}
+
+#[test]
 fn a_move_that_no_order_makes_safe_is_refused() {
     let refused = |from, to, block_bytes| {
         let (live, new) = (chip(from, 0x20), chip(to, 0));
