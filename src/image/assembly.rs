@@ -10,7 +10,7 @@ const EARLY_PARTS_MAX: usize = 16;
 /// The bytes of one campaign's manifest that have arrived without a gap from the start: the manager
 /// sees from the answer where to go on. Parts behind a gap are kept until it is filled.
 ///
-/// A host never holds more than [`MANIFEST_SIZE_MAX`] bytes and [`EARLY_PARTS_MAX`] parts.
+/// A host never holds more than [`MANIFEST_SIZE_MAX`] bytes, and 16 parts behind a gap.
 #[derive(Debug)]
 pub struct ManifestAssembly {
     campaign: u64,
