@@ -21,7 +21,7 @@ pub(super) struct Timed<F> {
     pub(super) read: Taken,
     pub(super) erase: Taken,
     pub(super) write: Taken,
-    /// Questions about locks, and unlocks.
+    /// Questions about locks and bad blocks, and unlocks.
     pub(super) status: Taken,
 }
 
@@ -75,11 +75,6 @@ impl<F: Flash> Flash for Timed<F> {
         self.erase.add(u64::from(block.length_bytes()), || self.chip.erase(block))
     }
 
-    fn erase_run(&mut self, blocks: &[EraseBlock]) -> io::Result<()> {
-        let bytes = blocks.iter().map(|block| u64::from(block.length_bytes())).sum();
-        self.erase.add(bytes, || self.chip.erase_run(blocks))
-    }
-
     fn write(&mut self, offset_bytes: u64, data: &[u8]) -> io::Result<()> {
         self.write.add(data.len() as u64, || self.chip.write(offset_bytes, data))
     }
@@ -96,9 +91,7 @@ impl<F: Flash> Flash for Timed<F> {
         self.status.add(0, || self.chip.protect(offset_bytes, length_bytes))
     }
 
-    /// Not timed: two looks at the clock cost more than the answer, which needs no system call but
-    /// for NAND.
     fn is_bad(&mut self, block: EraseBlock) -> io::Result<bool> {
-        self.chip.is_bad(block)
+        self.status.add(0, || self.chip.is_bad(block))
     }
 }

@@ -20,15 +20,14 @@ pub(super) fn rewrite(
     statistics: &mut Statistics,
 ) -> Result<(), BlockFault> {
     let Some((first, _)) = blocks.first() else { return Ok(()) };
-    for run in blocks.chunk_by(|(_, first), (_, second)| is_erase(first) == is_erase(second)) {
-        let count = run.len() as u32;
-        if !run.first().is_some_and(|(_, change)| is_erase(change)) {
-            statistics.erases_saved += count;
-            continue;
+    for (block, change) in blocks {
+        match change {
+            Change::WriteOnly(_) => statistics.erases_saved += 1,
+            Change::EraseAndWrite => {
+                statistics.erases += 1;
+                flash.erase(*block).map_err(BlockFault::Erase)?;
+            }
         }
-        statistics.erases += count;
-        let run: Vec<EraseBlock> = run.iter().map(|(block, _)| *block).collect();
-        flash.erase_run(&run).map_err(BlockFault::Erase)?;
     }
     let write_bytes = flash.geometry().write_bytes() as usize;
     // Ranges that meet at the border of two blocks become one write.
@@ -47,10 +46,6 @@ pub(super) fn rewrite(
         write(flash, first.offset_bytes(), contents, range, statistics)?;
     }
     read_back(flash, first.offset_bytes(), contents)
-}
-
-fn is_erase(change: &Change) -> bool {
-    matches!(change, Change::EraseAndWrite)
 }
 
 /// Returns the change that works whatever the block holds: for a second attempt, and for the

@@ -127,15 +127,6 @@ pub trait Flash {
     /// What the device reports; the block's contents are unknown then.
     fn erase(&mut self, block: EraseBlock) -> io::Result<()>;
 
-    /// Erases `blocks`, which follow one another on the chip, in this order. A device that can be
-    /// asked for all of them at once is asked once.
-    ///
-    /// # Errors
-    /// What the device reports; the contents of all these blocks are unknown then.
-    fn erase_run(&mut self, blocks: &[EraseBlock]) -> io::Result<()> {
-        blocks.iter().try_for_each(|block| self.erase(*block))
-    }
-
     /// Writes `data` at `offset_bytes`, both multiples of the geometry's write size.
     ///
     /// # Errors

@@ -210,12 +210,6 @@ impl Flash for Chip {
         device.erase(own)
     }
 
-    fn erase_run(&mut self, blocks: &[EraseBlock]) -> io::Result<()> {
-        let (Some(first), Some(last)) = (blocks.first(), blocks.last()) else { return Ok(()) };
-        let (start, end) = (first.offset_bytes(), last.end_bytes());
-        self.on_each(start, end - start, MtdDevice::erase_range)
-    }
-
     fn write(&mut self, offset_bytes: u64, data: &[u8]) -> io::Result<()> {
         let mut rest = data;
         self.on_each(offset_bytes, data.len() as u64, |device, own_offset_bytes, length_bytes| {

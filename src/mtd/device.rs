@@ -41,9 +41,6 @@ pub struct MtdDevice {
     info: MtdInfo,
     geometry: Geometry,
     protection: Protection,
-    /// Whether the driver may have locks: false once it has said that it cannot be asked
-    /// (`EOPNOTSUPP`), which the kernel says of the device, whatever the eraseblock.
-    has_locks: bool,
 }
 
 /// The open file; with the lock, where it is held for changes.
@@ -85,7 +82,7 @@ impl MtdDevice {
         };
         check_identity(&handle, &info, &path)?;
         let geometry = read_geometry(&handle, &info, rule, path)?;
-        Ok(Self { handle, info, geometry, protection, has_locks: true })
+        Ok(Self { handle, info, geometry, protection })
     }
 
     /// Opens the node of device `index` for reading.
@@ -132,14 +129,6 @@ impl MtdDevice {
             failed: stats.failed,
             bad_blocks: stats.badblocks,
         })
-    }
-
-    /// Sets every byte of a range of whole eraseblocks to FFh.
-    ///
-    /// # Errors
-    /// What the device reports; the range's contents are unknown then.
-    pub(super) fn erase_range(&mut self, offset_bytes: u64, length_bytes: u64) -> io::Result<()> {
-        ioctl::erase(&self.handle, offset_bytes, length_bytes)
     }
 
     /// Marks a block bad, for good.
@@ -259,12 +248,7 @@ impl Flash for MtdDevice {
     }
 
     fn erase(&mut self, block: EraseBlock) -> io::Result<()> {
-        self.erase_range(block.offset_bytes(), u64::from(block.length_bytes()))
-    }
-
-    fn erase_run(&mut self, blocks: &[EraseBlock]) -> io::Result<()> {
-        let (Some(first), Some(last)) = (blocks.first(), blocks.last()) else { return Ok(()) };
-        self.erase_range(first.offset_bytes(), last.end_bytes() - first.offset_bytes())
+        ioctl::erase(&self.handle, block.offset_bytes(), u64::from(block.length_bytes()))
     }
 
     fn write(&mut self, offset_bytes: u64, data: &[u8]) -> io::Result<()> {
@@ -276,18 +260,12 @@ impl Flash for MtdDevice {
         if read_only.is_some() {
             return Ok(true);
         }
-        if !self.has_locks {
-            return Ok(false);
-        }
         // The ioctl takes 32-bit offsets. Beyond them the question is only whether the device has
         // locks at all.
         let beyond = block.end_bytes() > u64::from(u32::MAX);
         let offset_bytes = if beyond { 0 } else { block.offset_bytes() as u32 };
         match ioctl::is_locked(&self.handle, offset_bytes, block.length_bytes()) {
-            Err(error) if error.raw_os_error() == Some(Errno::EOPNOTSUPP as i32) => {
-                self.has_locks = false;
-                Ok(false)
-            }
+            Err(error) if error.raw_os_error() == Some(Errno::EOPNOTSUPP as i32) => Ok(false),
             Ok(_) if beyond => Err(Errno::EFBIG.into()),
             answer => answer,
         }
@@ -302,10 +280,6 @@ impl Flash for MtdDevice {
     }
 
     fn is_bad(&mut self, block: EraseBlock) -> io::Result<bool> {
-        // The kernel knows bad blocks of NAND alone (`_block_isbad` of its drivers).
-        if self.info.kind != MtdKind::Nand {
-            return Ok(false);
-        }
         ioctl::is_bad(&self.handle, block.offset_bytes())
     }
 }

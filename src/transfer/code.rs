@@ -61,17 +61,17 @@ fn counts(geometry: &Geometry, block: u16) -> (usize, usize) {
     (geometry.source_count(block) as usize, geometry.repair_count(block) as usize)
 }
 
-/// Cuts fragments of `fragment_bytes` into stripes of whole columns; the last one may be shorter.
-fn stripes(
-    sources: usize,
-    repairs: usize,
-    fragment_bytes: usize,
-) -> impl Iterator<Item = Range<usize>> {
+/// Bytes of each fragment that are worked on at once: whole columns, or a fragment that is less.
+fn stripe_bytes(sources: usize, repairs: usize, fragment_bytes: usize) -> usize {
     let smaller = sources.next_power_of_two().min(repairs.next_power_of_two());
     // The code works on that many fragments at once.
     let width = (smaller + sources.max(repairs)).next_power_of_two();
     let columns = sources * fragment_bytes / WORK_DIVISOR / width / COLUMN_BYTES;
-    let stripe_bytes = columns.max(1) * COLUMN_BYTES;
+    fragment_bytes.min(columns.max(1) * COLUMN_BYTES)
+}
+
+/// Cuts fragments into stripes; the last one may be shorter.
+fn stripes(fragment_bytes: usize, stripe_bytes: usize) -> impl Iterator<Item = Range<usize>> {
     let starts = (0..fragment_bytes).step_by(stripe_bytes);
     starts.map(move |start| start..fragment_bytes.min(start + stripe_bytes))
 }
@@ -86,10 +86,10 @@ fn encode(
     let size = geometry.fragment_size();
     fragments.clear();
     fragments.resize(repairs * size, 0);
-    // Its working memory serves all stripes.
-    let mut encoder =
-        DefaultRateEncoder::new(sources, repairs, COLUMN_BYTES, Fastest::new(), None)?;
-    for stripe in stripes(sources, repairs, size) {
+    // Its working memory serves all stripes, of which the first is the widest.
+    let width = stripe_bytes(sources, repairs, size);
+    let mut encoder = DefaultRateEncoder::new(sources, repairs, width, Fastest::new(), None)?;
+    for stripe in stripes(size, width) {
         encoder.reset(sources, repairs, stripe.len())?;
         for number in 0..sources {
             let fragment = payload.fragment(geometry.source_range(block, number as u32));
@@ -114,9 +114,9 @@ pub(super) fn decode(
     held: impl Iterator<Item = (u32, Range<usize>)> + Clone,
 ) -> Result<(), TransferError> {
     let (sources, repairs) = counts(geometry, block);
-    let mut decoder =
-        DefaultRateDecoder::new(sources, repairs, COLUMN_BYTES, Fastest::new(), None)?;
-    for stripe in stripes(sources, repairs, geometry.fragment_size()) {
+    let width = stripe_bytes(sources, repairs, geometry.fragment_size());
+    let mut decoder = DefaultRateDecoder::new(sources, repairs, width, Fastest::new(), None)?;
+    for stripe in stripes(geometry.fragment_size(), width) {
         let in_stripe = |place: Range<usize>| place.start + stripe.start..place.start + stripe.end;
         decoder.reset(sources, repairs, stripe.len())?;
         for (number, place) in held.clone() {

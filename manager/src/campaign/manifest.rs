@@ -1,8 +1,8 @@
 //! Bringing a manifest to one host, a window of parts at a time.
 //!
-//! A host keeps parts that come behind a gap, and says how much it holds without one. So an answer
-//! that says the same once more tells of a part that is missing, and it alone is sent again; when
-//! that fills the gap, the answer tells of the next one (as NewReno does it, RFC 6582). A host of
+//! A host keeps parts that come behind a gap, and says how much it holds without one. So answers
+//! that say the same again tell of a part that is missing, and it alone is sent again; when that
+//! fills the gap, the answer tells of the next one (as NewReno does it, RFC 6582). A host of
 //! an older release keeps only what continues what it holds: then each part that it has dropped is
 //! sent by the answer to the one before.
 
@@ -11,6 +11,10 @@ use firmcast::wire::command::{Command, MANIFEST_PART_SIZE_MAX};
 /// Most parts that are under way to one host at a time.
 const WINDOW_PARTS: usize = 8;
 
+/// So many answers in a row that say nothing new tell of a gap. One may be to a part that overtook
+/// another.
+const GAP_ANSWERS: u32 = 2;
+
 /// How much of the manifest was sent to a host and how much it holds.
 #[derive(Debug, Default)]
 pub(super) struct ManifestDelivery {
@@ -18,6 +22,10 @@ pub(super) struct ManifestDelivery {
     held_bytes: usize,
     /// What was sent when a gap was noticed: until the host holds that, there may be more gaps.
     gaps_until: usize,
+    /// Answers in a row that said nothing new.
+    equal_answers: u32,
+    /// Repeats whose answers say nothing new if they were in vain.
+    repeated: u32,
     /// The part behind what the host holds goes out again.
     repeats: bool,
 }
@@ -30,12 +38,18 @@ impl ManifestDelivery {
             return false;
         }
         if held_bytes == self.held_bytes {
-            // Only the first of these answers: the others tell of the same gap.
-            if held_bytes >= self.gaps_until {
+            if self.repeated > 0 {
+                self.repeated -= 1;
+                return false;
+            }
+            self.equal_answers = self.equal_answers.saturating_add(1);
+            // Further ones tell of the same gap.
+            if self.equal_answers == GAP_ANSWERS && held_bytes >= self.gaps_until {
                 self.fill_gaps();
             }
             return false;
         }
+        self.equal_answers = 0;
         self.held_bytes = held_bytes;
         self.sent_bytes = self.sent_bytes.max(held_bytes);
         self.repeats = held_bytes < self.gaps_until;
@@ -55,9 +69,11 @@ impl ManifestDelivery {
     /// What the host is told now; the part behind what it holds once more when that is due.
     pub(super) fn commands(&mut self, due: bool, campaign: u64, manifest: &[u8]) -> Vec<Command> {
         if due {
+            self.repeated = 0;
             self.fill_gaps();
         }
         let repeats = std::mem::take(&mut self.repeats);
+        self.repeated += u32::from(repeats);
         let mut parts: Vec<Command> = repeats
             .then(|| part(campaign, manifest, self.held_bytes))
             .flatten()
@@ -171,6 +187,38 @@ mod tests {
         let mut host = OlderHost::default();
         deliver(&mut host);
         assert_eq!(host.0.len(), MANIFEST_BYTES);
+    }
+
+    /// Whatever was repeated in vain, the answers to it do not have more repeated.
+    #[test]
+    fn repeats_come_to_an_end_on_a_slow_way_where_parts_overtake_others() {
+        let manifest = vec![1; MANIFEST_BYTES];
+        let mut delivery = ManifestDelivery::default();
+        let mut host = ManifestAssembly::new(7, MANIFEST_BYTES as u32);
+        let mut under_way = delivery.commands(true, 7, &manifest);
+        let (mut sent, mut rounds) = (under_way.len(), 0);
+        while !delivery.is_complete(&manifest) {
+            // Before the first answers are there, it is due once more.
+            let mut next = delivery.commands(rounds == 0, 7, &manifest);
+            if under_way.len() > 3 {
+                under_way.swap(2, 3);
+            }
+            let answers: Vec<u32> = (under_way.drain(..))
+                .map(|part| match part {
+                    Command::ManifestPart { offset_bytes, bytes, .. } => {
+                        host.take(offset_bytes, &bytes)
+                    }
+                    _ => panic!(),
+                })
+                .collect();
+            for held in answers {
+                delivery.acknowledge(held, &manifest);
+                next.extend(delivery.commands(false, 7, &manifest));
+            }
+            (sent, rounds, under_way) = (sent + next.len(), rounds + 1, next);
+            assert!(rounds < 20, "it never ends");
+        }
+        assert!(sent <= PARTS + 2 * WINDOW_PARTS, "{sent} parts sent instead of {PARTS}");
     }
 
     #[test]
