@@ -2,24 +2,16 @@
 
 use reed_solomon_simd::engine::{DefaultEngine, Engine, GF_ORDER, GfElement, ShardsRefMut};
 
-#[cfg(target_arch = "x86_64")]
-use super::gfni::Gfni;
-
-/// All of them give the same fragments.
-pub(super) enum Fastest {
-    #[cfg(target_arch = "x86_64")]
-    Gfni(Gfni),
-    /// The best of the library's.
-    Library(DefaultEngine),
-}
+/// All engines give the same fragments.
+pub(super) struct Fastest(Box<dyn Engine>);
 
 impl Fastest {
     pub(super) fn new() -> Self {
         #[cfg(target_arch = "x86_64")]
-        if let Some(engine) = Gfni::detect() {
-            return Self::Gfni(engine);
+        if let Some(engine) = super::gfni::Gfni::detect() {
+            return Self(Box::new(engine));
         }
-        Self::Library(DefaultEngine::new())
+        Self(Box::new(DefaultEngine::new()))
     }
 }
 
@@ -32,11 +24,7 @@ impl Engine for Fastest {
         truncated_size: usize,
         skew_delta: usize,
     ) {
-        match self {
-            #[cfg(target_arch = "x86_64")]
-            Self::Gfni(engine) => engine.fft(data, pos, size, truncated_size, skew_delta),
-            Self::Library(engine) => engine.fft(data, pos, size, truncated_size, skew_delta),
-        }
+        self.0.fft(data, pos, size, truncated_size, skew_delta);
     }
 
     fn ifft(
@@ -47,19 +35,11 @@ impl Engine for Fastest {
         truncated_size: usize,
         skew_delta: usize,
     ) {
-        match self {
-            #[cfg(target_arch = "x86_64")]
-            Self::Gfni(engine) => engine.ifft(data, pos, size, truncated_size, skew_delta),
-            Self::Library(engine) => engine.ifft(data, pos, size, truncated_size, skew_delta),
-        }
+        self.0.ifft(data, pos, size, truncated_size, skew_delta);
     }
 
     fn mul(&self, columns: &mut [[u8; 64]], log_m: GfElement) {
-        match self {
-            #[cfg(target_arch = "x86_64")]
-            Self::Gfni(engine) => engine.mul(columns, log_m),
-            Self::Library(engine) => engine.mul(columns, log_m),
-        }
+        self.0.mul(columns, log_m);
     }
 
     fn eval_poly(erasures: &mut [GfElement; GF_ORDER], truncated_size: usize) {
