@@ -1,5 +1,6 @@
 //! The order of changes when something that is kept moves on the chip: whenever the power fails,
-//! the next job finds it whole.
+//! the next job finds it whole. So it does after a restore, which goes back the same way and stops
+//! where it cannot.
 //!
 //! 1. Its new place. The chip's own layout still tells the old one, which is untouched.
 //! 2. The descriptor and the flash map. While one of these is erased, nothing tells the old place,
@@ -81,6 +82,11 @@ impl MoveOrder {
         } else {
             3
         }
+    }
+
+    /// Returns the blocks that say how the chip is divided.
+    pub(super) fn maps(&self) -> &[usize] {
+        &self.maps
     }
 
     /// Returns the blocks from which something moves.

@@ -53,6 +53,8 @@ pub struct FlashPlan {
     target_digest: Option<Digest>,
     regions: Vec<Region>,
     moved: Vec<Moved>,
+    /// Blocks of the old places of what moves, and those that tell them.
+    way_back: Vec<usize>,
     lost: Vec<LayoutRegion>,
 }
 
@@ -115,6 +117,7 @@ impl FlashPlan {
             target_digest: fitting.is_image_alone().then(|| *image.digest()),
             regions: fitting.regions().to_vec(),
             moved: fitting.moved().to_vec(),
+            way_back: Vec::new(),
             lost: fitting.lost().to_vec(),
         };
         let in_place: Vec<Region> = fitting.kept_in_place().cloned().collect();
@@ -125,6 +128,7 @@ impl FlashPlan {
         fitness.check(plan.target(), live.closed, blocks)?;
         let order = MoveOrder::new(fitting.moved(), placement, live, boot_block)?;
         plan.read_again(order.sources());
+        plan.way_back = [order.sources(), order.maps()].concat();
         let frames: Vec<Option<usize>> =
             given_up.iter().map(|range| placement.block_of(range.start)).collect();
         // The boot block is the last one, and before it the headers that lost regions get: until
@@ -250,6 +254,11 @@ impl FlashPlan {
     /// What is kept at another place than the chip has it.
     pub fn moved(&self) -> &[Moved] {
         &self.moved
+    }
+
+    /// Blocks without which what moves cannot be found at its old place.
+    pub(super) fn way_back(&self) -> &[usize] {
+        &self.way_back
     }
 
     /// What the chip has of its own that is lost, because the image has no place for it.

@@ -36,7 +36,7 @@ impl Execution {
             None => self.touched_block(next - self.unplanned.len()),
         };
         let after = State::Restoring { next: next + 1, attempts: 0 };
-        if self.has_lost_source() {
+        if self.has_no_way_back() {
             self.given_up.push(nth);
             self.state = after;
             return;
@@ -73,16 +73,12 @@ impl Execution {
         }
     }
 
-    /// Whether something that moves cannot be brought back to its old place: what has it at its
-    /// new one, and tells that, stays.
-    fn has_lost_source(&self) -> bool {
-        let is_source = |block: &usize| {
-            let range = self.work.placement.range(*block);
-            let moved = self.work.plan.moved().iter();
-            let mut from = moved.map(|moved| &moved.from);
-            from.any(|from| from.start < range.end as u64 && (range.start as u64) < from.end)
-        };
-        self.given_up.iter().any(is_source)
+    /// Whether something that moves cannot be brought back to its old place, or what tells that
+    /// place cannot: what has it at its new one, and tells that, stays. Of a chip that tells
+    /// neither, the next job keeps the new place.
+    fn has_no_way_back(&self) -> bool {
+        let way_back = self.work.plan.way_back();
+        self.given_up.iter().any(|block| way_back.contains(block))
     }
 
     /// What a block held before this job wrote to it, if that is known.

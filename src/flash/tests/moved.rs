@@ -86,6 +86,30 @@ fn a_region_that_moves_outlives_every_power_cut() {
 }
 
 #[test]
+fn a_region_that_moves_outlives_every_run_of_faults() {
+    let (live, new) = (chip(1, 0x20), chip(5, 0));
+    let mut expected = new.clone();
+    expected[5 * PAGE..][..2 * PAGE].copy_from_slice(&live[PAGE..][..2 * PAGE]);
+    let image = moves_gbe(&new, 5);
+    let mut whole = flash(&live, PAGE as u32);
+    run(Job::new(image.clone()), &mut whole);
+    for fault in [Fault::Error, Fault::HalfDone] {
+        for length in [1, 3, 12, 100, 2000] {
+            for first in 0..whole.operations() {
+                let mut chip = flash(&live, PAGE as u32);
+                (first..first + length).for_each(|operation| chip.inject(operation, fault));
+                run(Job::new(image.clone()), &mut chip);
+                let mut chip = flash(chip.contents(), PAGE as u32);
+                let end = run(Job::rescue(image.clone()), &mut chip).into_end().unwrap();
+                let which = format!("{length} times {fault:?} from operation {first} on: {end}");
+                assert!(end.outcome == Outcome::Updated, "{which}");
+                assert!(chip.contents() == expected, "{which}");
+            }
+        }
+    }
+}
+
+#[test]
 fn the_map_that_tells_the_new_place_is_proven_before_the_old_place_is_lost() {
     let (live, new) = (chip(1, 0x20), chip(5, 0));
     let mut flash = flash(&live, PAGE as u32);
