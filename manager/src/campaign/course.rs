@@ -49,6 +49,8 @@ pub(crate) struct Course {
     /// What it wants done with the sessions.
     outbox: Outbox,
     hosts: Vec<Host>,
+    /// Whether no other host can be enlisted.
+    all_are_known: bool,
     by_key: BTreeMap<PeerKey, usize>,
     rng: ChaCha20Rng,
     events: VecDeque<CampaignEvent>,
@@ -114,6 +116,7 @@ impl Course {
             cargo,
             outbox: Outbox::default(),
             hosts,
+            all_are_known: terms.rescue.is_none(),
             by_key,
             rng,
             events: VecDeque::new(),
@@ -166,6 +169,11 @@ impl Course {
         };
         self.touch(now, index, |host, plan, _| host.enlist(now, request, is_known, plan));
         true
+    }
+
+    /// Whether no other host can be enlisted from now on: then the stream waits for nobody else.
+    pub(crate) fn set_all_are_known(&mut self, all_are_known: bool) {
+        self.all_are_known = all_are_known;
     }
 
     /// A host asks for help again: its attempt is over. `said` is how it says that it ended.
@@ -400,8 +408,9 @@ impl Course {
             self.touch(now, index, |host, plan, _| host.leave_behind(now, why.to_owned(), plan));
         }
         self.settle_cargo(now);
-        self.stream.admit_newcomers(now);
-        if let Some(hosts) = self.stream.start_if_ready(now, &self.hosts) {
+        let is_there = |host: &Host| host.stage() >= Stage::Transfer;
+        let all_are_there = self.all_are_known && self.hosts.iter().all(is_there);
+        if let Some(hosts) = self.stream.run_if_ready(now, all_are_there) {
             let carried = self.plan.excerpt.map(|excerpt| excerpt.carried);
             let pieces = carried.map(|carried| (carried.count(), carried.pieces()));
             self.events.push_back(CampaignEvent::TransferStarted { hosts, pieces });

@@ -166,24 +166,16 @@ impl Stream {
         sent < u64::from(self.sender.source_fragments()) / YOUNG_DIVISOR
     }
 
-    /// Serves the hosts that came late, once as many as can be are there.
-    pub(super) fn admit_newcomers(&mut self, now: Time) {
-        if self.started && self.waits_until.take_if(|until| now >= *until).is_some() {
-            for id in self.newcomers.drain(..) {
-                let _ = self.sender.add_host(now, id);
-            }
+    /// Starts, or goes on with those who came late, when nobody is waited for any more: all are
+    /// there, or have had their time. Gives the number of hosts when it starts.
+    pub(super) fn run_if_ready(&mut self, now: Time, all_are_there: bool) -> Option<usize> {
+        self.waits_until.take_if(|until| all_are_there || now >= *until)?;
+        for id in self.newcomers.drain(..) {
+            let _ = self.sender.add_host(now, id);
         }
-    }
-
-    /// Starts when no host is still on its way, or the join window is over. Gives the number of
-    /// hosts then.
-    pub(super) fn start_if_ready(&mut self, now: Time, hosts: &[Host]) -> Option<usize> {
-        let until = self.waits_until.filter(|_| !self.started)?;
-        let on_the_way = self.is_rescue || hosts.iter().any(|host| host.stage() < Stage::Transfer);
-        if on_the_way && now < until {
+        if std::mem::replace(&mut self.started, true) {
             return None;
         }
-        (self.started, self.waits_until) = (true, None);
         self.sender.start(now);
         Some(self.receivers as usize)
     }

@@ -321,6 +321,7 @@ impl Service {
     /// What concerns all, after something happened to some.
     pub(super) fn settle(&mut self, now: Time) {
         self.share_uploads(now);
+        self.look_who_may_come();
         for index in 0..self.courses.len() {
             while let Some(event) = self.courses[index].course.poll_event() {
                 self.handle_event(now, index, event);
@@ -334,6 +335,15 @@ impl Service {
             self.note(Note::in_campaign(course.campaign(), news));
         }
         self.share_rate(now);
+    }
+
+    /// Once the whole inventory is enlisted, streams wait for nobody else.
+    fn look_who_may_come(&mut self) {
+        let enlisted: usize = self.courses.iter().map(|running| running.course.hosts().len()).sum();
+        let is_nobody = !self.policy.unknown_hosts && enlisted >= self.known.len();
+        for running in &mut self.courses {
+            running.course.set_all_are_known(is_nobody);
+        }
     }
 
     pub(super) fn handle_event(&mut self, now: Time, index: usize, event: CampaignEvent) {

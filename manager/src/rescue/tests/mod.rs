@@ -67,6 +67,26 @@ fn many_dead_hosts_are_gathered_and_rescued_by_one_stream_though_a_tenth_is_lost
 }
 
 #[test]
+fn once_the_whole_inventory_is_there_nobody_waits_for_others() {
+    let came = [0, 1_000, 2_500].map(Duration::from_millis);
+    let started_at = |well: u8, unknown_hosts: bool| {
+        let hosts = came.map(|up_at| Dead { up_at, ..Dead::default() }).to_vec();
+        let mut world = World::new(hosts, &[("b.fcb", bundle("P", "2.0", 1, 1))]);
+        (world.well, world.policy.unknown_hosts) = (well, unknown_hosts);
+        world.start();
+        assert!(world.run_until(LONG, World::all_rescued));
+        let started = |(at, news): (Time, &News)| {
+            matches!(news, News::TransferStarted { hosts: 3, .. }).then_some(at)
+        };
+        world.news().find_map(started).unwrap().since(Time::ZERO + came[2])
+    };
+    let gather = Policy::default().gather();
+    assert!(started_at(0, false) < gather / 5);
+    assert!(started_at(1, false) > gather, "one that is well may break yet");
+    assert!(started_at(0, true) > gather, "strangers may come");
+}
+
+#[test]
 fn two_boards_share_the_link_and_each_gets_its_own() {
     let (p, q) = (bundle("P", "2.0", 1, 1), bundle("Q", "7", 1, 2));
     let mut hosts = vec![Dead::default(); 3];

@@ -28,6 +28,8 @@ pub(super) struct World {
     pub(super) now: Time,
     pub(super) service: Option<Service>,
     pub(super) hosts: Vec<DeadHost>,
+    /// Hosts of the inventory that need no help: any of them may call yet.
+    pub(super) well: u8,
     pub(super) notes: Vec<(Time, Note)>,
     pub(super) policy: Policy,
     pub(super) loss: f64,
@@ -99,6 +101,7 @@ impl World {
             now: Time::ZERO,
             service: None,
             hosts,
+            well: 1,
             notes: Vec::new(),
             policy: Policy::default(),
             loss: 0.0,
@@ -136,7 +139,12 @@ impl World {
             key: host.key(),
             security_version_floor: host.dead.known_floor,
         });
-        let known = known.collect();
+        let well = (0..self.well).map(|number| Known {
+            name: format!("well{number}"),
+            key: [number + 1; 32],
+            security_version_floor: 0,
+        });
+        let known = known.chain(well).collect();
         let shelf = shelf(&self.library);
         self.service = Some(Service::new(settings, self.policy.clone(), shelf, known));
     }

@@ -164,6 +164,7 @@ impl Scenario {
             second_manager: false,
             escrow: false,
             strangers: 0.0,
+            helps_strangers: false,
             forced: 0.0,
             blind: 0.0,
             telling: 0.0,
