@@ -61,6 +61,16 @@ class Star:
         Loss would hit whole pieces, and the interface would count one frame for each."""
         self._run_in(self.sender, "ethtool", "-K", INTERFACE, "tx-udp-segmentation", "on" if whole else "off")
 
+    def part_switch_from_sender(self):
+        """What happens behind the sender's cable is not its work: a kernel thread does it (threaded NAPI), and waits for no
+        process, where else the sender's own system calls would. A virtual cable has NAPI for what the other end sends without TSO."""
+        port = "port-sender"
+        self._run_in(self.sender, "ethtool", "-K", INTERFACE, "tso", "off")
+        self._run_in(self._switch, "ethtool", "-K", port, "gro", "on")
+        self._run_in(self._switch, "sh", "-c", f"echo 1 > /sys/class/net/{port}/threaded")
+        for thread in run("pgrep", "^napi/port-sende").split():
+            run("chrt", "--fifo", "--pid", "1", thread)
+
     def sent_bytes(self):
         """Bytes of the Ethernet frames that the sender has put on its cable."""
         return int(self._run_in(self.sender, "cat", f"/sys/class/net/{INTERFACE}/statistics/tx_bytes"))
