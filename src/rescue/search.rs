@@ -152,6 +152,9 @@ pub struct PausedSearch {
     gives_up_at: Option<Time>,
     rng: ChaCha20Rng,
     seek: Seek,
+    /// The manager that was asked last. It did not help, so the next broadcast is for the others
+    /// first: whoever answers soonest keeps no host from them.
+    asked: Option<PeerKey>,
     failures: u32,
 }
 
@@ -160,7 +163,7 @@ impl Search {
     pub fn new(now: Time, case: Case, seed: [u8; 32]) -> Self {
         let gives_up_at = case.patience.map(|patience| now + patience);
         let (rng, seek) = (ChaCha20Rng::from_seed(seed), Seek::new());
-        let kept = PausedSearch { case, gives_up_at, rng, seek, failures: 0 };
+        let kept = PausedSearch { case, gives_up_at, rng, seek, asked: None, failures: 0 };
         let mut search = kept.search(State::LookingUp);
         search.seek_on(now);
         search
@@ -274,7 +277,13 @@ impl Search {
                 }
                 Next::Rest(until) => break State::Resting { until },
                 Next::Call(candidate, until) => {
-                    let keys = keys_for(&candidate, managers);
+                    let mut keys = keys_for(&candidate, managers);
+                    if candidate.broadcast
+                        && let Some(asked) = self.kept.asked.take()
+                        && keys.len() > 1
+                    {
+                        keys.retain(|key| *key.exchange() != asked);
+                    }
                     for key in &keys {
                         call(&mut self.endpoint, now, *key.exchange(), &candidate);
                     }
@@ -292,6 +301,7 @@ impl Search {
         let (State::Calling { .. }, Some(manager)) = (&self.state, manager) else { return };
         info!("the manager at {address} answers");
         let manager = manager.clone();
+        self.kept.asked = Some(peer);
         for other in managers.iter().filter(|other| *other.exchange() != peer) {
             self.endpoint.disconnect(other.exchange());
         }

@@ -18,7 +18,7 @@ use super::cookie;
 use super::guard::{Guard, Knock, Limits, Pass};
 use super::mac::MacKey;
 use super::noise;
-use super::peers::{Admission, MAC_LABEL, Opened, Peer, PeerKey, Peers};
+use super::peers::{Admission, MAC_LABEL, Opened, PeerKey, Peers};
 use super::sealing::Session;
 use crate::random::seed;
 use crate::time::Time;
@@ -236,7 +236,7 @@ impl Endpoint {
     /// session is at its end, or the message is longer than [`MESSAGE_SIZE_MAX`].
     pub fn send(&mut self, now: Time, peer: &PeerKey, message: &[u8]) -> bool {
         // What was said first may have been lost.
-        if self.peers.get_mut(peer).is_some_and(Peer::repeats_versions) {
+        if self.peers.get_mut(peer).is_some_and(|peer| peer.repeats_versions(now)) {
             self.tell_versions(now, peer, CALLER_SPEAKS);
         }
         self.seal(now, peer, message)
@@ -424,7 +424,7 @@ impl Endpoint {
         let call = peer.call.as_mut().filter(|call| call.index == Some(response.receiver))?;
         let (keys, address) = call.answered(from, &response.noise)?;
         (peer.call, peer.spoken) = (None, None);
-        peer.versions_repeats = VERSIONS_REPEATS_MAX;
+        (peer.versions_repeats, peer.versions_told) = (VERSIONS_REPEATS_MAX, now);
         let session = Session::new(now, response.receiver, response.sender, keys, address);
         self.peers.install(&key, session);
         // The first message shows the other side at once that this session is no replay.

@@ -56,6 +56,8 @@ pub(super) struct Peer {
     pub(super) spoken: Option<u8>,
     /// How often this side, which called, still says what it understands while that is unknown.
     pub(super) versions_repeats: u32,
+    /// When it said so last.
+    pub(super) versions_told: Time,
     /// Made by answering; one is used once the caller's first message shows that it is no replay.
     /// Several, because a late initiation is answered too, and only the caller knows which answer
     /// it took.
@@ -269,10 +271,14 @@ impl Peers {
 }
 
 impl Peer {
-    /// Returns whether this side says once more what it understands.
-    pub(super) fn repeats_versions(&mut self) -> bool {
-        let repeats = self.spoken.is_none() && self.versions_repeats > 0;
-        self.versions_repeats -= u32::from(repeats);
+    /// Returns whether this side says once more what it understands; what goes out at the same time
+    /// as it was said last needs no repeat.
+    pub(super) fn repeats_versions(&mut self, now: Time) -> bool {
+        let is_unheard = self.spoken.is_none() && self.versions_told < now;
+        let repeats = is_unheard && self.versions_repeats > 0;
+        if repeats {
+            (self.versions_repeats, self.versions_told) = (self.versions_repeats - 1, now);
+        }
         repeats
     }
 
@@ -286,6 +292,7 @@ impl Peer {
             call: None,
             spoken: None,
             versions_repeats: 0,
+            versions_told: Time::ZERO,
             unconfirmed: VecDeque::new(),
             current: None,
             previous: None,

@@ -193,9 +193,9 @@ impl Service {
                 Some(session::SessionEvent::Connected { peer, .. }) => self.connected(now, &peer),
                 Some(session::SessionEvent::Message { peer, address, bytes, is_overtaken }) => {
                     match Answer::parse(&bytes) {
-                        // It has been heard in its attempt since then, so it does not ask anew.
-                        Ok(Answer::HelpRequest(_))
-                            if is_overtaken && self.course_of(&peer).is_some() => {}
+                        // It has been heard since then, in an attempt or letting go of one. A host
+                        // that still asks says so again.
+                        Ok(Answer::HelpRequest(_)) if is_overtaken => {}
                         Ok(answer) => self.handle_answer(now, &peer, address, answer),
                         Err(error) => tell_not_understood(&mut self.endpoint, now, &peer, error),
                     }

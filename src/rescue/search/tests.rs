@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::*;
 use crate::keys::{ManagerSecretKey, SecretKey as _};
@@ -11,6 +12,9 @@ use crate::reason::{Condition, Ending, FlashState, Reason};
 use crate::rescue::seek::{CALL_PATIENCE, CANDIDATES_MAX, REST_MAX};
 use crate::wire::samples;
 use crate::wire::versions::Versions;
+
+/// The address that all managers hear.
+const EVERYBODY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::BROADCAST), 9848);
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -22,8 +26,8 @@ fn candidate(number: u8) -> Candidate {
     Candidate { address: address(number), broadcast: false, key: None }
 }
 
-fn manager_key() -> ManagerSecretKey {
-    ManagerSecretKey::generate(&mut ChaCha20Rng::from_seed([1; 32]))
+fn manager_key(number: u8) -> ManagerSecretKey {
+    ManagerSecretKey::generate(&mut ChaCha20Rng::from_seed([number; 32]))
 }
 
 fn case(patience: Option<Duration>) -> Case {
@@ -37,22 +41,27 @@ fn case(patience: Option<Duration>) -> Case {
         rescues: None,
     };
     let host_key = HostSecretKey::generate(&mut ChaCha20Rng::from_seed([9; 32]));
-    Case { host_key, managers: vec![manager_key().public()], request, patience }
+    Case { host_key, managers: vec![manager_key(1).public()], request, patience }
 }
 
-/// A search, what its places know, and at most one manager.
+struct Manager {
+    address: SocketAddr,
+    endpoint: Endpoint,
+    /// What it answers each request for help with.
+    answer: Option<Command>,
+}
+
+/// A search, what its places know, and managers.
 struct Bench {
     now: Time,
     search: Search,
     /// None: the place cannot be asked.
     places: BTreeMap<&'static str, Option<Vec<Candidate>>>,
-    manager: Option<(SocketAddr, Endpoint)>,
-    /// What the manager answers each request for help with.
-    answer: Option<Command>,
+    managers: Vec<Manager>,
     looked_up: Vec<Source>,
     /// Whom the search began to call, and when.
     called: Vec<(Time, SocketAddr)>,
-    /// When the manager was asked for help.
+    /// When a manager was asked for help.
     asked: Vec<Time>,
     /// What it was told of rescues then.
     told: Vec<Option<u8>>,
@@ -70,8 +79,7 @@ impl Bench {
             now,
             search,
             places: BTreeMap::new(),
-            manager: None,
-            answer: None,
+            managers: Vec::new(),
             looked_up: Vec::new(),
             called: Vec::new(),
             asked: Vec::new(),
@@ -87,10 +95,10 @@ impl Bench {
     }
 
     fn with_manager(mut self, number: u8, answer: Option<Command>) -> Self {
-        let mut endpoint = Endpoint::new(*manager_key().exchange(), [7; 32]);
+        let mut endpoint = Endpoint::new(*manager_key(number).exchange(), [7; 32]);
         endpoint.serve_hosts(100);
         endpoint.serve_strangers(4);
-        (self.manager, self.answer) = (Some((address(number), endpoint)), answer);
+        self.managers.push(Manager { address: address(number), endpoint, answer });
         self
     }
 
@@ -142,25 +150,23 @@ impl Bench {
     }
 
     fn deliver(&mut self, sent: &Transmit) {
-        let Some((address, manager)) = &mut self.manager else { return };
-        if sent.to != *address {
-            return;
-        }
-        let event =
-            manager.handle_datagram(self.now, SocketAddr::from(([10, 0, 0, 99], 1)), &sent.bytes);
-        if let Some(SessionEvent::Message { peer, bytes, .. }) = event
-            && let Ok(Answer::HelpRequest(request)) = Answer::parse(&bytes)
-        {
-            self.asked.push(self.now);
-            self.told.push(request.rescues);
-            if let Some(answer) = &self.answer {
-                manager.send(self.now, &peer, &answer.emit());
+        let hears = |manager: &&mut Manager| sent.to == manager.address || sent.to == EVERYBODY;
+        for Manager { address, endpoint, answer } in self.managers.iter_mut().filter(hears) {
+            let from = SocketAddr::from(([10, 0, 0, 99], 1));
+            if let Some(SessionEvent::Message { peer, bytes, .. }) =
+                endpoint.handle_datagram(self.now, from, &sent.bytes)
+                && let Ok(Answer::HelpRequest(request)) = Answer::parse(&bytes)
+            {
+                self.asked.push(self.now);
+                self.told.push(request.rescues);
+                if let Some(answer) = answer {
+                    endpoint.send(self.now, &peer, &answer.emit());
+                }
             }
-        }
-        let address = *address;
-        while let Some(reply) = manager.poll_transmit() {
-            let enlistment = self.search.handle_datagram(self.now, address, &reply.bytes);
-            self.enlisted.extend(enlistment.map(|found| found.campaign));
+            while let Some(reply) = endpoint.poll_transmit() {
+                let enlistment = self.search.handle_datagram(self.now, *address, &reply.bytes);
+                self.enlisted.extend(enlistment.map(|found| found.campaign));
+            }
         }
     }
 }
@@ -173,7 +179,7 @@ fn only_a_manager_that_understands_it_is_told_of_rescues_and_from_the_first_requ
         let mut bench = Bench::new(Case { request: counting.request.clone(), ..case(None) })
             .knows("stored address", &[1])
             .with_manager(1, Some(hold(60)));
-        bench.manager.as_mut().unwrap().1.speak(versions);
+        bench.managers[0].endpoint.speak(versions);
         bench.run(Time::ZERO + Duration::from_secs(300));
         assert!(bench.told.len() > 2 && bench.told.iter().all(|said| *said == told));
     }
@@ -234,6 +240,29 @@ fn a_manager_that_says_nothing_is_asked_ever_less_often_and_left() {
     assert_eq!(bench.search.situation(), SearchSituation::Calling(address(2)));
     bench.run(Time::ZERO + DAY);
     assert_eq!(bench.end, None);
+    let last = *bench.asked.last().unwrap();
+    assert!(bench.now.since(last) < ASK_PATIENCE * 4, "it has its turn again and again");
+}
+
+#[test]
+fn a_manager_that_answers_first_and_does_not_help_keeps_no_host_from_another() {
+    let enlist = Command::Enlist { campaign: 7, transfer_timeout_s: 60 };
+    let everybody = Candidate { address: EVERYBODY, broadcast: true, key: None };
+    for first in [None, Some(hold(1))] {
+        let managers = vec![manager_key(1).public(), manager_key(2).public()];
+        let mut bench = Bench::new(Case { managers, ..case(None) })
+            .with_manager(1, first)
+            .with_manager(2, Some(enlist.clone()));
+        bench.places.insert("broadcast", Some(vec![everybody.clone()]));
+        bench.run(Time::ZERO + ASK_PATIENCE + REST_MAX);
+        assert!(bench.asked.len() > 1);
+        assert_eq!(bench.enlisted.first(), Some(&7));
+    }
+    // It is asked again where there is no other.
+    let managers = vec![manager_key(1).public(), manager_key(2).public()];
+    let mut bench = Bench::new(Case { managers, ..case(None) }).with_manager(1, None);
+    bench.places.insert("broadcast", Some(vec![everybody]));
+    bench.run(Time::ZERO + DAY);
     let last = *bench.asked.last().unwrap();
     assert!(bench.now.since(last) < ASK_PATIENCE * 4, "it has its turn again and again");
 }

@@ -54,7 +54,12 @@ pub(super) struct Dead {
     pub(super) finding: Finding,
     /// It holds its upload back, fragment by fragment.
     pub(super) dawdles: bool,
+    /// Somebody holds back this one of its datagrams, for [`WITHHELD_FOR`].
+    pub(super) withheld: Option<usize>,
 }
+
+/// How long a datagram is held back.
+pub(super) const WITHHELD_FOR: Duration = Duration::from_secs(60);
 
 /// Time between two fragments of one that dawdles.
 const DAWDLING: Duration = Duration::from_secs(30);
@@ -78,6 +83,7 @@ impl Default for Dead {
             is_known: true,
             finding: Finding::Invalid,
             dawdles: false,
+            withheld: None,
         }
     }
 }
@@ -98,6 +104,8 @@ pub(super) struct DeadHost {
     wants_permit: Option<[u8; 32]>,
     pub(super) outbox: Vec<session::Transmit>,
     next_fragment: Time,
+    /// Datagrams that it has sent.
+    said: usize,
 }
 
 impl DeadHost {
@@ -119,6 +127,7 @@ impl DeadHost {
             wants_permit: None,
             outbox: Vec::new(),
             next_fragment: Time::ZERO,
+            said: 0,
         }
     }
 
@@ -274,6 +283,15 @@ impl DeadHost {
             self.next_fragment = now + DAWDLING;
         }
         is_due
+    }
+
+    /// How much longer than usual its next datagram takes.
+    pub(super) fn delay(&mut self) -> Duration {
+        self.said += 1;
+        match self.dead.withheld == Some(self.said - 1) {
+            true => WITHHELD_FOR,
+            false => Duration::ZERO,
+        }
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Time> {

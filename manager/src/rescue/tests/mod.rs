@@ -15,7 +15,7 @@ use super::Policy;
 use super::caller::ENLISTMENTS_PER_HOUR_MAX;
 use super::note::ServiceEvent;
 use crate::news::News;
-use dead_host::{Dead, IMAGE_SIZE_BYTES};
+use dead_host::{Dead, IMAGE_SIZE_BYTES, WITHHELD_FOR};
 use world::{World, bundle};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -372,6 +372,20 @@ fn a_bundle_that_is_gone_when_it_is_wanted_gives_way_to_the_next() {
             .events()
             .any(|event| matches!(event, ServiceEvent::BundleRefused { file, .. } if file == "b"))
     );
+}
+
+#[test]
+fn what_a_host_said_before_its_rescue_and_arrives_after_it_begins_no_other() {
+    for withheld in 0..12 {
+        let dead = Dead { withheld: Some(withheld), ..Dead::default() };
+        let mut world = World::new(vec![dead], &[("b.fcb", bundle("P", "2.0", 1, 1))]);
+        world.start();
+        assert!(world.run_until(LONG, World::all_rescued));
+        world.run_for(WITHHELD_FOR * 3);
+        let reasons = world.results(0).iter().map(|one| one.reason.clone()).collect::<Vec<_>>();
+        assert_eq!(reasons, ["rescued"], "datagram {withheld}");
+        assert_eq!(world.campaigns(), 1, "datagram {withheld}");
+    }
 }
 
 #[test]

@@ -267,8 +267,9 @@ impl World {
             let now = self.now;
             outbox.retain(|sent| host.lets_out(now, &sent.bytes));
             for sent in outbox {
+                let delay = self.hosts[index].delay();
                 if self.loss == 0.0 || unit(&mut self.rng) >= self.loss {
-                    self.post(from, Some(sent.to), sent.bytes);
+                    self.post_late(delay, from, Some(sent.to), sent.bytes);
                 }
             }
         }
@@ -285,8 +286,19 @@ impl World {
     }
 
     pub(super) fn post(&mut self, from: SocketAddr, to: Option<SocketAddr>, bytes: Vec<u8>) {
+        self.post_late(Duration::ZERO, from, to, bytes);
+    }
+
+    fn post_late(
+        &mut self,
+        late: Duration,
+        from: SocketAddr,
+        to: Option<SocketAddr>,
+        bytes: Vec<u8>,
+    ) {
         self.sent += 1;
-        self.in_flight.insert((self.now + DELAY, self.sent), Packet { from, to, bytes });
+        let at = self.now + DELAY + late;
+        self.in_flight.insert((at, self.sent), Packet { from, to, bytes });
     }
 
     pub(super) fn all_rescued(&self) -> bool {
