@@ -82,7 +82,9 @@ pub(super) fn repair_pass<'a>(
     let needed: u32 = (0..geometry.block_count())
         .map(|block| hosts.clone().map(|host| host.needs()[usize::from(block)]).max().unwrap_or(0))
         .sum();
-    if let Some(named) = union_of_named(hosts.clone(), needed as usize) {
+    // Who lacks most of it is served in turn: then what comes next is new to it, too.
+    let is_served_by_name = needed <= geometry.source_total() / 2;
+    if is_served_by_name && let Some(named) = union_of_named(hosts.clone(), needed as usize) {
         return named;
     }
     let mut pass = VecDeque::new();
