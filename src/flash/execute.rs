@@ -58,8 +58,11 @@ pub(super) struct Execution {
     is_touched: Vec<bool>,
     /// Blocks without an operation that were written all the same.
     unplanned: Vec<Unplanned>,
-    /// Touched blocks that the restore gave up.
+    /// Touched blocks in the order in which they are restored, once something has failed.
+    back: Vec<usize>,
+    /// Those that the restore gave up, and whether it has tried them once more.
     given_up: Vec<usize>,
+    retook: bool,
     /// What somebody else changed, by number of the block.
     foreign: BTreeMap<usize, ForeignKind>,
     /// What the reads after a restore have ruled out, so that mixed is said only of what was read.
@@ -107,7 +110,9 @@ impl Execution {
             state: State::Writing { operation: 0, attempts: 0, singly: 0 },
             touched: 0,
             unplanned: Vec::new(),
+            back: Vec::new(),
             given_up: Vec::new(),
+            retook: false,
             foreign: BTreeMap::new(),
             seen: Seen::default(),
             error: None,
@@ -122,7 +127,7 @@ impl Execution {
                 (Phase::Writing, operation, self.work.plan.operations().len())
             }
             State::Verifying { next_block, .. } => (Phase::Verifying, next_block, all),
-            State::Restoring { next, .. } => (Phase::Restoring, next, self.touched_count()),
+            State::Restoring { next, .. } => (Phase::Restoring, next, self.back.len()),
             State::Confirming { next_block, .. } => (Phase::Confirming, next_block, all),
         }
     }
@@ -174,6 +179,7 @@ impl Execution {
 
     fn fail(&mut self, error: FlashError) {
         self.error = Some(error);
+        self.back = self.order_back();
         self.state = State::Restoring { next: 0, attempts: 0 };
     }
 }

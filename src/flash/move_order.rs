@@ -3,8 +3,9 @@
 //! where it cannot.
 //!
 //! 1. Its new place. The chip's own layout still tells the old one, which is untouched.
-//! 2. The descriptor and the flash map. While one of these is erased, nothing tells the old place,
-//!    and a job that finds the chip so takes what is at the image's place: the new one.
+//! 2. The descriptor and the flash map, old and new ones. Both places are whole meanwhile,
+//!    whichever is told; of a chip that tells neither, a rescue takes what is at the image's place:
+//!    the new one.
 //! 3. Everything else, the old place among it.
 
 use super::{FlashError, Live, Placement};
@@ -12,31 +13,32 @@ use crate::image::layout::map_places;
 use crate::image::{ByteRanges, Moved};
 
 /// When each eraseblock has its turn.
-#[derive(Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct MoveOrder {
     /// Eraseblocks of new places.
     targets: Vec<usize>,
-    /// Eraseblocks that say how the chip is divided.
+    /// Eraseblocks that say how the chip is divided, now or in the end.
     maps: Vec<usize>,
     /// Eraseblocks of old places.
     sources: Vec<usize>,
 }
 
 impl MoveOrder {
-    /// Returns the order for what moves.
+    /// Returns the order for what moves. `target` is what the chip is to hold.
     ///
     /// # Errors
     /// [`FlashError::UnsafeMove`] where no order is safe: a new place shares an eraseblock with an
-    /// old one or with what tells it; or the processor starts in such an eraseblock, which is to
-    /// change last.
+    /// old one, or one of them with what tells it; or the processor starts in such an eraseblock,
+    /// which is to change last.
     pub(super) fn new(
         moved: &[Moved],
         placement: &Placement,
         live: Live<'_>,
+        target: &[u8],
         boot_block: Option<usize>,
     ) -> Result<Self, FlashError> {
         if moved.is_empty() {
-            return Ok(Self { targets: Vec::new(), maps: Vec::new(), sources: Vec::new() });
+            return Ok(Self::default());
         }
         let blocks_of = |ranges: &ByteRanges| -> Vec<usize> {
             let holds = |block: &usize| {
@@ -46,21 +48,24 @@ impl MoveOrder {
             (0..placement.block_count()).filter(holds).collect()
         };
         let from: ByteRanges = moved.iter().map(|moved| moved.from.clone()).collect();
-        let maps = blocks_of(&map_places(live.contents));
+        let told = [map_places(live.contents), map_places(target)];
+        let maps = blocks_of(&told.iter().flat_map(ByteRanges::iter).cloned().collect());
         let sources = blocks_of(&from);
         for moved in moved {
             let targets = blocks_of(&std::iter::once(moved.to.clone()).collect());
             let own = blocks_of(&std::iter::once(moved.from.clone()).collect());
             let is_unreadable =
                 live.closed.overlaps(&moved.from) || own.iter().any(|block| !live.readable[*block]);
-            let meets = |others: &[usize]| targets.iter().any(|block| others.contains(block));
+            let meet = |some: &[usize], others: &[usize]| some.iter().any(|b| others.contains(b));
             let in_boot_block = |blocks: &[usize]| boot_block.is_some_and(|b| blocks.contains(&b));
             let why = if is_unreadable {
                 "the host cannot read it"
-            } else if meets(&sources) {
+            } else if meet(&targets, &sources) {
                 "the new place shares an eraseblock with an old one"
-            } else if meets(&maps) {
+            } else if meet(&targets, &maps) {
                 "the new place shares an eraseblock with what says how the chip is divided"
+            } else if meet(&own, &maps) {
+                "the old place shares an eraseblock with what says how the chip is divided"
             } else if [&targets, &maps, &own].into_iter().any(|blocks| in_boot_block(blocks)) {
                 "the processor starts in one of the eraseblocks"
             } else {
@@ -84,9 +89,19 @@ impl MoveOrder {
         }
     }
 
-    /// Returns the blocks that say how the chip is divided.
-    pub(super) fn maps(&self) -> &[usize] {
-        &self.maps
+    /// Whether something that moves cannot be found at its old place without this block.
+    pub(super) fn is_way_back(&self, block: usize) -> bool {
+        self.sources.contains(&block) || self.maps.contains(&block)
+    }
+
+    /// Whether something comes here from elsewhere.
+    pub(super) fn is_new_place(&self, block: usize) -> bool {
+        self.targets.contains(&block)
+    }
+
+    /// Whether something that moves cannot be found at its new place without this block.
+    pub(super) fn is_way_there(&self, block: usize) -> bool {
+        self.is_new_place(block) || self.maps.contains(&block)
     }
 
     /// Returns the blocks from which something moves.

@@ -53,8 +53,7 @@ pub struct FlashPlan {
     target_digest: Option<Digest>,
     regions: Vec<Region>,
     moved: Vec<Moved>,
-    /// Blocks of the old places of what moves, and those that tell them.
-    way_back: Vec<usize>,
+    order: MoveOrder,
     lost: Vec<LayoutRegion>,
 }
 
@@ -117,7 +116,7 @@ impl FlashPlan {
             target_digest: fitting.is_image_alone().then(|| *image.digest()),
             regions: fitting.regions().to_vec(),
             moved: fitting.moved().to_vec(),
-            way_back: Vec::new(),
+            order: MoveOrder::default(),
             lost: fitting.lost().to_vec(),
         };
         let in_place: Vec<Region> = fitting.kept_in_place().cloned().collect();
@@ -126,9 +125,8 @@ impl FlashPlan {
         }
         let blocks = plan.operations.iter().map(|operation| placement.block(operation.block));
         fitness.check(plan.target(), live.closed, blocks)?;
-        let order = MoveOrder::new(fitting.moved(), placement, live, boot_block)?;
+        let order = MoveOrder::new(fitting.moved(), placement, live, plan.target(), boot_block)?;
         plan.read_again(order.sources());
-        plan.way_back = [order.sources(), order.maps()].concat();
         let frames: Vec<Option<usize>> =
             given_up.iter().map(|range| placement.block_of(range.start)).collect();
         // The boot block is the last one, and before it the headers that lost regions get: until
@@ -143,6 +141,7 @@ impl FlashPlan {
         let ranks: Vec<_> = plan.operations.iter().map(rank).collect();
         plan.stages = (1..ranks.len()).filter(|nth| ranks[nth - 1] != ranks[*nth]).collect();
         plan.boot_block = boot_block.filter(|_| !plan.operations.is_empty());
+        plan.order = order;
         Ok(plan)
     }
 
@@ -256,9 +255,9 @@ impl FlashPlan {
         &self.moved
     }
 
-    /// Blocks without which what moves cannot be found at its old place.
-    pub(super) fn way_back(&self) -> &[usize] {
-        &self.way_back
+    /// The order in which what moves is safe.
+    pub(super) fn order(&self) -> &MoveOrder {
+        &self.order
     }
 
     /// What the chip has of its own that is lost, because the image has no place for it.

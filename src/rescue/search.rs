@@ -117,7 +117,7 @@ pub enum SearchSituation<'a> {
 #[derive(Debug)]
 enum State {
     LookingUp,
-    Calling { until: Time, address: SocketAddr },
+    Calling { until: Time, address: SocketAddr, broadcast: bool },
     Resting { until: Time },
     Asking(Box<Asking>),
     Over,
@@ -152,9 +152,9 @@ pub struct PausedSearch {
     gives_up_at: Option<Time>,
     rng: ChaCha20Rng,
     seek: Seek,
-    /// The manager that was asked last. It did not help, so the next broadcast is for the others
-    /// first: whoever answers soonest keeps no host from them.
-    asked: Option<PeerKey>,
+    /// Managers that were asked and did not help. Broadcasts are for the others, until none of
+    /// those answers: whoever answers soonest keeps no host from them.
+    asked: Vec<PeerKey>,
     failures: u32,
 }
 
@@ -163,7 +163,7 @@ impl Search {
     pub fn new(now: Time, case: Case, seed: [u8; 32]) -> Self {
         let gives_up_at = case.patience.map(|patience| now + patience);
         let (rng, seek) = (ChaCha20Rng::from_seed(seed), Seek::new());
-        let kept = PausedSearch { case, gives_up_at, rng, seek, asked: None, failures: 0 };
+        let kept = PausedSearch { case, gives_up_at, rng, seek, asked: Vec::new(), failures: 0 };
         let mut search = kept.search(State::LookingUp);
         search.seek_on(now);
         search
@@ -227,7 +227,12 @@ impl Search {
                 warn!("no manager has helped");
                 self.end(SearchEnd::NotHelped);
             }
-            State::Calling { until, .. } if now >= *until => self.seek_on(now),
+            State::Calling { until, broadcast, .. } if now >= *until => {
+                if *broadcast {
+                    self.kept.asked.clear();
+                }
+                self.seek_on(now);
+            }
             State::Resting { until } if now >= *until => self.seek_on(now),
             State::Asking(asking) if now >= asking.answered + ASK_PATIENCE => {
                 warn!("the manager at {} does not answer, looking for another", asking.address);
@@ -278,17 +283,20 @@ impl Search {
                 Next::Rest(until) => break State::Resting { until },
                 Next::Call(candidate, until) => {
                     let mut keys = keys_for(&candidate, managers);
-                    if candidate.broadcast
-                        && let Some(asked) = self.kept.asked.take()
-                        && keys.len() > 1
-                    {
-                        keys.retain(|key| *key.exchange() != asked);
+                    if candidate.broadcast {
+                        let is_new =
+                            |key: &&ManagerPublicKey| !self.kept.asked.contains(key.exchange());
+                        match keys.iter().any(is_new) {
+                            true => keys.retain(is_new),
+                            false => self.kept.asked.clear(),
+                        }
                     }
                     for key in &keys {
                         call(&mut self.endpoint, now, *key.exchange(), &candidate);
                     }
                     if !keys.is_empty() {
-                        break State::Calling { until, address: candidate.address };
+                        let Candidate { address, broadcast, .. } = candidate;
+                        break State::Calling { until, address, broadcast };
                     }
                 }
             }
@@ -301,7 +309,9 @@ impl Search {
         let (State::Calling { .. }, Some(manager)) = (&self.state, manager) else { return };
         info!("the manager at {address} answers");
         let manager = manager.clone();
-        self.kept.asked = Some(peer);
+        if !self.kept.asked.contains(&peer) {
+            self.kept.asked.push(peer);
+        }
         for other in managers.iter().filter(|other| *other.exchange() != peer) {
             self.endpoint.disconnect(other.exchange());
         }

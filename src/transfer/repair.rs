@@ -17,6 +17,10 @@ const SHORT_PASS: u32 = 64;
 /// The margin of a short pass: one fragment, and this part of its length.
 const SHORT_PASS_MARGIN_DIVISOR: u32 = 8;
 
+/// Behind fragments that are sent by name this part of their number must come in repair fragments
+/// before the source fragments come again.
+const NEW_DIVISOR: u32 = 4;
+
 /// The next fragment number to send in each block: first the fresh repair fragments, then
 /// everything again.
 #[derive(Debug)]
@@ -26,6 +30,22 @@ impl Cursors {
     /// All source fragments were sent, no repair fragment was.
     pub(super) fn new(geometry: &Geometry) -> Self {
         Self((0..geometry.block_count()).map(|block| geometry.source_count(block)).collect())
+    }
+
+    /// Sees to it that what comes next is new to hosts that get these by name, and may lose a part
+    /// of them: such hosts hold no repair fragment.
+    fn follow(&mut self, geometry: &Geometry, named: &VecDeque<FragmentRange>) {
+        for block in 0..geometry.block_count() {
+            let of_block = named.iter().filter(|range| range.block == block);
+            let count: u32 = of_block.map(|range| u32::from(range.count)).sum();
+            let next = &mut self.0[usize::from(block)];
+            let first_repair = geometry.source_count(block);
+            let is_repair = *next >= first_repair;
+            let ahead = if is_repair { geometry.fragment_count(block) - *next } else { 0 };
+            if ahead < count / NEW_DIVISOR {
+                *next = first_repair;
+            }
+        }
     }
 
     /// The next `count` numbers of a block, wrapping to number 0 behind the last.
@@ -82,9 +102,8 @@ pub(super) fn repair_pass<'a>(
     let needed: u32 = (0..geometry.block_count())
         .map(|block| hosts.clone().map(|host| host.needs()[usize::from(block)]).max().unwrap_or(0))
         .sum();
-    // Who lacks most of it is served in turn: then what comes next is new to it, too.
-    let is_served_by_name = needed <= geometry.source_total() / 2;
-    if is_served_by_name && let Some(named) = union_of_named(hosts.clone(), needed as usize) {
+    if let Some(named) = union_of_named(hosts.clone(), needed as usize) {
+        cursors.follow(geometry, &named);
         return named;
     }
     let mut pass = VecDeque::new();

@@ -49,8 +49,8 @@ pub(crate) struct Course {
     /// What it wants done with the sessions.
     outbox: Outbox,
     hosts: Vec<Host>,
-    /// Whether no other host can be enlisted.
-    all_are_known: bool,
+    /// Whether no other host is expected.
+    nobody_else_comes: bool,
     by_key: BTreeMap<PeerKey, usize>,
     rng: ChaCha20Rng,
     events: VecDeque<CampaignEvent>,
@@ -116,7 +116,7 @@ impl Course {
             cargo,
             outbox: Outbox::default(),
             hosts,
-            all_are_known: terms.rescue.is_none(),
+            nobody_else_comes: terms.rescue.is_none(),
             by_key,
             rng,
             events: VecDeque::new(),
@@ -171,9 +171,9 @@ impl Course {
         true
     }
 
-    /// Whether no other host can be enlisted from now on: then the stream waits for nobody else.
-    pub(crate) fn set_all_are_known(&mut self, all_are_known: bool) {
-        self.all_are_known = all_are_known;
+    /// Whether no other host is expected: then the stream waits only for those that are enlisted.
+    pub(crate) fn set_nobody_else_comes(&mut self, nobody_else_comes: bool) {
+        self.nobody_else_comes = nobody_else_comes;
     }
 
     /// A host asks for help again: its attempt is over. `said` is how it says that it ended.
@@ -409,7 +409,7 @@ impl Course {
         }
         self.settle_cargo(now);
         let is_there = |host: &Host| host.stage() >= Stage::Transfer;
-        let all_are_there = self.all_are_known && self.hosts.iter().all(is_there);
+        let all_are_there = self.nobody_else_comes && self.hosts.iter().all(is_there);
         if let Some(hosts) = self.stream.run_if_ready(now, all_are_there) {
             let carried = self.plan.excerpt.map(|excerpt| excerpt.carried);
             let pieces = carried.map(|carried| (carried.count(), carried.pieces()));

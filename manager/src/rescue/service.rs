@@ -21,7 +21,7 @@ use super::note::Note;
 use super::policy::Policy;
 use super::shelf::{BundleId, Shelf, Shelved};
 use crate::campaign::{
-    CampaignEvent, Course, Deadlines, Delivery, HANDSHAKES_PER_SECOND, Transmit,
+    CampaignEvent, Course, Deadlines, Delivery, HANDSHAKES_PER_SECOND, Outcome, Transmit,
     tell_not_understood,
 };
 use crate::news::{BundleFacts, Narrator};
@@ -193,8 +193,7 @@ impl Service {
                 Some(session::SessionEvent::Connected { peer, .. }) => self.connected(now, &peer),
                 Some(session::SessionEvent::Message { peer, address, bytes, is_overtaken }) => {
                     match Answer::parse(&bytes) {
-                        // It has been heard since then, in an attempt or letting go of one. A host
-                        // that still asks says so again.
+                        // It has been heard since then, and says so again if it still asks.
                         Ok(Answer::HelpRequest(_)) if is_overtaken => {}
                         Ok(answer) => self.handle_answer(now, &peer, address, answer),
                         Err(error) => tell_not_understood(&mut self.endpoint, now, &peer, error),
@@ -337,12 +336,19 @@ impl Service {
         self.share_rate(now);
     }
 
-    /// Once the whole inventory is enlisted, streams wait for nobody else.
+    /// Once the whole inventory has come, streams wait for nobody else.
     fn look_who_may_come(&mut self) {
         let enlisted: usize = self.courses.iter().map(|running| running.course.hosts().len()).sum();
-        let is_nobody = !self.policy.unknown_hosts && enlisted >= self.known.len();
+        let is_here = |known: &Known| {
+            let mut hosts = self.courses.iter().filter_map(|one| one.course.host(&known.key));
+            hosts.any(|host| host.outcome().is_none_or(Outcome::is_confirmed))
+        };
+        // The count is quick, but counts hosts twice that are in two campaigns.
+        let is_nobody = !self.policy.unknown_hosts
+            && enlisted >= self.known.len()
+            && self.known.iter().all(is_here);
         for running in &mut self.courses {
-            running.course.set_all_are_known(is_nobody);
+            running.course.set_nobody_else_comes(is_nobody);
         }
     }
 

@@ -18,7 +18,9 @@ pub(super) struct Seen {
 impl Execution {
     /// In the plan's order, so that the block that makes the firmware bootable is the last one
     /// here, too; where something moves, the other blocks in the reverse order: it is back at its
-    /// old place before its new one is lost.
+    /// old place before its new one is lost. Where it cannot be brought back, all is tried once
+    /// more, and then what has it at its new place, and tells that, stays. Of a chip that tells
+    /// neither place a rescue keeps the new one.
     pub(super) fn restore(
         &mut self,
         next: usize,
@@ -26,17 +28,18 @@ impl Execution {
         flash: &mut dyn Flash,
         statistics: &mut Statistics,
     ) {
-        if next == self.touched_count() {
+        let Some(nth) = self.back.get(next).copied() else {
+            if self.has_no_way_back() && !std::mem::replace(&mut self.retook, true) {
+                self.given_up.clear();
+                self.state = State::Restoring { next: 0, attempts: 0 };
+                return;
+            }
             self.state =
                 State::Confirming { next_block: 0, hasher: Some(Sha256::new()), mixed: Vec::new() };
             return;
-        }
-        let nth = match self.unplanned.get(next) {
-            Some(unplanned) => unplanned.block,
-            None => self.touched_block(next - self.unplanned.len()),
         };
         let after = State::Restoring { next: next + 1, attempts: 0 };
-        if self.has_no_way_back() {
+        if self.has_no_way_back() && self.work.plan.order().is_way_there(nth) {
             self.given_up.push(nth);
             self.state = after;
             return;
@@ -51,7 +54,7 @@ impl Execution {
             Err(_) if attempts + 1 < BLOCK_ATTEMPTS_MAX => {
                 State::Restoring { next, attempts: attempts + 1 }
             }
-            // The other blocks are restored all the same, and the confirmation says what this one
+            // The others have their turn all the same, and the confirmation says what this one
             // holds.
             Err(_) => {
                 self.given_up.push(nth);
@@ -60,25 +63,27 @@ impl Execution {
         };
     }
 
-    /// Returns the block that comes as this one of those that the plan touched.
-    fn touched_block(&self, nth: usize) -> usize {
+    /// Returns the touched blocks in the order in which they are restored.
+    pub(super) fn order_back(&self) -> Vec<usize> {
         let plan = &self.work.plan;
-        let touched = &plan.operations()[..self.touched];
-        let is_boot_block = |block: usize| plan.boot_block() == Some(block);
-        let has_boot_block = touched.last().is_some_and(|last| is_boot_block(last.block));
-        let others = touched.len() - usize::from(has_boot_block);
-        match plan.moved().is_empty() || nth >= others {
-            true => touched[nth].block,
-            false => touched[others - 1 - nth].block,
+        let begun = plan.operations()[..self.touched].iter();
+        let mut planned: Vec<usize> = begun.map(|operation| operation.block).collect();
+        let boot_block = planned.pop_if(|last| plan.boot_block() == Some(*last));
+        if !plan.moved().is_empty() {
+            planned.reverse();
         }
+        let unplanned = self.unplanned.iter().map(|unplanned| unplanned.block);
+        // As of the planned ones: new places of what moves come last.
+        let (new_places, others): (Vec<_>, Vec<_>) =
+            unplanned.partition(|block| plan.order().is_new_place(*block));
+        [others, planned, new_places, boot_block.into_iter().collect()].concat()
     }
 
     /// Whether something that moves cannot be brought back to its old place, or what tells that
-    /// place cannot: what has it at its new one, and tells that, stays. Of a chip that tells
-    /// neither, the next job keeps the new place.
+    /// place cannot.
     fn has_no_way_back(&self) -> bool {
-        let way_back = self.work.plan.way_back();
-        self.given_up.iter().any(|block| way_back.contains(block))
+        let order = self.work.plan.order();
+        self.given_up.iter().any(|block| order.is_way_back(*block))
     }
 
     /// What a block held before this job wrote to it, if that is known.

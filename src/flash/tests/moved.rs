@@ -1,7 +1,7 @@
 //! What is kept at another place than it had, and images of a part, whatever cuts the power.
 
 use super::*;
-use crate::image::layout::samples::{UNUSED, descriptor_skylake, pages, put};
+use crate::image::layout::samples::{UNUSED, descriptor_skylake, flash_map, pages, put};
 use crate::image::{Description, Part};
 
 const CHIP_BYTES: usize = 0x2_0000;
@@ -85,27 +85,87 @@ fn a_region_that_moves_outlives_every_power_cut() {
     }
 }
 
-#[test]
-fn a_region_that_moves_outlives_every_run_of_faults() {
-    let (live, new) = (chip(1, 0x20), chip(5, 0));
-    let mut expected = new.clone();
-    expected[5 * PAGE..][..2 * PAGE].copy_from_slice(&live[PAGE..][..2 * PAGE]);
-    let image = moves_gbe(&new, 5);
-    let mut whole = flash(&live, PAGE as u32);
-    run(Job::new(image.clone()), &mut whole);
-    for fault in [Fault::Error, Fault::HalfDone] {
-        for length in [1, 3, 12, 100, 2000] {
+/// Lets runs of operations fail, and the power, too, at some point behind the first of them; then a
+/// rescue has to bring the chip to what it should hold.
+fn survives_every_run_of_faults(image: &VerifiedImage, live: &[u8], expected: &[u8], block: u32) {
+    let mut whole = flash(live, block);
+    let end = run(Job::new(image.clone()), &mut whole).into_end().unwrap();
+    assert!(end.outcome == Outcome::Updated, "{end}: {:?}", end.error);
+    assert!(whole.contents() == expected);
+    let rescue = |mut chip: SimulatedFlash, which: &str| {
+        run(Job::new(image.clone()), &mut chip);
+        let operations = chip.operations();
+        let mut chip = flash(chip.contents(), block);
+        let end = run(Job::rescue(image.clone()), &mut chip).into_end().unwrap();
+        assert!(end.outcome == Outcome::Updated, "{which}: {end}");
+        assert!(chip.contents() == expected, "{which}: {end}");
+        operations
+    };
+    for fault in [Fault::Error, Fault::HalfDone, Fault::WearOut] {
+        for length in [1, 3, 12, 500] {
             for first in 0..whole.operations() {
-                let mut chip = flash(&live, PAGE as u32);
-                (first..first + length).for_each(|operation| chip.inject(operation, fault));
-                run(Job::new(image.clone()), &mut chip);
-                let mut chip = flash(chip.contents(), PAGE as u32);
-                let end = run(Job::rescue(image.clone()), &mut chip).into_end().unwrap();
-                let which = format!("{length} times {fault:?} from operation {first} on: {end}");
-                assert!(end.outcome == Outcome::Updated, "{which}");
-                assert!(chip.contents() == expected, "{which}");
+                let failing = || {
+                    let mut chip = flash(live, block);
+                    (first..first + length).for_each(|operation| chip.inject(operation, fault));
+                    chip
+                };
+                let which = format!("{length} times {fault:?} from operation {first} on");
+                let operations = rescue(failing(), &which);
+                let cuts = Fault::CUTS.iter().cycle();
+                for (cut_at, cut) in (first..operations).step_by(17).zip(cuts) {
+                    let mut chip = failing();
+                    chip.inject(cut_at, *cut);
+                    rescue(chip, &format!("{which}, {cut:?} at {cut_at}"));
+                }
             }
         }
+    }
+}
+
+#[test]
+fn a_region_that_moves_outlives_every_run_of_faults() {
+    for (from, to, block_bytes) in [(1, 5, 0x1000), (5, 1, 0x1000), (2, 8, 0x2000)] {
+        let (live, new) = (chip(from, 0x20), chip(to, 0));
+        let mut expected = new.clone();
+        expected[to * PAGE..][..2 * PAGE].copy_from_slice(&live[from * PAGE..][..2 * PAGE]);
+        survives_every_run_of_faults(&moves_gbe(&new, to), &live, &expected, block_bytes);
+    }
+}
+
+#[test]
+fn a_region_that_gets_more_room_elsewhere_outlives_every_run_of_faults() {
+    let (live, mut new) = (chip(1, 0x20), chip(5, 0));
+    put(&mut new, 0x40 + 4 * 3, &pages(5, 7).to_le_bytes());
+    let mut expected = new.clone();
+    expected[5 * PAGE..8 * PAGE].fill(0xff);
+    expected[5 * PAGE..][..2 * PAGE].copy_from_slice(&live[PAGE..][..2 * PAGE]);
+    let image = keeps(&new, &[("gbe", 5, 3)]);
+    survives_every_run_of_faults(&image, &live, &expected, PAGE as u32);
+}
+
+/// A chip without a descriptor: the flash map in one page, two pages of vital product data. Pages
+/// beside a map are the same on all, so that a job writes it alone.
+fn mapped_chip(map_page: usize, vpd_page: usize, salt: u8) -> Vec<u8> {
+    let of_page = |page: usize| page as u8 | if page < 12 { salt } else { 0 };
+    let mut chip: Vec<u8> = (0..CHIP_BYTES).map(|at| of_page(at / PAGE)).collect();
+    let area =
+        |page: usize, pages: usize, name| ((page * PAGE) as u32, (pages * PAGE) as u32, name);
+    let areas =
+        [area(map_page, 1, "FMAP"), area(vpd_page, 2, "RO_VPD"), area(16, 16, "RW_SECTION_A")];
+    put(&mut chip, map_page * PAGE, &flash_map(CHIP_BYTES as u32, &areas));
+    chip[vpd_page * PAGE..][..2 * PAGE].fill(0xc0 | salt);
+    put(&mut chip, CHIP_BYTES - 16, &[0xe9, 0, 0xff]);
+    chip
+}
+
+#[test]
+fn a_region_that_moves_together_with_its_map_outlives_every_run_of_faults() {
+    for (map_to, vpd_to) in [(12, 8), (14, 8), (5, 8)] {
+        let (live, new) = (mapped_chip(12, 3, 0x20), mapped_chip(map_to, vpd_to, 0));
+        let mut expected = new.clone();
+        expected[vpd_to * PAGE..][..2 * PAGE].copy_from_slice(&live[3 * PAGE..][..2 * PAGE]);
+        let image = keeps(&new, &[("vpd", vpd_to, 2)]);
+        survives_every_run_of_faults(&image, &live, &expected, PAGE as u32);
     }
 }
 
@@ -126,8 +186,9 @@ fn a_move_that_no_order_makes_safe_is_refused() {
         let (live, new) = (chip(from, 0x20), chip(to, 0));
         refusal(moves_gbe(&new, to), &mut flash(&live, block_bytes))
     };
-    // Old and new place overlap; both are in one eraseblock, or the new one is in the descriptor's.
-    for (from, to, block_bytes) in [(1, 2, 0x1000), (4, 6, 0x4000), (8, 2, 0x4000)] {
+    // Old and new place overlap; both are in one eraseblock, or one of them is in the descriptor's.
+    let cases = [(1, 2, 0x1000), (4, 6, 0x4000), (8, 2, 0x4000), (1, 8, 0x4000)];
+    for (from, to, block_bytes) in cases {
         let error = refused(from, to, block_bytes);
         assert!(matches!(error, FlashError::UnsafeMove { .. }), "{from} to {to}: {error}");
     }

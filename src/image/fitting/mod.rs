@@ -10,6 +10,7 @@ mod pairs;
 mod tests;
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::ops::Range;
 
 use self::pairs::{Pair, Pairs};
@@ -287,14 +288,23 @@ impl Fitting {
         Ok(())
     }
 
-    /// On a broken chip, what its regions still tell is better than the image's places.
+    /// On a broken chip, what its regions still tell is better than the image's places. What the
+    /// image has more room for is brought there as on a chip that is whole, unless the room is
+    /// around it.
     fn keep_what_is_left(&mut self, pairs: &Pairs) -> Result<(), Misfit> {
         self.check_descriptor(pairs)?;
         for region in self.regions.iter().filter(|region| region.action.keeps_chip()) {
             let to = region.range64();
-            let Some(Pair { chip: Some(chip), .. }) = pairs.at(&to) else { continue };
-            if chip.length_bytes == region.length_bytes && chip.range() != to {
-                self.moved.push(Moved { from: chip.range(), to });
+            let Some(Pair { chip: Some(chip), image }) = pairs.at(&to) else { continue };
+            let from = chip.range();
+            let is_apart = from.end <= to.start || to.end <= from.start;
+            let fits = match chip.length_bytes.cmp(&region.length_bytes) {
+                Ordering::Equal => from != to,
+                Ordering::Less => may_grow(image) && is_apart,
+                Ordering::Greater => false,
+            };
+            if fits {
+                self.moved.push(Moved { from, to });
             }
         }
         Ok(())
@@ -376,16 +386,20 @@ fn source(
         }
         return Err(Misfit::NotOnChip { image: image.clone() });
     };
-    let may_grow = matches!(
-        image.kind,
-        RegionKind::Gbe | RegionKind::PlatformData | RegionKind::Vpd | RegionKind::Identity
-    );
     match chip.length_bytes.cmp(&image.length_bytes) {
-        std::cmp::Ordering::Equal if chip.range() == to => Ok(None),
-        std::cmp::Ordering::Equal => Ok(Some(Moved { from: chip.range(), to })),
-        std::cmp::Ordering::Less if may_grow => Ok(Some(Moved { from: chip.range(), to })),
+        Ordering::Equal if chip.range() == to => Ok(None),
+        Ordering::Equal => Ok(Some(Moved { from: chip.range(), to })),
+        Ordering::Less if may_grow(image) => Ok(Some(Moved { from: chip.range(), to })),
         _ => Err(Misfit::Resized { chip: chip.clone(), image: image.clone() }),
     }
+}
+
+/// Whether what a chip has of this may be shorter; the rest becomes FFh then.
+fn may_grow(image: &LayoutRegion) -> bool {
+    matches!(
+        image.kind,
+        RegionKind::Gbe | RegionKind::PlatformData | RegionKind::Vpd | RegionKind::Identity
+    )
 }
 
 /// Returns where the parts of the image go.

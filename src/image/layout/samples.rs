@@ -49,7 +49,7 @@ pub(in crate::image) fn descriptor_ivy_bridge(
 }
 
 /// A flash map with areas of offset, size and name.
-pub(in crate::image) fn flash_map(size_bytes: u32, areas: &[(u32, u32, &str)]) -> Vec<u8> {
+pub(crate) fn flash_map(size_bytes: u32, areas: &[(u32, u32, &str)]) -> Vec<u8> {
     let name = |text: &str| {
         let mut field = [0; 32];
         field[..text.len()].copy_from_slice(text.as_bytes());

@@ -249,12 +249,13 @@ fn a_manager_that_answers_first_and_does_not_help_keeps_no_host_from_another() {
     let enlist = Command::Enlist { campaign: 7, transfer_timeout_s: 60 };
     let everybody = Candidate { address: EVERYBODY, broadcast: true, key: None };
     for first in [None, Some(hold(1))] {
-        let managers = vec![manager_key(1).public(), manager_key(2).public()];
+        let managers = [1, 2, 3].map(|number| manager_key(number).public()).to_vec();
         let mut bench = Bench::new(Case { managers, ..case(None) })
             .with_manager(1, first)
-            .with_manager(2, Some(enlist.clone()));
+            .with_manager(2, None)
+            .with_manager(3, Some(enlist.clone()));
         bench.places.insert("broadcast", Some(vec![everybody.clone()]));
-        bench.run(Time::ZERO + ASK_PATIENCE + REST_MAX);
+        bench.run(Time::ZERO + (ASK_PATIENCE + REST_MAX) * 2);
         assert!(bench.asked.len() > 1);
         assert_eq!(bench.enlisted.first(), Some(&7));
     }

@@ -1,6 +1,7 @@
 """One sender and some receivers, each in a network namespace of its own, on one bridge that loses nothing by itself."""
 
 import os
+import subprocess
 from pathlib import Path
 
 from lab.network import remove_namespace
@@ -64,12 +65,14 @@ class Star:
     def part_switch_from_sender(self):
         """What happens behind the sender's cable is not its work: a kernel thread does it (threaded NAPI), and waits for no
         process, where else the sender's own system calls would. A virtual cable has NAPI for what the other end sends without TSO."""
-        port = "port-sender"
+        port, others = "port-sender", _threads()
         self._run_in(self.sender, "ethtool", "-K", INTERFACE, "tso", "off")
         self._run_in(self._switch, "ethtool", "-K", port, "gro", "on")
         self._run_in(self._switch, "sh", "-c", f"echo 1 > /sys/class/net/{port}/threaded")
-        for thread in run("pgrep", "^napi/port-sende").split():
+        for thread in _threads() - others:
             run("chrt", "--fifo", "--pid", "1", thread)
+        # The cable's ring drops what it has no room for, unless there is a queue before it.
+        self._run_in(self.sender, "tc", "qdisc", "add", "dev", INTERFACE, "root", "pfifo", "limit", "10000")
 
     def sent_bytes(self):
         """Bytes of the Ethernet frames that the sender has put on its cable."""
@@ -105,6 +108,12 @@ class Star:
     @staticmethod
     def _run_in(namespace, *command):
         return run(*_inside(namespace, command))
+
+
+def _threads():
+    """The kernel's threads behind senders' cables, also those of other runs."""
+    found = subprocess.run(["pgrep", "^napi/port-sende"], stdout=subprocess.PIPE, text=True, check=False)
+    return set(found.stdout.split())
 
 
 def _inside(namespace, command):

@@ -245,7 +245,10 @@ impl VirtualHost {
 
     /// What a manager says of this host at the end of an attempt is true of its chip.
     pub(crate) fn check_result(&self, campaign: u64, result: &HostResult) -> Result<(), Violation> {
-        let fails = !self.scenario.faults_end.is_zero() || self.computer.rescues() > 0;
+        // One that was let go as repaired and asks again, after a farewell that nobody heard.
+        let relapses =
+            self.computer.rescues() > 0 && result.reason == Reason::LostWhileFlashing.name();
+        let fails = !self.scenario.faults_end.is_zero() || relapses;
         if result.flash == FlashState::Unknown.name() && !fails {
             return Err(format!("nothing failed, yet {result:?}"));
         }
