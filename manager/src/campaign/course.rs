@@ -172,8 +172,10 @@ impl Course {
     }
 
     /// Whether no other host is expected: then the stream waits only for those that are enlisted.
-    pub(crate) fn set_nobody_else_comes(&mut self, nobody_else_comes: bool) {
-        self.nobody_else_comes = nobody_else_comes;
+    pub(crate) fn set_nobody_else_comes(&mut self, now: Time, nobody_else_comes: bool) {
+        if std::mem::replace(&mut self.nobody_else_comes, nobody_else_comes) != nobody_else_comes {
+            self.settle(now);
+        }
     }
 
     /// A host asks for help again: its attempt is over. `said` is how it says that it ended.

@@ -99,6 +99,11 @@ impl Stream {
         self.started && self.receivers > 0 && self.waits_until.is_none()
     }
 
+    /// Whether hosts that receive it wait for others.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.waits_until.is_some()
+    }
+
     /// Whether it has begun.
     pub fn has_started(&self) -> bool {
         self.started

@@ -320,7 +320,7 @@ impl Service {
     /// What concerns all, after something happened to some.
     pub(super) fn settle(&mut self, now: Time) {
         self.share_uploads(now);
-        self.look_who_may_come();
+        self.look_who_may_come(now);
         for index in 0..self.courses.len() {
             while let Some(event) = self.courses[index].course.poll_event() {
                 self.handle_event(now, index, event);
@@ -337,7 +337,10 @@ impl Service {
     }
 
     /// Once the whole inventory has come, streams wait for nobody else.
-    fn look_who_may_come(&mut self) {
+    fn look_who_may_come(&mut self, now: Time) {
+        if !self.courses.iter().any(|running| running.course.stream().is_waiting()) {
+            return;
+        }
         let enlisted: usize = self.courses.iter().map(|running| running.course.hosts().len()).sum();
         let is_here = |known: &Known| {
             let mut hosts = self.courses.iter().filter_map(|one| one.course.host(&known.key));
@@ -348,7 +351,7 @@ impl Service {
             && enlisted >= self.known.len()
             && self.known.iter().all(is_here);
         for running in &mut self.courses {
-            running.course.set_nobody_else_comes(is_nobody);
+            running.course.set_nobody_else_comes(now, is_nobody);
         }
     }
 

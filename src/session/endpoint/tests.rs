@@ -325,6 +325,28 @@ fn both_sides_say_who_is_too_old() {
     assert_eq!((manager.poll_transmit(), host.poll_transmit()), (None, None));
 }
 
+/// A caller that hears nothing of versions says its own with later messages, and so often only.
+#[test]
+fn versions_are_said_again_with_later_messages_until_they_are_answered() {
+    let (mut manager, mut host) = pair();
+    manager.connect(Time::ZERO, public(HOST), address(2));
+    let call = manager.poll_transmit().unwrap().bytes;
+    host.handle_datagram(Time::ZERO, address(1), &call);
+    let answer = host.poll_transmit().unwrap().bytes;
+    manager.handle_datagram(Time::ZERO, address(2), &answer);
+    let mut datagrams_at = |millis: u64| {
+        let now = Time::from_micros(millis * 1000);
+        assert!(manager.send(now, &public(HOST), b"\x01"));
+        std::iter::from_fn(|| manager.poll_transmit()).count()
+    };
+    assert_eq!(datagrams_at(0), 2, "the versions once, and the message");
+    assert_eq!(datagrams_at(0), 1);
+    for repeat in 1..=u64::from(VERSIONS_REPEATS_MAX) {
+        assert_eq!((datagrams_at(repeat), datagrams_at(repeat)), (2, 1));
+    }
+    assert_eq!(datagrams_at(1000), 1);
+}
+
 /// An older caller begins with an empty message, and gets nothing that it does not know.
 #[test]
 fn an_older_caller_is_spoken_to_as_ever() {

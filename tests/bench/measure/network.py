@@ -11,6 +11,7 @@ PREFIX = "firmcast-bench-"
 INTERFACE = "eth0"
 BROADCAST = "10.78.0.255"
 SENDER_ADDRESS = "10.78.0.1"
+ETHERNET_HEADER_BYTES = 14
 
 
 class Star:
@@ -19,6 +20,7 @@ class Star:
     def __init__(self, receivers=0):
         sweep()
         self.receivers = range(1, receivers + 1)
+        self._is_parted = False
         self._switch = self._add_namespace("switch")
         # Snooping would need a querier; without it a group is flooded as a broadcast is.
         self._run_in(self._switch, "ip", "link", "add", "bridge0", "type", "bridge", "mcast_snooping", "0", "stp_state", "0")
@@ -69,6 +71,7 @@ class Star:
         self._run_in(self.sender, "ethtool", "-K", INTERFACE, "tso", "off")
         self._run_in(self._switch, "ethtool", "-K", port, "gro", "on")
         self._run_in(self._switch, "sh", "-c", f"echo 1 > /sys/class/net/{port}/threaded")
+        self._is_parted = True
         for thread in _threads() - others:
             run("chrt", "--fifo", "--pid", "1", thread)
         # The cable's ring drops what it has no room for, unless there is a queue before it.
@@ -76,11 +79,16 @@ class Star:
 
     def sent_bytes(self):
         """Bytes of the Ethernet frames that the sender has put on its cable."""
-        return int(self._run_in(self.sender, "cat", f"/sys/class/net/{INTERFACE}/statistics/tx_bytes"))
+        counted = self._sender_counts("tx_bytes")
+        # With NAPI at its other end a cable counts what follows the Ethernet header.
+        return counted + ETHERNET_HEADER_BYTES * self._sender_counts("tx_packets") if self._is_parted else counted
 
     def answered_bytes(self):
         """Bytes of the Ethernet frames that reached the sender."""
-        return int(self._run_in(self.sender, "cat", f"/sys/class/net/{INTERFACE}/statistics/rx_bytes"))
+        return self._sender_counts("rx_bytes")
+
+    def _sender_counts(self, what):
+        return int(self._run_in(self.sender, "cat", f"/sys/class/net/{INTERFACE}/statistics/{what}"))
 
     def _add_namespace(self, name):
         namespace = f"{PREFIX}{os.getpid()}.{name}"
@@ -112,7 +120,7 @@ class Star:
 
 def _threads():
     """The kernel's threads behind senders' cables, also those of other runs."""
-    found = subprocess.run(["pgrep", "^napi/port-sende"], stdout=subprocess.PIPE, text=True, check=False)
+    found = subprocess.run(["pgrep", "^napi/port-send"], stdout=subprocess.PIPE, text=True, check=False)
     return set(found.stdout.split())
 
 
