@@ -24,6 +24,9 @@ pub(super) struct MoveOrder {
 }
 
 impl MoveOrder {
+    /// The step of all that is neither a new place nor tells how the chip is divided.
+    pub(super) const REST: u32 = 3;
+
     /// Returns the order for what moves. `target` is what the chip is to hold.
     ///
     /// # Errors
@@ -85,7 +88,7 @@ impl MoveOrder {
         } else if self.maps.contains(&block) {
             2
         } else {
-            3
+            Self::REST
         }
     }
 

@@ -130,12 +130,13 @@ impl FlashPlan {
         let frames: Vec<Option<usize>> =
             given_up.iter().map(|range| placement.block_of(range.start)).collect();
         // The boot block is the last one, and before it the headers that lost regions get: until
-        // they are there, a job that comes after a power cut sees that the rest is lost. Sorting is
-        // stable.
+        // they are there, a job that comes after a power cut sees that the rest is lost. What moves
+        // goes before these. Sorting is stable.
         let rank = |operation: &Operation| -> [u64; 3] {
             let block = Some(operation.block);
-            let is_frame = frames.contains(&block);
-            [(block == boot_block).into(), is_frame.into(), order.rank(operation.block).into()]
+            let moves = order.rank(operation.block);
+            let is_frame = frames.contains(&block) && moves == MoveOrder::REST;
+            [(block == boot_block).into(), is_frame.into(), moves.into()]
         };
         sort_by_rank(&mut plan.operations, rank);
         let ranks: Vec<_> = plan.operations.iter().map(rank).collect();

@@ -338,16 +338,15 @@ impl Service {
 
     /// Once the whole inventory has come, streams wait for nobody else.
     fn look_who_may_come(&mut self, now: Time) {
-        if !self.courses.iter().any(|running| running.course.stream().is_waiting()) {
-            return;
-        }
+        let is_waiting = self.courses.iter().any(|running| running.course.stream().is_waiting());
         let enlisted: usize = self.courses.iter().map(|running| running.course.hosts().len()).sum();
         let is_here = |known: &Known| {
             let mut hosts = self.courses.iter().filter_map(|one| one.course.host(&known.key));
             hosts.any(|host| host.outcome().is_none_or(Outcome::is_confirmed))
         };
         // The count is quick, but counts hosts twice that are in two campaigns.
-        let is_nobody = !self.policy.unknown_hosts
+        let is_nobody = is_waiting
+            && !self.policy.unknown_hosts
             && enlisted >= self.known.len()
             && self.known.iter().all(is_here);
         for running in &mut self.courses {

@@ -3,6 +3,7 @@
 use sha2::{Digest, Sha256};
 
 use super::{BLOCK_ATTEMPTS_MAX, Execution, FOREIGN_REPAIRS_MAX, State, put};
+use crate::flash::block::complement;
 use crate::flash::plan::{Decider, is_erased};
 use crate::flash::prepare::Work;
 use crate::flash::reading::read;
@@ -18,9 +19,9 @@ pub(super) struct Seen {
 impl Execution {
     /// In the plan's order, so that the block that makes the firmware bootable is the last one
     /// here, too; where something moves, the other blocks in the reverse order: it is back at its
-    /// old place before its new one is lost. Where it cannot be brought back, all is tried once
-    /// more, and then what has it at its new place, and tells that, stays. Of a chip that tells
-    /// neither place a rescue keeps the new one.
+    /// old place before its new one is lost. Where it cannot be brought back, what was given up is
+    /// tried once more, and then what has it at its new place, and tells that, stays. Of a chip
+    /// that tells neither place a rescue keeps the new one.
     pub(super) fn restore(
         &mut self,
         next: usize,
@@ -30,7 +31,8 @@ impl Execution {
     ) {
         let Some(nth) = self.back.get(next).copied() else {
             if self.has_no_way_back() && !std::mem::replace(&mut self.retook, true) {
-                self.given_up.clear();
+                let given_up = std::mem::take(&mut self.given_up);
+                self.back.retain(|block| given_up.contains(block));
                 self.state = State::Restoring { next: 0, attempts: 0 };
                 return;
             }
@@ -68,7 +70,6 @@ impl Execution {
         let plan = &self.work.plan;
         let begun = plan.operations()[..self.touched].iter();
         let mut planned: Vec<usize> = begun.map(|operation| operation.block).collect();
-        let boot_block = planned.pop_if(|last| plan.boot_block() == Some(*last));
         if !plan.moved().is_empty() {
             planned.reverse();
         }
@@ -76,7 +77,12 @@ impl Execution {
         // As of the planned ones: new places of what moves come last.
         let (new_places, others): (Vec<_>, Vec<_>) =
             unplanned.partition(|block| plan.order().is_new_place(*block));
-        [others, planned, new_places, boot_block.into_iter().collect()].concat()
+        let mut order = [others, planned, new_places].concat();
+        let is_boot_block = |block: &usize| plan.boot_block() == Some(*block);
+        if let Some(at) = order.iter().position(is_boot_block) {
+            order[at..].rotate_left(1);
+        }
+        order
     }
 
     /// Whether something that moves cannot be brought back to its old place, or what tells that
@@ -113,17 +119,20 @@ impl Execution {
         let block = self.work.placement.block(nth);
         let is_touched = self.is_touched[nth];
         let (mut hold, mut bytes) = self.read_hold(nth, flash, statistics);
-        // A restore that succeeded was read back: who changed it since was somebody else.
+        // A restore that succeeded was read back: who changed it since was somebody else. It may be
+        // the only whole copy of what it holds, so a single read is no reason to write.
         let mut repairs = 0;
         while is_touched
             && hold != BlockHolds::Old
             && repairs < FOREIGN_REPAIRS_MAX
             && !self.given_up.contains(&nth)
             && let Some(contents) = self.old(nth)
-            && put(flash, block, contents, statistics).is_ok()
         {
             repairs += 1;
-            if bytes.is_some() {
+            let found = bytes.as_deref();
+            if found.is_some_and(|found| self.is_found_again(nth, found, flash, statistics))
+                && put(flash, block, contents, statistics).is_ok()
+            {
                 self.foreign.insert(nth, ForeignKind::Repaired);
             }
             (hold, bytes) = self.read_hold(nth, flash, statistics);
@@ -173,6 +182,19 @@ impl Execution {
         let (not_new, not_old) = (rules_out(new), old.is_some_and(rules_out));
         self.seen.not_all_new |= not_new;
         self.seen.not_all_old |= not_old;
+    }
+
+    /// Whether another read finds the same, into a buffer that is filled in another way.
+    fn is_found_again(
+        &self,
+        nth: usize,
+        found: &[u8],
+        flash: &mut dyn Flash,
+        statistics: &mut Statistics,
+    ) -> bool {
+        let mut bytes = complement(found);
+        let offset_bytes = self.work.placement.block(nth).offset_bytes();
+        read(flash, offset_bytes, &mut bytes, statistics).is_ok() && bytes == found
     }
 
     fn read_hold(

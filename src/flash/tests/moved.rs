@@ -85,8 +85,8 @@ fn a_region_that_moves_outlives_every_power_cut() {
     }
 }
 
-/// Lets runs of operations fail, and the power, too, at some point behind the first of them; then a
-/// rescue has to bring the chip to what it should hold.
+/// Lets runs of operations fail, and the power or other operations, too, at some point behind the
+/// first of them; then a rescue has to bring the chip to what it should hold.
 fn survives_every_run_of_faults(image: &VerifiedImage, live: &[u8], expected: &[u8], block: u32) {
     let mut whole = flash(live, block);
     let end = run(Job::new(image.clone()), &mut whole).into_end().unwrap();
@@ -111,11 +111,12 @@ fn survives_every_run_of_faults(image: &VerifiedImage, live: &[u8], expected: &[
                 };
                 let which = format!("{length} times {fault:?} from operation {first} on");
                 let operations = rescue(failing(), &which);
-                let cuts = Fault::CUTS.iter().cycle();
-                for (cut_at, cut) in (first..operations).step_by(17).zip(cuts) {
+                let cuts = Fault::CUTS.map(|cut| (cut, 1)).into_iter();
+                let others = cuts.chain([(Fault::HalfDone, 3), (Fault::Error, 12)]).cycle();
+                for (at, (other, count)) in (first + 1..operations).step_by(17).zip(others) {
                     let mut chip = failing();
-                    chip.inject(cut_at, *cut);
-                    rescue(chip, &format!("{which}, {cut:?} at {cut_at}"));
+                    (at..at + count).for_each(|operation| chip.inject(operation, other));
+                    rescue(chip, &format!("{which}, {count} times {other:?} from {at} on"));
                 }
             }
         }

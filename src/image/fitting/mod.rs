@@ -131,7 +131,7 @@ impl Fitting {
         let mut fitting = Self { chip_bytes, regions, pieces, moved, lost };
         match chip {
             Division::Live(_) => fitting.keep(manifest, &pairs, known)?,
-            Division::Broken(_) => fitting.keep_what_is_left(&pairs)?,
+            Division::Broken(told) => fitting.keep_what_is_left(manifest, &pairs, told)?,
         }
         fitting.keep_rest(manifest);
         Ok(fitting)
@@ -289,18 +289,35 @@ impl Fitting {
     }
 
     /// On a broken chip, what its regions still tell is better than the image's places. What the
-    /// image has more room for is brought there as on a chip that is whole, unless the room is
-    /// around it.
-    fn keep_what_is_left(&mut self, pairs: &Pairs) -> Result<(), Misfit> {
+    /// image has more room for is brought there if an update could have begun to, which had to have
+    /// the two apart; a map that is half right tells regions that are too short.
+    fn keep_what_is_left(
+        &mut self,
+        manifest: &Manifest,
+        pairs: &Pairs,
+        told: &[LayoutRegion],
+    ) -> Result<(), Misfit> {
+        let are_apart = |a: &Range<u64>, b: &Range<u64>| a.end <= b.start || b.end <= a.start;
         self.check_descriptor(pairs)?;
         for region in self.regions.iter().filter(|region| region.action.keeps_chip()) {
             let to = region.range64();
             let Some(Pair { chip: Some(chip), image }) = pairs.at(&to) else { continue };
             let from = chip.range();
-            let is_apart = from.end <= to.start || to.end <= from.start;
+            let leaves_it = |other: &LayoutRegion| {
+                let range = other.range();
+                let is_around = range.start <= from.start && from.end <= range.end;
+                let has_parts = other.kind.usual_action().is_none();
+                range == from || are_apart(&range, &from) || is_around && has_parts
+            };
+            let may_have_begun = || {
+                manifest.may_change_layout()
+                    && may_grow(image)
+                    && are_apart(&from, &to)
+                    && told.iter().all(leaves_it)
+            };
             let fits = match chip.length_bytes.cmp(&region.length_bytes) {
                 Ordering::Equal => from != to,
-                Ordering::Less => may_grow(image) && is_apart,
+                Ordering::Less => may_have_begun(),
                 Ordering::Greater => false,
             };
             if fits {
