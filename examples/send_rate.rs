@@ -14,7 +14,7 @@ use firmcast::net::batch_sender::{BatchSender, SEND_BATCH_MAX};
 use firmcast::net::udp::{self, UdpOptions};
 use firmcast::time::Time;
 use firmcast::transfer::{HostId, Sender, SenderConfig};
-use firmcast::wire::broadcast::{GroupKey, RepairRule, TransferParameters, fragment_size_for_mtu};
+use firmcast::wire::broadcast::{FecScheme, GroupKey, TransferParameters, fragment_size_for_mtu};
 use mio::net::UdpSocket;
 use nix::sys::resource::{UsageWho, getrusage};
 
@@ -60,7 +60,7 @@ fn sender(payload: &Arc<Vec<u8>>, campaign: u64) -> anyhow::Result<Sender> {
         group_key: GroupKey::new([campaign as u8; 32]),
         payload_size_bytes: PAYLOAD_SIZE as u32,
         fragment_size_bytes: fragment_size_for_mtu(MTU, IPV4_HEADER_SIZE).context("the MTU")?,
-        repair: RepairRule::Fitted,
+        fec: FecScheme::Fitted,
     };
     let config = SenderConfig { rate_cap_bits_per_s: NO_CAP_BITS_PER_S, is_polite: false };
     let mut sender = Sender::new(Arc::clone(payload), &parameters, config)?;

@@ -4,13 +4,13 @@
 //! ```text
 //! transfer_bench send --listen ADDRESS:PORT --broadcast ADDRESS:PORT
 //!     --first ADDRESS:PORT --hosts N --rate MBIT --file FILE [--polite]
-//! transfer_bench receive --listen ADDRESS:PORT --number 1..=N --output FILE
+//! transfer_bench receive --listen ADDRESS:PORT --number 1..=N --digest SHA256 --output FILE
 //! ```
 //! Receivers wait to be called; the first has the address given, each of the others the next one.
-//! The sender calls them, lets everyone join, sends the file with its SHA-256 behind it until each
-//! host says that it has verified it, prints one JSON object and ends. A receiver holds the file in
-//! memory, as a host does; SIGTERM makes it write what it has verified, and end. The keys are
-//! fixed: nothing here is secret.
+//! The sender calls them, lets everyone join, sends the file until each host says that it has
+//! verified it, prints one JSON object and ends. A receiver knows the file's digest, as a host does
+//! from the manifest, and holds the file in memory; SIGTERM makes it write what it has verified,
+//! and end. The keys are fixed: nothing here is secret.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
@@ -28,7 +28,7 @@ use firmcast::time::Time;
 use firmcast::transfer::{self, HostId, Receiver, Sender, SenderConfig};
 use firmcast::wire::answer::{Answer, Phase, Report};
 use firmcast::wire::broadcast::{
-    DATAGRAM_SIZE_MAX, GroupKey, RepairRule, TransferParameters, fragment_size_for_mtu,
+    DATAGRAM_SIZE_MAX, FecScheme, GroupKey, TransferParameters, fragment_size_for_mtu,
 };
 use firmcast::wire::command::Command;
 use mio::net::UdpSocket;
@@ -37,7 +37,6 @@ use mio::{Events, Interest, Poll, Token};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rand_core::{OsRng, RngCore as _};
-use sha2::{Digest as _, Sha256};
 use x25519_dalek::{PublicKey, StaticSecret};
 
 const CAMPAIGN: u64 = 0xbe9c;
@@ -76,9 +75,17 @@ fn main() -> ExitCode {
         ] if polite.is_empty() || *polite == ["--polite"] => {
             send(listen, to, first, hosts, rate, file, !polite.is_empty())
         }
-        ["receive", "--listen", listen, "--number", number, "--output", file] => {
-            receive(listen, number, file)
-        }
+        [
+            "receive",
+            "--listen",
+            listen,
+            "--number",
+            number,
+            "--digest",
+            digest,
+            "--output",
+            file,
+        ] => receive(listen, number, digest, file),
         _ => Err(anyhow::anyhow!("usage: see the first lines of examples/transfer_bench.rs")),
     };
     match result {
@@ -100,6 +107,8 @@ struct Station {
     incoming: BatchReceiver,
     /// Whether the socket may have more datagrams: it tells only of new ones.
     is_behind: bool,
+    /// Whether there is something to do that waits for no datagram.
+    has_work: bool,
 }
 
 impl Station {
@@ -117,8 +126,8 @@ impl Station {
         let endpoint = Endpoint::new(secret, seed);
         let events = Events::with_capacity(4);
         let incoming = BatchReceiver::new(DATAGRAM_SIZE_MAX);
-        let (started, is_behind) = (Instant::now(), false);
-        Ok(Self { started, socket, poll, events, endpoint, incoming, is_behind })
+        let (started, is_behind, has_work) = (Instant::now(), false, false);
+        Ok(Self { started, socket, poll, events, endpoint, incoming, is_behind, has_work })
     }
 
     fn now(&self) -> Time {
@@ -146,7 +155,7 @@ impl Station {
 
     fn wait(&mut self, until: Option<Time>) -> anyhow::Result<()> {
         let due = [until, self.endpoint.poll_timeout()].into_iter().flatten().min();
-        let wait = match self.is_behind {
+        let wait = match self.is_behind || self.has_work {
             true => Some(Duration::ZERO),
             false => due.map(|due| due.since(self.now())),
         };
@@ -184,8 +193,7 @@ fn send(
         bail!("--hosts takes at most {HOSTS_MAX}");
     }
     let rate_mbit: u64 = rate.parse().context("--rate takes Mbit/s")?;
-    let mut payload = std::fs::read(file).with_context(|| format!("cannot read {file}"))?;
-    payload.extend_from_slice(&Sha256::digest(&payload));
+    let payload = std::fs::read(file).with_context(|| format!("cannot read {file}"))?;
     let mut group_key = [0; 32];
     OsRng.fill_bytes(&mut group_key);
     let parameters = TransferParameters {
@@ -193,7 +201,7 @@ fn send(
         group_key: GroupKey::new(group_key),
         payload_size_bytes: u32::try_from(payload.len()).context("the file is too large")?,
         fragment_size_bytes: fragment_size_for_mtu(MTU, IPV4_HEADER_SIZE).context("the MTU")?,
-        repair: RepairRule::Fitted,
+        fec: FecScheme::Fitted,
     };
     let config = SenderConfig { rate_cap_bits_per_s: rate_mbit * 1_000_000, is_polite };
     let mut station = Station::open(listen, manager_secret())?;
@@ -360,11 +368,12 @@ impl Source {
     }
 }
 
-fn receive(listen: &str, number: &str, file: &str) -> anyhow::Result<()> {
+fn receive(listen: &str, number: &str, digest: &str, file: &str) -> anyhow::Result<()> {
     let number: u8 = number.parse().context("--number takes a number")?;
     let mut station = Station::open(listen, host_secret(number))?;
     let mut sink = Sink {
         manager: public(manager_secret()),
+        digest: digest.to_owned(),
         seed: OsRng.next_u64(),
         receiver: None,
         verified: None,
@@ -382,6 +391,7 @@ fn receive(listen: &str, number: &str, file: &str) -> anyhow::Result<()> {
         station.endpoint.handle_timeout(station.now());
         sink.verify(&station)?;
         sink.speak(&mut station);
+        sink.work(&mut station);
         station.send_sessions();
         station.wait(Some(sink.poll_timeout()))?;
     }
@@ -390,6 +400,8 @@ fn receive(listen: &str, number: &str, file: &str) -> anyhow::Result<()> {
 
 struct Sink {
     manager: PeerKey,
+    /// SHA-256 of the file, in hexadecimal digits.
+    digest: String,
     seed: u64,
     receiver: Option<Receiver>,
     /// The file.
@@ -425,16 +437,21 @@ impl Sink {
     fn verify(&mut self, station: &Station) -> anyhow::Result<()> {
         let Some(receiver) = &mut self.receiver else { return Ok(()) };
         if self.verified.is_none() && receiver.is_complete() {
-            let mut payload = receiver.take_payload()?;
-            let length = payload.len().saturating_sub(Sha256::output_size());
-            let digest = payload.split_off(length);
-            if Sha256::digest(&payload)[..] != digest {
+            let payload = receiver.take_payload()?;
+            let digest: String = payload.digest.iter().map(|byte| format!("{byte:02x}")).collect();
+            if digest != self.digest {
                 bail!("the payload is not what the sender has read");
             }
-            self.verified = Some(payload);
+            self.verified = Some(payload.bytes);
             self.report_at = station.now();
         }
         Ok(())
+    }
+
+    /// As a host does: while no datagram waits.
+    fn work(&mut self, station: &mut Station) {
+        let receiver = self.receiver.as_mut().filter(|_| !station.is_behind);
+        station.has_work = receiver.is_some_and(Receiver::work);
     }
 
     fn write(&self, file: &str) -> anyhow::Result<()> {

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use firmcast::time::Time;
 use firmcast::transfer::{Geometry, HostId, Sender, SenderConfig};
 use firmcast::wire::broadcast::{
-    Broadcast, BroadcastKind, FragmentStatus, GroupCipher, GroupKey, Missing, RepairRule,
+    Broadcast, BroadcastKind, FecScheme, FragmentStatus, GroupCipher, GroupKey, Missing,
     TransferParameters,
 };
 use rand_chacha::ChaCha8Rng;
@@ -104,7 +104,7 @@ impl Crowd {
             group_key: GroupKey::new([7; 32]),
             payload_size_bytes: payload_bytes as u32,
             fragment_size_bytes: FRAGMENT_BYTES,
-            repair: RepairRule::Fitted,
+            fec: FecScheme::Fitted,
         };
         let config = SenderConfig { rate_cap_bits_per_s: RATE_MBIT * 1_000_000, is_polite: false };
         let geometry = Geometry::new(&parameters).expect("parameters");

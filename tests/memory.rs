@@ -22,7 +22,7 @@ use firmcast::session::{Endpoint, SessionEvent};
 use firmcast::time::Time;
 use firmcast::transfer::{HostId, Receiver, Sender, SenderConfig};
 use firmcast::wire::answer::{Answer, Environment, Identity, Phase};
-use firmcast::wire::broadcast::{Broadcast, GroupKey, RepairRule, TransferParameters};
+use firmcast::wire::broadcast::{Broadcast, FecScheme, GroupKey, TransferParameters};
 use firmcast::wire::command::Command;
 use firmcast::wire::escrow::BackupOffer;
 use firmcast::wire::excerpt::{Excerpt, PieceSet};
@@ -173,6 +173,7 @@ impl Stay {
         let now = self.now;
         let Self { meter, host, flashing, chip, .. } = self;
         meter.host(|| host.handle_timeout(now));
+        meter.host(|| host.work());
         let goes_on = meter.host(|| {
             flashing.as_mut().is_none_or(|flashing| flashing.step(now, chip, host, || Ok(())))
         });
@@ -251,7 +252,7 @@ impl Stay {
             group_key: GroupKey::new([4; 32]),
             payload_size_bytes: payload.len() as u32,
             fragment_size_bytes: FRAGMENT_BYTES,
-            repair: RepairRule::Doubled,
+            fec: FecScheme::Doubled,
         };
         let (join, group) = (parameters.clone(), None);
         self.tell(&Command::Join { parameters: join, report_interval_ms: 500, group, excerpt });

@@ -291,7 +291,7 @@ fn a_payload_forged_by_an_insider_is_received_again_but_not_for_ever() {
         assert_eq!(receiver.handle_datagram(room.now, &forged), Received::Useful);
         assert!(room.run(MINUTE));
         let receiver = &mut room.hosts[0].receiver;
-        assert_ne!(receiver.take_payload().unwrap(), room.payload);
+        assert_ne!(receiver.take_payload().unwrap().bytes, room.payload);
         assert_eq!(receiver.take_payload(), Err(TransferError::Taken));
         if attempt < RESTARTS_MAX {
             receiver.restart().unwrap();

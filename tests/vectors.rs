@@ -32,7 +32,7 @@ mod transfer;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use firmcast::wire::broadcast::RepairRule;
+use firmcast::wire::broadcast::FecScheme;
 use serde_json::{Value, json};
 
 fn path(name: &str) -> PathBuf {
@@ -111,7 +111,7 @@ fn keys_and_repair_fragments_are_what_another_implementation_made() {
             number("sources"),
             number("size") as u16,
             rule,
-            RepairRule::Doubled,
+            FecScheme::Doubled,
         );
         let digests = transfer::repair_digests(&sources);
         for (repair, digest) in block["sha256 of repair"].as_object().unwrap() {

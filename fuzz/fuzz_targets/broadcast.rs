@@ -5,8 +5,9 @@
 
 use firmcast::time::Time;
 use firmcast::transfer::Receiver;
-use firmcast::wire::broadcast::{Broadcast, GroupCipher, GroupKey, RepairRule, TransferParameters};
+use firmcast::wire::broadcast::{Broadcast, GroupCipher, GroupKey, FecScheme, TransferParameters};
 use libfuzzer_sys::fuzz_target;
+use sha2::{Digest as _, Sha256};
 
 fuzz_target!(|input: (u32, Vec<(u16, u32, Vec<u8>, bool)>)| {
     let (size, datagrams) = input;
@@ -15,7 +16,7 @@ fuzz_target!(|input: (u32, Vec<(u16, u32, Vec<u8>, bool)>)| {
         group_key: GroupKey::new([7; 32]),
         payload_size_bytes: 1 + size % (1 << 20),
         fragment_size_bytes: 512,
-        repair: RepairRule::Doubled,
+        fec: FecScheme::Doubled,
     };
     let cipher = GroupCipher::new(1, &parameters.group_key);
     let Ok(mut receiver) = Receiver::new(&parameters, 0) else { return };
@@ -28,11 +29,13 @@ fuzz_target!(|input: (u32, Vec<(u16, u32, Vec<u8>, bool)>)| {
             false => data.clone(),
         };
         receiver.handle_datagram(Time::ZERO, &datagram);
+        receiver.work();
         let (have, need) = receiver.progress();
         assert!(have <= need);
     }
     if receiver.is_complete() {
         let payload = receiver.take_payload().expect("a complete payload can be taken once");
-        assert_eq!(payload.len(), parameters.payload_size_bytes as usize);
+        assert_eq!(payload.bytes.len(), parameters.payload_size_bytes as usize);
+        assert_eq!(payload.digest[..], Sha256::digest(&payload.bytes)[..]);
     }
 });

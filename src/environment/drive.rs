@@ -23,6 +23,7 @@ use crate::net::udp::{self, UdpOptions};
 use crate::platform::{NetworkUp, Platform};
 use crate::reason::{FlashState, Reason, Refusal, with_causes};
 use crate::recovery::flashing::Flashing;
+use crate::recovery::machine::Recovery;
 use crate::rescue::seek::Source;
 use crate::time::Time;
 use crate::wire::broadcast::DATAGRAM_SIZE_MAX;
@@ -71,9 +72,18 @@ pub(super) fn drive(
     let poll = Poll::new().map_err(EnvironmentError::Wait)?;
     let socket = Some(open(listening, around.places.network(), &poll)?);
     let incoming = BatchReceiver::new(DATAGRAM_SIZE_MAX);
-    let (job, to_read, is_behind) = (None, None, false);
-    let driver =
-        Driver { around, stay, listening, poll, socket, job, to_read, incoming, is_behind };
+    let driver = Driver {
+        around,
+        stay,
+        listening,
+        poll,
+        socket,
+        job: None,
+        to_read: None,
+        incoming,
+        is_behind: false,
+        has_work: false,
+    };
     Ok(driver.run())
 }
 
@@ -90,6 +100,8 @@ struct Driver<'a> {
     incoming: BatchReceiver,
     /// Whether the socket may have more datagrams: it tells only of new ones.
     is_behind: bool,
+    /// Whether there is more to do for the image before all of it has arrived.
+    has_work: bool,
 }
 
 impl Driver<'_> {
@@ -118,6 +130,7 @@ impl Driver<'_> {
             }
             self.transmit();
             self.show();
+            self.work();
             match self.poll.poll(&mut events, Some(self.patience())) {
                 // The loop goes on whatever happens: only the state machine knows whether a reboot
                 // is safe.
@@ -137,7 +150,7 @@ impl Driver<'_> {
     /// How long to wait for the next datagram.
     fn patience(&self) -> Duration {
         let flashes = self.job.as_ref().is_some_and(|(flashing, _)| !flashing.waits());
-        if flashes || self.is_behind || self.to_read.is_some() {
+        if flashes || self.is_behind || self.has_work || self.to_read.is_some() {
             return Duration::ZERO;
         }
         let timer = self.stay.poll_timeout().map_or(Duration::MAX, |at| at.since(self.now()));
@@ -221,6 +234,12 @@ impl Driver<'_> {
         if let Some(recovery) = self.stay.recovery() {
             recovery.piece_read(now, piece, read);
         }
+    }
+
+    /// Prepares what has arrived of the image while no datagram waits.
+    fn work(&mut self) {
+        let waits = self.is_behind || self.job.is_some();
+        self.has_work = !waits && self.stay.recovery().is_some_and(Recovery::work);
     }
 
     fn flash(&mut self) {

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::payload::{ImageError, decompress};
-use super::{Manifest, VerifiedImage, VerifiedManifest, sha256};
+use super::payload::{ImageError, check_digest, decompress};
+use super::{Digest, Manifest, VerifiedImage, VerifiedManifest, sha256};
 use crate::wire::excerpt::{Excerpt, PIECES_MAX, PieceSet};
 
 const _: () = assert!(PIECES_MAX == super::BLOCKS_MAX);
@@ -41,21 +41,19 @@ impl Manifest {
 
 impl VerifiedManifest {
     /// Returns the image, of which `payload` carries the pieces that `excerpt` names, and `own` has
-    /// the others. The payload's digest is checked first, then it is decompressed, then the whole
-    /// image is checked as if all of it had travelled.
+    /// the others. `digest` is the payload's SHA-256; it is checked first, then the payload is
+    /// decompressed, then the whole image is checked as if all of it had travelled.
     ///
     /// # Errors
     /// When anything differs from what the excerpt or the manifest say, or a piece is missing.
     pub fn open_excerpt(
         &self,
         payload: Vec<u8>,
+        digest: &Digest,
         excerpt: &Excerpt,
         own: &OwnPieces,
     ) -> Result<VerifiedImage, ImageError> {
-        let (expected, got) = (excerpt.payload_digest, sha256(&payload));
-        if got != expected {
-            return Err(ImageError::PayloadDigest { expected, got });
-        }
+        check_digest(excerpt.payload_digest, *digest)?;
         let carried_bytes = self.size_of(&excerpt.carried);
         let carried = decompress(&payload, carried_bytes)?;
         if carried.len() != carried_bytes {
@@ -123,6 +121,16 @@ mod tests {
         VerifiedManifest::verify(&signed, &[release.public()]).unwrap()
     }
 
+    fn open(
+        manifest: &VerifiedManifest,
+        payload: Vec<u8>,
+        excerpt: &Excerpt,
+        own: &OwnPieces,
+    ) -> Result<VerifiedImage, ImageError> {
+        let digest = sha256(&payload);
+        manifest.open_excerpt(payload, &digest, excerpt, own)
+    }
+
     /// A payload of these pieces of `from`, and the other pieces.
     fn split(
         manifest: &VerifiedManifest,
@@ -152,12 +160,12 @@ mod tests {
             let manifest = manifest(&image);
             let carried: Vec<usize> = carried.into_iter().collect();
             let (payload, excerpt, own) = split(&manifest, &image, &carried);
-            let opened = manifest.open_excerpt(payload.clone(), &excerpt, &own).unwrap();
+            let opened = open(&manifest, payload.clone(), &excerpt, &own).unwrap();
             prop_assert_eq!(opened.bytes(), &image[..]);
             let mut other = image.clone();
             other[changed] ^= 1;
             let (payload, excerpt, own) = split(&manifest, &other, &carried);
-            prop_assert!(manifest.open_excerpt(payload, &excerpt, &own).is_err());
+            prop_assert!(open(&manifest, payload, &excerpt, &own).is_err());
         }
     }
 
@@ -168,14 +176,14 @@ mod tests {
         let (mut payload, excerpt, own) = split(&manifest, &image, &[1, 4]);
         let mut less = own.clone();
         less.remove(&0);
-        let opened = manifest.open_excerpt(payload.clone(), &excerpt, &less);
+        let opened = open(&manifest, payload.clone(), &excerpt, &less);
         assert_eq!(opened.unwrap_err(), ImageError::PieceMissing { offset_bytes: 0 });
         let more = PieceSet::all_of(excerpt.carried.pieces()).unwrap();
         let larger = Excerpt { carried: more, ..excerpt };
-        let opened = manifest.open_excerpt(payload.clone(), &larger, &own);
+        let opened = open(&manifest, payload.clone(), &larger, &own);
         assert!(matches!(opened, Err(ImageError::ImageSize { .. })), "{opened:?}");
         payload[9] ^= 1;
-        let opened = manifest.open_excerpt(payload, &excerpt, &own);
+        let opened = open(&manifest, payload, &excerpt, &own);
         assert!(matches!(opened, Err(ImageError::PayloadDigest { .. })), "{opened:?}");
     }
 }

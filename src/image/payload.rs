@@ -6,7 +6,7 @@ use std::io::Read as _;
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
 use super::manifest::{Manifest, PayloadFormat};
-use super::{VerifiedImage, VerifiedManifest, layout_of, sha256};
+use super::{Digest, VerifiedImage, VerifiedManifest, layout_of, sha256};
 
 /// Largest distance that the decompressor looks back, in bytes, when the frame does not state the
 /// image's size alone.
@@ -33,9 +33,9 @@ pub enum ImageError {
     )]
     PayloadDigest {
         /// From the manifest.
-        expected: super::Digest,
+        expected: Digest,
         /// Over what was given.
-        got: super::Digest,
+        got: Digest,
     },
     /// The signed payload cannot be decompressed.
     #[error(
@@ -85,9 +85,9 @@ pub enum ImageError {
     )]
     ImageDigest {
         /// From the manifest.
-        expected: super::Digest,
+        expected: Digest,
         /// Over the image.
-        got: super::Digest,
+        got: Digest,
     },
     /// The image has another layout than the manifest says.
     #[error(
@@ -103,9 +103,9 @@ pub enum ImageError {
     )]
     StableDigest {
         /// From the manifest.
-        expected: super::Digest,
+        expected: Digest,
         /// Over the image.
-        got: super::Digest,
+        got: Digest,
     },
 }
 
@@ -115,15 +115,24 @@ impl Manifest {
     /// # Errors
     /// [`ImageError::PayloadSize`] or [`ImageError::PayloadDigest`].
     pub fn check_payload(&self, payload: &[u8]) -> Result<(), ImageError> {
+        self.check_payload_size(payload)?;
+        check_digest(*self.payload_digest(), sha256(payload))
+    }
+
+    fn check_payload_size(&self, payload: &[u8]) -> Result<(), ImageError> {
         let (expected_bytes, got_bytes) = (self.payload_size_bytes(), payload.len());
         if got_bytes != expected_bytes {
             return Err(ImageError::PayloadSize { expected_bytes, got_bytes });
         }
-        let (expected, got) = (*self.payload_digest(), sha256(payload));
-        if got != expected {
-            return Err(ImageError::PayloadDigest { expected, got });
-        }
         Ok(())
+    }
+}
+
+/// Fails unless a payload's digest is the one that was promised.
+pub(super) fn check_digest(expected: Digest, got: Digest) -> Result<(), ImageError> {
+    match got == expected {
+        true => Ok(()),
+        false => Err(ImageError::PayloadDigest { expected, got }),
     }
 }
 
@@ -140,6 +149,25 @@ impl VerifiedManifest {
     ) -> Result<VerifiedImage, ImageError> {
         let payload = payload.into();
         self.check_payload(&payload)?;
+        self.open_checked(payload)
+    }
+
+    /// As [`VerifiedManifest::open_payload`], of a payload that was hashed already: `digest` is its
+    /// SHA-256.
+    ///
+    /// # Errors
+    /// When anything differs from what the manifest says.
+    pub fn open_hashed(
+        &self,
+        payload: Vec<u8>,
+        digest: &Digest,
+    ) -> Result<VerifiedImage, ImageError> {
+        self.check_payload_size(&payload)?;
+        check_digest(*self.payload_digest(), *digest)?;
+        self.open_checked(payload.into())
+    }
+
+    fn open_checked(&self, payload: Cow<'_, [u8]>) -> Result<VerifiedImage, ImageError> {
         let image = match self.payload_format() {
             PayloadFormat::Raw => payload.into_owned(),
             PayloadFormat::Zstd => decompress(&payload, self.image_size_bytes())?,
@@ -223,6 +251,6 @@ fn check_window(frame: &[u8]) -> Result<(), &'static str> {
     Ok(())
 }
 
-fn hex(digest: &super::Digest) -> String {
+fn hex(digest: &Digest) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }

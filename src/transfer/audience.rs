@@ -139,10 +139,10 @@ impl Host {
 
     /// Returns how many fragments of a block the host is expected to need when all that was sent
     /// has come to it or is lost. Nothing is expected of one that has not answered.
-    pub(super) fn expected_need(&self, block: usize, sent: &Sent) -> f64 {
-        let (Some(as_of), Some(need)) = (&self.as_of, self.needs.get(block)) else { return 0.0 };
+    pub(super) fn expected_need(&self, block: usize, sent: &Sent) -> Option<f64> {
+        let (as_of, need) = (self.as_of.as_ref()?, self.needs.get(block)?);
         let under_way = f64::from(sent.since(as_of, block)) * (1.0 - self.loss());
-        f64::from(*need) - under_way
+        Some(f64::from(*need) - under_way)
     }
 
     /// Returns the missing source fragments, if the host named them.
@@ -367,6 +367,11 @@ impl Audience {
     /// Active hosts.
     pub(super) fn heard(&self) -> impl Iterator<Item = &Host> + Clone {
         self.hosts.values().filter(|host| host.is_active())
+    }
+
+    /// Whether repair fragments will be needed, as far as is known.
+    pub(super) fn is_lossy(&self) -> bool {
+        self.heard().any(|host| host.loss() > 0.0)
     }
 
     /// The loss of the active host that loses least, since this was asked last: what is lost on the

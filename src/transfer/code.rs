@@ -5,6 +5,7 @@ mod engine;
 #[cfg(target_arch = "x86_64")]
 mod gfni;
 
+use std::fmt;
 use std::ops::Range;
 
 use reed_solomon_simd::rate::{
@@ -22,20 +23,22 @@ const COLUMN_BYTES: usize = 64;
 
 /// The code's working memory is up to four times what it works on, so a block is encoded and
 /// decoded one stripe after the other: so wide that the memory is at most this part of the block,
-/// or one column wide.
-const WORK_DIVISOR: usize = 4;
+/// or one column wide. A sender has a millisecond between two bursts; a receiver, which looks at
+/// all its fragments for each stripe, takes wider ones.
+const ENCODING_DIVISOR: usize = 8;
+const DECODING_DIVISOR: usize = 4;
 
-/// The repair fragments of the block that was asked for last; encoded when the first one is needed.
+/// The repair fragments of all blocks; those of a block are encoded when the first one is needed,
+/// or before.
 #[derive(Debug)]
 pub(super) struct RepairCache {
-    block: Option<u16>,
-    fragments: Vec<u8>,
+    blocks: Vec<Option<Encoding>>,
 }
 
 impl RepairCache {
     /// Nothing encoded yet.
-    pub(super) fn new() -> Self {
-        Self { block: None, fragments: Vec::new() }
+    pub(super) fn new(geometry: &Geometry) -> Self {
+        Self { blocks: (0..geometry.block_count()).map(|_| None).collect() }
     }
 
     /// Returns repair fragment `index` of a block.
@@ -46,13 +49,32 @@ impl RepairCache {
         block: u16,
         index: u32,
     ) -> Result<&[u8], TransferError> {
-        if self.block != Some(block) {
-            self.block = None;
-            encode(geometry, payload, block, &mut self.fragments)?;
-            self.block = Some(block);
-        }
+        let encoding = self.encoding(geometry, block)?;
+        while encoding.step(geometry, payload, block)? {}
         let size = geometry.fragment_size();
-        Ok(&self.fragments[index as usize * size..(index as usize + 1) * size])
+        Ok(&encoding.fragments[index as usize * size..(index as usize + 1) * size])
+    }
+
+    /// Encodes a part of a block, for about a millisecond. False when all of it was encoded before.
+    pub(super) fn encode_part(
+        &mut self,
+        geometry: &Geometry,
+        payload: &Payload,
+        block: u16,
+    ) -> Result<bool, TransferError> {
+        self.encoding(geometry, block)?.step(geometry, payload, block)
+    }
+
+    fn encoding(
+        &mut self,
+        geometry: &Geometry,
+        block: u16,
+    ) -> Result<&mut Encoding, TransferError> {
+        let slot = &mut self.blocks[usize::from(block)];
+        match slot {
+            Some(encoding) => Ok(encoding),
+            None => Ok(slot.insert(Encoding::new(geometry, block)?)),
+        }
     }
 }
 
@@ -61,85 +83,149 @@ fn counts(geometry: &Geometry, block: u16) -> (usize, usize) {
     (geometry.source_count(block) as usize, geometry.repair_count(block) as usize)
 }
 
-/// Bytes of each fragment that are worked on at once: whole columns, or a fragment that is less.
-fn stripe_bytes(sources: usize, repairs: usize, fragment_bytes: usize) -> usize {
-    let smaller = sources.next_power_of_two().min(repairs.next_power_of_two());
-    // The code works on that many fragments at once.
-    let width = (smaller + sources.max(repairs)).next_power_of_two();
-    let columns = sources * fragment_bytes / WORK_DIVISOR / width / COLUMN_BYTES;
-    fragment_bytes.min(columns.max(1) * COLUMN_BYTES)
+/// Stripes of fragments that are still to be worked on; the last one may be shorter.
+#[derive(Debug)]
+struct Stripes {
+    rest: Range<usize>,
+    /// Bytes of each fragment: whole columns, or a fragment that is less.
+    width: usize,
 }
 
-/// Cuts fragments into stripes; the last one may be shorter.
-fn stripes(fragment_bytes: usize, stripe_bytes: usize) -> impl Iterator<Item = Range<usize>> {
-    let starts = (0..fragment_bytes).step_by(stripe_bytes);
-    starts.map(move |start| start..fragment_bytes.min(start + stripe_bytes))
+impl Stripes {
+    /// So wide that the code's working memory is at most this part of the block.
+    fn new(geometry: &Geometry, block: u16, divisor: usize) -> Self {
+        let (sources, repairs) = counts(geometry, block);
+        let fragment_bytes = geometry.fragment_size();
+        let smaller = sources.next_power_of_two().min(repairs.next_power_of_two());
+        // The code works on that many fragments at once.
+        let worked_on = (smaller + sources.max(repairs)).next_power_of_two();
+        let columns = sources * fragment_bytes / divisor / worked_on / COLUMN_BYTES;
+        let width = fragment_bytes.min(columns.max(1) * COLUMN_BYTES);
+        Self { rest: 0..fragment_bytes, width }
+    }
 }
 
-fn encode(
-    geometry: &Geometry,
-    payload: &Payload,
-    block: u16,
-    fragments: &mut Vec<u8>,
-) -> Result<(), TransferError> {
-    let (sources, repairs) = counts(geometry, block);
-    let size = geometry.fragment_size();
-    fragments.clear();
-    fragments.resize(repairs * size, 0);
-    // Its working memory serves all stripes, of which the first is the widest.
-    let width = stripe_bytes(sources, repairs, size);
-    let mut encoder = DefaultRateEncoder::new(sources, repairs, width, Fastest::new(), None)?;
-    for stripe in stripes(size, width) {
+impl Iterator for Stripes {
+    type Item = Range<usize>;
+
+    fn next(&mut self) -> Option<Range<usize>> {
+        let start = self.rest.start;
+        self.rest.start = self.rest.end.min(start + self.width);
+        Some(start..self.rest.start).filter(|stripe| !stripe.is_empty())
+    }
+}
+
+/// A block whose repair fragments are made, one stripe after the other.
+struct Encoding {
+    /// None when all are made.
+    encoder: Option<DefaultRateEncoder<Fastest>>,
+    stripes: Stripes,
+    fragments: Vec<u8>,
+}
+
+impl Encoding {
+    /// Nothing of the block is made yet.
+    fn new(geometry: &Geometry, block: u16) -> Result<Self, TransferError> {
+        let (sources, repairs) = counts(geometry, block);
+        let stripes = Stripes::new(geometry, block, ENCODING_DIVISOR);
+        let encoder =
+            DefaultRateEncoder::new(sources, repairs, stripes.width, Fastest::new(), None)?;
+        let fragments = vec![0; repairs * geometry.fragment_size()];
+        Ok(Self { encoder: Some(encoder), stripes, fragments })
+    }
+
+    /// Makes the next stripe of all repair fragments. False when all were made before.
+    fn step(
+        &mut self,
+        geometry: &Geometry,
+        payload: &Payload,
+        block: u16,
+    ) -> Result<bool, TransferError> {
+        let Some(encoder) = &mut self.encoder else { return Ok(false) };
+        let Some(stripe) = self.stripes.next() else {
+            self.encoder = None;
+            return Ok(false);
+        };
+        let (sources, repairs) = counts(geometry, block);
         encoder.reset(sources, repairs, stripe.len())?;
         for number in 0..sources {
             let fragment = payload.fragment(geometry.source_range(block, number as u32));
             encoder.add_original_shard(&fragment[stripe.clone()])?;
         }
         let encoded = encoder.encode()?;
-        for (fragment, piece) in fragments.chunks_exact_mut(size).zip(encoded.recovery_iter()) {
+        let fragments = self.fragments.chunks_exact_mut(geometry.fragment_size());
+        for (fragment, piece) in fragments.zip(encoded.recovery_iter()) {
             fragment[stripe.clone()].copy_from_slice(piece);
         }
+        Ok(true)
     }
-    Ok(())
 }
 
-/// Restores the source fragments that are not in `buffer`, and writes each to its place there.
-///
-/// `held` gives number and place in `buffer` of fragments of the block, at least `source_count` of
-/// them; the source fragments among them lie in their own place.
-pub(super) fn decode(
-    geometry: &Geometry,
-    block: u16,
-    buffer: &mut [u8],
-    held: impl Iterator<Item = (u32, Range<usize>)> + Clone,
-) -> Result<(), TransferError> {
-    let (sources, repairs) = counts(geometry, block);
-    let width = stripe_bytes(sources, repairs, geometry.fragment_size());
-    let mut decoder = DefaultRateDecoder::new(sources, repairs, width, Fastest::new(), None)?;
-    for stripe in stripes(geometry.fragment_size(), width) {
+impl fmt::Debug for Encoding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Encoding").field("stripes", &self.stripes).finish_non_exhaustive()
+    }
+}
+
+/// A block whose source fragments are being restored, one stripe after the other.
+pub(super) struct Decoding {
+    decoder: DefaultRateDecoder<Fastest>,
+    stripes: Stripes,
+}
+
+impl Decoding {
+    /// Nothing of the block is restored yet.
+    pub(super) fn new(geometry: &Geometry, block: u16) -> Result<Self, TransferError> {
+        let (sources, repairs) = counts(geometry, block);
+        let stripes = Stripes::new(geometry, block, DECODING_DIVISOR);
+        let decoder =
+            DefaultRateDecoder::new(sources, repairs, stripes.width, Fastest::new(), None)?;
+        Ok(Self { decoder, stripes })
+    }
+
+    /// Restores the next stripe of the source fragments that are not in `buffer`, and writes each
+    /// to its place there. False when all stripes were restored before.
+    ///
+    /// `held` gives number and place in `buffer` of fragments of the block, at least `source_count`
+    /// of them, the same each time; the source fragments among them lie in their own place.
+    pub(super) fn step(
+        &mut self,
+        geometry: &Geometry,
+        block: u16,
+        buffer: &mut [u8],
+        held: impl Iterator<Item = (u32, Range<usize>)>,
+    ) -> Result<bool, TransferError> {
+        let Some(stripe) = self.stripes.next() else { return Ok(false) };
+        let (sources, repairs) = counts(geometry, block);
         let in_stripe = |place: Range<usize>| place.start + stripe.start..place.start + stripe.end;
-        decoder.reset(sources, repairs, stripe.len())?;
-        for (number, place) in held.clone() {
+        self.decoder.reset(sources, repairs, stripe.len())?;
+        for (number, place) in held {
             let (number, piece) = (number as usize, &buffer[in_stripe(place)]);
             match number.checked_sub(sources) {
-                None => decoder.add_original_shard(number, piece)?,
-                Some(repair) => decoder.add_recovery_shard(repair, piece)?,
+                None => self.decoder.add_original_shard(number, piece)?,
+                Some(repair) => self.decoder.add_recovery_shard(repair, piece)?,
             }
         }
         // A restored fragment may overwrite a repair fragment, but only the stripe that is used.
-        for (number, piece) in decoder.decode()?.restored_original_iter() {
+        for (number, piece) in self.decoder.decode()?.restored_original_iter() {
             let place = geometry.source_range(block, number as u32);
             buffer[in_stripe(place)].copy_from_slice(piece);
         }
+        Ok(true)
     }
-    Ok(())
+}
+
+impl fmt::Debug for Decoding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Decoding").field("stripes", &self.stripes).finish_non_exhaustive()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::wire::broadcast::{GroupKey, RepairRule, TransferParameters};
+    use crate::wire::broadcast::{FecScheme, GroupKey, TransferParameters};
     use proptest::prelude::*;
     use reed_solomon_simd::ReedSolomonEncoder;
     use std::sync::Arc;
@@ -157,7 +243,7 @@ mod tests {
                 group_key: GroupKey::new([0; 32]),
                 payload_size_bytes: u32::from(half) * 2 * count,
                 fragment_size_bytes: half * 2,
-                repair: if is_fitted { RepairRule::Fitted } else { RepairRule::Doubled },
+                fec: if is_fitted { FecScheme::Fitted } else { FecScheme::Doubled },
             })
             .unwrap();
             let bytes = (0..geometry.payload_size() as u32)
@@ -172,7 +258,7 @@ mod tests {
                 whole.add_original_shard(payload.fragment(range)).unwrap();
             }
             let whole = whole.encode().unwrap();
-            let mut cache = RepairCache::new();
+            let mut cache = RepairCache::new(&geometry);
             for (index, expected) in whole.recovery_iter().enumerate() {
                 let got = cache.fragment(&geometry, &payload, 0, index as u32).unwrap();
                 prop_assert!(got == expected);

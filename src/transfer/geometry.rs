@@ -1,12 +1,19 @@
 //! Which fragments a payload has, and where they lie in it.
 
+use std::ops::Range;
+
 use super::TransferError;
-use crate::wire::broadcast::{RepairRule, TransferParameters};
+use crate::wire::broadcast::{FecScheme, TransferParameters};
 use crate::wire::fragment_status::BLOCKS_MAX;
 
 /// The most source fragments in one code block. With [`REPAIR_OF_LARGE_BLOCK`] it fills GF(2^16)
 /// exactly.
 const SOURCE_COUNT_MAX: u32 = 49_152;
+
+/// The most source fragments in one block of [`FecScheme::Fitted`]: with a third of them as repair
+/// fragments they fill a transform exactly. In smaller blocks more hosts have bad luck, which costs
+/// every host's share of the channel.
+const FITTED_SOURCE_COUNT_MAX: u32 = 12_288;
 
 /// Up to this many source fragments a block has as many repair fragments, enough for a loss of one
 /// half.
@@ -28,18 +35,19 @@ const _: () = assert!(
         <= BLOCKS_MAX
 );
 
-/// The shape of a transfer; it follows from payload size and fragment size alone.
+/// The shape of a transfer; it follows from its parameters alone.
 ///
-/// Source fragment `i` of the payload is number `i / blocks` of block `i % blocks`, so that a burst
-/// of losses is shared by all blocks. In each block the numbers from `source_count` on are the
-/// repair fragments.
+/// By [`FecScheme::Doubled`] source fragment `i` of the payload is number `i / blocks` of block `i
+/// % blocks`, so that a burst of losses is shared by all blocks. By [`FecScheme::Fitted`] each
+/// block is a part of the payload without a gap. In each block the numbers from `source_count` on
+/// are the repair fragments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Geometry {
     payload_size: usize,
     fragment_size: usize,
     source_total: u32,
     block_count: u16,
-    repair: RepairRule,
+    fec: FecScheme,
 }
 
 impl Geometry {
@@ -48,6 +56,18 @@ impl Geometry {
     /// # Errors
     /// [`TransferError::Parameters`] when a size is out of bounds.
     pub fn new(parameters: &TransferParameters) -> Result<Self, TransferError> {
+        match parameters.fec {
+            FecScheme::Doubled => Self::cut(parameters, SOURCE_COUNT_MAX),
+            FecScheme::Fitted => Self::cut(parameters, FITTED_SOURCE_COUNT_MAX),
+        }
+    }
+
+    /// Cuts a payload into as few blocks as hold so many source fragments at most; but never into
+    /// more than [`BLOCKS_MAX`].
+    pub(super) fn cut(
+        parameters: &TransferParameters,
+        source_count_max: u32,
+    ) -> Result<Self, TransferError> {
         parameters.check()?;
         let source_total =
             parameters.payload_size_bytes.div_ceil(u32::from(parameters.fragment_size_bytes));
@@ -55,8 +75,8 @@ impl Geometry {
             payload_size: parameters.payload_size_bytes as usize,
             fragment_size: usize::from(parameters.fragment_size_bytes),
             source_total,
-            block_count: source_total.div_ceil(SOURCE_COUNT_MAX) as u16,
-            repair: parameters.repair,
+            block_count: source_total.div_ceil(source_count_max).min(BLOCKS_MAX as u32) as u16,
+            fec: parameters.fec,
         })
     }
 
@@ -93,8 +113,8 @@ impl Geometry {
 
     /// Repair fragments of a block.
     pub fn repair_count(&self, block: u16) -> u32 {
-        let count = match (self.repair, self.source_count(block)) {
-            (RepairRule::Fitted, sources) => fitted_repair_count(sources),
+        let count = match (self.fec, self.source_count(block)) {
+            (FecScheme::Fitted, sources) => fitted_repair_count(sources),
             (_, sources) if sources <= SOURCE_COUNT_DOUBLED_MAX => sources,
             _ => REPAIR_OF_LARGE_BLOCK,
         };
@@ -114,13 +134,52 @@ impl Geometry {
     /// Block and number of the payload's source fragment `index`.
     pub(super) fn source_at(&self, index: u32) -> (u16, u32) {
         let blocks = u32::from(self.block_count);
-        ((index % blocks) as u16, index / blocks)
+        match self.fec {
+            FecScheme::Doubled => ((index % blocks) as u16, index / blocks),
+            FecScheme::Fitted => {
+                // The first blocks are larger by one, unless all are equal.
+                let (count, larger) = (self.source_total / blocks, self.source_total % blocks);
+                let of_larger = larger * (count + 1);
+                match index.checked_sub(of_larger) {
+                    None => ((index / (count + 1)) as u16, index % (count + 1)),
+                    Some(rest) => ((larger + rest / count) as u16, rest % count),
+                }
+            }
+        }
     }
 
     /// Returns where a source fragment lies in the padded payload, in bytes.
-    pub(super) fn source_range(&self, block: u16, number: u32) -> std::ops::Range<usize> {
-        let index = number as usize * usize::from(self.block_count) + usize::from(block);
+    pub(super) fn source_range(&self, block: u16, number: u32) -> Range<usize> {
+        let index = match self.fec {
+            FecScheme::Doubled => number * u32::from(self.block_count) + u32::from(block),
+            FecScheme::Fitted => self.first_source(block) + number,
+        } as usize;
         index * self.fragment_size..(index + 1) * self.fragment_size
+    }
+
+    /// The blocks whose source fragments are all among the payload's first `sources` ones.
+    pub(super) fn blocks_within(&self, sources: u32) -> Range<u16> {
+        let end = match self.fec {
+            FecScheme::Doubled if sources < self.source_total => 0,
+            FecScheme::Fitted if sources < self.source_total => self.source_at(sources).0,
+            _ => self.block_count,
+        };
+        0..end
+    }
+
+    /// How many of the payload's source fragments there are up to the end of the block that
+    /// `index` lies in; by [`FecScheme::Doubled`] all.
+    pub(super) fn block_end(&self, index: u32) -> u32 {
+        match self.fec {
+            FecScheme::Doubled => self.source_total,
+            FecScheme::Fitted => self.first_source(self.source_at(index).0 + 1),
+        }
+    }
+
+    /// Where a block begins that is a part of the payload without a gap.
+    fn first_source(&self, block: u16) -> u32 {
+        let (block, blocks) = (u32::from(block), u32::from(self.block_count));
+        block * (self.source_total / blocks) + block.min(self.source_total % blocks)
     }
 }
 
@@ -145,34 +204,44 @@ mod tests {
     use crate::wire::broadcast::{GroupKey, PAYLOAD_SIZE_MAX};
     use proptest::prelude::*;
 
-    fn geometry(payload_size_bytes: u32, fragment_size_bytes: u16, repair: RepairRule) -> Geometry {
-        let parameters = TransferParameters {
+    fn geometry(payload_size_bytes: u32, fragment_size_bytes: u16, fec: FecScheme) -> Geometry {
+        Geometry::new(&parameters(payload_size_bytes, fragment_size_bytes, fec)).unwrap()
+    }
+
+    fn parameters(
+        payload_size_bytes: u32,
+        fragment_size_bytes: u16,
+        fec: FecScheme,
+    ) -> TransferParameters {
+        TransferParameters {
             campaign: 1,
             group_key: GroupKey::new([0; 32]),
             payload_size_bytes,
             fragment_size_bytes,
-            repair,
-        };
-        Geometry::new(&parameters).unwrap()
+            fec,
+        }
     }
 
     #[test]
     fn known_shapes() {
-        for (size, repair, source_total, repair_count) in [
-            (1, RepairRule::Doubled, 1, 32),
-            (1, RepairRule::Fitted, 1, 32),
-            (16 << 20, RepairRule::Doubled, 11_651, 11_651),
-            (16 << 20, RepairRule::Fitted, 11_651, 4096),
+        for (size, fec, blocks, source_total, repair_count) in [
+            (1, FecScheme::Doubled, 1, 1, 32),
+            (1, FecScheme::Fitted, 1, 1, 32),
+            (16 << 20, FecScheme::Doubled, 1, 11_651, 11_651),
+            (16 << 20, FecScheme::Fitted, 1, 11_651, 4096),
             // A transform of twice the size, since there is no room for a third in the smallest.
-            (20 << 20, RepairRule::Fitted, 14_564, 14_564),
-            (64 << 20, RepairRule::Doubled, 46_604, 16_384),
-            (64 << 20, RepairRule::Fitted, 46_604, 16_384),
+            (20 << 20, FecScheme::Fitted, 2, 14_564, 7282),
+            (64 << 20, FecScheme::Doubled, 1, 46_604, 16_384),
+            (64 << 20, FecScheme::Fitted, 4, 46_604, 4096),
+            (PAYLOAD_SIZE_MAX, FecScheme::Doubled, 4, 186_414, 16_384),
+            (PAYLOAD_SIZE_MAX, FecScheme::Fitted, 16, 186_414, 4096),
         ] {
-            let shape = geometry(size, 1440, repair);
-            assert_eq!(shape.block_count(), 1);
+            let shape = geometry(size, 1440, fec);
+            assert_eq!(shape.block_count(), blocks);
             assert_eq!((shape.source_total(), shape.repair_count(0)), (source_total, repair_count));
         }
-        assert_eq!(geometry(PAYLOAD_SIZE_MAX, 512, RepairRule::Fitted).block_count(), 11);
+        assert_eq!(geometry(PAYLOAD_SIZE_MAX, 512, FecScheme::Doubled).block_count(), 11);
+        assert_eq!(geometry(PAYLOAD_SIZE_MAX, 512, FecScheme::Fitted).block_count(), 16);
     }
 
     proptest! {
@@ -182,8 +251,8 @@ mod tests {
             half in 256u16..=4470,
             is_fitted: bool,
         ) {
-            let repair = if is_fitted { RepairRule::Fitted } else { RepairRule::Doubled };
-            let geometry = geometry(size, half * 2, repair);
+            let fec = if is_fitted { FecScheme::Fitted } else { FecScheme::Doubled };
+            let geometry = geometry(size, half * 2, fec);
             let mut total = 0;
             for block in 0..geometry.block_count() {
                 let sources = geometry.source_count(block);
@@ -201,6 +270,37 @@ mod tests {
             prop_assert!(number < geometry.source_count(block));
             prop_assert_eq!(geometry.source_range(block, number).end, geometry.padded_size());
             prop_assert!(geometry.padded_size() - size as usize <= geometry.fragment_size());
+        }
+
+        /// Each source fragment is one of one block, at its place in the payload; and the blocks
+        /// that are whole when so many were sent are just those.
+        #[test]
+        fn every_source_fragment_has_one_place(
+            count in 1u32..400,
+            source_count_max in 30u32..100,
+            is_fitted: bool,
+        ) {
+            let fec = if is_fitted { FecScheme::Fitted } else { FecScheme::Doubled };
+            let geometry =
+                Geometry::cut(&parameters(count * 512, 512, fec), source_count_max).unwrap();
+            let mut left: Vec<u32> =
+                (0..geometry.block_count()).map(|block| geometry.source_count(block)).collect();
+            for index in 0..count {
+                let whole = left.iter().take_while(|left| **left == 0).count();
+                let whole = if is_fitted { whole } else { 0 };
+                prop_assert_eq!(geometry.blocks_within(index), 0..whole as u16);
+                let (block, number) = geometry.source_at(index);
+                let place = index as usize * 512..(index as usize + 1) * 512;
+                prop_assert_eq!(geometry.source_range(block, number), place);
+                prop_assert!(number < geometry.source_count(block));
+                left[usize::from(block)] -= 1;
+                let end = geometry.block_end(index);
+                let is_last = index + 1 == count;
+                let is_end = if is_fitted { left[usize::from(block)] == 0 } else { is_last };
+                prop_assert_eq!(end == index + 1, is_end);
+            }
+            prop_assert!(left.iter().all(|left| *left == 0));
+            prop_assert_eq!(geometry.blocks_within(count), 0..geometry.block_count());
         }
     }
 }

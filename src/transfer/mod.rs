@@ -2,15 +2,16 @@
 //!
 //! The payload is cut into source fragments. A systematic erasure code adds repair fragments, each
 //! of which is worth as much as any other to every host that lacks one. [`Sender`] sends all source
-//! fragments once and asks on the way how many everyone lacks. It goes on with repair fragments
-//! while more are expected to be lacking than are under way, then waits for the answers, sends what
-//! still lacks (when few are named, exactly those), and asks again. [`Receiver`] keeps what
-//! arrives, answers, and decodes.
+//! fragments once, block by block, and asks on the way how many everyone lacks. Behind each block
+//! it goes on with repair fragments while more are expected to be lacking than are under way. At
+//! the end it waits for the answers, sends what still lacks (when few are named, exactly those),
+//! and asks again. [`Receiver`] keeps what arrives, answers, and decodes.
 //!
 //! Both are sans-IO: time and datagrams are handed in. How to drive a `Sender`: whenever it was
 //! told something, or its `poll_timeout` has passed, call `poll_transmit` until it returns nothing,
 //! then `poll_event` until it returns nothing. A `Receiver`: hand it each datagram, and call
-//! `poll_status` when `poll_timeout` has passed. Early and repeated calls are harmless.
+//! `poll_status` when `poll_timeout` has passed. While nothing else waits, `work` spares time at
+//! the end. Early and repeated calls are harmless.
 //!
 //! # A transfer over a lossy loop
 //!
@@ -20,7 +21,7 @@
 //! ```
 //! use firmcast::time::Time;
 //! use firmcast::transfer::{TransferEvent, HostId, Receiver, Sender, SenderConfig};
-//! use firmcast::wire::broadcast::{GroupKey, RepairRule, TransferParameters};
+//! use firmcast::wire::broadcast::{GroupKey, FecScheme, TransferParameters};
 //!
 //! let payload: Vec<u8> = (0..100_000u32).map(|index| (index * 7) as u8).collect();
 //! // What the manager tells each host in its session before it sends the first fragment.
@@ -29,7 +30,7 @@
 //!     group_key: GroupKey::new([7; 32]),
 //!     payload_size_bytes: payload.len() as u32,
 //!     fragment_size_bytes: 1440,
-//!     repair: RepairRule::Doubled,
+//!     fec: FecScheme::Doubled,
 //! };
 //! let mut now = Time::ZERO;
 //! let config = SenderConfig { rate_cap_bits_per_s: 100_000_000, is_polite: false };
@@ -57,7 +58,7 @@
 //!     let timeouts = [sender.poll_timeout(), receiver.poll_timeout()];
 //!     now = timeouts.into_iter().flatten().min().map_or(now, |timeout| timeout.max(now));
 //! }
-//! assert_eq!(receiver.take_payload()?, payload);
+//! assert_eq!(receiver.take_payload()?.bytes, payload);
 //! # Ok::<(), firmcast::transfer::TransferError>(())
 //! ```
 //!
@@ -68,8 +69,8 @@
 //! - `shards`: the fragments that a receiver holds.
 //! - `receiver`: datagrams in, status out, payload at the end.
 //! - `pacing`: the operator's rate cap, and the rate below it.
-//! - `audience`: what the sender knows of each host.
-//! - `repair`: which fragments the next repair pass sends.
+//! - `audience`: what the sender knows of each host; `answers`: how long it waits for them.
+//! - `repair`: which fragments the next repair pass sends; `pass`: one pass on its way.
 //! - `sent`: what a sender has sent.
 //! - `sender`: passes and rounds.
 
@@ -77,11 +78,13 @@ use thiserror::Error;
 
 use crate::wire::codec::DecodeError;
 
+mod answers;
 mod audience;
 mod code;
 mod congestion;
 mod geometry;
 mod pacing;
+mod pass;
 mod payload;
 mod receiver;
 mod repair;
@@ -91,7 +94,7 @@ mod shards;
 
 pub use audience::{HOSTS_MAX, HostId, HostProgress, Stall};
 pub use geometry::Geometry;
-pub use receiver::{RESTARTS_MAX, Received, Receiver};
+pub use receiver::{RESTARTS_MAX, Received, ReceivedPayload, Receiver};
 pub use sender::{Sender, SenderConfig, SenderStats, TransferEvent};
 
 /// Why a step of a transfer was not possible.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore, SeedableRng};
+use sha2::{Digest as _, Sha256};
 
 use super::TransferError;
 use super::geometry::Geometry;
@@ -15,6 +16,18 @@ use crate::wire::broadcast::{
 
 /// How often a payload that turned out wrong is received again.
 pub const RESTARTS_MAX: u32 = 3;
+
+/// Bytes of the payload that one call of [`Receiver::work`] hashes, at most.
+const HASHED_AT_ONCE: usize = 256 << 10;
+
+/// A payload as the holders of the group key sent it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReceivedPayload {
+    /// All of it.
+    pub bytes: Vec<u8>,
+    /// SHA-256 over these bytes.
+    pub digest: [u8; 32],
+}
 
 /// What became of a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +72,9 @@ pub struct Receiver {
     geometry: Geometry,
     /// Nothing after the payload was taken.
     shards: Option<Shards>,
+    /// Over the first bytes of the payload, and how many these are.
+    hash: Sha256,
+    hashed_bytes: usize,
     counters: Counters,
     random: ChaCha20Rng,
     last_round: Option<u32>,
@@ -79,6 +95,8 @@ impl Receiver {
             cipher: GroupCipher::new(parameters.campaign, &parameters.group_key),
             geometry,
             shards: Some(Shards::new(geometry)),
+            hash: Sha256::new(),
+            hashed_bytes: 0,
             counters: Counters::default(),
             random: ChaCha20Rng::seed_from_u64(seed),
             last_round: None,
@@ -210,19 +228,42 @@ impl Receiver {
         (self.shards.as_ref().map_or(need, Shards::held_total), need)
     }
 
-    /// Decodes the payload and hands it out, once. The receiver goes on to say that it is complete.
+    /// Decodes and hashes a part of what is there, for about a millisecond, so that little is left
+    /// to do when the last fragment has come. To be called while no datagram waits; true as long as
+    /// there is more to do.
+    pub fn work(&mut self) -> bool {
+        // What fails here fails again when the payload is taken.
+        self.work_on().unwrap_or(false)
+    }
+
+    fn work_on(&mut self) -> Result<bool, TransferError> {
+        let Some(shards) = &mut self.shards else { return Ok(false) };
+        if shards.decode_part()? {
+            return Ok(true);
+        }
+        let rest = &shards.sound_part()[self.hashed_bytes..];
+        let part = &rest[..rest.len().min(HASHED_AT_ONCE)];
+        self.hash.update(part);
+        self.hashed_bytes += part.len();
+        Ok(!part.is_empty())
+    }
+
+    /// Does what [`Receiver::work`] has left, and hands the payload out, once. The receiver goes on
+    /// to say that it is complete.
     ///
-    /// The payload is what the holders of the group key sent: the caller checks its digest against
-    /// the signed manifest, and calls [`Receiver::restart`] when it is wrong.
+    /// The payload is what the holders of the group key sent: the caller compares its digest with
+    /// the signed one, and calls [`Receiver::restart`] when it is another.
     ///
     /// # Errors
     /// [`TransferError::Incomplete`], [`TransferError::Taken`].
-    pub fn take_payload(&mut self) -> Result<Vec<u8>, TransferError> {
+    pub fn take_payload(&mut self) -> Result<ReceivedPayload, TransferError> {
         if !self.is_complete() {
             let (have, need) = self.progress();
             return Err(TransferError::Incomplete { have, need });
         }
-        self.shards.take().ok_or(TransferError::Taken)?.into_payload()
+        while self.work_on()? {}
+        let bytes = self.shards.take().ok_or(TransferError::Taken)?.into_payload();
+        Ok(ReceivedPayload { bytes, digest: self.hash.finalize_reset().into() })
     }
 
     /// Forgets all fragments and receives them again. Counters go on, so does the round.
@@ -235,6 +276,7 @@ impl Receiver {
         }
         self.restarts += 1;
         self.said_complete = false;
+        (self.hash, self.hashed_bytes) = (Sha256::new(), 0);
         self.shards = Some(Shards::new(self.geometry));
         Ok(())
     }

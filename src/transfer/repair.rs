@@ -1,6 +1,7 @@
 //! Which fragments the next repair pass sends.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::ops::Range;
 
 use super::audience::Host;
 use super::geometry::Geometry;
@@ -16,6 +17,10 @@ const SHORT_PASS: u32 = 64;
 
 /// The margin of a short pass: one fragment, and this part of its length.
 const SHORT_PASS_MARGIN_DIVISOR: u32 = 8;
+
+/// Repair fragments are sent first for hosts that lack at most this part of a block more than the
+/// one that lacks least: one host with a bad link must not hold up what all others wait for.
+const SPREAD_DIVISOR: u32 = 32;
 
 /// Behind fragments that are sent by name this part of their number must come in repair fragments
 /// before the source fragments come again.
@@ -48,6 +53,22 @@ impl Cursors {
         }
     }
 
+    /// As many of each block as `count` says, in all at most `count_max`.
+    fn take_of_each(
+        &mut self,
+        geometry: &Geometry,
+        blocks: Range<u16>,
+        count: impl Fn(u16) -> f64,
+        mut count_max: u32,
+        pass: &mut VecDeque<FragmentRange>,
+    ) {
+        for block in blocks {
+            let count = (count(block) as u32).min(count_max);
+            self.take(geometry, block, count, pass);
+            count_max -= count;
+        }
+    }
+
     /// The next `count` numbers of a block, wrapping to number 0 behind the last.
     fn take(
         &mut self,
@@ -67,26 +88,37 @@ impl Cursors {
     }
 }
 
-/// Returns at most `count_max` fragments of what these hosts are expected to lack now: by their
-/// newest answers, and by what was sent since those were asked for. Empty when what is under way is
-/// expected to be enough for all.
+/// Returns at most `count_max` fragments of what these hosts are expected to lack now of the blocks
+/// that are whole among the payload's first `sources` source fragments: by their newest answers,
+/// and by what was sent since those were asked for. Empty when what is under way is expected to be
+/// enough for all.
+///
+/// Who lacks much more than others waits until these have all blocks.
 pub(super) fn expected_pass<'a>(
     geometry: &Geometry,
     cursors: &mut Cursors,
     hosts: impl Iterator<Item = &'a Host> + Clone,
     sent: &Sent,
-    mut count_max: u32,
+    sources: u32,
+    count_max: u32,
 ) -> VecDeque<FragmentRange> {
-    let mut pass = VecDeque::new();
-    for block in 0..geometry.block_count() {
-        let lacking = |host: &Host| {
+    let lacking = |block: u16| {
+        hosts.clone().filter_map(move |host| {
             let arrives = 1.0 - host.loss().min(LOSS_ALLOWED_MAX);
-            host.expected_need(usize::from(block), sent) / arrives
-        };
-        let longest = hosts.clone().map(lacking).fold(0.0, f64::max) as u32;
-        let count = longest.min(count_max);
-        cursors.take(geometry, block, count, &mut pass);
-        count_max -= count;
+            Some(host.expected_need(usize::from(block), sent)? / arrives)
+        })
+    };
+    let most_of_many = |block: u16| {
+        let least = lacking(block).fold(f64::INFINITY, f64::min).max(0.0);
+        let most = least + f64::from(geometry.source_count(block) / SPREAD_DIVISOR);
+        lacking(block).filter(|lacking| *lacking <= most).fold(0.0, f64::max)
+    };
+    let most_of_all = |block: u16| lacking(block).fold(0.0, f64::max);
+    let blocks = geometry.blocks_within(sources);
+    let mut pass = VecDeque::new();
+    cursors.take_of_each(geometry, blocks.clone(), most_of_many, count_max, &mut pass);
+    if pass.is_empty() && sources == geometry.source_total() {
+        cursors.take_of_each(geometry, blocks, most_of_all, count_max, &mut pass);
     }
     pass
 }

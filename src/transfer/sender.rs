@@ -6,43 +6,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::TransferError;
-use super::audience::{Audience, HOSTS_MAX, HostId, HostProgress, Stall};
+use super::answers::{self, AnswerTimes};
+use super::audience::{Audience, HostId, HostProgress, Stall};
 use super::code::RepairCache;
 use super::congestion::{Congestion, Sample};
 use super::geometry::Geometry;
 use super::pacing::Pacing;
+use super::pass::Pass;
 use super::payload::Payload;
 use super::repair::{Cursors, expected_pass, repair_pass};
 use super::sent::Sent;
 use crate::time::Time;
 use crate::wire::broadcast::{
-    BROADCAST_HEADER_SIZE, BROADCAST_TAG_SIZE, FragmentRange, FragmentStatus, GroupCipher,
-    StatusRequest, TransferParameters,
+    BROADCAST_HEADER_SIZE, BROADCAST_TAG_SIZE, FragmentStatus, GroupCipher, StatusRequest,
+    TransferParameters,
 };
-
-/// Time in the answer window for each host that is asked: 20,000 answers per second.
-const ANSWER_SPACING_US: usize = 50;
-
-/// The shortest and the longest answer window, in milliseconds.
-const ANSWER_WINDOW_MS: std::ops::RangeInclusive<u64> = 2..=1_000;
-
-/// How long answers may be under way behind the window: until measured, at least, and at most.
-const GRACE_AT_FIRST: Duration = Duration::from_millis(100);
-const GRACE_MIN: Duration = Duration::from_millis(5);
-const GRACE_MAX: Duration = Duration::from_secs(1);
-
-/// How often hosts are asked while fragments go out, at most: what they lack is known when all
-/// source fragments are sent, and the stream goes on without a pause. Less often where answers take
-/// longer, or come from very many hosts.
-const ASK_INTERVAL_MIN: Duration = Duration::from_millis(50);
 
 /// So many fragments go out before it is looked again what hosts lack by their newest answers.
 const STRETCH_FRAGMENTS: u32 = 64;
-const _: () = assert!(HOSTS_MAX * ANSWER_SPACING_US < 1_000_000);
-
-/// The wait for answers doubles with each fruitless round, this often and up to this.
-const BACKOFF_DOUBLINGS_MAX: u32 = 10;
-const WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// Rounds whose sent fragments are remembered, to measure loss by their answers.
 const ROUNDS_REMEMBERED: usize = 16;
@@ -95,14 +76,6 @@ enum Phase {
 }
 
 #[derive(Debug)]
-enum Pass {
-    /// All source fragments, as they lie in the payload.
-    Source { next: u32 },
-    /// These fragments.
-    Repair(VecDeque<FragmentRange>),
-}
-
-#[derive(Debug)]
 struct Asked {
     round: u32,
     at: Time,
@@ -118,20 +91,18 @@ pub struct Sender {
     /// Filled up to whole fragments.
     payload: Payload,
     repairs: RepairCache,
+    /// Source fragments of the payload that were sent, as of the end of the last block.
+    sources_sent: u32,
     cursors: Cursors,
     pacing: Pacing,
     congestion: Congestion,
-    /// How long the quickest answer took since the rate was adapted.
-    quickest: Option<Duration>,
+    answers: AnswerTimes,
     audience: Audience,
     phase: Phase,
     round: u32,
     asked: VecDeque<Asked>,
     /// A status request that goes out before the next fragment.
     request: Option<Vec<u8>>,
-    /// How long answers were seen to take lately, with some room, from the end of their window;
-    /// none until measured.
-    grace: Option<Duration>,
     /// When the rate follows the loss next.
     adapt_at: Time,
     /// Rounds in a row that nobody answered who lacks something.
@@ -175,19 +146,19 @@ impl Sender {
             cipher: GroupCipher::new(parameters.campaign, &parameters.group_key),
             geometry,
             payload: Payload::new(payload, &geometry),
-            repairs: RepairCache::new(),
+            repairs: RepairCache::new(&geometry),
+            sources_sent: 0,
             cursors: Cursors::new(&geometry),
             sent: Sent::none(&geometry),
             by_expectation: 0,
             pacing,
             congestion: Congestion::new(config.is_polite),
-            quickest: None,
+            answers: AnswerTimes::default(),
             audience: Audience::default(),
             phase: Phase::Waiting,
             round: 0,
             asked: VecDeque::new(),
             request: None,
-            grace: None,
             adapt_at: Time::ZERO,
             fruitless_rounds: 0,
             someone_silent: false,
@@ -219,7 +190,8 @@ impl Sender {
         if matches!(self.phase, Phase::Waiting) {
             self.audience.start(now);
             self.adapt_at = now + self.congestion.interval();
-            self.begin_pass(now, Pass::Source { next: 0 });
+            let end = self.geometry.block_end(0);
+            self.begin_pass(now, Pass::Source { next: 0, end });
         }
     }
 
@@ -249,11 +221,7 @@ impl Sender {
         }
         let asked = self.asked.iter().find(|asked| asked.round == status.round);
         if let Some(asked) = asked {
-            let took = now.since(asked.at);
-            self.quickest = Some(self.quickest.map_or(took, |quickest| quickest.min(took)));
-            let late = now.since(asked.at + self.answer_window()) * 2;
-            let slowest = self.grace.map_or(late, |grace| late.max(grace));
-            self.grace = Some(slowest.clamp(GRACE_MIN, GRACE_MAX));
+            self.answers.took(now.since(asked.at), self.answer_window());
         }
         let newest = status.round == self.round;
         let sent = asked.map(|asked| &asked.sent);
@@ -272,6 +240,7 @@ impl Sender {
     pub fn poll_transmit(&mut self, now: Time) -> Option<Vec<u8>> {
         self.advance(now);
         if !self.pacing.is_ready(now) {
+            self.encode_ahead();
             return None;
         }
         let datagram = match self.request.take() {
@@ -340,9 +309,13 @@ impl Sender {
     fn advance(&mut self, now: Time) {
         match &mut self.phase {
             Phase::Waiting | Phase::Idle => {}
-            Phase::Sending { .. } if self.audience.active() == 0 => self.phase = Phase::Idle,
+            Phase::Sending { .. } if self.audience.active() == 0 => {
+                // Who comes later lives from repair fragments.
+                self.sources_sent = self.geometry.source_total();
+                self.phase = Phase::Idle;
+            }
             Phase::Sending { ask_at, .. } if *ask_at <= now => self.ask_on_the_way(now),
-            Phase::Sending { pass, .. } if pass.is_over(&self.geometry) => self.go_on(now),
+            Phase::Sending { pass, .. } if pass.is_over() => self.go_on(now),
             Phase::Sending { .. } => {}
             Phase::Asking { deadline, .. } if self.audience.awaited() == 0 || *deadline <= now => {
                 self.close_round(now);
@@ -364,24 +337,42 @@ impl Sender {
         self.phase = Phase::Sending { pass, ask_at: now + self.ask_interval() };
     }
 
-    /// All that was planned is sent: goes on with what hosts are expected to lack, or waits for
-    /// their answers. A host that says whatever does not keep it going: after as much as the
-    /// payload a round is awaited and counted.
+    /// All that was planned is sent: goes on with what hosts are expected to lack of the blocks so
+    /// far, then with the next block. When there is none it waits for the hosts' answers. A host
+    /// that says whatever does not keep it going: after as much as the payload a round is awaited
+    /// and counted.
     fn go_on(&mut self, now: Time) {
+        if let Phase::Sending { pass: Pass::Source { end, .. }, .. } = self.phase {
+            self.sources_sent = end;
+        }
+        let next = self.sources_sent;
         let expected = match self.by_expectation < self.geometry.source_total() {
             true => {
                 let hosts = self.audience.heard();
                 let (geometry, cursors) = (&self.geometry, &mut self.cursors);
-                expected_pass(geometry, cursors, hosts, &self.sent, STRETCH_FRAGMENTS)
+                expected_pass(geometry, cursors, hosts, &self.sent, next, STRETCH_FRAGMENTS)
             }
             false => VecDeque::new(),
         };
-        if expected.is_empty() {
-            return self.ask(now);
-        }
         self.by_expectation += expected.iter().map(|range| u32::from(range.count)).sum::<u32>();
+        let planned = match (expected.is_empty(), next < self.geometry.source_total()) {
+            (false, _) => Pass::Repair(expected),
+            (true, true) => Pass::Source { next, end: self.geometry.block_end(next) },
+            (true, false) => return self.ask(now),
+        };
         if let Phase::Sending { pass, .. } = &mut self.phase {
-            *pass = Pass::Repair(expected);
+            *pass = planned;
+        }
+    }
+
+    /// Makes repair fragments of the block that is on its way while the pacing waits, if some will
+    /// be needed.
+    fn encode_ahead(&mut self) {
+        let Phase::Sending { pass: Pass::Source { next, .. }, .. } = self.phase else { return };
+        if self.audience.is_lossy() {
+            let (block, _) = self.geometry.source_at(next.saturating_sub(1));
+            // What fails here fails again when a fragment is needed.
+            let _ = self.repairs.encode_part(&self.geometry, &self.payload, block);
         }
     }
 
@@ -398,7 +389,7 @@ impl Sender {
     }
 
     fn ask_interval(&self) -> Duration {
-        ASK_INTERVAL_MIN.max(self.answer_window() * 2).max(self.grace.unwrap_or_default())
+        self.answers.ask_interval(self.answer_window())
     }
 
     /// Asks all hosts what they lack. The same datagram goes out a second time for those that lost
@@ -407,9 +398,7 @@ impl Sender {
         let request = self.new_request(now);
         self.audience.await_answers();
         let window = self.answer_window();
-        let grace = self.grace.unwrap_or(GRACE_AT_FIRST);
-        let wait = grace * 2u32.pow(self.fruitless_rounds.min(BACKOFF_DOUBLINGS_MAX));
-        let wait = wait.min(WAIT_MAX);
+        let wait = self.answers.wait(self.fruitless_rounds);
         let deadline = now + window + wait;
         self.request = Some(request.clone());
         self.phase = Phase::Asking { repeat_at: Some(now + window + wait / 4), deadline, request };
@@ -418,7 +407,7 @@ impl Sender {
     fn new_request(&mut self, now: Time) -> Vec<u8> {
         self.round = self.round.checked_add(1).expect("2^32 rounds take years");
         self.asked.truncate(ROUNDS_REMEMBERED - 1);
-        self.grace = self.grace.map(|grace| (grace * 7 / 8).max(GRACE_MIN));
+        self.answers.fade();
         let sent_fragments = self.sent.total;
         self.asked.push_front(Asked { round: self.round, at: now, sent: self.sent.clone() });
         self.cipher.seal_status_request(&StatusRequest {
@@ -430,8 +419,7 @@ impl Sender {
     }
 
     fn answer_window(&self) -> Duration {
-        let millis = (self.audience.active() * ANSWER_SPACING_US / 1000) as u64;
-        Duration::from_millis(millis.clamp(*ANSWER_WINDOW_MS.start(), *ANSWER_WINDOW_MS.end()))
+        answers::window(self.audience.active())
     }
 
     /// Serves the hosts that answered; the others are asked again after that.
@@ -459,9 +447,9 @@ impl Sender {
         self.adapt_at = now + self.congestion.interval().max(self.ask_interval() * 2);
         let fragments_min = self.congestion.fragments_min();
         if let Some((loss, fragments)) = self.audience.take_shared_loss(fragments_min) {
-            let sample = Sample { loss, fragments, delay: self.quickest.take() };
+            let sample = Sample { loss, fragments, delay: self.answers.take_quickest() };
             self.pacing.take_step(self.congestion.step(sample));
-        } else if self.audience.active() > 0 && self.quickest.take().is_none() {
+        } else if self.audience.active() > 0 && self.answers.take_quickest().is_none() {
             self.pacing.take_step(self.congestion.step_in_silence());
         }
     }
@@ -482,34 +470,5 @@ impl Sender {
                 .expect("a geometry is only made of blocks that the code supports"),
         };
         self.cipher.seal_fragment(block, number, data)
-    }
-}
-
-impl Pass {
-    fn is_over(&self, geometry: &Geometry) -> bool {
-        match self {
-            Self::Source { next } => *next == geometry.source_total(),
-            Self::Repair(ranges) => ranges.is_empty(),
-        }
-    }
-
-    fn next(&mut self, geometry: &Geometry) -> Option<(u16, u32)> {
-        match self {
-            Self::Source { next } if *next < geometry.source_total() => {
-                *next += 1;
-                Some(geometry.source_at(*next - 1))
-            }
-            Self::Source { .. } => None,
-            Self::Repair(ranges) => {
-                let range = ranges.front_mut()?;
-                let fragment = (range.block, range.first);
-                range.first += 1;
-                range.count -= 1;
-                if range.count == 0 {
-                    ranges.pop_front();
-                }
-                Some(fragment)
-            }
-        }
     }
 }

@@ -4,8 +4,10 @@
 //! its own number, where the payload needs it; a repair fragment borrows the highest free slot and
 //! moves on when that slot's owner arrives.
 
+use std::ops::Range;
+
 use super::TransferError;
-use super::code;
+use super::code::Decoding;
 use super::geometry::Geometry;
 use crate::wire::broadcast::{FragmentRange, Missing};
 use crate::wire::fragment_status::RANGES_MAX;
@@ -18,6 +20,11 @@ pub(super) struct Shards {
     buffer: Vec<u8>,
     blocks: Vec<Block>,
     held_total: u32,
+    /// Source fragments from the first one on that lie in their place without a gap, as far as that
+    /// was looked at.
+    prefix: u32,
+    /// The block that is being decoded.
+    decoding: Option<(u16, Decoding)>,
 }
 
 #[derive(Debug)]
@@ -36,7 +43,8 @@ impl Shards {
     pub(super) fn new(geometry: Geometry) -> Self {
         let blocks =
             (0..geometry.block_count()).map(|block| Block::new(&geometry, block)).collect();
-        Self { geometry, buffer: vec![0; geometry.padded_size()], blocks, held_total: 0 }
+        let buffer = vec![0; geometry.padded_size()];
+        Self { geometry, buffer, blocks, held_total: 0, prefix: 0, decoding: None }
     }
 
     /// Useful fragments of all blocks.
@@ -108,20 +116,46 @@ impl Shards {
         Some(ranges)
     }
 
-    /// Decodes what is not there as it was sent, and gives the payload. All blocks must be
-    /// complete.
-    pub(super) fn into_payload(mut self) -> Result<Vec<u8>, TransferError> {
-        for (index, block) in self.blocks.iter().enumerate().filter(|(_, block)| block.repairs > 0)
-        {
-            let index = index as u16;
-            let held =
-                block.slots.iter().enumerate().map(|(slot, number)| {
-                    (*number, self.geometry.source_range(index, slot as u32))
-                });
-            code::decode(&self.geometry, index, &mut self.buffer, held)?;
+    /// Decodes a part of a block that is complete, and of which not all is there as it was sent.
+    /// False when there is none.
+    pub(super) fn decode_part(&mut self) -> Result<bool, TransferError> {
+        let (index, mut decoding) = match self.decoding.take() {
+            Some(begun) => begun,
+            None => match self.blocks.iter().position(Block::wants_decoding) {
+                Some(index) => (index as u16, Decoding::new(&self.geometry, index as u16)?),
+                None => return Ok(false),
+            },
+        };
+        let geometry = &self.geometry;
+        let block = &mut self.blocks[usize::from(index)];
+        let held = (0..)
+            .zip(&block.slots)
+            .map(|(slot, number)| (*number, geometry.source_range(index, slot)));
+        match decoding.step(geometry, index, &mut self.buffer, held)? {
+            true => self.decoding = Some((index, decoding)),
+            false => block.become_source(),
         }
+        Ok(true)
+    }
+
+    /// Returns the bytes from the payload's start on that are there as they were sent, without a
+    /// gap. They do not change any more.
+    pub(super) fn sound_part(&mut self) -> &[u8] {
+        while self.prefix < self.geometry.source_total() {
+            let (block, number) = self.geometry.source_at(self.prefix);
+            if self.blocks[usize::from(block)].slots[number as usize] != number {
+                break;
+            }
+            self.prefix += 1;
+        }
+        let bytes = self.prefix as usize * self.geometry.fragment_size();
+        &self.buffer[..bytes.min(self.geometry.payload_size())]
+    }
+
+    /// Gives the payload, of which all must be a [`Shards::sound_part`].
+    pub(super) fn into_payload(mut self) -> Vec<u8> {
         self.buffer.truncate(self.geometry.payload_size());
-        Ok(self.buffer)
+        self.buffer
     }
 }
 
@@ -141,6 +175,16 @@ impl Block {
         self.seen[number as usize / 64] & (1 << (number % 64)) != 0
     }
 
+    fn wants_decoding(&self) -> bool {
+        self.repairs > 0 && self.missing_count() == 0
+    }
+
+    /// All source fragments lie in their slots.
+    fn become_source(&mut self) {
+        self.slots = (0..self.slots.len() as u32).collect();
+        self.repairs = 0;
+    }
+
     fn missing_count(&self) -> u16 {
         (self.slots.len() as u32 - self.held) as u16
     }
@@ -154,7 +198,7 @@ impl Block {
     }
 }
 
-fn swap_ranges(buffer: &mut [u8], left: std::ops::Range<usize>, right: std::ops::Range<usize>) {
+fn swap_ranges(buffer: &mut [u8], left: Range<usize>, right: Range<usize>) {
     let (low, high) = if left.start < right.start { (left, right) } else { (right, left) };
     let (head, tail) = buffer.split_at_mut(high.start);
     head[low].swap_with_slice(&mut tail[..high.end - high.start]);
@@ -168,18 +212,21 @@ mod tests {
     use super::*;
     use std::sync::Arc;
 
-    use crate::wire::broadcast::{GroupKey, RepairRule, TransferParameters};
+    use crate::wire::broadcast::{FecScheme, GroupKey, TransferParameters};
     use proptest::prelude::*;
 
-    fn geometry(payload_size_bytes: u32) -> Geometry {
-        Geometry::new(&TransferParameters {
+    /// Blocks of at most this many source fragments.
+    const SOURCE_COUNT_MAX: u32 = 20;
+
+    fn geometry(payload_size_bytes: u32, fec: FecScheme) -> Geometry {
+        let parameters = TransferParameters {
             campaign: 1,
             group_key: GroupKey::new([0; 32]),
             payload_size_bytes,
             fragment_size_bytes: 512,
-            repair: RepairRule::Doubled,
-        })
-        .unwrap()
+            fec,
+        };
+        Geometry::cut(&parameters, SOURCE_COUNT_MAX).unwrap()
     }
 
     fn payload(geometry: &Geometry) -> Vec<u8> {
@@ -188,18 +235,23 @@ mod tests {
             .collect()
     }
 
-    /// Feeds fragments in the order given, until complete.
-    fn receive(geometry: Geometry, order: &[u32]) -> Vec<u8> {
+    /// Feeds fragments in the order given until complete, and decodes a part behind some of them.
+    fn receive(geometry: Geometry, order: &[(u16, u32)], works: &[bool]) -> Vec<u8> {
         let payload = payload(&geometry);
         let sent = Payload::new(Arc::new(payload[..geometry.payload_size()].to_vec()), &geometry);
-        let mut repairs = RepairCache::new();
+        let mut repairs = RepairCache::new(&geometry);
         let mut shards = Shards::new(geometry);
-        for &number in order {
-            if !shards.needs(0, number) {
+        for (&(block, number), works) in order.iter().zip(works.iter().cycle()) {
+            if *works {
+                shards.decode_part().unwrap();
+                let sound = shards.sound_part();
+                assert!(payload.starts_with(sound), "{} bytes are sound", sound.len());
+            }
+            if !shards.needs(block, number) {
                 continue;
             }
             let before = shards.missing();
-            let failed = shards.insert(0, number, |slot| {
+            let failed = shards.insert(block, number, |slot| {
                 slot.fill(0xaa);
                 Err(())
             });
@@ -208,12 +260,12 @@ mod tests {
                 (Err(()), before),
                 "a failed insert leaves no trace"
             );
-            let fragment = match number.checked_sub(geometry.source_count(0)) {
-                None => &payload[geometry.source_range(0, number)],
-                Some(index) => repairs.fragment(&geometry, &sent, 0, index).unwrap(),
+            let fragment = match number.checked_sub(geometry.source_count(block)) {
+                None => &payload[geometry.source_range(block, number)],
+                Some(index) => repairs.fragment(&geometry, &sent, block, index).unwrap(),
             };
             shards
-                .insert(0, number, |slot| -> Result<(), ()> {
+                .insert(block, number, |slot| -> Result<(), ()> {
                     slot.copy_from_slice(fragment);
                     Ok(())
                 })
@@ -221,26 +273,34 @@ mod tests {
         }
         assert!(shards.is_complete());
         assert_eq!(shards.missing(), Missing::Numbers(vec![]));
-        shards.into_payload().unwrap()
+        while shards.decode_part().unwrap() {}
+        assert_eq!(shards.sound_part().len(), geometry.payload_size());
+        shards.into_payload()
     }
 
     proptest! {
         #[test]
         fn any_fragments_in_any_order_restore_the_payload(
-            size in 1u32..30_000,
-            order in Just((0u32..200).collect::<Vec<_>>()).prop_shuffle(),
+            size in 1u32..60_000,
+            is_fitted: bool,
+            order in Just((0u16..6).flat_map(|block| (0u32..60).map(move |number| (block, number)))
+                .collect::<Vec<_>>()).prop_shuffle(),
+            works in proptest::collection::vec(any::<bool>(), 1..40),
         ) {
-            let geometry = geometry(size);
-            let order: Vec<u32> =
-                order.into_iter().filter(|number| geometry.has(0, *number)).collect();
-            let restored = receive(geometry, &order);
+            let fec = if is_fitted { FecScheme::Fitted } else { FecScheme::Doubled };
+            let geometry = geometry(size, fec);
+            let order: Vec<_> = order
+                .into_iter()
+                .filter(|(block, number)| geometry.has(*block, *number))
+                .collect();
+            let restored = receive(geometry, &order, &works);
             prop_assert!(restored == payload(&geometry)[..size as usize]);
         }
     }
 
     #[test]
     fn missing_is_named_until_a_repair_fragment_stands_in() {
-        let geometry = geometry(512 * 10);
+        let geometry = geometry(512 * 10, FecScheme::Doubled);
         let mut shards = Shards::new(geometry);
         for number in [0, 3, 4, 9] {
             shards.insert(0, number, |_| Ok::<(), ()>(())).unwrap();

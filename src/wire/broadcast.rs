@@ -19,8 +19,7 @@ use super::{MESSAGE_SIZE_MAX, PROTOCOL_VERSION};
 pub use super::fragment_status::{FragmentRange, FragmentStatus, Missing};
 pub use super::status_request::{ANSWER_WINDOW_MS_MAX, StatusRequest};
 pub use super::transfer_parameters::{
-    FRAGMENT_SIZE_MAX, FRAGMENT_SIZE_MIN, GroupKey, PAYLOAD_SIZE_MAX, RepairRule,
-    TransferParameters,
+    FRAGMENT_SIZE_MAX, FRAGMENT_SIZE_MIN, FecScheme, GroupKey, PAYLOAD_SIZE_MAX, TransferParameters,
 };
 
 /// Bytes in front of the sealed data; they are its additional authenticated data.

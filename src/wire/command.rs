@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::num::NonZeroU32;
 
 use super::MESSAGE_SIZE_MAX;
-use super::broadcast::{RepairRule, TransferParameters};
+use super::broadcast::{FecScheme, TransferParameters};
 use super::codec::{DecodeError, Reader, Writer};
 use super::excerpt::Excerpt;
 use super::finding::Acceptance;
@@ -234,7 +234,7 @@ impl Command {
         let (report_interval_ms, group) = (reader.u16()?, parse_group(reader)?);
         let mut excerpt = None;
         if !reader.is_at_end() {
-            parameters.repair = RepairRule::read(reader)?;
+            parameters.fec = FecScheme::read(reader)?;
             if reader.optional("excerpt")? {
                 excerpt = Some(Excerpt::read(reader)?);
             }
@@ -285,8 +285,8 @@ impl Command {
             Self::Join { parameters, report_interval_ms, group, excerpt } => {
                 writer.u8(0x04).bytes(&parameters.emit()).u16(*report_interval_ms);
                 emit_group(&mut writer, *group);
-                if parameters.repair != RepairRule::Doubled || excerpt.is_some() {
-                    writer.u8(parameters.repair.code()).u8(u8::from(excerpt.is_some()));
+                if parameters.fec != FecScheme::Doubled || excerpt.is_some() {
+                    writer.u8(parameters.fec.code()).u8(u8::from(excerpt.is_some()));
                 }
                 if let Some(excerpt) = excerpt {
                     excerpt.write(&mut writer);

@@ -84,7 +84,7 @@ fn read_closed(reader: &mut Reader<'_>, size_bytes: u32) -> Result<Vec<Range<u32
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::super::broadcast::RepairRule;
+    use super::super::broadcast::FecScheme;
     use super::*;
     use crate::wire::broadcast::GroupKey;
 
@@ -94,7 +94,7 @@ mod tests {
             group_key: GroupKey::new([1; 32]),
             payload_size_bytes: 0x1_0000,
             fragment_size_bytes: 1024,
-            repair: RepairRule::Doubled,
+            fec: FecScheme::Doubled,
         };
         let mut writer = Writer::new();
         BackupOffer { parameters, digest: [2; 32], closed }.write(&mut writer);

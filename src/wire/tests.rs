@@ -12,7 +12,7 @@ use super::answer::{
     Answer, DETAIL_SIZE_MAX, End, Environment, Identity, LEARNED_MAX, Measurement, NAME_SIZE_MAX,
     Phase, Programs, Report,
 };
-use super::broadcast::{FragmentStatus, GroupKey, Missing, RepairRule, TransferParameters};
+use super::broadcast::{FecScheme, FragmentStatus, GroupKey, Missing, TransferParameters};
 use super::codec::DecodeError;
 use super::command::Command;
 use super::escrow::BackupOffer;
@@ -29,7 +29,7 @@ fn parameters() -> TransferParameters {
         group_key: GroupKey::new([0x66; 32]),
         payload_size_bytes: 0x200000,
         fragment_size_bytes: 1440,
-        repair: RepairRule::Doubled,
+        fec: FecScheme::Doubled,
     }
 }
 
@@ -113,7 +113,7 @@ pub(super) fn commands() -> Vec<(Command, &'static str)> {
         ),
         (
             Command::Join {
-                parameters: TransferParameters { repair: RepairRule::Fitted, ..parameters() },
+                parameters: TransferParameters { fec: FecScheme::Fitted, ..parameters() },
                 report_interval_ms: 1000,
                 group: None,
                 excerpt: None,

@@ -45,24 +45,27 @@ impl fmt::Debug for GroupKey {
     }
 }
 
-/// How many repair fragments a block has (docs/PROTOCOL.md, section "Transfer").
+/// How a payload is cut into code blocks, and how many repair fragments a block has
+/// (docs/PROTOCOL.md, section "Transfer").
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum RepairRule {
-    /// 0: as many as source fragments, as far as the field has room.
+pub enum FecScheme {
+    /// 0: few large blocks, whose fragments take turns; as many repair fragments as source
+    /// fragments, as far as the field has room.
     #[default]
     Doubled,
-    /// 1: as many as fit beside the source fragments into the smallest transform of the code that
-    /// takes a third of them; it takes less time. Only for hosts that speak
+    /// 1: smaller blocks, one behind the other, so that one is worked on while the next is on its
+    /// way; as many repair fragments as fit beside the source fragments into the smallest transform
+    /// of the code that takes a third of them, which takes less time. Only for hosts that speak
     /// [`EXCERPTS`](super::versions::EXCERPTS).
     Fitted,
 }
 
-impl RepairRule {
+impl FecScheme {
     pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         match reader.u8()? {
             0 => Ok(Self::Doubled),
             1 => Ok(Self::Fitted),
-            _ => Err(DecodeError::Value("repair rule")),
+            _ => Err(DecodeError::Value("FEC scheme")),
         }
     }
 
@@ -84,8 +87,8 @@ impl RepairRule {
 /// | 40..44 | payload size in bytes u32, 1 to [`PAYLOAD_SIZE_MAX`] |
 /// | 44..46 | payload bytes per fragment u16, even |
 ///
-/// A fragment holds [`FRAGMENT_SIZE_MIN`] to [`FRAGMENT_SIZE_MAX`] bytes. The rule of the repair
-/// fragments is not among these bytes: *join* has it behind its other fields.
+/// A fragment holds [`FRAGMENT_SIZE_MIN`] to [`FRAGMENT_SIZE_MAX`] bytes. The FEC
+/// scheme is not among these bytes: *join* has it behind its other fields.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TransferParameters {
     /// Campaign whose fragments these are.
@@ -96,8 +99,8 @@ pub struct TransferParameters {
     pub payload_size_bytes: u32,
     /// Payload bytes in each fragment; the last one is filled up with zeros.
     pub fragment_size_bytes: u16,
-    /// How many repair fragments there are.
-    pub repair: RepairRule,
+    /// Which blocks and repair fragments there are.
+    pub fec: FecScheme,
 }
 
 impl TransferParameters {
@@ -116,7 +119,7 @@ impl TransferParameters {
             group_key: GroupKey(reader.array()?),
             payload_size_bytes: reader.u32()?,
             fragment_size_bytes: reader.u16()?,
-            repair: RepairRule::Doubled,
+            fec: FecScheme::Doubled,
         };
         reader.finish()?;
         parameters.check()?;
@@ -165,7 +168,7 @@ mod tests {
             group_key: GroupKey::new([7; 32]),
             payload_size_bytes: 0x0100_0000,
             fragment_size_bytes: 1440,
-            repair: RepairRule::Doubled,
+            fec: FecScheme::Doubled,
         };
         let bytes = parameters.emit();
         assert_eq!(

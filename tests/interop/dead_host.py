@@ -123,7 +123,7 @@ class DeadHost:
         elif name == "manifest part":
             self.take_manifest(fields)
         elif name == "join" and self.receiver is None and len(self.manifest) == self.manifest_size:
-            self.receiver, self.phase = Receiver(fields["parameters"], fields.get("repair rule", 0)), "receiving"
+            self.receiver, self.phase = Receiver(fields["parameters"], fields.get("FEC scheme", 0)), "receiving"
             self.excerpt = fields.get("excerpt")
             if fields["family"] == 4:
                 self.socket.join(".".join(map(str, bytes.fromhex(fields["group"]))))

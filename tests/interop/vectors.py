@@ -4,7 +4,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from peer import bundle, datagrams, erasure, keys, messages, noise, versions
+from peer import bundle, datagrams, erasure, keys, messages, noise, transfer, versions
 
 VECTORS = Path(__file__).resolve().parent.parent.parent / "docs" / "vectors"
 
@@ -150,7 +150,7 @@ def source_fragments(block):
 
 def check_erasure(checks, block):
     sources = source_fragments(block)
-    repairs = erasure.repair_count(len(sources), block.get("repair rule", 0))
+    repairs = erasure.repair_count(len(sources), block.get("FEC scheme", 0))
     for repair, digest in block["sha256 of repair"].items():
         made = erasure.repair_fragment(sources, repairs, int(repair))
         checks.same(f"repair {repair} of {len(sources)}", hashlib.sha256(made).digest(), digest)
@@ -162,6 +162,15 @@ def check_erasure(checks, block):
     for repair in range(len(lost)):
         held[len(sources) + 1 + repair] = erasure.repair_fragment(sources, repairs, 1 + repair)
     checks.same(f"{len(sources)} sources restored", erasure.restore(len(sources), repairs, block["size"], held) == sources, True)
+
+
+def check_transfer(checks, vector):
+    geometry = transfer.Geometry(vector["payload size"], vector["fragment size"], vector["FEC scheme"])
+    counts = [[geometry.source_count(block), geometry.repair_count(block)] for block in range(geometry.blocks)]
+    where = f"{vector['payload size']} bytes by scheme {vector['FEC scheme']}"
+    checks.same(f"blocks of {where}", counts, vector["source and repair fragments"])
+    for index, block, number in vector["source fragments by index, block and number"]:
+        checks.same(f"fragment {index} of {where}", geometry.index(block, number), index)
 
 
 def check_bundle(checks, vector, release):
@@ -208,6 +217,8 @@ def run():
     check_broadcast(checks, load("broadcast.json"))
     for block in load("erasure.json")["blocks"]:
         check_erasure(checks, block)
+    for vector in load("erasure.json")["transfers"]:
+        check_transfer(checks, vector)
     check_bundle(checks, load("bundle.json"), release)
     check_bundle(checks, load("bundle-of-parts.json"), release)
     check_independent(checks, load("independent.json"))

@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use firmcast::time::Time;
 use firmcast::transfer::{HostId, Received, Receiver, Sender, SenderConfig, TransferEvent};
-use firmcast::wire::broadcast::{FragmentStatus, GroupKey, RepairRule, TransferParameters};
+use firmcast::wire::broadcast::{FecScheme, FragmentStatus, GroupKey, TransferParameters};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore, SeedableRng};
+use sha2::{Digest as _, Sha256};
 
 const LATENCY_US: u64 = 200;
 /// The time that a datagram of 1500 bytes takes at 100 Mbit/s.
@@ -34,6 +35,8 @@ pub(crate) struct Host {
     pub(crate) receiver: Receiver,
     pub(crate) faults: Faults,
     pub(crate) is_present: bool,
+    /// How often it has done a part of its work while fragments arrived.
+    pub(crate) worked: u32,
     in_burst: bool,
     looked_at: Time,
 }
@@ -69,7 +72,7 @@ impl Room {
             group_key: GroupKey::new([seed as u8; 32]),
             payload_size_bytes: payload_size as u32,
             fragment_size_bytes: fragment_size,
-            repair: RepairRule::Fitted,
+            fec: FecScheme::Fitted,
         };
         let config = SenderConfig { rate_cap_bits_per_s: rate_mbit * 1_000_000, is_polite: false };
         Self {
@@ -96,6 +99,7 @@ impl Room {
                 receiver,
                 faults,
                 is_present: true,
+                worked: 0,
                 in_burst: false,
                 looked_at: self.now,
             });
@@ -138,7 +142,8 @@ impl Room {
             let payload = host.receiver.take_payload().unwrap_or_else(|error| {
                 panic!("host {index}: {error}");
             });
-            assert!(payload == self.payload, "host {index} holds another payload");
+            assert!(payload.bytes == self.payload, "host {index} holds another payload");
+            assert_eq!(payload.digest[..], Sha256::digest(&self.payload)[..], "host {index}");
         }
     }
 
@@ -211,6 +216,11 @@ impl Room {
                     let due = receiver.poll_timeout().expect("an answer is due");
                     let delay_us = due.since(self.now).as_micros() as u64;
                     self.after(delay_us, Happening::Wake { host });
+                }
+                // Another datagram may wait already, or none; what is sealed is random.
+                if bytes.last().is_some_and(|byte| byte % 4 == 0) {
+                    let host = &mut self.hosts[host];
+                    host.worked += u32::from(host.receiver.work());
                 }
             }
             Happening::Wake { host } => {

@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 
 use firmcast::reason::Reason;
 use firmcast::wire::broadcast::{
-    FragmentRange, FragmentStatus, GroupKey, Missing, RepairRule, TransferParameters,
+    FecScheme, FragmentRange, FragmentStatus, GroupKey, Missing, TransferParameters,
 };
 use firmcast::wire::command::Command;
 use firmcast::wire::excerpt::{Excerpt, PieceSet};
@@ -125,7 +125,7 @@ pub(super) fn parameters() -> TransferParameters {
         group_key: GroupKey::new([0x66; 32]),
         payload_size_bytes: 0x20_0000,
         fragment_size_bytes: 1440,
-        repair: RepairRule::Doubled,
+        fec: FecScheme::Doubled,
     }
 }
 
@@ -147,13 +147,13 @@ fn join(name: &'static str, group: Option<IpAddr>, family: u8, address: &str) ->
 }
 
 fn join_for_excerpt() -> Named {
-    let parameters = TransferParameters { repair: RepairRule::Fitted, ..parameters() };
+    let parameters = TransferParameters { fec: FecScheme::Fitted, ..parameters() };
     let excerpt = Excerpt { payload_digest: [0x77; 32], carried: pieces(10, &[0, 7, 9]) };
     let command =
         Command::Join { parameters, report_interval_ms: 1000, group: None, excerpt: Some(excerpt) };
     let fields = json!({
         "parameters": parameters_fields(), "report interval": 1000, "family": 0, "group": "",
-        "repair rule": 1,
+        "FEC scheme": 1,
         "excerpt": { "payload digest": "77".repeat(32), "pieces": [10, [0, 7, 9]] },
     });
     ("join for an excerpt", command, fields)

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use firmcast::time::Time;
 use firmcast::transfer::{Geometry, HostId, Sender, SenderConfig};
 use firmcast::wire::broadcast::{
-    Broadcast, BroadcastKind, FragmentStatus, GroupCipher, GroupKey, Missing, RepairRule,
+    Broadcast, BroadcastKind, FecScheme, FragmentStatus, GroupCipher, GroupKey, Missing,
     StatusRequest, TransferParameters,
 };
 use serde_json::{Value, json};
@@ -48,13 +48,13 @@ pub(super) struct Sources {
     count: u32,
     size: u16,
     rule: (u32, u32, u32),
-    repair: RepairRule,
+    fec: FecScheme,
 }
 
 impl Sources {
     /// Byte `k` of fragment `i` is `i * per_source + k * per_byte + i * k * per_both`, modulo 256.
-    pub(super) fn new(count: u32, size: u16, rule: (u32, u32, u32), repair: RepairRule) -> Self {
-        Self { count, size, rule, repair }
+    pub(super) fn new(count: u32, size: u16, rule: (u32, u32, u32), fec: FecScheme) -> Self {
+        Self { count, size, rule, fec }
     }
 
     fn payload(&self) -> Vec<u8> {
@@ -76,7 +76,7 @@ fn repairs(sources: &Sources) -> Vec<Vec<u8>> {
         group_key: GroupKey::new(group_key()),
         payload_size_bytes: sources.count * u32::from(sources.size),
         fragment_size_bytes: sources.size,
-        repair: sources.repair,
+        fec: sources.fec,
     };
     let cipher = GroupCipher::new(CAMPAIGN, &parameters.group_key);
     let config = SenderConfig { rate_cap_bits_per_s: 1_000_000_000, is_polite: false };
@@ -135,14 +135,68 @@ pub(super) fn erasure() -> Value {
     let doubled = [(1, 512), (3, 512), (6, 1444), (16, 576), (17, 530), (33, 512)];
     let fitted = [(6, 512), (90, 512), (180, 530)];
     let mut blocks: Vec<Value> = Vec::new();
-    blocks.extend(doubled.map(|shape| small(shape, RepairRule::Doubled)));
-    blocks.push(described(&Sources::new(33_000, 512, RULE, RepairRule::Doubled), Some(16_383)));
-    blocks.extend(fitted.map(|shape| small(shape, RepairRule::Fitted)));
-    json!({ "blocks": blocks })
+    blocks.extend(doubled.map(|shape| small(shape, FecScheme::Doubled)));
+    blocks.push(described(&Sources::new(33_000, 512, RULE, FecScheme::Doubled), Some(16_383)));
+    blocks.extend(fitted.map(|shape| small(shape, FecScheme::Fitted)));
+    let transfers =
+        [(98_306, FecScheme::Doubled), (14_564, FecScheme::Fitted), (30_001, FecScheme::Fitted)];
+    json!({ "blocks": blocks, "transfers": transfers.map(|(count, fec)| cut(count, fec)) })
 }
 
-fn small((count, size): (u32, u16), repair: RepairRule) -> Value {
-    let sources = Sources::new(count, size, RULE, repair);
+/// The blocks of a transfer, and where fragments at both ends of blocks lie: as a sender sends them
+/// when nobody has said yet that any is lost.
+fn cut(count: u32, fec: FecScheme) -> Value {
+    const SIZE: u16 = 512;
+    let parameters = TransferParameters {
+        campaign: CAMPAIGN,
+        group_key: GroupKey::new(group_key()),
+        payload_size_bytes: count * u32::from(SIZE) - 3,
+        fragment_size_bytes: SIZE,
+        fec,
+    };
+    let geometry = Geometry::new(&parameters).unwrap();
+    let counts: Vec<_> = (0..geometry.block_count())
+        .map(|block| (geometry.source_count(block), geometry.repair_count(block)))
+        .collect();
+    let ends = counts.iter().flat_map(|(sources, _)| [0, 1, sources - 1, *sources]);
+    let ends: Vec<u32> = ends.collect();
+    let mut places = Vec::new();
+    for (index, (block, number)) in (0..).zip(first_pass(&parameters)) {
+        if ends.contains(&number) || index + 1 == count {
+            places.push((index, block, number));
+        }
+    }
+    json!({
+        "payload size": parameters.payload_size_bytes,
+        "fragment size": SIZE,
+        "FEC scheme": u8::from(fec == FecScheme::Fitted),
+        "source and repair fragments": counts,
+        "source fragments by index, block and number": places,
+    })
+}
+
+/// Block and number of each source fragment, in the order of the payload.
+fn first_pass(parameters: &TransferParameters) -> Vec<(u16, u32)> {
+    let payload = vec![0; parameters.payload_size_bytes as usize];
+    let config = SenderConfig { rate_cap_bits_per_s: 1_000_000_000, is_polite: false };
+    let mut sender = Sender::new(payload, parameters, config).unwrap();
+    let mut now = Time::ZERO;
+    sender.add_host(now, HostId(0)).unwrap();
+    sender.start(now);
+    let mut places = Vec::new();
+    while places.len() < sender.source_fragments() as usize {
+        now = sender.poll_timeout().unwrap().max(now);
+        let datagram = sender.poll_transmit(now);
+        let sealed = datagram.as_ref().map(|datagram| Broadcast::parse(datagram).unwrap());
+        if let Some(BroadcastKind::Fragment { block, number }) = sealed.map(|sealed| sealed.kind) {
+            places.push((block, number));
+        }
+    }
+    places
+}
+
+fn small((count, size): (u32, u16), fec: FecScheme) -> Value {
+    let sources = Sources::new(count, size, RULE, fec);
     let mut block = described(&sources, None);
     block["first repair"] = json!(hex(&repairs(&sources)[0]));
     block
@@ -156,7 +210,7 @@ fn described(sources: &Sources, number: Option<u32>) -> Value {
     json!({
         "sources": sources.count,
         "size": sources.size,
-        "repair rule": u8::from(sources.repair == RepairRule::Fitted),
+        "FEC scheme": u8::from(sources.fec == FecScheme::Fitted),
         "per source": RULE.0, "per byte": RULE.1, "per both": RULE.2,
         "sha256 of repair": numbers.map(named).collect::<serde_json::Map<_, _>>(),
     })

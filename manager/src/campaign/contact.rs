@@ -7,7 +7,7 @@ use firmcast::image::IMAGE_MAX;
 use firmcast::reason::{Reason, Refusal};
 use firmcast::time::Time;
 use firmcast::wire::answer::{Identity, Phase, Report};
-use firmcast::wire::broadcast::{RepairRule, TransferParameters};
+use firmcast::wire::broadcast::{FecScheme, TransferParameters};
 use firmcast::wire::command::Command;
 use firmcast::wire::excerpt::{Excerpt, PieceSet};
 use firmcast::wire::finding::Acceptance;
@@ -238,7 +238,7 @@ impl Contact {
 
     /// Why the stream does not help it as it is, for people.
     pub(super) fn cannot_follow(&self, plan: &CampaignPlan) -> Option<&'static str> {
-        let is_new = plan.excerpt.is_some() || plan.parameters.repair != RepairRule::Doubled;
+        let is_new = plan.excerpt.is_some() || plan.parameters.fec != FecScheme::Doubled;
         if is_new && self.version.is_some_and(|version| version < EXCERPTS) {
             return Some(
                 "its recovery image is too old for this stream: make it anew with \

@@ -13,7 +13,7 @@ use firmcast::session::{Endpoint, PeerKey};
 use firmcast::time::Time;
 use firmcast::transfer::TransferError;
 use firmcast::wire::answer::{Answer, Phase};
-use firmcast::wire::broadcast::{Broadcast, GroupKey, RepairRule, TransferParameters};
+use firmcast::wire::broadcast::{Broadcast, FecScheme, GroupKey, TransferParameters};
 use firmcast::wire::help::HelpRequest;
 use firmcast::wire::versions::Mismatch;
 use rand_chacha::ChaCha20Rng;
@@ -80,7 +80,7 @@ impl Course {
             group_key: GroupKey::new(random::seed(&mut rng)),
             payload_size_bytes: u32::try_from(contents.payload.len()).unwrap_or(u32::MAX),
             fragment_size_bytes: terms.fragment_size_bytes,
-            repair: RepairRule::Doubled,
+            fec: FecScheme::Doubled,
         };
         let stream = Stream::new(terms, &parameters, contents.payload.clone())?;
         let cargo = Cargo::new(contents.payload, contents.pieces);

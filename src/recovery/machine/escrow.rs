@@ -23,7 +23,7 @@ use crate::session::Transmit;
 use crate::time::Time;
 use crate::transfer::{Geometry, HostId, Sender, SenderConfig, TransferError, TransferEvent};
 use crate::wire::answer::{Answer, Phase};
-use crate::wire::broadcast::{FragmentStatus, GroupKey, RepairRule, TransferParameters};
+use crate::wire::broadcast::{FecScheme, FragmentStatus, GroupKey, TransferParameters};
 use crate::wire::escrow::{BackupOffer, CLOSED_RANGES_MAX};
 
 /// How long an upload may make no progress.
@@ -301,7 +301,7 @@ impl Recovery {
             group_key: GroupKey::new(random::seed(&mut self.rng)),
             payload_size_bytes: u32::try_from(bytes.len()).unwrap_or(u32::MAX),
             fragment_size_bytes: joined.fragment_size_bytes,
-            repair: RepairRule::Doubled,
+            fec: FecScheme::Doubled,
         };
         info!("uploading the backup of {:#x} bytes", bytes.len());
         let stay_end = self.started + UNTOUCHED_STAY_MAX;

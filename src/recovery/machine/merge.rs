@@ -11,6 +11,7 @@ use log::{info, warn};
 use super::{Action, Recovery, State};
 use crate::image::{ImageError, Manifest, OwnPieces, VerifiedImage, VerifiedManifest};
 use crate::time::Time;
+use crate::transfer::ReceivedPayload;
 use crate::wire::excerpt::{Excerpt, PieceSet};
 
 /// What comes from where, when not all of the image travels.
@@ -53,10 +54,10 @@ impl Merge {
     /// When it is not the image that was signed.
     pub(super) fn open(
         &self,
-        payload: Vec<u8>,
+        payload: ReceivedPayload,
         manifest: &VerifiedManifest,
     ) -> Result<VerifiedImage, ImageError> {
-        manifest.open_excerpt(payload, &self.excerpt, &self.own)
+        manifest.open_excerpt(payload.bytes, &payload.digest, &self.excerpt, &self.own)
     }
 
     /// Takes what was read; nothing where that failed.

@@ -11,7 +11,7 @@ use crate::image::VerifiedManifest;
 use crate::image::assembly::ManifestAssembly;
 use crate::reason::{Reason, Refusal};
 use crate::time::Time;
-use crate::transfer::Receiver;
+use crate::transfer::{ReceivedPayload, Receiver};
 use crate::wire::answer::{Answer, Phase};
 use crate::wire::broadcast::TransferParameters;
 use crate::wire::excerpt::Excerpt;
@@ -101,6 +101,12 @@ impl Recovery {
         }
     }
 
+    /// Decodes and hashes a part of what is there of the payload: to be called while no datagram
+    /// waits. True as long as there is more to do.
+    pub fn work(&mut self) -> bool {
+        self.receiver.as_mut().is_some_and(|receiver| receiver.work())
+    }
+
     /// Checks the payload that is whole now; one that is wrong is received again. An excerpt waits
     /// for the pieces of the host's own chip, and is of no use without them.
     pub(super) fn open_payload(&mut self, now: Time) {
@@ -109,7 +115,9 @@ impl Recovery {
             return;
         }
         let opened = match (receiver.take_payload(), &mut self.merge) {
-            (Ok(payload), None) => manifest.open_payload(payload).map_err(|e| e.to_string()),
+            (Ok(ReceivedPayload { bytes, digest }), None) => {
+                manifest.open_hashed(bytes, &digest).map_err(|error| error.to_string())
+            }
             (Ok(payload), Some(merge)) => merge.open(payload, manifest).map_err(|e| e.to_string()),
             (Err(error), _) => Err(error.to_string()),
         };

@@ -20,7 +20,7 @@ use crate::session::{Endpoint, SessionEvent};
 use crate::time::Time;
 use crate::transfer::{Sender, SenderConfig};
 use crate::wire::answer::{Answer, End, Environment, Identity, Phase, Report};
-use crate::wire::broadcast::{GroupKey, RepairRule, TransferParameters};
+use crate::wire::broadcast::{FecScheme, GroupKey, TransferParameters};
 use crate::wire::command::Command;
 use crate::wire::excerpt::Excerpt;
 use crate::wire::samples;
@@ -157,7 +157,7 @@ impl Bench {
             group_key: GroupKey::new([key; 32]),
             payload_size_bytes: payload.len() as u32,
             fragment_size_bytes: 1440,
-            repair: RepairRule::Doubled,
+            fec: FecScheme::Doubled,
         };
         let join = Command::Join {
             parameters: parameters.clone(),

@@ -3,7 +3,7 @@
 use reed_solomon_simd::engine::{DefaultEngine, Engine, GF_ORDER, GfElement, ShardsRefMut};
 
 /// All engines give the same fragments.
-pub(super) struct Fastest(Box<dyn Engine>);
+pub(super) struct Fastest(Box<dyn Engine + Send>);
 
 impl Fastest {
     pub(super) fn new() -> Self {

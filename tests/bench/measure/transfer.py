@@ -1,6 +1,7 @@
 """16 MiB to many receivers: seconds, bytes on the wire / bytes of the image, and processor time, by loss and program."""
 
 import filecmp
+import hashlib
 import itertools
 import json
 import os
@@ -107,7 +108,7 @@ def transfer(program, star, image, place, scene):
     for output in outputs:
         output.mkdir()
     try:
-        receivers = start_receivers(program, star, outputs)
+        receivers = start_receivers(program, star, outputs, image)
         time.sleep(SETTLE_S)
         before, began = (star.sent_bytes(), star.answered_bytes()), time.monotonic()
         log = place / "sender.log"
@@ -136,12 +137,12 @@ def transfer(program, star, image, place, scene):
     }
 
 
-def start_receivers(program, star, outputs):
+def start_receivers(program, star, outputs, image):
     """One in each receiver's namespace."""
     started = []
     for number, output in zip(star.receivers, outputs):
         with open(output.parent / f"receiver-{number}.log", "w") as log:
-            command = star.at_receiver(number, *program.receiver(number, output))
+            command = star.at_receiver(number, *program.receiver(number, output, image))
             started.append(subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log))
     return started
 
@@ -179,6 +180,11 @@ def cpu_seconds(pid):
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def sha256(file):
+    with open(file, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
 def holds(file, image):
     """Whether a receiver holds the image."""
     return file.exists() and filecmp.cmp(file, image, shallow=False)
@@ -199,10 +205,10 @@ class Firmcast:
             "--rate", scene.rate_mbit or UNCAPPED_MBIT, "--file", image,
         ]  # fmt: skip
 
-    def receiver(self, number, output):
+    def receiver(self, number, output, image):
         return [
             self._program, "receive", "--listen", f"0.0.0.0:{RECEIVER_PORT}",
-            "--number", number, "--output", output / "image",
+            "--number", number, "--digest", sha256(image), "--output", output / "image",
         ]  # fmt: skip
 
     def output(self, folder, _image):
@@ -222,7 +228,7 @@ class Uftp:
         rate_kbit = scene.rate_mbit * 1000 or -1
         return ["uftp", "-R", rate_kbit, "-I", INTERFACE, "-B", RECEIVE_BUFFER_BYTES, image]
 
-    def receiver(self, number, output):
+    def receiver(self, number, output, image):
         # Its identity follows from its address.
         return ["uftpd", "-d", "-q", "-I", INTERFACE, "-B", RECEIVE_BUFFER_BYTES, "-D", output]
 
@@ -244,7 +250,7 @@ class Udpcast:
             "--max-bitrate", f"{scene.rate_mbit or UNCAPPED_MBIT}m", "--no-progress",
         ]  # fmt: skip
 
-    def receiver(self, number, output):
+    def receiver(self, number, output, image):
         return [
             "udp-receiver", "--interface", INTERFACE, "--file", output / "image", "--nokbd", "--no-progress",
             "--rcvbuf", RECEIVE_BUFFER_BYTES,

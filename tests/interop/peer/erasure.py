@@ -8,7 +8,8 @@ BASIS = [0x0001, 0xACCA, 0x3C0E, 0x163E, 0xC582, 0xED2E, 0x914C, 0x4012,
          0x6C98, 0x10D8, 0x6A72, 0xB900, 0xFDB8, 0xFB34, 0xFF38, 0x991E]
 ORDER = 65535
 PIECE_BYTES = 64
-BLOCK_SOURCES_MAX = 49152
+BLOCK_SOURCES_MAX = {0: 49152, 1: 12288}
+BLOCKS_MAX = 16
 DOUBLED_MAX = 32768
 LARGE_REPAIRS = 16384
 REPAIRS_MIN = 32
@@ -92,9 +93,9 @@ def number(data):
     return int.from_bytes(data, "big")
 
 
-def repair_count(sources, rule):
-    """Returns how many repair fragments a block has: by rule 0 (doubled), or 1 (fitted)."""
-    if rule == 0:
+def repair_count(sources, fec_scheme):
+    """Returns how many repair fragments a block has: by scheme 0 (doubled), or 1 (fitted)."""
+    if fec_scheme == 0:
         return max(sources, REPAIRS_MIN) if sources <= DOUBLED_MAX else LARGE_REPAIRS
     width = next_power_of_two(sources)
     while 3 * largest_power_of_two(width - sources) < sources:

@@ -32,7 +32,7 @@ FINDINGS = [("findings", "later")]
 LEARNED = [("learned", "later")]
 PROGRAMS = [("programs", "later")]
 RESCUES = [("rescues", "later")]
-REPAIR_AND_EXCERPT = [("repair rule", "later"), ("excerpt", "later")]
+FEC_AND_EXCERPT = [("FEC scheme", "later"), ("excerpt", "later")]
 LACKING = [("lacking", "later")]
 
 BEGIN = CAMPAIGN + [("reach timeout", "u16"), ("transfer timeout", "u16")] + ACCEPTED
@@ -42,7 +42,7 @@ COMMANDS = {
     0x02: ("manifest part", CAMPAIGN + [("total", "u32"), ("offset", "u32"), ("bytes", "rest")]),
     0x03: ("begin", BEGIN),
     0x04: ("join", [("parameters", "parameters"), ("report interval", "u16"), ("family", "u8"), ("group", "address")]
-           + REPAIR_AND_EXCERPT),
+           + FEC_AND_EXCERPT),
     0x05: ("commit", CAMPAIGN),
     0x06: ("release", CAMPAIGN),
     0x07: ("measure", CAMPAIGN),
@@ -135,7 +135,7 @@ class Reader:
     def later(self, name):
         if name == "accepted":
             return self.number("u64")
-        if name in ("rescues", "repair rule"):
+        if name in ("rescues", "FEC scheme"):
             return self.number("u8")
         if name == "excerpt" and self.optional():
             return {"payload digest": self.take(32).hex(), "pieces": self.piece_set()}
@@ -222,7 +222,7 @@ def write_piece_set(count, numbers):
 
 
 def write_later(name, value):
-    if value is None or (not value and name not in ("rescues", "repair rule", "lacking")):
+    if value is None or (not value and name not in ("rescues", "FEC scheme", "lacking")):
         return b""
     if name == "excerpt":
         return b"\1" + bytes.fromhex(value["payload digest"]) + write_piece_set(*value["pieces"])
@@ -230,7 +230,7 @@ def write_later(name, value):
         return b"\1" + write_piece_set(*value) if value else b"\0"
     if name == "accepted":
         return struct.pack(">Q", value)
-    if name in ("rescues", "repair rule"):
+    if name in ("rescues", "FEC scheme"):
         return bytes([value])
     if name == "programs":
         return b"".join(write_field(kind, part, {}) for kind, part in zip(LATER[name], value))

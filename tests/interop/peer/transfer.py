@@ -10,16 +10,22 @@ RANGES_MAX = 132
 
 
 class Geometry:
-    def __init__(self, payload_size, fragment_size, repair_rule=0):
-        self.payload_size, self.fragment_size, self.repair_rule = payload_size, fragment_size, repair_rule
+    def __init__(self, payload_size, fragment_size, fec_scheme=0):
+        self.payload_size, self.fragment_size, self.fec_scheme = payload_size, fragment_size, fec_scheme
         self.sources = -(-payload_size // fragment_size)
-        self.blocks = -(-self.sources // erasure.BLOCK_SOURCES_MAX)
+        self.blocks = min(-(-self.sources // erasure.BLOCK_SOURCES_MAX[fec_scheme]), erasure.BLOCKS_MAX)
 
     def source_count(self, block):
         return len(range(block, self.sources, self.blocks))
 
+    def index(self, block, number):
+        """Which of the payload's source fragments this is."""
+        if self.fec_scheme == 0:
+            return number * self.blocks + block
+        return sum(map(self.source_count, range(block))) + number
+
     def repair_count(self, block):
-        return erasure.repair_count(self.source_count(block), self.repair_rule)
+        return erasure.repair_count(self.source_count(block), self.fec_scheme)
 
     def fragment_count(self, block):
         return self.source_count(block) + self.repair_count(block)
@@ -29,9 +35,9 @@ class Geometry:
 
 
 class Receiver:
-    def __init__(self, parameters, repair_rule=0):
+    def __init__(self, parameters, fec_scheme=0):
         self.campaign = parameters["campaign"]
-        self.geometry = Geometry(parameters["payload size"], parameters["fragment size"], repair_rule)
+        self.geometry = Geometry(parameters["payload size"], parameters["fragment size"], fec_scheme)
         self.group = datagrams.Group(int(self.campaign, 16), bytes.fromhex(parameters["group key"]))
         self.held = [{} for _ in range(self.geometry.blocks)]
         self.counts = dict.fromkeys(["useful", "corrupt", "duplicate", "foreign", "out of range"], 0)
@@ -101,9 +107,9 @@ class Receiver:
         geometry = self.geometry
         restored = [erasure.restore(geometry.source_count(block), geometry.repair_count(block), geometry.fragment_size, held)
                     for block, held in enumerate(self.held)]
-        fragments = [restored[index % self.geometry.blocks][index // self.geometry.blocks]
-                     for index in range(self.geometry.sources)]
-        return b"".join(fragments)[:self.geometry.payload_size]
+        fragments = {geometry.index(block, number): fragment
+                     for block, sources in enumerate(restored) for number, fragment in enumerate(sources)}
+        return b"".join(fragments[index] for index in range(geometry.sources))[:geometry.payload_size]
 
 
 class Sender:

@@ -4,7 +4,7 @@
 use firmcast::random;
 use firmcast::reason::{Reason, Refusal};
 use firmcast::time::Time;
-use firmcast::wire::broadcast::{GroupKey, RepairRule, TransferParameters};
+use firmcast::wire::broadcast::{FecScheme, GroupKey, TransferParameters};
 use firmcast::wire::excerpt::Excerpt;
 
 use super::super::cargo::SAYING_MAX;
@@ -52,13 +52,13 @@ impl Course {
         // Who is silent for so long may be off, and must not cost the others the whole image.
         let is_coming = |host: &&Host| !is_silent(host) && host.stage() <= Stage::Transfer;
         let coming = || self.hosts.iter().filter(is_coming);
-        let repair = match coming().all(|host| host.contact.speaks_excerpts()) {
-            true => RepairRule::Fitted,
-            false => RepairRule::Doubled,
+        let fec = match coming().all(|host| host.contact.speaks_excerpts()) {
+            true => FecScheme::Fitted,
+            false => FecScheme::Doubled,
         };
         match self.cargo.part(coming().map(|host| host.contact.lacking)) {
-            Some((payload, excerpt)) => self.carry(payload, Some(excerpt), repair),
-            None => self.carry(self.cargo.whole(), None, repair),
+            Some((payload, excerpt)) => self.carry(payload, Some(excerpt), fec),
+            None => self.carry(self.cargo.whole(), None, fec),
         };
         self.plan.is_settled = true;
         self.join_again(now, Stage::Join);
@@ -68,7 +68,7 @@ impl Course {
     fn carry_everything(&mut self, now: Time) -> bool {
         let fragment_bytes = u32::from(self.plan.parameters.fragment_size_bytes.max(1));
         let given_up = self.plan.parameters.payload_size_bytes.div_ceil(fragment_bytes);
-        let is_carried = self.carry(self.cargo.whole(), None, RepairRule::Doubled);
+        let is_carried = self.carry(self.cargo.whole(), None, FecScheme::Doubled);
         if is_carried {
             self.plan.given_up_fragments = Some(given_up);
             self.join_again(now, Stage::Transfer);
@@ -78,13 +78,13 @@ impl Course {
     }
 
     /// Another payload has another key: no two fragments are sealed alike.
-    fn carry(&mut self, payload: Vec<u8>, excerpt: Option<Excerpt>, repair: RepairRule) -> bool {
+    fn carry(&mut self, payload: Vec<u8>, excerpt: Option<Excerpt>, fec: FecScheme) -> bool {
         let parameters = TransferParameters {
             campaign: self.plan.campaign(),
             group_key: GroupKey::new(random::seed(&mut self.rng)),
             payload_size_bytes: u32::try_from(payload.len()).unwrap_or(u32::MAX),
             fragment_size_bytes: self.plan.parameters.fragment_size_bytes,
-            repair,
+            fec,
         };
         let is_carried = self.stream.carry(payload, &parameters).is_ok();
         if is_carried {

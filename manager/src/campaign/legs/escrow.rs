@@ -17,7 +17,6 @@ use firmcast::wire::command::Command;
 use firmcast::wire::escrow::BackupOffer;
 use rand_chacha::ChaCha20Rng;
 use rand_core::RngCore;
-use sha2::{Digest as _, Sha256};
 
 use super::super::config::{Deadlines, Purpose};
 use super::super::contact::{CampaignPlan, Contact};
@@ -211,7 +210,8 @@ impl EscrowLeg {
         contact.extend_deadline(now);
         match whole {
             None => (Next::Stay, None),
-            Some(bytes) if <[u8; 32]>::from(Sha256::digest(&bytes)) == digest => {
+            Some(payload) if payload.digest == digest => {
+                let bytes = payload.bytes;
                 let closed = offer.closed.clone();
                 (Next::Stay, Some(WholeBackup { digest, bytes, closed }))
             }

@@ -326,7 +326,7 @@ impl ScriptedHost {
                 }
             }
             if receiver.is_complete() && self.report.phase == Phase::Receiving {
-                let payload = receiver.take_payload().unwrap();
+                let payload = receiver.take_payload().unwrap().bytes;
                 match self.excerpt {
                     None => assert_eq!(payload, self.cargo.payload),
                     Some(excerpt) => self.cargo.check_excerpt(&payload, &excerpt),

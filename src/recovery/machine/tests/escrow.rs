@@ -95,7 +95,7 @@ impl Keeping {
             let receiver = self.receiver.as_mut().expect("an offer comes first");
             receiver.handle_datagram(now, datagram);
             if receiver.is_complete() && self.bytes.is_none() {
-                self.bytes = Some(receiver.take_payload().unwrap());
+                self.bytes = Some(receiver.take_payload().unwrap().bytes);
             }
             return;
         }

@@ -6,7 +6,7 @@ use firmcast::reason::{Ending, FlashState, Reason};
 use firmcast::time::Time;
 use firmcast::transfer::{HostId, Receiver, Sender, SenderConfig};
 use firmcast::wire::answer::{Answer, Identity, Measurement, Phase, Report};
-use firmcast::wire::broadcast::{FragmentStatus, GroupKey, RepairRule, TransferParameters};
+use firmcast::wire::broadcast::{FecScheme, FragmentStatus, GroupKey, TransferParameters};
 use firmcast::wire::command::Command;
 use firmcast::wire::escrow::BackupOffer;
 use firmcast::wire::foresight::Foresight;
@@ -204,7 +204,7 @@ impl ScriptedHost {
             group_key: GroupKey::new(self.key()),
             payload_size_bytes: bytes.len() as u32,
             fragment_size_bytes: 1440,
-            repair: RepairRule::Doubled,
+            fec: FecScheme::Doubled,
         };
         let config =
             SenderConfig { rate_cap_bits_per_s: u64::from(rate_kbit_s) * 1000, is_polite: false };
