@@ -48,6 +48,7 @@ fn main() {
         (10_000, 16, 0.1, 1.0),
         (10_000, 16, 0.2, 1.0),
         (10_000, 64, 0.1, 1.0),
+        (10_000, 64, 0.2, 1.0),
     ] {
         let begun = Instant::now();
         let draws = 1..=if hosts <= FEW_HOSTS { DRAWS } else { 1 };

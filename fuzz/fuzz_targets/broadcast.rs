@@ -5,7 +5,7 @@
 
 use firmcast::time::Time;
 use firmcast::transfer::Receiver;
-use firmcast::wire::broadcast::{Broadcast, GroupCipher, GroupKey, FecScheme, TransferParameters};
+use firmcast::wire::broadcast::{Broadcast, FecScheme, GroupCipher, GroupKey, TransferParameters};
 use libfuzzer_sys::fuzz_target;
 use sha2::{Digest as _, Sha256};
 
@@ -16,7 +16,7 @@ fuzz_target!(|input: (u32, Vec<(u16, u32, Vec<u8>, bool)>)| {
         group_key: GroupKey::new([7; 32]),
         payload_size_bytes: 1 + size % (1 << 20),
         fragment_size_bytes: 512,
-        fec: FecScheme::Doubled,
+        fec: if size >> 31 == 0 { FecScheme::Doubled } else { FecScheme::Fitted },
     };
     let cipher = GroupCipher::new(1, &parameters.group_key);
     let Ok(mut receiver) = Receiver::new(&parameters, 0) else { return };

@@ -7,8 +7,7 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|file: &[u8]| {
     for strip in [false, true] {
-        let options =
-            Options { strip_capsule: strip, strip_extra: strip, ..Options::default() };
+        let options = Options { strip_capsule: strip, strip_extra: strip, ..Options::default() };
         match unwrap(file.to_vec(), &options) {
             Ok(unwrapped) => {
                 assert!(unwrapped.notes.is_empty() == (file == unwrapped.image), "all is told");
