@@ -253,6 +253,7 @@ impl Source {
         while !self.members.iter().all(|member| member.verified) {
             let pause = self.send(station, &mut batches, to)?;
             station.send_sessions();
+            station.has_work = self.sender.work();
             let retry = self.members.iter().filter_map(|member| member.retry.map(|(at, _)| at));
             let due = pause.or(self.sender.poll_timeout()).into_iter().chain(retry).min();
             station.wait(due)?;
@@ -451,7 +452,8 @@ impl Sink {
     /// As a host does: while no datagram waits.
     fn work(&mut self, station: &mut Station) {
         let receiver = self.receiver.as_mut().filter(|_| !station.is_behind);
-        station.has_work = receiver.is_some_and(Receiver::work);
+        let now = station.now();
+        station.has_work = receiver.is_some_and(|receiver| receiver.work(now));
     }
 
     fn write(&self, file: &str) -> anyhow::Result<()> {

@@ -173,7 +173,7 @@ impl Stay {
         let now = self.now;
         let Self { meter, host, flashing, chip, .. } = self;
         meter.host(|| host.handle_timeout(now));
-        meter.host(|| host.work());
+        meter.host(|| host.work(now));
         let goes_on = meter.host(|| {
             flashing.as_mut().is_none_or(|flashing| flashing.step(now, chip, host, || Ok(())))
         });

@@ -79,6 +79,38 @@ fn a_late_host_is_served_by_the_same_stream() {
 }
 
 #[test]
+fn hosts_come_and_go_between_the_blocks_of_a_large_payload() {
+    const FRAGMENTS: u32 = 32_768;
+    let faults = Faults { loss: 0.1, answer_loss: 0.1, ..Faults::default() };
+    let mut room = Room::new(FRAGMENTS as usize * 512, 512, 100, 6);
+    room.add_hosts(3, faults);
+    assert!(!room.run(Duration::from_millis(700)), "the second of three blocks is on its way");
+    let before = room.sender.stats().fragments as u32;
+    assert!(before > FRAGMENTS / 3 && before < FRAGMENTS * 2 / 3, "{before}");
+    let leave = |room: &mut Room, host: usize| {
+        room.hosts[host].is_present = false;
+        room.sender.remove_host(HostId(host as u32));
+    };
+    leave(&mut room, 0);
+    room.add_hosts(2, faults);
+    assert!(room.run(MINUTE), "{:?}", room.sender.stats());
+    room.assert_all_have_the_payload();
+    let needed = f64::from(FRAGMENTS + before) / 0.9;
+    let sent = f64::from(room.sender.stats().fragments as u32);
+    assert!(sent < needed * 1.02, "{sent} fragments sent, {needed} needed");
+
+    // Nobody is left in the middle of the stream; then somebody comes after all.
+    let mut room = Room::new(FRAGMENTS as usize * 512, 512, 100, 7);
+    room.add_hosts(1, faults);
+    assert!(!room.run(Duration::from_millis(700)));
+    leave(&mut room, 0);
+    assert!(room.run(MINUTE), "there is nobody to serve");
+    room.add_hosts(1, faults);
+    assert!(room.run(MINUTE), "{:?}", room.sender.stats());
+    room.assert_all_have_the_payload();
+}
+
+#[test]
 fn however_many_come_late_each_costs_about_one_payload() {
     for seed in 0..8 {
         let mut room = Room::new(360_000, 1440, 5, seed);

@@ -29,7 +29,7 @@ fuzz_target!(|input: (u32, Vec<(u16, u32, Vec<u8>, bool)>)| {
             false => data.clone(),
         };
         receiver.handle_datagram(Time::ZERO, &datagram);
-        receiver.work();
+        receiver.work(Time::ZERO);
         let (have, need) = receiver.progress();
         assert!(have <= need);
     }

@@ -23,7 +23,6 @@ use crate::net::udp::{self, UdpOptions};
 use crate::platform::{NetworkUp, Platform};
 use crate::reason::{FlashState, Reason, Refusal, with_causes};
 use crate::recovery::flashing::Flashing;
-use crate::recovery::machine::Recovery;
 use crate::rescue::seek::Source;
 use crate::time::Time;
 use crate::wire::broadcast::DATAGRAM_SIZE_MAX;
@@ -238,8 +237,9 @@ impl Driver<'_> {
 
     /// Prepares what has arrived of the image while no datagram waits.
     fn work(&mut self) {
-        let waits = self.is_behind || self.job.is_some();
-        self.has_work = !waits && self.stay.recovery().is_some_and(Recovery::work);
+        let (now, waits) = (self.now(), self.is_behind || self.job.is_some());
+        let recovery = self.stay.recovery().filter(|_| !waits);
+        self.has_work = recovery.is_some_and(|recovery| recovery.work(now));
     }
 
     fn flash(&mut self) {

@@ -249,6 +249,7 @@ pub(super) struct Audience {
     hosts: BTreeMap<HostId, Host>,
     active: usize,
     awaited: usize,
+    is_lossy: bool,
 }
 
 impl Audience {
@@ -321,6 +322,7 @@ impl Audience {
         host.as_of = sent.cloned();
         if let Some(sent) = sent {
             host.loss.measure(sent.total, status.received.wrapping_add(status.duplicate));
+            self.is_lossy |= host.loss() > 0.0;
         }
         let is_complete = host.missing == Some(0);
         self.active = self.active + usize::from(host.is_active()) - usize::from(was_active);
@@ -369,9 +371,9 @@ impl Audience {
         self.hosts.values().filter(|host| host.is_active())
     }
 
-    /// Whether repair fragments will be needed, as far as is known.
+    /// Whether repair fragments will be needed: a host has lost something.
     pub(super) fn is_lossy(&self) -> bool {
-        self.heard().any(|host| host.loss() > 0.0)
+        self.is_lossy
     }
 
     /// The loss of the active host that loses least, since this was asked last: what is lost on the

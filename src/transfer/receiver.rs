@@ -18,7 +18,11 @@ use crate::wire::broadcast::{
 pub const RESTARTS_MAX: u32 = 3;
 
 /// Bytes of the payload that one call of [`Receiver::work`] hashes, at most.
-const HASHED_AT_ONCE: usize = 256 << 10;
+const HASHED_AT_ONCE: usize = 64 << 10;
+
+/// How long one call of [`Receiver::work`] takes, at most, on a slow processor: no answer may be
+/// late for it.
+const WORK_MAX: Duration = Duration::from_millis(5);
 
 /// A payload as the holders of the group key sent it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -230,12 +234,14 @@ impl Receiver {
 
     /// Decodes and hashes a part of what is there, for about a millisecond, so that little is left
     /// to do when the last fragment has come. To be called while no datagram waits; true as long as
-    /// there is more to do.
-    pub fn work(&mut self) -> bool {
-        // What fails here fails again when the payload is taken.
-        self.work_on().unwrap_or(false)
+    /// there may be more to do now.
+    pub fn work(&mut self, now: Time) -> bool {
+        let answer_is_due = self.pending.as_ref().is_some_and(|it| it.due <= now + WORK_MAX);
+        // The code fails for no input that it gets here; and if it did, the digest would tell.
+        !answer_is_due && self.work_on().unwrap_or(false)
     }
 
+    /// True as long as there is more to do.
     fn work_on(&mut self) -> Result<bool, TransferError> {
         let Some(shards) = &mut self.shards else { return Ok(false) };
         if shards.decode_part()? {
@@ -245,7 +251,7 @@ impl Receiver {
         let part = &rest[..rest.len().min(HASHED_AT_ONCE)];
         self.hash.update(part);
         self.hashed_bytes += part.len();
-        Ok(!part.is_empty())
+        Ok(part.len() < rest.len())
     }
 
     /// Does what [`Receiver::work`] has left, and hands the payload out, once. The receiver goes on

@@ -1,7 +1,6 @@
 //! Which fragments the next repair pass sends.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::ops::Range;
 
 use super::audience::Host;
 use super::geometry::Geometry;
@@ -19,7 +18,8 @@ const SHORT_PASS: u32 = 64;
 const SHORT_PASS_MARGIN_DIVISOR: u32 = 8;
 
 /// Repair fragments are sent first for hosts that lack at most this part of a block more than the
-/// one that lacks least: one host with a bad link must not hold up what all others wait for.
+/// one that lacks least, or than the one in the middle: few hosts with bad links must not hold up
+/// what all others wait for.
 const SPREAD_DIVISOR: u32 = 32;
 
 /// Behind fragments that are sent by name this part of their number must come in repair fragments
@@ -53,22 +53,6 @@ impl Cursors {
         }
     }
 
-    /// As many of each block as `count` says, in all at most `count_max`.
-    fn take_of_each(
-        &mut self,
-        geometry: &Geometry,
-        blocks: Range<u16>,
-        count: impl Fn(u16) -> f64,
-        mut count_max: u32,
-        pass: &mut VecDeque<FragmentRange>,
-    ) {
-        for block in blocks {
-            let count = (count(block) as u32).min(count_max);
-            self.take(geometry, block, count, pass);
-            count_max -= count;
-        }
-    }
-
     /// The next `count` numbers of a block, wrapping to number 0 behind the last.
     fn take(
         &mut self,
@@ -93,7 +77,8 @@ impl Cursors {
 /// and by what was sent since those were asked for. Empty when what is under way is expected to be
 /// enough for all.
 ///
-/// Who lacks much more than others waits until these have all blocks.
+/// Who lacks much more than others waits until these have all blocks, and who lacks much more than
+/// most also until all source fragments are sent.
 pub(super) fn expected_pass<'a>(
     geometry: &Geometry,
     cursors: &mut Cursors,
@@ -102,25 +87,44 @@ pub(super) fn expected_pass<'a>(
     sources: u32,
     count_max: u32,
 ) -> VecDeque<FragmentRange> {
-    let lacking = |block: u16| {
-        hosts.clone().filter_map(move |host| {
+    let lacking_of = |block: u16| {
+        let lacking = hosts.clone().filter_map(move |host| {
             let arrives = 1.0 - host.loss().min(LOSS_ALLOWED_MAX);
             Some(host.expected_need(usize::from(block), sent)? / arrives)
-        })
+        });
+        lacking.map(|lacking| lacking.max(0.0) as u32).collect::<Vec<u32>>()
     };
-    let most_of_many = |block: u16| {
-        let least = lacking(block).fold(f64::INFINITY, f64::min).max(0.0);
-        let most = least + f64::from(geometry.source_count(block) / SPREAD_DIVISOR);
-        lacking(block).filter(|lacking| *lacking <= most).fold(0.0, f64::max)
-    };
-    let most_of_all = |block: u16| lacking(block).fold(0.0, f64::max);
     let blocks = geometry.blocks_within(sources);
-    let mut pass = VecDeque::new();
-    cursors.take_of_each(geometry, blocks.clone(), most_of_many, count_max, &mut pass);
-    if pass.is_empty() && sources == geometry.source_total() {
-        cursors.take_of_each(geometry, blocks, most_of_all, count_max, &mut pass);
+    let mut waves: [Vec<(u16, u32)>; 3] = Default::default();
+    for block in blocks {
+        let counts = in_waves(lacking_of(block), geometry.source_count(block) / SPREAD_DIVISOR);
+        waves.iter_mut().zip(counts).for_each(|(wave, count)| wave.push((block, count)));
+    }
+    // The last wave has time until the end.
+    let now = if sources == geometry.source_total() { &waves[..] } else { &waves[..2] };
+    let wave = now.iter().find(|wave| wave.iter().any(|(_, count)| *count > 0));
+    let (mut pass, mut room) = (VecDeque::new(), count_max);
+    for (block, count) in wave.into_iter().flatten() {
+        let count = room.min(*count);
+        cursors.take(geometry, *block, count, &mut pass);
+        room -= count;
     }
     pass
+}
+
+/// Returns the most that a host lacks: of those that lack little more than the one that lacks
+/// least, then of those that lack little more than the one in the middle, then of all.
+fn in_waves(mut lacking: Vec<u32>, spread: u32) -> [u32; 3] {
+    if lacking.is_empty() {
+        return [0; 3];
+    }
+    lacking.sort_unstable();
+    let last = lacking.len() - 1;
+    let near = |from: u32| {
+        let within = |lacking: &u32| *lacking <= from.saturating_add(spread);
+        lacking[lacking.partition_point(within) - 1]
+    };
+    [near(lacking[0]), near(lacking[last / 2]), lacking[last]]
 }
 
 /// Returns the next pass for these hosts. What serves one host serves all: for each block it is as

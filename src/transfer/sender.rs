@@ -22,8 +22,10 @@ use crate::wire::broadcast::{
     TransferParameters,
 };
 
-/// So many fragments go out before it is looked again what hosts lack by their newest answers.
-const STRETCH_FRAGMENTS: u32 = 64;
+/// So many fragments go out before it is looked again what hosts lack by their newest answers; more
+/// where the hosts are very many, which takes longer and whose answers are rarer.
+const STRETCH_MIN: u32 = 64;
+const STRETCH_DIVISOR: u32 = 32;
 
 /// Rounds whose sent fragments are remembered, to measure loss by their answers.
 const ROUNDS_REMEMBERED: usize = 16;
@@ -65,8 +67,8 @@ pub struct SenderStats {
 }
 
 /// `Waiting -start-> Sending <-> Asking`, and `Idle` when no host lacks anything; a new host leads
-/// back to `Asking`. It stays `Sending`, and asks on the way, while hosts are expected to lack
-/// something; `Asking` waits for their answers.
+/// back to `Asking`. It stays `Sending`, and asks on the way, while there are blocks to send or
+/// hosts are expected to lack something; `Asking` waits for their answers.
 #[derive(Debug)]
 enum Phase {
     Waiting,
@@ -88,7 +90,6 @@ pub struct Sender {
     campaign: u64,
     cipher: GroupCipher,
     geometry: Geometry,
-    /// Filled up to whole fragments.
     payload: Payload,
     repairs: RepairCache,
     /// Source fragments of the payload that were sent, as of the end of the last block.
@@ -240,7 +241,6 @@ impl Sender {
     pub fn poll_transmit(&mut self, now: Time) -> Option<Vec<u8>> {
         self.advance(now);
         if !self.pacing.is_ready(now) {
-            self.encode_ahead();
             return None;
         }
         let datagram = match self.request.take() {
@@ -273,6 +273,22 @@ impl Sender {
             }
         };
         ready_at.into_iter().chain(step_at).min()
+    }
+
+    /// Makes repair fragments of the blocks so far, if some will be needed, for about a
+    /// millisecond. To be called before waiting, when what [`Sender::poll_transmit`] gave has gone
+    /// out; true as long as there may be more to do.
+    pub fn work(&mut self) -> bool {
+        let Phase::Sending { pass: Pass::Source { next, .. }, .. } = self.phase else {
+            return false;
+        };
+        if !self.audience.is_lossy() {
+            return false;
+        }
+        let (newest, _) = self.geometry.source_at(next.saturating_sub(1));
+        // What fails here fails again when a fragment is needed.
+        (0..=newest)
+            .any(|block| self.repairs.encode_part(&self.geometry, &self.payload, block) == Ok(true))
     }
 
     /// Returns what happened since the last call.
@@ -310,7 +326,7 @@ impl Sender {
         match &mut self.phase {
             Phase::Waiting | Phase::Idle => {}
             Phase::Sending { .. } if self.audience.active() == 0 => {
-                // Who comes later lives from repair fragments.
+                // Who comes later gets what it says that it lacks.
                 self.sources_sent = self.geometry.source_total();
                 self.phase = Phase::Idle;
             }
@@ -350,7 +366,8 @@ impl Sender {
             true => {
                 let hosts = self.audience.heard();
                 let (geometry, cursors) = (&self.geometry, &mut self.cursors);
-                expected_pass(geometry, cursors, hosts, &self.sent, next, STRETCH_FRAGMENTS)
+                let stretch = STRETCH_MIN.max(self.audience.active() as u32 / STRETCH_DIVISOR);
+                expected_pass(geometry, cursors, hosts, &self.sent, next, stretch)
             }
             false => VecDeque::new(),
         };
@@ -362,17 +379,6 @@ impl Sender {
         };
         if let Phase::Sending { pass, .. } = &mut self.phase {
             *pass = planned;
-        }
-    }
-
-    /// Makes repair fragments of the block that is on its way while the pacing waits, if some will
-    /// be needed.
-    fn encode_ahead(&mut self) {
-        let Phase::Sending { pass: Pass::Source { next, .. }, .. } = self.phase else { return };
-        if self.audience.is_lossy() {
-            let (block, _) = self.geometry.source_at(next.saturating_sub(1));
-            // What fails here fails again when a fragment is needed.
-            let _ = self.repairs.encode_part(&self.geometry, &self.payload, block);
         }
     }
 

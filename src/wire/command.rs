@@ -58,7 +58,7 @@ pub enum Command {
     },
     /// `04`: receive the image: transfer parameters (46 bytes), report interval u16, then the
     /// address family of the multicast group u8 (0 for none, 4, 6) and the group's address. Then,
-    /// unless there is nothing to say, the rule of the repair fragments u8, and what the payload
+    /// unless there is nothing to say, the FEC scheme u8, and what the payload
     /// is, if it does not carry all of the image.
     Join {
         /// Group key and shape of the transfer.

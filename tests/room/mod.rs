@@ -114,6 +114,7 @@ impl Room {
             while let Some(datagram) = self.sender.poll_transmit(self.now) {
                 self.broadcast(&datagram);
             }
+            self.sender.work();
             while let Some(event) = self.sender.poll_event() {
                 if let TransferEvent::Complete(host) = event {
                     self.complete_at.entry(host).or_insert(self.now);
@@ -138,12 +139,13 @@ impl Room {
 
     /// Everyone who is there holds the payload.
     pub(crate) fn assert_all_have_the_payload(&mut self) {
+        let digest = Sha256::digest(&self.payload);
         for (index, host) in self.hosts.iter_mut().enumerate().filter(|(_, host)| host.is_present) {
             let payload = host.receiver.take_payload().unwrap_or_else(|error| {
                 panic!("host {index}: {error}");
             });
             assert!(payload.bytes == self.payload, "host {index} holds another payload");
-            assert_eq!(payload.digest[..], Sha256::digest(&self.payload)[..], "host {index}");
+            assert_eq!(payload.digest[..], digest[..], "host {index}");
         }
     }
 
@@ -220,7 +222,7 @@ impl Room {
                 // Another datagram may wait already, or none; what is sealed is random.
                 if bytes.last().is_some_and(|byte| byte % 4 == 0) {
                     let host = &mut self.hosts[host];
-                    host.worked += u32::from(host.receiver.work());
+                    host.worked += u32::from(host.receiver.work(self.now));
                 }
             }
             Happening::Wake { host } => {

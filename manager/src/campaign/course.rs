@@ -330,6 +330,11 @@ impl Course {
         self.stream.poll_transmit(now, &self.hosts)
     }
 
+    /// Prepares what will be sent: to be called before waiting. True as long as there may be more.
+    pub(crate) fn work(&mut self) -> bool {
+        self.stream.work()
+    }
+
     /// When [`Course::handle_timeout`] or [`Course::poll_transmit`] want to be called next.
     pub(crate) fn poll_timeout(&self) -> Option<Time> {
         let hosts = self.hosts.iter().filter_map(Host::poll_timeout).min();

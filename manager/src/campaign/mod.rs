@@ -203,6 +203,11 @@ impl Campaign {
         said.or_else(|| self.course.poll_transmit(now))
     }
 
+    /// Prepares what will be sent: to be called before waiting. True as long as there may be more.
+    pub fn work(&mut self) -> bool {
+        self.course.work()
+    }
+
     /// When [`Campaign::handle_timeout`] or [`Campaign::poll_transmit`] want to be called next.
     pub fn poll_timeout(&self) -> Option<Time> {
         [self.course.poll_timeout(), self.endpoint.poll_timeout()].into_iter().flatten().min()

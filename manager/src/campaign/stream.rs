@@ -226,6 +226,11 @@ impl Stream {
         }
     }
 
+    /// Prepares what will be sent: to be called before waiting. True as long as there may be more.
+    pub(super) fn work(&mut self) -> bool {
+        self.sender.work()
+    }
+
     pub(super) fn poll_timeout(&self) -> Option<Time> {
         self.waits_until.or_else(|| self.sender.poll_timeout())
     }

@@ -277,6 +277,11 @@ impl Service {
         self.settle(now);
     }
 
+    /// Prepares what will be sent: to be called before waiting. True as long as there may be more.
+    pub fn work(&mut self) -> bool {
+        self.courses.iter_mut().any(|running| running.course.work())
+    }
+
     /// When [`Service::handle_timeout`] or [`Service::poll_transmit`] want to be called next.
     pub fn poll_timeout(&self) -> Option<Time> {
         let courses = self.courses.iter().filter_map(|running| running.course.poll_timeout()).min();

@@ -103,8 +103,8 @@ impl Recovery {
 
     /// Decodes and hashes a part of what is there of the payload: to be called while no datagram
     /// waits. True as long as there is more to do.
-    pub fn work(&mut self) -> bool {
-        self.receiver.as_mut().is_some_and(|receiver| receiver.work())
+    pub fn work(&mut self, now: Time) -> bool {
+        self.receiver.as_mut().is_some_and(|receiver| receiver.work(now))
     }
 
     /// Checks the payload that is whole now; one that is wrong is received again. An excerpt waits

@@ -201,6 +201,7 @@ impl Manager {
         }
         self.serve(|service| {
             // What was allocated in there is freed in there: only copies leave.
+            service.work();
             while let Some(transmit) = service.poll_transmit(local) {
                 memory::uncounted(|| wishes.transmits.push(transmit.clone()));
             }

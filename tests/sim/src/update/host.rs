@@ -212,7 +212,7 @@ impl VirtualHost {
                 stay.recovery.handle_datagram(local, from, bytes);
                 // Another datagram may wait already, or none; what is sealed is random.
                 if bytes.last().is_some_and(|byte| byte % 4 == 0) {
-                    stay.recovery.work();
+                    stay.recovery.work(local);
                 }
             }
             _ => {}

@@ -402,6 +402,7 @@ impl World {
         }
         let local = manager.local(self.engine.now());
         let mut count = 0;
+        manager.campaign.work();
         while let Some(transmit) = manager.campaign.poll_transmit(local) {
             count += 1;
             self.carry_from_manager(manager.address, transmit);
