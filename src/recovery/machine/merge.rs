@@ -23,6 +23,8 @@ pub(super) struct Merge {
     own: OwnPieces,
     /// Pieces that neither travel nor are on the chip.
     lacking: PieceSet,
+    /// The excerpt that travelled.
+    payload: Option<ReceivedPayload>,
 }
 
 impl Merge {
@@ -33,7 +35,7 @@ impl Merge {
         let fits = excerpt.carried.pieces() == pieces && manifest.lies_as_on_chip();
         let waiting = (0..pieces).filter(|piece| !excerpt.carried.contains(*piece)).collect();
         let lacking = PieceSet::none_of(pieces).filter(|_| fits)?;
-        Some(Self { excerpt, waiting, own: OwnPieces::new(), lacking })
+        Some(Self { excerpt, waiting, own: OwnPieces::new(), lacking, payload: None })
     }
 
     /// Returns the piece that is to be read next, and where it lies.
@@ -43,21 +45,33 @@ impl Merge {
         Some((piece, start as u64..end as u64))
     }
 
-    /// Returns whether everything that was to be read is there.
-    pub(super) fn is_whole(&self) -> bool {
-        self.waiting.is_empty() && self.lacking.is_empty()
+    /// Keeps what travelled, unless it is not the excerpt. The manager hears of that while it
+    /// still sends, however long the chip takes.
+    ///
+    /// # Errors
+    /// [`ImageError::PayloadDigest`].
+    pub(super) fn keep(&mut self, payload: ReceivedPayload) -> Result<(), ImageError> {
+        let (expected, got) = (self.excerpt.payload_digest, payload.digest);
+        if got != expected {
+            return Err(ImageError::PayloadDigest { expected, got });
+        }
+        self.payload = Some(payload);
+        Ok(())
     }
 
-    /// Returns the image of what travelled and what is the chip's own.
+    /// Returns the image of what travelled and what is the chip's own, once both are there.
     ///
     /// # Errors
     /// When it is not the image that was signed.
     pub(super) fn open(
-        &self,
-        payload: ReceivedPayload,
+        &mut self,
         manifest: &VerifiedManifest,
-    ) -> Result<VerifiedImage, ImageError> {
-        manifest.open_excerpt(payload.bytes, &payload.digest, &self.excerpt, &self.own)
+    ) -> Option<Result<VerifiedImage, ImageError>> {
+        if !self.waiting.is_empty() || !self.lacking.is_empty() {
+            return None;
+        }
+        let ReceivedPayload { bytes, digest } = self.payload.take()?;
+        Some(manifest.open_excerpt(bytes, &digest, &self.excerpt, &self.own))
     }
 
     /// Takes what was read; nothing where that failed.
@@ -93,8 +107,6 @@ impl Recovery {
                 self.send_report(now);
             }
         }
-        if self.receiver.as_ref().is_some_and(|receiver| receiver.is_complete()) {
-            self.open_payload(now);
-        }
+        self.open_merged(now);
     }
 }

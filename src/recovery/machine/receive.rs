@@ -7,11 +7,11 @@ use rand_core::RngCore;
 
 use super::merge::Merge;
 use super::{Action, Recovery, State};
-use crate::image::VerifiedManifest;
 use crate::image::assembly::ManifestAssembly;
+use crate::image::{VerifiedImage, VerifiedManifest};
 use crate::reason::{Reason, Refusal};
 use crate::time::Time;
-use crate::transfer::{ReceivedPayload, Receiver};
+use crate::transfer::Receiver;
 use crate::wire::answer::{Answer, Phase};
 use crate::wire::broadcast::TransferParameters;
 use crate::wire::excerpt::Excerpt;
@@ -111,24 +111,17 @@ impl Recovery {
     /// for the pieces of the host's own chip, and is of no use without them.
     pub(super) fn open_payload(&mut self, now: Time) {
         let (Some(receiver), Some(manifest)) = (&mut self.receiver, &self.manifest) else { return };
-        if self.merge.as_ref().is_some_and(|merge| !merge.is_whole()) {
-            return;
-        }
-        let opened = match (receiver.take_payload(), &mut self.merge) {
-            (Ok(ReceivedPayload { bytes, digest }), None) => {
-                manifest.open_hashed(bytes, &digest).map_err(|error| error.to_string())
+        let payload = receiver.take_payload().map_err(|error| error.to_string());
+        let opened = payload.and_then(|payload| {
+            match &mut self.merge {
+                None => manifest.open_hashed(payload.bytes, &payload.digest).map(Some),
+                Some(merge) => merge.keep(payload).map(|()| None),
             }
-            (Ok(payload), Some(merge)) => merge.open(payload, manifest).map_err(|e| e.to_string()),
-            (Err(error), _) => Err(error.to_string()),
-        };
+            .map_err(|error| error.to_string())
+        });
         match opened {
-            Ok(image) => {
-                info!("the whole image is verified");
-                (self.image, self.merge) = (Some(image), None);
-                self.report.phase = Phase::Verified;
-                self.state = State::Verified;
-                self.send_report(now);
-            }
+            Ok(Some(image)) => self.become_verified(now, image),
+            Ok(None) => self.open_merged(now),
             Err(error) => {
                 warn!("the received image is not the signed one: {error}");
                 if receiver.restart().is_err() {
@@ -136,6 +129,25 @@ impl Recovery {
                 }
             }
         }
+    }
+
+    /// Puts the excerpt and the pieces of the host's own chip together, once both are there. Each
+    /// has the right digest: to receive them again would change nothing.
+    pub(super) fn open_merged(&mut self, now: Time) {
+        let (Some(merge), Some(manifest)) = (&mut self.merge, &self.manifest) else { return };
+        match merge.open(manifest) {
+            Some(Ok(image)) => self.become_verified(now, image),
+            Some(Err(error)) => self.give_up(now, &Refusal::new(Reason::PayloadInvalid, error)),
+            None => {}
+        }
+    }
+
+    fn become_verified(&mut self, now: Time, image: VerifiedImage) {
+        info!("the whole image is verified");
+        (self.image, self.merge) = (Some(image), None);
+        self.report.phase = Phase::Verified;
+        self.state = State::Verified;
+        self.send_report(now);
     }
 
     pub(super) fn answer_status_request(&mut self, now: Time) {

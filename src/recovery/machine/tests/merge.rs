@@ -51,6 +51,25 @@ fn an_image_is_whole_when_the_chip_has_what_was_left_out_whichever_comes_first()
     }
 }
 
+/// What a host says about the excerpt does not wait for its chip, which may be slower than the
+/// stream: later nobody would send it again.
+#[test]
+fn a_forged_excerpt_is_received_again_while_the_chip_is_still_read() {
+    let image = image(1);
+    let (mut bench, mut sender) = joined(&image);
+    let payload = zstd::bulk::compress(&image[PIECE..], 3).unwrap();
+    let mut forged = payload.clone();
+    forged[9] ^= 1;
+    let mut forger = bench.join(Time::ZERO, &forged, 1);
+    let now = bench.transfer(Time::ZERO, &mut forger);
+    bench.transfer(now, &mut sender);
+    let now = now + Duration::from_secs(10);
+    assert_eq!(bench.host.report().phase, Phase::Receiving);
+    bench.host.piece_read(now, 0, Some(image[..PIECE].to_vec()));
+    bench.run(now);
+    assert_eq!(bench.last().phase, Phase::Verified);
+}
+
 #[test]
 fn a_chip_without_what_was_left_out_is_never_flashed_but_by_all_of_the_image() {
     let image = image(1);
