@@ -88,6 +88,7 @@ pub use manifest::{
 pub use order::wrong_order;
 pub use part::{PARTS_MAX, Part, layout_of};
 pub use payload::ImageError;
+pub(crate) use payload::check_digest;
 pub use region::{Region, RegionAction};
 pub use signed::{MANIFEST_MAX, SignedManifest, VerifiedManifest};
 pub use stable::StableHasher;

@@ -129,7 +129,7 @@ impl Manifest {
 }
 
 /// Fails unless a payload's digest is the one that was promised.
-pub(super) fn check_digest(expected: Digest, got: Digest) -> Result<(), ImageError> {
+pub(crate) fn check_digest(expected: Digest, got: Digest) -> Result<(), ImageError> {
     match got == expected {
         true => Ok(()),
         false => Err(ImageError::PayloadDigest { expected, got }),

@@ -9,7 +9,9 @@ use std::ops::Range;
 use log::{info, warn};
 
 use super::{Action, Recovery, State};
-use crate::image::{ImageError, Manifest, OwnPieces, VerifiedImage, VerifiedManifest};
+use crate::image::{
+    ImageError, Manifest, OwnPieces, VerifiedImage, VerifiedManifest, check_digest,
+};
 use crate::time::Time;
 use crate::transfer::ReceivedPayload;
 use crate::wire::excerpt::{Excerpt, PieceSet};
@@ -51,10 +53,7 @@ impl Merge {
     /// # Errors
     /// [`ImageError::PayloadDigest`].
     pub(super) fn keep(&mut self, payload: ReceivedPayload) -> Result<(), ImageError> {
-        let (expected, got) = (self.excerpt.payload_digest, payload.digest);
-        if got != expected {
-            return Err(ImageError::PayloadDigest { expected, got });
-        }
+        check_digest(self.excerpt.payload_digest, payload.digest)?;
         self.payload = Some(payload);
         Ok(())
     }
