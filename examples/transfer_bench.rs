@@ -253,7 +253,7 @@ impl Source {
         while !self.members.iter().all(|member| member.verified) {
             let pause = self.send(station, &mut batches, to)?;
             station.send_sessions();
-            station.has_work = self.sender.work();
+            self.sender.work();
             let retry = self.members.iter().filter_map(|member| member.retry.map(|(at, _)| at));
             let due = pause.or(self.sender.poll_timeout()).into_iter().chain(retry).min();
             station.wait(due)?;

@@ -9,7 +9,7 @@ use firmcast::transfer::{HostId, TransferEvent};
 use room::{Faults, Room};
 
 const PAYLOAD_BYTES: usize = 16 << 20;
-/// Four code blocks.
+/// Five code blocks.
 const LARGE_PAYLOAD_BYTES: usize = 64 << 20;
 const FRAGMENT_BYTES: u16 = 1444;
 /// Ethernet, IPv4 and UDP headers, header and tag of a fragment.

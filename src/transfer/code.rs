@@ -55,14 +55,20 @@ impl RepairCache {
         Ok(&encoding.fragments[index as usize * size..(index as usize + 1) * size])
     }
 
-    /// Encodes a part of a block, for about a millisecond. False when all of it was encoded before.
-    pub(super) fn encode_part(
+    /// Encodes a part of a block, for about a millisecond, if less of it is encoded than what these
+    /// are of its source fragments. Returns whether it did.
+    pub(super) fn encode_along(
         &mut self,
         geometry: &Geometry,
         payload: &Payload,
         block: u16,
+        sources: u32,
     ) -> Result<bool, TransferError> {
-        self.encoding(geometry, block)?.step(geometry, payload, block)
+        let encoding = self.encoding(geometry, block)?;
+        let Range { start: made, end: all } = encoding.stripes.rest;
+        let is_behind = (made as u64) * u64::from(geometry.source_count(block))
+            < (all as u64) * u64::from(sources);
+        Ok(is_behind && encoding.step(geometry, payload, block)?)
     }
 
     fn encoding(

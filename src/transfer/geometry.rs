@@ -39,14 +39,16 @@ const _: () = assert!(
 ///
 /// By [`FecScheme::Doubled`] source fragment `i` of the payload is number `i / blocks` of block `i
 /// % blocks`, so that a burst of losses is shared by all blocks. By [`FecScheme::Fitted`] each
-/// block is a part of the payload without a gap. In each block the numbers from `source_count` on
-/// are the repair fragments.
+/// block is a part of the payload without a gap; all have `block_sources` fragments but the last
+/// two, of which one has half of that, or the last one. What is decoded behind the last fragment is
+/// small then. In each block the numbers from `source_count` on are the repair fragments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Geometry {
     payload_size: usize,
     fragment_size: usize,
     source_total: u32,
     block_count: u16,
+    block_sources: u32,
     fec: FecScheme,
 }
 
@@ -62,8 +64,8 @@ impl Geometry {
         }
     }
 
-    /// Cuts a payload into as few blocks as hold so many source fragments at most; but never into
-    /// more than [`BLOCKS_MAX`].
+    /// Cuts a payload into blocks that hold so many source fragments at most, or more if these
+    /// were more than [`BLOCKS_MAX`] blocks.
     pub(super) fn cut(
         parameters: &TransferParameters,
         source_count_max: u32,
@@ -71,11 +73,18 @@ impl Geometry {
         parameters.check()?;
         let source_total =
             parameters.payload_size_bytes.div_ceil(u32::from(parameters.fragment_size_bytes));
+        let block_sources = source_count_max.max(source_total.div_ceil(BLOCKS_MAX as u32));
+        let whole = (source_total - 1) / block_sources;
+        let rest = source_total - whole * block_sources;
+        let is_halved =
+            parameters.fec == FecScheme::Fitted && whole > 0 && rest > block_sources / 2;
+        let block_count = whole + 1 + u32::from(is_halved);
         Ok(Self {
             payload_size: parameters.payload_size_bytes as usize,
             fragment_size: usize::from(parameters.fragment_size_bytes),
             source_total,
-            block_count: source_total.div_ceil(source_count_max).min(BLOCKS_MAX as u32) as u16,
+            block_count: block_count.min(BLOCKS_MAX as u32) as u16,
+            block_sources,
             fec: parameters.fec,
         })
     }
@@ -107,8 +116,19 @@ impl Geometry {
 
     /// Number of source fragments of a block; any of its fragments, that many, restore it.
     pub fn source_count(&self, block: u16) -> u32 {
+        self.sources_within(block, self.source_total)
+    }
+
+    /// How many of the payload's first `sources` source fragments are of this block.
+    pub(super) fn sources_within(&self, block: u16, sources: u32) -> u32 {
         let blocks = u32::from(self.block_count);
-        self.source_total / blocks + u32::from(u32::from(block) < self.source_total % blocks)
+        match self.fec {
+            FecScheme::Doubled => sources / blocks + u32::from(u32::from(block) < sources % blocks),
+            FecScheme::Fitted => {
+                let sources = sources.min(self.first_source(block + 1));
+                sources.saturating_sub(self.first_source(block))
+            }
+        }
     }
 
     /// Repair fragments of a block.
@@ -137,13 +157,9 @@ impl Geometry {
         match self.fec {
             FecScheme::Doubled => ((index % blocks) as u16, index / blocks),
             FecScheme::Fitted => {
-                // The first blocks are larger by one, unless all are equal.
-                let (count, larger) = (self.source_total / blocks, self.source_total % blocks);
-                let of_larger = larger * (count + 1);
-                match index.checked_sub(of_larger) {
-                    None => ((index / (count + 1)) as u16, index % (count + 1)),
-                    Some(rest) => ((larger + rest / count) as u16, rest % count),
-                }
+                let begun = (0..self.block_count).take_while(|it| self.first_source(*it) <= index);
+                let block = begun.count() as u16 - 1;
+                (block, index - self.first_source(block))
             }
         }
     }
@@ -176,10 +192,15 @@ impl Geometry {
         }
     }
 
-    /// Where a block begins that is a part of the payload without a gap.
+    /// Where a block begins that is a part of the payload without a gap. Behind the last one is
+    /// the payload's end.
     fn first_source(&self, block: u16) -> u32 {
-        let (block, blocks) = (u32::from(block), u32::from(self.block_count));
-        block * (self.source_total / blocks) + block.min(self.source_total % blocks)
+        if block >= self.block_count {
+            return self.source_total;
+        }
+        let whole = u32::from(block).min((self.source_total - 1) / self.block_sources);
+        let halves = u32::from(block) - whole;
+        whole * self.block_sources + halves * (self.block_sources / 2)
     }
 }
 
@@ -230,9 +251,10 @@ mod tests {
             (16 << 20, FecScheme::Doubled, 1, 11_651, 11_651),
             (16 << 20, FecScheme::Fitted, 1, 11_651, 4096),
             // A transform of twice the size, since there is no room for a third in the smallest.
-            (20 << 20, FecScheme::Fitted, 2, 14_564, 7282),
+            (10 << 20, FecScheme::Fitted, 1, 7282, 7282),
+            (20 << 20, FecScheme::Fitted, 2, 14_564, 4096),
             (64 << 20, FecScheme::Doubled, 1, 46_604, 16_384),
-            (64 << 20, FecScheme::Fitted, 4, 46_604, 4096),
+            (64 << 20, FecScheme::Fitted, 5, 46_604, 4096),
             (PAYLOAD_SIZE_MAX, FecScheme::Doubled, 4, 186_414, 16_384),
             (PAYLOAD_SIZE_MAX, FecScheme::Fitted, 16, 186_414, 4096),
         ] {
@@ -242,6 +264,15 @@ mod tests {
         }
         assert_eq!(geometry(PAYLOAD_SIZE_MAX, 512, FecScheme::Doubled).block_count(), 11);
         assert_eq!(geometry(PAYLOAD_SIZE_MAX, 512, FecScheme::Fitted).block_count(), 16);
+        let sources = |size: u32, fragment_size| {
+            let shape = geometry(size, fragment_size, FecScheme::Fitted);
+            (0..shape.block_count()).map(|block| shape.source_count(block)).collect::<Vec<_>>()
+        };
+        assert_eq!(sources(12_289 * 1440, 1440), [12_288, 1]);
+        assert_eq!(sources(18_432 * 1440, 1440), [12_288, 6144]);
+        assert_eq!(sources(64 << 20, 1440), [12_288, 12_288, 12_288, 6144, 3596]);
+        // Halves would be a block too many.
+        assert_eq!(sources(PAYLOAD_SIZE_MAX, 514)[14..], [32_641, 32_633]);
     }
 
     proptest! {
@@ -289,6 +320,10 @@ mod tests {
                 let whole = left.iter().take_while(|left| **left == 0).count();
                 let whole = if is_fitted { whole } else { 0 };
                 prop_assert_eq!(geometry.blocks_within(index), 0..whole as u16);
+                for (block, left) in (0..).zip(&left) {
+                    let sent = geometry.source_count(block) - left;
+                    prop_assert_eq!(geometry.sources_within(block, index), sent);
+                }
                 let (block, number) = geometry.source_at(index);
                 let place = index as usize * 512..(index as usize + 1) * 512;
                 prop_assert_eq!(geometry.source_range(block, number), place);

@@ -8,13 +8,18 @@ use crate::wire::broadcast::FragmentRange;
 /// Fragments that go out one after the other before it is looked again what hosts lack.
 #[derive(Debug)]
 pub(super) enum Pass {
-    /// The source fragments of a block, or of all, as they lie in the payload.
+    /// Source fragments, as they lie in the payload.
     Source { next: u32, end: u32 },
     /// These fragments.
     Repair(VecDeque<FragmentRange>),
 }
 
 impl Pass {
+    /// Source fragments of one block, or of all: at most so many from `next` on.
+    pub(super) fn source(geometry: &Geometry, next: u32, count_max: u32) -> Self {
+        Self::Source { next, end: geometry.block_end(next).min(next + count_max) }
+    }
+
     pub(super) fn is_over(&self) -> bool {
         match self {
             Self::Source { next, end } => next == end,

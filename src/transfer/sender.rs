@@ -27,6 +27,10 @@ use crate::wire::broadcast::{
 const STRETCH_MIN: u32 = 64;
 const STRETCH_DIVISOR: u32 = 32;
 
+/// So many source fragments go out before it is looked again what hosts lack of earlier blocks:
+/// about as many as between two questions, or fewer.
+const SOURCE_STRETCH: u32 = 512;
+
 /// Rounds whose sent fragments are remembered, to measure loss by their answers.
 const ROUNDS_REMEMBERED: usize = 16;
 
@@ -92,7 +96,7 @@ pub struct Sender {
     geometry: Geometry,
     payload: Payload,
     repairs: RepairCache,
-    /// Source fragments of the payload that were sent, as of the end of the last block.
+    /// Source fragments of the payload that were sent, as of the end of the last stretch.
     sources_sent: u32,
     cursors: Cursors,
     pacing: Pacing,
@@ -191,8 +195,7 @@ impl Sender {
         if matches!(self.phase, Phase::Waiting) {
             self.audience.start(now);
             self.adapt_at = now + self.congestion.interval();
-            let end = self.geometry.block_end(0);
-            self.begin_pass(now, Pass::Source { next: 0, end });
+            self.begin_pass(now, Pass::source(&self.geometry, 0, SOURCE_STRETCH));
         }
     }
 
@@ -275,9 +278,9 @@ impl Sender {
         ready_at.into_iter().chain(step_at).min()
     }
 
-    /// Makes repair fragments of the blocks so far, if some will be needed, for about a
-    /// millisecond. To be called before waiting, when what [`Sender::poll_transmit`] gave has gone
-    /// out; true as long as there may be more to do.
+    /// Makes repair fragments, for about a millisecond, if some will be needed and they are not as
+    /// far along as the source fragments that were sent. To be called before waiting, when what
+    /// [`Sender::poll_transmit`] gave has gone out. Returns whether there was something to do.
     pub fn work(&mut self) -> bool {
         let Phase::Sending { pass: Pass::Source { next, .. }, .. } = self.phase else {
             return false;
@@ -285,10 +288,12 @@ impl Sender {
         if !self.audience.is_lossy() {
             return false;
         }
-        let (newest, _) = self.geometry.source_at(next.saturating_sub(1));
+        let (geometry, payload, repairs) = (&self.geometry, &self.payload, &mut self.repairs);
         // What fails here fails again when a fragment is needed.
-        (0..=newest)
-            .any(|block| self.repairs.encode_part(&self.geometry, &self.payload, block) == Ok(true))
+        (0..geometry.block_count()).any(|block| {
+            let sources = geometry.sources_within(block, next);
+            sources > 0 && repairs.encode_along(geometry, payload, block, sources) == Ok(true)
+        })
     }
 
     /// Returns what happened since the last call.
@@ -354,9 +359,9 @@ impl Sender {
     }
 
     /// All that was planned is sent: goes on with what hosts are expected to lack of the blocks so
-    /// far, then with the next block. When there is none it waits for the hosts' answers. A host
-    /// that says whatever does not keep it going: after as much as the payload a round is awaited
-    /// and counted.
+    /// far, then with the next source fragments. When there is none it waits for the hosts'
+    /// answers. A host that says whatever does not keep it going: after as much as the payload a
+    /// round is awaited and counted.
     fn go_on(&mut self, now: Time) {
         if let Phase::Sending { pass: Pass::Source { end, .. }, .. } = self.phase {
             self.sources_sent = end;
@@ -374,7 +379,7 @@ impl Sender {
         self.by_expectation += expected.iter().map(|range| u32::from(range.count)).sum::<u32>();
         let planned = match (expected.is_empty(), next < self.geometry.source_total()) {
             (false, _) => Pass::Repair(expected),
-            (true, true) => Pass::Source { next, end: self.geometry.block_end(next) },
+            (true, true) => Pass::source(&self.geometry, next, SOURCE_STRETCH),
             (true, false) => return self.ask(now),
         };
         if let Phase::Sending { pass, .. } = &mut self.phase {

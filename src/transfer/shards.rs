@@ -283,7 +283,7 @@ mod tests {
         fn any_fragments_in_any_order_restore_the_payload(
             size in 1u32..60_000,
             is_fitted: bool,
-            order in Just((0u16..6).flat_map(|block| (0u32..60).map(move |number| (block, number)))
+            order in Just((0u16..7).flat_map(|block| (0u32..60).map(move |number| (block, number)))
                 .collect::<Vec<_>>()).prop_shuffle(),
             works in proptest::collection::vec(any::<bool>(), 1..40),
         ) {

@@ -138,9 +138,10 @@ pub(super) fn erasure() -> Value {
     blocks.extend(doubled.map(|shape| small(shape, FecScheme::Doubled)));
     blocks.push(described(&Sources::new(33_000, 512, RULE, FecScheme::Doubled), Some(16_383)));
     blocks.extend(fitted.map(|shape| small(shape, FecScheme::Fitted)));
-    let transfers =
-        [(98_306, FecScheme::Doubled), (14_564, FecScheme::Fitted), (30_001, FecScheme::Fitted)];
-    json!({ "blocks": blocks, "transfers": transfers.map(|(count, fec)| cut(count, fec)) })
+    let mut transfers = vec![cut(98_306, FecScheme::Doubled)];
+    // Two blocks; three; more, the last two of which are smaller; as many as there may be.
+    transfers.extend([14_564, 30_001, 46_605, 200_001].map(|count| cut(count, FecScheme::Fitted)));
+    json!({ "blocks": blocks, "transfers": transfers })
 }
 
 /// The blocks of a transfer, and where fragments at both ends of blocks lie: as a sender sends them

@@ -330,7 +330,8 @@ impl Course {
         self.stream.poll_transmit(now, &self.hosts)
     }
 
-    /// Prepares what will be sent: to be called before waiting. True as long as there may be more.
+    /// Prepares a part of what will be sent: to be called before waiting. Returns whether there
+    /// was something to do.
     pub(crate) fn work(&mut self) -> bool {
         self.stream.work()
     }

@@ -203,9 +203,9 @@ impl Campaign {
         said.or_else(|| self.course.poll_transmit(now))
     }
 
-    /// Prepares what will be sent: to be called before waiting. True as long as there may be more.
-    pub fn work(&mut self) -> bool {
-        self.course.work()
+    /// Prepares a part of what will be sent: to be called before waiting.
+    pub fn work(&mut self) {
+        self.course.work();
     }
 
     /// When [`Campaign::handle_timeout`] or [`Campaign::poll_transmit`] want to be called next.

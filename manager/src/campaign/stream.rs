@@ -226,7 +226,8 @@ impl Stream {
         }
     }
 
-    /// Prepares what will be sent: to be called before waiting. True as long as there may be more.
+    /// Prepares a part of what will be sent: to be called before waiting. Returns whether there
+    /// was something to do.
     pub(super) fn work(&mut self) -> bool {
         self.sender.work()
     }

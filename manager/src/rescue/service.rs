@@ -277,9 +277,9 @@ impl Service {
         self.settle(now);
     }
 
-    /// Prepares what will be sent: to be called before waiting. True as long as there may be more.
-    pub fn work(&mut self) -> bool {
-        self.courses.iter_mut().any(|running| running.course.work())
+    /// Prepares a part of what will be sent: to be called before waiting.
+    pub fn work(&mut self) {
+        self.courses.iter_mut().any(|running| running.course.work());
     }
 
     /// When [`Service::handle_timeout`] or [`Service::poll_transmit`] want to be called next.

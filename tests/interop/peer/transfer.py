@@ -13,16 +13,28 @@ class Geometry:
     def __init__(self, payload_size, fragment_size, fec_scheme=0):
         self.payload_size, self.fragment_size, self.fec_scheme = payload_size, fragment_size, fec_scheme
         self.sources = -(-payload_size // fragment_size)
-        self.blocks = min(-(-self.sources // erasure.BLOCK_SOURCES_MAX[fec_scheme]), erasure.BLOCKS_MAX)
+        self.block_sources = self.cut()
+        self.blocks = len(self.block_sources)
+
+    def cut(self):
+        """How many source fragments each block has."""
+        most = max(erasure.BLOCK_SOURCES_MAX[self.fec_scheme], -(-self.sources // erasure.BLOCKS_MAX))
+        if self.fec_scheme == 0:
+            blocks = -(-self.sources // most)
+            return [len(range(block, self.sources, blocks)) for block in range(blocks)]
+        blocks = [min(most, self.sources - start) for start in range(0, self.sources, most)]
+        if 1 < len(blocks) < erasure.BLOCKS_MAX and blocks[-1] > most // 2:
+            blocks[-1:] = [most // 2, blocks[-1] - most // 2]
+        return blocks
 
     def source_count(self, block):
-        return len(range(block, self.sources, self.blocks))
+        return self.block_sources[block]
 
     def index(self, block, number):
         """Which of the payload's source fragments this is."""
         if self.fec_scheme == 0:
             return number * self.blocks + block
-        return sum(map(self.source_count, range(block))) + number
+        return sum(self.block_sources[:block]) + number
 
     def repair_count(self, block):
         return erasure.repair_count(self.source_count(block), self.fec_scheme)

@@ -113,8 +113,8 @@ impl Drive {
         self.send(now);
         self.tell_events(now);
         self.refresh(now);
-        let goes_on = self.campaign.work().then_some(now);
-        let due = [self.campaign.poll_timeout(), self.sender.poll_timeout(), until, goes_on];
+        self.campaign.work();
+        let due = [self.campaign.poll_timeout(), self.sender.poll_timeout(), until];
         let refresh = self.refreshed + REFRESH_INTERVAL;
         let due = due.into_iter().flatten().min().unwrap_or(refresh).min(refresh);
         self.io.way.waiter.wait(due)?;

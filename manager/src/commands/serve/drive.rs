@@ -97,8 +97,8 @@ impl Drive {
         if let Some(warning) = self.sender.send(now, source, &self.io.socket) {
             self.io.mouth.warn(None, warning);
         }
-        let goes_on = self.service.work().then_some(now);
-        let due = [self.service.poll_timeout(), self.sender.poll_timeout(), until, goes_on];
+        self.service.work();
+        let due = [self.service.poll_timeout(), self.sender.poll_timeout(), until];
         let due = due.into_iter().flatten().min().unwrap_or(now + SLEEP_MAX);
         self.io.waiter.wait(due)?;
         let now = self.io.waiter.now();
