@@ -27,9 +27,9 @@ use crate::wire::broadcast::{
 const STRETCH_MIN: u32 = 64;
 const STRETCH_DIVISOR: u32 = 32;
 
-/// So many source fragments go out before it is looked again what hosts lack of earlier blocks:
-/// about as many as between two questions, or fewer.
-const SOURCE_STRETCH: u32 = 512;
+/// So many times as many source fragments go out before it is looked again what hosts lack of
+/// earlier blocks: about as many as between two questions, or fewer.
+const SOURCE_STRETCH_FACTOR: u32 = 8;
 
 /// Rounds whose sent fragments are remembered, to measure loss by their answers.
 const ROUNDS_REMEMBERED: usize = 16;
@@ -195,7 +195,7 @@ impl Sender {
         if matches!(self.phase, Phase::Waiting) {
             self.audience.start(now);
             self.adapt_at = now + self.congestion.interval();
-            self.begin_pass(now, Pass::source(&self.geometry, 0, SOURCE_STRETCH));
+            self.begin_pass(now, self.source_pass(0));
         }
     }
 
@@ -366,12 +366,11 @@ impl Sender {
         if let Phase::Sending { pass: Pass::Source { end, .. }, .. } = self.phase {
             self.sources_sent = end;
         }
-        let next = self.sources_sent;
+        let (next, stretch) = (self.sources_sent, self.stretch());
         let expected = match self.by_expectation < self.geometry.source_total() {
             true => {
                 let hosts = self.audience.heard();
                 let (geometry, cursors) = (&self.geometry, &mut self.cursors);
-                let stretch = STRETCH_MIN.max(self.audience.active() as u32 / STRETCH_DIVISOR);
                 expected_pass(geometry, cursors, hosts, &self.sent, next, stretch)
             }
             false => VecDeque::new(),
@@ -379,12 +378,20 @@ impl Sender {
         self.by_expectation += expected.iter().map(|range| u32::from(range.count)).sum::<u32>();
         let planned = match (expected.is_empty(), next < self.geometry.source_total()) {
             (false, _) => Pass::Repair(expected),
-            (true, true) => Pass::source(&self.geometry, next, SOURCE_STRETCH),
+            (true, true) => self.source_pass(next),
             (true, false) => return self.ask(now),
         };
         if let Phase::Sending { pass, .. } = &mut self.phase {
             *pass = planned;
         }
+    }
+
+    fn stretch(&self) -> u32 {
+        STRETCH_MIN.max(self.audience.active() as u32 / STRETCH_DIVISOR)
+    }
+
+    fn source_pass(&self, next: u32) -> Pass {
+        Pass::source(&self.geometry, next, self.stretch() * SOURCE_STRETCH_FACTOR)
     }
 
     /// Asks, and waits for nothing.
