@@ -81,7 +81,7 @@ fn one_bad_host_does_not_delay_the_others() {
     }
 }
 
-/// What is left to do when the last fragment has come is the last of four blocks.
+/// What is left to do when the last fragment has come is the last of five blocks, a small one.
 #[test]
 fn hosts_decode_and_hash_a_large_image_while_it_arrives() {
     let faults = Faults { loss: 0.1, answer_loss: 0.1, ..Faults::default() };
@@ -95,7 +95,7 @@ fn hosts_decode_and_hash_a_large_image_while_it_arrives() {
             left += 1;
         }
         let done = host.worked;
-        assert!(left * 3 <= done + 3, "{done} steps while it arrived, {left} behind");
+        assert!(left * 9 <= done + 9, "{done} steps while it arrived, {left} behind");
     }
     room.assert_all_have_the_payload();
 }

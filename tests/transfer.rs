@@ -79,14 +79,34 @@ fn a_late_host_is_served_by_the_same_stream() {
 }
 
 #[test]
+fn hosts_do_not_wait_for_a_majority_that_comes_late() {
+    const FRAGMENTS: usize = 12_288 + 6000;
+    let faults = Faults { loss: 0.1, ..Faults::default() };
+    let time_of_the_first = |late| {
+        let mut room = Room::new(FRAGMENTS * 512, 512, 100, 8);
+        room.add_hosts(5, faults);
+        assert!(!room.run(Duration::from_millis(700)));
+        assert!(room.sender.stats().fragments > 12_288 * 10 / 9, "the last block is on its way");
+        room.add_hosts(late, faults);
+        assert!(room.run(MINUTE), "{:?}", room.sender.stats());
+        room.assert_all_have_the_payload();
+        let first = room.complete_at.iter().filter(|(host, _)| host.0 < 5);
+        first.map(|(_, at)| at.as_micros()).max().unwrap_or_default()
+    };
+    let (alone, beside) = (time_of_the_first(0), time_of_the_first(6));
+    // Who still lacks one fragment says so at the next question.
+    assert!(beside <= alone + 100_000, "{beside} us, without the others {alone} us");
+}
+
+#[test]
 fn hosts_come_and_go_between_the_blocks_of_a_large_payload() {
     const FRAGMENTS: u32 = 32_768;
     let faults = Faults { loss: 0.1, answer_loss: 0.1, ..Faults::default() };
     let mut room = Room::new(FRAGMENTS as usize * 512, 512, 100, 6);
     room.add_hosts(3, faults);
-    assert!(!room.run(Duration::from_millis(700)), "the second of three blocks is on its way");
+    assert!(!room.run(Duration::from_millis(700)), "the second of four blocks is on its way");
     let before = room.sender.stats().fragments as u32;
-    assert!(before > FRAGMENTS / 3 && before < FRAGMENTS * 2 / 3, "{before}");
+    assert!(before > 12_288 * 10 / 9 && before < FRAGMENTS * 2 / 3, "{before}");
     let leave = |room: &mut Room, host: usize| {
         room.hosts[host].is_present = false;
         room.sender.remove_host(HostId(host as u32));

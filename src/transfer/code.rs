@@ -148,10 +148,7 @@ impl Encoding {
         block: u16,
     ) -> Result<bool, TransferError> {
         let Some(encoder) = &mut self.encoder else { return Ok(false) };
-        let Some(stripe) = self.stripes.next() else {
-            self.encoder = None;
-            return Ok(false);
-        };
+        let Some(stripe) = self.stripes.next() else { return Ok(false) };
         let (sources, repairs) = counts(geometry, block);
         encoder.reset(sources, repairs, stripe.len())?;
         for number in 0..sources {
@@ -162,6 +159,10 @@ impl Encoding {
         let fragments = self.fragments.chunks_exact_mut(geometry.fragment_size());
         for (fragment, piece) in fragments.zip(encoded.recovery_iter()) {
             fragment[stripe.clone()].copy_from_slice(piece);
+        }
+        drop(encoded);
+        if self.stripes.rest.is_empty() {
+            self.encoder = None;
         }
         Ok(true)
     }
@@ -235,6 +236,33 @@ mod tests {
     use proptest::prelude::*;
     use reed_solomon_simd::ReedSolomonEncoder;
     use std::sync::Arc;
+
+    #[test]
+    fn repair_fragments_are_made_along_with_the_source_fragments() {
+        let sources = 1000;
+        let geometry = Geometry::new(&TransferParameters {
+            campaign: 1,
+            group_key: GroupKey::new([0; 32]),
+            payload_size_bytes: sources * 1444,
+            fragment_size_bytes: 1444,
+            fec: FecScheme::Fitted,
+        })
+        .unwrap();
+        let payload = Payload::new(Arc::new(vec![7; geometry.payload_size()]), &geometry);
+        let mut cache = RepairCache::new(&geometry);
+        let mut steps = 0;
+        for sent in 0..=sources {
+            let stepped = cache.encode_along(&geometry, &payload, 0, sent).unwrap();
+            steps += u32::from(stepped);
+            let made = cache.blocks[0].as_ref().unwrap().stripes.rest.start as u64;
+            assert!(made * u64::from(sources) >= 1444 * u64::from(sent), "{made} behind {sent}");
+            assert!(!stepped || made * u64::from(sources) < 1444 * u64::from(sent + sources / 3));
+        }
+        assert!(steps > 3, "bit by bit, not all at once");
+        let encoding = cache.blocks[0].as_ref().unwrap();
+        assert!(encoding.encoder.is_none(), "the working memory is free again");
+        assert!(!cache.encode_along(&geometry, &payload, 0, sources).unwrap());
+    }
 
     proptest! {
         /// What goes over the wire does not depend on how it was worked out.

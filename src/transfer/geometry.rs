@@ -40,8 +40,9 @@ const _: () = assert!(
 /// By [`FecScheme::Doubled`] source fragment `i` of the payload is number `i / blocks` of block `i
 /// % blocks`, so that a burst of losses is shared by all blocks. By [`FecScheme::Fitted`] each
 /// block is a part of the payload without a gap; all have `block_sources` fragments but the last
-/// two, of which one has half of that, or the last one. What is decoded behind the last fragment is
-/// small then. In each block the numbers from `source_count` on are the repair fragments.
+/// one, or the last two, of which the first has half of that where there may be so many blocks:
+/// what is decoded behind the last fragment is small then. In each block the numbers from
+/// `source_count` on are the repair fragments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Geometry {
     payload_size: usize,
@@ -192,6 +193,12 @@ impl Geometry {
         }
     }
 
+    /// Whether the last of the payload's first `sources` source fragments is also that of a block
+    /// without a gap, or of the payload.
+    pub(super) fn ends_block(&self, sources: u32) -> bool {
+        sources.checked_sub(1).is_some_and(|last| self.block_end(last) == sources)
+    }
+
     /// Where a block begins that is a part of the payload without a gap. Behind the last one is
     /// the payload's end.
     fn first_source(&self, block: u16) -> u32 {
@@ -270,8 +277,11 @@ mod tests {
         };
         assert_eq!(sources(12_289 * 1440, 1440), [12_288, 1]);
         assert_eq!(sources(18_432 * 1440, 1440), [12_288, 6144]);
+        assert_eq!(sources(18_433 * 1440, 1440), [12_288, 6144, 1]);
+        assert_eq!(sources(15 * 12_288 * 1440, 1440)[13..], [12_288, 6144, 6144]);
         assert_eq!(sources(64 << 20, 1440), [12_288, 12_288, 12_288, 6144, 3596]);
         // Halves would be a block too many.
+        assert_eq!(sources((15 * 12_288 + 6145) * 1400, 1400)[14..], [12_288, 6145]);
         assert_eq!(sources(PAYLOAD_SIZE_MAX, 514)[14..], [32_641, 32_633]);
     }
 

@@ -77,8 +77,8 @@ impl Cursors {
 /// and by what was sent since those were asked for. Empty when what is under way is expected to be
 /// enough for all.
 ///
-/// Who lacks much more than others waits until these have all blocks, and who lacks much more than
-/// most also until all source fragments are sent.
+/// Who lacks much more than others waits until these have all blocks, and until a block ends; who
+/// lacks much more than most also until all source fragments are sent.
 pub(super) fn expected_pass<'a>(
     geometry: &Geometry,
     cursors: &mut Cursors,
@@ -100,9 +100,12 @@ pub(super) fn expected_pass<'a>(
         let counts = in_waves(lacking_of(block), geometry.source_count(block) / SPREAD_DIVISOR);
         waves.iter_mut().zip(counts).for_each(|(wave, count)| wave.push((block, count)));
     }
-    // The last wave has time until the end.
-    let now = if sources == geometry.source_total() { &waves[..] } else { &waves[..2] };
-    let wave = now.iter().find(|wave| wave.iter().any(|(_, count)| *count > 0));
+    let served = match geometry.ends_block(sources) {
+        _ if sources == geometry.source_total() => 3,
+        true => 2,
+        false => 1,
+    };
+    let wave = waves[..served].iter().find(|wave| wave.iter().any(|(_, count)| *count > 0));
     let (mut pass, mut room) = (VecDeque::new(), count_max);
     for (block, count) in wave.into_iter().flatten() {
         let count = room.min(*count);

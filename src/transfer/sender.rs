@@ -117,6 +117,8 @@ pub struct Sender {
     sent: Sent,
     /// Fragments that went out since the last round by what hosts were expected to lack.
     by_expectation: u32,
+    /// Whether hosts may lack what the last look did not see: behind answers, and behind a block.
+    look_is_due: bool,
     events: VecDeque<TransferEvent>,
     stats: SenderStats,
 }
@@ -156,6 +158,7 @@ impl Sender {
             cursors: Cursors::new(&geometry),
             sent: Sent::none(&geometry),
             by_expectation: 0,
+            look_is_due: false,
             pacing,
             congestion: Congestion::new(config.is_polite),
             answers: AnswerTimes::default(),
@@ -227,6 +230,7 @@ impl Sender {
         if let Some(asked) = asked {
             self.answers.took(now.since(asked.at), self.answer_window());
         }
+        self.look_is_due = true;
         let newest = status.round == self.round;
         let sent = asked.map(|asked| &asked.sent);
         let is_complete =
@@ -289,8 +293,9 @@ impl Sender {
             return false;
         }
         let (geometry, payload, repairs) = (&self.geometry, &self.payload, &mut self.repairs);
-        // What fails here fails again when a fragment is needed.
-        (0..geometry.block_count()).any(|block| {
+        // What fails here fails again when a fragment is needed. The newest blocks are needed
+        // first.
+        (0..geometry.block_count()).rev().any(|block| {
             let sources = geometry.sources_within(block, next);
             sources > 0 && repairs.encode_along(geometry, payload, block, sources) == Ok(true)
         })
@@ -365,9 +370,11 @@ impl Sender {
     fn go_on(&mut self, now: Time) {
         if let Phase::Sending { pass: Pass::Source { end, .. }, .. } = self.phase {
             self.sources_sent = end;
+            self.look_is_due |= self.geometry.ends_block(end);
         }
         let (next, stretch) = (self.sources_sent, self.stretch());
-        let expected = match self.by_expectation < self.geometry.source_total() {
+        let may_look = self.by_expectation < self.geometry.source_total();
+        let expected = match self.look_is_due && may_look {
             true => {
                 let hosts = self.audience.heard();
                 let (geometry, cursors) = (&self.geometry, &mut self.cursors);
@@ -375,6 +382,7 @@ impl Sender {
             }
             false => VecDeque::new(),
         };
+        self.look_is_due = !expected.is_empty();
         self.by_expectation += expected.iter().map(|range| u32::from(range.count)).sum::<u32>();
         let planned = match (expected.is_empty(), next < self.geometry.source_total()) {
             (false, _) => Pass::Repair(expected),

@@ -139,8 +139,10 @@ pub(super) fn erasure() -> Value {
     blocks.push(described(&Sources::new(33_000, 512, RULE, FecScheme::Doubled), Some(16_383)));
     blocks.extend(fitted.map(|shape| small(shape, FecScheme::Fitted)));
     let mut transfers = vec![cut(98_306, FecScheme::Doubled)];
-    // Two blocks; three; more, the last two of which are smaller; as many as there may be.
-    transfers.extend([14_564, 30_001, 46_605, 200_001].map(|count| cut(count, FecScheme::Fitted)));
+    // Two blocks; three, the last of one fragment; three full ones but for the last; five, the last
+    // two smaller; as many as there may be.
+    let counts = [14_564, 18_433, 30_001, 46_605, 200_001];
+    transfers.extend(counts.map(|count| cut(count, FecScheme::Fitted)));
     json!({ "blocks": blocks, "transfers": transfers })
 }
 

@@ -277,9 +277,11 @@ impl Service {
         self.settle(now);
     }
 
-    /// Prepares a part of what will be sent: to be called before waiting.
+    /// Prepares a part of what will be sent, first for the campaign that sent last: to be called
+    /// before waiting.
     pub fn work(&mut self) {
-        self.courses.iter_mut().any(|running| running.course.work());
+        let count = self.courses.len();
+        (0..count).any(|nth| self.courses[(self.turn + nth) % count].course.work());
     }
 
     /// When [`Service::handle_timeout`] or [`Service::poll_transmit`] want to be called next.
