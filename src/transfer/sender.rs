@@ -230,11 +230,11 @@ impl Sender {
         if let Some(asked) = asked {
             self.answers.took(now.since(asked.at), self.answer_window());
         }
-        self.look_is_due = true;
         let newest = status.round == self.round;
         let sent = asked.map(|asked| &asked.sent);
         let is_complete =
             self.audience.take_status(now, id, status, &self.geometry, newest, sent)?;
+        self.look_is_due = true;
         if is_complete {
             self.events.push_back(TransferEvent::Complete(id));
         }
